@@ -1,0 +1,53 @@
+"""Names for everything that changes the world, in one place.
+
+A function that writes (the ledger, git, the cluster) is marked `@effect("name")`. The mark does nothing by itself. It
+lets tests stop the process before or after each effect, lets the benchmark attribute time, and lets a test prove that
+the list of effects is complete. No behaviour of the product depends on an observer being there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+__all__ = ["EFFECTS", "effect", "observe"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Observer = Callable[[str, str], None]
+
+EFFECTS: dict[str, str] = {}
+_observers: list[Observer] = []
+
+
+def observe(observer: Observer) -> None:
+    """Call `observer(name, "before" | "after")` round every effect of this process from now on."""
+    _observers.append(observer)
+
+
+def effect(name: str) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
+    """Mark an async function as an effect called `name`.
+
+    Raises:
+        ValueError: the name is taken, at import.
+    """
+
+    def mark(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+        if name in EFFECTS:
+            msg = f"two effects are called {name}"
+            raise ValueError(msg)
+        EFFECTS[name] = f"{function.__module__}.{function.__qualname__}"
+
+        @wraps(function)
+        async def marked(*args: P.args, **kwargs: P.kwargs) -> R:
+            for observer in _observers:
+                observer(name, "before")
+            result = await function(*args, **kwargs)
+            for observer in _observers:
+                observer(name, "after")
+            return result
+
+        return marked
+
+    return mark

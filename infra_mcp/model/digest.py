@@ -1,0 +1,25 @@
+"""One way to write a value as bytes, and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from typing import Any
+
+__all__ = ["canonical", "digest", "keyed"]
+
+
+def canonical(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
+    """JSON with sorted keys and no spaces (the part of RFC 8785 our values need: no floats)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """`sha256:` and the hex digest of the canonical form."""
+    return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
+
+
+def keyed(key: bytes, value: bytes) -> str:
+    """A keyed hash (HMAC-SHA-256, RFC 2104), short enough to show: equal content shows equal, and nothing else."""
+    return "hmac:" + hmac.new(key, value, hashlib.sha256).hexdigest()[:32]

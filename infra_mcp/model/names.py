@@ -1,0 +1,57 @@
+"""Names and numbers as they may come in, each with the rule it follows.
+
+A name that passes here cannot be an option, a path, a template or a second line: what reaches files, URLs and children
+is only what these patterns let through.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+__all__ = [
+    "AppName",
+    "Circle",
+    "ClusterName",
+    "Cpu",
+    "DnsLabel",
+    "Frozen",
+    "IdempotencyKey",
+    "LabelKey",
+    "LabelValue",
+    "Memory",
+    "PeerName",
+    "PullSecretName",
+    "Version",
+]
+
+
+class Frozen(BaseModel):
+    """A value: compared by content, never changed, with no fields but its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_QUALIFIED = r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+
+# RFC 1123 label: namespaces, service accounts.
+DnsLabel = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=63)]
+# Kubernetes label syntax: an optional DNS prefix, a name of at most 63.
+LabelKey = Annotated[
+    str, StringConstraints(pattern=rf"^({_LABEL}(\.{_LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$", max_length=253)
+]
+LabelValue = Annotated[str, StringConstraints(pattern=rf"^({_QUALIFIED})?$", max_length=63)]
+# Repowire's grammar of peers and circles, less the leading dot or dash that would make it an option or a hidden file.
+PeerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Circle = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=40)]
+ClusterName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=63)]
+AppName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=63)]
+PullSecretName = Annotated[str, StringConstraints(pattern=rf"^{_QUALIFIED}$", max_length=63)]
+# OCI distribution spec, tag grammar.
+Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
+IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
+# Kubernetes quantities, the forms people write; no exponents.
+Cpu = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]{0,5}m|[1-9][0-9]{0,3}(\.[0-9]{1,3})?|0\.[0-9]{1,3})$")]
+Memory = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}(Ki|Mi|Gi|Ti)$")]

@@ -1,0 +1,62 @@
+"""What came of it: applied and landed are never one word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infra_mcp.errors import CODES, Exit
+from infra_mcp.model.names import Frozen
+from infra_mcp.model.plan import FieldChange, ObjectRef
+from infra_mcp.model.request import State
+
+__all__ = ["Receipt", "Written", "exit_for"]
+
+
+class Written(Frozen):
+    """One object as we wrote it: what it takes to verify it and to undo it."""
+
+    ref: ObjectRef
+    operation: str  # create or update
+    identity: str  # circle or server
+    fields: tuple[FieldChange, ...]
+    uid: str | None = None  # None until the write was observed
+
+
+class Receipt(Frozen):
+    """The one terminal answer to a request."""
+
+    request: str
+    state: State
+    message: str  # what is now true, or why not, for people
+    action: str
+    effect_digest: str | None = None
+    commit: str | None = None
+    revert: str | None = None
+    audit_head: str = ""
+    objects: tuple[str, ...] = ()
+    error: dict[str, str] | None = None
+    plan: dict[str, Any] | None = None  # for a dry run: what would be done
+
+
+_EXITS = {
+    State.LANDED: Exit.LANDED,
+    State.UNCHANGED: Exit.LANDED,
+    State.PREVIEWED: Exit.LANDED,
+    State.REFUSED: Exit.REFUSED,
+    State.FAILED: Exit.FAILED,
+    State.ROLLED_BACK: Exit.FAILED,
+    State.CANCELLED: Exit.FAILED,
+    State.UNCLEAR: Exit.NOT_UNDERSTOOD,
+    State.NEEDS_OPERATOR: Exit.NEEDS_OPERATOR,
+}
+
+
+def exit_for(state: str, code: str | None = None) -> Exit:
+    """The exit code for an end state; an open state is a wait that ran out.
+
+    A refusal keeps the code's own exit (an approval that is missing, a request that is not well formed).
+    """
+    end = State(state)
+    if end is State.REFUSED and code in CODES:
+        return CODES[code].exit
+    return _EXITS.get(end, Exit.UNREACHABLE)

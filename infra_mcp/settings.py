@@ -1,0 +1,92 @@
+"""Where things are on this machine: the repository, the state directory, the kubeconfig.
+
+What may be done is policy (`infra.toml`); this is only where. Environment variables are read here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra_mcp.errors import InfraError
+
+__all__ = ["ENVIRONMENT", "Settings", "cache_home", "state_home"]
+
+ENVIRONMENT = {
+    "INFRA_MCP_REPO": "The infra repository, where the command is not run inside it.",
+    "INFRA_MCP_STATE": "The state directory, instead of $XDG_STATE_HOME/infra-mcp/<repository id>.",
+    "INFRA_MCP_KUBECONFIG": "The kubeconfig the server reads contexts from, instead of KUBECONFIG or ~/.kube/config.",
+    "INFRA_MCP_TOKEN": "The token of the peer a command acts as.",
+    "INFRA_MCP_CACHE": "The cache for the sandbox's binaries, instead of $XDG_CACHE_HOME/infra-mcp.",
+    "INFRA_MCP_SANDBOX": "The sandbox's own directory, instead of one below the state home.",
+}
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    value = os.environ.get(variable, "")
+    return Path(value) if os.path.isabs(value) else Path.home() / fallback  # noqa: PTH117 - a string from outside
+
+
+def state_home() -> Path:
+    """The directory under which all state directories lie."""
+    return _xdg("XDG_STATE_HOME", ".local/state") / "infra-mcp"
+
+
+def cache_home() -> Path:
+    """The directory for what can be made again."""
+    own = os.environ.get("INFRA_MCP_CACHE")
+    return Path(own) if own else _xdg("XDG_CACHE_HOME", ".cache") / "infra-mcp"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where this server's things are."""
+
+    repo: Path
+    state_dir: Path
+    kubeconfig: Path
+
+    @property
+    def ledger_url(self) -> str:
+        """The SQLAlchemy URL of the ledger."""
+        return f"sqlite:///{self.state_dir / 'ledger.sqlite3'}"
+
+    @property
+    def socket(self) -> Path:
+        """The unix socket, in a directory of its own with mode 0700."""
+        return self.state_dir / "run" / "infra.sock"
+
+    @property
+    def policy_file(self) -> Path:
+        """The policy file that people edit."""
+        return self.repo / "infra.toml"
+
+    @classmethod
+    def find(cls, repo: str | None = None) -> Settings:
+        """Settings for the repository named, or the one the working directory is in.
+
+        Raises:
+            InfraError: `setup-failed`, when there is no git repository there.
+        """
+        start = repo or os.environ.get("INFRA_MCP_REPO") or "."
+        done = subprocess.run(  # noqa: S603 - fixed argv
+            ["git", "-C", start, "rev-parse", "--path-format=absolute", "--show-toplevel", "--git-common-dir"],  # noqa: S607
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+        )
+        lines = done.stdout.splitlines()
+        if done.returncode or len(lines) != 2:  # noqa: PLR2004 - the two paths asked for
+            what = f"{Path(start).absolute()} is not the working tree of a git repository."
+            raise InfraError("setup-failed", what, next_step="Run it inside the infra repository, or name it: --repo.")
+        top, common = Path(lines[0]), Path(lines[1]).resolve()
+        own = os.environ.get("INFRA_MCP_STATE")
+        identity = hashlib.sha256(str(common).encode()).hexdigest()[:12]
+        state = Path(own) if own else state_home() / f"{top.name}-{identity}"
+        config = os.environ.get("INFRA_MCP_KUBECONFIG") or os.environ.get("KUBECONFIG") or "~/.kube/config"
+        return cls(repo=top, state_dir=state, kubeconfig=Path(config.split(os.pathsep)[0]).expanduser())
