@@ -104,6 +104,11 @@ CODES: dict[str, CodeInfo] = {
         Exit.FAILED,
         "Commit its manifest under a root, or add the root to infra.toml.",
     ),
+    "not-in-cluster": CodeInfo(
+        "The object to change is in the repository and not, or not so, in the cluster.",
+        Exit.FAILED,
+        "Apply what git says by hand first, then send it again.",
+    ),
     "ambiguous-object": CodeInfo(
         "The same object stands in more than one place of the repository.",
         Exit.FAILED,

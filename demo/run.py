@@ -1,0 +1,221 @@
+"""`make demo`: the whole story on a real control plane, in six steps. Exit 0 only when each came out as told.
+
+Leaves nothing running unless KEEP=1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import anyio
+from peer import Peer, connected
+from stage import Failed, Stage
+from world import CIRCLES, write_kubeconfig, write_repository, write_source_secret
+
+SENTENCE = "I need a namespace 'docs-staging' with image-pull secret X"
+NAME = "demo"
+
+
+class Demo:
+    """The story's state: where things are, and what has to be ended."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.repo = home / "infra"
+        self.bin = Path(sys.executable).parent / "infra-mcp"
+        env = {key: value for key, value in os.environ.items() if not key.startswith(("KUBECONFIG", "INFRA_MCP_"))}
+        env |= {"XDG_STATE_HOME": str(home / "state"), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+        if "INFRA_MCP_CACHE" in os.environ:
+            env["INFRA_MCP_CACHE"] = os.environ["INFRA_MCP_CACHE"]
+        self.stage = Stage(env)
+        self.server: subprocess.Popen[str] | None = None
+        self.url = ""
+        self.tokens: dict[str, str] = {}
+        self.kubectl = Path("kubectl")
+        self.admin = Path()
+        self.context = ""
+
+    def infra(self, *words: str, **how: object) -> str:
+        """Run the product's command in the infra repository."""
+        return self.stage.run(self.bin, *words, cwd=self.repo if self.repo.exists() else None, **how)
+
+    def kube(self, *words: str, **how: object) -> str:
+        """Run kubectl as the cluster's admin."""
+        return self.stage.run(self.kubectl, *words, **how)
+
+    # -- step 1
+    def set_up(self) -> None:
+        stage = self.stage
+        stage.step("A cluster, an infra repository that people work in, and the infra peer beside them")
+        subprocess.run(
+            [str(self.bin), "sandbox", "up", "--name", NAME], check=True, env=stage.env, stdin=subprocess.DEVNULL
+        )
+        found = json.loads(self.infra("sandbox", "status", "--name", NAME, "--json", quiet=True, shown=""))
+        self.admin, self.context, self.kubectl = Path(found["kubeconfig"]), found["context"], Path(found["kubectl"])
+        stage.env["KUBECONFIG"] = str(self.admin)
+        write_repository(stage, self.repo)
+        stage.tell("An app that someone wrote by hand, applied with plain kubectl, and scaled since:")
+        self.kube("apply", "-f", self.repo / "k8s/teams/docs-site.yaml", shown="kubectl apply -f k8s/teams/docs-site.yaml")
+        self.kube("-n", "docs-live", "scale", "deployment/docs", "--replicas=5")
+        self.kube("-n", "docs-live", "rollout", "status", "deployment/docs", "--timeout=60s", quiet=True)
+        write_source_secret(stage, self.kubectl)
+
+        stage.tell("The peer moves in: it finds the manifests where they are, and asks for no new layout.")
+        self.infra("init", "--context", self.context, "--yes")
+        policy = self.repo / "infra.toml"
+        policy.write_text(policy.read_text(encoding="utf-8") + CIRCLES, encoding="utf-8")
+        stage.tell("A person writes who may do what into infra.toml (two circles, one pull secret, one app) and commits it.")
+        self.git("add", "infra.toml")
+        self.git("commit", "-q", "-m", "What the infra peer may do, and for whom")
+        self.infra("policy", "accept", "--yes")
+        rendered = self.infra("rbac", "render", "--namespaces", "docs-live", quiet=True)
+        self.kube("apply", "--server-side", "-f", "-", stdin=rendered, lines=6,
+                  shown="infra-mcp rbac render --namespaces docs-live | kubectl apply --server-side -f -")  # fmt: skip
+        narrow = self.home / "server.kubeconfig"
+        write_kubeconfig(stage, self.kubectl, self.admin, self.context, narrow)
+        for name in ("docs", "shop"):
+            out = json.loads(self.infra("peer", "add", name, "--circle", name, "--json", quiet=True))
+            self.tokens[name] = out["token"]
+        stage.env |= {"INFRA_MCP_KUBECONFIG": str(narrow), "INFRA_MCP_REPO": str(self.repo)}
+        self.start_server()
+
+    def git(self, *words: str, **how: object) -> str:
+        """Run git in the infra repository, as its people do."""
+        return self.stage.run("git", "-C", self.repo, *words, shown="git " + " ".join(words) if not how else None, **how)
+
+    def start_server(self) -> None:
+        self.stage.command("infra-mcp", "serve", "--port", "0")
+        log = (self.home / "server.log").open("w", encoding="utf-8")
+        self.server = subprocess.Popen(
+            [str(self.bin), "serve", "--port", "0"], cwd=self.repo, env=self.stage.env, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
+        )  # fmt: skip
+        line = self.server.stdout.readline() if self.server.stdout else ""
+        if "http" not in line:
+            raise Failed(f"the server did not start: {line} {(self.home / 'server.log').read_text(encoding='utf-8')}")
+        self.url = next(word for word in line.split() if word.startswith("http"))
+        self.stage.show(line)
+
+    # -- steps 2 to 6
+    async def tell(self) -> None:
+        async with (
+            connected("docs", self.url, self.tokens["docs"], self.stage) as docs,
+            connected("shop", self.url, self.tokens["shop"], self.stage) as shop,
+        ):
+            await self.ask(docs)
+            await self.deploy(docs)
+            await self.fail(docs)
+            await self.refuse(docs, shop)
+        self.look_back()
+
+    async def ask(self, docs: Peer) -> None:
+        self.stage.step("Peer docs asks in one sentence, and is told what is now true")
+        _, ask, _ = await docs.call("ask", peer_name="infra", query=SENTENCE)
+        _, text, _ = await docs.call("wait_on_ack", correlation_id=ask.strip(), timeout_seconds=60)
+        self.must("docs-staging up" in text and "audit_head" in text, "the ack says what is now true")
+        self.stage.tell("The commit, with its diff, and what the cluster has now:")
+        self.git("log", "-1", "--stat", "--format=%h %s%n%b")
+        self.git("show", "--format=", "HEAD", "--", "*serviceaccount*")
+        self.kube("-n", "docs-staging", "get", "namespace/docs-staging", "serviceaccount/default", "secret/registry-x")
+
+    async def deploy(self, docs: Peer) -> None:
+        self.stage.step("docs deploys 0.13.4 of the app that was applied by hand")
+        self.stage.tell("First as a dry run. The plan shows what is taken over from kubectl: one field, and not the replicas.")
+        _, _, plan = await docs.call("deploy", app="docs", version="0.13.4", dry_run=True)
+        self.must("kubectl" in json.dumps(plan), "the plan shows the adoption")
+        ok, _, _ = await docs.call("deploy", app="docs", version="0.13.4", reason="release 0.13.4")
+        self.must(ok, "0.13.4 landed")
+        self.git("show", "--format=%h %s", "HEAD")
+        out = self.kube("-n", "docs-live", "get", "deployment/docs", "-o", "wide")
+        self.must("5/5" in out and "0.13.4" in out, "five replicas, as people set them, run 0.13.4")
+
+    async def fail(self, docs: Peer) -> None:
+        self.stage.step("A version whose image cannot be pulled: the cause after its grace, and everything back")
+        ok, text, _ = await docs.call("deploy", app="docs", version="0.13.5-unpullable")
+        self.must(not ok and "rolled back" in text.lower(), "it says that it was rolled back, and why")
+        self.git("log", "-3", "--format=%h %s")
+        out = self.kube("-n", "docs-live", "get", "deployment/docs", "-o", "wide")
+        self.must("0.13.4" in out, "the cluster runs 0.13.4 again")
+
+    async def refuse(self, docs: Peer, shop: Peer) -> None:
+        self.stage.step("What is refused: another team's namespace, and a field that another manager holds")
+        ok, text, _ = await shop.call("provision_namespace", namespace="docs-preview")
+        self.must(not ok and "circles.shop.namespaces" in text, "the refusal names the rule")
+        self.stage.tell("Now an image updater takes the image field for itself:")
+        claim = {
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "docs", "namespace": "docs-live"},
+            "spec": {"template": {"spec": {"containers": [{"name": "site", "image": "registry.example/docs/site:0.13.4-p1"}]}}},
+        }  # fmt: skip
+        self.kube(
+            "apply", "--server-side", "--force-conflicts", "--field-manager=image-updater", "-f", "-",
+            stdin=json.dumps(claim),
+            shown="kubectl apply --server-side --force-conflicts --field-manager=image-updater -f image.yaml",
+        )  # fmt: skip
+        ok, text, _ = await docs.call("deploy", app="docs", version="0.13.6")
+        self.must(not ok and "image-updater" in text, "the conflict names field and owner")
+
+    def look_back(self) -> None:
+        self.stage.step("The trail: from the first word to landed")
+        self.infra("audit", "search", "docs-staging")
+        self.infra("audit", "verify")
+
+    def must(self, so: bool, what: str) -> None:
+        """Check a point of the story."""
+        if not so:
+            raise Failed(f"not so: {what}")
+        print(f"   ✓ {what}", flush=True)
+
+    def close(self, keep: bool) -> None:
+        if keep:
+            print(f"\nKept: server {self.url}, repository {self.repo}, kubeconfig {self.admin}.")
+            print(f"End it with: kill {self.server.pid if self.server else ''}; {self.bin} sandbox down --name {NAME}")
+            return
+        if self.server is not None and self.server.poll() is None:
+            self.server.send_signal(signal.SIGTERM)
+            try:
+                self.server.wait(10)
+            except subprocess.TimeoutExpired:
+                self.server.kill()
+                self.server.wait()
+        subprocess.run(
+            [str(self.bin), "sandbox", "down", "--name", NAME], env=self.stage.env, stdin=subprocess.DEVNULL, check=False
+        )
+
+
+def main() -> int:
+    """Tell the story."""
+    started = time.monotonic()
+    home = Path(tempfile.mkdtemp(prefix="infra-mcp-demo-"))
+    demo, keep = Demo(home), os.environ.get("KEEP") == "1"
+    print(f"infra-mcp demo. Everything it makes is in {home}; the cluster listens on 127.0.0.1 only.")
+    failed = None
+    try:
+        demo.set_up()
+        anyio.run(demo.tell)
+    except (Failed, subprocess.CalledProcessError) as error:
+        failed = error
+    except BaseExceptionGroup as group:
+        failed = group
+    finally:
+        demo.close(keep and not failed)
+    if failed is not None:
+        print(f"\nThe demo did not come out as told: {failed}", file=sys.stderr)
+        print(f"The server's log: {home / 'server.log'}", file=sys.stderr)
+        return 1
+    print(f"\nDone in {time.monotonic() - started:.0f} s. Try next: KEEP=1 make demo, then from the repository it names:")
+    print("   infra-mcp status --json     infra-mcp audit search rolled_back     make test")
+    if not keep:
+        shutil.rmtree(home, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""Writing what the plan says, in order, each write bound to the very read it was planned on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import anyio
+
+from infra_mcp.clients.kube import Cluster, KubeError
+from infra_mcp.drivers.manifests import ssa
+from infra_mcp.drivers.manifests.order import order
+from infra_mcp.drivers.manifests.prepared import REQUEST_ANNOTATION, Item, Prepared, Task
+from infra_mcp.errors import InfraError, Moved
+from infra_mcp.model.plan import ObjectRef
+from infra_mcp.together import together
+
+__all__ = ["apply"]
+
+_DEFAULT_ACCOUNT = 10.0  # seconds; the controller needs milliseconds
+_NEW_BINDING = 5.0  # seconds that a 403 may last after our own binding
+_STEP = 0.02
+
+
+async def apply(cluster: Cluster, task: Task, prepared: Prepared) -> None:
+    """Bring every item that is not so to what the plan says.
+
+    A namespace of ours is made first, then what lies inside is dry-run, all of it, before the first of it is written.
+
+    Raises:
+        Moved: an object changed since the plan; nothing was taken over, plan again.
+        InfraError: a create met an object that is not ours (`exists`), or the server refuses a write.
+        KubeError: with status 0, when the outcome of a write is not known.
+    """
+    by_identity = {which: [i for i in prepared.to_write if i.wanted.identity == which] for which in ("server", "circle")}
+    for item in order(by_identity["server"], key=lambda item: item.wanted.ref):
+        await _create(cluster, task, item)
+    inner = by_identity["circle"]
+    if prepared.bootstrap:
+        inner = await _dry_run_inside(cluster, task, inner)
+    await together(partial(_write, cluster, task, item) for item in inner)
+
+
+async def _create(cluster: Cluster, task: Task, item: Item) -> None:
+    """One of the two bootstrap writes: a POST, which never changes an object that is there."""
+    body = _marked(item.wanted.sets, task.request.id)
+    try:
+        with anyio.CancelScope(shield=True):
+            await cluster.create(body, as_=None)
+    except KubeError as error:
+        live = await cluster.get(item.wanted.ref, as_=None)
+        mark = ((live or {}).get("metadata", {}).get("annotations") or {}).get(REQUEST_ANNOTATION)
+        if mark == task.request.id:
+            return  # the answer was lost, the write was not
+        if live is not None and error.status == 409:  # noqa: PLR2004 - HTTP conflict
+            raise InfraError("exists", f"{item.wanted.ref} was created by someone else meanwhile.") from error
+        raise
+
+
+def _marked(body: dict[str, Any], request: str) -> dict[str, Any]:
+    metadata = body["metadata"]
+    annotations = metadata.get("annotations", {}) | {REQUEST_ANNOTATION: request}
+    return body | {"metadata": metadata | {"annotations": annotations}}
+
+
+async def _dry_run_inside(cluster: Cluster, task: Task, items: list[Item]) -> list[Item]:
+    """Dry-run all that lies inside the namespace just made, before the first write inside it."""
+
+    async def check(item: Item) -> Item:
+        live = await _present(cluster, task, item.wanted.ref)
+        proposal = await _patiently(
+            lambda: ssa.propose(
+                cluster, item.wanted.ref, live, item.wanted.sets, as_=task.user, adopt=task.policy.tree.adopt
+            )
+        )
+        return replace(item, live=live, proposal=proposal)
+
+    return await together(partial(check, item) for item in items)
+
+
+async def _present(cluster: Cluster, task: Task, ref: ObjectRef) -> dict[str, Any] | None:
+    """The live object; the `default` service account is waited for: a controller makes it, and it is never our create."""
+    is_default = ref.kind == "ServiceAccount" and ref.name == "default"
+    with anyio.move_on_after(_DEFAULT_ACCOUNT):
+        while True:
+            live = await _patiently(lambda: cluster.get(ref, as_=task.user))
+            if live is not None or not is_default:
+                return live
+            await anyio.sleep(_STEP)
+    raise InfraError("not-landed", f"{ref} was not made by the cluster within {_DEFAULT_ACCOUNT:.0f} s.")
+
+
+async def _patiently(call: Any) -> Any:  # noqa: ANN401 - passes the result through
+    """Call again while a binding made a moment ago is not yet in force; after that a 403 is real."""
+    with anyio.move_on_after(_NEW_BINDING):
+        while True:
+            try:
+                return await call()
+            except (KubeError, InfraError) as error:
+                if not _is_denied(error):
+                    raise
+            await anyio.sleep(_STEP)
+    return await call()
+
+
+def _is_denied(error: Exception) -> bool:
+    return (isinstance(error, KubeError) and error.status == 403) or (  # noqa: PLR2004 - HTTP forbidden
+        isinstance(error, InfraError) and error.code == "cluster-denied"
+    )
+
+
+async def _write(cluster: Cluster, task: Task, item: Item) -> None:
+    if item.proposal is None:
+        raise Moved(str(item.wanted.ref))
+    with anyio.CancelScope(shield=True):
+        await ssa.write(cluster, item.proposal, as_=task.user, request=task.request.id)

@@ -1,0 +1,212 @@
+"""Partial objects: laid over one another, looked into, compared. Pure.
+
+Lists are merged as server-side apply merges them, so it must be known which kind each is. `managedFields` say so for every
+list that is live (see `adopt.lists`); for the rest stands what Kubernetes' own schemas say of the well-known ones. A list
+nobody knows is atomic: one value, replaced whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+from infra_mcp.model.plan import FieldPath
+
+__all__ = ["ATOMIC", "SET", "Lists", "covers", "get_path", "item_keys", "leaves", "list_keys", "merge", "remove_path", "set_path"]
+
+# The names of the fields that identify an item; none for an atomic list, "=" for a set of scalars.
+Keys = tuple[str, ...]
+# Which kind of list stands at a path; the path is of field names only, items left out.
+Lists = Mapping[tuple[str, ...], Keys]
+
+ATOMIC: Keys = ()
+SET: Keys = ("=",)
+
+_POD_LISTS: dict[str, Keys] = {
+    "containers": ("name",),
+    "initContainers": ("name",),
+    "ephemeralContainers": ("name",),
+    "env": ("name",),
+    "volumes": ("name",),
+    "volumeMounts": ("mountPath",),
+    "volumeDevices": ("devicePath",),
+    "imagePullSecrets": ("name",),
+    "hostAliases": ("ip",),
+    "resourceClaims": ("name",),
+    "schedulingGates": ("name",),
+    "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+}
+_LISTS: dict[tuple[str, ...], Keys] = {
+    ("metadata", "finalizers"): SET,
+    ("metadata", "ownerReferences"): ("uid",),
+    ("status", "conditions"): ("type",),
+    ("secrets",): ("name",),  # of a ServiceAccount; its imagePullSecrets are atomic
+    ("spec", "ports"): ("port", "protocol"),  # of a Service
+    ("webhooks",): ("name",),
+}
+_DEFAULTS = {"protocol": "TCP"}  # a key's default counts as said (x-kubernetes-list-map-keys with default)
+_MISSING = object()
+
+
+def list_keys(path: tuple[str, ...], lists: Lists) -> Keys:
+    """Which kind of list stands at a path of field names: the names of its keys, `SET` or `ATOMIC`."""
+    if path in lists:
+        return lists[path]
+    if path in _LISTS:
+        return _LISTS[path]
+    if path[:1] == ("spec",):
+        if path[-1] == "ports" and len(path) > 2 and path[-2].lower().endswith("containers"):  # noqa: PLR2004 - beneath one
+            return ("containerPort", "protocol")
+        return _POD_LISTS.get(path[-1], ATOMIC)
+    return ATOMIC
+
+
+def item_keys(item: Any, keys: Keys) -> dict[str, Any] | None:  # noqa: ANN401 - any JSON value
+    """What identifies an item among its list; None when it lacks a key."""
+    if keys == SET:
+        return {"=": item}
+    if not isinstance(item, dict):
+        return None
+    found = {key: item.get(key, _DEFAULTS.get(key, _MISSING)) for key in keys}
+    return None if any(v is _MISSING for v in found.values()) else found
+
+
+def _find(items: list[Any], wanted: Mapping[str, Any]) -> int | None:
+    keys = tuple(wanted)
+    return next((i for i, item in enumerate(items) if item_keys(item, keys) == wanted), None)
+
+
+def merge(body: dict[str, Any], sets: Mapping[str, Any], lists: Lists | None = None) -> dict[str, Any]:
+    """The body with a partial object laid over it; neither argument is changed.
+
+    Args:
+        body: what is there.
+        sets: what is to be; items of keyed lists carry their keys.
+        lists: which lists are keyed, by path.
+    """
+    merged = _merge(body, sets, (), lists or {})
+    return dict(merged)
+
+
+def _merge(old: Any, new: Any, path: tuple[str, ...], lists: Lists) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(old, dict) and isinstance(new, Mapping):
+        out = {k: deepcopy(v) for k, v in old.items() if k not in new}
+        return out | {k: _merge(old.get(k), v, (*path, k), lists) for k, v in new.items()}
+    keys = list_keys(path, lists) if isinstance(old, list) and isinstance(new, list) else ATOMIC
+    if not keys:
+        return deepcopy(new)
+    out_items = deepcopy(old)
+    for item in new:
+        wanted = item_keys(item, keys)
+        index = None if wanted is None else _find(out_items, wanted)
+        if index is None:
+            out_items.append(deepcopy(item))
+        else:
+            out_items[index] = _merge(out_items[index], item, path, lists)
+    return out_items
+
+
+def covers(live: Any, sets: Any, lists: Lists | None = None) -> bool:  # noqa: ANN401 - any JSON value
+    """Whether everything a partial object says is so already."""
+    return _covers(live, sets, (), lists or {})
+
+
+def _covers(live: Any, sets: Any, path: tuple[str, ...], lists: Lists) -> bool:  # noqa: ANN401 - any JSON value
+    if isinstance(sets, Mapping):
+        return isinstance(live, dict) and all(_covers(live.get(k, _MISSING), v, (*path, k), lists) for k, v in sets.items())
+    if isinstance(sets, list):
+        keys = list_keys(path, lists)
+        if not sets and not keys:
+            return live is _MISSING or live == []  # the API server leaves empty lists out
+        if keys and isinstance(live, list):
+            for item in sets:
+                wanted = item_keys(item, keys)
+                index = None if wanted is None else _find(live, wanted)
+                if index is None or (keys != SET and not _covers(live[index], item, path, lists)):
+                    return False
+            return True
+    return type(live) is type(sets) and bool(live == sets)
+
+
+def leaves(sets: Mapping[str, Any], lists: Lists | None = None) -> Iterator[FieldPath]:
+    """The paths a partial object sets; keys of items are no paths of their own, unless an item is nothing else."""
+    yield from _leaves(sets, (), (), lists or {}, frozenset())
+
+
+def _leaves(
+    value: Any,  # noqa: ANN401 - any JSON value
+    path: FieldPath,
+    names: tuple[str, ...],
+    lists: Lists,
+    skip: frozenset[str],
+) -> Iterator[FieldPath]:
+    if isinstance(value, Mapping) and set(value) - skip:
+        for key in value:
+            if key not in skip:
+                yield from _leaves(value[key], (*path, key), (*names, key), lists, frozenset())
+        return
+    keys = list_keys(names, lists) if isinstance(value, list) and value else ATOMIC
+    found = [item_keys(item, keys) for item in value] if keys else []
+    if not keys or None in found:
+        yield path
+        return
+    for item, step in zip(value, found, strict=True):
+        if step is not None:
+            yield from _leaves(item if keys != SET else {}, (*path, step), names, lists, frozenset(step))
+
+
+def get_path(obj: Any, path: FieldPath) -> tuple[bool, Any]:  # noqa: ANN401 - any JSON value
+    """Whether there is something at the path, and what."""
+    for step in path:
+        if isinstance(step, str):
+            if not isinstance(obj, dict) or step not in obj:
+                return False, None
+            obj = obj[step]
+        else:
+            index = _find(obj, step) if isinstance(obj, list) else None
+            if index is None:
+                return False, None
+            obj = obj[index]
+    return True, obj
+
+
+def set_path(obj: dict[str, Any], path: FieldPath, value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Put a value at the path, in place; what is missing on the way is made, items with their keys.
+
+    Raises:
+        ValueError: something on the way is neither map nor list as the path says.
+    """
+    at: Any = obj
+    for here, after in zip(path, (*path[1:], None), strict=True):
+        empty: Any = value if after is None else ({} if isinstance(after, str) else [])
+        if isinstance(here, str) and isinstance(at, dict):
+            if after is None or here not in at:
+                at[here] = empty
+            at = at[here]
+        elif not isinstance(here, str) and isinstance(at, list):
+            index = _find(at, here)
+            if index is None:
+                at.append(here["="] if "=" in here else dict(here))
+                index = len(at) - 1
+            if after is None:
+                at[index] = value
+            at = at[index]
+        else:
+            msg = "the path does not fit the object"
+            raise ValueError(msg)
+
+
+def remove_path(obj: dict[str, Any], path: FieldPath) -> bool:
+    """Take out what is at the path, in place; whether something was there. What is left empty by it stays."""
+    parent_path: Sequence[Any] = path[:-1]
+    found, parent = get_path(obj, tuple(parent_path))
+    last = path[-1]
+    if not found:
+        return False
+    if isinstance(last, str):
+        return isinstance(parent, dict) and parent.pop(last, _MISSING) is not _MISSING
+    index = _find(parent, last) if isinstance(parent, list) else None
+    if index is not None:
+        del parent[index]
+    return index is not None

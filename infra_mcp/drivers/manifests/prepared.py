@@ -1,0 +1,114 @@
+"""What the driver hands from step to step: the task, the objects it wants so, and the plan with what it takes to apply it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from infra_mcp.drivers.manifests.ssa import Proposal
+from infra_mcp.model.plan import FieldChange, FieldPath, ObjectChange, ObjectRef, Plan
+from infra_mcp.model.request import Request
+from infra_mcp.policy.rules import Policy
+from infra_mcp.tree.value import Tree
+
+__all__ = ["REQUEST_ANNOTATION", "Item", "Prepared", "Task", "Wanted", "differences", "is_within"]
+
+REQUEST_ANNOTATION = "infra-mcp.dev/request"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One request with what its planning may look at."""
+
+    request: Request
+    policy: Policy
+    cluster: str
+    user: str  # the circle's Kubernetes identity
+    resumed: bool = False  # after an interruption: what carries our mark is ours
+
+    @property
+    def circle(self) -> str:
+        """The requester's circle."""
+        return self.request.caller.circle or ""
+
+
+    @property
+    def role(self) -> str:
+        """The ClusterRole that a circle's accounts are bound to."""
+        rules = self.policy.cluster(self.cluster)
+        return rules.circle_role if rules else ""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One object the action addresses, as the fields it sets.
+
+    `content` is the digest of what must not be shown (a pull secret); it stands for `sets` in the plan.
+    """
+
+    ref: ObjectRef
+    sets: dict[str, Any]
+    identity: Literal["circle", "server"] = "circle"
+    in_git: bool = True
+    content: str | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One object of the plan: wanted, as it was live, and the proposal that a dry-run answered."""
+
+    wanted: Wanted
+    change: ObjectChange
+    live: dict[str, Any] | None
+    proposal: Proposal | None = None
+    restores: tuple[FieldChange, ...] = ()  # what an undo puts back: the set fields, live before and after
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan with what it takes to carry it out; the plan alone is what is stored and shown."""
+
+    plan: Plan
+    tree: Tree
+    items: tuple[Item, ...]
+    bootstrap: bool = False  # the namespace is created by this change, so its contents are dry-run after it
+    failure: Literal["rollback", "hold"] = "hold"
+    names: dict[str, str] = field(default_factory=dict)  # words for the receipt
+
+    @property
+    def to_write(self) -> tuple[Item, ...]:
+        """The items that are not already so."""
+        return tuple(item for item in self.items if item.change.operation != "unchanged")
+
+    def settled(self, items: tuple[Item, ...]) -> Prepared:
+        """The same with other items."""
+        return replace(self, items=items)
+
+
+def differences(current: Any, sets: Any, prefix: FieldPath = ()) -> Iterator[tuple[FieldPath, Any, Any, bool]]:  # noqa: ANN401
+    """Each outermost field of `sets` that `current` has not or has otherwise: path, before, after, whether it was there.
+
+    Lists are compared whole unless both sides' items carry a `name`, as containers do.
+    """
+    if isinstance(sets, dict) and isinstance(current, dict):
+        for key, value in sets.items():
+            if key not in current:
+                yield (*prefix, key), None, value, False
+            else:
+                yield from differences(current[key], value, (*prefix, key))
+    elif _named(sets) and _named(current) and {i["name"] for i in sets} <= {i["name"] for i in current}:
+        by_name = {item["name"]: item for item in current}
+        for item in sets:
+            yield from differences(by_name[item["name"]], item, (*prefix, {"name": item["name"]}))
+    elif current != sets:
+        yield prefix, current, sets, True
+
+
+def _named(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, list) and bool(value) and all(isinstance(i, dict) and len(i) > 1 and "name" in i for i in value)
+
+
+def is_within(sets: Any, live: Any) -> bool:  # noqa: ANN401
+    """Whether `live` says everything that `sets` says."""
+    return next(differences(live, sets), None) is None

@@ -1,0 +1,90 @@
+"""Undo as a new plan: the live values from before our write, only on objects still as we left them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from infra_mcp.clients.kube import Cluster
+from infra_mcp.drivers.manifests import ssa
+from infra_mcp.drivers.manifests.merge import get_path, set_path
+from infra_mcp.drivers.manifests.prepared import REQUEST_ANNOTATION
+from infra_mcp.errors import InfraError, Moved
+from infra_mcp.model.outcome import Written
+from infra_mcp.model.plan import show_path
+
+__all__ = ["Undone", "undo"]
+
+_TRIES = 5
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What an undo came to: what was restored, and what was left because others changed it."""
+
+    restored: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+async def undo(
+    cluster: Cluster, written: Sequence[Written], request: str, *, as_: str, adopt: Sequence[str]
+) -> Undone:
+    """Restore each written object, in reverse order.
+
+    A namespace is never deleted by an undo, nor anything else we created: that would cascade. Such objects are left
+    and named. An object that already has its former values is restored; doing it twice writes once.
+    """
+    restored, left = [], []
+    for one in reversed(written):
+        reason = await _undo_one(cluster, one, request, as_=as_, adopt=adopt)
+        if reason is None:
+            restored.append(str(one.ref))
+        else:
+            left.append(f"{one.ref} ({reason})")
+    return Undone(tuple(restored), tuple(left))
+
+
+async def _undo_one(
+    cluster: Cluster, one: Written, request: str, *, as_: str, adopt: Sequence[str]
+) -> str | None:
+    """Restore one object; the reason when it is left alone."""
+    if one.operation == "create":
+        return "created by this request and kept"
+    for _ in range(_TRIES):
+        live = await cluster.get(one.ref, as_=as_)
+        if live is None:
+            return "it is gone"
+        if live["metadata"]["uid"] != one.uid:
+            return "it was replaced by someone else"
+        if _all(live, one, "before"):
+            return None
+        mark = (live["metadata"].get("annotations") or {}).get(REQUEST_ANNOTATION)
+        if mark != request or not _all(live, one, "after"):
+            moved = [show_path(f.path) for f in one.fields if get_path(live, f.path) != (True, f.after)]
+            return f"someone else changed {', '.join(moved) or 'it'} since"
+        if not all(field.had for field in one.fields):
+            return "it gained a field that an undo cannot take away"
+        sets: dict[str, Any] = {
+            "apiVersion": one.ref.api_version,
+            "kind": one.ref.kind,
+            "metadata": {"name": one.ref.name, "namespace": one.ref.namespace},
+        }
+        for field in one.fields:
+            set_path(sets, field.path, field.before)
+        try:
+            proposal = await ssa.propose(cluster, one.ref, live, sets, as_=as_, adopt=adopt)
+            with anyio.CancelScope(shield=True):
+                await ssa.write(cluster, proposal, as_=as_, request=f"{request}.undo")
+        except Moved:
+            continue
+        except InfraError as error:
+            return error.what
+        return None
+    return "it kept changing"
+
+
+def _all(live: dict[str, Any], one: Written, which: str) -> bool:
+    return all(get_path(live, field.path) == (True, getattr(field, which)) for field in one.fields)

@@ -1,0 +1,147 @@
+"""The plan as a commit on the branch, and its revert: the event first, then the branch moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from infra_mcp.engine.run import Run
+from infra_mcp.engine.tools import Tools
+from infra_mcp.errors import InfraError, Moved
+from infra_mcp.model.plan import TreeEdit
+from infra_mcp.model.request import State
+from infra_mcp.tree.commit import message
+from infra_mcp.tree.edit import apply_edit, says
+from infra_mcp.tree.value import Tree
+
+__all__ = ["commit_plan", "revert_plan"]
+
+
+async def commit_plan(tools: Tools, run: Run) -> str:
+    """Commit the prepared tree and move the branch to it.
+
+    Commits that others made meanwhile are built upon, unless they touch a file of ours.
+
+    Raises:
+        Moved: someone changed one of our files, or moved the branch at the last moment.
+        InfraError: `checkout-refused`, with the files; nothing is applied then.
+    """
+    task, prepared = run.planned
+    branch, changes = task.policy.tree.branch, prepared.tree.changed
+    async with tools.git.exclusive():
+        head = await tools.git.head(branch)
+        if head != prepared.tree.base:
+            _untouched(run, await tools.tree(task.policy, head))
+        text = _message(run, await tools.ledger.head())
+        commit = await tools.git.build_commit(head, changes, text, run.memory["when"])
+        created = [file.path for file in prepared.plan.effect.files if file.before is None]
+        await tools.ledger.record(
+            run.request.id,
+            State.APPLYING,
+            "committing",
+            {"commit": commit, "files": sorted(changes), "objects": [str(one.ref) for one in run.writes]},
+            record=run.remember(edits=[edit.model_dump_json() for edit in prepared.plan.edits], created=created),
+            commit=commit,
+            effect_digest=prepared.plan.effect.digest,
+        )
+        await tools.git.move(branch, commit, head)
+    return commit
+
+
+def _untouched(run: Run, fresh: Tree) -> None:
+    """Other people's commits do not void a plan, unless they changed what it edits or added what it adds."""
+    _, prepared = run.planned
+    created = set()
+    for file in prepared.plan.effect.files:
+        if fresh.oid(file.path) != file.before:
+            raise Moved(file.path)
+        if file.before is None:
+            created.add(file.path)
+    for located in prepared.tree.objects():
+        if located.path in created and fresh.find(located.ref) is not None:
+            raise Moved(str(located.ref))
+
+
+def _message(run: Run, head: str) -> str:
+    _, prepared = run.planned
+    request, names = run.request, prepared.names
+    subject = f"Deploy {names['app']} {names['version']}" if "app" in names else f"Provision {names['namespace']}"
+    trailers = {
+        "Infra-Request": request.id,
+        "Requested-By": request.caller.name,
+        "Effect-Digest": prepared.plan.effect.digest,
+        "Audit-Head": head,
+    }
+    if request.idempotency_key:
+        trailers["Idempotency-Key"] = request.idempotency_key
+    return message(subject, request.reason or request.words, trailers)
+
+
+async def revert_plan(tools: Tools, run: Run, cause: str) -> str | None:
+    """Commit the inverse of what this request committed, edit by edit, on the present head.
+
+    What others changed in the same files stays. When the branch says already what it said before, nothing is done.
+
+    Returns:
+        The id of the revert commit, or None when this request never had one to revert.
+
+    Raises:
+        InfraError: `checkout-refused`; `undo-incomplete` when someone changed the very fields since.
+        Moved: the branch moved at the last moment.
+    """
+    task = run.require_task()
+    branch = task.policy.tree.branch
+    async with tools.git.exclusive():
+        head = await tools.git.head(branch)
+        fresh = await tools.tree(task.policy, head)
+        changes = await _inverse(tools, run, fresh)
+        if not changes:
+            return run.revert
+        trailers = {
+            "Infra-Request": run.request.id,
+            "Requested-By": run.request.caller.name,
+            "Audit-Head": await tools.ledger.head(),
+        }
+        text = message(f"Roll back {run.request.id}", f"{cause}\n\nReverts {run.commit}.", trailers)
+        revert = await tools.git.build_commit(head, changes, text, run.memory["when"])
+        await tools.ledger.record(
+            run.request.id,
+            State.ROLLING_BACK,
+            "reverting",
+            {"commit": run.commit or "", "revert": revert},
+            record=run.memory,
+            revert=revert,
+        )
+        await tools.git.move(branch, revert, head)
+    return revert
+
+
+async def _inverse(tools: Tools, run: Run, fresh: Tree) -> Mapping[str, bytes | None]:
+    """The files that take this request's edits back; created files go if they are still as we made them."""
+    tree = fresh
+    for text in reversed(run.memory.get("edits", [])):
+        tree = _unedit(tree, TreeEdit.model_validate_json(text), run)
+    changes: dict[str, bytes | None] = dict(tree.changed)
+    if created := run.memory.get("created"):
+        task = run.require_task()
+        ours = await tools.tree(task.policy, run.commit or fresh.base)
+        for path in created:
+            if fresh.oid(path) is None:
+                continue
+            if fresh.oid(path) != ours.oid(path):
+                raise InfraError("undo-incomplete", f"{path} was changed by someone else since commit {run.commit}.")
+            changes[path] = None
+    return changes
+
+
+def _unedit(tree: Tree, edit: TreeEdit, run: Run) -> Tree:
+    located = tree.find(edit.ref)
+    if located is None:
+        raise InfraError("undo-incomplete", f"{edit.ref} is no longer in the repository; commit {run.commit} stays.")
+    inverse = edit.model_copy(update={"path": located.path, "before": edit.after, "after": edit.before})
+    if says(tree, inverse):
+        return tree  # taken back before
+    try:
+        return apply_edit(tree, inverse)
+    except Moved as moved:
+        what = f"{located.path} was changed at the same place since; commit {run.commit} stays."
+        raise InfraError("undo-incomplete", what) from moved

@@ -1,0 +1,120 @@
+"""What happens when a change does not land: nothing was written, hold it, or roll it back; and what to say."""
+
+from __future__ import annotations
+
+from time import time
+from typing import Any
+
+import anyio
+
+from infra_mcp.clients.kube import KubeError
+from infra_mcp.drivers.manifests.undo import Undone
+from infra_mcp.engine import report
+from infra_mcp.engine.commits import revert_plan
+from infra_mcp.engine.run import Run
+from infra_mcp.engine.tools import Tools
+from infra_mcp.errors import InfraError, Moved
+from infra_mcp.model.outcome import Receipt
+from infra_mcp.model.request import State
+
+__all__ = ["after_failure"]
+
+_TRIES = 6
+_FORMER = 60.0  # seconds the former version gets to be healthy again
+
+
+async def after_failure(tools: Tools, run: Run, error: InfraError | None) -> Receipt:
+    """End a request that did not land. `error` is None when a rollback was interrupted and goes on.
+
+    Raises:
+        InfraError: `ledger-unavailable`.
+    """
+    if error is None:
+        kept = run.memory["cause"]
+        error = InfraError(kept["code"], kept["what"], next_step=kept["next"], rule=kept.get("rule"))
+        return await _roll_back(tools, run, error)
+    if run.commit is None and not run.wrote:
+        message = f"{error.what} Nothing was changed." if run.begun else error.what
+        return await _end(tools, run, report.end_for(error), message, error)
+    run.remember(cause=error.as_dict())
+    await tools.ledger.record(
+        run.request.id, State.ROLLING_BACK, "not_landed", error.as_dict(), record=run.memory, commit=run.commit
+    )
+    return await _roll_back(tools, run, error)
+
+
+async def _roll_back(tools: Tools, run: Run, error: InfraError) -> Receipt:
+    """Git first, then the cluster; each is tried even when the other cannot be."""
+    holds = run.memory.get("failure") == "hold"
+    if holds and await _anything_written(tools, run):
+        kept = ", ".join(str(one.ref) for one in run.writes)
+        message = f"{error.what} What was made is kept ({kept}), and commit {run.commit or 'none'} stays."
+        return await _end(tools, run, State.FAILED, message, error)
+    problems: list[str] = []
+    try:
+        run.revert = await _persist(lambda: revert_plan(tools, run, error.what))
+    except (InfraError, Moved) as failed:
+        if isinstance(failed, InfraError) and failed.code == "ledger-unavailable":
+            raise
+        problems.append(failed.what if isinstance(failed, InfraError) else f"the branch kept moving ({failed})")
+    undone = Undone((), ())
+    if run.wrote and not holds:
+        try:
+            undone = await _persist(lambda: tools.driver.undo(run.require_task(), run.writes))
+        except (InfraError, KubeError) as failed:
+            problems.append(failed.what if isinstance(failed, InfraError) else failed.translate(None).what)
+    problems += undone.left
+    if problems:
+        message = f"{error.what} It could not be undone wholly: {'; '.join(problems)}."
+        if undone.restored:
+            message += f" Restored: {', '.join(undone.restored)}."
+        stuck = InfraError("undo-incomplete", message)
+        return await _end(tools, run, State.NEEDS_OPERATOR, message, stuck)
+    if not undone.restored:
+        git = f" Commit {run.commit} was reverted by {run.revert}." if run.revert else ""
+        return await _end(tools, run, State.FAILED, f"{error.what} Nothing in the cluster was changed.{git}", error)
+    former = await tools.driver.after_undo(run.require_task(), run.writes, await _former_deadline(tools, run))
+    git = f" Commit {run.commit} was reverted by {run.revert}." if run.revert else ""
+    return await _end(tools, run, State.ROLLED_BACK, f"{error.what} Rolled back: {former}.{git}", error)
+
+
+async def _former_deadline(tools: Tools, run: Run) -> float:
+    """Seconds that remain for the former version, chosen once."""
+    if "former" not in run.memory:
+        await tools.ledger.record(
+            run.request.id,
+            State.ROLLING_BACK,
+            "restored",
+            {"objects": [str(one.ref) for one in run.writes]},
+            record=run.remember(former=time() + _FORMER),
+        )
+    return max(float(run.memory["former"]) - time(), 5.0)
+
+
+async def _anything_written(tools: Tools, run: Run) -> bool:
+    if not run.wrote:
+        return False
+    try:
+        return await tools.driver.any_written(run.require_task(), run.writes)
+    except (InfraError, KubeError):
+        return True  # it cannot be told, so nothing is taken back
+
+
+async def _persist(call: Any) -> Any:  # noqa: ANN401 - passes the result through
+    """Try again while the branch moves or the cluster does not answer, for a bounded time."""
+    for attempt in range(_TRIES):
+        try:
+            return await call()
+        except Moved:
+            if attempt == _TRIES - 1:
+                raise
+        except KubeError as error:
+            if error.status or attempt == _TRIES - 1:
+                raise
+            await anyio.sleep(0.5 * 2**attempt)
+    return None
+
+
+async def _end(tools: Tools, run: Run, state: State, message: str, error: InfraError) -> Receipt:
+    made = report.receipt(run, state, message, error)
+    return await tools.ledger.finish(run.request.id, made, error.as_dict())

@@ -1,0 +1,171 @@
+"""The one flow, in order: plan, decide, commit, apply, confirm, report. Every door ends here.
+
+Each step writes its event before its effect. A step that was interrupted is observed again and then finished: planning
+anew on what is there tells what is still to be done, so recovery is not a second way through.
+"""
+
+from __future__ import annotations
+
+from time import time
+
+import anyio
+
+from infra_mcp.clients.kube import KubeError
+from infra_mcp.drivers.manifests.prepared import Task
+from infra_mcp.engine import report
+from infra_mcp.engine.commits import commit_plan
+from infra_mcp.engine.failure import after_failure
+from infra_mcp.engine.run import Run
+from infra_mcp.engine.tools import Tools
+from infra_mcp.errors import InfraError, Moved
+from infra_mcp.model.outcome import Receipt
+from infra_mcp.model.plan import Verdict
+from infra_mcp.model.request import State
+from infra_mcp.policy.decide import admit, judge, refusal
+
+__all__ = ["Pipeline"]
+
+_ATTEMPTS = 12
+_PATIENCE = 90.0  # seconds for a cluster that stops answering after our first write
+_LEAST = 10.0  # seconds a rollout gets after a restart, however late
+
+
+class Pipeline:
+    """Carries requests from queued to their end."""
+
+    def __init__(self, tools: Tools) -> None:
+        self.tools = tools
+
+    async def carry(self, run: Run) -> Receipt:
+        """Bring one request to its end, and record that end. The caller holds the request's object locks.
+
+        Raises:
+            InfraError: `ledger-unavailable` only: then nothing was changed after the last record.
+        """
+        try:
+            if run.request.state is State.ROLLING_BACK:
+                await self._resume_rollback(run)
+                return await after_failure(self.tools, run, None)
+            return await self._forward(run)
+        except InfraError as error:
+            if error.code == "ledger-unavailable":
+                raise
+            return await after_failure(self.tools, run, error)
+        except KubeError as error:
+            return await after_failure(self.tools, run, error.translate(None))
+
+    async def _forward(self, run: Run) -> Receipt:
+        started = time()
+        for attempt in range(_ATTEMPTS):
+            try:
+                return await self._attempt(run)
+            except Moved as moved:
+                if attempt == _ATTEMPTS - 1:
+                    raise InfraError("object-moved", f"{moved} kept changing while this change was under way.") from moved
+                await anyio.sleep(0.01 * attempt)
+            except KubeError as error:
+                # Before our first write a cluster that does not answer is an answer; after it, we look again.
+                if error.status or not run.begun or time() - started > _PATIENCE:
+                    raise
+                await anyio.sleep(min(0.2 * 2**attempt, 5.0))
+        raise InfraError("cluster-unreachable", "The cluster stopped answering during the change.")
+
+    async def _attempt(self, run: Run) -> Receipt:
+        await self._plan(run)
+        self._decide(run)
+        if run.request.dry_run:
+            return await self._end(run, State.PREVIEWED, "This is what would be done; nothing was changed.")
+        task, prepared = run.planned
+        if prepared.plan.already_so and not run.begun:
+            facts = await self.tools.driver.verify(task, prepared, seconds=_LEAST)
+            return await self._end(run, State.UNCHANGED, f"already so: {facts}")
+        await self._commit(run)
+        await self._apply(run)
+        facts = await self._confirm(run)
+        return await self._end(run, State.LANDED, facts)
+
+    async def _plan(self, run: Run) -> None:
+        """Plan on the branch's head and the live cluster; after an interruption that shows what is left to do."""
+        policy, request = self.tools.policy(), run.request
+        self._require(admit(policy, request.caller, request.action))
+        run.task = self._task(run)
+        await self._observe_commit(run)
+        head = await self.tools.git.head(policy.tree.branch)
+        tree = await self.tools.tree(policy, head)
+        run.prepared = prepared = await self.tools.driver.plan(run.task, tree)
+        if run.begun or request.dry_run or prepared.plan.already_so:
+            return
+        if prepared.plan.effect.files:
+            paths = [file.path for file in prepared.plan.effect.files]
+            await self.tools.git.check_movable(policy.tree.branch, head, paths)
+        await self.tools.ledger.record(
+            request.id,
+            State.PLANNED,
+            "planned",
+            report.shown_plan(prepared.plan),
+            record=run.remember(when=run.memory.get("when", int(time())), failure=prepared.failure),
+            effect_digest=prepared.plan.effect.digest,
+        )
+
+    def _task(self, run: Run) -> Task:
+        policy = self.tools.policy()
+        user = policy.service_account(run.request.caller.circle or "")
+        return Task(run.request, policy, self.tools.cluster, user, resumed=run.begun)
+
+    async def _observe_commit(self, run: Run) -> None:
+        """After an interruption: is our commit on the branch? Waits for a git that outlived the server first."""
+        if run.begun and run.commit is None and run.request.commit:
+            branch = run.require_task().policy.tree.branch
+            if await self.tools.git.contains(branch, run.request.commit):
+                run.commit, run.wrote = run.request.commit, True
+
+    async def _resume_rollback(self, run: Run) -> None:
+        run.task = self._task(run)
+        await self._observe_commit(run)
+
+    def _decide(self, run: Run) -> None:
+        """Policy on the effect, by the policy in force at this moment."""
+        policy = self.tools.policy()
+        self._require(admit(policy, run.request.caller, run.request.action))
+        _, prepared = run.planned
+        self._require(judge(policy, run.request.caller, run.request.action, prepared.plan))
+
+    @staticmethod
+    def _require(verdict: Verdict) -> None:
+        if verdict.decision != "allow":
+            raise refusal(verdict)
+
+    async def _commit(self, run: Run) -> None:
+        """Git first: what is applied is a commit on the branch. From here on it is too late to cancel."""
+        _, prepared = run.planned
+        run.begun = True
+        run.memory.setdefault("digest", prepared.plan.effect.digest)
+        run.add_writes(self.tools.driver.writes(prepared))
+        if not prepared.tree.changed:
+            await self._record(run, State.APPLYING, "applying")
+        elif run.commit:
+            raise InfraError("object-moved", f"Someone took back commit {run.commit} while it was being applied.")
+        else:
+            run.commit = await commit_plan(self.tools, run)
+
+    async def _apply(self, run: Run) -> None:
+        task, prepared = run.planned
+        if prepared.to_write:
+            self._decide(run)  # the policy may have changed while we waited for git
+            run.wrote = True
+            await self.tools.driver.apply(task, prepared)
+
+    async def _confirm(self, run: Run) -> str:
+        """Watch until it is so. The deadline is chosen once, so that a restart does not start it anew."""
+        task, prepared = run.planned
+        deadline = run.memory.get("deadline") or time() + self.tools.driver.timeout(task)
+        run.remember(deadline=deadline)
+        await self._record(run, State.VERIFYING, "applied")
+        return await self.tools.driver.verify(task, prepared, seconds=max(deadline - time(), _LEAST))
+
+    async def _record(self, run: Run, state: State, kind: str) -> None:
+        data = {"objects": [str(one.ref) for one in run.writes], "commit": run.commit or ""}
+        await self.tools.ledger.record(run.request.id, state, kind, data, record=run.memory, commit=run.commit)
+
+    async def _end(self, run: Run, state: State, facts: str) -> Receipt:
+        return await self.tools.ledger.finish(run.request.id, report.receipt(run, state, facts), {})

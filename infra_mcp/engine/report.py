@@ -1,0 +1,74 @@
+"""The words of receipts and plans: what is now true, or why not. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infra_mcp.engine.run import Run
+from infra_mcp.errors import Exit, InfraError
+from infra_mcp.model.outcome import Receipt
+from infra_mcp.model.plan import FieldChange, Plan, show_path
+from infra_mcp.model.request import State
+
+__all__ = ["end_for", "receipt", "shown_plan"]
+
+_ENDS = {
+    Exit.INVALID: State.REFUSED,
+    Exit.REFUSED: State.REFUSED,
+    Exit.WAITING: State.REFUSED,
+    Exit.NEEDS_OPERATOR: State.NEEDS_OPERATOR,
+}
+
+
+def end_for(error: InfraError) -> State:
+    """The end state of a request that ended by an error before anything was written."""
+    return _ENDS.get(error.exit, State.FAILED)
+
+
+def receipt(run: Run, state: State, message: str, error: InfraError | None = None) -> Receipt:
+    """The one terminal answer; the ledger adds the audit head in the transaction that ends the request.
+
+    The effect digest is that of the plan that was committed, not of a later look at what remained to be done.
+    """
+    request, plan = run.request, run.prepared.plan if run.prepared else None
+    return Receipt(
+        request=request.id,
+        state=state,
+        message=message,
+        action=request.action.action,
+        effect_digest=run.memory.get("digest") or (plan.effect.digest if plan else request.effect_digest),
+        commit=run.commit,
+        revert=run.revert,
+        objects=tuple(str(change.ref) for change in plan.effect.objects) if plan else (),
+        error=error.as_dict() if error else None,
+        plan=shown_plan(plan) if plan and state is State.PREVIEWED else None,
+    )
+
+
+def shown_plan(plan: Plan) -> dict[str, Any]:
+    """A plan as people and models read it: object by object, with adoption, drift and blast radius."""
+    return {
+        "effect_digest": plan.effect.digest,
+        "objects": [
+            {
+                "object": str(change.ref),
+                "operation": change.operation,
+                "changes": [_field(field) for field in change.fields],
+                "adopts": [
+                    f"{a.field} from {a.manager}" + (f" (since {a.since})" if a.since else "") for a in change.adoptions
+                ],
+                "checked": change.checked,
+            }
+            for change in plan.effect.objects
+        ],
+        "files": [{"path": file.path, "operation": file.operation, "diff": file.diff} for file in plan.effect.files],
+        "drift": [f"{d.ref}{d.field}: git {d.git!r}, live {d.live!r}" for d in plan.drift],
+        "notes": list(plan.notes),
+        "blast_radius": plan.blast_radius(),
+    }
+
+
+def _field(field: FieldChange) -> str:
+    before = repr(field.before) if field.had else "absent"
+    after = repr(field.after) if field.has else "absent"
+    return f"{show_path(field.path)}: {before} → {after}"

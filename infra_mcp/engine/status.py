@@ -1,0 +1,61 @@
+"""What there is and how it fares, as far as the caller may see: read live, as the circle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infra_mcp.engine.tools import Tools
+from infra_mcp.errors import InfraError
+from infra_mcp.model.peer import Caller
+from infra_mcp.model.request import END
+from infra_mcp.policy.rules import Policy
+
+__all__ = ["status"]
+
+_RECENT = 10
+
+
+async def status(tools: Tools, caller: Caller, namespace: str | None, app: str | None) -> dict[str, Any]:
+    """The caller's apps, its namespace's workloads and pull secrets, and its circle's requests.
+
+    What lies outside the caller's circle looks like not there. An operator sees requests and policy; the cluster is
+    read as a circle only, so an operator names none.
+
+    Raises:
+        InfraError: `not-found`, `cluster-unreachable`, `cluster-denied`.
+    """
+    found: dict[str, Any] = {"cluster": tools.cluster}
+    policy = tools.policy()
+    if caller.circle is not None and (namespace or app):
+        found |= await _live(tools, policy, caller.circle, namespace, app, caller.name)
+    elif namespace or app:
+        raise InfraError("not-found", "An operator has no circle to look into a namespace with.")
+    recent = await tools.ledger.recent(caller.circle, _RECENT)
+    found["open"] = [_line(request) for request in recent if request.state not in END]
+    found["recent"] = [_line(request) for request in recent if request.state in END]
+    return found
+
+
+async def _live(  # noqa: PLR0917 - one reader for two questions
+    tools: Tools, policy: Policy, circle: str, namespace: str | None, app: str | None, caller: str
+) -> dict[str, Any]:
+    user = policy.service_account(circle)
+    if app is not None:
+        known = policy.app(app)
+        if known is None or known.owner != caller:
+            raise InfraError("not-found", f"There is no app {app}, or it is not yours.")
+        return {"app": app, **await tools.driver.observe_app(policy, tools.cluster, app, user)}
+    if namespace is None or not policy.reaches(circle, namespace):
+        raise InfraError("not-found", "There is no such namespace, or it is not yours.")
+    return {"namespace": namespace, **await tools.driver.observe_namespace(policy, tools.cluster, namespace, user)}
+
+
+def _line(request: Any) -> dict[str, Any]:  # noqa: ANN401 - a Request
+    receipt = request.receipt or {}
+    return {
+        "request": request.id,
+        "by": request.caller.name,
+        "action": request.action.action,
+        "state": request.state.value,
+        "message": str(receipt.get("message", ""))[:200],
+    }

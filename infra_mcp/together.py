@@ -1,0 +1,39 @@
+"""Several calls side by side, with results in order and the first error as itself instead of inside a group."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+import anyio
+
+__all__ = ["together"]
+
+T = TypeVar("T")
+
+
+async def together(calls: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
+    """Run all calls concurrently and return their results in the given order.
+
+    The first that fails cancels the others. One error of the earliest call that failed is raised, not a group: callers
+    handle single failures, and what the others ran into is a consequence.
+    """
+    waiting = list(calls)
+    results: dict[int, T] = {}
+    errors: dict[int, Exception] = {}
+
+    async def run(index: int, call: Callable[[], Awaitable[T]], scope: anyio.CancelScope) -> None:
+        try:
+            results[index] = await call()
+        except Exception as error:  # noqa: BLE001 - raised again below, as itself
+            errors[index] = error
+            scope.cancel()
+
+    if len(waiting) == 1:
+        return [await waiting[0]()]
+    async with anyio.create_task_group() as group:
+        for index, call in enumerate(waiting):
+            group.start_soon(run, index, call, group.cancel_scope)
+    if errors:
+        raise errors[min(errors)]
+    return [results[index] for index in range(len(waiting))]
