@@ -1,0 +1,161 @@
+"""`infra-mcp init`: a first infra.toml for an existing repository, and the state directory. Commits nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from infra_mcp.cli.options import common_options, settings_of, verb
+from infra_mcp.cli.output import note, show
+from infra_mcp.errors import InfraError
+from infra_mcp.settings import Settings
+
+__all__ = ["add_parser"]
+
+_LARGEST = 1 << 20  # bytes of a manifest looked at
+
+_TEMPLATE = """\
+# What the infra peer may do, written by people. A change of this file is in force only after an operator accepted its
+# digest: `infra-mcp policy accept`. What is not granted here is refused.
+
+[tree]
+branch = {branch}  # changes are committed to this branch
+new = "{{root}}/{{namespace}}/{{kind}}-{{name}}.yaml"  # where a new object's file goes
+# Whose fields a change may take over without asking. Helm, Argo CD and Flux objects are never taken over.
+# adopt = ["kubectl", "kubectl-*", "before-first-apply"]
+
+[peer]
+name = "infra"  # the name others ask
+description = "infra peer; owns k8s manifests"
+
+[clusters.{cluster}]
+context = {context}  # by name; a kubeconfig's current-context is never used
+{roots}
+# A circle is a group of peers with the same rights. An absent key grants nothing.
+# [circles.docs]
+# namespaces = ["docs-*"]
+# actions = ["provision_namespace", "deploy"]
+# pull_secrets = ["X"]
+# images = ["registry.example/docs/*"]
+# limits = {{ replicas = 10, cpu = "20", memory = "40Gi" }}
+
+# "secret X" in an ask is this name; its content is copied when it is applied, and never stands in git.
+# [pull_secrets.X]
+# from = "infra-secrets/registry-x"
+
+# The catalogue: which app is whose, where it runs, and which image its versions are.
+# [apps.docs]
+# owner = "docs"
+# workload = "docs-live/deployment/docs"
+# image = "registry.example/docs/site:{{version}}"
+"""
+
+
+def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
+    """Add the verb."""
+    parser = verb(verbs, "init", "write a first infra.toml for this repository; commits nothing")
+    parser.add_argument(
+        "--context", metavar="NAME", help="the kubeconfig context of the cluster this repository is for"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    common_options(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from infra_mcp.server.ownership import prepared  # noqa: PLC0415 - only this command makes it
+
+    settings = settings_of(options)
+    prepared(settings.state_dir)
+    done: dict[str, Any] = {"policy": str(settings.policy_file), "state": str(settings.state_dir), "written": False}
+    if settings.policy_file.exists() or settings.policy_file.is_symlink():
+        show(options.json, done, f"{settings.policy_file} is there already and stays as it is.\n{_next_steps()}")
+        return 0
+    text, roots = _policy(settings, options.context)
+    if not options.yes and sys.stdin.isatty():
+        note(f"{text}\nWrite this to {settings.policy_file}? [y/N]")
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            raise InfraError("setup-failed", "Nothing was written.", next_step="Answer y, or give --yes.")
+    with settings.policy_file.open("x", encoding="utf-8") as file:
+        file.write(text)
+    done |= {"written": True, "roots": roots}
+    found = ", ".join(root["path"] for root in roots) or "none yet"
+    lines = [f"Wrote {settings.policy_file}. Roots with manifests: {found}.", f"State: {settings.state_dir}"]
+    show(options.json, done, "\n".join([*lines, _next_steps()]))
+    return 0
+
+
+def _next_steps() -> str:
+    return (
+        "Next:\n"
+        "  1. Grant something: edit infra.toml, commit it.\n"
+        "  2. infra-mcp rbac render | kubectl apply --server-side -f -     (as a cluster admin)\n"
+        "  3. infra-mcp policy accept\n"
+        "  4. infra-mcp peer add NAME --circle CIRCLE\n"
+        "  5. infra-mcp serve"
+    )
+
+
+def _policy(settings: Settings, context: str | None) -> tuple[str, list[dict[str, str]]]:
+    from infra_mcp.tree.layout import detect_roots  # noqa: PLC0415 - needs the YAML reader
+
+    chosen = context or _only_context(settings.kubeconfig)
+    roots = detect_roots(_manifests(settings.repo))
+    shown = "".join(
+        f"\n[[tree.roots]]\npath = {json.dumps(root['path'])}\nkind = {json.dumps(root['kind'])}\n" for root in roots
+    )
+    if not roots:
+        shown = "\n# No manifests were found. Name the folder they are to go to:\n[[tree.roots]]\n"
+        shown += 'path = "apps"\nkind = "raw"\n'
+    text = _TEMPLATE.format(
+        branch=json.dumps(_branch(settings.repo)),
+        cluster=re.sub(r"[^a-z0-9]+", "-", chosen.lower()).strip("-")[:63].strip("-") or "cluster",
+        context=json.dumps(chosen),
+        roots=shown,
+    )
+    return text, roots
+
+
+def _only_context(kubeconfig: Path) -> str:
+    """The kubeconfig's context, when there is exactly one: which of several is meant is for a person to say."""
+    import yaml  # noqa: PLC0415 - only this command reads a kubeconfig
+
+    try:
+        data = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
+        names = [str(one["name"]) for one in data["contexts"]]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError):
+        what = f"No kubeconfig with contexts at {kubeconfig}."
+        raise InfraError("setup-failed", what, next_step="Name the context: --context NAME.") from None
+    if len(names) != 1:
+        what = f"{kubeconfig} has {len(names)} contexts: {', '.join(names[:20])}."
+        raise InfraError("invalid-argument", what, next_step="Say which one this repository is for: --context NAME.")
+    return names[0]
+
+
+def _git(repo: Path, *arguments: str) -> bytes:
+    done = subprocess.run(
+        ["git", "-C", str(repo), *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    return done.stdout if done.returncode == 0 else b""
+
+
+def _branch(repo: Path) -> str:
+    return _git(repo, "symbolic-ref", "--quiet", "--short", "HEAD").decode("utf-8", "replace").strip() or "main"
+
+
+def _manifests(repo: Path) -> dict[str, bytes]:
+    """The repository's YAML files that are tracked, plain files and of a usual size."""
+    found: dict[str, bytes] = {}
+    for name in _git(repo, "ls-files", "-z", "--", "*.yaml", "*.yml").split(b"\0"):
+        if not name:
+            continue
+        path = name.decode("utf-8", "surrogateescape")
+        file = repo / path
+        if not file.is_symlink() and file.is_file() and file.stat().st_size <= _LARGEST:
+            found[path] = file.read_bytes()
+    return found

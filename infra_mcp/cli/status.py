@@ -1,0 +1,38 @@
+"""`infra-mcp status`: the server, and what is there as far as the caller may see."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from infra_mcp.cli.client import Client, token_of
+from infra_mcp.cli.options import client_options, connected, verb
+from infra_mcp.cli.output import show, show_result
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
+    """Add the verb."""
+    parser = verb(verbs, "status", "what is there and how it is; without a token also how the server fares")
+    parser.add_argument("--namespace", metavar="NAME", help="only this namespace")
+    parser.add_argument("--app", metavar="NAME", help="only this app of the catalogue")
+    client_options(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    narrowed = {key: value for key in ("namespace", "app") if (value := getattr(options, key)) is not None}
+
+    def work(client: Client) -> int:
+        result = client.call("status", narrowed)
+        if token_of(options.token_file) is not None or narrowed:
+            return show_result(options.json, result)
+        health = client.method("operator/health", {})
+        things = result.get("structuredContent") or {}
+        said = "\n".join(part.get("text", "") for part in result.get("content", ()))
+        lines = [f"server: {key} {value}" for key, value in health.items() if value is not None]
+        show(options.json, {"server": health, "status": things}, "\n".join([*lines, said]))
+        return 0
+
+    return connected(options, work)

@@ -1,0 +1,163 @@
+"""Streamable HTTP on loopback: tokens, both eras, and a stop that does not wait for listeners.
+
+The uvicorn server is ours, so that signals and the end of open streams are. Only loopback is bound in this version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import uvicorn
+from mcp.server.auth.settings import AuthSettings
+from pydantic import AnyHttpUrl
+from starlette.responses import JSONResponse
+
+from infra_mcp.errors import InfraError
+from infra_mcp.server.app import InfraServer
+from infra_mcp.server.auth import Tokens
+from infra_mcp.server.protocol import close_listeners
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from infra_mcp.server.tools.tool import Service
+
+__all__ = ["LOOPBACK", "make_server", "open_listener", "serve", "url_of"]
+
+LOOPBACK = "127.0.0.1"
+_GRACE = 1  # seconds open streams get at a stop, after listeners were ended and waits answered
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """Bind the port before anything is told of it; 0 takes a free one.
+
+    Raises:
+        InfraError: `invalid-argument` for a host off loopback, `setup-failed` for a port that is taken.
+    """
+    if host not in {LOOPBACK, "localhost"}:
+        what = f"This version serves HTTP on {LOOPBACK} only."
+        raise InfraError("invalid-argument", what, next_step="Leave --host out; reach it from elsewhere by a tunnel.")
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((LOOPBACK, port))
+        listener.listen(128)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or "not a port number"
+        raise InfraError(
+            "setup-failed",
+            f"Port {port} cannot be used: {reason}.",
+            next_step="Choose another: --port 0 takes a free one.",
+        ) from None
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """The URL of the MCP endpoint behind a listener."""
+    return f"http://{LOOPBACK}:{listener.getsockname()[1]}/mcp"
+
+
+def make_server(service: Service, url: str) -> InfraServer:
+    """The MCP server for both doors, with the bearer tokens of peers (RFC 6750) and its metadata (RFC 9728)."""
+    # There is no authorization server: tokens are given out by the operator. The metadata has to name one; it names us.
+    auth = AuthSettings(
+        issuer_url=AnyHttpUrl(url.removesuffix("/mcp")),
+        resource_server_url=AnyHttpUrl(url),
+        validate_token_resource=False,  # a token of ours is for this server: it is looked up in this ledger
+    )
+    server = InfraServer(service, token_verifier=Tokens(service.engine.ledger), auth=auth)
+
+    @server.custom_route("/healthz", methods=["GET"])
+    async def healthz(request: Request) -> Response:  # noqa: ARG001 - nothing of the caller matters
+        # Anyone on this machine may ask, so it says no more than that the server takes calls.
+        healthy = not service.stopping.is_set()
+        return JSONResponse({"ok": healthy}, status_code=200 if healthy else 503)
+
+    return server
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its own signal handling: the process has one place for that."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(server: InfraServer, listener: socket.socket) -> None:
+    """Serve until the service is stopping; then end listen streams, give the rest a second, and return."""
+    app = server.streamable_http_app(host=LOOPBACK)
+    config = uvicorn.Config(
+        _Quiet(app),
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=_GRACE,
+        server_header=False,
+        date_header=False,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    runner = _Uvicorn(config)
+
+    async def stop() -> None:
+        await server.service.stopping.wait()
+        close_listeners(server)
+        runner.should_exit = True
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(stop)
+        await runner.serve(sockets=[listener])
+        group.cancel_scope.cancel()
+
+
+class _Quiet:
+    """Replace the body of a 400 that repeats what was sent: the SDK puts rejected values into it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        held: list[Message] = []
+
+        async def passed(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 400:  # noqa: PLR2004 - bad request
+                held.append(message)
+                return
+            if not held:
+                await send(message)
+                return
+            held.append(message)
+            if not message.get("more_body"):
+                for part in _without_echo(held):
+                    await send(part)
+
+        await self._app(scope, receive, passed)
+
+
+def _without_echo(held: list[Message]) -> list[Message]:
+    start, *parts = held
+    body = b"".join(part.get("body", b"") for part in parts)
+    try:
+        answer: Any = json.loads(body)
+        message = answer["error"]["message"]
+    except (ValueError, TypeError, KeyError):
+        return held
+    if not isinstance(message, str) or not message.startswith("Validation error"):
+        return held
+    answer["error"]["message"] = "The body is not a JSON-RPC message of this protocol."
+    answer["error"].pop("data", None)
+    body = json.dumps(answer).encode()
+    headers = [(k, v) for k, v in start.get("headers", ()) if k.lower() != b"content-length"]
+    headers.append((b"content-length", str(len(body)).encode()))
+    return [{**start, "headers": headers}, {"type": "http.response.body", "body": body}]

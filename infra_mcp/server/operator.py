@@ -1,0 +1,266 @@
+"""What the command line may ask of a server beside the tools: no model ever sees these.
+
+`operator/*` is for the local operator alone, who came without a token; `infra/*` is for whoever the connection belongs
+to, as far as its circle goes. Without a server the same class works on the ledger directly, under the state lock.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+from pydantic import BaseModel, Field
+
+from infra_mcp.errors import InfraError
+from infra_mcp.model.names import Circle, Frozen, PeerName
+from infra_mcp.model.peer import Caller
+from infra_mcp.server.answers import receipt_fields
+from infra_mcp.server.arguments import parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from infra_mcp.ledger.records import Event
+    from infra_mcp.ledger.store import Ledger
+    from infra_mcp.policy.acceptance import PolicyInForce
+    from infra_mcp.policy.rules import Policy
+
+__all__ = ["METHODS", "OPERATOR", "Operator"]
+
+# Whoever opens the socket without a token. It is the same user as the server, and no more is known of it.
+OPERATOR = Caller(name="operator", circle=None, strength="same-user", operator=True)
+
+
+class Nothing(Frozen):
+    """No parameters."""
+
+
+class Newcomer(Frozen):
+    """A peer to add."""
+
+    name: PeerName
+    circle: Circle
+
+
+class Named(Frozen):
+    """A peer that is there."""
+
+    name: PeerName
+
+
+class Digest(Frozen):
+    """The digest of a policy file, as it was looked at."""
+
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+
+
+class Heads(Frozen):
+    """Audit heads found elsewhere, in commits say."""
+
+    heads: tuple[str, ...] = Field((), max_length=10_000)
+
+
+class Few(Frozen):
+    """How many to list."""
+
+    limit: int = Field(20, ge=1, le=200)
+
+
+class Which(Frozen):
+    """One request."""
+
+    request_id: str = Field(max_length=64)
+
+
+class Operator:
+    """The methods, on one ledger and policy.
+
+    Args:
+        ledger: where peers, tokens and events are.
+        policy: the policy in force.
+        file: the policy file people edit.
+        stop: stops the server; None where there is none.
+        health: how the server fares; None where there is none.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        policy: PolicyInForce,
+        file: Path,
+        *,
+        stop: Callable[[], None] | None = None,
+        health: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
+        self.ledger = ledger
+        self._policy = policy
+        self._file = anyio.Path(file)
+        self._stop = stop
+        self._health = health
+
+    async def call(self, caller: Caller, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one method.
+
+        Raises:
+            InfraError: `not-found` for an unknown method, `policy-denied` for a caller who is no operator,
+                `invalid-argument`, and what the method itself may end in.
+        """
+        if method not in METHODS:
+            raise InfraError("not-found", "There is no such method.")
+        if method.startswith("operator/") and not caller.operator:
+            what = "Only the local operator may do this, and a token makes the caller a peer."
+            raise InfraError("policy-denied", what, next_step="Run it without a token.", rule="operator")
+        name, model = METHODS[method]
+        handler = cast("Callable[[Caller, BaseModel], Awaitable[dict[str, Any]]]", getattr(self, name))
+        return await handler(caller, parse(model, params))
+
+    async def peer_add(self, caller: Caller, given: Newcomer) -> dict[str, Any]:
+        """Add a peer and give out its first token, which is shown this once."""
+        await self.ledger.add_peer(given.name, given.circle)
+        token = await self.ledger.issue_token(given.name)
+        await self.ledger.note("peer-added", caller.name, {"name": given.name, "circle": given.circle})
+        known = self._circles()
+        note = "" if known is None or given.circle in known else "The policy in force names no such circle yet."
+        return {"name": given.name, "circle": given.circle, "token": token, "note": note}
+
+    def _circles(self) -> frozenset[str] | None:
+        try:
+            return frozenset(self._policy.current().circles)
+        except InfraError:
+            return None
+
+    async def peer_list(self, caller: Caller, given: Nothing) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+        """All peers, without their tokens."""
+        return {"peers": [peer.model_dump(mode="json") for peer in await self.ledger.peers()]}
+
+    async def peer_remove(self, caller: Caller, given: Named) -> dict[str, Any]:
+        """Remove a peer; its tokens end at once, what it did stays in the ledger."""
+        await self._there(given.name)
+        await self.ledger.remove_peer(given.name)
+        await self.ledger.note("peer-removed", caller.name, {"name": given.name})
+        return {"removed": given.name}
+
+    async def peer_token(self, caller: Caller, given: Named) -> dict[str, Any]:
+        """Revoke a peer's tokens and give out a new one, which is shown this once."""
+        await self._there(given.name)
+        revoked = await self.ledger.revoke_tokens(given.name)
+        token = await self.ledger.issue_token(given.name)
+        await self.ledger.note("token-issued", caller.name, {"name": given.name, "revoked": revoked})
+        return {"name": given.name, "token": token, "revoked": revoked}
+
+    async def _there(self, name: str) -> None:
+        if name not in {peer.name for peer in await self.ledger.peers()}:
+            raise InfraError("not-found", f"There is no peer {name}.", next_step="`infra-mcp peer list` shows all.")
+
+    async def policy_show(self, caller: Caller, given: Nothing) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+        """The policy in force, and whether the file says something else."""
+        shown: dict[str, Any] = {"in_force": None, "problem": "", "pending": None, "pending_problem": ""}
+        try:
+            policy = self._policy.current()
+            shown |= {"in_force": policy.digest, "summary": _summary(policy)}
+        except InfraError as error:
+            shown["problem"] = str(error)
+        accepted = await self.ledger.accepted_policy()
+        shown["text"] = accepted[1] if accepted else ""
+        try:
+            pending = await self._policy.pending()
+        except InfraError as error:
+            shown["pending_problem"] = str(error)
+        else:
+            if pending is not None:
+                shown |= {"pending": pending.digest, "pending_problem": pending.problem}
+        return shown
+
+    async def policy_diff(self, caller: Caller, given: Nothing) -> dict[str, Any]:
+        """What accepting the file would change."""
+        shown = await self.policy_show(caller, given)
+        try:
+            text = await self._file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise InfraError("policy-invalid", "infra.toml cannot be read as text.") from None
+        lines = difflib.unified_diff(
+            shown["text"].splitlines(), text.splitlines(), "infra.toml (in force)", "infra.toml", lineterm=""
+        )
+        return {key: shown[key] for key in ("in_force", "pending", "pending_problem")} | {"diff": "\n".join(lines)}
+
+    async def policy_accept(self, caller: Caller, given: Digest) -> dict[str, Any]:
+        """Put the file in force, if it still has this digest."""
+        policy = await self._policy.accept(given.digest, caller)
+        return {"in_force": policy.digest, "summary": _summary(policy)}
+
+    async def audit_verify(self, caller: Caller, given: Heads) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+        """Check the chain, against the heads given."""
+        report = await self.ledger.verify(given.heads)
+        return report.model_dump(mode="json") | {"heads_given": len(given.heads)}
+
+    async def health(self, caller: Caller, given: Nothing) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+        """How the server fares."""
+        if self._health is None:
+            raise InfraError("server-unreachable", "No server is running.")
+        return self._health()
+
+    async def shutdown(self, caller: Caller, given: Nothing) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+        """Stop the server: finish the write in flight, record, leave."""
+        if self._stop is None:
+            raise InfraError("server-unreachable", "No server is running.")
+        self._stop()
+        return {"stopping": True}
+
+    async def requests(self, caller: Caller, given: Few) -> dict[str, Any]:
+        """The newest requests of the caller's circle; all for the operator."""
+        found = await self.ledger.recent(self._scope(caller), given.limit)
+        listed = [
+            receipt_fields(one) | {"caller": one.caller.name, "created": one.created, "door": one.door} for one in found
+        ]
+        for one in listed:
+            one.pop("plan", None)
+        return {"requests": listed}
+
+    async def trail(self, caller: Caller, given: Which) -> dict[str, Any]:
+        """Every event of a request, with its data."""
+        found = await self.ledger.request(given.request_id)
+        if found is None or (not caller.operator and found.caller.circle != caller.circle):
+            raise InfraError("not-found", "There is no such request, or not for this caller.")
+        events: list[Event] = await self.ledger.trail(found.id)
+        return {"request": found.id, "events": [event.model_dump(mode="json", exclude_none=True) for event in events]}
+
+    def _scope(self, caller: Caller) -> str | None:
+        if not caller.operator and caller.circle is None:
+            raise InfraError("policy-denied", "A caller without a circle sees no requests.")
+        return None if caller.operator else caller.circle
+
+
+def _summary(policy: Policy) -> dict[str, Any]:
+    return {
+        "peer": policy.peer.name,
+        "branch": policy.tree.branch,
+        "clusters": {name: rules.context for name, rules in policy.clusters.items()},
+        "circles": {
+            name: {
+                "namespaces": list(rules.namespaces),
+                "actions": list(rules.actions),
+                "pull_secrets": list(rules.pull_secrets),
+            }
+            for name, rules in policy.circles.items()
+        },
+        "apps": {name: rules.owner for name, rules in policy.apps.items()},
+        "rules": [rule.id for rule in policy.rules],
+    }
+
+
+METHODS: dict[str, tuple[str, type[BaseModel]]] = {
+    "operator/peer.add": ("peer_add", Newcomer),
+    "operator/peer.list": ("peer_list", Nothing),
+    "operator/peer.remove": ("peer_remove", Named),
+    "operator/peer.token": ("peer_token", Named),
+    "operator/policy.show": ("policy_show", Nothing),
+    "operator/policy.diff": ("policy_diff", Nothing),
+    "operator/policy.accept": ("policy_accept", Digest),
+    "operator/audit.verify": ("audit_verify", Heads),
+    "operator/health": ("health", Nothing),
+    "operator/shutdown": ("shutdown", Nothing),
+    "infra/requests": ("requests", Few),
+    "infra/trail": ("trail", Which),
+}

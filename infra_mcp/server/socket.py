@@ -1,0 +1,213 @@
+"""The unix socket: MCP in stdio's framing, and beside it the methods that no model sees.
+
+The socket lies in a directory of mode 0700, so only this user can open it. A connection's first frame may be
+`infra/hello` with a token, and then it is that peer's; without one it is the local operator's. `operator/*` and
+`infra/*` are answered here; every other frame goes to MCP, in whichever era the client opens.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.shared.message import SessionMessage
+from mcp.types.jsonrpc import jsonrpc_message_adapter
+from pydantic import ValidationError
+
+from infra_mcp.errors import InfraError
+from infra_mcp.server.auth import Binding, bind
+from infra_mcp.server.protocol import serve_stream
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anyio.abc import ByteStream
+
+    from infra_mcp.server.app import InfraServer
+    from infra_mcp.server.operator import Operator
+
+__all__ = ["LONGEST_LINE", "check_path", "listen"]
+
+log = logging.getLogger("infra_mcp.server")
+
+LONGEST_LINE = 8 * 1024 * 1024  # bytes of one frame
+LONGEST_PATH = 104  # bytes of a socket's path that every system takes
+_PARSE_ERROR, _INVALID_REQUEST, _OWN_ERROR = -32700, -32600, -32000
+
+
+def check_path(path: Path) -> None:
+    """Refuse a path that no socket can have.
+
+    Raises:
+        InfraError: `setup-failed`.
+    """
+    if len(str(path).encode()) > LONGEST_PATH:
+        what = f"The socket's path {path} is longer than {LONGEST_PATH} bytes."
+        raise InfraError("setup-failed", what, next_step="Choose a shorter state directory: INFRA_MCP_STATE.")
+
+
+async def listen(path: Path, server: InfraServer, operator: Operator, ready: anyio.Event) -> None:
+    """Accept connections until cancelled, then remove the socket.
+
+    The caller owns the state directory, so a socket found there is a dead server's and is removed.
+    """
+    await anyio.Path(path).unlink(missing_ok=True)
+    try:
+        async with await anyio.create_unix_listener(path, mode=0o600) as listener:
+            ready.set()
+            await listener.serve(lambda stream: _serve(stream, server, operator))
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.Path(path).unlink(missing_ok=True)
+
+
+async def _serve(stream: ByteStream, server: InfraServer, operator: Operator) -> None:
+    async with stream:
+        try:
+            await _Connection(stream, server, operator).run()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            log.debug("a client went away")
+        except Exception as error:  # noqa: BLE001 - one connection's fault ends that connection, not the server
+            log.error("a socket connection failed: %s", type(error).__name__)  # noqa: TRY400 - frames hold no more
+
+
+class _Connection:
+    """One connection: its identity, its frames, and the MCP server behind it."""
+
+    def __init__(self, stream: ByteStream, server: InfraServer, operator: Operator) -> None:
+        self._stream = stream
+        self._server = server
+        self._operator = operator
+        self._writing = anyio.Lock()
+        self._binding = Binding(None)
+
+    async def run(self) -> None:
+        lines = _lines(self._stream)
+        first = await self._next(lines)
+        if first is not None and first.get("method") == "infra/hello":
+            if not await self._hello(first):
+                return
+            first = None
+        bind(self._binding)
+        to_mcp, mcp_reads = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        mcp_writes, from_mcp = anyio.create_memory_object_stream[SessionMessage](0)
+        async with anyio.create_task_group() as group:
+            group.start_soon(serve_stream, self._server, mcp_reads, mcp_writes)
+            group.start_soon(self._answers, from_mcp)
+            async with to_mcp:
+                while frame := first or await self._next(lines):
+                    first = None
+                    if str(frame.get("method", "")).startswith(("operator/", "infra/")):
+                        group.start_soon(self._own, frame)
+                    else:
+                        await self._forward(frame, to_mcp)
+
+    async def _next(self, lines: AsyncIterator[bytes]) -> dict[str, Any] | None:
+        """The next frame that is a JSON object; None at the end, or after a line that ends the connection."""
+        try:
+            async for line in lines:
+                if not line.strip():
+                    continue
+                try:
+                    frame = json.loads(line)
+                except (ValueError, RecursionError):
+                    await self._error(None, _PARSE_ERROR, "The line is not JSON.")
+                    continue
+                if isinstance(frame, dict):
+                    return frame
+                await self._error(None, _INVALID_REQUEST, "The line is not a JSON-RPC message.")
+        except _LineTooLongError:
+            await self._error(None, _INVALID_REQUEST, f"A line is longer than {LONGEST_LINE} bytes.")
+        return None
+
+    async def _forward(self, frame: dict[str, Any], to_mcp: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
+        try:
+            message = jsonrpc_message_adapter.validate_python(frame, by_name=False)
+        except (ValidationError, RecursionError):
+            identity = frame.get("id")
+            await self._error(
+                identity if isinstance(identity, str | int) else None,
+                _INVALID_REQUEST,
+                "The line is not a JSON-RPC message.",
+            )
+            return
+        await to_mcp.send(SessionMessage(message))
+
+    async def _answers(self, from_mcp: MemoryObjectReceiveStream[SessionMessage]) -> None:
+        async with from_mcp:
+            async for item in from_mcp:
+                await self._write(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode())
+
+    async def _hello(self, frame: dict[str, Any]) -> bool:
+        """Bind the connection to the token's peer, or to the operator; false ends the connection."""
+        params = frame.get("params")
+        params = params if isinstance(params, dict) else {}
+        token = params.get("token")
+        binding = Binding(token if isinstance(token, str) else None, "cli" if params.get("door") == "cli" else "tool")
+        try:
+            if token is not None and not isinstance(token, str):
+                raise InfraError("unauthenticated", "The token is not a text.")  # noqa: TRY301 - one way out
+            caller = await binding.caller(self._operator.ledger)
+        except InfraError as error:
+            await self._refuse(frame.get("id"), error)
+            return False
+        self._binding = binding
+        shown = {"name": caller.name, "circle": caller.circle, "operator": caller.operator}
+        await self._result(frame.get("id"), {"caller": shown})
+        return True
+
+    async def _own(self, frame: dict[str, Any]) -> None:
+        params = frame.get("params")
+        try:
+            caller = await self._binding.caller(self._operator.ledger)
+            result = await self._operator.call(caller, str(frame["method"]), params if isinstance(params, dict) else {})
+        except InfraError as error:
+            await self._refuse(frame.get("id"), error)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            raise
+        except Exception as error:  # noqa: BLE001 - told as a fault of ours, without what was sent
+            log.error("an operator method failed: %s", type(error).__name__)  # noqa: TRY400 - frames hold no more
+            await self._refuse(frame.get("id"), InfraError("internal", "Something went wrong inside."))
+        else:
+            await self._result(frame.get("id"), result)
+
+    async def _refuse(self, identity: object, error: InfraError) -> None:
+        await self._error(identity, _OWN_ERROR, str(error), error.as_dict() | {"exit": int(error.exit)})
+
+    async def _result(self, identity: object, result: dict[str, Any]) -> None:
+        await self._write(json.dumps({"jsonrpc": "2.0", "id": identity, "result": result}).encode())
+
+    async def _error(self, identity: object, code: int, message: str, data: dict[str, Any] | None = None) -> None:
+        error: dict[str, Any] = {"code": code, "message": message}
+        if data is not None:
+            error["data"] = data
+        await self._write(json.dumps({"jsonrpc": "2.0", "id": identity, "error": error}).encode())
+
+    async def _write(self, line: bytes) -> None:
+        async with self._writing:
+            await self._stream.send(line + b"\n")
+
+
+class _LineTooLongError(Exception):
+    """A line went on past the bound."""
+
+
+async def _lines(stream: ByteStream) -> AsyncIterator[bytes]:
+    """The lines of a stream; what is left without an end of line is dropped."""
+    buffer = bytearray()
+    while True:
+        searched = len(buffer)
+        try:
+            buffer += await stream.receive(65_536)
+        except anyio.EndOfStream:
+            return
+        while (end := buffer.find(b"\n", searched)) >= 0:
+            line, searched = bytes(buffer[:end]), 0
+            del buffer[: end + 1]
+            yield line
+        if len(buffer) > LONGEST_LINE:
+            raise _LineTooLongError
