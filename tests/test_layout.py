@@ -1,0 +1,50 @@
+"""How the code is laid out: small modules, names that say something, and nothing of the machine it was written on."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted((ROOT / "infra_mcp").rglob("*.py"))
+LONGEST = 400
+EMPTY_NAMES = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "misc"}
+# Assembled, so that this file does not hold what it looks for.
+FORBIDDEN = [f"/{folder}/" for folder in ("root", "work")] + ["../" + "shared", "tmp/" + "proto"]
+TEXTS = {".py", ".md", ".toml", ".yaml", ".yml", ".sh", ".cfg", ".mod", ".mako", ""}
+FOLDERS = ("infra_mcp", "tests", "demo", "bench", "docs", "manifests", ".ci")
+
+
+def _name(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def _files():
+    found = [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]
+    for folder in FOLDERS:
+        found += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
+    return sorted(path for path in found if path.suffix in TEXTS and "__pycache__" not in path.parts)
+
+
+def test_there_are_modules_to_look_at():
+    assert len(MODULES) > 50
+
+
+@pytest.mark.parametrize("module", MODULES, ids=_name)
+def test_a_module_says_what_it_is_for_and_stays_short(module):
+    text = module.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LONGEST, "split it by step"
+    if text.strip():
+        assert ast.get_docstring(ast.parse(text)), "a module begins with what it is for"
+
+
+def test_no_module_has_a_name_that_says_nothing():
+    assert [_name(path) for path in MODULES if path.stem in EMPTY_NAMES or path.parent.name in EMPTY_NAMES] == []
+
+
+def test_nothing_refers_to_the_place_it_was_written_in():
+    found = []
+    for path in _files():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        found += [f"{_name(path)}: {word}" for word in FORBIDDEN if word in text]
+    assert found == []
