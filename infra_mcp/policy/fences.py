@@ -1,0 +1,158 @@
+"""The admission policies that hold the peer's identities to what the policy file says, inside the API server.
+
+RBAC cannot say "create, but only names of this pattern". These three say it: for the namespaces and bindings the
+server creates, and for the Secrets a circle writes. They look at nobody else's requests. (KEP-3488, CEL for admission
+control.)
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from infra_mcp.policy.effects import BINDING
+from infra_mcp.policy.grants import FREE_LABELS
+from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.sections import ClusterRules
+
+__all__ = ["CIRCLE_LABEL", "PULL_SECRET_TYPES", "fences"]
+
+CIRCLE_LABEL: Final = "infra-mcp.dev/circle"
+PULL_SECRET_TYPES: Final = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
+
+_API = "admissionregistration.k8s.io/v1"
+_NOTHING = {"": "^$"}  # CEL wants the type of an empty map to be known
+
+
+def fences(policy: Policy, cluster: ClusterRules) -> list[dict[str, Any]]:
+    """The admission policies and what binds them, in a fixed order."""
+    found = []
+    for suffix, group, resource, who, variables, validations in (
+        ("namespaces", "", "namespaces", _as_server(cluster), *_namespaces(policy, cluster)),
+        ("bindings", "rbac.authorization.k8s.io", "rolebindings", _as_server(cluster), *_bindings(policy, cluster)),
+        ("secrets", "", "secrets", _as_circle(cluster), *_secrets(policy, cluster)),
+    ):
+        name = f"{cluster.service_accounts}-{suffix}"
+        rule = {"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [resource]}
+        spec = {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [rule]},
+            "matchConditions": [{"name": "who", "expression": who}],
+            "variables": variables,
+            "validations": [{"expression": e, "message": m, "reason": "Forbidden"} for e, m in validations],
+        }
+        found += [
+            {"apiVersion": _API, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name}, "spec": spec},
+            {
+                "apiVersion": _API,
+                "kind": "ValidatingAdmissionPolicyBinding",
+                "metadata": {"name": name},
+                "spec": {"policyName": name, "validationActions": ["Deny"]},
+            },
+        ]
+    return found
+
+
+Parts = tuple[list[dict[str, str]], list[tuple[str, str]]]
+
+
+def _as_server(cluster: ClusterRules) -> str:
+    return f"request.userInfo.username == {_text(cluster.server)}"
+
+
+def _as_circle(cluster: ClusterRules) -> str:
+    return f"request.userInfo.username.startsWith({_text(_circles(cluster))})"
+
+
+def _circles(cluster: ClusterRules) -> str:
+    return f"system:serviceaccount:{cluster.service_accounts}:circle-"
+
+
+def _namespaces(policy: Policy, cluster: ClusterRules) -> Parts:
+    name = "object.metadata.name"
+    free = _text(sorted(FREE_LABELS | {CIRCLE_LABEL, "kubernetes.io/metadata.name"}))
+    variables = [
+        {"name": "circle", "expression": f"object.metadata.?labels[?{_text(CIRCLE_LABEL)}].orValue('')"},
+        {"name": "patterns", "expression": _text(_patterns(policy))},
+    ]
+    return variables, [
+        ("request.operation == 'CREATE'", "infra-mcp creates namespaces and never changes one"),
+        (_within(name, cluster), "the namespace's name is not one of the circle it is labelled with"),
+        (
+            f"object.metadata.?labels.orValue({{}}).all(k, !k.contains('/') || k in {free})",
+            "infra-mcp sets no label by which a cluster switches protections",
+        ),
+        (
+            "object.metadata.?annotations.orValue({}).all(k, k.startsWith('infra-mcp.dev/'))",
+            "infra-mcp sets no annotation but its own",
+        ),
+    ]
+
+
+def _bindings(policy: Policy, cluster: ClusterRules) -> Parts:
+    variables = [
+        {"name": "circle", "expression": f"namespaceObject.metadata.?labels[?{_text(CIRCLE_LABEL)}].orValue('')"},
+        {"name": "patterns", "expression": _text(_patterns(policy))},
+    ]
+    name = "namespaceObject.metadata.name"
+    is_ours = (
+        f"object.metadata.name == {_text(BINDING)}",
+        "object.roleRef.apiGroup == 'rbac.authorization.k8s.io' && object.roleRef.kind == 'ClusterRole'",
+        f"object.roleRef.name == {_text(cluster.circle_role)}",
+    )
+    is_theirs = (
+        "object.subjects.size() == 1 && object.subjects[0].kind == 'ServiceAccount'",
+        "object.subjects[0].name == 'circle-' + variables.circle",
+        f"object.subjects[0].namespace == {_text(cluster.service_accounts)}",
+    )
+    return variables, [
+        ("request.operation == 'CREATE'", "infra-mcp creates bindings and never changes one"),
+        (_within(name, cluster), "this namespace was not made for a circle, or its name is not one of that circle's"),
+        (_all(*is_ours), f"infra-mcp creates only the binding {BINDING}, to the circles' role"),
+        (_all(*is_theirs), "the binding is not for the account of the circle the namespace is labelled with"),
+    ]
+
+
+def _secrets(policy: Policy, cluster: ClusterRules) -> Parts:
+    granted = {
+        _circles(cluster) + name: sorted({policy.pull_secrets[secret].target for secret in circle.pull_secrets})
+        for name, circle in sorted(policy.circles.items())
+    }
+    variables = [{"name": "granted", "expression": _text(granted or {"": [""]})}]
+    return variables, [
+        (
+            _all(
+                "request.userInfo.username in variables.granted",
+                "object.metadata.name in variables.granted[request.userInfo.username]",
+            ),
+            "a circle writes only copies of the pull secrets it is granted",
+        ),
+        (f"object.type in {_text(list(PULL_SECRET_TYPES))}", "a circle writes only Secrets that are pull secrets"),
+    ]
+
+
+def _patterns(policy: Policy) -> dict[str, str]:
+    """A regular expression (RE2) for each circle that has namespaces."""
+    found = {}
+    for name, circle in sorted(policy.circles.items()):
+        if circle.namespaces:
+            found[name] = "^(" + "|".join(p.replace("*", "[-a-z0-9]*") for p in circle.namespaces) + ")$"
+    return found or _NOTHING
+
+
+def _within(name: str, cluster: ClusterRules) -> str:
+    """The name is one of the circle's, and none of the protected ones."""
+    return _all(
+        "variables.circle in variables.patterns",
+        f"{name}.matches(variables.patterns[variables.circle])",
+        f"!{name}.startsWith('kube-') && !({name} in {_text(['default', cluster.service_accounts])})",
+    )
+
+
+def _all(*conditions: str) -> str:
+    return "\n&& ".join(conditions)
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - strings, and lists and maps of them
+    """A CEL literal. What goes in has passed the grammar of names, which knows no quotes and no backslashes."""
+    return json.dumps(value).replace('"', "'")

@@ -1,0 +1,220 @@
+"""What a cluster admin applies so that the peer may do what the policy says, and no more.
+
+Everything is worked out from the policy, in a fixed order, so that a review of the difference is a review of the
+change. The server itself gets no right on any workload or secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import yaml
+
+from infra_mcp.errors import InfraError
+from infra_mcp.policy.effects import BINDING
+from infra_mcp.policy.fences import fences
+from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.sections import ClusterRules
+
+__all__ = ["render", "to_yaml"]
+
+_GROUP: Final = "rbac.authorization.k8s.io"
+_API: Final = f"{_GROUP}/v1"
+_LABELS: Final = {"app.kubernetes.io/part-of": "infra-mcp"}
+_READ: Final = ["get", "list", "watch"]
+_WRITE: Final = ["get", "list", "watch", "create", "patch"]
+
+
+def render(policy: Policy, cluster: str, namespaces: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The objects to apply, as an admin.
+
+    Args:
+        policy: the policy they are worked out from.
+        cluster: the cluster's name in the policy.
+        namespaces: namespaces that are there already, and that a circle may work in from now on: each gets the binding
+            that the server itself makes only in namespaces it created.
+
+    Returns:
+        Manifests, in the order to apply them. The namespaces of pull secrets' sources must be there.
+
+    Raises:
+        InfraError: `invalid-argument`, for a cluster the policy does not name, or a namespace that no circle's pattern
+            matches, or more than one.
+    """
+    rules = policy.clusters.get(cluster)
+    if rules is None:
+        known = ", ".join(policy.clusters) or "none"
+        raise InfraError("invalid-argument", f"The policy names no such cluster; it names {known}.")
+    own = rules.service_accounts
+    accounts = [f"circle-{circle}" for circle in sorted(policy.circles)]
+    objects = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": own}},
+        *(_account(own, name) for name in ("server", *accounts)),
+        *_impersonation(own, accounts),
+        *_server(rules),
+        _circle_role(policy, rules),
+        *_sources(policy, own),
+        *fences(policy, rules),
+        *(_binding(policy, rules, name) for name in sorted(set(namespaces))),
+    ]
+    for one in objects:
+        one["metadata"]["labels"] = dict(_LABELS)
+    return objects
+
+
+def _account(own: str, name: str) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": own}
+    # Nothing but the server runs as these, and circles' accounts are only ever impersonated.
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False}
+
+
+def _role(kind: str, name: str, namespace: str | None, rules: list[dict[str, Any]]) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": name} | ({"namespace": namespace} if namespace else {})
+    return {"apiVersion": _API, "kind": kind, "metadata": metadata, "rules": rules}
+
+
+def _bound(role: dict[str, Any], name: str, namespace: str | None, own: str, accounts: list[str]) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": name} | ({"namespace": namespace} if namespace else {})
+    return {
+        "apiVersion": _API,
+        "kind": "RoleBinding" if namespace else "ClusterRoleBinding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": _GROUP, "kind": role["kind"], "name": role["metadata"]["name"]},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": own} for account in accounts],
+    }
+
+
+def _rule(group: str, resources: list[str], verbs: list[str], names: list[str] | None = None) -> dict[str, Any]:
+    rule: dict[str, Any] = {"apiGroups": [group], "resources": resources}
+    return rule | ({"resourceNames": names} if names else {}) | {"verbs": list(verbs)}
+
+
+def _impersonation(own: str, accounts: list[str]) -> list[dict[str, Any]]:
+    if not accounts:
+        return []
+    role = _role("Role", f"{own}-impersonate", own, [_rule("", ["serviceaccounts"], ["impersonate"], accounts)])
+    return [role, _bound(role, f"{own}-impersonate", own, own, ["server"])]
+
+
+def _server(rules: ClusterRules) -> list[dict[str, Any]]:
+    own = rules.service_accounts
+    role = _role(
+        "ClusterRole",
+        f"{own}-server",
+        None,
+        [
+            # No patch: with it the server could relabel any namespace, pod security included.
+            _rule("", ["namespaces"], ["get", "create"]),
+            _rule(_GROUP, ["rolebindings"], ["create"]),
+            _rule(_GROUP, ["rolebindings"], ["get"], [BINDING]),
+            _rule(_GROUP, ["clusterroles"], ["bind"], [rules.circle_role]),
+        ],
+    )
+    return [role, _bound(role, f"{own}-server", None, own, ["server"])]
+
+
+def _circle_role(policy: Policy, rules: ClusterRules) -> dict[str, Any]:
+    """What a circle may do in each of its namespaces: what the actions write, and what explains how it went.
+
+    Secrets: create cannot be limited to names by RBAC (an admission policy does it); get and patch are, to the names of
+    the copies; there is no list and no watch, which would hand out every Secret of the namespace.
+    """
+    copies = sorted(
+        {policy.pull_secrets[secret].target for circle in policy.circles.values() for secret in circle.pull_secrets}
+    )
+    secrets = [_rule("", ["secrets"], ["create"]), _rule("", ["secrets"], ["get", "patch"], copies)] if copies else []
+    return _role(
+        "ClusterRole",
+        rules.circle_role,
+        None,
+        [
+            _rule("", ["namespaces"], ["get"]),
+            _rule("", ["serviceaccounts", "resourcequotas", "limitranges"], _WRITE),
+            *secrets,
+            _rule("networking.k8s.io", ["networkpolicies"], _WRITE),
+            _rule("apps", ["deployments", "statefulsets", "daemonsets"], _WRITE),
+            _rule("apps", ["replicasets", "controllerrevisions"], _READ),
+            _rule("", ["pods", "events"], _READ),
+        ],
+    )
+
+
+def _sources(policy: Policy, own: str) -> list[dict[str, Any]]:
+    """Each pull secret is read by the circles that are granted it, in their own name; the server reads none."""
+    objects: list[dict[str, Any]] = []
+    for name, secret in sorted(policy.pull_secrets.items()):
+        circles = [f"circle-{circle}" for circle, rules in sorted(policy.circles.items()) if name in rules.pull_secrets]
+        if circles:
+            reads = [_rule("", ["secrets"], ["get"], [secret.place.name])]
+            role = _role("Role", f"{own}-pull-{name}", secret.place.namespace, reads)
+            objects += [role, _bound(role, role["metadata"]["name"], secret.place.namespace, own, circles)]
+    return objects
+
+
+def _binding(policy: Policy, rules: ClusterRules, namespace: str) -> dict[str, Any]:
+    circles = [circle for circle in sorted(policy.circles) if policy.reaches(circle, namespace)]
+    if len(circles) != 1:
+        shown = namespace if re.fullmatch(r"[-a-z0-9]{1,63}", namespace) else "that is no namespace's name"
+        count = "more than one circle" if circles else "no circle"
+        raise InfraError("invalid-argument", f"The namespace {shown} is one of {count}, so nobody can be bound to it.")
+    role = {"kind": "ClusterRole", "metadata": {"name": rules.circle_role}}
+    return _bound(role, BINDING, namespace, rules.service_accounts, [f"circle-{circles[0]}"])
+
+
+# -- as text ---------------------------------------------------------------------------------------------------------
+
+_WHY: Final = {
+    "Namespace": "Where the peer's identities live. Nothing that a circle may change is in here.",
+    "ServiceAccount": "An identity: `server` is what infra-mcp runs as, `circle-NAME` what it acts as for a circle.",
+    "impersonate": "The server may act as these circles' accounts, and as nobody else.",
+    "server": "All that the server does in its own name: look at namespaces and their bindings, and create them.",
+    "circle": "What a circle may do, in its own namespaces only.",
+    "pull": "A pull secret's source: read by its name, by the circles that are granted it.",
+    "namespaces": "Holds the namespaces the server creates to the circles' name patterns.",
+    "bindings": "Holds the bindings the server creates to that circle's account, in namespaces made for it.",
+    "secrets": "Holds the Secrets a circle writes to copies of the pull secrets it is granted.",
+    BINDING: "A namespace that was there before: this circle may work in it from now on.",
+}
+
+
+def _why(one: dict[str, Any]) -> str:
+    if one["kind"] in _WHY:
+        return _WHY[one["kind"]]
+    name = one["metadata"]["name"]
+    if name == BINDING and one["kind"] == "RoleBinding":
+        return _WHY[BINDING]
+    part = re.search(r"-(impersonate|server|circle|namespaces|bindings|secrets|pull)(-|$)", name)
+    return _WHY[part.group(1)] if part else ""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Several lines stay several lines; equal lists are written out, not aliased."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401, ARG002 - the base class's signature
+        return True
+
+
+def _string(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _string)
+
+
+def to_yaml(objects: Sequence[dict[str, Any]], policy: Policy) -> str:
+    """The same as one YAML stream, each part with a line saying what it is for, for `kubectl apply -f -`."""
+    head = (
+        "# What infra-mcp needs in this cluster, worked out from its policy file. Apply it as a cluster admin:\n"
+        "#   infra-mcp rbac render | kubectl apply -f -\n"
+        "# Print and apply it again when circles, namespaces or pull secrets of the policy change.\n"
+        f"# Policy: {policy.digest}\n"
+    )
+    parts, said = [], ""
+    for one in objects:
+        why = _why(one)
+        note = f"# {why}\n" if why and why != said else ""
+        said = why
+        parts.append(f"---\n{note}{yaml.dump(one, Dumper=_Dumper, sort_keys=False, width=110)}")
+    return head + "".join(parts)

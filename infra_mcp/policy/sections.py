@@ -1,0 +1,233 @@
+"""The sections of infra.toml as types. An absent key grants nothing; a key we do not know is refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from infra_mcp.model.action import ACTIONS
+from infra_mcp.model.names import ClusterName, Cpu, DnsLabel, Frozen, Memory, PeerName, PullSecretName
+from infra_mcp.policy.grammar import (
+    WORKLOADS,
+    Branch,
+    Duration,
+    Explanation,
+    ImagePattern,
+    ImageTemplate,
+    Layout,
+    ManagerPattern,
+    NamePattern,
+    NamespacePattern,
+    ObjectPlace,
+    Place,
+    RelativePath,
+    RuleId,
+    Template,
+    WorkloadPlace,
+    repository,
+    seconds,
+)
+
+__all__ = [
+    "GRANTABLE",
+    "AppRules",
+    "CircleRules",
+    "ClusterRules",
+    "LimitRules",
+    "Match",
+    "PeerRules",
+    "PullSecretRules",
+    "Require",
+    "RootRules",
+    "Rule",
+    "TreeRules",
+]
+
+# Actions that a policy may name before this version can do them: they grant nothing until it can.
+_LATER = (
+    "provision_app", "change_manifests", "apply_commits", "scale", "restart", "remove", "rollback",
+)  # fmt: skip
+GRANTABLE: Final = (*ACTIONS, *_LATER)
+
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=253)]
+
+
+def _action(value: str) -> str:
+    if value not in GRANTABLE:
+        msg = f"is no action; there are {', '.join(GRANTABLE)}"
+        raise ValueError(msg)
+    return value
+
+
+class RootRules(Frozen):
+    """One folder of the repository that holds manifests."""
+
+    path: RelativePath
+    kind: Literal["raw"] = "raw"
+
+
+class TreeRules(Frozen):
+    """Where manifests lie in the repository, and whose fields a change may take over."""
+
+    branch: Branch = "main"
+    new: Layout = "{root}/{namespace}/{kind}-{name}.yaml"
+    roots: tuple[RootRules, ...] = Field(default=(RootRules(path="."),), min_length=1)
+    adopt: tuple[ManagerPattern, ...] = ("kubectl", "kubectl-*", "before-first-apply")
+
+
+class PeerRules(Frozen):
+    """How this peer is called and described in the mesh."""
+
+    name: PeerName = "infra"
+    description: Explanation = "infra peer; owns k8s manifests"
+
+
+class ClusterRules(Frozen):
+    """A cluster, by the name of its context: a kubeconfig's current-context is never used."""
+
+    context: Text
+    service_accounts: DnsLabel = "infra-mcp"
+
+    @property
+    def circle_role(self) -> str:
+        """The ClusterRole every circle's account is bound to in its namespaces."""
+        return f"{self.service_accounts}-circle"
+
+    @property
+    def server(self) -> str:
+        """The server's own account, as the API server names it."""
+        return f"system:serviceaccount:{self.service_accounts}:server"
+
+
+class LimitRules(Frozen):
+    """The largest numbers a circle may ask for."""
+
+    replicas: int | None = Field(default=None, ge=1, le=10_000)
+    cpu: Cpu | None = None
+    memory: Memory | None = None
+
+
+class CircleRules(Frozen):
+    """What the peers of one circle may do."""
+
+    namespaces: tuple[NamespacePattern, ...] = ()
+    actions: tuple[str, ...] = ()
+    pull_secrets: tuple[PullSecretName, ...] = ()
+    images: tuple[ImagePattern, ...] = ()
+    limits: LimitRules = LimitRules()
+    read_logs: bool = False
+
+    @field_validator("actions")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_action(one) for one in value)
+
+
+class PullSecretRules(Frozen):
+    """Where the content of a pull secret is copied from, and what the copy is called."""
+
+    model_config = ConfigDict(populate_by_name=False)
+
+    source: ObjectPlace = Field(alias="from")
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)] | None = None
+
+    @property
+    def place(self) -> Place:
+        """Namespace and name of the source."""
+        namespace, _, name = self.source.partition("/")
+        return Place(namespace, "", name)
+
+    @property
+    def target(self) -> str:
+        """The name of the copy."""
+        return self.name or self.place.name
+
+
+class AppRules(Frozen):
+    """An app of the catalogue: whose it is, where it runs, which image, and how it is rolled out."""
+
+    owner: PeerName
+    workload: WorkloadPlace
+    image: ImageTemplate
+    deploy_on: Template | None = None
+    schedule: str = "now"
+    on_failure: Literal["rollback", "hold"] = "rollback"
+    grace: Duration = "30s"
+    timeout: Duration = "10m"
+    cluster: ClusterName | None = None
+
+    @field_validator("schedule")
+    @classmethod
+    def _only_now(cls, value: str) -> str:
+        if value != "now":
+            msg = 'can only be "now": schedules are not there yet'
+            raise ValueError(msg)
+        return value
+
+    @property
+    def workload_parts(self) -> Place:
+        """Namespace, kind (as the API spells it) and name of the workload; its API version is apps/v1."""
+        namespace, kind, name = self.workload.split("/")
+        return Place(namespace, WORKLOADS[kind], name)
+
+    @property
+    def repository(self) -> str:
+        """The image's repository, without a tag."""
+        return repository(self.image)
+
+    def image_for(self, version: str) -> str:
+        """The image of a version."""
+        return self.image.replace("{version}", version)
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long a cause that may pass by itself is borne, in seconds."""
+        return seconds(self.grace)
+
+    @property
+    def timeout_seconds(self) -> float:
+        """How long a rollout may take, in seconds."""
+        return seconds(self.timeout)
+
+
+class Match(BaseModel):
+    """What a rule is about: all keys given must match, each by one of its patterns.
+
+    Keys this version does not know are kept, not refused: a rule that cannot be evaluated denies, and says which key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    namespaces: tuple[NamePattern, ...] | None = None
+    actions: tuple[NamePattern, ...] | None = None
+    peers: tuple[NamePattern, ...] | None = None
+    circles: tuple[NamePattern, ...] | None = None
+    apps: tuple[NamePattern, ...] | None = None
+
+
+class Require(BaseModel):
+    """What a rule wants before it lets something through. What this version cannot check denies."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    approvals: int = Field(default=1, ge=1, le=10)
+    by: Text = "operator"
+    strength: Text = "same-user"
+
+
+class Rule(Frozen):
+    """A rule across circles: it only takes away."""
+
+    id: RuleId
+    match: Match = Match()
+    deny: bool = False
+    require: Require | None = None
+    reason: Explanation = ""
+
+    @model_validator(mode="after")
+    def _does_one_thing(self) -> Rule:
+        if self.deny == (self.require is not None):
+            msg = "must have either deny = true or require"
+            raise ValueError(msg)
+        return self

@@ -1,0 +1,190 @@
+import pytest
+
+from infra_mcp.errors import InfraError
+from infra_mcp.masking import Masker
+from infra_mcp.policy.acceptance import PolicyInForce
+from infra_mcp.policy.rules import digest_of, load
+
+FIRST = "[clusters.a]\ncontext = 'a'\n"
+SECOND = "[clusters.a]\ncontext = 'b'\n"
+
+pytestmark = pytest.mark.anyio
+
+
+class Memory:
+    """What the ledger remembers, without a ledger; the end-to-end tests use the real one."""
+
+    def __init__(self):
+        self.masker = Masker(b"k" * 32)
+        self.rows = []
+
+    async def accept_policy(self, digest, text, by):
+        self.rows.append((digest, self.masker.mask(text), by))
+
+    async def accepted_policy(self):
+        return self.rows[-1][:2] if self.rows else None
+
+
+@pytest.fixture
+def ledger():
+    return Memory()
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "infra.toml"
+    path.write_bytes(FIRST.encode())
+    return path
+
+
+def code_of(in_force: PolicyInForce) -> str:
+    with pytest.raises(InfraError) as caught:
+        in_force.current()
+    return caught.value.code
+
+
+@pytest.mark.promise("policy.accepted")
+async def test_a_file_nobody_accepted_is_not_in_force(file, ledger):
+    in_force = PolicyInForce(file, ledger)
+    await in_force.refresh()
+
+    assert code_of(in_force) == "policy-not-accepted"
+    assert await in_force.pending() == (digest_of(FIRST), None, "")
+
+
+@pytest.mark.promise("policy.accepted")
+async def test_what_an_operator_accepts_is_in_force(file, ledger, operator):
+    in_force = PolicyInForce(file, ledger)
+    accepted = await in_force.accept(digest_of(FIRST), operator)
+
+    assert in_force.current() == accepted
+    assert ledger.rows == [(digest_of(FIRST), FIRST, "operator")]
+    assert await in_force.pending() is None
+
+
+@pytest.mark.promise("policy.accepted")
+async def test_a_changed_file_changes_nothing_until_it_is_accepted(file, ledger, operator):
+    in_force = PolicyInForce(file, ledger)
+    await in_force.accept(digest_of(FIRST), operator)
+    file.write_bytes(SECOND.encode())
+    await in_force.refresh()
+
+    assert in_force.current().cluster("a").context == "a"
+    assert await in_force.pending() == (digest_of(SECOND), digest_of(FIRST), "")
+
+    await in_force.accept(digest_of(SECOND), operator)
+    assert in_force.current().cluster("a").context == "b"
+
+
+@pytest.mark.promise("policy.accepted")
+async def test_a_new_server_takes_what_was_accepted_and_not_the_file(file, ledger, operator):
+    await PolicyInForce(file, ledger).accept(digest_of(FIRST), operator)
+    file.write_bytes(SECOND.encode())
+    later = PolicyInForce(file, ledger)
+    await later.refresh()
+
+    assert later.current() == load(FIRST)
+
+
+async def test_a_file_that_is_gone_or_broken_leaves_the_accepted_policy_in_force(file, ledger, operator):
+    in_force = PolicyInForce(file, ledger)
+    await in_force.accept(digest_of(FIRST), operator)
+    file.write_bytes(b"[clusters")
+    await in_force.refresh()
+
+    assert in_force.current() == load(FIRST)
+    assert "not TOML" in (await in_force.pending()).problem
+
+    file.unlink()
+    await in_force.refresh()
+    assert in_force.current() == load(FIRST)
+    with pytest.raises(InfraError) as caught:
+        await in_force.pending()
+    assert caught.value.code == "policy-invalid"
+
+
+@pytest.mark.promise("policy.accepted")
+async def test_nobody_but_an_operator_accepts(file, ledger, docs):
+    with pytest.raises(InfraError) as caught:
+        await PolicyInForce(file, ledger).accept(digest_of(FIRST), docs)
+
+    assert caught.value.code == "policy-denied"
+    assert not ledger.rows
+
+
+async def test_what_is_accepted_is_what_was_looked_at(file, ledger, operator):
+    in_force = PolicyInForce(file, ledger)
+    file.write_bytes(SECOND.encode())
+    with pytest.raises(InfraError) as caught:
+        await in_force.accept(digest_of(FIRST), operator)
+
+    assert caught.value.code == "policy-not-accepted"
+    assert not ledger.rows
+
+
+@pytest.mark.parametrize("text", ["[clusters", "[peer]\nnam = 'x'", "# password = hunter2-hunter2-hunter2\n"])
+async def test_what_is_no_policy_or_holds_a_secret_is_not_accepted(file, ledger, operator, text):
+    file.write_bytes(text.encode())
+    with pytest.raises(InfraError) as caught:
+        await PolicyInForce(file, ledger).accept(digest_of(text), operator)
+
+    assert caught.value.code == "policy-invalid"
+    assert "hunter2" not in str(caught.value)
+    assert not ledger.rows
+
+
+async def test_a_row_that_was_changed_is_not_in_force(file, ledger, operator):
+    await PolicyInForce(file, ledger).accept(digest_of(FIRST), operator)
+    ledger.rows[-1] = (digest_of(FIRST), SECOND, "operator")
+    in_force = PolicyInForce(file, ledger)
+    await in_force.refresh()
+
+    assert code_of(in_force) == "policy-not-accepted"
+
+
+async def test_an_accepted_text_this_version_cannot_read_grants_nothing(file, ledger):
+    future = "[circles.docs]\nmoods = ['good']\n"
+    await ledger.accept_policy(digest_of(future), future, "operator")
+    in_force = PolicyInForce(file, ledger)
+    await in_force.refresh()
+
+    assert code_of(in_force) == "policy-invalid"
+
+
+@pytest.mark.promise("policy.accepted")
+async def test_a_pinned_digest_is_in_force_without_an_acceptance(file, ledger):
+    in_force = PolicyInForce(file, ledger, pin=digest_of(FIRST))
+    await in_force.refresh()
+
+    assert in_force.current() == load(FIRST)
+    assert not ledger.rows
+
+
+@pytest.mark.promise("policy.accepted")
+async def test_under_a_pin_neither_another_file_nor_an_acceptance_counts(file, ledger, operator):
+    await PolicyInForce(file, ledger).accept(digest_of(FIRST), operator)
+    pinned = PolicyInForce(file, ledger, pin=digest_of(SECOND))
+    await pinned.refresh()
+
+    assert code_of(pinned) == "policy-not-accepted"
+    with pytest.raises(InfraError) as caught:
+        await pinned.accept(digest_of(FIRST), operator)
+    assert caught.value.code == "policy-denied"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"#" * (2**20 + 1)])
+async def test_a_file_that_is_no_text_or_too_large_is_refused(file, ledger, content):
+    file.write_bytes(content)
+    with pytest.raises(InfraError) as caught:
+        await PolicyInForce(file, ledger).pending()
+
+    assert caught.value.code == "policy-invalid"
+
+
+async def test_a_folder_in_the_files_place_is_refused(file, ledger):
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(InfraError) as caught:
+        await PolicyInForce(file, ledger).pending()
+
+    assert caught.value.code == "policy-invalid"

@@ -1,0 +1,133 @@
+import pytest
+
+from infra_mcp.model.action import Deploy, ProvisionNamespace
+from infra_mcp.model.plan import Adoption, Basis, Effect, FieldChange, ObjectChange, ObjectRef, Plan
+from infra_mcp.policy.decide import judge
+from infra_mcp.policy.rules import load
+
+NAMESPACE = ProvisionNamespace(namespace="docs-staging", pull_secrets=("X",))
+DEPLOY = Deploy(app="docs", version="0.13.4")
+IMAGE = "registry.example/docs/site:0.13.4"
+AT = ("spec", "template", "spec", "containers", {"name": "web"}, "image")
+RBAC = "rbac.authorization.k8s.io/v1"
+
+
+def change(kind, name, namespace="docs-staging", api="v1", operation="create", identity="circle", **rest):  # noqa: PLR0917 - a row of a table
+    ref = ObjectRef(cluster=rest.pop("cluster", "sandbox"), api_version=api, kind=kind, namespace=namespace, name=name)
+    return ObjectChange(ref=ref, operation=operation, identity=identity, **rest)
+
+
+def plan(*changes):
+    return Plan(effect=Effect(action={}, objects=changes, files=()), basis=Basis(commit="c", objects=()))
+
+
+def image(after, **rest):
+    field = FieldChange(path=AT, before="registry.example/docs/site:0.13.3", after=after)
+    return change("Deployment", "docs", "docs-live", "apps/v1", "update", fields=(field,), **rest)
+
+
+SPACE = change("Namespace", "docs-staging", None, identity="server")
+BINDING = change("RoleBinding", "infra-mcp-circle", api=RBAC, identity="server")
+COPY = change("Secret", "registry-x-copy")
+ACCOUNT = change("ServiceAccount", "default", operation="update")
+
+
+def test_what_the_actions_really_do_is_allowed(policy, docs):
+    whole = plan(SPACE, BINDING, COPY, ACCOUNT, change("NetworkPolicy", "deny", api="networking.k8s.io/v1"))
+    provisioned, deployed = judge(policy, docs, NAMESPACE, whole), judge(policy, docs, DEPLOY, plan(image(IMAGE)))
+
+    assert provisioned.decision == deployed.decision == "allow"
+    assert provisioned.policy == policy.digest
+
+
+def test_namespace_and_binding_that_are_there_already_are_allowed(policy, docs):
+    there = plan(*(one.model_copy(update={"operation": "unchanged"}) for one in (SPACE, BINDING)))
+
+    assert judge(policy, docs, NAMESPACE, there).decision == "allow"
+
+
+@pytest.mark.promise("policy.default-deny")
+@pytest.mark.parametrize(
+    ("found", "rule"),
+    [
+        (change("ConfigMap", "x"), "effect.kinds"),
+        (change("Role", "x", api=RBAC), "effect.kinds"),
+        (change("Deployment", "x", api="apps/v1"), "effect.kinds"),
+        (change("Namespace", "x", None, api="evil.example/v1", identity="server"), "effect.kinds"),
+        (change("ClusterRoleBinding", "x", None, api=RBAC), "effect.kinds"),
+        (change("ServiceAccount", "default", "docs-live"), "effect.scope"),
+        (change("ServiceAccount", "default", "kube-system"), "effect.scope"),
+        (change("Namespace", "docs-live", None, identity="server"), "effect.scope"),
+        (change("LimitRange", "docs-staging", None), "effect.scope"),
+        (change("ServiceAccount", "default", cluster="other"), "effect.cluster"),
+        (change("ServiceAccount", "default", identity="server"), "effect.identity"),
+        (change("Secret", "registry-x-copy", identity="server"), "effect.identity"),
+        (change("RoleBinding", "other", api=RBAC, identity="server"), "effect.identity"),
+        (change("RoleBinding", "infra-mcp-circle", api=RBAC), "effect.identity"),
+        (change("Namespace", "docs-staging", None), "effect.identity"),
+        (SPACE.model_copy(update={"operation": "update"}), "effect.identity"),
+        (change("Secret", "db-password"), "circles.docs.pull_secrets"),
+        (change("Secret", "registry-y"), "circles.docs.pull_secrets"),
+        (
+            change("ServiceAccount", "default", adoptions=(Adoption(field=".x", manager="helm", operation="Update"),)),
+            "tree.adopt",
+        ),
+    ],
+)
+def test_a_plan_that_does_more_than_was_granted_is_refused(policy, docs, found, rule):
+    verdict = judge(policy, docs, NAMESPACE, plan(SPACE, BINDING, found))
+
+    assert (verdict.decision, verdict.rule) == ("refuse", rule)
+
+
+@pytest.mark.promise("policy.default-deny")
+@pytest.mark.parametrize(
+    ("found", "rule"),
+    [
+        (image("evil.example/docs/site:0.13.4"), "circles.docs.images"),
+        (image(7), "circles.docs.images"),
+        (image("registry.example/docs/site:0.13.5"), "effect.scope"),
+        (image("registry.example/docs/site:0.13.4@sha256:bad"), "circles.docs.images"),
+        (change("Deployment", "other", "docs-live", "apps/v1", "update"), "effect.scope"),
+        (change("StatefulSet", "docs", "docs-live", "apps/v1", "update"), "effect.scope"),
+        (change("Deployment", "docs", "docs-other", "apps/v1", "update"), "effect.scope"),
+        (change("Secret", "registry-x-copy", "docs-live"), "effect.kinds"),
+        (
+            image(IMAGE, adoptions=(Adoption(field=".x", manager="argocd-controller", operation="Apply"),)),
+            "tree.adopt",
+        ),
+    ],
+)
+def test_a_deploy_changes_its_own_workload_to_its_own_image(policy, docs, found, rule):
+    verdict = judge(policy, docs, DEPLOY, plan(found))
+
+    assert (verdict.decision, verdict.rule) == ("refuse", rule)
+
+
+def test_an_image_inside_a_whole_new_field_is_seen(policy, docs):
+    pod = {"containers": [{"name": "web", "image": IMAGE}, {"name": "miner", "image": "evil.example/x:1"}]}
+    whole = FieldChange(path=("spec", "template", "spec"), after=pod, had=False)
+    found = change("Deployment", "docs", "docs-live", "apps/v1", "update", fields=(whole,))
+
+    assert judge(policy, docs, DEPLOY, plan(found)).rule == "circles.docs.images"
+
+
+def test_taking_over_from_people_is_allowed(policy, docs):
+    people = tuple(
+        Adoption(field=".x", manager=name, operation="Update")
+        for name in ("kubectl", "kubectl-client-side-apply", "before-first-apply")
+    )
+
+    assert judge(policy, docs, DEPLOY, plan(image(IMAGE, adoptions=people))).decision == "allow"
+
+
+def test_the_policy_in_force_at_the_time_of_the_plan_decides(policy_text, docs):
+    narrowed = load(policy_text.replace('namespaces = ["docs-*"]\nactions', 'namespaces = ["docs-x"]\nactions'))
+
+    assert judge(narrowed, docs, DEPLOY, plan(image(IMAGE))).rule == "circles.docs.namespaces"
+
+
+def test_rules_are_asked_about_the_plan_too(policy_text, docs):
+    frozen = load(policy_text + '\n[[rules]]\nid = "freeze"\nmatch = { apps = ["docs"] }\ndeny = true\n')
+
+    assert judge(frozen, docs, DEPLOY, plan(image(IMAGE))).rule == "rules.freeze"

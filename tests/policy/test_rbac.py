@@ -1,0 +1,119 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infra_mcp.errors import InfraError
+from infra_mcp.policy.rbac import render, to_yaml
+from infra_mcp.policy.rules import load
+
+EXAMPLE = Path(__file__).parents[2] / "manifests" / "example"
+
+
+def of(objects, kind):
+    return [one for one in objects if one["kind"] == kind]
+
+
+def role(objects, name):
+    (found,) = [one for one in objects if one["kind"] in {"Role", "ClusterRole"} and one["metadata"]["name"] == name]
+    return found["rules"]
+
+
+def test_the_same_policy_gives_the_same_text(policy, policy_text):
+    again = load(policy_text)
+
+    assert to_yaml(render(policy, "sandbox"), policy) == to_yaml(render(again, "sandbox"), again)
+
+
+def test_the_text_is_the_objects(policy):
+    objects = render(policy, "sandbox", ["shop-old"])
+
+    assert list(yaml.safe_load_all(to_yaml(objects, policy))) == objects
+
+
+def test_the_example_in_manifests_is_what_is_rendered_now():
+    policy = load((EXAMPLE / "infra.toml").read_text(encoding="utf-8"))
+    (cluster,) = policy.clusters
+
+    assert (EXAMPLE / "rbac.yaml").read_text(encoding="utf-8") == to_yaml(render(policy, cluster), policy)
+
+
+def test_nobody_gets_wildcards_deletion_or_escalation(policy):
+    objects = render(policy, "sandbox", ["shop-old"])
+    rules = [rule for one in of(objects, "Role") + of(objects, "ClusterRole") for rule in one["rules"]]
+
+    assert rules
+    for rule in rules:
+        assert not {"*", "delete", "deletecollection", "update", "escalate"} & set(rule["verbs"])
+        assert "*" not in rule["resources"] + rule["apiGroups"]
+
+
+def test_bind_and_impersonate_are_limited_by_name(policy):
+    objects = render(policy, "sandbox")
+    rules = [rule for one in of(objects, "Role") + of(objects, "ClusterRole") for rule in one["rules"]]
+    by_verb = {verb: rule for rule in rules for verb in rule["verbs"] if verb in {"bind", "impersonate"}}
+
+    assert by_verb["bind"]["resourceNames"] == ["infra-mcp-circle"]
+    assert by_verb["impersonate"]["resourceNames"] == ["circle-docs", "circle-readers", "circle-shop"]
+
+
+def test_the_server_patches_nothing_and_reads_no_secret(policy):
+    rules = role(render(policy, "sandbox"), "infra-mcp-server")
+
+    assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "create", "bind"}
+    assert {name for rule in rules for name in rule["resources"]} == {"namespaces", "rolebindings", "clusterroles"}
+
+
+def test_a_circle_gets_only_the_named_copies_of_secrets_and_no_list_of_them(policy):
+    secrets = [rule for rule in role(render(policy, "sandbox"), "infra-mcp-circle") if rule["resources"] == ["secrets"]]
+
+    assert {verb for rule in secrets for verb in rule["verbs"]} == {"get", "create", "patch"}
+    assert [rule["resourceNames"] for rule in secrets if "get" in rule["verbs"]] == [["registry-x-copy", "registry-y"]]
+
+
+def test_a_policy_without_pull_secrets_gives_no_right_on_secrets():
+    policy = load("[clusters.a]\ncontext='a'\n[circles.c]\nnamespaces=['c-*']\n")
+    objects = render(policy, "a")
+
+    assert not [rule for rule in role(objects, "infra-mcp-circle") if "secrets" in rule["resources"]]
+
+
+def test_a_source_is_readable_by_the_circles_that_are_granted_it_and_no_other(policy):
+    bindings = {one["metadata"]["name"]: one["subjects"] for one in of(render(policy, "sandbox"), "RoleBinding")}
+
+    assert [subject["name"] for subject in bindings["infra-mcp-pull-X"]] == ["circle-docs"]
+    assert [subject["name"] for subject in bindings["infra-mcp-pull-Y"]] == ["circle-shop"]
+
+
+def test_a_namespace_that_was_there_is_bound_to_the_circle_whose_pattern_matches(policy):
+    (found,) = [
+        one for one in render(policy, "sandbox", ["shop-old"]) if one["metadata"].get("namespace") == "shop-old"
+    ]
+
+    assert found["metadata"]["name"] == found["roleRef"]["name"] == "infra-mcp-circle"
+    assert found["subjects"] == [{"kind": "ServiceAccount", "name": "circle-shop", "namespace": "infra-mcp"}]
+
+
+@pytest.mark.parametrize("namespace", ["prod", "kube-system", "infra-mcp", "docs-live", "docs-live; rm"])
+def test_a_namespace_of_no_circle_or_of_several_is_refused(policy, namespace):
+    with pytest.raises(InfraError) as caught:
+        render(policy, "sandbox", [namespace])
+
+    assert caught.value.code == "invalid-argument"
+    assert "rm" not in str(caught.value)
+
+
+def test_a_cluster_the_policy_does_not_name_is_refused(policy):
+    with pytest.raises(InfraError) as caught:
+        render(policy, "other")
+
+    assert caught.value.code == "invalid-argument"
+
+
+def test_two_installations_in_one_cluster_share_no_cluster_wide_name(policy, policy_text):
+    other = load(policy_text.replace('context = "kwok-infra"', 'context = "kwok-infra"\nservice_accounts = "second"'))
+
+    def names(objects):
+        return {(o["kind"], o["metadata"]["name"]) for o in objects if "namespace" not in o["metadata"]}
+
+    assert not names(render(policy, "sandbox")) & names(render(other, "sandbox"))

@@ -1,0 +1,169 @@
+import pytest
+
+from infra_mcp.errors import InfraError
+from infra_mcp.policy.rules import digest_of, load
+from infra_mcp.policy.sections import LimitRules
+
+APP = """
+[clusters.sandbox]
+context = "c"
+[apps.a]
+owner = "docs"
+workload = "docs-live/deployment/docs"
+image = "registry.example/docs/site:{version}"
+"""
+
+
+def problem(text: str) -> str:
+    with pytest.raises(InfraError) as caught:
+        load(text)
+    assert caught.value.code == "policy-invalid"
+    return caught.value.what
+
+
+def test_the_whole_policy_is_read(policy, policy_text):
+    assert policy.digest == digest_of(policy_text)
+    assert policy.circles["docs"].limits == LimitRules(replicas=10, cpu="20", memory="40Gi")
+    assert policy.service_account("docs") == "system:serviceaccount:infra-mcp:circle-docs"
+    assert policy.clusters["sandbox"].circle_role == "infra-mcp-circle"
+    assert policy.pull_secret("X").target == "registry-x-copy"
+    assert policy.pull_secret("Y").target == "registry-y"
+    app = policy.app("till")
+    assert app.workload_parts == ("till", "StatefulSet", "till")
+    assert app.repository == "registry.example/shop/till"
+    assert app.image_for("2") == "registry.example/shop/till:v2"
+    assert (app.grace_seconds, app.timeout_seconds, app.on_failure) == (30.0, 600.0, "rollback")
+
+
+def test_an_empty_file_is_a_policy_that_grants_nothing():
+    empty = load("")
+
+    assert not empty.circles
+    assert empty.cluster_name() is None
+    assert not empty.reaches("docs", "docs-x")
+    assert empty.tree.roots[0].path == "."
+
+
+@pytest.mark.promise("policy.default-deny")
+def test_an_absent_key_grants_nothing():
+    circle = load("[circles.docs]").circles["docs"]
+
+    assert circle.namespaces == circle.actions == circle.pull_secrets == circle.images == ()
+    assert circle.limits == LimitRules(replicas=None, cpu=None, memory=None)
+    assert circle.read_logs is False
+
+
+def test_the_digest_is_that_of_the_bytes():
+    assert load("[peer]\n").digest != load("[peer]\n# and a comment\n").digest
+    assert load("").digest == "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[circle.docs]", "circle is no key"),
+        ("[circles.docs]\nnamespace = ['a']", "circles.docs.namespace is no key"),
+        ("[circles.Docs]", "circles.Docs"),
+        ("[circles.docs]\nactions = ['deploi']", "circles.docs.actions is no action"),
+        ("[circles.docs]\nactions = 'deploy'", "circles.docs.actions"),
+        ("[circles.docs]\nnamespaces = ['docs-?']", "circles.docs.namespaces.0"),
+        ("[circles.docs]\nnamespaces = ['kube-system']", "protected"),
+        ("[circles.docs]\nnamespaces = ['kube-*']", "protected"),
+        ("[circles.docs]\nnamespaces = ['default']", "protected"),
+        ("[clusters.a]\ncontext='c'\n[circles.docs]\nnamespaces = ['infra-mcp']", "service accounts"),
+        ("[circles.docs]\npull_secrets = ['X']", "there is no pull_secrets.X"),
+        ("[circles.docs]\nimages = ['registry.example*']", "circles.docs.images.0 must name the registry in full"),
+        ("[circles.docs]\nimages = ['*.example/x']", "circles.docs.images.0 must name the registry in full"),
+        ("[circles.docs]\nlimits = { replicas = -1 }", "circles.docs.limits.replicas"),
+        ("[circles.docs]\nlimits = { replicas = '3' }", "circles.docs.limits.replicas"),
+        ("[circles.docs]\nlimits = { cpu = '1e30' }", "circles.docs.limits.cpu"),
+        ("[circles.docs]\nlimits = { memory = '-1Gi' }", "circles.docs.limits.memory"),
+        ("[pull_secrets.X]", "pull_secrets.X.from is missing"),
+        ("[pull_secrets.X]\nfrom = '../x'", "pull_secrets.X.from"),
+        ("[pull_secrets.X]\nfrom = 'a/b'\nname = 'X'", "pull_secrets.X.name"),
+        ("[pull_secrets.'-x']\nfrom = 'a/b'", "pull_secrets.-x"),
+        ("[clusters.a]", "clusters.a.context is missing"),
+        ("[clusters.a]\ncontext = ''", "clusters.a.context"),
+        ("[clusters.a]\ncontext = 'a'\n[clusters.b]\ncontext = 'b'", "only one cluster"),
+        (APP.replace("deployment", "pod"), "apps.a.workload must name a kind"),
+        (APP.replace("docs-live/", ""), "apps.a.workload"),
+        (APP.replace(":{version}", ""), "apps.a.image must contain {version} exactly once"),
+        (APP.replace("{version}", "{version}{version}"), "apps.a.image must contain {version} exactly once"),
+        (APP.replace(":{version}", "{version}:1"), "apps.a.image must be an image reference"),
+        (APP.replace("site:{version}", "{version}"), "apps.a.image must be an image reference"),
+        (APP.replace("{version}", "1@sha256:{version}"), "apps.a.image must be an image reference"),
+        (APP.replace("site:", "Site:"), "apps.a.image must be an image reference"),
+        (APP + "schedule = '22:00'", "schedules are not there yet"),
+        (APP + "deploy_on = 'merged'", "apps.a.deploy_on must contain {version}"),
+        (APP + "on_failure = 'shrug'", "apps.a.on_failure"),
+        (APP + "grace = '0s'", "apps.a.grace"),
+        (APP + "timeout = '10'", "apps.a.timeout"),
+        (APP + "timeout = '99999h'", "apps.a.timeout must be at most 24h"),
+        (APP + "cluster = 'other'", "apps.a.cluster names no cluster"),
+        ("[tree]\nbranch = '--force'", "tree.branch"),
+        ("[tree]\nbranch = 'a..b'", "tree.branch"),
+        ("[tree]\nbranch = 'a.lock'", "tree.branch"),
+        ("[tree]\nnew = '../{kind}-{name}.yaml'", "tree.new must be a path inside"),
+        ("[tree]\nnew = '{kind}/{nam}.yaml'", "tree.new must be made of"),
+        ("[tree]\nroots = []", "tree.roots"),
+        ("[[tree.roots]]\npath = '/etc'", "tree.roots.0.path must be a path inside"),
+        ("[[tree.roots]]\npath = 'a/../../b'", "tree.roots.0.path must be a path inside"),
+        ("[[tree.roots]]\npath = '.git/hooks'", "tree.roots.0.path must be a path inside"),
+        ("[tree]\nadopt = ['*']", "tree.adopt.0 would take fields from every manager"),
+        ("[peer]\nname = '-x'", "peer.name"),
+        ("[peer]\ndescription = 1979-05-27T07:32:00Z\nx = nan", "peer.x is no key"),
+        ("[[rules]]\nid = 'a'", "rules.0 must have either deny = true or require"),
+        ("[[rules]]\nid = 'a'\ndeny = true\nrequire = {}", "rules.0 must have either deny = true or require"),
+        ("[[rules]]\nid = 'a'\ndeny = true\n[[rules]]\nid = 'a'\ndeny = true", "the id a is there twice"),
+        ("[[rules]]\nid = 'a'\ndeny = true\nwhen = 'x'", "rules.0.when is no key"),
+        ("[[rules]]\nid = 'a'\nrequire = { approvals = 0 }", "rules.0.require.approvals"),
+        ("a = ", "not TOML"),
+        ("a = " + "[" * 5000, "nested too deeply"),
+        ("peer = " + "[" * 300 + "]" * 300, ""),
+        ("# " + "x" * 2**20, "larger than 1 MiB"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_key(text, says):
+    assert says in problem(text)
+
+
+def test_no_value_is_repeated_in_what_is_wrong():
+    secret = "hunter2-hunter2"
+    texts = [
+        f"[peer]\nname = '{secret} x'",
+        f"[clusters.a]\ncontext = 'c'\nservice_accounts = '{secret} x'",
+        f"[circles.docs]\nimages = ['{secret}*']\nactions = ['{secret}']\nnamespaces = ['{secret}!']",
+        APP + f"schedule = '{secret}'\non_failure = '{secret}'\ngrace = '{secret}'",
+        f"[pull_secrets.X]\nfrom = '{secret}'\nname = '{secret} '",
+        f"[circles.'{secret} x']",
+    ]
+
+    assert not [said for said in map(problem, texts) if secret in said]
+
+
+def test_at_most_five_problems_are_named_and_the_rest_counted():
+    said = problem("\n".join(f"k{i} = 1" for i in range(8)))
+
+    assert said.count("is no key") == 5
+    assert "3 more" in said
+
+
+def test_two_pull_secrets_of_a_circle_cannot_be_copied_to_one_secret():
+    text = "[pull_secrets.A]\nfrom='s/a'\nname='t'\n[pull_secrets.B]\nfrom='s/t'\n[circles.c]\npull_secrets=['A','B']"
+
+    assert "copied to the Secret t" in problem(text)
+
+
+def test_a_circle_cannot_reach_the_source_of_a_pull_secret_it_is_not_granted():
+    text = "[pull_secrets.A]\nfrom='shared-secrets/a'\n[circles.c]\nnamespaces=['shared-*']\n"
+
+    assert "reaches the source of pull_secrets.A" in problem(text)
+    assert load(text + "pull_secrets=['A']")
+
+
+@pytest.mark.parametrize("namespace", ["kube-system", "default", "infra-mcp"])
+def test_a_pattern_of_everything_does_not_reach_protected_namespaces(namespace):
+    policy = load("[clusters.a]\ncontext='c'\n[circles.all]\nnamespaces=['*']")
+
+    assert policy.reaches("all", "anything")
+    assert not policy.reaches("all", namespace)
