@@ -125,7 +125,7 @@ def _paths(fields: Fields, path: FieldPath) -> Iterator[FieldPath]:
 
 
 def _owned(obj: Mapping[str, Any]) -> dict[tuple[str, str, str], tuple[dict[str, FieldPath], str | None]]:
-    """Each other manager's fields, by (manager, operation, subresource); the paths by their text, since they hold dicts."""
+    """Each other manager's fields, by (manager, operation, subresource). A path's text is its key here."""
     found: dict[tuple[str, str, str], tuple[dict[str, FieldPath], str | None]] = {}
     ours = owned_by_us(obj)
     for entry in _entries(obj):
@@ -168,22 +168,35 @@ def foreign_owner(live: Mapping[str, Any]) -> str | None:
     about = live.get("metadata", {})
     labels, annotations = about.get("labels") or {}, about.get("annotations") or {}
     managers = {entry.get("manager") for entry in _entries(live)}
+    # Flux first: what it releases through Helm carries Helm's marks too.
+    found = _flux(labels, annotations) or _argo(labels, annotations, managers)
+    return found or _helm(about, labels, annotations, managers)
+
+
+def _flux(labels: Fields, annotations: Fields) -> str | None:
     for tool, kind in (("kustomize", "Kustomization"), ("helm", "HelmRelease")):
         name = labels.get(f"{tool}.toolkit.fluxcd.io/name")
         if name:
             return f"Flux {kind} {labels.get(f'{tool}.toolkit.fluxcd.io/namespace', '?')}/{name}"
     other = next((k for k in (*labels, *annotations) if k.endswith(".toolkit.fluxcd.io/name")), None)
-    if other:
-        return f"Flux ({other})"
+    return f"Flux ({other})" if other else None
+
+
+def _argo(labels: Fields, annotations: Fields, managers: set[Any]) -> str | None:
     tracking = annotations.get("argocd.argoproj.io/tracking-id")
     if tracking:
         return f"Argo CD application {tracking.partition(':')[0]}"
     instance = labels.get("argocd.argoproj.io/instance")
     if instance or "argocd-controller" in managers:
         return f"Argo CD application {instance or labels.get('app.kubernetes.io/instance', '?')}"
+    return None
+
+
+def _helm(about: Fields, labels: Fields, annotations: Fields, managers: set[Any]) -> str | None:
+    space = about.get("namespace", "?")
     release = annotations.get("meta.helm.sh/release-name")
     if release:
-        return f"Helm release {annotations.get('meta.helm.sh/release-namespace', about.get('namespace', '?'))}/{release}"
+        return f"Helm release {annotations.get('meta.helm.sh/release-namespace', space)}/{release}"
     if labels.get("app.kubernetes.io/managed-by") == "Helm" and "helm" in managers:
-        return f"Helm release {about.get('namespace', '?')}/{labels.get('app.kubernetes.io/instance', '?')}"
+        return f"Helm release {space}/{labels.get('app.kubernetes.io/instance', '?')}"
     return None

@@ -1,8 +1,8 @@
 """Partial objects: laid over one another, looked into, compared. Pure.
 
-Lists are merged as server-side apply merges them, so it must be known which kind each is. `managedFields` say so for every
-list that is live (see `adopt.lists`); for the rest stands what Kubernetes' own schemas say of the well-known ones. A list
-nobody knows is atomic: one value, replaced whole.
+Lists are merged as server-side apply merges them, so it must be known which kind each is. `managedFields` say so for
+every list that is live (see `adopt.lists`); for the rest stands what Kubernetes' own schemas say of the well-known
+ones. A list nobody knows is atomic: one value, replaced whole.
 """
 
 from __future__ import annotations
@@ -13,7 +13,19 @@ from typing import Any
 
 from infra_mcp.model.plan import FieldPath
 
-__all__ = ["ATOMIC", "SET", "Lists", "covers", "get_path", "item_keys", "leaves", "list_keys", "merge", "remove_path", "set_path"]
+__all__ = [
+    "ATOMIC",
+    "SET",
+    "Lists",
+    "covers",
+    "get_path",
+    "item_keys",
+    "leaves",
+    "list_keys",
+    "merge",
+    "remove_path",
+    "set_path",
+]
 
 # The names of the fields that identify an item; none for an atomic list, "=" for a set of scalars.
 Keys = tuple[str, ...]
@@ -56,7 +68,7 @@ def list_keys(path: tuple[str, ...], lists: Lists) -> Keys:
     if path in _LISTS:
         return _LISTS[path]
     if path[:1] == ("spec",):
-        if path[-1] == "ports" and len(path) > 2 and path[-2].lower().endswith("containers"):  # noqa: PLR2004 - beneath one
+        if path[-1] == "ports" and path[-2].lower().endswith("containers"):
             return ("containerPort", "protocol")
         return _POD_LISTS.get(path[-1], ATOMIC)
     return ATOMIC
@@ -114,7 +126,9 @@ def covers(live: Any, sets: Any, lists: Lists | None = None) -> bool:  # noqa: A
 
 def _covers(live: Any, sets: Any, path: tuple[str, ...], lists: Lists) -> bool:  # noqa: ANN401 - any JSON value
     if isinstance(sets, Mapping):
-        return isinstance(live, dict) and all(_covers(live.get(k, _MISSING), v, (*path, k), lists) for k, v in sets.items())
+        return isinstance(live, dict) and all(
+            _covers(live.get(k, _MISSING), v, (*path, k), lists) for k, v in sets.items()
+        )
     if isinstance(sets, list):
         keys = list_keys(path, lists)
         if not sets and not keys:
@@ -194,7 +208,7 @@ def set_path(obj: dict[str, Any], path: FieldPath, value: Any) -> None:  # noqa:
             at = at[index]
         else:
             msg = "the path does not fit the object"
-            raise ValueError(msg)
+            raise ValueError(msg)  # noqa: TRY004 - values do not fit each other; no type is wrong
 
 
 def remove_path(obj: dict[str, Any], path: FieldPath) -> bool:

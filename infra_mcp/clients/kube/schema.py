@@ -1,0 +1,182 @@
+"""An object against the server's own OpenAPI v3 (KEP-2896), for what cannot be dry-run yet.
+
+The document of a group version is fetched once; of it the schemas are kept. The walk follows structural schemas:
+`$ref`, `allOf`, maps, lists, enums, `x-kubernetes-int-or-string`, `x-kubernetes-preserve-unknown-fields`, and the two
+types that are strings or numbers (Quantity, IntOrString). What it does not know it lets pass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import anyio
+
+from infra_mcp.clients.kube.errors import KubeError, clean
+from infra_mcp.clients.kube.transport import Transport
+from infra_mcp.errors import InfraError
+
+__all__ = ["Schemas", "check"]
+
+MOST = 20  # errors that are told
+DEEPEST = 64
+_REF = "#/components/schemas/"
+_QUANTITY = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?")
+_TYPES: dict[type, str] = {str: "string", list: "array", dict: "object"}
+_RANGES = {"int32": 2**31, "int64": 2**63}
+
+Schema = dict[str, Any]
+
+
+class Schemas:
+    """The schemas of one API server. Read as the server's own identity: any authenticated user may."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._documents: dict[str, dict[str, Schema]] = {}
+        self._fetching = anyio.Lock()
+
+    async def errors(self, body: dict[str, Any]) -> list[str]:
+        """What is wrong with a whole object; empty when nothing is found.
+
+        Raises:
+            InfraError: `object-invalid`, when the cluster has no such kind.
+            KubeError: the document cannot be read.
+        """
+        api_version, kind = str(body.get("apiVersion", "")), str(body.get("kind", ""))
+        schemas = self._documents.get(api_version, {})
+        root = _root(schemas, api_version, kind)
+        if root is None:  # not read yet, or the kind is newer than what was read
+            async with self._fetching:
+                schemas = await self._fetch(api_version)
+            root = _root(schemas, api_version, kind)
+        if root is None:
+            what = f"The cluster has no kind {clean(kind, 80)} in {clean(api_version, 80)}."
+            raise InfraError(
+                "object-invalid", what, next_step="Check apiVersion and kind, or install the definition first."
+            )
+        return check(body, root, schemas)
+
+    async def _fetch(self, api_version: str) -> dict[str, Schema]:
+        if not re.fullmatch(r"[a-z0-9.-]+(/[a-z0-9]+)?", api_version):
+            return {}
+        path = f"/openapi/v3/apis/{api_version}" if "/" in api_version else f"/openapi/v3/api/{api_version}"
+        try:
+            document, _ = await self._transport.request("GET", path)
+        except KubeError as error:
+            if error.status == 404:  # noqa: PLR2004 - no such group version
+                return {}
+            raise
+        schemas: dict[str, Schema] = document.get("components", {}).get("schemas", {})
+        self._documents[api_version] = schemas
+        return schemas
+
+
+def _root(schemas: dict[str, Schema], api_version: str, kind: str) -> Schema | None:
+    group, _, version = api_version.rpartition("/")
+    wanted = {"group": group, "version": version, "kind": kind}
+    for schema in schemas.values():
+        if wanted in schema.get("x-kubernetes-group-version-kind", []):
+            return schema
+    return None
+
+
+def check(body: Any, schema: Schema, schemas: dict[str, Schema]) -> list[str]:  # noqa: ANN401 - any JSON value
+    """The first errors of a value against a schema, as sentences with a path and without the value."""
+    return list(islice(_Check(schemas).walk(body, schema, "", 0), MOST))
+
+
+class _Check:
+    """One walk; knows the schemas that references name."""
+
+    def __init__(self, schemas: dict[str, Schema]) -> None:
+        self._schemas = schemas
+
+    def walk(self, value: Any, schema: Schema, path: str, depth: int) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+        schema = self._resolve(schema)
+        if value is None or depth > DEEPEST:
+            return  # null is how YAML says absent
+        wrong = _scalar(value, schema)
+        if wrong:
+            yield f"{path or '.'}: {wrong}"
+        elif isinstance(value, dict):
+            yield from self._walk_map(value, schema, path, depth)
+        elif isinstance(value, list) and "items" in schema:
+            for index, item in enumerate(value):
+                yield from self.walk(item, schema["items"], f"{path}[{index}]", depth + 1)
+
+    def _walk_map(self, value: dict[Any, Any], schema: Schema, path: str, depth: int) -> Iterator[str]:
+        properties = schema.get("properties", {})
+        others = schema.get("additionalProperties")
+        if schema.get("x-kubernetes-embedded-resource"):
+            properties = {"apiVersion": {}, "kind": {}, "metadata": {}} | properties
+        closed = bool(properties) and not others and not schema.get("x-kubernetes-preserve-unknown-fields")
+        for name in schema.get("required", []):
+            if value.get(name) is None:
+                yield f"{path}.{name}: is required"
+        for name, item in value.items():
+            below = f"{path}.{clean(str(name), 80)}"
+            if not isinstance(name, str):
+                yield f"{below}: a name must be a string"
+            elif name in properties:
+                yield from self.walk(item, properties[name], below, depth + 1)
+            elif isinstance(others, dict):
+                yield from self.walk(item, others, below, depth + 1)
+            elif closed:
+                yield f"{below}: no such field"
+
+    def _resolve(self, schema: Schema) -> Schema:
+        """The schema with `$ref` and `allOf` folded in; what stands beside them wins, except that properties add up."""
+        parts: list[Schema] = list(schema.get("allOf", []))
+        if "$ref" in schema:
+            name = schema["$ref"].removeprefix(_REF)
+            parts.append({"x-name": name} | self._schemas.get(name, {"x-kubernetes-preserve-unknown-fields": True}))
+        if not parts:
+            return schema
+        merged: Schema = {}
+        own = {k: v for k, v in schema.items() if k not in {"$ref", "allOf"}}
+        for part in [*map(self._resolve, parts), own]:
+            properties = {**merged.get("properties", {}), **part.get("properties", {})}
+            required = [*merged.get("required", []), *part.get("required", [])]
+            merged |= part
+            if properties:
+                merged |= {"properties": properties}
+            if required:
+                merged |= {"required": required}
+        return merged
+
+
+def _scalar(value: Any, schema: Schema) -> str | None:  # noqa: ANN401
+    """What is wrong with the value's own type, enum or range; None when nothing."""
+    wanted = _types(schema)
+    got = _type(value)
+    if wanted and got not in wanted and not (got == "integer" and "number" in wanted):
+        return f"must be {' or '.join(sorted(wanted))}, is {got}"
+    if str(schema.get("x-name", "")).endswith("api.resource.Quantity") and not _QUANTITY.fullmatch(str(value)):
+        return "is not a quantity, such as 500m or 2Gi"
+    if "enum" in schema and value not in schema["enum"]:
+        return "must be one of " + ", ".join(map(str, schema["enum"][:MOST]))
+    limit = _RANGES.get(schema.get("format", "")) if got == "integer" else None
+    if limit is not None and not -limit <= value < limit:
+        return f"is out of the range of {schema['format']}"
+    return None
+
+
+def _types(schema: Schema) -> set[str]:
+    if schema.get("x-kubernetes-int-or-string"):
+        return {"integer", "string"}
+    if "oneOf" in schema and "type" not in schema:
+        return {str(option["type"]) for option in schema["oneOf"] if "type" in option}
+    return {schema["type"]} if "type" in schema else set()
+
+
+def _type(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "number"
+    return _TYPES.get(type(value), "unknown")

@@ -1,0 +1,280 @@
+"""Requests to one API server: JSON in, JSON out, with the retries that are safe and no others.
+
+- Reads and dry runs are tried again after 429, 502, 503, 504 (reads after any 5xx) and broken connections, a few times.
+- Writes are sent again only after 429, which says they were not executed. When the connection breaks under a write,
+  or a
+  5xx comes back, the outcome is unknown and the error says so.
+- 401 renews the credential once, then the request is sent again; it was not executed.
+
+Importing this module imports `kubernetes` and aiohttp: see `credentials`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlencode
+
+import aiohttp
+import anyio
+from anyio import to_thread
+
+from infra_mcp.clients.kube.credentials import Login
+from infra_mcp.clients.kube.errors import KubeError, clean
+from infra_mcp.errors import InfraError
+
+__all__ = ["Kind", "Timeouts", "Transport"]
+
+Kind = Literal["read", "dry-run", "write"]
+
+PAUSES = (0.1, 0.3, 1.0)  # seconds between tries
+PATIENCE = 10.0  # the longest Retry-After that is waited for, in seconds
+BUSY = 5  # how often a 429 is waited for
+EARLY = 60.0  # seconds before its end that a credential is renewed
+LARGE = 200_000  # bytes from which JSON is parsed in a thread
+_PASSING = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientProxyConnectionError)
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds. A write is given up by the server (`?timeout=`) before we stop waiting, so that none lands later."""
+
+    connect: float = 5.0
+    read: float = 15.0
+    write: float = 30.0
+    quiet: float = 75.0  # how long a watch may be silent; the server's bookmarks come about once a minute
+
+
+class _Asked(NamedTuple):
+    """One request, as it is sent once or more."""
+
+    method: str
+    path: str
+    params: Mapping[str, str]
+    kind: Kind
+    as_: str | None
+    body: dict[str, Any] | None
+    accept: str
+
+
+class Transport:
+    """The connections to one API server, shared by all who ask through it."""
+
+    def __init__(self, login: Login, renew: Callable[[], Awaitable[Login]], timeouts: Timeouts) -> None:
+        self._login = login
+        self._renew = renew
+        self._renewed = time.monotonic()
+        self._renewing = anyio.Lock()
+        self._retired: list[Any] = []
+        self._timeouts = timeouts
+
+    async def aclose(self) -> None:
+        """Close all connections; requests under way fail."""
+        for rest in (*self._retired, self._login.rest):
+            await rest.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        kind: Kind = "read",
+        as_: str | None = None,
+        body: dict[str, Any] | None = None,
+        accept: str = "application/json",
+        secret: bool = False,
+    ) -> tuple[Any, int]:
+        """Send one request.
+
+        Args:
+            method: the HTTP method; PATCH is always server-side apply here.
+            path: path below the host, quoted.
+            params: query parameters.
+            kind: what may be done when it fails: see the module.
+            as_: the service account to impersonate, as a full user name; None: the server's own identity.
+            body: sent as JSON.
+            accept: the media type asked for.
+            secret: a Secret is addressed, so the texts of errors are dropped.
+
+        Returns:
+            The parsed body, and the HTTP status.
+
+        Raises:
+            KubeError: everything else than 2xx, and no answer at all (status 0).
+        """
+        asked = _Asked(method, path, params or {}, kind, as_, body, accept)
+        login = await self._due()
+        renewed, tries, busy = False, 0, 0
+        while True:
+            try:
+                status, headers, data = await self._once(login, asked)
+            except (aiohttp.ClientError, TimeoutError, OSError) as broken:
+                sent = not isinstance(broken, _NOT_SENT)
+                if kind == "write" or tries >= len(PAUSES):
+                    raise _no_answer(broken, unknown=sent and kind == "write") from broken
+                await anyio.sleep(PAUSES[tries])
+                tries += 1
+                continue
+            if status < HTTPStatus.MULTIPLE_CHOICES:
+                return await _parse(data), status
+            error = KubeError.parse(status, headers, data, secret=secret)
+            if status == HTTPStatus.UNAUTHORIZED and not renewed:
+                renewed, login = True, await self._renew_after(login)
+            elif status == HTTPStatus.TOO_MANY_REQUESTS and busy < BUSY and (error.retry_after or 0) <= PATIENCE:
+                if kind == "write" and error.retry_after is None:
+                    raise error
+                await anyio.sleep(error.retry_after if error.retry_after is not None else PAUSES[-1])
+                busy += 1
+            elif tries < len(PAUSES) and _may_pass(status, kind):
+                await anyio.sleep(PAUSES[tries])
+                tries += 1
+            elif kind == "write" and status >= HTTPStatus.INTERNAL_SERVER_ERROR and not error.is_invalid:
+                raise KubeError(status, "OutcomeUnknown", f"{status} {error.reason}: {error.message}") from error
+            else:
+                raise error
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, params: Mapping[str, str], *, as_: str | None, seconds: float
+    ) -> AsyncIterator[AsyncGenerator[dict[str, Any]]]:
+        """Open a watch and hand out its events as they come. One try: who watches decides how to go on.
+
+        Args:
+            path: path of the collection.
+            params: query parameters.
+            as_: as in `request`.
+            seconds: the longest it may stay open.
+
+        Raises:
+            KubeError: the watch was refused, or the connection broke or went silent (status 0), also while iterating.
+        """
+        login = await self._due()
+        limits = aiohttp.ClientTimeout(
+            total=seconds, sock_connect=self._timeouts.connect, sock_read=self._timeouts.quiet
+        )
+        response: Any = None
+        try:
+            for last in (False, True):
+                opened = await login.rest.request(
+                    "GET", _url(login, path, params), headers=_headers(login, as_), _request_timeout=limits
+                )
+                response = opened.response
+                if response.status == HTTPStatus.OK:
+                    break
+                error = KubeError.parse(response.status, response.headers, await response.read())
+                if last or response.status != HTTPStatus.UNAUTHORIZED:
+                    raise error
+                login = await self._renew_after(login)
+            yield _events(response.content)
+        except (aiohttp.ClientError, TimeoutError, OSError) as broken:
+            raise _no_answer(broken, unknown=False) from broken
+        finally:
+            if response is not None:
+                response.close()
+
+    async def _once(self, login: Login, asked: _Asked) -> tuple[int, Mapping[str, str], bytes]:
+        params = dict(asked.params)
+        limit = self._timeouts.read
+        if asked.kind != "read":
+            limit = self._timeouts.write + self._timeouts.connect
+            params["timeout"] = f"{self._timeouts.write:g}s"
+        headers = _headers(login, asked.as_) | {"Accept": asked.accept}
+        headers["Content-Type"] = "application/apply-patch+yaml" if asked.method == "PATCH" else "application/json"
+        opened = await login.rest.request(
+            asked.method,
+            _url(login, asked.path, params),
+            headers=headers,
+            body=asked.body,
+            _request_timeout=aiohttp.ClientTimeout(total=limit, sock_connect=self._timeouts.connect),
+        )
+        data = await opened.read()
+        return opened.status, opened.headers, data
+
+    async def _due(self) -> Login:
+        """The login, renewed first when its end is near. A plugin that fails then is asked again at the 401."""
+        login = self._login
+        if (
+            login.expires is not None
+            and time.time() > login.expires - EARLY
+            and time.monotonic() > self._renewed + EARLY / 2
+        ):
+            try:
+                return await self._renew_after(login)
+            except KubeError:
+                return login
+        return login
+
+    async def _renew_after(self, seen: Login) -> Login:
+        """A newer login than `seen`: one task loads it, the others take it."""
+        async with self._renewing:
+            if self._login is not seen:
+                return self._login
+            self._renewed = time.monotonic()
+            try:
+                fresh = await self._renew()
+            except InfraError as error:
+                raise KubeError(HTTPStatus.UNAUTHORIZED, "Unauthorized", error.what) from error
+            if fresh.host != seen.host:
+                what = "the kubeconfig's context names another server now; restart to change clusters"
+                raise KubeError(HTTPStatus.UNAUTHORIZED, "Unauthorized", what)
+            if fresh.tls == seen.tls:
+                fresh = fresh.on(seen.rest)
+            else:
+                self._retired.append(seen.rest)  # others may be in the middle of a request
+            self._login = fresh
+            return fresh
+
+
+def _may_pass(status: int, kind: Kind) -> bool:
+    if kind == "read":
+        return status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return kind == "dry-run" and status in _PASSING
+
+
+def _url(login: Login, path: str, params: Mapping[str, str]) -> str:
+    query = urlencode(params)
+    return f"{login.host}{path}?{query}" if query else f"{login.host}{path}"
+
+
+def _headers(login: Login, as_: str | None) -> dict[str, str]:
+    headers = {"User-Agent": "infra-mcp"}
+    if login.authorization:
+        headers["Authorization"] = login.authorization
+    if as_ is not None:
+        # An empty Impersonate-User header would mean no impersonation at all: the request would run as the server.
+        if not as_.startswith("system:serviceaccount:"):
+            what = "only service accounts are impersonated"
+            raise ValueError(what)
+        headers["Impersonate-User"] = as_
+    return headers
+
+
+def _no_answer(broken: Exception, *, unknown: bool) -> KubeError:
+    why = "no answer in time" if isinstance(broken, TimeoutError) else clean(type(broken).__name__)
+    if isinstance(broken, aiohttp.ClientConnectorCertificateError):
+        why = "its certificate is not the one the kubeconfig trusts"
+    return KubeError(0, "OutcomeUnknown" if unknown else "Unreachable", why)
+
+
+async def _parse(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return await to_thread.run_sync(json.loads, data) if len(data) > LARGE else json.loads(data)
+    except ValueError as error:
+        raise KubeError(0, "Unreachable", "what answers there is not an API server") from error
+
+
+async def _events(content: aiohttp.StreamReader) -> AsyncGenerator[dict[str, Any]]:
+    """The stream's lines, each parsed. Lines may be longer than the reader's own limit for `readline`."""
+    rest = b""
+    async for chunk in content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line.strip():
+                yield json.loads(line)
