@@ -63,7 +63,9 @@ class Demo:
         stage.env["KUBECONFIG"] = str(self.admin)
         write_repository(stage, self.repo)
         stage.tell("An app that someone wrote by hand, applied with plain kubectl, and scaled since:")
-        self.kube("apply", "-f", self.repo / "k8s/teams/docs-site.yaml", shown="kubectl apply -f k8s/teams/docs-site.yaml")
+        self.kube(
+            "apply", "-f", self.repo / "k8s/teams/docs-site.yaml", shown="kubectl apply -f k8s/teams/docs-site.yaml"
+        )
         self.kube("-n", "docs-live", "scale", "deployment/docs", "--replicas=5")
         self.kube("-n", "docs-live", "rollout", "status", "deployment/docs", "--timeout=60s", quiet=True)
         write_source_secret(stage, self.kubectl)
@@ -72,7 +74,9 @@ class Demo:
         self.infra("init", "--context", self.context, "--yes")
         policy = self.repo / "infra.toml"
         policy.write_text(policy.read_text(encoding="utf-8") + CIRCLES, encoding="utf-8")
-        stage.tell("A person writes who may do what into infra.toml (two circles, one pull secret, one app) and commits it.")
+        stage.tell(
+            "A person writes who may do what into infra.toml (two circles, one pull secret, one app) and commits it."
+        )
         self.git("add", "infra.toml")
         self.git("commit", "-q", "-m", "What the infra peer may do, and for whom")
         self.infra("policy", "accept", "--yes")
@@ -89,7 +93,9 @@ class Demo:
 
     def git(self, *words: str, **how: object) -> str:
         """Run git in the infra repository, as its people do."""
-        return self.stage.run("git", "-C", self.repo, *words, shown="git " + " ".join(words) if not how else None, **how)
+        return self.stage.run(
+            "git", "-C", self.repo, *words, shown="git " + " ".join(words) if not how else None, **how
+        )
 
     def start_server(self) -> None:
         self.stage.command("infra-mcp", "serve", "--port", "0")
@@ -128,7 +134,9 @@ class Demo:
 
     async def deploy(self, docs: Peer) -> None:
         self.stage.step("docs deploys 0.13.4 of the app that was applied by hand")
-        self.stage.tell("First as a dry run. The plan shows what is taken over from kubectl: one field, and not the replicas.")
+        self.stage.tell(
+            "First as a dry run. The plan shows what is taken over from kubectl: one field, and not the replicas."
+        )
         _, _, plan = await docs.call("deploy", app="docs", version="0.13.4", dry_run=True)
         self.must("kubectl" in json.dumps(plan), "the plan shows the adoption")
         ok, _, _ = await docs.call("deploy", app="docs", version="0.13.4", reason="release 0.13.4")
@@ -186,7 +194,10 @@ class Demo:
                 self.server.kill()
                 self.server.wait()
         subprocess.run(
-            [str(self.bin), "sandbox", "down", "--name", NAME], env=self.stage.env, stdin=subprocess.DEVNULL, check=False
+            [str(self.bin), "sandbox", "down", "--name", NAME],
+            env=self.stage.env,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
 
 
@@ -210,7 +221,9 @@ def main() -> int:
         print(f"\nThe demo did not come out as told: {failed}", file=sys.stderr)
         print(f"The server's log: {home / 'server.log'}", file=sys.stderr)
         return 1
-    print(f"\nDone in {time.monotonic() - started:.0f} s. Try next: KEEP=1 make demo, then from the repository it names:")
+    print(
+        f"\nDone in {time.monotonic() - started:.0f} s. Try next: KEEP=1 make demo, then from the repository it names:"
+    )
     print("   infra-mcp status --json     infra-mcp audit search rolled_back     make test")
     if not keep:
         shutil.rmtree(home, ignore_errors=True)

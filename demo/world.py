@@ -82,7 +82,9 @@ def write_repository(stage: Stage, repo: Path) -> None:
     """An existing infra repository, in a layout of its own."""
     (repo / "k8s" / "teams").mkdir(parents=True)
     (repo / "k8s" / "teams" / "docs-site.yaml").write_text(APP, encoding="utf-8")
-    (repo / "README.md").write_text("# infra\n\nWhat runs where. `kubectl apply -f` by hand, so far.\n", encoding="utf-8")
+    (repo / "README.md").write_text(
+        "# infra\n\nWhat runs where. `kubectl apply -f` by hand, so far.\n", encoding="utf-8"
+    )
     for argv in (
         ("git", "init", "-q", "-b", "main", str(repo)),
         ("git", "-C", str(repo), "config", "user.name", "Pat"),

@@ -1,0 +1,1 @@
+"""What knows one kind of infrastructure each. Manifests so far."""

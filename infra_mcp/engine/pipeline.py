@@ -61,7 +61,9 @@ class Pipeline:
                 return await self._attempt(run)
             except Moved as moved:
                 if attempt == _ATTEMPTS - 1:
-                    raise InfraError("object-moved", f"{moved} kept changing while this change was under way.") from moved
+                    raise InfraError(
+                        "object-moved", f"{moved} kept changing while this change was under way."
+                    ) from moved
                 await anyio.sleep(0.01 * attempt)
             except KubeError as error:
                 # Before our first write a cluster that does not answer is an answer; after it, we look again.

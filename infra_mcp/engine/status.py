@@ -36,7 +36,7 @@ async def status(tools: Tools, caller: Caller, namespace: str | None, app: str |
     return found
 
 
-async def _live(  # noqa: PLR0917 - one reader for two questions
+async def _live(
     tools: Tools, policy: Policy, circle: str, namespace: str | None, app: str | None, caller: str
 ) -> dict[str, Any]:
     user = policy.service_account(circle)
@@ -44,10 +44,10 @@ async def _live(  # noqa: PLR0917 - one reader for two questions
         known = policy.app(app)
         if known is None or known.owner != caller:
             raise InfraError("not-found", f"There is no app {app}, or it is not yours.")
-        return {"app": app, **await tools.driver.observe_app(policy, tools.cluster, app, user)}
+        return {"app": app, **await tools.driver.observe_app(policy, app, user)}
     if namespace is None or not policy.reaches(circle, namespace):
         raise InfraError("not-found", "There is no such namespace, or it is not yours.")
-    return {"namespace": namespace, **await tools.driver.observe_namespace(policy, tools.cluster, namespace, user)}
+    return {"namespace": namespace, **await tools.driver.observe_namespace(policy, namespace, user, circle)}
 
 
 def _line(request: Any) -> dict[str, Any]:  # noqa: ANN401 - a Request

@@ -69,7 +69,7 @@ class Worker:
         async for request in self._receive:
             group.start_soon(self._carry, request.id)
 
-    async def cancel(self, request_id: str) -> bool:
+    def cancel(self, request_id: str) -> bool:
         """Stop a request whose first write has not begun. False when it is too late."""
         run = self._runs.get(request_id)
         if run is None or run.begun:
@@ -91,7 +91,7 @@ class Worker:
             self._signals.wake(request_id)
 
     async def _guarded(self, run: Run, task_status: TaskStatus[None]) -> None:
-        """Carry a request; a ledger that cannot be written stops the work, and a fault of ours ends in a person's hands."""
+        """Carry a request; a ledger that cannot be written stops the work until it can."""
         while True:
             try:
                 keys = [] if run.request.dry_run else self._keys(run)
@@ -103,12 +103,12 @@ class Worker:
                 if error.code != "ledger-unavailable":
                     await self._give_up(run, error)
                     return
-                _log.error("%s: %s", run.request.id, error)  # noqa: TRY400 - the traceback says nothing more
+                _log.error("%s: %s", run.request.id, error)
                 task_status = anyio.TASK_STATUS_IGNORED
                 await anyio.sleep(_LEDGER_RETRY)
                 run = await self._again(run)
                 continue
-            except Exception:
+            except Exception:  # noqa: BLE001 - a fault of ours must still end the request; it is logged whole
                 _log.exception("%s ended by a fault", run.request.id)
                 what = "A fault of infra-mcp ended it; the server's log has the details."
                 await self._give_up(run, InfraError("internal", what))

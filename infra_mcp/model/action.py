@@ -44,14 +44,20 @@ class ProvisionNamespace(Frozen):
     action: Literal["provision_namespace"] = "provision_namespace"
     namespace: DnsLabel = Field(description="The namespace's name, e.g. docs-staging.")
     pull_secrets: tuple[PullSecretName, ...] = Field(
-        (), max_length=10, description="Names of pull secrets as policy knows them; the default service account gets them."
+        (),
+        max_length=10,
+        description="Names of pull secrets as policy knows them; the default service account gets them.",
     )
-    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=20, description="Labels of the namespace.")
+    labels: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, max_length=20, description="Labels of the namespace."
+    )
     quota: Quota | None = Field(None, description="Upper bounds for the whole namespace.")
     limits: ContainerLimits | None = Field(None, description="Defaults for containers that name no limits.")
     default_deny: bool = Field(False, description="Deny all traffic into pods unless a network policy allows it.")
     owner: PeerName | None = Field(None, description="Who to ask about it, as an annotation.")
-    cluster: ClusterName | None = Field(None, description="The cluster's name in policy; may be left out when there is one.")
+    cluster: ClusterName | None = Field(
+        None, description="The cluster's name in policy; may be left out when there is one."
+    )
 
 
 class Deploy(Frozen):
@@ -63,7 +69,9 @@ class Deploy(Frozen):
     on_failure: Literal["rollback", "hold"] | None = Field(
         None, description="What to do when it does not land; the catalogue's choice when left out."
     )
-    cluster: ClusterName | None = Field(None, description="The cluster's name in policy; may be left out when there is one.")
+    cluster: ClusterName | None = Field(
+        None, description="The cluster's name in policy; may be left out when there is one."
+    )
 
 
 Action = Annotated[Union[ProvisionNamespace, Deploy], Field(discriminator="action")]  # noqa: UP007 - pydantic's form

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal
 
+from pydantic import Field
 
 from infra_mcp.model.action import Action
 from infra_mcp.model.names import Frozen
@@ -35,9 +36,7 @@ class State(StrEnum):
     NEEDS_OPERATOR = "needs_operator"
 
 
-OPEN = frozenset(
-    {State.RECEIVED, State.QUEUED, State.PLANNED, State.APPLYING, State.VERIFYING, State.ROLLING_BACK}
-)
+OPEN = frozenset({State.RECEIVED, State.QUEUED, State.PLANNED, State.APPLYING, State.VERIFYING, State.ROLLING_BACK})
 END = frozenset(State) - OPEN
 
 
@@ -70,5 +69,5 @@ class Request(Frozen):
     commit: str | None = None
     revert: str | None = None
     effect_digest: str | None = None
-    record: dict[str, Any] = {}  # what the engine must know after a restart: plan, writes, deadline
+    record: dict[str, Any] = Field(default_factory=dict)  # what the engine must know after a restart
     receipt: dict[str, Any] | None = None  # set in the transaction that ends it

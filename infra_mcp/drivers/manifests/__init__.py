@@ -1,1 +1,1 @@
-"""The driver for plain manifests: objects of a cluster, as files of the repository say they should be."""
+"""The driver for Kubernetes manifests kept as raw YAML."""

@@ -33,7 +33,9 @@ async def apply(cluster: Cluster, task: Task, prepared: Prepared) -> None:
         InfraError: a create met an object that is not ours (`exists`), or the server refuses a write.
         KubeError: with status 0, when the outcome of a write is not known.
     """
-    by_identity = {which: [i for i in prepared.to_write if i.wanted.identity == which] for which in ("server", "circle")}
+    by_identity = {
+        which: [i for i in prepared.to_write if i.wanted.identity == which] for which in ("server", "circle")
+    }
     for item in order(by_identity["server"], key=lambda item: item.wanted.ref):
         await _create(cluster, task, item)
     inner = by_identity["circle"]
@@ -80,7 +82,7 @@ async def _dry_run_inside(cluster: Cluster, task: Task, items: list[Item]) -> li
 
 
 async def _present(cluster: Cluster, task: Task, ref: ObjectRef) -> dict[str, Any] | None:
-    """The live object; the `default` service account is waited for: a controller makes it, and it is never our create."""
+    """The live object; the `default` service account is waited for, since a controller makes it."""
     is_default = ref.kind == "ServiceAccount" and ref.name == "default"
     with anyio.move_on_after(_DEFAULT_ACCOUNT):
         while True:

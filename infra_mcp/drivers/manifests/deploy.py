@@ -62,7 +62,7 @@ async def plan(task: Task, action: Deploy, tree: Tree, cluster: Cluster) -> Prep
     in_git = Wanted(to.ref, images.sets_for(located.object, to.repository, to.image))
     in_cluster = Wanted(to.ref, images.sets_for(live | _spoken(to.ref), to.repository, to.image))
     if in_cluster.sets["spec"]["template"]["spec"] != in_git.sets["spec"]["template"]["spec"]:
-        what = f"The containers of {to.ref} that run {to.repository} are not the same in {located.path} and in the cluster."
+        what = f"Other containers of {to.ref} run {to.repository} in {located.path} than in the cluster."
         raise InfraError("not-in-cluster", what, next_step="Bring git and cluster together by hand first.")
     after, edits = edited(task, tree, [in_git])
     item = await item_for(task, cluster, in_cluster, live, bootstrap=False)

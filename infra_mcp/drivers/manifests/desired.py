@@ -71,13 +71,13 @@ def bounds(action: ProvisionNamespace, cluster: str) -> list[Wanted]:
         spec = {"limits": [{"type": "Container", "default": default}]}
         made.append(_inside(action, cluster, "v1", "LimitRange", "limits", spec))
     if action.default_deny:
-        spec = {"podSelector": {}, "policyTypes": ["Ingress"]}
-        made.append(_inside(action, cluster, "networking.k8s.io/v1", "NetworkPolicy", "default-deny", spec))
+        deny = {"podSelector": {}, "policyTypes": ["Ingress"]}
+        made.append(_inside(action, cluster, "networking.k8s.io/v1", "NetworkPolicy", "default-deny", deny))
     return made
 
 
 def _quota(action: ProvisionNamespace) -> dict[str, str]:
-    quota, hard = action.quota, {}
+    quota, hard = action.quota, dict[str, str]()
     if quota and quota.cpu:
         hard |= {"requests.cpu": quota.cpu, "limits.cpu": quota.cpu}
     if quota and quota.memory:
@@ -87,7 +87,7 @@ def _quota(action: ProvisionNamespace) -> dict[str, str]:
     return hard
 
 
-def _inside(  # noqa: PLR0917
+def _inside(
     action: ProvisionNamespace, cluster: str, version: str, kind: str, name: str, spec: dict[str, Any]
 ) -> Wanted:
     ref = ObjectRef(cluster=cluster, api_version=version, kind=kind, namespace=action.namespace, name=name)

@@ -1,4 +1,4 @@
-"""What git says of an object and the cluster does not: named, never repaired by a request that did not ask for it. Pure."""
+"""What git says of an object and the cluster does not: named, and left alone. Pure."""
 
 from __future__ import annotations
 

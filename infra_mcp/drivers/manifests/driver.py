@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from infra_mcp.clients.kube import Cluster
-from infra_mcp.drivers.manifests import deploy, images, landed, provision
+from infra_mcp.drivers.manifests import deploy, images, landed, observe, provision
 from infra_mcp.drivers.manifests.apply import apply
 from infra_mcp.drivers.manifests.desired import refs
 from infra_mcp.drivers.manifests.prepared import REQUEST_ANNOTATION, Prepared, Task
@@ -90,6 +90,14 @@ class Manifests:
             if marks.get(REQUEST_ANNOTATION) == task.request.id:
                 return True
         return False
+
+    async def observe_app(self, policy: Policy, app: str, user: str) -> dict[str, Any]:
+        """One app of the catalogue as it is now. See `observe.app`."""
+        return await observe.app(self.cluster, policy, app, user)
+
+    async def observe_namespace(self, policy: Policy, namespace: str, user: str, circle: str) -> dict[str, Any]:
+        """A namespace's workloads and pull secrets as they are now. See `observe.namespace`."""
+        return await observe.namespace(self.cluster, policy, namespace, user, circle, self._secrets)
 
     async def undo(self, task: Task, written: Sequence[Written]) -> Undone:
         """Put back what was live before, on objects that are still as we left them."""

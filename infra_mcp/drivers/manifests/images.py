@@ -1,4 +1,4 @@
-"""Where an app's image is written in a workload: containers are found by the image's repository, not by position. Pure."""
+"""Where an app's image stands in a workload: containers are found by the image's repository. Pure."""
 
 from __future__ import annotations
 

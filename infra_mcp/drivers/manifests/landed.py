@@ -72,9 +72,7 @@ async def deployed(cluster: Cluster, task: Task, prepared: Prepared, to: Target,
     """
     uid = str((prepared.items[0].live or {})["metadata"]["uid"])
     expect: Callable[[dict[str, Any]], bool] = partial(images.running, repo=to.repository, image=to.image)
-    live = await verify.rollout(
-        cluster, to.ref, uid, as_=task.user, expect=expect, grace=to.grace, deadline=seconds
-    )
+    live = await verify.rollout(cluster, to.ref, uid, as_=task.user, expect=expect, grace=to.grace, deadline=seconds)
     status, wanted = live.get("status") or {}, (live.get("spec") or {}).get("replicas")
     ready = status.get("readyReplicas") or status.get("numberReady") or 0
     count = f", {ready} of {wanted} replicas ready" if wanted is not None else f", {ready} ready"

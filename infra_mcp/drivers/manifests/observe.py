@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -47,16 +48,19 @@ async def namespace(
         InfraError: `not-found` when it is not there or not bound to the circle, `cluster-unreachable`.
     """
     space, _, account = refs(cluster.name, name)
-    live, holder, *lists = await together(
-        [
-            partial(cluster.get, space, as_=user),
-            partial(cluster.get, account, as_=user),
-            *(partial(cluster.list, "apps/v1", kind, name, as_=user) for kind in _WORKLOADS),
-        ]
-    )
+    reads: list[Callable[[], Awaitable[dict[str, Any] | None]]] = [
+        partial(cluster.get, space, as_=user),
+        partial(cluster.get, account, as_=user),
+        *(partial(cluster.list, "apps/v1", kind, name, as_=user) for kind in _WORKLOADS),
+    ]
+    live, holder, *lists = await together(reads)
     if live is None:
         raise InfraError("not-found", "There is no such namespace, or it is not yours.")
-    workloads = [_workload(item) | {"kind": kind} for kind, found in zip(_WORKLOADS, lists, strict=True) for item in found["items"]]
+    workloads = [
+        _workload(item) | {"kind": kind}
+        for kind, found in zip(_WORKLOADS, lists, strict=True)
+        for item in found["items"]
+    ]
     marked = (((holder or {}).get("metadata") or {}).get("annotations") or {}).get(PULL_SECRETS, "")
     names = [one for one in marked.split(",") if one]
     states = await together(partial(secrets.state, policy, one, name, as_=user, circle=circle) for one in names)
@@ -76,7 +80,7 @@ def _workload(live: dict[str, Any]) -> dict[str, Any]:
         "reason": state.reason,
         "replicas": (live.get("spec") or {}).get("replicas"),
         "ready": status.get("readyReplicas") or status.get("numberReady") or 0,
-        "images": sorted({image for image in _images(live)}),
+        "images": sorted(set(_images(live))),
     }
 
 

@@ -1,4 +1,4 @@
-"""What the driver hands from step to step: the task, the objects it wants so, and the plan with what it takes to apply it."""
+"""What the driver hands from step to step: task, wanted objects, and the plan with what it takes to apply it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from infra_mcp.drivers.manifests.diff import REQUEST_ANNOTATION
 from infra_mcp.drivers.manifests.ssa import Proposal
 from infra_mcp.model.plan import FieldChange, FieldPath, ObjectChange, ObjectRef, Plan
 from infra_mcp.model.request import Request
@@ -13,8 +14,6 @@ from infra_mcp.policy.rules import Policy
 from infra_mcp.tree.value import Tree
 
 __all__ = ["REQUEST_ANNOTATION", "Item", "Prepared", "Task", "Wanted", "differences", "is_within"]
-
-REQUEST_ANNOTATION = "infra-mcp.dev/request"
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,6 @@ class Task:
     def circle(self) -> str:
         """The requester's circle."""
         return self.request.caller.circle or ""
-
 
     @property
     def role(self) -> str:
@@ -87,7 +85,7 @@ class Prepared:
 
 
 def differences(current: Any, sets: Any, prefix: FieldPath = ()) -> Iterator[tuple[FieldPath, Any, Any, bool]]:  # noqa: ANN401
-    """Each outermost field of `sets` that `current` has not or has otherwise: path, before, after, whether it was there.
+    """Each outermost field of `sets` that `current` has otherwise: path, before, after, whether it was there.
 
     Lists are compared whole unless both sides' items carry a `name`, as containers do.
     """
@@ -106,7 +104,11 @@ def differences(current: Any, sets: Any, prefix: FieldPath = ()) -> Iterator[tup
 
 
 def _named(value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, list) and bool(value) and all(isinstance(i, dict) and len(i) > 1 and "name" in i for i in value)
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(i, dict) and len(i) > 1 and "name" in i for i in value)
+    )
 
 
 def is_within(sets: Any, live: Any) -> bool:  # noqa: ANN401

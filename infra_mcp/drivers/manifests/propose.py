@@ -36,7 +36,9 @@ async def item_for(task: Task, cluster: Cluster, want: Wanted, live: dict[str, A
     """
     intent = want.content or digest(want.sets)
     if live is not None and is_within(want.sets, live):
-        change = ObjectChange(ref=want.ref, operation="unchanged", identity=want.identity, intent=intent, checked="none")
+        change = ObjectChange(
+            ref=want.ref, operation="unchanged", identity=want.identity, intent=intent, checked="none"
+        )
         return Item(want, change, live)
     if want.identity == "server" or (bootstrap and want.ref.namespace):
         # The namespace does not exist yet, or only its creation is ours: checked offline, dry-run as soon as it exists.
@@ -48,9 +50,7 @@ async def item_for(task: Task, cluster: Cluster, want: Wanted, live: dict[str, A
             ref=want.ref, operation=operation, fields=fields, identity=want.identity, intent=intent, checked="schema"
         )
         return Item(want, change, live)
-    proposal = await ssa.propose(
-        cluster, want.ref, live, want.sets, as_=task.user, adopt=task.policy.tree.adopt
-    )
+    proposal = await ssa.propose(cluster, want.ref, live, want.sets, as_=task.user, adopt=task.policy.tree.adopt)
     fields = tuple(_shown(want, live)) if want.content else changes(live, proposal.dry)
     change = ObjectChange(
         ref=want.ref,
@@ -66,7 +66,11 @@ async def item_for(task: Task, cluster: Cluster, want: Wanted, live: dict[str, A
 def _shown(want: Wanted, live: dict[str, Any] | None) -> list[FieldChange]:
     """The set fields as changes; hidden content shows as its keyed hash only."""
     if want.content:
-        return [FieldChange(path=_HIDDEN[:1], after=want.content, had=live is not None, before=None if live is None else "other")]
+        return [
+            FieldChange(
+                path=_HIDDEN[:1], after=want.content, had=live is not None, before=None if live is None else "other"
+            )
+        ]
     body = {k: v for k, v in want.sets.items() if k not in {"apiVersion", "kind"}}
     return [
         FieldChange(path=path, before=before, after=after, had=had)
@@ -115,5 +119,5 @@ def _basis(item: Item) -> ObjectBasis:
     if item.live is None:
         return ObjectBasis(key=item.change.ref.key, uid=None, content=None)
     before = [[list(path), value] for path, value, _, _ in differences(item.live, item.wanted.sets)]
-    content = item.wanted.content if item.wanted.content else digest(before)
+    content = item.wanted.content or digest(before)
     return ObjectBasis(key=item.change.ref.key, uid=item.live["metadata"]["uid"], content=content)

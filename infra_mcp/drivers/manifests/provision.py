@@ -48,7 +48,10 @@ async def plan(task: Task, action: ProvisionNamespace, tree: Tree, cluster: Clus
         found = await together(partial(cluster.get, ref, as_=task.user) for ref in inside)
         ground.inside = {ref.key: live for ref, live in zip(inside, found, strict=True)}
 
-    wanted = [desired.namespace(space, action, _circle_label(task, ground)), desired.binding(bound, task.user, task.role)]
+    wanted = [
+        desired.namespace(space, action, _circle_label(task, ground)),
+        desired.binding(bound, task.user, task.role),
+    ]
     if ground.binding is not None and tree.find(bound) is None and ground.namespace is not None:
         # An admin bound this namespace: that binding is theirs, and git need not say it.
         wanted[1] = replace(wanted[1], in_git=_is_ours(ground.binding))
@@ -76,16 +79,21 @@ async def plan(task: Task, action: ProvisionNamespace, tree: Tree, cluster: Clus
 
 async def _survey(task: Task, cluster: Cluster, refs: tuple[ObjectRef, ObjectRef]) -> _Ground:
     """The server's own two reads: outside its namespaces a circle sees only 403."""
-    ground = _Ground(*await together(partial(cluster.get, ref, as_=None) for ref in refs))
-    if ground.namespace is None:
+    live, binding = await together(partial(cluster.get, ref, as_=None) for ref in refs)
+    if live is None:
         return _Ground()
+    ground = _Ground(live, binding)
     name = refs[0].name
-    if ground.namespace["metadata"].get("deletionTimestamp"):
+    if live["metadata"].get("deletionTimestamp"):
         raise InfraError("exists", f"Namespace {name} is being deleted.", next_step="Send it again when it is gone.")
     if ground.binding is None:
-        if _mark(ground.namespace) != task.request.id:
-            raise InfraError("namespace-not-bound", f"Namespace {name} was there before and is not bound to this circle.")
-    elif not is_within(desired.binding(refs[1], task.user, task.role).sets["subjects"], ground.binding.get("subjects") or []):
+        if _mark(live) != task.request.id:
+            raise InfraError(
+                "namespace-not-bound", f"Namespace {name} was there before and is not bound to this circle."
+            )
+    elif not is_within(
+        desired.binding(refs[1], task.user, task.role).sets["subjects"], ground.binding.get("subjects") or []
+    ):
         raise InfraError("namespace-not-bound", f"Namespace {name} is not bound to this circle.")
     return ground
 

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import anyio
-
-from infra_mcp.clients.kube import Cluster
+from infra_mcp.clients.kube import FIELD_MANAGER, Cluster
 from infra_mcp.drivers.manifests import ssa
+from infra_mcp.drivers.manifests.adopt import owners
 from infra_mcp.drivers.manifests.merge import get_path, set_path
-from infra_mcp.drivers.manifests.prepared import REQUEST_ANNOTATION
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.plan import show_path
@@ -29,17 +27,15 @@ class Undone:
     left: tuple[str, ...]
 
 
-async def undo(
-    cluster: Cluster, written: Sequence[Written], request: str, *, as_: str, adopt: Sequence[str]
-) -> Undone:
+async def undo(cluster: Cluster, written: Sequence[Written], request: str, *, as_: str, adopt: Sequence[str]) -> Undone:
     """Restore each written object, in reverse order.
 
     A namespace is never deleted by an undo, nor anything else we created: that would cascade. Such objects are left
-    and named. An object that already has its former values is restored; doing it twice writes once.
+    and named. An object that already has its former values counts as restored; doing it twice writes once.
     """
     restored, left = [], []
     for one in reversed(written):
-        reason = await _undo_one(cluster, one, request, as_=as_, adopt=adopt)
+        reason = await _restore(cluster, one, request, as_=as_, adopt=adopt)
         if reason is None:
             restored.append(str(one.ref))
         else:
@@ -47,37 +43,19 @@ async def undo(
     return Undone(tuple(restored), tuple(left))
 
 
-async def _undo_one(
-    cluster: Cluster, one: Written, request: str, *, as_: str, adopt: Sequence[str]
-) -> str | None:
+async def _restore(cluster: Cluster, one: Written, request: str, *, as_: str, adopt: Sequence[str]) -> str | None:
     """Restore one object; the reason when it is left alone."""
     if one.operation == "create":
         return "created by this request and kept"
     for _ in range(_TRIES):
         live = await cluster.get(one.ref, as_=as_)
-        if live is None:
-            return "it is gone"
-        if live["metadata"]["uid"] != one.uid:
-            return "it was replaced by someone else"
-        if _all(live, one, "before"):
+        if live is not None and live["metadata"]["uid"] == one.uid and _says(live, one, "before"):
             return None
-        mark = (live["metadata"].get("annotations") or {}).get(REQUEST_ANNOTATION)
-        if mark != request or not _all(live, one, "after"):
-            moved = [show_path(f.path) for f in one.fields if get_path(live, f.path) != (True, f.after)]
-            return f"someone else changed {', '.join(moved) or 'it'} since"
-        if not all(field.had for field in one.fields):
-            return "it gained a field that an undo cannot take away"
-        sets: dict[str, Any] = {
-            "apiVersion": one.ref.api_version,
-            "kind": one.ref.kind,
-            "metadata": {"name": one.ref.name, "namespace": one.ref.namespace},
-        }
-        for field in one.fields:
-            set_path(sets, field.path, field.before)
+        if reason := _changed_by_others(live, one):
+            return reason
         try:
-            proposal = await ssa.propose(cluster, one.ref, live, sets, as_=as_, adopt=adopt)
-            with anyio.CancelScope(shield=True):
-                await ssa.write(cluster, proposal, as_=as_, request=f"{request}.undo")
+            proposal = await ssa.propose(cluster, one.ref, live, _former(one), as_=as_, adopt=adopt)
+            await ssa.write(cluster, proposal, as_=as_, request=f"{request}.undo")
         except Moved:
             continue
         except InfraError as error:
@@ -86,5 +64,28 @@ async def _undo_one(
     return "it kept changing"
 
 
-def _all(live: dict[str, Any], one: Written, which: str) -> bool:
+def _changed_by_others(live: dict[str, Any] | None, one: Written) -> str | None:
+    """Why the object is not as we left it: another uid, or our fields with other values or no longer ours."""
+    if live is None:
+        return "it is gone"
+    if live["metadata"]["uid"] != one.uid:
+        return "it was replaced by someone else"
+    moved = [
+        show_path(field.path)
+        for field in one.fields
+        if get_path(live, field.path) != (True, field.after) or FIELD_MANAGER not in owners(live, field.path)
+    ]
+    if moved:
+        return f"someone else changed {', '.join(moved)} since"
+    return None if all(field.had for field in one.fields) else "it gained a field that an undo cannot take away"
+
+
+def _former(one: Written) -> dict[str, Any]:
+    sets: dict[str, Any] = {}
+    for field in one.fields:
+        set_path(sets, field.path, field.before)
+    return sets
+
+
+def _says(live: dict[str, Any], one: Written, which: str) -> bool:
     return all(get_path(live, field.path) == (True, getattr(field, which)) for field in one.fields)

@@ -1,0 +1,142 @@
+"""The engine's link to repository and cluster: made by the policy in force, made anew when that names other places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+from anyio.abc import TaskStatus
+
+from infra_mcp.clients.git import Git
+from infra_mcp.clients.kube import Cluster
+from infra_mcp.drivers.manifests.driver import Manifests
+from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
+from infra_mcp.engine import report
+from infra_mcp.engine.run import Run
+from infra_mcp.engine.signals import Signals
+from infra_mcp.engine.tools import Tools
+from infra_mcp.engine.worker import Worker
+from infra_mcp.errors import InfraError
+from infra_mcp.ledger import Ledger
+from infra_mcp.model.request import Request
+from infra_mcp.policy.acceptance import PolicyInForce
+from infra_mcp.settings import Settings
+
+__all__ = ["Connection"]
+
+_AGAIN = 5.0  # seconds until a context that could not be opened is tried again
+
+
+class Connection:
+    """Holds the worker while there is something to work with, and refuses requests while there is not."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, policy: PolicyInForce, signals: Signals) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._policy = policy
+        self._signals = signals
+        self._tools: Tools | None = None
+        self._worker: Worker | None = None
+        self._trouble: InfraError | None = None
+
+    async def keep(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Work while the policy names a place to work on. Started once interrupted work is taken up."""
+        started = task_status.started
+
+        def ready() -> None:
+            nonlocal started
+            started()
+            started = _nothing
+
+        while True:
+            changed = self._policy.changed()
+            try:
+                await self._work(ready)
+            except* InfraError as several:
+                self._trouble = _first(several)
+            ready()
+            with anyio.move_on_after(_AGAIN if self._trouble and self._trouble.code == "setup-failed" else None):
+                await changed.wait()
+
+    async def _work(self, ready: Callable[[], None]) -> None:
+        """One connection's life, until the policy names another place.
+
+        Raises:
+            InfraError: no policy is in force, or its context cannot be opened.
+        """
+        name, context = self._place()
+        git = Git(self._settings.repo, self._settings.state_dir / "git.lock")
+        try:
+            async with Cluster.connect(name, self._settings.kubeconfig, context) as cluster:
+                secrets = PullSecrets(cluster, await self._ledger.key("secrets"), self._ledger.masker)
+                driver = Manifests(cluster, secrets)
+                tools = Tools(self._ledger, git, driver, self._policy.current, name)
+                worker = Worker(tools, self._signals)
+                async with anyio.create_task_group() as group:
+                    await group.start(worker.run)
+                    self._tools, self._worker, self._trouble = tools, worker, None
+                    ready()
+                    while self._same(name, context):
+                        await self._policy.changed().wait()
+                    group.cancel_scope.cancel()
+        finally:
+            self._tools = self._worker = None
+            with anyio.CancelScope(shield=True):
+                await git.aclose()
+
+    def _place(self) -> tuple[str, str]:
+        policy = self._policy.current()
+        name = policy.cluster_name()
+        rules = policy.cluster(name)
+        if name is None or rules is None:
+            raise InfraError("policy-invalid", "The policy in force names no cluster.")
+        return name, rules.context
+
+    def _same(self, name: str, context: str) -> bool:
+        try:
+            return self._place() == (name, context)
+        except InfraError:
+            return True  # requests are refused by policy; the connection does no harm
+
+    def tools(self) -> Tools:
+        """What reads are made with.
+
+        Raises:
+            InfraError: what keeps the server from working.
+        """
+        if self._tools is None:
+            raise self._trouble or InfraError("cluster-unreachable", "The server is not connected to its cluster.")
+        return self._tools
+
+    async def claim(self, request: Request) -> None:
+        """Hand a durable request to the worker; without one, end it at once and say why."""
+        if self._worker is not None:
+            self._worker.claim(request)
+            return
+        error = self._trouble or InfraError("cluster-unreachable", "The server is not connected to its cluster.")
+        made = report.receipt(Run.of(request), report.end_for(error), error.what, error)
+        await self._ledger.finish(request.id, made, error.as_dict())
+        self._signals.wake(request.id)
+
+    def cancel(self, request_id: str) -> bool:
+        """Stop a request before its first write; False when it is too late."""
+        return self._worker is not None and self._worker.cancel(request_id)
+
+    def health(self) -> dict[str, Any]:
+        """Whether work can be done, without asking anyone."""
+        return {
+            "working": self._worker is not None,
+            "open": self._worker.working_on if self._worker else 0,
+            "cluster": self._tools.cluster if self._tools else None,
+            "trouble": self._trouble.as_dict() if self._trouble else None,
+        }
+
+
+def _nothing() -> None:
+    """What is ready stays ready."""
+
+
+def _first(group: BaseExceptionGroup[InfraError]) -> InfraError:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
