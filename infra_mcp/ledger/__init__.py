@@ -1,0 +1,1 @@
+"""What was asked, decided and done: durable before any effect, append-only, hash-chained, searchable."""

@@ -9,8 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
+import anyio.to_thread
+from sqlalchemy import Connection
+
 from infra_mcp.effects import effect
+from infra_mcp.errors import InfraError
+from infra_mcp.ledger import asks, audit, clock, events, peers, policies, requests, revisions, search
+from infra_mcp.ledger.database import Database, Tx
+from infra_mcp.ledger.keys import LEDGER, Keys
 from infra_mcp.ledger.records import Accepted, Ask, AskIn, ChainReport, Event, Peer, SearchPage
+from infra_mcp.ledger.requests import Intake, Move
 from infra_mcp.masking import Masker
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Caller
@@ -20,17 +28,86 @@ __all__ = ["Accepted", "Ask", "AskIn", "ChainReport", "Event", "Ledger", "Peer",
 
 
 class Ledger:
-    """The ledger of one server. Every text is masked before a row exists."""
+    """The ledger of one server.
 
-    masker: Masker
+    Every text is masked before a row exists. Every method may raise `InfraError` `ledger-unavailable`; after that
+    nothing was written. A write that has begun is finished even when its caller is cancelled.
+
+    Attributes:
+        masker: what masks texts here; the same must mask what leaves by other ways.
+    """
+
+    def __init__(self, database: Database, masker: Masker, keys: Keys) -> None:
+        self._database = database
+        self._keys = keys
+        self.masker = masker
 
     @classmethod
-    async def open(cls, url: str, masker: Masker, *, busy_seconds: float = 5.0) -> Self: ...
+    async def open(cls, url: str, masker: Masker, *, busy_seconds: float = 5.0) -> Self:
+        """Open a ledger, making or migrating it where needed, in files with mode 0600 in a directory with mode 0700.
 
-    async def aclose(self) -> None: ...
+        One process at a time should hold it; who that is, is the state directory's lock, not this.
+
+        Args:
+            url: an SQLAlchemy URL; `sqlite:///PATH` (others need their own full-text search).
+            masker: made with `Keys(directory).key("masking")`, so that markers compare across restarts.
+            busy_seconds: how long a write waits for another process's lock, in seconds.
+
+        Raises:
+            InfraError: `ledger-unavailable`: not readable, not writable, damaged, locked, or not the one its keys
+                belong to. `ledger-newer`: its schema is one this version does not know; it was not touched.
+        """
+        database = Database(url, busy_seconds)
+        keys = Keys(database.path.parent if database.path else None)
+
+        def check(connection: Connection) -> bool:
+            old = revisions.outdated(connection)
+            revisions.belongs(connection, keys)
+            return old
+
+        def prepare(connection: Connection) -> None:
+            revisions.upgrade(connection)
+            revisions.claim(connection)
+
+        try:
+            await database.start(prepare, check)
+            identity = await database.read(revisions.identity)
+            if identity is not None:
+                await anyio.to_thread.run_sync(keys.put, LEDGER, identity)
+        except BaseException:
+            await database.aclose()
+            raise
+        return cls(database, masker, keys)
+
+    async def aclose(self) -> None:
+        """Close the files; what was written stays."""
+        await self._database.aclose()
 
     @effect("ledger.accept")
-    async def accept(self, submission: Submission, *, request_id: str, ask: AskIn | None, now: str) -> Accepted: ...
+    async def accept(self, submission: Submission, *, request_id: str, ask: AskIn | None, now: str) -> Accepted:
+        """Make a submission durable, queued, or find the one it repeats.
+
+        With an idempotency key, the same caller's same key gives the first request, in whatever state it is; without
+        one, an ask with the same words about the same action gives the first as long as that is open.
+
+        Args:
+            submission: what is asked.
+            request_id: the id it gets if it is new.
+            ask: the ask it came in, which is acked when the request ends.
+            now: the time, ISO 8601.
+
+        Raises:
+            InfraError: `idempotency-conflict`, when the key stands for something else; `invalid-argument`, when an
+                argument holds what looks like a secret. Both leave a `refused` event.
+        """
+
+        def step(tx: Tx) -> Accepted | InfraError:
+            return requests.accept(tx, self.masker, Intake(submission, request_id, ask, clock.normal(now)))
+
+        done = await self._database.write(step)
+        if isinstance(done, InfraError):
+            raise done
+        return done
 
     @effect("ledger.record")
     async def record(
@@ -44,29 +121,87 @@ class Ledger:
         commit: str | None = None,
         revert: str | None = None,
         effect_digest: str | None = None,
-    ) -> str: ...
+    ) -> str:
+        """Record a step of an open request, with its new state, before the step's effect; returns the audit head.
+
+        Args:
+            request_id: which request.
+            state: the state it is in from now on: the same, or a later one.
+            kind: what happened, one word.
+            data: what a reader of the audit should know; `message` in it is shown as the event's text.
+            record: what the engine must know after a restart, replacing what was there; None leaves it.
+            commit: the commit made for it; None leaves it. So with `revert` and `effect_digest`.
+            revert: the commit that reverts it.
+            effect_digest: the digest of its effect.
+
+        Raises:
+            ValueError: the request has ended, is not there, or would go back.
+        """
+        move = Move(state, kind, data, record, commit, revert, effect_digest)
+        return await self._database.write(lambda tx: requests.move(tx, self.masker, request_id, move))
 
     @effect("ledger.finish")
-    async def finish(self, request_id: str, receipt: Receipt, data: dict[str, Any]) -> Receipt: ...
+    async def finish(self, request_id: str, receipt: Receipt, data: dict[str, Any]) -> Receipt:
+        """End a request: one terminal event, its receipt, and the one ack, ready for delivery, in one transaction.
+
+        Returns:
+            The receipt as it is kept: masked, with the audit head that covers this very event.
+
+        Raises:
+            ValueError: the request has ended already or is not there, or the receipt is not about its end.
+        """
+        return await self._database.write(lambda tx: requests.finish(tx, self.masker, request_id, receipt, data))
 
     @effect("ledger.note")
-    async def note(self, kind: str, peer: str | None, data: dict[str, Any], *, circle: str | None = None) -> str: ...
+    async def note(self, kind: str, peer: str | None, data: dict[str, Any], *, circle: str | None = None) -> str:
+        """Record an event that belongs to no request; returns the audit head.
+
+        Args:
+            kind: what happened, one word.
+            peer: whom it is about.
+            data: what a reader should know; `message` in it is shown as the event's text.
+            circle: who may find it besides operators; the peer's circle when left out.
+        """
+
+        def step(tx: Tx) -> str:
+            told = events.written(self.masker, data)
+            of = circle or (peers.circle_of(tx.connection, peer) if peer else None)
+            named = events.written(self.masker, peer)
+            text = told.get("message", "") if isinstance(told.get("message"), str) else ""
+            return events.append(tx, events.Entry(clock.now(), kind, named, of, text, told))[1]
+
+        return await self._database.write(step)
 
     @effect("ledger.answer")
-    async def answer(self, caller: Caller, ask: AskIn, message: str, kind: str, now: str) -> str: ...
+    async def answer(self, caller: Caller, ask: AskIn, message: str, kind: str, now: str) -> str:
+        """Record an ask that becomes no request, with its one ack; returns the ask's id."""
+        asked = asks.opened(caller, ask, clock.normal(now))
+        return await self._database.write(lambda tx: asks.answer(tx, self.masker, asked, message, kind))
 
-    async def request(self, request_id: str) -> Request | None: ...
+    async def request(self, request_id: str) -> Request | None:
+        """The request of that id. Whether the caller may see it is the door's to decide."""
+        return await self._database.read(lambda connection: requests.request(connection, request_id))
 
-    async def open_requests(self) -> list[Request]: ...
+    async def open_requests(self) -> list[Request]:
+        """All requests that have not ended, oldest first."""
+        return await self._database.read(requests.open_requests)
 
-    async def recent(self, circle: str | None, limit: int) -> list[Request]: ...
+    async def recent(self, circle: str | None, limit: int) -> list[Request]:
+        """The newest requests of a circle, or of all for None, newest first."""
+        return await self._database.read(lambda connection: requests.recent(connection, circle, limit))
 
-    async def ask(self, ask_id: str) -> Ask | None: ...
+    async def ask(self, ask_id: str) -> Ask | None:
+        """The ask of that id. Whether the caller may see it is the door's to decide."""
+        return await self._database.read(lambda connection: asks.ask(connection, ask_id))
 
-    async def undelivered(self, sender: str | None = None) -> list[Ask]: ...
+    async def undelivered(self, sender: str | None = None) -> list[Ask]:
+        """Asks of a sender, or of all, that are acked and whose ack nobody has seen yet, oldest first."""
+        return await self._database.read(lambda connection: asks.undelivered(connection, sender))
 
     @effect("ledger.delivered")
-    async def delivered(self, ask_id: str) -> None: ...
+    async def delivered(self, ask_id: str) -> None:
+        """The ack of that ask has reached its sender; saying so twice changes nothing."""
+        await self._database.write(lambda tx: asks.delivered(tx, ask_id))
 
     async def search(
         self,
@@ -79,36 +214,110 @@ class Ledger:
         since: str | None = None,
         until: str | None = None,
         limit: int = 50,
-    ) -> SearchPage: ...
+    ) -> SearchPage:
+        """Find events by words and by what they are about, newest first, texts and data cut to what can be shown.
 
-    async def trail(self, request_id: str) -> list[Event]: ...
+        Args:
+            query: words that must all be there; each also matches as a beginning, `"…"` only whole. Empty matches all.
+            circle: whose events may be found; None is the operator, who sees all.
+            peer: only events of this peer.
+            namespace: only events of, or of requests about, this namespace.
+            object: likewise an object: `namespace/kind/name`, or its end, such as `deployment/docs` or `docs`.
+            since: not before this ISO 8601 date or time.
+            until: not after it; a date means its end.
+            limit: how many events at most, 1 to 200.
 
-    async def verify(self, heads: Sequence[str]) -> ChainReport: ...
+        Raises:
+            InfraError: `invalid-argument`.
+        """
+        asked = search.Query(self.masker.mask(query), circle, peer, namespace, object, since, until, limit)
+        return await self._database.read(lambda connection: search.find(connection, asked))
 
-    async def head(self) -> str: ...
+    async def trail(self, request_id: str) -> list[Event]:
+        """All events of a request, oldest first, uncut."""
+        return await self._database.read(lambda connection: events.trail(connection, request_id))
+
+    async def verify(self, heads: Sequence[str]) -> ChainReport:
+        """Check the chain, and what was made from it, against itself and against heads that were given out.
+
+        Args:
+            heads: audit heads from acks and commits. Without any, the report can claim consistency and no more.
+        """
+        check = audit.Audit(frozenset(heads))
+        while await self._database.read(check.piece):
+            pass
+        return await self._database.read(check.report)
+
+    async def head(self) -> str:
+        """The newest event's hash."""
+        return await self._database.read(events.head)
 
     @effect("ledger.peer.add")
-    async def add_peer(self, name: str, circle: str) -> None: ...
+    async def add_peer(self, name: str, circle: str) -> None:
+        """Add a peer to a circle; one that is there already stays.
 
-    async def peers(self) -> list[Peer]: ...
+        Raises:
+            InfraError: `invalid-argument`, when a name cannot be one, or the peer is in another circle.
+        """
+        await self._database.write(lambda tx: peers.add(tx, name, circle))
+
+    async def peers(self) -> list[Peer]:
+        """All peers by name."""
+        return await self._database.read(peers.listed)
 
     @effect("ledger.peer.remove")
-    async def remove_peer(self, name: str) -> None: ...
+    async def remove_peer(self, name: str) -> None:
+        """Remove a peer and end its tokens; what it asked for stays in the ledger.
+
+        Raises:
+            InfraError: `not-found`.
+        """
+        await self._database.write(lambda tx: peers.remove(tx, name))
 
     @effect("ledger.peer.describe")
-    async def set_description(self, name: str, text: str) -> None: ...
+    async def set_description(self, name: str, text: str) -> None:
+        """Keep what a peer says of itself; nothing is decided by it.
+
+        Raises:
+            InfraError: `not-found`; `invalid-argument`, when it is longer than 500 characters.
+        """
+        await self._database.write(lambda tx: peers.describe(tx, self.masker, name, text))
 
     @effect("ledger.token.issue")
-    async def issue_token(self, name: str) -> str: ...
+    async def issue_token(self, name: str) -> str:
+        """A new token for a peer, shown this once.
+
+        Raises:
+            InfraError: `not-found`.
+        """
+        return await self._database.write(lambda tx: peers.issue(tx, name))
 
     @effect("ledger.token.revoke")
-    async def revoke_tokens(self, name: str) -> int: ...
+    async def revoke_tokens(self, name: str) -> int:
+        """End all tokens of a peer at once; returns how many there were.
 
-    async def caller_for_token(self, token: str) -> Caller | None: ...
+        Raises:
+            InfraError: `not-found`.
+        """
+        return await self._database.write(lambda tx: peers.revoke(tx, name))
+
+    async def caller_for_token(self, token: str) -> Caller | None:
+        """Who holds this token; None when nobody does, or no more."""
+        return await self._database.read(lambda connection: peers.caller_for(connection, token))
 
     @effect("ledger.policy")
-    async def accept_policy(self, digest: str, text: str, by: str) -> None: ...
+    async def accept_policy(self, digest: str, text: str, by: str) -> None:
+        """Put a policy in force, on the word of the operator named.
 
-    async def accepted_policy(self) -> tuple[str, str] | None: ...
+        Raises:
+            InfraError: `policy-invalid`, when it holds what looks like a secret.
+        """
+        await self._database.write(lambda tx: policies.accept(tx, self.masker, digest, text, by))
 
-    async def key(self, name: str) -> bytes: ...
+    async def accepted_policy(self) -> tuple[str, str] | None:
+        """Digest and text of the policy in force."""
+        return await self._database.read(policies.accepted)
+
+    async def key(self, name: str) -> bytes:
+        """A random key of this ledger, 32 bytes, kept beside it and not in it; made when first asked for."""
+        return await anyio.to_thread.run_sync(self._keys.key, name)

@@ -1,0 +1,198 @@
+"""The connection: one worker thread, one transaction at a time, and every failure as `ledger-unavailable`."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import StaticPool
+
+from infra_mcp.errors import InfraError
+from infra_mcp.ledger.chain import GENESIS
+
+__all__ = ["Database", "Tx", "unavailable"]
+
+T = TypeVar("T")
+
+_CHECKED_WHOLE = 32 << 20  # bytes; a larger file is not read through at start
+
+
+@dataclass
+class Tx:
+    """A write transaction: its connection, and the head of the chain inside it."""
+
+    connection: Connection
+    known: tuple[int, str]  # the newest event this process knows to be durable
+    head: tuple[int, str] | None = None  # the newest event, once looked up or added
+
+
+def unavailable(cause: object) -> InfraError:
+    """The one error of this room, with the library's own words and none of its parameters."""
+    if isinstance(cause, SQLAlchemyError):
+        cause = getattr(cause, "orig", None) or type(cause).__name__
+    if isinstance(cause, OSError):
+        cause = cause.strerror or type(cause).__name__
+    return InfraError("ledger-unavailable", f"The ledger cannot be used: {cause}.")
+
+
+class Database:
+    """The database of one ledger.
+
+    A transaction that has begun is finished whatever happens to its caller: cancelling waits for it.
+    """
+
+    def __init__(self, url: str, busy_seconds: float) -> None:
+        place = make_url(url)
+        name = place.database or ""
+        self._sqlite = place.get_backend_name() == "sqlite"
+        on_disk = self._sqlite and name not in {"", ":memory:"} and not name.startswith("file:")
+        self.path: Path | None = Path(name) if on_disk else None
+        self._identity: tuple[int, int] | None = None
+        self._size = 0
+        # The parameters hold people's words; they have no place in an error or a log.
+        arguments: dict[str, Any] = {"check_same_thread": False, "timeout": busy_seconds} if self._sqlite else {}
+        pool: dict[str, Any] = {"poolclass": StaticPool} if self._sqlite else {}
+        self._engine = create_engine(url, hide_parameters=True, connect_args=arguments, **pool)
+        if self._sqlite:
+            event.listen(self._engine, "connect", _connected)
+            event.listen(self._engine, "begin", _begun)
+        self._writer = self._engine.execution_options(infra_mcp_write=True)
+        self._limiter = anyio.CapacityLimiter(1)
+        self.known: tuple[int, str] = (0, GENESIS)
+
+    async def start(self, prepare: Callable[[Connection], None], check: Callable[[Connection], bool]) -> None:
+        """Open the file, make what is missing, and look whether it is sound.
+
+        Args:
+            prepare: brings the schema up to date, in one write transaction; called when `check` says so.
+            check: whether the schema has to be brought up to date; raises, touching nothing, when it is newer.
+
+        Raises:
+            InfraError: `ledger-unavailable`, or what `check` raises.
+        """
+        await anyio.to_thread.run_sync(self._start, prepare, check, limiter=self._limiter)
+
+    async def read(self, step: Callable[[Connection], T]) -> T:
+        """Run a step that only reads, on one state of the database.
+
+        Raises:
+            InfraError: `ledger-unavailable`.
+        """
+        return await anyio.to_thread.run_sync(self._read, step, limiter=self._limiter)
+
+    async def write(self, step: Callable[[Tx], T]) -> T:
+        """Run a step in one transaction that is durable when this returns; if the step raises, nothing was written.
+
+        Raises:
+            InfraError: `ledger-unavailable`.
+        """
+        return await anyio.to_thread.run_sync(self._write, step, limiter=self._limiter)
+
+    async def aclose(self) -> None:
+        """Close the connection; what was written stays."""
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._engine.dispose, limiter=self._limiter)
+
+    def _read(self, step: Callable[[Connection], T]) -> T:
+        with _translated():
+            self._look()
+            with self._engine.begin() as connection:
+                return step(connection)
+
+    def _write(self, step: Callable[[Tx], T]) -> T:
+        with _translated():
+            self._look()
+            with self._writer.begin() as connection:
+                tx = Tx(connection, self.known)
+                result = step(tx)
+            self.known = tx.head or self.known
+            return result
+
+    def _start(self, prepare: Callable[[Connection], None], check: Callable[[Connection], bool]) -> None:
+        with _translated():
+            if self.path:
+                _make_private(self.path)
+            with self._engine.begin() as connection:
+                old = check(connection)
+            if self._sqlite:
+                self._settle(self._engine)
+            if old:
+                with self._writer.begin() as connection:
+                    prepare(connection)
+            with self._engine.begin() as connection:
+                newest = connection.execute(text("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")).first()
+            self.known = (newest.seq, newest.hash) if newest else (0, GENESIS)
+            if self.path:
+                status = self.path.stat()
+                self._identity = (status.st_dev, status.st_ino)
+
+    def _settle(self, engine: Engine) -> None:
+        """What must stand outside a transaction: the journal's mode, and a look through a file of ordinary size."""
+        raw = engine.raw_connection()
+        try:
+            cursor = raw.cursor()
+            cursor.execute("PRAGMA journal_mode=WAL")
+            if self.path and self.path.stat().st_size <= _CHECKED_WHOLE:
+                verdict = cursor.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if verdict != "ok":
+                    raise unavailable("its file is damaged")
+        finally:
+            raw.close()
+
+    def _look(self) -> None:
+        """Notice a file that was removed, replaced or cut under us: SQLite would go on writing into nowhere.
+
+        Only `stat`: opening and closing the file here would drop SQLite's own locks (POSIX locks belong to a process).
+        """
+        if self.path is None or self._identity is None:
+            return
+        status = self.path.stat()
+        if (status.st_dev, status.st_ino) != self._identity or status.st_size < self._size:
+            raise unavailable("its file was replaced or cut while the server ran")
+        self._size = status.st_size
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        raise unavailable(error) from error
+
+
+def _make_private(path: Path) -> None:
+    """The file with mode 0600 in a directory with mode 0700. SQLite gives its other files the mode of this one."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = path.parent.stat()
+    shared = folder.st_mode & 0o1000  # /tmp and the like
+    if folder.st_uid == os.geteuid() and not shared:
+        path.parent.chmod(0o700)
+    if path.is_dir():
+        raise unavailable("a directory is in its place")
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        if path.stat().st_uid == os.geteuid() and path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+
+
+def _connected(raw: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI connection
+    raw.isolation_level = None  # the driver must not begin transactions on its own; `_begun` does
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON", "cell_size_check=ON"):
+        raw.execute(f"PRAGMA {pragma}")
+
+
+def _begun(connection: Connection) -> None:
+    # A write takes its lock at once: to begin by reading and fail when first writing is how SQLite deadlocks.
+    immediate = connection.get_execution_options().get("infra_mcp_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

@@ -1,0 +1,76 @@
+"""Which schema a ledger has, and bringing an older one up to date.
+
+Alembic is imported only when there is something to do.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from pathlib import Path
+
+from sqlalchemy import Connection, insert, inspect, select, text
+
+from infra_mcp.errors import InfraError
+from infra_mcp.ledger.keys import LEDGER, Keys
+from infra_mcp.ledger.schema import HEAD, REVISIONS, meta
+
+__all__ = ["belongs", "claim", "identity", "outdated", "upgrade"]
+
+
+def outdated(connection: Connection) -> bool:
+    """Whether the schema is missing or older than ours. Reads only.
+
+    Raises:
+        InfraError: `ledger-newer`, when it is one we do not know.
+    """
+    there = inspect(connection).get_table_names()
+    if "alembic_version" not in there:
+        if there:
+            raise InfraError("ledger-unavailable", "The file in the ledger's place is another program's database.")
+        return True
+    found = [row[0] for row in connection.execute(text("SELECT version_num FROM alembic_version"))]
+    if len(found) != 1 or found[0] not in REVISIONS:
+        raise InfraError("ledger-newer", "The ledger has a schema this version does not know; nothing was touched.")
+    return bool(found[0] != HEAD)
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the missing migrations on this connection, inside the transaction it is in."""
+    from alembic import command  # noqa: PLC0415 - 0.3 s that a start with the newest schema does not spend
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def belongs(connection: Connection, keys: Keys) -> None:
+    """Notice when this is not the ledger its keys were made for. Reads only.
+
+    Raises:
+        InfraError: `ledger-unavailable`: the ledger was lost, emptied or exchanged.
+    """
+    held = keys.peek(LEDGER)
+    if held is not None and identity(connection) != held:
+        raise InfraError(
+            "ledger-unavailable",
+            "The ledger in the state directory is not the one its keys belong to: it was lost, emptied or exchanged.",
+            next_step="An operator restores the ledger from a backup, or moves keys.json away to begin a new one.",
+        )
+
+
+def identity(connection: Connection) -> bytes | None:
+    """The ledger's own random id; None before there is one."""
+    if not inspect(connection).has_table(meta.name):
+        return None
+    written = connection.execute(select(meta.c.value).where(meta.c.name == LEDGER)).scalar()
+    return base64.b64decode(written) if written else None
+
+
+def claim(connection: Connection) -> None:
+    """Give a new ledger its id."""
+    if identity(connection) is None:
+        written = base64.b64encode(secrets.token_bytes(32)).decode()
+        connection.execute(insert(meta).values(name=LEDGER, value=written))
