@@ -12,7 +12,7 @@ AT = ("spec", "template", "spec", "containers", {"name": "web"}, "image")
 RBAC = "rbac.authorization.k8s.io/v1"
 
 
-def change(kind, name, namespace="docs-staging", api="v1", operation="create", identity="circle", **rest):  # noqa: PLR0917 - a row of a table
+def change(kind, name, namespace="docs-staging", api="v1", operation="create", identity="circle", **rest):
     ref = ObjectRef(cluster=rest.pop("cluster", "sandbox"), api_version=api, kind=kind, namespace=namespace, name=name)
     return ObjectChange(ref=ref, operation=operation, identity=identity, **rest)
 
