@@ -34,6 +34,7 @@ def fences(policy: Policy, cluster: ClusterRules) -> list[dict[str, Any]]:
     ):
         name = f"{cluster.service_accounts}-{suffix}"
         rule = {"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [resource]}
+        rule["scope"] = "*"  # the default, written out, so that applying again shows no difference
         spec = {
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": [rule]},

@@ -203,13 +203,12 @@ def _string(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _string)
 
 
-def to_yaml(objects: Sequence[dict[str, Any]], policy: Policy) -> str:
+def to_yaml(objects: Sequence[dict[str, Any]]) -> str:
     """The same as one YAML stream, each part with a line saying what it is for, for `kubectl apply -f -`."""
     head = (
         "# What infra-mcp needs in this cluster, worked out from its policy file. Apply it as a cluster admin:\n"
         "#   infra-mcp rbac render | kubectl apply -f -\n"
         "# Print and apply it again when circles, namespaces or pull secrets of the policy change.\n"
-        f"# Policy: {policy.digest}\n"
     )
     parts, said = [], ""
     for one in objects:

@@ -86,6 +86,17 @@ async def test_a_new_server_takes_what_was_accepted_and_not_the_file(file, ledge
     assert later.current() == load(FIRST)
 
 
+async def test_who_waits_for_a_change_is_told_once_another_policy_is_in_force(file, ledger, operator):
+    in_force = PolicyInForce(file, ledger)
+    first = in_force.changed()
+    await in_force.accept(digest_of(FIRST), operator)
+    second = in_force.changed()
+    await in_force.refresh()
+
+    assert first.is_set()
+    assert not second.is_set()
+
+
 async def test_a_file_that_is_gone_or_broken_leaves_the_accepted_policy_in_force(file, ledger, operator):
     in_force = PolicyInForce(file, ledger)
     await in_force.accept(digest_of(FIRST), operator)

@@ -109,7 +109,7 @@ def installed(control_plane, policy_text, tmp_path_factory):
     for word in ('"docs-*', '"shop-*', '"infra-secrets/'):
         text = text.replace(word, f'"{mark}-{word[1:]}')
     policy = load(text)
-    manifests = to_yaml(render(policy, "sandbox", [f"{mark}-shop-old"]), policy)
+    manifests = to_yaml(render(policy, "sandbox", [f"{mark}-shop-old"]))
     one = Installed(control_plane.kubectl, home / "admin", home / "server", mark, manifests)
 
     config = kubeconfig_of(control_plane)
