@@ -33,8 +33,13 @@ def fences(policy: Policy, cluster: ClusterRules) -> list[dict[str, Any]]:
         ("secrets", "", "secrets", _as_circle(cluster), *_secrets(policy, cluster)),
     ):
         name = f"{cluster.service_accounts}-{suffix}"
-        rule = {"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [resource]}
-        rule["scope"] = "*"  # the default, written out, so that applying again shows no difference
+        rule = {
+            "apiGroups": [group],
+            "apiVersions": ["*"],
+            "operations": ["CREATE", "UPDATE"],
+            "resources": [resource],
+            "scope": "*",  # the default, written out, so that applying again shows no difference
+        }
         spec = {
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": [rule]},
