@@ -1,0 +1,6 @@
+"""git, as the infra repository is read, built beside and moved: see `Git`."""
+
+from infra_mcp.clients.git.objects import Entry
+from infra_mcp.clients.git.repository import Git
+
+__all__ = ["Entry", "Git"]

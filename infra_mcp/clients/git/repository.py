@@ -1,0 +1,179 @@
+"""The infra repository for everyone above: read at once, built beside, moved only by what git itself accepts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import anyio
+from anyio import to_thread
+
+from infra_mcp.clients.git import branch as branches
+from infra_mcp.clients.git.commits import build
+from infra_mcp.clients.git.lock import RepositoryLock
+from infra_mcp.clients.git.objects import Entry, Objects, ref_of
+from infra_mcp.clients.git.runner import Runner
+from infra_mcp.effects import effect
+from infra_mcp.errors import InfraError
+
+__all__ = ["Git"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+RETRY_SECONDS = 0.05
+
+
+class Git:
+    """One git repository, through the git command line.
+
+    Reads go through one persistent child; writes never touch the user's index, stash or uncommitted edits except by a
+    fast-forward that git accepts. Hooks, signing, garbage collection and file-system monitors are off for all of it.
+    A cancelled call still waits for its git child to end. It does not fetch or push.
+
+    Args:
+        repo: the top of a working tree of the repository (any of its worktrees).
+        lock_file: a file in the state directory. Its lock is inherited by the git children that write, so that what a
+            killed server left running is waited for.
+        patience: seconds to wait for another git's index or ref lock before refusing.
+        lock_patience: seconds to wait for `exclusive`.
+    """
+
+    def __init__(self, repo: Path, lock_file: Path, *, patience: float = 5.0, lock_patience: float = 60.0) -> None:
+        self._runner = Runner(repo)
+        self._objects = Objects(self._runner)
+        self._lock = RepositoryLock(lock_file, lock_patience)
+        self._patience = patience
+
+    async def head(self, branch: str) -> str:
+        """The commit the branch is at now.
+
+        Raises:
+            InfraError: `git-failed`, when there is no such branch.
+        """
+        return await _thread(self._objects.head, branch)
+
+    async def list_tree(self, commit: str, paths: Sequence[str]) -> dict[str, Entry]:
+        """Every file (and symlink, mode 120000) of a commit at or below the paths; `.` is all of it.
+
+        A path that is not there has no files. Submodules are left out.
+
+        Raises:
+            InfraError: `git-failed`, when there is no such commit.
+        """
+        return await _thread(self._objects.files, commit, list(paths))
+
+    async def read_blobs(self, oids: Iterable[str]) -> dict[str, bytes]:
+        """The content of blobs, by id, exactly as stored.
+
+        Raises:
+            InfraError: `git-failed`, naming an id that is no blob.
+        """
+        return await _thread(self._objects.blobs, list(oids))
+
+    @effect("git.build")
+    async def build_commit(self, base: str, changes: Mapping[str, bytes | None], message: str, when: int) -> str:
+        """Make a commit object on top of `base`; no ref and no working tree changes.
+
+        The same arguments give the same id. Bytes are stored as they are, an existing file keeps its mode, author and
+        committer are infra-mcp itself.
+
+        Args:
+            base: the parent commit.
+            changes: new content by path; None deletes.
+            message: the whole message, trailers included.
+            when: author's and committer's date, in seconds since 1970.
+
+        Raises:
+            InfraError: `git-failed`: a path that leaves the tree, lies in git's own files or behind a symlink; nothing
+                would change; or git failed.
+        """
+        return await _thread(build, self._runner, self._objects, base, dict(changes), message=message, when=when)
+
+    async def check_movable(self, branch: str, base: str, paths: Collection[str]) -> None:
+        """Say early whether `move` would be refused for these paths. Moves nothing, and promises nothing for later.
+
+        Raises:
+            InfraError: `checkout-refused`, naming the files or the operation in progress.
+            Moved: the branch is not at `base`.
+        """
+        await _thread(branches.check, self._runner, self._objects, branch, base, list(paths))
+
+    @effect("git.move")
+    async def move(self, branch: str, commit: str, base: str) -> None:
+        """Move the branch from `base` forward to `commit`; a branch that is there already is fine.
+
+        Where it is checked out, in whatever worktree, this is `git merge --ff-only` in that checkout; else a
+        compare-and-swap of the ref. A lock of another git is waited for, and never removed.
+
+        Raises:
+            InfraError: `checkout-refused`, naming the files, the operation in progress, or the lock.
+            Moved: the branch is no longer at `base`, or `commit` is not ahead of it.
+        """
+        async with self._lock.hold() as hold:
+            advance = branches.Advance(
+                self._runner, self._objects, branch, commit=commit, base=base, keep=hold.descriptor
+            )
+            deadline = anyio.current_time() + self._patience
+            while True:
+                try:
+                    return await _thread(advance.attempt)
+                except branches.Busy as busy:
+                    if anyio.current_time() >= deadline:
+                        what = f"Another git process holds a lock (index.lock or a ref's) that branch {branch} needs."
+                        step = "Wait for it to end; if none runs, a person removes the lock file. Then send it again."
+                        raise InfraError("checkout-refused", what, next_step=step) from busy
+                await anyio.sleep(RETRY_SECONDS)
+
+    async def contains(self, branch: str, commit: str) -> bool:
+        """Whether the branch contains the commit, asked after whatever an earlier server left running has ended.
+
+        Raises:
+            InfraError: `git-failed`, when there is no such branch, or what was left running does not end.
+        """
+        async with self._lock.hold():
+            return await _thread(branches.contains, self._runner, self._objects, branch, commit)
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[None]:
+        """Hold the short lock on the repository; `move` and `contains` inside it do not wait for it again.
+
+        Raises:
+            InfraError: `git-failed`, when it cannot be had in time.
+        """
+        async with self._lock.hold():
+            yield
+
+    async def log_trailers(self, branch: str, limit: int) -> list[tuple[str, dict[str, str]]]:
+        """The newest commits of the branch, each with its trailers; of a repeated trailer the last.
+
+        Anyone who may commit may write such a trailer: it proves nothing by itself.
+
+        Raises:
+            InfraError: `git-failed`, when there is no such branch.
+        """
+        return await _thread(self._trailers, branch, limit)
+
+    async def aclose(self) -> None:
+        """End the persistent child. The next call would start another."""
+        with anyio.CancelScope(shield=True):
+            await _thread(self._objects.close)
+
+    def _trailers(self, branch: str, limit: int) -> list[tuple[str, dict[str, str]]]:
+        form = "--format=%H%n%(trailers:only=true,unfold=true)"
+        flags = ("-z", f"--max-count={limit:d}", "--encoding=UTF-8", "--no-color", form)
+        logged = self._runner.run("log", *flags, ref_of(branch), "--").out.decode("utf-8", "replace")
+        found = []
+        for record in logged.split("\0"):
+            if record.strip():
+                commit, _, trailers = record.partition("\n")
+                pairs = (line.partition(":")[::2] for line in trailers.splitlines() if line)
+                found.append((commit, {key.strip(): value.strip() for key, value in pairs}))
+        return found
+
+
+async def _thread(function: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
+    """Run in a worker thread that a cancellation waits for."""
+    return await to_thread.run_sync(partial(function, *args, **options), abandon_on_cancel=False)

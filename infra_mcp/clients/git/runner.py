@@ -1,0 +1,189 @@
+"""Starts git: always the same flags, the same clean environment, and an end that is waited for.
+
+Everything here is synchronous and runs in worker threads. A thread is never abandoned, so a cancelled task still waits
+for its git child, and no child is left half done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from infra_mcp.errors import InfraError
+
+__all__ = ["HYGIENE", "Done", "Runner", "shown"]
+
+# What a repository's or a user's configuration must not do to us: run hooks or daemons, collect garbage, sign, reach
+# for a transport that runs commands, or write index formats that reach beyond the file we name.
+HYGIENE: dict[str, str] = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.splitIndex": "false",
+    "core.protectHFS": "true",
+    "core.protectNTFS": "true",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "protocol.ext.allow": "never",
+    "commit.gpgSign": "false",
+    "i18n.commitEncoding": "UTF-8",
+    "log.showSignature": "false",
+    "submodule.recurse": "false",
+}
+READ_SECONDS = 60.0
+GRACE_SECONDS = 5.0
+
+
+class Done(NamedTuple):
+    """A git command that has ended."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def why(self) -> str:
+        """The first telling line of what git said."""
+        lines = [line.strip() for line in self.err.splitlines() if line.strip()]
+        said = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[0] if lines else "")
+        return shown(said.removeprefix("fatal: ").removeprefix("error: "))[:300] or f"it ended with {self.code}"
+
+
+def shown(text: str) -> str:
+    """Text from outside (a path, git's words) that cannot move a terminal's cursor or start a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+class Runner:
+    """Starts git in one repository.
+
+    Args:
+        repo: the top of a working tree.
+    """
+
+    def __init__(self, repo: Path) -> None:
+        self.repo = repo
+
+    @cached_property
+    def common_folder(self) -> Path:
+        """The git folder that all worktrees of the repository share."""
+        return self.path("rev-parse", "--path-format=absolute", "--git-common-dir")
+
+    def path(self, *args: str, at: Path | None = None) -> Path:
+        """The path that `git ARGS` answers with."""
+        return Path(self.run(*args, at=at).out.decode("utf-8", "surrogateescape").rstrip("\n"))
+
+    def start(
+        self,
+        *args: str,
+        at: Path | None = None,
+        feed: bool = False,
+        config: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+        keep: Sequence[int] = (),
+        quiet: bool = False,
+    ) -> subprocess.Popen[bytes]:
+        """Start `git ARGS` in its own session and return the child.
+
+        Args:
+            *args: the command and its arguments.
+            at: the working tree to run in, when it is not the repository's own.
+            feed: whether standard input is a pipe; it is closed otherwise.
+            config: settings beyond `HYGIENE`.
+            env: variables beyond the clean environment.
+            keep: file descriptors that the child inherits.
+            quiet: whether what it says on standard error is dropped.
+
+        Raises:
+            InfraError: `setup-failed`, when there is no git.
+        """
+        top = at or self.repo
+        flags = [part for item in {**HYGIENE, **(config or {})}.items() for part in ("-c", "=".join(item))]
+        try:
+            return subprocess.Popen(
+                ["git", "-C", str(top), *flags, *args],
+                stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL if quiet else subprocess.PIPE,
+                env=_environment(top) | dict(env or {}),
+                pass_fds=tuple(keep),
+                start_new_session=True,
+                bufsize=0,
+            )
+        except FileNotFoundError as error:
+            raise InfraError(
+                "setup-failed", "git is not installed, or not on PATH.", next_step="Install git 2.36 or newer."
+            ) from error
+
+    def finish(self, child: subprocess.Popen[bytes], data: bytes | None = None, seconds: float = READ_SECONDS) -> Done:
+        """Feed the child, wait for its end and return it; past `seconds` it is told to stop, then killed.
+
+        Raises:
+            InfraError: `git-failed`, when it did not end in time.
+        """
+        try:
+            out, err = child.communicate(data, timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            _stop(child)
+            raise InfraError("git-failed", f"git did not end within {seconds:g} s and was stopped.") from error
+        return Done(child.returncode, out, (err or b"").decode("utf-8", "replace"))
+
+    def run(
+        self,
+        *args: str,
+        data: bytes | None = None,
+        check: bool = True,
+        seconds: float = READ_SECONDS,
+        at: Path | None = None,
+        config: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+        keep: Sequence[int] = (),
+    ) -> Done:
+        """Run `git ARGS` to its end.
+
+        Args:
+            *args: the command and its arguments.
+            data: what to feed; nothing when None.
+            check: whether a non-zero end is an error.
+            seconds: how long it may take.
+            at: as in `start`, like the rest.
+            config: settings beyond `HYGIENE`.
+            env: variables beyond the clean environment.
+            keep: file descriptors that the child inherits.
+
+        Raises:
+            InfraError: `git-failed`, naming the command and the first line git said.
+        """
+        child = self.start(*args, at=at, feed=data is not None, config=config, env=env, keep=keep)
+        done = self.finish(child, data, seconds)
+        if check and done.code:
+            raise InfraError("git-failed", f"git {args[0]}: {done.why}.")
+        return done
+
+
+def _environment(top: Path) -> dict[str, str]:
+    """Our environment without what would steer git, and without our own tokens."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "INFRA_MCP_"))}
+    return clean | {
+        "LC_ALL": "C",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_LITERAL_PATHSPECS": "1",
+        # Were the repository gone, git would look for one further up.
+        "GIT_CEILING_DIRECTORIES": str(top.resolve().parent),
+    }
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """End a child and its own children: politely first, so that git removes its lock files."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, how)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.communicate(timeout=GRACE_SECONDS)
+            return

@@ -1,0 +1,103 @@
+"""What all tests share: one control plane for the whole session, and skips that are failures where it counts."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import pytest
+
+from infra_mcp import sandbox
+from infra_mcp.sandbox import given
+from infra_mcp.sandbox.binaries import cached
+
+STRICT = os.environ.get("CI") == "true" or bool(os.environ.get("INFRA_MCP_CI"))
+OURS = "test-"  # a sandbox of tests is called so, and then the process id of its pytest
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """A real control plane.
+
+    Args:
+        kubeconfig: of its administrator.
+        context: the context in it.
+        kubectl: a kubectl of its version.
+    """
+
+    kubeconfig: Path
+    context: str
+    kubectl: Path
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The one event loop the product runs on."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    """The session's control plane, started when the first test wants it and always taken down.
+
+    INFRA_MCP_TEST_KUBECONFIG and INFRA_MCP_TEST_CONTEXT name one that is up already; that one is left as it is.
+    """
+    named = os.environ.get("INFRA_MCP_TEST_KUBECONFIG")
+    if named:
+        kubectl = Path(os.environ.get("INFRA_MCP_TEST_KUBECTL") or (cached() or Path()) / "kubectl")
+        yield ControlPlane(Path(named), os.environ["INFRA_MCP_TEST_CONTEXT"], kubectl)
+        return
+    require_binaries()
+    anyio.run(_remove_leftovers)
+    name = f"{OURS}{os.getpid()}"
+    try:
+        made = anyio.run(sandbox.up, name)
+        yield ControlPlane(made.kubeconfig, made.context, made.kubectl)
+    finally:
+        anyio.run(sandbox.down, name)
+
+
+def require_binaries() -> None:
+    """Fail, saying what to do, where the control plane's binaries are not here yet: getting them outlasts any test."""
+    found = anyio.run(given.find)
+    if cached() is None and isinstance(found, str):
+        pytest.fail(f"The control plane's binaries are {found}. Get them once: make binaries", pytrace=False)
+
+
+async def _remove_leftovers() -> None:
+    """Remove the sandboxes of test sessions that were killed."""
+    for one in await sandbox.status():
+        pid = one.name.removeprefix(OURS)
+        if one.name.startswith(OURS) and pid.isdigit() and not _lives(int(pid)):
+            await sandbox.down(one.name)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Where every test must run, a skipped one failed."""
+    report = yield
+    if STRICT and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, where every test must run: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    """The same for a module that skips itself."""
+    report = yield
+    if STRICT and report.outcome == "skipped":
+        report.outcome = "failed"
+        report.longrepr = f"skipped, where every test must run: {report.longrepr}"
+    return report
