@@ -13,7 +13,7 @@ from pathlib import Path
 
 from infra_mcp.errors import InfraError
 
-__all__ = ["ENVIRONMENT", "Settings", "cache_home", "state_home"]
+__all__ = ["ENVIRONMENT", "Settings", "cache_home", "given_binaries", "sandbox_home", "state_home"]
 
 ENVIRONMENT = {
     "INFRA_MCP_REPO": "The infra repository, where the command is not run inside it.",
@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "INFRA_MCP_TOKEN": "The token of the peer a command acts as.",
     "INFRA_MCP_CACHE": "The cache for the sandbox's binaries, instead of $XDG_CACHE_HOME/infra-mcp.",
     "INFRA_MCP_SANDBOX": "The sandbox's own directory, instead of one below the state home.",
+    "KUBEBUILDER_ASSETS": "A folder with a control plane's binaries for the sandbox, looked into before PATH.",
 }
 
 
@@ -39,6 +40,18 @@ def cache_home() -> Path:
     """The directory for what can be made again."""
     own = os.environ.get("INFRA_MCP_CACHE")
     return Path(own) if own else _xdg("XDG_CACHE_HOME", ".cache") / "infra-mcp"
+
+
+def sandbox_home() -> Path:
+    """The directory under which every sandbox has its own, by name."""
+    own = os.environ.get("INFRA_MCP_SANDBOX")
+    return Path(own).absolute() if own else state_home() / "sandbox"
+
+
+def given_binaries() -> str:
+    """Where a control plane's binaries may lie already, as a search path."""
+    folders = (os.environ.get("KUBEBUILDER_ASSETS"), os.environ.get("PATH"))
+    return os.pathsep.join(folder for folder in folders if folder)
 
 
 @dataclass(frozen=True)
@@ -72,8 +85,8 @@ class Settings:
             InfraError: `setup-failed`, when there is no git repository there.
         """
         start = repo or os.environ.get("INFRA_MCP_REPO") or "."
-        done = subprocess.run(  # noqa: S603 - fixed argv
-            ["git", "-C", start, "rev-parse", "--path-format=absolute", "--show-toplevel", "--git-common-dir"],  # noqa: S607
+        done = subprocess.run(
+            ["git", "-C", start, "rev-parse", "--path-format=absolute", "--show-toplevel", "--git-common-dir"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -1,0 +1,163 @@
+"""The binaries, downloaded from their projects' own release addresses, where the internet can be reached.
+
+Each file is checked against the SHA-256 that the same publisher publishes for it. That finds a file cut short, changed
+by a proxy or mixed up; it does not prove that the publisher was honest, nor that the address was not taken over (the
+build from Go modules does better: go.sum is part of this package). Nothing is run that was not checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+from infra_mcp.sandbox.progress import Progress
+from infra_mcp.sandbox.versions import Versions
+from infra_mcp.together import together
+
+__all__ = ["Addresses", "download"]
+
+_FIRST_ANSWER = 5.0  # seconds; without the internet this fails fast
+_STALLED = 30.0  # seconds without a byte
+_GIVE_UP_LOOKING = 10.0  # seconds for all checksums; a resolver that is not there can take long to say so
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where releases lie; replaced in tests."""
+
+    kubernetes: str = "https://dl.k8s.io/release"
+    etcd: str = "https://github.com/etcd-io/etcd/releases/download"
+    kwok: str = "https://github.com/kubernetes-sigs/kwok/releases/download"
+    kwok_api: str = "https://api.github.com/repos/kubernetes-sigs/kwok/releases/tags"
+
+
+@dataclass(frozen=True)
+class _File:
+    url: str
+    sha256: str
+    name: str
+    member: str = ""  # the file to take out, where `url` is a tar archive
+
+
+async def download(
+    into: Path, versions: Versions, progress: Progress, addresses: Addresses | None = None
+) -> str | None:
+    """Download every binary into the empty folder `into`.
+
+    Args:
+        into: where the binaries go.
+        versions: which; Kubernetes publishes servers for Linux only.
+        progress: told how much is there.
+        addresses: where from; the projects' own by default.
+
+    Returns:
+        None when all are there and checked; otherwise, in words, why not.
+    """
+    if versions.system != "linux" or versions.machine not in ("amd64", "arm64"):
+        return f"no releases for {versions.system} on {versions.machine}"
+    where = addresses or Addresses()
+    try:
+        with anyio.fail_after(_GIVE_UP_LOOKING):
+            wanted = await anyio.to_thread.run_sync(_wanted, where, versions, abandon_on_cancel=True)
+        done: dict[str, tuple[int, int]] = {}
+
+        def received(name: str, size: int, whole: int) -> None:
+            done[name] = size, whole
+            sizes, wholes = zip(*done.values(), strict=True)
+            known = sum(wholes) if len(done) == len(wanted) and all(wholes) else 0
+            progress.update("downloading the control plane", sum(sizes) / 1e6, known / 1e6, "MB")
+
+        await together(partial(_fetch_in_thread, file, into, received) for file in wanted)
+    except (OSError, TimeoutError, ValueError, KeyError, tarfile.TarError) as error:
+        return _said(error)
+    return None
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        return f"{error.url} answered {error.code}"
+    return str(error) or "no answer in time"
+
+
+async def _fetch_in_thread(file: _File, into: Path, received: Callable[[str, int, int], None]) -> None:
+    def tell(size: int, whole: int) -> None:
+        anyio.from_thread.check_cancelled()  # when another file failed
+        anyio.from_thread.run_sync(received, file.name, size, whole)
+
+    await anyio.to_thread.run_sync(_fetch, file, into, tell)
+
+
+def _wanted(where: Addresses, versions: Versions) -> list[_File]:
+    """What to fetch, with the checksums published for it."""
+    kubernetes = f"{where.kubernetes}/v{versions.kubernetes}/bin/linux/{versions.machine}"
+    files = []
+    for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"):
+        url = f"{kubernetes}/{name}"
+        files.append(_File(url, _sha256(_read(f"{url}.sha256").split()[0]), name))
+
+    archive = f"etcd-v{versions.etcd}-linux-{versions.machine}"
+    release = f"{where.etcd}/v{versions.etcd}"
+    lines = [line.split() for line in _read(f"{release}/SHA256SUMS").splitlines() if line.strip()]
+    sums = {name: sha256 for sha256, name in lines}
+    files.append(_File(f"{release}/{archive}.tar.gz", _sha256(sums[f"{archive}.tar.gz"]), "etcd", f"{archive}/etcd"))
+
+    # kwok publishes no checksum file; the release's listing carries a digest for each of its files
+    listing = json.loads(_read(f"{where.kwok_api}/v{versions.kwok}"))
+    digests = {asset["name"]: asset.get("digest") or "" for asset in listing["assets"]}
+    for name in ("kwok", "kwokctl"):
+        asset = f"{name}-linux-{versions.machine}"
+        digest = digests[asset].removeprefix("sha256:")
+        files.append(_File(f"{where.kwok}/v{versions.kwok}/{asset}", _sha256(digest), name))
+    return files
+
+
+def _sha256(text: str) -> str:
+    if len(text) != hashlib.sha256().digest_size * 2 or not set(text) <= set("0123456789abcdef"):
+        msg = "a published checksum is not a SHA-256"
+        raise ValueError(msg)
+    return text
+
+
+def _read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=_FIRST_ANSWER) as answer:  # noqa: S310 - our own constant addresses
+        text: str = answer.read(_CHUNK).decode()
+        return text
+
+
+def _fetch(file: _File, into: Path, tell: Callable[[int, int], None]) -> None:
+    target = into / file.name
+    taken = hashlib.sha256()
+    size = 0
+    with urllib.request.urlopen(file.url, timeout=_STALLED) as answer, target.open("wb") as out:  # noqa: S310 - as above
+        whole = int(answer.headers.get("Content-Length") or 0)
+        while chunk := answer.read(_CHUNK):
+            out.write(chunk)
+            taken.update(chunk)
+            size += len(chunk)
+            tell(size, whole)
+    if taken.hexdigest() != file.sha256:
+        target.unlink()
+        msg = f"{file.url} is not what its publisher's checksum says"
+        raise ValueError(msg)
+    if file.member:
+        with tarfile.open(fileobj=io.BytesIO(target.read_bytes())) as archive:
+            member = archive.extractfile(file.member)
+            if member is None:
+                msg = f"{file.url} has no {file.member}"
+                raise ValueError(msg)
+            target.write_bytes(member.read())
+    target.chmod(0o755)

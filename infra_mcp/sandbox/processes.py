@@ -1,0 +1,139 @@
+"""The processes of one sandbox: found by the path they were started with, ended by their ids, exactly those.
+
+No pid file is trusted: after a reboot its number may be anybody's, and a sandbox killed while starting may have none.
+What is started from a sandbox's folder carries that path as its first argument.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from infra_mcp.errors import InfraError
+from infra_mcp.sandbox.places import Place
+
+__all__ = ["COMPONENTS", "Child", "components", "end", "running"]
+
+# What runs when a sandbox is up, by the names kwokctl gives them.
+COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok-controller")
+
+_LONGEST_END = 10.0  # seconds from SIGKILL to being gone
+_POLL = 0.02  # seconds
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process of a sandbox.
+
+    Args:
+        pid: its id.
+        name: what it runs.
+        passing: whether it only tells its version, which kwokctl asks before it starts anything.
+    """
+
+    pid: int
+    name: str
+    passing: bool = False
+
+
+def running(place: Place) -> list[Child]:
+    """The processes of this sandbox, also those of a start that was interrupted."""
+    ours = ((pid, argv) for pid, argv in _everyone() if _belongs(argv, place))
+    return [Child(pid, Path(argv[0]).name, passing="--version" in argv) for pid, argv in ours]
+
+
+def components(place: Place) -> set[str]:
+    """The names of the components that run."""
+    return {child.name for child in running(place) if not child.passing}.intersection(COMPONENTS)
+
+
+async def end(place: Place) -> int:
+    """End all of them and wait until they are gone; returns how many there were.
+
+    SIGKILL, since their data goes too or is on disk already; and again, until none is found, since a kwokctl that is
+    still starting a cluster may have started one more meanwhile.
+
+    Raises:
+        InfraError: `setup-failed`, when one cannot be ended, for example another user's.
+    """
+    ended = set()
+    deadline = anyio.current_time() + _LONGEST_END
+    while children := running(place):
+        for child in sorted(children, key=lambda child: child.name != "kwokctl"):
+            try:
+                if _kill(child.pid, place):
+                    ended.add(child.pid)
+            except PermissionError as error:
+                what = f"Process {child.pid} ({child.name}) of sandbox {place.name} belongs to another user."
+                raise InfraError("setup-failed", what, next_step="Ask its owner to run the same command.") from error
+        if anyio.current_time() > deadline:
+            pids = ", ".join(f"{child.pid} ({child.name})" for child in children)
+            raise InfraError("setup-failed", f"Processes of sandbox {place.name} do not end: {pids}.")
+        await anyio.sleep(_POLL)
+    return len(ended)
+
+
+def _belongs(argv: list[str], place: Place) -> bool:
+    """Whether a command line is a component of this place, or the kwokctl that starts it."""
+    if argv[0].startswith(f"{place.cluster}{os.sep}bin{os.sep}"):
+        return True
+    return Path(argv[0]).name == "kwokctl" and os.fspath(place.config) in argv
+
+
+def _kill(pid: int, place: Place) -> bool:
+    """Send SIGKILL to `pid` if it is still ours; through a pid descriptor where there is one, so never to another."""
+    if sys.platform != "linux":
+        os.kill(pid, signal.SIGKILL)
+        return True
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        argv = _argv(pid)
+        if argv is None or not _belongs(argv, place):
+            return False
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _everyone() -> Iterator[tuple[int, list[str]]]:
+    """Every process's id and command line; those that ended and were not waited for have none."""
+    if sys.platform != "linux":
+        yield from _listed()
+        return
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            argv = _argv(int(entry.name))
+            if argv:
+                yield int(entry.name), argv
+
+
+def _argv(pid: int) -> list[str] | None:
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return None
+    return [os.fsdecode(part) for part in line.split(b"\0")[:-1]] or None
+
+
+def _listed() -> Iterator[tuple[int, list[str]]]:
+    """The same from `ps`, where there is no /proc; arguments with spaces come apart, which our paths bear."""
+    done = subprocess.run(
+        ["ps", "-axww", "-o", "pid=,args="], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    )
+    for line in done.stdout.splitlines():
+        pid, *argv = line.split()
+        if argv:
+            yield int(pid), argv
