@@ -7,7 +7,7 @@ that we own, with its live values; and nothing is ever taken from another manage
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -45,9 +45,8 @@ def owned_by_us(live: Mapping[str, Any]) -> dict[str, Any]:
 
 def extract(live: Mapping[str, Any]) -> dict[str, Any]:
     """The body that says again exactly what we own: applied, it changes neither fields nor resourceVersion."""
-    ours = owned_by_us(live)
-    others = [e.get("fieldsV1") or {} for e in _entries(live) if e is not ours]
-    body = _take(live, ours.get("fieldsV1") or {}, others)
+    others = [entry.get("fieldsV1") or {} for entry in _others(live)]
+    body = _take(live, owned_by_us(live).get("fieldsV1") or {}, others)
     metadata = body.get("metadata", {})
     metadata["name"] = live["metadata"]["name"]
     if live["metadata"].get("namespace"):
@@ -124,13 +123,12 @@ def _paths(fields: Fields, path: FieldPath) -> Iterator[FieldPath]:
             yield (*path, {"=": json.loads(key[2:])})
 
 
-def _owned(obj: Mapping[str, Any]) -> dict[tuple[str, str, str], tuple[dict[str, FieldPath], str | None]]:
-    """Each other manager's fields, by (manager, operation, subresource). A path's text is its key here."""
+def _owned(
+    entries: Iterable[Mapping[str, Any]],
+) -> dict[tuple[str, str, str], tuple[dict[str, FieldPath], str | None]]:
+    """Each manager's fields, by (manager, operation, subresource). A path's text is its key here."""
     found: dict[tuple[str, str, str], tuple[dict[str, FieldPath], str | None]] = {}
-    ours = owned_by_us(obj)
-    for entry in _entries(obj):
-        if entry is ours:
-            continue
+    for entry in entries:
         identity = str(entry.get("manager", "")), str(entry.get("operation", "")), str(entry.get("subresource", ""))
         paths, time = found.get(identity, ({}, None))
         paths |= {json.dumps(p, sort_keys=True): p for p in _paths(entry.get("fieldsV1") or {}, ())}
@@ -138,22 +136,34 @@ def _owned(obj: Mapping[str, Any]) -> dict[tuple[str, str, str], tuple[dict[str,
     return found
 
 
+def _others(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
+    ours = owned_by_us(obj)
+    return [entry for entry in _entries(obj) if entry is not ours]
+
+
 def lost_fields(live: Mapping[str, Any], dry: Mapping[str, Any]) -> list[Lost]:
     """What each other manager owns in `live` and no more in `dry`, in a stable order."""
-    after = _owned(dry)
+    after = _owned(_others(dry))
     lost = []
-    for identity, (paths, time) in sorted(_owned(live).items()):
+    for identity, (paths, time) in sorted(_owned(_others(live)).items()):
         kept = after.get(identity, ({}, None))[0]
         lost += [Lost(*identity, path, time) for text, path in sorted(paths.items()) if text not in kept]
     return lost
 
 
-def owners(live: Mapping[str, Any], path: FieldPath) -> list[str]:
-    """The other managers that own the field, or something below it."""
+def owners(live: Mapping[str, Any], path: FieldPath, *, others: bool = False) -> list[str]:
+    """The managers that own the field, or something below it.
+
+    Args:
+        live: the object.
+        path: the field.
+        others: leave out our own `Apply` entry.
+    """
+    entries = _others(live) if others else _entries(live)
     return sorted(
         {
             manager
-            for (manager, _, _), (paths, _) in _owned(live).items()
+            for (manager, _, _), (paths, _) in _owned(entries).items()
             if any(owned[: len(path)] == path for owned in paths.values())
         }
     )

@@ -95,7 +95,7 @@ def _mask(hide: Callable[[str], str]) -> Mask:
     return mask
 
 
-def _walk(  # noqa: PLR0917 - one step of a recursion
+def _walk(
     old: Any,  # noqa: ANN401 - any JSON value
     new: Any,  # noqa: ANN401 - any JSON value
     path: FieldPath,

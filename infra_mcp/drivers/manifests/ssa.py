@@ -18,7 +18,7 @@ from typing import Any
 
 import anyio
 
-from infra_mcp.clients.kube import FIELD_MANAGER, Cluster, KubeError
+from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.clients.kube.errors import clean
 from infra_mcp.drivers.manifests import adopt as adoption
 from infra_mcp.drivers.manifests.diff import REQUEST_ANNOTATION, changes
@@ -291,7 +291,7 @@ def _check_removals(proposal: Proposal) -> None:
         if not change.has and not _within(change.path, ours):
             raise InfraError("object-invalid", f"{proposal.ref}: it would also remove {show_path(change.path)}.")
     for path in proposal.removes:
-        others = [m for m in adoption.owners(live, path) if m != FIELD_MANAGER]
+        others = adoption.owners(live, path, others=True)
         if others and get_path(proposal.dry, path)[0]:
             what = f"{proposal.ref}: {show_path(path)} stays, since {clean(', '.join(others))} owns it too."
             raise InfraError("field-conflict", what)
@@ -320,6 +320,6 @@ def _bound(body: dict[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
 
 def _marked(proposal: Proposal, request: str) -> dict[str, Any]:
     """The body with the request's mark, unless someone copied the mark and owns it: it is not worth a conflict."""
-    if proposal.live is not None and adoption.owners(proposal.live, _MARK):
+    if proposal.live is not None and adoption.owners(proposal.live, _MARK, others=True):
         return proposal.body
     return merge(proposal.body, {"metadata": {"annotations": {REQUEST_ANNOTATION: request}}})

@@ -1,0 +1,115 @@
+import json
+
+import pytest
+
+from infra_mcp.clients.kube.errors import KubeError, clean
+from infra_mcp.model.plan import ObjectRef
+
+DEPLOYMENT = ObjectRef(cluster="test", api_version="apps/v1", kind="Deployment", namespace="docs-live", name="docs")
+OWNED = 'conflict with "kubectl" with subresource "scale" using apps/v1 at 2026-11-22T15:48:26Z'
+
+
+def parse(status: int, message: str = "", reason: str = "", *causes: dict, secret: bool = False) -> KubeError:
+    body = {"kind": "Status", "message": message, "reason": reason, "details": {"causes": list(causes)}}
+    return KubeError.parse(status, {}, json.dumps(body).encode(), secret=secret)
+
+
+CASES = [
+    (
+        parse(
+            409,
+            "Apply failed",
+            "Conflict",
+            {"reason": "FieldManagerConflict", "field": ".spec.replicas", "message": OWNED},
+        ),
+        "field-conflict",
+        "docs-live/deployment/docs: .spec.replicas is owned by kubectl (through scale).",
+    ),
+    (parse(409, "the object has been modified", "Conflict"), "object-moved", "not as it was read"),
+    (parse(409, "uid mismatch: no existing object was found", "Conflict"), "object-moved", "uid mismatch"),
+    (parse(409, 'namespaces "x" already exists', "AlreadyExists"), "exists", "is there already"),
+    (
+        parse(
+            422, "invalid", "Invalid", {"reason": "FieldValueInvalid", "field": "metadata.uid", "message": "immutable"}
+        ),
+        "object-moved",
+        "not as it was read",
+    ),
+    (parse(422, "spec.selector: field is immutable", "Invalid"), "object-invalid", "field is immutable"),
+    (
+        parse(500, "failed to create typed patch object (a/b): .spec.replica: field not declared in schema"),
+        "object-invalid",
+        ".spec.replica: field not declared",
+    ),
+    (
+        parse(500, "failed to create typed patch object (a/b): .spec.replicas: expected numeric"),
+        "object-invalid",
+        "numeric",
+    ),
+    (parse(500, "etcdserver: request timed out", "InternalError"), "cluster-error", "timed out"),
+    (
+        parse(403, 'User "system:serviceaccount:a:b" cannot get resource "x"', "Forbidden"),
+        "cluster-denied",
+        "cannot get",
+    ),
+    (parse(403, 'pods "x" is forbidden: exceeded quota', "Forbidden"), "object-invalid", "exceeded quota"),
+    (parse(404, 'namespaces "gone" not found', "NotFound"), "not-found", 'namespaces "gone" not found'),
+    (parse(401, "Unauthorized", "Unauthorized"), "cluster-unreachable", "does not accept our credential"),
+    (parse(429, "too many requests", "TooManyRequests"), "cluster-unreachable", "too busy"),
+    (KubeError(0, "Unreachable", "ClientConnectorError"), "cluster-unreachable", "could not be reached"),
+    (KubeError(0, "OutcomeUnknown", "no answer in time"), "cluster-unreachable", "is not known"),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "says"), CASES)
+def test_an_answer_becomes_the_code_that_says_whose_turn_it_is(error, code, says):
+    told = error.translate(DEPLOYMENT)
+
+    assert told.code == code
+    assert says in told.what
+
+
+def test_a_field_conflict_names_manager_and_subresource():
+    error = CASES[0][0]
+
+    assert error.is_field_conflict
+    assert not error.is_version_conflict
+    assert (error.causes[0].manager, error.causes[0].subresource) == ("kubectl", "scale")
+
+
+def test_a_manager_with_quotes_in_its_name_is_read_whole():
+    cause = parse(
+        409, "", "Conflict", {"reason": "FieldManagerConflict", "field": ".a", "message": r'conflict with "a\"b"'}
+    )
+
+    assert cause.causes[0].manager == 'a"b'
+
+
+def test_texts_are_one_short_line_without_control_characters():
+    error = parse(500, "a\x1b[31m\r\nb\u202ec\u2028d" + "x" * 1000)
+
+    assert error.message.startswith("a [31m b c d")
+    assert len(error.message) == 256
+    assert clean("\x00\n") == ""
+
+
+@pytest.mark.parametrize("status", [400, 422, 500])
+def test_an_error_about_a_secret_keeps_none_of_the_texts_that_may_quote_it(status):
+    quoting = {"reason": "FieldValueInvalid", "field": "data[a]", "message": 'Invalid value: "hunter2"'}
+    text = "failed to create typed patch object: .data.a: expected string, got hunter2"
+    error = parse(status, text, "Invalid", quoting, secret=True)
+
+    assert "hunter2" not in f"{error!r} {error} {error.causes} {error.translate(DEPLOYMENT)}"
+    assert error.causes[0].field == "data[a]"
+    assert error.translate(DEPLOYMENT).code == "object-invalid"
+
+
+def test_an_answer_that_is_no_status_is_still_an_error():
+    error = KubeError.parse(502, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"<html>\nBad gateway")
+
+    assert (error.status, error.message, error.retry_after) == (502, "<html> Bad gateway", None)
+
+
+def test_retry_after_comes_from_the_header_or_the_details():
+    assert KubeError.parse(429, {"Retry-After": "3"}, b"{}").retry_after == 3.0
+    assert KubeError.parse(429, {}, b'{"details": {"retryAfterSeconds": 2}}').retry_after == 2.0
