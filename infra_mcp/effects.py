@@ -7,9 +7,9 @@ the list of effects is complete. No behaviour of the product depends on an obser
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 __all__ = ["EFFECTS", "effect", "observe"]
 
@@ -26,14 +26,14 @@ def observe(observer: Observer) -> None:
     _observers.append(observer)
 
 
-def effect(name: str) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
+def effect(name: str) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Callable[P, Coroutine[Any, Any, R]]]:
     """Mark an async function as an effect called `name`.
 
     Raises:
         ValueError: the name is taken, at import.
     """
 
-    def mark(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    def mark(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
         if name in EFFECTS:
             msg = f"two effects are called {name}"
             raise ValueError(msg)

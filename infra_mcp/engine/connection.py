@@ -42,7 +42,7 @@ class Connection:
 
     async def keep(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Work while the policy names a place to work on. Started once interrupted work is taken up."""
-        started = task_status.started
+        started: Callable[[], None] = task_status.started
 
         def ready() -> None:
             nonlocal started

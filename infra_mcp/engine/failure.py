@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from time import time
-from typing import Any
+from typing import TypeVar
 
 import anyio
 
@@ -19,6 +20,7 @@ from infra_mcp.model.request import State
 
 __all__ = ["after_failure"]
 
+T = TypeVar("T")
 _TRIES = 6
 _FORMER = 60.0  # seconds the former version gets to be healthy again
 
@@ -100,19 +102,18 @@ async def _anything_written(tools: Tools, run: Run) -> bool:
         return True  # it cannot be told, so nothing is taken back
 
 
-async def _persist(call: Any) -> Any:  # noqa: ANN401 - passes the result through
+async def _persist(call: Callable[[], Awaitable[T]]) -> T:
     """Try again while the branch moves or the cluster does not answer, for a bounded time."""
     for attempt in range(_TRIES):
         try:
             return await call()
         except Moved:
-            if attempt == _TRIES - 1:
-                raise
+            continue
         except KubeError as error:
-            if error.status or attempt == _TRIES - 1:
+            if error.status:
                 raise
             await anyio.sleep(0.5 * 2**attempt)
-    return None
+    return await call()
 
 
 async def _end(tools: Tools, run: Run, state: State, message: str, error: InfraError) -> Receipt:

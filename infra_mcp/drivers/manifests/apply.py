@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
@@ -17,6 +18,8 @@ from infra_mcp.model.plan import ObjectRef
 from infra_mcp.together import together
 
 __all__ = ["apply"]
+
+T = TypeVar("T")
 
 _DEFAULT_ACCOUNT = 10.0  # seconds; the controller needs milliseconds
 _NEW_BINDING = 5.0  # seconds that a 403 may last after our own binding
@@ -93,7 +96,7 @@ async def _present(cluster: Cluster, task: Task, ref: ObjectRef) -> dict[str, An
     raise InfraError("not-landed", f"{ref} was not made by the cluster within {_DEFAULT_ACCOUNT:.0f} s.")
 
 
-async def _patiently(call: Any) -> Any:  # noqa: ANN401 - passes the result through
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
     """Call again while a binding made a moment ago is not yet in force; after that a 403 is real."""
     with anyio.move_on_after(_NEW_BINDING):
         while True:

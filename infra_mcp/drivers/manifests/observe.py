@@ -62,7 +62,7 @@ async def namespace(
         for item in found["items"]
     ]
     marked = (((holder or {}).get("metadata") or {}).get("annotations") or {}).get(PULL_SECRETS, "")
-    names = [one for one in marked.split(",") if one]
+    names = [one for one in str(marked).split(",") if one]
     states = await together(partial(secrets.state, policy, one, name, as_=user, circle=circle) for one in names)
     return {
         "phase": (live.get("status") or {}).get("phase"),

@@ -45,9 +45,8 @@ async def item_for(task: Task, cluster: Cluster, want: Wanted, live: dict[str, A
         if faults := await cluster.schema_errors(want.sets):
             raise InfraError("object-invalid", f"{want.ref}: {'; '.join(faults[:5])}.")
         fields = tuple(_shown(want, live))
-        operation = "create" if live is None else "update"
         change = ObjectChange(
-            ref=want.ref, operation=operation, fields=fields, identity=want.identity, intent=intent, checked="schema"
+            ref=want.ref, operation="create" if live is None else "update", fields=fields, identity=want.identity, intent=intent, checked="schema"
         )
         return Item(want, change, live)
     proposal = await ssa.propose(cluster, want.ref, live, want.sets, as_=task.user, adopt=task.policy.tree.adopt)
