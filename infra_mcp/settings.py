@@ -13,7 +13,7 @@ from pathlib import Path
 
 from infra_mcp.errors import InfraError
 
-__all__ = ["ENVIRONMENT", "Settings", "cache_home", "given_binaries", "sandbox_home", "state_home"]
+__all__ = ["ENVIRONMENT", "Settings", "cache_home", "given_binaries", "given_token", "sandbox_home", "state_home"]
 
 ENVIRONMENT = {
     "INFRA_MCP_REPO": "The infra repository, where the command is not run inside it.",
@@ -52,6 +52,11 @@ def given_binaries() -> str:
     """Where a control plane's binaries may lie already, as a search path."""
     folders = (os.environ.get("KUBEBUILDER_ASSETS"), os.environ.get("PATH"))
     return os.pathsep.join(folder for folder in folders if folder)
+
+
+def given_token() -> str | None:
+    """The token of the peer a command acts as, if one is given."""
+    return os.environ.get("INFRA_MCP_TOKEN") or None
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,17 @@ methods of the socket. The token comes from the environment or a file, never fro
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from infra_mcp import __version__
 from infra_mcp.errors import CODES, InfraError
-from infra_mcp.settings import Settings
+from infra_mcp.settings import Settings, given_token
 
 __all__ = ["Client", "connect", "token_of"]
 
@@ -36,7 +36,7 @@ def token_of(token_file: str | None) -> str | None:
             return Path(token_file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             raise InfraError("setup-failed", f"The token file {token_file} cannot be read.") from None
-    return os.environ.get("INFRA_MCP_TOKEN") or None
+    return given_token()
 
 
 class Client:
@@ -46,7 +46,7 @@ class Client:
         stream: the connected socket as a file for reading and writing lines.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: io.BufferedRWPair[Any, Any]) -> None:
         self._stream = stream
         self._next = 0
 

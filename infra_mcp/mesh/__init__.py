@@ -1,0 +1,1 @@
+"""Peers and their asks: words in, typed actions on, one ack back."""

@@ -44,7 +44,8 @@ def open_listener(host: str, port: int) -> socket.socket:
     if host not in {LOOPBACK, "localhost"}:
         what = f"This version serves HTTP on {LOOPBACK} only."
         raise InfraError("invalid-argument", what, next_step="Leave --host out; reach it from elsewhere by a tunnel.")
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # With the protocol named: only then asyncio turns Nagle's delay (40 ms a call) off on what is accepted.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((LOOPBACK, port))
@@ -75,12 +76,12 @@ def make_server(service: Service, url: str) -> InfraServer:
     )
     server = InfraServer(service, token_verifier=Tokens(service.engine.ledger), auth=auth)
 
-    @server.custom_route("/healthz", methods=["GET"])
     async def healthz(request: Request) -> Response:  # noqa: ARG001 - nothing of the caller matters
         # Anyone on this machine may ask, so it says no more than that the server takes calls.
         healthy = not service.stopping.is_set()
         return JSONResponse({"ok": healthy}, status_code=200 if healthy else 503)
 
+    server.custom_route("/healthz", methods=["GET"])(healthz)
     return server
 
 

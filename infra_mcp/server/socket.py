@@ -99,7 +99,7 @@ class _Connection:
             group.start_soon(serve_stream, self._server, mcp_reads, mcp_writes)
             group.start_soon(self._answers, from_mcp)
             async with to_mcp:
-                while frame := first or await self._next(lines):
+                while (frame := first if first is not None else await self._next(lines)) is not None:
                     first = None
                     if str(frame.get("method", "")).startswith(("operator/", "infra/")):
                         group.start_soon(self._own, frame)

@@ -1,0 +1,322 @@
+"""The command line against a running server: what it prints, how it exits, and what it does not import."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from house import POLICY, house
+
+import infra_mcp
+from infra_mcp.cli.main import parser
+from infra_mcp.errors import CODES, Exit, InfraError
+from infra_mcp.model.outcome import Receipt
+from infra_mcp.model.request import State
+
+PACKAGE = str(Path(infra_mcp.__file__).parents[1])
+SEED = "I need a namespace 'docs-staging' with image-pull secret X"
+
+
+class Shell:
+    """Runs the command as a person or CI would: a process of its own."""
+
+    def __init__(self, folder: Path, **variables: str) -> None:
+        self.folder = folder
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("INFRA_MCP_", "XDG_", "GIT_", "KUBECONFIG"))}
+        python = os.pathsep.join([PACKAGE, *filter(None, [kept.get("PYTHONPATH")])])
+        self.env = kept | {"INFRA_MCP_STATE": str(folder / "state"), "PYTHONPATH": python} | variables
+
+    async def __call__(self, *words: str, stdin: bytes | None = None, token: str | None = None):
+        env = self.env | ({"INFRA_MCP_TOKEN": token} if token else {})
+        argv = [sys.executable, "-m", "infra_mcp.cli.main", *words]
+        with anyio.fail_after(60):
+            done = await anyio.run_process(argv, input=stdin or b"", env=env, cwd=self.folder / "repo", check=False)
+        return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+class Done:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+    def __repr__(self) -> str:
+        return f"exit {self.code}\n--- out\n{self.out}\n--- err\n{self.err}"
+
+
+@asynccontextmanager
+async def shell(tmp_path, **options):
+    await anyio.run_process(["git", "init", "-q", "-b", "main", str(tmp_path / "repo")])
+    async with house(tmp_path, "unix", **options) as at:
+        yield at, Shell(tmp_path)
+
+
+@pytest.fixture
+def alone(tmp_path) -> Shell:
+    """A repository without a server."""
+    subprocess.run(["git", "init", "-q", "-b", "main", tmp_path / "repo"], check=True)
+    return Shell(tmp_path)
+
+
+@pytest.mark.anyio
+async def test_ask_waits_for_the_ack_and_shows_the_receipt(tmp_path):
+    async with shell(tmp_path) as (at, run):
+        done = await run("ask", SEED, token=at.tokens["docs"])
+        as_json = await run("ask", SEED, "--json", token=at.tokens["docs"])
+
+        assert done.code == 0, done
+        assert "provision_namespace is done." in done.out
+        assert "commit: " + "c" * 40 in done.out
+        assert "audit head: " in done.out
+        assert as_json.json["status"] == "resolved"
+        assert as_json.json["state"] == "landed"
+
+
+@pytest.mark.anyio
+async def test_words_that_are_not_understood_exit_with_5(tmp_path):
+    async with shell(tmp_path) as (at, run):
+        done = await run("ask", "-", stdin=b"make it so", token=at.tokens["docs"])
+
+        assert done.code == 5, done
+        assert "What can be asked" in done.out
+
+
+@pytest.mark.anyio
+async def test_run_reads_fields_by_the_tools_own_types(tmp_path):
+    async with shell(tmp_path) as (at, run):
+        words = ("provision_namespace", "namespace=docs-a", "pull_secrets=X", 'quota={"pods": 3}', "default_deny=true")
+        done = await run("run", *words, "--reason", "trial", "--idempotency-key", "k", token=at.tokens["docs"])
+        version = await run("run", "deploy", "app=docs", "version=0.10", token=at.tokens["docs"])
+
+        assert done.code == 0, done
+        assert version.code == 0, version
+        first, second = at.engine.submitted
+        assert first.action.model_dump(exclude_defaults=True, exclude_none=True) == {
+            "namespace": "docs-a",
+            "pull_secrets": ("X",),
+            "quota": {"pods": 3},
+            "default_deny": True,
+        }
+        assert (first.reason, first.idempotency_key, first.door) == ("trial", "k", "cli")
+        assert second.action.version == "0.10"
+
+
+@pytest.mark.anyio
+async def test_run_takes_the_whole_action_as_json(tmp_path):
+    async with shell(tmp_path) as (at, run):
+        action = json.dumps({"action": "deploy", "app": "docs", "version": "1"}).encode()
+        done = await run("run", "--json-file", "-", "--dry-run", "--json", stdin=action, token=at.tokens["docs"])
+        other = await run("run", "provision_namespace", "--json-file", "-", stdin=action, token=at.tokens["docs"])
+        broken = await run("run", "--json-file", "-", stdin=b"{", token=at.tokens["docs"])
+
+        assert done.json["state"] == "previewed", done
+        assert other.code == 2
+        assert broken.code == 2
+        assert len(at.engine.submitted) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("state", "code", "expected"),
+    [
+        (State.LANDED, None, 0),
+        (State.UNCHANGED, None, 0),
+        (State.FAILED, "not-landed", 1),
+        (State.ROLLED_BACK, "not-landed", 1),
+        (State.REFUSED, "object-invalid", 1),
+        (State.REFUSED, "policy-denied", 3),
+        (State.REFUSED, "needs-approval", 4),
+        (State.NEEDS_OPERATOR, "undo-incomplete", 7),
+    ],
+)
+async def test_every_end_has_its_exit_code(tmp_path, state, code, expected):
+    def script(request):
+        error = InfraError(code, "Because.").as_dict() if code else None
+        return Receipt(request=request.id, state=state, message="So it is.", action="deploy", error=error)
+
+    async with shell(tmp_path, script=script) as (at, run):
+        typed = await run("run", "deploy", "app=docs", "version=1", token=at.tokens["docs"])
+        asked = await run("ask", SEED, "--json", token=at.tokens["docs"])
+
+        assert (typed.code, asked.code) == (expected, expected), (typed, asked)
+
+
+@pytest.mark.anyio
+async def test_a_wait_that_runs_out_exits_with_6_and_the_request_can_be_shown_and_cancelled(tmp_path):
+    async with shell(tmp_path, held=True) as (at, run):
+        token = at.tokens["docs"]
+        started = await run("run", "deploy", "app=docs", "version=1", "--wait", "0", "--json", token=token)
+        asked = await run("ask", SEED, "--wait", "0", token=token)
+        request = started.json["request"]
+        shown = await run("request", "show", request, token=token)
+        cancelled = await run("request", "cancel", request, token=token)
+        late = await run("request", "cancel", request, token=token)
+        listed = await run("request", "list", token=token)
+        trail = await run("audit", "show", request, token=token)
+
+        assert (started.code, asked.code, shown.code) == (6, 6, 6)
+        assert cancelled.code == 0, cancelled
+        assert late.code == 2
+        assert "too-late" in late.err
+        assert request in listed.out
+        assert "cancelled" in trail.out
+
+
+@pytest.mark.anyio
+async def test_the_operator_looks_but_changes_nothing(tmp_path):
+    async with shell(tmp_path) as (_, run):
+        refused = await run("run", "deploy", "app=docs", "version=1")
+        found = await run("audit", "search", "refused")
+        status = await run("status", "--json")
+
+        assert refused.code == 3, refused
+        assert found.code == 0
+        assert status.json["server"] == {"working": True}
+
+
+@pytest.mark.anyio
+async def test_peers_are_managed_through_the_running_server(tmp_path):
+    async with shell(tmp_path) as (at, run):
+        added = await run("peer", "add", "site", "--circle", "docs")
+        renewed = await run("peer", "token", "site", "--json")
+        as_peer = await run("peer", "list", token=at.tokens["docs"])
+        listed = await run("peer", "list")
+        removed = await run("peer", "remove", "site")
+
+        assert added.out.strip().startswith("imcp_"), added
+        assert (await run("status", token=added.out.strip())).code == 3
+        assert as_peer.code == 3
+        assert "site  circle docs  1 tokens" in listed.out
+        assert removed.code == 0
+        assert (await run("status", token=renewed.json["token"])).code == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.promise("policy.accepted")
+async def test_a_changed_policy_is_shown_and_accepted_by_its_digest(tmp_path):
+    async with shell(tmp_path) as (at, run):
+        at.engine.settings.policy_file.write_text(POLICY + "\n# more\n", encoding="utf-8")
+        asked = await run("policy", "accept")
+        wrong = await run("policy", "accept", "--digest", "sha256:" + "0" * 64)
+        diff = await run("policy", "diff")
+        before = at.engine.policy.current().digest
+        accepted = await run("policy", "accept", "--yes", "--json")
+        again = await run("policy", "accept", "--yes")
+        shown = await run("policy", "show", "--json")
+
+        assert asked.code == 3  # nobody at a terminal said yes
+        assert wrong.code == 3
+        assert "+# more" in diff.out
+        assert accepted.json["in_force"] != before
+        assert again.code == 0
+        assert shown.json["in_force"] == accepted.json["in_force"]
+        assert (await run("policy", "accept", "--yes", token=at.tokens["docs"])).code == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status"],
+        ["ask", "hello"],
+        ["run", "deploy", "app=a", "version=1"],
+        ["request", "list"],
+        ["audit", "search", "x"],
+        ["audit", "show", "req-1"],
+    ],
+)
+async def test_without_a_server_a_command_says_how_to_start_one_and_exits_with_6(alone, words):
+    done = await alone(*words)
+    as_json = await alone(*words, "--json")
+
+    assert done.code == 6, done
+    assert "infra-mcp serve" in done.err
+    assert as_json.code == 6
+    assert as_json.json["code"] == "server-unreachable"
+
+
+@pytest.mark.anyio
+async def test_peers_and_policy_can_be_set_up_before_the_first_server(alone):
+    (alone.folder / "repo" / "infra.toml").write_text(POLICY, encoding="utf-8")
+    added = await alone("peer", "add", "site", "--circle", "docs")
+    accepted = await alone("policy", "accept", "--yes")
+    listed = await alone("peer", "list", "--json")
+    as_peer = await alone("peer", "list", token=added.out.strip())
+    verified = await alone("audit", "verify", "--json")
+
+    assert added.out.strip().startswith("imcp_"), added
+    assert "circle docs" in accepted.out, accepted
+    assert [peer["name"] for peer in listed.json["peers"]] == ["site"]
+    assert as_peer.code == 3
+    assert verified.json["consistent"], verified
+    assert added.out.strip() not in (alone.folder / "state" / "ledger.sqlite3").read_bytes().decode("latin-1")
+
+
+@pytest.mark.anyio
+async def test_outside_a_repository_a_command_says_so(tmp_path):
+    (tmp_path / "repo").mkdir()
+    done = await Shell(tmp_path, GIT_CEILING_DIRECTORIES=str(tmp_path))("status")
+
+    assert done.code == 6
+    assert "--repo" in done.err
+
+
+@pytest.mark.anyio
+async def test_a_client_command_imports_the_standard_library_only(tmp_path):
+    async with shell(tmp_path) as (_, run):
+        script = (
+            "import sys; from infra_mcp.cli.main import main; before = set(sys.modules); code = main(['status']);"
+            "known = set(sys.stdlib_module_names) | {'infra_mcp', '__main__', '__mp_main__'};"
+            "print('FOREIGN', sorted({name.partition('.')[0] for name in sys.modules} - known))"
+        )
+        argv = [sys.executable, "-S", "-c", script]
+        done = await anyio.run_process(argv, env=run.env, cwd=run.folder / "repo", check=False)
+
+        assert done.stdout.decode().splitlines()[-1] == "FOREIGN []", done
+
+
+@pytest.mark.anyio
+async def test_a_token_comes_from_a_file_and_never_from_an_argument(tmp_path):
+    async with shell(tmp_path) as (at, run):
+        file = tmp_path / "token"
+        file.write_text(at.tokens["docs"] + "\n", encoding="utf-8")
+        known = await run("request", "list", "--token-file", str(file), "--json")
+        missing = await run("request", "list", "--token-file", str(tmp_path / "none"))
+        wrong = await run("request", "list", token="imcp_wrong")
+
+        assert known.code == 0, known
+        assert missing.code == 6
+        assert wrong.code == 3
+        assert "imcp_wrong" not in wrong.out + wrong.err
+
+
+def walk(tree, name=()):
+    """Every command with its options."""
+    import argparse  # noqa: PLC0415 - only to look at its parts
+
+    yield name, tree
+    for action in tree._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, inner in action.choices.items():
+                yield from walk(inner, (*name, word))
+
+
+def test_no_option_takes_a_token_and_every_command_explains_itself():
+    for name, tree in walk(parser()):
+        assert tree.description, name
+        for action in tree._actions:
+            assert "--token" not in action.option_strings
+            assert action.help or not action.option_strings, (name, action)
+
+
+def test_exit_codes_are_those_of_the_errors():
+    assert {code.value for code in Exit} == set(range(8))
+    assert all(info.exit in set(Exit) for info in CODES.values())

@@ -1,0 +1,292 @@
+"""A whole server in this process over real transports, with a scripted engine behind a real ledger and policy.
+
+The engine here decides by the real policy and ends requests as the test's script says; nothing else is made up: the
+ledger, tokens, HTTP, the unix socket and the MCP client are the real ones. Tests of what the engine does are elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+from mcp.client.client import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.message import SessionMessage
+from mcp.types.jsonrpc import JSONRPCRequest, jsonrpc_message_adapter
+
+from infra_mcp.errors import InfraError
+from infra_mcp.ledger.ids import request_id
+from infra_mcp.ledger.keys import Keys
+from infra_mcp.ledger.store import Accepted, Ask, AskIn, Ledger
+from infra_mcp.masking import Masker
+from infra_mcp.mesh.intake import now
+from infra_mcp.model.outcome import Receipt
+from infra_mcp.model.peer import Caller
+from infra_mcp.model.request import END, Request, State, Submission
+from infra_mcp.policy.acceptance import PolicyInForce
+from infra_mcp.policy.decide import admit, refusal
+from infra_mcp.policy.rules import digest_of
+from infra_mcp.server import http
+from infra_mcp.server.operator import OPERATOR, Operator
+from infra_mcp.server.ownership import prepared
+from infra_mcp.server.socket import listen
+from infra_mcp.server.tools.tool import Service
+from infra_mcp.settings import Settings
+
+__all__ = ["POLICY", "House", "ScriptedEngine", "house"]
+
+POLICY = """
+[clusters.sandbox]
+context = "kwok-infra"
+[circles.docs]
+namespaces = ["docs-*"]
+actions = ["provision_namespace", "deploy"]
+pull_secrets = ["X"]
+images = ["registry.example/docs/*"]
+[circles.shop]
+namespaces = ["shop-*"]
+actions = ["provision_namespace"]
+[circles.readers]
+namespaces = ["docs-*"]
+[pull_secrets.X]
+from = "infra-secrets/registry-x"
+[apps.docs]
+owner = "docs"
+workload = "docs-live/deployment/docs"
+image = "registry.example/docs/site:{version}"
+"""
+
+Script = Callable[[Request], Receipt]
+
+
+def landed(request: Request) -> Receipt:
+    """Everything lands."""
+    return Receipt(
+        request=request.id,
+        state=State.PREVIEWED if request.dry_run else State.LANDED,
+        message=f"{request.action.action} is done.",
+        action=request.action.action,
+        effect_digest="sha256:" + "e" * 64,
+        commit="c" * 40,
+        objects=("namespace/docs-staging",),
+    )
+
+
+@dataclass
+class ScriptedEngine:
+    """What the doors need of an engine. Requests end as `script` says, once `gate` is open."""
+
+    settings: Settings
+    ledger: Ledger
+    policy: PolicyInForce
+    group: anyio.abc.TaskGroup
+    script: Script = landed
+    gate: anyio.Event = field(default_factory=anyio.Event)
+    ended: dict[str, anyio.Event] = field(default_factory=dict)
+    submitted: list[Submission] = field(default_factory=list)
+    cancelled: set[str] = field(default_factory=set)
+    asked: anyio.Event = field(default_factory=anyio.Event)  # set at the first submission
+
+    @property
+    def masker(self) -> Any:
+        return self.ledger.masker
+
+    async def submit(self, submission: Submission, ask: AskIn | None = None) -> Accepted:
+        action = submission.action.model_dump(mode="json")
+        if self.masker.mask_json(action) != action:
+            raise InfraError("invalid-argument", "An argument carries what looks like a secret.")
+        self.submitted.append(submission)
+        self.asked.set()
+        accepted = await self.ledger.accept(submission, request_id=request_id(), ask=ask, now=now())
+        if accepted.fresh:
+            self.ended[accepted.request.id] = anyio.Event()
+            self.group.start_soon(self._carry, accepted.request)
+        return accepted
+
+    async def _carry(self, request: Request) -> None:
+        receipt = self._refused(request)
+        if receipt is None:
+            await self.gate.wait()
+            if request.id in self.cancelled:
+                return
+            receipt = self.script(request)
+        await self.ledger.finish(request.id, receipt, {})
+        self.ended[request.id].set()
+
+    def _refused(self, request: Request) -> Receipt | None:
+        verdict = admit(self.policy.current(), request.caller, request.action)
+        if verdict.decision == "allow":
+            return None
+        error = refusal(verdict)
+        name = request.action.action
+        return Receipt(request=request.id, state=State.REFUSED, message=error.what, action=name, error=error.as_dict())
+
+    async def wait(self, request_id: str, timeout: float) -> Request:  # noqa: ASYNC109 - the engine's own signature
+        with anyio.move_on_after(timeout):
+            await self.ended[request_id].wait()
+        found = await self.ledger.request(request_id)
+        assert found is not None
+        return found
+
+    async def wait_ask(self, ask_id: str, timeout: float) -> Ask:  # noqa: ASYNC109 - the engine's own signature
+        found = await self.ledger.ask(ask_id)
+        assert found is not None
+        if found.state == "open" and found.request:
+            await self.wait(found.request, timeout)
+            found = await self.ledger.ask(ask_id)
+        assert found is not None
+        return found
+
+    async def get(self, caller: Caller, request_id: str) -> Request | None:
+        found = await self.ledger.request(request_id)
+        return None if found is None or (not caller.operator and found.caller.circle != caller.circle) else found
+
+    async def cancel(self, caller: Caller, request_id: str) -> Request:
+        found = await self.get(caller, request_id)
+        if found is None:
+            raise InfraError("not-found", "There is no such request.")
+        if found.state in END:
+            raise InfraError("too-late", f"{request_id} has ended.")
+        self.cancelled.add(request_id)
+        message = "Cancelled before anything was changed."
+        receipt = Receipt(request=request_id, state=State.CANCELLED, message=message, action=found.action.action)
+        await self.ledger.finish(request_id, receipt, {})
+        self.ended[request_id].set()
+        return await self.wait(request_id, 5)
+
+    async def status(self, caller: Caller, *, namespace: str | None = None, app: str | None = None) -> dict[str, Any]:
+        return {"cluster": "sandbox", "circle": caller.circle, "namespace": namespace, "app": app, "open": []}
+
+    def health(self) -> dict[str, Any]:
+        return {"working": True}
+
+
+@dataclass
+class House:
+    """A running server and the ways into it."""
+
+    engine: ScriptedEngine
+    service: Service
+    operator: Operator
+    url: str
+    socket: Path
+    tokens: dict[str, str]
+
+    def http(self, peer: str | None, mode: str = "auto") -> AbstractAsyncContextManager[Client]:
+        """A client over HTTP with the token of a peer."""
+        return self._http(self.tokens[peer] if peer else None, mode)
+
+    @asynccontextmanager
+    async def _http(self, token: str | None, mode: str) -> AsyncIterator[Client]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with (
+            httpx2.AsyncClient(headers=headers, timeout=30) as web,
+            Client(streamable_http_client(self.url, http_client=web), mode=mode, cache=None) as client,
+        ):
+            yield client
+
+    def unix(self, peer: str | None, mode: str = "auto") -> AbstractAsyncContextManager[Client]:
+        """A client over the unix socket, as a peer or, without one, as the operator."""
+        return self._unix(self.tokens[peer] if peer else None, mode)
+
+    @asynccontextmanager
+    async def _unix(self, token: str | None, mode: str) -> AsyncIterator[Client]:
+        async with Client(unix_transport(self.socket, token), mode=mode, cache=None) as client:
+            yield client
+
+
+@asynccontextmanager
+async def unix_transport(path: Path, token: str | None) -> AsyncIterator[Any]:
+    """An MCP transport over the socket's framing, for the SDK's own client."""
+    to_client, client_reads = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    client_writes, from_client = anyio.create_memory_object_stream[SessionMessage](0)
+    async with await anyio.connect_unix(path) as stream, anyio.create_task_group() as group:
+        if token is not None:
+            hello = JSONRPCRequest(jsonrpc="2.0", id="hello", method="infra/hello", params={"token": token})
+            await stream.send(hello.model_dump_json().encode() + b"\n")
+
+        async def read() -> None:
+            buffer = b""
+            async with to_client:
+                async for data in stream:
+                    *lines, buffer = (buffer + data).split(b"\n")
+                    for line in lines:
+                        message = jsonrpc_message_adapter.validate_json(line, by_name=False)
+                        if getattr(message, "id", None) != "hello":
+                            await to_client.send(SessionMessage(message))
+
+        async def write() -> None:
+            async with from_client:
+                async for item in from_client:
+                    text = item.message.model_dump_json(by_alias=True, exclude_unset=True)
+                    await stream.send(text.encode() + b"\n")
+
+        group.start_soon(read)
+        group.start_soon(write)
+        yield client_reads, client_writes
+        group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def house(
+    tmp_path: Path, door: str = "both", *, script: Script = landed, held: bool = False, policy: str | None = POLICY
+) -> AsyncIterator[House]:
+    """A running server with peers docs, shop and reader, each of a circle of that name.
+
+    Args:
+        tmp_path: for state and repository.
+        door: `unix` leaves HTTP out, which takes longer to stop.
+        script: how requests end.
+        held: requests wait for `engine.gate` before they end.
+        policy: the accepted policy's text; None for none.
+    """
+    settings = Settings(repo=tmp_path / "repo", state_dir=tmp_path / "state", kubeconfig=tmp_path / "none")
+    settings.repo.mkdir(exist_ok=True)
+    prepared(settings.state_dir)
+    ledger = await Ledger.open(settings.ledger_url, Masker(Keys(settings.state_dir).key("masking")))
+    in_force = PolicyInForce(settings.policy_file, ledger)
+    if policy is not None:
+        settings.policy_file.write_text(policy, encoding="utf-8")
+        await in_force.accept(digest_of(policy), OPERATOR)
+    tokens = {}
+    for name, circle in (("docs", "docs"), ("shop", "shop"), ("reader", "readers")):
+        await ledger.add_peer(name, circle)
+        tokens[name] = await ledger.issue_token(name)
+    try:
+        with http.open_listener(http.LOOPBACK, 0) as listener:
+            async with anyio.create_task_group() as group:
+                engine = ScriptedEngine(settings, ledger, in_force, group, script)
+                if not held:
+                    engine.gate.set()
+                service = Service(engine)  # type: ignore[arg-type]
+                url = http.url_of(listener)
+                server = http.make_server(service, url)
+                operator = Operator(
+                    ledger, in_force, settings.policy_file, stop=service.stopping.set, health=engine.health
+                )
+                ready = anyio.Event()
+                stopped = anyio.Event()
+
+                async def web() -> None:
+                    if door != "unix":
+                        await http.serve(server, listener)
+                    stopped.set()
+
+                group.start_soon(web)
+                group.start_soon(listen, settings.socket, server, operator, ready)
+                await ready.wait()
+                try:
+                    yield House(engine, service, operator, url, settings.socket, tokens)
+                finally:
+                    service.stopping.set()
+                    with anyio.CancelScope(shield=True):
+                        await stopped.wait()
+                    group.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await ledger.aclose()

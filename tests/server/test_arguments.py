@@ -1,0 +1,126 @@
+"""Arguments are read strictly; a refusal names argument and rule and never the value."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from infra_mcp.errors import InfraError
+from infra_mcp.server.arguments import parse, schema
+from infra_mcp.server.tools import TOOLS
+
+PROVISION = TOOLS["provision_namespace"].arguments
+DEPLOY = TOOLS["deploy"].arguments
+
+
+def refused(model, given) -> InfraError:
+    with pytest.raises(InfraError) as caught:
+        parse(model, given)
+    return caught.value
+
+
+@pytest.mark.promise("intake.typed")
+@pytest.mark.parametrize("name", TOOLS)
+def test_an_argument_a_tool_does_not_have_is_refused_by_name(name):
+    error = refused(TOOLS[name].arguments, {"dryRun": True})
+
+    assert error.code == "unknown-argument"
+    assert "dryRun" in error.what
+
+
+@pytest.mark.promise("intake.typed")
+def test_an_unknown_field_inside_an_object_is_refused_by_its_path():
+    error = refused(PROVISION, {"namespace": "docs-a", "quota": {"cpus": "4"}})
+
+    assert error.code == "unknown-argument"
+    assert "quota.cpus" in error.what
+
+
+def test_the_action_cannot_be_changed_from_inside_its_own_tool():
+    assert refused(DEPLOY, {"app": "docs", "version": "1", "action": "provision_namespace"}).code == "unknown-argument"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"namespace": 7},
+        {"namespace": "docs-a", "wait_seconds": "3"},
+        {"namespace": "docs-a", "wait_seconds": -1},
+        {"namespace": "docs-a", "wait_seconds": math.nan},
+        {"namespace": "docs-a", "wait_seconds": 1e9},
+        {"namespace": "docs-a", "dry_run": "true"},
+        {"namespace": "docs-a", "dry_run": 1},
+        {"namespace": "docs-a", "quota": {"pods": 1e2}},
+        {"namespace": "docs-a", "quota": {"pods": "3"}},
+        {"namespace": "docs-a", "quota": {"pods": 2**63}},
+        {"namespace": "docs-a", "quota": 5},
+        {"namespace": "docs-a", "pull_secrets": "X"},
+        {"namespace": "docs-a", "pull_secrets": ["X"] * 11},
+        {"namespace": "docs-a", "labels": ["a"]},
+        {"namespace": "docs-a", "reason": "x" * 1001},
+        {"namespace": None},
+        {},
+    ],
+)
+def test_a_value_of_another_type_or_out_of_range_is_refused(given):
+    assert refused(PROVISION, given).code == "invalid-argument"
+
+
+@pytest.mark.promise("secrets.nowhere")
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"namespace": "hunter2-IS-SECRET"},
+        {"namespace": ["hunter2-IS-SECRET"]},
+        {"namespace": {"hunter2-IS-SECRET": 1}},
+        {"namespace": "a", "labels": {"hunter2 IS SECRET": "x"}},
+        {"namespace": "a", "labels": {"a": "hunter2 IS SECRET"}},
+        {"namespace": "a", "quota": {"cpu": "hunter2-IS-SECRET"}},
+        {"namespace": "a", "hunter2 IS SECRET": 1},
+        {"namespace": "a", "on_behalf_of": 5, "idempotency_key": "hunter2 IS SECRET"},
+    ],
+)
+def test_a_refusal_never_repeats_a_value(given):
+    error = refused(PROVISION, given)
+
+    assert "hunter2" not in str(error)
+    assert "hunter2" not in json.dumps(error.as_dict())
+    assert error.__cause__ is None
+    assert error.__suppress_context__
+
+
+def test_ten_thousand_unknown_arguments_are_named_by_count():
+    error = refused(PROVISION, {f"x{n}": n for n in range(10_000)})
+
+    assert "9995 more" in error.what
+    assert len(error.what) < 1000
+
+
+def test_arguments_nested_without_end_are_refused():
+    deep: object = "x"
+    for _ in range(100_000):
+        deep = [deep]
+
+    assert refused(PROVISION, {"namespace": deep}).code == "invalid-argument"
+
+
+def test_a_list_sent_as_json_text_is_read_only_where_nothing_but_a_list_can_be():
+    given = parse(PROVISION, {"namespace": "docs-a", "pull_secrets": '["X"]', "quota": '{"pods": 3}'})
+
+    assert given.pull_secrets == ("X",)
+    assert given.quota.pods == 3
+    assert parse(DEPLOY, {"app": "docs", "version": "12"}).version == "12"
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_schema_forbids_more_and_describes_every_argument(name):
+    shown = schema(TOOLS[name].arguments)
+
+    assert shown["additionalProperties"] is False
+    assert "$ref" not in json.dumps(shown)
+    assert "$defs" not in shown
+    for argument, part in shown["properties"].items():
+        assert part.get("description"), argument
+        assert "title" not in part

@@ -1,0 +1,103 @@
+"""The HTTP door: loopback only, nothing repeated, nothing held open at a stop."""
+
+from __future__ import annotations
+
+import socket
+
+import anyio
+import httpx2
+import pytest
+from house import house
+
+from infra_mcp.errors import InfraError
+from infra_mcp.server import http
+
+MODERN = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", "", "127.0.0.1\n"])
+def test_another_host_than_loopback_is_refused(host):
+    with pytest.raises(InfraError) as caught:
+        http.open_listener(host, 0)
+    assert caught.value.code == "invalid-argument"
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, 1 << 40])
+def test_a_number_that_is_no_port_is_refused(port):
+    with pytest.raises(InfraError):
+        http.open_listener(http.LOOPBACK, port)
+
+
+def test_a_port_that_is_taken_is_refused_by_number():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InfraError, match=str(port)) as caught:
+            http.open_listener(http.LOOPBACK, port)
+        assert caught.value.code == "setup-failed"
+
+
+@pytest.mark.anyio
+async def test_foreign_hosts_and_origins_are_turned_away(tmp_path):
+    async with house(tmp_path) as at, httpx2.AsyncClient() as web:
+        token = {"Authorization": f"Bearer {at.tokens['docs']}"}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": MODERN}}
+        headers = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2026-07-28"}
+        for extra, status in (({"Host": "evil.example"}, 421), ({"Origin": "http://evil.example"}, 403)):
+            answer = await web.post(at.url, json=body, headers={**token, **headers, **extra})
+
+            assert answer.status_code == status
+
+
+@pytest.mark.anyio
+@pytest.mark.promise("secrets.nowhere")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"jsonrpc":"2.0","id":"1","method":["hunter2"]}',
+        b'{"hunter2":1}',
+        b'{"jsonrpc":"2.0","method":"tools/call","id":1,"params":"hunter2"}',
+        b'["hunter2"]',
+        b'"hunter2"',
+        b"hunter2",
+    ],
+)
+async def test_a_body_that_is_no_message_is_not_repeated(tmp_path, body, caplog):
+    async with house(tmp_path) as at, httpx2.AsyncClient() as web:
+        for version in ({}, {"MCP-Protocol-Version": "2026-07-28"}):
+            headers = {
+                "Authorization": f"Bearer {at.tokens['docs']}",
+                "Accept": "application/json, text/event-stream",
+                "Content-Type": "application/json",
+                **version,
+            }
+            answer = await web.post(at.url, content=body, headers=headers)
+
+            assert 400 <= answer.status_code < 500
+            assert "hunter2" not in answer.text
+        assert "hunter2" not in caplog.text
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_stop_answers_waits_and_ends_listeners_within_two_seconds(tmp_path, mode):
+    async with house(tmp_path, held=True) as at, at.http("docs", mode) as client:
+        answers = []
+
+        async def wait() -> None:
+            answers.append(await client.call_tool("deploy", {"app": "docs", "version": "1", "wait_seconds": 600}))
+            done.set()
+
+        done = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            with anyio.fail_after(5):
+                await at.engine.asked.wait()
+            at.service.stopping.set()
+            with anyio.fail_after(2):
+                await done.wait()
+
+        assert answers[0].structured_content["exit"] == 6
+        assert not answers[0].is_error
