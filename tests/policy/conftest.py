@@ -1,7 +1,3 @@
-import os
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
 
 from infra_mcp.model.peer import Caller
@@ -92,21 +88,3 @@ def shop() -> Caller:
 @pytest.fixture(scope="session")
 def operator() -> Caller:
     return Caller(name="operator", circle=None, strength="same-user", operator=True)
-
-
-@dataclass(frozen=True)
-class ControlPlane:
-    kubeconfig: Path
-    context: str
-    kubectl: Path
-
-
-@pytest.fixture(scope="session")
-def control_plane() -> ControlPlane:
-    if "INFRA_MCP_TEST_KUBECONFIG" not in os.environ:
-        pytest.skip("no cluster given")
-    return ControlPlane(
-        Path(os.environ["INFRA_MCP_TEST_KUBECONFIG"]),
-        os.environ["INFRA_MCP_TEST_CONTEXT"],
-        Path(os.environ.get("INFRA_MCP_TEST_KUBECTL", "kubectl")),
-    )

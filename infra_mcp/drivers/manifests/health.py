@@ -1,0 +1,233 @@
+"""Whether an object is in the state its spec asks for: a table from kind to a rule, after kstatus. Pure.
+
+Source: sigs.k8s.io/cli-utils, pkg/kstatus. Generic rules come first (deletion, observedGeneration, Reconciling and
+Stalled conditions), then the kind's own, then a `Ready` condition; an object with none of these is Current. As there, a
+running Job and a failed Pod are Current: that is their state, not a verdict on what ran in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, NamedTuple
+
+__all__ = ["Health", "State", "condition", "status"]
+
+State = Literal["Current", "InProgress", "Failed", "Terminating"]
+
+_UNSCHEDULABLE_FOR = timedelta(seconds=15)
+_FOREVER = 2**31 - 1  # what stands for "no deadline" in progressDeadlineSeconds
+
+
+class Health(NamedTuple):
+    """A state, and why, in words."""
+
+    state: State
+    reason: str = ""
+
+
+CURRENT: Final = Health("Current")
+
+
+def status(obj: dict[str, Any], now: datetime | None = None) -> Health:
+    """The health of one live object.
+
+    Args:
+        obj: the object, as the API server gives it.
+        now: the time by the API server's clock; without it a pod without a node is never Failed, only InProgress.
+    """
+    metadata, seen = obj.get("metadata") or {}, obj.get("status") or {}
+    if metadata.get("deletionTimestamp"):
+        return Health("Terminating", "it is being deleted")
+    if "observedGeneration" in seen and seen["observedGeneration"] != metadata.get("generation"):
+        return Health("InProgress", "its controller has not seen the change yet")
+    if (_is(obj, "Reconciling")) == "True":
+        return Health("InProgress", _why(obj, "Reconciling") or "it is being reconciled")
+    if (_is(obj, "Stalled")) == "True":
+        return Health("Failed", _why(obj, "Stalled") or "it is stalled")
+    rule = _RULES.get((str(obj.get("apiVersion", "")).rpartition("/")[0], str(obj.get("kind"))))
+    return rule(obj, now) if rule else _ready(obj)
+
+
+def condition(obj: dict[str, Any], kind: str) -> dict[str, Any]:
+    """One of an object's conditions; empty when it has none of that type."""
+    found = (obj.get("status") or {}).get("conditions") or []
+    return next((one for one in found if one.get("type") == kind), {})
+
+
+def _is(obj: dict[str, Any], kind: str) -> str | None:
+    return condition(obj, kind).get("status")
+
+
+def _why(obj: dict[str, Any], kind: str) -> str:
+    one = condition(obj, kind)
+    return str(one.get("message") or one.get("reason") or "")
+
+
+def _ready(obj: dict[str, Any]) -> Health:
+    if _is(obj, "Ready") in {"False", "Unknown"}:
+        return Health("InProgress", _why(obj, "Ready") or "it is not ready")
+    return CURRENT
+
+
+def _first(*waits: tuple[bool, str]) -> Health:
+    """InProgress for the first reason that holds, else Current."""
+    return next((Health("InProgress", reason) for holds, reason in waits if holds), CURRENT)
+
+
+def _counts(obj: dict[str, Any], *names: str) -> tuple[int, ...]:
+    seen = obj.get("status") or {}
+    return tuple(int(seen.get(name) or 0) for name in names)
+
+
+def _wanted(obj: dict[str, Any]) -> int:
+    replicas = (obj.get("spec") or {}).get("replicas")
+    return 1 if replicas is None else int(replicas)
+
+
+def _deployment(obj: dict[str, Any], _: datetime | None) -> Health:
+    spec, wanted = obj.get("spec") or {}, _wanted(obj)
+    there, updated, ready, available = _counts(obj, "replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+    progress = condition(obj, "Progressing")
+    if progress.get("reason") == "ProgressDeadlineExceeded":
+        return Health("Failed", "its progress deadline is exceeded")
+    has_deadline = spec.get("progressDeadlineSeconds") not in {None, _FOREVER}
+    complete = progress.get("status") == "True" and progress.get("reason") == "NewReplicaSetAvailable"
+    return _first(
+        (wanted > there, f"{there} of {wanted} replicas are there"),
+        (wanted > updated, f"{updated} of {wanted} replicas are updated"),
+        (there > wanted, f"{there - wanted} old replicas are still there"),
+        (updated > available, f"{available} of {updated} updated replicas are available"),
+        (wanted > ready, f"{ready} of {wanted} replicas are ready"),
+        (has_deadline and not complete, "its new ReplicaSet is not available"),
+        (_is(obj, "Available") != "True", "it is not available"),
+    )
+
+
+def _replica_set(obj: dict[str, Any], _: datetime | None) -> Health:
+    wanted = _wanted(obj)
+    there, labelled, available, ready = _counts(
+        obj, "replicas", "fullyLabeledReplicas", "availableReplicas", "readyReplicas"
+    )
+    return _first(
+        (_is(obj, "ReplicaFailure") == "True", _why(obj, "ReplicaFailure") or "its pods cannot be created"),
+        (wanted > labelled, f"{labelled} of {wanted} replicas are labelled"),
+        (wanted > available, f"{available} of {wanted} replicas are available"),
+        (wanted > ready, f"{ready} of {wanted} replicas are ready"),
+        (there > wanted, f"{there - wanted} replicas are still there"),
+    )
+
+
+def _stateful_set(obj: dict[str, Any], _: datetime | None) -> Health:
+    spec, seen, wanted = obj.get("spec") or {}, obj.get("status") or {}, _wanted(obj)
+    strategy = spec.get("updateStrategy") or {}
+    if strategy.get("type") == "OnDelete":
+        return CURRENT
+    there, ready, updated, current = _counts(obj, "replicas", "readyReplicas", "updatedReplicas", "currentReplicas")
+    partition = (strategy.get("rollingUpdate") or {}).get("partition")
+    waits = [
+        (wanted > there, f"{there} of {wanted} replicas are there"),
+        (wanted > ready, f"{ready} of {wanted} replicas are ready"),
+        (there > wanted, f"{there - wanted} replicas are still there"),
+    ]
+    if partition:
+        due = max(wanted - int(partition), 0)
+        waits.append((updated < due, f"{updated} of {due} replicas above the partition are updated"))
+    else:
+        revised = seen.get("currentRevision") != seen.get("updateRevision")
+        waits += [
+            (wanted > current, f"{current} of {wanted} replicas are of the current revision"),
+            (revised, f"{updated} of {wanted} replicas are updated"),
+        ]
+    return _first(*waits)
+
+
+def _daemon_set(obj: dict[str, Any], _: datetime | None) -> Health:
+    if "observedGeneration" not in (obj.get("status") or {}) or "generation" not in obj["metadata"]:
+        return Health("InProgress", "its controller has not seen it yet")
+    wanted, there, updated, available, ready = _counts(
+        obj,
+        "desiredNumberScheduled",
+        "currentNumberScheduled",
+        "updatedNumberScheduled",
+        "numberAvailable",
+        "numberReady",
+    )
+    return _first(
+        (wanted > there, f"{there} of {wanted} pods are there"),
+        (wanted > updated, f"{updated} of {wanted} pods are updated"),
+        (wanted > available, f"{available} of {wanted} pods are available"),
+        (wanted > ready, f"{ready} of {wanted} pods are ready"),
+    )
+
+
+def _job(obj: dict[str, Any], _: datetime | None) -> Health:
+    if _is(obj, "Failed") == "True":
+        return Health("Failed", _why(obj, "Failed") or "it failed")
+    if "True" in {_is(obj, "Complete"), _is(obj, "Suspended")} or (obj.get("status") or {}).get("startTime"):
+        return CURRENT
+    return Health("InProgress", "it has not started")
+
+
+def _pod(obj: dict[str, Any], now: datetime | None) -> Health:
+    seen = obj.get("status") or {}
+    phase = seen.get("phase")
+    if phase in {"Succeeded", "Failed"}:
+        return CURRENT
+    if phase == "Running":
+        if _is(obj, "Ready") == "True":
+            return CURRENT
+        waiting = [((one.get("state") or {}).get("waiting") or {}) for one in seen.get("containerStatuses") or []]
+        if any(one.get("reason") == "CrashLoopBackOff" for one in waiting):
+            return Health("Failed", "a container crashes again and again")
+        return Health("InProgress", "it is not ready")
+    placed = condition(obj, "PodScheduled")
+    if phase == "Pending" and placed.get("status") == "False" and placed.get("reason") == "Unschedulable":
+        since = placed.get("lastTransitionTime")
+        late = bool(now and since and now - datetime.fromisoformat(since) > _UNSCHEDULABLE_FOR)
+        return Health("Failed" if late else "InProgress", "no node takes it")
+    return Health("InProgress", "it has not started")
+
+
+def _claim(obj: dict[str, Any], _: datetime | None) -> Health:
+    phase = (obj.get("status") or {}).get("phase")
+    return CURRENT if phase == "Bound" else Health("InProgress", "it is not bound to a volume")
+
+
+def _service(obj: dict[str, Any], _: datetime | None) -> Health:
+    spec = obj.get("spec") or {}
+    if spec.get("type") == "LoadBalancer" and not spec.get("clusterIP"):
+        return Health("InProgress", "it has no address yet")
+    return CURRENT
+
+
+def _definition(obj: dict[str, Any], _: datetime | None) -> Health:
+    if _is(obj, "NamesAccepted") == "False":
+        return Health("Failed", _why(obj, "NamesAccepted") or "its names are taken")
+    established = condition(obj, "Established")
+    if established.get("status") == "True":
+        return CURRENT
+    if established.get("status") == "False" and established.get("reason") != "Installing":
+        return Health("Failed", _why(obj, "Established") or "it is not established")
+    return Health("InProgress", "it is being installed")
+
+
+def _always(_: dict[str, Any], __: datetime | None) -> Health:
+    return CURRENT
+
+
+_RULES: Final[dict[tuple[str, str], Callable[[dict[str, Any], datetime | None], Health]]] = {
+    ("apps", "Deployment"): _deployment,
+    ("apps", "ReplicaSet"): _replica_set,
+    ("apps", "StatefulSet"): _stateful_set,
+    ("apps", "DaemonSet"): _daemon_set,
+    ("batch", "Job"): _job,
+    ("batch", "CronJob"): _always,
+    ("", "Pod"): _pod,
+    ("", "PersistentVolumeClaim"): _claim,
+    ("", "Service"): _service,
+    ("", "ConfigMap"): _always,
+    ("", "Secret"): _always,
+    ("policy", "PodDisruptionBudget"): _always,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
+}
