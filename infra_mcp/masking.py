@@ -22,6 +22,7 @@ from urllib.parse import quote
 __all__ = ["RULES", "Masker", "Rule"]
 
 _MARKER = re.compile(r"\[masked:[0-9a-f]{8}\]")
+_KEYED = re.compile(r"hmac:[0-9a-f]{32}")  # what stands for a secret already, see model/digest
 _SHORTEST_KNOWN = 6  # a shorter known value would hide ordinary words
 _SHORTEST_LINE = 16
 _WORDLIKE = 16  # from here on a run of letters after "bearer" is taken for a token
@@ -247,8 +248,8 @@ class Masker:
         return f"[masked:{hmac.new(self._key, secret, hashlib.sha256).hexdigest()[:8]}]"
 
     def _hide(self, value: str) -> str:
-        """The marker for a value; what is nothing but markers already, or nothing, stays."""
-        if not value or (_MARKER.search(value) and not re.search(r"\w", _MARKER.sub("", value))):
+        """The marker for a value; what is nothing but markers already, or a keyed hash, or nothing, stays."""
+        if not value or _KEYED.fullmatch(value) or (_MARKER.search(value) and not re.search(r"\w", _MARKER.sub("", value))):
             return value
         return self._marker(value.encode("utf-8", "replace"))
 

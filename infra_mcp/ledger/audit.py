@@ -65,15 +65,15 @@ class _Told:
         self.asks: dict[str, dict[str, Any]] = {}
 
     def take(self, row: Any) -> None:  # noqa: ANN401 - a row of `events`
-        data = json.loads(row["data"])
+        data = _parsed(row["data"])
         if row["kind"] == "received" and row["request"]:
-            known = {"words": row["text"], "action": data["action"], "caller": row["peer"], "circle": row["circle"]}
+            known = {"words": row["text"], "action": data.get("action"), "caller": row["peer"], "circle": row["circle"]}
             self.requests[row["request"]] = known | {"receipt": None}
         said = self.requests.get(row["request"] or "")
         if said is not None and row["state"]:
             said["state"] = row["state"]
         if said is not None and row["kind"] == "finished":
-            said["receipt"] = data["receipt"] | {"audit_head": row["hash"]}
+            said["receipt"] = _part(data, "receipt") | {"audit_head": row["hash"]}
         if row["ask"] and row["ask"] not in self.asks:
             reply = data.get("reply") if row["request"] is None else None
             words = data.get("ask", row["text"])
@@ -82,8 +82,8 @@ class _Told:
     def request(self, row: Any) -> bool:  # noqa: ANN401 - a row of `requests`
         said = self.requests.get(row["id"])
         shown = {name: row[name] for name in ("words", "caller", "circle", "state")}
-        shown["action"] = json.loads(row["action"])
-        shown["receipt"] = json.loads(row["receipt"]) if row["receipt"] else None
+        shown["action"] = _parsed(row["action"])
+        shown["receipt"] = _parsed(row["receipt"]) if row["receipt"] else None
         return said == shown
 
     def ask(self, row: Any) -> bool:  # noqa: ANN401 - a row of `asks`
@@ -93,4 +93,18 @@ class _Told:
         about = self.requests.get(row["request"] or "")
         if about is None:
             return bool(said["reply"] == row["reply"])
-        return bool(row["reply"] == (about["receipt"]["message"] if about["receipt"] else None))
+        return bool(row["reply"] == (about["receipt"].get("message") if about["receipt"] else None))
+
+
+def _parsed(text: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever stands in the file
+    """A JSON object; what someone made of it otherwise differs from every true one, and that is all there is to say."""
+    try:
+        value = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _part(data: dict[str, Any], name: str) -> dict[str, Any]:
+    value = data.get(name)
+    return value if isinstance(value, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,13 +11,14 @@ from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.chain import GENESIS
+from infra_mcp.ledger.files import Watched, make_private
 
 __all__ = ["Database", "Tx", "unavailable"]
 
@@ -57,8 +57,8 @@ class Database:
         self._sqlite = place.get_backend_name() == "sqlite"
         on_disk = self._sqlite and name not in {"", ":memory:"} and not name.startswith("file:")
         self.path: Path | None = Path(name) if on_disk else None
-        self._identity: tuple[int, int] | None = None
-        self._size = 0
+        self._watched: list[Watched] = []
+        self._damaged = False
         # The parameters hold people's words; they have no place in an error or a log.
         arguments: dict[str, Any] = {"check_same_thread": False, "timeout": busy_seconds} if self._sqlite else {}
         pool: dict[str, Any] = {"poolclass": StaticPool} if self._sqlite else {}
@@ -121,11 +121,11 @@ class Database:
     def _start(self, prepare: Callable[[Connection], None], check: Callable[[Connection], bool]) -> None:
         with _translated():
             if self.path:
-                _make_private(self.path)
+                make_private(self.path)
             with self._engine.begin() as connection:
                 old = check(connection)
             if self._sqlite:
-                self._settle(self._engine)
+                self._settle()
             if old:
                 with self._writer.begin() as connection:
                     prepare(connection)
@@ -133,12 +133,12 @@ class Database:
                 newest = connection.execute(text("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")).first()
             self.known = (newest.seq, newest.hash) if newest else (0, GENESIS)
             if self.path:
-                status = self.path.stat()
-                self._identity = (status.st_dev, status.st_ino)
+                files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+                self._watched = [Watched(file) for file in files if file.exists()]
 
-    def _settle(self, engine: Engine) -> None:
+    def _settle(self) -> None:
         """What must stand outside a transaction: the journal's mode, and a look through a file of ordinary size."""
-        raw = engine.raw_connection()
+        raw = self._engine.raw_connection()
         try:
             cursor = raw.cursor()
             cursor.execute("PRAGMA journal_mode=WAL")
@@ -150,16 +150,20 @@ class Database:
             raw.close()
 
     def _look(self) -> None:
-        """Notice a file that was removed, replaced or cut under us: SQLite would go on writing into nowhere.
-
-        Only `stat`: opening and closing the file here would drop SQLite's own locks (POSIX locks belong to a process).
-        """
-        if self.path is None or self._identity is None:
-            return
-        status = self.path.stat()
-        if (status.st_dev, status.st_ino) != self._identity or status.st_size < self._size:
-            raise unavailable("its file was replaced or cut while the server ran")
-        self._size = status.st_size
+        """Notice files that were removed, exchanged or cut under us: SQLite would go on writing into nowhere."""
+        for file in self._watched:
+            size = file.shrunk_to()
+            if size is None:
+                continue
+            if size or file is self._watched[0]:
+                self._damaged = True
+            else:
+                # The journal at nothing: someone moved all of it into the file, or threw it away. Pages remembered
+                # would hide which, so look with a new connection.
+                self._engine.dispose()
+                self._settle()
+        if self._damaged:
+            raise unavailable("its file was cut while the server ran")
 
 
 @contextmanager
@@ -168,22 +172,8 @@ def _translated() -> Iterator[None]:
         yield
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise unavailable(error) from error
-
-
-def _make_private(path: Path) -> None:
-    """The file with mode 0600 in a directory with mode 0700. SQLite gives its other files the mode of this one."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = path.parent.stat()
-    shared = folder.st_mode & 0o1000  # /tmp and the like
-    if folder.st_uid == os.geteuid() and not shared:
-        path.parent.chmod(0o700)
-    if path.is_dir():
-        raise unavailable("a directory is in its place")
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        if path.stat().st_uid == os.geteuid() and path.stat().st_mode & 0o077:
-            path.chmod(0o600)
+    except UnicodeEncodeError:  # a lone surrogate in an id or a filter; texts to keep are cleaned before
+        raise InfraError("invalid-argument", "The text holds what is no character.") from None
 
 
 def _connected(raw: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI connection

@@ -113,7 +113,19 @@ def trail(connection: Connection, request_id: str) -> list[Event]:
 
 
 def event(row: Any) -> Event:  # noqa: ANN401 - a row of `events`
-    """A row as a value."""
+    """A row as a value.
+
+    Raises:
+        InfraError: `ledger-unavailable`, when someone made something else of it.
+    """
+    try:
+        namespaces, objects, data = (json.loads(row[name]) for name in ("namespaces", "objects", "data"))
+        return _event(row, tuple(namespaces), tuple(objects), data)
+    except (ValueError, TypeError) as error:
+        raise unavailable(f"event {row['seq']} cannot be read; it was changed by someone else") from error
+
+
+def _event(row: Any, namespaces: tuple[str, ...], objects: tuple[str, ...], data: dict[str, Any]) -> Event:  # noqa: ANN401
     return Event(
         seq=row["seq"],
         at=row["at"],
@@ -123,10 +135,10 @@ def event(row: Any) -> Event:  # noqa: ANN401 - a row of `events`
         ask=row["ask"],
         peer=row["peer"],
         circle=row["circle"],
-        namespaces=tuple(json.loads(row["namespaces"])),
-        objects=tuple(json.loads(row["objects"])),
+        namespaces=namespaces,
+        objects=objects,
         text=row["text"],
-        data=json.loads(row["data"]),
+        data=data,
         head=row["hash"],
     )
 

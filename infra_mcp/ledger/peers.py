@@ -78,7 +78,10 @@ def describe(tx: Tx, masker: Masker, name: str, text: str) -> None:
         raise InfraError("invalid-argument", f"A description has at most {_LONGEST} characters.")
     circle = _circle(tx.connection, name)
     said = written(masker, text)
-    tx.connection.execute(update(schema.peers).where(schema.peers.c.name == name).values(description=said))
+    own = schema.peers.c.name == name
+    if tx.connection.execute(select(schema.peers.c.description).where(own)).scalar() == said:
+        return  # meshes repeat it every few minutes
+    tx.connection.execute(update(schema.peers).where(own).values(description=said))
     _note(tx, "peer-described", name, circle, text=said)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import asks, clock, schema
-from infra_mcp.ledger.database import Tx
+from infra_mcp.ledger.database import Tx, unavailable
 from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.ledger.records import Accepted, AskIn
 from infra_mcp.masking import Masker
@@ -20,7 +20,7 @@ from infra_mcp.model.request import END, OPEN, Request, State, Submission
 
 __all__ = ["Intake", "Move", "accept", "finish", "move", "open_requests", "read", "recent", "request"]
 
-# The order of the open states; a request stays where it is or goes forward, never back.
+# The order of the open states; a request goes forward only.
 _ORDER = [State.RECEIVED, State.QUEUED, State.PLANNED, State.APPLYING, State.VERIFYING, State.ROLLING_BACK]
 _ROWS = schema.requests
 
@@ -152,16 +152,20 @@ def _take(tx: Tx, masker: Masker, intake: Intake, ask: AskIn | None, meant: str)
 def move(tx: Tx, masker: Masker, request_id: str, step: Move) -> str:
     """Move an open request forward; returns the new head.
 
+    A step taken again, after an interruption, is recorded and does not take the state back.
+
     Raises:
-        ValueError: there is no such request, it has ended, or the step goes back.
+        ValueError: there is no such request, it has ended, the state is an end, or a rollback would be given up.
     """
     row = _open_row(tx.connection, request_id)
-    if step.state not in OPEN or _ORDER.index(step.state) < _ORDER.index(State(row["state"])):
-        msg = f"request {request_id} cannot go from {row['state']} to {step.state}"
+    before = State(row["state"])
+    if step.state not in OPEN or (before is State.ROLLING_BACK and step.state is not before):
+        msg = f"request {request_id} cannot go from {before} to {step.state}"
         raise ValueError(msg)
+    state = max(before, step.state, key=_ORDER.index)
     data = written(masker, step.data)
     record = None if step.record is None else written(masker, step.record)
-    _, head = append(tx, replace(_entry(row, step.state, step.kind, data), text=_said(data), also=record))
+    _, head = append(tx, replace(_entry(row, state, step.kind, data), text=_said(data), also=record))
     known = {
         "record": None if record is None else canonical(record).decode(),
         "commit_id": step.commit,
@@ -169,7 +173,7 @@ def move(tx: Tx, masker: Masker, request_id: str, step: Move) -> str:
         "effect_digest": step.effect_digest,
     }
     values = {name: value for name, value in known.items() if value is not None}
-    tx.connection.execute(update(_ROWS).where(_ROWS.c.id == request_id).values(state=step.state, **values))
+    tx.connection.execute(update(_ROWS).where(_ROWS.c.id == request_id).values(state=state, **values))
     return head
 
 
@@ -196,34 +200,20 @@ def finish(tx: Tx, masker: Masker, request_id: str, receipt: Receipt, data: dict
 
 
 def read(row: Any) -> Request:  # noqa: ANN401 - a row of `requests`
-    """A row as a value."""
-    return Request.model_validate_json(
-        canonical(
-            {
-                "id": row["id"],
-                "caller": {
-                    "name": row["caller"],
-                    "circle": row["circle"],
-                    "strength": row["strength"],
-                    "operator": row["operator"],
-                },
-                "action": json.loads(row["action"]),
-                "door": row["door"],
-                "state": row["state"],
-                "created": row["created"],
-                "words": row["words"],
-                "reason": row["reason"],
-                "idempotency_key": row["idempotency_key"],
-                "dry_run": row["dry_run"],
-                "ask": row["ask"],
-                "commit": row["commit_id"],
-                "revert": row["revert_id"],
-                "effect_digest": row["effect_digest"],
-                "record": json.loads(row["record"]),
-                "receipt": json.loads(row["receipt"]) if row["receipt"] else None,
-            }
-        )
-    )
+    """A row as a value.
+
+    Raises:
+        InfraError: `ledger-unavailable`, when someone made something else of it.
+    """
+    caller = {"name": row["caller"]} | {name: row[name] for name in ("circle", "strength", "operator")}
+    same = ("id", "door", "state", "created", "words", "reason", "idempotency_key", "dry_run", "ask", "effect_digest")
+    value = {name: row[name] for name in same} | {"caller": caller}
+    value |= {"commit": row["commit_id"], "revert": row["revert_id"]}
+    try:
+        value |= {name: json.loads(row[name] or "null") for name in ("action", "record", "receipt")}
+        return Request.model_validate_json(canonical(value))
+    except (ValueError, TypeError) as error:
+        raise unavailable(f"request {row['id']} cannot be read; it was changed by someone else") from error
 
 
 def request(connection: Connection, request_id: str) -> Request | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger import schema
 from infra_mcp.ledger.clock import normal
 from infra_mcp.ledger.events import event
-from infra_mcp.ledger.records import SearchPage
+from infra_mcp.ledger.records import Event, SearchPage
 
 __all__ = ["Query", "find", "match"]
 
@@ -74,7 +73,7 @@ def find(connection: Connection, query: Query) -> SearchPage:
         wanted.append(columns.seq.in_(hits.where(literal_column(schema.SEARCH).op("MATCH")(expression))))
     total = connection.execute(count.where(*wanted)).scalar_one()
     rows = connection.execute(found.where(*wanted).order_by(columns.seq.desc()).limit(query.limit)).mappings()
-    return SearchPage(events=tuple(event(_bounded_row(dict(row))) for row in rows), total=total)
+    return SearchPage(events=tuple(_shown(event(row)) for row in rows), total=total)
 
 
 def _conditions(query: Query) -> list[ColumnElement[bool]]:
@@ -111,10 +110,8 @@ def _about(what: str, which: ColumnElement[bool]) -> ColumnElement[bool]:
     )
 
 
-def _bounded_row(row: dict[str, Any]) -> dict[str, Any]:
-    row["text"] = _bounded(row["text"])
-    row["data"] = json.dumps(_bounded(json.loads(row["data"])))
-    return row
+def _shown(found: Event) -> Event:
+    return found.model_copy(update={"text": _bounded(found.text), "data": _bounded(found.data)})
 
 
 def _bounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value

@@ -7,6 +7,7 @@ caller must not go on: no row, no effect.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import anyio.to_thread
@@ -16,7 +17,7 @@ from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import asks, audit, clock, events, peers, policies, requests, revisions, search
 from infra_mcp.ledger.database import Database, Tx
-from infra_mcp.ledger.keys import LEDGER, Keys
+from infra_mcp.ledger.keys import LEDGER, MASKING, Keys
 from infra_mcp.ledger.records import Accepted, Ask, AskIn, ChainReport, Event, Peer, SearchPage
 from infra_mcp.ledger.requests import Intake, Move
 from infra_mcp.masking import Masker
@@ -79,6 +80,20 @@ class Ledger:
             raise
         return cls(database, masker, keys)
 
+    @classmethod
+    async def open_in(cls, directory: Path, *, busy_seconds: float = 5.0) -> Self:
+        """Open the ledger of a state directory, with a masker made from its own key.
+
+        Args:
+            directory: the state directory; made with mode 0700 when missing.
+            busy_seconds: as for `open`.
+
+        Raises:
+            InfraError: as for `open`.
+        """
+        key = await anyio.to_thread.run_sync(Keys(directory).key, MASKING)
+        return await cls.open(f"sqlite:///{directory / 'ledger.sqlite3'}", Masker(key), busy_seconds=busy_seconds)
+
     async def aclose(self) -> None:
         """Close the files; what was written stays."""
         await self._database.aclose()
@@ -126,7 +141,7 @@ class Ledger:
 
         Args:
             request_id: which request.
-            state: the state it is in from now on: the same, or a later one.
+            state: the state of this step; a step taken again after an interruption does not take the request's back.
             kind: what happened, one word.
             data: what a reader of the audit should know; `message` in it is shown as the event's text.
             record: what the engine must know after a restart, replacing what was there; None leaves it.
@@ -135,7 +150,7 @@ class Ledger:
             effect_digest: the digest of its effect.
 
         Raises:
-            ValueError: the request has ended, is not there, or would go back.
+            ValueError: the request has ended or is not there, the state is an end, or a rollback would be given up.
         """
         move = Move(state, kind, data, record, commit, revert, effect_digest)
         return await self._database.write(lambda tx: requests.move(tx, self.masker, request_id, move))
@@ -165,8 +180,8 @@ class Ledger:
 
         def step(tx: Tx) -> str:
             told = events.written(self.masker, data)
-            of = circle or (peers.circle_of(tx.connection, peer) if peer else None)
             named = events.written(self.masker, peer)
+            of = circle or (peers.circle_of(tx.connection, named) if named else None)
             text = told.get("message", "") if isinstance(told.get("message"), str) else ""
             return events.append(tx, events.Entry(clock.now(), kind, named, of, text, told))[1]
 

@@ -15,7 +15,7 @@ def subjects(*values: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:  # noqa: 
     """The namespaces and the objects that JSON data names, sorted.
 
     Namespaces: values of `namespace` and `namespaces`, and those of objects. Objects: object references (a dict with
-    `kind` and `name`), and strings `namespace/kind/name` or `kind/name` in a list called `objects`.
+    `kind` and `name`), and strings `namespace/kind/name` or `kind/name` in a list called `objects` or under `object`.
     """
     namespaces: set[str] = set()
     objects: set[str] = set()
@@ -47,7 +47,7 @@ def _of_dict(item: dict[str, Any]) -> Iterator[tuple[str, str]]:
         parts = [namespace, kind.lower(), name] if isinstance(namespace, str) and namespace else [kind.lower(), name]
         yield from _of_object("/".join(parts))
     found = item.get("objects")
-    for text in found if isinstance(found, list | tuple) else []:
+    for text in [item.get("object"), *(found if isinstance(found, list | tuple) else [])]:
         if isinstance(text, str) and text:
             yield from _of_object(text)
 

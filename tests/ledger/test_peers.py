@@ -1,0 +1,101 @@
+"""Peers and tokens."""
+
+import pytest
+
+from infra_mcp.errors import InfraError
+from infra_mcp.model.peer import Caller
+
+pytestmark = pytest.mark.anyio
+
+
+async def refusal(awaitable):
+    with pytest.raises(InfraError) as caught:
+        await awaitable
+    return caught.value
+
+
+async def test_a_peer_is_known_by_its_token_and_by_nothing_else(ledger):
+    await ledger.add_peer("docs", "docs")
+    token = await ledger.issue_token("docs")
+    assert token.startswith("imcp_")
+    assert await ledger.caller_for_token(token) == Caller(name="docs", circle="docs", strength="token")
+    for other in ("", token[:-1], token + "x", token.upper(), "imcp_", "docs", "\0", "\ud800", "x" * 100_000):
+        assert await ledger.caller_for_token(other) is None
+
+
+@pytest.mark.promise("secrets.nowhere")
+async def test_a_token_is_not_kept(ledger, place):
+    await ledger.add_peer("docs", "docs")
+    token = await ledger.issue_token("docs")
+    await ledger.note("kind", "docs", {"message": f"my token is {token}"})
+    await ledger.aclose()
+    for file in place.iterdir():
+        assert token.encode() not in file.read_bytes()
+        assert token.removeprefix("imcp_").encode() not in file.read_bytes()
+
+
+async def test_revoked_tokens_end_at_once(ledger):
+    await ledger.add_peer("docs", "docs")
+    tokens = [await ledger.issue_token("docs") for _ in range(2)]
+    assert len(set(tokens)) == 2
+    assert (await ledger.peers())[0].tokens == 2
+    assert await ledger.revoke_tokens("docs") == 2
+    assert [await ledger.caller_for_token(token) for token in tokens] == [None, None]
+    assert await ledger.revoke_tokens("docs") == 0
+
+
+async def test_a_removed_peer_is_gone_with_its_tokens_and_comes_back_without_them(ledger):
+    await ledger.add_peer("docs", "docs")
+    token = await ledger.issue_token("docs")
+    await ledger.remove_peer("docs")
+    assert await ledger.peers() == []
+    await ledger.add_peer("docs", "shop")
+    assert await ledger.caller_for_token(token) is None
+
+
+async def test_peers_are_listed_by_name(ledger):
+    for name in ("shop", "docs"):
+        await ledger.add_peer(name, name)
+    await ledger.set_description("docs", "writes pages")
+    assert [(one.name, one.circle, one.description, one.tokens) for one in await ledger.peers()] == [
+        ("docs", "docs", "writes pages", 0),
+        ("shop", "shop", "", 0),
+    ]
+
+
+async def test_adding_a_peer_again_changes_nothing_and_moves_nobody(ledger):
+    await ledger.add_peer("docs", "docs")
+    head = await ledger.head()
+    await ledger.add_peer("docs", "docs")
+    assert await ledger.head() == head
+    assert (await refusal(ledger.add_peer("docs", "shop"))).code == "invalid-argument"
+    assert (await ledger.peers())[0].circle == "docs"
+
+
+@pytest.mark.parametrize("name", ["", "-docs", "a;id", "$(id)", "a b", "a\n", "../x", "x" * 65, "döcs", ".docs", "a\0"])
+async def test_a_name_that_cannot_be_one_is_refused_and_not_echoed(ledger, name):
+    for given in ((name, "docs"), ("docs", name)):
+        error = await refusal(ledger.add_peer(*given))
+        assert error.code == "invalid-argument"
+        assert len(name) < 4 or name not in str(error)
+    assert await ledger.peers() == []
+
+
+async def test_what_is_said_of_an_unknown_peer_is_not_found(ledger):
+    calls = [ledger.remove_peer("docs"), ledger.issue_token("docs"), ledger.revoke_tokens("docs")]
+    calls.append(ledger.set_description("docs", "x"))
+    for call in calls:
+        assert (await refusal(call)).code == "not-found"
+
+
+async def test_a_description_is_bounded(ledger):
+    await ledger.add_peer("docs", "docs")
+    assert (await refusal(ledger.set_description("docs", "x" * 501))).code == "invalid-argument"
+
+
+async def test_a_description_that_stays_the_same_is_no_news(ledger):
+    await ledger.add_peer("docs", "docs")
+    await ledger.set_description("docs", "writes pages")
+    head = await ledger.head()
+    await ledger.set_description("docs", "writes pages")
+    assert await ledger.head() == head
