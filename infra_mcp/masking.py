@@ -106,13 +106,13 @@ RULES: tuple[Rule, ...] = (
         r"authorization\\{0,7}[\"']?[ \t]{0,20}[:=][ \t]{0,20}\\{0,7}[\"']?((?:[a-z]{1,20}[ \t]{1,20})?[^\s\"'\\]+)",
         flags=_TEXT,
     ),
-    _rule("bearer token", "bearer", r"\bbearer[ \t]{1,20}([A-Za-z0-9._~+/=-]{8,})", _plain_word, _TEXT),
+    _rule("bearer token", "bearer", r"\bbearer[ \t]{1,20}([^\s\"'`\\]{8,})", _plain_word, _TEXT),
     _rule("basic credentials", "basic", r"\bbasic[ \t]{1,20}([A-Za-z0-9+/=]{4,})", _not_basic, _TEXT),
     _rule("infra-mcp token", "imcp_", r"imcp_[A-Za-z0-9_-]{16,}"),
     _rule("GitHub token", "gh github_pat_", r"gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}"),
     _rule("GitLab token", "gl", r"gl(?:pat|dt|rt|rtr|cbt|ptt|ft|imt|agent|oas|soat|ffct)-[A-Za-z0-9_-]{16,}"),
     _rule("Slack token", "xox xapp", r"(?:xox[a-z]|xapp)(?:\.xox[a-z])?-[A-Za-z0-9-]{10,}"),
-    _rule("Slack webhook", "hooks.slack", r"(?<=hooks\.slack\.com/services/)[A-Za-z0-9_/]{10,}"),
+    _rule("Slack webhook", "hooks.slack", r"(?<=hooks\.slack\.com/services/)[A-Za-z0-9_/-]{10,}"),
     _rule("AWS access key", "akia asia abia acca", rf"{_B}(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{{16}}"),
     _rule(
         "Google key", "aiza ya29. gocspx-", r"AIza[0-9A-Za-z_-]{30,}|ya29\.[0-9A-Za-z_-]{20,}|GOCSPX-[0-9A-Za-z_-]{20,}"
@@ -249,7 +249,11 @@ class Masker:
 
     def _hide(self, value: str) -> str:
         """The marker for a value; what is nothing but markers already, or a keyed hash, or nothing, stays."""
-        if not value or _KEYED.fullmatch(value) or (_MARKER.search(value) and not re.search(r"\w", _MARKER.sub("", value))):
+        if (
+            not value
+            or _KEYED.fullmatch(value)
+            or (_MARKER.search(value) and not re.search(r"\w", _MARKER.sub("", value)))
+        ):
             return value
         return self._marker(value.encode("utf-8", "replace"))
 
