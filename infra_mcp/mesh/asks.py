@@ -7,6 +7,7 @@ what can be asked. Asks between other peers are not carried in this version.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from infra_mcp.errors import InfraError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST", "ask", "own_ask", "resolution", "what_may_be_asked"]
 
 LONGEST = 65_536  # bytes of an ask's text
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 async def ask(
@@ -54,10 +56,7 @@ async def ask(
     if reply_to is not None:
         what = "No open ask with that id is waiting for this caller's reply."
         raise InfraError("not-found", what, next_step="Leave reply_to out.")
-    if len(text.encode("utf-8", "surrogatepass")) > LONGEST:
-        raise InfraError("invalid-argument", f"query: longer than {LONGEST} bytes.", next_step="Send fewer words.")
-    if not text.isprintable() and any(ord(c) < 32 and c not in "\n\r\t" for c in text):  # noqa: PLR2004 - C0 controls
-        raise InfraError("invalid-argument", "query: holds control characters.", next_step="Send plain text.")
+    _check(text)
     words = engine.masker.mask(text)
     incoming = AskIn(text=words, receiver=infra)
     try:
@@ -87,6 +86,17 @@ async def ask(
         message = f"This is {accepted.request.id}, asked before; get_request shows where it stands."
         return await engine.ledger.answer(caller, incoming, message, "same-request", now())
     return accepted.ask_id
+
+
+def _check(text: str) -> None:
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise InfraError("invalid-argument", "query: not text.", next_step="Send plain text.") from None
+    if size > LONGEST:
+        raise InfraError("invalid-argument", f"query: longer than {LONGEST} bytes.", next_step="Send fewer words.")
+    if _CONTROL.search(text):
+        raise InfraError("invalid-argument", "query: holds control characters.", next_step="Send plain text.")
 
 
 def what_may_be_asked(engine: Engine, caller: Caller, nearest: object) -> str:

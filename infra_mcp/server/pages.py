@@ -1,0 +1,136 @@
+"""The reference pages made from the code: `python -m infra_mcp.server.pages docs` writes tools.md and errors.md there.
+
+A test fails while a page is not what this writes, so they cannot fall behind.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from infra_mcp.errors import CODES, Exit
+from infra_mcp.server.arguments import schema
+from infra_mcp.server.tools import change, control, mesh, read
+from infra_mcp.server.tools.tool import Tool
+
+__all__ = ["PAGES", "errors_page", "main", "tools_page"]
+
+_MADE = "<!-- Made by `python -m infra_mcp.server.pages docs`; do not edit. -->\n"
+_TOOLS = """\
+An argument that a tool does not have is refused by name, and so is a value of another JSON type: `"3"` is no number.
+Every failure is a result with `isError`, whose text begins with a [stable code](errors.md) and whose structured content
+has `code`, `what` and `next`. Every end of a request carries request id, effect digest, commit and audit head. An
+answer has at most 24 000 characters of text and of data, and says what was cut.
+
+`tools/list` shows what the caller's circle may use; the call is decided again. Who calls is known from the transport:
+the bearer token over HTTP, the connection's first frame on the unix socket.
+"""
+_ERRORS = """\
+A code is stable: programs may compare it. The words beside it are for people and name the thing; they never hold a
+secret, and never repeat an argument that was refused for its form.
+"""
+_GROUPS = (
+    ("Mesh", "Names and shapes are Repowire's.", mesh.TOOLS),
+    (
+        "Change",
+        "One tool for each action; all take the common options. What is refused or fails is an error.",
+        change.TOOLS,
+    ),
+    ("Control", "", control.TOOLS),
+    ("Read", "", read.TOOLS),
+)
+_EXITS = {
+    Exit.LANDED: "landed, or already so; for other commands: done",
+    Exit.FAILED: "failed or rolled back",
+    Exit.INVALID: "the request is not well formed",
+    Exit.REFUSED: "policy says no",
+    Exit.WAITING: "an approval is required and not there",
+    Exit.NOT_UNDERSTOOD: "the text was not understood",
+    Exit.UNREACHABLE: "no server, no cluster, or the wait ran out",
+    Exit.NEEDS_OPERATOR: "a person must look",
+}
+
+
+def tools_page() -> str:
+    """docs/tools.md: every tool with its arguments and annotations."""
+    parts = ["# Tools\n", _MADE, _TOOLS]
+    for name, words, tools in _GROUPS:
+        parts.append(f"## {name}\n" + (f"\n{words}\n" if words else ""))
+        parts.extend(_tool(tool) for tool in tools)
+    return "\n".join(parts)
+
+
+def _tool(tool: Tool) -> str:
+    marks = [
+        "reads only" if tool.read_only else "changes something",
+        "destructive hint" if tool.destructive else "not destructive",
+        "idempotent" if tool.idempotent else "not idempotent",
+        "open world" if tool.open_world else "closed world",
+    ]
+    if tool.action:
+        marks.append(f"needs `{tool.action}` among the circle's actions")
+    lines = [f"### {tool.name}\n", f"{tool.description}\n", f"*{', '.join(marks)}*\n"]
+    shape = schema(tool.arguments)
+    if shape["properties"]:
+        lines += ["| argument | type | default | meaning |", "|---|---|---|---|"]
+        required = shape.get("required", ())
+        lines += [_row(name, part, name in required) for name, part in shape["properties"].items()]
+    else:
+        lines.append("No arguments.")
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, part: dict[str, Any], required: bool) -> str:
+    default = "required" if required else f"`{json.dumps(part['default'])}`" if "default" in part else "none"
+    return f"| `{name}` | {_type(part)} | {default} | {part.get('description', '')} |"
+
+
+def _type(part: dict[str, Any]) -> str:
+    if "enum" in part:
+        return " or ".join(f"`{value}`" for value in part["enum"])
+    kind = str(part.get("type", "any"))
+    if kind == "array":
+        kind = f"list of {_type(part.get('items', {}))}"
+    elif kind == "object":
+        inner = part.get("properties")
+        kind = "object of " + ", ".join(f"`{key}`" for key in inner) if inner else "object of strings"
+    bounds = []
+    for key, word in (
+        ("minimum", "at least"),
+        ("maximum", "at most"),
+        ("maxLength", "at most"),
+        ("maxItems", "at most"),
+        ("maxProperties", "at most"),
+    ):
+        if key in part:
+            unit = {"maxLength": " characters", "maxItems": " items", "maxProperties": " entries"}.get(key, "")
+            bounds.append(f"{word} {part[key]}{unit}")
+    if "pattern" in part:
+        escaped = part["pattern"].replace("|", "\\|")
+        bounds.append(f"`{escaped}`")
+    return f"{kind}, {', '.join(bounds)}" if bounds else kind
+
+
+def errors_page() -> str:
+    """docs/errors.md: every code with its meaning, exit code and what usually helps; and the exit codes."""
+    lines = ["# Errors and exit codes\n", _MADE, _ERRORS, "## Codes\n"]
+    for code, info in CODES.items():
+        lines += [f"### {code}\n", f"{info.summary} Exit code {int(info.exit)}.\n", f"What helps: {info.next_step}\n"]
+    lines += ["## Exit codes\n", "| code | meaning |", "|---|---|"]
+    lines += [f"| {int(code)} | {_EXITS[code]} |" for code in Exit]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"tools.md": tools_page, "errors.md": errors_page}
+
+
+def main(folder: str) -> None:
+    """Write the pages."""
+    for name, page in PAGES.items():
+        (Path(folder) / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "docs")

@@ -1,0 +1,74 @@
+"""The reference pages say all there is, and nothing that is not."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from infra_mcp.cli.main import parser
+from infra_mcp.errors import CODES, Exit
+from infra_mcp.model.action import ACTIONS
+from infra_mcp.server.pages import PAGES
+from infra_mcp.server.tools import TOOLS
+from infra_mcp.settings import ENVIRONMENT
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def commands(tree: argparse.ArgumentParser, name: str = "infra-mcp"):
+    """Every command that does something, with its own options."""
+    inner = [action for action in tree._actions if isinstance(action, argparse._SubParsersAction)]
+    if not inner:
+        yield name, [word for action in tree._actions for word in action.option_strings if word.startswith("--")]
+    for group in inner:
+        for word, below in group.choices.items():
+            yield from commands(below, f"{name} {word}")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_made_from_the_code_is_up_to_date(name):
+    made = (DOCS / name).read_text(encoding="utf-8")
+
+    assert made == PAGES[name](), "run: python -m infra_mcp.server.pages docs"
+
+
+@pytest.mark.parametrize("name", [*TOOLS, *ACTIONS])
+def test_every_tool_and_action_has_a_heading(name):
+    assert f"### {name}\n" in (DOCS / "tools.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_error_code_has_a_heading(code):
+    assert f"### {code}\n" in (DOCS / "errors.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("command", "options"), list(commands(parser())))
+def test_every_command_and_option_is_on_the_page(command, options):
+    page = (DOCS / "cli.md").read_text(encoding="utf-8")
+    everywhere, _, own = page.partition("## Verbs")
+    section = re.split(r"\n### ", own)
+    verb = command.split()[1]
+    (mine,) = [part for part in section if part.startswith(f"{verb}\n")]
+
+    assert f"`{command}" in mine
+    for option in options:
+        assert option in mine or option in everywhere, option
+
+
+def test_every_option_on_the_page_is_one():
+    known = {word for _, options in commands(parser()) for word in options} | {"--version"}
+    page = (DOCS / "cli.md").read_text(encoding="utf-8")
+
+    assert set(re.findall(r"--[a-z][a-z-]+", page)) <= known
+
+
+def test_every_environment_variable_and_exit_code_is_on_the_page():
+    page = (DOCS / "cli.md").read_text(encoding="utf-8")
+
+    for variable in ENVIRONMENT:
+        assert f"| `{variable}` |" in page
+    for code in Exit:
+        assert re.search(rf"\b{int(code)} ", page.partition("## Exit codes")[2])

@@ -1,0 +1,104 @@
+"""`init` finds what is there, writes a policy that grants nothing, and commits nothing."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from infra_mcp.cli.main import main
+from infra_mcp.policy.rules import load
+
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: other
+contexts:
+- {name: kwok-infra, context: {cluster: a, user: a}}
+"""
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: docs, namespace: docs-live}
+"""
+
+
+@pytest.fixture
+def repo(tmp_path, monkeypatch) -> Path:
+    """A repository with one manifest and a kubeconfig with one context."""
+    repo = tmp_path / "repo"
+    (repo / "apps" / "docs").mkdir(parents=True)
+    (repo / "apps" / "docs" / "site.yaml").write_text(DEPLOYMENT, encoding="utf-8")
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG, encoding="utf-8")
+    for words in (["init", "-q", "-b", "trunk"], ["add", "-A"]):
+        subprocess.run(["git", "-C", repo, *words], check=True)
+    monkeypatch.setenv("INFRA_MCP_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("INFRA_MCP_KUBECONFIG", str(tmp_path / "kubeconfig"))
+    monkeypatch.delenv("INFRA_MCP_TOKEN", raising=False)
+    monkeypatch.chdir(repo)
+    return repo
+
+
+def status(repo: Path) -> list[str]:
+    words = ["git", "-C", repo, "status", "--porcelain", "--untracked-files=all"]
+    return subprocess.run(words, check=True, capture_output=True, text=True, encoding="utf-8").stdout.splitlines()
+
+
+def test_it_writes_what_it_finds_and_grants_nothing(repo, capsys):
+    before = status(repo)
+    assert main(["init"]) == 0
+    policy = load((repo / "infra.toml").read_text(encoding="utf-8"))
+
+    assert policy.tree.branch == "trunk"
+    assert [rules.context for rules in policy.clusters.values()] == ["kwok-infra"]
+    assert any("apps" in root.path for root in policy.tree.roots)
+    assert not policy.circles
+    assert set(status(repo)) - set(before) == {"?? infra.toml"}
+    assert "infra-mcp policy accept" in capsys.readouterr().out
+
+
+def test_a_policy_that_is_there_stays_as_it_is(repo):
+    (repo / "infra.toml").write_text("# mine\n", encoding="utf-8")
+
+    assert main(["init", "--yes"]) == 0
+    assert (repo / "infra.toml").read_text(encoding="utf-8") == "# mine\n"
+
+
+@pytest.mark.promise("cluster.named")
+def test_with_several_contexts_a_person_must_say_which(repo, tmp_path, capsys):
+    more = KUBECONFIG + "- {name: production, context: {cluster: b, user: b}}\n"
+    (tmp_path / "kubeconfig").write_text(more, encoding="utf-8")
+
+    assert main(["init"]) == 2
+    assert "production" in capsys.readouterr().err
+    assert not (repo / "infra.toml").exists()
+    assert main(["init", "--context", "production"]) == 0
+    assert 'context = "production"' in (repo / "infra.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.promise("policy.default-deny")
+def test_the_examples_in_the_template_are_a_policy_when_uncommented(repo):
+    main(["init"])
+    text = (repo / "infra.toml").read_text(encoding="utf-8")
+    lines = []
+    for line in text.splitlines():
+        bare = line.removeprefix("# ")
+        lines.append(bare if line.startswith("# ") and (bare[:1] == "[" or " = " in bare) else line)
+    policy = load("\n".join(lines))
+
+    assert policy.circles["docs"].actions == ("provision_namespace", "deploy")
+    assert policy.apps["docs"].owner == "docs"
+
+
+def test_rbac_is_rendered_from_the_file_without_a_server(repo, capsys):
+    main(["init"])
+    with (repo / "infra.toml").open("a", encoding="utf-8") as file:
+        file.write('\n[circles.docs]\nnamespaces = ["docs-*"]\nactions = ["deploy"]\n')
+    capsys.readouterr()
+
+    assert main(["rbac", "render", "--namespaces", "docs-live"]) == 0
+    shown = capsys.readouterr().out
+    assert "name: circle-docs" in shown
+    assert "namespace: docs-live" in shown
+    assert main(["rbac", "render", "--cluster", "nowhere"]) == 2

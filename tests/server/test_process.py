@@ -1,0 +1,140 @@
+"""The server as a process: one owner, a clean stop, and a socket left by a dead one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+from harness import start_server
+from house import POLICY
+from mcp.client.client import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from infra_mcp.cli.client import connect
+from infra_mcp.errors import InfraError
+from infra_mcp.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    """A repository with a policy file and no cluster."""
+    subprocess.run(["git", "init", "-q", "-b", "main", tmp_path / "repo"], check=True)
+    (tmp_path / "repo" / "infra.toml").write_text(POLICY, encoding="utf-8")
+    return Settings(repo=tmp_path / "repo", state_dir=tmp_path / "state", kubeconfig=tmp_path / "none")
+
+
+def operate(settings: Settings, method: str, **params):
+    with connect(settings, None) as client:
+        return client.method(method, params)
+
+
+def test_a_server_tells_where_it_is_and_both_doors_answer(settings):
+    with start_server(settings) as server:
+        note = json.loads((settings.state_dir / "run" / "http.json").read_text(encoding="utf-8"))
+
+        assert note == {"url": server.url, "pid": server.pid}
+        assert httpx2.get(server.url.replace("/mcp", "/healthz")).json() == {"ok": True}
+        assert operate(settings, "operator/peer.list") == {"peers": []}
+
+
+def test_a_second_server_for_the_same_state_is_refused_and_the_first_goes_on(settings):
+    with start_server(settings) as first:
+        with pytest.raises(InfraError) as caught:
+            start_server(settings)
+
+        assert caught.value.code == "server-running"
+        assert first.alive
+        assert operate(settings, "operator/peer.list") == {"peers": []}
+
+
+def test_after_a_kill_the_next_server_takes_over_socket_and_ledger(settings):
+    with start_server(settings) as first:
+        token = operate(settings, "operator/peer.add", name="docs", circle="docs")["token"]
+        first.kill()
+        assert settings.socket.exists()
+        with pytest.raises(InfraError, match="No infra-mcp server"), connect(settings, None):
+            raise NotImplementedError
+    with start_server(settings), connect(settings, token) as client:
+        row = client.call("whoami", {})["content"][0]["text"].splitlines()[1]
+
+        assert row.split("\t")[1] == "docs"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_cleanly(settings, number):
+    with start_server(settings) as server:
+        os.kill(server.pid, number)
+
+        assert server.wait(5) == 0, server.log.read_text(encoding="utf-8")
+        assert not settings.socket.exists()
+        assert "Traceback" not in server.log.read_text(encoding="utf-8")
+
+
+def test_the_operators_shutdown_stops_it(settings):
+    with start_server(settings) as server:
+        assert operate(settings, "operator/shutdown") == {"stopping": True}
+        assert server.wait(5) == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_an_open_listen_stream_does_not_hold_up_a_stop(settings, mode):
+    server = await anyio.to_thread.run_sync(start_server, settings)
+    try:
+        token = (
+            await anyio.to_thread.run_sync(lambda: operate(settings, "operator/peer.add", name="d", circle="docs"))
+        )["token"]
+        async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=30) as web:
+            ended = anyio.Event()
+            with pytest.raises(BaseException) if mode == "legacy" else anyio.fail_after(20):  # noqa: PT011
+                async with Client(streamable_http_client(server.url, http_client=web), mode=mode, cache=None) as client:
+                    if mode == "auto":
+                        async with client.listen(tools_list_changed=True) as events:
+                            server.terminate()
+                            async for _ in events:
+                                raise NotImplementedError
+                            ended.set()
+                    else:
+                        await client.list_tools()  # its GET stream is open from here on
+                        server.terminate()
+                        ended.set()
+                        assert await anyio.to_thread.run_sync(server.wait, 4) == 0
+                        await client.list_tools()
+            assert ended.is_set()
+        assert await anyio.to_thread.run_sync(server.wait, 4) == 0
+    finally:
+        server.stop()
+
+
+def test_without_an_accepted_policy_reads_go_on_and_changes_are_refused(settings):
+    with start_server(settings) as server:
+        token = operate(settings, "operator/peer.add", name="docs", circle="docs")["token"]
+        with connect(settings, token) as client:
+            refused = client.call("provision_namespace", {"namespace": "docs-a"})
+            found = client.call("search_audit", {"query": "docs-a"})
+
+        assert refused["isError"]
+        assert refused["structuredContent"]["code"] == "policy-not-accepted"
+        assert refused["structuredContent"]["audit_head"]
+        assert found["structuredContent"]["total"] > 0
+        assert server.alive
+
+
+def test_children_of_the_server_have_no_standard_input(settings):
+    with start_server(settings) as server:
+        assert Path(f"/proc/{server.pid}/fd/0").readlink() == Path(os.devnull)
+
+
+def test_a_foreign_socket_in_the_place_of_ours_is_replaced_only_by_the_owner(settings):
+    settings.socket.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(settings.socket))
+    with start_server(settings):
+        assert operate(settings, "operator/peer.list") == {"peers": []}

@@ -1,0 +1,69 @@
+"""Waiting: with signs of life, ended by a stop, and with errors as themselves."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from infra_mcp.errors import InfraError
+from infra_mcp.model.peer import Caller
+from infra_mcp.server.tools.tool import Call, Service, watch
+
+pytestmark = pytest.mark.anyio
+
+CALLER = Caller(name="docs", circle="docs", strength="token")
+
+
+def call_of(service: Service, told: list[str]) -> Call:
+    async def progress(_passed: float, message: str) -> None:
+        told.append(message)
+
+    return Call(service, CALLER, "tool", progress)
+
+
+async def test_a_stop_ends_the_wait_with_what_is_known():
+    service = Service(None)  # type: ignore[arg-type]
+    told: list[str] = []
+
+    async def wait(seconds: float) -> str:
+        if seconds:
+            service.stopping.set()
+            await anyio.sleep_forever()
+        return "open"
+
+    with anyio.fail_after(5):
+        assert await watch(call_of(service, told), wait, lambda _: False, 600, str) == "open"
+    assert told == ["open"]
+
+
+async def test_a_wait_of_zero_only_looks():
+    asked: list[float] = []
+
+    async def wait(seconds: float) -> str:
+        asked.append(seconds)
+        return "open"
+
+    assert await watch(call_of(Service(None), []), wait, lambda _: False, 0, str) == "open"  # type: ignore[arg-type]
+    assert asked == [0.0]
+
+
+async def test_an_error_while_waiting_arrives_as_itself():
+    async def wait(seconds: float) -> str:
+        if seconds:
+            raise InfraError("ledger-unavailable", "No.")
+        return "open"
+
+    with pytest.raises(InfraError, match="No"):
+        await watch(call_of(Service(None), []), wait, lambda _: False, 5, str)  # type: ignore[arg-type]
+
+
+async def test_a_wait_that_returns_early_without_an_end_does_not_spin():
+    looks = 0
+
+    async def wait(_: float) -> str:
+        nonlocal looks
+        looks += 1
+        return "open"
+
+    await watch(call_of(Service(None), []), wait, lambda _: False, 0.5, str)  # type: ignore[arg-type]
+    assert looks < 20
