@@ -1,0 +1,233 @@
+"""Kills a server at a chosen point of a request, starts another, and has the outcome judged.
+
+A point is an effect (see `infra_mcp.effects`), before or after it, the how-manieth time; or the moment a git child was
+started that will outlive the server. The server stops itself there by SIGKILL: nothing is cleaned up, nothing flushed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anyio
+from anyio import to_thread
+from e2e.world import World
+
+from infra_mcp import effects
+
+__all__ = ["SCENARIOS", "Point", "Scenario", "kill", "look", "points"]
+
+JUDGE = Path(__file__).with_name("judge.py")
+DEPLOYMENTS = "/apis/apps/v1/namespaces/{0}/deployments"
+INSIDE = (
+    "/api/v1/namespaces?fieldSelector=metadata.name%3D{0}",
+    "/apis/rbac.authorization.k8s.io/v1/namespaces/{0}/rolebindings",
+    "/api/v1/namespaces/{0}/serviceaccounts",
+    "/api/v1/namespaces/{0}/secrets",
+)
+
+
+class Point(NamedTuple):
+    """Where a server is killed: at the `nth` time (from 1) that the effect is about to happen, or has."""
+
+    effect: str
+    when: str
+    nth: int = 1
+
+    def __str__(self) -> str:
+        """As it stands in a test's name."""
+        return f"{self.when}-{self.effect}-{self.nth}"
+
+
+# -- in the server's process
+def observe(noted: str, at: Point | None) -> None:
+    """Note every point of the first request that comes, and die at the chosen one. Called in the server's process."""
+    handle = os.open(noted, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    seen: Counter[tuple[str, str]] = Counter()
+
+    def passed(name: str, when: str) -> None:
+        if not seen and (name, when) != ("ledger.accept", "before"):
+            return  # what is before the request, such as its own recovery of an earlier one
+        seen[name, when] += 1
+        os.write(handle, f"{json.dumps([name, when, seen[name, when]])}\n".encode())
+        if (name, when, seen[name, when]) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    effects.observe(passed)
+    _orphan(passed)
+
+
+def _orphan(passed: Callable[[str, str], None]) -> None:
+    """Count the start of a git child that writes as a point, too: killed there, the child outlives the server."""
+    from infra_mcp.clients.git.runner import Runner  # noqa: PLC0415 - only in the server's process
+
+    start = Runner.start
+
+    def started(self: Runner, *args: str, **options: Any) -> Any:
+        child = start(self, *args, **options)
+        if args[0] in {"merge", "commit-tree"}:
+            passed(f"child.{args[0]}", "during")
+        return child
+
+    Runner.start = started  # type: ignore[method-assign,assignment]
+
+
+# -- what is asked
+@dataclass(frozen=True)
+class Scenario:
+    """A request that a server is killed at.
+
+    Args:
+        name: for people.
+        send: asks for it and waits for its end; asked again it must be the same request, or find everything done.
+        ends: how requests may end.
+        paths: the lists of the API server that it touches, `{0}` for the namespace.
+        place: the namespace it is about.
+    """
+
+    name: str
+    send: Callable[[World, int], Awaitable[object]]
+    ends: frozenset[str]
+    paths: Sequence[str]
+    place: Callable[[World, int], str]
+    so: Callable[[World, int], bool]  # whether the world is as asked
+
+
+async def _provision(world: World, number: int) -> object:
+    return await world.ask(f"I need a namespace '{_place(world, number)}' with image-pull secret X")
+
+
+def _place(world: World, number: int) -> str:
+    return world.fresh(f"n{number}")
+
+
+def _provisioned(world: World, number: int) -> bool:
+    account = world.live_object("serviceaccount", "default", _place(world, number)) or {}
+    secret = world.live_object("secret", "registry-x", _place(world, number))
+    return secret is not None and account.get("imagePullSecrets") == [{"name": "registry-x"}]
+
+
+async def _deploy(world: World, number: int, *, version: str = "1.{0}.0") -> object:
+    version = version.format(number)
+    return await world.tool("deploy", app="docs", version=version, idempotency_key=f"kill-{number}", wait_seconds=60)
+
+
+def _deployed(world: World, number: int) -> bool:
+    return world.image().endswith(f":1.{number}.0") and f":1.{number}.0" in world.manifest.read_text(encoding="utf-8")
+
+
+def _taken_back(world: World, _number: int) -> bool:
+    return world.image().endswith(":0.13.3") and "site:0.13.3" in world.manifest.read_text(encoding="utf-8")
+
+
+def _live(world: World, _number: int) -> str:
+    return world.namespace
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("provision", _provision, frozenset({"landed", "unchanged"}), INSIDE, _place, _provisioned),
+        Scenario("deploy", _deploy, frozenset({"landed"}), (DEPLOYMENTS,), _live, _deployed),
+        Scenario(
+            "rollback",
+            partial(_deploy, version="1.{0}.0-unpullable"),
+            frozenset({"rolled_back"}),
+            (DEPLOYMENTS,),
+            _live,
+            _taken_back,
+        ),
+    )
+}
+
+
+# -- the course of it
+async def points(world: World, scenario: Scenario, number: int = 0) -> list[Point]:
+    """Run the scenario whole, and list the points it went through, in order."""
+    noted = world.home / f"points-{number}"
+    await world.start(partial(observe, str(noted), None))
+    since = _now(world)
+    await scenario.send(world, number)
+    await world.settled()
+    await _end(world)
+    faults = await look(world, scenario, number, since)
+    assert faults == [], faults
+    return _read(noted)
+
+
+async def kill(world: World, scenario: Scenario, at: Point, number: int) -> list[str]:
+    """Kill the server at the point, start another, ask again as a client would, and judge; what is wrong."""
+    noted, since, earlier = world.home / f"points-{number}", _now(world), len(world.requests())
+    await world.start(partial(observe, str(noted), at))
+    assert world.server is not None
+    async with anyio.create_task_group() as group:
+        group.start_soon(_undisturbed, scenario.send, world, number)
+        code = await world.gone(120)
+        group.cancel_scope.cancel()
+    if code != -signal.SIGKILL:
+        passed = ", ".join(map(str, _read(noted)))
+        return [f"{at} was not reached; the server ended with {code}, after {passed}"]
+    await world.start()
+    await scenario.send(world, number)
+    rows = (await world.settled())[earlier:]
+    await _end(world)
+    faults = [
+        f"{row['id']} ended as {row['state']}: {row['receipt']}" for row in rows if row["state"] not in scenario.ends
+    ]
+    return faults + await look(world, scenario, number, since)
+
+
+async def _undisturbed(send: Callable[[World, int], Awaitable[object]], world: World, number: int) -> None:
+    """What a client meets when its server dies is the client's to bear."""
+    try:
+        await send(world, number)
+    except Exception:  # noqa: BLE001 - whatever its libraries make of a lost connection
+        return
+
+
+async def _end(world: World) -> None:
+    assert world.server is not None
+    await to_thread.run_sync(world.server.stop)
+
+
+async def look(world: World, scenario: Scenario, number: int, since: str) -> list[str]:
+    """Ask the judge, a process of its own, and look whether it came out as asked."""
+    faults = await verdict(world, [path.format(scenario.place(world, number)) for path in scenario.paths], since)
+    return faults if scenario.so(world, number) else [*faults, f"{scenario.name} did not come out as asked"]
+
+
+async def verdict(world: World, paths: Sequence[str], since: str, **more: object) -> list[str]:
+    """What the judge finds wrong. `more` goes into its question."""
+    ground = world.ground
+    question = {
+        "ledger": str(world.settings.state_dir / "ledger.sqlite3"),
+        "repo": str(world.repo),
+        "branch": "main",
+        "base": world.git("rev-list", "--max-parents=0", "HEAD").strip(),
+        "kubectl": [str(ground.kubectl), "--kubeconfig", str(ground.kubeconfig), "--context", ground.context],
+        "since": since,
+        "paths": list(paths),
+    } | more
+    argv = [sys.executable, "-I", str(JUDGE)]
+    done = await anyio.run_process(argv, input=json.dumps(question).encode(), check=False)
+    assert done.stdout, done.stderr.decode()
+    return list(json.loads(done.stdout)["faults"])
+
+
+def _now(world: World) -> str:
+    """Where the API server's history is now."""
+    found = json.loads(world.kubectl("get", "--raw", "/api/v1/namespaces?limit=1"))
+    return str(found["metadata"]["resourceVersion"])
+
+
+def _read(noted: Path) -> list[Point]:
+    lines = noted.read_text(encoding="utf-8").splitlines() if noted.exists() else []
+    return [Point(*json.loads(line)) for line in lines]

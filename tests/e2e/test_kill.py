@@ -1,0 +1,68 @@
+"""Killed at any point, a request is brought to its end: nothing lost, nothing doubled, nothing guessed."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+from e2e.killing import JUDGE, SCENARIOS, Point, kill, points
+from e2e.world import World
+from writes import BESIDE, ON_THE_WAY
+
+pytestmark = [pytest.mark.cluster, pytest.mark.anyio, pytest.mark.promise("recover.reobserve")]
+
+# A sample over all kinds of effects and all three ends; the long form stops everywhere.
+SAMPLE = [
+    ("provision", Point("ledger.accept", "after")),
+    ("provision", Point("kube.create", "after")),
+    ("provision", Point("kube.apply", "after")),
+    ("deploy", Point("child.merge", "during")),
+    ("deploy", Point("git.move", "after")),
+    ("deploy", Point("kube.apply", "after")),
+    ("deploy", Point("ledger.finish", "before")),
+    ("rollback", Point("git.build", "after", 2)),
+    ("rollback", Point("kube.apply", "after", 2)),
+]
+
+
+@pytest.fixture
+async def quiet(ground, tmp_path, anyio_backend):  # noqa: ARG001 - the loop it runs on
+    """A world whose server is not running yet."""
+    async with World(ground, tmp_path, serve=False) as made:
+        yield made
+
+
+@pytest.mark.parametrize(("name", "at"), SAMPLE, ids=[f"{name}-{at}" for name, at in SAMPLE])
+@pytest.mark.promise("git.first", "report.ack", "intake.saved-first")
+async def test_a_killed_server_leaves_nothing_undone_and_nothing_done_twice(quiet, name, at):
+    assert await kill(quiet, SCENARIOS[name], at, 1) == []
+
+
+async def test_the_three_ways_pass_every_effect_there_is_on_a_request_s_way(ground, tmp_path):
+    fired = set()
+    for name, scenario in SCENARIOS.items():
+        async with World(ground, tmp_path / name, serve=False) as made:
+            fired |= {point.effect for point in await points(made, scenario)}
+    assert {name for name in fired if not name.startswith("child.")} - BESIDE == ON_THE_WAY
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_a_server_killed_at_any_point_leaves_nothing_undone_and_nothing_done_twice(ground, tmp_path, name):
+    async with World(ground, tmp_path / "count", serve=False) as made:
+        found = await points(made, SCENARIOS[name])
+    faults = {}
+    for number, at in enumerate(dict.fromkeys(found), 1):
+        async with World(ground, tmp_path / str(number), serve=False) as made:
+            wrong = await kill(made, SCENARIOS[name], at, number)
+        sys.stderr.write(f"{name} {at}: {'; '.join(wrong) or 'ok'}\n")
+        faults |= {str(at): wrong} if wrong else {}
+    assert faults == {}
+
+
+def test_the_judge_takes_nothing_from_the_product():
+    tree = ast.parse(Path(JUDGE).read_text(encoding="utf-8"))
+    taken = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    taken |= {str(node.module).partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert taken <= sys.stdlib_module_names

@@ -1,0 +1,93 @@
+"""The saboteurs themselves: their patches apply, their promises exist, and being caught means what it should."""
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import promises
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+
+
+def _runner():
+    spec = importlib.util.spec_from_file_location("saboteurs_run", HERE / "saboteurs" / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+run = _runner()
+SABOTEURS = run.load()
+ASKED_FOR = {
+    "no-dry-run",
+    "blind-force",
+    "ack-before-landed",
+    "undo-over-others",
+    "lock-dropped",
+    "event-after-effect",
+    "policy-skipped-at-apply",
+    "secret-unmasked",
+    "create-only-dropped",
+}
+
+
+def test_every_safety_that_matters_most_has_its_saboteur():
+    assert {one.name for one in SABOTEURS} >= ASKED_FOR
+
+
+@pytest.mark.parametrize("saboteur", SABOTEURS, ids=lambda one: one.name)
+def test_a_saboteur_still_applies_and_breaks_promises_that_tests_prove(saboteur, tmp_path):
+    for patch in saboteur.patches:
+        (tmp_path / patch.file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / patch.file, tmp_path / patch.file)
+    run.apply(saboteur, tmp_path)
+    assert set(saboteur.promises) <= set(promises.load())
+    assert set(saboteur.promises) <= set(promises.marked())
+
+
+def _saboteur(*patches):
+    return run.Saboteur("one", "it", ("a", "b"), tuple(run.Patch(*patch) for patch in patches))
+
+
+@pytest.mark.parametrize("text", ["x = 1\n", "y = 2\ny = 2\n"], ids=["none", "twice"])
+def test_a_patch_whose_place_is_not_there_exactly_once_does_not_apply(tmp_path, text):
+    (tmp_path / "m.py").write_text(text, encoding="utf-8")
+    with pytest.raises(run.Broken, match="no longer applies"):
+        run.apply(_saboteur(("m.py", "y = 2", "y = 3")), tmp_path)
+
+
+def test_a_patch_that_leaves_no_python_is_no_saboteur(tmp_path):
+    (tmp_path / "m.py").write_text("y = 2\n", encoding="utf-8")
+    with pytest.raises(run.Broken, match="no Python"):
+        run.apply(_saboteur(("m.py", "y = 2", "y = (")), tmp_path)
+
+
+def _ended(test, outcome, phase="call", marks=("a", "b")):
+    return run.Outcome(test, phase, outcome, tuple(marks), "")
+
+
+def test_a_saboteur_is_caught_by_a_test_that_passes_without_it():
+    before = [_ended("t1", "passed"), _ended("t2", "passed", marks=("a",))]
+    caught = run.judge(_saboteur(), before, [_ended("t1", "passed"), _ended("t2", "failed", marks=("a",))])
+    assert caught.test == "t2"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ([("t", "passed")], [("t", "passed")], "NOT CAUGHT"),
+        ([("t", "failed")], [("t", "failed")], "fails already"),
+        ([("t", "skipped")], [("t", "failed")], "no test ran for a, b"),
+        ([("t", "passed", "call", ("a",))], [("t", "failed")], "no test ran for b"),
+        ([("t", "passed")], [("t", "failed", "setup")], "NOT CAUGHT"),
+        ([("t", "passed")], [("m.py", "failed", "collect", ())], "cannot be collected"),
+        ([("t", "passed"), ("m.py", "failed", "collect", ())], [("t", "failed")], "fails already"),
+    ],
+)
+def test_nothing_else_counts_as_caught(before, after, why):
+    with pytest.raises(run.Broken, match=why):
+        run.judge(_saboteur(), [_ended(*one) for one in before], [_ended(*one) for one in after])
