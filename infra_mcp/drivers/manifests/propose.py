@@ -46,7 +46,12 @@ async def item_for(task: Task, cluster: Cluster, want: Wanted, live: dict[str, A
             raise InfraError("object-invalid", f"{want.ref}: {'; '.join(faults[:5])}.")
         fields = tuple(_shown(want, live))
         change = ObjectChange(
-            ref=want.ref, operation="create" if live is None else "update", fields=fields, identity=want.identity, intent=intent, checked="schema"
+            ref=want.ref,
+            operation="create" if live is None and not _made_by_the_cluster(want) else "update",
+            fields=fields,
+            identity=want.identity,
+            intent=intent,
+            checked="schema",
         )
         return Item(want, change, live)
     proposal = await ssa.propose(cluster, want.ref, live, want.sets, as_=task.user, adopt=task.policy.tree.adopt)
@@ -60,6 +65,11 @@ async def item_for(task: Task, cluster: Cluster, want: Wanted, live: dict[str, A
         intent=intent,
     )
     return Item(want, change, live, proposal, restores(want, live))
+
+
+def _made_by_the_cluster(want: Wanted) -> bool:
+    """A namespace's `default` service account: a controller makes it, so it is never a create of ours."""
+    return want.ref.kind == "ServiceAccount" and want.ref.name == "default"
 
 
 def _shown(want: Wanted, live: dict[str, Any] | None) -> list[FieldChange]:

@@ -1,0 +1,193 @@
+"""A namespace with what belongs into it, asked for by a peer, on a real control plane."""
+
+import json
+
+import pytest
+
+pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
+
+
+@pytest.mark.promise("ask.seed-sentence")
+@pytest.mark.promise("report.ack")
+@pytest.mark.promise("report.receipt")
+@pytest.mark.promise("verify.landed")
+async def test_the_seeds_sentence_ends_in_namespace_secret_and_service_account_and_one_ack(world):
+    name = world.fresh("staging")
+
+    reply = await world.ask(f"I need a namespace '{name}' with image-pull secret X")
+
+    assert reply.ok, reply.text
+    assert f"namespace {name} up" in reply.text
+    assert "secret X present" in reply.text
+    assert world.live_object("namespace", name)["status"]["phase"] == "Active"
+    account = world.live_object("serviceaccount", "default", name)
+    assert account["imagePullSecrets"] == [{"name": "registry-x"}]
+    source = world.live_object("secret", "registry-x", world.ground.sources)
+    copy = world.live_object("secret", "registry-x", name)
+    assert (copy["type"], copy["data"]) == (source["type"], source["data"])
+    assert world.git("rev-parse", "HEAD").strip() == reply.data["commit"]
+    for part in ("request", "effect_digest", "commit", "audit_head"):
+        assert reply.data[part], part
+    acks = world.rows("SELECT * FROM asks WHERE request = ?", reply.data["request"])
+    assert len(acks) == 1
+
+
+@pytest.mark.promise("plan.unchanged")
+@pytest.mark.promise("apply.write-on-drift")
+async def test_the_same_request_again_writes_and_commits_nothing(world):
+    name = world.fresh()
+    await world.tool("provision_namespace", namespace=name, pull_secrets=["X"])
+    before = {kind: world.live_object(kind, thing, name) for kind, thing in _inside()}
+    head = world.git("rev-parse", "HEAD")
+
+    again = await world.tool("provision_namespace", namespace=name, pull_secrets=["X"])
+
+    assert again.ok, again.text
+    assert again.data["state"] == "unchanged"
+    assert world.git("rev-parse", "HEAD") == head
+    assert {kind: world.live_object(kind, thing, name) for kind, thing in _inside()} == before
+
+
+def _inside():
+    return [("serviceaccount", "default"), ("secret", "registry-x"), ("rolebinding", "infra-mcp-circle")]
+
+
+@pytest.mark.promise("plan.change-set")
+async def test_what_git_says_and_the_cluster_lacks_is_written_without_a_commit(world):
+    name = world.fresh()
+    await world.tool("provision_namespace", namespace=name, pull_secrets=["X"])
+    world.kubectl("-n", name, "delete", "secret", "registry-x")
+    head = world.git("rev-parse", "HEAD")
+
+    again = await world.tool("provision_namespace", namespace=name, pull_secrets=["X"])
+
+    assert again.ok, again.text
+    assert again.data["state"] == "landed"
+    assert world.live_object("secret", "registry-x", name) is not None
+    assert world.git("rev-parse", "HEAD") == head
+
+
+@pytest.mark.promise("plan.change-set")
+async def test_what_the_cluster_has_and_git_lacks_is_committed_without_a_write(world):
+    name = world.fresh()
+    await world.tool("provision_namespace", namespace=name)
+    world.git("rm", "-q", "-r", f"k8s/{name}")
+    world.git("commit", "-q", "-m", "Someone removed the manifests")
+    before = world.live_object("namespace", name)
+
+    again = await world.tool("provision_namespace", namespace=name)
+
+    assert again.ok, again.text
+    assert again.data["state"] == "landed"
+    assert name in world.git("show", "--stat", "HEAD")
+    assert world.live_object("namespace", name) == before
+
+
+@pytest.mark.promise("plan.dry-run-first")
+@pytest.mark.promise("plan.blast-radius")
+@pytest.mark.promise("plan.pure")
+async def test_a_dry_run_says_what_is_checked_when_and_writes_nothing(world):
+    name = world.fresh()
+    head, dirt = world.git("rev-parse", "HEAD"), world.git("status", "--porcelain")
+
+    first = await world.tool("provision_namespace", namespace=name, pull_secrets=["X"], dry_run=True)
+    second = await world.tool("provision_namespace", namespace=name, pull_secrets=["X"], dry_run=True)
+
+    assert first.ok, first.text
+    plan = first.data["plan"]
+    assert json.dumps(plan, sort_keys=True) == json.dumps(second.data["plan"], sort_keys=True)
+    assert any("dry-run as soon as its namespace exists" in note for note in plan["notes"])
+    assert {one["checked"] for one in plan["objects"]} == {"schema"}
+    assert plan["blast_radius"]["create"] == 3
+    assert plan["blast_radius"]["namespaces"] == [name]
+    assert world.live_object("namespace", name) is None
+    assert (world.git("rev-parse", "HEAD"), world.git("status", "--porcelain")) == (head, dirt)
+
+
+async def test_quota_limits_and_default_deny_come_with_the_namespace(world):
+    name = world.fresh()
+
+    made = await world.tool(
+        "provision_namespace",
+        namespace=name,
+        labels={"team": "docs"},
+        quota={"cpu": "4", "memory": "8Gi", "pods": 20},
+        limits={"cpu": "500m", "memory": "512Mi"},
+        default_deny=True,
+        owner="docs",
+    )
+
+    assert made.ok, made.text
+    assert world.live_object("namespace", name)["metadata"]["labels"]["team"] == "docs"
+    assert world.live_object("resourcequota", "quota", name)["spec"]["hard"]["pods"] == "20"
+    assert world.live_object("limitrange", "limits", name)["spec"]["limits"][0]["default"]["memory"] == "512Mi"
+    assert world.live_object("networkpolicy", "default-deny", name)["spec"]["policyTypes"] == ["Ingress"]
+
+
+@pytest.mark.promise("git.trailers")
+@pytest.mark.promise("git.first")
+async def test_the_commit_names_request_requester_digest_and_head(world):
+    name = world.fresh()
+
+    made = await world.tool("provision_namespace", namespace=name, reason="a place to try", idempotency_key="ci-77")
+
+    said = world.git("log", "-1", "--format=%(trailers:unfold)", made.data["commit"])
+    trailers = dict(line.split(": ", 1) for line in said.splitlines() if line)
+    assert trailers["Infra-Request"] == made.data["request"]
+    assert trailers["Requested-By"] == "docs"
+    assert trailers["Effect-Digest"] == made.data["effect_digest"]
+    assert trailers["Idempotency-Key"] == "ci-77"
+    heads = [row["hash"] for row in world.rows("SELECT hash FROM events")]
+    assert trailers["Audit-Head"] in heads
+
+
+@pytest.mark.promise("apply.cas")
+async def test_a_namespace_that_is_there_and_not_bound_is_refused_and_left_as_it_is(world):
+    name = world.fresh("foreign")
+    world.kubectl("create", "namespace", name)
+    before = world.live_object("namespace", name)
+
+    refused = await world.tool("provision_namespace", namespace=name)
+
+    assert not refused.ok
+    assert refused.data["error"]["code"] == "namespace-not-bound"
+    assert world.live_object("namespace", name) == before
+    assert world.live_object("rolebinding", "infra-mcp-circle", name) is None
+
+
+@pytest.mark.promise("pull-secret.granted")
+async def test_a_rotated_source_shows_in_status_and_is_copied_when_asked_again(world):
+    name = world.fresh()
+    await world.tool("provision_namespace", namespace=name, pull_secrets=["X"])
+    assert (await world.tool("status", namespace=name)).data["pull_secrets"] == {"X": "current"}
+    copy = world.live_object("secret", "registry-x", name)
+    stale = {".dockerconfigjson": "eyJhdXRocyI6e319"}
+    world.kubectl("-n", name, "patch", "secret", "registry-x", "--type=merge", "-p", json.dumps({"data": stale}))
+
+    shown = await world.tool("status", namespace=name)
+    again = await world.tool("provision_namespace", namespace=name, pull_secrets=["X"])
+
+    assert shown.data["pull_secrets"] == {"X": "rotated"}
+    assert again.ok, again.text
+    assert world.live_object("secret", "registry-x", name)["data"] == copy["data"]
+
+
+@pytest.mark.promise("secrets.nowhere")
+async def test_a_pull_secrets_content_is_in_no_file_of_repository_or_state_and_in_no_answer(world):
+    name = world.fresh()
+    password = world.ground.secrets["X"]
+
+    made = await world.tool("provision_namespace", namespace=name, pull_secrets=["X"])
+    shown = await world.tool("status", namespace=name)
+    found = await world.tool("search_audit", query=name)
+
+    assert made.ok, made.text
+    data = world.live_object("secret", "registry-x", name)["data"][".dockerconfigjson"]
+    for told in (made, shown, found):
+        assert password not in told.text + json.dumps(told.data)
+        assert data not in told.text + json.dumps(told.data)
+    for path in [*world.settings.state_dir.rglob("*"), *world.repo.rglob("*")]:
+        if path.is_file():
+            content = path.read_bytes()
+            assert password.encode() not in content, path
+            assert data.encode() not in content, path
