@@ -10,7 +10,7 @@ import pytest
 
 from infra_mcp import sandbox
 from infra_mcp.sandbox import given
-from infra_mcp.sandbox.binaries import cached
+from infra_mcp.sandbox.binaries import cached, ensure
 
 STRICT = os.environ.get("CI") == "true" or bool(os.environ.get("INFRA_MCP_CI"))
 OURS = "test-"  # a sandbox of tests is called so, and then the process id of its pytest
@@ -38,7 +38,7 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def control_plane() -> Iterator[ControlPlane]:
+def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
     """The session's control plane, started when the first test wants it and always taken down.
 
     INFRA_MCP_TEST_KUBECONFIG and INFRA_MCP_TEST_CONTEXT name one that is up already; that one is left as it is.
@@ -48,7 +48,7 @@ def control_plane() -> Iterator[ControlPlane]:
         kubectl = Path(os.environ.get("INFRA_MCP_TEST_KUBECTL") or (cached() or Path()) / "kubectl")
         yield ControlPlane(Path(named), os.environ["INFRA_MCP_TEST_CONTEXT"], kubectl)
         return
-    require_binaries()
+    request.getfixturevalue("binaries")
     anyio.run(_remove_leftovers)
     name = f"{OURS}{os.getpid()}"
     try:
@@ -58,11 +58,16 @@ def control_plane() -> Iterator[ControlPlane]:
         anyio.run(sandbox.down, name)
 
 
-def require_binaries() -> None:
-    """Fail, saying what to do, where the control plane's binaries are not here yet: getting them outlasts any test."""
+@pytest.fixture(scope="session")
+def binaries() -> Path:
+    """The folder of the control plane's binaries; getting them would outlast any test, so they must be here.
+
+    Fails, and does not skip, where they are not.
+    """
     found = anyio.run(given.find)
     if cached() is None and isinstance(found, str):
         pytest.fail(f"The control plane's binaries are {found}. Get them once: make binaries", pytrace=False)
+    return anyio.run(ensure, sandbox.Progress())
 
 
 async def _remove_leftovers() -> None:

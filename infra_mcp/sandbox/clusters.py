@@ -21,7 +21,7 @@ from infra_mcp.sandbox.locks import exclusive
 from infra_mcp.sandbox.places import Note, Place
 from infra_mcp.sandbox.probe import Probe
 from infra_mcp.sandbox.progress import Progress
-from infra_mcp.sandbox.starting import Unstarted, said, start
+from infra_mcp.sandbox.starting import Unstarted, start, why
 
 __all__ = ["Sandbox", "Status", "down", "status", "status_of", "up"]
 
@@ -193,11 +193,10 @@ async def _started(place: Place, note: Note, *, last: bool) -> bool:
         await processes.end(place)
         await start(place, note)
     except Unstarted as reason:
-        first = next(iter(said(place).splitlines()), "no log says why")
         await processes.end(place)
         if reason.died and not last:
             return False
-        raise _failure(place, reason, first) from None
+        raise _failure(place, reason) from None
     except BaseException:
         with anyio.CancelScope(shield=True):
             await processes.end(place)
@@ -206,8 +205,8 @@ async def _started(place: Place, note: Note, *, last: bool) -> bool:
     return True
 
 
-def _failure(place: Place, reason: Unstarted, log: str) -> InfraError:
+def _failure(place: Place, reason: Unstarted) -> InfraError:
     how = f"{reason.died} ended" if reason.died else "it was not ready in time"
-    what = f"Sandbox {place.name} did not start: {how}. {log[:500]}"
+    what = f"Sandbox {place.name} did not start: {how}. {why(place, reason.died)[:500]}"
     step = f"See {place.logs}; `infra-mcp sandbox up --name {place.name} --fresh` starts with nothing."
     return InfraError("setup-failed", what, next_step=step)

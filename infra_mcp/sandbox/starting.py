@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,12 @@ from infra_mcp.sandbox import config, processes
 from infra_mcp.sandbox.places import Note, Place
 from infra_mcp.sandbox.probe import Probe
 
-__all__ = ["Unstarted", "said", "start"]
+__all__ = ["Unstarted", "start", "why"]
 
 _LONGEST_START = 120.0  # seconds; some four when the machine has nothing else to do
 _POLL = 0.1  # seconds; each look costs the API server a handshake
 _OK = 200
+_TELLING = re.compile(r"error|fatal|fail|panic|already in use", re.IGNORECASE)
 
 
 class Unstarted(Exception):  # noqa: N818 - a reason to look further, never shown
@@ -46,14 +48,12 @@ async def start(place: Place, note: Note) -> None:
     async def watch() -> None:
         """Notice a component that ends, which kwokctl would wait for in vain."""
         nonlocal died
-        seen: set[str] = set()
-        while True:
-            there = processes.components(place)
-            if seen - there:
-                died = min(seen - there)
-                tasks.cancel_scope.cancel()
-            seen |= there
+        while not died:
+            started = {file.stem for file in (place.cluster / "pids").glob("*.pid")}
+            ended = started.intersection(processes.COMPONENTS) - processes.components(place)
+            died = min(ended, default="")
             await anyio.sleep(_POLL)
+        tasks.cancel_scope.cancel()
 
     refused = False
     with anyio.move_on_after(_LONGEST_START) as scope:
@@ -67,18 +67,16 @@ async def start(place: Place, note: Note) -> None:
         raise Unstarted(died)
 
 
-def said(place: Place) -> str:
-    """The last lines of every log, the logs of components that ended first; for finding out why one did."""
-    there = processes.components(place)
-    files = sorted(place.logs.glob("*.log"), key=lambda file: file.stem in there)
-    texts = []
-    for file in [*files, place.folder / "kwokctl.log"]:
-        try:
-            lines = file.read_text("utf-8", errors="replace").splitlines()
-        except OSError:
-            continue
-        texts += lines[-5:]
-    return "\n".join(texts)
+def why(place: Place, died: str) -> str:
+    """The line that tells most, of the log of the component that ended, or of kwokctl's."""
+    file = place.logs / f"{died}.log" if died else place.folder / "kwokctl.log"
+    try:
+        lines = file.read_text("utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    lines = [line for line in lines if line.strip() and not line[0].isspace()]  # without a usage or a stack
+    telling = [line for line in lines if _TELLING.search(line)]
+    return (telling[-1:] or lines[:1] or [f"{file.name} says nothing"])[0]
 
 
 async def _kwokctl(place: Place, bin_dir: Path) -> bool:

@@ -1,0 +1,221 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from machine import kubectl, listening
+
+from infra_mcp import sandbox
+from infra_mcp.errors import InfraError
+from infra_mcp.sandbox import clusters, config, processes
+from infra_mcp.sandbox.places import Place
+from infra_mcp.settings import cache_home
+
+pytestmark = [pytest.mark.anyio, pytest.mark.cluster, pytest.mark.promise("sandbox.real")]
+
+LOOPBACK = "0100007F"  # 127.0.0.1 in /proc/net/tcp
+OWN_KUBECONFIG = "apiVersion: v1\nkind: Config\ncurrent-context: precious\n"
+
+
+@pytest.fixture(scope="module")
+def machine(binaries, tmp_path_factory):
+    """A machine of its own for this module: a home with a kubeconfig in it, and a place for sandboxes."""
+    assert binaries.is_dir()
+    root = tmp_path_factory.mktemp("machine")
+    (root / "home" / ".kube").mkdir(parents=True)
+    (root / "home" / ".kube" / "config").write_text(OWN_KUBECONFIG)
+    environment = {
+        "HOME": str(root / "home"),
+        "INFRA_MCP_CACHE": str(cache_home()),
+        "INFRA_MCP_SANDBOX": str(root / "sandboxes"),
+        "ETCD_NAME": "the-users-own",  # such a variable must not reach our etcd
+        "KWOK_CONFIG": "/nowhere",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.delenv("KUBECONFIG", raising=False)
+        yield root
+        for one in Place.all():
+            anyio.run(sandbox.down, one.name)
+
+
+@pytest.fixture(scope="module")
+def mine(machine):
+    """A sandbox brought up by a command that has ended since."""
+    assert machine.is_dir()
+    ended = _command("up", "--name", "mine", "--json")
+    assert ended.returncode == 0, ended.stderr
+    return anyio.run(sandbox.up, "mine")
+
+
+def _command(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "infra_mcp.cli.sandbox", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _pids(name):
+    return {child.name: child.pid for child in processes.running(Place.of(name))}
+
+
+async def _components(name):
+    """Wait until a component runs, and return its sandbox's processes."""
+    with anyio.fail_after(60):
+        while not processes.components(Place.of(name)):  # noqa: ASYNC110 - they are another process's children
+            await anyio.sleep(0.01)
+    return _pids(name)
+
+
+async def _kill_an_up_of(name):
+    """Start `up` and kill it, and nothing it started, as soon as a component runs."""
+    argv = [sys.executable, "-m", "infra_mcp.cli.sandbox", "up", "--name", name]
+    command = await anyio.open_process(argv, stdin=subprocess.DEVNULL, stdout=None, stderr=subprocess.DEVNULL)
+    before = await _components(name)
+    command.kill()
+    await command.wait()
+    return before
+
+
+def _stands_alone(pid):
+    """A session of its own, and nothing to read from us."""
+    return os.getsid(pid) == pid and str(Path(f"/proc/{pid}/fd/0").readlink()) == os.devnull
+
+
+async def test_one_command_brings_a_whole_control_plane_up_which_outlives_it(mine):
+    assert _pids("mine").keys() == set(processes.COMPONENTS)
+    assert all(_stands_alone(pid) for pid in _pids("mine").values())
+    version = json.loads(kubectl(mine, "get", "--raw", "/version"))
+    assert version["gitVersion"] == "v1.36.3"
+
+
+@pytest.mark.usefixtures("mine")
+async def test_it_listens_on_loopback_only():
+    sockets = listening(_pids("mine").values())
+    assert len(sockets) >= 6
+    assert {address for address, _ in sockets} == {LOOPBACK}
+
+
+async def test_callers_need_wait_for_nothing_when_it_is_up(mine):
+    node = json.loads(kubectl(mine, "get", "node", "node-1", "-o", "json"))
+    assert "taints" not in node["spec"]
+    kubectl(mine, "get", "serviceaccount", "default")
+    kubectl(mine, "create", "deployment", "web", "--image=web:1", "--replicas=3")
+    kubectl(mine, "rollout", "status", "deployment/web", "--timeout=30s")
+
+
+async def test_up_again_says_so_and_starts_nothing(mine):
+    before = _pids("mine")
+    assert await sandbox.up("mine") == mine
+    assert _pids("mine") == before
+
+
+async def test_the_users_own_kubeconfig_and_home_stay_as_they_are(machine, mine):
+    home = machine / "home"
+    assert (home / ".kube" / "config").read_text() == OWN_KUBECONFIG
+    assert sorted(str(path.relative_to(home)) for path in home.rglob("*")) == [".kube", ".kube/config"]
+    assert mine.kubeconfig.stat().st_mode & 0o777 == 0o600
+    assert mine.kubeconfig.parent.stat().st_mode & 0o777 == 0o700
+
+
+async def test_status_names_it_its_server_and_its_processes(mine):
+    (found,) = json.loads(_command("status", "--json").stdout)
+    assert (found["name"], found["state"], found["context"]) == ("mine", "up", "kwok-mine")
+    assert found["kubeconfig"] == str(mine.kubeconfig)
+    assert found["pids"] == _pids("mine")
+    assert found["server"] in mine.kubeconfig.read_text()
+    assert json.loads(_command("status", "--name", "mine", "--json").stdout) == found
+    absent = _command("status", "--name", "absent", "--json")
+    assert (json.loads(absent.stdout)["state"], absent.returncode) == ("none", 6)
+
+
+async def test_several_run_side_by_side_each_with_its_own_objects(mine, control_plane):
+    kubectl(mine, "create", "configmap", "only-here")
+    assert "only-here" not in kubectl(control_plane, "get", "configmap", "-n", "default", "-o", "name")
+
+
+async def test_one_whose_processes_are_gone_starts_again_with_its_objects(mine):
+    kubectl(mine, "create", "configmap", "kept")
+    await processes.end(Place.of("mine"))
+    assert (await sandbox.status_of("mine")).state == "broken"
+    assert await sandbox.up("mine") == mine
+    assert kubectl(mine, "get", "configmap", "kept", "-o", "name") == "configmap/kept\n"
+    kubectl(mine, "create", "deployment", "after", "--image=web:1")
+    kubectl(mine, "rollout", "status", "deployment/after", "--timeout=60s")
+
+
+async def test_one_of_which_a_part_is_gone_is_whole_again(mine):
+    before = _pids("mine")
+    os.kill(before["kube-scheduler"], 9)
+    assert await sandbox.up("mine") == mine
+    assert _pids("mine").keys() == set(processes.COMPONENTS)
+
+
+@pytest.mark.usefixtures("machine")
+async def test_what_a_killed_up_left_is_cleared_by_the_next_and_down_leaves_nothing():
+    before = await _kill_an_up_of("half")
+    assert (await sandbox.status_of("half")).state == "broken"
+    made = await sandbox.up("half")
+    after = _pids("half")
+    assert after.keys() == set(processes.COMPONENTS)
+    assert not set(before.values()) & set(after.values())
+    kubectl(made, "get", "--raw", "/readyz")
+
+    assert await sandbox.down("half")
+    assert _pids("half") == {}
+    assert not [path for path in Place.of("half").folder.parent.iterdir() if "half" in path.name]
+    assert not await sandbox.down("half")
+
+
+@pytest.mark.usefixtures("machine")
+async def test_down_ends_what_an_interrupted_up_started():
+    await _kill_an_up_of("stopped")
+    assert await sandbox.down("stopped")
+    assert _pids("stopped") == {}
+    assert not Place.of("stopped").folder.exists()
+
+
+@pytest.mark.usefixtures("machine")
+async def test_an_up_that_is_cancelled_leaves_no_process():
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sandbox.up, "cancelled")
+        await _components("cancelled")
+        tasks.cancel_scope.cancel()
+    assert _pids("cancelled") == {}
+    await sandbox.down("cancelled")
+
+
+@pytest.mark.usefixtures("mine")
+async def test_a_port_that_is_taken_meanwhile_is_given_up_for_another(monkeypatch):
+    taken = int((await sandbox.status_of("mine")).server.rpartition(":")[2])
+    free, asked = config.free_ports, []
+
+    def first_a_taken_one():
+        asked.append(free() | ({} if asked else {"etcd": taken}))
+        return asked[-1]
+
+    monkeypatch.setattr(config, "free_ports", first_a_taken_one)
+    made = await sandbox.up("second")
+    assert len(asked) == 2
+    kubectl(made, "get", "--raw", "/readyz")
+    assert _pids("mine").keys() == set(processes.COMPONENTS)
+    await sandbox.down("second")
+
+
+@pytest.mark.usefixtures("machine")
+async def test_a_component_that_ends_is_named_with_what_it_said(monkeypatch):
+    monkeypatch.setitem(config._ARGUMENTS, "etcd", {"no-such-flag": "1"})
+    monkeypatch.setattr(clusters, "_TRIES", 1)
+    with pytest.raises(InfraError, match="etcd ended") as caught:
+        await sandbox.up("wrong")
+    assert "no-such-flag" in caught.value.what
+    assert str(Path("wrong") / "kwok" / "clusters" / "wrong" / "logs") in caught.value.next_step
+    assert _pids("wrong") == {}
+    assert await sandbox.down("wrong")
