@@ -1,0 +1,62 @@
+# Everything that is done with this repository, by name. Needs make, git and Python 3.11 or newer; fetches the rest.
+
+PYTHON ?= python3
+TESTS ?= tests
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup binaries demo test check prove kill bench promises clean
+
+help: ## list these
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  with PYTHON=python3.12 another Python, with TESTS=tests/policy ARGS='-k deny' some of the tests"
+
+setup: $(VENV)/.made ## a virtual environment with everything in it, in .venv
+
+# pip reads dependency groups only since 25.1, so the one there is here gets them as a list
+$(VENV)/.made: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	@echo "setting up $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' > $(VENV)/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $(VENV)/dev.txt --editable .
+	@touch $@
+
+binaries: setup ## the sandbox's control plane: found, downloaded or built (some ten minutes, once)
+	@$(BIN)/python -m infra_mcp.cli.sandbox binaries
+
+demo: setup binaries ## the whole story on a real control plane
+	@$(BIN)/python demo/run.py
+
+test: setup binaries ## all tests but the long forms, on a real control plane
+	@echo "tests: $(TESTS), without the long forms (make kill, make prove)"
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS) $(TESTS)
+
+check: setup ## style, types, layers, lengths, promises
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@git ls-files 'infra_mcp/*.py' 'demo/*.py' 'bench/*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 400 {print "over 400 lines: " $$2; bad = 1} END {exit bad}'
+	@$(MAKE) --no-print-directory promises
+
+promises: setup ## which test proves which promise
+	@$(BIN)/python tests/promises.py
+
+prove: setup binaries ## run the tests of safety against sabotaged copies: each must fail
+	@$(BIN)/python tests/saboteurs/run.py $(ARGS)
+
+kill: setup binaries ## stop the server before and after every effect, and see it recover
+	@$(BIN)/python -m pytest -m slow $(ARGS) tests/e2e/test_kill.py
+
+bench: setup binaries ## how long things take
+	@$(BIN)/python bench/run.py $(ARGS)
+
+clean: ## remove what setup and tests made here; the binaries stay in the user's cache
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
