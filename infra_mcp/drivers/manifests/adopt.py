@@ -12,7 +12,7 @@ from copy import deepcopy
 from typing import Any, NamedTuple
 
 from infra_mcp.clients.kube import FIELD_MANAGER
-from infra_mcp.drivers.manifests.merge import ATOMIC, SET, item_keys
+from infra_mcp.drivers.manifests.merge import ATOMIC, KEY_DEFAULTS, SET, item_keys
 from infra_mcp.model.plan import FieldPath
 
 __all__ = ["Lost", "extract", "foreign_owner", "lists", "lost_fields", "owned_by_us", "owners"]
@@ -82,7 +82,9 @@ def _take_items(items: list[Any], fields: Fields, others: list[Fields]) -> Itera
             yield deepcopy(item)
         for keys, key in wanted:
             if item_keys(item, tuple(keys)) == keys:
-                yield {**keys, **_take(item, fields[key], [o[key] for o in others if key in o])}
+                taken = _take(item, fields[key], [o[key] for o in others if key in o])
+                said = {k: v for k, v in keys.items() if k not in KEY_DEFAULTS or k in taken}
+                yield {**said, **taken}
 
 
 def lists(*objects: Mapping[str, Any] | None) -> dict[tuple[str, ...], tuple[str, ...]]:

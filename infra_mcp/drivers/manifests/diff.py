@@ -103,7 +103,7 @@ def _walk(
     known: Lists,
     ignored: set[tuple[str, ...]],
 ) -> Iterator[tuple[FieldPath, Any, Any]]:
-    if names in ignored or (type(old) is type(new) and old == new):
+    if names in ignored or old == new:
         return
     if _is_map(old, new):
         older, newer = ({} if value is _ABSENT else value for value in (old, new))

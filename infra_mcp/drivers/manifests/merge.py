@@ -15,6 +15,7 @@ from infra_mcp.model.plan import FieldPath
 
 __all__ = [
     "ATOMIC",
+    "KEY_DEFAULTS",
     "SET",
     "Lists",
     "covers",
@@ -57,7 +58,7 @@ _LISTS: dict[tuple[str, ...], Keys] = {
     ("spec", "ports"): ("port", "protocol"),  # of a Service
     ("webhooks",): ("name",),
 }
-_DEFAULTS = {"protocol": "TCP"}  # a key's default counts as said (x-kubernetes-list-map-keys with default)
+KEY_DEFAULTS = {"protocol": "TCP"}  # a key that need not be said: its default counts
 _MISSING = object()
 
 
@@ -80,7 +81,7 @@ def item_keys(item: Any, keys: Keys) -> dict[str, Any] | None:  # noqa: ANN401 -
         return {"=": item}
     if not isinstance(item, dict):
         return None
-    found = {key: item.get(key, _DEFAULTS.get(key, _MISSING)) for key in keys}
+    found = {key: item.get(key, KEY_DEFAULTS.get(key, _MISSING)) for key in keys}
     return None if any(v is _MISSING for v in found.values()) else found
 
 
@@ -131,8 +132,8 @@ def _covers(live: Any, sets: Any, path: tuple[str, ...], lists: Lists) -> bool: 
         )
     if isinstance(sets, list):
         keys = list_keys(path, lists)
-        if not sets and not keys:
-            return live is _MISSING or live == []  # the API server leaves empty lists out
+        if not sets:  # no item of a keyed list is asked for; and the API server leaves empty lists out
+            return bool(keys) or live is _MISSING or live == []
         if keys and isinstance(live, list):
             for item in sets:
                 wanted = item_keys(item, keys)
@@ -145,7 +146,8 @@ def _covers(live: Any, sets: Any, path: tuple[str, ...], lists: Lists) -> bool: 
 
 def leaves(sets: Mapping[str, Any], lists: Lists | None = None) -> Iterator[FieldPath]:
     """The paths a partial object sets; keys of items are no paths of their own, unless an item is nothing else."""
-    yield from _leaves(sets, (), (), lists or {}, frozenset())
+    if sets:  # the path of nothing would be the whole object
+        yield from _leaves(sets, (), (), lists or {}, frozenset())
 
 
 def _leaves(

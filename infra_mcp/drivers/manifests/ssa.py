@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from http import HTTPStatus
 from typing import Any
 
 import anyio
@@ -89,7 +90,9 @@ async def propose(
         try:
             dry = await cluster.dry_run(_create_only(body), as_=as_)
         except KubeError as error:
-            raise _told(error, ref) from error
+            if error.status == HTTPStatus.CONFLICT:
+                raise Moved(str(ref)) from error
+            raise error.translate(ref) from error
         return Proposal(None, dry, body, force=False, adoptions=(), ref=ref, sets=wanted, adopt=tuple(adopt))
     read = live
     for _ in range(TRIES):
@@ -140,10 +143,10 @@ async def write(cluster: Cluster, proposal: Proposal, *, as_: str | None, reques
         except KubeError as error:
             if error.is_unknown:
                 return await _observe(cluster, proposal, error, as_, request)
-            if live is None and error.is_version_conflict:
+            if live is None and error.status == HTTPStatus.CONFLICT:
                 raise InfraError("exists", f"{proposal.ref} was created by someone else meanwhile.") from error
-            if not error.is_version_conflict:
-                raise _told(error, proposal.ref) from error
+            if not error.is_version_conflict and not error.is_field_conflict:
+                raise error.translate(proposal.ref) from error
             proposal = await _again(cluster, proposal, as_)
         else:
             return written
@@ -186,7 +189,7 @@ async def _adoption(cluster: Cluster, proposal: Proposal, conflict: KubeError, a
     live, adopt = proposal.live or {}, proposal.adopt
     refused = [c for c in conflict.causes if not _adoptable(c.manager, c.subresource, adopt)]
     if refused:
-        raise conflict.translate(proposal.ref)
+        raise KubeError(conflict.status, conflict.reason, conflict.message, tuple(refused)).translate(proposal.ref)
     try:
         dry = await cluster.dry_run(_bound(proposal.body, live), as_=as_, force=True)
     except KubeError as error:

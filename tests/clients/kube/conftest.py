@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-import os
 import ssl
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,13 +15,6 @@ import pytest
 from infra_mcp.clients.kube import Cluster, transport, watch
 from infra_mcp.clients.kube.credentials import load
 from infra_mcp.model.plan import ObjectRef
-
-
-@pytest.fixture(scope="session")
-def control_plane():
-    return SimpleNamespace(
-        kubeconfig=Path(os.environ["INFRA_MCP_TEST_KUBECONFIG"]), context=os.environ["INFRA_MCP_TEST_CONTEXT"]
-    )
 
 
 @pytest.fixture
