@@ -2,6 +2,7 @@
 
 import json
 
+import anyio
 import pytest
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
@@ -13,7 +14,7 @@ async def test_a_hand_applied_app_is_deployed_with_exactly_its_image_taken_over(
     world.kubectl("-n", world.namespace, "scale", "deployment/docs", "--replicas=5")
     before = world.manifest.read_text(encoding="utf-8")
 
-    plan = (await world.tool("deploy", app="docs", version="0.13.4", dry_run=True)).data["plan"]
+    plan = await _plan(world, "0.13.4")
     made = await world.tool("deploy", app="docs", version="0.13.4")
 
     assert made.ok, made.text
@@ -31,7 +32,7 @@ async def test_a_hand_applied_app_is_deployed_with_exactly_its_image_taken_over(
 async def test_a_plan_shows_the_change_and_names_drift_that_it_leaves_alone(world):
     world.kubectl("-n", world.namespace, "scale", "deployment/docs", "--replicas=5")
 
-    plan = (await world.tool("deploy", app="docs", version="0.13.4", dry_run=True)).data["plan"]
+    plan = await _plan(world, "0.13.4")
 
     (one,) = plan["objects"]
     assert any("0.13.3" in change and "0.13.4" in change for change in one["changes"])
@@ -42,7 +43,7 @@ async def test_a_plan_shows_the_change_and_names_drift_that_it_leaves_alone(worl
 async def test_the_second_deploy_takes_nothing_from_anyone(world):
     await world.tool("deploy", app="docs", version="0.13.4")
 
-    plan = (await world.tool("deploy", app="docs", version="0.13.5", dry_run=True)).data["plan"]
+    plan = await _plan(world, "0.13.5")
 
     assert [one["adopts"] for one in plan["objects"]] == [[]]
 
@@ -146,9 +147,13 @@ async def test_an_undo_leaves_what_someone_else_changed_and_says_who_must_look(w
     assert world.image() == "registry.example/docs/site:0.13.9"
 
 
-async def _until(world, request, state):
-    import anyio
+async def _plan(world, version):
+    shown = await world.tool("deploy", app="docs", version=version, dry_run=True)
+    assert shown.ok, shown.text
+    return shown.data["plan"]
 
+
+async def _until(world, request, state):
     with anyio.fail_after(30):
         while next(row["state"] for row in world.requests() if row["id"] == request) != state:
             await anyio.sleep(0.01)

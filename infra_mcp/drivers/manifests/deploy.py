@@ -66,8 +66,7 @@ async def plan(task: Task, action: Deploy, tree: Tree, cluster: Cluster) -> Prep
         raise InfraError("not-in-cluster", what, next_step="Bring git and cluster together by hand first.")
     after, edits = edited(task, tree, [in_git])
     item = await item_for(task, cluster, in_cluster, live, bootstrap=False)
-    touched = {path for path, *_ in differences(located.object, in_git.sets)}
-    touched |= {path for path, *_ in differences(live, in_git.sets)}
+    touched = [path for side in (located.object, live) for path, *_ in differences(side, in_git.sets)]
     other = drift(to.ref, located.object, live, touched)
     made = plan_of(task, tree, [item], file_changes(tree, after), edits, other)
     names = {"app": action.app, "version": action.version, "image": to.image, "workload": str(to.ref)}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any, Literal
 
 from infra_mcp.drivers.manifests.diff import REQUEST_ANNOTATION
@@ -14,6 +16,16 @@ from infra_mcp.policy.rules import Policy
 from infra_mcp.tree.value import Tree
 
 __all__ = ["REQUEST_ANNOTATION", "Item", "Prepared", "Task", "Wanted", "differences", "is_within"]
+
+
+# resource.Quantity: the API server writes 1024Mi as 1Gi.
+_QUANTITIES = frozenset({"hard", "limits", "requests", "default", "defaultRequest"})
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|[KMGTPE]i|[MGTPE])?")
+_UNITS = {"": Decimal(1), "m": Decimal("0.001")} | {
+    unit: Decimal(base) ** (power + 1)
+    for power, letter in enumerate("KMGTPE")
+    for unit, base in ((f"{letter}i", 1024), (letter.replace("K", "k"), 1000))
+}
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,8 @@ class Prepared:
 def differences(current: Any, sets: Any, prefix: FieldPath = ()) -> Iterator[tuple[FieldPath, Any, Any, bool]]:  # noqa: ANN401
     """Each outermost field of `sets` that `current` has otherwise: path, before, after, whether it was there.
 
-    Lists are compared whole unless both sides' items carry a `name`, as containers do.
+    Lists are compared whole unless both sides' items carry a `name`, as containers do. What the server adds to an item
+    (defaults) is no difference, nor is another way to write the same quantity.
     """
     if isinstance(sets, dict) and isinstance(current, dict):
         for key, value in sets.items():
@@ -99,8 +112,26 @@ def differences(current: Any, sets: Any, prefix: FieldPath = ()) -> Iterator[tup
         by_name = {item["name"]: item for item in current}
         for item in sets:
             yield from differences(by_name[item["name"]], item, (*prefix, {"name": item["name"]}))
-    elif current != sets:
+    elif current != sets and not _alike(current, sets) and not _same_quantity(prefix, current, sets):
         yield prefix, current, sets, True
+
+
+def _alike(current: Any, sets: Any) -> bool:  # noqa: ANN401
+    if not isinstance(current, list) or not isinstance(sets, list) or len(current) != len(sets):
+        return False
+    both = list(zip(current, sets, strict=True))
+    return all(isinstance(a, dict) and isinstance(b, dict) and is_within(b, a) for a, b in both)
+
+
+def _same_quantity(path: FieldPath, current: Any, sets: Any) -> bool:  # noqa: ANN401
+    if not any(step in _QUANTITIES for step in path if isinstance(step, str)):
+        return False
+    one, other = (_QUANTITY.fullmatch(str(value)) for value in (current, sets))
+    return bool(one and other) and _value(one) == _value(other)
+
+
+def _value(match: re.Match[str] | None) -> Decimal | None:
+    return Decimal(match[1]) * _UNITS[match[2] or ""] if match else None
 
 
 def _named(value: Any) -> bool:  # noqa: ANN401
