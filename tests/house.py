@@ -20,10 +20,8 @@ from mcp.shared.message import SessionMessage
 from mcp.types.jsonrpc import JSONRPCRequest, jsonrpc_message_adapter
 
 from infra_mcp.errors import InfraError
+from infra_mcp.ledger import Accepted, Ask, AskIn, Ledger
 from infra_mcp.ledger.ids import request_id
-from infra_mcp.ledger.keys import Keys
-from infra_mcp.ledger.store import Accepted, Ask, AskIn, Ledger
-from infra_mcp.masking import Masker
 from infra_mcp.mesh.intake import now
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Caller
@@ -248,7 +246,7 @@ async def house(
     settings = Settings(repo=tmp_path / "repo", state_dir=tmp_path / "state", kubeconfig=tmp_path / "none")
     settings.repo.mkdir(exist_ok=True)
     prepared(settings.state_dir)
-    ledger = await Ledger.open(settings.ledger_url, Masker(Keys(settings.state_dir).key("masking")))
+    ledger = await Ledger.open_in(settings.state_dir)
     in_force = PolicyInForce(settings.policy_file, ledger)
     if policy is not None:
         settings.policy_file.write_text(policy, encoding="utf-8")

@@ -110,9 +110,9 @@ class InfraServer(MCPServer[Any]):
             raise
         except Exception as error:  # noqa: BLE001 - the last wall: the model learns the code, the log where it happened
             _log(name, error)
-            return of_error(
-                InfraError("internal", "Something went wrong inside; the request, if any, is in the ledger.")
-            )
+            fault = InfraError("internal", "Something went wrong inside; the request, if any, is in the ledger.")
+            await self._refused(tool, caller, name, fault)
+            return of_error(fault)
 
     async def _caller(self) -> Caller:
         caller = await caller_of_call(self.service.engine.ledger)

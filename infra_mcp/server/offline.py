@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra_mcp.ledger.keys import Keys
-from infra_mcp.ledger.store import Ledger
-from infra_mcp.masking import Masker
+from infra_mcp.ledger import Ledger
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.server.operator import OPERATOR, Operator
 from infra_mcp.server.ownership import owned
@@ -26,8 +24,7 @@ async def call(settings: Settings, method: str, params: dict[str, Any]) -> dict[
         InfraError: `server-running` when a server came up meanwhile, and what the method may end in.
     """
     with owned(settings.state_dir):
-        masker = Masker(Keys(settings.state_dir).key("masking"))
-        ledger = await Ledger.open(settings.ledger_url, masker)
+        ledger = await Ledger.open_in(settings.state_dir)
         try:
             policy = PolicyInForce(settings.policy_file, ledger)
             await policy.refresh()

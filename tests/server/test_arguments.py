@@ -61,6 +61,8 @@ def test_the_action_cannot_be_changed_from_inside_its_own_tool():
         {"namespace": "docs-a", "labels": ["a"]},
         {"namespace": "docs-a", "reason": "x" * 1001},
         {"namespace": None},
+        {"namespace": "docs-\ud800"},
+        {"namespace": "docs-a", "reason": "\ud800"},
         {},
     ],
 )

@@ -219,6 +219,20 @@ async def test_a_string_of_megabytes_is_refused_by_its_argument(tmp_path):
         assert len(json.dumps(answer)) < 2_000
 
 
+@pytest.mark.parametrize("tool", ["ask", "set_description", "provision_namespace", "\ud800"])
+async def test_half_a_surrogate_pair_is_no_text_and_the_connection_lives(tmp_path, tool):
+    async with house(tmp_path, "unix") as at, wire(at) as line:
+        await line.ask("infra/hello", {"token": at.tokens["docs"]})
+        names = ("query", "description", "namespace", "peer_name")
+        given = {"name": tool, "arguments": dict.fromkeys(names, "infra \ud800"), "_meta": MODERN}
+        for arguments in ({"query": "\ud800", "peer_name": "infra"}, given["arguments"], {"\ud800": 1}):
+            answer = await line.ask("tools/call", {**given, "arguments": arguments})
+
+            assert answer.get("error") or answer["result"]["isError"]
+        served = await line.ask("tools/call", {"name": "whoami", "arguments": {}, "_meta": MODERN}, 7)
+        assert not served["result"].get("isError")
+
+
 async def test_a_call_before_initialize_in_the_old_era_is_refused_and_the_connection_lives(tmp_path):
     async with house(tmp_path, "unix") as at, wire(at) as line:
         early = await line.ask("tools/call", {"name": "whoami", "arguments": {}})
