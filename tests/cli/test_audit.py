@@ -1,0 +1,98 @@
+"""`audit verify` says what it can prove with the heads in commits, and what it cannot without."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import anyio
+import pytest
+
+from infra_mcp.cli.main import main
+from infra_mcp.ledger import Ledger
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch) -> Path:
+    """A repository and a ledger with a few events, without a server."""
+    repo = tmp_path / "repo"
+    subprocess.run(["git", "init", "-q", "-b", "main", repo], check=True)
+    monkeypatch.setenv("INFRA_MCP_STATE", str(tmp_path / "state"))
+    monkeypatch.delenv("INFRA_MCP_TOKEN", raising=False)
+    monkeypatch.chdir(repo)
+    assert main(["peer", "add", "docs", "--circle", "docs"]) == 0
+    return tmp_path / "state"
+
+
+def commit_head(state: Path) -> None:
+    """A commit that carries the newest head, as ours do."""
+
+    async def newest() -> str:
+        ledger = await Ledger.open_in(state)
+        try:
+            return await ledger.head()
+        finally:
+            await ledger.aclose()
+
+    words = ["-c", "user.name=a", "-c", "user.email=a@localhost", "commit", "-q", "--allow-empty"]
+    subprocess.run(["git", *words, "-m", f"change\n\nAudit-Head: {anyio.run(newest)}"], check=True)
+
+
+def verified(capsys) -> tuple[int, dict, str]:
+    capsys.readouterr()
+    code = main(["audit", "verify", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    main(["audit", "verify"])
+    return code, report, capsys.readouterr().out
+
+
+@pytest.mark.promise("audit.chain")
+@pytest.mark.usefixtures("state")
+def test_without_a_head_given_out_it_claims_no_more_than_consistency(capsys):
+    code, report, words = verified(capsys)
+
+    assert code == 0
+    assert report["proved_to"] is None
+    assert "no more than consistency" in words
+    assert "nothing up to event" not in words
+
+
+@pytest.mark.promise("audit.chain")
+def test_a_head_in_a_commit_proves_what_came_before_it(state, capsys):
+    commit_head(state)
+    main(["peer", "add", "shop", "--circle", "shop"])
+    code, report, words = verified(capsys)
+
+    assert code == 0
+    assert report["heads_in_commits"] == 1
+    assert 0 < report["proved_to"] < report["events"]
+    assert "not proved" in words
+
+
+@pytest.mark.promise("audit.chain")
+def test_a_ledger_made_anew_is_noticed_by_the_head_that_is_missing(state, tmp_path, monkeypatch, capsys):
+    commit_head(state)
+    monkeypatch.setenv("INFRA_MCP_STATE", str(tmp_path / "other"))
+    main(["peer", "add", "docs", "--circle", "docs"])
+    code, report, words = verified(capsys)
+
+    assert code == 7
+    assert report["consistent"]
+    assert len(report["missing_heads"]) == 1
+    assert "not in the ledger" in words
+
+
+@pytest.mark.promise("audit.chain")
+def test_an_edited_event_is_noticed(state, capsys):
+    with sqlite3.connect(state / "ledger.sqlite3") as database:
+        for (trigger,) in database.execute("select name from sqlite_master where type = 'trigger'").fetchall():
+            database.execute(f'drop trigger "{trigger}"')
+        database.execute("update events set peer = 'nobody' where seq = (select min(seq) from events)")
+    database.close()
+    code, report, words = verified(capsys)
+
+    assert code == 7
+    assert not report["consistent"]
+    assert "broken at event" in words
