@@ -101,12 +101,11 @@ async def up(
             bin_dir = await ensure(progress, source)
             progress.say(f"starting sandbox {name}")
             await _create(place, bin_dir)
-        elif not await _alive(place, note):
-            bin_dir = await ensure(progress, source)
-            progress.say(f"starting sandbox {name} again, with its objects")
-            await _again(place, note)
         else:
             bin_dir = Path(note.bin_dir)
+            if not await _alive(place, note):
+                progress.say(f"starting sandbox {name} again, with its objects")
+                await _again(place, note)
         return Sandbox(name, place.kubeconfig, place.context, bin_dir)
 
 
@@ -181,7 +180,11 @@ async def _create(place: Place, bin_dir: Path) -> None:
 
 
 async def _again(place: Place, note: Note) -> None:
-    """Start what its folder describes, all of it, on its ports and with its data."""
+    """Start what its folder describes, all of it, on its ports, with its data and the binaries it was made with."""
+    if not os.access(Path(note.bin_dir) / "kwokctl", os.X_OK):
+        what = f"The binaries that sandbox {place.name} was made with are gone from {note.bin_dir}."
+        step = f"`infra-mcp sandbox up --name {place.name} --fresh` makes it anew, without its objects."
+        raise InfraError("setup-failed", what, next_step=step)
     for attempt in range(1, _TRIES + 1):
         if await _started(place, note, last=attempt == _TRIES):
             return

@@ -11,7 +11,7 @@ from machine import kubectl, listening
 from infra_mcp import sandbox
 from infra_mcp.errors import InfraError
 from infra_mcp.sandbox import clusters, config, processes
-from infra_mcp.sandbox.places import Place
+from infra_mcp.sandbox.places import Note, Place
 from infra_mcp.settings import cache_home
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster, pytest.mark.promise("sandbox.real")]
@@ -158,6 +158,16 @@ async def test_one_of_which_a_part_is_gone_is_whole_again(mine):
     assert _pids("mine").keys() == set(processes.COMPONENTS)
 
 
+async def test_one_whose_binaries_are_gone_says_how_to_make_it_anew(machine):
+    place = Place.of("bare")
+    place.folder.mkdir(parents=True)
+    place.write(Note("ready", str(machine / "gone"), 1))
+    with pytest.raises(InfraError, match="are gone from") as caught:
+        await sandbox.up("bare")
+    assert "--name bare --fresh" in caught.value.next_step
+    assert await sandbox.down("bare")
+
+
 @pytest.mark.usefixtures("machine")
 async def test_what_a_killed_up_left_is_cleared_by_the_next_and_down_leaves_nothing():
     before = await _kill_an_up_of("half")
@@ -168,7 +178,7 @@ async def test_what_a_killed_up_left_is_cleared_by_the_next_and_down_leaves_noth
     assert not set(before.values()) & set(after.values())
     kubectl(made, "get", "--raw", "/readyz")
 
-    assert await sandbox.down("half")
+    assert json.loads(_command("down", "--name", "half", "--json").stdout) == {"removed": ["half"]}
     assert _pids("half") == {}
     assert not [path for path in Place.of("half").folder.parent.iterdir() if "half" in path.name]
     assert not await sandbox.down("half")
