@@ -2,7 +2,8 @@
 
 Source: sigs.k8s.io/cli-utils, pkg/kstatus. Generic rules come first (deletion, observedGeneration, Reconciling and
 Stalled conditions), then the kind's own, then a `Ready` condition; an object with none of these is Current. As there, a
-running Job and a failed Pod are Current: that is their state, not a verdict on what ran in them.
+running Job and a failed Pod are Current: that is their state, not a verdict on what ran in them. Otherwise than there,
+a StatefulSet whose pods are replaced by hand (OnDelete) is Current only when its pods are there and ready.
 """
 
 from __future__ import annotations
@@ -121,8 +122,6 @@ def _replica_set(obj: dict[str, Any], _: datetime | None) -> Health:
 def _stateful_set(obj: dict[str, Any], _: datetime | None) -> Health:
     spec, seen, wanted = obj.get("spec") or {}, obj.get("status") or {}, _wanted(obj)
     strategy = spec.get("updateStrategy") or {}
-    if strategy.get("type") == "OnDelete":
-        return CURRENT
     there, ready, updated, current = _counts(obj, "replicas", "readyReplicas", "updatedReplicas", "currentReplicas")
     partition = (strategy.get("rollingUpdate") or {}).get("partition")
     waits = [
@@ -130,6 +129,8 @@ def _stateful_set(obj: dict[str, Any], _: datetime | None) -> Health:
         (wanted > ready, f"{ready} of {wanted} replicas are ready"),
         (there > wanted, f"{there - wanted} replicas are still there"),
     ]
+    if strategy.get("type") == "OnDelete":
+        return _first(*waits)
     if partition:
         due = max(wanted - int(partition), 0)
         waits.append((updated < due, f"{updated} of {due} replicas above the partition are updated"))

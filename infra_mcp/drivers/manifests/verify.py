@@ -155,9 +155,10 @@ class _Judge:
         as_: str | None,
         expect: Callable[[dict[str, Any]], bool],
         grace: float,
+        clock: Callable[[], float] = anyio.current_time,
     ) -> None:
         self._cluster, self._ref, self._uid, self._as = cluster, ref, uid, as_
-        self._expect, self._grace = expect, grace
+        self._expect, self._grace, self._clock = expect, grace, clock
         self._was_so = False
         self._since: dict[str, float] = {}  # by kind of cause, when it was first seen
         self._restarts = 0
@@ -202,7 +203,7 @@ class _Judge:
         if live["kind"] not in WORKLOADS:
             return True
         self._seen = await look(self._cluster, live, as_=self._as, warnings=False)
-        count, now = restarts(self._seen.pods), anyio.current_time()
+        count, now = restarts(self._seen.pods), self._clock()
         if count != self._restarts:
             self._restarts, self._steady_since = count, now
         return count == 0 or now - self._steady_since >= min(self._grace, _STEADY)
@@ -217,8 +218,8 @@ class _Judge:
         self._since = {k: t for k, t in self._since.items() if k == "CrashLoop" or (found and k == found.kind)}
         if found is None:
             return None
-        since = self._since.setdefault(found.kind, anyio.current_time())
-        if found.terminal or anyio.current_time() - since >= self._grace:
+        now = self._clock()
+        if found.terminal or now - self._since.setdefault(found.kind, now) >= self._grace:
             return self._not_landed(found.message)
         return None
 
