@@ -29,8 +29,17 @@ class Peer:
         print(f"   {self.name} calls {tool}({shown})", flush=True)
         result = await self._client.call_tool(tool, arguments)
         text = "\n".join(part.text for part in result.content if part.type == "text")
-        self._stage.show(text, 30)
+        self._stage.show(_readable(text), 40)
         return not result.is_error, text, dict(result.structured_content or {})
+
+
+def _readable(text: str) -> str:
+    """JSON answers a line a field; a person reads this one."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    return "\n".join(f"{key}: {value}" for key, value in found.items() if value not in (None, "", [], {}))
 
 
 @asynccontextmanager

@@ -71,7 +71,7 @@ class Stage:
             self.command(*words)
             words[0] = str(argv[0])
         elif shown:
-            self.command(*shlex.split(shown))
+            print(f"   {self._bold('$ ' + shown)}", flush=True)
         done = subprocess.run(
             words,
             input=stdin,

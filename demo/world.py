@@ -73,7 +73,7 @@ from = "infra-secrets/registry-x"
 owner = "docs"
 workload = "docs-live/deployment/docs"
 image = "registry.example/docs/site:{version}"
-grace = "3s"
+grace = "1s"
 timeout = "60s"
 """
 

@@ -50,8 +50,21 @@ def of_request(request: Request) -> Answer:
             "next": error.get("next", CODES[code].next_step if code in CODES else "See get_request."),
         }
         lines = [f"{data['code']}: {data['message']} Next: {data['next']}"]
+    lines += _plan_lines(data.get("plan") or {})
     lines.append(_trace(data))
     return Answer("\n".join(lines), data, failed=request.state not in _GOOD)
+
+
+def _plan_lines(plan: dict[str, Any]) -> list[str]:
+    """A dry run's plan for people: each object with its changes and what it takes from whom, then files and drift."""
+    lines: list[str] = []
+    for one in plan.get("objects", ()):
+        lines.append(f"{one['operation']} {one['object']} ({one['checked']})")
+        lines += [f"  {change}" for change in one["changes"]]
+        lines += [f"  takes over {taken}" for taken in one["adopts"]]
+    lines += [f"{file['operation']} {file['path']}" for file in plan.get("files", ())]
+    lines += [f"left alone: {drift}" for drift in plan.get("drift", ())]
+    return lines + [f"note: {note}" for note in plan.get("notes", ())]
 
 
 def receipt_fields(request: Request) -> dict[str, Any]:

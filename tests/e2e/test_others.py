@@ -1,0 +1,158 @@
+"""Others at work: twenty requests at once, while a second writer uses the same objects, branch and checkout."""
+
+import json
+import threading
+import time
+
+import anyio
+import pytest
+from e2e.world import APP, World
+
+pytestmark = [pytest.mark.cluster, pytest.mark.anyio]
+
+WORDS = ("a", "b", "c", "d")
+VERSIONS = ("1.0.1", "1.0.2")
+APPS = """
+[apps.site-{word}]
+owner = "docs"
+workload = "{namespace}/deployment/docs"
+image = "registry.example/docs/site:{{version}}"
+grace = "20s"
+timeout = "120s"
+"""
+
+
+class Writer(threading.Thread):
+    """Somebody with kubectl and git, who keeps a list of what they did and expects to find it again."""
+
+    def __init__(self, world, spaces):
+        super().__init__(daemon=True)
+        self.world, self.spaces = world, spaces
+        self.stop = threading.Event()
+        self.labels, self.replicas, self.commits, self.faults = {}, {}, [], []
+
+    def run(self):
+        turn = 0
+        while not self.stop.is_set():
+            turn += 1
+            try:
+                for space in self.spaces:
+                    self.disturb(space, turn)
+                self.commit(turn)
+                self.scribble(turn)
+            except Exception as error:  # noqa: BLE001 - shown by the test
+                self.faults.append(repr(error))
+                return
+
+    def disturb(self, space, turn):
+        self.world.kubectl("-n", space, "label", "--overwrite", "deployment/docs", f"turn=t{turn}")
+        self.labels[space] = f"t{turn}"
+        self.world.kubectl("-n", space, "scale", "deployment/docs", f"--replicas={2 + turn % 3}")
+        self.replicas[space] = 2 + turn % 3
+        self.world.kubectl("-n", space, "delete", "pod", "-l", "app=docs", "--wait=false", "--ignore-not-found")
+
+    def commit(self, turn):
+        """A commit of one's own file, tried again while git is busy, as people do."""
+        path = self.world.repo / "notes" / f"{turn}.md"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"turn {turn}\n", encoding="utf-8")
+        for _ in range(200):
+            self.world.git("add", str(path), check=False)
+            self.world.git("commit", "-q", "-m", f"note {turn}", "--", str(path), check=False)
+            if self.world.git("status", "--porcelain", "--", str(path)) == "":
+                self.commits.append(f"note {turn}")
+                return
+            time.sleep(0.01)
+        self.faults.append(f"could not commit note {turn}")
+
+    def scribble(self, turn):
+        """An edit that stays uncommitted."""
+        with (self.world.repo / "README.md").open("a", encoding="utf-8") as file:
+            file.write(f"scribble {turn}\n")
+        self.scribbled = turn
+
+
+@pytest.fixture
+async def town(ground, tmp_path, anyio_backend):  # noqa: ARG001 - the loop it runs on
+    """A world with four apps that people wrote and applied by hand, each in a namespace that was there before."""
+    world = World(ground, tmp_path, live=False)
+    spaces = {word: world.fresh(word) for word in WORDS}
+    world.policy = "".join(APPS.format(word=word, namespace=space) for word, space in spaces.items())
+    async with world:
+        for word, space in spaces.items():
+            path = world.repo / "k8s" / f"site-{word}.yaml"
+            path.write_text(APP.format(namespace=space), encoding="utf-8")
+            world.kubectl("apply", "-f", str(path))
+        ground.apply(ground.bindings(*spaces.values()))
+        world.git("add", ".")
+        world.git("commit", "-q", "-m", "Four sites")
+        yield world, spaces
+
+
+def _requests(spaces):
+    for word, space in spaces.items():
+        yield "provision_namespace", {"namespace": space, "pull_secrets": ["X"]}
+        yield "provision_namespace", {"namespace": space, "quota": {"pods": 200}}
+        yield "provision_namespace", {"namespace": space, "default_deny": True}
+        for version in VERSIONS:
+            yield "deploy", {"app": f"site-{word}", "version": version}
+
+
+@pytest.mark.promise("plan.stale", "plan.users-tree")
+@pytest.mark.promise("apply.locks")
+async def test_twenty_requests_land_and_nobodys_change_is_lost_while_others_work(town):
+    world, spaces = town
+    writer = Writer(world, list(spaces.values()))
+    replies = []
+
+    async def send(client, tool, arguments):
+        result = await client.call_tool(tool, arguments | {"wait_seconds": 240})
+        replies.append((tool, arguments, result.is_error, result.content[0].text))
+
+    writer.start()
+    try:
+        async with world.peer() as client, anyio.create_task_group() as group:
+            for tool, arguments in _requests(spaces):
+                group.start_soon(send, client, tool, arguments)
+    finally:
+        writer.stop.set()
+        writer.join(60)
+
+    assert len(replies) == 20
+    assert [one for one in replies if one[2]] == []
+    assert writer.faults == []
+    _nothing_of_the_writer_is_lost(world, writer)
+    _all_of_ours_is_there(world, spaces)
+
+
+def _nothing_of_the_writer_is_lost(world, writer):
+    for space in writer.spaces:
+        live = world.live_object("deployment", "docs", space)
+        assert live["metadata"]["labels"]["turn"] == writer.labels[space]
+        assert live["spec"]["replicas"] == writer.replicas[space]
+    subjects = world.git("log", "--format=%s").splitlines()
+    assert [one for one in writer.commits if subjects.count(one) != 1] == []
+    text = (world.repo / "README.md").read_text(encoding="utf-8")
+    assert [n for n in range(1, writer.scribbled + 1) if f"scribble {n}\n" not in text] == []
+    assert world.git("status", "--porcelain").split() == ["M", "README.md"]
+
+
+def _all_of_ours_is_there(world, spaces):
+    rows = world.requests()
+    assert {row["state"] for row in rows} == {"landed"}
+    commits = world.git("log", "--format=%(trailers:key=Infra-Request,valueonly)").split()
+    assert [row["id"] for row in rows if commits.count(row["id"]) != 1] == []
+    last = {}
+    for row in sorted(rows, key=lambda row: row["position"]):
+        action = json.loads(row["action"])
+        if action["action"] == "deploy":
+            last[action["app"]] = row["id"]
+    for word, space in spaces.items():
+        live = world.live_object("deployment", "docs", space)
+        (container,) = live["spec"]["template"]["spec"]["containers"]
+        path = world.repo / "k8s" / f"site-{word}.yaml"
+        assert container["image"] in path.read_text(encoding="utf-8")
+        assert live["metadata"]["annotations"]["infra-mcp.dev/request"] == last[f"site-{word}"]
+        assert world.live_object("serviceaccount", "default", space)["imagePullSecrets"] == [{"name": "registry-x"}]
+        assert world.live_object("resourcequota", "quota", space) is not None
+        assert world.live_object("networkpolicy", "default-deny", space) is not None
