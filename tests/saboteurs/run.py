@@ -125,9 +125,8 @@ def judge(saboteur: Saboteur, before: Sequence[Outcome], after: Sequence[Outcome
     return caught[0]
 
 
-def _copy(home: Path, name: str) -> Path:
-    root = home / name
-    shutil.copytree(ROOT, root, ignore=SKIPPED, symlinks=True)
+def _copy(source: Path, root: Path) -> Path:
+    shutil.copytree(source, root, ignore=SKIPPED, symlinks=True)
     return root
 
 
@@ -174,14 +173,15 @@ def prove(saboteurs: Sequence[Saboteur], home: Path) -> int:
     """Run all of them; the number of those that were not caught."""
     start = time.monotonic()
     every = sorted({name for one in saboteurs for name in one.promises})
-    before = _test(_copy(home, "whole"), every)
+    whole = _copy(ROOT, home / "source")  # once, so that all see the same, whoever edits meanwhile
+    before = _test(_copy(whole, home / "whole"), every)
     passed = sum(one.outcome == "passed" for one in before)
     _say(f"without a patch: {passed} of {len(before)} tests pass ({time.monotonic() - start:.0f} s)")
     missed = 0
     for saboteur in saboteurs:
         start = time.monotonic()
         try:
-            root = _copy(home, saboteur.name)
+            root = _copy(whole, home / saboteur.name)
             apply(saboteur, root)
             caught = judge(saboteur, before, _test(root, saboteur.promises, "--maxfail=1"))
             said = f"caught by {caught.test}: {caught.why}"
