@@ -166,7 +166,9 @@ class Demo:
         self.stage.tell("Now an image updater takes the image field for itself:")
         claim = {
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "docs", "namespace": "docs-live"},
-            "spec": {"template": {"spec": {"containers": [{"name": "site", "image": "registry.example/docs/site:0.13.4-p1"}]}}},
+            "spec": {"template": {"spec": {"containers": [
+                {"name": "site", "image": "registry.example/docs/site:0.13.4-p1"},
+            ]}}},
         }  # fmt: skip
         self.kube(
             "apply", "--server-side", "--force-conflicts", "--field-manager=image-updater", "-f", "-",

@@ -2,7 +2,6 @@
 
 import json
 
-import anyio
 import pytest
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
@@ -136,8 +135,8 @@ async def test_an_undo_leaves_what_someone_else_changed_and_says_who_must_look(w
     """The other writer takes the image while the rollout is failing."""
     async with world.peer() as client:
         asked = await client.call_tool("deploy", {"app": "docs", "version": "0.13.5-notready", "wait_seconds": 0})
-        request = asked.structured_content["request"]
-        await _until(world, request, "verifying")
+        assert not asked.is_error
+        await world.reached("verifying")
         world.kubectl(
             "-n", world.namespace, "set", "image", "deployment/docs", "site=registry.example/docs/site:0.13.9"
         )
@@ -151,9 +150,3 @@ async def _plan(world, version):
     shown = await world.tool("deploy", app="docs", version=version, dry_run=True)
     assert shown.ok, shown.text
     return shown.data["plan"]
-
-
-async def _until(world, request, state):
-    with anyio.fail_after(30):
-        while next(row["state"] for row in world.requests() if row["id"] == request) != state:
-            await anyio.sleep(0.01)
