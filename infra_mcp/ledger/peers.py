@@ -63,8 +63,7 @@ def remove(tx: Tx, name: str) -> None:
         InfraError: `not-found`.
     """
     circle = _circle(tx.connection, name)
-    tx.connection.execute(delete(schema.tokens).where(schema.tokens.c.peer == name))
-    tx.connection.execute(delete(schema.peers).where(schema.peers.c.name == name))
+    tx.connection.execute(delete(schema.peers).where(schema.peers.c.name == name))  # its tokens go with it
     _note(tx, "peer-removed", name, circle)
 
 

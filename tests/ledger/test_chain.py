@@ -75,3 +75,10 @@ def test_pieces_are_checked_as_one_chain():
 
 def test_an_empty_chain_is_sound_and_proves_nothing():
     assert (walked([]).broken_at, walked([]).proved_to, walked([], ["a"]).missing) == (None, None, ("a",))
+
+
+def test_a_gap_is_noticed_even_where_every_hash_is_right():
+    rows = chained("ab")
+    rows[1]["seq"] = 3
+    rows[1]["hash"] = link(rows[1])
+    assert walked(rows).broken_at == 2

@@ -1,0 +1,194 @@
+"""A fenced block of JSON in an ask: finding the one there may be, and reading it as an action. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, create_model
+
+from infra_mcp.model.action import ACTIONS
+from infra_mcp.model.names import Frozen, IdempotencyKey
+
+__all__ = ["EXTRAS", "Fault", "blocks", "example", "read", "show"]
+
+_LARGEST = 65_536  # bytes of a block
+_FIELDS = 1_000  # fields of a block, at all depths
+_NAMED = 5  # faults named in one answer
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
+_FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*?)[ \t]*")
+_ONE_LINE = re.compile(r" {0,3}```infra[ \t]+(\{.*\})[ \t]*```[ \t]*")
+
+
+class Extras(Frozen):
+    """What a block may say beside the action's own fields."""
+
+    reason: Annotated[str, StringConstraints(max_length=1000)] = Field("", description="Why, for the record.")
+    idempotency_key: IdempotencyKey | None = Field(None, description="The same key again gives the first result.")
+    dry_run: bool = Field(False, description="Only plan: show what would change, write nothing.")
+
+
+EXTRAS = tuple(Extras.model_fields)
+
+
+class Fault(NamedTuple):
+    """Why a block is no action. Names fields and rules, never a value."""
+
+    code: str
+    reason: str
+    action: str | None = None  # the action it is meant to be, when that can be told
+
+
+class Found(NamedTuple):
+    """A block in a text; `closed` is false when its end is missing."""
+
+    body: str
+    closed: bool
+
+
+def blocks(text: str) -> list[Found]:
+    """The blocks whose fence says `infra`.
+
+    CommonMark's rules for fences: what stands inside another fence is quoted there, and does not count.
+    """
+    found: list[Found] = []
+    fence, info, body = "", "", list[str]()
+    for line in text.splitlines():
+        mark = _FENCE.fullmatch(line)
+        if fence:
+            if mark and not mark["info"] and mark["fence"].startswith(fence):
+                if info == "infra":
+                    found.append(Found("\n".join(body), closed=True))
+                fence = ""
+            else:
+                body.append(line)
+        elif (whole := _ONE_LINE.fullmatch(line)) is not None:
+            found.append(Found(whole[1], closed=True))
+        elif mark:
+            fence, info, body = mark["fence"], mark["info"].lower(), []
+    if fence and info == "infra":
+        found.append(Found("\n".join(body), closed=False))
+    return found
+
+
+def read(body: str) -> tuple[BaseModel, Extras] | Fault:
+    """A block as an action with what else it says."""
+    value = _load(body)
+    if isinstance(value, Fault):
+        return value
+    name = value.get("action")
+    if not isinstance(name, str) or name not in ACTIONS:
+        return Fault("invalid-argument", f'"action" must be one of: {", ".join(ACTIONS)}.')
+    form = _form(name)
+    try:
+        given = form.model_validate_json(json.dumps(value))
+    except (ValidationError, ValueError) as error:
+        return Fault(*_told(form, error), name)
+    own = {key: getattr(given, key) for key in given.model_fields_set if key in ACTIONS[name].model_fields}
+    extras = {key: getattr(given, key) for key in given.model_fields_set if key in EXTRAS}
+    return ACTIONS[name](**own), Extras(**extras)
+
+
+def show(value: dict[str, Any]) -> str:
+    """A block as it is to be sent."""
+    return f"```infra\n{json.dumps(value, ensure_ascii=False)}\n```"
+
+
+def example(name: str) -> str:
+    """The shortest block of an action; what is to be filled in could not be taken for a value."""
+    needed = [key for key, field in ACTIONS[name].model_fields.items() if field.is_required()]
+    return show({"action": name} | {key: f"<{key}>" for key in needed})
+
+
+def _load(body: str) -> dict[str, Any] | Fault:
+    if len(body.encode("utf-8", "replace")) > _LARGEST:
+        return Fault("invalid-argument", f"The infra block is larger than {_LARGEST} bytes.")
+    fields = _Fields()
+    try:
+        value = json.loads(body, object_pairs_hook=fields, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        return Fault("invalid-argument", f"The infra block is not well-formed JSON, at its {where}.")
+    except (ValueError, RecursionError):
+        return Fault("invalid-argument", "The infra block is not plain JSON of a usual depth and size of numbers.")
+    problem = fields.problem or ("" if isinstance(value, dict) else "The infra block must hold one JSON object.")
+    return Fault("invalid-argument", problem) if problem else value
+
+
+class _Fields:
+    """Makes the objects of a block, and notices fields that stand twice and too many of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.problem = ""
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        self.count += len(pairs)
+        value: dict[str, Any] = {}
+        for key, item in pairs:
+            if key in value:
+                self.problem = self.problem or f"The field {_shown(key)} stands twice in the infra block."
+            value[key] = item
+        if self.count > _FIELDS:
+            self.problem = f"The infra block has more than {_FIELDS} fields."
+        return value
+
+
+def _no_number(_name: str) -> None:
+    """Refuse NaN and the infinities, which JSON does not have."""
+    raise ValueError
+
+
+@cache
+def _form(name: str) -> type[BaseModel]:
+    """The action's fields and the extras as one flat strict model."""
+    fields: dict[str, Any] = {}
+    for key, field in (*ACTIONS[name].model_fields.items(), *Extras.model_fields.items()):
+        fields[key] = (field.annotation, field)
+    return create_model(f"{name}_block", __base__=Frozen, **fields)
+
+
+def _told(form: type[BaseModel], error: ValueError) -> tuple[str, str]:
+    if not isinstance(error, ValidationError):
+        return "invalid-argument", "The infra block holds what is no text."
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
+    if unknown:
+        names = ", ".join(_where(fault["loc"]) for fault in unknown[:_NAMED])
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        return "unknown-argument", f"Not a field of this: {names}{more}. There are: {', '.join(form.model_fields)}."
+    told = "; ".join(
+        f"{_where(fault['loc'])}: {_RULES.get(fault['type'], 'not of the form it must have')}"
+        for fault in faults[:_NAMED]
+    )
+    return "invalid-argument", f"{told}."
+
+
+# What pydantic finds, in words that hold nothing of what was sent.
+_RULES = {
+    "missing": "it is needed",
+    "string_type": "it must be a text",
+    "int_type": "it must be a whole number",
+    "int_from_float": "it must be a whole number",
+    "bool_type": "it must be true or false",
+    "tuple_type": "it must be a list",
+    "dict_type": "it must be an object",
+    "model_type": "it must be an object",
+    "too_long": "it has too many entries",
+    "string_too_long": "it is too long",
+    "greater_than_equal": "it is too small",
+    "less_than_equal": "it is too large",
+    "literal_error": "it must be one of the words there are for it",
+    "string_pattern_mismatch": "it does not have the form of such a name or amount",
+}
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    steps = [str(step) if isinstance(step, int) else _shown(step) for step in location if step != "[key]"]
+    return ".".join(steps) or "the block"
+
+
+def _shown(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else "(a name not shown)"

@@ -1,0 +1,234 @@
+"""The sentences that are understood, as a table, and the matcher that reads it. Pure.
+
+Every word of a sentence must be accounted for by the table. It has only what adds and harms nothing. A name that is not
+quoted must not look like an ordinary word ("I need a namespace soon", "with secret X, later"): it needs a dash or a
+digit, or `called` before it; and no word of the table is a name unless it is quoted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from infra_mcp.model.names import ClusterName, Cpu, DnsLabel, LabelKey, LabelValue, Memory, PeerName, PullSecretName
+
+__all__ = ["GRAMMAR", "POLITE", "SLOTS", "Match", "Token", "describe", "match", "tokens"]
+
+# Words that may stand round a sentence and change nothing.
+POLITE = ("please", "kindly", "hi", "hello", "hey", "infra", "@infra", "thanks", "thank you", "cheers")
+
+# Rule -> its forms. A word stands for itself, <rule> for one of its forms, CAPITALS for a value; `?` means perhaps,
+# `*` any number of times. The first rule is the whole sentence.
+GRAMMAR: dict[str, tuple[str, ...]] = {
+    "sentence": (
+        "<polite>* <wish> <namespace> <part>* <end>? <bye>* <end>?",
+        "<polite>* <question> <namespace> <part>* <mark>? <bye>* <end>?",
+    ),
+    "polite": tuple(form for words in POLITE for form in (f"{words} ,?", f"{words} !")),
+    "bye": (*POLITE, *(f", {words}" for words in POLITE)),
+    "wish": (
+        *(f"{who} {verb}" for who in ("i", "we") for verb in ("need", "want", "would like")),
+        *("i'd like", "we'd like", "need", "<do>", "<polite> <do>"),
+    ),
+    "question": ("<could> you <polite>? <do>", "would you <polite>? <do>", "<could> <we> <polite>? have"),
+    "could": ("can", "could"),
+    "we": ("i", "we"),
+    "do": ("create", "make", "add", "provision", "set up", "give me"),
+    "namespace": ("<a>? namespace <called> ANYNAME", "<a>? namespace NAMESPACE", "<a>? NAMESPACE namespace"),
+    "a": ("a", "the", "a new", "new"),
+    "called": ("called", "named"),
+    "part": ("<and>? with <feature>", "<and> <feature>", "<and>? <remark>"),
+    "and": (",", "and", ", and"),
+    "feature": (
+        "<an>? <pull>? <secret> SECRET <secret-too>*",
+        "<an>? quota of <amount> <amount-too>*",
+        "<an>? container limits of <limit> <limit-too>*",
+        "<an>? <label> LABEL <label-too>*",
+        "<an>? <deny>",
+    ),
+    "an": ("a", "an", "the"),
+    "pull": ("image-pull", "image pull", "imagepull", "pull", "registry"),
+    "secret": ("secret", "secrets"),
+    "secret-too": ("<and> SECRET",),
+    "amount": ("CPU <cpus>", "MEMORY <memory>", "PODS pods", "PODS pod"),
+    "amount-too": ("<and> <amount>",),
+    "limit": ("LIMITCPU <cpus>", "LIMITMEMORY <memory>"),
+    "limit-too": ("<and> <limit>",),
+    "cpus": ("cpu", "cpus"),
+    "memory": ("memory", "of memory"),
+    "label": ("label", "labels"),
+    "label-too": ("<and> LABEL",),
+    "deny": ("DENY", "DENY network policy"),
+    "remark": ("labelled LABEL <label-too>*", "labeled LABEL <label-too>*", "owned by OWNER", "on cluster CLUSTER"),
+    "end": (".", "!"),
+    "mark": ("?", "."),
+}
+
+
+class Slot(NamedTuple):
+    """A value in a sentence: what it is called for people, its form, and what shows that a bare word is one."""
+
+    shown: str
+    form: TypeAdapter[str] | None
+    bare: str = ""
+
+
+SLOTS: dict[str, Slot] = {
+    "NAMESPACE": Slot(
+        "a namespace's name, quoted, or with a dash or digit in it", TypeAdapter(DnsLabel), bare=r"[-0-9]"
+    ),
+    "ANYNAME": Slot("a namespace's name", TypeAdapter(DnsLabel)),
+    "SECRET": Slot(
+        "a pull secret's name as policy knows it, quoted, or in capitals, or with a dash, dot or digit in it",
+        TypeAdapter(PullSecretName),
+        bare=r"[-0-9_.]|^[A-Z]+$",
+    ),
+    "CPU": Slot("CPUs, such as 4 or 500m", TypeAdapter(Cpu)),
+    "MEMORY": Slot("memory, such as 8Gi", TypeAdapter(Memory)),
+    "PODS": Slot("a number of pods", None),
+    "LIMITCPU": Slot("CPUs of one container", TypeAdapter(Cpu)),
+    "LIMITMEMORY": Slot("memory of one container", TypeAdapter(Memory)),
+    "LABEL": Slot("a label, key=value", None),
+    "DENY": Slot("default deny or default-deny", None),
+    "OWNER": Slot("a peer's name", TypeAdapter(PeerName)),
+    "CLUSTER": Slot("a cluster's name in policy", TypeAdapter(ClusterName)),
+}
+_LABEL = (TypeAdapter(LabelKey), TypeAdapter(LabelValue))
+_NUMBER = re.compile(r"[1-9][0-9]{0,4}")
+
+_STEPS = 20_000  # a sentence that takes more to read is none of ours
+
+
+class Token(NamedTuple):
+    """A word, a mark, or what stood between quotes."""
+
+    text: str
+    quoted: bool
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a sentence says: values with their slots, in order. `reached` is the first token nobody accounts for."""
+
+    values: tuple[tuple[str, str], ...] | None
+    reached: int
+
+
+_TOKEN = re.compile(
+    r"""(?:'(?P<a>[^']*)'|"(?P<b>[^"]*)"|`(?P<c>[^`]*)`|\u2018(?P<d>[^\u2019]*)\u2019|\u201c(?P<e>[^\u201d]*)\u201d)(?=[\s,.!?]|\Z)"""
+    r"|(?P<mark>[,.!?])(?=[\s,.!?]|\Z)|(?P<comma>,)|(?P<word>[^\s,]+?)(?=[\s,]|[.!?]+(?:\s|\Z)|\Z)"
+)
+
+
+def tokens(text: str) -> list[Token]:
+    """The words of a text. What cannot be a word or a quoted name here is one all the same, and matches nothing."""
+    found = []
+    for one in _TOKEN.finditer(text):
+        kind = one.lastgroup or ""
+        found.append(Token(one.group(kind), quoted=kind not in {"mark", "comma", "word"}))
+    return found
+
+
+def match(words: list[Token]) -> Match:
+    """Read a sentence by the table."""
+    reader = _Reader(words)
+    for position, values in reader.rule("sentence", 0):
+        if position == len(words):
+            return Match(values, position)
+    return Match(None, min(reader.reached, len(words)))
+
+
+def describe() -> str:
+    """The table for people: a rule a line, its forms after it, then the values."""
+    lines = [f"{name}: {' | '.join(forms)}" for name, forms in GRAMMAR.items()]
+    return "\n".join([*lines, "", *(f"{name}: {slot.shown}" for name, slot in SLOTS.items())]) + "\n"
+
+
+_Values = tuple[tuple[str, str], ...]
+
+
+class _Reader:
+    """Tries the forms in order and goes back where one does not fit."""
+
+    def __init__(self, words: list[Token]) -> None:
+        self.words = words
+        self.reached = 0
+        self._steps = 0
+
+    def rule(self, name: str, at: int) -> Iterator[tuple[int, _Values]]:
+        for form in GRAMMAR[name]:
+            yield from self._items(_parsed(form), at, ())
+
+    def _items(self, items: tuple[tuple[str, str], ...], at: int, values: _Values) -> Iterator[tuple[int, _Values]]:
+        self._steps += 1
+        self.reached = max(self.reached, at)
+        if self._steps > _STEPS:
+            return
+        if not items:
+            yield at, values
+            return
+        (item, often), rest = items[0], items[1:]
+        for after, more in self._one(item, at):
+            if after > at:
+                yield from self._items(items if often == "*" else rest, after, values + more)
+        if often:
+            yield from self._items(rest, at, values)
+
+    def _one(self, item: str, at: int) -> Iterator[tuple[int, _Values]]:
+        if item.startswith("<"):
+            yield from self.rule(item[1:-1], at)
+        elif item == "DENY":
+            if self._says(at, "default-deny"):
+                yield at + 1, (("DENY", ""),)
+            elif self._says(at, "default") and self._says(at + 1, "deny"):
+                yield at + 2, (("DENY", ""),)
+        elif at < len(self.words) and item in SLOTS:
+            if _fits(item, self.words[at]):
+                yield at + 1, ((item, self.words[at].text),)
+        elif self._says(at, item):
+            yield at + 1, ()
+
+    def _says(self, at: int, word: str) -> bool:
+        if at >= len(self.words) or self.words[at].quoted:
+            return False
+        return self.words[at].text.lower().replace("\u2019", "'") == word
+
+
+@cache
+def _parsed(form: str) -> tuple[tuple[str, str], ...]:
+    return tuple((item[:-1], item[-1]) if len(item) > 1 and item[-1] in "?*" else (item, "") for item in form.split())
+
+
+@cache
+def _vocabulary() -> frozenset[str]:
+    """Every word that stands for itself somewhere in the table."""
+    words = {item for forms in GRAMMAR.values() for form in forms for item, _ in _parsed(form)}
+    return frozenset(word for word in words if not word.startswith("<") and word not in SLOTS) | {
+        "default",
+        "default-deny",
+    }
+
+
+def _fits(name: str, token: Token) -> bool:
+    slot, text = SLOTS[name], token.text
+    if name == "PODS":
+        return _NUMBER.fullmatch(text) is not None
+    if name == "LABEL":
+        key, equals, value = text.partition("=")
+        return bool(equals) and _is(_LABEL[0], key) and _is(_LABEL[1], value)
+    if not token.quoted and (text.lower() in _vocabulary() or not re.search(slot.bare, text)):
+        return False
+    return slot.form is not None and _is(slot.form, text)
+
+
+def _is(form: TypeAdapter[str], text: str) -> bool:
+    try:
+        form.validate_python(text)
+    except ValidationError:
+        return False
+    return True
