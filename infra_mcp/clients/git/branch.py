@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from pathlib import Path
+from collections.abc import Collection
 
 from infra_mcp.clients.git import checkout as trees
 from infra_mcp.clients.git.checkout import Checkout
@@ -65,7 +64,8 @@ class Advance:
         self._branch = branch
         self._commit = commit
         self._base = base
-        self._keep = keep
+        # What changes refs or files holds the repository's lock, even after us.
+        self._writer = Runner(runner.repo, keep=[keep], seconds=WRITE_SECONDS)
 
     def attempt(self) -> None:
         """Try once. What is not done is not half done either.
@@ -98,7 +98,7 @@ class Advance:
         # A branch may carry options of its own for merges (`--squash`, `--no-commit`): not for ours.
         key = f"branch.{self._branch}.mergeOptions"
         options = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": key, "GIT_CONFIG_VALUE_0": "--ff-only"}
-        done = self._write("merge", *FAST_FORWARD, self._commit, at=checkout.top, env=options)
+        done = self._writer.run("merge", *FAST_FORWARD, self._commit, at=checkout.top, env=options, check=False)
         head = self._objects.head(self._branch)
         if head == self._commit:
             return
@@ -117,7 +117,7 @@ class Advance:
         The two-tree form of read-tree touches only paths that differ between the trees and are still as we left them.
         """
         if head == self._base:
-            self._write("read-tree", "-m", "-u", self._commit, self._base, at=checkout.top)
+            self._writer.run("read-tree", "-m", "-u", self._commit, self._base, at=checkout.top, check=False)
         left = trees.in_the_way(self._runner, checkout, paths)
         if left:
             names = ", ".join(shown(path) for path in sorted(left))
@@ -130,16 +130,12 @@ class Advance:
         if self._runner.run("symbolic-ref", "-q", ref, check=False).code == 0:
             raise InfraError("git-failed", f"Branch {self._branch} is an alias of another ref.")
         reason = ("-m", "infra-mcp: fast-forward")
-        done = self._write("update-ref", "--no-deref", *reason, ref, self._commit, self._base)
+        done = self._writer.run("update-ref", "--no-deref", *reason, ref, self._commit, self._base, check=False)
         if done.code == 0:
             return
         if self._objects.head(self._branch) != self._base:
             raise Moved(f"branch {self._branch}")
         self._refuse(done)
-
-    def _write(self, *args: str, at: Path | None = None, env: Mapping[str, str] | None = None) -> Done:
-        """Run a command that changes refs or files: it holds the repository's lock, even without us."""
-        return self._runner.run(*args, at=at, env=env, check=False, keep=[self._keep], seconds=WRITE_SECONDS)
 
     def _refuse(self, done: Done) -> None:
         if "File exists" in done.err or "cannot lock ref" in done.err:

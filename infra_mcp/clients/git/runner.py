@@ -64,10 +64,14 @@ class Runner:
 
     Args:
         repo: the top of a working tree.
+        keep: file descriptors that the children inherit.
+        seconds: how long a command may take.
     """
 
-    def __init__(self, repo: Path) -> None:
+    def __init__(self, repo: Path, *, keep: Sequence[int] = (), seconds: float = READ_SECONDS) -> None:
         self.repo = repo
+        self._keep = tuple(keep)
+        self._seconds = seconds
 
     @cached_property
     def common_folder(self) -> Path:
@@ -85,7 +89,6 @@ class Runner:
         feed: bool = False,
         config: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
-        keep: Sequence[int] = (),
         quiet: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start `git ARGS` in its own session and return the child.
@@ -96,7 +99,6 @@ class Runner:
             feed: whether standard input is a pipe; it is closed otherwise.
             config: settings beyond `HYGIENE`.
             env: variables beyond the clean environment.
-            keep: file descriptors that the child inherits.
             quiet: whether what it says on standard error is dropped.
 
         Raises:
@@ -111,7 +113,7 @@ class Runner:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL if quiet else subprocess.PIPE,
                 env=_environment(top) | dict(env or {}),
-                pass_fds=tuple(keep),
+                pass_fds=self._keep,
                 start_new_session=True,
                 bufsize=0,
             )
@@ -120,17 +122,17 @@ class Runner:
                 "setup-failed", "git is not installed, or not on PATH.", next_step="Install git 2.36 or newer."
             ) from error
 
-    def finish(self, child: subprocess.Popen[bytes], data: bytes | None = None, seconds: float = READ_SECONDS) -> Done:
-        """Feed the child, wait for its end and return it; past `seconds` it is told to stop, then killed.
+    def finish(self, child: subprocess.Popen[bytes], data: bytes | None = None) -> Done:
+        """Feed the child, wait for its end and return it; one that takes too long is told to stop, then killed.
 
         Raises:
             InfraError: `git-failed`, when it did not end in time.
         """
         try:
-            out, err = child.communicate(data, timeout=seconds)
+            out, err = child.communicate(data, timeout=self._seconds)
         except subprocess.TimeoutExpired as error:
             _stop(child)
-            raise InfraError("git-failed", f"git did not end within {seconds:g} s and was stopped.") from error
+            raise InfraError("git-failed", f"git did not end within {self._seconds:g} s and was stopped.") from error
         return Done(child.returncode, out, (err or b"").decode("utf-8", "replace"))
 
     def run(
@@ -138,11 +140,9 @@ class Runner:
         *args: str,
         data: bytes | None = None,
         check: bool = True,
-        seconds: float = READ_SECONDS,
         at: Path | None = None,
         config: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
-        keep: Sequence[int] = (),
     ) -> Done:
         """Run `git ARGS` to its end.
 
@@ -150,17 +150,15 @@ class Runner:
             *args: the command and its arguments.
             data: what to feed; nothing when None.
             check: whether a non-zero end is an error.
-            seconds: how long it may take.
             at: as in `start`, like the rest.
             config: settings beyond `HYGIENE`.
             env: variables beyond the clean environment.
-            keep: file descriptors that the child inherits.
 
         Raises:
             InfraError: `git-failed`, naming the command and the first line git said.
         """
-        child = self.start(*args, at=at, feed=data is not None, config=config, env=env, keep=keep)
-        done = self.finish(child, data, seconds)
+        child = self.start(*args, at=at, feed=data is not None, config=config, env=env)
+        done = self.finish(child, data)
         if check and done.code:
             raise InfraError("git-failed", f"git {args[0]}: {done.why}.")
         return done
