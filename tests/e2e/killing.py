@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
-from anyio import to_thread
 from e2e.world import World
 
 from infra_mcp import effects
 
-__all__ = ["SCENARIOS", "Point", "Scenario", "kill", "look", "points"]
+__all__ = ["SCENARIOS", "Point", "Scenario", "kill", "look", "now", "points", "verdict"]
 
 JUDGE = Path(__file__).with_name("judge.py")
 DEPLOYMENTS = "/apis/apps/v1/namespaces/{0}/deployments"
@@ -48,17 +47,24 @@ class Point(NamedTuple):
 
 
 # -- in the server's process
-def observe(noted: str, at: Point | None) -> None:
-    """Note every point of the first request that comes, and die at the chosen one. Called in the server's process."""
+def observe(noted: str, at: Point | None, nth: int = 0, *, recovering: bool = False) -> None:
+    """Note every point that is passed, and die at the chosen one. Called in the server's process.
+
+    Args:
+        noted: the file to note them in.
+        at: the point to die at.
+        nth: or: die at the how-manieth point, whatever it is.
+        recovering: count from the start on; else from the first request that comes.
+    """
     handle = os.open(noted, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     seen: Counter[tuple[str, str]] = Counter()
 
     def passed(name: str, when: str) -> None:
-        if not seen and (name, when) != ("ledger.accept", "before"):
-            return  # what is before the request, such as its own recovery of an earlier one
+        if not recovering and not seen and (name, when) != ("ledger.accept", "before"):
+            return
         seen[name, when] += 1
         os.write(handle, f"{json.dumps([name, when, seen[name, when]])}\n".encode())
-        if (name, when, seen[name, when]) == at:
+        if (name, when, seen[name, when]) == at or seen.total() == nth:
             os.kill(os.getpid(), signal.SIGKILL)
 
     effects.observe(passed)
@@ -154,18 +160,29 @@ async def points(world: World, scenario: Scenario, number: int = 0) -> list[Poin
     """Run the scenario whole, and list the points it went through, in order."""
     noted = world.home / f"points-{number}"
     await world.start(partial(observe, str(noted), None))
-    since = _now(world)
+    since = now(world)
     await scenario.send(world, number)
     await world.settled()
-    await _end(world)
+    await world.stop()
     faults = await look(world, scenario, number, since)
     assert faults == [], faults
     return _read(noted)
 
 
-async def kill(world: World, scenario: Scenario, at: Point, number: int) -> list[str]:
-    """Kill the server at the point, start another, ask again as a client would, and judge; what is wrong."""
-    noted, since, earlier = world.home / f"points-{number}", _now(world), len(world.requests())
+async def kill(world: World, scenario: Scenario, at: Point, number: int, again: int = 0) -> list[str]:
+    """Kill the server at the point, start another, ask again as a client would, and judge; what is wrong.
+
+    Args:
+        world: one whose server does not run.
+        scenario: what is asked.
+        at: where the server is killed.
+        number: of this run in this world.
+        again: kill the server that recovers, too, at the how-manieth point it passes; 0 for not.
+
+    Raises:
+        EOFError: the recovery was through before that point.
+    """
+    noted, since, earlier = world.home / f"points-{number}", now(world), len(world.requests())
     await world.start(partial(observe, str(noted), at))
     assert world.server is not None
     async with anyio.create_task_group() as group:
@@ -175,14 +192,30 @@ async def kill(world: World, scenario: Scenario, at: Point, number: int) -> list
     if code != -signal.SIGKILL:
         passed = ", ".join(map(str, _read(noted)))
         return [f"{at} was not reached; the server ended with {code}, after {passed}"]
+    if again:
+        await _kill_recovery(world, again)
     await world.start()
     await scenario.send(world, number)
     rows = (await world.settled())[earlier:]
-    await _end(world)
-    faults = [
-        f"{row['id']} ended as {row['state']}: {row['receipt']}" for row in rows if row["state"] not in scenario.ends
-    ]
+    await world.stop()
+    wrong = [row for row in rows if row["state"] not in scenario.ends]
+    faults = [f"{row['id']} ended as {row['state']}: {row['receipt']}" for row in wrong]
     return faults + await look(world, scenario, number, since)
+
+
+async def _kill_recovery(world: World, nth: int) -> None:
+    """Start a server that dies at the nth point it passes while it takes up what was interrupted."""
+    try:
+        await world.start(partial(observe, str(world.home / "recovery"), None, nth, recovering=True))
+    except RuntimeError:
+        return  # it died before it took calls
+    assert world.server is not None
+    with anyio.fail_after(120):
+        while world.server.alive and any(row["open"] for row in world.requests()):  # noqa: ASYNC110 - not ours
+            await anyio.sleep(0.02)
+    if await world.gone(0.2) is None:
+        await world.stop()
+        raise EOFError(nth)
 
 
 async def _undisturbed(send: Callable[[World, int], Awaitable[object]], world: World, number: int) -> None:
@@ -191,11 +224,6 @@ async def _undisturbed(send: Callable[[World, int], Awaitable[object]], world: W
         await send(world, number)
     except Exception:  # noqa: BLE001 - whatever its libraries make of a lost connection
         return
-
-
-async def _end(world: World) -> None:
-    assert world.server is not None
-    await to_thread.run_sync(world.server.stop)
 
 
 async def look(world: World, scenario: Scenario, number: int, since: str) -> list[str]:
@@ -222,7 +250,7 @@ async def verdict(world: World, paths: Sequence[str], since: str, **more: object
     return list(json.loads(done.stdout)["faults"])
 
 
-def _now(world: World) -> str:
+def now(world: World) -> str:
     """Where the API server's history is now."""
     found = json.loads(world.kubectl("get", "--raw", "/api/v1/namespaces?limit=1"))
     return str(found["metadata"]["resourceVersion"])

@@ -38,6 +38,10 @@ async def test_a_killed_server_leaves_nothing_undone_and_nothing_done_twice(quie
     assert await kill(quiet, SCENARIOS[name], at, 1) == []
 
 
+async def test_a_server_killed_again_while_it_recovers_leaves_the_next_one_to_finish(quiet):
+    assert await kill(quiet, SCENARIOS["deploy"], Point("git.move", "after"), 1, again=4) == []
+
+
 async def test_the_three_ways_pass_every_effect_there_is_on_a_request_s_way(ground, tmp_path):
     fired = set()
     for name, scenario in SCENARIOS.items():
@@ -58,6 +62,23 @@ async def test_a_server_killed_at_any_point_leaves_nothing_undone_and_nothing_do
         faults |= {str(at): wrong} if wrong else {}
         known |= wrong
     assert faults == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_a_recovery_killed_at_any_point_leaves_the_next_one_to_finish(quiet, name):
+    at = Point("kube.apply", "before", 2) if name == "rollback" else Point("git.move", "after")
+    faults = {}
+    for nth in range(1, 100):
+        try:
+            wrong = await kill(quiet, SCENARIOS[name], at, nth, again=nth)
+        except EOFError:
+            break  # the recovery has no more points than that
+        sys.stderr.write(f"{name} {at}, and at point {nth} of the recovery: {'; '.join(wrong) or 'ok'}\n")
+        faults |= {str(nth): wrong} if wrong else {}
+    assert faults == {}
+    assert nth > 5
 
 
 def test_the_judge_takes_nothing_from_the_product():

@@ -195,6 +195,11 @@ class World:
         assert self.server is not None
         await to_thread.run_sync(self.server.kill)
 
+    async def stop(self) -> None:
+        """Ask the server to stop, and wait until it has."""
+        assert self.server is not None
+        await to_thread.run_sync(self.server.stop)
+
     async def gone(self, seconds: float = 60.0) -> int | None:
         """Wait until the server has ended by itself; its exit code, negative for a signal, None when it still runs."""
         assert self.server is not None
