@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from infra_mcp.errors import InfraError
@@ -62,8 +63,9 @@ async def ask(
     try:
         understood = intent.parse(text)
         if isinstance(understood, intent.NotUnderstood):
-            message = f"not-understood: {understood.reason}\n{what_may_be_asked(engine, caller, understood.nearest)}"
-            return await engine.ledger.answer(caller, incoming, engine.masker.mask(message), "not-understood", now())
+            message = f"{understood.code}: {understood.reason}\n{what_may_be_asked(engine, caller, understood.nearest)}"
+            kind = "not-understood" if understood.code == "not-understood" else "refused"
+            return await engine.ledger.answer(caller, incoming, engine.masker.mask(message), kind, now())
         submission = Submission(
             caller=caller,
             action=understood.action,
@@ -77,9 +79,7 @@ async def ask(
     except InfraError as error:
         if error.code == "ledger-unavailable":
             raise
-        message = (
-            f"{error}\n{what_may_be_asked(engine, caller, None)}" if error.code == "unknown-argument" else str(error)
-        )
+        message = f"{error}\n{what_may_be_asked(engine, caller)}" if error.code == "unknown-argument" else str(error)
         return await engine.ledger.answer(caller, incoming, engine.masker.mask(message), "refused", now())
     if accepted.ask_id is None:
         # The same key or words came first by another door: this ask gets an ack of its own, naming that request.
@@ -99,7 +99,7 @@ def _check(text: str) -> None:
         raise InfraError("invalid-argument", "query: holds control characters.", next_step="Send plain text.")
 
 
-def what_may_be_asked(engine: Engine, caller: Caller, nearest: object) -> str:
+def what_may_be_asked(engine: Engine, caller: Caller, nearest: Sequence[str] = ()) -> str:
     """The forms this caller's circle may send, by the policy in force, and the nearest one to what came."""
     try:
         policy = engine.policy.current()
@@ -120,7 +120,7 @@ def what_may_be_asked(engine: Engine, caller: Caller, nearest: object) -> str:
     if len(lines) == 1:
         lines = ["The policy in force lets this circle ask for nothing."]
     if nearest:
-        shown = nearest if isinstance(nearest, str) else "\n".join(str(form) for form in nearest)  # type: ignore[attr-defined]
+        shown = "\n".join(nearest)
         lines.append(f"Nearest to what you sent:\n{shown}")
     return "\n".join(lines)
 

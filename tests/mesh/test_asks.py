@@ -72,10 +72,21 @@ async def test_a_block_that_is_no_action_is_refused_in_its_ack_and_not_repeated(
 
         assert found.request is None
         assert at.engine.submitted == []
+        assert found.reply.partition(":")[0] in {"invalid-argument", "unknown-argument", "not-understood"}
         assert "hunter2" not in found.reply
         assert "$(id)" not in found.reply
         kinds = [event.kind for event in (await at.engine.ledger.search("", circle=None)).events]
         assert {"refused", "not-understood"} & set(kinds)
+
+
+@pytest.mark.promise("intake.typed")
+async def test_an_unknown_field_of_a_block_is_named_with_its_code(tmp_path):
+    async with house(tmp_path, "unix") as at:
+        block = '{"action": "deploy", "app": "docs", "version": "1", "dryRun": true}'
+        found = await answered(at, DOCS, f"```infra\n{block}\n```")
+
+        assert found.reply.startswith("unknown-argument: ")
+        assert "dryRun" in found.reply
 
 
 @pytest.mark.promise("intent.whole-sentence")
