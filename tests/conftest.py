@@ -1,9 +1,10 @@
 """What all tests share: one control plane for the whole session, and skips that are failures where it counts."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import pytest
@@ -11,8 +12,13 @@ import pytest
 from infra_mcp import sandbox
 from infra_mcp.sandbox import given
 from infra_mcp.sandbox.binaries import cached, ensure
+from infra_mcp.settings import cache_home, sandbox_home
+
+T = TypeVar("T")
 
 STRICT = os.environ.get("CI") == "true" or bool(os.environ.get("INFRA_MCP_CI"))
+# as they were at the start: some tests give sandboxes another place, and the session's must not follow
+PLACES = {"INFRA_MCP_SANDBOX": str(sandbox_home()), "INFRA_MCP_CACHE": str(cache_home())}
 OURS = "test-"  # a sandbox of tests is called so, and then the process id of its pytest
 
 
@@ -49,13 +55,13 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
         yield ControlPlane(Path(named), os.environ["INFRA_MCP_TEST_CONTEXT"], kubectl)
         return
     request.getfixturevalue("binaries")
-    anyio.run(_remove_leftovers)
+    _in_place(_remove_leftovers)
     name = f"{OURS}{os.getpid()}"
     try:
-        made = anyio.run(sandbox.up, name)
+        made = _in_place(sandbox.up, name)
         yield ControlPlane(made.kubeconfig, made.context, made.kubectl)
     finally:
-        anyio.run(sandbox.down, name)
+        _in_place(sandbox.down, name)
 
 
 @pytest.fixture(scope="session")
@@ -65,9 +71,20 @@ def binaries() -> Path:
     Fails, and does not skip, where they are not.
     """
     found = anyio.run(given.find)
-    if cached() is None and isinstance(found, str):
+    if _in_place(_cached) is None and isinstance(found, str):
         pytest.fail(f"The control plane's binaries are {found}. Get them once: make binaries", pytrace=False)
-    return anyio.run(ensure, sandbox.Progress())
+    return _in_place(ensure, sandbox.Progress())
+
+
+def _in_place(work: Callable[..., Awaitable[T]], *arguments: object) -> T:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in PLACES.items():
+            patch.setenv(name, value)
+        return anyio.run(work, *arguments)
+
+
+async def _cached() -> Path | None:
+    return cached()
 
 
 async def _remove_leftovers() -> None:
