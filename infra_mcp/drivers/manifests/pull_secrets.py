@@ -63,7 +63,8 @@ class PullSecrets:
             bound: whether the circle may read in the namespace already.
 
         Raises:
-            InfraError: `pull-secret-unavailable`; never with a word of the content.
+            InfraError: `pull-secret-unavailable`, or `exists` when something else has the copy's name; never with a
+                word of the content.
         """
         rules = policy.pull_secret(name)
         if rules is None:
@@ -83,7 +84,11 @@ class PullSecrets:
             "type": kind,
             "data": data,
         }
-        return PullSecret(name, copy_ref, self._hash(kind, data), body, copies[0] if copies else None)
+        live = copies[0] if copies else None
+        if live is not None and live.get("type") != kind:
+            # A Secret's type cannot be changed, and its data are not to be mixed with somebody else's.
+            raise InfraError("exists", f"{copy_ref} is there and is not a copy of pull secret {name}.")
+        return PullSecret(name, copy_ref, self._hash(kind, data), body, live)
 
     async def state(self, policy: Policy, name: str, namespace: str, *, as_: str, circle: str) -> str:
         """How a copy compares with its source now: `current`, `rotated`, or what is wrong."""
