@@ -132,7 +132,7 @@ def circle_of(connection: Connection, name: str) -> str | None:
 def _circle(connection: Connection, name: str) -> str:
     circle = circle_of(connection, name)
     if circle is None:
-        raise InfraError("not-found", "There is no peer of that name.", next_step="`infra-mcp peers` lists them.")
+        raise InfraError("not-found", "There is no peer of that name.", next_step="`infra-mcp peer list` lists them.")
     return circle
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from infra_mcp.clients.kube.errors import clean
 from infra_mcp.drivers.manifests.health import condition
 
-__all__ = ["Cause", "cause", "not_ready", "restarts"]
+__all__ = ["Cause", "ails", "cause", "not_ready", "restarts"]
 
 _TEXT = 300
 _LOOPS_AFTER = 3  # restarts that are a loop even when no event says so: events may be dropped
@@ -82,6 +82,11 @@ def not_ready(pods: Iterable[dict[str, Any]], events: Sequence[dict[str, Any]] =
     return Cause(
         "NotReady", clean(f"{len(names)} of its pods are not ready ({', '.join(names[:3])}){probe}", _TEXT), False
     )
+
+
+def ails(pod: dict[str, Any]) -> bool:
+    """Whether a pod by itself shows that something is wrong, so that it is worth asking for events."""
+    return bool(restarts([pod])) or next(_pod(pod, []), None) is not None
 
 
 def restarts(pods: Iterable[dict[str, Any]]) -> int:

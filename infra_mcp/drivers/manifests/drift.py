@@ -13,7 +13,9 @@ __all__ = ["drift"]
 _LIMIT = 20
 
 
-def drift(ref: ObjectRef, git: dict[str, Any], live: dict[str, Any], leave_out: Collection[FieldPath]) -> tuple[Drift, ...]:
+def drift(
+    ref: ObjectRef, git: dict[str, Any], live: dict[str, Any], leave_out: Collection[FieldPath]
+) -> tuple[Drift, ...]:
     """Fields that git sets and the live object has otherwise, less the ones this request is about.
 
     Quantities and defaults may be written in more than one way (`1` and `1000m`): such a difference shows, and harms

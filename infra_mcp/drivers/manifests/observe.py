@@ -59,7 +59,7 @@ async def namespace(
     workloads = [
         _workload(item) | {"kind": kind}
         for kind, found in zip(_WORKLOADS, lists, strict=True)
-        for item in found["items"]
+        for item in (found or {})["items"]
     ]
     marked = (((holder or {}).get("metadata") or {}).get("annotations") or {}).get(PULL_SECRETS, "")
     names = [one for one in str(marked).split(",") if one]

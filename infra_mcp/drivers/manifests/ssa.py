@@ -232,11 +232,18 @@ async def _observe(
 ) -> dict[str, Any]:
     """After a write without an answer: the object shows our mark and our fields, or nobody can say."""
     await anyio.sleep(SETTLE)
-    live = await _read(cluster, proposal.ref, as_)
-    if live is not None and covers(live, proposal.sets, adoption.lists(live)):
-        marked = get_path(live, _MARK) == (True, request)
-        if marked or get_path(_marked(proposal, request), _MARK) != (True, request):
-            return live
+    try:
+        live = await cluster.get(proposal.ref, as_=as_)
+    except KubeError:
+        raise unknown from None
+    if live is None:
+        raise unknown
+    paths = [*leaves(proposal.sets, adoption.lists(proposal.dry)), *proposal.removes]
+    if get_path(_marked(proposal, request), _MARK) == (True, request):
+        paths.append(_MARK)
+    expected = merge(proposal.dry, {"metadata": {"annotations": {REQUEST_ANNOTATION: request}}})
+    if all(get_path(live, path) == get_path(expected, path) for path in paths):
+        return live
     raise unknown
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import anyio
 
 from infra_mcp.clients.kube import Cluster, KubeError
-from infra_mcp.drivers.manifests.causes import Cause, cause, not_ready, restarts
+from infra_mcp.drivers.manifests.causes import Cause, ails, cause, not_ready, restarts
 from infra_mcp.drivers.manifests.health import Health, status
 from infra_mcp.drivers.manifests.revision import WORKLOADS, Seen, look, selector
 from infra_mcp.errors import InfraError
@@ -25,7 +25,6 @@ from infra_mcp.model.plan import ObjectRef
 __all__ = ["rollout"]
 
 _TICK: Final = 1.0  # seconds; causes are told by events, too, and nothing watches those
-_TOGETHER: Final = 0.03  # seconds in which several changes are looked at once
 _STEADY: Final = 10.0  # seconds without another restart after which a pod that was restarted counts as steady
 
 
@@ -72,7 +71,6 @@ async def rollout(
                 if found is None:
                     with anyio.move_on_after(_TICK):
                         await changed.wait()
-                        await anyio.sleep(_TOGETHER)
         group.cancel_scope.cancel()
     if found is None:
         found = judge.too_late(view, deadline)
@@ -90,6 +88,7 @@ class _View:
         self.refused: KubeError | None = None  # it says no, and will
         self.first = anyio.Event()
         self.changed = anyio.Event()
+        self.ailing = False  # a pod was seen that does not do well, and was not looked into yet
 
     def see(self, live: dict[str, Any] | None) -> None:
         self.live, self.trouble = live, None
@@ -130,12 +129,14 @@ async def _follow(cluster: Cluster, ref: ObjectRef, as_: str | None, view: _View
 
 
 async def _follow_pods(cluster: Cluster, live: dict[str, Any], as_: str | None, view: _View) -> None:
-    """Wake whoever looks when a pod changes. What a pod says is read when it is looked at."""
+    """Wake whoever looks when a pod does not do well. Those that do are not worth a look: the workload counts them."""
     namespace = live["metadata"]["namespace"]
     try:
         async with aclosing(cluster.watch("v1", "Pod", namespace, as_=as_, label_selector=selector(live))) as events:
-            async for _ in events:
-                view.wake()
+            async for event in events:
+                if ails(event["object"]):
+                    view.ailing = True
+                    view.wake()
     except KubeError:
         return  # then it is looked at every tick
 
@@ -160,6 +161,7 @@ class _Judge:
         self._cluster, self._ref, self._uid, self._as = cluster, ref, uid, as_
         self._expect, self._grace, self._clock = expect, grace, clock
         self._was_so = False
+        self._looked = clock()  # when pods and events were last read
         self._since: dict[str, float] = {}  # by kind of cause, when it was first seen
         self._restarts = 0
         self._steady_since = 0.0
@@ -179,12 +181,25 @@ class _Judge:
             return self._not_landed(blocked)
         try:
             out = self._health.state == "Current" and self._was_so
-            found = (live if await self._steady(live) else None) if out else await self._hindered(live)
+            if out:
+                found: dict[str, Any] | InfraError | None = live if await self._steady(live) else None
+            else:
+                found = await self._hindered(live) if self._is_due(view, live) else None
         except KubeError as error:
             view.trouble = error
             return None
         view.trouble = None
         return found
+
+    def _is_due(self, view: _View, live: dict[str, Any]) -> bool:
+        """Whether to read pods and events: when one ails, when the workload failed, and else once a tick."""
+        now = self._clock()
+        if live["kind"] in WORKLOADS and not _observed(live):
+            return False
+        if not view.ailing and self._health.state != "Failed" and now - self._looked < _TICK:
+            return False
+        view.ailing, self._looked = False, now
+        return True
 
     def _moved(self, live: dict[str, Any] | None) -> InfraError | None:
         if live is None or live["metadata"].get("deletionTimestamp"):

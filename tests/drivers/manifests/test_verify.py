@@ -426,6 +426,7 @@ def seen(kind="Deployment", generation=1, revision="1", spec=None, **status):
 def view_of(live):
     view = verify._View()
     view.live = live
+    view.ailing = True
     return view
 
 
