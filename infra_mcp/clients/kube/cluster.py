@@ -39,9 +39,9 @@ _OWN = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
 class Cluster:
     """A cluster that is connected to; made by `connect`.
 
-    `as_` is, everywhere, the full user name of the service account a call runs as (sent as `Impersonate-User`), or
-    None for the server's own identity. Every method but `namespaced` and `schema_errors` raises `KubeError` when the
-    cluster says no or nothing, and `InfraError` (`object-invalid`) for a kind or a name the cluster cannot have.
+    `as_` is, everywhere, the full user name of the service account a call runs as (sent as `Impersonate-User`), or None
+    for the server's own identity. Every method raises `KubeError` when the cluster says no or nothing, and `InfraError`
+    (`object-invalid`) for a kind or a name the cluster cannot have.
     """
 
     def __init__(self, name: str, transport: Transport, discovery: Discovery, schemas: Schemas) -> None:

@@ -123,7 +123,7 @@ class Transport:
                 tries += 1
                 continue
             if status < HTTPStatus.MULTIPLE_CHOICES:
-                return await _parse(data), status
+                return await _parse(data, unknown=kind == "write"), status
             error = KubeError.parse(status, headers, data, secret=secret)
             if status == HTTPStatus.UNAUTHORIZED and not renewed:
                 renewed, login = True, await self._renew_after(login)
@@ -136,7 +136,7 @@ class Transport:
                 await anyio.sleep(PAUSES[tries])
                 tries += 1
             elif kind == "write" and status >= HTTPStatus.INTERNAL_SERVER_ERROR and not error.is_invalid:
-                raise KubeError(status, "OutcomeUnknown", f"{status} {error.reason}: {error.message}") from error
+                raise KubeError(0, "OutcomeUnknown", f"{status} {error.reason}: {error.message}") from error
             else:
                 raise error
 
@@ -263,11 +263,12 @@ def _no_answer(broken: Exception, *, unknown: bool) -> KubeError:
     return KubeError(0, "OutcomeUnknown" if unknown else "Unreachable", why)
 
 
-async def _parse(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
+async def _parse(data: bytes, *, unknown: bool) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return await to_thread.run_sync(json.loads, data) if len(data) > LARGE else json.loads(data)
     except ValueError as error:
-        raise KubeError(0, "Unreachable", "what answers there is not an API server") from error
+        reason = "OutcomeUnknown" if unknown else "Unreachable"
+        raise KubeError(0, reason, "what answers there is not an API server") from error
 
 
 async def _events(content: aiohttp.StreamReader) -> AsyncGenerator[dict[str, Any]]:

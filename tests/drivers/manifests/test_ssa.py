@@ -12,7 +12,7 @@ from subprocess import PIPE
 import anyio
 import pytest
 
-from infra_mcp.clients.kube import Cluster, KubeError
+from infra_mcp.clients.kube import Cause, Cluster, KubeError
 from infra_mcp.drivers.manifests import ssa
 from infra_mcp.drivers.manifests.adopt import extract
 from infra_mcp.drivers.manifests.diff import changes
@@ -340,6 +340,26 @@ async def test_a_create_that_meets_an_object_changes_nothing(cluster, kubectl, r
     assert asked(await cluster.get(ref(), as_=None)) == asked(live)
 
 
+@pytest.mark.promise("apply.cas")
+async def test_a_create_leaves_an_object_alone_that_shares_no_field_with_it(cluster, kubectl, ref, space):
+    body = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "docs", "namespace": space},
+        "data": {"a": "1"},
+    }
+    at = ref("ConfigMap", api_version="v1")
+    proposal = await ssa.propose(cluster, at, None, body, as_=None, adopt=ADOPT)
+    await kubectl("create", "configmap", "docs", "--from-literal=b=2")
+    live = await cluster.get(at, as_=None)
+    with pytest.raises(InfraError, match="created by someone else"):
+        await ssa.write(cluster, proposal, as_=None, request="req-1")
+    with pytest.raises(Moved):
+        await ssa.propose(cluster, at, None, body, as_=None, adopt=ADOPT)
+
+    assert await cluster.get(at, as_=None) == live
+
+
 async def test_a_create_is_ours_from_the_start_and_marked(cluster, ref, deployment):
     proposal = await ssa.propose(cluster, ref(), None, deployment(), as_=None, adopt=ADOPT)
     made = await ssa.write(cluster, proposal, as_=None, request="req-1")
@@ -517,6 +537,52 @@ async def test_the_servers_own_no_is_told_in_our_words(cluster, kubectl, ref, de
         assert refused.value.code == code
 
 
+class Scripted:
+    """A cluster with a mutating webhook, as far as `propose` can see: a conflict first, then what is given."""
+
+    def __init__(self, *answers: dict | KubeError) -> None:
+        self.answers = list(answers)
+
+    async def dry_run(self, _body, *, as_, force=False):  # noqa: ARG002 - as Cluster's
+        answer = self.answers.pop(0)
+        if isinstance(answer, KubeError):
+            raise answer
+        return answer
+
+
+def owned_map(data: dict, *fields: str) -> dict:
+    owned = {"f:data": {f"f:{name}": {} for name in fields}}
+    entry = {"manager": "kubectl", "operation": "Update", "apiVersion": "v1", "fieldsV1": owned}
+    about = {"name": "docs", "namespace": "a", "uid": "u", "resourceVersion": "7", "managedFields": [entry]}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": data}
+
+
+@pytest.mark.promise("apply.no-force")
+async def test_a_field_that_would_be_lost_beside_the_set_ones_is_a_conflict(ref):
+    conflict = KubeError(409, "Conflict", "", (Cause("FieldManagerConflict", ".data.a", 'conflict with "kubectl"'),))
+    live = owned_map({"a": "1", "b": "1"}, "a", "b")
+    taken = owned_map({"a": "2", "b": "2"})
+    with pytest.raises(InfraError, match=r"\.data\.b is owned by kubectl") as refused:
+        await ssa.propose(
+            Scripted(conflict, taken),
+            ref("ConfigMap", api_version="v1"),
+            live,
+            {"data": {"a": "2"}},
+            as_=None,
+            adopt=ADOPT,
+        )
+
+    assert refused.value.code == "field-conflict"
+
+
+async def test_an_apply_that_would_remove_more_than_was_asked_is_refused(ref):
+    live, dry = owned_map({"a": "1", "b": "1"}), owned_map({"a": "2"})
+    with pytest.raises(InfraError, match=r"would also remove \.data\.b"):
+        await ssa.propose(
+            Scripted(dry), ref("ConfigMap", api_version="v1"), live, {"data": {"a": "2"}}, as_=None, adopt=ADOPT
+        )
+
+
 @pytest.fixture
 def lossy(monkeypatch):
     """Lose the answer to the next write, which has landed or not."""
@@ -560,6 +626,24 @@ async def test_a_write_that_is_lost_and_does_not_show_is_said_to_be_unknown(clus
 
     assert lost.value.is_unknown
     assert asked(await cluster.get(ref(), as_=None)) == asked(live)
+
+
+async def test_a_write_that_is_lost_with_the_cluster_is_said_to_be_unknown(
+    cluster, kubectl, ref, deployment, lossy, monkeypatch
+):
+    await kubectl("apply", "-f", "-", body=deployment())
+    live = await cluster.get(ref(), as_=None)
+    proposal = await ssa.propose(cluster, ref(), live, to("docs:2"), as_=None, adopt=ADOPT)
+    lossy(landed=True)
+
+    async def unreachable(*_args, **_kwargs):
+        raise KubeError(0, "Unreachable", "ClientConnectorError")
+
+    monkeypatch.setattr(Cluster, "get", unreachable)
+    with pytest.raises(KubeError) as lost:
+        await ssa.write(cluster, proposal, as_=None, request="req-1")
+
+    assert lost.value.is_unknown
 
 
 async def test_a_mark_that_someone_copied_is_left_to_them(cluster, kubectl, ref, deployment):
