@@ -85,8 +85,9 @@ async def _kill_an_up_of(name):
 
 
 def _stands_alone(pid):
-    """A session of its own, and nothing to read from us."""
-    return os.getsid(pid) == pid and str(Path(f"/proc/{pid}/fd/0").readlink()) == os.devnull
+    """A session of its own, nothing to read from us, and nothing of the user's environment."""
+    alone = os.getsid(pid) == pid and str(Path(f"/proc/{pid}/fd/0").readlink()) == os.devnull
+    return alone and b"ETCD_NAME" not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
 async def test_one_command_brings_a_whole_control_plane_up_which_outlives_it(mine):
@@ -175,6 +176,7 @@ async def test_what_a_killed_up_left_is_cleared_by_the_next_and_down_leaves_noth
     made = await sandbox.up("half")
     after = _pids("half")
     assert after.keys() == set(processes.COMPONENTS)
+    assert len(processes.running(Place.of("half"))) == len(after)
     assert not set(before.values()) & set(after.values())
     kubectl(made, "get", "--raw", "/readyz")
 
