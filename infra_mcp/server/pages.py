@@ -1,4 +1,4 @@
-"""The reference pages made from the code: `python -m infra_mcp.server.pages docs` writes tools.md and errors.md there.
+"""The reference pages made from the code: `python -m infra_mcp.server.pages docs` writes them there.
 
 A test fails while a page is not what this writes, so they cannot fall behind.
 """
@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from infra_mcp.errors import CODES, Exit
+from infra_mcp.mesh.grammar import describe
+from infra_mcp.model.action import ACTIONS
 from infra_mcp.server.arguments import schema
 from infra_mcp.server.tools import change, control, mesh, read
 from infra_mcp.server.tools.tool import Tool
 
-__all__ = ["PAGES", "errors_page", "main", "tools_page"]
+__all__ = ["PAGES", "asking_page", "errors_page", "main", "tools_page"]
 
 _MADE = "<!-- Made by `python -m infra_mcp.server.pages docs`; do not edit. -->\n"
 _TOOLS = """\
@@ -30,6 +32,27 @@ the bearer token over HTTP, the connection's first frame on the unix socket.
 _ERRORS = """\
 A code is stable: programs may compare it. The words beside it are for people and name the thing; they never hold a
 secret, and never repeat an argument that was refused for its form.
+"""
+_ASKING = """\
+An ask to `infra` becomes a typed action in one of two ways, and never by a guess.
+
+**A fenced block** holds one action as JSON. Every field is checked, and a field that does not belong there is refused
+by name. Text round the block is kept as words and means nothing.
+
+````
+```infra
+{"action": "deploy", "app": "docs", "version": "0.13.4"}
+```
+````
+
+**A sentence** counts only if every word of it stands in the table below; it is for what adds and harms nothing. A
+sentence that means a deploy is answered with the block to send back. What is not understood is acked at once with what this peer
+may ask, and nothing is written.
+
+Beside the action's fields a block may have `dry_run`, `reason` and `idempotency_key`.
+
+In the table a word stands for itself, `<rule>` for one of that rule's forms, and CAPITALS for a value; `?` means
+perhaps, and `*` any number of times. The first rule is the whole sentence.
 """
 _GROUPS = (
     ("Mesh", "Names and shapes are Repowire's.", mesh.TOOLS),
@@ -123,7 +146,23 @@ def errors_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"tools.md": tools_page, "errors.md": errors_page}
+def asking_page() -> str:
+    """docs/asking.md: what an ask may say, as the table the server reads it by, and the fenced form of each action."""
+    lines = ["# Asking infra\n", _MADE, _ASKING, "## Sentences\n", "```", describe().rstrip(), "```\n", "## Actions\n"]
+    for name, model in ACTIONS.items():
+        lines += [f"### {name}\n", f"{(model.__doc__ or '').splitlines()[0]}\n", "| field | type | default | meaning |"]
+        lines.append("|---|---|---|---|")
+        shape = schema(model)
+        lines += [
+            _row(field, part, field in shape.get("required", ()))
+            for field, part in shape["properties"].items()
+            if field != "action"
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+PAGES = {"tools.md": tools_page, "errors.md": errors_page, "asking.md": asking_page}
 
 
 def main(folder: str) -> None:

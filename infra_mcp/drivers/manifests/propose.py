@@ -55,7 +55,7 @@ async def item_for(task: Task, cluster: Cluster, want: Wanted, live: dict[str, A
         )
         return Item(want, change, live)
     proposal = await ssa.propose(cluster, want.ref, live, want.sets, as_=task.user, adopt=task.policy.tree.adopt)
-    fields = tuple(_shown(want, live)) if want.content else changes(live, proposal.dry)
+    fields = tuple(_shown(want, live)) if want.content else changes(proposal.live, proposal.dry)
     change = ObjectChange(
         ref=want.ref,
         operation="create" if live is None else "update",
@@ -64,7 +64,7 @@ async def item_for(task: Task, cluster: Cluster, want: Wanted, live: dict[str, A
         identity=want.identity,
         intent=intent,
     )
-    return Item(want, change, live, proposal, restores(want, live))
+    return Item(want, change, proposal.live, proposal, restores(want, proposal.live))
 
 
 def _made_by_the_cluster(want: Wanted) -> bool:

@@ -49,12 +49,13 @@ async def _restore(cluster: Cluster, one: Written, request: str, *, as_: str, ad
         return "created by this request and kept"
     for _ in range(_TRIES):
         live = await cluster.get(one.ref, as_=as_)
-        if live is not None and live["metadata"]["uid"] == one.uid and _says(live, one, "before"):
+        if live is not None and live["metadata"]["uid"] == one.uid and _is_former(live, one):
             return None
         if reason := _changed_by_others(live, one):
             return reason
         try:
-            proposal = await ssa.propose(cluster, one.ref, live, _former(one), as_=as_, adopt=adopt)
+            gained = [field.path for field in one.fields if not field.had]
+            proposal = await ssa.propose(cluster, one.ref, live, _former(one), as_=as_, adopt=adopt, removes=gained)
             await ssa.write(cluster, proposal, as_=as_, request=f"{request}.undo")
         except Moved:
             continue
@@ -75,17 +76,16 @@ def _changed_by_others(live: dict[str, Any] | None, one: Written) -> str | None:
         for field in one.fields
         if get_path(live, field.path) != (True, field.after) or FIELD_MANAGER not in owners(live, field.path)
     ]
-    if moved:
-        return f"someone else changed {', '.join(moved)} since"
-    return None if all(field.had for field in one.fields) else "it gained a field that an undo cannot take away"
+    return f"someone else changed {', '.join(moved)} since" if moved else None
 
 
 def _former(one: Written) -> dict[str, Any]:
     sets: dict[str, Any] = {}
     for field in one.fields:
-        set_path(sets, field.path, field.before)
+        if field.had:
+            set_path(sets, field.path, field.before)
     return sets
 
 
-def _says(live: dict[str, Any], one: Written, which: str) -> bool:
-    return all(get_path(live, field.path) == (True, getattr(field, which)) for field in one.fields)
+def _is_former(live: dict[str, Any], one: Written) -> bool:
+    return all(get_path(live, field.path) == (field.had, field.before) for field in one.fields)
