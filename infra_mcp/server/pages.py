@@ -46,8 +46,8 @@ by name. Text round the block is kept as words and means nothing.
 ````
 
 **A sentence** counts only if every word of it stands in the table below; it is for what adds and harms nothing. A
-sentence that means a deploy is answered with the block to send back. What is not understood is acked at once with what this peer
-may ask, and nothing is written.
+sentence that means a deploy is answered with the block to send back. What is not understood is acked at once with what
+this peer may ask, and nothing is written.
 
 Beside the action's fields a block may have `dry_run`, `reason` and `idempotency_key`.
 
