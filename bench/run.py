@@ -54,7 +54,9 @@ class Row:
         ratio = rival / ours
         verdict = "met" if ratio >= self.aim else "NOT met"
         print(f"\n{self.what}")
-        print(f"  ours {ours * 1000:7.0f} ms   rival {rival * 1000:7.0f} ms   {ratio:5.1f}x   aim {self.aim:.0f}x: {verdict}")
+        print(
+            f"  ours {ours * 1000:7.0f} ms   rival {rival * 1000:7.0f} ms   {ratio:5.1f}x   aim {self.aim:.0f}x: {verdict}"
+        )
         shown = ", ".join(f"{name} {statistics.median(values) * 1000:.0f}" for name, values in self.steps.items())
         print(f"  ours by step (ms): {shown}")
 
@@ -79,7 +81,9 @@ class Bench:
         (repo / "apps").mkdir(parents=True)
         for words in (("init", "-q", "-b", "main"), ("config", "user.name", "Pat"), ("config", "user.email", "p@x")):
             subprocess.run(["git", "-C", str(repo), *words], check=True, env=self.env)
-        content = base64.b64encode(json.dumps({"auths": {"registry.example": {"auth": "cm9ib3Q6eA=="}}}).encode()).decode()
+        content = base64.b64encode(
+            json.dumps({"auths": {"registry.example": {"auth": "cm9ib3Q6eA=="}}}).encode()
+        ).decode()
         self.secret = self.home / "secret.yaml"
         self.secret.write_text(
             "apiVersion: v1\nkind: Secret\nmetadata: {name: registry-x, namespace: NAMESPACE}\n"

@@ -75,9 +75,3 @@ def test_the_command_prints_promises_with_tests_and_ends_with_0():
     )
     assert done.returncode == 0, done.stderr
     assert "git.first: " in done.stdout
-
-
-def test_the_page_of_promises_is_as_the_tests_are():
-    page = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
-    made = promises.table(promises.load(), promises.marked())
-    assert page == made, "run: python tests/promises.py --table > docs/promises.md"

@@ -1,0 +1,1 @@
+"""The outside systems, each with one package that alone imports its library."""

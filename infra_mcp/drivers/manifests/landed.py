@@ -9,9 +9,11 @@ from typing import Any
 import anyio
 
 from infra_mcp.clients.kube import Cluster
-from infra_mcp.drivers.manifests import health, images, verify
+from infra_mcp.drivers.manifests import images
 from infra_mcp.drivers.manifests.deploy import Target
+from infra_mcp.drivers.manifests.health import status as health_of
 from infra_mcp.drivers.manifests.prepared import Item, Prepared, Task, is_within
+from infra_mcp.drivers.manifests.verify import rollout
 from infra_mcp.errors import InfraError
 from infra_mcp.together import together
 
@@ -49,7 +51,7 @@ async def _there(cluster: Cluster, task: Task, item: Item) -> None:
         while True:
             live = await cluster.get(item.wanted.ref, as_=user)
             if live is not None:
-                state = health.status(live)
+                state = health_of(live)
                 if is_within(item.wanted.sets, live) and state.state == "Current":
                     return
                 reason = state.reason if state.state != "Current" else "it is not as it was written"
@@ -72,7 +74,7 @@ async def deployed(cluster: Cluster, task: Task, prepared: Prepared, to: Target,
     """
     uid = str((prepared.items[0].live or {})["metadata"]["uid"])
     expect: Callable[[dict[str, Any]], bool] = partial(images.running, repo=to.repository, image=to.image)
-    live = await verify.rollout(cluster, to.ref, uid, as_=task.user, expect=expect, grace=to.grace, deadline=seconds)
+    live = await rollout(cluster, to.ref, uid, as_=task.user, expect=expect, grace=to.grace, deadline=seconds)
     status, wanted = live.get("status") or {}, (live.get("spec") or {}).get("replicas")
     ready = status.get("readyReplicas") or status.get("numberReady") or 0
     count = f", {ready} of {wanted} replicas ready" if wanted is not None else f", {ready} ready"
