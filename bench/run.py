@@ -54,9 +54,8 @@ class Row:
         ratio = rival / ours
         verdict = "met" if ratio >= self.aim else "NOT met"
         print(f"\n{self.what}")
-        print(
-            f"  ours {ours * 1000:7.0f} ms   rival {rival * 1000:7.0f} ms   {ratio:5.1f}x   aim {self.aim:.0f}x: {verdict}"
-        )
+        times = f"ours {ours * 1000:7.0f} ms   rival {rival * 1000:7.0f} ms"
+        print(f"  {times}   {ratio:5.1f}x   aim {self.aim:.0f}x: {verdict}")
         shown = ", ".join(f"{name} {statistics.median(values) * 1000:.0f}" for name, values in self.steps.items())
         print(f"  ours by step (ms): {shown}")
 
@@ -193,7 +192,7 @@ async def main() -> int:
             async with world:
                 bench = Bench(world, home)
                 await asyncio.to_thread(bench.prepare)
-                await world.start(timing.start, {timing._VARIABLE: str(bench.spans)})
+                await world.start(timing.start, {timing.VARIABLE: str(bench.spans)})
                 rows = await contest(bench, rounds)
         finally:
             await sandbox.down("bench")

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from infra_mcp.effects import observe
 
-__all__ = ["spans", "start"]
+__all__ = ["VARIABLE", "spans", "start"]
 
-_VARIABLE = "INFRA_MCP_BENCH_SPANS"
+VARIABLE = "INFRA_MCP_BENCH_SPANS"
 
 
 def start() -> None:
     """Called in the server's process before it serves."""
-    file = Path(os.environ[_VARIABLE]).open("a", encoding="utf-8", buffering=1 << 16)  # noqa: SIM115 - open for life
+    file = Path(os.environ[VARIABLE]).open("a", encoding="utf-8", buffering=1 << 16)  # noqa: SIM115 - open for life
 
     def note(name: str, phase: str) -> None:
         file.write(json.dumps([time.time(), name, phase]) + "\n")
