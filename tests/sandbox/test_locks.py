@@ -36,21 +36,22 @@ async def test_one_at_a_time_and_the_one_that_waits_says_so(tmp_path):
 
 
 async def test_the_death_of_its_holder_frees_it(tmp_path):
-    holder = await anyio.open_process([sys.executable, "-c", HOLD, tmp_path / "lock"], stderr=None)
-    assert (await holder.stdout.receive()).startswith(b"held")
+    argv = [sys.executable, "-c", HOLD, tmp_path / "lock"]
     waits = anyio.Event()
 
-    async def end():
+    async def end(holder):
         await waits.wait()
         holder.kill()
         await holder.wait()
 
-    with anyio.fail_after(10):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(end)
-            async with exclusive(tmp_path / "lock", waits.set):
-                assert holder.returncode == -9
-    await holder.aclose()
+    async with await anyio.open_process(argv, stderr=None) as holder:
+        assert (await holder.stdout.receive()).startswith(b"held")
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(end, holder)
+                async with exclusive(tmp_path / "lock", waits.set):
+                    pass
+        assert holder.returncode == -9
 
 
 async def test_a_lock_that_its_holder_removed_is_made_anew_and_held_by_one(tmp_path):
