@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.grants import Refusal
@@ -35,27 +35,23 @@ def _any(patterns: tuple[str, ...] | None, values: Iterable[str]) -> bool:
     return patterns is None or any(matches(pattern, value) for pattern in patterns for value in values)
 
 
-def _holds(match: Match, subject: Subject) -> Literal["yes", "no", "unknown"]:
-    known = (
+def _about(match: Match, subject: Subject) -> bool:
+    """Whether every key that is known here says that the rule is about this."""
+    return (
         _any(match.namespaces, subject.namespaces)
         and _any(match.actions, (subject.action,))
         and _any(match.peers, (subject.peer,))
         and _any(match.circles, (subject.circle,))
         and _any(match.apps, subject.apps)
     )
-    if not known:
-        return "no"
-    return "unknown" if match.model_extra else "yes"
 
 
 def denials(rules: Iterable[Rule], subject: Subject) -> Iterator[Refusal]:
     """Every rule that denies, and every one that cannot be evaluated."""
     for rule in rules:
-        holds = _holds(rule.match, subject)
-        if holds == "no":
+        if not _about(rule.match, subject):
             continue
-        cannot = _cannot(rule) if rule.match.model_extra or rule.require else ""
-        if cannot:
+        if cannot := _cannot(rule):
             yield Refusal(
                 f"rules.{rule.id}",
                 f"Rule {rule.id} cannot be evaluated ({cannot}), so it denies.",
@@ -70,9 +66,9 @@ def denials(rules: Iterable[Rule], subject: Subject) -> Iterator[Refusal]:
 
 
 def requirements(rules: Iterable[Rule], subject: Subject) -> Iterator[Refusal]:
-    """Every rule that wants an approval first."""
+    """Every rule that wants an approval first. Asked after `denials`, which holds those that cannot be evaluated."""
     for rule in rules:
-        if rule.require is not None and _holds(rule.match, subject) == "yes":
+        if rule.require is not None and _about(rule.match, subject):
             many = f"{rule.require.approvals} approvals" if rule.require.approvals > 1 else "an approval"
             why = f" ({rule.reason})" if rule.reason else ""
             yield Refusal(

@@ -3,6 +3,7 @@ import pytest
 from infra_mcp.model.action import Deploy, ProvisionNamespace
 from infra_mcp.model.plan import Adoption, Basis, Effect, FieldChange, ObjectChange, ObjectRef, Plan
 from infra_mcp.policy.decide import judge
+from infra_mcp.policy.effects import objections
 from infra_mcp.policy.rules import load
 
 NAMESPACE = ProvisionNamespace(namespace="docs-staging", pull_secrets=("X",))
@@ -102,6 +103,13 @@ def test_a_deploy_changes_its_own_workload_to_its_own_image(policy, docs, found,
     verdict = judge(policy, docs, DEPLOY, plan(found))
 
     assert (verdict.decision, verdict.rule) == ("refuse", rule)
+
+
+def test_each_object_is_held_to_the_circles_namespaces_whatever_was_asked(policy, docs):
+    foreign = plan(change("Namespace", "prod", None, identity="server"), change("ServiceAccount", "default", "prod"))
+    found = list(objections(policy, docs, ProvisionNamespace(namespace="prod"), foreign))
+
+    assert [one.rule for one in found] == ["circles.docs.namespaces"] * 2
 
 
 def test_an_image_inside_a_whole_new_field_is_seen(policy, docs):

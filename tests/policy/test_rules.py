@@ -167,3 +167,10 @@ def test_a_pattern_of_everything_does_not_reach_protected_namespaces(namespace):
 
     assert policy.reaches("all", "anything")
     assert not policy.reaches("all", namespace)
+
+
+def test_protected_namespaces_are_so_without_a_cluster_too():
+    policy = load("[circles.all]\nnamespaces=['*']")
+
+    assert policy.reaches("all", "anything")
+    assert not policy.reaches("all", "kube-system")
