@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
-__all__ = ["together"]
+__all__ = ["both", "together"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 async def together(calls: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
@@ -37,3 +38,10 @@ async def together(calls: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
     if errors:
         raise errors[min(errors)]
     return [results[index] for index in range(len(waiting))]
+
+
+async def both(one: Callable[[], Awaitable[T]], other: Callable[[], Awaitable[U]]) -> tuple[T, U]:
+    """`together` for two calls with results of different types."""
+    calls: list[Callable[[], Awaitable[Any]]] = [one, other]
+    first, second = await together(calls)
+    return first, second

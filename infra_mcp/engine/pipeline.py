@@ -6,6 +6,7 @@ anew on what is there tells what is still to be done, so recovery is not a secon
 
 from __future__ import annotations
 
+from functools import partial
 from time import time
 
 import anyio
@@ -22,6 +23,7 @@ from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.plan import Verdict
 from infra_mcp.model.request import State
 from infra_mcp.policy.decide import admit, judge, refusal
+from infra_mcp.together import both
 
 __all__ = ["Pipeline"]
 
@@ -97,10 +99,8 @@ class Pipeline:
         run.prepared = prepared = await self.tools.driver.plan(run.task, tree)
         if run.begun or request.dry_run or prepared.plan.already_so:
             return
-        if prepared.plan.effect.files:
-            paths = [file.path for file in prepared.plan.effect.files]
-            await self.tools.git.check_movable(policy.tree.branch, head, paths)
-        await self.tools.ledger.record(
+        record = partial(
+            self.tools.ledger.record,
             request.id,
             State.PLANNED,
             "planned",
@@ -108,6 +108,10 @@ class Pipeline:
             record=run.remember(when=run.memory.get("when", int(time())), failure=prepared.failure),
             effect_digest=prepared.plan.effect.digest,
         )
+        if paths := [file.path for file in prepared.plan.effect.files]:
+            await both(record, partial(self.tools.git.check_movable, policy.tree.branch, head, paths))
+        else:
+            await record()
 
     def _task(self, run: Run) -> Task:
         policy = self.tools.policy()

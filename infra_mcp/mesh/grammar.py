@@ -42,10 +42,20 @@ GRAMMAR: dict[str, tuple[str, ...]] = {
     "namespace": ("<a>? namespace <called> ANYNAME", "<a>? namespace NAMESPACE", "<a>? NAMESPACE namespace"),
     "a": ("a", "the", "a new", "new"),
     "called": ("called", "named"),
-    "part": ("<and>? with <feature>", "<and> <feature>", "<and>? <remark>"),
+    # After a list of names only what no further name could stand before: "X and owned by ..." with a word more would
+    # otherwise be "X and later, owned by ...".
+    "part": (
+        ",? with <secrets>",
+        "<and> <secrets>",
+        ",? with <feature> <remark-too>?",
+        "<and> <feature> <remark-too>?",
+        ",? <remark> <remark-too>?",
+    ),
     "and": (",", "and", ", and"),
+    "secrets": ("<an>? <pull>? <secret> <names>",),
+    "names": ("SECRET", "SECRET and SECRET", "SECRET <name-too>* ,? and SECRET"),
+    "name-too": (", SECRET",),
     "feature": (
-        "<an>? <pull>? <secret> SECRET <secret-too>*",
         "<an>? quota of <amount> <amount-too>*",
         "<an>? container limits of <limit> <limit-too>*",
         "<an>? <label> LABEL <label-too>*",
@@ -54,7 +64,6 @@ GRAMMAR: dict[str, tuple[str, ...]] = {
     "an": ("a", "an", "the"),
     "pull": ("image-pull", "image pull", "imagepull", "pull", "registry"),
     "secret": ("secret", "secrets"),
-    "secret-too": ("<and> SECRET",),
     "amount": ("CPU <cpus>", "MEMORY <memory>", "PODS pods", "PODS pod"),
     "amount-too": ("<and> <amount>",),
     "limit": ("LIMITCPU <cpus>", "LIMITMEMORY <memory>"),
@@ -65,6 +74,7 @@ GRAMMAR: dict[str, tuple[str, ...]] = {
     "label-too": ("<and> LABEL",),
     "deny": ("DENY", "DENY network policy"),
     "remark": ("labelled LABEL <label-too>*", "labeled LABEL <label-too>*", "owned by OWNER", "on cluster CLUSTER"),
+    "remark-too": ("and <remark>",),
     "end": (".", "!"),
     "mark": ("?", "."),
 }

@@ -71,15 +71,15 @@ def _prune(root: Any, path: tuple[Key, ...]) -> None:  # noqa: ANN401 - any JSON
 
 def differences(now: Any, wanted: Any, path: tuple[Key, ...] = ()) -> Iterator[Change]:  # noqa: ANN401 - any JSON value
     """What is still to do, in the smallest changes that keep what is equal."""
-    if isinstance(now, dict) and isinstance(wanted, dict) and (wanted or not now):
-        for key in now:
-            if key not in wanted:
-                yield Change("remove", (*path, key))
+    if isinstance(now, dict) and isinstance(wanted, dict) and (now.keys() & wanted.keys() or not now):
         for key, value in wanted.items():
             if key in now:
                 yield from differences(now[key], value, (*path, key))
             else:
                 yield Change("insert", (*path, key), value)
+        for key in now:
+            if key not in wanted:
+                yield Change("remove", (*path, key))
     elif isinstance(now, list) and isinstance(wanted, list):
         yield from _list_differences(now, wanted, path)
     elif not same(now, wanted):

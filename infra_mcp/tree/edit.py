@@ -197,9 +197,9 @@ def _changed(
         raise Unreadable(line, "the value cannot be written here without changing how the rest reads") from None
     left = {one.path for one in differences(now, wanted)}
     if not left < meant:
-        shared = sheet.walk(_document(change), change.path[1:])[-1].shared
-        at = f" (used on line {shared.line})" if shared else ""
-        raise Unreadable(line, f"a change here{at} would change more than was asked, through an anchor or otherwise")
+        uses = ", ".join(map(str, sheet.uses(_document(change), change.path[1:])))
+        at = f" (an alias on line {uses} stands for what is here)" if uses else ""
+        raise Unreadable(line, f"a change here{at} would change more than was asked")
     return after, now, left
 
 

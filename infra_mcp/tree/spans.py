@@ -82,6 +82,11 @@ class Sheet:
                     return Step(found.holder, found.position, found.node, name)
         return None
 
+    def uses(self, document: int, path: tuple[Key, ...]) -> list[int]:
+        """The lines of the aliases that stand for something the path leads through."""
+        on_the_way = {id(step.node) for step in self.walk(document, path)}
+        return [leaf.line for leaf in _leaves(self.roots[document]) if leaf.target and id(leaf.target) in on_the_way]
+
     def comments(self) -> list[str]:
         """All comments, in order."""
         found = [comment for root in self.roots for comment in self._comments(root)]

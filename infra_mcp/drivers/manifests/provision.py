@@ -15,7 +15,7 @@ from infra_mcp.drivers.manifests.pull_secrets import PullSecret, PullSecrets
 from infra_mcp.errors import InfraError
 from infra_mcp.model.action import ProvisionNamespace
 from infra_mcp.model.plan import ObjectRef
-from infra_mcp.together import together
+from infra_mcp.together import both, together
 from infra_mcp.tree.value import Tree
 
 __all__ = ["plan"]
@@ -37,11 +37,11 @@ async def plan(task: Task, action: ProvisionNamespace, tree: Tree, cluster: Clus
         InfraError: `namespace-not-bound`, `exists`, `pull-secret-unavailable`, and what editing and proposing raise.
     """
     space, bound, account = desired.refs(task.cluster, action.namespace)
-    ground = await _survey(task, cluster, (space, bound))
-    sources = await together(
-        partial(secrets.read, task.policy, name, action.namespace, as_=task.user, bound=ground.binding is not None)
+    reads = [
+        partial(secrets.read, task.policy, name, action.namespace, as_=task.user, bound=None)
         for name in sorted(action.pull_secrets)
-    )
+    ]
+    ground, sources = await both(partial(_survey, task, cluster, (space, bound)), partial(together, reads))
     bounds = desired.bounds(action, task.cluster)
     if ground.binding is not None:
         inside = [account] * bool(sources) + [want.ref for want in bounds]

@@ -51,7 +51,7 @@ class PullSecrets:
         self._key = key
         self._masker = masker
 
-    async def read(self, policy: Policy, name: str, namespace: str, *, as_: str, bound: bool) -> PullSecret:
+    async def read(self, policy: Policy, name: str, namespace: str, *, as_: str, bound: bool | None) -> PullSecret:
         """A pull secret's source and, where the circle is bound already, the copy that is there.
 
         Whether the circle is granted it has been decided before; the API server decides again, since it is read as it.
@@ -61,7 +61,8 @@ class PullSecrets:
             name: its name in policy.
             namespace: where the copy belongs.
             as_: the circle's identity.
-            bound: whether the circle may read in the namespace already.
+            bound: whether the circle may read in the namespace already; None when nobody knows yet, and then a copy
+                that it may not read counts as not there.
 
         Raises:
             InfraError: `pull-secret-unavailable`, or `exists` when something else has the copy's name; never with a
@@ -72,8 +73,8 @@ class PullSecrets:
             raise InfraError("pull-secret-unavailable", f"There is no pull secret {name}.")
         copy_ref = self._ref(namespace, rules.target)
         reads = [partial(self._source, name, rules, as_)]
-        if bound:
-            reads.append(partial(self._cluster.get, copy_ref, as_=as_))
+        if bound is not False:
+            reads.append(partial(self._copy, copy_ref, as_, bound))
         source, *copies = await together(reads)
         if source is None:
             raise InfraError("pull-secret-unavailable", f"The source of pull secret {name} is not there.")
@@ -106,6 +107,14 @@ class PullSecrets:
 
     def _ref(self, namespace: str, name: str) -> ObjectRef:
         return ObjectRef(cluster=self._cluster.name, api_version="v1", kind="Secret", namespace=namespace, name=name)
+
+    async def _copy(self, ref: ObjectRef, as_: str, bound: bool | None) -> dict[str, Any] | None:
+        try:
+            return await self._cluster.get(ref, as_=as_)
+        except KubeError as error:
+            if bound is None and error.status == 403:  # noqa: PLR2004 - HTTP forbidden
+                return None
+            raise
 
     async def _source(self, name: str, rules: PullSecretRules, as_: str) -> dict[str, Any] | None:
         ref = self._ref(rules.place.namespace, rules.place.name)
