@@ -1,6 +1,7 @@
 import pytest
 
 from infra_mcp.errors import InfraError
+from infra_mcp.ledger import Ledger
 from infra_mcp.masking import Masker
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.policy.rules import digest_of, load
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Memory:
-    """What the ledger remembers, without a ledger; the end-to-end tests use the real one."""
+    """What a ledger remembers, for what a real one refuses to remember."""
 
     def __init__(self):
         self.masker = Masker(b"k" * 32)
@@ -26,8 +27,15 @@ class Memory:
 
 
 @pytest.fixture
-def ledger():
+def memory():
     return Memory()
+
+
+@pytest.fixture
+async def ledger(tmp_path):
+    opened = await Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", Masker(b"k" * 32))
+    yield opened
+    await opened.aclose()
 
 
 @pytest.fixture
@@ -58,7 +66,7 @@ async def test_what_an_operator_accepts_is_in_force(file, ledger, operator):
     accepted = await in_force.accept(digest_of(FIRST), operator)
 
     assert in_force.current() == accepted
-    assert ledger.rows == [(digest_of(FIRST), FIRST, "operator")]
+    assert await ledger.accepted_policy() == (digest_of(FIRST), FIRST)
     assert await in_force.pending() is None
 
 
@@ -97,6 +105,17 @@ async def test_who_waits_for_a_change_is_told_once_another_policy_is_in_force(fi
     assert not second.is_set()
 
 
+@pytest.mark.promise("policy.accepted")
+async def test_a_text_is_kept_byte_for_byte(file, ledger, operator):
+    text = "# Grüße\t\u202e\r\n[clusters.a]\r\ncontext = 'a'\n"
+    file.write_bytes(text.encode())
+    await PolicyInForce(file, ledger).accept(digest_of(text), operator)
+    later = PolicyInForce(file, ledger)
+    await later.refresh()
+
+    assert later.current().digest == digest_of(text)
+
+
 async def test_a_file_that_is_gone_or_broken_leaves_the_accepted_policy_in_force(file, ledger, operator):
     in_force = PolicyInForce(file, ledger)
     await in_force.accept(digest_of(FIRST), operator)
@@ -120,7 +139,7 @@ async def test_nobody_but_an_operator_accepts(file, ledger, docs):
         await PolicyInForce(file, ledger).accept(digest_of(FIRST), docs)
 
     assert caught.value.code == "policy-denied"
-    assert not ledger.rows
+    assert await ledger.accepted_policy() is None
 
 
 async def test_what_is_accepted_is_what_was_looked_at(file, ledger, operator):
@@ -130,7 +149,7 @@ async def test_what_is_accepted_is_what_was_looked_at(file, ledger, operator):
         await in_force.accept(digest_of(FIRST), operator)
 
     assert caught.value.code == "policy-not-accepted"
-    assert not ledger.rows
+    assert await ledger.accepted_policy() is None
 
 
 @pytest.mark.parametrize("text", ["[clusters", "[peer]\nnam = 'x'", "# password = hunter2-hunter2-hunter2\n"])
@@ -141,13 +160,13 @@ async def test_what_is_no_policy_or_holds_a_secret_is_not_accepted(file, ledger,
 
     assert caught.value.code == "policy-invalid"
     assert "hunter2" not in str(caught.value)
-    assert not ledger.rows
+    assert await ledger.accepted_policy() is None
 
 
-async def test_a_row_that_was_changed_is_not_in_force(file, ledger, operator):
-    await PolicyInForce(file, ledger).accept(digest_of(FIRST), operator)
-    ledger.rows[-1] = (digest_of(FIRST), SECOND, "operator")
-    in_force = PolicyInForce(file, ledger)
+async def test_a_row_that_was_changed_is_not_in_force(file, memory, operator):
+    await PolicyInForce(file, memory).accept(digest_of(FIRST), operator)
+    memory.rows[-1] = (digest_of(FIRST), SECOND, "operator")
+    in_force = PolicyInForce(file, memory)
     await in_force.refresh()
 
     assert code_of(in_force) == "policy-not-accepted"
@@ -168,7 +187,7 @@ async def test_a_pinned_digest_is_in_force_without_an_acceptance(file, ledger):
     await in_force.refresh()
 
     assert in_force.current() == load(FIRST)
-    assert not ledger.rows
+    assert await ledger.accepted_policy() is None
 
 
 @pytest.mark.promise("policy.accepted")
