@@ -179,12 +179,11 @@ class _Judge:
         self._health = status(live)
         if blocked := _blocked(live, self._health):
             return self._not_landed(blocked)
+        out = self._health.state == "Current" and self._was_so
+        if not out and not self._is_due(view, live):
+            return None
         try:
-            out = self._health.state == "Current" and self._was_so
-            if out:
-                found: dict[str, Any] | InfraError | None = live if await self._steady(live) else None
-            else:
-                found = await self._hindered(live) if self._is_due(view, live) else None
+            found = (live if await self._steady(live) else None) if out else await self._hindered(live)
         except KubeError as error:
             view.trouble = error
             return None

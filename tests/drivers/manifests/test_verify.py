@@ -487,6 +487,18 @@ async def test_nothing_is_read_from_pods_until_the_controller_has_seen_the_chang
     assert (await judge.look(view_of(seen(generation=1)))).code == "not-landed"
 
 
+async def test_what_was_not_asked_again_does_not_pass_for_an_answer(pods, judge, now, monkeypatch):
+    async def silent(*_, **__):
+        raise KubeError(0, "Unreachable", "no answer")
+
+    view, now[0] = view_of(seen()), 5.0
+    monkeypatch.setattr(pods, "list", silent)
+    for now[0] in (5.0, 5.1):  # the second look is too soon to ask again
+        assert await judge.look(view) is None
+
+    assert judge.too_late(view, 6.0).code == "cluster-unreachable"
+
+
 async def test_nothing_is_read_from_a_status_of_the_version_before(judge):
     by_hand = {"updateStrategy": {"type": "OnDelete"}}
     half = {"replicas": 2, "readyReplicas": 2, "updatedReplicas": 1}
