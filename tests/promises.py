@@ -75,12 +75,8 @@ def table(promises: dict[str, str], tests: dict[str, list[str]]) -> str:
 
 
 def _files(tests: list[str]) -> str:
-    """How many tests in which files: names of single tests change too often for a page."""
-    count: dict[str, int] = {}
-    for test in tests:
-        file = test.partition("::")[0]
-        count[file] = count.get(file, 0) + 1
-    return ", ".join(f"[{file}](../{file})" + (f" ({n})" if n > 1 else "") for file, n in count.items())
+    """In which files: names and numbers of single tests change too often for a page."""
+    return ", ".join(f"[{file}](../{file})" for file in dict.fromkeys(test.partition("::")[0] for test in tests))
 
 
 def main(arguments: list[str]) -> int:
