@@ -22,7 +22,8 @@ from e2e.world import World
 
 from infra_mcp import effects
 
-__all__ = ["SCENARIOS", "Point", "Scenario", "kill", "look", "now", "points", "verdict"]
+__all__ = ["DEPLOYMENTS", "INSIDE", "JUDGE", "SCENARIOS", "Point", "Scenario"]
+__all__ += ["kill", "look", "now", "observe", "points", "undisturbed", "verdict"]
 
 JUDGE = Path(__file__).with_name("judge.py")
 DEPLOYMENTS = "/apis/apps/v1/namespaces/{0}/deployments"
@@ -186,7 +187,7 @@ async def kill(world: World, scenario: Scenario, at: Point, number: int, again: 
     await world.start(partial(observe, str(noted), at))
     assert world.server is not None
     async with anyio.create_task_group() as group:
-        group.start_soon(_undisturbed, scenario.send, world, number)
+        group.start_soon(undisturbed, partial(scenario.send, world, number))
         code = await world.gone(120)
         group.cancel_scope.cancel()
     if code != -signal.SIGKILL:
@@ -218,10 +219,10 @@ async def _kill_recovery(world: World, nth: int) -> None:
         raise EOFError(nth)
 
 
-async def _undisturbed(send: Callable[[World, int], Awaitable[object]], world: World, number: int) -> None:
+async def undisturbed(send: Callable[[], Awaitable[object]]) -> None:
     """What a client meets when its server dies is the client's to bear."""
     try:
-        await send(world, number)
+        await send()
     except Exception:  # noqa: BLE001 - whatever its libraries make of a lost connection
         return
 

@@ -1,11 +1,26 @@
 """Killed at any point, a request is brought to its end: nothing lost, nothing doubled, nothing guessed."""
 
 import ast
+import signal
 import sys
+from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
-from e2e.killing import JUDGE, SCENARIOS, Point, kill, points
+from e2e.killing import (
+    DEPLOYMENTS,
+    INSIDE,
+    JUDGE,
+    SCENARIOS,
+    Point,
+    kill,
+    now,
+    observe,
+    points,
+    undisturbed,
+    verdict,
+)
 from e2e.world import World
 from writes import BESIDE, ON_THE_WAY
 
@@ -40,6 +55,29 @@ async def test_a_killed_server_leaves_nothing_undone_and_nothing_done_twice(quie
 
 async def test_a_server_killed_again_while_it_recovers_leaves_the_next_one_to_finish(quiet):
     assert await kill(quiet, SCENARIOS["deploy"], Point("git.move", "after"), 1, again=4) == []
+
+
+@pytest.mark.promise("apply.locks")
+async def test_a_server_killed_with_many_requests_under_way_brings_each_to_its_end(quiet):
+    since, names = now(quiet), [quiet.fresh(f"m{number}") for number in range(5)]
+    calls = [partial(quiet.tool, "provision_namespace", namespace=name, pull_secrets=["X"]) for name in names]
+    calls.append(partial(quiet.tool, "deploy", app="docs", version="1.0.0"))
+    await quiet.start(partial(observe, str(quiet.home / "points"), Point("kube.apply", "before", 4)))
+
+    async with anyio.create_task_group() as group:
+        for call in calls:
+            group.start_soon(undisturbed, call)
+        assert await quiet.gone(60) == -signal.SIGKILL
+        group.cancel_scope.cancel()
+    await quiet.start()
+    for call in calls:  # as clients do that never heard of it: the same again
+        reply = await call()
+        assert reply.ok, reply.text
+    await quiet.settled()
+    await quiet.stop()
+
+    inside = [path.format(name) for name in names for path in INSIDE]
+    assert await verdict(quiet, [*inside, DEPLOYMENTS.format(quiet.namespace)], since) == []
 
 
 async def test_the_three_ways_pass_every_effect_there_is_on_a_request_s_way(ground, tmp_path):
