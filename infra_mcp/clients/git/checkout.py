@@ -52,6 +52,10 @@ def find(runner: Runner, branch: str) -> Checkout | None:
         operation = _returns_to(folder, branch)
         if operation:
             raise InfraError("checkout-refused", f"{operation.capitalize()} of branch {branch} is in progress.")
+    if _only_tree(runner):
+        head = _first_line(runner.repo / ".git" / "HEAD") or ""
+        if head.startswith("ref: ") and not head.endswith("/.invalid"):  # that is where a reftable's HEAD is not
+            return Checkout(runner.repo, runner.repo / ".git") if head == f"ref: {ref}" else None
     listed = runner.run("worktree", "list", "--porcelain", "-z").out.decode("utf-8", "surrogateescape")
     holders = []
     for record in listed.split("\0\0"):
@@ -117,6 +121,12 @@ def busy(runner: Runner, checkout: Checkout, branch: str) -> bool:
     """Whether another git holds the checkout's index, its HEAD or the branch right now."""
     locks = [checkout.folder / "index.lock", checkout.folder / "HEAD.lock"]
     return any(lock.exists() for lock in [*locks, runner.common_folder / f"{ref_of(branch)}.lock"])
+
+
+def _only_tree(runner: Runner) -> bool:
+    """Whether ours is the repository's one working tree, so that its HEAD file answers without a process."""
+    own = runner.repo / ".git"
+    return own.is_dir() and own.samefile(runner.common_folder) and not (own / "worktrees").exists()
 
 
 def _git_folders(common: Path) -> Iterator[Path]:

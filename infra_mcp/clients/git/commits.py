@@ -1,22 +1,18 @@
-"""Builds a commit beside the working tree: blobs, a temporary index, a tree, a commit. No ref moves."""
+"""Builds a commit beside the working tree: blobs, trees, the commit. No index, and no ref moves."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 from infra_mcp.clients.git.objects import SYMLINK, TREE, Entry, Objects
-from infra_mcp.clients.git.runner import Done, Runner, shown
+from infra_mcp.clients.git.runner import Runner, shown
+from infra_mcp.clients.git.writer import Writer
 from infra_mcp.errors import InfraError
 
 __all__ = ["IDENTITY", "build", "check_path"]
 
 IDENTITY = ("infra-mcp", "infra-mcp@localhost")
-CHILDREN = 8  # hash-object processes at a time
 LONGEST_PATH, LONGEST_NAME = 1000, 255
-# A temporary index holds every path, whatever part of the tree the user has checked out.
-FULL_INDEX = {"core.sparseCheckout": "false", "index.sparse": "false"}
 
 
 def check_path(path: str) -> None:
@@ -45,26 +41,48 @@ def build(
     for path, entry in present.items():
         if entry is None and changes[path] is None:
             raise InfraError("git-failed", f"{path} cannot be deleted: it is not in commit {base[:12]}.")
-    with tempfile.TemporaryDirectory(prefix="infra-mcp-") as folder:
-        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        reading = runner.start("read-tree", base, config=FULL_INDEX, env=index)
-        try:
-            written = _hash(runner, {path: data for path, data in changes.items() if data is not None})
-        finally:
-            read = runner.finish(reading)
-        _require(read, "read-tree")
-        lines = [_line(path, entry, written.get(path, "0" * len(base))) for path, entry in present.items()]
-        data = "".join(lines).encode()
-        runner.run("update-index", "-z", "--index-info", data=data, config=FULL_INDEX, env=index)
-        tree = runner.run("write-tree", config=FULL_INDEX, env=index).out.decode().strip()
-    if tree == objects.resolve(f"{base}^{{tree}}"):
-        raise InfraError("git-failed", "The commit would change nothing.")
+    # Three children, started together: each costs more to start than to use.
+    with Writer(runner) as writer:
+        written = writer.blobs({path: data for path, data in changes.items() if data is not None})
+        files = {path: _entry(entry, written.get(path)) for path, entry in present.items()}
+        root = objects.resolve(f"{base}^{{tree}}")
+        tree = _folder(objects, writer, root, files) or writer.tree(())
+        if tree == root:
+            raise InfraError("git-failed", "The commit would change nothing.")
+        return writer.commit(_commit(tree, base, message, when))
+
+
+def _entry(present: Entry | None, oid: str | None) -> Entry | None:
+    """The file as it will be: an existing one keeps its mode; None is gone."""
+    return None if oid is None else Entry(present.mode if present else "100644", oid)
+
+
+def _folder(objects: Objects, writer: Writer, tree: str | None, files: Mapping[str, Entry | None]) -> str | None:
+    """The folder's tree with these files changed; None when nothing is left in it."""
+    entries = objects.tree(tree) if tree else {}
+    deeper: dict[str, dict[str, Entry | None]] = {}
+    for path, entry in files.items():
+        name, slash, rest = path.partition("/")
+        if slash:
+            deeper.setdefault(name, {})[rest] = entry
+        elif entry is None:
+            entries.pop(name, None)
+        else:
+            entries[name] = entry
+    for name, below in deeper.items():
+        made = _folder(objects, writer, entries[name].oid if name in entries else None, below)
+        if made is None:
+            entries.pop(name, None)
+        else:
+            entries[name] = Entry(TREE, made)
+    return writer.tree(entries.items()) if entries else None
+
+
+def _commit(tree: str, base: str, message: str, when: int) -> bytes:
+    """A commit object's bytes, in the form `git commit-tree` writes."""
     name, address = IDENTITY
-    date = f"{when} +0000"
-    signature = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in
-                 (("NAME", name), ("EMAIL", address), ("DATE", date))}  # fmt: skip
-    made = runner.run("commit-tree", "--no-gpg-sign", "-p", base, "-F", "-", tree, data=message.encode(), env=signature)
-    return made.out.decode().strip()
+    who = f"{name} <{address}> {when} +0000"
+    return f"tree {tree}\nparent {base}\nauthor {who}\ncommitter {who}\n\n{message}".encode()
 
 
 def _present(objects: Objects, base: str, path: str) -> Entry | None:
@@ -84,27 +102,3 @@ def _present(objects: Objects, base: str, path: str) -> Entry | None:
         what = {SYMLINK: "a symlink", TREE: "a folder"}.get(entry.mode, "a submodule")
         raise InfraError("git-failed", f"{path} cannot be written: it is {what} in the repository.")
     return entry
-
-
-def _hash(runner: Runner, contents: Mapping[str, bytes]) -> dict[str, str]:
-    """Write the blobs, several at a time, exactly as the bytes are: no filters, no line endings."""
-    written: dict[str, str] = {}
-    paths = list(contents)
-    for start in range(0, len(paths), CHILDREN):
-        window = paths[start : start + CHILDREN]
-        children = [runner.start("hash-object", "-w", "--no-filters", "--stdin", feed=True) for _ in window]
-        ended = [runner.finish(child, contents[path]) for path, child in zip(window, children, strict=True)]
-        written |= {path: _require(done, "hash-object") for path, done in zip(window, ended, strict=True)}
-    return written
-
-
-def _require(done: Done, name: str) -> str:
-    if done.code:
-        raise InfraError("git-failed", f"git {name}: {done.why}.")
-    return done.out.decode().strip()
-
-
-def _line(path: str, entry: Entry | None, oid: str) -> str:
-    """A record for `update-index --index-info`: mode 0 removes; an existing file keeps its mode."""
-    mode = "0" if not oid.strip("0") else entry.mode if entry else "100644"
-    return f"{mode} {oid}\t{path}\0"

@@ -129,6 +129,11 @@ class Objects:
             entry = below[part]
         return entry
 
+    def tree(self, oid: str) -> dict[str, Entry]:
+        """The entries of one tree, by name."""
+        (entries,) = self._read_trees([oid]).values()
+        return {name: Entry(mode, below) for mode, name, below in entries}
+
     def changed(self, old: str, new: str) -> list[str]:
         """The paths at which two commits differ, sorted; only folders that differ are read."""
         return sorted(self._differing("", self._root(old), self._root(new)))

@@ -1,0 +1,119 @@
+"""Writes objects of one commit: blobs, trees and the commit, each by a git child that was started beforehand.
+
+Starting a git costs more than what it does here, so the three start together and answer line by line. What they write
+is checked by git as ever: `mktree` refuses a tree of objects that are not there, `hash-object` a commit that is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from infra_mcp.clients.git.objects import TREE, Entry
+from infra_mcp.clients.git.runner import READ_SECONDS, Runner, shown
+from infra_mcp.errors import InfraError
+
+__all__ = ["Writer"]
+
+GITLINK = "160000"
+
+
+class Writer:
+    """The children that write the objects of one commit. Synchronous; for one build.
+
+    Args:
+        runner: starts git.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="infra-mcp-")
+        self._blobs = runner.start("hash-object", "-w", "--no-filters", "--stdin-paths", feed=True)
+        self._trees = runner.start("mktree", "-z", "--batch", feed=True)
+        self._commits = runner.start("hash-object", "-t", "commit", "-w", "--stdin", feed=True)
+        self._runner = runner
+
+    def __enter__(self) -> Self:
+        """Ready to write."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        for child in (self._blobs, self._trees, self._commits):
+            _end(child)
+        self._folder.cleanup()
+
+    def blobs(self, contents: Mapping[str, bytes]) -> dict[str, str]:
+        """Write blobs exactly as the bytes are (no filters, no line endings); their ids by path."""
+        for number, data in enumerate(contents.values()):
+            path = Path(self._folder.name, str(number))
+            path.write_bytes(data)
+            _feed(self._blobs, f"{path}\n".encode())
+        return {path: _line(self._blobs, "hash-object") for path in contents}
+
+    def tree(self, entries: Iterable[tuple[str, Entry]]) -> str:
+        """Write one tree; git sorts its entries."""
+        lines = [f"{entry.mode} {_kind(entry.mode)} {entry.oid}\t{name}\0" for name, entry in entries]
+        _feed(self._trees, ("".join(lines) + "\0").encode("utf-8", "surrogateescape"))
+        return _line(self._trees, "mktree")
+
+    def commit(self, data: bytes) -> str:
+        """Write the commit; nothing else can be written afterwards."""
+        done = self._runner.finish(self._commits, data)
+        if done.code:
+            raise InfraError("git-failed", f"git hash-object: {done.why}.")
+        return done.out.decode().strip()
+
+
+def _kind(mode: str) -> str:
+    return {TREE: "tree", GITLINK: "commit"}.get(mode, "blob")
+
+
+def _feed(child: subprocess.Popen[bytes], data: bytes) -> None:
+    if child.stdin is None:  # pragma: no cover - it was started with a pipe
+        return
+    with contextlib.suppress(BrokenPipeError):  # the answer tells why
+        view = memoryview(data)
+        while view:
+            view = view[child.stdin.write(view) or 0 :]
+
+
+def _line(child: subprocess.Popen[bytes], name: str) -> str:
+    """One line of the child's answer.
+
+    Raises:
+        InfraError: `git-failed`, with what git said, or when it does not answer.
+    """
+    found = b""
+    deadline = time.monotonic() + READ_SECONDS
+    while child.stdout is not None and not found.endswith(b"\n"):
+        ready, _, _ = select.select([child.stdout], [], [], max(0.0, deadline - time.monotonic()))
+        piece = child.stdout.read(1) if ready else b""
+        if not piece:
+            said = _end(child)
+            raise InfraError("git-failed", f"git {name}: {shown(said.strip())[:300] or 'it did not answer'}.")
+        found += piece
+    return found.decode().strip()
+
+
+def _end(child: subprocess.Popen[bytes]) -> str:
+    """Close the child's input, by which it ends, wait for that, and return what it said on standard error."""
+    if child.stdin is not None:
+        with contextlib.suppress(OSError):
+            child.stdin.close()
+    try:
+        child.wait(timeout=1.0)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    said = ""
+    for pipe in (child.stdout, child.stderr):
+        if pipe is not None and not pipe.closed:
+            said = pipe.read().decode("utf-8", "replace")
+            pipe.close()
+    return said
