@@ -42,8 +42,8 @@ GRAMMAR: dict[str, tuple[str, ...]] = {
     "namespace": ("<a>? namespace <called> ANYNAME", "<a>? namespace NAMESPACE", "<a>? NAMESPACE namespace"),
     "a": ("a", "the", "a new", "new"),
     "called": ("called", "named"),
-    # After a list of names only what no further name could stand before: "X and owned by ..." with a word more would
-    # otherwise be "X and later, owned by ...".
+    # Lists of names have one form only, and after one comes only what no further name could stand before. Otherwise a
+    # word more would be a name more: "X, please" and "X, later please", "X and owned by" and "X and later owned by".
     "part": (
         ",? with <secrets>",
         "<and> <secrets>",
@@ -53,7 +53,7 @@ GRAMMAR: dict[str, tuple[str, ...]] = {
     ),
     "and": (",", "and", ", and"),
     "secrets": ("<an>? <pull>? <secret> <names>",),
-    "names": ("SECRET", "SECRET and SECRET", "SECRET <name-too>* ,? and SECRET"),
+    "names": ("SECRET", "SECRET <name-too>* and SECRET"),
     "name-too": (", SECRET",),
     "feature": (
         "<an>? quota of <amount> <amount-too>*",

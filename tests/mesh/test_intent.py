@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra_mcp.mesh.grammar import GRAMMAR, POLITE, tokens
+from infra_mcp.mesh.grammar import GRAMMAR, POLITE, SLOTS, tokens
 from infra_mcp.mesh.intent import NotUnderstood, Understood, parse
 from infra_mcp.model.action import ContainerLimits, Deploy, ProvisionNamespace, Quota
 
@@ -48,7 +48,8 @@ SENTENCES = [
         "make a namespace docs2 with secrets X, registry-y and 'z'",
         space("docs2", pull_secrets=("X", "registry-y", "z")),
     ),
-    ("make a namespace docs-staging with pull secrets X, Y, and Z", space(pull_secrets=("X", "Y", "Z"))),
+    ("make a namespace docs-staging with pull secrets X, Y and Z", space(pull_secrets=("X", "Y", "Z"))),
+    ("make a namespace docs-staging with pull secrets X and Y", space(pull_secrets=("X", "Y"))),
     ("make a namespace docs-staging with pull secret X and pull secret Y", space(pull_secrets=("X", "Y"))),
     (
         "I need a namespace docs-staging with image-pull secret X and a quota of 4 cpu, 8Gi memory and 20 pods",
@@ -82,6 +83,10 @@ LEFT_OVER = [
     f"{SEED} but do not do it yet",
     f"{SEED}. Do not do it yet.",
     f"{SEED}, later",
+    f"{SEED}, docs-live",
+    f"{SEED}, docs-live please",
+    f"{SEED}, Y, and Z",
+    f"{SEED} and owned by docs",
     f"{SEED}, tomorrow",
     f"{SEED} and delete docs-live",
     f"{SEED} and a pony",
@@ -165,9 +170,8 @@ def test_a_text_with_a_word_left_over_is_nothing(text):
     assert isinstance(parse(text), NotUnderstood)
 
 
-ALL_WORDS = {item.strip("?*") for forms in GRAMMAR.values() for form in forms for item in form.split()} | set(
-    " ".join(POLITE).split()
-)
+ITEMS = {item.strip("?*") for forms in GRAMMAR.values() for form in forms for item in form.split()}
+TABLE = {item for item in ITEMS if item not in SLOTS and not item.startswith("<")} - {""}
 STRANGE = st.one_of(
     st.sampled_from(
         [
@@ -187,7 +191,7 @@ STRANGE = st.one_of(
         ]
     ),
     st.text(st.characters(categories=["Ll", "Lu", "Nd"]), min_size=1, max_size=12),
-).filter(lambda word: word.lower() not in ALL_WORDS)
+).filter(lambda word: word.lower() not in TABLE)
 
 
 def rebuilt(words):
@@ -205,6 +209,16 @@ def test_any_word_put_in_anywhere_makes_a_sentence_nothing(sentence, strange, da
     assert isinstance(parse(" ".join(words)), NotUnderstood)
 
 
+@pytest.mark.promise("intent.whole-sentence")
+@pytest.mark.parametrize("text", [text for text, _ in SENTENCES], ids=range(len(SENTENCES)))
+def test_no_place_in_a_sentence_takes_one_word_more(text):
+    words = [rebuilt([word]) for word in tokens(text)]
+    for at in range(len(words) + 1):
+        for strange in ("not", "docs-live", "later", "NEVER", "7", "a.b", "4Gi", "'docs-live'"):
+            more = " ".join([*words[:at], strange, *words[at:]])
+            assert isinstance(parse(more), NotUnderstood), more
+
+
 @given(st.sampled_from(SENTENCES), st.sampled_from(POLITE), st.booleans())
 def test_a_polite_word_at_either_end_changes_nothing(sentence, polite, first):
     text = f"{polite}, {sentence[0].strip()}" if first else f"{sentence[0].strip().rstrip('.!?')}, {polite}"
@@ -214,7 +228,7 @@ def test_a_polite_word_at_either_end_changes_nothing(sentence, polite, first):
 @given(st.sampled_from(SENTENCES), st.data())
 def test_a_word_of_the_table_put_in_never_makes_another_namespace_of_it(sentence, data):
     words = [rebuilt([word]) for word in tokens(sentence[0])]
-    words.insert(data.draw(st.integers(0, len(words))), data.draw(st.sampled_from(sorted(ALL_WORDS))))
+    words.insert(data.draw(st.integers(0, len(words))), data.draw(st.sampled_from(sorted(TABLE))))
     read = parse(" ".join(words))
     if isinstance(read, Understood):
         assert read.action.namespace == sentence[1].namespace
