@@ -338,11 +338,12 @@ def test_a_shared_value_changes_at_its_anchor_when_all_its_places_are_meant():
 
 def test_a_shared_value_is_refused_by_line_when_some_place_is_not_meant():
     assert "Line 2" in refusal(ANCHORED, (["spec", "containers", 0, "image"], "site:2.0"))
-    assert "line 6" in refusal(ANCHORED, (["spec", "containers", 0, "image"], "site:2.0"))
+    assert "alias on line 6, 8" in refusal(ANCHORED, (["spec", "containers", 0, "image"], "site:2.0"))
     assert "Line 2" in refusal(ANCHORED, (["x"], "site:2.0"))
     both = [(["spec", "containers", i, "image"], "site:2.0") for i in (0, 1)]
     assert "Line 2" in refusal(ANCHORED, *both)
     assert "Line 2" in refusal(ANCHORED, *both, (["x"], "site:3.0"))
+    assert "alias on line 12" in refusal(ANCHORED, (["spec", "containers", 1, "resources", "limits", "cpu"], 2))
     assert "Line 10" in refusal(ANCHORED, (["spec", "containers", 2, "resources", "limits", "cpu"], 2))
     refusal(ANCHORED, (["spec", "containers", 2, "resources", "requests"], {"cpu": 1}))
     refusal(ANCHORED, (["spec", "containers", 2, "resources"], {"limits": {"cpu": 2}}))
@@ -372,6 +373,16 @@ def test_what_would_lose_a_comment_or_reformat_is_refused():
     refusal("a: 1\n", ([], 2))
     refusal("[1, 2]\n", (["a"], 2))
     refusal("a: b: c\n", (["a"], 2))
+
+
+def test_a_mapping_of_other_keys_is_written_anew():
+    text = b"a:\n  b: 1\n  c: 2\n# after\nd: 1\n"
+
+    assert set_field(text, 0, ["a"], {"x": {"w": 1}}) == b"a:\n  x:\n    w: 1\n# after\nd: 1\n"
+    assert set_field(text, 0, ["a"], ["x", "y"]) == b"a:\n  - x\n  - y\n# after\nd: 1\n"
+    assert set_field(text, 0, ["a"], 5) == b"a: 5\n# after\nd: 1\n"
+    assert set_field(b"- a: 1\n  b: 2\n- c\n", 0, [0], {"x": [1], "z": 2}) == b"- x:\n    - 1\n  z: 2\n- c\n"
+    assert set_field(b"- a: 1\n  b: 2\n- c\n", 0, [0], "x") == b"- x\n- c\n"
 
 
 def test_only_what_differs_inside_a_collection_is_touched():

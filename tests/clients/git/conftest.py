@@ -171,8 +171,8 @@ class SlowGit:
             said += os.read(self._started, 1)
         return int(said)
 
-    def let_go(self) -> None:
-        os.write(self._go, b"go\n")
+    def let_go(self, times: int = 1) -> None:
+        os.write(self._go, b"go\n" * times)
 
     def close(self) -> None:
         os.close(self._started)

@@ -146,6 +146,25 @@ async def test_autostash_in_the_users_configuration_stashes_nothing(git: Git, re
     await refused(git, repo, commit, "apps/docs/web.yaml")
 
 
+@pytest.mark.promise("git.ff-only")
+@pytest.mark.promise("plan.users-tree")
+@pytest.mark.parametrize("what", ["changed", "untracked", "ignored"])
+async def test_what_our_check_came_too_early_for_git_refuses_itself(
+    git: Git, repo, configure, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    commit = await built(git, repo.head())
+    configure("[merge]\n\tautoStash = true\n")
+    if what == "changed":
+        repo.write("apps/docs/web.yaml", "image: mine\n")
+    else:
+        repo.write("apps/new/ns.yaml", "mine\n")
+    if what == "ignored":
+        (repo.top / ".git/info/exclude").write_text("*.yaml\n", encoding="utf-8")
+    monkeypatch.setattr("infra_mcp.clients.git.checkout.require_clear", lambda *_: None)
+
+    await refused(git, repo, commit, "apps/docs/web.yaml" if what == "changed" else "apps/new/ns.yaml")
+
+
 @pytest.mark.parametrize("options", ["--squash", "--no-ff", "--no-commit --no-ff", "-s ours"])
 async def test_the_branchs_own_merge_options_do_not_apply(git: Git, repo, options: str) -> None:
     repo.git("config", "branch.main.mergeOptions", options)
@@ -298,7 +317,7 @@ async def test_a_lock_taken_while_git_is_merging_leaves_nothing_half_done(git: G
     async def take_the_lock() -> None:
         await to_thread.run_sync(slow.wait_started)
         (repo.top / ".git" / lock).touch()
-        slow.let_go()
+        slow.let_go(times=1000)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(take_the_lock)
@@ -306,10 +325,7 @@ async def test_a_lock_taken_while_git_is_merging_leaves_nothing_half_done(git: G
 
     assert repo.git("status", "--porcelain") == "M  apps/docs/db.yaml"
     (repo.top / ".git" / lock).unlink()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(to_thread.run_sync, slow.wait_started)
-        slow.let_go()
-        await git.move("main", commit, base)
+    await git.move("main", commit, base)
     assert repo.head() == commit
     assert repo.git("status", "--porcelain") == "M  apps/docs/db.yaml"
 
@@ -352,6 +368,19 @@ async def test_a_branch_checked_out_nowhere_moves_without_touching_the_checkout(
     assert repo.head("refs/heads/feature") == base
     assert repo.read("apps/docs/web.yaml") == "image: mine\n"
     assert repo.git("diff", "--cached") == ""
+
+
+async def test_a_branch_checked_out_nowhere_is_not_moved_to_what_is_not_ahead_of_it(git: Git, repo) -> None:
+    aside = await built(git, repo.head())
+    base = repo.commit({"README.md": "theirs\n"})
+    repo.git("checkout", "-q", "--detach")
+
+    with pytest.raises(Moved):
+        await git.move("main", aside, base)
+    with pytest.raises(Moved):
+        await git.move("main", aside, repo.head("HEAD~1"))
+
+    assert repo.head() == base
 
 
 async def test_an_alias_of_another_branch_is_not_moved(git: Git, repo) -> None:
