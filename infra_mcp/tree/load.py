@@ -38,6 +38,7 @@ class _Kept:
 
     blobs: dict[str, _Read] = field(default_factory=dict)
     size: int = 0
+    manifests: dict[tuple[str, str, str], Manifest] = field(default_factory=dict)  # by path, blob id and cluster
     trees: OrderedDict[tuple[str, tuple[str, ...], str], Tree] = field(default_factory=OrderedDict)
 
 
@@ -69,7 +70,10 @@ async def load(git: Git, commit: str, roots: Sequence[str], cluster: str) -> Tre
     listed = await git.list_tree(commit, [root or "." for root in below])
     paths = [path for path in listed if is_kustomization(path)] + manifests_of(listed, below)
     read_now = await _blobs(git, kept, [listed[path].oid for path in paths])
-    tree = Tree(_base(commit, cluster, below, listed, {path: read_now[listed[path].oid] for path in paths}))
+    base = _base(
+        commit, cluster, below, listed, {path: read_now[listed[path].oid] for path in paths}, known=kept.manifests
+    )
+    tree = Tree(base)
     kept.trees[commit, below, cluster] = tree
     while len(kept.trees) > KEPT_TREES:
         kept.trees.popitem(last=False)
@@ -85,7 +89,7 @@ async def _blobs(git: Git, kept: _Kept, oids: list[str]) -> dict[str, _Read]:
     fresh = await to_thread.run_sync(_read_all, await git.read_blobs(missing))
     kept.size += sum(len(blob.data) for blob in fresh.values())
     if kept.size > KEPT_BYTES:
-        kept.blobs, kept.size = {}, sum(len(blob.data) for blob in fresh.values())
+        kept.manifests, kept.blobs, kept.size = {}, {}, sum(len(blob.data) for blob in fresh.values())
     kept.blobs.update(fresh)
     return known | fresh
 
@@ -105,10 +109,20 @@ def manifests_of(listed: Mapping[str, Entry], roots: Sequence[str]) -> list[str]
 
 
 def _base(
-    commit: str, cluster: str, roots: tuple[str, ...], listed: Mapping[str, Entry], blobs: Mapping[str, _Read]
+    commit: str,
+    cluster: str,
+    roots: tuple[str, ...],
+    listed: Mapping[str, Entry],
+    blobs: Mapping[str, _Read],
+    *,
+    known: dict[tuple[str, str, str], Manifest],
 ) -> Base:
     kustomizations = {path: blob.data for path, blob in blobs.items() if is_kustomization(path)}
-    manifests = {path: _manifest(path, blob, cluster) for path, blob in blobs.items() if path not in kustomizations}
+    manifests: dict[str, Manifest] = {}
+    for path, blob in blobs.items():
+        if path not in kustomizations:
+            key = (path, listed[path].oid, cluster)
+            manifests[path] = known[key] = known.get(key) or _manifest(path, blob, cluster)
     index: dict[str, tuple[Located, ...]] = {}
     for file in manifests.values():
         for one in file.objects:
