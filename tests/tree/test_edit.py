@@ -379,10 +379,10 @@ def test_a_mapping_of_other_keys_is_written_anew():
     text = b"a:\n  b: 1\n  c: 2\n# after\nd: 1\n"
 
     assert set_field(text, 0, ["a"], {"x": {"w": 1}}) == b"a:\n  x:\n    w: 1\n# after\nd: 1\n"
-    assert set_field(text, 0, ["a"], ["x", "y"]) == b"a:\n  - x\n  - y\n# after\nd: 1\n"
+    assert set_field(text, 0, ["a"], ["x", "z"]) == b"a:\n  - x\n  - z\n# after\nd: 1\n"
     assert set_field(text, 0, ["a"], 5) == b"a: 5\n# after\nd: 1\n"
-    assert set_field(b"- a: 1\n  b: 2\n- c\n", 0, [0], {"x": [1], "z": 2}) == b"- x:\n    - 1\n  z: 2\n- c\n"
-    assert set_field(b"- a: 1\n  b: 2\n- c\n", 0, [0], "x") == b"- x\n- c\n"
+    assert set_field(b"k:\n- a: 1\n  b: 2\n- c\n", 0, ["k", 0], {"x": [1], "z": 2}) == b"k:\n- x:\n  - 1\n  z: 2\n- c\n"
+    assert set_field(b"k:\n- a: 1\n  b: 2\n- c\n", 0, ["k", 0], "x") == b"k:\n- x\n- c\n"
 
 
 def test_only_what_differs_inside_a_collection_is_touched():

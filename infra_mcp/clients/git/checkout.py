@@ -52,10 +52,9 @@ def find(runner: Runner, branch: str) -> Checkout | None:
         operation = _returns_to(folder, branch)
         if operation:
             raise InfraError("checkout-refused", f"{operation.capitalize()} of branch {branch} is in progress.")
-    if _only_tree(runner):
-        head = _first_line(runner.repo / ".git" / "HEAD") or ""
-        if head.startswith("ref: ") and not head.endswith("/.invalid"):  # that is where a reftable's HEAD is not
-            return Checkout(runner.repo, runner.repo / ".git") if head == f"ref: {ref}" else None
+    # Only a plain yes is taken from the file: HEAD may name an alias of the branch, or stand in a reftable.
+    if _only_tree(runner) and _first_line(runner.repo / ".git" / "HEAD") == f"ref: {ref}":
+        return Checkout(runner.repo, runner.repo / ".git")
     listed = runner.run("worktree", "list", "--porcelain", "-z").out.decode("utf-8", "surrogateescape")
     holders = []
     for record in listed.split("\0\0"):

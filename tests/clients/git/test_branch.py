@@ -394,6 +394,21 @@ async def test_an_alias_of_another_branch_is_not_moved(git: Git, repo) -> None:
     assert repo.head("refs/heads/trunk") == base
 
 
+@pytest.mark.promise("plan.users-tree")
+async def test_a_branch_checked_out_under_an_alias_moves_with_its_files(git: Git, repo) -> None:
+    repo.git("branch", "trunk")
+    repo.git("symbolic-ref", "refs/heads/alias", "refs/heads/trunk")
+    repo.git("symbolic-ref", "HEAD", "refs/heads/alias")
+    base = repo.head()
+    commit = await built(git, base)
+
+    await git.move("trunk", commit, base)
+
+    assert repo.head("refs/heads/trunk") == commit
+    assert repo.read("apps/docs/web.yaml") == OURS
+    assert repo.git("status", "--porcelain") == ""
+
+
 @pytest.mark.promise("git.ff-only")
 @pytest.mark.promise("plan.users-tree")
 async def test_the_branch_moves_in_the_worktree_that_has_it(git: Git, repo, tmp_path: Path) -> None:
