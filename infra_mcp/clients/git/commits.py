@@ -43,7 +43,7 @@ def build(
             raise InfraError("git-failed", f"{path} cannot be deleted: it is not in commit {base[:12]}.")
     # Three children, started together: each costs more to start than to use.
     with Writer(runner) as writer:
-        written = writer.blobs({path: data for path, data in changes.items() if data is not None})
+        written = writer.store({path: data for path, data in changes.items() if data is not None})
         files = {path: _entry(entry, written.get(path)) for path, entry in present.items()}
         root = objects.resolve(f"{base}^{{tree}}")
         tree = _folder(objects, writer, root, files) or writer.tree(())

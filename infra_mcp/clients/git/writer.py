@@ -48,7 +48,7 @@ class Writer:
             _end(child)
         self._folder.cleanup()
 
-    def blobs(self, contents: Mapping[str, bytes]) -> dict[str, str]:
+    def store(self, contents: Mapping[str, bytes]) -> dict[str, str]:
         """Write blobs exactly as the bytes are (no filters, no line endings); their ids by path."""
         for number, data in enumerate(contents.values()):
             path = Path(self._folder.name, str(number))
