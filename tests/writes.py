@@ -38,23 +38,21 @@ BESIDE = {
     "ledger.token.revoke",
 }
 
-# Every git command the product starts, and whether it changes refs, objects or a checkout. `read-tree` and
-# `update-index` only ever see an index file of our own.
+# Every git command the product starts, and whether it changes refs, objects or a checkout. `read-tree`
+# only takes back what an unfinished merge of ours did.
 GIT_COMMANDS = {
     "cat-file": False,
-    "commit-tree": True,
     "hash-object": True,
     "log": False,
     "merge": True,
     "merge-base": False,
+    "mktree": True,
     "read-tree": False,
     "rev-parse": False,
     "status": False,
     "symbolic-ref": False,
-    "update-index": False,
     "update-ref": True,
     "worktree": False,
-    "write-tree": True,
 }
 
 
