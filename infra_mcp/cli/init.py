@@ -105,12 +105,16 @@ def _policy(settings: Settings, context: str | None) -> tuple[str, list[dict[str
     from infra_mcp.tree.layout import detect_roots  # noqa: PLC0415 - needs the YAML reader
 
     chosen = context or _only_context(settings.kubeconfig)
-    roots = detect_roots(_manifests(settings.repo))
+    found = detect_roots(_manifests(settings.repo))
+    roots = [root for root in found if root["kind"] == "raw"]
     shown = "".join(
         f"\n[[tree.roots]]\npath = {json.dumps(root['path'])}\nkind = {json.dumps(root['kind'])}\n" for root in roots
     )
+    for root in found:
+        if root["kind"] != "raw":
+            shown += f"\n# {json.dumps(root['path'])} is a {root['kind']} tree, which is not understood yet.\n"
     if not roots:
-        shown = "\n# No manifests were found. Name the folder they are to go to:\n[[tree.roots]]\n"
+        shown += "\n# No manifests were found. Name the folder they are to go to:\n[[tree.roots]]\n"
         shown += 'path = "apps"\nkind = "raw"\n'
     text = _TEMPLATE.format(
         branch=json.dumps(_branch(settings.repo)),

@@ -10,7 +10,7 @@ from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.plan import TreeEdit
 from infra_mcp.model.request import State
 from infra_mcp.tree.commit import message
-from infra_mcp.tree.edit import apply_edit, says
+from infra_mcp.tree.edit import apply_edits
 from infra_mcp.tree.value import Tree
 
 __all__ = ["commit_plan", "revert_plan"]
@@ -117,9 +117,12 @@ async def revert_plan(tools: Tools, run: Run, cause: str) -> str | None:
 
 async def _inverse(tools: Tools, run: Run, fresh: Tree) -> Mapping[str, bytes | None]:
     """The files that take this request's edits back; created files go if they are still as we made them."""
-    tree = fresh
-    for text in reversed(run.memory.get("edits", [])):
-        tree = _unedit(tree, TreeEdit.model_validate_json(text), run)
+    edits = [TreeEdit.model_validate_json(text) for text in run.memory.get("edits", [])]
+    try:
+        tree = apply_edits(fresh, [_inverted(fresh, edit, run) for edit in reversed(edits)])
+    except Moved as moved:
+        what = f"{moved} was changed by someone else since; commit {run.commit} stays."
+        raise InfraError("undo-incomplete", what) from moved
     changes: dict[str, bytes | None] = dict(tree.changed)
     if created := run.memory.get("created"):
         task = run.require_task()
@@ -133,15 +136,8 @@ async def _inverse(tools: Tools, run: Run, fresh: Tree) -> Mapping[str, bytes | 
     return changes
 
 
-def _unedit(tree: Tree, edit: TreeEdit, run: Run) -> Tree:
+def _inverted(tree: Tree, edit: TreeEdit, run: Run) -> TreeEdit:
     located = tree.find(edit.ref)
     if located is None:
         raise InfraError("undo-incomplete", f"{edit.ref} is no longer in the repository; commit {run.commit} stays.")
-    inverse = edit.model_copy(update={"path": located.path, "before": edit.after, "after": edit.before})
-    if says(tree, inverse):
-        return tree  # taken back before
-    try:
-        return apply_edit(tree, inverse)
-    except Moved as moved:
-        what = f"{located.path} was changed at the same place since; commit {run.commit} stays."
-        raise InfraError("undo-incomplete", what) from moved
+    return edit.model_copy(update={"path": located.path, "before": edit.after, "after": edit.before})

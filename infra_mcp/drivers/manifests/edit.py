@@ -8,7 +8,7 @@ from infra_mcp.drivers.manifests.prepared import Task, Wanted, differences
 from infra_mcp.errors import InfraError
 from infra_mcp.model.plan import FileChange, TreeEdit
 from infra_mcp.tree.commit import diff
-from infra_mcp.tree.edit import apply_edit
+from infra_mcp.tree.edit import apply_edits
 from infra_mcp.tree.layout import place
 from infra_mcp.tree.render import dump
 from infra_mcp.tree.value import Tree
@@ -30,10 +30,12 @@ def edited(task: Task, tree: Tree, wanted: Iterable[Wanted]) -> tuple[Tree, tupl
         if located is None:
             tree = _added(task, tree, want)
             continue
-        for path, before, after, _ in differences(located.object, want.sets):
-            edit = TreeEdit(path=located.path, ref=want.ref, field=path, before=before, after=after)
-            tree = apply_edit(tree, edit)
-            edits.append(edit)
+        own = [
+            TreeEdit(path=located.path, ref=want.ref, field=path, before=before, after=after)
+            for path, before, after, _ in differences(located.object, want.sets)
+        ]
+        tree = apply_edits(tree, own)  # at once, for values that share an anchor
+        edits += own
     return tree, tuple(edits)
 
 
