@@ -80,7 +80,7 @@ def _orphan(passed: Callable[[str, str], None]) -> None:
 
     def started(self: Runner, *args: str, **options: Any) -> Any:
         child = start(self, *args, **options)
-        if args[0] in {"merge", "commit-tree"}:
+        if args[0] in {"merge", "update-ref"}:
             passed(f"child.{args[0]}", "during")
         return child
 
