@@ -13,7 +13,15 @@ from infra_mcp.tree.commit import message
 from infra_mcp.tree.edit import apply_edits
 from infra_mcp.tree.value import Tree
 
-__all__ = ["commit_plan", "revert_plan"]
+__all__ = ["commit_plan", "draft", "revert_plan"]
+
+
+async def draft(tools: Tools, run: Run) -> None:
+    """Build the plan's commit on the head it was planned on; no ref moves, and it may never be used."""
+    _, prepared = run.planned
+    text = _message(run, await tools.ledger.head())
+    base = prepared.tree.base
+    run.draft = base, await tools.git.build_commit(base, prepared.tree.changed, text, run.memory["when"])
 
 
 async def commit_plan(tools: Tools, run: Run) -> str:
@@ -31,8 +39,11 @@ async def commit_plan(tools: Tools, run: Run) -> str:
         head = await tools.git.head(branch)
         if head != prepared.tree.base:
             _untouched(run, await tools.tree(task.policy, head))
-        text = _message(run, await tools.ledger.head())
-        commit = await tools.git.build_commit(head, changes, text, run.memory["when"])
+        if run.draft and run.draft[0] == head:
+            commit = run.draft[1]
+        else:
+            text = _message(run, await tools.ledger.head())
+            commit = await tools.git.build_commit(head, changes, text, run.memory["when"])
         created = [file.path for file in prepared.plan.effect.files if file.before is None]
         await tools.ledger.record(
             run.request.id,

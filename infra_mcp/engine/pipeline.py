@@ -6,15 +6,17 @@ anew on what is there tells what is still to be done, so recovery is not a secon
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from time import time
+from typing import Any
 
 import anyio
 
 from infra_mcp.clients.kube import KubeError
 from infra_mcp.drivers.manifests.prepared import Task
 from infra_mcp.engine import report
-from infra_mcp.engine.commits import commit_plan
+from infra_mcp.engine.commits import commit_plan, draft
 from infra_mcp.engine.failure import after_failure
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.tools import Tools
@@ -23,7 +25,7 @@ from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.plan import Verdict
 from infra_mcp.model.request import State
 from infra_mcp.policy.decide import admit, judge, refusal
-from infra_mcp.together import both
+from infra_mcp.together import both, together
 
 __all__ = ["Pipeline"]
 
@@ -83,6 +85,8 @@ class Pipeline:
         if prepared.plan.already_so and not run.begun:
             facts = await self.tools.driver.verify(task, prepared, seconds=_LEAST)
             return await self._end(run, State.UNCHANGED, f"already so: {facts}")
+        if not run.begun:
+            await self._prepare(run)
         await self._commit(run)
         await self._apply(run)
         facts = await self._confirm(run)
@@ -96,22 +100,28 @@ class Pipeline:
         await self._observe_commit(run)
         head = await self.tools.git.head(policy.tree.branch)
         tree = await self.tools.tree(policy, head)
-        run.prepared = prepared = await self.tools.driver.plan(run.task, tree)
-        if run.begun or request.dry_run or prepared.plan.already_so:
-            return
-        record = partial(
-            self.tools.ledger.record,
-            request.id,
-            State.PLANNED,
-            "planned",
-            report.shown_plan(prepared.plan),
-            record=run.remember(when=run.memory.get("when", int(time())), failure=prepared.failure),
-            effect_digest=prepared.plan.effect.digest,
-        )
-        if paths := [file.path for file in prepared.plan.effect.files]:
-            await both(record, partial(self.tools.git.check_movable, policy.tree.branch, head, paths))
-        else:
-            await record()
+        run.prepared, run.draft = await self.tools.driver.plan(run.task, tree), None
+
+    async def _prepare(self, run: Run) -> None:
+        """Record the plan; at its side, see whether the branch could move, and build the commit that would move it."""
+        task, prepared = run.planned
+        effect = prepared.plan.effect
+        steps: list[Callable[[], Awaitable[Any]]] = [
+            partial(
+                self.tools.ledger.record,
+                run.request.id,
+                State.PLANNED,
+                "planned",
+                report.shown_plan(prepared.plan),
+                record=run.remember(when=run.memory.get("when", int(time())), failure=prepared.failure),
+                effect_digest=effect.digest,
+            )
+        ]
+        if effect.files:
+            paths = [file.path for file in effect.files]
+            steps.append(partial(self.tools.git.check_movable, task.policy.tree.branch, prepared.tree.base, paths))
+            steps.append(partial(draft, self.tools, run))
+        await together(steps)
 
     def _task(self, run: Run) -> Task:
         policy = self.tools.policy()
@@ -166,8 +176,11 @@ class Pipeline:
         task, prepared = run.planned
         deadline = run.memory.get("deadline") or time() + self.tools.driver.timeout(task)
         run.remember(deadline=deadline)
-        await self._record(run, State.VERIFYING, "applied")
-        return await self.tools.driver.verify(task, prepared, seconds=max(deadline - time(), _LEAST))
+        _, facts = await both(
+            partial(self._record, run, State.VERIFYING, "applied"),
+            partial(self.tools.driver.verify, task, prepared, seconds=max(deadline - time(), _LEAST)),
+        )
+        return facts
 
     async def _record(self, run: Run, state: State, kind: str) -> None:
         data = {"objects": [str(one.ref) for one in run.writes], "commit": run.commit or ""}

@@ -26,6 +26,7 @@ class Run:
     prepared: Prepared | None = None
     commit: str | None = None  # ours, and known to be on the branch
     revert: str | None = None
+    draft: tuple[str, str] | None = None  # the head it was built on, and the commit; not on the branch
     begun: bool = False  # too late to cancel: the event that precedes the first write is recorded
     wrote: bool = False  # a write to the cluster may have happened
     cancelled: bool = False
