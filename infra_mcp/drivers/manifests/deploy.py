@@ -49,9 +49,7 @@ async def plan(task: Task, action: Deploy, tree: Tree, cluster: Cluster) -> Prep
         InfraError: `not-in-repository`, `not-in-cluster`, `field-conflict`, `owned-elsewhere`, and what editing raises.
     """
     to = target(task.policy, task.cluster, action)
-    located = tree.find(to.ref)
-    if located is None:
-        raise InfraError("not-in-repository", f"{to.ref} is in none of the repository's roots.")
+    located = tree.require(to.ref)
     if not any(images.containers_of(located.object, to.repository)):
         what = f"No container of {to.ref} in {located.path} has an image of {to.repository}."
         raise InfraError("not-in-repository", what, next_step="Correct the app's image in infra.toml, or the manifest.")
