@@ -21,7 +21,7 @@ def containers_of(workload: dict[str, Any], repo: str) -> Iterator[tuple[str, st
     for which in ("initContainers", "containers"):
         for container in spec.get(which) or []:
             image = container.get("image") if isinstance(container, dict) else None
-            if isinstance(image, str) and repository(image) == repo:
+            if isinstance(image, str) and repository(image.partition("@")[0]) == repo:
                 yield which, str(container.get("name", "")), image
 
 
