@@ -1,7 +1,6 @@
 """One holder at a time for each object."""
 
 import anyio
-import anyio.testing
 import pytest
 
 from infra_mcp.engine.locks import ObjectLocks
@@ -63,7 +62,7 @@ async def test_a_cancelled_wait_leaves_nothing_behind():
 
     async with locks.hold(["a"]), anyio.create_task_group() as group:
         group.start_soon(waits)
-        await anyio.testing.wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         group.cancel_scope.cancel()
 
     assert locks._locks == {}
