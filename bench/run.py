@@ -1,6 +1,7 @@
 """`make bench`: ours beside the shortest honest script, in one run on one machine, as ratios.
 
-Rounds alternate, so that both meet the same load. What is printed is the median of each side, the ratio of the medians,
+Rounds alternate, so that both meet the same load, and each run begins after the same pause, so that nobody pays for
+what the other left the controllers to do. What is printed is the median of each side, the ratio of the medians,
 our time by step, and whether the aim is met. Times of one run mean nothing by themselves; the ratio does.
 """
 
@@ -30,6 +31,7 @@ from mcp.client.client import Client  # noqa: E402
 
 from infra_mcp import sandbox  # noqa: E402
 
+PAUSE = 0.7  # seconds before each run, of either side
 APPS = """
 [apps.docs]
 owner = "docs"
@@ -102,6 +104,7 @@ class Bench:
 
     async def rival(self, row: Row, script: str, *words: str) -> None:
         """Run the rival's script and note its time."""
+        await asyncio.sleep(PAUSE)
         begin = time.perf_counter()
         child = await asyncio.create_subprocess_exec(
             str(HERE / script), *words, env=self.env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -113,6 +116,7 @@ class Bench:
 
     async def ask(self, row: Row, client: Client, text: str) -> None:
         """From ask to ack, as a peer sees it."""
+        await asyncio.sleep(PAUSE)
         begin, wall = time.perf_counter(), time.time()
         asked = await client.call_tool("ask", {"peer_name": "infra", "query": text})
         acked = await client.call_tool("wait_on_ack", {"correlation_id": asked.content[0].text.strip()})
@@ -121,6 +125,7 @@ class Bench:
 
     async def deploy(self, row: Row, client: Client, version: str) -> None:
         """From the call to landed."""
+        await asyncio.sleep(PAUSE)
         begin, wall = time.perf_counter(), time.time()
         done = await client.call_tool("deploy", {"app": "docs", "version": version})
         row.ours.append(time.perf_counter() - begin)

@@ -13,7 +13,7 @@ from infra_mcp.tree.commit import message
 from infra_mcp.tree.edit import apply_edits
 from infra_mcp.tree.value import Tree
 
-__all__ = ["commit_plan", "draft", "revert_plan"]
+__all__ = ["commit_plan", "draft", "observe_commit", "revert_plan"]
 
 
 async def draft(tools: Tools, run: Run) -> None:
@@ -54,8 +54,25 @@ async def commit_plan(tools: Tools, run: Run) -> str:
             commit=commit,
             effect_digest=prepared.plan.effect.digest,
         )
+        run.recorded = commit
         await tools.git.move(branch, commit, head)
     return commit
+
+
+async def observe_commit(tools: Tools, run: Run) -> None:
+    """Ask the branch itself whether the recorded commit is on it, after waiting for a git that outlived us.
+
+    Raises:
+        InfraError: `cannot-observe`, when it cannot be told.
+    """
+    if run.commit is not None or run.recorded is None:
+        return
+    try:
+        there = await tools.git.contains(run.require_task().policy.tree.branch, run.recorded)
+    except InfraError as error:
+        raise InfraError("cannot-observe", f"Whether commit {run.recorded} is on the branch: {error.what}") from error
+    if there:
+        run.commit, run.wrote = run.recorded, True
 
 
 def _untouched(run: Run, fresh: Tree) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -56,7 +57,8 @@ class Connection:
             except* InfraError as several:
                 self._trouble = _first(several)
             ready()
-            with anyio.move_on_after(_AGAIN if self._trouble and self._trouble.code == "setup-failed" else None):
+            passing = self._trouble is not None and self._trouble.code in {"setup-failed", "ledger-unavailable"}
+            with anyio.move_on_after(_AGAIN if passing else None):
                 await changed.wait()
 
     async def _work(self, ready: Callable[[], None]) -> None:
@@ -71,11 +73,12 @@ class Connection:
             async with Cluster.connect(name, self._settings.kubeconfig, context) as cluster:
                 secrets = PullSecrets(cluster, await self._ledger.key("secrets"), self._ledger.masker)
                 driver = Manifests(cluster, secrets)
-                tools = Tools(self._ledger, git, driver, self._policy.current, name)
+                tools = Tools(self._ledger, git, driver, self._policy.current, name, place=f"{name} ({context})")
                 worker = Worker(tools, self._signals)
                 async with anyio.create_task_group() as group:
-                    await group.start(worker.run)
+                    # Before it starts: what is accepted from now on it finds in the ledger, or gets, or both.
                     self._tools, self._worker, self._trouble = tools, worker, None
+                    await group.start(worker.run)
                     ready()
                     while self._same(name, context):
                         await self._policy.changed().wait()
@@ -116,7 +119,8 @@ class Connection:
             return
         error = self._trouble or InfraError("cluster-unreachable", "The server is not connected to its cluster.")
         made = report.receipt(Run.of(request), report.end_for(error), error.what, error)
-        await self._ledger.finish(request.id, made, error.as_dict())
+        with contextlib.suppress(ValueError):  # a worker that came up meanwhile has ended it
+            await self._ledger.finish(request.id, made, error.as_dict())
         self._signals.wake(request.id)
 
     def cancel(self, request_id: str) -> bool:

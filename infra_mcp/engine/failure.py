@@ -11,14 +11,14 @@ import anyio
 from infra_mcp.clients.kube import KubeError
 from infra_mcp.drivers.manifests.undo import Undone
 from infra_mcp.engine import report
-from infra_mcp.engine.commits import revert_plan
+from infra_mcp.engine.commits import observe_commit, revert_plan
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.tools import Tools
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
 
-__all__ = ["after_failure"]
+__all__ = ["after_failure", "give_up"]
 
 T = TypeVar("T")
 _TRIES = 6
@@ -35,6 +35,13 @@ async def after_failure(tools: Tools, run: Run, error: InfraError | None) -> Rec
         kept = run.memory["cause"]
         error = InfraError(kept["code"], kept["what"], next_step=kept["next"], rule=kept.get("rule"))
         return await _roll_back(tools, run, error)
+    if error.code == "cannot-observe":
+        return await give_up(tools, run, error)
+    if run.begun:
+        try:
+            await observe_commit(tools, run)  # git may have moved the branch and failed to say so
+        except InfraError as unknown:
+            return await give_up(tools, run, unknown)
     if run.commit is None and not run.wrote:
         message = f"{error.what} Nothing was changed." if run.begun else error.what
         return await _end(tools, run, report.end_for(error), message, error)
@@ -43,6 +50,13 @@ async def after_failure(tools: Tools, run: Run, error: InfraError | None) -> Rec
         run.request.id, State.ROLLING_BACK, "not_landed", error.as_dict(), record=run.memory, commit=run.commit
     )
     return await _roll_back(tools, run, error)
+
+
+async def give_up(tools: Tools, run: Run, error: InfraError) -> Receipt:
+    """End a request in a person's hands: nothing more is written, since nobody can say what would be undone."""
+    kept = ", ".join(str(one.ref) for one in run.writes)
+    message = f"{error.what} Commit: {run.recorded or 'none'}. Objects: {kept or 'none'}."
+    return await _end(tools, run, State.NEEDS_OPERATOR, message, error)
 
 
 async def _roll_back(tools: Tools, run: Run, error: InfraError) -> Receipt:

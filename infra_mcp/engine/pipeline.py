@@ -16,8 +16,8 @@ import anyio
 from infra_mcp.clients.kube import KubeError
 from infra_mcp.drivers.manifests.prepared import Task
 from infra_mcp.engine import report
-from infra_mcp.engine.commits import commit_plan, draft
-from infra_mcp.engine.failure import after_failure
+from infra_mcp.engine.commits import commit_plan, draft, observe_commit
+from infra_mcp.engine.failure import after_failure, give_up
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.tools import Tools
 from infra_mcp.errors import InfraError, Moved
@@ -47,8 +47,11 @@ class Pipeline:
             InfraError: `ledger-unavailable` only: then nothing was changed after the last record.
         """
         try:
+            if run.begun and run.memory.get("place", self.tools.place) != self.tools.place:
+                what = f"It was begun on {run.memory['place']}, and the policy in force names {self.tools.place}."
+                return await give_up(self.tools, run, InfraError("cannot-observe", what))
             if run.request.state is State.ROLLING_BACK:
-                await self._resume_rollback(run)
+                await self._take_up(run)
                 return await after_failure(self.tools, run, None)
             return await self._forward(run)
         except InfraError as error:
@@ -95,12 +98,11 @@ class Pipeline:
     async def _plan(self, run: Run) -> None:
         """Plan on the branch's head and the live cluster; after an interruption that shows what is left to do."""
         policy, request = self.tools.policy(), run.request
+        await self._take_up(run)
         self._require(admit(policy, request.caller, request.action))
-        run.task = self._task(run)
-        await self._observe_commit(run)
         head = await self.tools.git.head(policy.tree.branch)
         tree = await self.tools.tree(policy, head)
-        run.prepared, run.draft = await self.tools.driver.plan(run.task, tree), None
+        run.prepared, run.draft = await self.tools.driver.plan(run.require_task(), tree), None
 
     async def _prepare(self, run: Run) -> None:
         """Record the plan; at its side, see whether the branch could move, and build the commit that would move it."""
@@ -113,7 +115,9 @@ class Pipeline:
                 State.PLANNED,
                 "planned",
                 report.shown_plan(prepared.plan),
-                record=run.remember(when=run.memory.get("when", int(time())), failure=prepared.failure),
+                record=run.remember(
+                    when=run.memory.get("when", int(time())), failure=prepared.failure, place=self.tools.place
+                ),
                 effect_digest=effect.digest,
             )
         ]
@@ -123,21 +127,16 @@ class Pipeline:
             steps.append(partial(draft, self.tools, run))
         await together(steps)
 
-    def _task(self, run: Run) -> Task:
+    async def _take_up(self, run: Run) -> None:
+        """What the steps go by; and after an interruption, whether our commit is on the branch.
+
+        Comes before any decision: what an interrupted request has done is looked at even if it may do nothing more.
+        """
         policy = self.tools.policy()
         user = policy.service_account(run.request.caller.circle or "")
-        return Task(run.request, policy, self.tools.cluster, user, resumed=run.begun)
-
-    async def _observe_commit(self, run: Run) -> None:
-        """After an interruption: is our commit on the branch? Waits for a git that outlived the server first."""
-        if run.begun and run.commit is None and run.request.commit:
-            branch = run.require_task().policy.tree.branch
-            if await self.tools.git.contains(branch, run.request.commit):
-                run.commit, run.wrote = run.request.commit, True
-
-    async def _resume_rollback(self, run: Run) -> None:
-        run.task = self._task(run)
-        await self._observe_commit(run)
+        run.task = Task(run.request, policy, self.tools.cluster, user, resumed=run.begun)
+        if run.begun:
+            await observe_commit(self.tools, run)
 
     def _decide(self, run: Run) -> None:
         """Policy on the effect, by the policy in force at this moment."""
@@ -158,6 +157,8 @@ class Pipeline:
         run.memory.setdefault("digest", prepared.plan.effect.digest)
         run.add_writes(self.tools.driver.writes(prepared))
         if not prepared.tree.changed:
+            if run.commit is None:
+                run.remember(edits=[], created=[])  # someone else committed the same: theirs is not ours to take back
             await self._record(run, State.APPLYING, "applying")
         elif run.commit:
             raise InfraError("object-moved", f"Someone took back commit {run.commit} while it was being applied.")

@@ -25,6 +25,7 @@ class Run:
     task: Task | None = None
     prepared: Prepared | None = None
     commit: str | None = None  # ours, and known to be on the branch
+    recorded: str | None = None  # the commit that may be on the branch
     revert: str | None = None
     draft: tuple[str, str] | None = None  # the head it was built on, and the commit; not on the branch
     begun: bool = False  # too late to cancel: the event that precedes the first write is recorded
@@ -43,6 +44,7 @@ class Run:
             begun=request.state in _WRITING,
             # An interrupted apply without a commit had no commit to wait for, so its writes may have begun.
             wrote=request.state in _WRITING and (request.state is not State.APPLYING or not request.commit),
+            recorded=request.commit,
             revert=request.revert,
             writes=writes,
             memory=memory,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from infra_mcp.clients.kube import KubeError
 from infra_mcp.engine.tools import Tools
 from infra_mcp.errors import InfraError
 from infra_mcp.model.peer import Caller
@@ -27,7 +28,12 @@ async def status(tools: Tools, caller: Caller, namespace: str | None, app: str |
     found: dict[str, Any] = {"cluster": tools.cluster}
     policy = tools.policy()
     if caller.circle is not None and (namespace or app):
-        found |= await _live(tools, policy, caller.circle, namespace, app, caller.name)
+        try:
+            found |= await _live(tools, policy, caller.circle, namespace, app, caller.name)
+        except KubeError as error:
+            if error.status in {403, 404}:  # not there, or not bound to the circle: the same to the caller
+                raise InfraError("not-found", "There is no such namespace, or it is not yours.") from None
+            raise error.translate(None) from error
     elif namespace or app:
         raise InfraError("not-found", "An operator has no circle to look into a namespace with.")
     recent = await tools.ledger.recent(caller.circle, _RECENT)

@@ -24,6 +24,7 @@ class Tools:
     driver: Manifests
     policy: Callable[[], Policy]  # the policy in force now; raises when there is none
     cluster: str
+    place: str  # the cluster's name and context: where a request was begun is where it ends
 
     async def tree(self, policy: Policy, commit: str) -> Tree:
         """The infra repository at a commit, as a value."""

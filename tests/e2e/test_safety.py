@@ -151,7 +151,7 @@ async def test_an_undo_leaves_what_someone_else_changed_since_and_says_who_must_
             replies = []
 
             async def deploy():
-                replies.append(await made.tool("deploy", app="docs", version="0.14.0-unpullable"))
+                replies.append(await made.tool("deploy", app="docs", version="0.14.0-notready"))
 
             group.start_soon(deploy)
             await made.reached("verifying")

@@ -11,7 +11,7 @@ from infra_mcp.drivers.manifests.apply import apply
 from infra_mcp.drivers.manifests.desired import refs
 from infra_mcp.drivers.manifests.prepared import REQUEST_ANNOTATION, Prepared, Task
 from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
-from infra_mcp.drivers.manifests.undo import Undone, undo
+from infra_mcp.drivers.manifests.undo import Undone, is_ours, undo
 from infra_mcp.drivers.manifests.verify import rollout
 from infra_mcp.errors import InfraError
 from infra_mcp.model.action import Action, Deploy, ProvisionNamespace
@@ -83,11 +83,13 @@ class Manifests:
         )
 
     async def any_written(self, task: Task, written: Sequence[Written]) -> bool:
-        """Whether any of the objects carries this request's mark, which every write of ours sets."""
+        """Whether any of the objects shows our write: this request's mark, or our values in fields that are ours."""
         for one in written:
             live = await self.cluster.get(one.ref, as_=None if one.identity == "server" else task.user)
             marks = ((live or {}).get("metadata", {})).get("annotations") or {}
             if marks.get(REQUEST_ANNOTATION) == task.request.id:
+                return True
+            if live is not None and any(is_ours(live, field) for field in one.fields):
                 return True
         return False
 
@@ -109,7 +111,10 @@ class Manifests:
         action = task.request.action
         if not isinstance(action, Deploy):
             return "what it created is kept"
-        to = deploy.target(task.policy, task.cluster, action)
+        try:
+            to = deploy.target(task.policy, task.cluster, action)
+        except InfraError:
+            return "the former values were put back; the app is in the catalogue no more"
         before = {str(field.before) for one in written for field in one.fields}
 
         def restored(live: dict[str, Any]) -> bool:

@@ -29,7 +29,8 @@ from infra_mcp.model.plan import Adoption, FieldPath, ObjectRef, show_path
 
 __all__ = ["Proposal", "propose", "write"]
 
-TRIES = 5  # writes of one proposal while only fields it does not read or write move
+TRIES = 8  # writes of one proposal while only fields it does not read or write move
+BREATH = 0.01  # seconds, longer each time
 SETTLE = 0.25  # seconds after a broken write before it is looked at
 _IDENTITY = ("apiVersion", "kind")
 _MARK: FieldPath = ("metadata", "annotations", REQUEST_ANNOTATION)
@@ -92,6 +93,8 @@ async def propose(
         except KubeError as error:
             if error.status == HTTPStatus.CONFLICT:
                 raise Moved(str(ref)) from error
+            if not error.status:
+                raise  # nobody answered: the caller waits and looks again
             raise error.translate(ref) from error
         return Proposal(None, dry, body, force=False, adoptions=(), ref=ref, sets=wanted, adopt=tuple(adopt))
     read = live
@@ -132,7 +135,7 @@ async def write(cluster: Cluster, proposal: Proposal, *, as_: str | None, reques
         InfraError: `exists`: a create met an object; or what the API server says otherwise.
         KubeError: the connection broke under the write, and the object does not show it (`is_unknown`).
     """
-    for _ in range(TRIES):
+    for attempt in range(TRIES):
         live = proposal.live
         if live is not None and proposal.unchanged:
             return live
@@ -145,8 +148,11 @@ async def write(cluster: Cluster, proposal: Proposal, *, as_: str | None, reques
                 return await _observe(cluster, proposal, error, as_, request)
             if live is None and error.status == HTTPStatus.CONFLICT:
                 raise InfraError("exists", f"{proposal.ref} was created by someone else meanwhile.") from error
+            if not error.status:
+                raise
             if not error.is_version_conflict and not error.is_field_conflict:
                 raise error.translate(proposal.ref) from error
+            await anyio.sleep(BREATH * attempt)  # a controller writes several times in a row
             proposal = await _again(cluster, proposal, as_)
         else:
             return written
@@ -176,6 +182,8 @@ async def _update(cluster: Cluster, proposal: Proposal, as_: str | None) -> Prop
         dry = await cluster.dry_run(_bound(proposal.body, proposal.live or {}), as_=as_)
     except KubeError as error:
         if not error.is_field_conflict:
+            if not error.status:
+                raise  # nobody answered: the caller waits and looks again
             raise _told(error, proposal.ref) from error
         proposal = await _adoption(cluster, proposal, error, as_)
     else:
@@ -193,6 +201,8 @@ async def _adoption(cluster: Cluster, proposal: Proposal, conflict: KubeError, a
     try:
         dry = await cluster.dry_run(_bound(proposal.body, live), as_=as_, force=True)
     except KubeError as error:
+        if not error.status:
+            raise  # nobody answered: the caller waits and looks again
         raise _told(error, proposal.ref) from error
     known = adoption.lists(live, dry)
     ours = [*leaves(proposal.sets, known), *proposal.removes]
@@ -251,6 +261,8 @@ async def _read(cluster: Cluster, ref: ObjectRef, as_: str | None) -> dict[str, 
     try:
         return await cluster.get(ref, as_=as_)
     except KubeError as error:
+        if not error.status:
+            raise  # nobody answered: the caller waits and looks again
         raise _told(error, ref) from error
 
 

@@ -12,9 +12,9 @@ from infra_mcp.drivers.manifests.adopt import owners
 from infra_mcp.drivers.manifests.merge import get_path, set_path
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.outcome import Written
-from infra_mcp.model.plan import show_path
+from infra_mcp.model.plan import FieldChange, show_path
 
-__all__ = ["Undone", "undo"]
+__all__ = ["Undone", "is_ours", "undo"]
 
 _TRIES = 5
 
@@ -71,12 +71,13 @@ def _changed_by_others(live: dict[str, Any] | None, one: Written) -> str | None:
         return "it is gone"
     if live["metadata"]["uid"] != one.uid:
         return "it was replaced by someone else"
-    moved = [
-        show_path(field.path)
-        for field in one.fields
-        if get_path(live, field.path) != (True, field.after) or FIELD_MANAGER not in owners(live, field.path)
-    ]
+    moved = [show_path(field.path) for field in one.fields if not is_ours(live, field)]
     return f"someone else changed {', '.join(moved)} since" if moved else None
+
+
+def is_ours(live: dict[str, Any], field: FieldChange) -> bool:
+    """Whether the field still has the value we wrote, and we still own it."""
+    return get_path(live, field.path) == (True, field.after) and FIELD_MANAGER in owners(live, field.path)
 
 
 def _former(one: Written) -> dict[str, Any]:
