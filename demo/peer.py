@@ -29,7 +29,7 @@ class Peer:
         print(f"   {self.name} calls {tool}({shown})", flush=True)
         result = await self._client.call_tool(tool, arguments)
         text = "\n".join(part.text for part in result.content if part.type == "text")
-        self._stage.show(_readable(text), 40)
+        self._stage.show(_readable(text), 40, wrap=True)
         return not result.is_error, text, dict(result.structured_content or {})
 
 

@@ -37,9 +37,11 @@ class Stage:
         """A sentence of the story."""
         print(textwrap.fill(text, 110, initial_indent="   ", subsequent_indent="   "), flush=True)
 
-    def show(self, text: str, lines: int = 40) -> None:
-        """Output of something, indented, its length bounded."""
+    def show(self, text: str, lines: int = 40, *, wrap: bool = False) -> None:
+        """Output of something, indented, its length bounded; prose is wrapped, other lines are cut."""
         found = text.rstrip("\n").splitlines()
+        if wrap:
+            found = [part for line in found for part in textwrap.wrap(line, 130, subsequent_indent="    ") or [""]]
         for line in found[:lines]:
             print(f"     {line}"[:180])
         if len(found) > lines:

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 _DEFAULT_ACCOUNT = 10.0  # seconds; the controller needs milliseconds
 _NEW_BINDING = 5.0  # seconds that a 403 may last after our own binding
-_STEP = 0.02
+_STEP, _LONGEST_STEP = 0.004, 0.1  # seconds between looks, at first and in the end
 
 
 async def apply(cluster: Cluster, task: Task, prepared: Prepared) -> None:
@@ -87,17 +87,20 @@ async def _dry_run_inside(cluster: Cluster, task: Task, items: list[Item]) -> li
 async def _present(cluster: Cluster, task: Task, ref: ObjectRef) -> dict[str, Any] | None:
     """The live object; the `default` service account is waited for, since a controller makes it."""
     is_default = ref.kind == "ServiceAccount" and ref.name == "default"
+    step = _STEP
     with anyio.move_on_after(_DEFAULT_ACCOUNT):
         while True:
             live = await _patiently(lambda: cluster.get(ref, as_=task.user))
             if live is not None or not is_default:
                 return live
-            await anyio.sleep(_STEP)
+            await anyio.sleep(step)
+            step = min(step * 1.3, _LONGEST_STEP)
     raise InfraError("not-landed", f"{ref} was not made by the cluster within {_DEFAULT_ACCOUNT:.0f} s.")
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
     """Call again while a binding made a moment ago is not yet in force; after that a 403 is real."""
+    step = _STEP
     with anyio.move_on_after(_NEW_BINDING):
         while True:
             try:
@@ -105,7 +108,8 @@ async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
             except (KubeError, InfraError) as error:
                 if not _is_denied(error):
                     raise
-            await anyio.sleep(_STEP)
+            await anyio.sleep(step)
+            step = min(step * 1.3, _LONGEST_STEP)
     return await call()
 
 
