@@ -83,21 +83,24 @@ async def test_a_body_that_is_no_message_is_not_repeated(tmp_path, body, caplog)
 @pytest.mark.anyio
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_stop_answers_waits_and_ends_listeners_within_two_seconds(tmp_path, mode):
-    async with house(tmp_path, held=True) as at, at.http("docs", mode) as client:
-        answers = []
+    answers = []
+    try:
+        async with house(tmp_path, held=True) as at, at.http("docs", mode) as client:
 
-        async def wait() -> None:
-            answers.append(await client.call_tool("deploy", {"app": "docs", "version": "1", "wait_seconds": 600}))
-            done.set()
+            async def wait() -> None:
+                answers.append(await client.call_tool("deploy", {"app": "docs", "version": "1", "wait_seconds": 600}))
+                done.set()
 
-        done = anyio.Event()
-        async with anyio.create_task_group() as group:
-            group.start_soon(wait)
-            with anyio.fail_after(5):
-                await at.engine.asked.wait()
-            at.service.stopping.set()
-            with anyio.fail_after(2):
-                await done.wait()
+            done = anyio.Event()
+            async with anyio.create_task_group() as group:
+                group.start_soon(wait)
+                with anyio.fail_after(5):
+                    await at.engine.asked.wait()
+                at.service.stopping.set()
+                with anyio.fail_after(2):
+                    await done.wait()
+    except* httpx2.ConnectError:
+        pass  # the client's own farewell may meet a server that is gone already
 
-        assert answers[0].structured_content["exit"] == 6
-        assert not answers[0].is_error
+    assert answers[0].structured_content["exit"] == 6
+    assert not answers[0].is_error
