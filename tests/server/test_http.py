@@ -91,6 +91,7 @@ async def test_a_stop_answers_waits_and_ends_listeners_within_two_seconds(tmp_pa
                 answers.append(await client.call_tool("deploy", {"app": "docs", "version": "1", "wait_seconds": 600}))
                 done.set()
 
+            await client.list_tools()  # the client would ask for it after the answer, when nobody is there any more
             done = anyio.Event()
             async with anyio.create_task_group() as group:
                 group.start_soon(wait)
