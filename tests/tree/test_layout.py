@@ -127,9 +127,9 @@ def test_kustomize_is_named_and_is_no_root():
         {
             "deploy/base/kustomization.yaml": b"resources: [web.yaml]\n",
             "deploy/base/web.yaml": manifest("web"),
-            "deploy/overlays/prod/kustomization.yaml": b"resources: [../../base, ../../shared]\n",
+            "deploy/overlays/prod/kustomization.yaml": b"resources: [../../base, ../../parts]\n",
             "deploy/overlays/prod/patch.yaml": manifest("web"),
-            "deploy/shared/x.yaml": manifest("x"),
+            "deploy/parts/x.yaml": manifest("x"),
             "apps/docs/a.yaml": manifest("a"),
             "apps/live/a.yaml": manifest("a", "live"),
         }
@@ -139,5 +139,5 @@ def test_kustomize_is_named_and_is_no_root():
         *raw("apps"),
         {"path": "deploy/base", "kind": "kustomize"},
         {"path": "deploy/overlays/prod", "kind": "kustomize"},
-        {"path": "deploy/shared", "kind": "kustomize"},
+        {"path": "deploy/parts", "kind": "kustomize"},
     ]

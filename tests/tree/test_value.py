@@ -94,18 +94,18 @@ def test_a_file_without_a_namespace_is_neither_taken_nor_doubled(tree_of):
 def test_what_kustomize_builds_is_refused_by_name(tree_of):
     tree = tree_of(
         {
-            "base/kustomization.yaml": "resources: [web.yaml, ../shared/x.yaml]\n",
+            "base/kustomization.yaml": "resources: [web.yaml, ../parts/x.yaml]\n",
             "base/web.yaml": manifest(),
             "base/patches/p.yaml": manifest("p"),
-            "shared/x.yaml": manifest("x"),
-            "shared/free.yaml": manifest("free"),
+            "parts/x.yaml": manifest("x"),
+            "parts/free.yaml": manifest("free"),
         }
     )
 
     for name in ("web", "p", "x"):
         with pytest.raises(InfraError, match=r"base/kustomization.yaml; kustomize is not supported"):
             tree.find(ref(name))
-    assert tree.find(ref("free")).path == "shared/free.yaml"
+    assert tree.find(ref("free")).path == "parts/free.yaml"
     assert [one.ref.name for one in tree.objects()] == ["free"]
 
 
