@@ -67,6 +67,32 @@ CODES: dict[str, CodeInfo] = {
         Exit.INVALID,
         "Check the id or name.",
     ),
+    # -- messages between peers
+    "ambiguous-peer": CodeInfo(
+        "More than one circle has a peer of that name.",
+        Exit.INVALID,
+        "Name the circle too: circle=...",
+    ),
+    "already-acked": CodeInfo(
+        "The ask is closed already, with another answer.",
+        Exit.INVALID,
+        "Send a new ask or a notify if there is more to say.",
+    ),
+    "too-many": CodeInfo(
+        "More messages than a peer may have open or send in that time, or an exchange that goes in circles.",
+        Exit.REFUSED,
+        "Ack what is open, and send fewer.",
+    ),
+    "claim-taken": CodeInfo(
+        "The ask is not, or no longer, this session's to act for.",
+        Exit.REFUSED,
+        'Claim it first: inbox(claim="ask-…").',
+    ),
+    "older-version": CodeInfo(
+        "A newer version of this app has landed or is on its way.",
+        Exit.REFUSED,
+        "Deploy the older version by name if that is what is meant.",
+    ),
     # -- who may do what
     "unauthenticated": CodeInfo(
         "No valid token came with the call.",
@@ -79,9 +105,24 @@ CODES: dict[str, CodeInfo] = {
         "Ask for what the named rule grants, or ask an operator to change the policy.",
     ),
     "needs-approval": CodeInfo(
-        "A rule requires an approval, and approvals are not there yet.",
+        "A rule requires an approval that is not there yet.",
         Exit.WAITING,
-        "Ask an operator to make the change, or to change the rule.",
+        "An operator runs `infra-mcp approve ID DIGEST`.",
+    ),
+    "not-approved": CodeInfo(
+        "It was denied, or nobody approved it in time.",
+        Exit.WAITING,
+        "Talk to an operator, then send it again.",
+    ),
+    "approval-mismatch": CodeInfo(
+        "The effect to approve is not the one the request has now, or it does not wait for an approval.",
+        Exit.INVALID,
+        "Look at the request again and approve the digest it shows now.",
+    ),
+    "superseded": CodeInfo(
+        "A newer release took its place before it began.",
+        Exit.FAILED,
+        "Nothing: the newer one is on its way.",
     ),
     "policy-not-accepted": CodeInfo(
         "The policy file has no accepted version, so nothing is allowed.",

@@ -21,7 +21,16 @@ from infra_mcp.model.request import END, OPEN, Request, State, Submission
 __all__ = ["Intake", "Move", "accept", "finish", "move", "open_requests", "read", "recent", "request"]
 
 # The order of the open states; a request goes forward only.
-_ORDER = [State.RECEIVED, State.QUEUED, State.PLANNED, State.APPLYING, State.VERIFYING, State.ROLLING_BACK]
+_ORDER = [
+    State.RECEIVED,
+    State.SCHEDULED,
+    State.QUEUED,
+    State.PLANNED,
+    State.AWAITING_APPROVAL,
+    State.APPLYING,
+    State.VERIFYING,
+    State.ROLLING_BACK,
+]
 _ROWS = schema.requests
 
 

@@ -48,6 +48,9 @@ _EXITS = {
     State.CANCELLED: Exit.FAILED,
     State.UNCLEAR: Exit.NOT_UNDERSTOOD,
     State.NEEDS_OPERATOR: Exit.NEEDS_OPERATOR,
+    State.SUPERSEDED: Exit.FAILED,
+    State.EXPIRED: Exit.WAITING,
+    State.AWAITING_APPROVAL: Exit.WAITING,
 }
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from infra_mcp.model.names import Frozen
 
-__all__ = ["Caller", "Strength"]
+__all__ = ["Address", "Caller", "Strength"]
 
 # How well the caller is known: by a token of its own, or only by being the same user on this machine.
 Strength = Literal["token", "same-user"]
@@ -15,10 +15,26 @@ Strength = Literal["token", "same-user"]
 class Caller(Frozen):
     """A caller as the door knows it.
 
-    `circle` is None for the local operator, who may read, accept policy and manage peers, but changes nothing.
+    `circle` is None for an operator, who may read, approve, accept policy and manage peers, but changes nothing. It is
+    None too for an attendant, a local session in the infra repository that acts for those who asked and has no rights
+    of its own. `session` is one attending connection: claims hang on it and end with it.
     """
 
     name: str
     circle: str | None
     strength: Strength
     operator: bool = False
+    attendant: bool = False
+    session: str | None = None
+
+
+class Address(Frozen):
+    """Where a message goes: a peer's name in its circle. `circle` is None for the infra peer itself."""
+
+    name: str
+    circle: str | None = None
+
+    @property
+    def signal(self) -> str:
+        """The name its waiters are woken by when something comes into its inbox."""
+        return f"inbox {self.circle or ''}/{self.name}"

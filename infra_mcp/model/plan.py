@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue
 
+from infra_mcp.model.approval import Need
 from infra_mcp.model.digest import digest
 from infra_mcp.model.names import Frozen
 
@@ -197,3 +198,4 @@ class Verdict(Frozen):
     reason: Annotated[str, Field(max_length=1000)]
     would_pass: str = ""
     policy: str = ""  # digest of the policy that decided
+    needs: tuple[Need, ...] = ()  # with needs-approval: what every rule that requires one wants

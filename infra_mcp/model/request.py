@@ -11,17 +11,19 @@ from infra_mcp.model.action import Action
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.peer import Caller
 
-__all__ = ["END", "OPEN", "Door", "Request", "State", "Submission"]
+__all__ = ["END", "OPEN", "PARKED", "Door", "Request", "State", "Submission"]
 
-Door = Literal["tool", "ask", "cli"]
+Door = Literal["tool", "ask", "cli", "notify"]
 
 
 class State(StrEnum):
-    """How far a request has come. The last ten are ends; every end is told to the asker."""
+    """How far a request has come. Those after `rolling_back` are ends; every end is told to the asker."""
 
     RECEIVED = "received"
+    SCHEDULED = "scheduled"  # waits for the time its schedule opens; nobody works on it
     QUEUED = "queued"
     PLANNED = "planned"
+    AWAITING_APPROVAL = "awaiting_approval"  # planned, and waits for people; nobody works on it
     APPLYING = "applying"
     VERIFYING = "verifying"
     ROLLING_BACK = "rolling_back"
@@ -34,14 +36,20 @@ class State(StrEnum):
     CANCELLED = "cancelled"
     UNCLEAR = "unclear"
     NEEDS_OPERATOR = "needs_operator"
+    EXPIRED = "expired"  # the approval it waited for did not come in time
+    SUPERSEDED = "superseded"  # a newer release took its place before it began
 
 
-OPEN = frozenset({State.RECEIVED, State.QUEUED, State.PLANNED, State.APPLYING, State.VERIFYING, State.ROLLING_BACK})
+PARKED = frozenset({State.SCHEDULED, State.AWAITING_APPROVAL})
+OPEN = PARKED | {State.RECEIVED, State.QUEUED, State.PLANNED, State.APPLYING, State.VERIFYING, State.ROLLING_BACK}
 END = frozenset(State) - OPEN
 
 
 class Submission(Frozen):
-    """What a door hands to the engine: the action, who asks, and the words it came in (already masked)."""
+    """What a door hands to the engine: the action, who asks, and the words it came in (already masked).
+
+    Acting for someone else, `caller` is who asked, `attendant` who acts, and `on_behalf_of` the ask that was claimed.
+    """
 
     caller: Caller
     action: Action
@@ -50,6 +58,11 @@ class Submission(Frozen):
     reason: str = ""
     idempotency_key: str | None = None
     dry_run: bool = False
+    attendant: str | None = None
+    on_behalf_of: str | None = None
+    session: str | None = None  # the attending session that must hold the claim of `on_behalf_of`
+    scheduled: bool = False  # begins as `scheduled`: when it may go on is the app's schedule in policy
+    notify: str | None = None  # the notify it came in; its sender is notified of the outcome
 
 
 class Request(Frozen):
@@ -65,6 +78,8 @@ class Request(Frozen):
     reason: str = ""
     idempotency_key: str | None = None
     dry_run: bool = False
+    attendant: str | None = None
+    notify: str | None = None
     ask: str | None = None
     commit: str | None = None
     revert: str | None = None

@@ -1,0 +1,37 @@
+"""What people decided about a plan: bound to its effect digest, for a while, once."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from infra_mcp.model.names import Frozen
+from infra_mcp.model.peer import Strength
+
+__all__ = ["Approval", "Need", "Way"]
+
+# How the decision came: typed on the command line, or by a human whom the attending session's host asked.
+Way = Literal["cli", "elicitation"]
+
+
+class Approval(Frozen):
+    """One person's yes or no to one effect of one request. Times are ISO 8601, UTC."""
+
+    request: str
+    effect_digest: str
+    approve: bool
+    approver: str
+    way: Way
+    strength: Strength
+    at: str
+    expires: str
+    used: str | None = None  # when the request it allowed began its first write
+
+
+class Need(Frozen):
+    """What one rule of the policy wants before a plan may go on."""
+
+    rule: str
+    approvals: int = 1  # from different people
+    by: str = "operator"
+    strength: Strength = "same-user"  # the least that counts; a token is more
+    seconds: float = 3600.0  # how long a request waits for them, and how long one holds
