@@ -25,6 +25,7 @@ class Caller(Frozen):
     strength: Strength
     operator: bool = False
     attendant: bool = False
+    reader: bool = False  # a local host without a token: may look at what the operator may look at, and no more
     session: str | None = None
 
 
