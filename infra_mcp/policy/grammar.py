@@ -1,4 +1,4 @@
-"""The small languages of the policy file: patterns, image references, durations, places in a cluster.
+"""The small languages of the policy file: patterns, image references, templates, places in a cluster.
 
 Each is checked when the file is read, so that the deciding code compares plain strings. Messages never repeat the value
 they refuse: somebody may have pasted a secret there.
@@ -11,10 +11,11 @@ from typing import Annotated, Final, NamedTuple
 
 from pydantic import AfterValidator, StringConstraints
 
+from infra_mcp.policy.schedule import Schedule
+
 __all__ = [
     "WORKLOADS",
     "Branch",
-    "Duration",
     "Explanation",
     "ImagePattern",
     "ImageTemplate",
@@ -26,7 +27,9 @@ __all__ = [
     "Place",
     "RelativePath",
     "RuleId",
+    "ScheduleText",
     "Template",
+    "Text",
     "WorkloadPlace",
     "bytes_of",
     "is_image",
@@ -34,7 +37,6 @@ __all__ = [
     "millicores",
     "protected",
     "repository",
-    "seconds",
 ]
 
 # The kinds a catalogue app may be, as people write them, and the API they belong to (all of them apps/v1).
@@ -48,7 +50,6 @@ _REPOSITORY = rf"(?:{_DOMAIN}/)?{_COMPONENT}(?:/{_COMPONENT})*"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _IMAGE = re.compile(rf"({_REPOSITORY}):({_TAG})")
 _LONGEST_IMAGE = 400
-_UNITS = {"s": 1, "m": 60, "h": 3600}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
@@ -84,11 +85,6 @@ def repository(reference: str) -> str:
     """The reference without its tag."""
     head, _, tail = reference.rpartition(":")
     return head if head and "/" not in tail else reference
-
-
-def seconds(duration: str) -> float:
-    """A duration such as `30s`, `10m` or `1h`, in seconds."""
-    return float(int(duration[:-1]) * _UNITS[duration[-1]])
 
 
 def millicores(cpu: str) -> int:
@@ -170,10 +166,8 @@ def _layout(value: str) -> str:
     return _relative(value)
 
 
-def _duration(value: str) -> str:
-    if seconds(value) > 24 * 3600:
-        msg = "must be at most 24h"
-        raise ValueError(msg)
+def _schedule(value: str) -> str:
+    Schedule.parse(value)
     return value
 
 
@@ -190,7 +184,7 @@ Branch = Annotated[
 Layout = Annotated[
     str, StringConstraints(pattern=r"^[-A-Za-z0-9_./{}]+\.ya?ml$", max_length=200), AfterValidator(_layout)
 ]
-Duration = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}[smh]$"), AfterValidator(_duration)]
+ScheduleText = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_schedule)]
 Explanation = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=300)]
 NamespacePattern = Annotated[
     str, StringConstraints(pattern=r"^[-a-z0-9*]+$", max_length=63), AfterValidator(_namespace_pattern)
@@ -207,6 +201,7 @@ Template = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_
 RelativePath = Annotated[
     str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f\\]+$", max_length=255), AfterValidator(_relative)
 ]
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=253)]
 RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 ObjectPlace = Annotated[str, StringConstraints(pattern=rf"^{_DNS}/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 WorkloadPlace = Annotated[

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from infra_mcp.policy.across import Match, Require, Rule
 from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.grants import Refusal
-from infra_mcp.policy.sections import Match, Require, Rule
 
-__all__ = ["Subject", "denials", "requirements"]
+__all__ = ["Subject", "about", "denials", "requirements"]
 
 _STRENGTHS: Final = ("same-user", "token")
 _APPROVERS: Final = ("operator",)
@@ -31,18 +31,19 @@ class Subject:
     apps: frozenset[str] = frozenset()
 
 
-def _any(patterns: tuple[str, ...] | None, values: Iterable[str]) -> bool:
+def about(patterns: tuple[str, ...] | None, values: Iterable[str]) -> bool:
+    """Whether one of the values matches one of the patterns. Patterns that are not given are about everything."""
     return patterns is None or any(matches(pattern, value) for pattern in patterns for value in values)
 
 
 def _about(match: Match, subject: Subject) -> bool:
     """Whether every key that is known here says that the rule is about this."""
     return (
-        _any(match.namespaces, subject.namespaces)
-        and _any(match.actions, (subject.action,))
-        and _any(match.peers, (subject.peer,))
-        and _any(match.circles, (subject.circle,))
-        and _any(match.apps, subject.apps)
+        about(match.namespaces, subject.namespaces)
+        and about(match.actions, (subject.action,))
+        and about(match.peers, (subject.peer,))
+        and about(match.circles, (subject.circle,))
+        and about(match.apps, subject.apps)
     )
 
 

@@ -14,14 +14,17 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.names import AppName, Circle, ClusterName, Frozen, PullSecretName
+from infra_mcp.policy.across import Freeze, Rule
 from infra_mcp.policy.grammar import matches, protected
 from infra_mcp.policy.sections import (
     AppRules,
+    AttendRules,
     CircleRules,
     ClusterRules,
+    GrantRules,
+    MessageRules,
     PeerRules,
     PullSecretRules,
-    Rule,
     TreeRules,
 )
 
@@ -44,6 +47,9 @@ class Policy(Frozen):
     pull_secrets: dict[PullSecretName, PullSecretRules] = Field(default_factory=dict)
     apps: dict[AppName, AppRules] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
+    freeze: tuple[Freeze, ...] = ()
+    attend: AttendRules = AttendRules()
+    messages: MessageRules = MessageRules()
 
     _digest: str = PrivateAttr(default="")
 
@@ -84,9 +90,13 @@ class Policy(Frozen):
     def reaches(self, circle: str | None, namespace: str) -> bool:
         """Whether a namespace is one of a circle's; protected ones never are."""
         rules = self.circle(circle)
-        if rules is None or any(protected(namespace, c.service_accounts) for c in self.clusters.values()):
+        return rules is not None and self.within(rules, namespace)
+
+    def within(self, grant: GrantRules, namespace: str) -> bool:
+        """Whether a namespace is one of those that are granted; protected ones never are."""
+        if any(protected(namespace, c.service_accounts) for c in self.clusters.values()):
             return False
-        return any(matches(pattern, namespace) for pattern in rules.namespaces) and not protected(namespace, "")
+        return any(matches(pattern, namespace) for pattern in grant.namespaces) and not protected(namespace, "")
 
     def granted(self, circle: str | None, pull_secret: str) -> bool:
         """Whether a circle may have a pull secret, and there is one of that name."""
@@ -166,17 +176,23 @@ def _inconsistencies(policy: Policy) -> Iterator[str]:
     for name, app in policy.apps.items():
         if app.cluster is not None and app.cluster not in policy.clusters:
             yield f"{_path('apps', name, 'cluster')} names no cluster of the policy"
-    for rule, times in Counter(rule.id for rule in policy.rules).items():
-        if times > 1:
-            yield f"rules: the id {rule} is there twice"
+    yield from _grant(policy, policy.attend, "attend")
+    for section, ids in (("rules", [one.id for one in policy.rules]), ("freeze", [one.id for one in policy.freeze])):
+        for rule, times in Counter(ids).items():
+            if times > 1:
+                yield f"{section}: the id {rule} is there twice"
+
+
+def _grant(policy: Policy, grant: GrantRules, *where: str) -> Iterator[str]:
+    for pattern in grant.namespaces:
+        if "*" not in pattern and any(pattern == c.service_accounts for c in policy.clusters.values()):
+            yield f"{_path(*where, 'namespaces')} holds the namespace of the service accounts"
+    for unknown in sorted(set(grant.pull_secrets) - set(policy.pull_secrets)):
+        yield f"{_path(*where, 'pull_secrets')}: there is no pull_secrets.{unknown}"
 
 
 def _circle(policy: Policy, name: str, circle: CircleRules) -> Iterator[str]:
-    for pattern in circle.namespaces:
-        if "*" not in pattern and any(pattern == c.service_accounts for c in policy.clusters.values()):
-            yield f"{_path('circles', name, 'namespaces')} holds the namespace of the service accounts"
-    for unknown in sorted(set(circle.pull_secrets) - set(policy.pull_secrets)):
-        yield f"{_path('circles', name, 'pull_secrets')}: there is no pull_secrets.{unknown}"
+    yield from _grant(policy, circle, "circles", name)
     targets = Counter(policy.pull_secrets[s].target for s in set(circle.pull_secrets) & set(policy.pull_secrets))
     for target, times in targets.items():
         if times > 1:

@@ -4,43 +4,44 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
 from infra_mcp.model.action import ACTIONS
 from infra_mcp.model.names import ClusterName, Cpu, DnsLabel, Frozen, Memory, PeerName, PullSecretName
 from infra_mcp.policy.grammar import (
     WORKLOADS,
     Branch,
-    Duration,
     Explanation,
     ImagePattern,
     ImageTemplate,
     Layout,
     ManagerPattern,
-    NamePattern,
     NamespacePattern,
     ObjectPlace,
     Place,
     RelativePath,
-    RuleId,
+    ScheduleText,
     Template,
+    Text,
     WorkloadPlace,
     repository,
-    seconds,
 )
+from infra_mcp.policy.schedule import Schedule
+from infra_mcp.policy.times import Duration, LongDuration, seconds
+from infra_mcp.policy.versions import Order
 
 __all__ = [
     "GRANTABLE",
     "AppRules",
+    "AttendRules",
     "CircleRules",
     "ClusterRules",
+    "GrantRules",
     "LimitRules",
-    "Match",
+    "MessageRules",
     "PeerRules",
     "PullSecretRules",
-    "Require",
     "RootRules",
-    "Rule",
     "TreeRules",
 ]
 
@@ -49,8 +50,6 @@ _LATER = (
     "provision_app", "change_manifests", "apply_commits", "scale", "restart", "remove", "rollback",
 )  # fmt: skip
 GRANTABLE: Final = (*ACTIONS, *_LATER)
-
-Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=253)]
 
 
 def _action(value: str) -> str:
@@ -108,20 +107,29 @@ class LimitRules(Frozen):
     memory: Memory | None = None
 
 
-class CircleRules(Frozen):
-    """What the peers of one circle may do."""
+class GrantRules(Frozen):
+    """What somebody may do. Everything that is absent is not granted."""
 
     namespaces: tuple[NamespacePattern, ...] = ()
     actions: tuple[str, ...] = ()
     pull_secrets: tuple[PullSecretName, ...] = ()
     images: tuple[ImagePattern, ...] = ()
     limits: LimitRules = LimitRules()
-    read_logs: bool = False
 
     @field_validator("actions")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_action(one) for one in value)
+
+
+class CircleRules(GrantRules):
+    """What the peers of one circle may do."""
+
+    read_logs: bool = False
+
+
+class AttendRules(GrantRules):
+    """What a session that attends as this peer may do for those who asked: at most this, and at most what they may."""
 
 
 class PullSecretRules(Frozen):
@@ -151,19 +159,12 @@ class AppRules(Frozen):
     workload: WorkloadPlace
     image: ImageTemplate
     deploy_on: Template | None = None
-    schedule: str = "now"
+    schedule: ScheduleText = "now"
+    order: Order = "semver"
     on_failure: Literal["rollback", "hold"] = "rollback"
     grace: Duration = "30s"
     timeout: Duration = "10m"
     cluster: ClusterName | None = None
-
-    @field_validator("schedule")
-    @classmethod
-    def _only_now(cls, value: str) -> str:
-        if value != "now":
-            msg = 'can only be "now": schedules are not there yet'
-            raise ValueError(msg)
-        return value
 
     @property
     def workload_parts(self) -> Place:
@@ -181,6 +182,11 @@ class AppRules(Frozen):
         return self.image.replace("{version}", version)
 
     @property
+    def when(self) -> Schedule:
+        """When a release of it may begin."""
+        return Schedule.parse(self.schedule)
+
+    @property
     def grace_seconds(self) -> float:
         """How long a cause that may pass by itself is borne, in seconds."""
         return seconds(self.grace)
@@ -191,43 +197,12 @@ class AppRules(Frozen):
         return seconds(self.timeout)
 
 
-class Match(BaseModel):
-    """What a rule is about: all keys given must match, each by one of its patterns.
+class MessageRules(Frozen):
+    """What becomes of messages between peers."""
 
-    Keys this version does not know are kept, not refused: a rule that cannot be evaluated denies, and says which key.
-    """
+    keep: LongDuration = "30d"
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
-
-    namespaces: tuple[NamePattern, ...] | None = None
-    actions: tuple[NamePattern, ...] | None = None
-    peers: tuple[NamePattern, ...] | None = None
-    circles: tuple[NamePattern, ...] | None = None
-    apps: tuple[NamePattern, ...] | None = None
-
-
-class Require(BaseModel):
-    """What a rule wants before it lets something through. What this version cannot check denies."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
-
-    approvals: int = Field(default=1, ge=1, le=10)
-    by: Text = "operator"
-    strength: Text = "same-user"
-
-
-class Rule(Frozen):
-    """A rule across circles: it only takes away."""
-
-    id: RuleId
-    match: Match = Match()
-    deny: bool = False
-    require: Require | None = None
-    reason: Explanation = ""
-
-    @model_validator(mode="after")
-    def _does_one_thing(self) -> Rule:
-        if self.deny == (self.require is not None):
-            msg = "must have either deny = true or require"
-            raise ValueError(msg)
-        return self
+    @property
+    def keep_seconds(self) -> float:
+        """How long the text of a message that is done with is kept, in seconds."""
+        return seconds(self.keep)

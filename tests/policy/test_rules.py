@@ -93,7 +93,7 @@ def test_the_digest_is_that_of_the_bytes():
         (APP.replace("site:{version}", "{version}"), "apps.a.image must be an image reference"),
         (APP.replace("{version}", "1@sha256:{version}"), "apps.a.image must be an image reference"),
         (APP.replace("site:", "Site:"), "apps.a.image must be an image reference"),
-        (APP + "schedule = '22:00'", "schedules are not there yet"),
+        (APP + "schedule = '22:00'", 'apps.a.schedule must be "now"'),
         (APP + "deploy_on = 'merged'", "apps.a.deploy_on must contain {version}"),
         (APP + "on_failure = 'shrug'", "apps.a.on_failure"),
         (APP + "grace = '0s'", "apps.a.grace"),

@@ -1,0 +1,94 @@
+"""Which of two versions is the newer one, by the order that an app declares. Pure.
+
+`semver` is Semantic Versioning 2.0.0, section 11: a leading v is tolerated, build metadata is ignored. `date` reads
+2026-11-22, 20261122 and 2026.11.22, the last with a number for the day's builds where there is one: 2026.11.22.3.
+`arrival` reads nothing: what came later is newer. Versions that an order cannot read are compared by arrival, and the
+comparison says so.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Any, Final, Literal, NamedTuple, get_args
+
+__all__ = ["ORDERS", "Comparison", "Order", "compare", "newer", "readable"]
+
+Order = Literal["semver", "date", "arrival"]
+ORDERS: Final[tuple[Order, ...]] = get_args(Order)
+
+_NUMBER = r"(?:0|[1-9][0-9]*)"
+_SEMVER: Final = re.compile(
+    rf"v?({_NUMBER})\.({_NUMBER})\.({_NUMBER})"
+    rf"(?:-((?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)(?:\.(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*))?"
+    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+)
+_DATE: Final = re.compile(
+    r"([0-9]{4})(?:-([0-9]{2})-([0-9]{2})|([0-9]{2})([0-9]{2})|\.([0-9]{1,2})\.([0-9]{1,2})(?:\.([0-9]{1,9}))?)"
+)
+
+Rank = tuple[Any, ...]
+
+
+class Comparison(NamedTuple):
+    """How two versions stand to each other."""
+
+    sign: int  # 1: the first is newer, -1: it is older, 0: neither
+    by: Order  # what decided; `arrival` too where the declared order could not read one of them
+
+
+def compare(order: Order, late: str, early: str) -> Comparison:
+    """How a version stands to one that came before it.
+
+    Args:
+        order: what the app declares.
+        late: the version that came later.
+        early: the version that came before.
+
+    Returns:
+        The comparison. Equal versions are neither newer nor older by any order; neither are different ones of the same
+        rank, such as v1.0.0 and 1.0.0.
+    """
+    if late == early:
+        return Comparison(0, order)
+    ranks = _rank(order, late), _rank(order, early)
+    if ranks[0] is None or ranks[1] is None:
+        return Comparison(1, "arrival")
+    return Comparison((ranks[0] > ranks[1]) - (ranks[0] < ranks[1]), order)
+
+
+def newer(order: Order, late: str, early: str) -> bool:
+    """Whether a version is newer than one that came before it. See `compare`."""
+    return compare(order, late, early).sign > 0
+
+
+def readable(order: Order, version: str) -> bool:
+    """Whether an order can read a version. `arrival` reads none, and need not."""
+    return _rank(order, version) is not None
+
+
+def _rank(order: Order, version: str) -> Rank | None:
+    if order == "semver":
+        return _semver(version)
+    return _date(version) if order == "date" else None
+
+
+def _semver(version: str) -> Rank | None:
+    found = _SEMVER.fullmatch(version)
+    if found is None:
+        return None
+    *core, before = found.groups()
+    # Section 11.3 and 11.4: a pre-release comes before its release; numbers before words; fewer fields before more.
+    fields = tuple((0, int(one), "") if one.isdigit() else (1, 0, one) for one in before.split(".")) if before else ()
+    return (*(int(one) for one in core), 0 if before else 1, fields)
+
+
+def _date(version: str) -> Rank | None:
+    found = _DATE.fullmatch(version)
+    if found is None:
+        return None
+    year, month, day = (int(one) for one in [one for one in found.groups()[:7] if one is not None])
+    try:
+        return (date(year, month, day), int(found[8] or 0))
+    except ValueError:
+        return None
