@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup binaries demo test check prove kill bench promises clean
+.PHONY: help setup binaries demo test check prove kill soak bench promises clean
 
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,8 +51,11 @@ promises: setup ## which test proves which promise
 prove: setup binaries ## run the tests of safety against sabotaged copies: each must fail
 	@$(BIN)/python tests/saboteurs/run.py $(ARGS)
 
-kill: setup binaries ## stop the server before and after every effect, and see it recover
-	@$(BIN)/python -m pytest -m slow $(ARGS) tests/e2e/test_kill.py
+kill: setup binaries ## stop the server before and after every effect and at random, and see it recover
+	@$(BIN)/python -m pytest -m slow $(ARGS) tests/e2e/test_kill.py tests/e2e/test_random_kills.py
+
+soak: setup ## a week of messages, and whether memory and latency stay flat
+	@$(BIN)/python bench/soak.py $(ARGS)
 
 bench: setup binaries ## how long things take
 	@$(BIN)/python bench/run.py $(ARGS)

@@ -24,19 +24,23 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
-import timing  # noqa: E402 - found by the path above
+import mesh  # noqa: E402 - found by the path above
+import reading  # noqa: E402
+import timing  # noqa: E402
 from e2e.ground import Ground  # noqa: E402
 from e2e.world import APP, World  # noqa: E402
 from mcp.client.client import Client  # noqa: E402
 
 from infra_mcp import sandbox  # noqa: E402
 
+PARTS = ("changes", "reading", "mesh")
 PAUSE = 0.7  # seconds before each run, of either side
 APPS = """
 [apps.docs]
 owner = "docs"
 workload = "{namespace}/deployment/docs"
 image = "registry.example/docs/site:{{version}}"
+deploy_on = "release/{{version}} merged, ready to deploy"
 """
 
 
@@ -180,10 +184,26 @@ def sentence(namespace: str) -> str:
 
 
 async def main() -> int:
-    """Bring everything up, run, print, take everything down."""
+    """Run the parts asked for, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--only", default=",".join(PARTS), help="some of the parts, with commas between: %(default)s")
+    given = parser.parse_args()
+    rounds, parts = given.rounds, given.only.split(",")
+    rows: list[Row | mesh.Line] = []
+    if {"changes", "reading"} & set(parts):
+        rows += await on_a_cluster(rounds, parts)
+    if "mesh" in parts:
+        rows += await mesh.measure(rounds)
+    print(f"{rounds} rounds, alternating; medians. Load now {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
+    for row in rows:
+        row.show()
+    return 0
+
+
+async def on_a_cluster(rounds: int, parts: list[str]) -> list[Row | mesh.Line]:
+    """What needs a control plane: brought up for it, and taken down."""
+    rows: list[Row | mesh.Line] = []
     with tempfile.TemporaryDirectory(prefix="infra-mcp-bench-") as folder:
         home = Path(folder)
         found = await sandbox.up("bench", progress=None)
@@ -198,13 +218,13 @@ async def main() -> int:
                 bench = Bench(world, home)
                 await asyncio.to_thread(bench.prepare)
                 await world.start(timing.start, {timing.VARIABLE: str(bench.spans)})
-                rows = await contest(bench, rounds)
+                if "changes" in parts:
+                    rows += await contest(bench, rounds)
+                if "reading" in parts:
+                    rows += await reading.contest(world, rounds)
         finally:
             await sandbox.down("bench")
-    print(f"{rounds} rounds, alternating; medians. Load now {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
-    for row in rows:
-        row.show()
-    return 0
+    return rows
 
 
 if __name__ == "__main__":

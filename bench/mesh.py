@@ -1,0 +1,317 @@
+"""The mesh, measured: ours beside Repowire's daemon, waking, a thousand peers, a reading call, and what a job costs.
+
+Both daemons are spoken to by the same bare clients (`wire`), rounds alternate, and what is printed is the median over
+rounds. Ours writes every message to disk before it answers; the rival keeps asks in memory. A sender of ours may send
+200 messages at once and 20 a second from then on, so each round has senders of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self, TypeVar
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
+
+import repowire  # noqa: E402 - found by the path above
+from town import Resident, Town, asks_in, memory, notes_in, town  # noqa: E402
+from wire import Peer  # noqa: E402
+
+__all__ = ["Line", "contest", "measure"]
+
+T = TypeVar("T")
+
+BATCH = 20  # asks a round
+NOTIFIES = 150  # a round; below what one sender may send at once
+CROWD = 1000
+
+
+@dataclass
+class Line:
+    """One line of the result: ours, beside a rival or an aim of its own.
+
+    Args:
+        what: was measured.
+        unit: `ms`, `/s`, `MiB`, `tokens`.
+        ours: a value a round.
+        rival: likewise.
+        ratio: what ours is to reach as a share of the rival's: at most for what should be small, at least for `/s`.
+        below: what ours is to stay below by itself.
+    """
+
+    what: str
+    unit: str
+    ours: list[float] = field(default_factory=list)
+    rival: list[float] = field(default_factory=list)
+    ratio: float | None = None
+    below: float | None = None
+    note: str = ""
+
+    def show(self) -> None:
+        """Print it."""
+        print(f"\n{self.what}")
+        if not self.ours:
+            print(f"  not measured: {self.note}")
+            return
+        ours = statistics.median(self.ours)
+        words = f"  ours {ours:8.1f} {self.unit}"
+        if self.rival:
+            rival = statistics.median(self.rival)
+            words += f"   rival {rival:8.1f} {self.unit}   ours is {ours / rival:.2f} of it"
+            if self.ratio is not None:
+                met = ours / rival >= self.ratio if self.unit == "/s" else ours / rival <= self.ratio
+                bound = "at least" if self.unit == "/s" else "at most"
+                words += f"   aim {bound} {self.ratio:g}: {'met' if met else 'NOT met'}"
+        elif self.ratio is not None:
+            words += "   no rival"
+        if self.below is not None:
+            words += f"   aim below {self.below:g} {self.unit}: {'met' if ours < self.below else 'NOT met'}"
+        print(words + (f"   ({self.note})" if self.note else ""))
+
+
+# -- ours
+class Pair:
+    """Two peers of one circle, by one door. The second answers whatever it is asked."""
+
+    def __init__(self, place: Town, first: Resident, second: Resident, door: str) -> None:
+        self.place, self.first, self.second, self.door = place, first, second, door
+        self._stack = AsyncExitStack()
+
+    async def peer(self, who: Resident) -> Peer:
+        """A connection of its own."""
+        if self.door == "HTTP":
+            http = self.place.http()
+            self._stack.callback(http.close)
+            return self.place.over(http, who)
+        socket = await self.place.socket(who)
+        self._stack.push_async_callback(socket.close)
+        return socket
+
+    async def __aenter__(self) -> Self:
+        self.asker, self.answerer = await self.peer(self.first), await self.peer(self.second)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def answer(self) -> None:
+        """Answer what comes, until cancelled."""
+        while True:
+            box = await self.answerer.data("inbox", wait_seconds=30)
+            for ask in asks_in(box):
+                await self.answerer.tool("ack", correlation_id=ask, message="done")
+
+    async def round_trip(self) -> float:
+        """Milliseconds from the ask to its ack at the asker."""
+        begin = time.perf_counter()
+        ask = await self.asker.say("ask", peer_name=self.second.name, query="is the schema migrated?")
+        await self.asker.tool("wait_on_ack", correlation_id=ask)
+        return (time.perf_counter() - begin) * 1000
+
+    async def wake(self) -> float:
+        """Milliseconds from the answer to `ack` until the waiting `wait_on_ack` is answered."""
+        ask = await self.asker.say("ask", peer_name=self.second.name, query="are you done?")
+        waiting = asyncio.create_task(_timed(self.asker.tool("wait_on_ack", correlation_id=ask)))
+        await asyncio.sleep(0.1)  # so that it waits
+        acked = await _timed(self.answerer.tool("ack", correlation_id=ask, message="yes"))
+        return (await waiting - acked) * 1000
+
+    async def notify(self, side_by_side: int) -> float:
+        """Notifies a second, until the receiver has read the last."""
+        senders = [self.asker, *[await self.peer(self.first) for _ in range(side_by_side - 1)]]
+        for sender in senders:
+            await sender.tool("whoami")
+        begin = time.perf_counter()
+        received = asyncio.create_task(self._received(NOTIFIES))
+        await _spread(senders, NOTIFIES, lambda sender: sender.tool(
+            "notify_peer", peer_name=self.second.name, message="build 41 is green"
+        ))  # fmt: skip
+        await received
+        return NOTIFIES / (time.perf_counter() - begin)
+
+    async def _received(self, wanted: int) -> None:
+        while wanted > 0:
+            notes = notes_in(await self.answerer.data("inbox", wait_seconds=30))
+            wanted -= len(notes)
+            if notes:
+                await self.answerer.tool("inbox", mark_read=notes)
+
+
+async def _timed(call: Awaitable[object]) -> float:
+    await call
+    return time.perf_counter()
+
+
+async def _spread(senders: list[T], count: int, send: Callable[[T], Awaitable[object]]) -> None:
+    """Send so many messages, each sender one at a time."""
+    left = iter(range(count))
+
+    async def work(sender: T) -> None:
+        for _ in left:
+            await send(sender)
+
+    async with asyncio.TaskGroup() as group:
+        for sender in senders:
+            group.create_task(work(sender))
+
+
+# -- the rival
+class Others:
+    """Two peers of the rival's. The second answers whatever it is asked."""
+
+    def __init__(self, daemon: repowire.Daemon) -> None:
+        self.daemon = daemon
+
+    async def __aenter__(self) -> Self:
+        self.asker = await repowire.Rival.join(self.daemon, "asker")
+        self.answerer = await repowire.Rival.join(self.daemon, "answerer")
+        self.notified = 0
+        self.more = asyncio.Event()
+        self.task = asyncio.create_task(self._answer())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        self.asker.close()
+        self.answerer.close()
+
+    async def _answer(self) -> None:
+        while True:
+            frame = await self.answerer.receive()
+            if frame["type"] == "ask":
+                await self.answerer.ack(frame["correlation_id"], "done")
+            elif frame["type"] == "notify":
+                self.notified += 1
+                self.more.set()
+
+    async def round_trip(self) -> float:
+        """Milliseconds from the ask to its ack at the asker."""
+        begin = time.perf_counter()
+        ask = await self.asker.ask("answerer", "is the schema migrated?")
+        while ask not in (await self.asker.receive()).get("text", ""):
+            pass
+        return (time.perf_counter() - begin) * 1000
+
+    async def notify(self, side_by_side: int) -> float:
+        """Notifies a second, until the receiver has the last."""
+        connections = [self.daemon.http() for _ in range(side_by_side)]
+        for one in connections:
+            await one.call("GET", "/health")
+        wanted = self.notified + NOTIFIES
+        begin = time.perf_counter()
+        await _spread(connections, NOTIFIES, lambda http: self.asker.notify(http, "answerer", "build 41 is green"))
+        while self.notified < wanted:
+            self.more.clear()
+            await self.more.wait()
+        spent = time.perf_counter() - begin
+        for one in connections:
+            one.close()
+        return NOTIFIES / spent
+
+
+# -- all of it
+async def contest(home: Path, rounds: int) -> list[Line]:
+    """The lines about peers among themselves."""
+    trip = {door: Line(f"ask -> ack between two peers, by {door}", "ms", ratio=1.0) for door in ("socket", "HTTP")}
+    wake = {door: Line(f"wake-up of wait_on_ack, by {door}", "ms", below=20.0) for door in ("socket", "HTTP")}
+    sent = {
+        (door, many): Line(f"notifies a second, {many} at a time, by {door}", "/s", ratio=3.0)
+        for door in ("socket", "HTTP")
+        for many in (1, 16)
+    }
+    crowd = _crowd_lines()
+    async with AsyncExitStack() as stack:
+        (home / "ours").mkdir()
+        (home / "rival").mkdir()
+        place = await stack.enter_async_context(town(home / "ours", (CROWD + 10 * rounds) // 10 + 1, 10))
+        others, why = None, ""
+        try:
+            daemon = await stack.enter_async_context(repowire.daemon(home / "rival"))
+            others = await stack.enter_async_context(Others(daemon))
+        except repowire.UnavailableError as error:
+            why = str(error)
+            print(f"\nno rival: {why}")
+        for turn in range(rounds):
+            residents = place.residents[turn * 10 : turn * 10 + 10]
+            for door, at in (("socket", 0), ("HTTP", 4)):
+                async with Pair(place, residents[at], residents[at + 1], door) as pair:
+                    answering = asyncio.create_task(pair.answer())
+                    trip[door].ours += [statistics.median([await pair.round_trip() for _ in range(BATCH)])]
+                    answering.cancel()
+                    await asyncio.gather(answering, return_exceptions=True)
+                async with Pair(place, residents[at + 2], residents[at + 1], door) as pair:
+                    wake[door].ours += [statistics.median([await pair.wake() for _ in range(3)])]
+                for many in (1, 16):
+                    who = residents[at + 2] if many == 1 else residents[at + 3]
+                    async with Pair(place, who, residents[(at + 5) % 10], door) as pair:
+                        sent[door, many].ours.append(await pair.notify(many))
+                if others is not None:
+                    trip[door].rival += [statistics.median([await others.round_trip() for _ in range(BATCH)])]
+                    for many in (1, 16):
+                        sent[door, many].rival.append(await others.notify(many))
+        await _crowded(place, others, crowd, rounds)
+    return [*trip.values(), *wake.values(), *sent.values(), *crowd]
+
+
+def _crowd_lines() -> list[Line]:
+    return [
+        Line(f"memory for each of {CROWD} connected peers, each waiting at its inbox", "KiB"),
+        Line(f"ask -> ack with {CROWD} connected peers, each waiting at its inbox", "ms"),
+    ]
+
+
+async def _crowded(place: Town, others: Others | None, lines: list[Line], rounds: int) -> None:
+    """Many peers, connected and waiting, and what that does to memory and to two who talk."""
+    held, trip = lines
+    talkers, crowd = place.residents[-2:], place.residents[-CROWD - 2 : -2]
+    before = memory(place.server.pid)["rss"]
+    async with AsyncExitStack() as stack:
+        waiting = []
+        for who in crowd:
+            peer = await place.socket(who)
+            stack.push_async_callback(peer.close)
+            waiting.append(asyncio.create_task(peer.tool("inbox", wait_seconds=600)))
+        await asyncio.sleep(2)  # they settle
+        held.ours.append((memory(place.server.pid)["rss"] - before) / 1024 / CROWD)
+        async with Pair(place, *talkers, "socket") as pair:
+            answering = asyncio.create_task(pair.answer())
+            trip.ours += [statistics.median([await pair.round_trip() for _ in range(BATCH)]) for _ in range(rounds)]
+            answering.cancel()
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(answering, *waiting, return_exceptions=True)
+    if others is None:
+        return
+    before = memory(others.daemon.pid)["rss"]
+    crowd_there = [await repowire.Rival.join(others.daemon, f"peer{number}") for number in range(CROWD)]
+    await asyncio.sleep(2)
+    held.rival.append((memory(others.daemon.pid)["rss"] - before) / 1024 / CROWD)
+    trip.rival += [statistics.median([await others.round_trip() for _ in range(BATCH)]) for _ in range(rounds)]
+    for one in crowd_there:
+        one.close()
+
+
+async def measure(rounds: int) -> list[Line]:
+    """Measure in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="infra-mcp-mesh-") as folder:
+        return await contest(Path(folder), rounds)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    found = asyncio.run(measure(parser.parse_args().rounds))
+    print(f"medians over rounds; load now {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    for line in found:
+        line.show()
