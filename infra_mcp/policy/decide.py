@@ -7,54 +7,88 @@ it. A rule that cannot be evaluated denies. The names of rules in verdicts are s
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.action import Deploy, ProvisionNamespace
+from infra_mcp.model.approval import Need
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.plan import Plan, Verdict
+from infra_mcp.policy.approvals import in_words
 from infra_mcp.policy.effects import objections, touched
+from infra_mcp.policy.freezes import frozen
 from infra_mcp.policy.grants import Refusal, refusals
 from infra_mcp.policy.matching import Subject, denials, requirements
 from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.times import spelled
 
 __all__ = ["admit", "judge", "refusal"]
 
+_COMMAND = "`infra-mcp approve ID DIGEST`"
 
-def admit(policy: Policy, caller: Caller, action: ProvisionNamespace | Deploy) -> Verdict:
+
+def admit(
+    policy: Policy,
+    caller: Caller,
+    action: ProvisionNamespace | Deploy,
+    *,
+    attendant: bool = False,
+    now: datetime | None = None,
+) -> Verdict:
     """Whether this caller may ask for this at all. Nothing has been read when this is asked.
 
     Args:
         policy: the policy in force.
-        caller: who asks, as the transport knows it.
+        caller: who asks, as the transport knows it; the asker, where an attending session acts for someone.
         action: what is asked.
+        attendant: whether an attending session acts: then the asker's circle and [attend] must both grant it.
+        now: the present, with its offset. Without it freezes are not asked. So it is left out for a release that came
+            by a notify, which a freeze holds and does not refuse (the engine asks `freezes.frozen` for it), and for a
+            change whose first write has begun, which no freeze stops half-way.
 
     Returns:
-        The verdict, with the policy's digest. A refusal tells only of the caller's own circle.
+        The verdict, with the policy's digest. A refusal tells only of the caller's own circle. With `needs-approval`,
+        `needs` holds what every rule wants; `approvals.satisfied` says whether it is there.
     """
-    against = list(refusals(policy, caller, action))
-    return _verdict(policy, caller, action, against, frozenset())
+    against = list(refusals(policy, caller, action, attendant=attendant))
+    return _verdict(policy, against, _subject(policy, caller, action, frozenset()), now)
 
 
-def judge(policy: Policy, caller: Caller, action: ProvisionNamespace | Deploy, plan: Plan) -> Verdict:
+def judge(
+    policy: Policy,
+    caller: Caller,
+    action: ProvisionNamespace | Deploy,
+    plan: Plan,
+    *,
+    attendant: bool = False,
+    now: datetime | None = None,
+) -> Verdict:
     """Whether what the plan would really do is allowed. Asks again all that `admit` asks: the policy may have changed.
 
     Args:
         policy: the policy in force now.
-        caller: who asks.
+        caller: as for `admit`.
         action: what was asked.
         plan: what would be done.
+        attendant: as for `admit`.
+        now: as for `admit`.
 
     Returns:
-        The verdict, with the policy's digest.
+        The verdict, as `admit` gives it.
     """
-    against = list(refusals(policy, caller, action))
+    against = list(refusals(policy, caller, action, attendant=attendant))
     if not against:
-        against = list(objections(policy, caller, action, plan))
-    return _verdict(policy, caller, action, against, touched(plan))
+        against = list(objections(policy, caller, action, plan, attendant=attendant))
+    return _verdict(policy, against, _subject(policy, caller, action, touched(plan)), now)
 
 
-def refusal(verdict: Verdict) -> InfraError:
+def refusal(verdict: Verdict, *, request: str = "ID", digest: str = "DIGEST") -> InfraError:
     """A verdict that does not allow, as the error the asker sees.
+
+    Args:
+        verdict: what was decided.
+        request: the request's id, for the command that approves it.
+        digest: its effect digest, for the same.
 
     Raises:
         ValueError: the verdict allows.
@@ -62,42 +96,53 @@ def refusal(verdict: Verdict) -> InfraError:
     if verdict.decision == "allow":
         msg = "an allowing verdict is no refusal"
         raise ValueError(msg)
-    code = "needs-approval" if verdict.decision == "needs-approval" else "policy-denied"
-    return InfraError(code, f"{verdict.reason} (rule {verdict.rule})", next_step=verdict.would_pass, rule=verdict.rule)
+    code, next_step = "policy-denied", verdict.would_pass
+    if verdict.decision == "needs-approval":
+        code, next_step = "needs-approval", next_step.replace(_COMMAND, f"`infra-mcp approve {request} {digest}`")
+    return InfraError(code, f"{verdict.reason} (rule {verdict.rule})", next_step=next_step, rule=verdict.rule)
 
 
-def _verdict(
-    policy: Policy,
-    caller: Caller,
-    action: ProvisionNamespace | Deploy,
-    against: Iterable[Refusal],
-    namespaces: frozenset[str],
-) -> Verdict:
-    for found in against:
-        return _no(policy, found)
-    subject = _subject(policy, caller, action, namespaces)
-    for found in denials(policy.rules, subject):
-        return _no(policy, found)
-    for found in requirements(policy.rules, subject):
+def _verdict(policy: Policy, against: Iterable[Refusal], subject: Subject, now: datetime | None) -> Verdict:
+    for found in (*against, *denials(policy.rules, subject), *_freeze(policy, subject, now)):
         return Verdict(
-            decision="needs-approval",
+            decision="refuse",
             rule=found.rule,
-            reason=found.reason,
+            reason=found.reason[:1000],
             would_pass=found.would_pass,
             policy=policy.digest,
         )
-    rule = f"circles.{caller.circle}.actions"
-    reason = f"Circle {caller.circle} is granted {action.action} here."
+    if wanted := list(requirements(policy.rules, subject)):
+        return _needs(policy, wanted)
+    rule = f"circles.{subject.circle}.actions"
+    reason = f"Circle {subject.circle} is granted {subject.action} here."
     return Verdict(decision="allow", rule=rule, reason=reason, policy=policy.digest)
 
 
-def _no(policy: Policy, found: Refusal) -> Verdict:
+def _freeze(policy: Policy, subject: Subject, now: datetime | None) -> Iterable[Refusal]:
+    if now is None:
+        return
+    app = next(iter(subject.apps), None)
+    one = frozen(policy, app=app, namespaces=subject.namespaces, circle=subject.circle, now=now)
+    if one is not None:
+        until = one.until.isoformat()
+        why = f" ({one.reason})" if one.reason else ""
+        yield Refusal(f"freeze.{one.id}", f"Nothing is changed here until {until}{why}.", f"The same after {until}.")
+
+
+def _needs(policy: Policy, wanted: list[tuple[Need, str]]) -> Verdict:
+    """What the rules want, and how it is given: who, how many, by when."""
+    why = [
+        f"Rule {need.rule.removeprefix('rules.')} requires {in_words(need)}" + (f" ({reason})" if reason else "")
+        for need, reason in wanted
+    ]
+    passes = "; ".join(f"{in_words(need)} within {spelled(need.seconds)}" for need, _ in wanted)
     return Verdict(
-        decision="refuse",
-        rule=found.rule,
-        reason=found.reason[:1000],
-        would_pass=found.would_pass,
+        decision="needs-approval",
+        rule=wanted[0][0].rule,
+        reason=("; ".join(why) + ".")[:1000],
+        would_pass=f"{passes}, and never by whoever asked: {_COMMAND}.",
         policy=policy.digest,
+        needs=tuple(need for need, _ in wanted),
     )
 
 

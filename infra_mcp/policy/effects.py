@@ -14,7 +14,7 @@ from infra_mcp.model.peer import Caller
 from infra_mcp.model.plan import FieldChange, ObjectChange, Plan
 from infra_mcp.policy import grants
 from infra_mcp.policy.grammar import matches
-from infra_mcp.policy.grants import Refusal
+from infra_mcp.policy.grants import Grant, Refusal
 from infra_mcp.policy.rules import Policy
 
 __all__ = ["BINDING", "objections", "touched"]
@@ -46,9 +46,12 @@ def touched(plan: Plan) -> frozenset[str]:
     return frozenset(_home(change) for change in plan.effect.objects)
 
 
-def objections(policy: Policy, caller: Caller, action: ProvisionNamespace | Deploy, plan: Plan) -> Iterator[Refusal]:
-    """Every reason against the plan's effect. The caller has passed `grants.refusals` before."""
+def objections(
+    policy: Policy, caller: Caller, action: ProvisionNamespace | Deploy, plan: Plan, *, attendant: bool = False
+) -> Iterator[Refusal]:
+    """Every reason against the plan's effect. The caller has passed `grants.refusals` before, with equal arguments."""
     circle = caller.circle or ""
+    granted = grants.grants(policy, caller, attendant=attendant)
     cluster = policy.cluster_name(action.cluster)
     for change in plan.effect.objects:
         ref = change.ref
@@ -58,10 +61,11 @@ def objections(policy: Policy, caller: Caller, action: ProvisionNamespace | Depl
             yield Refusal("effect.kinds", f"A {action.action} writes no {ref.kind}, and the plan holds {ref}.", _FAULT)
         if not _addressed(policy, action, change):
             yield Refusal("effect.scope", f"The plan holds {ref}, which this {action.action} is not about.", _FAULT)
-        yield from grants.namespace(policy, circle, _home(change))
+        for to in granted:
+            yield from grants.namespace(policy, to, _home(change))
         yield from _identity(change)
         yield from _adoptions(policy, change)
-        yield from _images(policy, circle, action, change)
+        yield from _images(policy, granted, action, change)
         yield from _secret(policy, circle, action, change)
 
 
@@ -102,10 +106,11 @@ def _adoptions(policy: Policy, change: ObjectChange) -> Iterator[Refusal]:
 
 
 def _images(
-    policy: Policy, circle: str, action: ProvisionNamespace | Deploy, change: ObjectChange
+    policy: Policy, granted: tuple[Grant, ...], action: ProvisionNamespace | Deploy, change: ObjectChange
 ) -> Iterator[Refusal]:
     for reference in _new_images(change.fields):
-        yield from grants.image(policy, circle, reference)
+        for to in granted:
+            yield from grants.image(to, reference)
         app = policy.app(action.app) if isinstance(action, Deploy) else None
         if app is not None and isinstance(action, Deploy) and reference != app.image_for(action.version):
             what = f"The plan would set {reference[:200]}, and the deploy is to {app.image_for(action.version)}."

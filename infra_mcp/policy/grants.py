@@ -1,7 +1,7 @@
-"""What a circle is granted, asked one question at a time. Pure; each question answers None or a refusal.
+"""What is granted, asked one question at a time: to a circle, and to a session that acts for others. Pure.
 
 A refusal speaks of the caller's own circle and of what the caller sent, and of nothing else: what exists elsewhere
-reads the same as what does not exist.
+reads the same as what does not exist. What an attending session is granted is not listed to those it acts for.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from infra_mcp.model.action import Deploy, ProvisionNamespace
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.grammar import bytes_of, is_image, matches, millicores
 from infra_mcp.policy.rules import Policy
-from infra_mcp.policy.sections import AppRules, CircleRules, LimitRules
+from infra_mcp.policy.sections import AppRules, GrantRules
 
-__all__ = ["Refusal", "fixed_labels", "image", "images_hint", "namespace", "refusals"]
+__all__ = ["Grant", "Refusal", "fixed_labels", "grants", "image", "images_hint", "namespace", "refusals"]
 
 # Labels by which clusters switch protections on and off carry a prefix. These recommended ones switch nothing.
 FREE_LABELS: Final = frozenset(
@@ -33,14 +33,51 @@ class Refusal(NamedTuple):
     would_pass: str
 
 
+class Grant(NamedTuple):
+    """What somebody is granted, and how verdicts speak of it."""
+
+    rule: str  # how its keys begin in the policy: circles.NAME, or attend
+    who: str
+    own: GrantRules
+    listed: bool  # whether a refusal may say what would pass
+
+    @property
+    def name(self) -> str:
+        """The same at the beginning of a sentence."""
+        return self.who[:1].upper() + self.who[1:]
+
+    def hint(self, key: str, found: str, none: str) -> str:
+        """What would pass: what was found, or that there is nothing, or only where to look."""
+        if not self.listed:
+            return f"What {key} of [{self.rule}] in infra.toml grants, or an operator who does it."
+        return found if getattr(self.own, key) else none
+
+
+def grants(policy: Policy, caller: Caller, *, attendant: bool) -> tuple[Grant, ...]:
+    """All that must grant something before it is allowed: the asker's circle, and [attend] where a session acts."""
+    own = policy.circle(caller.circle) or GrantRules()
+    circle = Grant(f"circles.{caller.circle}", f"circle {caller.circle}", own, listed=True)
+    acting = Grant("attend", "an attending session", policy.attend, listed=False)
+    return (circle, acting) if attendant else (circle,)
+
+
 def _some(values: Iterable[str]) -> str:
     """A list for people, bounded."""
     listed = [value[:_LONGEST] for value in values]
     return ", ".join(listed[:_LISTED]) + (", …" if len(listed) > _LISTED else "")
 
 
-def refusals(policy: Policy, caller: Caller, action: ProvisionNamespace | Deploy) -> Iterator[Refusal]:
-    """Every reason against the action, the first to be told first. None at all means that the circle is granted it."""
+def refusals(
+    policy: Policy, caller: Caller, action: ProvisionNamespace | Deploy, *, attendant: bool = False
+) -> Iterator[Refusal]:
+    """Every reason against the action, the first to be told first. None at all means that it is granted.
+
+    Args:
+        policy: the policy in force.
+        caller: who asks; the asker, where a session acts for someone else.
+        action: what is asked.
+        attendant: whether a session acts for the caller, and so must be granted it too.
+    """
     circle = caller.circle
     if circle is None:
         yield Refusal(
@@ -49,19 +86,26 @@ def refusals(policy: Policy, caller: Caller, action: ProvisionNamespace | Deploy
             "The same request from a peer, with its own token.",
         )
         return
-    rules = policy.circle(circle)
-    if rules is None:
+    if policy.circle(circle) is None:
         yield Refusal(
             f"circles.{circle}",
             f"The policy grants nothing to circle {circle}.",
             f"A section [circles.{circle}] in infra.toml, accepted by an operator.",
         )
         return
-    if action.action not in rules.actions:
+    for to in grants(policy, caller, attendant=attendant):
+        against = list(_against(policy, caller, to, action))
+        yield from against
+        if against:
+            return  # what the session may do is not told of what the asker may not do
+
+
+def _against(policy: Policy, caller: Caller, to: Grant, action: ProvisionNamespace | Deploy) -> Iterator[Refusal]:
+    if action.action not in to.own.actions:
         yield Refusal(
-            f"circles.{circle}.actions",
-            f"Circle {circle} may not {action.action}.",
-            f"One of its actions: {_some(rules.actions)}." if rules.actions else "No action is granted to this circle.",
+            f"{to.rule}.actions",
+            f"{to.name} may not {action.action}.",
+            to.hint("actions", f"One of its actions: {_some(to.own.actions)}.", "No action is granted to this circle."),
         )
         return
     if policy.cluster_name(action.cluster) is None:
@@ -72,27 +116,28 @@ def refusals(policy: Policy, caller: Caller, action: ProvisionNamespace | Deploy
         )
         return
     if isinstance(action, ProvisionNamespace):
-        yield from _provision(policy, circle, rules, action)
+        yield from _provision(policy, to, action)
     else:
-        yield from _deploy(policy, caller, circle, action)
+        yield from _deploy(policy, caller, to, action)
 
 
-def _provision(policy: Policy, circle: str, rules: CircleRules, action: ProvisionNamespace) -> Iterator[Refusal]:
-    yield from namespace(policy, circle, action.namespace)
+def _provision(policy: Policy, to: Grant, action: ProvisionNamespace) -> Iterator[Refusal]:
+    yield from namespace(policy, to, action.namespace)
     yield from fixed_labels(action.labels)
-    missing = [name for name in action.pull_secrets if not policy.granted(circle, name)]
+    granted = set(to.own.pull_secrets) & set(policy.pull_secrets)
+    missing = [name for name in action.pull_secrets if name not in granted]
     if missing:
         yield Refusal(
-            f"circles.{circle}.pull_secrets",
-            f"Circle {circle} is not granted a pull secret {_some(missing)}.",
-            f"Its own: {_some(rules.pull_secrets)}." if rules.pull_secrets else "No pull secret is granted to it.",
+            f"{to.rule}.pull_secrets",
+            f"{to.name} is not granted a pull secret {_some(missing)}.",
+            to.hint("pull_secrets", f"Its own: {_some(to.own.pull_secrets)}.", "No pull secret is granted to it."),
         )
     for asked in (action.quota, action.limits):
         if asked is not None:
-            yield from _numbers(circle, rules.limits, asked.cpu, asked.memory)
+            yield from _numbers(to, asked.cpu, asked.memory)
 
 
-def _deploy(policy: Policy, caller: Caller, circle: str, action: Deploy) -> Iterator[Refusal]:
+def _deploy(policy: Policy, caller: Caller, to: Grant, action: Deploy) -> Iterator[Refusal]:
     app = policy.app(action.app)
     if app is None or app.owner != caller.name:
         own = sorted(name for name, one in policy.apps.items() if one.owner == caller.name)
@@ -103,7 +148,7 @@ def _deploy(policy: Policy, caller: Caller, circle: str, action: Deploy) -> Iter
         )
         return
     yield from _at_home(policy, action, app)
-    yield from namespace(policy, circle, app.workload_parts.namespace)
+    yield from namespace(policy, to, app.workload_parts.namespace)
     asked = app.image_for(action.version)
     if action.version.casefold() == "latest" or asked.rpartition(":")[2].casefold() == "latest":
         yield Refusal(
@@ -111,7 +156,7 @@ def _deploy(policy: Policy, caller: Caller, circle: str, action: Deploy) -> Iter
             "The tag latest moves, so nobody could tell which version landed.",
             "The version's own tag.",
         )
-    yield from image(policy, circle, asked)
+    yield from image(to, asked)
 
 
 def _at_home(policy: Policy, action: Deploy, app: AppRules) -> Iterator[Refusal]:
@@ -120,25 +165,28 @@ def _at_home(policy: Policy, action: Deploy, app: AppRules) -> Iterator[Refusal]
         yield Refusal("clusters", f"App {action.app} does not run in that cluster.", f"Cluster {home}, or none named.")
 
 
-def namespace(policy: Policy, circle: str, name: str) -> Iterator[Refusal]:
-    """Whether a namespace is one of the circle's. The answer is the same for one that exists and one that does not."""
-    if not policy.reaches(circle, name):
-        own = policy.circles[circle].namespaces
+def namespace(policy: Policy, to: Grant, name: str) -> Iterator[Refusal]:
+    """Whether a namespace is granted. The answer is the same for one that exists and one that does not."""
+    if not policy.within(to.own, name):
         yield Refusal(
-            f"circles.{circle}.namespaces",
-            f"Namespace {name} is not one of circle {circle}'s.",
-            f"A namespace named {_some(own)}." if own else "No namespace is granted to this circle.",
+            f"{to.rule}.namespaces",
+            f"Namespace {name} is not one of {to.who}'s.",
+            to.hint(
+                "namespaces",
+                f"A namespace named {_some(to.own.namespaces)}.",
+                "No namespace is granted to this circle.",
+            ),
         )
 
 
-def image(policy: Policy, circle: str, reference: str) -> Iterator[Refusal]:
-    """Whether an image is one the circle may run: the whole reference, tag and all, against its patterns."""
-    own = policy.circles[circle].images
+def image(to: Grant, reference: str) -> Iterator[Refusal]:
+    """Whether an image is granted: the whole reference, tag and all, against the patterns."""
+    own = to.own.images
     if not (is_image(reference) and any(matches(pattern, reference) for pattern in own)):
         yield Refusal(
-            f"circles.{circle}.images",
-            f"Image {reference[:200]} is not one circle {circle} may run.",
-            images_hint(own),
+            f"{to.rule}.images",
+            f"Image {reference[:200]} is not one {to.who} may run.",
+            to.hint("images", images_hint(own), images_hint(own)),
         )
 
 
@@ -159,16 +207,16 @@ def fixed_labels(labels: Iterable[str]) -> Iterator[Refusal]:
         )
 
 
-def _numbers(circle: str, limits: LimitRules, cpu: str | None, memory: str | None) -> Iterator[Refusal]:
-    over = []
+def _numbers(to: Grant, cpu: str | None, memory: str | None) -> Iterator[Refusal]:
+    limits, over = to.own.limits, []
     if cpu and (limits.cpu is None or millicores(cpu) > millicores(limits.cpu)):
         over.append(("cpu", cpu, limits.cpu))
     if memory and (limits.memory is None or bytes_of(memory) > bytes_of(limits.memory)):
         over.append(("memory", memory, limits.memory))
     if over:
+        passes = [f"{key} up to {limit}" if limit else f"no {key}: none is granted" for key, _, limit in over]
         yield Refusal(
-            f"circles.{circle}.limits",
-            f"Circle {circle} may not ask for " + " and ".join(f"{key} {asked}" for key, asked, _ in over) + ".",
-            "; ".join(f"{key} up to {limit}" if limit else f"no {key}: none is granted" for key, _, limit in over)
-            + ".",
+            f"{to.rule}.limits",
+            f"{to.name} may not ask for " + " and ".join(f"{key} {asked}" for key, asked, _ in over) + ".",
+            to.hint("limits", "; ".join(passes) + ".", ""),
         )

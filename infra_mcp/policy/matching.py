@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from infra_mcp.model.approval import Need
 from infra_mcp.policy.across import Match, Require, Rule
 from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.grants import Refusal
@@ -66,17 +67,16 @@ def denials(rules: Iterable[Rule], subject: Subject) -> Iterator[Refusal]:
             )
 
 
-def requirements(rules: Iterable[Rule], subject: Subject) -> Iterator[Refusal]:
-    """Every rule that wants an approval first. Asked after `denials`, which holds those that cannot be evaluated."""
+def requirements(rules: Iterable[Rule], subject: Subject) -> Iterator[tuple[Need, str]]:
+    """What every rule wants that requires an approval first, and its reason.
+
+    Asked after `denials`, which holds the rules that cannot be evaluated.
+    """
     for rule in rules:
         if rule.require is not None and _about(rule.match, subject):
-            many = f"{rule.require.approvals} approvals" if rule.require.approvals > 1 else "an approval"
-            why = f" ({rule.reason})" if rule.reason else ""
-            yield Refusal(
-                f"rules.{rule.id}",
-                f"Rule {rule.id} requires {many} by {rule.require.by}{why}, and approvals are not there yet.",
-                "Ask an operator to make the change, or to change the rule.",
-            )
+            wanted = rule.require.model_dump(include={"approvals", "by", "strength"})
+            need = Need.model_validate(wanted | {"rule": f"rules.{rule.id}", "seconds": rule.require.expires_seconds})
+            yield need, rule.reason
 
 
 def _cannot(rule: Rule) -> str:

@@ -1,6 +1,7 @@
 import pytest
 
 from infra_mcp.model.action import ContainerLimits, Deploy, ProvisionNamespace, Quota
+from infra_mcp.model.approval import Need
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.decide import admit, refusal
 from infra_mcp.policy.rules import load
@@ -121,12 +122,29 @@ def test_deny_beats_allow(policy, docs):
     assert (verdict.decision, verdict.rule, verdict.reason) == ("refuse", "rules.frozen", "docs-frozen is being moved.")
 
 
-def test_a_rule_that_requires_approvals_is_not_an_allowance(policy, docs):
+def test_a_rule_that_requires_approvals_is_not_an_allowance_and_says_who_gives_them_and_how(policy, docs):
     verdict = admit(policy, docs, provision("docs-prod"))
+    error = refusal(verdict, request="req-1", digest="sha256:0a")
 
     assert (verdict.decision, verdict.rule) == ("needs-approval", "rules.prod-needs-two")
-    assert "approvals are not there yet" in verdict.reason
-    assert refusal(verdict).code == "needs-approval"
+    assert verdict.needs == (Need(rule="rules.prod-needs-two", approvals=2, strength="token", seconds=3600.0),)
+    assert "2 approvals by different operators known by a token" in verdict.reason
+    assert "within 1h" in verdict.would_pass
+    assert "`infra-mcp approve ID DIGEST`" in refusal(verdict).next_step
+    assert error.code == "needs-approval"
+    assert "`infra-mcp approve req-1 sha256:0a`" in error.next_step
+
+
+def test_every_rule_that_requires_approvals_is_among_what_is_needed(policy_text, docs):
+    more = '\n[[rules]]\nid = "z"\nrequire = { expires = "2d" }\nreason = "All is looked at."\n'
+    verdict = admit(load(policy_text + more), docs, provision("docs-prod"))
+
+    assert [(need.rule, need.approvals, need.seconds) for need in verdict.needs] == [
+        ("rules.prod-needs-two", 2, 3600.0),
+        ("rules.z", 1, 172800.0),
+    ]
+    assert "1 approval by an operator within 2d" in verdict.would_pass
+    assert "(All is looked at.)" in verdict.reason
 
 
 def test_a_denial_beats_a_requirement_whatever_their_order(policy_text, docs):

@@ -1,5 +1,6 @@
 import pytest
 
+from infra_mcp.model.approval import Need
 from infra_mcp.policy.across import Match, Require, Rule
 from infra_mcp.policy.matching import Subject, denials, requirements
 
@@ -61,5 +62,6 @@ def test_what_can_be_checked_requires_an_approval_and_does_not_deny():
     rule = Rule(id="r", match=Match(apps=("docs",)), require=Require(approvals=2, strength="token"), reason="live")
 
     assert not list(denials([rule], SUBJECT))
-    (found,) = requirements([rule], SUBJECT)
-    assert "2 approvals by operator (live)" in found.reason
+    assert list(requirements([rule], SUBJECT)) == [
+        (Need(rule="rules.r", approvals=2, strength="token", seconds=3600.0), "live")
+    ]
