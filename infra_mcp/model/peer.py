@@ -28,6 +28,11 @@ class Caller(Frozen):
     reader: bool = False  # a local host without a token: may look at what the operator may look at, and no more
     session: str | None = None
 
+    @property
+    def reads_all(self) -> bool:
+        """Whether it may look at what any circle did: people at this machine, and sessions that act for them."""
+        return self.operator or self.attendant or self.reader
+
 
 class Address(Frozen):
     """Where a message goes: a peer's name in its circle. `circle` is None for the infra peer itself."""

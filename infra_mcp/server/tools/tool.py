@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import anyio
 from pydantic import BaseModel
@@ -17,13 +17,18 @@ from infra_mcp.server.answers import Answer
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
+    from infra_mcp.server.person import Person
 
-__all__ = ["Call", "Service", "Tool", "watch"]
+__all__ = ["Call", "Service", "Tool", "Toolset", "until", "watch"]
 
 T = TypeVar("T")
 
 _PAUSE = 0.05  # seconds
 _SLICE = 1.0  # seconds between two signs of life; hosts give up on silence, and promise is 2
+
+
+# Which tools a server offers: all, or without the typed changes, or without the mesh (for hosts that have Repowire's).
+Toolset = Literal["all", "mesh", "change"]
 
 
 @dataclass
@@ -33,16 +38,18 @@ class Service:
     engine: Engine
     presence: Presence = field(default_factory=Presence)
     stopping: anyio.Event = field(default_factory=anyio.Event)
+    toolset: Toolset = "all"
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call: who calls, by which door, and how to tell how far it is."""
+    """One call: who calls, by which door, how to tell how far it is, and how to ask the person behind it."""
 
     service: Service
     caller: Caller
     door: Door
     progress: Callable[[float, str], Awaitable[None]]
+    person: Person | None = None  # None where there is no client to ask
 
     @property
     def engine(self) -> Engine:
@@ -68,6 +75,8 @@ class Tool:
     open_world: bool = False
     action: str | None = None
     recorded: bool = False  # a refused call leaves a row in the ledger
+    mail: bool = False  # about the caller's own messages: nothing for one who only looks
+    people: bool = False  # only where a person stands behind the caller: operators and attending sessions
 
 
 async def watch(
@@ -96,14 +105,14 @@ async def watch(
             break
         await call.progress(passed, say(latest))
         left = min(_SLICE, seconds - passed)
-        fresh = await _until(call.service.stopping, partial(wait, left))
+        fresh = await until(call.service.stopping, partial(wait, left))
         if fresh is not None and not done(fresh) and anyio.current_time() - started - passed < left / 2:
             await anyio.sleep(_PAUSE)  # woken without an end: do not spin
         latest = latest if fresh is None else fresh
     return latest
 
 
-async def _until(stop: anyio.Event, wait: Callable[[], Awaitable[T]]) -> T | None:
+async def until(stop: anyio.Event, wait: Callable[[], Awaitable[T]]) -> T | None:
     """The result of `wait`, or None when the stop came first."""
     result: T | None = None
     failure: Exception | None = None
