@@ -2,13 +2,17 @@
 
 Over HTTP the bearer token of the request tells; on the unix socket the token of the connection's first frame, or,
 without one, that only this user can open the socket. No argument, header, name or text is ever asked.
+
+Without a token the first frame may only give rights up: the command line is the local operator, a host is a reader, and
+a session that attends as the infra peer has what it claims. Whoever can open the socket could say any of these.
 """
 
 from __future__ import annotations
 
+import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.provider import AccessToken
@@ -21,15 +25,25 @@ from infra_mcp.server.operator import OPERATOR
 if TYPE_CHECKING:
     from infra_mcp.ledger.store import Ledger
 
-__all__ = ["Binding", "Tokens", "bind", "caller_of_call", "door_of_call"]
+__all__ = ["READER", "Binding", "Tokens", "bind", "binding_of", "caller_of_call", "door_of_call"]
+
+# A host on this machine that shows no token: it may look at what the operator may look at, and no more.
+READER = Caller(name="reader", circle=None, strength="same-user", reader=True)
 
 
 @dataclass(frozen=True)
 class Binding:
-    """What the first frame of a socket connection said: a token or none, and whether the command line speaks."""
+    """What the first frame of a socket connection said.
+
+    Args:
+        token: of a peer, or None.
+        door: whether the command line speaks.
+        local: who the connection is without a token.
+    """
 
     token: str | None
     door: Door = "tool"
+    local: Caller = OPERATOR
 
     async def caller(self, ledger: Ledger) -> Caller:
         """The caller, asked anew at each call, so that a revoked token ends at once.
@@ -38,11 +52,44 @@ class Binding:
             InfraError: `unauthenticated`.
         """
         if self.token is None:
-            return OPERATOR
+            return self.local
         known = await ledger.caller_for_token(self.token)
         if known is None:
             raise InfraError("unauthenticated", "The token is not, or no longer, that of a peer.")
         return known
+
+
+def binding_of(hello: dict[str, Any], infra: str) -> Binding:
+    """What a connection's first frame says.
+
+    Args:
+        hello: its parameters: `token`, or `attend` with the infra peer's name, or `host`, or none of these; and `door`.
+        infra: the infra peer's name.
+
+    Raises:
+        InfraError: `unauthenticated` for a token that is no text, `invalid-argument`, `not-found` for another peer to
+            attend as. The token itself is looked up at each call.
+    """
+    token, attend, host = hello.get("token"), hello.get("attend"), hello.get("host", False)
+    if token is not None:
+        if not isinstance(token, str):
+            raise InfraError("unauthenticated", "The token is not a text.")
+        if attend is not None:
+            what = "A token makes the connection a peer's, so it cannot attend as the infra peer."
+            raise InfraError("invalid-argument", what, next_step="Leave out the one or the other.")
+        return Binding(token, "cli" if hello.get("door") == "cli" else "tool")
+    if attend is not None:
+        if attend != infra:
+            what = f"attend: only the infra peer is attended, and its name here is {infra}."
+            raise InfraError("not-found", what, next_step=f"infra-mcp connect --attend {infra}")
+        session = f"session-{secrets.token_hex(8)}"
+        local = Caller(name=infra, circle=None, strength="same-user", attendant=True, session=session)
+        return Binding(None, local=local)
+    if host is not True and host is not False:
+        raise InfraError("invalid-argument", "host: must be true or false.")
+    if host:
+        return Binding(None, local=READER)
+    return Binding(None, "cli" if hello.get("door") == "cli" else "tool")
 
 
 _binding: ContextVar[Binding | None] = ContextVar("infra_mcp_binding", default=None)

@@ -89,14 +89,132 @@ async def test_identity_cannot_change_after_the_first_frame(tmp_path):
         assert listed["error"]["data"]["code"] == "policy-denied"
 
 
+@pytest.mark.parametrize("who", ["docs", "host", "attendant"])
 @pytest.mark.parametrize("method", [name for name in METHODS if name.startswith("operator/")])
-async def test_a_peer_has_none_of_the_operators_methods(tmp_path, method):
+async def test_only_the_operator_has_the_operators_methods(tmp_path, method, who):
     async with house(tmp_path, "unix") as at, wire(at) as line:
-        await line.ask("infra/hello", {"token": at.tokens["docs"]})
+        hello = {"docs": {"token": at.tokens["docs"]}, "host": {"host": True}, "attendant": {"attend": "infra"}}[who]
+        assert "result" in await line.ask("infra/hello", hello)
         answer = await line.ask(method)
 
         assert answer["error"]["data"]["code"] == "policy-denied"
         assert not at.service.stopping.is_set()
+
+
+@pytest.mark.promise("auth.transport")
+async def test_a_host_without_a_token_is_a_reader(tmp_path):
+    async with house(tmp_path, "unix") as at, wire(at) as line:
+        hello = await line.ask("infra/hello", {"host": True})
+        given = {"name": "deploy", "arguments": {"app": "docs", "version": "1"}, "_meta": MODERN}
+        changed = (await line.ask("tools/call", given))["result"]
+
+        assert hello["result"]["caller"] == {"name": "reader", "circle": None, "operator": False}
+        assert changed["isError"]
+        assert changed["structuredContent"]["code"] == "policy-denied"
+
+
+@pytest.mark.promise("auth.transport")
+async def test_an_attending_session_is_the_infra_peer_without_rights_and_each_is_another(tmp_path):
+    async with house(tmp_path, "unix") as at, wire(at) as first, wire(at) as second:
+        callers = [(await line.ask("infra/hello", {"attend": "infra"}))["result"]["caller"] for line in (first, second)]
+
+        for caller in callers:
+            assert (caller["name"], caller["circle"], caller["operator"]) == ("infra", None, False)
+            assert caller["attendant"]
+        assert callers[0]["session"] != callers[1]["session"]
+        given = {"name": "deploy", "arguments": {"app": "docs", "version": "1"}, "_meta": MODERN}
+        assert (await first.ask("tools/call", given))["result"]["isError"]
+
+
+@pytest.mark.parametrize(
+    ("hello", "code"),
+    [
+        ({"attend": "shop"}, "not-found"),
+        ({"attend": ""}, "not-found"),
+        ({"attend": ["infra"]}, "not-found"),
+        ({"attend": "infra", "token": "imcp_x"}, "invalid-argument"),
+        ({"host": "yes"}, "invalid-argument"),
+        ({"host": 1}, "invalid-argument"),
+    ],
+)
+async def test_a_first_frame_that_says_something_else_ends_the_connection(tmp_path, hello, code):
+    async with house(tmp_path, "unix") as at, wire(at) as line:
+        answer = await line.ask("infra/hello", hello)
+
+        assert answer["error"]["data"]["code"] == code
+        assert "shop" not in json.dumps(answer)
+        assert await line.ended()
+
+
+class Desk:
+    """Notes who sits and who left."""
+
+    def __init__(self):
+        self.sitting, self.left = [], anyio.Event()
+
+    @asynccontextmanager
+    async def sit(self, caller):
+        self.sitting.append(caller.session)
+        try:
+            yield
+        finally:
+            self.sitting.remove(caller.session)
+            self.left.set()
+
+
+@pytest.mark.promise("attend.claim")
+async def test_a_session_sits_at_the_desk_as_long_as_its_connection_lasts(tmp_path):
+    async with house(tmp_path, "unix") as at:
+        at.service.desk = desk = Desk()
+        async with wire(at) as line, wire(at) as host:
+            hello = await line.ask("infra/hello", {"attend": "infra"})
+            await host.ask("infra/hello", {"host": True})
+            await line.ask("infra/requests")
+
+            assert desk.sitting == [hello["result"]["caller"]["session"]]
+        with anyio.fail_after(10):
+            await desk.left.wait()
+        assert desk.sitting == []
+
+
+async def test_two_open_requests_of_one_id_are_not_mixed_up(tmp_path):
+    async with house(tmp_path, "unix", held=True) as at, wire(at) as line:
+        await line.ask("infra/hello", {"token": at.tokens["docs"]})
+        slow = {"name": "deploy", "arguments": {"app": "docs", "version": "1", "wait_seconds": 60}, "_meta": MODERN}
+        await line.send({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": slow})
+        with anyio.fail_after(10):
+            await at.engine.asked.wait()
+        quick = {"name": "whoami", "arguments": {}, "_meta": MODERN}
+        refused = await line.ask("tools/call", quick, 7)
+        other = await line.ask("tools/call", quick, "7")
+        at.engine.gate.set()
+        done = await line.receive()
+
+        assert refused["id"] is None
+        assert refused["error"]["code"] == -32600
+        assert other["id"] == "7"
+        assert done["id"] == 7
+        assert done["result"]["structuredContent"]["state"] == "landed"
+        assert (await line.ask("tools/call", quick, 7))["id"] == 7  # free again
+
+
+async def test_at_a_stop_a_wait_is_answered_and_then_the_connection_ends(tmp_path):
+    async with house(tmp_path, "unix", held=True) as at, wire(at) as line, wire(at) as idle:
+        await line.ask("infra/hello", {"token": at.tokens["docs"]})
+        await idle.ask("infra/hello", {"host": True})
+        slow = {"name": "deploy", "arguments": {"app": "docs", "version": "1", "wait_seconds": 60}, "_meta": MODERN}
+        await line.send({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": slow})
+        with anyio.fail_after(10):
+            await at.engine.asked.wait()
+        at.service.stopping.set()
+        answer = await line.receive()
+
+        assert answer["id"] == 7
+        assert answer["result"]["structuredContent"]["exit"] == 6
+        assert await line.ended()
+        assert await idle.ended()
+        with pytest.raises(OSError):
+            await anyio.connect_unix(at.socket)
 
 
 async def test_no_model_sees_an_operators_method(tmp_path):
