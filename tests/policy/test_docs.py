@@ -2,13 +2,19 @@
 
 import re
 import typing
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
 
-from infra_mcp.policy import decide, effects, grants, matching
+from infra_mcp.model.action import ACTIONS, Deploy, ProvisionNamespace
+from infra_mcp.model.peer import Caller, Strength
+from infra_mcp.model.request import State
+from infra_mcp.policy import decide, effects, grants, matching, releases, versions
 from infra_mcp.policy.rules import Policy, load
+from infra_mcp.policy.schedule import Schedule
 
 PAGE = Path(__file__).parents[2] / "docs" / "policy.md"
 
@@ -42,7 +48,7 @@ def test_every_key_of_the_policy_is_explained(page, key):
 
 def test_no_key_is_explained_that_is_not_there(page):
     known = set(keys(Policy, ""))
-    explained, _, _ = page.partition("## What a refusal names")
+    explained, _, _ = page.partition("\n## Releases\n")
     named = set(re.findall(r"^\| `([a-z_A-Z.]+)` \|", explained, re.MULTILINE))
 
     assert named == known
@@ -53,13 +59,76 @@ def test_every_rule_a_verdict_may_name_is_listed(page):
         Path(module.__file__).read_text(encoding="utf-8") for module in (decide, effects, grants, matching)
     )
     named = re.findall(r"Refusal\(\s*f?\"([^\"]+)\"", sources)
+    # One text, two rules: what a circle is granted, and what an attending session is.
+    named = [name.replace("{to.rule}", who) for name in named for who in ("circles.NAME", "attend")]
     spelled = {re.sub(r"\{[^}]*\}", "NAME", name) for name in named}
 
-    assert len(spelled) >= 14
+    assert len(spelled) >= 20
     assert not [name for name in spelled if f"`{name}`" not in page]
 
 
-def test_the_example_on_the_page_is_a_policy(page):
-    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+@pytest.mark.parametrize("value", [*versions.ORDERS, *get_args(Strength), "now", "rollback", "hold", *ACTIONS])
+def test_every_value_that_can_be_chosen_is_explained(page, value):
+    assert f"`{value}`" in page
 
-    assert load(example).circles
+
+def test_every_schedule_on_the_page_can_be_read(page):
+    table = page.partition("| `schedule` |")[2].partition("\n\n")[0]
+    spelled = [one for row in table.splitlines()[2:] for one in re.findall(r"`([^`]+)`", row.split("|")[1])]
+
+    assert len(spelled) >= 5
+    assert all(Schedule.parse(one).text == one for one in spelled)
+
+
+def test_the_examples_on_the_page_are_policies(page):
+    examples = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+
+    assert len(examples) == 4
+    assert all(load(example).circles for example in examples)
+
+
+def example(page: str, section: str) -> Policy:
+    return load(re.findall(r"```toml\n(.*?)```", page.partition(f"\n## {section}\n")[2], re.DOTALL)[0])
+
+
+def rows(page: str, section: str, head: str) -> list[list[str]]:
+    table = page.partition(f"\n## {section}\n")[2].partition(f"| {head} |")[2].partition("\n\n")[0]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[2:]]
+
+
+def test_the_story_of_releases_is_what_happens(page):
+    policy, docs = example(page, "Releases"), Caller(name="docs", circle="docs", strength="token")
+    told = [row[0].strip("`") for row in rows(page, "Releases", "message")]
+    found = [releases.match(policy, docs, message) for message in told]
+    waiting = [("first", "0.13.4", State.SCHEDULED)]
+
+    assert [[one.version for one in some] for some in found] == [["0.13.4"], [], ["0.13.5"], ["0.13.3"], []]
+    assert releases.decide("semver", "0.13.4", None, waiting) == releases.Same("first")
+    assert releases.decide("semver", "0.13.5", None, waiting) == releases.Take(("first",))
+    waiting = [("second", "0.13.5", State.SCHEDULED)]
+    assert releases.decide("semver", "0.13.3", None, waiting) == releases.Older("0.13.5")
+    saturday = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    assert policy.apps["docs"].when.due(saturday, saturday) == datetime(2026, 11, 23, 8, tzinfo=UTC)
+
+
+def test_the_story_of_attending_is_what_happens(page):
+    policy, told = example(page, "Attending"), rows(page, "Attending", "what the session does")
+
+    assert len(told) == 4
+    for done, asker, said in told:
+        name = asker.rpartition(" ")[2].strip("`")
+        words = re.findall(r"`([^`]+)`", done)
+        action = ProvisionNamespace(namespace=words[1]) if len(words) > 1 else Deploy(app="docs", version="1")
+        verdict = decide.admit(policy, Caller(name=name, circle=name, strength="token"), action, attendant=True)
+        rule = re.findall(r"`([^`]+)`", said)
+
+        assert (verdict.decision, [verdict.rule]) == (("refuse", rule) if rule else ("allow", ["circles.docs.actions"]))
+
+
+def test_the_story_of_approvals_is_what_happens(page):
+    policy, docs = example(page, "Approvals"), Caller(name="docs", circle="docs", strength="token")
+    verdict = decide.admit(policy, docs, ProvisionNamespace(namespace="docs-prod"))
+
+    assert verdict.decision == "needs-approval"
+    assert "2 approvals by different operators known by a token" in " ".join(page.split())
+    assert "2 approvals by different operators known by a token within 8h" in verdict.would_pass
