@@ -1,33 +1,70 @@
-"""`infra-mcp serve`: the server, in the foreground until it is told to stop."""
+"""`infra-mcp serve`: the server, in the foreground until it is told to stop, or on demand until nobody needs it."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from infra_mcp.cli.options import common_options, settings_of, verb
+from infra_mcp.cli.starting import LOG
+from infra_mcp.errors import InfraError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from infra_mcp.server.process import Serving
+    from infra_mcp.settings import Settings
 
 __all__ = ["add_parser"]
+
+_PORT = 8420
+_IDLE = 300.0  # seconds
+_LONGEST_IDLE = 7 * 24 * 3600.0
 
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
     parser = verb(verbs, "serve", "run the server until it is told to stop (Ctrl-C or SIGTERM)")
     parser.add_argument(
-        "--port", metavar="PORT", type=int, default=8420, help="of the HTTP door (default: 8420); 0 takes a free one"
+        "--port",
+        metavar="PORT",
+        type=int,
+        help=f"of the HTTP door (default: {_PORT}, on demand 0); 0 takes a free one",
     )
     parser.add_argument("--host", metavar="HOST", default="127.0.0.1", help="only loopback in this version")
     parser.add_argument("--policy-pin", metavar="DIGEST", help="the only policy digest this server takes (sha256:…)")
+    parser.add_argument("--on-demand", action="store_true", help="leave when nobody is there and nothing is left to do")
+    parser.add_argument(
+        "--idle", metavar="SECONDS", type=_idle, help="how long nobody must have been there (default: 300)"
+    )
     common_options(parser)
     parser.set_defaults(run=_run)
 
 
+def _idle(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= _LONGEST_IDLE:
+        raise argparse.ArgumentTypeError("between 0 seconds and a week")
+    return seconds
+
+
+def _log_file(settings: Settings) -> Path | None:
+    """The log in the state directory, if that is where this process writes its own."""
+    path = settings.state_dir / LOG
+    try:
+        return path if os.path.samestat(os.fstat(2), path.stat()) else None
+    except OSError:
+        return None
+
+
 def _run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
+    if options.idle is not None and not options.on_demand:
+        raise InfraError("invalid-argument", "--idle: a server that is not on demand does not leave by itself.")
     import anyio  # noqa: PLC0415 - the server's imports take a second; no other command has them
 
     from infra_mcp.server.process import serve  # noqa: PLC0415 - the same
@@ -37,8 +74,26 @@ def _run(options: argparse.Namespace) -> int:
         plain = f"serving {serving.url} and {serving.socket} (pid {serving.pid}) for {settings.repo}"
         print(json.dumps(place) if options.json else plain, flush=True)
 
-    async def run() -> None:
-        await serve(settings, host=options.host, port=options.port, ready=ready, policy_pin=options.policy_pin)
+    def ready_on_demand(serving: Serving) -> None:
+        with contextlib.suppress(BrokenPipeError):  # whoever started it has gone; others will come
+            ready(serving)
+        os.dup2(2, 1)  # nobody listens there any more
 
-    anyio.run(run)
+    async def run() -> None:
+        await serve(
+            settings,
+            host=options.host,
+            port=options.port if options.port is not None else 0 if options.on_demand else _PORT,
+            ready=ready_on_demand if options.on_demand else ready,
+            policy_pin=options.policy_pin,
+            idle=None if not options.on_demand else _IDLE if options.idle is None else options.idle,
+            log_file=_log_file(settings),
+        )
+
+    try:
+        anyio.run(run)
+    except InfraError as error:
+        if options.on_demand:
+            print(error, file=sys.stderr)  # into its log too
+        raise
     return 0

@@ -117,8 +117,10 @@ class Tokens:
         caller = await self._ledger.caller_for_token(token)
         if caller is None:
             return None
+        # Sessions of the older era are bound to this: a name alone may be that of two peers.
+        principal = f"{caller.circle or ''}/{caller.name}"
         # Not the token itself: what hangs on the request may be logged by others.
-        return PeerToken(token="-", client_id=caller.name, scopes=[], subject=caller.name, caller=caller)  # noqa: S106
+        return PeerToken(token="-", client_id=principal, scopes=[], subject=principal, caller=caller)  # noqa: S106
 
 
 async def caller_of_call(ledger: Ledger) -> Caller:

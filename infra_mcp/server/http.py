@@ -1,15 +1,15 @@
 """Streamable HTTP on loopback: tokens, both eras, and a stop that does not wait for listeners.
 
-The uvicorn server is ours, so that signals and the end of open streams are. Only loopback is bound in this version.
+Beside it `/healthz` says whether the server takes calls, and `/readyz` whether it could carry out a change. The uvicorn
+server is ours, so that signals and the end of open streams are. Only loopback is bound in this version.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import uvicorn
@@ -20,12 +20,13 @@ from starlette.responses import JSONResponse
 from infra_mcp.errors import InfraError
 from infra_mcp.server.app import InfraServer
 from infra_mcp.server.auth import Tokens
+from infra_mcp.server.gate import Gate
 from infra_mcp.server.protocol import close_listeners
+from infra_mcp.server.visitors import Visitors
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from infra_mcp.server.tools.tool import Service
 
@@ -81,8 +82,23 @@ def make_server(service: Service, url: str) -> InfraServer:
         healthy = not service.stopping.is_set()
         return JSONResponse({"ok": healthy}, status_code=200 if healthy else 503)
 
+    async def readyz(request: Request) -> Response:  # noqa: ARG001 - nothing of the caller matters
+        missing = _missing(service)
+        return JSONResponse({"ready": not missing, "missing": missing}, status_code=503 if missing else 200)
+
     server.custom_route("/healthz", methods=["GET"])(healthz)
+    server.custom_route("/readyz", methods=["GET"])(readyz)
     return server
+
+
+def _missing(service: Service) -> list[str]:
+    """What a change would lack now: told to anyone on this machine, so no more than these three words."""
+    missing = ["server"] if service.stopping.is_set() else []
+    try:
+        service.engine.policy.current()
+    except InfraError:
+        missing.append("policy")
+    return missing if service.engine.health()["working"] else [*missing, "cluster"]
 
 
 class _Uvicorn(uvicorn.Server):
@@ -93,14 +109,21 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-async def serve(server: InfraServer, listener: socket.socket) -> None:
-    """Serve until the service is stopping; then end listen streams, give the rest a second, and return."""
+async def serve(server: InfraServer, listener: socket.socket, visitors: Visitors | None = None) -> None:
+    """Serve until the service is stopping; then end listen streams, give the rest a second, and return.
+
+    Args:
+        server: the MCP server behind the door.
+        listener: the bound port.
+        visitors: who is there; told of each call.
+    """
     app = server.streamable_http_app(host=LOOPBACK)
     config = uvicorn.Config(
-        _Quiet(app),
+        Gate(app, Visitors() if visitors is None else visitors),
         log_config=None,
         access_log=False,
         lifespan="on",
+        proxy_headers=False,  # who stands before us cannot say who calls
         timeout_graceful_shutdown=_GRACE,
         server_header=False,
         date_header=False,
@@ -117,48 +140,3 @@ async def serve(server: InfraServer, listener: socket.socket) -> None:
         group.start_soon(stop)
         await runner.serve(sockets=[listener])
         group.cancel_scope.cancel()
-
-
-class _Quiet:
-    """Replace the body of a 400 that repeats what was sent: the SDK puts rejected values into it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        held: list[Message] = []
-
-        async def passed(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 400:  # noqa: PLR2004 - bad request
-                held.append(message)
-                return
-            if not held:
-                await send(message)
-                return
-            held.append(message)
-            if not message.get("more_body"):
-                for part in _without_echo(held):
-                    await send(part)
-
-        await self._app(scope, receive, passed)
-
-
-def _without_echo(held: list[Message]) -> list[Message]:
-    start, *parts = held
-    body = b"".join(part.get("body", b"") for part in parts)
-    try:
-        answer: Any = json.loads(body)
-        message = answer["error"]["message"]
-    except (ValueError, TypeError, KeyError):
-        return held
-    if not isinstance(message, str) or not message.startswith("Validation error"):
-        return held
-    answer["error"]["message"] = "The body is not a JSON-RPC message of this protocol."
-    answer["error"].pop("data", None)
-    body = json.dumps(answer).encode()
-    headers = [(k, v) for k, v in start.get("headers", ()) if k.lower() != b"content-length"]
-    headers.append((b"content-length", str(len(body)).encode()))
-    return [{**start, "headers": headers}, {"type": "http.response.body", "body": body}]

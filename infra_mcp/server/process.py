@@ -24,11 +24,14 @@ from infra_mcp.server.operator import Operator
 from infra_mcp.server.ownership import owned
 from infra_mcp.server.socket import check_path, listen
 from infra_mcp.server.tools.tool import Service
+from infra_mcp.server.visitors import Visitors
 from infra_mcp.settings import Settings
 
 __all__ = ["Serving", "serve"]
 
 log = logging.getLogger("infra_mcp.server")
+
+_LOOK = 5.0  # seconds until a server that nobody visits, with work to do, looks again whether that is done
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,12 @@ async def serve(
     port: int = 0,
     ready: Callable[[Serving], None] | None = None,
     policy_pin: str | None = None,
+    idle: float | None = None,
+    log_file: Path | None = None,
 ) -> None:
     """Serve until SIGTERM, SIGINT or the operator's shutdown; then finish the write in flight, record, and return.
+
+    On demand it also leaves by itself, when nobody has been there for a while and nothing is left to do.
 
     Args:
         settings: repository, state directory, kubeconfig.
@@ -56,6 +63,8 @@ async def serve(
         port: of the HTTP door; 0 takes a free one, written to `run/http.json` in the state directory.
         ready: called once, when both doors accept calls.
         policy_pin: the digest of the policy the deployment accepts, instead of an operator.
+        idle: seconds without a client on the socket or a call over HTTP after which it leaves; None stays.
+        log_file: where its log goes, for those who look for it; None when that is its terminal's affair.
 
     Raises:
         InfraError: `server-running`, `setup-failed`, `ledger-newer`, `ledger-unavailable`, `invalid-argument`.
@@ -68,7 +77,7 @@ async def serve(
         async with anyio.create_task_group() as group:
             group.start_soon(_stop_on_signal, stopping)
             try:
-                await _serve(settings, listener, ready, policy_pin, stopping)
+                await _serve(_Start(settings, policy_pin, idle, log_file, ready), listener, stopping)
             except* InfraError as several:
                 failure = _first(several)
             group.cancel_scope.cancel()
@@ -77,13 +86,24 @@ async def serve(
     log.info("stopped")
 
 
-async def _serve(
-    settings: Settings,
-    listener: socket.socket,
-    ready: Callable[[Serving], None] | None,
-    policy_pin: str | None,
-    stopping: anyio.Event,
-) -> None:
+@dataclass(frozen=True)
+class _Start:
+    """How this server was started."""
+
+    settings: Settings
+    policy_pin: str | None
+    idle: float | None
+    log_file: Path | None
+    ready: Callable[[Serving], None] | None
+
+    def shown(self) -> dict[str, str | None]:
+        """What the note in the state directory and `status` say of it."""
+        started = "serve" if self.idle is None else "on demand"
+        return {"started": started, "log": str(self.log_file) if self.log_file else None}
+
+
+async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) -> None:
+    settings = start.settings
     async with anyio.create_task_group() as opening:
         opened = anyio.Event()
 
@@ -93,21 +113,46 @@ async def _serve(
                 opening.cancel_scope.cancel()
 
         opening.start_soon(give_up)
-        async with Engine.open(settings, policy_pin=policy_pin) as engine:
+        async with Engine.open(settings, policy_pin=start.policy_pin) as engine:
             opened.set()
-            service = Service(engine, stopping=stopping)
+            service, visitors = Service(engine, stopping=stopping), Visitors()
             server = http.make_server(service, http.url_of(listener))
             operator = Operator(
-                engine.ledger, engine.policy, settings.policy_file, stop=stopping.set, health=engine.health
+                engine.ledger,
+                engine.policy,
+                settings.policy_file,
+                stop=stopping.set,
+                health=lambda: engine.health() | start.shown(),
             )
             serving = Serving(http.url_of(listener), settings.socket, os.getpid())
-            async with anyio.create_task_group() as doors:
+            async with anyio.create_task_group() as rooms:
+                desk = getattr(service, "desk", None)
+                if desk is not None:
+                    await rooms.start(desk.open)
                 accepting = anyio.Event()
-                doors.start_soon(listen, settings.socket, server, operator, accepting)
-                doors.start_soon(_announce, accepting, serving, settings, ready)
-                await http.serve(server, listener)
-                doors.cancel_scope.cancel()
+                rooms.start_soon(_announce, accepting, serving, start)
+                if start.idle is not None:
+                    rooms.start_soon(_leave, engine, visitors, start.idle, stopping)
+                async with anyio.create_task_group() as doors:  # each closes by itself at a stop
+                    doors.start_soon(listen, settings.socket, server, operator, accepting, visitors)
+                    doors.start_soon(http.serve, server, listener, visitors)
+                rooms.cancel_scope.cancel()
         opening.cancel_scope.cancel()
+
+
+async def _leave(engine: Engine, visitors: Visitors, idle: float, stopping: anyio.Event) -> None:
+    """Stop the server once nobody has been there for that long and no work is left."""
+    while True:
+        await visitors.absent(idle)
+        if await _resting(engine) and not visitors.present:
+            log.info("nobody has been here for %.0f s, and nothing is left to do: stopping", idle)
+            stopping.set()
+            return
+        await anyio.sleep(_LOOK)
+
+
+async def _resting(engine: Engine) -> bool:
+    return not engine.health()["open"]
 
 
 def _first(group: BaseExceptionGroup[InfraError]) -> InfraError:
@@ -115,14 +160,13 @@ def _first(group: BaseExceptionGroup[InfraError]) -> InfraError:
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
-async def _announce(
-    accepting: anyio.Event, serving: Serving, settings: Settings, ready: Callable[[Serving], None] | None
-) -> None:
+async def _announce(accepting: anyio.Event, serving: Serving, start: _Start) -> None:
     await accepting.wait()  # the HTTP port accepts since it was bound
-    note = anyio.Path(settings.state_dir / "run" / "http.json")
-    await note.write_text(json.dumps({"url": serving.url, "pid": serving.pid}), encoding="utf-8")
-    if ready is not None:
-        ready(serving)
+    note = anyio.Path(start.settings.state_dir / "run" / "http.json")
+    place = {"url": serving.url, "pid": serving.pid} | start.shown()
+    await note.write_text(json.dumps(place), encoding="utf-8")
+    if start.ready is not None:
+        start.ready(serving)
 
 
 async def _stop_on_signal(stopping: anyio.Event) -> None:

@@ -17,6 +17,11 @@ class Visitors:
         self._there = 0
         self._changed = anyio.Event()
 
+    @property
+    def present(self) -> bool:
+        """Whether somebody is there now."""
+        return self._there > 0
+
     @contextmanager
     def visit(self) -> Iterator[None]:
         """Be there as long as the block lasts."""

@@ -39,7 +39,7 @@ def test_a_server_tells_where_it_is_and_both_doors_answer(settings):
     with start_server(settings) as server:
         note = json.loads((settings.state_dir / "run" / "http.json").read_text(encoding="utf-8"))
 
-        assert note == {"url": server.url, "pid": server.pid}
+        assert note == {"url": server.url, "pid": server.pid, "started": "serve", "log": None}
         assert httpx2.get(server.url.replace("/mcp", "/healthz")).json() == {"ok": True}
         assert operate(settings, "operator/peer.list") == {"peers": []}
 

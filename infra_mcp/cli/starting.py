@@ -1,0 +1,186 @@
+"""Starts the server of a repository for the first client that needs one: detached, and one however many clients come.
+
+Clients take turns by a lock. Who has it starts a server and waits until that takes calls or has said why it cannot; the
+others then find the server, or are told the same. The server keeps nothing of its first client: a session of its own,
+no standard input, its log in the state directory, and not the client's token.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from infra_mcp.errors import CODES, InfraError
+from infra_mcp.server.ownership import prepared
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["LOG", "start"]
+
+LOG = "server.log"  # in the state directory
+_LONGEST_LOG = 5 * 1024 * 1024  # bytes; a longer one is put aside, as the one before, when a server starts
+_PATIENCE = 60.0  # seconds a server may take until it takes calls
+_PAUSE = 0.02  # seconds between two looks at a process that is not ours
+_OPEN_FILES = 65_536  # the highest descriptor looked for
+
+
+class Where(Protocol):
+    """A `Place`, or `Settings`."""
+
+    @property
+    def repo(self) -> str | Path:
+        """The top of the working tree."""
+
+    @property
+    def state_dir(self) -> str | Path:
+        """The state directory."""
+
+
+def start(where: Where) -> None:
+    """Start a server unless one runs, and return when it takes calls.
+
+    Args:
+        where: the repository and its state directory.
+
+    Raises:
+        InfraError: what keeps the server from starting, the same for all clients that wait; `server-unreachable` when
+            it does neither start nor fail in a minute.
+    """
+    from pathlib import Path  # noqa: PLC0415 - what imports this may not need it
+
+    state = prepared(Path(where.state_dir))
+    began, deadline = time.time(), time.monotonic() + _PATIENCE
+    turn = os.open(state / "run" / "start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        _raise_if_failed(turn, began)
+        while not _takes_calls(state):
+            if time.monotonic() > deadline:
+                raise _unreachable(state)
+            if _owned(state):  # by a server that starts or stops, or a command that works without one
+                time.sleep(_PAUSE)
+                continue
+            try:
+                _launch(str(where.repo), state, deadline)
+            except InfraError as error:
+                if error.code != "server-running":  # else another was quicker
+                    _note_failure(turn, error)
+                    raise
+    finally:
+        os.close(turn)
+
+
+def _takes_calls(state: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        try:
+            trial.connect(str(state / "run" / "infra.sock"))
+        except OSError:
+            return False
+    return True
+
+
+def _owned(state: Path) -> bool:
+    """Whether a process owns the state directory; see `server.ownership`."""
+    try:
+        handle = os.open(state / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _launch(repo: str, state: Path, deadline: float) -> None:
+    """Start the server's process and wait until it has said that it serves, or why not."""
+    told, tells = os.pipe()
+    log = _open_log(state)
+    try:
+        child = os.fork()
+        if child == 0:
+            _become_server(repo, tells, log)
+    finally:
+        os.close(tells)
+        os.close(log)
+    try:
+        os.waitpid(child, 0)
+        _await_word(told, state, deadline)
+    finally:
+        os.close(told)
+
+
+def _become_server(repo: str, tells: int, log: int) -> NoReturn:
+    """In the forked child: leave the client's session, and become the server's process."""
+    try:
+        os.setsid()
+        if os.fork():  # so that it is nobody's child, and no terminal can become its own
+            os._exit(0)
+        null = os.open(os.devnull, os.O_RDONLY)
+        for descriptor, place in ((null, 0), (tells, 1), (log, 2)):
+            os.dup2(descriptor, place)
+        os.closerange(3, min(os.sysconf("SC_OPEN_MAX"), _OPEN_FILES))
+        kept = {key: value for key, value in os.environ.items() if key != "INFRA_MCP_TOKEN"}
+        # -P: the folder it happens to start in is no place to import from.
+        module = [sys.executable, "-P", "-m", "infra_mcp.cli.main"]
+        os.execve(sys.executable, [*module, "serve", "--on-demand", "--json", "--repo", repo], kept)  # noqa: S606
+    finally:
+        os._exit(127)
+
+
+def _open_log(state: Path) -> int:
+    path = state / LOG
+    if path.exists() and path.stat().st_size > _LONGEST_LOG:
+        path.replace(state / f"{LOG}.1")
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def _await_word(told: int, state: Path, deadline: float) -> None:
+    """Read what the new server says: where it serves, or, as all of `--json` does, what it failed with."""
+    said = b""
+    while select.select([told], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        part = os.read(told, 65_536)
+        said += part
+        word = _parsed(said)
+        if word is not None and "socket" in word:
+            return
+        if not part:
+            what = f"The server ended before it served; its log is {state / LOG}."
+            if word is not None and word.get("code") in CODES:
+                raise InfraError(word["code"], str(word.get("what", "")), next_step=word.get("next"))
+            raise InfraError("setup-failed", what, next_step="Read the end of the log, or run `infra-mcp serve`.")
+    raise _unreachable(state)
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    try:
+        word = json.loads(text)
+    except ValueError:
+        return None
+    return word if isinstance(word, dict) else None
+
+
+def _unreachable(state: Path) -> InfraError:
+    what = f"A process owns the state directory {state}, and its server did not take calls in {_PATIENCE:.0f} s."
+    return InfraError("server-unreachable", what, next_step=f"Look into {state / LOG}, and send it again.")
+
+
+def _note_failure(turn: int, error: InfraError) -> None:
+    """Leave what went wrong for those who wait for the same start."""
+    os.ftruncate(turn, 0)
+    os.pwrite(turn, json.dumps(error.as_dict() | {"at": time.time()}).encode(), 0)
+
+
+def _raise_if_failed(turn: int, began: float) -> None:
+    word = _parsed(os.pread(turn, 65_536, 0))
+    if word is not None and word.get("at", 0.0) >= began and word.get("code") in CODES:
+        raise InfraError(word["code"], str(word.get("what", "")), next_step=word.get("next"))

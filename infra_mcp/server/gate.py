@@ -1,0 +1,109 @@
+"""What stands before the HTTP door's application: one identity a request, bodies that come in time, no echo."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from infra_mcp.server.visitors import Visitors
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["BODY_SECONDS", "Gate"]
+
+BODY_SECONDS = 20.0  # a body has to be there whole; the largest taken is 4 MiB
+_ENDPOINT = "/mcp"
+_BAD_REQUEST, _REQUEST_TIMEOUT = 400, 408
+
+
+class Gate:
+    """An ASGI application before another one.
+
+    Two Authorization headers are refused: which of them counts would be up to whoever stands in between. A body that
+    trickles ends its request. And the body of a 400 that repeats what was sent is replaced: the SDK puts rejected
+    values into it.
+
+    Args:
+        app: the application.
+        visitors: told of each call of the MCP endpoint, as long as it lasts.
+    """
+
+    def __init__(self, app: ASGIApp, visitors: Visitors) -> None:
+        self._app = app
+        self._visitors = visitors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if sum(name == b"authorization" for name, _ in scope["headers"]) > 1:
+            refused = JSONResponse({"error": "More than one Authorization header."}, status_code=_BAD_REQUEST)
+            await refused(scope, receive, send)
+            return
+        if scope["path"] == _ENDPOINT:
+            with self._visitors.visit():
+                await self._app(scope, _timely(receive), _silent(send))
+        else:
+            await self._app(scope, _timely(receive), _silent(send))
+
+
+def _timely(receive: Receive) -> Receive:
+    """The messages of a request, with an end to the wait for its body."""
+    deadline = anyio.current_time() + BODY_SECONDS
+    whole = False
+
+    async def received() -> Message:
+        nonlocal whole
+        if whole:
+            return await receive()
+        with anyio.move_on_after(deadline - anyio.current_time()):
+            message = await receive()
+            whole = not message.get("more_body", False)
+            return message
+        whole = True
+        raise HTTPException(_REQUEST_TIMEOUT, "The body did not come in time.", {"Connection": "close"})
+
+    return received
+
+
+def _silent(send: Send) -> Send:
+    """Pass an answer on, a 400 only once it is whole and without what was sent."""
+    held: list[Message] = []
+
+    async def passed(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == _BAD_REQUEST:
+            held.append(message)
+            return
+        if not held:
+            await send(message)
+            return
+        held.append(message)
+        if not message.get("more_body"):
+            for part in _without_echo(held):
+                await send(part)
+
+    return passed
+
+
+def _without_echo(held: list[Message]) -> list[Message]:
+    start, *parts = held
+    body = b"".join(part.get("body", b"") for part in parts)
+    try:
+        answer: Any = json.loads(body)
+        message = answer["error"]["message"]
+    except (ValueError, TypeError, KeyError):
+        return held
+    if not isinstance(message, str) or not message.startswith("Validation error"):
+        return held
+    answer["error"]["message"] = "The body is not a JSON-RPC message of this protocol."
+    answer["error"].pop("data", None)
+    body = json.dumps(answer).encode()
+    headers = [(k, v) for k, v in start.get("headers", ()) if k.lower() != b"content-length"]
+    headers.append((b"content-length", str(len(body)).encode()))
+    return [{**start, "headers": headers}, {"type": "http.response.body", "body": body}]
