@@ -95,13 +95,20 @@ def _message(run: Run, head: str) -> str:
     subject = f"Deploy {names['app']} {names['version']}" if "app" in names else f"Provision {names['namespace']}"
     trailers = {
         "Infra-Request": request.id,
-        "Requested-By": request.caller.name,
+        **_by(run),
         "Effect-Digest": prepared.plan.effect.digest,
         "Audit-Head": head,
     }
     if request.idempotency_key:
         trailers["Idempotency-Key"] = request.idempotency_key
     return message(subject, request.reason or request.words, trailers)
+
+
+def _by(run: Run) -> dict[str, str]:
+    """Who asked, and who acted for them where somebody did."""
+    request = run.request
+    acted = {"Acted-By": request.attendant} if request.attendant else {}
+    return {"Requested-By": request.caller.name} | acted
 
 
 async def revert_plan(tools: Tools, run: Run, cause: str) -> str | None:
@@ -126,7 +133,7 @@ async def revert_plan(tools: Tools, run: Run, cause: str) -> str | None:
             return run.revert
         trailers = {
             "Infra-Request": run.request.id,
-            "Requested-By": run.request.caller.name,
+            **_by(run),
             "Audit-Head": await tools.ledger.head(),
         }
         text = message(f"Roll back {run.request.id}", f"{cause}\n\nReverts {run.commit}.", trailers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import anyio
@@ -16,8 +17,8 @@ from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
 from infra_mcp.engine import report
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.signals import Signals
-from infra_mcp.engine.tools import Tools
-from infra_mcp.engine.worker import Worker
+from infra_mcp.engine.tools import Tools, utc
+from infra_mcp.engine.worker import LOOK, Worker, news
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.model.request import Request
@@ -32,11 +33,19 @@ _AGAIN = 5.0  # seconds until a context that could not be opened is tried again
 class Connection:
     """Holds the worker while there is something to work with, and refuses requests while there is not."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, policy: PolicyInForce, signals: Signals) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        policy: PolicyInForce,
+        signals: Signals,
+        now: Callable[[], datetime] = utc,
+    ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._policy = policy
         self._signals = signals
+        self._now = now
         self._tools: Tools | None = None
         self._worker: Worker | None = None
         self._trouble: InfraError | None = None
@@ -73,13 +82,15 @@ class Connection:
             async with Cluster.connect(name, self._settings.kubeconfig, context) as cluster:
                 secrets = PullSecrets(cluster, await self._ledger.key("secrets"), self._ledger.masker)
                 driver = Manifests(cluster, secrets)
-                tools = Tools(self._ledger, git, driver, self._policy.current, name, place=f"{name} ({context})")
+                place = f"{name} ({context})"
+                tools = Tools(self._ledger, git, driver, self._policy.current, name, place, self._now)
                 worker = Worker(tools, self._signals)
                 async with anyio.create_task_group() as group:
                     # Before it starts: what is accepted from now on it finds in the ledger, or gets, or both.
                     self._tools, self._worker, self._trouble = tools, worker, None
                     await group.start(worker.run)
                     ready()
+                    self._signals.wake(LOOK)
                     while self._same(name, context):
                         await self._policy.changed().wait()
                     group.cancel_scope.cancel()
@@ -112,6 +123,25 @@ class Connection:
             raise self._trouble or InfraError("cluster-unreachable", "The server is not connected to its cluster.")
         return self._tools
 
+    def resume(self, request: Request) -> bool:
+        """Hand a parked request to the worker; False while there is none, and it stays where it is."""
+        if self._worker is not None and not self._worker.busy(request.id):
+            self._worker.claim(request)
+        return self._worker is not None
+
+    def recall(self, request: Request) -> None:
+        """Hand an approved request to the worker, which may be about to let go of it. Without one, the next has it."""
+        if self._worker is not None:
+            self._worker.claim(request)
+
+    def busy(self, request_id: str) -> bool:
+        """Whether a request is being worked on."""
+        return self._worker is not None and self._worker.busy(request_id)
+
+    def words(self, request_id: str) -> str:
+        """How far a request is, while it is being worked on."""
+        return self._worker.words(request_id) if self._worker is not None else ""
+
     async def claim(self, request: Request) -> None:
         """Hand a durable request to the worker; without one, end it at once and say why."""
         if self._worker is not None:
@@ -121,7 +151,7 @@ class Connection:
         made = report.receipt(Run.of(request), report.end_for(error), error.what, error)
         with contextlib.suppress(ValueError):  # a worker that came up meanwhile has ended it
             await self._ledger.finish(request.id, made, error.as_dict())
-        self._signals.wake(request.id)
+        self._signals.wake(*news(request))
 
     def cancel(self, request_id: str) -> bool:
         """Stop a request before its first write; False when it is too late."""

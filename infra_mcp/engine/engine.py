@@ -1,24 +1,35 @@
-"""The engine as doors see it: submit, wait, look, cancel. What it works with comes and goes in `Connection`."""
+"""The engine as doors see it: submit, wait, look, approve, cancel.
+
+What it works with comes and goes in `Connection`; what waits is looked after by `Scheduler`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from typing import Any, Self
 
 import anyio
 
+from infra_mcp.engine import report
+from infra_mcp.engine.approvals import Decisions
 from infra_mcp.engine.connection import Connection
+from infra_mcp.engine.run import Run
+from infra_mcp.engine.scheduler import Scheduler
 from infra_mcp.engine.signals import Signals
 from infra_mcp.engine.status import status
+from infra_mcp.engine.tools import stamp, utc
+from infra_mcp.engine.worker import LOOK, news
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Accepted, Ask, AskIn, Ledger
 from infra_mcp.ledger.ids import request_id as new_request_id
 from infra_mcp.ledger.keys import Keys
+from infra_mcp.ledger.records import ReleaseIn
 from infra_mcp.masking import Masker
-from infra_mcp.model.peer import Caller
-from infra_mcp.model.request import END, Request, State, Submission
+from infra_mcp.model.approval import Way
+from infra_mcp.model.peer import Address, Caller
+from infra_mcp.model.request import END, PARKED, Request, State, Submission
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.settings import Settings
 
@@ -26,15 +37,25 @@ __all__ = ["Engine"]
 
 
 class Engine:
-    """Everything behind the doors. Made by `Engine.open`, which also recovers what was interrupted."""
+    """Everything behind the doors. Made by `Engine.open`, which also recovers what was interrupted.
 
-    def __init__(self, settings: Settings, ledger: Ledger, policy: PolicyInForce) -> None:
+    Attributes:
+        signals: wakes whoever waits for news: names are ids of requests and asks, and `Address.signal` of inboxes. Who
+            writes such news into the ledger by itself wakes them.
+    """
+
+    def __init__(
+        self, settings: Settings, ledger: Ledger, policy: PolicyInForce, now: Callable[[], datetime] = utc
+    ) -> None:
         self.settings = settings
         self.ledger = ledger
         self.masker: Masker = ledger.masker
         self.policy = policy
-        self._signals = Signals()
-        self._connection = Connection(settings, ledger, policy, self._signals)
+        self.signals = Signals()
+        self._now = now
+        self._connection = Connection(settings, ledger, policy, self.signals, now)
+        self._decisions = Decisions(ledger)
+        self._scheduler = Scheduler(ledger, policy, self.signals, self._decisions, self._connection.resume, now)
 
     @classmethod
     @asynccontextmanager
@@ -59,6 +80,7 @@ class Engine:
             engine = cls(settings, ledger, policy)
             async with anyio.create_task_group() as group:
                 await group.start(engine._connection.keep)
+                group.start_soon(engine._scheduler.run)
                 try:
                     yield engine
                 finally:
@@ -68,77 +90,203 @@ class Engine:
                 await ledger.aclose()
 
     async def submit(self, submission: Submission, ask: AskIn | None = None) -> Accepted:
-        """Make a request durable and hand it to the worker.
+        """Make a request durable and hand it to the worker; a scheduled one waits for its time first.
+
+        Made on behalf of the sender of an ask, the ask must still be claimed by the session when it is taken in.
 
         Raises:
             InfraError: `invalid-argument` when the action carries what looks like a secret, `idempotency-conflict`,
-                `ledger-unavailable`.
+                `claim-taken`, `ledger-unavailable`.
         """
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        now = stamp(self._now())
         accepted = await self.ledger.accept(submission, request_id=new_request_id(), ask=ask, now=now)
         if accepted.fresh:
-            await self._connection.claim(accepted.request)
+            await self._begin(accepted.request)
         return accepted
 
-    async def wait(self, request_id: str, seconds: float) -> Request:
-        """The request at its end, or as it is when the seconds run out. Wakes at once.
+    async def _begin(self, request: Request) -> None:
+        if request.state in PARKED:
+            self.signals.wake(LOOK)
+        else:
+            await self._connection.claim(request)
+
+    async def notified(
+        self, sender: Caller, infra: Address, text: str, releases: Sequence[ReleaseIn], *, now: str | None = None
+    ) -> tuple[str, list[Accepted]]:
+        """Make a notify to the infra peer durable with all that follows from it, and see to its releases.
+
+        Args:
+            sender: who sent it, as the transport knows it.
+            infra: the infra peer.
+            text: the words.
+            releases: what policy makes of it, each a release to take in or a refusal to tell.
+            now: the time, ISO 8601; the present when left out.
+
+        Returns:
+            The notify's id, and what was taken in.
+
+        Raises:
+            InfraError: `ledger-unavailable`.
+        """
+        at = now or stamp(self._now())
+        with anyio.CancelScope(shield=True):  # what is taken in is also begun
+            told, taken = await self.ledger.mail.notified(sender, infra, text, releases, now=at)
+            for accepted in taken:
+                if accepted.fresh:
+                    await self._begin(accepted.request)
+        gone = [one for release in releases for one in release.supersedes]
+        inboxes = (Address(name=sender.name, circle=sender.circle).signal, infra.signal)
+        self.signals.wake(told, *gone, *inboxes, LOOK)
+        return told, taken
+
+    async def wait(self, request_id: str, seconds: float, *, to_end: bool = False) -> Request:
+        """The request at its end or when it waits for people, or as it is when the seconds run out. Wakes at once.
+
+        Args:
+            request_id: which.
+            seconds: the longest wait; 0 only looks.
+            to_end: also wait for the people it waits for.
 
         Raises:
             InfraError: `not-found`.
         """
-        with self._signals.waiter(request_id) as event:
-            found = await self.ledger.request(request_id)
-            if found is not None and found.state not in END:
-                with anyio.move_on_after(seconds):
-                    await event.wait()
-                found = await self.ledger.request(request_id)
+        enough = END if to_end else END | {State.AWAITING_APPROVAL}
+        found = await self.signals.until(
+            (request_id,),
+            lambda: self.ledger.request(request_id),
+            lambda request: request is None or request.state in enough,
+            seconds,
+        )
         if found is None:
             raise InfraError("not-found", f"There is no request {request_id}.")
         return found
 
     async def wait_ask(self, ask_id: str, seconds: float) -> Ask:
-        """The ask once it is acked, or as it is when the seconds run out.
+        """The ask once it is acked, or as it is when the seconds run out. Wakes at once, whoever acks it.
 
         Raises:
             InfraError: `not-found`.
         """
-        found = await self.ledger.ask(ask_id)
-        if found is not None and found.state == "open" and found.request:
-            await self.wait(found.request, seconds)
-            found = await self.ledger.ask(ask_id)
-        if found is None:
+        first = await self.ledger.ask(ask_id)
+        if first is None:
             raise InfraError("not-found", f"There is no ask {ask_id}.")
-        return found
+        if first.state != "open" or seconds <= 0:
+            return first
+        names = (ask_id, first.request) if first.request else (ask_id,)
+        found = await self.signals.until(
+            names, lambda: self.ledger.ask(ask_id), lambda ask: ask is None or ask.state != "open", seconds
+        )
+        return found or first
 
     async def get(self, caller: Caller, request_id: str) -> Request | None:
-        """A request of the caller's circle, or any for an operator; None when there is none such to see."""
+        """A request of the caller's circle, or any for who may look at all; None when there is none such to see."""
         found = await self.ledger.request(request_id)
-        if found is None or (not caller.operator and found.caller.circle != caller.circle):
+        if found is None or not (caller.reads_all or _same_circle(caller, found)):
             return None
         return found
 
+    def progress(self, request_id: str) -> str:
+        """How far a request is, in fresh words: what the driver waits for, or what holds it back.
+
+        Known in memory only: empty for one that has ended, and for a while after a restart.
+        """
+        words = self._connection.words(request_id) or self._scheduler.words(request_id)
+        return self.masker.mask(words)[:500]
+
+    async def approve(self, by: Caller, request_id: str, digest: str, *, approve: bool, way: Way) -> Request:
+        """Take in a person's yes or no to the effect of a request that waits for it.
+
+        A no ends the request. A yes is recorded; when it was the last one missing, the request goes on: it is planned
+        and decided anew, and only carried out if its effect is still the one that was approved.
+
+        Args:
+            by: who decides, as the door knows them: an operator, or for `elicitation` an attendant whose person did.
+            request_id: which request.
+            digest: of the effect they looked at.
+            approve: yes or no.
+            way: how the decision came.
+
+        Returns:
+            The request as it is then.
+
+        Raises:
+            InfraError: `policy-denied` for whoever may not decide this, the asker above all; `not-found`;
+                `approval-mismatch`, naming the digest it has now; `ledger-unavailable`.
+        """
+        with anyio.CancelScope(shield=True):
+            request, goes_on = await self._decisions.decide(
+                by, request_id, digest, approve=approve, way=way, now=self._now()
+            )
+        if goes_on:
+            self._connection.recall(request)
+        self.signals.wake(*news(request))
+        return request
+
     async def cancel(self, caller: Caller, request_id: str) -> Request:
-        """Cancel a request before its first write.
+        """Cancel a request before its first write, also one that waits for its time or for people.
 
         Raises:
             InfraError: `not-found`; `too-late`, saying what happens instead.
         """
         found = await self.get(caller, request_id)
-        if found is None or (not caller.operator and found.caller.name != caller.name):
+        if found is None or not _may_cancel(caller, found):
             raise InfraError("not-found", f"There is no request {request_id}, or it is not yours.")
         if found.state is State.CANCELLED:
             return found
         if found.state in END:
             raise InfraError("too-late", f"{request_id} has ended: {found.state.value}.")
-        if not self._connection.cancel(request_id):
-            what = f"{request_id} is {found.state.value}: its first write has begun, and it goes on to its end."
-            raise InfraError("too-late", what)
-        return await self.wait(request_id, 30.0)
+        if self._connection.cancel(request_id):
+            return await self.wait(request_id, 30.0)
+        if found.state in PARKED and not self._connection.busy(request_id):
+            return await self._cancel_parked(found)
+        what = f"{request_id} is {found.state.value}: its first write has begun, and it goes on to its end."
+        raise InfraError("too-late", what)
+
+    async def _cancel_parked(self, request: Request) -> Request:
+        """End a request that nobody works on."""
+        made = report.receipt(Run.of(request), State.CANCELLED, "Cancelled before anything was changed.")
+        with suppress(ValueError):  # it has ended by itself meanwhile
+            await self.ledger.finish(request.id, made, {})
+        self.signals.wake(*news(request))
+        return await self.wait(request.id, 0)
 
     async def status(self, caller: Caller, *, namespace: str | None = None, app: str | None = None) -> dict[str, Any]:
-        """What is there, as far as the caller may see. See `status.status`."""
-        return await status(self._connection.tools(), caller, namespace, app)
+        """What is there and what waits, as far as the caller may see. See `status.status` and `waiting`."""
+        found = await status(self._connection.tools(), caller, namespace, app)
+        return found | {"waiting": await self.waiting(caller)}
+
+    async def waiting(self, caller: Caller) -> list[dict[str, Any]]:
+        """What waits for its time or for people, as far as the caller may see: what, since when, until when, and why.
+
+        Raises:
+            InfraError: `ledger-unavailable`.
+        """
+        return await self._scheduler.waiting(caller)
+
+    async def idle(self) -> bool:
+        """Whether there is no open work: no request that has not ended, and no ask to the infra peer without an answer.
+
+        Raises:
+            InfraError: `ledger-unavailable`.
+        """
+        if await self.ledger.open_requests():
+            return False
+        try:
+            infra = self.policy.current().peer.name
+        except InfraError:
+            infra = "infra"
+        return not await self.ledger.mail.unanswered(infra)
 
     def health(self) -> dict[str, Any]:
-        """Whether work can be done, without asking anyone."""
-        return self._connection.health()
+        """Whether work can be done, and how much there is, without asking anyone."""
+        return self._connection.health() | {"parked": self._scheduler.parked}
+
+
+def _same_circle(caller: Caller, request: Request) -> bool:
+    return caller.circle is not None and caller.circle == request.caller.circle
+
+
+def _may_cancel(caller: Caller, request: Request) -> bool:
+    """Who asked, who acted for them, and operators."""
+    asked = caller.name == request.caller.name and _same_circle(caller, request)
+    return caller.operator or asked or (caller.attendant and caller.name == request.attendant)

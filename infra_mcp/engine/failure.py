@@ -61,6 +61,7 @@ async def give_up(tools: Tools, run: Run, error: InfraError) -> Receipt:
 
 async def _roll_back(tools: Tools, run: Run, error: InfraError) -> Receipt:
     """Git first, then the cluster; each is tried even when the other cannot be."""
+    run.say(f"rolling back: {error.what}")
     holds = run.memory.get("failure") == "hold"
     if holds and await _anything_written(tools, run):
         kept = ", ".join(str(one.ref) for one in run.writes)

@@ -1,12 +1,14 @@
 """The one flow, in order: plan, decide, commit, apply, confirm, report. Every door ends here.
 
 Each step writes its event before its effect. A step that was interrupted is observed again and then finished: planning
-anew on what is there tells what is still to be done, so recovery is not a second way through.
+anew on what is there tells what is still to be done, so recovery is not a second way through. What waited for its time
+or for people comes in at the top again, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import partial
 from time import time
 from typing import Any
@@ -16,10 +18,12 @@ import anyio
 from infra_mcp.clients.kube import KubeError
 from infra_mcp.drivers.manifests.prepared import Task
 from infra_mcp.engine import report
+from infra_mcp.engine.approvals import scope, still_carried
 from infra_mcp.engine.commits import commit_plan, draft, observe_commit
 from infra_mcp.engine.failure import after_failure, give_up
+from infra_mcp.engine.parking import held, unapproved
 from infra_mcp.engine.run import Run
-from infra_mcp.engine.tools import Tools
+from infra_mcp.engine.tools import Tools, stamp
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.plan import Verdict
@@ -40,8 +44,12 @@ class Pipeline:
     def __init__(self, tools: Tools) -> None:
         self.tools = tools
 
-    async def carry(self, run: Run) -> Receipt:
+    async def carry(self, run: Run) -> Receipt | None:
         """Bring one request to its end, and record that end. The caller holds the request's object locks.
+
+        Returns:
+            The receipt; None when the request must wait first, for its time or for people, which is recorded then. When
+            it may go on it comes here again, to be planned and decided anew.
 
         Raises:
             InfraError: `ledger-unavailable` only: then nothing was changed after the last record.
@@ -61,7 +69,7 @@ class Pipeline:
         except KubeError as error:
             return await after_failure(self.tools, run, error.translate(None))
 
-    async def _forward(self, run: Run) -> Receipt:
+    async def _forward(self, run: Run) -> Receipt | None:
         started = time()
         for attempt in range(_ATTEMPTS):
             try:
@@ -79,16 +87,21 @@ class Pipeline:
                 await anyio.sleep(min(0.2 * 2**attempt, 5.0))
         raise InfraError("cluster-unreachable", "The cluster stopped answering during the change.")
 
-    async def _attempt(self, run: Run) -> Receipt:
+    async def _attempt(self, run: Run) -> Receipt | None:
+        if await held(self.tools, run):
+            return None
         await self._plan(run)
-        self._decide(run)
+        verdict = await self._decide(run)
         if run.request.dry_run:
-            return await self._end(run, State.PREVIEWED, "This is what would be done; nothing was changed.")
+            first = "" if verdict.decision == "allow" else f" It would have to wait: {verdict.reason}"
+            return await self._end(run, State.PREVIEWED, f"This is what would be done; nothing was changed.{first}")
         task, prepared = run.planned
         if prepared.plan.already_so and not run.begun:
-            facts = await self.tools.driver.verify(task, prepared, seconds=_LEAST)
+            facts = await self.tools.driver.verify(task, prepared, seconds=_LEAST, say=run.say)
             return await self._end(run, State.UNCHANGED, f"already so: {facts}")
         if not run.begun:
+            if await unapproved(self.tools, run, verdict):
+                return None
             await self._prepare(run)
         await self._commit(run)
         await self._apply(run)
@@ -97,9 +110,10 @@ class Pipeline:
 
     async def _plan(self, run: Run) -> None:
         """Plan on the branch's head and the live cluster; after an interruption that shows what is left to do."""
-        policy, request = self.tools.policy(), run.request
+        run.say("planning")
+        policy = self.tools.policy()
         await self._take_up(run)
-        self._require(admit(policy, request.caller, request.action))
+        self._require(self._admit(run))
         head = await self.tools.git.head(policy.tree.branch)
         tree = await self.tools.tree(policy, head)
         run.prepared, run.draft = await self.tools.driver.plan(run.require_task(), tree), None
@@ -138,23 +152,51 @@ class Pipeline:
         if run.begun:
             await observe_commit(self.tools, run)
 
-    def _decide(self, run: Run) -> None:
-        """Policy on the effect, by the policy in force at this moment."""
-        policy = self.tools.policy()
-        self._require(admit(policy, run.request.caller, run.request.action))
-        _, prepared = run.planned
-        self._require(judge(policy, run.request.caller, run.request.action, prepared.plan))
+    async def _decide(self, run: Run) -> Verdict:
+        """Policy on the effect, by the policy in force at this moment.
+
+        Returns:
+            A verdict that allows, or that wants approvals: of a request that has begun, those it was begun on hold.
+        """
+        self._require(self._admit(run))
+        request, (_, prepared) = run.request, run.planned
+        verdict = judge(
+            self.tools.policy(),
+            request.caller,
+            request.action,
+            prepared.plan,
+            attendant=request.attendant is not None,
+            now=self._moment(run),
+        )
+        self._require(verdict)
+        if verdict.decision != "allow" and run.begun:
+            await still_carried(self.tools.ledger, request, verdict, run.memory, prepared.plan)
+        return verdict
+
+    def _admit(self, run: Run) -> Verdict:
+        request = run.request
+        attendant = request.attendant is not None
+        return admit(self.tools.policy(), request.caller, request.action, attendant=attendant, now=self._moment(run))
+
+    def _moment(self, run: Run) -> datetime | None:
+        """The time, where a freeze would refuse: what has begun goes on, and a release is held by it instead."""
+        return None if run.begun or run.request.notify else self.tools.now()
 
     @staticmethod
     def _require(verdict: Verdict) -> None:
-        if verdict.decision != "allow":
+        if verdict.decision == "refuse":
             raise refusal(verdict)
 
     async def _commit(self, run: Run) -> None:
         """Git first: what is applied is a commit on the branch. From here on it is too late to cancel."""
+        run.say("committing")
         _, prepared = run.planned
         run.begun = True
         run.memory.setdefault("digest", prepared.plan.effect.digest)
+        if run.approved:
+            run.remember(approved=scope(prepared.plan))
+            await self.tools.ledger.approvals.use(run.request.id, run.memory["digest"], stamp(self.tools.now()))
+            run.approved = False
         run.add_writes(self.tools.driver.writes(prepared))
         if not prepared.tree.changed:
             if run.commit is None:
@@ -163,12 +205,21 @@ class Pipeline:
         elif run.commit:
             raise InfraError("object-moved", f"Someone took back commit {run.commit} while it was being applied.")
         else:
+            await self._committed(run)
+
+    async def _committed(self, run: Run) -> None:
+        try:
             run.commit = await commit_plan(self.tools, run)
+        except Moved:
+            if run.recorded is None:  # nothing is recorded as begun, so it is planned, and decided, from the start
+                run.forget_beginning()
+            raise
 
     async def _apply(self, run: Run) -> None:
         task, prepared = run.planned
         if prepared.to_write:
-            self._decide(run)  # the policy may have changed while we waited for git
+            await self._decide(run)  # the policy may have changed while we waited for git
+            run.say(f"applying {len(prepared.to_write)} objects")
             run.wrote = True
             await self.tools.driver.apply(task, prepared)
 
@@ -179,7 +230,7 @@ class Pipeline:
         run.remember(deadline=deadline)
         _, facts = await both(
             partial(self._record, run, State.VERIFYING, "applied"),
-            partial(self.tools.driver.verify, task, prepared, seconds=max(deadline - time(), _LEAST)),
+            partial(self.tools.driver.verify, task, prepared, seconds=max(deadline - time(), _LEAST), say=run.say),
         )
         return facts
 

@@ -12,6 +12,7 @@ from infra_mcp.model.request import State
 
 __all__ = ["end_for", "receipt", "shown_plan"]
 
+_OWN_ENDS = {"superseded": State.SUPERSEDED}
 _ENDS = {
     Exit.INVALID: State.REFUSED,
     Exit.REFUSED: State.REFUSED,
@@ -22,7 +23,7 @@ _ENDS = {
 
 def end_for(error: InfraError) -> State:
     """The end state of a request that ended by an error before anything was written."""
-    return _ENDS.get(error.exit, State.FAILED)
+    return _OWN_ENDS.get(error.code) or _ENDS.get(error.exit, State.FAILED)
 
 
 def receipt(run: Run, state: State, message: str, error: InfraError | None = None) -> Receipt:

@@ -31,6 +31,8 @@ class Run:
     begun: bool = False  # too late to cancel: the event that precedes the first write is recorded
     wrote: bool = False  # a write to the cluster may have happened
     cancelled: bool = False
+    approved: bool = False  # the plan at hand needs approvals, and those that are there carry it
+    words: str = "queued"  # how far it is, for people; nothing is decided by it
     writes: tuple[Written, ...] = ()
     memory: dict[str, Any] = field(default_factory=dict)
 
@@ -64,6 +66,16 @@ class Run:
             msg = f"{self.request.id} has no task yet"
             raise RuntimeError(msg)
         return self.task
+
+    def say(self, words: str) -> None:
+        """Tell how far it is, to whoever looks."""
+        self.words = words
+
+    def forget_beginning(self) -> None:
+        """Nothing was recorded as begun, let alone written: as it was before it was to begin."""
+        self.begun, self.writes = False, ()
+        for name in ("digest", "writes", "approved"):
+            self.memory.pop(name, None)
 
     def remember(self, **values: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON values
         """Add to what a restart must know, and return all of it."""

@@ -1,35 +1,58 @@
-"""Waking whoever waits for the end of a request, at once and in this process."""
+"""Waking whoever waits for news of a request, an ask or an inbox, at once and in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import anyio
 
 __all__ = ["Signals"]
 
+T = TypeVar("T")
+
 
 class Signals:
-    """Waiters by request id. A signal is a hint to look at the ledger again, never the news itself."""
+    """Waiters by name: a request's id, an ask's id, an inbox (`Address.signal`).
+
+    A signal is a hint to look at the ledger again, never the news itself.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[anyio.Event]] = {}
 
     @contextmanager
-    def waiter(self, name: str) -> Iterator[anyio.Event]:
-        """An event that `wake(name)` sets. Taken before looking, so that nothing is missed in between."""
+    def waiter(self, *names: str) -> Iterator[anyio.Event]:
+        """An event that `wake` sets for any of the names. Taken before looking, so that nothing is missed between."""
         event = anyio.Event()
-        self._waiting.setdefault(name, set()).add(event)
+        for name in names:
+            self._waiting.setdefault(name, set()).add(event)
         try:
             yield event
         finally:
-            waiting = self._waiting[name]
-            waiting.discard(event)
-            if not waiting:
-                del self._waiting[name]
+            for name in set(names):
+                waiting = self._waiting[name]
+                waiting.discard(event)
+                if not waiting:
+                    del self._waiting[name]
 
-    def wake(self, name: str) -> None:
-        """Wake everyone who waits for `name`."""
-        for event in self._waiting.get(name, ()):
-            event.set()
+    async def until(
+        self, names: Sequence[str], look: Callable[[], Awaitable[T]], done: Callable[[T], bool], seconds: float
+    ) -> T:
+        """What `look` finds, as soon as it is `done`, or when the seconds have run out. Looks at every signal."""
+        deadline = anyio.current_time() + seconds
+        while True:
+            with self.waiter(*names) as event:
+                found = await look()
+                left = deadline - anyio.current_time()
+                if done(found) or left <= 0:
+                    return found
+                with anyio.move_on_after(left):
+                    await event.wait()
+
+    def wake(self, *names: str) -> None:
+        """Wake everyone who waits for one of the names."""
+        for name in names:
+            for event in self._waiting.get(name, ()):
+                event.set()

@@ -16,17 +16,29 @@ from infra_mcp.engine.run import Run
 from infra_mcp.engine.signals import Signals
 from infra_mcp.engine.tools import Tools
 from infra_mcp.errors import InfraError
-from infra_mcp.model.request import Request, State
+from infra_mcp.model.peer import Address
+from infra_mcp.model.request import END, PARKED, Request, State
 
-__all__ = ["Worker"]
+__all__ = ["LOOK", "Worker", "news"]
+
+LOOK = "parked requests"  # the signal for whoever looks after them
 
 _log = logging.getLogger(__name__)
 _SIDE_BY_SIDE = 16
 _LEDGER_RETRY = 2.0  # seconds
 
 
+def news(request: Request) -> tuple[str, ...]:
+    """Who is to be woken when something has come of a request: who waits for it, for its ask, or at an inbox."""
+    inbox = Address(name=request.caller.name, circle=request.caller.circle).signal
+    return (request.id, inbox, LOOK, *([request.ask] if request.ask else []))
+
+
 class Worker:
     """Works on requests from the moment they are durable. One for each server.
+
+    A request that must wait, for its time or for people, is let go of: it holds no object and costs nothing until it is
+    handed in again.
 
     Not promised: an order between requests on different objects. On one object, first come is first served.
     """
@@ -38,28 +50,40 @@ class Worker:
         self._locks = ObjectLocks()
         self._limit = anyio.CapacityLimiter(_SIDE_BY_SIDE)
         self._runs: dict[str, Run] = {}
+        self._recalled: set[str] = set()  # handed in while they were about to be let go of
         self._send, self._receive = anyio.create_memory_object_stream[Request](math.inf)
 
     @property
     def working_on(self) -> int:
-        """How many requests are not at their end yet."""
+        """How many requests are being worked on."""
         return len(self._runs)
+
+    def busy(self, request_id: str) -> bool:
+        """Whether a request is being worked on, or is about to be."""
+        return request_id in self._runs
+
+    def words(self, request_id: str) -> str:
+        """How far a request is; empty when nobody works on it."""
+        run = self._runs.get(request_id)
+        return run.words if run else ""
 
     def claim(self, request: Request) -> None:
         """Take up a request that is durable in the ledger."""
-        if request.id not in self._runs:
+        if request.id in self._runs:
+            self._recalled.add(request.id)
+        else:
             self._runs[request.id] = Run.of(request)
             self._send.send_nowait(request)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Recover what was interrupted, then work until cancelled.
 
-        Interrupted requests hold their objects again before anything new is begun.
+        Interrupted requests hold their objects again before anything new is begun. Parked ones stay parked.
         """
         async with self._receive, anyio.create_task_group() as group:
             for request in await self._tools.ledger.open_requests():
-                if request.id in self._runs:
-                    continue  # claimed meanwhile
+                if request.id in self._runs or request.state in PARKED:
+                    continue  # claimed meanwhile, or not to be worked on yet
                 self._runs[request.id] = Run.of(request)
                 if self._runs[request.id].begun:
                     await group.start(self._carry, request.id)
@@ -81,15 +105,36 @@ class Worker:
     async def _carry(self, request_id: str, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Bring one request to its end, whatever happens: nothing but cancellation leaves here."""
         scope = self._runs[request_id].scope
+        ended = self._runs[request_id].request
         try:
             with scope:
                 await self._guarded(request_id, task_status)
             run = self._runs[request_id]  # the ledger may have been read anew meanwhile
             if run.cancelled and scope.cancelled_caught:
                 await self._finish(run, State.CANCELLED, "Cancelled before anything was changed.")
+            fresh = await self._handed_in_again(request_id)
         finally:
             del self._runs[request_id]
-            self._signals.wake(request_id)
+            self._recalled.discard(request_id)
+            self._signals.wake(*news(ended))
+        if fresh is not None:
+            self.claim(fresh)
+
+    async def _handed_in_again(self, request_id: str) -> Request | None:
+        """A request that was parked, approved at once, and handed in again before it was let go of."""
+        while request_id in self._recalled:
+            self._recalled.discard(request_id)
+            found = await self._look_up(request_id)
+            if found is not None and found.state not in END | PARKED:
+                return found
+        return None
+
+    async def _look_up(self, request_id: str) -> Request | None:
+        try:
+            return await self._tools.ledger.request(request_id)
+        except InfraError as error:
+            _log.warning("%s could not be looked up: %s", request_id, error.what)
+            return None
 
     async def _guarded(self, request_id: str, task_status: TaskStatus[None]) -> None:
         """Carry a request; a ledger that cannot be written stops the work until it can."""
@@ -97,6 +142,7 @@ class Worker:
             run = self._runs[request_id]
             try:
                 keys = [] if run.request.dry_run else self._keys(run)
+                run.say("waiting for its turn")
                 async with self._locks.hold(keys):
                     task_status.started()
                     task_status = anyio.TASK_STATUS_IGNORED
@@ -109,6 +155,9 @@ class Worker:
                     continue
                 await self._give_up(run, error)
             except Exception:  # noqa: BLE001 - a fault of ours must still end the request; it is logged whole, masked
+                found = await self._look_up(request_id)
+                if found is not None and found.state in END:
+                    return  # it was cancelled, or its time was up, while it was parked
                 _log.error("%s ended by a fault: %s", request_id, self._masked(traceback.format_exc()))
                 what = "A fault of infra-mcp ended it; the server's log has the details."
                 await self._give_up(run, InfraError("internal", what))

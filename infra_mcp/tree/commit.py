@@ -11,7 +11,7 @@ from infra_mcp.tree.nodes import Unreadable, decode
 
 __all__ = ["TRAILERS", "diff", "message"]
 
-TRAILERS = ("Infra-Request", "Requested-By", "Effect-Digest", "Audit-Head", "Idempotency-Key")
+TRAILERS = ("Infra-Request", "Requested-By", "Acted-By", "Effect-Digest", "Audit-Head", "Idempotency-Key")
 LONGEST_SUBJECT, LONGEST_LINE, LONGEST_BODY, LONGEST_VALUE = 100, 500, 200, 300
 # What git-interpret-trailers(1) gives a meaning at the start of a line: a trailer, a comment or scissors line, the line
 # that divides message and patch, the note of a cherry-pick.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from infra_mcp.clients.kube import Cluster
@@ -52,8 +52,10 @@ class Manifests:
         """Write what the plan says. See `apply.apply` for what it raises."""
         await apply(self.cluster, task, prepared)
 
-    async def verify(self, task: Task, prepared: Prepared, seconds: float | None) -> str:
-        """Wait until the change is observed, and return what is now true.
+    async def verify(
+        self, task: Task, prepared: Prepared, seconds: float | None, say: Callable[[str], None] | None = None
+    ) -> str:
+        """Wait until the change is observed, and return what is now true; `say` is told how far it is.
 
         Raises:
             InfraError: `not-landed` with the cause; `object-moved` when an object was replaced.
@@ -61,8 +63,9 @@ class Manifests:
         action = task.request.action
         if isinstance(action, Deploy):
             to = deploy.target(task.policy, task.cluster, action)
-            return await landed.deployed(self.cluster, task, prepared, to, to.timeout if seconds is None else seconds)
-        return await landed.provisioned(self.cluster, task, prepared)
+            limit = to.timeout if seconds is None else seconds
+            return await landed.deployed(self.cluster, task, prepared, to, limit, say)
+        return await landed.provisioned(self.cluster, task, prepared, say)
 
     def timeout(self, task: Task) -> float:
         """How long the change may take to land, in seconds, counted from its last write."""

@@ -23,13 +23,17 @@ _WAIT = 15.0  # seconds; these objects need no controller, only to be there
 _STEP = 0.05
 
 
-async def provisioned(cluster: Cluster, task: Task, prepared: Prepared) -> str:
+async def provisioned(
+    cluster: Cluster, task: Task, prepared: Prepared, say: Callable[[str], None] | None = None
+) -> str:
     """Read every object of a namespace back until it is as asked, and say what is now true.
+
+    `say` is told which of them is waited for, and why.
 
     Raises:
         InfraError: `not-landed`, naming what is not so.
     """
-    await together(partial(_there, cluster, task, item) for item in prepared.items)
+    await together(partial(_there, cluster, task, item, say) for item in prepared.items)
     names = prepared.names
     facts = [f"namespace {names['namespace']} up"]
     if names["pull_secrets"]:
@@ -44,7 +48,7 @@ async def provisioned(cluster: Cluster, task: Task, prepared: Prepared) -> str:
     return ", ".join(facts)
 
 
-async def _there(cluster: Cluster, task: Task, item: Item) -> None:
+async def _there(cluster: Cluster, task: Task, item: Item, say: Callable[[str], None] | None) -> None:
     user = None if item.wanted.identity == "server" else task.user
     reason = "it is not there"
     with anyio.move_on_after(_WAIT):
@@ -55,11 +59,20 @@ async def _there(cluster: Cluster, task: Task, item: Item) -> None:
                 if is_within(item.wanted.sets, live) and state.state == "Current":
                     return
                 reason = state.reason if state.state != "Current" else "it is not as it was written"
+            if say is not None:
+                say(f"{item.wanted.ref}: {reason}")
             await anyio.sleep(_STEP)
     raise InfraError("not-landed", f"{item.wanted.ref} did not come to be as asked: {reason}.")
 
 
-async def deployed(cluster: Cluster, task: Task, prepared: Prepared, to: Target, seconds: float) -> str:
+async def deployed(
+    cluster: Cluster,
+    task: Task,
+    prepared: Prepared,
+    to: Target,
+    seconds: float,
+    say: Callable[[str], None] | None = None,
+) -> str:
     """Watch a rollout until it is out, and say what is now true.
 
     Args:
@@ -68,13 +81,14 @@ async def deployed(cluster: Cluster, task: Task, prepared: Prepared, to: Target,
         prepared: the plan that was applied.
         to: the workload and its image.
         seconds: how long it may still take.
+        say: told how far the rollout is.
 
     Raises:
         InfraError: `not-landed` with the cause, `object-moved` when the workload was replaced.
     """
     uid = str((prepared.items[0].live or {})["metadata"]["uid"])
     expect: Callable[[dict[str, Any]], bool] = partial(images.running, repo=to.repository, image=to.image)
-    live = await rollout(cluster, to.ref, uid, as_=task.user, expect=expect, grace=to.grace, deadline=seconds)
+    live = await rollout(cluster, to.ref, uid, as_=task.user, expect=expect, grace=to.grace, deadline=seconds, say=say)
     status, wanted = live.get("status") or {}, (live.get("spec") or {}).get("replicas")
     ready = status.get("readyReplicas") or status.get("numberReady") or 0
     count = f", {ready} of {wanted} replicas ready" if wanted is not None else f", {ready} ready"

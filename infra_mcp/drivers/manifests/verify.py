@@ -37,6 +37,7 @@ async def rollout(
     expect: Callable[[dict[str, Any]], bool],
     grace: float,
     deadline: float,
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Wait until a workload's rollout is out. Reads and watches only.
 
@@ -48,6 +49,7 @@ async def rollout(
         expect: whether a live object still says what was written.
         grace: seconds that a cause which may pass is borne.
         deadline: seconds in all.
+        say: told how far it is, in words, at every look.
 
     Returns:
         The live object that is out.
@@ -69,6 +71,8 @@ async def rollout(
                 changed = view.changed
                 found = await judge.look(view)
                 if found is None:
+                    if say is not None:
+                        say(judge.words(view))
                     with anyio.move_on_after(_TICK):
                         await changed.wait()
         group.cancel_scope.cancel()
@@ -236,6 +240,13 @@ class _Judge:
         if found.terminal or now - self._since.setdefault(found.kind, now) >= self._grace:
             return self._not_landed(found.message)
         return None
+
+    def words(self, view: _View) -> str:
+        """What is being waited for: `docs-live/deployment/docs: 3 of 5 replicas are ready`, and what hinders it."""
+        if view.trouble is not None:
+            return f"{self._ref}: the cluster does not answer just now"
+        waits = self._health.reason or "up, and looked at again"
+        return f"{self._ref}: {waits}" + (f" ({self._cause.message})" if self._cause else "")
 
     def _because(self) -> str:
         found = self._cause or not_ready(self._seen.pods, self._seen.events)

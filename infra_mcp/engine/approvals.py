@@ -1,0 +1,243 @@
+"""People's yes and no: what a parked request waits for, who may decide, and whether what they gave carries a plan.
+
+An approval is for one effect of one request. It is used up in the ledger before the first write, and holds from then on
+for what remains of that effect, and for nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import anyio
+
+from infra_mcp.engine.tools import stamp
+from infra_mcp.errors import InfraError
+from infra_mcp.ledger import Ledger
+from infra_mcp.model.approval import Approval, Way
+from infra_mcp.model.digest import canonical, digest
+from infra_mcp.model.names import Frozen
+from infra_mcp.model.outcome import Receipt
+from infra_mcp.model.peer import Caller, Strength
+from infra_mcp.model.plan import ObjectChange, Plan, Verdict
+from infra_mcp.model.request import Request, State
+from infra_mcp.policy.approvals import missing, patience, satisfied
+
+__all__ = ["Decisions", "Waiting", "carried", "scope", "still_carried", "waiting_for"]
+
+_KEPT = "awaiting"  # where a request's record says what it waits for
+
+
+class Waiting(Frozen):
+    """What a parked request waits for, as its record keeps it. Times are ISO 8601, UTC."""
+
+    digest: str  # of the effect that was shown
+    since: str
+    until: str  # then it expires
+    verdict: Verdict
+
+    @classmethod
+    def now(cls, verdict: Verdict, effect: str, before: Waiting | None, now: datetime) -> Waiting:
+        """What a request waits for from now on. Asked again about the same effect, the time goes on running."""
+        if before is not None and before.digest == effect:
+            return before.model_copy(update={"verdict": verdict})
+        until = now + timedelta(seconds=patience(verdict))
+        return cls(digest=effect, since=stamp(now), until=stamp(until), verdict=verdict)
+
+    @property
+    def over(self) -> datetime:
+        """When the wait is over."""
+        return datetime.fromisoformat(self.until)
+
+    def kept(self) -> dict[str, Any]:
+        """The entry for the request's record."""
+        return {_KEPT: self.model_dump(mode="json")}
+
+
+def waiting_for(memory: dict[str, Any]) -> Waiting | None:
+    """What a request's record says that it waits for, or last waited for."""
+    kept = memory.get(_KEPT)
+    return Waiting.model_validate_json(canonical(kept)) if kept else None
+
+
+async def carried(ledger: Ledger, request: Request, verdict: Verdict, effect: str, now: datetime) -> bool:
+    """Whether the approvals there are carry a plan that has not begun.
+
+    One marked as used counts here: it was marked for this very request, which then was interrupted before its first
+    write.
+    """
+    given = [one.model_copy(update={"used": None}) for one in await ledger.approvals.of(request.id)]
+    return satisfied(verdict, effect, request.caller, given, now)
+
+
+async def still_carried(ledger: Ledger, request: Request, verdict: Verdict, memory: dict[str, Any], plan: Plan) -> None:
+    """Whether what a request was begun on still carries what is left to do, by the policy in force now.
+
+    Raises:
+        InfraError: `needs-approval`, when the policy wants more by now; `object-moved`, when something would be done
+            that was not in the effect that was approved.
+    """
+    given = [one for one in await ledger.approvals.of(request.id) if one.used]
+    if not given or "approved" not in memory:
+        raise InfraError("needs-approval", f"{verdict.reason} (rule {verdict.rule})", rule=verdict.rule)
+    begun = min(datetime.fromisoformat(one.used) for one in given if one.used)
+    valid = [one.model_copy(update={"used": None}) for one in given]
+    if not satisfied(verdict, memory["digest"], request.caller, valid, begun):
+        raise InfraError("needs-approval", f"{verdict.reason} (rule {verdict.rule})", rule=verdict.rule)
+    if strange := _beyond(memory["approved"], plan):
+        what = f"{strange} changed while this change was under way: what is left to do is not what was approved."
+        raise InfraError("object-moved", what)
+
+
+def scope(plan: Plan) -> dict[str, Any]:
+    """What was approved, in digests, to hold a later look at what is left against."""
+    objects = {change.ref.key: _marks(change) for change in plan.effect.objects}
+    return {"objects": objects, "files": [_mark(file.path, file.diff) for file in plan.effect.files]}
+
+
+def _beyond(approved: dict[str, Any], plan: Plan) -> str:
+    """The first thing of a plan that was not in the approved effect; nothing when all of it was.
+
+    What could only be checked against the schema then (inside a namespace still to be made) may have gained the
+    server's defaults since, but still sets the same and takes nothing from anyone.
+    """
+    for change in plan.changed:
+        then, now = approved["objects"].get(change.ref.key), _marks(change)
+        if then is None or then["intent"] != now["intent"]:
+            return str(change.ref)
+        if then["exact"] != now["exact"] and (then["checked"] == "server-dry-run" or change.adoptions):
+            return str(change.ref)
+    for file in plan.effect.files:
+        if _mark(file.path, file.diff) not in approved["files"]:
+            return file.path
+    return ""
+
+
+def _marks(change: ObjectChange) -> dict[str, str]:
+    exact = change.model_dump(mode="json", include={"operation", "fields", "adoptions"})
+    return {"intent": change.intent, "exact": digest(exact), "checked": change.checked}
+
+
+def _mark(path: str, diff: str) -> str:
+    return digest([path, diff])
+
+
+class Decisions:
+    """Takes in what people decide. One at a time, so that a yes and the end of the wait cannot cross.
+
+    Args:
+        ledger: where approvals and requests are.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._lock = anyio.Lock()
+
+    async def decide(
+        self, by: Caller, request_id: str, effect: str, *, approve: bool, way: Way, now: datetime
+    ) -> tuple[Request, bool]:
+        """Record one person's yes or no, with all that follows from it for the request.
+
+        Returns:
+            The request as it is then, and whether it goes on.
+
+        Raises:
+            InfraError: `policy-denied` for whoever may not decide this; `not-found`; `approval-mismatch`, naming the
+                digest the request has now.
+        """
+        approver, strength = _approver(by, way)
+        async with self._lock:
+            request = await self._ledger.request(request_id)
+            if request is None:
+                raise InfraError("not-found", f"There is no request {request_id}.")
+            if (by.name, by.circle) == (request.caller.name, request.caller.circle):
+                what = "Nobody approves what they asked for."
+                raise InfraError("policy-denied", what, next_step="Someone else approves it.", rule="approval.not-self")
+            waiting = _open(request, effect)
+            given = Approval(
+                request=request.id,
+                effect_digest=waiting.digest,
+                approve=approve,
+                approver=approver,
+                way=way,
+                strength=strength,
+                at=stamp(now),
+                expires=stamp(now + timedelta(seconds=patience(waiting.verdict))),
+            )
+            await self._ledger.approvals.give(given)
+            if not approve:
+                return await self._denied(request, approver), False
+            return await self._resumed(request, waiting, now)
+
+    async def look(self, request: Request, now: datetime) -> bool:
+        """Expire a request whose time is up, or let one go on whose approvals are all there.
+
+        Returns:
+            Whether it goes on.
+        """
+        async with self._lock:
+            fresh = await self._ledger.request(request.id)
+            waiting = waiting_for(fresh.record) if fresh else None
+            if fresh is None or waiting is None or fresh.state is not State.AWAITING_APPROVAL:
+                return False
+            for one in await self._ledger.approvals.of(fresh.id):
+                if not one.approve and one.effect_digest == waiting.digest:
+                    await self._denied(fresh, one.approver)  # it was recorded, and then the server ended
+                    return False
+            if now >= waiting.over:
+                lacks = await self.lacking(fresh, waiting, now)
+                error = InfraError("not-approved", f"It was not approved in time, by {waiting.until}: {lacks}")
+                await _end(self._ledger, fresh, State.EXPIRED, error)
+                return False
+            return (await self._resumed(fresh, waiting, now))[1]
+
+    async def lacking(self, request: Request, waiting: Waiting, now: datetime) -> str:
+        """What is still missing, in words."""
+        given = await self._ledger.approvals.of(request.id)
+        return missing(waiting.verdict, waiting.digest, request.caller, given, now)
+
+    async def _resumed(self, request: Request, waiting: Waiting, now: datetime) -> tuple[Request, bool]:
+        given: Sequence[Approval] = await self._ledger.approvals.of(request.id)
+        if not satisfied(waiting.verdict, waiting.digest, request.caller, given, now):
+            return request, False
+        data = {"effect_digest": waiting.digest, "by": sorted({one.approver for one in given if one.approve})}
+        await self._ledger.record(request.id, State.QUEUED, "resumed", data)
+        return await self._ledger.request(request.id) or request, True
+
+    async def _denied(self, request: Request, approver: str) -> Request:
+        await _end(self._ledger, request, State.REFUSED, InfraError("not-approved", f"It was denied by {approver}."))
+        return await self._ledger.request(request.id) or request
+
+
+async def _end(ledger: Ledger, request: Request, state: State, error: InfraError) -> None:
+    receipt = Receipt(
+        request=request.id,
+        state=state,
+        message=f"{error.what} Nothing was changed.",
+        action=request.action.action,
+        effect_digest=request.effect_digest,
+        error=error.as_dict(),
+    )
+    await ledger.finish(request.id, receipt, error.as_dict())
+
+
+def _approver(by: Caller, way: Way) -> tuple[str, Strength]:
+    """Who decides, and how well they are known: the person of an attending session is no better known than its user."""
+    if by.operator:
+        return by.name, by.strength
+    if by.attendant and way == "elicitation":
+        return "operator", "same-user"
+    what = "Only an operator approves, or the person of a session that attends as infra, when asked."
+    raise InfraError("policy-denied", what, next_step="An operator runs `infra-mcp approve`.", rule="approve")
+
+
+def _open(request: Request, effect: str) -> Waiting:
+    waiting = waiting_for(request.record)
+    if request.state is not State.AWAITING_APPROVAL or waiting is None:
+        what = f"{request.id} waits for no approval: it is {request.state.value}."
+        raise InfraError("approval-mismatch", what, next_step="Look at the request.")
+    if waiting.digest != effect:
+        what = f"{request.id} has the effect {waiting.digest} now, and not the one that was named."
+        raise InfraError("approval-mismatch", what)
+    return waiting

@@ -1,0 +1,114 @@
+"""Releases that came by a notify: until when one waits, and whether another one has overtaken it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from infra_mcp.ledger import Ledger
+from infra_mcp.model.action import Deploy
+from infra_mcp.model.request import Request, State
+from infra_mcp.policy.freezes import Freeze, frozen
+from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.versions import compare
+
+__all__ = ["Hold", "hold", "overtaken_by"]
+
+_FREEZES = 16  # that follow each other without a gap, before one gives up telling when the last ends
+_LOOKED_AT = 200  # requests that came after a release, where only arrival tells which is newer
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why a release does not begin yet."""
+
+    due: datetime  # when it may, as far as is known now
+    by: str  # `schedule` or `freeze.ID`
+    words: str
+
+    def shown(self) -> dict[str, Any]:
+        """As events and `status` show it."""
+        return {"due": self.due.astimezone(UTC).isoformat(timespec="seconds"), "held_by": self.by, "why": self.words}
+
+
+def hold(policy: Policy, request: Request, now: datetime) -> Hold | None:
+    """What holds a release back at this moment, by the policy in force; None when it may begin. Pure.
+
+    A freeze may begin between now and the time the schedule opens: then it is due after that. An app that the
+    catalogue does not have any more holds nothing back: its release is refused when it is looked at.
+    """
+    action = request.action
+    if not isinstance(action, Deploy) or request.notify is None:
+        return None
+    app = policy.app(action.app)
+    if app is None:
+        return None
+    arrived = datetime.fromisoformat(request.created)
+    space, circle = (app.workload_parts.namespace,), request.caller.circle
+    due = max(app.when.due(arrived, now), now)
+    by, words = "schedule", f"its schedule ({app.schedule}) opens"
+    if due <= now and (first := frozen(policy, app=action.app, namespaces=space, circle=circle, now=now)):
+        by, words = f"freeze.{first.id}", _of(first)
+    for _ in range(_FREEZES):
+        found = frozen(policy, app=action.app, namespaces=space, circle=circle, now=due)
+        if found is None:
+            break
+        due = max(app.when.due(arrived, found.until), found.until)
+    return Hold(due, by, words) if due > now else None
+
+
+def _of(found: Freeze) -> str:
+    return f"freeze {found.id} ends" + (f" ({found.reason})" if found.reason else "")
+
+
+async def overtaken_by(ledger: Ledger, policy: Policy, request: Request) -> str | None:
+    """The newer version that landed, or is on its way, while this release waited; by the app's own order.
+
+    Where that order cannot read a version, the one that arrived later is newer.
+    """
+    action = request.action
+    app = policy.app(action.app) if isinstance(action, Deploy) else None
+    if app is None or not isinstance(action, Deploy):
+        return None
+    after = False  # whether a request came after this one; the ledger has them oldest first
+    for other in await ledger.open_releases(action.app):
+        if other.id == request.id:
+            after = True
+        elif _counts(other):
+            late, early = (other, request) if after else (request, other)
+            sign = compare(app.order, _version(late), _version(early)).sign
+            if (sign > 0) if after else (sign < 0):
+                return _version(other)
+    landed = await ledger.landed_version(action.app)
+    if landed is None or landed == action.version:
+        return None
+    found = compare(app.order, landed, action.version)
+    if found.by == "arrival" and not await _came_later(ledger, request, landed):
+        return None
+    return landed if found.sign > 0 else None
+
+
+async def _came_later(ledger: Ledger, request: Request, landed: str) -> bool:
+    """Whether the version that landed was asked for after this release came."""
+    for other in await ledger.recent(None, _LOOKED_AT):
+        if other.id == request.id:
+            return False
+        if (
+            isinstance(other.action, Deploy)
+            and isinstance(request.action, Deploy)
+            and other.action.app == request.action.app
+            and other.action.version == landed
+            and other.state in {State.LANDED, State.UNCHANGED}
+        ):
+            return True
+    return False
+
+
+def _counts(other: Request) -> bool:
+    """Whether an open request is on its way: a release, or what policy has let through. Anyone can ask."""
+    return other.notify is not None or other.state not in {State.RECEIVED, State.QUEUED}
+
+
+def _version(request: Request) -> str:
+    return request.action.version if isinstance(request.action, Deploy) else ""

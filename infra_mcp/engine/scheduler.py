@@ -1,0 +1,201 @@
+"""Looks after the requests that wait: lets go on what may, and ends what waited too long. One task for each server.
+
+Sleeps are short, and the clock is read anew after each: a clock that jumps, or a machine that slept, delays nothing by
+more than that.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import anyio
+
+from infra_mcp.engine.approvals import Decisions, waiting_for
+from infra_mcp.engine.releases import hold, overtaken_by
+from infra_mcp.engine.signals import Signals
+from infra_mcp.engine.worker import LOOK, news
+from infra_mcp.errors import InfraError
+from infra_mcp.ledger import Ledger
+from infra_mcp.model.peer import Caller
+from infra_mcp.model.request import Request, State
+from infra_mcp.policy.acceptance import PolicyInForce
+from infra_mcp.policy.rules import Policy
+
+__all__ = ["Scheduler"]
+
+_log = logging.getLogger(__name__)
+_LONGEST = 15.0  # seconds between two looks while anything waits for a time
+_LEAST = 0.01
+
+
+class Scheduler:
+    """Fires releases when they are due, and looks after the time of approvals.
+
+    Decides nothing by itself: what it hands in is held, planned and decided by the pipeline as anything else.
+
+    Args:
+        ledger: where the requests are.
+        policy: the policy in force; when it changes, everything is looked at again.
+        signals: what wakes it, under the name `LOOK`, and what it wakes.
+        decisions: for approvals that are due to expire.
+        resume: hands a request to the worker; False while there is none.
+        now: tells the time.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        policy: PolicyInForce,
+        signals: Signals,
+        decisions: Decisions,
+        resume: Callable[[Request], bool],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._ledger = ledger
+        self._policy = policy
+        self._signals = signals
+        self._decisions = decisions
+        self._resume = resume
+        self._now = now
+        self._digest: str | None = None  # of the policy that was in force at the last look
+        self._words: dict[str, str] = {}
+
+    @property
+    def parked(self) -> int:
+        """How many requests waited at the last look."""
+        return len(self._words)
+
+    def words(self, request_id: str) -> str:
+        """What a request waits for, as of the last look; empty for one that does not wait."""
+        return self._words.get(request_id, "")
+
+    async def run(self) -> None:
+        """Look at every signal and whenever something is due, until cancelled."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._follow_policy)
+            while True:
+                with self._signals.waiter(LOOK) as woken:
+                    seconds = await self._safely()
+                    with anyio.move_on_after(seconds):
+                        await woken.wait()
+
+    async def _follow_policy(self) -> None:
+        while True:
+            changed = self._policy.changed()
+            self._signals.wake(LOOK)
+            await changed.wait()
+
+    async def _safely(self) -> float:
+        """One look; seconds until the next. Nothing that goes wrong with one ends the others, or the server."""
+        try:
+            return await self.look()
+        except InfraError as error:
+            _log.warning("parked requests could not be looked at: %s", error.what)
+        except Exception:  # noqa: BLE001 - a fault with one request must not keep all others waiting for ever
+            _log.exception("parked requests could not be looked at")
+        return _LONGEST
+
+    async def look(self) -> float:
+        """Look at every parked request once.
+
+        Returns:
+            Seconds until the next look is worth while; infinity when nothing waits for a time.
+
+        Raises:
+            InfraError: `ledger-unavailable`.
+        """
+        policy = self._in_force()
+        anew = policy is not None and policy.digest != self._digest
+        first, self._digest = self._digest is None, policy.digest if policy else self._digest
+        words: dict[str, str] = {}
+        times: list[datetime] = []
+        for request in await self._ledger.parked():
+            if request.state is State.SCHEDULED:
+                due, words[request.id] = await self._release(policy, request)
+            else:
+                due, words[request.id] = await self._approval(request, anew=anew and not first)
+            if due is not None:
+                times.append(due)
+        self._words = words
+        if not times:
+            return float("inf")
+        return min(max((min(times) - self._now()).total_seconds(), _LEAST), _LONGEST)
+
+    def _in_force(self) -> Policy | None:
+        try:
+            return self._policy.current()
+        except InfraError:
+            return None  # then nothing is due, and approvals expire all the same
+
+    async def _release(self, policy: Policy | None, request: Request) -> tuple[datetime | None, str]:
+        """Hand in a release that is due or was overtaken: with its objects locked that is looked at once more."""
+        if policy is None:
+            return None, "waits for a policy in force"
+        found = hold(policy, request, self._now())
+        if found is not None and await overtaken_by(self._ledger, policy, request) is None:
+            return found.due, f"waits until {found.words}: due {found.shown()['due']}"
+        # Without a worker it is signalled when there is one; busy, when it is done.
+        return None, "due" if self._resume(request) else "due, and waits for the cluster to be reachable"
+
+    async def _approval(self, request: Request, *, anew: bool) -> tuple[datetime | None, str]:
+        """Expire what waited too long. Under another policy than before, what waits is planned and decided anew."""
+        policy = self._in_force()
+        waiting = waiting_for(request.record)
+        if waiting is None:
+            return None, "waits for an approval"
+        now = self._now()
+        if await self._decisions.look(request, now):
+            found = await self._ledger.request(request.id)
+            self._resume(found or request)
+            self._signals.wake(*news(request))
+            return None, "approved"
+        if now >= waiting.over:
+            self._signals.wake(*news(request))
+            return None, "expired"
+        overtaken = request.notify and policy and await overtaken_by(self._ledger, policy, request)
+        if anew or overtaken:
+            self._resume(request)
+        lacks = await self._decisions.lacking(request, waiting, now)
+        return waiting.over, f"waits for an approval until {waiting.until}: {lacks}"
+
+    async def waiting(self, caller: Caller) -> list[dict[str, Any]]:
+        """What waits, as `status` shows it: of the caller's circle, or all for whoever may look at all.
+
+        Raises:
+            InfraError: `ledger-unavailable`.
+        """
+        policy = self._in_force()
+        own = caller.circle
+        parked = await self._ledger.parked()
+        seen = [one for one in parked if caller.reads_all or (own is not None and one.caller.circle == own)]
+        return [await self._line(policy, request) for request in seen]
+
+    async def _line(self, policy: Policy | None, request: Request) -> dict[str, Any]:
+        action = request.action
+        line: dict[str, Any] = {
+            "request": request.id,
+            "by": request.caller.name,
+            "action": action.action,
+            "app": getattr(action, "app", None),
+            "version": getattr(action, "version", None),
+            "state": request.state.value,
+            "since": request.created,
+        }
+        if request.state is State.SCHEDULED:
+            found = hold(policy, request, self._now()) if policy else None
+            return line | (found.shown() if found else {"due": None, "held_by": None, "why": "it is due"})
+        waiting = waiting_for(request.record)
+        if waiting is None:
+            return line
+        lacks = await self._decisions.lacking(request, waiting, self._now())
+        return line | {
+            "since": waiting.since,
+            "until": waiting.until,
+            "due": None,
+            "held_by": waiting.verdict.rule,
+            "why": lacks,
+            "effect_digest": waiting.digest,
+        }
