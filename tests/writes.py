@@ -36,6 +36,16 @@ BESIDE = {
     "ledger.peer.describe",
     "ledger.token.issue",
     "ledger.token.revoke",
+    "ledger.approval.give",
+    "ledger.approval.use",
+    "ledger.mail.ack",
+    "ledger.mail.ask",
+    "ledger.mail.claim",
+    "ledger.mail.mark",
+    "ledger.mail.notified",
+    "ledger.mail.post",
+    "ledger.mail.purge",
+    "ledger.mail.release",
 }
 
 # Every git command the product starts, and whether it changes refs, objects or a checkout. `read-tree`

@@ -13,7 +13,7 @@ from infra_mcp.ledger import schema
 from infra_mcp.ledger.chain import GENESIS, link
 from infra_mcp.ledger.database import Tx, unavailable
 from infra_mcp.ledger.records import Event
-from infra_mcp.ledger.subjects import subjects
+from infra_mcp.ledger.subjects import ends, subjects
 from infra_mcp.masking import Masker
 from infra_mcp.model.digest import canonical
 
@@ -78,6 +78,7 @@ def append(tx: Tx, entry: Entry) -> tuple[int, str]:
     row["hash"] = link(row)
     tx.connection.execute(insert(schema.events), row)
     named = [("namespace", name) for name in namespaces] + [("object", name) for name in objects]
+    named += [("end", name) for name in sorted({end for name in objects for end in ends(name)})]
     if named:
         tx.connection.execute(
             insert(schema.subjects),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-__all__ = ["ask_id", "request_id"]
+__all__ = ["ask_id", "notify_id", "request_id"]
 
 # Crockford's base32 in lower case: no i, l, o, u, so that it can be typed from a screen.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -18,3 +18,8 @@ def request_id() -> str:
 def ask_id() -> str:
     """A new ask id in Repowire's form, with 48 random bits instead of its 32."""
     return "ask-" + secrets.token_hex(6)
+
+
+def notify_id() -> str:
+    """A new id of a notify or a broadcast, likewise."""
+    return "notif-" + secrets.token_hex(6)

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from infra_mcp.errors import InfraError
 
-__all__ = ["LEDGER", "MASKING", "SECRETS", "Keys"]
+__all__ = ["LEDGER", "MASKING", "MESSAGES", "SECRETS", "Keys"]
 
 MASKING = "masking"  # markers of masked secrets
 SECRETS = "secrets"  # keyed hashes of pull secrets
+MESSAGES = "messages"  # keyed hashes of what peers said to each other
 LEDGER = "ledger"  # which ledger these keys belong to; written once the ledger exists
 
 _SIZE = 32

@@ -1,4 +1,7 @@
-"""Peers and their tokens in the database. A token is shown once; what is kept is its hash."""
+"""Peers and their tokens in the database. A token is shown once; what is kept is its hash.
+
+A peer is its name in its circle; an operator's circle is empty.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import secrets
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
 
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import clock, schema
@@ -21,90 +24,100 @@ from infra_mcp.model.peer import Caller
 
 __all__ = ["add", "caller_for", "circle_of", "describe", "issue", "listed", "remove", "revoke"]
 
+_ROWS = schema.peers
 _PREFIX = "imcp_"
 _LONGEST = 500  # characters of a description
 _NAME: TypeAdapter[str] = TypeAdapter(PeerName)
 _CIRCLE: TypeAdapter[str] = TypeAdapter(Circle)
 
 
-def add(tx: Tx, name: str, circle: str) -> None:
-    """A new peer; one that is there in that circle already stays as it is.
+def add(tx: Tx, name: str, circle: str, *, operator: bool = False) -> None:
+    """A new peer of a circle, or a new operator; one that is there already stays as it is.
 
     Raises:
-        InfraError: `invalid-argument`, when the name or the circle cannot be one, or the peer is in another circle.
+        InfraError: `invalid-argument`, when the name or the circle cannot be one, or an operator comes with a circle.
     """
-    for adapter, what, value in ((_NAME, "peer's name", name), (_CIRCLE, "circle's name", circle)):
+    for adapter, what, value in (
+        (_NAME, "peer's name", name),
+        (_CIRCLE, "circle's name", "none" if operator else circle),
+    ):
         try:
             adapter.validate_python(value)
         except ValidationError:
             message = f"The {what} must be letters, digits and dashes, and begin with a letter or digit."
             raise InfraError("invalid-argument", message) from None
-    there = circle_of(tx.connection, name)
-    if there is not None:
-        if there != circle:
-            raise InfraError("invalid-argument", f"{name} is a peer of circle {there} already; remove it there first.")
+    if operator and circle:
+        raise InfraError("invalid-argument", "An operator belongs to no circle.", next_step="Leave the circle out.")
+    if tx.connection.execute(select(_ROWS.c.name).where(_of(name, circle))).first() is not None:
         return
-    row = {"name": name, "circle": circle, "description": "", "created": clock.now()}
-    tx.connection.execute(insert(schema.peers), row)
-    _note(tx, "peer-added", name, circle)
+    row = {"name": name, "circle": circle, "role": "operator" if operator else "agent", "description": ""}
+    tx.connection.execute(insert(_ROWS), row | {"created": clock.now()})
+    _note(tx, "peer-added", name, circle, data={"role": row["role"]} if operator else None)
 
 
-def listed(connection: Connection) -> list[Peer]:
-    """All peers by name."""
-    counted = select(func.count()).where(schema.tokens.c.peer == schema.peers.c.name).scalar_subquery().label("tokens")
-    rows = connection.execute(select(schema.peers, counted).order_by(schema.peers.c.name)).mappings()
-    return [Peer.model_validate(dict(row)) for row in rows]
+def listed(connection: Connection, name: str | None = None) -> list[Peer]:
+    """All peers, or those of a name, by name and circle."""
+    tokens = schema.tokens.c
+    own = and_(tokens.peer == _ROWS.c.name, tokens.circle == _ROWS.c.circle)
+    counted = select(func.count()).where(own).scalar_subquery().label("tokens")
+    wanted = select(_ROWS, counted).order_by(_ROWS.c.name, _ROWS.c.circle)
+    if name is not None:
+        wanted = wanted.where(_ROWS.c.name == name)
+    return [Peer.model_validate(dict(row)) for row in connection.execute(wanted).mappings()]
 
 
-def remove(tx: Tx, name: str) -> None:
+def remove(tx: Tx, name: str, circle: str | None = None) -> None:
     """Take a peer away, with its tokens. What it asked for stays in the ledger.
 
     Raises:
-        InfraError: `not-found`.
+        InfraError: `not-found`, `ambiguous-peer`.
     """
-    circle = _circle(tx.connection, name)
-    tx.connection.execute(delete(schema.peers).where(schema.peers.c.name == name))  # its tokens go with it
+    circle = _circle(tx.connection, name, circle)
+    tx.connection.execute(delete(_ROWS).where(_of(name, circle)))  # its tokens go with it
     _note(tx, "peer-removed", name, circle)
 
 
-def describe(tx: Tx, masker: Masker, name: str, text: str) -> None:
+def describe(tx: Tx, masker: Masker, name: str, text: str, circle: str | None = None) -> None:
     """What a peer says of itself. Text for people: nothing is ever decided by it.
 
     Raises:
-        InfraError: `not-found`, or `invalid-argument` when it is longer than 500 characters.
+        InfraError: `not-found`, `ambiguous-peer`, or `invalid-argument` when it is longer than 500 characters.
     """
     if len(text) > _LONGEST:
         raise InfraError("invalid-argument", f"A description has at most {_LONGEST} characters.")
-    circle = _circle(tx.connection, name)
+    circle = _circle(tx.connection, name, circle)
     said = written(masker, text)
-    own = schema.peers.c.name == name
-    if tx.connection.execute(select(schema.peers.c.description).where(own)).scalar() == said:
+    own = _of(name, circle)
+    if tx.connection.execute(select(_ROWS.c.description).where(own)).scalar() == said:
         return  # meshes repeat it every few minutes
-    tx.connection.execute(update(schema.peers).where(own).values(description=said))
+    tx.connection.execute(update(_ROWS).where(own).values(description=said))
     _note(tx, "peer-described", name, circle, text=said)
 
 
-def issue(tx: Tx, name: str) -> str:
+def issue(tx: Tx, name: str, circle: str | None = None) -> str:
     """A new token for a peer. It cannot be shown again.
 
     Raises:
-        InfraError: `not-found`.
+        InfraError: `not-found`, `ambiguous-peer`.
     """
-    circle = _circle(tx.connection, name)
+    circle = _circle(tx.connection, name, circle)
     token = _PREFIX + secrets.token_urlsafe(32)
-    tx.connection.execute(insert(schema.tokens), {"hash": _hash(token), "peer": name, "created": clock.now()})
+    row = {"hash": _hash(token), "peer": name, "circle": circle, "created": clock.now()}
+    tx.connection.execute(insert(schema.tokens), row)
     _note(tx, "token-issued", name, circle)
     return token
 
 
-def revoke(tx: Tx, name: str) -> int:
+def revoke(tx: Tx, name: str, circle: str | None = None) -> int:
     """End all tokens of a peer at once; returns how many there were.
 
     Raises:
-        InfraError: `not-found`.
+        InfraError: `not-found`, `ambiguous-peer`.
     """
-    circle = _circle(tx.connection, name)
-    ended = tx.connection.execute(delete(schema.tokens).where(schema.tokens.c.peer == name)).rowcount
+    circle = _circle(tx.connection, name, circle)
+    tokens = schema.tokens.c
+    own = tokens.peer == name, tokens.circle == circle
+    ended = tx.connection.execute(delete(schema.tokens).where(*own)).rowcount
     _note(tx, "tokens-revoked", name, circle, data={"count": ended})
     return ended
 
@@ -114,26 +127,40 @@ def caller_for(connection: Connection, token: str) -> Caller | None:
 
     The search is by hash, so its timing tells nothing of the token; the comparison takes constant time all the same.
     """
-    wanted = _hash(token)
-    of_token = select(schema.tokens.c.hash, schema.peers).join(
-        schema.peers, schema.peers.c.name == schema.tokens.c.peer
+    wanted, tokens = _hash(token), schema.tokens.c
+    of_token = select(tokens.hash, _ROWS).join(
+        _ROWS, and_(_ROWS.c.name == tokens.peer, _ROWS.c.circle == tokens.circle)
     )
-    row = connection.execute(of_token.where(schema.tokens.c.hash == wanted)).mappings().first()
+    row = connection.execute(of_token.where(tokens.hash == wanted)).mappings().first()
     if row is None or not hmac.compare_digest(row["hash"], wanted):
         return None
-    return Caller(name=row["name"], circle=row["circle"], strength="token")
+    operator = row["role"] == "operator"
+    return Caller(name=row["name"], circle=row["circle"] or None, strength="token", operator=operator)
 
 
 def circle_of(connection: Connection, name: str) -> str | None:
-    """The circle of a peer, if there is such a peer."""
-    return connection.execute(select(schema.peers.c.circle).where(schema.peers.c.name == name)).scalar()
+    """The circle of the one peer of that name; None when there is none, more than one, or an operator."""
+    found = connection.execute(select(_ROWS.c.circle).where(_ROWS.c.name == name).limit(2)).scalars().all()
+    return found[0] or None if len(found) == 1 else None
 
 
-def _circle(connection: Connection, name: str) -> str:
-    circle = circle_of(connection, name)
-    if circle is None:
+def _of(name: str, circle: str) -> ColumnElement[bool]:
+    return and_(_ROWS.c.name == name, _ROWS.c.circle == circle)
+
+
+def _circle(connection: Connection, name: str, circle: str | None) -> str:
+    """The circle a peer is meant in; it may be left out when only one has a peer of that name."""
+    found = (
+        connection.execute(select(_ROWS.c.circle).where(_ROWS.c.name == name).order_by(_ROWS.c.circle)).scalars().all()
+    )
+    if circle is not None:
+        found = [one for one in found if one == circle]
+    if not found:
         raise InfraError("not-found", "There is no peer of that name.", next_step="`infra-mcp peer list` lists them.")
-    return circle
+    if len(found) > 1:
+        shown = ", ".join(one or "(operator)" for one in found)
+        raise InfraError("ambiguous-peer", f"There is a peer {name} in each of these circles: {shown}.")
+    return str(found[0])
 
 
 def _hash(token: str) -> str:
@@ -141,4 +168,4 @@ def _hash(token: str) -> str:
 
 
 def _note(tx: Tx, kind: str, name: str, circle: str, *, text: str = "", data: dict[str, Any] | None = None) -> None:
-    append(tx, Entry(clock.now(), kind, name, circle, text, {"circle": circle} | (data or {})))
+    append(tx, Entry(clock.now(), kind, name, circle or None, text, {"circle": circle} | (data or {})))

@@ -5,20 +5,25 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from infra_mcp.model.names import Frozen
-from infra_mcp.model.request import Request
+from infra_mcp.model.request import Request, Submission
 
-__all__ = ["Accepted", "Ask", "AskIn", "ChainReport", "Event", "Peer", "SearchPage"]
+__all__ = ["Accepted", "Ask", "AskIn", "ChainReport", "Counts", "Event", "Inbox", "Message", "Peer", "ReleaseIn"]
+__all__ += ["SearchPage"]
 
 
 class AskIn(Frozen):
-    """An ask as it comes in; its sender is the caller, known from the transport."""
+    """An ask to the infra peer as it comes in; its sender is the caller, known from the transport."""
 
     text: str
     receiver: str = "infra"
 
 
 class Ask(Frozen):
-    """An ask as the ledger holds it: tracked until its one terminal ack."""
+    """An ask as the ledger holds it: tracked until its one terminal ack.
+
+    A circle is None for the infra peer and for operators. Between two peers of circles the words may be gone after a
+    while (`purged`); everything else stays.
+    """
 
     id: str
     sender: str
@@ -26,11 +31,70 @@ class Ask(Frozen):
     receiver: str
     text: str
     created: str
+    receiver_circle: str | None = None
+    attachments: tuple[dict[str, Any], ...] = ()
+    reply_to: str | None = None  # the ask that this one answered and closed
     request: str | None = None
     state: Literal["open", "acked"] = "open"
+    closed: str | None = None  # how: "acked", or "replied" by an ask with `reply_to`, whose words are the reply
     reply: str | None = None
+    reply_attachments: tuple[dict[str, Any], ...] = ()
     responder: str | None = None
     acked_at: str | None = None
+    seen: str | None = None  # when the receiver marked it as read
+    claim: str | None = None  # the attending session that may act for the asker
+    claimed_at: str | None = None
+    acted_by: str | None = None  # the attending session that acted for the asker, or acked
+    purged: str | None = None  # when retention took the words
+
+
+class Message(Frozen):
+    """What wants no answer: a notify, one receiver's copy of a broadcast, or what came of a notify."""
+
+    id: str
+    kind: Literal["notify", "broadcast", "outcome"]
+    sender: str
+    circle: str | None
+    receiver: str
+    receiver_circle: str | None
+    text: str
+    created: str
+    request: str | None = None
+    reply_to: str | None = None  # of an outcome: the notify
+    read: str | None = None
+
+
+class Inbox(Frozen):
+    """What waits for a peer, each oldest first.
+
+    `asks` are open and to this peer (those to the infra peer that are a request already are left out), `messages` are
+    not marked as read, `acks` are asks of this peer whose ack it has not marked as read. `more` says how many of each
+    are not shown.
+    """
+
+    asks: tuple[Ask, ...]
+    messages: tuple[Message, ...]
+    acks: tuple[Ask, ...]
+    more: dict[str, int]
+
+
+class Counts(Frozen):
+    """What limits look at: how much a sender, a pair and a receiver have open at this moment."""
+
+    open_from_sender: int  # open asks of the sender, to whomever
+    open_between: int  # open asks of the sender to this receiver
+    depth: int  # how many asks answered one another up to `reply_to`, itself included
+    unread: int  # messages the receiver has not marked as read, and asks to it that are open
+
+
+class ReleaseIn(Frozen):
+    """What policy made of one release of a notify: a submission to take in, a request it repeats, or a refusal."""
+
+    submission: Submission | None = None
+    request_id: str = ""  # the id the submission's request gets
+    supersedes: tuple[str, ...] = ()  # waiting requests whose place it takes, as far as they still wait
+    refusal: dict[str, str] | None = None  # code, what, next
+    same: str | None = None  # the id of the open request it repeats
 
 
 class Accepted(Frozen):
@@ -78,14 +142,15 @@ class ChainReport(Frozen):
     proved_to: int | None
     broken_at: int | None
     missing_heads: tuple[str, ...]
-    differing: tuple[str, ...] = ()  # requests and asks whose row no longer says what their events say
+    differing: tuple[str, ...] = ()  # ids of rows that no longer say what their events say, and of rows that are gone
 
 
 class Peer(Frozen):
-    """A named participant, without its tokens."""
+    """A named participant of a circle, or an operator (whose circle is empty), without its tokens."""
 
     name: str
     circle: str
+    role: Literal["agent", "operator"]
     description: str
     created: str
     tokens: int

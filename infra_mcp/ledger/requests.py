@@ -1,4 +1,7 @@
-"""Requests in the database: taking one in, moving it on, ending it. Each function is the inside of one transaction."""
+"""Requests in the database: moving one on, ending it, and finding them again. Taking one in is `intake`'s.
+
+Each function is the inside of one transaction.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,19 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
-from infra_mcp.errors import InfraError
-from infra_mcp.ledger import asks, clock, schema
+from infra_mcp.ledger import asks, clock, messages, schema
 from infra_mcp.ledger.database import Tx, unavailable
 from infra_mcp.ledger.events import Entry, append, written
-from infra_mcp.ledger.records import Accepted, AskIn
 from infra_mcp.masking import Masker
-from infra_mcp.model.digest import canonical, digest
+from infra_mcp.model.digest import canonical
 from infra_mcp.model.outcome import Receipt
-from infra_mcp.model.request import END, OPEN, Request, State, Submission
+from infra_mcp.model.peer import Address
+from infra_mcp.model.request import END, OPEN, PARKED, Request, State
 
-__all__ = ["Intake", "Move", "accept", "finish", "move", "open_requests", "read", "recent", "request"]
+__all__ = ["Move", "finish", "landed_version", "move", "open_releases", "open_requests", "parked", "read", "recent"]
+__all__ += ["request"]
 
 # The order of the open states; a request goes forward only.
 _ORDER = [
@@ -32,16 +35,21 @@ _ORDER = [
     State.ROLLING_BACK,
 ]
 _ROWS = schema.requests
-
-
-@dataclass(frozen=True)
-class Intake:
-    """A submission on its way in: the id it gets if it is new, the ask it came in, and when."""
-
-    submission: Submission
-    request_id: str
-    ask: AskIn | None
-    at: str
+# What a row and a request call by the same name, as it is.
+_SAME = (
+    "id",
+    "door",
+    "state",
+    "created",
+    "words",
+    "reason",
+    "idempotency_key",
+    "dry_run",
+    "attendant",
+    "notify",
+    "ask",
+    "effect_digest",
+)
 
 
 @dataclass(frozen=True)
@@ -57,121 +65,27 @@ class Move:
     effect_digest: str | None = None
 
 
-def accept(tx: Tx, masker: Masker, intake: Intake) -> Accepted | InfraError:
-    """Take a submission in, or find the one it repeats.
-
-    Returns the error when it is refused: the refusal is itself an event, so the transaction is kept.
-    """
-    submission, caller = intake.submission, intake.submission.caller
-    action = submission.action.model_dump(mode="json")
-    meant = digest({"action": action, "dry_run": submission.dry_run})
-    told = {"action": written(masker, action), "idempotency_key": written(masker, submission.idempotency_key)}
-    if told != {"action": action, "idempotency_key": submission.idempotency_key}:
-        _refuse(tx, masker, intake, told | {"code": "invalid-argument"})
-        return InfraError(
-            "invalid-argument",
-            "An argument holds what looks like a secret; nothing of it was kept.",
-            next_step="Name a pull secret of the policy instead, and replace that secret: it was sent in the clear.",
-        )
-    asked = intake.ask and AskIn.model_validate(written(masker, intake.ask.model_dump()))
-    earlier = _earlier(tx.connection, submission, asked, meant)
-    if earlier is None:
-        return _take(tx, masker, intake, asked, meant)
-    if earlier["digest"] != meant:
-        _refuse(tx, masker, intake, told | {"code": "idempotency-conflict", "first": earlier["id"]})
-        what = f"This idempotency key stands for request {earlier['id']}, which asked for something else."
-        return InfraError("idempotency-conflict", what)
-    first = read(earlier)
-    return Accepted(
-        request=first, ask_id=asks.join(tx, first, asked, caller, intake.at) if asked else first.ask, fresh=False
-    )
-
-
-def _refuse(tx: Tx, masker: Masker, intake: Intake, data: dict[str, Any]) -> None:
-    caller, words = intake.submission.caller, written(masker, intake.submission.words)
-    append(tx, Entry(intake.at, "refused", caller.name, caller.circle, words, data))
-
-
-def _earlier(connection: Connection, submission: Submission, ask: AskIn | None, meant: str) -> Any:  # noqa: ANN401 - a row
-    """The request this one repeats: by key, else the open one that the same words of the same peer are about."""
-    own = select(_ROWS).where(_ROWS.c.caller == submission.caller.name)
-    if submission.idempotency_key is not None:
-        return connection.execute(own.where(_ROWS.c.idempotency_key == submission.idempotency_key)).mappings().first()
-    if ask is None:
-        return None
-    same = (
-        own.join(schema.asks, schema.asks.c.request == _ROWS.c.id)
-        .where(_ROWS.c.open, _ROWS.c.digest == meant, schema.asks.c.text == ask.text)
-        .where(schema.asks.c.sender == submission.caller.name, schema.asks.c.receiver == ask.receiver)
-        .order_by(_ROWS.c.position)
-    )
-    return connection.execute(same).mappings().first()
-
-
-def _take(tx: Tx, masker: Masker, intake: Intake, ask: AskIn | None, meant: str) -> Accepted:
-    submission, caller = intake.submission, intake.submission.caller
-    opened = asks.opened(caller, ask, intake.at, intake.request_id) if ask else None
-    words, reason = written(masker, submission.words), written(masker, submission.reason)
-    action = submission.action.model_dump(mode="json")
-    told = {
-        "action": action,
-        "door": submission.door,
-        "dry_run": submission.dry_run,
-        "idempotency_key": submission.idempotency_key,
-        "reason": reason,
-        "strength": caller.strength,
-    }
-    if ask:
-        told |= {"receiver": ask.receiver} | ({"ask": ask.text} if ask.text != words else {})
-    ask_id = opened.id if opened else None
-    entry = Entry(
-        intake.at, "received", caller.name, caller.circle, words, told, State.QUEUED, intake.request_id, ask_id
-    )
-    position, _ = append(tx, entry)
-    row = {
-        "id": intake.request_id,
-        "position": position,
-        "caller": caller.name,
-        "circle": caller.circle,
-        "strength": caller.strength,
-        "operator": caller.operator,
-        "door": submission.door,
-        "action": canonical(action).decode(),
-        "digest": meant,
-        "state": State.QUEUED,
-        "open": True,
-        "created": intake.at,
-        "words": words,
-        "reason": reason,
-        "idempotency_key": submission.idempotency_key,
-        "dry_run": submission.dry_run,
-        "ask": ask_id,
-        "commit_id": None,
-        "revert_id": None,
-        "effect_digest": None,
-        "record": "{}",
-        "receipt": None,
-    }
-    tx.connection.execute(insert(_ROWS), row)
-    if opened:
-        asks.insert_row(tx.connection, opened)
-    return Accepted(request=read(row), ask_id=ask_id, fresh=True)
-
-
 def move(tx: Tx, masker: Masker, request_id: str, step: Move) -> str:
     """Move an open request forward; returns the new head.
 
-    A step taken again, after an interruption, is recorded and does not take the state back.
+    A step taken again, after an interruption, is recorded and does not take the state back. A request waits (is
+    scheduled, or awaits approval) until a step says otherwise.
 
     Raises:
-        ValueError: there is no such request, it has ended, the state is an end, or a rollback would be given up.
+        ValueError: there is no such request, it has ended, the state is an end, a rollback would be given up, or it
+            would wait with its first write behind it.
     """
     row = _open_row(tx.connection, request_id)
     before = State(row["state"])
     if step.state not in OPEN or (before is State.ROLLING_BACK and step.state is not before):
         msg = f"request {request_id} cannot go from {before} to {step.state}"
         raise ValueError(msg)
-    state = max(before, step.state, key=_ORDER.index)
+    if step.state in PARKED and _ORDER.index(before) >= _ORDER.index(State.APPLYING):
+        msg = f"request {request_id} has begun and cannot wait: it is {before}"
+        raise ValueError(msg)
+    # Waiting is no progress that a step taken again could lose: it begins and ends with the step that says so.
+    waits = before in PARKED or step.state in PARKED
+    state = step.state if waits else max(before, step.state, key=_ORDER.index)
     data = written(masker, step.data)
     record = None if step.record is None else written(masker, step.record)
     _, head = append(tx, replace(_entry(row, state, step.kind, data), text=_said(data), also=record))
@@ -189,6 +103,8 @@ def move(tx: Tx, masker: Masker, request_id: str, step: Move) -> str:
 def finish(tx: Tx, masker: Masker, request_id: str, receipt: Receipt, data: dict[str, Any]) -> Receipt:
     """End a request: its one terminal event, its receipt, the ack of every ask about it, and their delivery.
 
+    Whoever sent the notify it came in is told, too.
+
     Raises:
         ValueError: there is no such request, it has ended already, or the receipt's state is no end or another's.
     """
@@ -198,13 +114,16 @@ def finish(tx: Tx, masker: Masker, request_id: str, receipt: Receipt, data: dict
         raise ValueError(msg)
     told = written(masker, receipt.model_copy(update={"audit_head": ""}).model_dump(mode="json"))
     entry = _entry(row, receipt.state, "finished", written(masker, data) | {"receipt": told})
-    _, head = append(tx, replace(entry, text=told["message"]))
+    seq, head = append(tx, replace(entry, text=told["message"]))
     told["audit_head"] = head
     known = {"commit_id": receipt.commit, "revert_id": receipt.revert, "effect_digest": receipt.effect_digest}
     values = {name: value for name, value in known.items() if value is not None}
-    ended: dict[str, Any] = {"state": receipt.state, "open": False, "receipt": canonical(told).decode()}
+    ended: dict[str, Any] = {"state": receipt.state, "open": False, "ended": seq, "receipt": canonical(told).decode()}
     tx.connection.execute(update(_ROWS).where(_ROWS.c.id == request_id).values(**values, **ended))
     asks.ack_all(tx.connection, request_id, told["message"], entry.at)
+    if row["notify"]:
+        back = Address(name=row["caller"], circle=row["circle"])
+        messages.outcome(tx, seq, row["notify"], back, told["message"], entry.at, request_id)
     return Receipt.model_validate_json(canonical(told))
 
 
@@ -215,8 +134,7 @@ def read(row: Any) -> Request:  # noqa: ANN401 - a row of `requests`
         InfraError: `ledger-unavailable`, when someone made something else of it.
     """
     caller = {"name": row["caller"]} | {name: row[name] for name in ("circle", "strength", "operator")}
-    same = ("id", "door", "state", "created", "words", "reason", "idempotency_key", "dry_run", "ask", "effect_digest")
-    value = {name: row[name] for name in same} | {"caller": caller}
+    value = {name: row[name] for name in _SAME} | {"caller": caller}
     value |= {"commit": row["commit_id"], "revert": row["revert_id"]}
     try:
         value |= {name: json.loads(row[name] or "null") for name in ("action", "record", "receipt")}
@@ -235,6 +153,26 @@ def open_requests(connection: Connection) -> list[Request]:
     """All requests that have not ended, in the order they came."""
     rows = connection.execute(select(_ROWS).where(_ROWS.c.open).order_by(_ROWS.c.position)).mappings()
     return [read(row) for row in rows]
+
+
+def parked(connection: Connection) -> list[Request]:
+    """Requests that wait for their time or for approval, in the order they came."""
+    waiting = select(_ROWS).where(_ROWS.c.state.in_(sorted(PARKED))).order_by(_ROWS.c.position)
+    return [read(row) for row in connection.execute(waiting).mappings()]
+
+
+def open_releases(connection: Connection, app: str) -> list[Request]:
+    """The deploys of an app that have not ended, whatever door they came by, in the order they came; no dry runs."""
+    of_app = select(_ROWS).where(_ROWS.c.app == app, _ROWS.c.ended.is_(None), ~_ROWS.c.dry_run)
+    return [read(row) for row in connection.execute(of_app.order_by(_ROWS.c.position)).mappings()]
+
+
+def landed_version(connection: Connection, app: str) -> str | None:
+    """The version that the last deploy of an app to end well brought, or found there."""
+    good = _ROWS.c.state.in_([State.LANDED, State.UNCHANGED])
+    newest = select(_ROWS).where(_ROWS.c.app == app, good, ~_ROWS.c.dry_run).order_by(_ROWS.c.ended.desc()).limit(1)
+    row = connection.execute(newest).mappings().first()
+    return getattr(read(row).action, "version", None) if row else None
 
 
 def recent(connection: Connection, circle: str | None, limit: int) -> list[Request]:

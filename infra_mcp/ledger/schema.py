@@ -1,17 +1,19 @@
 """The tables, as the newest migration leaves them.
 
-Times are UTC in ISO 8601 with microseconds, so that they sort as text.
+Times are UTC in ISO 8601 with microseconds, so that they sort as text. A peer is its name in its circle; where a
+circle is NULL, the row is about the infra peer or an operator.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import Boolean, Column, ForeignKey, ForeignKeyConstraint, Index, Integer, MetaData, Table, Text
+from sqlalchemy import UniqueConstraint as Unique
 
-__all__ = ["HEAD", "REVISIONS", "SEARCH", "asks", "events", "meta", "metadata", "outbox", "peers", "policies"]
-__all__ += ["requests", "subjects", "tokens"]
+__all__ = ["HEAD", "REVISIONS", "SEARCH", "approvals", "asks", "events", "messages", "meta", "metadata", "outbox"]
+__all__ += ["peers", "policies", "requests", "subjects", "tokens"]
 
 # Every migration there is, oldest first. A ledger at another revision was written by a newer version.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 HEAD = REVISIONS[-1]
 # The full-text index beside `events`: an FTS5 table, which SQLAlchemy cannot describe.
 SEARCH = "events_search"
@@ -40,14 +42,17 @@ events = Table(
     Column("prev", Text, nullable=False),
     Column("hash", Text, nullable=False, unique=True),
     Index("events_by_request", "request", "seq"),
+    Index("events_by_ask", "ask", "seq"),
     Index("events_by_circle", "circle", "seq"),
+    Index("events_by_peer", "peer", "seq"),
+    Index("events_by_time", "at"),
 )
 
 # Which namespaces and objects an event names, for exact filters.
 subjects = Table(
     "subjects",
     metadata,
-    Column("what", Text, primary_key=True),  # namespace or object
+    Column("what", Text, primary_key=True),  # namespace, object, or end: what an object's name ends in
     Column("value", Text, primary_key=True),
     Column("seq", Integer, ForeignKey("events.seq"), primary_key=True),
     Column("request", Text),
@@ -64,40 +69,62 @@ requests = Table(
     Column("operator", Boolean, nullable=False),
     Column("door", Text, nullable=False),
     Column("action", Text, nullable=False),
+    Column("app", Text),  # the app of a deploy
     Column("digest", Text, nullable=False),  # of action and dry_run: what an idempotency key stands for
     Column("state", Text, nullable=False),
     Column("open", Boolean, nullable=False),
     Column("created", Text, nullable=False),
+    Column("ended", Integer),  # seq of its last event
     Column("words", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("idempotency_key", Text),
     Column("dry_run", Boolean, nullable=False),
+    Column("attendant", Text),
+    Column("notify", Text),
     Column("ask", Text),
     Column("commit_id", Text),
     Column("revert_id", Text),
     Column("effect_digest", Text),
     Column("record", Text, nullable=False),
     Column("receipt", Text),
-    UniqueConstraint("caller", "idempotency_key", name="one_request_a_key"),
-    Index("requests_by_open", "open", "caller"),
+    # A caller without a circle is not held to it by the database, only by looking first, in the same transaction.
+    Unique("caller", "circle", "idempotency_key", name="one_request_a_key"),
+    Index("requests_by_open", "open", "caller", "circle"),
+    Index("requests_by_state", "state", "position"),
     Index("requests_by_circle", "circle", "position"),
+    Index("requests_by_app", "app", "ended"),
 )
 
 asks = Table(
     "asks",
     metadata,
     Column("id", Text, primary_key=True),
+    Column("position", Integer, nullable=False),  # seq of its first event
     Column("sender", Text, nullable=False),
     Column("circle", Text),
     Column("receiver", Text, nullable=False),
+    Column("receiver_circle", Text),
     Column("text", Text, nullable=False),
+    Column("attachments", Text, nullable=False),  # a JSON list
+    Column("reply_to", Text),
     Column("created", Text, nullable=False),
     Column("request", Text, ForeignKey("requests.id")),
     Column("state", Text, nullable=False),
+    Column("closed", Text),  # how: acked or replied
     Column("reply", Text),
+    Column("reply_attachments", Text, nullable=False),
     Column("responder", Text),
     Column("acked_at", Text),
+    Column("seen", Text),  # when the receiver marked it as read
+    Column("claim", Text),  # the attending session that may act for the asker
+    Column("claimed_at", Text),
+    Column("acted_by", Text),  # the attending session that did
+    Column("purged", Text),  # when retention took its words
     Index("asks_by_request", "request"),
+    Index("asks_by_receiver", "receiver", "receiver_circle", "state", "position"),
+    Index("asks_by_sender", "sender", "circle", "state", "position"),
+    Index("asks_by_claim", "claim"),
+    Index("asks_by_purge", "purged", "acked_at"),
 )
 
 # An ack to deliver, at least once, under the ask's id; written in the transaction that acks.
@@ -106,16 +133,59 @@ outbox = Table(
     metadata,
     Column("ask", Text, ForeignKey("asks.id"), primary_key=True),
     Column("receiver", Text, nullable=False),
+    Column("circle", Text),
     Column("created", Text, nullable=False),
     Column("delivered", Text),
     Index("outbox_by_delivered", "delivered"),
+    Index("outbox_by_receiver", "receiver", "circle", "delivered", "created"),
+)
+
+# What wants no answer: notifies, broadcasts (a row a receiver) and what came of a notify.
+messages = Table(
+    "messages",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("event", Integer, nullable=False),  # seq of the event that made it
+    Column("kind", Text, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("circle", Text),
+    Column("receiver", Text, nullable=False),
+    Column("receiver_circle", Text),
+    Column("text", Text, nullable=False),
+    Column("created", Text, nullable=False),
+    Column("request", Text),
+    Column("reply_to", Text),
+    Column("read", Text),
+    Column("purged", Text),
+    Index("messages_by_receiver", "receiver", "receiver_circle", "read", "number"),
+    Index("messages_by_id", "id"),
+    Index("messages_by_purge", "purged", "read"),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("event", Integer, nullable=False),
+    Column("request", Text, ForeignKey("requests.id"), nullable=False),
+    Column("effect_digest", Text, nullable=False),
+    Column("approve", Boolean, nullable=False),
+    Column("approver", Text, nullable=False),
+    Column("way", Text, nullable=False),
+    Column("strength", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("expires", Text, nullable=False),
+    Column("used", Text),
+    Index("approvals_by_request", "request", "effect_digest"),
 )
 
 peers = Table(
     "peers",
     metadata,
     Column("name", Text, primary_key=True),
-    Column("circle", Text, nullable=False),
+    Column("circle", Text, primary_key=True),  # empty for an operator
+    Column("role", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("created", Text, nullable=False),
 )
@@ -124,9 +194,11 @@ tokens = Table(
     "tokens",
     metadata,
     Column("hash", Text, primary_key=True),  # SHA-256 of the token; the token itself has 256 random bits
-    Column("peer", Text, ForeignKey("peers.name", ondelete="CASCADE"), nullable=False),
+    Column("peer", Text, nullable=False),
+    Column("circle", Text, nullable=False),
     Column("created", Text, nullable=False),
-    Index("tokens_by_peer", "peer"),
+    ForeignKeyConstraint(["peer", "circle"], ["peers.name", "peers.circle"], ondelete="CASCADE"),
+    Index("tokens_by_peer", "peer", "circle"),
 )
 
 policies = Table(

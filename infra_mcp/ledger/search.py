@@ -14,7 +14,7 @@ from infra_mcp.ledger.clock import normal
 from infra_mcp.ledger.events import event
 from infra_mcp.ledger.records import Event, SearchPage
 
-__all__ = ["Query", "find", "match"]
+__all__ = ["Query", "about", "find", "match"]
 
 _LONGEST = 1_000  # characters of a query
 _MOST = 200  # events of one answer
@@ -76,6 +76,13 @@ def find(connection: Connection, query: Query) -> SearchPage:
     return SearchPage(events=tuple(_shown(event(row)) for row in rows), total=total)
 
 
+def about(connection: Connection, object_name: str, circle: str | None, limit: int) -> list[Event]:
+    """The newest events of and about an object, uncut, oldest first."""
+    wanted = _conditions(Query("", circle, object=object_name))
+    newest = select(schema.events).where(*wanted).order_by(schema.events.c.seq.desc()).limit(limit)
+    return [event(row) for row in connection.execute(newest).mappings()][::-1]
+
+
 def _conditions(query: Query) -> list[ColumnElement[bool]]:
     columns = schema.events.c
     wanted: list[ColumnElement[bool]] = []
@@ -84,11 +91,9 @@ def _conditions(query: Query) -> list[ColumnElement[bool]]:
     if query.peer is not None:
         wanted.append(columns.peer == query.peer)
     if query.namespace is not None:
-        wanted.append(_about("namespace", schema.subjects.c.value == query.namespace))
+        wanted.append(_about(("namespace",), query.namespace))
     if query.object is not None:
-        value = schema.subjects.c.value
-        ends = value.endswith("/" + query.object, autoescape=True)
-        wanted.append(_about("object", or_(value == query.object, ends)))
+        wanted.append(_about(("object", "end"), query.object))
     try:
         if query.since is not None:
             wanted.append(columns.at >= normal(query.since))
@@ -99,9 +104,9 @@ def _conditions(query: Query) -> list[ColumnElement[bool]]:
     return wanted
 
 
-def _about(what: str, which: ColumnElement[bool]) -> ColumnElement[bool]:
+def _about(what: tuple[str, ...], name: str) -> ColumnElement[bool]:
     """Events that name it, and all events of requests of which any event names it."""
-    named = and_(schema.subjects.c.what == what, which)
+    named = and_(schema.subjects.c.what.in_(what), schema.subjects.c.value == name)
     return or_(
         schema.events.c.seq.in_(select(schema.subjects.c.seq).where(named)),
         schema.events.c.request.in_(

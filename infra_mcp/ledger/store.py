@@ -15,11 +15,14 @@ from sqlalchemy import Connection
 
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger import asks, audit, clock, events, peers, policies, requests, revisions, search
+from infra_mcp.ledger import asks, audit, clock, events, intake, peers, policies, requests, revisions, search
+from infra_mcp.ledger.approvals import Approvals
 from infra_mcp.ledger.database import Database, Tx
-from infra_mcp.ledger.keys import LEDGER, MASKING, Keys
+from infra_mcp.ledger.keys import LEDGER, MASKING, MESSAGES, Keys
+from infra_mcp.ledger.mail import Mail
 from infra_mcp.ledger.records import Accepted, Ask, AskIn, ChainReport, Event, Peer, SearchPage
-from infra_mcp.ledger.requests import Intake, Move
+from infra_mcp.ledger.requests import Move
+from infra_mcp.ledger.words import Words
 from infra_mcp.masking import Masker
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Caller
@@ -36,12 +39,17 @@ class Ledger:
 
     Attributes:
         masker: what masks texts here; the same must mask what leaves by other ways.
+        mail: asks, acks and messages between peers, and claims.
+        approvals: what people decided about plans.
     """
 
     def __init__(self, database: Database, masker: Masker, keys: Keys) -> None:
         self._database = database
         self._keys = keys
+        self._words = Words(lambda: keys.key(MESSAGES))
         self.masker = masker
+        self.mail = Mail(database, masker, self._words)
+        self.approvals = Approvals(database)
 
     @classmethod
     async def open(cls, url: str, masker: Masker, *, busy_seconds: float = 5.0) -> Self:
@@ -100,10 +108,12 @@ class Ledger:
 
     @effect("ledger.accept")
     async def accept(self, submission: Submission, *, request_id: str, ask: AskIn | None, now: str) -> Accepted:
-        """Make a submission durable, queued, or find the one it repeats.
+        """Make a submission durable, queued or scheduled, or find the one it repeats.
 
         With an idempotency key, the same caller's same key gives the first request, in whatever state it is; without
-        one, an ask with the same words about the same action gives the first as long as that is open.
+        one, an ask with the same words about the same action gives the first as long as that is open. On behalf of an
+        ask, the ask must be claimed by the submission's session; it waits for the request's end from then on, except
+        for a dry run.
 
         Args:
             submission: what is asked.
@@ -113,11 +123,12 @@ class Ledger:
 
         Raises:
             InfraError: `idempotency-conflict`, when the key stands for something else; `invalid-argument`, when an
-                argument holds what looks like a secret. Both leave a `refused` event.
+                argument holds what looks like a secret. Both leave a `refused` event. `claim-taken`, when it is on
+                behalf of an ask that is not the session's, or has its request.
         """
 
         def step(tx: Tx) -> Accepted | InfraError:
-            return requests.accept(tx, self.masker, Intake(submission, request_id, ask, clock.normal(now)))
+            return intake.accept(tx, self.masker, intake.Intake(submission, request_id, ask, clock.normal(now)))
 
         done = await self._database.write(step)
         if isinstance(done, InfraError):
@@ -201,6 +212,18 @@ class Ledger:
         """All requests that have not ended, oldest first."""
         return await self._database.read(requests.open_requests)
 
+    async def parked(self) -> list[Request]:
+        """All requests that wait for their time or for approval, oldest first."""
+        return await self._database.read(requests.parked)
+
+    async def open_releases(self, app: str) -> list[Request]:
+        """The deploys of an app that have not ended, by whatever door, oldest first, without dry runs."""
+        return await self._database.read(lambda connection: requests.open_releases(connection, app))
+
+    async def landed_version(self, app: str) -> str | None:
+        """The version that the last deploy of an app to end well brought, or found there; None before the first."""
+        return await self._database.read(lambda connection: requests.landed_version(connection, app))
+
     async def recent(self, circle: str | None, limit: int) -> list[Request]:
         """The newest requests of a circle, or of all for None, newest first."""
         return await self._database.read(lambda connection: requests.recent(connection, circle, limit))
@@ -216,7 +239,7 @@ class Ledger:
     @effect("ledger.delivered")
     async def delivered(self, ask_id: str) -> None:
         """The ack of that ask has reached its sender; saying so twice changes nothing."""
-        await self._database.write(lambda tx: asks.delivered(tx, ask_id))
+        await self._database.write(lambda tx: asks.delivered(tx, [ask_id]))
 
     async def search(
         self,
@@ -252,6 +275,16 @@ class Ledger:
         """All events of a request, oldest first, uncut."""
         return await self._database.read(lambda connection: events.trail(connection, request_id))
 
+    async def trail_of(self, object: str, *, circle: str | None = None, limit: int = 200) -> list[Event]:  # noqa: A002
+        """The newest events of and about an object and of the requests that touched it, oldest first, uncut.
+
+        Args:
+            object: `namespace/kind/name`, or its end, such as `deployment/docs` or `docs`.
+            circle: whose events; None is the operator, who sees all.
+            limit: how many events at most.
+        """
+        return await self._database.read(lambda connection: search.about(connection, object, circle, limit))
+
     async def verify(self, heads: Sequence[str]) -> ChainReport:
         """Check the chain, and what was made from it, against itself and against heads that were given out.
 
@@ -268,53 +301,61 @@ class Ledger:
         return await self._database.read(events.head)
 
     @effect("ledger.peer.add")
-    async def add_peer(self, name: str, circle: str) -> None:
-        """Add a peer to a circle; one that is there already stays.
+    async def add_peer(self, name: str, circle: str, *, operator: bool = False) -> None:
+        """Add a peer to a circle, or an operator, whose circle is empty; one that is there already stays.
 
         Raises:
-            InfraError: `invalid-argument`, when a name cannot be one, or the peer is in another circle.
+            InfraError: `invalid-argument`, when a name cannot be one, or an operator comes with a circle.
         """
-        await self._database.write(lambda tx: peers.add(tx, name, circle))
+        await self._database.write(lambda tx: peers.add(tx, name, circle, operator=operator))
 
     async def peers(self) -> list[Peer]:
-        """All peers by name."""
+        """All peers by name and circle."""
         return await self._database.read(peers.listed)
 
+    async def find_peers(self, name: str) -> list[Peer]:
+        """The peers of that name, one a circle, by circle; operators first."""
+        return await self._database.read(lambda connection: peers.listed(connection, name))
+
     @effect("ledger.peer.remove")
-    async def remove_peer(self, name: str) -> None:
+    async def remove_peer(self, name: str, circle: str | None = None) -> None:
         """Remove a peer and end its tokens; what it asked for stays in the ledger.
 
+        Args:
+            name: the peer's name.
+            circle: its circle, empty for an operator; None where only one has that name. So for the methods below.
+
         Raises:
-            InfraError: `not-found`.
+            InfraError: `not-found`; `ambiguous-peer`, naming the circles.
         """
-        await self._database.write(lambda tx: peers.remove(tx, name))
+        await self._database.write(lambda tx: peers.remove(tx, name, circle))
 
     @effect("ledger.peer.describe")
-    async def set_description(self, name: str, text: str) -> None:
+    async def set_description(self, name: str, text: str, circle: str | None = None) -> None:
         """Keep what a peer says of itself; nothing is decided by it.
 
         Raises:
-            InfraError: `not-found`; `invalid-argument`, when it is longer than 500 characters.
+            InfraError: `not-found`; `ambiguous-peer`; `invalid-argument`, when it is longer than 500 characters.
         """
-        await self._database.write(lambda tx: peers.describe(tx, self.masker, name, text))
+        await self._database.write(lambda tx: peers.describe(tx, self.masker, name, text, circle))
 
     @effect("ledger.token.issue")
-    async def issue_token(self, name: str) -> str:
+    async def issue_token(self, name: str, circle: str | None = None) -> str:
         """A new token for a peer, shown this once.
 
         Raises:
-            InfraError: `not-found`.
+            InfraError: `not-found`, `ambiguous-peer`.
         """
-        return await self._database.write(lambda tx: peers.issue(tx, name))
+        return await self._database.write(lambda tx: peers.issue(tx, name, circle))
 
     @effect("ledger.token.revoke")
-    async def revoke_tokens(self, name: str) -> int:
+    async def revoke_tokens(self, name: str, circle: str | None = None) -> int:
         """End all tokens of a peer at once; returns how many there were.
 
         Raises:
-            InfraError: `not-found`.
+            InfraError: `not-found`, `ambiguous-peer`.
         """
-        return await self._database.write(lambda tx: peers.revoke(tx, name))
+        return await self._database.write(lambda tx: peers.revoke(tx, name, circle))
 
     async def caller_for_token(self, token: str) -> Caller | None:
         """Who holds this token; None when nobody does, or no more."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["MOST", "subjects"]
+__all__ = ["MOST", "ends", "subjects"]
 
 # An event names at most this many of each; what a change touches is in its plan, complete.
 MOST = 500
@@ -23,6 +23,12 @@ def subjects(*values: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:  # noqa: 
         for what, name in _named(value):
             (namespaces if what == "namespace" else objects).add(name)
     return tuple(sorted(namespaces)[:MOST]), tuple(sorted(objects)[:MOST])
+
+
+def ends(name: str) -> tuple[str, ...]:
+    """What an object's name ends in: `docs-live/deployment/docs` in `deployment/docs` and `docs`."""
+    parts = name.split("/")
+    return tuple("/".join(parts[first:]) for first in range(1, len(parts)))
 
 
 def _named(value: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - any JSON value

@@ -1,0 +1,89 @@
+"""What people decided about plans: each decision bound to one effect of one request, for a while, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from infra_mcp.effects import effect
+from infra_mcp.errors import InfraError
+from infra_mcp.ledger import clock, schema
+from infra_mcp.ledger.database import Database, Tx
+from infra_mcp.ledger.events import Entry, append
+from infra_mcp.model.approval import Approval
+from infra_mcp.model.request import State
+
+__all__ = ["Approvals"]
+
+_ROWS = schema.approvals
+
+
+class Approvals:
+    """The approvals of one ledger: `Ledger.approvals`. Whether they are enough is policy's to decide."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @effect("ledger.approval.give")
+    async def give(self, approval: Approval) -> Approval:
+        """Record a decision about the effect a request waits with at this moment, in the same transaction.
+
+        The same decision of the same person again, while the first one holds, is the first one.
+
+        Raises:
+            InfraError: `approval-mismatch`, when the request does not await approval, or its effect is another one;
+                `not-found`, when there is no such request.
+        """
+        given = approval.model_copy(
+            update={"at": clock.normal(approval.at), "expires": clock.normal(approval.expires), "used": None}
+        )
+        return await self._database.write(lambda tx: _give(tx, given))
+
+    async def of(self, request_id: str) -> list[Approval]:
+        """All decisions about a request, oldest first, whatever effect they were given for."""
+        wanted = select(_ROWS).where(_ROWS.c.request == request_id).order_by(_ROWS.c.number)
+        found = await self._database.read(lambda connection: connection.execute(wanted).mappings().all())
+        return [_read(row) for row in found]
+
+    @effect("ledger.approval.use")
+    async def use(self, request_id: str, digest: str, now: str) -> None:
+        """The first write of this effect begins: what allowed it is used up. Saying so again changes nothing."""
+        await self._database.write(lambda tx: _use(tx, request_id, digest, clock.normal(now)))
+
+
+def _give(tx: Tx, given: Approval) -> Approval:
+    requests = schema.requests
+    row = tx.connection.execute(select(requests).where(requests.c.id == given.request)).mappings().first()
+    if row is None:
+        raise InfraError("not-found", "There is no such request.")
+    if row["state"] != State.AWAITING_APPROVAL or row["effect_digest"] != given.effect_digest:
+        what = "The request does not wait for an approval of this effect: it has another one now, or does not wait."
+        raise InfraError("approval-mismatch", what)
+    same = given.model_dump(include={"request", "effect_digest", "approve", "approver", "way", "strength"})
+    holds = _ROWS.c.used.is_(None), _ROWS.c.expires > given.at
+    newest = select(_ROWS).where(_ROWS.c.request == given.request, _ROWS.c.approver == given.approver, *holds)
+    before = tx.connection.execute(newest.order_by(_ROWS.c.number.desc()).limit(1)).mappings().first()
+    if before is not None and {name: before[name] for name in same} == same:
+        return _read(before)
+    data: dict[str, Any] = same | {"expires": given.expires}
+    kind = "approved" if given.approve else "denied"
+    entry = Entry(given.at, kind, given.approver, row["circle"], "", data, None, given.request, row["ask"])
+    seq, _ = append(tx, entry)
+    tx.connection.execute(insert(_ROWS), given.model_dump() | {"event": seq})
+    return given
+
+
+def _use(tx: Tx, request_id: str, digest: str, at: str) -> None:
+    of_effect = _ROWS.c.request == request_id, _ROWS.c.effect_digest == digest, _ROWS.c.used.is_(None)
+    rows = tx.connection.execute(select(_ROWS.c.approver).where(*of_effect, _ROWS.c.approve)).scalars().all()
+    if not rows:
+        return
+    tx.connection.execute(update(_ROWS).where(*of_effect, _ROWS.c.approve).values(used=at))
+    circle = tx.connection.execute(select(schema.requests.c.circle).where(schema.requests.c.id == request_id)).scalar()
+    data = {"effect_digest": digest, "approvers": sorted(set(rows))}
+    append(tx, Entry(at, "approvals-used", None, circle, "", data, None, request_id))
+
+
+def _read(row: Any) -> Approval:  # noqa: ANN401 - a row of `approvals`
+    return Approval.model_validate({name: row[name] for name in Approval.model_fields})

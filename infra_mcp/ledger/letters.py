@@ -1,0 +1,118 @@
+"""Asking and acking between any two: each function is the inside of one transaction, its words masked already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from infra_mcp.errors import InfraError
+from infra_mcp.ledger import asks, ids
+from infra_mcp.ledger.database import Tx
+from infra_mcp.ledger.events import Entry, append
+from infra_mcp.ledger.messages import shown
+from infra_mcp.ledger.records import Ask
+from infra_mcp.ledger.words import Words, between_peers
+from infra_mcp.model.peer import Address, Caller
+
+__all__ = ["Said", "ack", "ask"]
+
+
+@dataclass(frozen=True)
+class Said:
+    """Masked words, and what is attached to them."""
+
+    text: str | None
+    attachments: tuple[dict[str, Any], ...] = ()
+
+
+def ask(tx: Tx, words: Words, sender: Caller, receiver: Address, said: Said, reply_to: str | None, at: str) -> Ask:
+    """A new ask; it closes the one it replies to.
+
+    Raises:
+        InfraError: about `reply_to`: `not-found`, `already-acked`, `claim-taken`.
+    """
+    earlier = _replied(tx, sender, receiver, reply_to) if reply_to is not None else None
+    circle = receiver.circle or None
+    new = Ask(
+        id=ids.ask_id(),
+        sender=sender.name,
+        circle=sender.circle,
+        receiver=receiver.name,
+        receiver_circle=circle,
+        text=said.text or "",
+        attachments=said.attachments,
+        reply_to=reply_to,
+        created=at,
+    )
+    told, data = words.told(between_peers(sender.circle, circle), new.text, new.attachments)
+    data |= {"to": shown(receiver)} | ({"reply_to": reply_to} if reply_to else {})
+    entry = Entry(at, "asked", sender.name, sender.circle or circle, told, data, None, None, new.id)
+    position, _ = append(tx, entry)
+    asks.insert_row(tx.connection, new, position)
+    if earlier is not None:
+        _close(tx, words, earlier, sender, said, at, how="replied")
+    return new
+
+
+def ack(tx: Tx, words: Words, by: Caller, ask_id: str, said: Said, at: str) -> Ask:
+    """Close an ask; the same again changes nothing.
+
+    Raises:
+        InfraError: `not-found`, `already-acked`, `claim-taken`.
+    """
+    found = asks.ask(tx.connection, ask_id)
+    if found is None or not _received(found, by):
+        raise InfraError("not-found", "There is no such ask to this caller.", next_step="Look into the inbox.")
+    if found.state == "acked":
+        nothing_new = said == Said(None) or (said.text, said.attachments) == (found.reply, found.reply_attachments)
+        if nothing_new:
+            return found
+        raise InfraError("already-acked", "The ask is closed already, with another answer.")
+    _free(found, by)
+    _close(tx, words, found, by, said, at)
+    closed = asks.ask(tx.connection, ask_id)
+    return closed or found
+
+
+def _close(tx: Tx, words: Words, found: Ask, by: Caller, said: Said, at: str, *, how: str = "acked") -> None:
+    private = between_peers(found.circle, found.receiver_circle)
+    told, data = words.told(private, said.text, said.attachments)
+    data |= {"closed": how, "from": found.receiver} | ({} if said.text is not None else {"bare": True})
+    data |= {"session": by.session} if by.session else {}
+    # What the infra peer says is found by the circle it is said to.
+    peer, circle = (by.name, by.circle) if found.receiver_circle else (found.sender, found.circle)
+    append(tx, Entry(at, "acked", peer, circle, told, data, None, None, found.id))
+    asks.close(tx.connection, found, said.text, at, how=how, attachments=said.attachments, acted_by=_session(by))
+
+
+def _replied(tx: Tx, sender: Caller, receiver: Address, reply_to: str) -> Ask:
+    found = asks.ask(tx.connection, reply_to)
+    asker = found and (found.sender, found.circle)
+    if found is None or not _received(found, sender) or asker != (receiver.name, receiver.circle or None):
+        what = "No ask of that id, from this receiver, waits for the caller's reply."
+        raise InfraError("not-found", what, next_step="Leave reply_to out, or look into the inbox.")
+    if found.state == "acked":
+        raise InfraError("already-acked", "The ask to reply to is closed already.")
+    _free(found, sender)
+    return found
+
+
+def _received(found: Ask, by: Caller) -> bool:
+    """Whether the ask is this caller's to answer: sent to it, or claimed by its session."""
+    if by.reader:
+        return False
+    if by.attendant and by.session is not None and found.claim == by.session:
+        return True
+    return (found.receiver, found.receiver_circle) == (by.name, by.circle)
+
+
+def _free(found: Ask, by: Caller) -> None:
+    if found.request is not None:
+        what = f"The ask is request {found.request}, whose end is its ack."
+        raise InfraError("claim-taken", what, next_step="Look at that request.")
+    if found.claim != (by.session if by.attendant else None) or (by.attendant and by.session is None):
+        raise InfraError("claim-taken", "The ask is not, or no longer, this session's to act for.")
+
+
+def _session(by: Caller) -> str | None:
+    return by.session if by.attendant else None

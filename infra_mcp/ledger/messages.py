@@ -1,0 +1,75 @@
+"""Notifies, broadcasts and outcomes in the database: a row for each receiver, until it says it has read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
+
+from infra_mcp.ledger import ids, schema
+from infra_mcp.ledger.database import Tx
+from infra_mcp.ledger.events import Entry, append
+from infra_mcp.ledger.records import Message
+from infra_mcp.ledger.words import Words, between_peers
+from infra_mcp.model.peer import Address, Caller
+
+__all__ = ["handled", "keep", "outcome", "post", "read", "shown", "unread"]
+
+_ROWS = schema.messages
+
+
+def post(tx: Tx, words: Words, sender: Caller, receivers: Sequence[Address], text: str, kind: str, at: str) -> str:
+    """One event, and a row for each receiver. Returns the one id. `text` is masked already.
+
+    The chain holds the words only where the infra peer or an operator sends it, or everyone it goes to is one.
+    """
+    circles = {one.circle or None for one in receivers}
+    private = between_peers(sender.circle, None if circles == {None} else "peers")
+    message_id = ids.notify_id()
+    said, data = words.told(private, text)
+    data |= {"id": message_id, "to": [shown(one) for one in receivers]}
+    circle = sender.circle or (circles.pop() if len(circles) == 1 else None)
+    seq, _ = append(tx, Entry(at, kind, sender.name, circle, said, data))
+    head = {"id": message_id, "event": seq, "kind": kind, "sender": sender.name, "circle": sender.circle}
+    keep(tx, [head | _to(one) | {"text": text, "created": at} for one in receivers])
+    return message_id
+
+
+def outcome(tx: Tx, event: int, notify: str, receiver: Address, text: str, at: str, request: str | None) -> None:
+    """Tell the sender of a notify what came of it. The words stand in the event already, and are masked."""
+    infra = tx.connection.execute(select(_ROWS.c.receiver).where(_ROWS.c.id == notify)).scalar()
+    row = {"id": ids.notify_id(), "event": event, "kind": "outcome", "sender": infra or "infra", "circle": None}
+    keep(tx, [row | _to(receiver) | {"text": text, "created": at, "request": request, "reply_to": notify}])
+
+
+def handled(tx: Tx, message_id: str, at: str) -> None:
+    """Mark all copies of a message as read: the server itself has done with it."""
+    tx.connection.execute(update(_ROWS).where(_ROWS.c.id == message_id).values(read=at))
+
+
+def keep(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
+    """Add rows."""
+    if rows:
+        tx.connection.execute(insert(_ROWS), list(rows))
+
+
+def unread(receiver: Address) -> ColumnElement[bool]:
+    """Messages to this peer that it has not marked as read."""
+    mine = and_(_ROWS.c.receiver == receiver.name, _ROWS.c.receiver_circle == (receiver.circle or None))
+    return and_(mine, _ROWS.c.read.is_(None))
+
+
+def read(connection: Connection, wanted: Any) -> list[Message]:  # noqa: ANN401 - a SELECT of whole rows
+    """The messages that a query finds."""
+    found = connection.execute(wanted).mappings()
+    return [Message.model_validate({name: row[name] for name in Message.model_fields}) for row in found]
+
+
+def shown(address: Address) -> str:
+    """An address as the chain writes it: `circle/name`, or the name alone."""
+    return f"{address.circle}/{address.name}" if address.circle else address.name
+
+
+def _to(address: Address) -> dict[str, Any]:
+    return {"receiver": address.name, "receiver_circle": address.circle or None, "request": None, "reply_to": None}

@@ -1,0 +1,42 @@
+"""Taking words away after a while: of asks between peers and of messages that were read. The chain loses nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select, update
+
+from infra_mcp.ledger import clock, schema
+from infra_mcp.ledger.database import Tx
+from infra_mcp.ledger.events import Entry, append
+
+__all__ = ["purge"]
+
+_ASKS, _MESSAGES, _OUTBOX = schema.asks, schema.messages, schema.outbox
+
+
+def purge(tx: Tx, before: str) -> int:
+    """Empty the words of asks between peers closed before a time, and of messages read before it.
+
+    A reply stays until its sender has seen it: what nobody has read is not taken. What the file held is overwritten;
+    copies in its journal are, as the journal is written anew.
+    """
+    connection, now = tx.connection, clock.now()
+    connection.exec_driver_sql("PRAGMA secure_delete=ON")
+    closed = update(_ASKS).where(
+        _ASKS.c.purged.is_(None),
+        _ASKS.c.acked_at < before,
+        _ASKS.c.circle.is_not(None),
+        _ASKS.c.receiver_circle.is_not(None),
+    )
+    done = connection.execute(closed.values(text="", attachments="[]", purged=now)).rowcount
+    seen = select(_OUTBOX.c.ask).where(_OUTBOX.c.ask == _ASKS.c.id, _OUTBOX.c.delivered.is_not(None)).exists()
+    replied = update(_ASKS).where(_ASKS.c.purged.is_not(None), _ASKS.c.acked_at < before, seen)
+    replied = replied.where((_ASKS.c.reply.is_not(None)) | (_ASKS.c.reply_attachments != "[]"))
+    connection.execute(replied.values(reply=None, reply_attachments="[]"))
+    read = update(_MESSAGES).where(_MESSAGES.c.purged.is_(None), _MESSAGES.c.read < before)
+    done += connection.execute(read.values(text="", purged=now)).rowcount
+    if done:
+        data: dict[str, Any] = {"before": before, "count": done}
+        append(tx, Entry(now, "messages-purged", None, None, data=data))
+    return done
