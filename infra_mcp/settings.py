@@ -13,15 +13,28 @@ from pathlib import Path
 
 from infra_mcp.errors import InfraError
 
-__all__ = ["ENVIRONMENT", "Settings", "cache_home", "given_binaries", "given_token", "sandbox_home", "state_home"]
+__all__ = [
+    "ENVIRONMENT",
+    "Settings",
+    "cache_home",
+    "given_binaries",
+    "given_run",
+    "given_token",
+    "given_url",
+    "sandbox_home",
+    "state_home",
+]
 
 ENVIRONMENT = {
     "INFRA_MCP_REPO": "The infra repository, where the command is not run inside it.",
     "INFRA_MCP_STATE": "The state directory, instead of $XDG_STATE_HOME/infra-mcp/<repository id>.",
     "INFRA_MCP_KUBECONFIG": "The kubeconfig the server reads contexts from, instead of KUBECONFIG or ~/.kube/config.",
     "INFRA_MCP_TOKEN": "The token of the peer a command acts as.",
+    "INFRA_MCP_URL": "The URL of a server elsewhere, instead of the one of a repository on this machine.",
     "INFRA_MCP_CACHE": "The cache for the sandbox's binaries, instead of $XDG_CACHE_HOME/infra-mcp.",
     "INFRA_MCP_SANDBOX": "The sandbox's own directory, instead of one below the state home.",
+    "GITHUB_RUN_ID": "With GITHUB_REPOSITORY and GITHUB_JOB: the pipeline's run that an idempotency key is made from.",
+    "CI_PIPELINE_ID": "With CI_PROJECT_PATH and CI_JOB_NAME: the same on GitLab.",
     "KUBEBUILDER_ASSETS": "A folder with a control plane's binaries for the sandbox, looked into before PATH.",
 }
 
@@ -57,6 +70,25 @@ def given_binaries() -> str:
 def given_token() -> str | None:
     """The token of the peer a command acts as, if one is given."""
     return os.environ.get("INFRA_MCP_TOKEN") or None
+
+
+def given_url() -> str | None:
+    """The URL of the server commands call, if one is given."""
+    return os.environ.get("INFRA_MCP_URL") or None
+
+
+def given_run() -> tuple[str, str, str, str] | None:
+    """The pipeline run this process is part of: system, project, run and job. None outside a pipeline.
+
+    A run keeps its id when it, or a job of it, is run again; that is what makes it good for a key.
+    """
+    for system, project, run, job in (
+        ("github", "GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_JOB"),
+        ("gitlab", "CI_PROJECT_PATH", "CI_PIPELINE_ID", "CI_JOB_NAME"),
+    ):
+        if os.environ.get(run):
+            return system, os.environ.get(project, ""), os.environ[run], os.environ.get(job, "")
+    return None
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,20 @@
-"""`infra-mcp audit`: search the ledger, show a request's trail, and check the chain."""
+"""`infra-mcp audit`: search the ledger, go from an object to who asked for it and back, and check the chain."""
 
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any
 
 from infra_mcp.cli.client import Client
 from infra_mcp.cli.operate import operate
 from infra_mcp.cli.options import client_options, common_options, connected, settings_of, verb
-from infra_mcp.cli.output import show, show_result
+from infra_mcp.cli.output import plain, show, show_result
 from infra_mcp.errors import Exit, InfraError
 
 __all__ = ["add_parser"]
 
+_REQUEST = re.compile(r"req-[0-9a-f]+")
 _COMMITS = 10_000  # looked through for heads
 
 
@@ -21,7 +23,13 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     parts = verb(verbs, "audit", "who asked for what, and what came of it").add_subparsers(
         metavar="WHAT", required=True
     )
-    searching = verb(parts, "search", "search the ledger by words, peer, namespace, object or time")
+    searching = verb(
+        parts,
+        "search",
+        "search the ledger by words, peer, namespace, object or time",
+        "audit search rolled_back --since 2026-11-01",
+        "audit search --object docs-live/deployment/docs --limit 5",
+    )
     searching.add_argument("words", metavar="WORDS", nargs="*", help="words to find; none for the newest events")
     for name, words in (
         ("namespace", "only events that touch this namespace"),
@@ -34,11 +42,24 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     searching.add_argument("--limit", metavar="N", type=int, default=20, help="how many (default: 20, at most 100)")
     client_options(searching)
     searching.set_defaults(run=_search)
-    showing = verb(parts, "show", "every event of a request, from its first word to its end")
-    showing.add_argument("id", metavar="ID", help="the request's id")
+    showing = verb(
+        parts,
+        "show",
+        "who asked for an object, and what came of a request: objects, commit and every event",
+        "audit show docs-live/deployment/docs",
+        "audit show namespace/docs-staging",
+        "audit show req-0123456789ab",
+    )
+    showing.add_argument("what", metavar="OBJECT|REQUEST", help="NAMESPACE/KIND/NAME or KIND/NAME, or a request's id")
+    showing.add_argument("--limit", metavar="N", type=int, default=20, help="how many of an object (default: 20)")
     client_options(showing)
     showing.set_defaults(run=_show)
-    checking = verb(parts, "verify", "check the chain against the heads found in commits, and say what that proves")
+    checking = verb(
+        parts,
+        "verify",
+        "check the chain against the heads found in commits, and say what that proves",
+        "audit verify --head HEAD-FROM-AN-ACK",
+    )
     checking.add_argument(
         "--head", metavar="HEAD", action="append", default=[], help="a head kept elsewhere; repeatable"
     )
@@ -54,18 +75,67 @@ def _search(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    def work(client: Client) -> int:
-        found = client.method("infra/trail", {"request_id": options.id})
-        lines = []
-        for event in found["events"]:
-            state = f" → {event['state']}" if event.get("state") else ""
-            lines.append(f"{event['seq']}  {event['at']}  {event['kind']}{state}  {event['head'][:12]}")
-            if event.get("text"):
-                lines.extend(f"    {line}" for line in event["text"].splitlines()[:20])
-        show(options.json, found, "\n".join(lines))
-        return 0
+    if _REQUEST.fullmatch(options.what):
+        return connected(options, lambda client: _request(options, client))
+    return connected(options, lambda client: _object(options, client))
 
-    return connected(options, work)
+
+def _request(options: argparse.Namespace, client: Client) -> int:
+    """From a request to its objects and commit. Over a URL the tool tells the same, without the events' words."""
+    if client.remote:
+        found = client.data("get_request", {"request_id": options.what})
+        found["events"] = found.pop("trail", [])
+    else:
+        found = client.method("infra/trail", {"request_id": options.what})
+    lines = _facts(found)
+    for event in found["events"]:
+        state = f" → {event['state']}" if event.get("state") else ""
+        lines.append(f"{event['seq']}  {event['at']}  {event['kind']}{state}  {event['head'][:12]}")
+        lines.extend(f"    {line}" for line in str(event.get("text", "")).splitlines()[:20])
+    show(options.json, found, "\n".join(lines))
+    return int(Exit.LANDED)
+
+
+def _object(options: argparse.Namespace, client: Client) -> int:
+    """From an object to the requests that made it what it is, the newest first."""
+    if client.remote:
+        found = _through_events(client, options.what, options.limit)
+    else:
+        found = client.method("infra/trail", {"object": options.what, "limit": options.limit})
+    if not found["requests"]:
+        what = "No request that this caller may see is about such an object."
+        raise InfraError("not-found", what, next_step="Write it as NAMESPACE/KIND/NAME or KIND/NAME, in lower case.")
+    lines = []
+    for one in found["requests"]:
+        lines += _facts(one)
+    if found["not_shown"]:
+        lines.append(f"{found['not_shown']} older requests not shown; --limit shows more.")
+    show(options.json, found, "\n".join(lines))
+    return int(Exit.LANDED)
+
+
+def _facts(one: dict[str, Any]) -> list[str]:
+    """Who asked for what, when, and what came of it."""
+    who = f"{one['caller']} (circle {one['circle']})" if one.get("circle") else str(one["caller"])
+    helped = f", worked on by {one['attendant']}" if one.get("attendant") else ""
+    lines = [f"{one['request']}  {one['created']}  {one['state']}  {one['action']}"]
+    lines.append(f"  asked by {who}{helped}, by {one['door']}: {plain(str(one.get('words', ''))).strip()[:300]}")
+    lines.extend(f"  {word} {one[word]}" for word in ("commit", "revert") if one.get(word))
+    if one.get("objects"):
+        lines.append(f"  objects {', '.join(one['objects'])}")
+    if one.get("message"):
+        lines.append(f"  {plain(str(one['message'])).strip()[:300]}")
+    return [line.replace("\n", " ") for line in lines]
+
+
+def _through_events(client: Client, name: str, limit: int) -> dict[str, Any]:
+    """The same over a URL, where there are tools only."""
+    page = client.data("search_audit", {"object": name, "limit": 100})
+    ids = list(dict.fromkeys(event["request"] for event in page["events"] if event.get("request")))
+    listed = [client.data("get_request", {"request_id": one}) for one in ids[:limit]]
+    for one in listed:
+        one.pop("trail", None)
+    return {"object": name, "requests": listed, "not_shown": max(0, len(ids) - limit)}
 
 
 def _verify(options: argparse.Namespace) -> int:

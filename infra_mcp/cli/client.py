@@ -1,28 +1,31 @@
-"""The client side of the socket: standard library only, so that a command is up in tens of milliseconds.
+"""The client side of both doors: standard library only, so that a command is up in tens of milliseconds.
 
-It speaks MCP 2026-07-28 (stateless: each request carries its own version) in stdio's framing, and beside it the
-methods of the socket. The token comes from the environment or a file, never from an argument.
+It speaks MCP 2026-07-28 (stateless: each request carries its own version), over the unix socket in stdio's framing, and
+over HTTP to a server elsewhere. Beside MCP the socket has methods of its own; a URL has none. The token comes from the
+environment or a file, never from an argument.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from infra_mcp import __version__
 from infra_mcp.errors import CODES, InfraError
 from infra_mcp.settings import Settings, given_token
 
-__all__ = ["Client", "connect", "token_of"]
+__all__ = ["NAME", "VERSION", "BrokenConnectionError", "Client", "Told", "Transport", "connect", "token_of"]
 
+NAME = "infra-mcp-cli"  # how the client calls itself
 VERSION = "2026-07-28"
+Told = Callable[[str], None]
 _META = "io.modelcontextprotocol/"
 _START = "Start one in the infra repository: `infra-mcp serve`."
+_ONLY_THERE = "This works on the server's own machine only, not over a URL."
 
 
 def token_of(token_file: str | None) -> str | None:
@@ -39,96 +42,211 @@ def token_of(token_file: str | None) -> str | None:
     return given_token()
 
 
+class BrokenConnectionError(InfraError):
+    """The connection ended before the answer: nobody can tell what became of what was asked."""
+
+    def __init__(self) -> None:
+        what = "The server ended the connection before it answered; what was asked may go on."
+        super().__init__("server-unreachable", what, next_step="Look with `infra-mcp request list` when it runs again.")
+
+
+class Transport(Protocol):
+    """How frames get to a server and back."""
+
+    remote: bool
+
+    def exchange(self, frame: dict[str, Any], heard: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Send a request and return the frame that answers it; `heard` gets every other frame before that.
+
+        Raises:
+            InfraError: `server-unreachable`, `unauthenticated`.
+        """
+
+    def close(self) -> None:
+        """End the connection; the next exchange makes a new one."""
+
+
 class Client:
-    """One connection to a running server.
+    """Calls of a running server.
 
     Args:
-        stream: the connected socket as a file for reading and writing lines.
+        transport: the way to it.
     """
 
-    def __init__(self, stream: io.BufferedRWPair[Any, Any]) -> None:
-        self._stream = stream
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
         self._next = 0
+
+    @property
+    def remote(self) -> bool:
+        """Whether the server is reached by a URL, where the socket's own methods are not."""
+        return self._transport.remote
 
     def method(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
         """Call a method of the socket.
 
         Raises:
-            InfraError: what the server says, or `server-unreachable` when the connection ends first.
+            InfraError: what the server says; `invalid-argument` over a URL; `server-unreachable` when the connection
+                ends first.
         """
+        if self.remote:
+            raise InfraError(
+                "invalid-argument", _ONLY_THERE, next_step="Run it there, without --url and INFRA_MCP_URL."
+            )
         return self._exchange(name, params, None)
 
-    def call(self, tool: str, arguments: dict[str, Any], told: Callable[[str], None] | None = None) -> dict[str, Any]:
+    def call(self, tool: str, arguments: dict[str, Any], told: Told | None = None) -> dict[str, Any]:
         """Call a tool and return its result: `content`, `structuredContent`, `isError`.
 
         Args:
             tool: the tool's name.
             arguments: its arguments.
             told: called with each progress message.
+
+        Raises:
+            InfraError: `server-unreachable`, `unauthenticated`.
         """
         return self._exchange("tools/call", {"name": tool, "arguments": arguments}, told)
+
+    def data(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Call a tool and return its result's data.
+
+        Raises:
+            InfraError: what the call ended in; `server-unreachable`, `unauthenticated`.
+        """
+        result = self.call(tool, arguments)
+        data: dict[str, Any] = result.get("structuredContent") or {}
+        if result.get("isError"):
+            code = data.get("code")
+            what = str(data.get("what", ""))
+            raise InfraError(
+                code if code in CODES else "internal", what, next_step=data.get("next"), rule=data.get("rule")
+            )
+        return data
 
     def tools(self) -> list[dict[str, Any]]:
         """The tools this caller sees."""
         listed: list[dict[str, Any]] = self._exchange("tools/list", {}, None)["tools"]
         return listed
 
-    def _exchange(self, method: str, params: dict[str, Any], told: Callable[[str], None] | None) -> dict[str, Any]:
+    def _exchange(self, method: str, params: dict[str, Any], told: Told | None) -> dict[str, Any]:
         self._next += 1
         if method.startswith("tools/"):
             meta: dict[str, Any] = {
                 _META + "protocolVersion": VERSION,
                 _META + "clientCapabilities": {},
-                _META + "clientInfo": {"name": "infra-mcp-cli", "version": __version__},
+                _META + "clientInfo": {"name": NAME, "version": __version__},
             }
             if told is not None:
                 meta["progressToken"] = self._next
             params = {**params, "_meta": meta}
+
+        def heard(frame: dict[str, Any]) -> None:
+            if told is not None and frame.get("method") == "notifications/progress":
+                told(str((frame.get("params") or {}).get("message") or ""))
+
         frame = {"jsonrpc": "2.0", "id": self._next, "method": method, "params": params}
+        return _result(self._transport.exchange(frame, heard))
+
+
+def _result(answer: dict[str, Any]) -> dict[str, Any]:
+    error = answer.get("error")
+    if not isinstance(error, dict):
+        result = answer.get("result")
+        return result if isinstance(result, dict) else {}
+    data = error.get("data")
+    if isinstance(data, dict) and data.get("code") in CODES:
+        raise InfraError(data["code"], str(data.get("what", "")), next_step=data.get("next"), rule=data.get("rule"))
+    raise InfraError("internal", f"The server answered: {str(error.get('message', ''))[:300]}")
+
+
+class _Socket:
+    """The unix socket: one line a frame, after a first line that says who calls."""
+
+    remote = False
+
+    def __init__(self, settings: Settings, token: str | None, start: Callable[[Settings], None] | None) -> None:
+        self._settings = settings
+        self._start = start
+        self._hello: dict[str, Any] = {"door": "cli"} | ({"token": token} if token else {})
+        self._connection: socket.socket | None = None
+        self._stream: Any = None
+
+    def open(self) -> None:
+        """Connect and say who calls, unless that is done. Where no server runs one is started, if that can be.
+
+        Raises:
+            InfraError: `server-unreachable` when none runs, `unauthenticated`.
+        """
+        if self._connection is not None:
+            return
+        try:
+            self._connect()
+        except InfraError as error:
+            if self._start is None or error.code != "server-unreachable":
+                raise
+            self._start(self._settings)
+            self._connect()
+
+    def _connect(self) -> None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(str(self._settings.socket))
+        except OSError:
+            connection.close()
+            what = f"No infra-mcp server runs for {self._settings.repo}."
+            raise InfraError("server-unreachable", what, next_step=_START) from None
+        self._connection, self._stream = connection, connection.makefile("rwb")
+        try:
+            hello = {"jsonrpc": "2.0", "id": "hello", "method": "infra/hello", "params": self._hello}
+            _result(self._line(hello, lambda _: None))
+        except InfraError:
+            self.close()
+            raise
+
+    def exchange(self, frame: dict[str, Any], heard: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        self.open()
+        return self._line(frame, heard)
+
+    def _line(self, frame: dict[str, Any], heard: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         try:
             self._stream.write(json.dumps(frame).encode() + b"\n")
             self._stream.flush()
             for line in self._stream:
                 answer = json.loads(line)
-                if answer.get("method") == "notifications/progress" and told is not None:
-                    told(str(answer.get("params", {}).get("message", "")))
-                elif answer.get("id") == self._next and "method" not in answer:
-                    return self._result(answer)
+                if "method" not in answer and answer.get("id") == frame["id"]:
+                    return dict(answer)
+                heard(answer)
         except (OSError, ValueError):
             pass
-        what = "The server ended the connection before it answered; what was asked may go on."
-        raise InfraError("server-unreachable", what, next_step="Look with `infra-mcp request list` when it runs again.")
+        self.close()
+        raise BrokenConnectionError
 
-    @staticmethod
-    def _result(answer: dict[str, Any]) -> dict[str, Any]:
-        if "error" not in answer:
-            result: dict[str, Any] = answer.get("result") or {}
-            return result
-        error = answer["error"]
-        data = error.get("data")
-        if isinstance(data, dict) and data.get("code") in CODES:
-            raise InfraError(data["code"], data.get("what", ""), next_step=data.get("next"), rule=data.get("rule"))
-        raise InfraError("internal", f"The server answered: {str(error.get('message', ''))[:300]}")
+    def close(self) -> None:
+        if self._connection is not None:
+            with suppress(OSError):  # what was still to be sent has nobody to get it
+                self._stream.close()
+            self._connection.close()
+            self._connection = None
 
 
 @contextmanager
-def connect(settings: Settings, token: str | None) -> Iterator[Client]:
+def connect(
+    settings: Settings, token: str | None, *, start: Callable[[Settings], None] | None = None
+) -> Iterator[Client]:
     """Connect to the server of this repository, as the token's peer or as the operator.
+
+    Args:
+        settings: where its socket is.
+        token: the peer's token; None for the local operator.
+        start: starts a server where none runs, and returns when it takes calls.
 
     Raises:
         InfraError: `server-unreachable` when none runs, `unauthenticated`.
     """
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    transport = _Socket(settings, token, start)
     try:
-        try:
-            connection.connect(str(settings.socket))
-        except OSError:
-            what = f"No infra-mcp server runs for {settings.repo}."
-            raise InfraError("server-unreachable", what, next_step=_START) from None
-        with connection.makefile("rwb") as stream:
-            client = Client(stream)
-            hello: dict[str, Any] = {"door": "cli"}
-            client.method("infra/hello", hello | ({"token": token} if token else {}))
-            yield client
+        transport.open()
+        yield Client(transport)
     finally:
-        connection.close()
+        transport.close()

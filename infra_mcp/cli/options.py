@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from infra_mcp.cli.client import Client, connect, token_of
-from infra_mcp.settings import Settings
+from infra_mcp.cli.output import note
+from infra_mcp.cli.stopping import stoppable
+from infra_mcp.errors import InfraError
+from infra_mcp.settings import Settings, given_url
 
-__all__ = ["Handler", "client_options", "common_options", "connected", "settings_of", "verb"]
+__all__ = [
+    "Handler",
+    "client_options",
+    "common_options",
+    "connected",
+    "connection",
+    "seconds",
+    "settings_of",
+    "url_of",
+    "verb",
+    "wait_options",
+]
 
 Handler = Callable[[argparse.Namespace], int]
+WAIT = 600.0  # seconds a command waits if not told otherwise
+_LONGEST = 24 * 3600.0
 
 
-def verb(verbs: Any, name: str, words: str, **more: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse's own
-    """Add a verb whose help is `words`; options are never abbreviated, since a new one would change what they mean."""
+def verb(verbs: Any, name: str, words: str, *examples: str, **more: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse's own
+    """Add a verb whose help is `words` and ends with examples.
+
+    Options are never abbreviated, since a new one would change what they mean.
+    """
+    if examples:
+        shown = "\n".join(f"  infra-mcp {example}" for example in examples)
+        more |= {"epilog": f"examples:\n{shown}", "formatter_class": argparse.RawDescriptionHelpFormatter}
     made: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words, allow_abbrev=False, **more)
     return made
 
@@ -27,9 +50,26 @@ def common_options(parser: argparse.ArgumentParser) -> None:
 
 
 def client_options(parser: argparse.ArgumentParser) -> None:
-    """The common options and `--token-file`."""
+    """The common options, `--url` and `--token-file`."""
     common_options(parser)
+    parser.add_argument("--url", metavar="URL", help="a server elsewhere (default: INFRA_MCP_URL, or the one here)")
     parser.add_argument("--token-file", metavar="FILE", help="act as the peer of this token (default: INFRA_MCP_TOKEN)")
+
+
+def wait_options(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--wait` and `--no-wait`."""
+    parser.add_argument(
+        "--wait", metavar="SECONDS", type=seconds, default=WAIT, help=f"longest wait for {what} (default: 600)"
+    )
+    parser.add_argument("--no-wait", action="store_true", help="do not wait: print the id and leave")
+
+
+def seconds(text: str) -> float:
+    """A number of seconds, from nothing to a day."""
+    number = float(text)
+    if not 0 <= number <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"between 0 and {_LONGEST:.0f} seconds")
+    return number
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
@@ -37,7 +77,43 @@ def settings_of(options: argparse.Namespace) -> Settings:
     return Settings.find(options.repo)
 
 
+def url_of(options: argparse.Namespace) -> str | None:
+    """The URL of the server meant, or None for the one of the repository. Options go before the environment."""
+    url: str | None = options.url
+    if url is not None and options.repo is not None:
+        raise InfraError("invalid-argument", "--url and --repo name two servers.", next_step="Leave one of them out.")
+    return url or (None if options.repo is not None else given_url())
+
+
+def _start(settings: Settings) -> None:
+    """Start a server where none runs, and say so: what follows takes a second longer, and leaves a process behind."""
+    from infra_mcp.cli.starting import LOG, start  # noqa: PLC0415 - only where there is no server
+
+    note(f"No server runs for {settings.repo}: starting one, which leaves when idle. Log: {settings.state_dir / LOG}")
+    start(settings)
+
+
+@contextmanager
+def connection(options: argparse.Namespace) -> Iterator[Client]:
+    """A client of the server meant, as the peer of the token, if any.
+
+    Raises:
+        InfraError: `server-unreachable`, `unauthenticated`, `invalid-argument`.
+    """
+    url, token = url_of(options), token_of(options.token_file)
+    with stoppable(), _way(options, url, token) as client:
+        yield client
+
+
+def _way(options: argparse.Namespace, url: str | None, token: str | None) -> AbstractContextManager[Client]:
+    if not url:
+        return connect(settings_of(options), token, start=_start)
+    from infra_mcp.cli.remote import remote  # noqa: PLC0415 - http and TLS, which the socket does not need
+
+    return remote(url, token)
+
+
 def connected(options: argparse.Namespace, work: Callable[[Client], int]) -> int:
     """Run `work` on a connection to the server, as the peer of the token, if any."""
-    with connect(settings_of(options), token_of(options.token_file)) as client:
+    with connection(options) as client:
         return work(client)

@@ -3,45 +3,63 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 
 from infra_mcp.errors import CODES, Exit, InfraError
 
-__all__ = ["fail", "note", "show", "show_result"]
+__all__ = ["code_of", "fail", "note", "plain", "said", "show", "show_result"]
+
+# What a terminal would obey, and what would make a line read otherwise than it is: peers and clusters write texts too.
+_ACTIVE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """The text with everything a terminal would obey written out as its number; lines and tabs stay."""
+    return _ACTIVE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def show(as_json: bool, data: Any, text: str) -> None:  # noqa: ANN401 - any JSON value
     """Print the answer of a command on stdout: `data` as JSON, or `text`."""
-    print(json.dumps(data, indent=2, ensure_ascii=False) if as_json else text)
+    # In JSON an escape is the same text, so nothing is lost to those who parse.
+    print(plain(json.dumps(data, indent=2, ensure_ascii=False) if as_json else text))
 
 
 def note(text: str) -> None:
     """Tell how far something is, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(plain(text), file=sys.stderr, flush=True)
 
 
 def fail(as_json: bool, error: InfraError) -> int:
     """Print a failure and return its exit code; as JSON it goes to stdout, where the answer would be."""
     if as_json:
-        print(json.dumps(error.as_dict() | {"exit": int(error.exit)}, indent=2, ensure_ascii=False))
+        show(True, error.as_dict() | {"exit": int(error.exit)}, "")
     else:
-        print(f"{error.code}: {error.what}\n  {error.next_step}", file=sys.stderr)
+        note(f"{error.code}: {error.what}\n  {error.next_step}")
     return int(error.exit)
+
+
+def said(result: dict[str, Any]) -> str:
+    """The text of a tool's result."""
+    return "\n".join(part.get("text", "") for part in result.get("content", ()) if part.get("type") == "text")
 
 
 def show_result(as_json: bool, result: dict[str, Any], text: str | None = None) -> int:
     """Print the result of a tool and return the exit code it means."""
-    data = result.get("structuredContent") or {}
-    said = "\n".join(part.get("text", "") for part in result.get("content", ()) if part.get("type") == "text")
-    failed = bool(result.get("isError"))
-    if failed and not as_json:
-        print(said, file=sys.stderr)
+    if result.get("isError") and not as_json:
+        note(said(result))
     else:
-        show(as_json, data, said if text is None else text)
+        show(as_json, result.get("structuredContent") or {}, said(result) if text is None else text)
+    return code_of(result)
+
+
+def code_of(result: dict[str, Any]) -> int:
+    """The exit code a tool's result means."""
+    data = result.get("structuredContent") or {}
     if "exit" in data:
         return int(data["exit"])
-    if failed:
+    if result.get("isError"):
         code = str(data.get("code", "internal"))
         return int(CODES[code].exit if code in CODES else Exit.FAILED)
     return int(Exit.LANDED)

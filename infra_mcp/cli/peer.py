@@ -15,26 +15,45 @@ __all__ = ["add_parser"]
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
     parts = verb(verbs, "peer", "manage the peers that may call").add_subparsers(metavar="WHAT", required=True)
-    adding = verb(parts, "add", "add a peer; prints its token, once")
+    adding = verb(
+        parts,
+        "add",
+        "add a peer; prints its token, once",
+        "peer add docs --circle docs",
+        "peer add alice --operator",
+    )
     adding.add_argument("name", metavar="NAME", help="the peer's name, e.g. docs")
-    adding.add_argument("--circle", metavar="CIRCLE", required=True, help="the circle whose rights it has")
+    kind = adding.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--circle", metavar="CIRCLE", help="the circle whose rights it has")
+    kind.add_argument(
+        "--operator", action="store_true", help="a person who may look, approve and manage, but changes nothing"
+    )
     adding.set_defaults(run=_add)
-    removing = verb(parts, "remove", "remove a peer; its tokens end at once")
-    removing.add_argument("name", metavar="NAME", help="the peer's name")
+    removing = verb(parts, "remove", "remove a peer; its tokens end at once", "peer remove docs --circle docs")
     removing.set_defaults(run=_remove)
-    renewing = verb(parts, "token", "revoke a peer's tokens and print a new one, once")
-    renewing.add_argument("name", metavar="NAME", help="the peer's name")
+    renewing = verb(parts, "token", "revoke a peer's tokens and print a new one, once", "peer token docs")
     renewing.set_defaults(run=_token)
-    listing = verb(parts, "list", "all peers, without their tokens")
+    for parser in (removing, renewing):
+        parser.add_argument("name", metavar="NAME", help="the peer's name")
+        one = parser.add_mutually_exclusive_group()
+        one.add_argument("--circle", metavar="CIRCLE", help="its circle, when several have a peer of that name")
+        one.add_argument("--operator", action="store_true", help="the operator of that name, when peers have it too")
+    listing = verb(parts, "list", "all peers, without their tokens", "peer list --json")
     listing.set_defaults(run=_list)
     for parser in (adding, removing, renewing, listing):
         common_options(parser)
 
 
+def _named(options: argparse.Namespace) -> dict[str, Any]:
+    given = {"name": options.name, "circle": options.circle, "operator": options.operator}
+    return {key: value for key, value in given.items() if value}
+
+
 def _add(options: argparse.Namespace) -> int:
-    made = operate(options, "operator/peer.add", {"name": options.name, "circle": options.circle})
+    made = operate(options, "operator/peer.add", _named(options))
     if not options.json:
-        note(f"Peer {made['name']} of circle {made['circle']}. Its token, shown this once:")
+        what = "an operator" if made.get("operator") else f"a peer of circle {made['circle']}"
+        note(f"{made['name']} is {what}. The token, shown this once:")
         if made["note"]:
             note(made["note"])
     show(options.json, made, made["token"])
@@ -42,13 +61,13 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    gone = operate(options, "operator/peer.remove", {"name": options.name})
+    gone = operate(options, "operator/peer.remove", _named(options))
     show(options.json, gone, f"Removed {gone['removed']}; its tokens no longer work.")
     return 0
 
 
 def _token(options: argparse.Namespace) -> int:
-    made = operate(options, "operator/peer.token", {"name": options.name})
+    made = operate(options, "operator/peer.token", _named(options))
     if not options.json:
         note(f"{made['revoked']} earlier tokens of {made['name']} revoked. The new one, shown this once:")
     show(options.json, made, made["token"])
@@ -57,9 +76,11 @@ def _token(options: argparse.Namespace) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     found = operate(options, "operator/peer.list", {})
-    lines = [
-        f"{peer['name']}  circle {peer['circle']}  {peer['tokens']} tokens  {peer['description']}".rstrip()
-        for peer in found["peers"]
-    ]
+    lines = [_line(peer) for peer in found["peers"]]
     show(options.json, found, "\n".join(lines) or "No peers yet.")
     return 0
+
+
+def _line(peer: dict[str, Any]) -> str:
+    what = "operator" if peer.get("role") == "operator" else f"circle {peer['circle']}"
+    return f"{peer['name']}  {what}  {peer['tokens']} tokens  {peer['description']}".rstrip()

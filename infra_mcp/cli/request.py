@@ -1,38 +1,82 @@
-"""`infra-mcp request`: show, cancel and list requests."""
+"""`infra-mcp request`: list, show, watch and cancel requests."""
 
 from __future__ import annotations
 
 import argparse
+import time
 from typing import Any
 
-from infra_mcp.cli.client import Client
-from infra_mcp.cli.options import client_options, connected, verb
-from infra_mcp.cli.output import show, show_result
+from infra_mcp.cli.client import Client, Told
+from infra_mcp.cli.following import WORKING, steady, stopped
+from infra_mcp.cli.options import client_options, connected, verb, wait_options
+from infra_mcp.cli.output import plain, said, show, show_result
+from infra_mcp.cli.progress import Progress
+from infra_mcp.cli.stopping import goes_on
+from infra_mcp.cli.summary import Summary, summarized, summary_option
 
 __all__ = ["add_parser"]
+
+_PAUSE = 0.5  # seconds between two looks at a request
+_PAGE = 100  # events looked through at once for the requests they belong to
 
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
     parts = verb(verbs, "request", "look at requests, or cancel one").add_subparsers(metavar="WHAT", required=True)
+    listing = verb(
+        parts, "list", "the newest requests of your circle; all for the operator", "request list --limit 5 --json"
+    )
+    listing.add_argument("--limit", metavar="N", type=int, default=20, help="how many (default: 20, at most 200)")
+    listing.set_defaults(run=_list)
     for name, words, run in (
         ("show", "where a request stands, with its trail", _show),
+        ("watch", "wait for a request's end, and tell how far it is", _watch),
         ("cancel", "cancel a request before its first write", _cancel),
     ):
-        parser = verb(parts, name, words)
+        parser = verb(parts, name, words, f"request {name} req-0123456789ab")
         parser.add_argument("id", metavar="ID", help="the request's id")
+        if run is _watch:
+            wait_options(parser, "the end")
+            summary_option(parser)
         client_options(parser)
         parser.set_defaults(run=run)
-    listing = verb(parts, "list", "the newest requests of your circle; all for the operator")
-    listing.add_argument("--limit", metavar="N", type=int, default=20, help="how many (default: 20, at most 200)")
     client_options(listing)
-    listing.set_defaults(run=_list)
 
 
 def _show(options: argparse.Namespace) -> int:
-    return connected(
-        options, lambda client: show_result(options.json, client.call("get_request", {"request_id": options.id}))
+    return connected(options, lambda client: show_result(options.json, _look(client, options.id)))
+
+
+def _look(client: Client, request: str) -> dict[str, Any]:
+    return client.call("get_request", {"request_id": request})
+
+
+def _watch(options: argparse.Namespace) -> int:
+    def work(client: Client, summary: Summary) -> int:
+        summary.data["request"] = options.id
+        with goes_on(lambda: stopped(options.id)), Progress(quiet=options.json) as told:
+            result = _followed(client, options.id, 0.0 if options.no_wait else options.wait, told)
+        summary.result(result, str((result.get("structuredContent") or {}).get("message") or said(result)))
+        return show_result(options.json, result)
+
+    return summarized(
+        options, f"request {options.id}", lambda summary: connected(options, lambda client: work(client, summary))
     )
+
+
+def _followed(client: Client, request: str, wait: float, told: Told) -> dict[str, Any]:
+    """Look again and again: `get_request` does not wait, so that it is the same for every caller and door."""
+    until = time.monotonic() + wait
+    result = _look(client, request)
+    while not result.get("isError"):
+        data = result.get("structuredContent") or {}
+        left = until - time.monotonic()
+        if data.get("state") not in WORKING or left <= 0:
+            break
+        told(str(data.get("progress") or f"{request} is {data.get('state')}"))
+        time.sleep(min(_PAUSE, left))
+        result = steady(lambda: _look(client, request), told)
+    return result
 
 
 def _cancel(options: argparse.Namespace) -> int:
@@ -47,14 +91,34 @@ def _cancel(options: argparse.Namespace) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     def work(client: Client) -> int:
-        found = client.method("infra/requests", {"limit": options.limit})
-        lines = [
-            "  ".join(
-                (one["request"], one["created"], one["state"], one["caller"], one["action"], one["message"][:100])
-            )
-            for one in found["requests"]
-        ]
+        if client.remote:
+            found = {"requests": _through_events(client, options.limit)}
+        else:
+            found = client.method("infra/requests", {"limit": options.limit})
+        lines = [_line(one) for one in found["requests"]]
         show(options.json, found, "\n".join(lines) or "No requests yet.")
         return 0
 
     return connected(options, work)
+
+
+def _line(one: dict[str, Any]) -> str:
+    told = (one.get(key, "") for key in ("request", "created", "state", "caller", "action"))
+    return "  ".join([*map(str, told), plain(str(one.get("message", ""))).replace("\n", " ")[:100]])
+
+
+def _through_events(client: Client, limit: int) -> list[dict[str, Any]]:
+    """The same over a URL, where there are tools only: the newest events' requests, each looked at."""
+    found: dict[str, None] = {}
+    until: str | None = None
+    while len(found) < limit:
+        asked = {"limit": _PAGE} | ({"until": until} if until else {})
+        events = client.data("search_audit", asked).get("events", ())
+        before = len(found)
+        found |= {event["request"]: None for event in events if event.get("request")}
+        oldest = events[-1]["at"] if len(events) == _PAGE else None
+        if oldest is None or (oldest == until and len(found) == before):
+            break
+        until = oldest
+    listed = (client.data("get_request", {"request_id": request}) for request in list(found)[:limit])
+    return [{key: value for key, value in one.items() if key not in {"plan", "trail"}} for one in listed]

@@ -1,4 +1,4 @@
-"""`infra-mcp run`: a typed action through its change tool."""
+"""`infra-mcp run`: a typed action through its change tool, with its fields as they come."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from infra_mcp.cli.change import change, change_options
 from infra_mcp.cli.client import Client
-from infra_mcp.cli.options import client_options, connected, verb
-from infra_mcp.cli.output import note, show_result
+from infra_mcp.cli.options import connected, verb
+from infra_mcp.cli.summary import Summary, summarized
 from infra_mcp.errors import InfraError
 
 __all__ = ["add_parser"]
 
-LONGEST = 600
-
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
-    parser = verb(verbs, "run", "run a typed action, e.g. run deploy app=docs version=0.13.4")
+    parser = verb(
+        verbs,
+        "run",
+        "run a typed action with its fields as KEY=VALUE or JSON",
+        "run deploy app=docs version=0.13.4",
+        "run provision_namespace namespace=docs-staging pull_secrets=X quota='{\"pods\": 30}'",
+        "run --json-file change.json --dry-run",
+    )
     parser.add_argument("action", metavar="ACTION", nargs="?", help="e.g. provision_namespace or deploy")
     parser.add_argument(
         "arguments", metavar="KEY=VALUE", nargs="*", help="the action's fields; lists and objects as JSON"
@@ -28,13 +34,7 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     parser.add_argument(
         "--json-file", metavar="FILE", help="read the fields (and action, if not given) as one JSON object; - for stdin"
     )
-    parser.add_argument("--dry-run", action="store_true", help="only plan: show what would change, write nothing")
-    parser.add_argument("--reason", metavar="TEXT", help="why, for the record")
-    parser.add_argument("--idempotency-key", metavar="KEY", help="the same key again gives the first result")
-    parser.add_argument(
-        "--wait", metavar="SECONDS", type=float, default=600.0, help="longest wait for the end, at most 600 (default)"
-    )
-    client_options(parser)
+    change_options(parser)
     parser.set_defaults(run=_run)
 
 
@@ -45,19 +45,13 @@ def _run(options: argparse.Namespace) -> int:
     if not isinstance(action, str) or (named is not None and named != action):
         raise InfraError("invalid-argument", "action: give one, as the first argument or in the JSON object.")
 
-    def work(client: Client) -> int:
+    def work(summary: Summary, client: Client) -> int:
         kinds = _kinds(client, action)
-        arguments = fields | dict(_pair(text, kinds) for text in options.arguments)
-        arguments |= {"wait_seconds": min(max(options.wait, 0.0), LONGEST)}
-        if options.dry_run:
-            arguments["dry_run"] = True
-        if options.reason is not None:
-            arguments["reason"] = options.reason
-        if options.idempotency_key is not None:
-            arguments["idempotency_key"] = options.idempotency_key
-        return show_result(options.json, client.call(action, arguments, None if options.json else note))
+        return change(options, client, action, fields | dict(_pair(text, kinds) for text in options.arguments), summary)
 
-    return connected(options, work)
+    return summarized(
+        options, f"run {action}", lambda summary: connected(options, lambda client: work(summary, client))
+    )
 
 
 def _from_file(name: str) -> dict[str, Any]:

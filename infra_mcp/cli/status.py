@@ -7,14 +7,20 @@ from typing import Any
 
 from infra_mcp.cli.client import Client, token_of
 from infra_mcp.cli.options import client_options, connected, verb
-from infra_mcp.cli.output import show, show_result
+from infra_mcp.cli.output import said, show, show_result
 
 __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
-    parser = verb(verbs, "status", "what is there and how it is; without a token also how the server fares")
+    parser = verb(
+        verbs,
+        "status",
+        "what is there and how it is; without a token also how the server fares",
+        "status",
+        "status --app docs --json",
+    )
     parser.add_argument("--namespace", metavar="NAME", help="only this namespace")
     parser.add_argument("--app", metavar="NAME", help="only this app of the catalogue")
     client_options(parser)
@@ -30,9 +36,8 @@ def _run(options: argparse.Namespace) -> int:
             return show_result(options.json, result)
         health = client.method("operator/health", {})
         things = result.get("structuredContent") or {}
-        said = "\n".join(part.get("text", "") for part in result.get("content", ()))
         lines = [f"server: {key} {value}" for key, value in health.items() if value is not None]
-        show(options.json, {"server": health, "status": things}, "\n".join([*lines, said]))
+        show(options.json, {"server": health, "status": things}, "\n".join([*lines, said(result)]))
         return 0
 
     return connected(options, work)

@@ -16,13 +16,14 @@ from pydantic import BaseModel, Field
 from infra_mcp.errors import InfraError
 from infra_mcp.model.names import Circle, Frozen, PeerName
 from infra_mcp.model.peer import Caller
-from infra_mcp.server.answers import receipt_fields
 from infra_mcp.server.arguments import parse
+from infra_mcp.server.saving import saved
+from infra_mcp.server.trails import facts, of_object, of_request, scope
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from infra_mcp.ledger.records import Event
+    from infra_mcp.engine import Engine
     from infra_mcp.ledger.store import Ledger
     from infra_mcp.policy.acceptance import PolicyInForce
     from infra_mcp.policy.rules import Policy
@@ -38,16 +39,24 @@ class Nothing(Frozen):
 
 
 class Newcomer(Frozen):
-    """A peer to add."""
+    """A peer to add: of a circle, or an operator."""
 
     name: PeerName
-    circle: Circle
+    circle: Circle | None = None
+    operator: bool = False
 
 
 class Named(Frozen):
-    """A peer that is there."""
+    """A peer that is there; where several have that name, its circle, or that it is the operator."""
 
     name: PeerName
+    circle: Circle | None = None
+    operator: bool = False
+
+    @property
+    def place(self) -> str | None:
+        """The circle as the ledger knows it: empty for an operator, None where the name says enough."""
+        return "" if self.operator else self.circle
 
 
 class Digest(Frozen):
@@ -69,9 +78,25 @@ class Few(Frozen):
 
 
 class Which(Frozen):
-    """One request."""
+    """One request, or one object."""
+
+    request_id: str | None = Field(None, max_length=64)
+    object: str | None = Field(None, min_length=1, max_length=300)
+    limit: int = Field(20, ge=1, le=200)
+
+
+class Decided(Frozen):
+    """What a person decided about one effect of one request."""
 
     request_id: str = Field(max_length=64)
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    approve: bool
+
+
+class Target(Frozen):
+    """A file to make."""
+
+    file: str = Field(min_length=1, max_length=4096)
 
 
 class Operator:
@@ -83,6 +108,7 @@ class Operator:
         file: the policy file people edit.
         stop: stops the server; None where there is none.
         health: how the server fares; None where there is none.
+        engine: takes approvals; None where there is no server.
     """
 
     def __init__(
@@ -93,12 +119,14 @@ class Operator:
         *,
         stop: Callable[[], None] | None = None,
         health: Callable[[], dict[str, Any]] | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.ledger = ledger
         self._policy = policy
         self._file = anyio.Path(file)
         self._stop = stop
         self._health = health
+        self._engine = engine
 
     async def call(self, caller: Caller, method: str, params: dict[str, Any]) -> dict[str, Any]:
         """Carry out one method.
@@ -110,19 +138,33 @@ class Operator:
         if method not in METHODS:
             raise InfraError("not-found", "There is no such method.")
         if method.startswith("operator/") and not caller.operator:
-            what = "Only the local operator may do this, and a token makes the caller a peer."
-            raise InfraError("policy-denied", what, next_step="Run it without a token.", rule="operator")
+            what = "Only an operator may do this, and this caller is none."
+            next_step = "Run `infra-mcp` without a token, or with that of a peer added with --operator."
+            raise InfraError("policy-denied", what, next_step=next_step, rule="operator")
         name, model = METHODS[method]
         handler = cast("Callable[[Caller, BaseModel], Awaitable[dict[str, Any]]]", getattr(self, name))
         return await handler(caller, parse(model, params))
 
     async def peer_add(self, caller: Caller, given: Newcomer) -> dict[str, Any]:  # noqa: ARG002 - one form for all
-        """Add a peer and give out its first token, which is shown this once."""
-        await self.ledger.add_peer(given.name, given.circle)
-        token = await self.ledger.issue_token(given.name)
+        """Add a peer and give out its first token, which is shown this once.
+
+        Raises:
+            InfraError: `invalid-argument`, unless exactly one of circle and operator is given.
+        """
+        if (given.circle is None) != given.operator:
+            raise InfraError("invalid-argument", "A peer is of one circle, or an operator.")
+        await self.ledger.add_peer(given.name, given.circle or "", operator=given.operator)
+        token = await self.ledger.issue_token(given.name, given.circle or "")
         known = self._circles()
-        note = "" if known is None or given.circle in known else "The policy in force names no such circle yet."
-        return {"name": given.name, "circle": given.circle, "token": token, "note": note}
+        strange = given.circle is not None and known is not None and given.circle not in known
+        note = "The policy in force names no such circle yet." if strange else ""
+        return {
+            "name": given.name,
+            "circle": given.circle,
+            "operator": given.operator,
+            "token": token,
+            "note": note,
+        }
 
     def _circles(self) -> frozenset[str] | None:
         try:
@@ -136,13 +178,13 @@ class Operator:
 
     async def peer_remove(self, caller: Caller, given: Named) -> dict[str, Any]:  # noqa: ARG002 - one form for all
         """Remove a peer; its tokens end at once, what it did stays in the ledger."""
-        await self.ledger.remove_peer(given.name)
+        await self.ledger.remove_peer(given.name, given.place)
         return {"removed": given.name}
 
     async def peer_token(self, caller: Caller, given: Named) -> dict[str, Any]:  # noqa: ARG002 - one form for all
         """Revoke a peer's tokens and give out a new one, which is shown this once."""
-        revoked = await self.ledger.revoke_tokens(given.name)
-        token = await self.ledger.issue_token(given.name)
+        revoked = await self.ledger.revoke_tokens(given.name, given.place)
+        token = await self.ledger.issue_token(given.name, given.place)
         return {"name": given.name, "token": token, "revoked": revoked}
 
     async def policy_show(self, caller: Caller, given: Nothing) -> dict[str, Any]:  # noqa: ARG002 - one form for all
@@ -199,28 +241,36 @@ class Operator:
         self._stop()
         return {"stopping": True}
 
+    async def decide(self, caller: Caller, given: Decided) -> dict[str, Any]:
+        """Approve or deny one effect of a request that waits for it; where it stands then.
+
+        Raises:
+            InfraError: `approval-mismatch` for another effect, `policy-denied` for one's own request, `not-found`.
+        """
+        if self._engine is None:
+            raise InfraError("server-unreachable", "No server is running, so nothing waits for an approval.")
+        request = await self._engine.approve(caller, given.request_id, given.digest, approve=given.approve, way="cli")
+        return facts(request)
+
+    async def backup(self, caller: Caller, given: Target) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+        """Write ledger and keys into one new file, for this user only, while others go on writing the ledger.
+
+        Raises:
+            InfraError: `invalid-argument` for a path that is not a new file's, `setup-failed`.
+        """
+        return await saved(self.ledger, given.file)
+
     async def requests(self, caller: Caller, given: Few) -> dict[str, Any]:
-        """The newest requests of the caller's circle; all for the operator."""
-        found = await self.ledger.recent(self._scope(caller), given.limit)
-        listed = [
-            receipt_fields(one) | {"caller": one.caller.name, "created": one.created, "door": one.door} for one in found
-        ]
-        for one in listed:
-            one.pop("plan", None)
-        return {"requests": listed}
+        """The newest requests of the caller's circle; all for those who may look at all."""
+        return {"requests": [facts(one) for one in await self.ledger.recent(scope(caller), given.limit)]}
 
     async def trail(self, caller: Caller, given: Which) -> dict[str, Any]:
-        """Every event of a request, with its data."""
-        found = await self.ledger.request(given.request_id)
-        if found is None or (not caller.operator and found.caller.circle != caller.circle):
-            raise InfraError("not-found", "There is no such request, or not for this caller.")
-        events: list[Event] = await self.ledger.trail(found.id)
-        return {"request": found.id, "events": [event.model_dump(mode="json", exclude_none=True) for event in events]}
-
-    def _scope(self, caller: Caller) -> str | None:
-        if not caller.operator and caller.circle is None:
-            raise InfraError("policy-denied", "A caller without a circle sees no requests.")
-        return None if caller.operator else caller.circle
+        """Every event of a request, or the requests about an object."""
+        if given.request_id is not None and given.object is None:
+            return await of_request(self.ledger, caller, given.request_id)
+        if given.object is not None and given.request_id is None:
+            return await of_object(self.ledger, caller, given.object, given.limit)
+        raise InfraError("invalid-argument", "Name a request or an object.")
 
 
 def _summary(policy: Policy) -> dict[str, Any]:
@@ -250,6 +300,8 @@ METHODS: dict[str, tuple[str, type[BaseModel]]] = {
     "operator/policy.diff": ("policy_diff", Nothing),
     "operator/policy.accept": ("policy_accept", Digest),
     "operator/audit.verify": ("audit_verify", Heads),
+    "operator/approve": ("decide", Decided),
+    "operator/backup": ("backup", Target),
     "operator/health": ("health", Nothing),
     "operator/shutdown": ("shutdown", Nothing),
     "infra/requests": ("requests", Few),

@@ -123,6 +123,7 @@ async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) 
                 settings.policy_file,
                 stop=stopping.set,
                 health=lambda: engine.health() | start.shown(),
+                engine=engine,
             )
             serving = Serving(http.url_of(listener), settings.socket, os.getpid())
             async with anyio.create_task_group() as rooms:

@@ -1,0 +1,47 @@
+"""`infra-mcp backup` and `restore`: the ledger and its keys as one file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from infra_mcp.cli.operate import operate
+from infra_mcp.cli.options import common_options, settings_of, verb
+from infra_mcp.cli.output import show
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
+    """Add the verbs."""
+    saving = verb(
+        verbs, "backup", "write the ledger and its keys into one file, also while a server runs", "backup infra.backup"
+    )
+    saving.add_argument("file", metavar="FILE", help="the file to make; one that is there stays as it is")
+    saving.set_defaults(run=_backup)
+    restoring = verb(
+        verbs, "restore", "bring a backup back into an empty state directory, without a server", "restore infra.backup"
+    )
+    restoring.add_argument("file", metavar="FILE", help="a file that `backup` made")
+    restoring.set_defaults(run=_restore)
+    for parser in (saving, restoring):
+        common_options(parser)
+
+
+def _backup(options: argparse.Namespace) -> int:
+    made = operate(options, "operator/backup", {"file": str(Path(options.file).absolute())})
+    text = f"{made['file']}: {made['bytes']} bytes. It holds every word of the ledger and its keys; keep it as safe."
+    show(options.json, made, text)
+    return 0
+
+
+def _restore(options: argparse.Namespace) -> int:
+    import anyio  # noqa: PLC0415 - only the commands that open a ledger need more than the standard library
+
+    from infra_mcp.server.saving import restored  # noqa: PLC0415 - the same
+
+    settings = settings_of(options)
+    made = anyio.run(restored, settings, Path(options.file).absolute())
+    show(options.json, made, f"Restored into {made['state_dir']}. Look at it: `infra-mcp audit verify`.")
+    return 0

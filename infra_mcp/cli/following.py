@@ -1,0 +1,124 @@
+"""Carry a change out and follow it to its end, whatever happens to the connection on the way.
+
+The first call takes the change in and names the request at once; the wait is the same call again with the same key. So
+nothing is asked twice when an answer is lost, and whoever stops the command is told what goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from infra_mcp.cli.client import BrokenConnectionError, Client, Told
+from infra_mcp.cli.stopping import goes_on
+from infra_mcp.errors import InfraError
+
+__all__ = ["PARKED", "WORKING", "carry_out", "follow", "steady"]
+
+T = TypeVar("T")
+
+PARKED = "awaiting_approval"  # people must do something first, so a command does not wait for it
+# States in which the server goes on by itself.
+WORKING = frozenset({"received", "scheduled", "queued", "planned", "applying", "verifying", "rolling_back"})
+
+_CALL = 600.0  # seconds one call may wait
+_OUTAGE = 30.0  # seconds a server that was there may be away, e.g. for an upgrade
+_PAUSE = 0.5
+
+
+def carry_out(
+    client: Client, tool: str, arguments: dict[str, Any], key: str, *, wait: float, told: Told
+) -> dict[str, Any]:
+    """Send a change by its tool and wait for its end, at most `wait` seconds; 0 only takes it in.
+
+    Args:
+        client: of the server.
+        tool: the change tool.
+        arguments: of the tool, without key and wait.
+        key: the idempotency key.
+        wait: seconds.
+        told: called with each message about how far it is.
+
+    Raises:
+        InfraError: `server-unreachable`, when there is no server, or none came back in half a minute.
+    """
+    sent = arguments | {"idempotency_key": key}
+    unnamed = (
+        "Stopped before the server named the request. If it was taken in it goes on; "
+        f"the same command with --idempotency-key {key} gives its result."
+    )
+    words = [unnamed]
+    with goes_on(lambda: words[0]):
+        result = steady(lambda: client.call(tool, sent | {"wait_seconds": 0}), told, first=True)
+        request = _data(result).get("request")
+        if request:
+            words[0] = stopped(str(request))
+        return follow(lambda left: client.call(tool, sent | {"wait_seconds": left}, told), result, _works, wait, told)
+
+
+def stopped(request: str) -> str:
+    """What is said about a request that goes on without the command."""
+    return (
+        f"{request} goes on. `infra-mcp request watch {request}` waits for its end; "
+        f"`infra-mcp request cancel {request}` stops it before its first write."
+    )
+
+
+def follow(
+    call: Callable[[float], dict[str, Any]],
+    result: dict[str, Any],
+    works: Callable[[dict[str, Any]], bool],
+    wait: float,
+    told: Told,
+) -> dict[str, Any]:
+    """Repeat a waiting call until what it waits for has ended, or `wait` seconds are over.
+
+    Args:
+        call: waits up to the given seconds and returns a tool's result.
+        result: the newest result so far.
+        works: whether a result says that it goes on.
+        wait: seconds in all.
+        told: called when the server is away.
+    """
+    until = time.monotonic() + wait
+    while works(result) and (left := until - time.monotonic()) > 0:
+        began = time.monotonic()
+        result = steady(lambda seconds=left: call(min(seconds, _CALL)), told)  # type: ignore[misc]
+        if works(result) and time.monotonic() - began < _PAUSE:
+            time.sleep(min(_PAUSE, left))  # a server that is stopping answers at once
+    return result
+
+
+def _works(result: dict[str, Any]) -> bool:
+    return not result.get("isError") and _data(result).get("state") in WORKING
+
+
+def _data(result: dict[str, Any]) -> dict[str, Any]:
+    return result.get("structuredContent") or {}
+
+
+def steady(work: Callable[[], T], told: Told, *, first: bool = False) -> T:
+    """Do what may be done twice, again while the server is away.
+
+    Args:
+        work: the call.
+        told: called when the server is away.
+        first: nothing was heard of the server yet, so that it may not be there at all.
+
+    Raises:
+        InfraError: `server-unreachable`, when it was away for half a minute; and what the call ends in.
+    """
+    until = None
+    while True:
+        try:
+            return work()
+        except InfraError as error:
+            known = isinstance(error, BrokenConnectionError) or not first or until is not None
+            if error.code != "server-unreachable" or not known:
+                raise
+            until = until or time.monotonic() + _OUTAGE
+            if time.monotonic() > until:
+                raise
+        told("The server is away; waiting for it to come back.")
+        time.sleep(_PAUSE)

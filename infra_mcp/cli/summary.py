@@ -1,0 +1,137 @@
+"""What a command did, as Markdown for a pipeline's page: `--summary FILE`, which may be GITHUB_STEP_SUMMARY.
+
+Texts that peers, clusters and registries wrote stand in it as texts: they make no links, headings, images, mentions or
+HTML, and cannot end the block they stand in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from infra_mcp.cli.output import code_of, note, plain, said
+from infra_mcp.cli.stopping import INTERRUPTED, TERMINATED, Terminated
+from infra_mcp.errors import Exit, InfraError
+
+__all__ = ["Summary", "block", "inline", "summarized", "summary_option"]
+
+_LONGEST = 10_000  # characters of a block
+_LONGEST_CELL = 500
+_MARKUP = re.compile(r"[\\`*_{}\[\]|#~!$]")
+_LINKS = re.compile(r"://|www\.|@", re.IGNORECASE)
+_WORDS = {
+    int(Exit.LANDED): "done",
+    int(Exit.FAILED): "failed",
+    int(Exit.INVALID): "not well formed",
+    int(Exit.REFUSED): "refused",
+    int(Exit.WAITING): "waiting for an approval",
+    int(Exit.NOT_UNDERSTOOD): "not understood",
+    int(Exit.UNREACHABLE): "not known: no answer, or the wait ran out",
+    int(Exit.NEEDS_OPERATOR): "a person must look",
+    INTERRUPTED: "interrupted; what was asked goes on",
+    TERMINATED: "cancelled; what was asked goes on",
+}
+_ROWS = (
+    ("state", "state"),
+    ("request", "request"),
+    ("correlation_id", "ask"),
+    ("effect_digest", "effect"),
+    ("commit", "commit"),
+    ("revert", "revert"),
+    ("audit_head", "audit head"),
+    ("idempotency_key", "idempotency key"),
+)
+
+
+def inline(text: str) -> str:
+    """A text as one line of Markdown that means nothing but itself (CommonMark 0.31, and GitHub's additions)."""
+    short = plain(text[:_LONGEST_CELL]).replace("\n", " ").replace("\t", " ")
+    escaped = _MARKUP.sub(lambda found: f"\\{found[0]}", html.escape(short, quote=False))
+    return _LINKS.sub(lambda found: "".join(f"&#{ord(c)};" if c in ":/.@" else c for c in found[0]), escaped)
+
+
+def block(text: str) -> str:
+    """A text as a fenced block whose fence is longer than any in the text."""
+    kept = plain(text[:_LONGEST]) + ("\n…" if len(text) > _LONGEST else "")
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", kept)), default=0))
+    return f"{fence}text\n{kept}\n{fence}"
+
+
+def summary_option(parser: argparse.ArgumentParser) -> None:
+    """`--summary`."""
+    parser.add_argument("--summary", metavar="FILE", help="also append the outcome to this file, as Markdown")
+
+
+class Summary:
+    """What a command knows of its outcome so far; written once, at its end."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.data: dict[str, Any] = {}
+        self.words = ""
+
+    def result(self, result: dict[str, Any], text: str | None = None) -> int:
+        """Take a tool's result in and return the exit code it means."""
+        self.data |= result.get("structuredContent") or {}
+        self.words = said(result) if text is None else text
+        return code_of(result)
+
+    def markdown(self, code: int) -> str:
+        """The page for an end with this exit code."""
+        lines = [f"### infra-mcp {inline(self.title)}: {_WORDS.get(code, 'failed')}", ""]
+        rows = [(word, str(self.data[key])) for key, word in _ROWS if self.data.get(key)]
+        objects = [str(one) for one in self.data.get("objects") or ()]
+        if objects:
+            rows.append(("objects", ", ".join(objects)))
+        lines += ["| | |", "|---|---|", *(f"| {word} | {inline(value)} |" for word, value in rows)]
+        lines.append(f"| exit code | {code} |")
+        if self.words:
+            lines += ["", block(self.words)]
+        return "\n".join(lines) + "\n\n"
+
+
+def summarized(options: argparse.Namespace, title: str, work: Callable[[Summary], int]) -> int:
+    """Run `work`, and write what came of it to `--summary`, however it ends.
+
+    Raises:
+        InfraError: `invalid-argument`, before anything is asked, when the file cannot be written; and what the work
+            ends in.
+    """
+    summary = Summary(title)
+    if options.summary is None:
+        return work(summary)
+    file = Path(options.summary)
+    try:
+        with file.open("a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise InfraError("invalid-argument", f"--summary: the file cannot be written: {error.strerror}.") from None
+    code = int(Exit.FAILED)
+    try:
+        code = work(summary)
+    except InfraError as error:
+        code, summary.words = int(error.exit), str(error)
+        raise
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        raise
+    except Terminated:
+        code = TERMINATED
+        raise
+    finally:
+        _append(file, summary.markdown(code))
+    return code
+
+
+def _append(file: Path, text: str) -> None:
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+    except OSError as error:
+        note(f"The summary could not be written: {error.strerror}.")
