@@ -13,7 +13,7 @@ from infra_mcp.policy.freezes import Freeze, frozen
 from infra_mcp.policy.rules import Policy
 from infra_mcp.policy.versions import compare
 
-__all__ = ["Hold", "hold", "overtaken_by"]
+__all__ = ["Hold", "hold", "is_on_its_way", "overtaken_by"]
 
 _FREEZES = 16  # that follow each other without a gap, before one gives up telling when the last ends
 _LOOKED_AT = 200  # requests that came after a release, where only arrival tells which is newer
@@ -75,7 +75,7 @@ async def overtaken_by(ledger: Ledger, policy: Policy, request: Request) -> str 
     for other in await ledger.open_releases(action.app):
         if other.id == request.id:
             after = True
-        elif _counts(other):
+        elif is_on_its_way(other):
             late, early = (other, request) if after else (request, other)
             sign = compare(app.order, _version(late), _version(early)).sign
             if (sign > 0) if after else (sign < 0):
@@ -105,8 +105,8 @@ async def _came_later(ledger: Ledger, request: Request, landed: str) -> bool:
     return False
 
 
-def _counts(other: Request) -> bool:
-    """Whether an open request is on its way: a release, or what policy has let through. Anyone can ask."""
+def is_on_its_way(other: Request) -> bool:
+    """Whether an open request may count against a release: one itself, or let through by policy. Anyone can ask."""
     return other.notify is not None or other.state not in {State.RECEIVED, State.QUEUED}
 
 

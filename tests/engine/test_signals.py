@@ -25,3 +25,42 @@ async def test_a_wait_that_is_over_leaves_nothing_behind():
 
     assert signals._waiting == {}
     signals.wake("a")
+
+
+async def test_one_waiter_hears_of_several_names():
+    signals = Signals()
+
+    with signals.waiter("a", "b", "b") as event:
+        signals.wake("c", "b")
+        assert event.is_set()
+
+    assert signals._waiting == {}
+
+
+async def test_a_wait_looks_again_at_every_signal_until_it_is_done():
+    signals, found = Signals(), iter([1, 2, 3])
+
+    async def look():
+        return next(found)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+
+            async def wake():
+                for _ in range(2):
+                    await anyio.wait_all_tasks_blocked()
+                    signals.wake("a")
+
+            group.start_soon(wake)
+            assert await signals.until(("a",), look, lambda value: value == 3, 5) == 3
+
+
+async def test_a_wait_of_no_seconds_looks_once():
+    looks = []
+
+    async def look():
+        looks.append(1)
+
+    await Signals().until(("a",), look, lambda _: False, 0)
+
+    assert looks == [1]

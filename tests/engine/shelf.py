@@ -1,0 +1,104 @@
+"""A real ledger with a real policy in force, a clock of the test's own, and requests in it."""
+
+from datetime import UTC, datetime, timedelta
+
+from infra_mcp.engine.approvals import Waiting
+from infra_mcp.ledger.ids import request_id
+from infra_mcp.model.action import Deploy
+from infra_mcp.model.approval import Need
+from infra_mcp.model.outcome import Receipt
+from infra_mcp.model.peer import Address, Caller
+from infra_mcp.model.plan import Verdict
+from infra_mcp.model.request import State, Submission
+from infra_mcp.policy.rules import digest_of
+
+__all__ = ["DOCS", "EFFECT", "NEED", "PAT", "Clock", "Shelf"]
+
+DOCS = Caller(name="docs", circle="docs", strength="token")
+PAT = Caller(name="pat", circle=None, strength="token", operator=True)
+EFFECT = "sha256:" + "e" * 64
+NEED = Need(rule="rules.two", approvals=1, seconds=600.0)
+
+POLICY = """
+[clusters.sandbox]
+context = "kwok-infra"
+[circles.docs]
+namespaces = ["docs-*"]
+actions = ["deploy"]
+images = ["registry.example/docs/*"]
+[apps.docs]
+owner = "docs"
+workload = "docs-live/deployment/docs"
+image = "registry.example/docs/site:{{version}}"
+deploy_on = "release/{{version}} merged"
+schedule = "{schedule}"
+order = "{order}"
+"""
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    def __init__(self):
+        self.time = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)  # a Monday
+
+    def __call__(self):
+        return self.time
+
+    def forward(self, **by):
+        self.time += timedelta(**by)
+
+    @property
+    def stamp(self):
+        return self.time.isoformat()
+
+
+class Shelf:
+    """The ledger, the policy and the clock of one test.
+
+    Args:
+        ledger: a fresh one.
+        policy: what is in force in it.
+        file: the policy's file.
+    """
+
+    def __init__(self, ledger, policy, file):
+        self.ledger, self.policy, self.file, self.clock = ledger, policy, file, Clock()
+
+    async def rule(self, more="", *, schedule="now", order="semver"):
+        """Put a policy in force."""
+        text = POLICY.format(schedule=schedule, order=order) + more
+        self.file.write_text(text, encoding="utf-8")
+        await self.policy.accept(digest_of(text), PAT)
+
+    async def deploy(self, version="0.13.4", *, app="docs", caller=DOCS, **given):
+        """A deploy by a tool, queued."""
+        action = Deploy(app=app, version=version)
+        submission = Submission(caller=caller, action=action, door=given.pop("door", "tool"), **given)
+        taken = await self.ledger.accept(submission, request_id=request_id(), ask=None, now=self.clock.stamp)
+        return taken.request
+
+    async def release(self, version="0.13.4", *, scheduled=True):
+        """A release by a notify."""
+        infra = Address(name="infra")
+        told = await self.ledger.mail.post(DOCS, [infra], f"release/{version} merged", now=self.clock.stamp)
+        return await self.deploy(version, door="notify", scheduled=scheduled, notify=told)
+
+    async def ends(self, request, state=State.LANDED):
+        """End a request."""
+        made = Receipt(request=request.id, state=state, message="it is so", action="deploy")
+        await self.ledger.finish(request.id, made, {})
+
+    async def awaits(self, *needs, effect=EFFECT, request=None):
+        """A deploy that awaits an approval."""
+        request = request or await self.deploy()
+        verdict = Verdict(decision="needs-approval", rule="rules.two", reason="Two must agree.", needs=needs or (NEED,))
+        waiting = Waiting.now(verdict, effect, None, self.clock())
+        await self.ledger.record(
+            request.id, State.AWAITING_APPROVAL, "approval-needed", {}, record=waiting.kept(), effect_digest=effect
+        )
+        return await self.now(request)
+
+    async def now(self, request):
+        """A request as it is now."""
+        return await self.ledger.request(request.id)

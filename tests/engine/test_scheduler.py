@@ -1,0 +1,189 @@
+"""What looks after the requests that wait, by a clock that the test sets."""
+
+import math
+
+import anyio
+import pytest
+from engine.shelf import EFFECT, PAT
+
+from infra_mcp.engine.approvals import Decisions
+from infra_mcp.engine.scheduler import Scheduler
+from infra_mcp.engine.signals import Signals
+from infra_mcp.model.peer import Address, Caller
+from infra_mcp.model.request import State
+
+pytestmark = pytest.mark.anyio
+
+READER = Caller(name="reader", circle=None, strength="same-user", reader=True)
+SHOP = Caller(name="shop", circle="shop", strength="token")
+TUESDAY = "Tue 08:00-09:00 UTC"
+FREEZE = """
+[[freeze]]
+id = "launch"
+from = "2026-11-23T09:00:00Z"
+until = "2026-11-23T10:00:05Z"
+"""
+
+
+class Hand:
+    """Takes what the scheduler hands in."""
+
+    def __init__(self, shelf):
+        self.taken, self.works = [], True
+        self.signals, self.decisions = Signals(), Decisions(shelf.ledger)
+        self.scheduler = Scheduler(shelf.ledger, shelf.policy, self.signals, self.decisions, self.resume, shelf.clock)
+
+    def resume(self, request):
+        if self.works:
+            self.taken.append(request.id)
+        return self.works
+
+    async def look(self):
+        """One look: what it handed in, and how long it would sleep."""
+        self.taken.clear()
+        seconds = await self.scheduler.look()
+        return list(self.taken), seconds
+
+
+@pytest.fixture
+def hand(shelf):
+    return Hand(shelf)
+
+
+async def test_with_nothing_that_waits_it_sleeps_until_it_is_woken(shelf, hand):
+    await shelf.deploy()
+
+    assert await hand.look() == ([], math.inf)
+
+
+@pytest.mark.promise("notify.catalogue")
+async def test_a_release_is_handed_in_when_it_is_due_and_not_before(shelf, hand):
+    await shelf.rule(schedule=TUESDAY)
+    request = await shelf.release()
+
+    early = await hand.look()
+    shelf.clock.forward(hours=22)
+    due = await hand.look()
+
+    assert early == ([], 15.0)
+    assert due == ([request.id], math.inf)
+
+
+async def test_a_clock_that_jumps_delays_a_release_by_one_short_sleep_at_most(shelf, hand):
+    await shelf.rule(schedule=TUESDAY)
+    request = await shelf.release()
+    shelf.clock.forward(days=-2)  # set back: nothing is due earlier or never
+    assert (await hand.look())[1] <= 15.0
+
+    shelf.clock.forward(days=30)
+
+    assert (await hand.look())[0] == []  # far beyond its window: it waits for the next
+    shelf.clock.time = shelf.clock.time.replace(month=12, day=22, hour=8, minute=30)
+    assert (await hand.look())[0] == [request.id]
+
+
+async def test_a_release_in_a_freeze_is_handed_in_when_that_ends(shelf, hand):
+    await shelf.rule(FREEZE)
+    request = await shelf.release()
+
+    held = await hand.look()
+    shelf.clock.forward(seconds=5)
+
+    assert held == ([], 5.0)
+    assert (await hand.look())[0] == [request.id]
+
+
+@pytest.mark.promise("notify.order")
+async def test_a_release_that_was_overtaken_is_handed_in_at_once_to_be_ended(shelf, hand):
+    await shelf.rule(schedule=TUESDAY)
+    request = await shelf.release("0.13.4")
+    await shelf.ends(await shelf.deploy("0.13.5"))
+
+    assert (await hand.look())[0] == [request.id]
+
+
+async def test_what_is_due_while_nobody_can_work_is_handed_in_later(shelf, hand):
+    request = await shelf.release()
+    hand.works = False
+    assert (await hand.look())[0] == []
+    assert "reachable" in hand.scheduler.words(request.id)
+
+    hand.works = True
+    assert (await hand.look())[0] == [request.id]
+
+
+@pytest.mark.promise("approval.no-fallback")
+async def test_an_approval_that_does_not_come_in_time_ends_the_request_and_wakes_who_waits(shelf, hand):
+    request = await shelf.awaits()
+    inbox = Address(name="docs", circle="docs").signal
+    assert (await hand.look()) == ([], 15.0)
+
+    shelf.clock.forward(seconds=600)
+    with hand.signals.waiter(request.id) as waiter, hand.signals.waiter(inbox) as reader:
+        assert (await hand.look()) == ([], math.inf)
+
+    assert (await shelf.now(request)).state is State.EXPIRED
+    assert waiter.is_set()
+    assert reader.is_set()
+
+
+async def test_after_a_start_nothing_is_planned_for_what_still_waits(shelf, hand):
+    await shelf.awaits()
+
+    assert (await hand.look())[0] == []
+    assert (await hand.look())[0] == []
+
+
+async def test_what_waits_for_people_is_decided_anew_under_a_new_policy_once(shelf, hand):
+    request = await shelf.awaits()
+    await hand.look()
+
+    await shelf.rule(FREEZE)
+
+    assert (await hand.look())[0] == [request.id]
+    assert (await hand.look())[0] == []
+
+
+async def test_a_policy_that_changes_and_a_signal_wake_it_at_once(shelf, hand):
+    await shelf.rule(schedule=TUESDAY)
+    request = await shelf.release()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(hand.scheduler.run)
+        with anyio.fail_after(10):
+            while not hand.scheduler.parked:
+                await anyio.lowlevel.checkpoint()
+            await shelf.rule(schedule="now")
+            while request.id not in hand.taken:
+                await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+
+
+async def test_what_goes_wrong_with_one_look_does_not_end_it(hand, monkeypatch):
+    async def broken():
+        raise RuntimeError
+
+    monkeypatch.setattr(hand.scheduler, "look", broken)
+
+    assert await hand.scheduler._safely() == 15.0
+
+
+async def test_what_waits_is_shown_with_due_time_freeze_and_missing_approval(shelf, hand):
+    await shelf.rule(FREEZE)
+    release, deploy = await shelf.release("0.13.5"), await shelf.awaits()
+
+    first, second = await hand.scheduler.waiting(PAT)
+
+    assert (first["request"], first["app"], first["version"]) == (release.id, "docs", "0.13.5")
+    assert (first["due"], first["held_by"]) == ("2026-11-23T10:00:05+00:00", "freeze.launch")
+    assert (second["request"], second["held_by"], second["effect_digest"]) == (deploy.id, "rules.two", EFFECT)
+    assert "0 of 1 approval" in second["why"]
+    assert second["until"].startswith("2026-11-23T10:10:00")
+
+
+@pytest.mark.promise("read.scoped")
+async def test_what_waits_is_shown_to_its_circle_and_to_who_may_look_at_all(shelf, hand):
+    await shelf.release()
+
+    assert len(await hand.scheduler.waiting(READER)) == 1
+    assert await hand.scheduler.waiting(SHOP) == []
