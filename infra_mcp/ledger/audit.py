@@ -1,19 +1,34 @@
-"""Checking the ledger against itself: the chain, and whether the rows made from it still say what it says."""
+"""Checking the ledger against itself: the chain, and whether the rows made from it still say what it says.
+
+It goes piece by piece, so that writers wait milliseconds, and keeps nothing of a piece but what was wrong in it.
+"""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, func, literal_column, select
 
 from infra_mcp.ledger import schema
 from infra_mcp.ledger.chain import Walk
 from infra_mcp.ledger.records import ChainReport
+from infra_mcp.ledger.retold import approvals, asks, messages, parsed, requests
+from infra_mcp.ledger.words import Words
 
 __all__ = ["Audit"]
 
-_PIECE = 2_000  # events checked in one go, so that writers wait milliseconds, not minutes
+_PIECE = 2_000  # events checked in one go
+_ROWS = 200  # rows checked in one go, each with its events
+_MOST_WRONG = 1_000  # ids told; where more are wrong, nobody reads them all
+
+Check = Callable[[Connection, list[dict[str, Any]], Words], list[str]]
+_TABLES: tuple[tuple[Any, Check], ...] = (
+    (schema.requests, requests),
+    (schema.asks, asks),
+    (schema.messages, messages),
+    (schema.approvals, approvals),
+)
 
 
 class Audit:
@@ -21,90 +36,68 @@ class Audit:
 
     Args:
         heads: heads that were given out.
+        words: hashes what stands in rows, for what the chain holds as a hash.
     """
 
-    def __init__(self, heads: frozenset[str]) -> None:
+    def __init__(self, heads: frozenset[str], words: Words) -> None:
         self._walk = Walk(heads)
-        self._told = _Told()
-        self._last = 0
+        self._words = words
+        self._last = 0  # the last event checked
+        self._rows = [0] * len(_TABLES)  # and the last row of each table
+        self._wrong: set[str] = set()
 
     def piece(self, connection: Connection) -> bool:
-        """Check the next piece of the chain; whether there was one."""
-        columns = schema.events.c
-        piece = select(schema.events).where(columns.seq > self._last).order_by(columns.seq).limit(_PIECE)
-        rows = [dict(row) for row in connection.execute(piece).mappings()]
-        self._walk.feed(rows)
-        for row in rows:
-            self._told.take(row)
-            self._last = row["seq"]
-        return bool(rows)
+        """Check the next piece; whether there was one."""
+        return self._chain(connection) or any(self._table(connection, number) for number in range(len(_TABLES)))
 
     def report(self, connection: Connection) -> ChainReport:
-        """Check what has come since the last piece, and the rows made from the events, on one state of the database."""
+        """Check what has come since the last piece, and tell what was found."""
         while self.piece(connection):
             pass
-        wrong = [
-            row["id"] for row in connection.execute(select(schema.requests)).mappings() if not self._told.request(row)
-        ]
-        wrong += [row["id"] for row in connection.execute(select(schema.asks)).mappings() if not self._told.ask(row)]
         return ChainReport(
-            consistent=self._walk.broken_at is None and not wrong,
+            consistent=self._walk.broken_at is None and not self._wrong,
             events=self._walk.events,
             proved_to=self._walk.proved_to,
             broken_at=self._walk.broken_at,
             missing_heads=self._walk.missing,
-            differing=tuple(sorted(wrong)),
+            differing=tuple(sorted(self._wrong)[:_MOST_WRONG]),
         )
 
+    def _chain(self, connection: Connection) -> bool:
+        columns = schema.events.c
+        piece = select(schema.events).where(columns.seq > self._last).order_by(columns.seq).limit(_PIECE)
+        rows = [dict(row) for row in connection.execute(piece).mappings()]
+        if rows:
+            self._walk.feed(rows)
+            self._wrong |= _gone(connection, rows)
+            self._last = rows[-1]["seq"]
+        return bool(rows)
 
-class _Told:
-    """What the events say of each request and ask."""
-
-    def __init__(self) -> None:
-        self.requests: dict[str, dict[str, Any]] = {}
-        self.asks: dict[str, dict[str, Any]] = {}
-
-    def take(self, row: Any) -> None:  # noqa: ANN401 - a row of `events`
-        data = _parsed(row["data"])
-        if row["kind"] == "received" and row["request"]:
-            known = {"words": row["text"], "action": data.get("action"), "caller": row["peer"], "circle": row["circle"]}
-            self.requests[row["request"]] = known | {"receipt": None}
-        said = self.requests.get(row["request"] or "")
-        if said is not None and row["state"]:
-            said["state"] = row["state"]
-        if said is not None and row["kind"] == "finished":
-            said["receipt"] = _part(data, "receipt") | {"audit_head": row["hash"]}
-        if row["ask"] and row["ask"] not in self.asks:
-            reply = data.get("reply") if row["request"] is None else None
-            words = data.get("ask", row["text"])
-            self.asks[row["ask"]] = {"text": words, "sender": row["peer"], "request": row["request"], "reply": reply}
-
-    def request(self, row: Any) -> bool:  # noqa: ANN401 - a row of `requests`
-        said = self.requests.get(row["id"])
-        shown = {name: row[name] for name in ("words", "caller", "circle", "state")}
-        shown["action"] = _parsed(row["action"])
-        shown["receipt"] = _parsed(row["receipt"]) if row["receipt"] else None
-        return said == shown
-
-    def ask(self, row: Any) -> bool:  # noqa: ANN401 - a row of `asks`
-        said = self.asks.get(row["id"])
-        if said is None or any(said[name] != row[name] for name in ("text", "sender", "request")):
-            return False
-        about = self.requests.get(row["request"] or "")
-        if about is None:
-            return bool(said["reply"] == row["reply"])
-        return bool(row["reply"] == (about["receipt"].get("message") if about["receipt"] else None))
+    def _table(self, connection: Connection, number: int) -> bool:
+        table, check = _TABLES[number]
+        place: ColumnElement[int] = literal_column("rowid")
+        piece = select(place.label("place"), table).where(place > self._rows[number]).order_by(place).limit(_ROWS)
+        rows = [dict(row) for row in connection.execute(piece).mappings()]
+        if rows:
+            self._wrong |= set(check(connection, rows, self._words))
+            self._rows[number] = rows[-1]["place"]
+        return bool(rows)
 
 
-def _parsed(text: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever stands in the file
-    """A JSON object; what someone made of it otherwise differs from every true one, and that is all there is to say."""
-    try:
-        value = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _part(data: dict[str, Any], name: str) -> dict[str, Any]:
-    value = data.get(name)
-    return value if isinstance(value, dict) else {}
+def _gone(connection: Connection, events: list[dict[str, Any]]) -> set[str]:
+    """What events tell of and has no row any more."""
+    missing: set[str] = set()
+    for table, column in ((schema.requests, "request"), (schema.asks, "ask")):
+        told = {event[column] for event in events} - {None}
+        found = select(table.c.id).where(table.c.id.in_(told))
+        missing |= told - set(connection.execute(found).scalars())
+    sent: dict[str, int] = {}
+    for event in events:
+        if event["kind"] in {"notify", "broadcast"}:
+            data = parsed(event["data"])
+            to = data.get("to")
+            sent[str(data.get("id"))] = len(to) if isinstance(to, list) else 0
+    columns = schema.messages.c
+    copies = select(columns.id, func.count()).where(columns.id.in_(sent)).group_by(columns.id)
+    kept = {row[0]: row[1] for row in connection.execute(copies)}
+    return missing | {one for one, count in sent.items() if kept.get(one, 0) < count}

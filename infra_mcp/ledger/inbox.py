@@ -73,6 +73,7 @@ def counts(connection: Connection, sender: Address, receiver: Address, reply_to:
         open_between=connection.execute(between).scalar_one(),
         depth=depth(connection, reply_to) if reply_to is not None else 0,
         unread=connection.execute(unread).scalar_one() + connection.execute(waiting).scalar_one(),
+        unread_between=connection.execute(unread.where(messages.by(sender))).scalar_one(),
     )
 
 

@@ -45,7 +45,8 @@ def ask(tx: Tx, words: Words, sender: Caller, receiver: Address, said: Said, rep
         created=at,
     )
     told, data = words.told(between_peers(sender.circle, circle), new.text, new.attachments)
-    data |= {"to": shown(receiver)} | ({"reply_to": reply_to} if reply_to else {})
+    data |= {"from": shown(Address(name=sender.name, circle=sender.circle)), "to": shown(receiver)}
+    data |= {"reply_to": reply_to} if reply_to else {}
     entry = Entry(at, "asked", sender.name, sender.circle or circle, told, data, None, None, new.id)
     position, _ = append(tx, entry)
     asks.insert_row(tx.connection, new, position)

@@ -11,7 +11,7 @@ from infra_mcp.effects import effect
 from infra_mcp.ledger import asks, claims, clock, inbox, letters, messages, releases, retention, schema
 from infra_mcp.ledger.database import Database, Tx
 from infra_mcp.ledger.events import written
-from infra_mcp.ledger.records import Accepted, Ask, Counts, Inbox, ReleaseIn
+from infra_mcp.ledger.records import Accepted, Ask, Counts, Inbox, Message, ReleaseIn
 from infra_mcp.ledger.words import Words
 from infra_mcp.masking import Masker
 from infra_mcp.model.peer import Address, Caller
@@ -142,6 +142,10 @@ class Mail:
     async def inbox(self, of: Address, *, limit: int = 50) -> Inbox:
         """What waits for a peer, at most `limit` of each kind, oldest first. Looking marks nothing."""
         return await self._database.read(lambda connection: inbox.inbox(connection, of, limit))
+
+    async def message(self, of: Address, message_id: str) -> Message | None:
+        """One message to a peer, read or not; None when there is none of that id to it."""
+        return await self._database.read(lambda connection: messages.one(connection, of, message_id))
 
     @effect("ledger.mail.mark")
     async def mark_read(self, of: Address, ids: Sequence[str], *, now: str) -> int:

@@ -14,7 +14,7 @@ from infra_mcp.ledger.records import Message
 from infra_mcp.ledger.words import Words, between_peers
 from infra_mcp.model.peer import Address, Caller
 
-__all__ = ["handled", "keep", "outcome", "post", "read", "shown", "unread"]
+__all__ = ["by", "handled", "keep", "one", "outcome", "post", "read", "shown", "unread"]
 
 _ROWS = schema.messages
 
@@ -29,6 +29,7 @@ def post(tx: Tx, words: Words, sender: Caller, receivers: Sequence[Address], tex
     message_id = ids.notify_id()
     said, data = words.told(private, text)
     data |= {"id": message_id, "to": [shown(one) for one in receivers]}
+    data |= {"from": shown(Address(name=sender.name, circle=sender.circle))}
     circle = sender.circle or (circles.pop() if len(circles) == 1 else None)
     seq, _ = append(tx, Entry(at, kind, sender.name, circle, said, data))
     head = {"id": message_id, "event": seq, "kind": kind, "sender": sender.name, "circle": sender.circle}
@@ -60,10 +61,21 @@ def unread(receiver: Address) -> ColumnElement[bool]:
     return and_(mine, _ROWS.c.read.is_(None))
 
 
+def by(sender: Address) -> ColumnElement[bool]:
+    """Messages of this peer."""
+    return and_(_ROWS.c.sender == sender.name, _ROWS.c.circle == (sender.circle or None))
+
+
 def read(connection: Connection, wanted: Any) -> list[Message]:  # noqa: ANN401 - a SELECT of whole rows
     """The messages that a query finds."""
     found = connection.execute(wanted).mappings()
     return [Message.model_validate({name: row[name] for name in Message.model_fields}) for row in found]
+
+
+def one(connection: Connection, receiver: Address, message_id: str) -> Message | None:
+    """This peer's copy of a message, read or not."""
+    mine = and_(_ROWS.c.receiver == receiver.name, _ROWS.c.receiver_circle == (receiver.circle or None))
+    return next(iter(read(connection, select(_ROWS).where(_ROWS.c.id == message_id, mine))), None)
 
 
 def shown(address: Address) -> str:

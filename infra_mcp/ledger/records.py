@@ -85,6 +85,7 @@ class Counts(Frozen):
     open_between: int  # open asks of the sender to this receiver
     depth: int  # how many asks answered one another up to `reply_to`, itself included
     unread: int  # messages the receiver has not marked as read, and asks to it that are open
+    unread_between: int  # messages of the sender that the receiver has not marked as read
 
 
 class ReleaseIn(Frozen):

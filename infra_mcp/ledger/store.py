@@ -291,7 +291,7 @@ class Ledger:
         Args:
             heads: audit heads from acks and commits. Without any, the report can claim consistency and no more.
         """
-        check = audit.Audit(frozenset(heads))
+        check = audit.Audit(frozenset(heads), self._words)
         while await self._database.read(check.piece):
             pass
         return await self._database.read(check.report)

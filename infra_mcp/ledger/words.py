@@ -61,5 +61,8 @@ class Words:
         """
         data = event["data"]
         if "hash" in data:
-            return bool(data["hash"] == self.hash(text, attachments))
+            try:
+                return bool(data["hash"] == self.hash(text, attachments))
+            except ValueError:  # someone made of it what is no JSON
+                return False
         return bool(event["text"] == (text or "") and data.get("attachments", []) == list(attachments))
