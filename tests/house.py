@@ -6,7 +6,7 @@ ledger, tokens, HTTP, the unix socket and the MCP client are the real ones. Test
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +19,15 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 from mcp.types.jsonrpc import JSONRPCRequest, jsonrpc_message_adapter
 
+from infra_mcp.engine.signals import Signals
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Accepted, Ask, AskIn, Ledger
 from infra_mcp.ledger.ids import request_id
+from infra_mcp.ledger.records import ReleaseIn
+from infra_mcp.mesh.attending import Desk
 from infra_mcp.mesh.intake import now
 from infra_mcp.model.outcome import Receipt
-from infra_mcp.model.peer import Caller
+from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import END, Request, State, Submission
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.policy.decide import admit, refusal
@@ -89,6 +92,7 @@ class ScriptedEngine:
     submitted: list[Submission] = field(default_factory=list)
     cancelled: set[str] = field(default_factory=set)
     asked: anyio.Event = field(default_factory=anyio.Event)  # set at the first submission
+    signals: Signals = field(default_factory=Signals)
 
     @property
     def masker(self) -> Any:
@@ -102,9 +106,25 @@ class ScriptedEngine:
         self.asked.set()
         accepted = await self.ledger.accept(submission, request_id=request_id(), ask=ask, now=now())
         if accepted.fresh:
-            self.ended[accepted.request.id] = anyio.Event()
-            self.group.start_soon(self._carry, accepted.request)
+            self._begin(accepted.request)
         return accepted
+
+    async def notified(
+        self, sender: Caller, infra: Address, text: str, releases: Sequence[ReleaseIn]
+    ) -> tuple[str, list[Accepted]]:
+        told, taken = await self.ledger.mail.notified(sender, infra, text, releases, now=now())
+        for accepted in taken:
+            if accepted.fresh and accepted.request.state is not State.SCHEDULED:
+                self._begin(accepted.request)
+        self.signals.wake(infra.signal, Address(name=sender.name, circle=sender.circle).signal)
+        return told, taken
+
+    def progress(self, request_id: str) -> str:
+        return f"{request_id} is in the test's hands"
+
+    def _begin(self, request: Request) -> None:
+        self.ended[request.id] = anyio.Event()
+        self.group.start_soon(self._carry, request)
 
     async def _carry(self, request: Request) -> None:
         receipt = self._refused(request)
@@ -114,7 +134,12 @@ class ScriptedEngine:
                 return
             receipt = self.script(request)
         await self.ledger.finish(request.id, receipt, {})
+        self._told(request)
+
+    def _told(self, request: Request) -> None:
         self.ended[request.id].set()
+        asker = Address(name=request.caller.name, circle=request.caller.circle)
+        self.signals.wake(request.id, request.ask or "", asker.signal)
 
     def _refused(self, request: Request) -> Receipt | None:
         verdict = admit(self.policy.current(), request.caller, request.action)
@@ -132,13 +157,15 @@ class ScriptedEngine:
         return found
 
     async def wait_ask(self, ask_id: str, seconds: float) -> Ask:
-        found = await self.ledger.ask(ask_id)
-        assert found is not None
-        if found.state == "open" and found.request:
-            await self.wait(found.request, seconds)
-            found = await self.ledger.ask(ask_id)
-        assert found is not None
-        return found
+        deadline = anyio.current_time() + seconds
+        while True:
+            with self.signals.waiter(ask_id) as event:
+                found = await self.ledger.ask(ask_id)
+                assert found is not None
+                if found.state != "open" or anyio.current_time() >= deadline:
+                    return found
+                with anyio.move_on_at(deadline):
+                    await event.wait()
 
     async def get(self, caller: Caller, request_id: str) -> Request | None:
         found = await self.ledger.request(request_id)
@@ -154,7 +181,7 @@ class ScriptedEngine:
         message = "Cancelled before anything was changed."
         receipt = Receipt(request=request_id, state=State.CANCELLED, message=message, action=found.action.action)
         await self.ledger.finish(request_id, receipt, {})
-        self.ended[request_id].set()
+        self._told(found)
         return await self.wait(request_id, 5)
 
     async def status(self, caller: Caller, *, namespace: str | None = None, app: str | None = None) -> dict[str, Any]:
@@ -192,21 +219,32 @@ class House:
         """A client over the unix socket, as a peer or, without one, as the operator."""
         return self._unix(self.tokens[peer] if peer else None, mode)
 
+    def attending(self, mode: str = "auto") -> AbstractAsyncContextManager[Client]:
+        """A client of a session that attends as infra, over the unix socket; its claims end with the block."""
+        return self._unix(None, mode, {"attend": "infra"})
+
     @asynccontextmanager
-    async def _unix(self, token: str | None, mode: str) -> AsyncIterator[Client]:
-        async with Client(unix_transport(self.socket, token), mode=mode, cache=None) as client:
+    async def _unix(self, token: str | None, mode: str, hello: dict[str, Any] | None = None) -> AsyncIterator[Client]:
+        hello = hello or ({"token": token} if token is not None else None)
+        async with Client(unix_transport(self.socket, hello), mode=mode, cache=None) as client:
             yield client
+
+    async def add(self, name: str, circle: str) -> None:
+        """One more peer, with a token of its own; known here as its name, or name@circle where that is taken."""
+        await self.engine.ledger.add_peer(name, circle)
+        token = await self.engine.ledger.issue_token(name, circle)
+        self.tokens[name if name not in self.tokens else f"{name}@{circle}"] = token
 
 
 @asynccontextmanager
-async def unix_transport(path: Path, token: str | None) -> AsyncIterator[Any]:
-    """An MCP transport over the socket's framing, for the SDK's own client."""
+async def unix_transport(path: Path, hello: dict[str, Any] | None) -> AsyncIterator[Any]:
+    """An MCP transport over the socket's framing, for the SDK's own client; `hello` is who it says it is."""
     to_client, client_reads = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     client_writes, from_client = anyio.create_memory_object_stream[SessionMessage](0)
     async with await anyio.connect_unix(path) as stream, anyio.create_task_group() as group:
-        if token is not None:
-            hello = JSONRPCRequest(jsonrpc="2.0", id="hello", method="infra/hello", params={"token": token})
-            await stream.send(hello.model_dump_json().encode() + b"\n")
+        if hello is not None:
+            first = JSONRPCRequest(jsonrpc="2.0", id="hello", method="infra/hello", params=hello)
+            await stream.send(first.model_dump_json().encode() + b"\n")
 
         async def read() -> None:
             buffer = b""
@@ -232,7 +270,13 @@ async def unix_transport(path: Path, token: str | None) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def house(
-    tmp_path: Path, door: str = "both", *, script: Script = landed, held: bool = False, policy: str | None = POLICY
+    tmp_path: Path,
+    door: str = "both",
+    *,
+    script: Script = landed,
+    held: bool = False,
+    policy: str | None = POLICY,
+    grace: float = 60.0,
 ) -> AsyncIterator[House]:
     """A running server with peers docs, shop and reader, each of a circle of that name.
 
@@ -242,6 +286,7 @@ async def house(
         script: how requests end.
         held: requests wait for `engine.gate` before they end.
         policy: the accepted policy's text; None for none.
+        grace: seconds for which asks wait after the last attendant left.
     """
     settings = Settings(repo=tmp_path / "repo", state_dir=tmp_path / "state", kubeconfig=tmp_path / "none")
     settings.repo.mkdir(exist_ok=True)
@@ -262,10 +307,17 @@ async def house(
                 if not held:
                     engine.gate.set()
                 service = Service(engine)  # type: ignore[arg-type]
+                service.desk = Desk(engine, grace)  # type: ignore[arg-type]
+                await group.start(service.desk.open)
                 url = http.url_of(listener)
                 server = http.make_server(service, url)
                 operator = Operator(
-                    ledger, in_force, settings.policy_file, stop=service.stopping.set, health=engine.health
+                    ledger,
+                    in_force,
+                    settings.policy_file,
+                    stop=service.stopping.set,
+                    health=engine.health,
+                    engine=engine,  # type: ignore[arg-type]
                 )
                 ready = anyio.Event()
                 stopped = anyio.Event()

@@ -1,69 +1,127 @@
-"""Asks to the infra peer: words in, one id out, and exactly one ack in the end.
+"""Asks: words from one peer to another, tracked until the one ack.
 
-An ask is answered by the server itself: it becomes a typed action whose end is the ack, or it is acked at once with
-what can be asked. Asks between other peers are not carried in this version.
+An ask to the infra peer is answered by the server itself: it becomes a typed action whose end is the ack, or it is
+acked at once with what can be asked. Only words that mean neither wait for a session that attends, while there is one.
+An ask to any other peer waits for that peer.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.records import AskIn
-from infra_mcp.mesh import intent
-from infra_mcp.mesh.intake import enter, now, peer_name
+from infra_mcp.mesh import addresses, intent
+from infra_mcp.mesh.clarify import help_ack, what_may_be_asked
+from infra_mcp.mesh.intake import enter, now
+from infra_mcp.mesh.limits import LONGEST, Limits, check_attachments
+from infra_mcp.mesh.words import check
 from infra_mcp.model.request import Submission
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
     from infra_mcp.ledger.records import Ask
-    from infra_mcp.model.peer import Caller
+    from infra_mcp.mesh.attending import Desk
+    from infra_mcp.model.peer import Address, Caller
 
-__all__ = ["LONGEST", "ask", "own_ask", "resolution", "what_may_be_asked"]
-
-LONGEST = 65_536  # bytes of an ask's text
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+__all__ = ["LONGEST", "ask", "own_ask", "resolution"]
 
 
 async def ask(
-    engine: Engine, caller: Caller, receiver: str, text: str, *, reply_to: str | None = None, circle: str | None = None
+    engine: Engine,
+    caller: Caller,
+    receiver: str,
+    text: str,
+    *,
+    reply_to: str | None = None,
+    circle: str | None = None,
+    attachments: Sequence[dict[str, Any]] = (),
+    desk: Desk | None = None,
+    limits: Limits | None = None,
 ) -> str:
     """Send an ask and return its id; the answer is its ack.
 
-    The text is durable, with detected secrets masked, before this returns. Whatever is wrong with the *text* is told by
-    the ack, so that an accepted ask always ends in one.
+    The text is durable, with detected secrets masked, before this returns. Whatever is wrong with the *meaning* of an
+    ask to infra is told by its ack, so that an accepted ask always ends in one.
 
     Args:
         engine: where understood actions go.
         caller: who asks.
-        receiver: the peer asked; in this version only the infra peer answers.
+        receiver: the name of the peer asked.
         text: the words.
-        reply_to: an ask of the receiver that this one answers; there are none in this version.
-        circle: the circle to look the receiver up in; the infra peer is found in every circle.
+        reply_to: an ask of the receiver that this one answers; it is closed in the same transaction.
+        circle: the circle to look the receiver up in; see `addresses.find`.
+        attachments: small JSON objects, which hang on the ask as they are and mean nothing to infra.
+        desk: where sessions attend; None for nowhere.
+        limits: the bounds; None for none.
 
     Raises:
-        InfraError: `not-found` for another receiver or `reply_to`, `invalid-argument` for a text too long,
-            `ledger-unavailable`.
+        InfraError: `not-found` for an unknown receiver or `reply_to`, `ambiguous-peer`, `too-many`,
+            `invalid-argument` for a text too long or to oneself, `policy-denied`, `ledger-unavailable`.
     """
-    infra = peer_name(engine)
-    if receiver != infra:
-        what = f"Only {infra} answers asks in this version; no other peer of that name can be reached."
-        raise InfraError("not-found", what, next_step=f'Send it to "{infra}".')
-    if circle not in {None, "*", infra, caller.circle}:
-        raise InfraError("not-found", "There is no such circle, or not for this caller.", next_step="Leave circle out.")
+    if limits is not None:
+        await limits.message(caller)
+    check(text, "query")
+    check_attachments(attachments)
+    address = await addresses.find(engine, caller, receiver, circle)
     if reply_to is not None:
-        what = "No open ask with that id is waiting for this caller's reply."
-        raise InfraError("not-found", what, next_step="Leave reply_to out.")
-    _check(text)
+        await _replied(engine, caller, address, reply_to)
+    if address != addresses.infra(engine):
+        return await _open(engine, caller, address, text, reply_to, attachments, limits or Limits(engine))
+    understood = intent.parse(text)
+    if isinstance(understood, intent.NotUnderstood) and understood.open and desk is not None and desk.present:
+        ask_id = await _open(engine, caller, address, text, reply_to, attachments, limits or Limits(engine))
+        await desk.settle(ask_id)
+        return ask_id
+    ask_id = await _answered(engine, caller, address, text, understood)
+    if reply_to is not None:
+        await _close(engine, caller, reply_to, ask_id)
+    return ask_id
+
+
+async def _replied(engine: Engine, caller: Caller, address: Address, reply_to: str) -> None:
+    """Whether `reply_to` is an ask that this one may answer. The ledger decides again when it writes."""
+    found = await engine.ledger.ask(reply_to)
+    parties = (found.sender, found.circle, found.receiver, found.receiver_circle) if found else None
+    if parties != (address.name, address.circle, caller.name, caller.circle) or found is None or found.state != "open":
+        what = "reply_to: no open ask with that id came from that peer to this one."
+        raise InfraError("not-found", what, next_step="Leave reply_to out, or look into the inbox.")
+
+
+async def _open(
+    engine: Engine,
+    caller: Caller,
+    address: Address,
+    text: str,
+    reply_to: str | None,
+    attachments: Sequence[dict[str, Any]],
+    limits: Limits,
+) -> str:
+    """An ask that waits for its receiver, whom it wakes."""
+    with limits.sending(caller, address) as others:
+        await limits.ask(caller, address, reply_to, others)
+        with anyio.CancelScope(shield=True):
+            opened = await engine.ledger.mail.open_ask(
+                caller, address, text, reply_to=reply_to, attachments=attachments, now=now()
+            )
+            engine.signals.wake(address.signal)
+            if reply_to is not None:
+                engine.signals.wake(reply_to)
+    return opened.id
+
+
+async def _answered(
+    engine: Engine, caller: Caller, address: Address, text: str, understood: intent.Understood | intent.NotUnderstood
+) -> str:
+    """An ask to infra that the server answers: by a request whose end is the ack, or at once."""
     words = engine.masker.mask(text)
-    incoming = AskIn(text=words, receiver=infra)
+    incoming = AskIn(text=words, receiver=address.name)
     try:
-        understood = intent.parse(text)
         if isinstance(understood, intent.NotUnderstood):
-            message = f"{understood.code}: {understood.reason}\n{what_may_be_asked(engine, caller, understood.nearest)}"
+            message = await help_ack(engine, caller, text)
             kind = "not-understood" if understood.code == "not-understood" else "refused"
             return await engine.ledger.answer(caller, incoming, engine.masker.mask(message), kind, now())
         submission = Submission(
@@ -79,8 +137,8 @@ async def ask(
     except InfraError as error:
         if error.code == "ledger-unavailable":
             raise
-        message = f"{error}\n{what_may_be_asked(engine, caller)}" if error.code == "unknown-argument" else str(error)
-        return await engine.ledger.answer(caller, incoming, engine.masker.mask(message), "refused", now())
+        forms = f"\n{await what_may_be_asked(engine, caller)}" if error.code == "unknown-argument" else ""
+        return await engine.ledger.answer(caller, incoming, engine.masker.mask(f"{error}{forms}"), "refused", now())
     if accepted.ask_id is None:
         # The same key or words came first by another door: this ask gets an ack of its own, naming that request.
         message = f"This is {accepted.request.id}, asked before; get_request shows where it stands."
@@ -88,41 +146,17 @@ async def ask(
     return accepted.ask_id
 
 
-def _check(text: str) -> None:
-    try:
-        size = len(text.encode("utf-8"))
-    except UnicodeEncodeError:
-        raise InfraError("invalid-argument", "query: not text.", next_step="Send plain text.") from None
-    if size > LONGEST:
-        raise InfraError("invalid-argument", f"query: longer than {LONGEST} bytes.", next_step="Send fewer words.")
-    if _CONTROL.search(text):
-        raise InfraError("invalid-argument", "query: holds control characters.", next_step="Send plain text.")
-
-
-def what_may_be_asked(engine: Engine, caller: Caller, nearest: Sequence[str] = ()) -> str:
-    """The forms this caller's circle may send, by the policy in force, and the nearest one to what came."""
-    try:
-        policy = engine.policy.current()
-        rules = policy.circle(caller.circle) if caller.circle else None
-    except InfraError as error:
-        return str(error)
-    if rules is None:
-        return "This caller belongs to no circle with rights, so it may change nothing."
-    lines = ["What can be asked, word for word or as JSON:"]
-    if "provision_namespace" in rules.actions:
-        secret = rules.pull_secrets[0] if rules.pull_secrets else None
-        tail = f" with image-pull secret {secret}" if secret else ""
-        lines.append(f"  I need a namespace 'NAME'{tail}   (names: {', '.join(rules.namespaces) or 'none'})")
-    if "deploy" in rules.actions:
-        apps = sorted(name for name, app in policy.apps.items() if app.owner == caller.name)
-        form = json.dumps({"action": "deploy", "app": apps[0] if apps else "APP", "version": "VERSION"})
-        lines.append(f"  ```infra\n  {form}\n  ```")
-    if len(lines) == 1:
-        lines = ["The policy in force lets this circle ask for nothing."]
-    if nearest:
-        shown = "\n".join(nearest)
-        lines.append(f"Nearest to what you sent:\n{shown}")
-    return "\n".join(lines)
+async def _close(engine: Engine, caller: Caller, reply_to: str, ask_id: str) -> None:
+    """Close an ask of infra's that was answered by an ask the server dealt with itself."""
+    with anyio.CancelScope(shield=True):
+        try:
+            closed = await engine.ledger.mail.ack(caller, reply_to, f"Answered by {ask_id}.", now=now())
+        except InfraError as error:
+            if error.code != "already-acked":
+                raise
+            return
+        engine.signals.wake(closed.id)
+        engine.signals.wake(addresses.infra(engine).signal)
 
 
 async def own_ask(engine: Engine, caller: Caller, ask_id: str) -> Ask:
@@ -141,7 +175,7 @@ async def own_ask(engine: Engine, caller: Caller, ask_id: str) -> Ask:
 
 def resolution(found: Ask) -> dict[str, Any]:
     """An ask as `wait_on_ack` gives it, with Repowire's keys."""
-    acked = found.state == "acked"
+    acked = found.state != "open"
     return {
         "correlation_id": found.id,
         "status": "resolved" if acked else "pending",
@@ -149,7 +183,7 @@ def resolution(found: Ask) -> dict[str, Any]:
         "outcome": None,
         "option_id": None,
         "message": None,
-        "close_reason": "acked" if acked else None,
+        "close_reason": found.closed or "acked" if acked else None,
         "responder": found.responder if acked else None,
-        "attachments": [],
+        "attachments": list(found.reply_attachments) if acked else [],
     }

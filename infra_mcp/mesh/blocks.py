@@ -12,13 +12,14 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError, creat
 from infra_mcp.model.action import ACTIONS
 from infra_mcp.model.names import Frozen, IdempotencyKey
 
-__all__ = ["EXTRAS", "Fault", "blocks", "example", "read", "show"]
+__all__ = ["EXTRAS", "Fault", "blocks", "read", "show"]
 
 _LARGEST = 65_536  # bytes of a block
 _FIELDS = 1_000  # fields of a block, at all depths
 _NAMED = 5  # faults named in one answer
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 _FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*?)[ \t]*")
+_SNAKE = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _ONE_LINE = re.compile(r" {0,3}```infra[ \t]+(\{.*\})[ \t]*```[ \t]*")
 
 
@@ -38,7 +39,7 @@ class Fault(NamedTuple):
 
     code: str
     reason: str
-    action: str | None = None  # the action it is meant to be, when that can be told
+    nearest: str = ""  # the block without what is wrong with it, when the action can be told
 
 
 class Found(NamedTuple):
@@ -85,7 +86,7 @@ def read(body: str) -> tuple[BaseModel, Extras] | Fault:
     try:
         given = form.model_validate_json(json.dumps(value))
     except (ValidationError, ValueError) as error:
-        return Fault(*_told(form, error), name)
+        return Fault(*_told(form, error), _nearest(form, value))
     own = {key: getattr(given, key) for key in given.model_fields_set if key in ACTIONS[name].model_fields}
     extras = {key: getattr(given, key) for key in given.model_fields_set if key in EXTRAS}
     return ACTIONS[name](**own), Extras(**extras)
@@ -96,10 +97,33 @@ def show(value: dict[str, Any]) -> str:
     return f"```infra\n{json.dumps(value, ensure_ascii=False)}\n```"
 
 
-def example(name: str) -> str:
-    """The shortest block of an action; what is to be filled in could not be taken for a value."""
-    needed = [key for key, field in ACTIONS[name].model_fields.items() if field.is_required()]
-    return show({"action": name} | {key: f"<{key}>" for key in needed})
+def _nearest(form: type[BaseModel], value: dict[str, Any]) -> str:
+    """A block's fields that are well formed, as a block of its own.
+
+    A field that is only spelt otherwise (`dryRun`) is put right. Where something had to be left out the block becomes a
+    dry run: what was meant by it is not known. What is needed and not there is marked as no value could be. `reason` is
+    free text, and not repeated.
+    """
+    kept: dict[str, Any] = {}
+    left_out = False
+    for key, item in value.items():
+        name = key if key in form.model_fields else _SNAKE.sub(r"_\1", key).replace("-", "_").lower()
+        if name not in form.model_fields or name in kept or (name != key and name in value):
+            left_out = True
+        elif name != "reason":
+            kept[name] = item
+    try:
+        form.model_validate_json(json.dumps(kept))
+    except ValidationError as error:
+        for fault in error.errors(include_url=False, include_context=False, include_input=False):
+            if not fault["loc"]:
+                return ""  # it is no text at all
+            left_out = kept.pop(str(fault["loc"][0]), None) is not None or left_out
+    except ValueError:
+        return ""
+    needed = {key: f"<{key}>" for key, field in form.model_fields.items() if field.is_required()}
+    dry = {"dry_run": True} if left_out else {}
+    return show({"action": kept.get("action")} | needed | kept | dry)
 
 
 def _load(body: str) -> dict[str, Any] | Fault:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from infra_mcp.mesh.blocks import Fault, blocks, example, read, show
+from infra_mcp.mesh.blocks import Fault, blocks, read, show
 from infra_mcp.mesh.grammar import Token, describe, match, tokens
 from infra_mcp.model.action import Action, ProvisionNamespace
 from infra_mcp.model.names import AppName, DnsLabel, Frozen, PullSecretName, Version
@@ -59,12 +59,14 @@ class Understood(Frozen):
 class NotUnderstood(Frozen):
     """No action. `nearest` is what to send instead, filled in as far as it can be told.
 
-    `code` is an error code: `not-understood`, or why a block is none: `unknown-argument`, `invalid-argument`.
+    `code` is an error code: `not-understood`, or why a block is none: `unknown-argument`, `invalid-argument`. `open` is
+    true where someone who attends may make something of it: words that mean no block and no deploy.
     """
 
     reason: str
     nearest: tuple[str, ...] = ()
     code: str = "not-understood"
+    open: bool = False
 
 
 def parse(text: str) -> Understood | NotUnderstood:
@@ -85,7 +87,7 @@ def parse(text: str) -> Understood | NotUnderstood:
     words = tokens(text) if len(text) <= _LONGEST else []
     if not words or len(words) > _MOST:
         why = "It is longer than a sentence that can be understood." if text.strip() else "It says nothing."
-        return NotUnderstood(reason=why)
+        return NotUnderstood(reason=why, open=bool(text.strip()))
     read_as = match(words)
     if read_as.values is not None:
         return _from_sentence(read_as.values, words)
@@ -99,7 +101,7 @@ def _from_block(body: str, closed: bool) -> Understood | NotUnderstood:
         )
     done = read(body)
     if isinstance(done, Fault):
-        nearest = (example(done.action),) if done.action else ()
+        nearest = (done.nearest,) if done.nearest else ()
         return NotUnderstood(reason=done.reason, nearest=nearest, code=done.code)
     action, extras = done
     return Understood(action=cast("Action", action), **extras.model_dump())
@@ -115,7 +117,9 @@ def _from_sentence(values: tuple[tuple[str, str], ...], words: list[Token]) -> U
     twice = [slot for slot in once if len(said.get(slot, [])) > 1]
     if twice or len({key for key, _ in labels}) != len(labels) or len(set(secrets)) != len(secrets):
         return NotUnderstood(
-            reason="Something is said twice, so it cannot be told what is meant.", nearest=_namespace(words)
+            reason="Something is said twice, so it cannot be told what is meant.",
+            nearest=_namespace(words),
+            open=True,
         )
 
     def one(slot: str) -> str | None:
@@ -138,7 +142,7 @@ def _from_sentence(values: tuple[tuple[str, str], ...], words: list[Token]) -> U
         return Understood(action=ProvisionNamespace.model_validate_json(json.dumps(fields)))
     except ValidationError:
         why = "An amount or a number of things in it is more than there may be."
-        return NotUnderstood(reason=why, nearest=_namespace(words))
+        return NotUnderstood(reason=why, nearest=_namespace(words), open=True)
 
 
 def _unread(words: list[Token], reached: int) -> NotUnderstood:
@@ -148,12 +152,13 @@ def _unread(words: list[Token], reached: int) -> NotUnderstood:
         why = "A deploy is not done by a sentence: send this block, and nothing is left to guess."
         return NotUnderstood(reason=why, nearest=(_deploy(words),))
     if plain & _OTHER:
-        return NotUnderstood(reason="That is none of what a sentence can ask for; sentences only add namespaces.")
+        why = "That is none of what a sentence can ask for; sentences only add namespaces."
+        return NotUnderstood(reason=why, open=True)
     nearest = _namespace(words) if "namespace" in plain else ()
     why = f"Not every word is understood: word {reached + 1} of {len(words)} and what follows cannot be read."
     if reached >= len(words):
         why = "The sentence ends too early."
-    return NotUnderstood(reason=why, nearest=nearest)
+    return NotUnderstood(reason=why, nearest=nearest, open=True)
 
 
 def _namespace(words: list[Token]) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """Peers as others see them: who is there, and what they say of themselves.
 
-A peer sees its own circle and the infra peer; the operator sees all. "Online" means heard from lately by this server:
-callers without a session have no other sign of life, and nothing depends on it.
+A peer sees its own circle and the infra peer by default, and names and descriptions of other circles when it asks for
+them (see `addresses` for why). "Online" means heard from lately by this server: callers without a session have no other
+sign of life, and nothing depends on it. What a peer says of itself stands in quotes, so that no description can look
+like another row or a heading.
 """
 
 from __future__ import annotations
@@ -9,16 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.intake import peer_name
+from infra_mcp.mesh.quoting import cell
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
+    from infra_mcp.ledger.records import Peer
     from infra_mcp.model.peer import Caller
 
-__all__ = ["HEADER", "Presence", "describe", "me", "table"]
+__all__ = ["HEADER", "LONGEST", "Presence", "Table", "describe", "me", "table"]
 
 # Repowire's header, so that what reads its list reads ours.
 HEADER = (
@@ -26,7 +30,8 @@ HEADER = (
 )
 
 LONGEST = 500  # characters of a description
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_MOST = 18_000  # bytes of a table
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
 def _utc() -> datetime:
@@ -44,26 +49,32 @@ class Presence:
     def __init__(self, online: timedelta = timedelta(minutes=5), clock: Callable[[], datetime] = _utc) -> None:
         self._online = online
         self._clock = clock
-        self._seen: dict[str, datetime] = {}
+        self._seen: dict[tuple[str, str | None], datetime] = {}
 
-    def seen(self, name: str) -> None:
+    def seen(self, caller: Caller) -> None:
         """A call of this peer came in."""
-        self._seen[name] = self._clock()
+        self._seen[caller.name, caller.circle] = self._clock()
 
-    def status(self, name: str) -> str:
+    def status(self, name: str, circle: str | None) -> str:
         """`online` or `offline`."""
-        last = self._seen.get(name)
+        last = self._seen.get((name, circle))
         return "online" if last is not None and self._clock() - last < self._online else "offline"
 
-    def last(self, name: str) -> str:
+    def last(self, name: str, circle: str | None) -> str:
         """The time it was last heard from, or nothing."""
-        last = self._seen.get(name)
+        last = self._seen.get((name, circle))
         return last.isoformat(timespec="seconds").replace("+00:00", "Z") if last is not None else ""
 
 
+class Table(NamedTuple):
+    """Lines under Repowire's header, and how many peers did not fit."""
+
+    text: str
+    not_shown: int
+
+
 def _row(name: str, circle: str, role: str, *, status: str, description: str, last: str) -> str:
-    shown = _CONTROL.sub(" ", description)
-    cells = (name, name, "", circle, role, status, "", "", shown, "infra-mcp", last, "", "")
+    cells = (name, name, "", circle, role, status, "", "", cell(description), "infra-mcp", last, "", "")
     return "\t".join(cells)
 
 
@@ -84,8 +95,8 @@ async def table(
     show_offline: bool = False,
     include_self: bool = False,
     circle: str | None = None,
-) -> str:
-    """The peers this caller may see, as tab-separated lines under Repowire's header.
+) -> Table:
+    """The peers this caller wants to see, as tab-separated lines under Repowire's header.
 
     Args:
         engine: for ledger and policy.
@@ -93,28 +104,55 @@ async def table(
         caller: who looks.
         show_offline: also peers not heard from lately.
         include_self: also the caller.
-        circle: only peers of this circle; `*` and None: all the caller may see.
+        circle: peers of this circle; `*` all peers; None the caller's own circle, for a caller without one all.
     """
-    rows = [_infra(engine)] if circle in {None, "*", peer_name(engine)} else []
-    for peer in sorted(await engine.ledger.peers(), key=lambda one: one.name):
-        visible = caller.operator or peer.circle == caller.circle
-        wanted = circle in {None, "*", peer.circle}
-        shown = (show_offline or presence.status(peer.name) == "online") and (include_self or peer.name != caller.name)
-        if visible and wanted and shown:
-            status, last = presence.status(peer.name), presence.last(peer.name)
-            rows.append(_row(peer.name, peer.circle, "agent", status=status, description=peer.description, last=last))
-    return "\n".join([HEADER, *rows])
+    everywhere = circle == "*" or (circle is None and caller.circle is None)
+    wanted = caller.circle if circle is None else circle
+    rows = [_infra(engine)] if circle in {None, "*", peer_name(engine)} and not caller.attendant else []
+    for peer in sorted(
+        await engine.ledger.peers(), key=lambda one: (one.circle != caller.circle, one.circle, one.name)
+    ):
+        if peer.role != "agent" or not (everywhere or peer.circle == wanted):
+            continue
+        itself = (peer.name, peer.circle) == (caller.name, caller.circle)
+        status = presence.status(peer.name, peer.circle)
+        if (include_self or not itself) and (show_offline or status == "online"):
+            rows.append(_known(peer, presence, status, near=peer.circle == caller.circle or caller.circle is None))
+    return _bounded(rows)
+
+
+def _known(peer: Peer, presence: Presence, status: str, *, near: bool) -> str:
+    """A peer's row; when it was last heard from is its own circle's business."""
+    last = presence.last(peer.name, peer.circle) if near else ""
+    return _row(peer.name, peer.circle, "agent", status=status, description=peer.description, last=last)
+
+
+def _bounded(rows: list[str]) -> Table:
+    left = _MOST
+    for shown, row in enumerate(rows):
+        left -= len(row.encode()) + 1
+        if left < 0:
+            more = f"# {len(rows) - shown} more not shown; name a circle to see fewer"
+            return Table("\n".join([HEADER, *rows[:shown], more]), len(rows) - shown)
+    return Table("\n".join([HEADER, *rows]), 0)
 
 
 async def me(engine: Engine, presence: Presence, caller: Caller) -> str:
     """The caller as the server knows it: header and one line."""
-    known = next((peer for peer in await engine.ledger.peers() if peer.name == caller.name), None)
-    role = "human" if caller.operator else "agent"
-    description = known.description if known else ""
-    last = presence.last(caller.name)
-    return "\n".join(
-        [HEADER, _row(caller.name, caller.circle or "", role, status="online", description=description, last=last)]
+    if caller.attendant:
+        return f"{HEADER}\n{_infra(engine)}"
+    peers = await engine.ledger.find_peers(caller.name)
+    known = next((peer for peer in peers if peer.circle == (caller.circle or "")), None)
+    role = "human" if caller.operator else "reader" if caller.reader else "agent"
+    row = _row(
+        caller.name,
+        caller.circle or "",
+        role,
+        status="online",
+        description=known.description if known else "",
+        last=presence.last(caller.name, caller.circle),
     )
+    return f"{HEADER}\n{row}"
 
 
 async def describe(engine: Engine, caller: Caller, description: str) -> str:
@@ -124,14 +162,13 @@ async def describe(engine: Engine, caller: Caller, description: str) -> str:
         The text as stored.
 
     Raises:
-        InfraError: `invalid-argument`, when it is too long or the caller is the operator, who is no peer.
+        InfraError: `invalid-argument`, when it is too long or the caller is no peer of a circle.
     """
-    if caller.operator:
-        raise InfraError(
-            "invalid-argument", "The operator is no peer and has no description.", next_step="Call it as a peer."
-        )
+    if caller.circle is None:
+        what = "Only a peer of a circle has a description of its own; infra's is in the policy."
+        raise InfraError("invalid-argument", what, next_step="Call it as a peer.")
     line = engine.masker.mask(_CONTROL.sub(" ", description).strip())
     if len(line) > LONGEST:
         raise InfraError("invalid-argument", f"description: longer than {LONGEST} characters.")
-    await engine.ledger.set_description(caller.name, line)
+    await engine.ledger.set_description(caller.name, line, caller.circle)
     return line

@@ -105,7 +105,7 @@ async def test_words_not_all_accounted_for_write_nothing_and_list_what_can_be_as
         found = await answered(at, DOCS, text)
 
         assert at.engine.submitted == []
-        assert "I need a namespace 'NAME'" in found.reply
+        assert "I need a namespace 'docs-staging' with image-pull secret X" in found.reply
 
 
 @pytest.mark.promise("policy.reason")
@@ -114,6 +114,7 @@ async def test_what_can_be_asked_is_what_the_circle_may(tmp_path):
         docs, shop, reader = [(await answered(at, one, "hello there")).reply for one in (DOCS, SHOP, READER)]
 
         assert '"action": "deploy", "app": "docs"' in docs
+        assert "docs-*" in docs
         assert "deploy" not in shop
         assert "docs-*" not in shop
         assert "ask for nothing" in reader
@@ -160,8 +161,11 @@ async def test_an_ask_is_its_senders_alone(tmp_path):
 @pytest.mark.parametrize(
     ("receiver", "more", "code"),
     [
-        ("shop", {}, "not-found"),
+        ("nobody", {}, "not-found"),
         ("Infra", {}, "not-found"),
+        ("docs", {}, "invalid-argument"),
+        ("shop", {"circle": "docs"}, "not-found"),
+        ("shop", {"reply_to": "ask-1"}, "not-found"),
         ("infra", {"circle": "shop"}, "not-found"),
         ("infra", {"reply_to": "ask-1"}, "not-found"),
     ],

@@ -11,7 +11,8 @@ from infra_mcp.errors import InfraError
 from infra_mcp.mesh.intake import enter
 from infra_mcp.model.action import ACTIONS
 from infra_mcp.model.names import Frozen, IdempotencyKey
-from infra_mcp.model.request import END, Submission
+from infra_mcp.model.peer import Caller
+from infra_mcp.model.request import END, Request, State, Submission
 from infra_mcp.server.answers import Answer, of_request
 from infra_mcp.server.tools.tool import Call, Tool, watch
 
@@ -24,7 +25,7 @@ class Options(Frozen):
     dry_run: bool = Field(False, description="Only plan: show what would change, write nothing.")
     reason: str = Field("", max_length=1000, description="Why, for the record.")
     on_behalf_of: str | None = Field(
-        None, max_length=64, description="The ask this is done for; attending is not there yet, so leave it out."
+        None, max_length=64, description="For a session that attends: the claimed ask this is done for."
     )
     idempotency_key: IdempotencyKey | None = Field(
         None, description="The same key and arguments again give the first result and change nothing."
@@ -34,6 +35,7 @@ class Options(Frozen):
     )
 
 
+_ENOUGH = END | {State.AWAITING_APPROVAL}  # people may take long: whoever called is told how they can be asked
 _TITLES = {"provision_namespace": "Provision a namespace", "deploy": "Deploy a version"}
 _DESCRIPTIONS = {
     "provision_namespace": """\
@@ -57,30 +59,54 @@ def _arguments(name: str) -> type[BaseModel]:
 
 async def _change(name: str, call: Call, given: BaseModel) -> Answer:
     options = Options(**{key: getattr(given, key) for key in Options.model_fields})
-    if options.on_behalf_of is not None:
-        what = "on_behalf_of: attending to asks is not there yet."
-        raise InfraError("invalid-argument", what, next_step="Leave it out; the asker calls the tool or asks.")
+    caller, attendant = await _acting(call, options.on_behalf_of)
     model = ACTIONS[name]
     own = {key: getattr(given, key) for key in given.model_fields_set if key in model.model_fields}
     masker = call.engine.masker
     submission = Submission(
-        caller=call.caller,
+        caller=caller,
         action=model(**own),
         door=call.door,
         words=masker.mask(_words(name, given)),
         reason=masker.mask(options.reason),
         idempotency_key=options.idempotency_key,
         dry_run=options.dry_run,
+        attendant=attendant.name if attendant else None,
+        on_behalf_of=options.on_behalf_of,
+        session=attendant.session if attendant else None,
     )
     accepted = await enter(call.engine, submission)
     request = await watch(
         call,
         lambda seconds: call.engine.wait(accepted.request.id, seconds),
-        lambda latest: latest.state in END,
+        lambda latest: latest.state in _ENOUGH,
         options.wait_seconds,
-        lambda latest: f"{latest.id} is {latest.state.value}",
+        lambda latest: _so_far(call, latest),
     )
-    return of_request(request)
+    return of_request(request, attended=call.caller.attendant)
+
+
+async def _acting(call: Call, ask_id: str | None) -> tuple[Caller, Caller | None]:
+    """In whose name the call acts, and the attendant where that is somebody else.
+
+    The attending session's claim is looked at again by the ledger in the transaction that takes the request in.
+
+    Raises:
+        InfraError: `policy-denied` for an attendant on its own behalf; `invalid-argument` for a caller who does not
+            attend, `claim-taken` without a claim.
+    """
+    if ask_id is not None:
+        return await call.service.desk.requester(call.caller, ask_id), call.caller
+    if call.caller.attendant:
+        what = "A session that attends changes nothing in its own name."
+        step = 'Claim the ask it is for, then name it: inbox(claim="ask-…"), on_behalf_of="ask-…".'
+        raise InfraError("policy-denied", what, next_step=step, rule="attend")
+    return call.caller, None
+
+
+def _so_far(call: Call, request: Request) -> str:
+    words = call.engine.progress(request.id)
+    return f"{request.id}: {words}" if words else f"{request.id} is {request.state.value}"
 
 
 def _words(name: str, given: BaseModel) -> str:

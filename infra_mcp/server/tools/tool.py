@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import anyio
 from pydantic import BaseModel
 
+from infra_mcp.mesh.attending import Desk
+from infra_mcp.mesh.limits import Limits
+from infra_mcp.mesh.notify import Releases
 from infra_mcp.mesh.peers import Presence
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import Door
@@ -33,12 +36,23 @@ Toolset = Literal["all", "mesh", "change"]
 
 @dataclass
 class Service:
-    """What all calls of one server share."""
+    """What all calls of one server share.
+
+    `desk` is where sessions attend: `await group.start(service.desk.open)` before the doors accept calls.
+    """
 
     engine: Engine
     presence: Presence = field(default_factory=Presence)
     stopping: anyio.Event = field(default_factory=anyio.Event)
     toolset: Toolset = "all"
+    desk: Desk = field(init=False)
+    limits: Limits = field(init=False)
+    releases: Releases = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.desk = Desk(self.engine)
+        self.limits = Limits(self.engine)
+        self.releases = Releases(self.engine)
 
 
 @dataclass(frozen=True)

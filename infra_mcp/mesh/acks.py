@@ -1,0 +1,69 @@
+"""Acks: the one answer to an ask, by whom it was asked, or for infra by the session that claimed it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from infra_mcp.errors import InfraError
+from infra_mcp.mesh import addresses
+from infra_mcp.mesh.intake import now
+from infra_mcp.mesh.limits import Limits, check_attachments
+from infra_mcp.mesh.words import check
+from infra_mcp.model.peer import Address
+
+if TYPE_CHECKING:
+    from infra_mcp.engine import Engine
+    from infra_mcp.ledger.records import Ask
+    from infra_mcp.model.peer import Caller
+
+__all__ = ["ack"]
+
+
+async def ack(
+    engine: Engine,
+    caller: Caller,
+    ask_id: str,
+    message: str | None = None,
+    *,
+    attachments: Sequence[dict[str, Any]] = (),
+    limits: Limits | None = None,
+) -> Ask:
+    """Close an ask, with an answer or without, and wake whoever waits for it. The same ack again changes nothing.
+
+    Args:
+        engine: for the ledger and the signals.
+        caller: the receiver of the ask; for asks to infra a session that has claimed it.
+        ask_id: which ask.
+        message: the answer; None says "seen, nothing to add".
+        attachments: small JSON objects that go with the answer.
+        limits: the bounds; None for none.
+
+    Returns:
+        The ask as it is closed.
+
+    Raises:
+        InfraError: `not-found` for an ask of others and for none, in the same words; `already-acked` when it has
+            another answer; `claim-taken` when this session has not claimed it; `too-many`, `invalid-argument`,
+            `ledger-unavailable`.
+    """
+    if limits is not None:
+        await limits.message(caller)
+    if message is not None:
+        check(message, "message")
+    check_attachments(attachments)
+    address = addresses.own(caller)
+    found = await engine.ledger.ask(ask_id)
+    if found is None or (found.receiver, found.receiver_circle) != (address.name, address.circle):
+        what = "There is no such ask to this caller."
+        raise InfraError("not-found", what, next_step="inbox() shows what is asked of this caller.")
+    if found.receiver_circle is None and found.state == "open" and (not caller.attendant or found.claim is None):
+        # Asks to infra are answered by the server, or by whoever has taken this one on.
+        raise InfraError("claim-taken", "This ask is not claimed by this session.")
+    with anyio.CancelScope(shield=True):
+        closed = await engine.ledger.mail.ack(caller, ask_id, message, attachments=attachments, now=now())
+        engine.signals.wake(closed.id)
+        engine.signals.wake(Address(name=closed.sender, circle=closed.circle).signal)
+    return closed

@@ -1,0 +1,125 @@
+"""What a peer is told whose ask was not understood: what it may ask, in its own circle's words, ready to be sent back.
+
+Every sentence and every block in such an answer is understood when it is sent back as it stands. What is not known
+(the version meant) is therefore described and not written as a block with a blank in it: a blank could be sent too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from infra_mcp.errors import InfraError
+from infra_mcp.mesh import intent
+from infra_mcp.mesh.blocks import blocks, show
+
+if TYPE_CHECKING:
+    from infra_mcp.engine import Engine
+    from infra_mcp.model.peer import Caller
+    from infra_mcp.policy.rules import Policy
+    from infra_mcp.policy.sections import CircleRules
+
+__all__ = ["help_ack", "what_may_be_asked"]
+
+_APPS = 3  # apps whose block is written out; the others are named
+
+
+async def help_ack(engine: Engine, asker: Caller, text: str) -> str:
+    """The ack of an ask that nobody will make anything of: why, and what can be asked instead."""
+    understood = intent.parse(text)
+    if isinstance(understood, intent.Understood):  # only by the masking of what was kept
+        return await what_may_be_asked(engine, asker)
+    forms = await what_may_be_asked(engine, asker, understood.nearest)
+    return f"{understood.code}: {understood.reason}\n{forms}"
+
+
+async def what_may_be_asked(engine: Engine, caller: Caller, nearest: Sequence[str] = ()) -> str:
+    """The forms this caller may send by the policy in force, the nearest to what came first.
+
+    Args:
+        engine: for the policy in force and for what landed last.
+        caller: who asked.
+        nearest: sentences and blocks from `intent.parse`, perhaps with blanks.
+    """
+    try:
+        policy = engine.policy.current()
+        rules = policy.circle(caller.circle) if caller.circle else None
+    except InfraError as error:
+        return str(error)
+    if rules is None:
+        return "This caller belongs to no circle with rights, so it may change nothing."
+    apps = _own_apps(policy, caller)
+    lines = [line for form in nearest for line in _nearest(form, rules, apps)]
+    if lines:
+        lines.insert(0, "Nearest to what you sent:")
+    general = _namespaces(rules) + await _deploys(engine, rules, apps)
+    if not general:
+        return "The policy in force lets this circle ask for nothing."
+    general.append("Each sentence and each block can be sent back as it is, or with other values of the same form.")
+    return "\n".join([*lines, f"What {caller.name} ({caller.circle}) can ask:", *general])
+
+
+def _own_apps(policy: Policy, caller: Caller) -> list[str]:
+    """The apps of the catalogue that are this caller's: its name, and a namespace its circle reaches."""
+    return sorted(
+        name
+        for name, app in policy.apps.items()
+        if app.owner == caller.name and policy.reaches(caller.circle, app.workload_parts.namespace)
+    )
+
+
+def _nearest(form: str, rules: CircleRules, apps: Sequence[str]) -> list[str]:
+    """One nearest form, filled in; in words where a value is not known, and not at all where it would be refused."""
+    found = blocks(form)
+    if not found:
+        return [f"  {form}"] if "provision_namespace" in rules.actions else []
+    value = json.loads(found[0].body)
+    if value.get("action") not in rules.actions:
+        return []
+    if value.get("app") == "<app>" and len(apps) == 1:
+        value["app"] = apps[0]
+    blank = [key for key, item in value.items() if item == f"<{key}>"]
+    if not blank:
+        return _indented(show(value))
+    known = ", ".join(f'"{key}": {json.dumps(item)}' for key, item in value.items() if key not in blank)
+    missing = " and ".join(f'"{key}"' for key in blank)
+    return [f"  an infra block with {known} and, for you to fill in, {missing}"]
+
+
+def _namespaces(rules: CircleRules) -> list[str]:
+    if "provision_namespace" not in rules.actions or not rules.namespaces:
+        return []
+    names = ", ".join(rules.namespaces)
+    secrets = f", pull secrets {', '.join(rules.pull_secrets)}" if rules.pull_secrets else ""
+    tail = f" with image-pull secret {_said(rules.pull_secrets[0])}" if rules.pull_secrets else ""
+    example = f"I need a namespace '{rules.namespaces[0].replace('*', 'staging')}'{tail}"
+    lines = [f"- a namespace (names {names}{secrets}):"]
+    return [*lines, f"  {example}"] if isinstance(intent.parse(example), intent.Understood) else lines
+
+
+def _said(secret: str) -> str:
+    """A pull secret's name as a sentence may have it: quoted, unless it cannot be taken for a word."""
+    return secret if secret.isupper() else f"'{secret}'"
+
+
+async def _deploys(engine: Engine, rules: CircleRules, apps: Sequence[str]) -> list[str]:
+    if "deploy" not in rules.actions:
+        return []
+    if not apps:
+        return ["- a deploy, by an infra block; the catalogue has no app of this peer yet"]
+    lines = []
+    for app in apps[:_APPS]:
+        landed = await engine.ledger.landed_version(app)
+        if landed is None:
+            lines.append(f'- a deploy, by an infra block with "action": "deploy", "app": "{app}" and your "version"')
+        else:
+            block = show({"action": "deploy", "app": app, "version": landed})
+            lines += [f"- a deploy of {app} ({landed} landed last; put yours in its place):", *_indented(block)]
+    if len(apps) > _APPS:
+        lines.append(f"  likewise: {', '.join(apps[_APPS:])}")
+    return lines
+
+
+def _indented(block: str) -> list[str]:
+    return [f"  {line}" for line in block.splitlines()]
