@@ -14,7 +14,7 @@ from infra_mcp.errors import Exit, InfraError
 
 __all__ = ["add_parser"]
 
-_REQUEST = re.compile(r"req-[0-9a-f]+")
+_REQUEST = re.compile(r"req-[^/]+")
 _COMMITS = 10_000  # looked through for heads
 
 

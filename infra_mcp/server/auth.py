@@ -25,8 +25,9 @@ from infra_mcp.server.operator import OPERATOR
 if TYPE_CHECKING:
     from infra_mcp.ledger.store import Ledger
 
-__all__ = ["READER", "Binding", "Tokens", "bind", "binding_of", "caller_of_call", "door_of_call"]
+__all__ = ["COMMAND_LINE", "READER", "Binding", "Tokens", "bind", "binding_of", "caller_of_call", "door_of_call"]
 
+COMMAND_LINE = "infra-mcp-cli"  # as it calls itself over HTTP
 # A host on this machine that shows no token: it may look at what the operator may look at, and no more.
 READER = Caller(name="reader", circle=None, strength="same-user", reader=True)
 
@@ -138,7 +139,13 @@ async def caller_of_call(ledger: Ledger) -> Caller:
     return await binding.caller(ledger)
 
 
-def door_of_call() -> Door:
-    """Which door the call came through, for the record; it gives no rights."""
+def door_of_call(client: str | None = None) -> Door:
+    """Which door the call came through, for the record; it gives no rights.
+
+    Args:
+        client: what the client calls itself, which tells the command line over HTTP.
+    """
+    if get_access_token() is not None:
+        return "cli" if client == COMMAND_LINE else "tool"
     binding = _binding.get()
-    return binding.door if binding is not None and get_access_token() is None else "tool"
+    return binding.door if binding is not None else "tool"
