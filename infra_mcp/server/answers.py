@@ -1,16 +1,39 @@
-"""What a tool gives back: a short text and the same as data, bounded, with counts of what was cut."""
+"""What a tool gives back: a short text and the same as data, bounded, with counts of what was cut.
+
+Tools declare no output schema. A schema of the receipt costs some 600 bytes in each tool that returns one, in every
+session, and tells a model no more than the fields' names in the answer itself; it would have to allow for what was cut
+and for the fields of failures; and a client that checks results against it would refuse what a newer server adds.
+Programs have `state`, `code` and `exit`, which are stable.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import Any
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from infra_mcp.errors import CODES, InfraError
+from infra_mcp.errors import CODES, Exit, InfraError
+from infra_mcp.mesh.quoting import harmless
 from infra_mcp.model.outcome import exit_for
 from infra_mcp.model.request import END, Request, State
 
-__all__ = ["MAXIMUM", "Answer", "bounded", "of_error", "of_request", "receipt_fields"]
+if TYPE_CHECKING:
+    from mcp.types import InputRequiredResult
+
+__all__ = [
+    "MAXIMUM",
+    "Answer",
+    "as_json",
+    "bounded",
+    "clean",
+    "cleaned",
+    "of_error",
+    "of_request",
+    "parked",
+    "plan_lines",
+    "receipt_fields",
+]
 
 MAXIMUM = 24_000  # characters of an answer's text, and of its data as JSON; together below 10k tokens of usual text
 _GOOD = frozenset({State.LANDED, State.UNCHANGED, State.PREVIEWED})
@@ -23,6 +46,27 @@ class Answer:
     text: str
     data: dict[str, Any] = field(default_factory=dict)
     failed: bool = False
+    asks: InputRequiredResult | None = None  # instead of all that: what the client must answer first
+
+
+# Quick to look for: whatever is not plain writing, or could close a tag. What is found goes through `harmless`.
+_UNUSUAL = re.compile(r"[^\n\t -~…→“”]|<\s*/")
+
+
+def clean(text: str) -> str:
+    """The text with what is invisible spelled out; words of peers, of git and of clusters are data."""
+    return harmless(text) if _UNUSUAL.search(text) else text
+
+
+def cleaned(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """The same for every text in a JSON value, names of fields too."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list | tuple):
+        return [cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {clean(str(key)): cleaned(item) for key, item in value.items()}
+    return value
 
 
 def of_error(error: InfraError) -> Answer:
@@ -30,12 +74,24 @@ def of_error(error: InfraError) -> Answer:
     return Answer(str(error), error.as_dict() | {"exit": int(error.exit)}, failed=True)
 
 
-def of_request(request: Request) -> Answer:
-    """Where a request stands: its receipt when it ended, else how to ask again."""
+def of_request(request: Request, *, attended: bool = False) -> Answer:
+    """Where a request stands: its receipt when it ended, else how to ask again.
+
+    Args:
+        request: as it is now.
+        attended: whether a person who may approve sits behind the caller.
+    """
     data = receipt_fields(request)
+    if request.state is State.AWAITING_APPROVAL:
+        answer = parked(request)
+        if not attended:
+            return answer
+        step = f'approve("{request.id}") puts it before the person of this session.'
+        return replace(answer, text=f"{answer.text} Here: {step}", data=answer.data | {"next": step})
     if request.state not in END:
+        goes_on = "it begins when its schedule opens" if request.state is State.SCHEDULED else "it goes on"
         text = (
-            f"{request.id} is {request.state.value}; it goes on. "
+            f"{request.id} is {request.state.value}; {goes_on}. "
             f'Next: get_request("{request.id}") shows how far it is; '
             f'cancel("{request.id}") stops it before its first write.'
         )
@@ -50,14 +106,28 @@ def of_request(request: Request) -> Answer:
             "next": error.get("next", CODES[code].next_step if code in CODES else "See get_request."),
         }
         lines = [f"{data['code']}: {data['message']} Next: {data['next']}"]
-    lines += _plan_lines(data.get("plan") or {})
+    lines += plan_lines(data.get("plan") or {})
     lines.append(_trace(data))
     return Answer("\n".join(lines), data, failed=request.state not in _GOOD)
 
 
-def _plan_lines(plan: dict[str, Any]) -> list[str]:
-    """A dry run's plan for people: each object with its changes and what it takes from whom, then files and drift."""
-    lines: list[str] = []
+def parked(request: Request, first: str = "") -> Answer:
+    """A request that waits for an approval: no failure, and never one by itself; with what a person can type.
+
+    Args:
+        request: the one that waits.
+        first: what to say before.
+    """
+    command = f"infra-mcp approve {request.id} {request.effect_digest}"
+    error = InfraError(
+        "needs-approval", f"{first}{request.id} waits for an approval.", next_step=f"A person: {command}"
+    )
+    return Answer(str(error), receipt_fields(request) | error.as_dict() | {"exit": int(Exit.WAITING)})
+
+
+def plan_lines(plan: dict[str, Any]) -> list[str]:
+    """A plan for people: how much in all, each object with its changes and what it takes from whom, files, drift."""
+    lines = _in_all(plan.get("blast_radius") or {})
     for one in plan.get("objects", ()):
         lines.append(f"{one['operation']} {one['object']} ({one['checked']})")
         lines += [f"  {change}" for change in one["changes"]]
@@ -65,6 +135,15 @@ def _plan_lines(plan: dict[str, Any]) -> list[str]:
     lines += [f"{file['operation']} {file['path']}" for file in plan.get("files", ())]
     lines += [f"left alone: {drift}" for drift in plan.get("drift", ())]
     return lines + [f"note: {note}" for note in plan.get("notes", ())]
+
+
+def _in_all(radius: dict[str, Any]) -> list[str]:
+    counts = [f"{radius[word]} to {word}" for word in ("create", "update", "delete") if radius.get(word)]
+    places = ", ".join(radius.get("namespaces") or ())
+    owners = ", ".join(radius.get("adopted_from") or ())
+    parts = [*counts, f"in {places}" if places else "", f"taking over fields from {owners}" if owners else ""]
+    told = ", ".join(part for part in parts if part)
+    return [f"in all: {told}"] if told else []
 
 
 def receipt_fields(request: Request) -> dict[str, Any]:
@@ -104,14 +183,23 @@ def _trace(data: dict[str, Any]) -> str:
 
 
 def bounded(answer: Answer) -> Answer:
-    """The answer within its bounds; where something was cut it says how much."""
-    text = _clip(answer.text, MAXIMUM)
+    """The answer within its bounds; where something was cut it says how much.
+
+    A text that is the data as JSON is so afterwards too.
+    """
     data = answer.data
     for string, items in ((4000, 100), (1000, 20), (200, 10), (80, 3)):
         if len(json.dumps(data, default=str)) <= MAXIMUM:
             break
         data = _shrunk(data, string, items)
-    return Answer(text, data, answer.failed)
+    if data is not answer.data and answer.text == as_json(answer.data):
+        return replace(answer, text=as_json(data), data=data)
+    return replace(answer, text=_clip(answer.text, MAXIMUM), data=data)
+
+
+def as_json(data: dict[str, Any]) -> str:
+    """Data as the text of an answer that is nothing else."""
+    return json.dumps(data, ensure_ascii=False)
 
 
 def _clip(text: str, most: int) -> str:

@@ -1,4 +1,4 @@
-"""Control tools: where a request stands, cancelling it, and searching what happened."""
+"""Control tools: where a request stands, having a person decide, cancelling, and searching what happened."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pydantic import Field
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.records import Event
 from infra_mcp.model.names import Frozen
-from infra_mcp.model.request import END
-from infra_mcp.server.answers import Answer, of_request
+from infra_mcp.model.request import END, State
+from infra_mcp.server.answers import Answer, of_request, plan_lines
+from infra_mcp.server.tools import approve
 from infra_mcp.server.tools.tool import Call, Tool
 
-__all__ = ["TOOLS"]
+__all__ = ["TOOLS", "look"]
 
 _TRAIL = 100  # events of a request shown
 
@@ -25,11 +26,21 @@ class RequestArguments(Frozen):
 
 
 async def _get_request(call: Call, given: RequestArguments) -> Answer:
-    request = await call.engine.get(call.caller, given.request_id)
+    return await look(call, given.request_id)
+
+
+async def look(call: Call, request_id: str) -> Answer:
+    """A request of the caller's scope, with receipt and trail, and with its plan while that waits for people.
+
+    Raises:
+        InfraError: `not-found`, in the same words for another circle's.
+    """
+    request = await call.engine.get(call.caller, request_id)
     if request is None:
         raise InfraError("not-found", "There is no such request, or not for this caller.")
-    ended = of_request(request)
+    ended = of_request(request, attended=call.caller.attendant)
     trail = await call.engine.ledger.trail(request.id)
+    waiting = approve.planned(trail, request.effect_digest) if request.state is State.AWAITING_APPROVAL else {}
     data = ended.data | {
         "caller": request.caller.name,
         "door": request.door,
@@ -39,10 +50,13 @@ async def _get_request(call: Call, given: RequestArguments) -> Answer:
         "trail": [_step(event) for event in trail[:_TRAIL]],
     }
     data.pop("code", None)  # looking at a failed request is no failed call
+    if waiting:
+        data["plan"] = waiting
     steps = "\n".join(f"  {event.at} {event.kind}{_to(event)}" for event in trail[:_TRAIL])
     cut = f"\n  … {len(trail) - _TRAIL} more" if len(trail) > _TRAIL else ""
     state = "" if request.state not in END else f"{request.state.value}. "
-    return Answer(f"{state}{ended.text}\n{steps}{cut}", data)
+    plan = "".join(f"{line}\n" for line in plan_lines(waiting))
+    return Answer(f"{state}{ended.text}\n{plan}{steps}{cut}", data)
 
 
 def _to(event: Event) -> str:
@@ -72,11 +86,11 @@ class SearchArguments(Frozen):
 
 
 async def _search_audit(call: Call, given: SearchArguments) -> Answer:
-    if not call.caller.operator and call.caller.circle is None:
+    if not call.caller.reads_all and call.caller.circle is None:
         raise InfraError("policy-denied", "A caller without a circle has no events to search.")
     page = await call.engine.ledger.search(
         given.query,
-        circle=None if call.caller.operator else call.caller.circle,
+        circle=None if call.caller.reads_all else call.caller.circle,
         peer=given.peer,
         namespace=given.namespace,
         object=given.object,
@@ -92,8 +106,9 @@ async def _search_audit(call: Call, given: SearchArguments) -> Answer:
 
 
 def _line(event: Event) -> str:
-    parts = [event.at, event.kind + _to(event), event.request or event.ask or "", event.peer or "", event.text]
-    return "  ".join(part.replace("\n", " ") for part in parts if part)[:400]
+    said = f'"{event.text}"' if event.text else ""  # words of peers among them: one line, in quotes
+    parts = [event.at, event.kind + _to(event), event.request or event.ask or "", event.peer or "", said]
+    return "  ".join(" ".join(part.split()) for part in parts if part)[:400]
 
 
 def _found(event: Event) -> dict[str, Any]:
@@ -114,6 +129,7 @@ TOOLS = (
         answer=_get_request,
         read_only=True,
     ),
+    approve.TOOL,
     Tool(
         name="cancel",
         title="Cancel a request",

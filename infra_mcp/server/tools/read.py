@@ -11,7 +11,7 @@ from infra_mcp.model.names import AppName, DnsLabel, Frozen
 from infra_mcp.server.answers import Answer
 from infra_mcp.server.tools.tool import Call, Tool
 
-__all__ = ["TOOLS"]
+__all__ = ["TOOLS", "look"]
 
 
 class StatusArguments(Frozen):
@@ -22,7 +22,16 @@ class StatusArguments(Frozen):
 
 
 async def _status(call: Call, given: StatusArguments) -> Answer:
-    data = await call.engine.status(call.caller, namespace=given.namespace, app=given.app)
+    return await look(call, namespace=given.namespace, app=given.app)
+
+
+async def look(call: Call, *, namespace: str | None = None, app: str | None = None) -> Answer:
+    """What there is, as far as the caller may see.
+
+    Raises:
+        InfraError: `not-found`, in the same words for what is another circle's; `cluster-unreachable`.
+    """
+    data = await call.engine.status(call.caller, namespace=namespace, app=app)
     return Answer(_lines(data), data)
 
 

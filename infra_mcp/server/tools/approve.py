@@ -1,0 +1,150 @@
+"""The `approve` tool: puts a parked change before the person of the session, and hands on what the person says.
+
+The model that calls it cannot answer: the tool takes an id and no more, and the answer comes from the host's own form.
+Where the host has none, nothing is decided, and the result names the command a person can type instead.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from pydantic import Field
+
+from infra_mcp.errors import InfraError
+from infra_mcp.model.names import Frozen
+from infra_mcp.model.request import State
+from infra_mcp.server.answers import Answer, clean, of_request, parked, plan_lines
+from infra_mcp.server.person import Reply
+from infra_mcp.server.tools.tool import Call, Tool, until
+
+if TYPE_CHECKING:
+    from infra_mcp.ledger.records import Event
+    from infra_mcp.model.request import Request
+    from infra_mcp.server.person import Person
+
+__all__ = ["TOOL", "planned", "question"]
+
+_LONGEST = 6_000  # characters of the question; a person reads it in a dialog
+_WORDS = 600  # characters shown of what a peer wrote
+_SIGN = 1.0  # seconds between two signs of life while the person thinks
+
+
+class ApproveArguments(Frozen):
+    """What `approve` takes. The decision is not among it."""
+
+    request_id: str = Field(max_length=64, description="The id of a request that waits for an approval.")
+
+
+async def _approve(call: Call, given: ApproveArguments) -> Answer:
+    if not (call.caller.operator or call.caller.attendant):
+        what = "Only an operator, or the person of a session that attends as infra, approves."
+        raise InfraError("policy-denied", what, rule="approve")
+    request = await call.engine.get(call.caller, given.request_id)
+    if request is None:
+        raise InfraError("not-found", "There is no such request, or not for this caller.")
+    if request.state is not State.AWAITING_APPROVAL or request.effect_digest is None:
+        what = f"{request.id} waits for no approval: it is {request.state.value}."
+        raise InfraError("approval-mismatch", what, next_step=f'get_request("{request.id}") shows how far it is.')
+    if call.person is None or not call.person.reachable:
+        return parked(request)
+    digest = request.effect_digest
+    shown = question(request, await call.engine.ledger.trail(request.id))
+    reply = await _reply(call, call.person, call.engine.masker.mask(shown))
+    if not isinstance(reply, Reply):
+        return Answer("", asks=reply)
+    if reply is Reply.NOTHING:
+        return parked(request, "Nobody decided. ")
+    decided = await call.engine.approve(call.caller, request.id, digest, approve=reply is Reply.YES, way="elicitation")
+    answer = of_request(decided)
+    said = "Approved" if reply is Reply.YES else "Denied"
+    # That a denied request ends as it does is what was asked for: no failure.
+    return Answer(f"{said} by the person asked. {answer.text}", answer.data | {"approved": reply is Reply.YES})
+
+
+async def _reply(call: Call, person: Person, shown: str) -> Any:  # noqa: ANN401 - a Reply, or the SDK's own result
+    """The person's answer; with signs of life meanwhile, and no answer when the server stops first."""
+
+    async def asked() -> Any:  # noqa: ANN401 - the same
+        async with anyio.create_task_group() as group:
+            group.start_soon(_signs, call)
+            reply = await person.ask(shown)
+            group.cancel_scope.cancel()
+        return reply
+
+    reply = await until(call.service.stopping, asked)
+    return Reply.NOTHING if reply is None else reply
+
+
+async def _signs(call: Call) -> None:
+    started = anyio.current_time()
+    while True:
+        await anyio.sleep(_SIGN)
+        await call.progress(anyio.current_time() - started, "waiting for the person's decision")
+
+
+def planned(trail: list[Event], digest: str | None) -> dict[str, Any]:
+    """The newest plan with this effect in a request's trail; empty where there is none."""
+    for event in reversed(trail):
+        for data in (event.data, event.data.get("plan")):
+            if isinstance(data, dict) and "objects" in data and data.get("effect_digest") == digest:
+                return data
+    return {}
+
+
+def question(request: Request, trail: list[Event]) -> str:
+    """What the person reads: who wants what, what it does, and that words of peers are not ours.
+
+    The same as long as the effect is, so that an answer can be told from one to something else.
+    """
+    who = f"{request.caller.name} (circle {request.caller.circle})"
+    action = request.action.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    lines = [
+        f"Approve this change to the infrastructure? {request.id}, asked by {who}"
+        + (f", worked on by {request.attendant}." if request.attendant else "."),
+        f"What: {request.action.action} {json.dumps(action, ensure_ascii=False, sort_keys=True)}",
+        f"Effect: {request.effect_digest}",
+        *_needs(trail),
+        *plan_lines(planned(trail, request.effect_digest)),
+    ]
+    for name, text in (("words", request.words), ("reason", request.reason)):
+        if text:
+            lines.append(f"The asker's {name}, quoted; they decide nothing: {_quoted(text)}")
+    shown = clean("\n".join(lines))
+    cut = len(shown) - _LONGEST
+    tail = f"\n… {cut} characters cut; get_request shows all of it."
+    return shown if cut <= 0 else shown[:_LONGEST] + tail
+
+
+def _needs(trail: list[Event]) -> list[str]:
+    """Which rules want how many, and until when; from the event that parked it last."""
+    data = next((event.data for event in reversed(trail) if event.data.get("needs")), {})
+    lines = [
+        f"Rule {need.get('rule')} wants {need.get('approvals', 1)} by {need.get('by', 'operator')}"
+        for need in data.get("needs", ())
+    ]
+    return lines + ([f"It waits until {data['until']}."] if data.get("until") else [])
+
+
+def _quoted(text: str) -> str:
+    more = f" (and {len(text) - _WORDS} characters more)" if len(text) > _WORDS else ""
+    return json.dumps(text[:_WORDS], ensure_ascii=False) + more
+
+
+TOOL = Tool(
+    name="approve",
+    title="Have a person decide",
+    description=(
+        "Use this when a request waits for an approval: the person of this session is asked, with the plan before them,"
+        " and decides. Takes no decision itself. Where the host cannot ask, nothing is decided and the result names the"
+        " command for a person."
+    ),
+    arguments=ApproveArguments,
+    answer=_approve,
+    read_only=False,
+    destructive=True,
+    open_world=True,
+    recorded=True,
+    people=True,
+)
