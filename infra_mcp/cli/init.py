@@ -53,6 +53,26 @@ context = {context}  # by name; a kubeconfig's current-context is never used
 # owner = "docs"
 # workload = "docs-live/deployment/docs"
 # image = "registry.example/docs/site:{{version}}"
+# deploy_on = "release/{{version}} merged, ready to deploy"  # the owner's message that means a deploy, word for word
+# schedule = "now"  # or "every 30m", or "Mon-Fri 09:00-17:00 Europe/Berlin"; when such a deploy may begin
+# order = "semver"  # or "date", "arrival"; an older version than what landed, or waits, is refused
+
+# A rule takes away: it denies, or wants people to approve what would be done.
+# [[rules]]
+# id = "prod-needs-two"
+# match = {{ namespaces = ["*-prod"] }}
+# require = {{ approvals = 2, strength = "token", expires = "8h" }}
+
+# A time in which nothing is changed.
+# [[freeze]]
+# id = "year-end"
+# from = "2026-12-20T18:00:00+01:00"
+# until = "2027-01-04T06:00:00+01:00"
+
+# What a session that attends as this peer may do for others, and only where they may do it too.
+# [attend]
+# namespaces = ["docs-*"]
+# actions = ["provision_namespace"]
 """
 
 

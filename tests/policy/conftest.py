@@ -1,5 +1,8 @@
+from collections.abc import Callable
+
 import pytest
 
+from infra_mcp.errors import InfraError
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.rules import Policy, load
 
@@ -88,3 +91,16 @@ def shop() -> Caller:
 @pytest.fixture(scope="session")
 def operator() -> Caller:
     return Caller(name="operator", circle=None, strength="same-user", operator=True)
+
+
+@pytest.fixture(scope="session")
+def problem() -> Callable[[str], str]:
+    """What is said to be wrong with a text that is no policy."""
+
+    def said(text: str) -> str:
+        with pytest.raises(InfraError) as caught:
+            load(text)
+        assert caught.value.code == "policy-invalid"
+        return caught.value.what
+
+    return said

@@ -1,6 +1,7 @@
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from infra_mcp.errors import InfraError
 from infra_mcp.policy.rules import digest_of, load
 from infra_mcp.policy.sections import LimitRules
 
@@ -12,13 +13,12 @@ owner = "docs"
 workload = "docs-live/deployment/docs"
 image = "registry.example/docs/site:{version}"
 """
-
-
-def problem(text: str) -> str:
-    with pytest.raises(InfraError) as caught:
-        load(text)
-    assert caught.value.code == "policy-invalid"
-    return caught.value.what
+FREEZE = """
+[[freeze]]
+id = 'a'
+from = '2026-12-20T18:00:00+01:00'
+until = '2027-01-04T06:00:00+01:00'
+"""
 
 
 def test_the_whole_policy_is_read(policy, policy_text):
@@ -33,6 +33,42 @@ def test_the_whole_policy_is_read(policy, policy_text):
     assert app.repository == "registry.example/shop/till"
     assert app.image_for("2") == "registry.example/shop/till:v2"
     assert (app.grace_seconds, app.timeout_seconds, app.on_failure) == (30.0, 600.0, "rollback")
+
+
+def test_the_keys_of_releases_and_messages_are_read():
+    policy = load(APP + "schedule = 'every 6h'\norder = 'date'\n" + FREEZE + "[messages]\nkeep = '12h'")
+
+    assert policy.apps["a"].when.period == timedelta(hours=6)
+    assert policy.apps["a"].order == "date"
+    assert policy.freeze[0].until == datetime(2027, 1, 4, 5, tzinfo=UTC)
+    assert policy.messages.keep_seconds == 12 * 3600
+
+
+@pytest.mark.parametrize(
+    "written", ["2026-12-20T18:00:00+01:00", "2026-12-20T17:00:00Z", "2026-12-20t17:00:00.000z", "2026-12-20 17:00:00Z"]
+)
+@pytest.mark.parametrize("quote", ["", "'"])
+def test_a_moment_may_be_written_as_toml_or_as_text(written, quote):
+    policy = load(FREEZE.replace("'2026-12-20T18:00:00+01:00'", quote + written + quote))
+
+    assert policy.freeze[0].begins == datetime(2026, 12, 20, 17, tzinfo=UTC)
+
+
+def test_what_a_policy_of_before_does_not_say_changes_nothing(policy):
+    app = policy.apps["docs"]
+
+    assert app.when.immediate
+    assert app.order == "semver"
+    assert policy.freeze == ()
+    assert policy.attend.actions == policy.attend.namespaces == ()
+    assert policy.messages.keep_seconds == 30 * 86400
+    assert policy.rules[0].require.expires_seconds == 3600
+
+
+def test_two_apps_of_one_owner_may_have_the_same_message():
+    both = APP + "deploy_on = 'release {version}'" + APP.partition("[apps.a]")[2].join(["\n[apps.b]", ""])
+
+    assert set(load(both + "deploy_on = 'release {version}'").apps) == {"a", "b"}
 
 
 def test_an_empty_file_is_a_policy_that_grants_nothing():
@@ -94,6 +130,9 @@ def test_the_digest_is_that_of_the_bytes():
         (APP.replace("{version}", "1@sha256:{version}"), "apps.a.image must be an image reference"),
         (APP.replace("site:", "Site:"), "apps.a.image must be an image reference"),
         (APP + "schedule = '22:00'", 'apps.a.schedule must be "now"'),
+        (APP + "schedule = 'Mon 09:00-17:00 CET'", "apps.a.schedule must name a zone"),
+        (APP + "schedule = 'every 2d'", 'apps.a.schedule must be written as "every 30m"'),
+        (APP + "order = 'calver'", "apps.a.order"),
         (APP + "deploy_on = 'merged'", "apps.a.deploy_on must contain {version}"),
         (APP + "on_failure = 'shrug'", "apps.a.on_failure"),
         (APP + "grace = '0s'", "apps.a.grace"),
@@ -117,22 +156,40 @@ def test_the_digest_is_that_of_the_bytes():
         ("[[rules]]\nid = 'a'\ndeny = true\n[[rules]]\nid = 'a'\ndeny = true", "the id a is there twice"),
         ("[[rules]]\nid = 'a'\ndeny = true\nwhen = 'x'", "rules.0.when is no key"),
         ("[[rules]]\nid = 'a'\nrequire = { approvals = 0 }", "rules.0.require.approvals"),
+        ("[[rules]]\nid = 'a'\nrequire = { expires = '0h' }", "rules.0.require.expires"),
+        ("[[rules]]\nid = 'a'\nrequire = { expires = '367d' }", "rules.0.require.expires must be at most 366d"),
+        (FREEZE.replace("+01:00", ""), "freeze.0.from must be a date and time with its offset"),
+        (FREEZE.replace("2026-12-20T18", "2026-02-30T18"), "freeze.0.from must be a date and time with its offset"),
+        (FREEZE.replace("2026-12-20T18", "0000-02-30T18"), "freeze.0.from must be a date and time with its offset"),
+        (FREEZE.replace("'2026-12-20T18:00:00+01:00'", "2026-12-20"), "freeze.0.from must be a date"),
+        (FREEZE.replace("'2026-12-20T18:00:00+01:00'", "1766250000"), "freeze.0.from must be a date"),
+        (FREEZE.replace("2026-12-20T18", "2028-12-20T18"), "freeze.0 must end after it begins"),
+        (FREEZE + "match = { app = ['a'] }", "freeze.0.match.app is no key"),
+        (FREEZE + "when = 'x'", "freeze.0.when is no key"),
+        (FREEZE.replace("id = 'a'", ""), "freeze.0.id is missing"),
+        (FREEZE + FREEZE, "freeze: the id a is there twice"),
+        ("[messages]\nkeep = '30'", "messages.keep"),
+        ("[messages]\nkeep = '1y'", "messages.keep"),
+        ("[messages]\nkept = '30d'", "messages.kept is no key"),
         ("a = ", "not TOML"),
         ("a = " + "[" * 5000, "nested too deeply"),
         ("peer = " + "[" * 300 + "]" * 300, ""),
         ("# " + "x" * 2**20, "larger than 1 MiB"),
     ],
 )
-def test_what_is_wrong_is_named_by_its_key(text, says):
+def test_what_is_wrong_is_named_by_its_key(problem, text, says):
     assert says in problem(text)
 
 
-def test_no_value_is_repeated_in_what_is_wrong():
+def test_no_value_is_repeated_in_what_is_wrong(problem):
     secret = "hunter2-hunter2"
     texts = [
         f"[peer]\nname = '{secret} x'",
         f"[clusters.a]\ncontext = 'c'\nservice_accounts = '{secret} x'",
         f"[circles.docs]\nimages = ['{secret}*']\nactions = ['{secret}']\nnamespaces = ['{secret}!']",
+        APP + f"schedule = 'Mon 09:00-17:00 {secret}'\norder = '{secret}'",
+        FREEZE.replace("2026-12-20T18:00:00+01:00", secret),
+        f"[messages]\nkeep = '{secret}'\n[attend]\nactions = ['{secret}']",
         APP + f"schedule = '{secret}'\non_failure = '{secret}'\ngrace = '{secret}'",
         f"[pull_secrets.X]\nfrom = '{secret}'\nname = '{secret} '",
         f"[circles.'{secret} x']",
@@ -141,20 +198,20 @@ def test_no_value_is_repeated_in_what_is_wrong():
     assert not [said for said in map(problem, texts) if secret in said]
 
 
-def test_at_most_five_problems_are_named_and_the_rest_counted():
+def test_at_most_five_problems_are_named_and_the_rest_counted(problem):
     said = problem("\n".join(f"k{i} = 1" for i in range(8)))
 
     assert said.count("is no key") == 5
     assert "3 more" in said
 
 
-def test_two_pull_secrets_of_a_circle_cannot_be_copied_to_one_secret():
+def test_two_pull_secrets_of_a_circle_cannot_be_copied_to_one_secret(problem):
     text = "[pull_secrets.A]\nfrom='s/a'\nname='t'\n[pull_secrets.B]\nfrom='s/t'\n[circles.c]\npull_secrets=['A','B']"
 
     assert "copied to the Secret t" in problem(text)
 
 
-def test_a_circle_cannot_reach_the_source_of_a_pull_secret_it_is_not_granted():
+def test_a_circle_cannot_reach_the_source_of_a_pull_secret_it_is_not_granted(problem):
     text = "[pull_secrets.A]\nfrom='shared-secrets/a'\n[circles.c]\nnamespaces=['shared-*']\n"
 
     assert "reaches the source of pull_secrets.A" in problem(text)
