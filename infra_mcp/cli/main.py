@@ -1,40 +1,42 @@
 """The command `infra-mcp`: a thin client of a running server, and what starts one.
 
-Client commands import nothing but the standard library; what needs more imports it when it runs.
+Client commands import nothing but the standard library; what needs more imports it when it runs. A command imports the
+module of its own verb and no other, and `connect`, which hosts wait for, not even argparse.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
 
-from infra_mcp import __version__
-from infra_mcp.cli import (
-    approve,
-    ask,
-    audit,
-    backup,
-    change,
-    completion,
-    init,
-    messages,
-    peer,
-    policy,
-    rbac,
-    request,
-    run,
-    sandbox,
-    serve,
-    status,
-)
-from infra_mcp.cli.output import fail
-from infra_mcp.cli.stopping import INTERRUPTED, TERMINATED, Terminated
-from infra_mcp.errors import Exit, InfraError
+TYPE_CHECKING = False  # as type checkers know it; typing takes 5 ms to import
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
 
 __all__ = ["main", "parser"]
+
+# Which module adds which verbs, in the order of the help.
+_MODULES: dict[str, tuple[str, ...]] = {
+    "init": ("init",),
+    "serve": ("serve",),
+    "connect": ("connect",),
+    "peer": ("peer",),
+    "ask": ("ask",),
+    "messages": ("notify", "inbox", "ack"),
+    "change": ("deploy", "provision-namespace"),
+    "run": ("run",),
+    "request": ("request",),
+    "approve": ("approve", "deny"),
+    "policy": ("policy",),
+    "audit": ("audit",),
+    "status": ("status",),
+    "rbac": ("rbac",),
+    "backup": ("backup", "restore"),
+    "sandbox": ("sandbox",),
+    "completion": ("completion",),
+}
 
 _EPILOG = """\
 exit codes: 0 landed or already so, 1 failed or rolled back, 2 invalid, 3 refused, 4 waiting for an approval,
@@ -45,8 +47,17 @@ policy, approve and manage peers, but changes nothing. It calls the server of th
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole grammar of the command; the documentation is tested against it."""
+def parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """The whole grammar of the command; the documentation is tested against it.
+
+    Args:
+        verb: the only verb wanted, which saves the imports of the others; all of them when there is no such verb.
+    """
+    import argparse  # noqa: PLC0415 - see the module's docstring
+    from importlib import import_module  # noqa: PLC0415 - the same
+
+    from infra_mcp import __version__  # noqa: PLC0415 - the same
+
     top = argparse.ArgumentParser(
         prog="infra-mcp",
         description="The infra peer of a mesh of coding agents: it edits, commits, applies, confirms and acks.",
@@ -56,25 +67,13 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"infra-mcp {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for module in (
-        init,
-        serve,
-        peer,
-        ask,
-        messages,
-        change,
-        run,
-        request,
-        approve,
-        policy,
-        audit,
-        status,
-        rbac,
-        backup,
-    ):
-        module.add_parser(verbs)
-    sandbox.add_parser(verbs)
-    completion.add_parser(verbs, parser)
+    wanted = [name for name, added in _MODULES.items() if verb in added]
+    for name in wanted or _MODULES:
+        module = import_module(f"infra_mcp.cli.{name}")
+        if name == "completion":
+            module.add_parser(verbs, parser)
+        else:
+            module.add_parser(verbs)
     return top
 
 
@@ -84,10 +83,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: `errors.Exit`, 130 after an interrupt, 143 after SIGTERM where the command says what goes on.
     """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["connect"]:
+        from infra_mcp.cli.connect import quick  # noqa: PLC0415 - see the module's docstring
+
+        ended = quick(words[1:])
+        if ended is not None:
+            return ended
+    from infra_mcp.cli.output import fail  # noqa: PLC0415 - see the module's docstring
+    from infra_mcp.cli.stopping import INTERRUPTED, TERMINATED, Terminated  # noqa: PLC0415 - the same
+    from infra_mcp.errors import Exit, InfraError  # noqa: PLC0415 - the same
+
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a letter that the terminal lacks is no failure
-    options = parser().parse_args(argv)
+    options = parser(words[0] if words else None).parse_args(words)
     as_json = bool(getattr(options, "json", False))
     try:
         code = int(options.run(options))

@@ -1,0 +1,231 @@
+"""`infra-mcp connect`: what hosts run as a "stdio server". Their frames go to the server that runs for the repository.
+
+Local it is a splice to the unix socket, and starts the server where none runs; with `--url` it is a bridge to a server
+elsewhere. What is imported here is imported each time a host starts, so it is little: no argparse, no `errors`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+
+from infra_mcp.cli.place import Place, find
+
+TYPE_CHECKING = False  # as type checkers know it; typing takes 5 ms to import
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+    from infra_mcp.cli.conversation import Conversation
+    from infra_mcp.cli.splice import Link
+    from infra_mcp.errors import InfraError
+
+__all__ = ["add_parser", "quick", "run"]
+
+_HELLO = "infra-mcp-connect"
+_PATIENCE = 60.0  # seconds until a server must have taken the connection
+_PAUSE = 0.02  # seconds before a server that is stopping is looked for again
+_OPTIONS = {"--attend": "attend", "--token-file": "token_file", "--url": "url", "--repo": "repo"}
+
+
+def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
+    """Add the verb."""
+    from infra_mcp.cli.options import verb  # noqa: PLC0415 - argparse, for whoever reads or mistypes an option
+
+    words = (
+        "speak MCP on standard input and output, as the server that runs for the repository; starts one if none does"
+    )
+    parser = verb(verbs, "connect", words)
+    parser.add_argument(
+        "--attend", metavar="NAME", help="attend as the infra peer of this name: claim asks and act for those who asked"
+    )
+    parser.add_argument(
+        "--url", metavar="URL", help="the server elsewhere to connect to, by its token (https, or loopback)"
+    )
+    parser.add_argument(
+        "--token-file", metavar="FILE", help="connect as the peer of this token (default: INFRA_MCP_TOKEN)"
+    )
+    parser.add_argument("--repo", metavar="DIR", help="the infra repository (default: INFRA_MCP_REPO, or the one here)")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    return run(**{name: getattr(options, name) for name in _OPTIONS.values()})
+
+
+def quick(words: list[str]) -> int | None:
+    """Run the command when its words are plain ones; None leaves them to argparse, with its help and its complaints."""
+    given: dict[str, str] = {}
+    rest = iter(words)
+    for word in rest:
+        option, equals, value = word.partition("=")
+        if option not in _OPTIONS or _OPTIONS[option] in given:
+            return None
+        if not equals:
+            value = next(rest, "-")
+            if value.startswith("-"):
+                return None
+        given[_OPTIONS[option]] = value
+    return run(**given)
+
+
+def run(
+    attend: str | None = None, token_file: str | None = None, url: str | None = None, repo: str | None = None
+) -> int:
+    """Connect and speak until the host ends it.
+
+    Args:
+        attend: the infra peer's name, to attend as it.
+        token_file: a file with the token of the peer to be.
+        url: of a server elsewhere; None for the one of the repository.
+        repo: the repository; None for INFRA_MCP_REPO, or the one the working directory is in.
+
+    Returns:
+        The exit code; a failure is told on standard error.
+    """
+    import signal  # noqa: PLC0415 - not before an option was understood
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C of the host's terminal ends it, as SIGTERM does
+    try:
+        return _speak(attend, token_file, url, repo)
+    except Exception as error:  # noqa: BLE001 - sorted out without importing `errors` before there is one
+        return _fail(error)
+
+
+def _speak(attend: str | None, token_file: str | None, url: str | None, repo: str | None) -> int:
+    if attend is not None:
+        if token_file is not None or url is not None:
+            raise _error("invalid-argument", "--attend: only without a token, and on the server's own machine.")
+        return _splice(find(repo), {"attend": attend})
+    token = _token(token_file)
+    url = url or (os.environ.get("INFRA_MCP_URL") if repo is None else None)
+    if not url:
+        return _splice(find(repo), {"token": token} if token else {"host": True})
+    if repo is not None:
+        raise _error("invalid-argument", "--url and --repo name two servers.")
+    from infra_mcp.cli.bridge import bridge  # noqa: PLC0415 - HTTP and TLS, which the socket does not need
+
+    return bridge(url, token)
+
+
+def _splice(place: Place, hello: dict[str, Any]) -> int:
+    from infra_mcp.cli.splice import Splice  # noqa: PLC0415 - not for the bridge
+
+    def dial(conversation: Conversation) -> Link:
+        return _dial(place, hello, conversation)
+
+    Splice(dial, _lost, _unreachable).run()
+    return 0
+
+
+def _dial(place: Place, hello: dict[str, Any], conversation: Conversation) -> Link:
+    """Connect to the server, starting one where none runs, and go on with the conversation there.
+
+    Raises:
+        InfraError: what keeps a server from starting, `unauthenticated`, `not-found`, `server-unreachable`.
+    """
+    import json  # noqa: PLC0415 - see the module's docstring
+
+    from infra_mcp.cli.splice import Link  # noqa: PLC0415 - the same
+
+    deadline = time.monotonic() + _PATIENCE
+    greeting = json.dumps({"jsonrpc": "2.0", "id": _HELLO, "method": "infra/hello", "params": hello}).encode()
+    while time.monotonic() < deadline:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(place.socket)
+        except OSError:
+            connection.close()
+            from infra_mcp.cli.starting import start  # noqa: PLC0415 - only where no server runs
+
+            start(place)
+            continue
+        link = Link(connection, _PATIENCE)
+        if _opened(link, greeting, conversation):
+            return link
+        connection.close()  # it is stopping
+        time.sleep(_PAUSE)
+    raise _error("server-unreachable", f"The server behind {place.socket} ends every connection.")
+
+
+def _opened(link: Link, greeting: bytes, conversation: Conversation) -> bool:
+    """Say who this is, and open the host's session anew where it had one; false when the server went away."""
+    import json  # noqa: PLC0415 - see the module's docstring
+
+    try:
+        said = link.exchange(greeting, _HELLO)
+        if said is None:
+            return False
+        _raise_refusal(said)
+        opening = conversation.opening()
+        if opening is None:
+            return True
+        said = link.exchange(json.dumps(opening).encode(), opening["id"])
+        if said is None:
+            return False
+        _raise_refusal(said)
+    except TimeoutError:
+        raise _error("server-unreachable", f"The server does not answer in {_PATIENCE:.0f} s.") from None
+    link.outgoing += (conversation.ready() or b"") + b"\n"
+    return True
+
+
+def _raise_refusal(answer: dict[str, Any]) -> None:
+    error = answer.get("error")
+    if not isinstance(error, dict):
+        return
+    data = error.get("data")
+    if isinstance(data, dict) and isinstance(data.get("what"), str):
+        raise _error(str(data.get("code")), data["what"], data.get("next"))
+    raise _error("internal", f"The server refused to go on with the session: {str(error.get('message'))[:300]}")
+
+
+def _token(token_file: str | None) -> str | None:
+    if not token_file:
+        return os.environ.get("INFRA_MCP_TOKEN") or None
+    try:
+        with open(token_file, encoding="utf-8") as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        raise _error("setup-failed", f"The token file {token_file} cannot be read.") from None
+
+
+def _error(code: str, what: str, next_step: str | None = None) -> InfraError:
+    from infra_mcp.errors import CODES, InfraError  # noqa: PLC0415 - see the module's docstring
+
+    return InfraError(code if code in CODES else "internal", what, next_step=next_step)
+
+
+def _lost() -> tuple[str, dict[str, Any]]:
+    """What a host is told of requests that a server took with it."""
+    error = _error(
+        "server-unreachable",
+        "The server ended before it answered; what was asked may go on.",
+        "Look before sending it again: get_request(id), or search_audit for what was asked last.",
+    )
+    return str(error), error.as_dict() | {"exit": int(error.exit)}
+
+
+def _unreachable(error: Exception) -> tuple[str, dict[str, Any]]:
+    """What a host is told when there is no next server either; the person behind it is told on standard error."""
+    from infra_mcp.errors import InfraError  # noqa: PLC0415 - see the module's docstring
+
+    if not isinstance(error, InfraError):
+        raise error
+    _say(error)
+    return str(error), error.as_dict() | {"exit": int(error.exit)}
+
+
+def _fail(error: Exception) -> int:
+    from infra_mcp.errors import InfraError  # noqa: PLC0415 - see the module's docstring
+
+    if not isinstance(error, InfraError):
+        raise error
+    _say(error)
+    return int(error.exit)
+
+
+def _say(error: InfraError) -> None:
+    print(f"{error.code}: {error.what}\n  {error.next_step}", file=sys.stderr, flush=True)
