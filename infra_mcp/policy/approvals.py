@@ -32,7 +32,7 @@ def satisfied(verdict: Verdict, digest: str, requester: Caller, approvals: Seque
         return True
     if verdict.decision == "refuse" or not verdict.needs or _denied(digest, approvals):
         return False
-    return all(_count(need, digest, requester, approvals, now) >= need.approvals for need in verdict.needs)
+    return all(len(_given(need, digest, requester, approvals, now)) >= need.approvals for need in verdict.needs)
 
 
 def missing(verdict: Verdict, digest: str, requester: Caller, approvals: Sequence[Approval], now: datetime) -> str:
@@ -50,9 +50,12 @@ def _lacks(
     verdict: Verdict, digest: str, requester: Caller, approvals: Sequence[Approval], now: datetime
 ) -> Iterator[str]:
     for need in verdict.needs:
-        there = _count(need, digest, requester, approvals, now)
-        if there < need.approvals:
-            yield f"{need.rule} has {there} of {in_words(need)}"
+        there = _given(need, digest, requester, approvals, now)
+        if len(there) >= need.approvals:
+            continue
+        why = {one.approver: _against(one, need, requester, now) for one in approvals if one.effect_digest == digest}
+        lost = ", ".join(f"{who}'s does not count: {why[who]}" for who in sorted(why.keys() - there) if why[who])
+        yield f"{need.rule} has {len(there)} of {in_words(need)}" + (f" ({lost})" if lost else "")
 
 
 def in_words(need: Need) -> str:
@@ -70,24 +73,25 @@ def _denied(digest: str, approvals: Sequence[Approval]) -> bool:
     return any(one.effect_digest == digest and not one.approve for one in approvals)
 
 
-def _count(need: Need, digest: str, requester: Caller, approvals: Sequence[Approval], now: datetime) -> int:
-    """How many different people's approvals count for a rule."""
+def _given(need: Need, digest: str, requester: Caller, approvals: Sequence[Approval], now: datetime) -> set[str]:
+    """The people whose approvals count for a rule."""
     if need.by != "operator":
-        return 0
-    return len({one.approver for one in approvals if _counts(one, need, digest, requester, now)})
+        return set()
+    given = [one for one in approvals if one.approve and one.effect_digest == digest]
+    return {one.approver for one in given if not _against(one, need, requester, now)}
 
 
-def _counts(approval: Approval, need: Need, digest: str, requester: Caller, now: datetime) -> bool:
-    return (
-        approval.approve
-        and approval.effect_digest == digest
-        and approval.used is None
-        and approval.approver != requester.name
-        and _STRENGTHS[approval.strength] >= _STRENGTHS[need.strength]
-        and now < _moment(approval.expires)
-        # The rule may have been made stricter since.
-        and now < _moment(approval.at) + timedelta(seconds=need.seconds)
-    )
+def _against(approval: Approval, need: Need, requester: Caller, now: datetime) -> str:
+    """Why an approval of the right effect does not count for a rule; empty when it does."""
+    if approval.approver == requester.name:
+        return "nobody approves what they asked for"
+    if _STRENGTHS[approval.strength] < _STRENGTHS[need.strength]:
+        return "not known well enough"
+    # By the rule as it is now, too: it may have been made stricter since.
+    until = min(_moment(approval.expires), _moment(approval.at) + timedelta(seconds=need.seconds))
+    if now >= until:
+        return "expired"
+    return "used already" if approval.used is not None else ""
 
 
 def _moment(text: str) -> datetime:

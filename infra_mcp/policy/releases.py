@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.request import PARKED, State
+from infra_mcp.model.request import State
 from infra_mcp.policy.rules import Policy
 from infra_mcp.policy.versions import Order, compare
 
@@ -31,7 +31,7 @@ class Release(NamedTuple):
 class Take(NamedTuple):
     """The release is taken in."""
 
-    supersedes: tuple[str, ...] = ()  # requests that wait, and whose place it takes
+    supersedes: tuple[str, ...] = ()  # requests that wait for their time, and whose place it takes
     note: str = ""  # that versions were compared by arrival, where the app's order could not read them
 
 
@@ -93,9 +93,9 @@ def decide(
 
     Returns:
         `Same` when an open request is for this version. `Older` when what landed or is on its way is newer. Otherwise
-        `Take`, with the open requests nobody works on (they wait for their time or for an approval): all of them are
-        older, or of the same rank, or came before it where the order cannot tell. A version that landed already is
-        taken: planning shows whether it is still so.
+        `Take`, with the requests that wait for their time: all of them are older, or of the same rank, or came before
+        it where the order cannot tell. (One that waits for an approval may have been asked for by name; the engine
+        looks after those that were not.) A version that landed already is taken: planning shows whether it is still so.
     """
     others = [(one, compare(order, version, one)) for _, one, _ in waiting]
     if landed is not None:
@@ -106,7 +106,7 @@ def decide(
     for one, comparison in others:
         if comparison.sign < 0:
             return Older(_newest(order, [one for one, comparison in others if comparison.sign < 0]))
-    supersedes = tuple(request_id for request_id, _, state in waiting if state in PARKED)
+    supersedes = tuple(request_id for request_id, _, state in waiting if state is State.SCHEDULED)
     unread = order != "arrival" and any(comparison.by == "arrival" for _, comparison in others)
     return Take(supersedes, f"compared by arrival, since {order} cannot read these versions" if unread else "")
 

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.request import OPEN, PARKED, State
+from infra_mcp.model.request import OPEN, State
 from infra_mcp.policy.releases import Older, Release, Same, Take, decide, match, render
 from infra_mcp.policy.rules import Policy, load
 from infra_mcp.policy.sections import AppRules
@@ -190,10 +190,10 @@ def test_newer_takes_the_place_older_is_refused_and_the_same_is_the_same(order, 
 
 @pytest.mark.promise("notify.order")
 @pytest.mark.parametrize("state", sorted(OPEN))
-def test_only_what_waits_loses_its_place_and_what_runs_is_finished(state):
+def test_only_what_waits_for_its_time_loses_its_place_here(state):
     found = decide("semver", "0.13.5", None, [("a", "0.13.4", state)])
 
-    assert found == Take(("a",) if state in PARKED else ())
+    assert found == Take(("a",) if state is State.SCHEDULED else ())
 
 
 @pytest.mark.promise("notify.order")
