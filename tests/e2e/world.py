@@ -22,6 +22,7 @@ import httpx2
 from anyio import to_thread
 from e2e.ground import Ground, suffix
 from harness import ServerProcess, start_server
+from house import unix_transport
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
@@ -219,7 +220,15 @@ class World:
         """Change infra.toml and accept it, as the operator does at the running server's socket."""
         self.write_policy(more)
         digest = digest_of(self.settings.policy_file.read_text(encoding="utf-8"))
-        await to_thread.run_sync(self._operate, "operator/policy.accept", {"digest": digest})
+        await self.operate("operator/policy.accept", digest=digest)
+
+    async def operate(self, method: str, **params: Any) -> dict[str, Any]:
+        """Call a method of the socket as the local operator."""
+        return await to_thread.run_sync(self._operate, method, params)
+
+    async def approve(self, request: str, digest: str, *, approve: bool = True) -> dict[str, Any]:
+        """Decide about a parked request, as the local operator."""
+        return await self.operate("operator/approve", request_id=request, digest=digest, approve=approve)
 
     def _operate(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         with connect(self.settings, None) as client:
@@ -238,12 +247,40 @@ class World:
         ):
             yield client
 
+    @asynccontextmanager
+    async def attend(self, *, mode: str = "auto", **options: Any) -> AsyncIterator[Client]:
+        """Connect as a session that attends as infra: an MCP client over the socket. `options` are the client's."""
+        transport = unix_transport(self.settings.socket, {"attend": "infra"})
+        async with Client(transport, mode=mode, cache=None, **options) as client:
+            yield client
+
     async def tool(self, name: str, *, by: str = "docs", **arguments: Any) -> Reply:
         """Call one tool as a peer, over a connection of its own."""
         async with self.peer(by) as client:
-            result = await client.call_tool(name, arguments)
+            return await self.call(client, name, **arguments)
+
+    async def call(self, client: Client, name: str, **arguments: Any) -> Reply:
+        """Call one tool over a connection that is there."""
+        result = await client.call_tool(name, arguments)
         text = "\n".join(part.text for part in result.content if part.type == "text")
         return Reply(not result.is_error, text, dict(result.structured_content or {}))
+
+    async def notify(self, text: str, *, by: str = "docs") -> Reply:
+        """Notify the infra peer: `text` is the notify's id."""
+        sent = await self.tool("notify_peer", by=by, peer_name="infra", message=text)
+        assert sent.ok, sent.text
+        return sent
+
+    async def outcome(self, notify: str, *, by: str = "docs", seconds: float = 60.0) -> str:
+        """Wait until what came of a notify is in its sender's inbox; its text. Marks nothing as read."""
+        async with self.peer(by) as client:
+            with anyio.fail_after(seconds):
+                while True:
+                    found = await self.call(client, "inbox", wait_seconds=0)
+                    for one in found.data["messages"]:
+                        if one["reply_to"] == notify:
+                            return str(one["text"])
+                    await anyio.sleep(0.05)
 
     async def ask(self, text: str, *, by: str = "docs", seconds: float = 60.0) -> Reply:
         """Ask the infra peer and wait for its ack: `text` is the reply, `data` all of `wait_on_ack`."""
