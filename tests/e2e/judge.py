@@ -30,6 +30,7 @@ __all__ = ["judge"]
 
 ENDS = {
     "landed", "unchanged", "previewed", "refused", "failed", "rolled_back", "cancelled", "unclear", "needs_operator",
+    "expired", "superseded",
 }  # fmt: skip
 HASHED = (
     "seq", "at", "kind", "state", "request", "ask", "peer", "circle", "namespaces", "objects", "text", "data", "prev",
@@ -38,7 +39,14 @@ MARK = "infra-mcp.dev/request"
 MANAGER = "infra-mcp"
 MOVING = {"resourceVersion", "generation", "managedFields"}  # of the metadata
 OUTSIDE = {"apiVersion", "kind", "metadata", "status"}  # a watch names the kind, a list does not
-UNTOUCHED = {"refused", "unchanged", "previewed", "cancelled"}  # ends of requests that wrote nothing
+UNTOUCHED = {
+    "refused",
+    "unchanged",
+    "previewed",
+    "cancelled",
+    "expired",
+    "superseded",
+}  # ends of requests that wrote nothing
 NOT_WRITTEN = {"deployment.kubernetes.io/revision"}  # controllers' own annotations
 PATIENCE = 20.0  # seconds for the API server to give its history out
 LEDGER_QUERIES = {

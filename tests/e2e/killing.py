@@ -23,9 +23,10 @@ from e2e.world import World
 from infra_mcp import effects
 
 __all__ = ["DEPLOYMENTS", "INSIDE", "JUDGE", "SCENARIOS", "Point", "Scenario"]
-__all__ += ["kill", "look", "now", "observe", "points", "undisturbed", "verdict"]
+__all__ += ["JUDGE_OF_MAIL", "kill", "look", "now", "observe", "points", "undisturbed", "verdict", "verdict_on_mail"]
 
 JUDGE = Path(__file__).with_name("judge.py")
+JUDGE_OF_MAIL = Path(__file__).with_name("judge_mail.py")
 DEPLOYMENTS = "/apis/apps/v1/namespaces/{0}/deployments"
 INSIDE = (
     "/api/v1/namespaces?fieldSelector=metadata.name%3D{0}",
@@ -246,6 +247,15 @@ async def verdict(world: World, paths: Sequence[str], since: str, **more: object
         "paths": list(paths),
     } | more
     argv = [sys.executable, "-I", str(JUDGE)]
+    done = await anyio.run_process(argv, input=json.dumps(question).encode(), check=False)
+    assert done.stdout, done.stderr.decode()
+    return list(json.loads(done.stdout)["faults"])
+
+
+async def verdict_on_mail(world: World, told: dict[str, Any], **more: object) -> list[str]:
+    """What the judge of the mail finds wrong with what clients were told. `more` goes into its question."""
+    question = {"ledger": str(world.settings.state_dir / "ledger.sqlite3"), "told": told} | more
+    argv = [sys.executable, "-I", str(JUDGE_OF_MAIL)]
     done = await anyio.run_process(argv, input=json.dumps(question).encode(), check=False)
     assert done.stdout, done.stderr.decode()
     return list(json.loads(done.stdout)["faults"])

@@ -1,0 +1,180 @@
+"""Clients that outlive servers: each connects again when its server has died, and does again what it never heard of.
+
+They are the SDK's own clients, over HTTP and over the unix socket. What they try and what they are told goes into the
+journal before and after.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+from e2e.world import Reply, World
+from mcp.client.client import Client
+from mcp.shared.message import SessionMessage
+from mcp.types.jsonrpc import jsonrpc_message_adapter
+
+__all__ = ["Guest", "Life", "by_http", "by_socket"]
+
+LATE = 0.2  # seconds in which an answer that was sent before a server died may still come out of the pipe
+SURE = 10.0  # seconds after which a connection that broke by itself is a fault
+
+Way = Callable[[World], AbstractAsyncContextManager[Client]]
+
+
+@dataclass
+class Life:
+    """The life of one server, as clients know it: it begins ready, and is over when it was killed."""
+
+    number: int
+    expected: int = 0  # clients that will come
+    full: anyio.Event = field(default_factory=anyio.Event)  # they are all there
+    over: anyio.Event = field(default_factory=anyio.Event)
+
+    def come(self) -> None:
+        """One more client is connected."""
+        self.expected -= 1
+        if not self.expected:
+            self.full.set()
+
+
+def by_http(peer: str, mode: str) -> Way:
+    """Over HTTP with the peer's token, in the era given: `auto` or `legacy`."""
+    return lambda world: world.peer(peer, mode=mode)
+
+
+def by_socket(mode: str, **hello: str) -> Way:
+    """Over the unix socket, with what the first frame says: `token` names the peer whose it is, or `attend`."""
+
+    @asynccontextmanager
+    async def way(world: World) -> AsyncIterator[Client]:
+        said = {key: world.tokens[value] if key == "token" else value for key, value in hello.items()}
+        async with Client(_transport(world.settings.socket, said), mode=mode, cache=None) as client:
+            yield client
+
+    return way
+
+
+@asynccontextmanager
+async def _transport(path: Path, hello: dict[str, str]) -> AsyncIterator[Any]:
+    """The socket's framing as a transport of the SDK's; the answer to the first frame is not the client's."""
+    to_client, client_reads = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    client_writes, from_client = anyio.create_memory_object_stream[SessionMessage](0)
+    first = {"jsonrpc": "2.0", "id": "hello", "method": "infra/hello", "params": hello}
+    async with await anyio.connect_unix(path) as stream, anyio.create_task_group() as group:
+        await stream.send(json.dumps(first).encode() + b"\n")
+
+        async def read() -> None:
+            buffer = b""
+            async with to_client:
+                try:
+                    async for data in stream:
+                        *lines, buffer = (buffer + data).split(b"\n")
+                        for line in lines:
+                            message = jsonrpc_message_adapter.validate_json(line, by_name=False)
+                            if getattr(message, "id", None) != "hello":
+                                await to_client.send(SessionMessage(message))
+                except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    return  # the server is gone
+
+        async def write() -> None:
+            async with from_client:
+                async for item in from_client:
+                    text = item.message.model_dump_json(by_alias=True, exclude_unset=True)
+                    try:
+                        await stream.send(text.encode() + b"\n")
+                    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                        return
+
+        group.start_soon(read)
+        group.start_soon(write)
+        yield client_reads, client_writes
+        group.cancel_scope.cancel()
+
+
+class Guest:
+    """One client.
+
+    Args:
+        world: whose server it calls.
+        who: name and circle it is known by; the circle is None for one that attends as infra.
+        way: how it connects.
+        born: waits for the next server that is ready.
+    """
+
+    def __init__(
+        self, world: World, who: tuple[str, str | None], way: Way, born: Callable[[int], Any], faults: list[str]
+    ) -> None:
+        self.world, self.who, self.faults = world, who, faults
+        self._way, self._born = way, born
+        self._client: Client | None = None
+        self._life = Life(0)
+        self._connected = anyio.Event()
+
+    async def stay(self) -> None:
+        """Be connected whenever a server is there, until cancelled."""
+        last = 0
+        while True:
+            life = await self._born(last)
+            last = life.number
+            try:
+                async with self._way(self.world) as client:
+                    self._client, self._life = client, life
+                    life.come()
+                    self._connected.set()
+                    self._connected = anyio.Event()
+                    await life.over.wait()
+            except Exception as error:  # noqa: BLE001 - whatever its libraries make of a server that is gone
+                await self._gone(life, f"{self.who[0]} could not connect: {error!r}")
+
+    async def call(self, name: str, *, trying: Callable[[], None] | None = None, **arguments: Any) -> Reply:
+        """Call a tool until it is answered, over as many servers as it takes.
+
+        Args:
+            name: the tool.
+            trying: called before each try.
+            arguments: the tool's.
+        """
+        while True:
+            while self._client is None or self._life.over.is_set():
+                await self._connected.wait()
+            client, life = self._client, self._life
+            if trying is not None:
+                trying()
+            answer, why = await _attempt(client, life, name, arguments)
+            if answer is not None:
+                text = "\n".join(part.text for part in answer.content if part.type == "text")
+                return Reply(not answer.is_error, text, dict(answer.structured_content or {}))
+            await self._gone(life, f"{name} of {self.who[0]} was not answered by a server that lives: {why}")
+
+    async def _gone(self, life: Life, otherwise: str) -> None:
+        """Wait until the server is known to be gone; a fault when it is not."""
+        with anyio.move_on_after(SURE):
+            await life.over.wait()
+            return
+        self.faults.append(otherwise)
+        raise RuntimeError(otherwise)
+
+
+async def _attempt(client: Client, life: Life, name: str, arguments: dict[str, Any]) -> tuple[Any, str]:
+    """One call: its answer, or None when the server died under it, and why."""
+    answer, why = None, "no answer"
+    async with anyio.create_task_group() as group:
+
+        async def cut() -> None:
+            await life.over.wait()
+            await anyio.sleep(LATE)
+            group.cancel_scope.cancel()
+
+        group.start_soon(cut)
+        try:
+            answer = await client.call_tool(name, arguments)
+        except Exception as error:  # noqa: BLE001 - whatever its libraries make of a lost connection
+            why = repr(error)
+        group.cancel_scope.cancel()
+    return answer, why
