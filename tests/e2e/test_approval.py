@@ -110,7 +110,7 @@ async def test_a_change_whose_effect_moved_asks_anew_and_says_so(ground, tmp_pat
 
         await world.approve(request, digest)
         with anyio.fail_after(30):
-            while (moved := _row(world, request)["effect_digest"]) == digest:
+            while (moved := _row(world, request)["effect_digest"]) == digest:  # noqa: ASYNC110 - another process's news
                 await anyio.sleep(0.02)
         await _ended(world, request, "awaiting_approval")
 
