@@ -74,6 +74,12 @@ class Conversation:
         """Whether the host waits for an answer."""
         return bool(self._asked)
 
+    def expects(self, line: bytes) -> bool:
+        """Whether a line of the server's is no answer, or one that the host still waits for."""
+        frame = parsed(line)
+        identity = None if frame is None or "method" in frame else frame.get("id")
+        return identity is None or _key(identity) in self._asked
+
     def to_server(self, line: bytes) -> bytes | None:
         """A line of the host's as the server gets it; None when no server of now waits for it."""
         frame = parsed(line)
@@ -125,9 +131,16 @@ class Conversation:
         """A server's id as the host gets it: another one for each server, so that no answer goes to the wrong one."""
         return f"{self._servers}/{json.dumps(identity)}" if self._servers else identity
 
-    def lost(self, message: str, data: dict[str, Any]) -> list[bytes]:
-        """The server is gone: what the host is told, for each request that waits and each question that is off."""
-        told = [error_frame(identity, message, data) for identity in self._asked.values()]
+    def lost(self, message: str, data: dict[str, Any], *, keep: object = None) -> list[bytes]:
+        """The server is gone: what the host is told, for each request that waits and each question that is off.
+
+        Args:
+            message: why, with what to do next.
+            data: the same as data.
+            keep: the id of a request that will be sent again.
+        """
+        kept = {key: identity for key, identity in self._asked.items() if key == _key(keep)}
+        told = [error_frame(identity, message, data) for key, identity in self._asked.items() if key not in kept]
         told += [
             _line(
                 {
@@ -140,7 +153,7 @@ class Conversation:
         ]
         if not self._opened:
             self._opening = self._ready = None
-        self._asked.clear()
+        self._asked = kept
         self._questions.clear()
         self._servers += 1
         return told

@@ -1,0 +1,153 @@
+"""A server elsewhere, by its URL: where the token may be sent, how to connect, and what its events and refusals say.
+
+Standard library only. The token is sent over https, or over http to this machine itself, and nowhere else: no redirect
+is followed, no proxy is asked, and a URL that carries a name or password is refused.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import socket
+import ssl
+from collections.abc import Iterator
+from urllib.parse import SplitResult, urlsplit
+
+from infra_mcp.errors import InfraError
+
+__all__ = ["LONGEST", "Endpoint", "events"]
+
+LONGEST = 16 * 1024 * 1024  # bytes of an answer
+_PATH = "/mcp"
+_CONNECTING = 10.0  # seconds
+_SILENCE = 60.0  # seconds without a byte; the server sends at least a ping every 15
+_UNAUTHENTICATED, _MISSING = 401, 404
+
+
+class Endpoint:
+    """The endpoint behind a URL, for one token.
+
+    Args:
+        url: https, or http on loopback; the path is /mcp when there is none.
+        token: the bearer token.
+
+    Raises:
+        InfraError: `invalid-argument`, when the token may not be sent to such a URL; `unauthenticated`, when it is no
+            token.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = _checked(url)
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise InfraError("unauthenticated", "The token is not one that a server gives out.")
+        self._token = token
+
+    @property
+    def target(self) -> str:
+        """Path and query, as a request line has them."""
+        query = f"?{self._url.query}" if self._url.query else ""
+        return (self._url.path if self._url.path.strip("/") else _PATH) + query
+
+    @property
+    def shown(self) -> str:
+        """Scheme and host, for messages."""
+        return f"{self._url.scheme}://{self._url.netloc}"
+
+    def headers(self) -> dict[str, str]:
+        """The headers of every request."""
+        return {
+            "Authorization": f"Bearer {self._token}",
+            "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream",
+        }
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection on which a minute's silence is an error; the server sends pings.
+
+        Raises:
+            InfraError: `server-unreachable`; `invalid-argument` when http would lead off this machine.
+        """
+        host, port = self._url.hostname or "", self._url.port
+        try:
+            if self._url.scheme == "https":
+                context = ssl.create_default_context()
+                made: http.client.HTTPConnection = http.client.HTTPSConnection(
+                    host, port, timeout=_CONNECTING, context=context
+                )
+            else:
+                made = http.client.HTTPConnection(host, port, timeout=_CONNECTING)
+            made.connect()
+            made.sock.settimeout(_SILENCE)
+            made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._url.scheme == "http" and not _loopback(made.sock.getpeername()[0]):
+                made.close()
+                raise InfraError(
+                    "invalid-argument", f"{host} is not this machine, so http would show the token to others."
+                )
+        except ssl.SSLCertVerificationError as error:
+            what = f"The certificate of {host} is not trusted: {error.verify_message}."
+            raise InfraError("server-unreachable", what, next_step="Name its authority: SSL_CERT_FILE.") from None
+        except OSError as error:
+            reason = error.strerror or ("no answer in time" if isinstance(error, TimeoutError) else "no connection")
+            what = f"{self.shown} cannot be reached: {reason}."
+            raise InfraError(
+                "server-unreachable", what, next_step="Check the URL, and that a server runs there."
+            ) from None
+        return made
+
+    def refusal(self, status: int) -> InfraError:
+        """What an HTTP status other than success means, where its body does not say."""
+        if status == _UNAUTHENTICATED:
+            return InfraError("unauthenticated", f"{self.shown} does not take the token.")
+        if http.client.MULTIPLE_CHOICES <= status < http.client.BAD_REQUEST:
+            what = f"{self.shown} sends the caller elsewhere; with a token that is not followed."
+            return InfraError("server-unreachable", what, next_step="Give the server's own URL.")
+        what = f"{self.shown} answers with HTTP {status}."
+        if status == _MISSING:
+            what = f"There is no MCP endpoint at {self.shown}."
+        return InfraError("server-unreachable", what, next_step="Check the URL; it usually ends in /mcp.")
+
+
+def _checked(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in {"http", "https"}:
+        raise InfraError("invalid-argument", "The URL is not one of http or https.", next_step="e.g. https://HOST/mcp")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        what = "The URL carries a name, a password or a fragment."
+        raise InfraError("invalid-argument", what, next_step="Leave it out; the token comes from INFRA_MCP_TOKEN.")
+    if parts.scheme == "http" and host != "localhost" and not _loopback(host):
+        what = "With http the token could be read on the way; it is taken for this machine only."
+        raise InfraError("invalid-argument", what, next_step="Use https, or a tunnel to 127.0.0.1.")
+    return parts
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def events(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The data of each event; comments (pings) and other fields are passed over. See the HTML standard, 9.2.6.
+
+    Raises:
+        ValueError: an event is longer than `LONGEST`.
+    """
+    data: list[bytes] = []
+    size = 0
+    while line := response.readline(LONGEST + 1):
+        line = line.rstrip(b"\r\n")
+        if not line:
+            if data:
+                yield b"\n".join(data)
+            data, size = [], 0
+        elif line.startswith(b"data:"):
+            data.append(line[5:].removeprefix(b" "))
+            size += len(line)
+            if size > LONGEST:
+                raise ValueError
