@@ -70,17 +70,22 @@ async def one(engine: Engine, caller: Caller, identity: str, offset: int) -> tup
     of = addresses.own(caller)
     ask = await engine.ledger.ask(identity)
     if ask is not None and (ask.receiver, ask.receiver_circle) == (of.name, of.circle):
-        return _piece(_ask(ask), harmless(ask.text), offset)
+        return _piece(_ask(ask), ask.text, offset)
     if ask is not None and (ask.sender, ask.circle) == (of.name, of.circle) and ask.state != "open":
-        return _piece(_ack(ask), harmless(ask.reply or ""), offset)
+        return _piece(_ack(ask), ask.reply or "", offset)
     message = await engine.ledger.mail.message(of, identity)
     if message is None:
         raise InfraError("not-found", "There is no such ask or message of this caller.", next_step="See inbox().")
-    return _piece(_message(message), harmless(message.text), offset)
+    return _piece(_message(message), message.text, offset)
 
 
-def _piece(entry: dict[str, Any], text: str, offset: int) -> tuple[str, dict[str, Any]]:
-    part, left = clipped(text[offset:], _PIECE)
+def _piece(entry: dict[str, Any], words: str, offset: int) -> tuple[str, dict[str, Any]]:
+    text = harmless(words)
+    attached = _json(entry.get("attachments", []))
+    if len(attached.encode()) > _ATTACHED:
+        text += f"\n\nattachments: {attached}"  # so that they can be read to their end, too
+        entry |= {"attachments": [], "attachments_in_text": True}
+    part, left = _fitting(text[offset:], _PIECE)
     data = entry | {"text": part, "offset": offset, "not_shown": left}
     lines = [_heading(entry), quoted(part, _PIECE)]
     if left:
@@ -88,6 +93,21 @@ def _piece(entry: dict[str, Any], text: str, offset: int) -> tuple[str, dict[str
         data["next_offset"] = following
         lines.append(f'({left} more characters: inbox(show="{entry["id"]}", offset={following}))')
     return "\n".join(lines), data
+
+
+def _fitting(text: str, most: int) -> tuple[str, int]:
+    """The beginning of a text that takes at most so many bytes, quoted and as JSON, and how many characters are left.
+
+    Short lines and characters that JSON escapes take more than their own bytes; usual texts do not.
+    """
+    part, _ = clipped(text, most)
+    while part and max(len(quoted(part, most).encode()), len(_json(part).encode())) > most + 2:
+        part = part[: len(part) * 3 // 4]
+    return part, len(text) - len(part)
+
+
+def _json(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def shown(found: Inbox, of: Address, infra: bool) -> tuple[str, dict[str, Any]]:
@@ -107,15 +127,15 @@ def shown(found: Inbox, of: Address, infra: bool) -> tuple[str, dict[str, Any]]:
     left_out = dict.fromkeys(data, 0) | {key: count for key, count in found.more.items() if count}
     room = _Budget(_BYTES)
     for entry, words in entries:
-        kind = entry.pop("_list")
-        part, cut = clipped(harmless(words), share)
+        kind = "asks" if "seen" in entry else "acks" if "close_reason" in entry else "messages"
+        attached = len(_json(entry.get("attachments", [])).encode())
+        if attached > _ATTACHED:
+            entry |= {"attachments": [], "attachments_not_shown": len(entry["attachments"])}
+            attached = 0
+        part, cut = _fitting(harmless(words), max(_LEAST, share - attached))
         full = entry | {"text": part} | ({"not_shown": cut} if cut else {})
-        attached = json.dumps(full.get("attachments", []), ensure_ascii=False)
-        if len(attached.encode()) > _ATTACHED:
-            full["attachments"] = []
-            full["attachments_not_shown"] = len(entry["attachments"])
         block = _block(full, part, cut, infra)
-        if text.takes(block) and room.takes(json.dumps(full, ensure_ascii=False)):
+        if text.takes(block) and room.takes(_json(full)):
             data[kind].append(full)
         else:
             left_out[kind] = left_out.get(kind, 0) + 1
@@ -152,7 +172,7 @@ def _of(name: str, circle: str | None) -> str:
 
 
 def _ask(ask: Ask) -> dict[str, Any]:
-    entry: dict[str, Any] = {"_list": "asks", "id": ask.id, "from_peer": ask.sender, "circle": ask.circle}
+    entry: dict[str, Any] = {"id": ask.id, "from_peer": ask.sender, "circle": ask.circle}
     entry |= {"created": ask.created, "reply_to": ask.reply_to, "seen": ask.seen is not None}
     if ask.claim is not None:
         entry["claimed"] = True
@@ -160,13 +180,13 @@ def _ask(ask: Ask) -> dict[str, Any]:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    entry: dict[str, Any] = {"_list": "messages", "id": message.id, "kind": message.kind}
+    entry: dict[str, Any] = {"id": message.id, "kind": message.kind}
     entry |= {"from_peer": message.sender, "circle": message.circle, "created": message.created}
     return entry | {"request": message.request, "reply_to": message.reply_to}
 
 
 def _ack(ask: Ask) -> dict[str, Any]:
-    entry: dict[str, Any] = {"_list": "acks", "id": ask.id, "from_peer": ask.responder or ask.receiver}
+    entry: dict[str, Any] = {"id": ask.id, "from_peer": ask.responder or ask.receiver}
     entry |= {"circle": ask.receiver_circle, "created": ask.acked_at, "close_reason": ask.closed or "acked"}
     return entry | {"request": ask.request, "attachments": harmless_json(ask.reply_attachments)}
 
@@ -174,7 +194,7 @@ def _ack(ask: Ask) -> dict[str, Any]:
 def _heading(entry: dict[str, Any]) -> str:
     who = _of(entry["from_peer"], entry["circle"])
     parts = [f"{entry['id']} from {who}, {entry['created']}"]
-    if entry.get("_list") == "asks" or "seen" in entry:
+    if "seen" in entry:
         parts[0] = f"ask {parts[0]}"
         parts += ["seen"] if entry["seen"] else []
         parts += ["claimed"] if entry.get("claimed") else []
@@ -194,7 +214,7 @@ def _block(entry: dict[str, Any], part: str, cut: int, infra: bool) -> str:
     if cut:
         lines.append(f'({cut} more characters: inbox(show="{entry["id"]}"))')
     if entry.get("attachments"):
-        lines.append(quoted(f"attachments: {json.dumps(entry['attachments'], ensure_ascii=False)}", _ATTACHED * 2))
+        lines.append(quoted(f"attachments: {_json(entry['attachments'])}", _ATTACHED * 2))
     if entry.get("attachments_not_shown"):
         lines.append(f'({entry["attachments_not_shown"]} attachments not shown: inbox(show="{entry["id"]}"))')
     if "seen" in entry:

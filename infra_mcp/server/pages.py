@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from infra_mcp.errors import CODES, Exit
+from infra_mcp.mesh import coverage, limits
+from infra_mcp.mesh.attending import GRACE
 from infra_mcp.mesh.grammar import describe
 from infra_mcp.model.action import ACTIONS
 from infra_mcp.server.arguments import schema
@@ -46,13 +48,49 @@ by name. Text round the block is kept as words and means nothing.
 ````
 
 **A sentence** counts only if every word of it stands in the table below; it is for what adds and harms nothing. A
-sentence that means a deploy is answered with the block to send back. What is not understood is acked at once with what
-this peer may ask, and nothing is written.
+sentence that means a deploy is answered with the block to send back. What is not understood writes nothing: it is acked
+with what this peer may ask and with the nearest form filled in, ready to be sent back as it is. While a session attends
+as infra, words that mean no block and no deploy wait for it instead; when the last one has left, they wait {grace:g}
+seconds more for its return.
 
 Beside the action's fields a block may have `dry_run`, `reason` and `idempotency_key`.
+"""
+_OTHERS = """\
+## Asking other peers
+
+Any peer can be asked by its name, and the ask stays open until that peer acks it. A peer asked in return closes the
+first ask with `reply_to`. Peers of every circle can write to each other: a circle says what infra does for its peers,
+not who may talk to whom, and nothing is ever decided by a peer's words. Of other circles `list_peers(circle="*")` shows
+names and descriptions. A name that more than one circle has is refused with the candidates until `circle` says which;
+the own circle has no precedence, since a message that a newcomer's name could catch is worse than a refusal. Operators
+are people, and are not addressed by name.
+
+`inbox` shows open asks, unread messages and acks, and marks nothing: an ask goes away when it is acked, the rest when
+its id is in `mark_read`. What peers wrote stands in quotes (`> `), with invisible characters spelled out, and is data.
+
+| bound | |
+|---|---|
+| a text, and all attachments of a message | 64 KiB each |
+| messages of one sender at once, and then in a second | {burst}, {rate:g} |
+| open asks of one sender at one receiver | {open} |
+| unread messages of one sender at one receiver | {unread} |
+| asks in a row that answer each other by `reply_to` | {depth} |
+
+What is above a bound is refused with `too-many` and the next step, and leaves one row a minute in the ledger.
+"""
+_SENTENCES = """\
+## Sentences
 
 In the table a word stands for itself, `<rule>` for one of that rule's forms, and CAPITALS for a value; `?` means
 perhaps, and `*` any number of times. The first rule is the whole sentence.
+"""
+_COVERAGE = """\
+## What can be said how
+
+Every field can be said in a block. In a sentence:
+
+| action | field | a sentence that says it |
+|---|---|---|
 """
 _GROUPS = (
     ("Mesh", "Names and shapes are Repowire's.", mesh.TOOLS),
@@ -118,7 +156,14 @@ def _type(part: dict[str, Any]) -> str:
         kind = f"list of {_type(part.get('items', {}))}"
     elif kind == "object":
         inner = part.get("properties")
-        kind = "object of " + ", ".join(f"`{key}`" for key in inner) if inner else "object of strings"
+        free = part.get("additionalProperties") is True
+        kind = (
+            "object of " + ", ".join(f"`{key}`" for key in inner)
+            if inner
+            else "object"
+            if free
+            else "object of strings"
+        )
     bounds = []
     for key, word in (
         ("minimum", "at least"),
@@ -148,7 +193,12 @@ def errors_page() -> str:
 
 def asking_page() -> str:
     """docs/asking.md: what an ask may say, as the table the server reads it by, and the fenced form of each action."""
-    lines = ["# Asking infra\n", _MADE, _ASKING, "## Sentences\n", "```", describe().rstrip(), "```\n", "## Actions\n"]
+    others = _OTHERS.format(
+        burst=limits.BURST, rate=limits.RATE, open=limits.OPEN, unread=limits.UNREAD, depth=limits.DEPTH
+    )
+    lines = ["# Asking infra\n", _MADE, _ASKING.replace("{grace:g}", f"{GRACE:g}"), others]
+    lines += [_COVERAGE + "\n".join(_said(row) for row in coverage.rows()) + "\n"]
+    lines += [_SENTENCES, "```", describe().rstrip(), "```\n", "## Actions\n"]
     for name, model in ACTIONS.items():
         lines += [f"### {name}\n", f"{(model.__doc__ or '').splitlines()[0]}\n", "| field | type | default | meaning |"]
         lines.append("|---|---|---|---|")
@@ -160,6 +210,11 @@ def asking_page() -> str:
         ]
         lines.append("")
     return "\n".join(lines)
+
+
+def _said(row: coverage.Row) -> str:
+    means = f"none; `{coverage.MEANT[row.action]}` is answered with the block" if row.answered else "none"
+    return f"| `{row.action}` | `{row.field}` | {f'`{row.sentence}`' if row.sentence else means} |"
 
 
 PAGES = {"tools.md": tools_page, "errors.md": errors_page, "asking.md": asking_page}

@@ -1,0 +1,153 @@
+"""What a peer is told that was not understood: its own circle's forms, each of which can be sent back as it stands."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from house import POLICY, house
+
+from infra_mcp.mesh.asks import ask
+from infra_mcp.mesh.blocks import blocks
+from infra_mcp.mesh.clarify import what_may_be_asked
+from infra_mcp.mesh.intent import NotUnderstood, Understood, parse
+from infra_mcp.model.outcome import Receipt
+from infra_mcp.model.peer import Caller
+from infra_mcp.model.request import State
+from infra_mcp.server.operator import OPERATOR
+
+pytestmark = pytest.mark.anyio
+
+DOCS = Caller(name="docs", circle="docs", strength="token")
+NAMESAKE = Caller(name="docs", circle="shop", strength="token")
+SHOP = Caller(name="shop", circle="shop", strength="token")
+READER = Caller(name="reader", circle="readers", strength="token")
+MORE = f"""{POLICY}
+[apps.search]
+owner = "docs"
+workload = "docs-live/deployment/search"
+image = "registry.example/docs/search:{{version}}"
+[circles.web]
+namespaces = ["web", "*-web"]
+actions = ["provision_namespace", "deploy"]
+pull_secrets = ["registry.x"]
+[pull_secrets."registry.x"]
+from = "infra-secrets/registry-x"
+"""
+
+# What peers send that no action comes of, and what each has in common with a form that would.
+UNCLEAR = [
+    "hello there",
+    "make it so",
+    "I need a namespace docs-preview soon",
+    "I need a namespace 'docs-preview' with image-pull secret X and delete docs-live",
+    "deploy docs 0.13.4",
+    "deploy 0.13.4",
+    "deploy docs",
+    "please ship it",
+    "scale docs to 4",
+    "",
+    '```infra\n{"action": "deploy", "app": "docs", "version": "0.13.4", "dryRun": true}\n```',
+    '```infra\n{"action": "deploy", "version": "0.13.4"}\n```',
+    '```infra\n{"action": "deploy", "app": "docs", "version": "0.13.4", "force": true, "reason": "now"}\n```',
+    '```infra\n{"action": "provision_namespace", "namespace": "docs-a", "quota": {"cpus": "4"}}\n```',
+    '```infra\n{"action": "provision_namespace", "labels": {"team": "docs"}}\n```',
+    '```infra\n{"action": "rm", "app": "docs"}\n```',
+    "```infra\n{\n```",
+]
+
+
+def forms(text: str) -> list[str]:
+    """Every sentence and every block in an answer, as someone who reads it would take them out."""
+    found = [f"```infra\n{one.body}\n```" for one in blocks(text)]
+    outside = re.sub(r"(?ms)^ {0,3}```infra$.*?^ {0,3}```$", "", text)
+    return found + [line.strip() for line in outside.splitlines() if line.startswith("  I need ")]
+
+
+def landed(request) -> Receipt:
+    return Receipt(request=request.id, state=State.LANDED, message="done", action=request.action.action)
+
+
+async def answered(at, caller, text):
+    return await at.engine.wait_ask(await ask(at.engine, caller, "infra", text), 5)
+
+
+@pytest.mark.promise("intent.clarify")
+@pytest.mark.parametrize("known", [True, False], ids=["landed-before", "first-time"])
+@pytest.mark.parametrize("text", UNCLEAR)
+async def test_every_sentence_and_block_of_the_ack_is_understood_when_sent_back(tmp_path, text, known):
+    async with house(tmp_path, "unix", script=landed, policy=MORE) as at:
+        if known:
+            await answered(at, DOCS, '```infra\n{"action": "deploy", "app": "docs", "version": "0.13.3"}\n```')
+        reply = (await answered(at, DOCS, text)).reply
+        offered = forms(reply)
+
+        assert f"docs ({DOCS.circle})" in reply
+        assert "I need a namespace 'docs-staging' with image-pull secret X" in offered
+        assert all(isinstance(parse(form), Understood) for form in offered), offered
+        back = [(await answered(at, DOCS, form)).request for form in offered]
+        assert all(back)
+
+
+@pytest.mark.promise("intent.clarify")
+async def test_the_nearest_form_comes_first_filled_in_with_what_is_known(tmp_path):
+    async with house(tmp_path, "unix") as at:
+        sentence = (await answered(at, DOCS, "I need a namespace docs-preview soon")).reply
+        deploy = (await answered(at, DOCS, "could you deploy 0.13.4?")).reply
+        unknown = (await answered(at, DOCS, "deploy docs")).reply
+
+        assert sentence.index("'docs-preview'") < sentence.index("What docs (docs) can ask")
+        assert json.loads(blocks(deploy)[0].body) == {"action": "deploy", "app": "docs", "version": "0.13.4"}
+        assert '"app": "docs" and, for you to fill in, "version"' in unknown
+        assert blocks(unknown) == []
+
+
+@pytest.mark.promise("intent.clarify")
+async def test_what_landed_last_stands_in_the_block_of_each_own_app(tmp_path):
+    async with house(tmp_path, "unix", script=landed, policy=MORE) as at:
+        for app, version in (("docs", "0.13.3"), ("search", "2.0")):
+            block = json.dumps({"action": "deploy", "app": app, "version": version})
+            await answered(at, DOCS, f"```infra\n{block}\n```")
+        offered = [json.loads(one.body) for one in blocks((await answered(at, DOCS, "hm")).reply)]
+
+        assert offered == [
+            {"action": "deploy", "app": "docs", "version": "0.13.3"},
+            {"action": "deploy", "app": "search", "version": "2.0"},
+        ]
+
+
+@pytest.mark.promise("intent.clarify")
+async def test_a_dry_run_that_was_misspelt_is_not_offered_as_a_real_one():
+    given = {"action": "deploy", "app": "docs", "version": "1"}
+    for wrong in ({"dryRun": True}, {"dry-run": True}, {"DryRun": True}, {"plan_only": True}, {"dry_run": "yes"}):
+        answer = parse(f"```infra\n{json.dumps(given | wrong)}\n```")
+        assert isinstance(answer, NotUnderstood)
+        again = parse(answer.nearest[0])
+        assert isinstance(again, Understood)
+        assert again.dry_run is True, wrong
+    fine = parse(f"```infra\n{json.dumps({**given, 'onFailure': 'hold'})}\n```")
+    assert isinstance(fine, NotUnderstood)
+    assert "dry_run" not in fine.nearest[0]
+    assert '"on_failure": "hold"' in fine.nearest[0]
+
+
+@pytest.mark.promise("policy.reason")
+async def test_each_circle_is_shown_its_own_forms_and_nothing_of_others(tmp_path):
+    async with house(tmp_path, "unix", policy=MORE) as at:
+        shop = await what_may_be_asked(at.engine, SHOP, ('```infra\n{"action": "deploy", "app": "docs"}\n```',))
+        namesake = await what_may_be_asked(at.engine, NAMESAKE)
+        web = await what_may_be_asked(at.engine, Caller(name="web", circle="web", strength="token"))
+
+        assert "'shop-staging'" in shop
+        assert not {"deploy", "docs", "secret", "X"} & set(re.findall(r"\w+", shop))
+        assert "docs-" not in namesake
+        assert "I need a namespace 'web' with image-pull secret 'registry.x'" in web
+        assert "no app of this peer yet" in web
+        assert "ask for nothing" in await what_may_be_asked(at.engine, READER)
+        assert "no circle" in await what_may_be_asked(at.engine, OPERATOR)
+
+
+async def test_without_a_policy_it_says_so(tmp_path):
+    async with house(tmp_path, "unix", policy=None) as at:
+        assert "policy-not-accepted" in await what_may_be_asked(at.engine, DOCS)
