@@ -43,9 +43,10 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def goes_on(words: Callable[[], str]) -> Iterator[None]:
-    """Say `words` on stderr when the block is stopped by SIGTERM or Ctrl-C, and pass that on."""
+    """Say `words` on stderr when the block is stopped by SIGTERM or Ctrl-C, and pass that on with them as a note."""
     try:
         yield
-    except (KeyboardInterrupt, Terminated):
+    except (KeyboardInterrupt, Terminated) as stop:
+        stop.add_note(words())
         note(words())
         raise

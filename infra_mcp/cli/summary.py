@@ -117,11 +117,9 @@ def summarized(options: argparse.Namespace, title: str, work: Callable[[Summary]
     except InfraError as error:
         code, summary.words = int(error.exit), str(error)
         raise
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-        raise
-    except Terminated:
-        code = TERMINATED
+    except (KeyboardInterrupt, Terminated) as stop:
+        code = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+        summary.words = "\n".join(getattr(stop, "__notes__", ()))
         raise
     finally:
         _append(file, summary.markdown(code))
