@@ -1,4 +1,4 @@
-"""A project peer: a plain MCP client over HTTP with its token, as any agent host has one."""
+"""Peers of the story: project peers over HTTP with their tokens, and a session that attends by `infra-mcp connect`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
-from mcp import Client
+from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
+from mcp.types import ElicitRequestParams, ElicitResult
 from stage import Stage
 
-__all__ = ["Peer", "connected"]
+__all__ = ["Peer", "attending", "connected"]
 
 
 class Peer:
@@ -50,3 +51,22 @@ async def connected(name: str, url: str, token: str, stage: Stage) -> AsyncItera
         Client(streamable_http_client(url, http_client=http)) as client,
     ):
         yield Peer(name, client, stage)
+
+
+@asynccontextmanager
+async def attending(command: str, repo: str, stage: Stage) -> AsyncIterator[Peer]:
+    """Attend as infra in the infra repository, as `claude` does beside which `infra-mcp connect` runs.
+
+    The host's dialog is scripted: whatever a person is asked, this one reads it aloud and says yes.
+    """
+
+    async def person(context: object, params: ElicitRequestParams) -> ElicitResult:  # noqa: ARG001 - the SDK's form
+        print("   the host asks its person:", flush=True)
+        stage.show(params.message, 12, wrap=True)
+        print("   the person says yes", flush=True)
+        return ElicitResult(action="accept", content={"approve": True})
+
+    stage.command(command, "connect", "--attend", "infra")
+    server = StdioServerParameters(command=command, args=["connect", "--attend", "infra"], env=stage.env, cwd=repo)
+    async with Client(server, elicitation_callback=person) as client:
+        yield Peer("session", client, stage)

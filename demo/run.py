@@ -1,4 +1,4 @@
-"""`make demo`: the whole story on a real control plane, in six steps. Exit 0 only when each came out as told.
+"""`make demo`: the whole story on a real control plane, step by step. Exit 0 only when each came out as told.
 
 Leaves nothing running unless KEEP=1.
 """
@@ -16,11 +16,13 @@ import time
 from pathlib import Path
 
 import anyio
-from peer import Peer, connected
+from peer import Peer, attending, connected
 from stage import Failed, Stage
 from world import CIRCLES, write_kubeconfig, write_repository, write_source_secret
 
 SENTENCE = "I need a namespace 'docs-staging' with image-pull secret X"
+NOTICE = "release/0.13.4 merged, ready to deploy"
+LOOSE = "our designers want somewhere to look at drafts, docs-preview would be a nice name, same registry as staging"
 NAME = "demo"
 
 
@@ -110,15 +112,18 @@ class Demo:
         self.url = next(word for word in line.split() if word.startswith("http"))
         self.stage.show(line)
 
-    # -- steps 2 to 6
+    # -- the steps after it
     async def tell(self) -> None:
         async with (
             connected("docs", self.url, self.tokens["docs"], self.stage) as docs,
             connected("shop", self.url, self.tokens["shop"], self.stage) as shop,
         ):
             await self.ask(docs)
-            await self.deploy(docs)
+            await self.release(docs)
             await self.fail(docs)
+            await self.talk(docs, shop)
+            await self.attend(docs)
+            self.shell()
             await self.refuse(docs, shop)
         self.look_back()
 
@@ -132,18 +137,33 @@ class Demo:
         self.git("show", "--format=", "HEAD", "--", "*serviceaccount*")
         self.kube("-n", "docs-staging", "get", "namespace/docs-staging", "serviceaccount/default", "secret/registry-x")
 
-    async def deploy(self, docs: Peer) -> None:
-        self.stage.step("docs deploys 0.13.4 of the app that was applied by hand")
+    async def release(self, docs: Peer) -> None:
+        self.stage.step("A release notice becomes a deploy of the app that was applied by hand")
         self.stage.tell(
             "First as a dry run. The plan shows what is taken over from kubectl: one field, and not the replicas."
         )
         _, _, plan = await docs.call("deploy", app="docs", version="0.13.4", dry_run=True)
         self.must("kubectl" in json.dumps(plan), "the plan shows the adoption")
-        ok, _, _ = await docs.call("deploy", app="docs", version="0.13.4", reason="release 0.13.4")
-        self.must(ok, "0.13.4 landed")
+        self.stage.tell("The catalogue in infra.toml says which message of docs means a deploy, as a whole:")
+        await docs.call("notify_peer", peer_name="infra", message=f"{NOTICE}, but do NOT deploy yet")
+        _, notice, _ = await docs.call("notify_peer", peer_name="infra", message=NOTICE)
+        outcome = await self.outcome(docs, notice.strip())
+        self.must("0.13.4 runs" in outcome, "the outcome is notified back, and only the whole message was taken")
         self.git("show", "--format=%h %s", "HEAD")
         out = self.kube("-n", "docs-live", "get", "deployment/docs", "-o", "wide")
         self.must("5/5" in out and "0.13.4" in out, "five replicas, as people set them, run 0.13.4")
+        _, older, _ = await docs.call("notify_peer", peer_name="infra", message=NOTICE.replace("0.13.4", "0.13.2"))
+        self.must("older-version" in await self.outcome(docs, older.strip()), "an older release is refused")
+
+    async def outcome(self, peer: Peer, notice: str) -> str:
+        """Wait in the peer's inbox for what came of a notify, and mark it as read."""
+        for _ in range(60):
+            _, _, found = await peer.call("inbox", wait_seconds=60)
+            for message in found["messages"]:
+                if message.get("reply_to") == notice:
+                    await peer.call("inbox", mark_read=[message["id"]])
+                    return str(message["text"])
+        raise Failed(f"no outcome of {notice}")
 
     async def fail(self, docs: Peer) -> None:
         self.stage.step("Versions that do not come up: the cause, and everything back, in cluster and git")
@@ -158,6 +178,52 @@ class Demo:
         self.git("log", "-5", "--format=%h %s")
         out = self.kube("-n", "docs-live", "get", "deployment/docs", "-o", "wide")
         self.must("0.13.4" in out, "the cluster runs 0.13.4 again")
+
+    async def talk(self, docs: Peer, shop: Peer) -> None:
+        self.stage.step("Project peers ask each other; what was asked is kept until it is answered")
+        _, ask, _ = await docs.call("ask", peer_name="shop", query="Which version of the API do you call?")
+        _, _, found = await shop.call("inbox", wait_seconds=10)
+        self.must([one["id"] for one in found["asks"]] == [ask.strip()], "shop finds the ask in its inbox")
+        await shop.call("ack", correlation_id=ask.strip(), message="v2, since Monday")
+        _, _, reply = await docs.call("wait_on_ack", correlation_id=ask.strip(), timeout_seconds=10)
+        self.must(reply["reply"] == "v2, since Monday", "docs has the answer")
+
+    async def attend(self, docs: Peer) -> None:
+        self.stage.step("A session attends as infra: it takes what the grammar cannot read, and a person approves")
+        async with attending(str(self.bin), str(self.repo), self.stage) as session:
+            _, ask, _ = await docs.call("ask", peer_name="infra", query=LOOSE)
+            ask = ask.strip()
+            await session.call("inbox", wait_seconds=10, claim=ask)
+            _, text, parked = await session.call(
+                "provision_namespace", namespace="docs-preview", pull_secrets=["X"], on_behalf_of=ask
+            )
+            self.must("needs-approval" in text, "the session acts in docs' name; a rule wants a person's yes first")
+            await session.call("approve", request_id=parked["request"])
+            _, _, reply = await docs.call("wait_on_ack", correlation_id=ask, timeout_seconds=60)
+            self.must("docs-preview up" in reply["reply"], "docs is told what is now true, in one ack")
+
+    def shell(self) -> None:
+        self.stage.step("The same from the shell: a release, and a change that a person approves")
+        stage = self.stage
+        docs = {"INFRA_MCP_TOKEN": self.tokens["docs"]}
+        stage.env |= docs
+        self.infra("notify", "infra", NOTICE.replace("0.13.4", "0.13.6"))
+        out = self.infra("inbox", "--wait", "60")
+        self.must("0.13.6 runs" in out, "the outcome is in the inbox")
+        out = self.infra(
+            "provision-namespace", "docs-shop-preview", "--no-wait", "--json", quiet=True,
+            shown="infra-mcp provision-namespace docs-shop-preview --no-wait",
+        )  # fmt: skip
+        request = json.loads(out)["request"]
+        self.infra("request", "watch", request, expect=4)
+        shown = self.infra("request", "show", request, "--json", quiet=True, shown="", expect=4)
+        digest = json.loads(shown)["effect_digest"]
+        del stage.env["INFRA_MCP_TOKEN"]
+        stage.tell("Without a token the command acts as the operator:")
+        self.infra("approve", request, digest)
+        stage.env |= docs
+        self.infra("request", "watch", request)
+        del stage.env["INFRA_MCP_TOKEN"]
 
     async def refuse(self, docs: Peer, shop: Peer) -> None:
         self.stage.step("What is refused: another team's namespace, and a field that another manager holds")
@@ -175,7 +241,7 @@ class Demo:
             stdin=json.dumps(claim),
             shown="kubectl apply --server-side --force-conflicts --field-manager=image-updater -f image.yaml",
         )  # fmt: skip
-        ok, text, _ = await docs.call("deploy", app="docs", version="0.13.6")
+        ok, text, _ = await docs.call("deploy", app="docs", version="0.13.7")
         self.must(not ok and "image-updater" in text, "the conflict names field and owner")
 
     def look_back(self) -> None:

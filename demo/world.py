@@ -62,6 +62,12 @@ pull_secrets = ["X"]
 images = ["registry.example/docs/*"]
 limits = { replicas = 10, cpu = "20", memory = "40Gi" }
 
+# What a session that attends as infra may do for others, within what they may do themselves.
+[attend]
+namespaces = ["docs-*"]
+actions = ["provision_namespace"]
+pull_secrets = ["X"]
+
 [circles.shop]
 namespaces = ["shop-*"]
 actions = ["provision_namespace"]
@@ -73,8 +79,15 @@ from = "infra-secrets/registry-x"
 owner = "docs"
 workload = "docs-live/deployment/docs"
 image = "registry.example/docs/site:{version}"
+deploy_on = "release/{version} merged, ready to deploy"
 grace = "1s"
 timeout = "60s"
+
+[[rules]]
+id = "previews-need-a-yes"
+match = { namespaces = ["*-preview"] }
+require = { approvals = 1, by = "operator" }
+reason = "previews cost money"
 """
 
 
