@@ -1,11 +1,13 @@
-"""The connection: one worker thread, one transaction at a time, and every failure as `ledger-unavailable`."""
+"""The connection: one worker thread, one transaction at a time, and every failure as `ledger-unavailable`.
+
+Writes that come while the thread is busy share the next transaction, and so its one wait for the disk.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,21 +21,13 @@ from sqlalchemy.pool import StaticPool
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.chain import GENESIS
 from infra_mcp.ledger.files import Watched, make_private
+from infra_mcp.ledger.turns import Queue, Step, Tx
 
 __all__ = ["Database", "Tx", "unavailable"]
 
 T = TypeVar("T")
 
 _CHECKED_WHOLE = 32 << 20  # bytes; a larger file is not read through at start
-
-
-@dataclass
-class Tx:
-    """A write transaction: its connection, and the head of the chain inside it."""
-
-    connection: Connection
-    known: tuple[int, str]  # the newest event this process knows to be durable
-    head: tuple[int, str] | None = None  # the newest event, once looked up or added
 
 
 def unavailable(cause: object) -> InfraError:
@@ -48,7 +42,8 @@ def unavailable(cause: object) -> InfraError:
 class Database:
     """The database of one ledger.
 
-    A transaction that has begun is finished whatever happens to its caller: cancelling waits for it.
+    A transaction that has begun is finished whatever happens to its caller: cancelling waits for it. What has not
+    begun is not made for a caller that was cancelled.
     """
 
     def __init__(self, url: str, busy_seconds: float) -> None:
@@ -67,7 +62,9 @@ class Database:
             event.listen(self._engine, "connect", _connected)
             event.listen(self._engine, "begin", _begun)
         self._writer = self._engine.execution_options(infra_mcp_write=True)
-        self._limiter = anyio.CapacityLimiter(1)
+        self._limiter = anyio.CapacityLimiter(1)  # whose turn it is
+        self._thread = anyio.CapacityLimiter(1)
+        self._queue = Queue()
         self.known: tuple[int, str] = (0, GENESIS)
 
     async def start(self, prepare: Callable[[Connection], None], check: Callable[[Connection], bool]) -> None:
@@ -91,12 +88,25 @@ class Database:
         return await anyio.to_thread.run_sync(self._read, step, limiter=self._limiter)
 
     async def write(self, step: Callable[[Tx], T]) -> T:
-        """Run a step in one transaction that is durable when this returns; if the step raises, nothing was written.
+        """Run a step in a transaction that is durable when this returns; if the step raises, nothing of it was written.
+
+        It may share the transaction with other steps, in the order they came. One that raises takes nothing of the
+        others with it. When the transaction itself fails, none of it was written, and all are told.
 
         Raises:
             InfraError: `ledger-unavailable`.
         """
-        return await anyio.to_thread.run_sync(self._write, step, limiter=self._limiter)
+        mine = Step(step)
+        if await self._queue.joined(mine):  # else somebody else has made it
+            batch: list[Step[Any]] = []
+            try:
+                async with self._limiter:
+                    batch = self._queue.take()
+                    with anyio.CancelScope(shield=True):
+                        await anyio.to_thread.run_sync(self._write, batch, limiter=self._thread)
+            finally:
+                self._queue.done(mine, batch)
+        return mine.result()
 
     async def aclose(self) -> None:
         """Close the connection; what was written stays."""
@@ -109,14 +119,40 @@ class Database:
             with self._engine.begin() as connection:
                 return step(connection)
 
-    def _write(self, step: Callable[[Tx], T]) -> T:
-        with _translated():
-            self._look()
-            with self._writer.begin() as connection:
-                tx = Tx(connection, self.known)
-                result = step(tx)
+    def _write(self, batch: Sequence[Step[Any]]) -> None:
+        """Make some steps one transaction. Raises nothing: each step has its result or its error after this."""
+        try:
+            with _translated():
+                self._look()
+                with self._writer.begin() as connection:
+                    tx = Tx(connection, self.known)
+                    for step in batch:
+                        self._try(tx, step)
             self.known = tx.head or self.known
-            return result
+        except BaseException as error:  # noqa: BLE001 - each caller gets it
+            for step in batch:
+                step.fail(_own(error))
+
+    @staticmethod
+    def _try(tx: Tx, step: Step[Any]) -> None:
+        """One step, taken back alone when it fails.
+
+        Raises:
+            Exception: the step's, when the database has given up the whole transaction over it.
+        """
+        run, head = tx.connection.connection.cursor().execute, tx.head
+        run("SAVEPOINT step")
+        try:
+            with _translated():
+                step.run(tx)
+        except Exception as error:  # noqa: BLE001 - its caller gets it
+            try:
+                run("ROLLBACK TO step")
+            except sqlite3.Error:
+                raise error from error.__cause__  # a full disk and the like end the transaction
+            tx.head = head
+            step.fail(error)
+        run("RELEASE step")
 
     def _start(self, prepare: Callable[[Connection], None], check: Callable[[Connection], bool]) -> None:
         with _translated():
@@ -174,6 +210,15 @@ def _translated() -> Iterator[None]:
         raise unavailable(error) from error
     except UnicodeEncodeError:  # a lone surrogate in an id or a filter; texts to keep are cleaned before
         raise InfraError("invalid-argument", "The text holds what is no character.") from None
+
+
+def _own(error: BaseException) -> BaseException:
+    """An error for one of several callers: one that several tasks raise would gather all their traces."""
+    if not isinstance(error, InfraError):
+        return error
+    own = InfraError(error.code, error.what, next_step=error.next_step, rule=error.rule)
+    own.__cause__ = error.__cause__
+    return own
 
 
 def _connected(raw: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI connection

@@ -9,12 +9,13 @@ from infra_mcp.ledger import AskIn, Ledger
 from infra_mcp.ledger.ids import request_id
 from infra_mcp.model.action import Deploy, ProvisionNamespace
 from infra_mcp.model.outcome import Receipt
-from infra_mcp.model.peer import Caller
+from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import State, Submission
 
 NOW = "2026-11-22T10:00:00Z"
 DOCS = Caller(name="docs", circle="docs", strength="token")
 SHOP = Caller(name="shop", circle="shop", strength="token")
+INFRA = Address(name="infra")
 
 
 @pytest.fixture
@@ -25,6 +26,24 @@ def docs():
 @pytest.fixture
 def shop():
     return SHOP
+
+
+@pytest.fixture
+def infra():
+    """Where the infra peer is written to."""
+    return INFRA
+
+
+@pytest.fixture
+def at():
+    """The address of a caller."""
+    return lambda caller: Address(name=caller.name, circle=caller.circle)
+
+
+@pytest.fixture
+def attendant():
+    """Makes an attending session."""
+    return lambda session: Caller(name="infra", circle=None, strength="same-user", attendant=True, session=session)
 
 
 @pytest.fixture
