@@ -120,7 +120,7 @@ def parked(request: Request, first: str = "") -> Answer:
     """
     command = f"infra-mcp approve {request.id} {request.effect_digest}"
     error = InfraError(
-        "needs-approval", f"{first}{request.id} waits for an approval.", next_step=f"A person: {command}"
+        "needs-approval", f"{first}{request.id} waits for an approval.", next_step=f"A person types: {command}"
     )
     return Answer(str(error), receipt_fields(request) | error.as_dict() | {"exit": int(Exit.WAITING)})
 
