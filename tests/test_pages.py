@@ -1,0 +1,73 @@
+"""The pages for users say what is: every command in them parses, and every call names a tool and its arguments."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from infra_mcp.cli.main import parser
+from infra_mcp.errors import CODES
+from infra_mcp.server.tools import TOOLS
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted(ROOT.joinpath("docs").glob("*.md"))]
+CALL = re.compile(r"\b([a-z_]+)\(((?:[a-z_]+=[^()]*)?)\)")
+
+
+GRAMMAR = cache(parser)  # the whole of it, which takes a while
+
+
+def _blocks(page: Path) -> Iterator[str]:
+    for block in re.findall(r"^```[a-z]*\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        yield block.replace("\\\n", " ")
+
+
+def _commands(page: Path) -> Iterator[list[str]]:
+    for block in _blocks(page):
+        for line in block.splitlines():
+            words = shlex.split(line.strip().removeprefix("$ "), comments=True) if "infra-mcp " in line else []
+            while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                words = words[1:]
+            if words[:1] == ["infra-mcp"]:
+                end = next((at for at, word in enumerate(words) if word in {"|", ">", "&&", "&", ";"}), len(words))
+                yield words[1:end]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_on_a_page_is_one(page: Path) -> None:
+    for words in _commands(page):
+        try:
+            GRAMMAR().parse_args(words)
+        except SystemExit as ended:
+            assert ended.code == 0, f"{page.name}: infra-mcp {shlex.join(words)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_call_on_a_page_names_a_tool_and_its_arguments(page: Path) -> None:
+    for block in _blocks(page):
+        for name, arguments in CALL.findall(block):
+            if name in {"spawn", "print"}:
+                continue
+            tool = TOOLS.get(name)
+            assert tool is not None, f"{page.name}: {name}"
+            given = set(re.findall(r"(?:^|, )([a-z_]+)=", arguments))
+            assert given <= set(tool.arguments.model_fields), f"{page.name}: {name}({arguments})"
+
+
+@pytest.mark.parametrize("name", ["peers.md", "operators.md", "attending.md", "ci.md"])
+def test_each_user_has_a_page_with_commands_or_calls(name: str) -> None:
+    page = ROOT / "docs" / name
+    assert list(_commands(page)) or any(CALL.search(block) for block in _blocks(page))
+    assert f"(docs/{name})" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_codes_in_the_pages_are_codes() -> None:
+    page = (ROOT / "docs" / "peers.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)
+    assert named
+    assert set(named) <= set(CODES)
