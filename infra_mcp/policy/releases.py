@@ -122,7 +122,7 @@ def _newest(order: Order, versions: Sequence[str]) -> str:
 def _version(template: str, said: str) -> str | None:
     """The one text in the place of {version}. There is exactly one such place, so there cannot be two answers."""
     before, _, after = template.partition("{version}")
-    if not (said.startswith(before) and said.endswith(after)) or len(said) <= len(before) + len(after):
+    if not (said.startswith(before) and said.endswith(after)):
         return None
-    version = said[len(before) : len(said) - len(after)]
+    version = said[len(before) : len(said) - len(after)]  # empty where both ends share letters
     return version if _VERSION.fullmatch(version) else None

@@ -1,6 +1,7 @@
 import pytest
 
 from infra_mcp.model.action import Deploy, ProvisionNamespace
+from infra_mcp.model.peer import Caller
 from infra_mcp.model.plan import Adoption, Basis, Effect, FieldChange, ObjectChange, ObjectRef, Plan
 from infra_mcp.policy.decide import judge
 from infra_mcp.policy.effects import objections
@@ -139,3 +140,11 @@ def test_rules_are_asked_about_the_plan_too(policy_text, docs):
     frozen = load(policy_text + '\n[[rules]]\nid = "freeze"\nmatch = { apps = ["docs"] }\ndeny = true\n')
 
     assert judge(frozen, docs, DEPLOY, plan(image(IMAGE))).rule == "rules.freeze"
+
+
+@pytest.mark.promise("policy.default-deny")
+def test_a_circle_the_policy_does_not_name_is_granted_no_effect_either(policy):
+    stranger = Caller(name="docs", circle="nowhere", strength="token")
+
+    assert "circles.nowhere.namespaces" in {one.rule for one in objections(policy, stranger, NAMESPACE, plan(SPACE))}
+    assert "circles.nowhere.images" in {one.rule for one in objections(policy, stranger, DEPLOY, plan(image(IMAGE)))}

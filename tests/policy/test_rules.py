@@ -164,6 +164,7 @@ def test_the_digest_is_that_of_the_bytes():
         (FREEZE.replace("'2026-12-20T18:00:00+01:00'", "2026-12-20"), "freeze.0.from must be a date"),
         (FREEZE.replace("'2026-12-20T18:00:00+01:00'", "1766250000"), "freeze.0.from must be a date"),
         (FREEZE.replace("2026-12-20T18", "2028-12-20T18"), "freeze.0 must end after it begins"),
+        (FREEZE.replace("2027-01-04T06", "2026-12-20T18"), "freeze.0 must end after it begins"),
         (FREEZE + "match = { app = ['a'] }", "freeze.0.match.app is no key"),
         (FREEZE + "when = 'x'", "freeze.0.when is no key"),
         (FREEZE.replace("id = 'a'", ""), "freeze.0.id is missing"),

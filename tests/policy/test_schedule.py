@@ -220,6 +220,7 @@ def test_a_batch_waits_for_less_than_its_period_and_two_servers_agree_on_its_tic
         "-Tue 09:00-17:00 UTC", "Mon 09:00-17:00 CET", "Mon 09:00-17:00 localtime", "Mon 09:00-17:00 Europe",
         "Mon 09:00-17:00 Europe/Atlantis", "Mon 09:00-17:00 America/Argentina", "Mon 09:00-17:00 ../etc/passwd",
         "Mon 09:00-17:00 /etc/localtime", "Mon 09:00-17:00 Europe/../Europe/Berlin", "Mon 09:00-17:00 +01:00",
+        "Mon 09:00-17:00 posix/Europe/Berlin", "Mon 09:00-17:00 europe/berlin",
         "Mon ٠٩:00-17:00 UTC", ";".join(["Mon 09:00-17:00 UTC"] * 21),
     ],
 )  # fmt: skip
