@@ -7,8 +7,9 @@ from typing import Any
 
 from infra_mcp.cli.ask import text_of
 from infra_mcp.cli.options import client_options, connected, connection, seconds, verb
-from infra_mcp.cli.output import show_result
+from infra_mcp.cli.output import said, show_result
 from infra_mcp.cli.progress import Progress
+from infra_mcp.errors import CODES, Exit
 
 __all__ = ["add_parser"]
 
@@ -59,7 +60,23 @@ def _notify(options: argparse.Namespace) -> int:
     arguments = {"peer_name": options.peer, "message": text_of(options.message)}
     if options.circle is not None:
         arguments["circle"] = options.circle
-    return connected(options, lambda client: show_result(options.json, client.call("notify_peer", arguments)))
+    return connected(options, lambda client: _told(options, client.call("notify_peer", arguments)))
+
+
+def _told(options: argparse.Namespace, result: dict[str, Any]) -> int:
+    """The notify's id, and what became of the releases in it: one that was refused is this command's exit code."""
+    data = result.get("structuredContent") or {}
+    lines = [said(result)]
+    for one in data.get("requests", ()):
+        held = f", held by {one['held_by']}" if one.get("held_by") else ""
+        due = f", due {one['due']}" if one.get("due") else ""
+        lines.append(f"  {one['request']}: {one['app']} {one['version']} is {one.get('state', 'under way')}{due}{held}")
+    for one in data.get("refused", ()):
+        lines.append(
+            f"  refused: {one['app']} {one['version']}: {one['code']}: {one['what']}\n    {one.get('next', '')}"
+        )
+        data.setdefault("exit", int(CODES[one["code"]].exit if one["code"] in CODES else Exit.REFUSED))
+    return show_result(options.json, result, "\n".join(lines))
 
 
 def _inbox(options: argparse.Namespace) -> int:
