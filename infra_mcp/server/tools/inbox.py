@@ -48,7 +48,6 @@ async def _inbox(call: Call, given: InboxArguments) -> Answer:
         raise InfraError("invalid-argument", "offset: only together with show.")
     if identity is not None:
         text, entry = await inbox.one(call.engine, call.caller, identity, given.offset)
-        entry.pop("_list", None)
         return Answer("\n".join([*done, text]), data | {"shown": entry})
     found = await watch(
         call,

@@ -1,0 +1,245 @@
+"""The desk: asks wait for a session that attends, its claims die with it, and nobody waits in vain."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import anyio
+import pytest
+from house import house
+
+from infra_mcp.errors import InfraError
+from infra_mcp.mesh.acks import ack
+from infra_mcp.mesh.asks import ask
+from infra_mcp.mesh.attending import Desk
+from infra_mcp.mesh.inbox import look
+from infra_mcp.model.peer import Address, Caller
+
+pytestmark = pytest.mark.anyio
+
+DOCS = Caller(name="docs", circle="docs", strength="token")
+SHOP = Caller(name="shop", circle="shop", strength="token")
+INFRA = Address(name="infra")
+ODD = "could you have a look at the ingress of docs-live?"
+FOR_EVER = 3600.0
+
+
+def session(name: str) -> Caller:
+    return Caller(name="infra", circle=None, strength="same-user", attendant=True, session=name)
+
+
+ONE, TWO = session("one"), session("two")
+
+
+async def asked(at, text=ODD, caller=DOCS) -> str:
+    return await ask(at.engine, caller, "infra", text, desk=at.service.desk, limits=at.service.limits)
+
+
+async def state(at, ask_id) -> str:
+    return (await at.engine.ledger.ask(ask_id)).state
+
+
+@pytest.mark.promise("attend.claim")
+async def test_what_is_not_understood_waits_only_while_somebody_attends(tmp_path):
+    async with house(tmp_path, "unix", grace=0.0) as at:
+        before = await asked(at)
+        async with at.service.desk.sit(ONE):
+            during = await asked(at)
+            (waiting,) = (await look(at.engine, INFRA)).asks
+
+            assert await state(at, before) == "acked"
+            assert await state(at, during) == "open"
+            assert waiting.id == during
+        helped = await at.engine.wait_ask(during, 5)
+
+        assert helped.reply.startswith("not-understood: ")
+        assert "docs (docs) can ask" in helped.reply
+        assert await state(at, await asked(at)) == "acked"
+
+
+@pytest.mark.promise("attend.claim")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I need a namespace 'docs-staging' with image-pull secret X",
+        "deploy docs 0.13.4",
+        '```infra\n{"action": "deploy", "app": "docs", "version": "1", "dryRun": true}\n```',
+        "```infra\n{\n```",
+        "```infra\n{}\n```\n```infra\n{}\n```",
+    ],
+)
+async def test_what_the_server_can_answer_itself_never_waits_for_the_desk(tmp_path, text):
+    async with house(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+        found = await at.engine.wait_ask(await asked(at, text), 5)
+        assert found.state == "acked"
+        assert (await look(at.engine, INFRA)).asks == ()
+
+
+@pytest.mark.promise("attend.claim")
+async def test_who_comes_back_within_the_grace_finds_what_waited(tmp_path):
+    async with house(tmp_path, "unix", grace=FOR_EVER) as at:
+        async with at.service.desk.sit(ONE):
+            first = await asked(at)
+        second = await asked(at)  # nobody sits, and somebody may be back
+        async with at.service.desk.sit(TWO):
+            waiting = [one.id for one in (await look(at.engine, INFRA)).asks]
+
+        assert at.service.desk.present
+        assert waiting == [first, second]
+
+
+@pytest.mark.promise("attend.claim")
+async def test_a_claim_is_one_sessions_and_dies_with_it(tmp_path):
+    async with house(tmp_path, "unix", grace=FOR_EVER) as at:
+        desk = at.service.desk
+        async with desk.sit(TWO):
+            async with desk.sit(ONE):
+                ask_id = await asked(at)
+                await desk.claim(ONE, ask_id)
+                await desk.claim(ONE, ask_id)
+                for refused in (desk.claim(TWO, ask_id), desk.requester(TWO, ask_id), ack(at.engine, TWO, ask_id, "x")):
+                    with pytest.raises(InfraError) as caught:
+                        await refused
+                    assert caught.value.code == "claim-taken"
+                assert (await desk.requester(ONE, ask_id)) == DOCS
+            with pytest.raises(InfraError, match="claim-taken"):
+                await desk.requester(ONE, ask_id)
+            with pytest.raises(InfraError, match="claim-taken"):
+                await desk.claim(ONE, ask_id)  # its connection is gone
+            await desk.claim(TWO, ask_id)
+            await ack(at.engine, TWO, ask_id, "done by hand")
+        found = await at.engine.ledger.ask(ask_id)
+
+        assert (found.reply, found.responder, found.acted_by) == ("done by hand", "infra", "two")
+
+
+@pytest.mark.promise("attend.claim")
+async def test_others_who_attend_are_woken_when_a_claim_is_free_again(tmp_path):
+    async with house(tmp_path, "unix", grace=FOR_EVER) as at, at.service.desk.sit(TWO), AsyncExitStack() as one:
+        await one.enter_async_context(at.service.desk.sit(ONE))
+        ask_id = await asked(at)
+        await at.service.desk.claim(ONE, ask_id)
+        with at.engine.signals.waiter(INFRA.signal) as freed:
+            await one.aclose()
+            assert freed.is_set()
+        assert (await at.engine.ledger.ask(ask_id)).claim is None
+
+
+@pytest.mark.promise("attend.claim")
+async def test_claims_of_a_dead_server_are_given_back_and_its_asks_wait_for_a_return(tmp_path):
+    async with house(tmp_path, "unix", grace=FOR_EVER) as at, at.service.desk.sit(ONE):
+        ask_id = await asked(at)
+        await at.service.desk.claim(ONE, ask_id)
+        next_desk = Desk(at.engine, FOR_EVER)
+        async with anyio.create_task_group() as group:
+            await group.start(next_desk.open)
+            freed = await at.engine.ledger.ask(ask_id)
+            assert (freed.claim, freed.state) == (None, "open")
+            assert next_desk.present
+            group.cancel_scope.cancel()
+
+
+async def test_a_server_that_finds_nobody_waiting_keeps_nobody_waiting(tmp_path):
+    async with house(tmp_path, "unix", grace=FOR_EVER) as at:
+        assert not at.service.desk.present
+        assert await state(at, await asked(at)) == "acked"
+
+
+@pytest.mark.promise("attend.claim")
+async def test_after_the_grace_of_a_new_server_whoever_still_waits_is_helped(tmp_path):
+    async with house(tmp_path, "unix", grace=FOR_EVER) as at:
+        async with at.service.desk.sit(ONE):
+            ask_ids = [await asked(at), await asked(at, "what about the disk?", SHOP)]
+            async with anyio.create_task_group() as group:
+                await group.start(Desk(at.engine, 0.0).open)
+                found = [await at.engine.wait_ask(one, 5) for one in ask_ids]
+                group.cancel_scope.cancel()
+
+        assert all(one.reply.startswith("not-understood: ") for one in found)
+        assert "shop-staging" in found[1].reply
+
+
+async def test_an_outage_of_the_ledger_when_a_session_leaves_does_not_keep_its_claims(tmp_path, monkeypatch):
+    monkeypatch.setattr("infra_mcp.mesh.attending._RETRY", 0.01)
+    async with house(tmp_path, "unix", grace=FOR_EVER) as at:
+        real, failures = at.engine.ledger.mail.release, []
+
+        async def broken(name):
+            if not failures:
+                failures.append(name)
+                raise InfraError("ledger-unavailable", "No.")
+            return await real(name)
+
+        async with at.service.desk.sit(ONE):
+            ask_id = await asked(at)
+            await at.service.desk.claim(ONE, ask_id)
+            monkeypatch.setattr(at.engine.ledger.mail, "release", broken)
+        with anyio.fail_after(5):
+            while (await at.engine.ledger.ask(ask_id)).claim is not None:
+                await anyio.lowlevel.checkpoint()
+        assert failures == ["one"]
+
+
+async def test_an_outage_of_the_ledger_does_not_keep_who_waits_from_being_helped(tmp_path, monkeypatch):
+    monkeypatch.setattr("infra_mcp.mesh.attending._RETRY", 0.01)
+    async with house(tmp_path, "unix", grace=0.0) as at:
+        real, failures = at.engine.ledger.mail.unanswered, []
+
+        async def broken(name):
+            if not failures:
+                failures.append(name)
+                raise InfraError("ledger-unavailable", "No.")
+            return await real(name)
+
+        async with at.service.desk.sit(ONE):
+            ask_id = await asked(at)
+            monkeypatch.setattr(at.engine.ledger.mail, "unanswered", broken)
+        assert (await at.engine.wait_ask(ask_id, 5)).state == "acked"
+        assert failures == ["infra"]
+
+
+@pytest.mark.parametrize("caller", [DOCS, Caller(name="infra", circle=None, strength="same-user")])
+async def test_who_does_not_attend_neither_sits_nor_claims_nor_acts_for_others(tmp_path, caller):
+    async with house(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+        ask_id = await asked(at)
+        with pytest.raises(InfraError, match="policy-denied"):
+            async with at.service.desk.sit(caller):
+                raise NotImplementedError
+        with pytest.raises(InfraError, match="policy-denied"):
+            await at.service.desk.claim(caller, ask_id)
+        with pytest.raises(InfraError, match="invalid-argument"):
+            await at.service.desk.requester(caller, ask_id)
+        with pytest.raises(InfraError) as caught:
+            await ack(at.engine, caller, ask_id, "x")
+        assert caught.value.code in {"not-found", "claim-taken"}
+        assert await state(at, ask_id) == "open"
+
+
+@pytest.mark.promise("attend.claim")
+async def test_an_attendant_asks_back_and_the_answer_comes_to_infras_inbox(tmp_path):
+    async with house(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+        first = await asked(at)
+        await at.service.desk.claim(ONE, first)
+        back = await ask(at.engine, ONE, "docs", "which ingress?", reply_to=first)
+        closed = await at.engine.ledger.ask(first)
+        await ack(at.engine, DOCS, back, "the one of the site")
+        (answer,) = (await look(at.engine, INFRA)).acks
+
+        assert (closed.state, closed.closed, closed.reply) == ("acked", "replied", "which ingress?")
+        assert (answer.id, answer.reply) == (back, "the one of the site")
+
+
+@pytest.mark.promise("attend.claim")
+async def test_a_question_of_infras_is_also_answered_by_an_ask_that_the_server_understands(tmp_path):
+    async with house(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+        question = await ask(at.engine, ONE, "docs", "which namespace?")
+        answer = await ask(at.engine, DOCS, "infra", "I need a namespace 'docs-staging'", reply_to=question)
+        closed = await at.engine.ledger.ask(question)
+
+        assert (await at.engine.wait_ask(answer, 5)).request
+        assert (closed.state, closed.reply) == ("acked", f"Answered by {answer}.")
+
+
+async def test_two_asks_in_the_same_words_are_two(tmp_path):
+    async with house(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+        assert await asked(at) != await asked(at)
