@@ -8,7 +8,17 @@ from pathlib import Path
 
 import anyio
 import pytest
-from writes import BESIDE, GIT_COMMANDS, ON_THE_WAY, cluster_write, functions, git_write, ledger_write, unmarked
+from writes import (
+    BESIDE,
+    GIT_COMMANDS,
+    IN_THE_MAIL,
+    ON_THE_WAY,
+    cluster_write,
+    functions,
+    git_write,
+    ledger_write,
+    unmarked,
+)
 
 import infra_mcp
 from infra_mcp import effects
@@ -89,7 +99,7 @@ def test_the_list_of_effects_is_the_one_the_kill_test_stops_at():
     for module in pkgutil.walk_packages(infra_mcp.__path__, "infra_mcp."):
         if "migrations" not in module.name and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    assert set(effects.EFFECTS) == ON_THE_WAY | BESIDE
+    assert set(effects.EFFECTS) == ON_THE_WAY | IN_THE_MAIL | BESIDE
 
 
 def test_an_observer_hears_before_and_after_and_nothing_after_a_failure(monkeypatch):

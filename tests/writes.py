@@ -14,6 +14,7 @@ from pathlib import Path
 __all__ = [
     "BESIDE",
     "GIT_COMMANDS",
+    "IN_THE_MAIL",
     "ON_THE_WAY",
     "Function",
     "cluster_write",
@@ -26,26 +27,29 @@ __all__ = [
 # Every effect there is, and whether a request's own way leads through it. The kill test stops a server before and after
 # each of the former, and checks that it did; the latter are one transaction each, with nothing that follows from them.
 ON_THE_WAY = {"ledger.accept", "ledger.record", "ledger.finish", "git.build", "git.move", "kube.create", "kube.apply"}
-BESIDE = {
-    "ledger.note",
+# What peers, attending sessions and approvers do beside it: the kill test stops a server there, too.
+IN_THE_MAIL = {
     "ledger.answer",
-    "ledger.delivered",
-    "ledger.policy",
-    "ledger.peer.add",
-    "ledger.peer.remove",
-    "ledger.peer.describe",
-    "ledger.token.issue",
-    "ledger.token.revoke",
     "ledger.approval.give",
     "ledger.approval.use",
+    "ledger.delivered",
     "ledger.mail.ack",
     "ledger.mail.ask",
     "ledger.mail.claim",
     "ledger.mail.mark",
     "ledger.mail.notified",
     "ledger.mail.post",
-    "ledger.mail.purge",
     "ledger.mail.release",
+}
+BESIDE = {
+    "ledger.mail.purge",
+    "ledger.note",
+    "ledger.policy",
+    "ledger.peer.add",
+    "ledger.peer.remove",
+    "ledger.peer.describe",
+    "ledger.token.issue",
+    "ledger.token.revoke",
 }
 
 # Every git command the product starts, and whether it changes refs, objects or a checkout. `read-tree`

@@ -6,18 +6,15 @@ journal before and after.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import anyio
 from e2e.world import Reply, World
+from house import unix_transport
 from mcp.client.client import Client
-from mcp.shared.message import SessionMessage
-from mcp.types.jsonrpc import jsonrpc_message_adapter
 
 __all__ = ["Guest", "Life", "by_http", "by_socket"]
 
@@ -54,47 +51,10 @@ def by_socket(mode: str, **hello: str) -> Way:
     @asynccontextmanager
     async def way(world: World) -> AsyncIterator[Client]:
         said = {key: world.tokens[value] if key == "token" else value for key, value in hello.items()}
-        async with Client(_transport(world.settings.socket, said), mode=mode, cache=None) as client:
+        async with Client(unix_transport(world.settings.socket, said), mode=mode, cache=None) as client:
             yield client
 
     return way
-
-
-@asynccontextmanager
-async def _transport(path: Path, hello: dict[str, str]) -> AsyncIterator[Any]:
-    """The socket's framing as a transport of the SDK's; the answer to the first frame is not the client's."""
-    to_client, client_reads = anyio.create_memory_object_stream[SessionMessage | Exception](0)
-    client_writes, from_client = anyio.create_memory_object_stream[SessionMessage](0)
-    first = {"jsonrpc": "2.0", "id": "hello", "method": "infra/hello", "params": hello}
-    async with await anyio.connect_unix(path) as stream, anyio.create_task_group() as group:
-        await stream.send(json.dumps(first).encode() + b"\n")
-
-        async def read() -> None:
-            buffer = b""
-            async with to_client:
-                try:
-                    async for data in stream:
-                        *lines, buffer = (buffer + data).split(b"\n")
-                        for line in lines:
-                            message = jsonrpc_message_adapter.validate_json(line, by_name=False)
-                            if getattr(message, "id", None) != "hello":
-                                await to_client.send(SessionMessage(message))
-                except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                    return  # the server is gone
-
-        async def write() -> None:
-            async with from_client:
-                async for item in from_client:
-                    text = item.message.model_dump_json(by_alias=True, exclude_unset=True)
-                    try:
-                        await stream.send(text.encode() + b"\n")
-                    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                        return
-
-        group.start_soon(read)
-        group.start_soon(write)
-        yield client_reads, client_writes
-        group.cancel_scope.cancel()
 
 
 class Guest:

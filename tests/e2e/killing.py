@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
+from e2e.journal import Journal
 from e2e.world import World
 
 from infra_mcp import effects
@@ -49,20 +50,23 @@ class Point(NamedTuple):
 
 
 # -- in the server's process
-def observe(noted: str, at: Point | None, nth: int = 0, *, recovering: bool = False) -> None:
+def observe(
+    noted: str, at: Point | None, nth: int = 0, *, recovering: bool = False, first: str = "ledger.accept"
+) -> None:
     """Note every point that is passed, and die at the chosen one. Called in the server's process.
 
     Args:
         noted: the file to note them in.
         at: the point to die at.
         nth: or: die at the how-manieth point, whatever it is.
-        recovering: count from the start on; else from the first request that comes.
+        recovering: count from the start on; else from the first effect of what is asked.
+        first: that effect.
     """
     handle = os.open(noted, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     seen: Counter[tuple[str, str]] = Counter()
 
     def passed(name: str, when: str) -> None:
-        if not recovering and not seen and (name, when) != ("ledger.accept", "before"):
+        if not recovering and not seen and (name, when) != (first, "before"):
             return
         seen[name, when] += 1
         os.write(handle, f"{json.dumps([name, when, seen[name, when]])}\n".encode())
@@ -99,6 +103,9 @@ class Scenario:
         ends: how requests may end.
         paths: the lists of the API server that it touches, `{0}` for the namespace.
         place: the namespace it is about.
+        so: whether the world is as asked.
+        first: the first effect of it.
+        journal: what its clients were told, where that is to be judged too.
     """
 
     name: str
@@ -106,7 +113,9 @@ class Scenario:
     ends: frozenset[str]
     paths: Sequence[str]
     place: Callable[[World, int], str]
-    so: Callable[[World, int], bool]  # whether the world is as asked
+    so: Callable[[World, int], bool]
+    first: str = "ledger.accept"
+    journal: Callable[[World], Journal] | None = None
 
 
 async def _provision(world: World, number: int) -> object:
@@ -133,7 +142,8 @@ def _deployed(world: World, number: int) -> bool:
 
 
 def _taken_back(world: World, _number: int) -> bool:
-    return world.image().endswith(":0.13.3") and "site:0.13.3" in world.manifest.read_text(encoding="utf-8")
+    image = world.image()
+    return "unpullable" not in image and f'"{image}"' in world.manifest.read_text(encoding="utf-8")
 
 
 def _live(world: World, _number: int) -> str:
@@ -161,7 +171,7 @@ SCENARIOS = {
 async def points(world: World, scenario: Scenario, number: int = 0) -> list[Point]:
     """Run the scenario whole, and list the points it went through, in order."""
     noted = world.home / f"points-{number}"
-    await world.start(partial(observe, str(noted), None))
+    await world.start(partial(observe, str(noted), None, first=scenario.first))
     since = now(world)
     await scenario.send(world, number)
     await world.settled()
@@ -185,7 +195,7 @@ async def kill(world: World, scenario: Scenario, at: Point, number: int, again: 
         EOFError: the recovery was through before that point.
     """
     noted, since, earlier = world.home / f"points-{number}", now(world), len(world.requests())
-    await world.start(partial(observe, str(noted), at))
+    await world.start(partial(observe, str(noted), at, first=scenario.first))
     assert world.server is not None
     async with anyio.create_task_group() as group:
         group.start_soon(undisturbed, partial(scenario.send, world, number))
@@ -231,6 +241,8 @@ async def undisturbed(send: Callable[[], Awaitable[object]]) -> None:
 async def look(world: World, scenario: Scenario, number: int, since: str) -> list[str]:
     """Ask the judge, a process of its own, and look whether it came out as asked."""
     faults = await verdict(world, [path.format(scenario.place(world, number)) for path in scenario.paths], since)
+    if scenario.journal is not None:
+        faults += await verdict_on_mail(world, scenario.journal(world).told())
     return faults if scenario.so(world, number) else [*faults, f"{scenario.name} did not come out as asked"]
 
 

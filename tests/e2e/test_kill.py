@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from e2e.flows import FLOWS
 from e2e.killing import (
     DEPLOYMENTS,
     INSIDE,
@@ -21,8 +22,9 @@ from e2e.killing import (
     undisturbed,
     verdict,
 )
+from e2e.storm import Storm
 from e2e.world import World
-from writes import BESIDE, ON_THE_WAY
+from writes import BESIDE, IN_THE_MAIL, ON_THE_WAY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.anyio, pytest.mark.promise("recover.reobserve")]
 
@@ -37,20 +39,38 @@ SAMPLE = [
     ("deploy", Point("ledger.finish", "before")),
     ("rollback", Point("git.build", "after", 2)),
     ("rollback", Point("kube.apply", "after", 2)),
+    ("mail", Point("ledger.mail.ask", "after")),
+    ("mail", Point("ledger.mail.ack", "after")),
+    ("mail", Point("ledger.mail.mark", "after")),
+    ("attended", Point("ledger.mail.claim", "after")),
+    ("attended", Point("kube.create", "after")),
+    ("approved", Point("ledger.approval.give", "after")),
+    ("approved", Point("ledger.approval.use", "after")),
+    ("released", Point("ledger.mail.notified", "after")),
+    ("released", Point("ledger.finish", "after")),
+    ("waiting", Point("ledger.mail.notified", "after", 2)),
 ]
+ALL = SCENARIOS | FLOWS
 
 
 @pytest.fixture
 async def quiet(ground, tmp_path, anyio_backend):  # noqa: ARG001 - the loop it runs on
     """A world whose server is not running yet."""
-    async with World(ground, tmp_path, serve=False) as made:
+    async with _manned(ground, tmp_path) as made:
         yield made
+
+
+def _manned(ground, home):
+    """A world with releases, attending and approvals in its policy."""
+    world = World(ground, home, serve=False)
+    world.policy = Storm.policy(world)
+    return world
 
 
 @pytest.mark.parametrize(("name", "at"), SAMPLE, ids=[f"{name}-{at}" for name, at in SAMPLE])
 @pytest.mark.promise("git.first", "report.ack", "intake.saved-first")
 async def test_a_killed_server_leaves_nothing_undone_and_nothing_done_twice(quiet, name, at):
-    assert await kill(quiet, SCENARIOS[name], at, 1) == []
+    assert await kill(quiet, ALL[name], at, 1) == []
 
 
 async def test_a_server_killed_again_while_it_recovers_leaves_the_next_one_to_finish(quiet):
@@ -80,22 +100,21 @@ async def test_a_server_killed_with_many_requests_under_way_brings_each_to_its_e
     assert await verdict(quiet, [*inside, DEPLOYMENTS.format(quiet.namespace)], since) == []
 
 
-async def test_the_three_ways_pass_every_effect_there_is_on_a_request_s_way(ground, tmp_path):
+async def test_the_ways_pass_every_effect_there_is_on_a_request_s_way_and_in_the_mail(quiet):
     fired = set()
-    for name, scenario in SCENARIOS.items():
-        async with World(ground, tmp_path / name, serve=False) as made:
-            fired |= {point.effect for point in await points(made, scenario)}
-    assert {name for name in fired if not name.startswith("child.")} - BESIDE == ON_THE_WAY
+    for number, name in enumerate([*FLOWS, *SCENARIOS], 1):  # after those whose mail is judged, those without a journal
+        fired |= {point.effect for point in await points(quiet, ALL[name], number)}
+    assert {name for name in fired if not name.startswith("child.")} - BESIDE == ON_THE_WAY | IN_THE_MAIL
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", ALL)
 async def test_a_server_killed_at_any_point_leaves_nothing_undone_and_nothing_done_twice(quiet, name):
-    found = await points(quiet, SCENARIOS[name])
+    found = await points(quiet, ALL[name])
     faults, known = {}, set()
     for number, at in enumerate(found, 1):
-        wrong = set(await kill(quiet, SCENARIOS[name], at, number)) - known
+        wrong = set(await kill(quiet, ALL[name], at, number)) - known
         sys.stderr.write(f"{name} {at}: {'; '.join(sorted(wrong)) or 'ok'}\n")
         faults |= {str(at): wrong} if wrong else {}
         known |= wrong
