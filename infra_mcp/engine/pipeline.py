@@ -165,7 +165,7 @@ class Pipeline:
             request.caller,
             request.action,
             prepared.plan,
-            attendant=request.attendant is not None,
+            attendant=run.attended,
             now=self._moment(run),
         )
         self._require(verdict)
@@ -174,9 +174,8 @@ class Pipeline:
         return verdict
 
     def _admit(self, run: Run) -> Verdict:
-        request = run.request
-        attendant = request.attendant is not None
-        return admit(self.tools.policy(), request.caller, request.action, attendant=attendant, now=self._moment(run))
+        request, now = run.request, self._moment(run)
+        return admit(self.tools.policy(), request.caller, request.action, attendant=run.attended, now=now)
 
     def _moment(self, run: Run) -> datetime | None:
         """The time, where a freeze would refuse: what has begun goes on, and a release is held by it instead."""

@@ -60,6 +60,11 @@ class Run:
             raise RuntimeError(msg)
         return self.task, self.prepared
 
+    @property
+    def attended(self) -> bool:
+        """Whether an attending session made it for the asker: then both must be allowed to."""
+        return self.request.attendant is not None
+
     def require_task(self) -> Task:
         """The task, once the policy was read."""
         if self.task is None:
