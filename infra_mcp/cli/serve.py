@@ -41,6 +41,12 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     parser.add_argument(
         "--idle", metavar="SECONDS", type=_idle, help="how long nobody must have been there (default: 300)"
     )
+    parser.add_argument(
+        "--tools",
+        choices=("all", "mesh", "change"),
+        default="all",
+        help="which tools it offers: without the changes (mesh), or without the mesh (change); default: all",
+    )
     common_options(parser)
     parser.set_defaults(run=_run)
 
@@ -88,6 +94,7 @@ def _run(options: argparse.Namespace) -> int:
             policy_pin=options.policy_pin,
             idle=None if not options.on_demand else _IDLE if options.idle is None else options.idle,
             log_file=_log_file(settings),
+            toolset=options.tools,
         )
 
     try:

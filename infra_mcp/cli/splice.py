@@ -108,6 +108,13 @@ class Splice:
             Exception: what `dial` raises for the first connection.
         """
         self._take(self._dial(self._conversation))
+        try:
+            self._splice()
+        finally:
+            if self._link is not None:
+                self._link.connection.close()
+
+    def _splice(self) -> None:
         while not self._done():
             if self._link is None and not self._to_host and (self._queue or self._eager):
                 self._redial()

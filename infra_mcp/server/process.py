@@ -23,7 +23,7 @@ from infra_mcp.server import http
 from infra_mcp.server.operator import Operator
 from infra_mcp.server.ownership import owned
 from infra_mcp.server.socket import check_path, listen
-from infra_mcp.server.tools.tool import Service
+from infra_mcp.server.tools.tool import Service, Toolset
 from infra_mcp.server.visitors import Visitors
 from infra_mcp.settings import Settings
 
@@ -52,6 +52,7 @@ async def serve(
     policy_pin: str | None = None,
     idle: float | None = None,
     log_file: Path | None = None,
+    toolset: Toolset = "all",
 ) -> None:
     """Serve until SIGTERM, SIGINT or the operator's shutdown; then finish the write in flight, record, and return.
 
@@ -65,6 +66,7 @@ async def serve(
         policy_pin: the digest of the policy the deployment accepts, instead of an operator.
         idle: seconds without a client on the socket or a call over HTTP after which it leaves; None stays.
         log_file: where its log goes, for those who look for it; None when that is its terminal's affair.
+        toolset: which tools it offers.
 
     Raises:
         InfraError: `server-running`, `setup-failed`, `ledger-newer`, `ledger-unavailable`, `invalid-argument`.
@@ -77,7 +79,7 @@ async def serve(
         async with anyio.create_task_group() as group:
             group.start_soon(_stop_on_signal, stopping)
             try:
-                await _serve(_Start(settings, policy_pin, idle, log_file, ready), listener, stopping)
+                await _serve(_Start(settings, policy_pin, idle, log_file, toolset, ready), listener, stopping)
             except* InfraError as several:
                 failure = _first(several)
             group.cancel_scope.cancel()
@@ -94,6 +96,7 @@ class _Start:
     policy_pin: str | None
     idle: float | None
     log_file: Path | None
+    toolset: Toolset
     ready: Callable[[Serving], None] | None
 
     def shown(self) -> dict[str, str | None]:
@@ -115,7 +118,7 @@ async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) 
         opening.start_soon(give_up)
         async with Engine.open(settings, policy_pin=start.policy_pin) as engine:
             opened.set()
-            service, visitors = Service(engine, stopping=stopping), Visitors()
+            service, visitors = Service(engine, stopping=stopping, toolset=start.toolset), Visitors()
             server = http.make_server(service, http.url_of(listener))
             operator = Operator(
                 engine.ledger,
@@ -127,9 +130,7 @@ async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) 
             )
             serving = Serving(http.url_of(listener), settings.socket, os.getpid())
             async with anyio.create_task_group() as rooms:
-                desk = getattr(service, "desk", None)
-                if desk is not None:
-                    await rooms.start(desk.open)
+                await rooms.start(service.desk.open)
                 accepting = anyio.Event()
                 rooms.start_soon(_announce, accepting, serving, start)
                 if start.idle is not None:
@@ -153,7 +154,10 @@ async def _leave(engine: Engine, visitors: Visitors, idle: float, stopping: anyi
 
 
 async def _resting(engine: Engine) -> bool:
-    return not engine.health()["open"]
+    try:
+        return await engine.idle()
+    except InfraError:
+        return False  # e.g. a ledger that cannot be read: no time to forget what is in it
 
 
 def _first(group: BaseExceptionGroup[InfraError]) -> InfraError:

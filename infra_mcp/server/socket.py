@@ -146,11 +146,7 @@ class _Connection:
 
     def _seat(self, caller: Caller) -> AbstractAsyncContextManager[None]:
         """Where an attending session sits as long as its connection lasts; its claims end with it."""
-        desk = getattr(self._server.service, "desk", None)
-        if desk is None or not caller.attendant:
-            return nullcontext()
-        seat: AbstractAsyncContextManager[None] = desk.sit(caller)
-        return seat
+        return self._server.service.desk.sit(caller) if caller.attendant else nullcontext()
 
     async def _frames(self, lines: AsyncIterator[bytes], first: dict[str, Any] | None) -> None:
         bind(self._binding)
