@@ -72,15 +72,18 @@ class Worker:
         if request.id in self._runs:
             self._recalled.add(request.id)
         else:
+            try:
+                self._send.send_nowait(request)
+            except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+                return  # this worker is over, and the next finds it in the ledger
             self._runs[request.id] = Run.of(request)
-            self._send.send_nowait(request)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Recover what was interrupted, then work until cancelled.
 
         Interrupted requests hold their objects again before anything new is begun. Parked ones stay parked.
         """
-        async with self._receive, anyio.create_task_group() as group:
+        async with self._send, self._receive, anyio.create_task_group() as group:
             for request in await self._tools.ledger.open_requests():
                 if request.id in self._runs or request.state in PARKED:
                     continue  # claimed meanwhile, or not to be worked on yet

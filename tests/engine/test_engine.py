@@ -1,0 +1,159 @@
+"""The engine's own methods for doors, with no cluster behind it."""
+
+import anyio
+import pytest
+from engine.shelf import DOCS, EFFECT, PAT
+
+from infra_mcp.engine import Engine
+from infra_mcp.errors import InfraError
+from infra_mcp.ledger import AskIn
+from infra_mcp.ledger.ids import request_id
+from infra_mcp.ledger.records import ReleaseIn
+from infra_mcp.model.action import Deploy
+from infra_mcp.model.peer import Address, Caller
+from infra_mcp.model.request import State, Submission
+from infra_mcp.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+INFRA = Address(name="infra")
+NAMESAKE = Caller(name="docs", circle="shop", strength="token")
+LONG = 600.0
+
+
+@pytest.fixture
+def engine(shelf, tmp_path):
+    settings = Settings(repo=tmp_path, state_dir=tmp_path / "state", kubeconfig=tmp_path / "none")
+    return Engine(settings, shelf.ledger, shelf.policy, shelf.clock)
+
+
+async def _meanwhile(engine, waits, does):
+    """What the wait gave, when something is done while it waits; it must not take its time."""
+    found = []
+
+    async def wait():
+        found.append(await waits())
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            while not engine.signals._waiting:  # noqa: ASYNC110 - what it waits for is not told
+                await anyio.sleep(0.001)
+            await does()
+    return found[0]
+
+
+def _release(version, **given):
+    action = Deploy(app="docs", version=version)
+    submission = Submission(caller=DOCS, action=action, door="notify", scheduled=True)
+    return ReleaseIn(submission=submission, request_id=request_id(), **given)
+
+
+async def test_a_wait_goes_on_while_a_request_waits_for_its_time_and_ends_when_it_waits_for_people(shelf, engine):
+    request = await shelf.release()
+
+    async def parks():
+        engine.signals.wake(request.id)  # not news enough
+        await shelf.awaits(request=request)
+        engine.signals.wake(request.id)
+
+    found = await _meanwhile(engine, lambda: engine.wait(request.id, LONG), parks)
+
+    assert found.state is State.AWAITING_APPROVAL
+
+
+async def test_a_wait_to_the_end_goes_on_over_the_decision(shelf, engine):
+    request = await shelf.awaits()
+
+    async def denies():
+        await engine.approve(PAT, request.id, EFFECT, approve=False, way="cli")
+
+    found = await _meanwhile(engine, lambda: engine.wait(request.id, LONG, to_end=True), denies)
+
+    assert found.state is State.REFUSED
+
+
+@pytest.mark.promise("mesh.tools")
+async def test_a_wait_for_an_ack_between_peers_wakes_at_once(shelf, engine):
+    asker, asked = Address(name="docs", circle="docs"), Address(name="shop", circle="shop")
+    ask = await shelf.ledger.mail.open_ask(DOCS, asked, "which port?", now=shelf.clock.stamp)
+
+    async def acks():
+        shop = Caller(name=asked.name, circle=asked.circle, strength="token")
+        await shelf.ledger.mail.ack(shop, ask.id, "8080", now=shelf.clock.stamp)
+        engine.signals.wake(ask.id, asker.signal)
+
+    found = await _meanwhile(engine, lambda: engine.wait_ask(ask.id, LONG), acks)
+
+    assert (found.state, found.reply) == ("acked", "8080")
+
+
+async def test_a_wait_for_an_ask_about_a_request_wakes_when_that_ends(shelf, engine):
+    submission = Submission(caller=DOCS, action=Deploy(app="docs", version="1.0.0"), door="ask", words="go")
+    taken = await shelf.ledger.accept(submission, request_id=request_id(), ask=AskIn(text="go"), now=shelf.clock.stamp)
+    await shelf.awaits(request=taken.request)
+
+    async def cancels():
+        await engine.cancel(DOCS, taken.request.id)
+
+    found = await _meanwhile(engine, lambda: engine.wait_ask(taken.ask_id, LONG), cancels)
+
+    assert found.state == "acked"
+    assert "Cancelled" in found.reply
+
+
+@pytest.mark.promise("notify.order")
+async def test_a_notify_takes_releases_in_and_wakes_whoever_it_concerns(engine):
+    _, (first,) = await engine.notified(DOCS, INFRA, "release/0.13.4 merged", [_release("0.13.4")])
+
+    async def newer():
+        release = _release("0.13.5", supersedes=(first.request.id,))
+        await engine.notified(DOCS, INFRA, "release/0.13.5 merged", [release])
+
+    found = await _meanwhile(engine, lambda: engine.wait(first.request.id, LONG), newer)
+
+    assert found.state is State.SUPERSEDED
+    (waits,) = await engine.waiting(DOCS)
+    assert (waits["version"], waits["state"]) == ("0.13.5", "scheduled")
+
+
+@pytest.mark.promise("intake.cancel")
+async def test_only_who_asked_cancels_what_waits_and_a_namesake_elsewhere_does_not(shelf, engine):
+    request = await shelf.awaits()
+
+    with pytest.raises(InfraError, match="or it is not yours"):
+        await engine.cancel(NAMESAKE, request.id)
+    assert (await engine.cancel(DOCS, request.id)).state is State.CANCELLED
+
+
+async def test_an_approval_while_nobody_can_work_is_kept_for_who_comes(shelf, engine):
+    request = await shelf.awaits()
+
+    found = await engine.approve(PAT, request.id, EFFECT, approve=True, way="cli")
+
+    assert found.state is State.QUEUED
+    assert [one.id for one in await shelf.ledger.open_requests()] == [request.id]
+
+
+async def test_it_is_idle_only_without_open_requests_and_without_asks_to_answer(shelf, engine):
+    assert await engine.idle()
+    ask = await shelf.ledger.mail.open_ask(DOCS, INFRA, "hm?", now=shelf.clock.stamp)
+    assert not await engine.idle()
+    infra = Caller(name="infra", circle=None, strength="same-user")
+    await shelf.ledger.mail.ack(infra, ask.id, "yes", now=shelf.clock.stamp)
+    assert await engine.idle()
+
+    request = await shelf.release()
+    assert not await engine.idle()
+    await engine.cancel(DOCS, request.id)
+    assert await engine.idle()
+
+
+async def test_progress_says_what_a_parked_request_waits_for(shelf, engine):
+    request = await shelf.awaits()
+    assert engine.progress(request.id) == ""
+
+    await engine._scheduler.look()
+
+    assert "waits for an approval until 2026-11-23T10:10:00" in engine.progress(request.id)
+    assert engine.health()["parked"] == 1

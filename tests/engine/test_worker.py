@@ -1,0 +1,147 @@
+"""What the worker does with a request that must wait, and with one that comes back."""
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import anyio
+import pytest
+from engine.shelf import DOCS, NEED
+
+from infra_mcp.engine.signals import Signals
+from infra_mcp.engine.tools import Tools
+from infra_mcp.engine.worker import LOOK, Worker
+from infra_mcp.ledger import AskIn
+from infra_mcp.ledger.ids import request_id
+from infra_mcp.model.action import Deploy
+from infra_mcp.model.peer import Address
+from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.request import State, Submission
+
+pytestmark = pytest.mark.anyio
+
+SITE = ObjectRef(cluster="sandbox", api_version="apps/v1", kind="Deployment", namespace="docs-live", name="docs")
+INBOX = Address(name="docs", circle="docs").signal
+
+
+@dataclass
+class Bench:
+    """A worker whose pipeline does as the test says."""
+
+    shelf: object
+    worker: Worker
+    signals: Signals
+    came: list[str] = field(default_factory=list)
+    does: object = None
+
+    async def carry(self, run):
+        self.came.append(run.request.id)
+        return await self.does(run)
+
+    async def parks(self, run):
+        await self.shelf.awaits(request=run.request)
+
+    async def lands(self, run):
+        await self.shelf.ends(run.request)
+
+    async def until(self, true):
+        with anyio.fail_after(10):
+            while not true():  # noqa: ASYNC110 - whatever the test looks at
+                await anyio.sleep(0.001)
+
+
+@pytest.fixture
+async def bench(shelf):
+    signals = Signals()
+    driver = SimpleNamespace(locks=lambda *_: (SITE,))
+    tools = Tools(shelf.ledger, None, driver, shelf.policy.current, "sandbox", "sandbox (kwok)", shelf.clock)
+    made = Bench(shelf, Worker(tools, signals), signals)
+    made.worker._pipeline = made
+    return made
+
+
+async def _asked(shelf):
+    action = Deploy(app="docs", version="0.13.4")
+    submission = Submission(caller=DOCS, action=action, door="ask", words="go")
+    taken = await shelf.ledger.accept(submission, request_id=request_id(), ask=AskIn(text="go"), now=shelf.clock.stamp)
+    return taken.request
+
+
+@pytest.mark.promise("apply.locks")
+async def test_a_request_that_must_wait_lets_go_of_its_objects_and_wakes_who_waits_for_news(shelf, bench):
+    first, second = await _asked(shelf), await shelf.deploy()
+    bench.does = bench.parks
+    names = (first.id, first.ask, INBOX, LOOK)
+    async with anyio.create_task_group() as group:
+        await group.start(bench.worker.run)
+        await bench.until(lambda: bench.worker.working_on == 0 and set(bench.came) == {first.id, second.id})
+        bench.came.clear()
+        waiters = [bench.signals.waiter(name) for name in names]
+        events = [waiter.__enter__() for waiter in waiters]
+        bench.worker.claim(await shelf.now(first))
+        await bench.until(lambda: all(event.is_set() for event in events))
+        group.cancel_scope.cancel()
+
+    assert not bench.worker.busy(first.id)
+    assert bench.worker._locks._locks == {}
+
+
+@pytest.mark.promise("recover.reobserve")
+async def test_after_a_start_what_is_parked_stays_parked_and_the_rest_is_taken_up(shelf, bench):
+    await shelf.awaits()
+    await shelf.release()
+    open_one = await shelf.deploy()
+    bench.does = bench.lands
+
+    async with anyio.create_task_group() as group:
+        await group.start(bench.worker.run)
+        await bench.until(lambda: bench.worker.working_on == 0 and bench.came)
+        group.cancel_scope.cancel()
+
+    assert bench.came == [open_one.id]
+
+
+async def test_one_that_is_approved_before_it_was_let_go_of_comes_back_once(shelf, bench):
+    request = await shelf.deploy()
+
+    async def approved_at_once(run):
+        if len(bench.came) > 1:
+            await bench.lands(run)
+            return
+        await bench.parks(run)
+        await shelf.ledger.record(request.id, State.QUEUED, "resumed", {})
+        bench.worker.claim(await shelf.now(request))
+
+    bench.does = approved_at_once
+    async with anyio.create_task_group() as group:
+        await group.start(bench.worker.run)
+        await bench.until(lambda: bench.came == [request.id] * 2 and not bench.worker.busy(request.id))
+        group.cancel_scope.cancel()
+
+    assert (await shelf.now(request)).state is State.LANDED
+    assert bench.worker._recalled == set()
+
+
+async def test_one_that_was_cancelled_while_it_waited_is_left_as_it_ended(shelf, bench, caplog):
+    request = await shelf.awaits(NEED)
+    await shelf.ends(request, State.CANCELLED)
+    bench.does = bench.parks
+
+    async with anyio.create_task_group() as group:
+        await group.start(bench.worker.run)
+        bench.worker.claim(request)
+        await bench.until(lambda: bench.came and not bench.worker.busy(request.id))
+        group.cancel_scope.cancel()
+
+    assert (await shelf.now(request)).state is State.CANCELLED
+    assert caplog.records == []
+
+
+async def test_what_comes_when_a_worker_is_over_is_left_to_the_next(shelf, bench):
+    async with anyio.create_task_group() as group:
+        await group.start(bench.worker.run)
+        group.cancel_scope.cancel()
+    request = await shelf.deploy()
+
+    bench.worker.claim(request)
+
+    assert not bench.worker.busy(request.id)
