@@ -57,7 +57,7 @@ async def what_may_be_asked(engine: Engine, caller: Caller, nearest: Sequence[st
     if not general:
         return "The policy in force lets this circle ask for nothing."
     general.append("Each sentence and each block can be sent back as it is, or with other values of the same form.")
-    return "\n".join([*lines, f"What {caller.name} ({caller.circle}) can ask:", *general])
+    return "\n".join([*lines, f'What "{caller.name}" of circle "{caller.circle}" can ask:', *general])
 
 
 def _own_apps(policy: Policy, caller: Caller) -> list[str]:
@@ -115,7 +115,7 @@ async def _deploys(engine: Engine, rules: CircleRules, apps: Sequence[str]) -> l
             lines.append(f'- a deploy, by an infra block with "action": "deploy", "app": "{app}" and your "version"')
         else:
             block = show({"action": "deploy", "app": app, "version": landed})
-            lines += [f"- a deploy of {app} ({landed} landed last; put yours in its place):", *_indented(block)]
+            lines += [f"- a deploy of {app}, where {landed} landed last; put your version in its place:", *_indented(block)]
     if len(apps) > _APPS:
         lines.append(f"  likewise: {', '.join(apps[_APPS:])}")
     return lines

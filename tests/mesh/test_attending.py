@@ -53,7 +53,7 @@ async def test_what_is_not_understood_waits_only_while_somebody_attends(tmp_path
         helped = await at.engine.wait_ask(during, 5)
 
         assert helped.reply.startswith("not-understood: ")
-        assert "docs (docs) can ask" in helped.reply
+        assert 'What "docs" of circle "docs" can ask' in helped.reply
         assert await state(at, await asked(at)) == "acked"
 
 

@@ -83,7 +83,7 @@ async def test_every_sentence_and_block_of_the_ack_is_understood_when_sent_back(
         reply = (await answered(at, DOCS, text)).reply
         offered = forms(reply)
 
-        assert f"docs ({DOCS.circle})" in reply
+        assert 'What "docs" of circle "docs" can ask:' in reply
         assert "I need a namespace 'docs-staging' with image-pull secret X" in offered
         assert all(isinstance(parse(form), Understood) for form in offered), offered
         back = [(await answered(at, DOCS, form)).request for form in offered]
@@ -97,7 +97,7 @@ async def test_the_nearest_form_comes_first_filled_in_with_what_is_known(tmp_pat
         deploy = (await answered(at, DOCS, "could you deploy 0.13.4?")).reply
         unknown = (await answered(at, DOCS, "deploy docs")).reply
 
-        assert sentence.index("'docs-preview'") < sentence.index("What docs (docs) can ask")
+        assert sentence.index("'docs-preview'") < sentence.index('What "docs" of circle "docs" can ask')
         assert json.loads(blocks(deploy)[0].body) == {"action": "deploy", "app": "docs", "version": "0.13.4"}
         assert '"app": "docs" and, for you to fill in, "version"' in unknown
         assert blocks(unknown) == []
