@@ -42,6 +42,8 @@ IN_THE_MAIL = {
     "ledger.mail.release",
 }
 BESIDE = {
+    "ledger.backup",
+    "ledger.restore",
     "ledger.mail.purge",
     "ledger.note",
     "ledger.policy",
@@ -144,8 +146,8 @@ def git_write(function: Function) -> bool:
 
 
 def ledger_write(function: Function) -> bool:
-    """Begins a transaction that may write."""
-    return "._writer" in function.mentions
+    """Begins a transaction that may write, or puts a finished file in its place."""
+    return bool({"._writer", ".link"} & function.mentions)
 
 
 def unmarked(all_functions: list[Function], writes: Callable[[Function], bool], door: str) -> set[str]:

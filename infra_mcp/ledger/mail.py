@@ -205,8 +205,8 @@ class Mail:
     async def purge(self, before: str) -> int:
         """Take the words of what was closed or read before a time; returns of how many.
 
-        Of asks between peers the words go, and their reply once its sender has seen it; of messages, those that were
-        read. Who wrote to whom and when stays, and so does the chain.
+        Of asks between peers the words go, and those of the reply, once its sender has seen that; of messages, those
+        that were read. Who wrote to whom and when stays, and so does the chain.
 
         Args:
             before: the time.

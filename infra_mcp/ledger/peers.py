@@ -37,17 +37,15 @@ def add(tx: Tx, name: str, circle: str, *, operator: bool = False) -> None:
     Raises:
         InfraError: `invalid-argument`, when the name or the circle cannot be one, or an operator comes with a circle.
     """
-    for adapter, what, value in (
-        (_NAME, "peer's name", name),
-        (_CIRCLE, "circle's name", "none" if operator else circle),
-    ):
+    if operator and circle:
+        raise InfraError("invalid-argument", "An operator belongs to no circle.", next_step="Leave the circle out.")
+    checks = [(_NAME, "peer's name", name)] + ([] if operator else [(_CIRCLE, "circle's name", circle)])
+    for adapter, what, value in checks:
         try:
             adapter.validate_python(value)
         except ValidationError:
             message = f"The {what} must be letters, digits and dashes, and begin with a letter or digit."
             raise InfraError("invalid-argument", message) from None
-    if operator and circle:
-        raise InfraError("invalid-argument", "An operator belongs to no circle.", next_step="Leave the circle out.")
     if tx.connection.execute(select(_ROWS.c.name).where(_of(name, circle))).first() is not None:
         return
     row = {"name": name, "circle": circle, "role": "operator" if operator else "agent", "description": ""}

@@ -18,22 +18,21 @@ _ASKS, _MESSAGES, _OUTBOX = schema.asks, schema.messages, schema.outbox
 def purge(tx: Tx, before: str) -> int:
     """Empty the words of asks between peers closed before a time, and of messages read before it.
 
-    A reply stays until its sender has seen it: what nobody has read is not taken. What the file held is overwritten;
-    copies in its journal are, as the journal is written anew.
+    What nobody has read is not taken: an ask keeps its words until its sender has seen the ack. What the file held is
+    overwritten; copies in its journal are, as the journal is written anew.
     """
     connection, now = tx.connection, clock.now()
     connection.exec_driver_sql("PRAGMA secure_delete=ON")
+    seen = select(_OUTBOX.c.ask).where(_OUTBOX.c.ask == _ASKS.c.id, _OUTBOX.c.delivered.is_not(None)).exists()
     closed = update(_ASKS).where(
         _ASKS.c.purged.is_(None),
         _ASKS.c.acked_at < before,
         _ASKS.c.circle.is_not(None),
         _ASKS.c.receiver_circle.is_not(None),
+        seen,
     )
-    done = connection.execute(closed.values(text="", attachments="[]", purged=now)).rowcount
-    seen = select(_OUTBOX.c.ask).where(_OUTBOX.c.ask == _ASKS.c.id, _OUTBOX.c.delivered.is_not(None)).exists()
-    replied = update(_ASKS).where(_ASKS.c.purged.is_not(None), _ASKS.c.acked_at < before, seen)
-    replied = replied.where((_ASKS.c.reply.is_not(None)) | (_ASKS.c.reply_attachments != "[]"))
-    connection.execute(replied.values(reply=None, reply_attachments="[]"))
+    gone = {"text": "", "attachments": "[]", "reply": None, "reply_attachments": "[]", "purged": now}
+    done = connection.execute(closed.values(**gone)).rowcount
     read = update(_MESSAGES).where(_MESSAGES.c.purged.is_(None), _MESSAGES.c.read < before)
     done += connection.execute(read.values(text="", purged=now)).rowcount
     if done:

@@ -97,3 +97,63 @@ async def test_a_description_that_stays_the_same_is_no_news(ledger):
     head = await ledger.head()
     await ledger.set_description("docs", "writes pages")
     assert await ledger.head() == head
+
+
+# -- the same name in several circles
+
+
+async def test_a_peer_is_its_name_in_its_circle(ledger):
+    for circle in ("docs", "shop"):
+        await ledger.add_peer("ci", circle)
+    first, second = await ledger.issue_token("ci", "docs"), await ledger.issue_token("ci", "shop")
+    assert await ledger.caller_for_token(first) == Caller(name="ci", circle="docs", strength="token")
+    assert await ledger.caller_for_token(second) == Caller(name="ci", circle="shop", strength="token")
+    await ledger.set_description("ci", "builds shop", "shop")
+    found = [(one.name, one.circle, one.description) for one in await ledger.find_peers("ci")]
+    assert found == [("ci", "docs", ""), ("ci", "shop", "builds shop")]
+    assert await ledger.find_peers("docs") == []
+    assert await ledger.revoke_tokens("ci", "docs") == 1
+    assert await ledger.caller_for_token(first) is None
+    await ledger.remove_peer("ci", "docs")
+    assert [one.circle for one in await ledger.peers()] == ["shop"]
+    assert await ledger.caller_for_token(second) is not None
+    await ledger.remove_peer("ci")
+    assert await ledger.peers() == []
+
+
+async def test_a_name_that_several_circles_have_is_refused_with_the_candidates(ledger):
+    for circle in ("docs", "shop"):
+        await ledger.add_peer("ci", circle)
+    head = await ledger.head()
+    for call in (
+        ledger.remove_peer("ci"),
+        ledger.issue_token("ci"),
+        ledger.revoke_tokens("ci"),
+        ledger.set_description("ci", "x"),
+    ):
+        error = await refusal(call)
+        assert error.code == "ambiguous-peer"
+        assert "docs, shop" in error.what
+    assert (await refusal(ledger.issue_token("ci", "site"))).code == "not-found"
+    assert await ledger.head() == head
+
+
+async def test_an_operator_with_a_token_belongs_to_no_circle(ledger):
+    await ledger.add_peer("alice", "", operator=True)
+    token = await ledger.issue_token("alice")
+    assert await ledger.caller_for_token(token) == Caller(name="alice", circle=None, strength="token", operator=True)
+    (found,) = await ledger.peers()
+    assert (found.name, found.circle, found.role, found.tokens) == ("alice", "", "operator", 1)
+    assert (await refusal(ledger.add_peer("bob", "docs", operator=True))).code == "invalid-argument"
+    assert (await refusal(ledger.add_peer("bob", ""))).code == "invalid-argument"
+    await ledger.remove_peer("alice", "")
+    assert await ledger.caller_for_token(token) is None
+
+
+async def test_an_event_about_a_name_of_several_circles_is_no_circles(ledger):
+    await ledger.add_peer("ci", "docs")
+    await ledger.note("seen", "ci", {})
+    await ledger.add_peer("ci", "shop")
+    await ledger.note("seen", "ci", {})
+    found = [one.circle for one in (await ledger.search("seen", circle=None)).events]
+    assert found == [None, "docs"]

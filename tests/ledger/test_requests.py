@@ -12,6 +12,7 @@ import infra_mcp
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import AskIn, Ledger
 from infra_mcp.model.action import Deploy, ProvisionNamespace
+from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import END, State
 
 pytestmark = pytest.mark.anyio
@@ -191,6 +192,19 @@ async def test_a_key_is_its_callers_own(ledger, accept, shop):
     other = await accept(ledger, "docs-other", idempotency_key="k", caller=shop)
     assert other.fresh
     assert other.request.id != first.request.id
+
+
+@pytest.mark.promise("intake.dedupe")
+async def test_a_key_and_words_are_of_a_name_in_a_circle(ledger, accept):
+    namesake = Caller(name="docs", circle="shop", strength="token")
+    first = await accept(ledger, idempotency_key="k")
+    other = await accept(ledger, "docs-other", idempotency_key="k", caller=namesake)
+    assert (other.fresh, other.request.caller) == (True, namesake)
+    assert not (await accept(ledger, idempotency_key="k")).fresh
+    asked = await accept(ledger, ask="I need a namespace docs-staging")
+    again = await accept(ledger, ask="I need a namespace docs-staging", caller=namesake)
+    assert again.fresh
+    assert again.ask_id != asked.ask_id != first.ask_id
 
 
 @pytest.mark.promise("intake.dedupe", "report.ack")
