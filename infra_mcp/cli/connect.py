@@ -37,7 +37,9 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     words = (
         "speak MCP on standard input and output, as the server that runs for the repository; starts one if none does"
     )
-    parser = verb(verbs, "connect", words)
+    parser = verb(
+        verbs, "connect", words, "connect", "connect --attend infra", "connect --url https://infra.example/mcp"
+    )
     parser.add_argument(
         "--attend", metavar="NAME", help="attend as the infra peer of this name: claim asks and act for those who asked"
     )

@@ -78,7 +78,9 @@ context = {context}  # by name; a kubeconfig's current-context is never used
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
-    parser = verb(verbs, "init", "write a first infra.toml for this repository; commits nothing")
+    parser = verb(
+        verbs, "init", "write a first infra.toml for this repository; commits nothing", "init --context kwok-infra"
+    )
     parser.add_argument(
         "--context", metavar="NAME", help="the kubeconfig context of the cluster this repository is for"
     )

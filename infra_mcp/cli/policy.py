@@ -17,11 +17,19 @@ __all__ = ["add_parser"]
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
     parts = verb(verbs, "policy", "look at the policy, or accept it").add_subparsers(metavar="WHAT", required=True)
-    showing = verb(parts, "show", "the policy in force, and whether infra.toml says something else")
+    showing = verb(
+        parts, "show", "the policy in force, and whether infra.toml says something else", "policy show --json"
+    )
     showing.set_defaults(run=_show)
-    comparing = verb(parts, "diff", "what accepting infra.toml would change")
+    comparing = verb(parts, "diff", "what accepting infra.toml would change", "policy diff")
     comparing.set_defaults(run=_diff)
-    accepting = verb(parts, "accept", "put infra.toml in force, after showing its digest and what it grants")
+    accepting = verb(
+        parts,
+        "accept",
+        "put infra.toml in force, after showing its digest and what it grants",
+        "policy accept",
+        "policy accept --yes",
+    )
     accepting.add_argument("--digest", metavar="DIGEST", help="accept only if the file has this digest (sha256:…)")
     accepting.add_argument("--yes", action="store_true", help="do not ask")
     accepting.set_defaults(run=_accept)

@@ -15,7 +15,12 @@ __all__ = ["add_parser"]
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
     parts = verb(verbs, "rbac", "the peer's narrow rights as manifests").add_subparsers(metavar="WHAT", required=True)
-    rendering = verb(parts, "render", "print what an admin applies, from infra.toml as it is now")
+    rendering = verb(
+        parts,
+        "render",
+        "print what an admin applies, from infra.toml as it is now",
+        "rbac render --namespaces docs-live | kubectl apply --server-side -f -",
+    )
     rendering.add_argument(
         "--namespaces", metavar="A,B", default="", help="also bind the circles in these namespaces, which exist already"
     )

@@ -25,19 +25,23 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     words = "a real control plane on this machine, for trying things out"
     parts = verb(verbs, "sandbox", words).add_subparsers(metavar="WHAT", required=True)
 
-    bringing = verb(parts, "up", "bring it up, or say at once that it is")
+    bringing = verb(
+        parts, "up", "bring it up, or say at once that it is", "sandbox up", "sandbox up --name trial --fresh"
+    )
     bringing.add_argument("--fresh", action="store_true", help="remove what there is of it first")
     bringing.add_argument("--from", dest="way", choices=_WAYS, help=_FROM)
     bringing.set_defaults(run=up)
 
-    saying = verb(parts, "status", "which sandboxes there are, or what there is of one")
+    saying = verb(parts, "status", "which sandboxes there are, or what there is of one", "sandbox status")
     saying.set_defaults(run=status)
 
-    removing = verb(parts, "down", "remove it: every process and every file of it")
+    removing = verb(parts, "down", "remove it: every process and every file of it", "sandbox down --all")
     removing.add_argument("--all", action="store_true", help="remove every sandbox of this user")
     removing.set_defaults(run=down)
 
-    getting = verb(parts, "binaries", "get its binaries and start nothing; prints their folder")
+    getting = verb(
+        parts, "binaries", "get its binaries and start nothing; prints their folder", "sandbox binaries --from build"
+    )
     getting.add_argument("--from", dest="way", choices=_WAYS, help=_FROM)
     getting.set_defaults(run=binaries)
 

@@ -28,7 +28,13 @@ _LONGEST_IDLE = 7 * 24 * 3600.0
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
-    parser = verb(verbs, "serve", "run the server until it is told to stop (Ctrl-C or SIGTERM)")
+    parser = verb(
+        verbs,
+        "serve",
+        "run the server until it is told to stop (Ctrl-C or SIGTERM)",
+        "serve",
+        "serve --port 0 --json",
+    )
     parser.add_argument(
         "--port",
         metavar="PORT",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from infra_mcp.cli.main import parser
+from infra_mcp.cli.stopping import INTERRUPTED, TERMINATED
 from infra_mcp.errors import CODES, Exit
 from infra_mcp.model.action import ACTIONS
 from infra_mcp.server.pages import PAGES
@@ -26,6 +28,16 @@ def commands(tree: argparse.ArgumentParser, name: str = "infra-mcp"):
     for group in inner:
         for word, below in group.choices.items():
             yield from commands(below, f"{name} {word}")
+
+
+def leaves(tree: argparse.ArgumentParser, name: str = "infra-mcp"):
+    """Every command that does something, with its parser."""
+    inner = [action for action in tree._actions if isinstance(action, argparse._SubParsersAction)]
+    if not inner:
+        yield name, tree
+    for group in inner:
+        for word, below in group.choices.items():
+            yield from leaves(below, f"{name} {word}")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -70,5 +82,28 @@ def test_every_environment_variable_and_exit_code_is_on_the_page():
 
     for variable in ENVIRONMENT:
         assert f"| `{variable}` |" in page
-    for code in Exit:
-        assert re.search(rf"\b{int(code)} ", page.partition("## Exit codes")[2])
+    for code in (*map(int, Exit), INTERRUPTED, TERMINATED):
+        assert re.search(rf"\b{code} ", page.partition("## Exit codes")[2])
+
+
+def test_the_page_for_pipelines_tells_their_exit_codes_and_what_a_key_is_made_from():
+    page = (DOCS / "ci.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| ([\d, ]+) \|", page.partition("## Exit codes")[2], re.MULTILINE))
+
+    # 5 is for words, which a pipeline has none of
+    assert {int(code) for codes in told for code in codes.split(", ")} == {*map(int, Exit), 130, 143} - {5}
+    for variable in ENVIRONMENT:
+        assert variable in page or variable.startswith(("INFRA_MCP_", "KUBE")), variable
+
+
+@pytest.mark.parametrize(("command", "tree"), list(leaves(parser())))
+def test_every_command_explains_itself_with_examples_that_it_takes(command, tree):
+    shown = [line.strip() for line in (tree.epilog or "").partition("examples:\n")[2].splitlines()]
+
+    assert shown, command
+    for example in shown:
+        words = shlex.split(re.split(r" [<>|] ", example)[0])
+        assert words[0] == "infra-mcp"
+        taken = parser().parse_args(words[1:])
+        assert " ".join(words).startswith(command), example
+        assert taken.run is not None
