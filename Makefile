@@ -10,10 +10,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup binaries demo test check prove kill soak bench promises clean
+.PHONY: help setup binaries demo test test-clients check prove kill soak bench promises clean
 
 help: ## list these
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  with PYTHON=python3.12 another Python, with TESTS=tests/policy ARGS='-k deny' some of the tests"
 
 setup: $(VENV)/.made ## a virtual environment with everything in it, in .venv
@@ -34,8 +34,12 @@ demo: setup binaries ## the whole story on a real control plane
 	@$(BIN)/python demo/run.py
 
 test: setup binaries ## all tests but the long forms, on a real control plane
-	@echo "tests: $(TESTS), without the long forms (make kill, make prove)"
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS) $(TESTS)
+	@echo "tests: $(TESTS), without the long forms (make kill, make prove) and others' clients (make test-clients)"
+	@$(BIN)/python -m pytest -m "not slow and not outside" $(ARGS) $(TESTS)
+
+test-clients: setup binaries ## clients of others: Inspector, pydantic-ai, fastmcp, LangChain and Claude Code, each set up by itself
+	@PYTHONPATH=tests $(BIN)/python tests/outside/environments.py
+	@$(BIN)/python -m pytest -m outside $(ARGS) tests/outside
 
 check: setup ## style, types, layers, lengths, promises
 	$(BIN)/ruff check
