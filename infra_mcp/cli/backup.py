@@ -9,6 +9,7 @@ from typing import Any
 from infra_mcp.cli.operate import operate
 from infra_mcp.cli.options import common_options, settings_of, verb
 from infra_mcp.cli.output import show
+from infra_mcp.settings import Settings
 
 __all__ = ["add_parser"]
 
@@ -30,9 +31,19 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
 
 
 def _backup(options: argparse.Namespace) -> int:
-    made = operate(options, "operator/backup", {"file": str(Path(options.file).absolute())})
-    text = f"{made['file']}: {made['bytes']} bytes. It holds every word of the ledger and its keys; keep it as safe."
-    show(options.json, made, text)
+    file = str(Path(options.file).absolute())
+
+    async def alone(settings: Settings) -> dict[str, Any]:
+        from infra_mcp.server.saving import saved_alone  # noqa: PLC0415 - imports the ledger
+
+        return await saved_alone(settings, file)
+
+    made = operate(options, "operator/backup", {"file": file}, alone)
+    lines = [
+        f"{made['file']}: {made['events']} events up to head {made['head']}, {made['bytes']} bytes.",
+        "It holds every word of the ledger and its keys; keep it as safe.",
+    ]
+    show(options.json, made, "\n".join(lines))
     return 0
 
 
@@ -43,5 +54,9 @@ def _restore(options: argparse.Namespace) -> int:
 
     settings = settings_of(options)
     made = anyio.run(restored, settings, Path(options.file).absolute())
-    show(options.json, made, f"Restored into {made['state_dir']}. Look at it: `infra-mcp audit verify`.")
+    lines = [
+        f"Restored into {made['state_dir']}: {made['events']} events up to head {made['head']}.",
+        "Compare that head with one given out, in an ack or a commit: `infra-mcp audit verify`.",
+    ]
+    show(options.json, made, "\n".join(lines))
     return 0

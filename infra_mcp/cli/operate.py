@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -10,12 +11,24 @@ from typing import Any
 from infra_mcp.cli.client import connect, token_of
 from infra_mcp.cli.options import settings_of
 from infra_mcp.errors import InfraError
+from infra_mcp.settings import Settings
 
 __all__ = ["operate"]
 
 
-def operate(options: argparse.Namespace, method: str, params: dict[str, Any]) -> dict[str, Any]:
+Alone = Callable[[Settings], Awaitable[dict[str, Any]]]
+
+
+def operate(
+    options: argparse.Namespace, method: str, params: dict[str, Any], alone: Alone | None = None
+) -> dict[str, Any]:
     """Carry out one operator method.
+
+    Args:
+        options: of the command.
+        method: of the socket.
+        params: of the method.
+        alone: what does the same without a server; the method on the ledger itself when left out.
 
     Raises:
         InfraError: `policy-denied`, when a token makes the caller a peer; and what the method may end in.
@@ -34,6 +47,8 @@ def operate(options: argparse.Namespace, method: str, params: dict[str, Any]) ->
         raise InfraError("policy-denied", what, next_step="Run it without INFRA_MCP_TOKEN.", rule="operator")
     import anyio  # noqa: PLC0415 - only where there is no server to ask
 
+    if alone is not None:
+        return anyio.run(alone, settings)
     from infra_mcp.server import offline  # noqa: PLC0415 - the same
 
     return anyio.run(partial(offline.call, settings, method, params))

@@ -256,9 +256,11 @@ class Operator:
         """Write ledger and keys into one new file, for this user only, while others go on writing the ledger.
 
         Raises:
-            InfraError: `invalid-argument` for a path that is not a new file's, `setup-failed`.
+            InfraError: `invalid-argument` for a path that is not a new file's, `ledger-unavailable`.
         """
-        return await saved(self.ledger, given.file)
+        if self._engine is None:
+            raise InfraError("server-unreachable", "No server is running.")
+        return await saved(self._engine.settings, given.file)
 
     async def requests(self, caller: Caller, given: Few) -> dict[str, Any]:
         """The newest requests of the caller's circle; all for those who may look at all."""

@@ -1,67 +1,57 @@
-"""Backup and restore as the operator meets them: paths are looked at first, and nothing that is there is replaced."""
+"""Backup and restore as an operator meets them, with a server or without one."""
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
+import anyio
 
 from infra_mcp.errors import InfraError
+from infra_mcp.ledger.backup import backup, restore
 from infra_mcp.server.ownership import owned
 
 if TYPE_CHECKING:
-    from infra_mcp.ledger.store import Ledger
     from infra_mcp.settings import Settings
 
-__all__ = ["restored", "saved"]
+__all__ = ["restored", "saved", "saved_alone"]
 
 
-async def saved(ledger: Ledger, file: str) -> dict[str, Any]:
-    """Write ledger and keys into a new file of mode 0600.
+async def saved(settings: Settings, file: str) -> dict[str, Any]:
+    """Write ledger and keys into a new file of mode 0600; a server may go on writing the ledger.
 
     Args:
-        ledger: the one to save; others may go on writing it.
-        file: an absolute path, in a folder that is there; a file that is there is not replaced.
+        settings: whose state directory it is.
+        file: an absolute path, in a folder that is there; what is there of that name stays.
 
     Raises:
-        InfraError: `invalid-argument` for another kind of path, `setup-failed` when it cannot be written.
+        InfraError: `invalid-argument` for another kind of path, `not-found` without a ledger, `ledger-unavailable`.
     """
     path = Path(file)
-    problem = await anyio.to_thread.run_sync(_problem, path)
-    if problem:
-        raise InfraError("invalid-argument", f"file: {problem}", next_step="Name a file to be made, by its whole path.")
-    from infra_mcp.ledger.backup import backup  # noqa: PLC0415 - seldom needed
-
-    await backup(ledger, path)
+    if not path.is_absolute() or "\0" in file:
+        raise InfraError("invalid-argument", "file: not a whole path.", next_step="Name a file to be made.")
+    made = await backup(settings.state_dir, path)
     size = (await anyio.Path(path).stat()).st_size
-    return {"file": str(path), "bytes": size}
+    return {"file": file, "bytes": size, "events": made.events, "head": made.head}
 
 
-def _problem(path: Path) -> str:
-    if not path.is_absolute() or "\0" in str(path) or ".." in path.parts:
-        return "not a whole path."
-    if os.path.lexists(path):
-        return "something of that name is there already, and stays as it is."
-    return "" if path.parent.is_dir() else "there is no such folder."
+async def saved_alone(settings: Settings, file: str) -> dict[str, Any]:
+    """The same without a server. The ledger is not opened, so one of an older schema is saved as it is.
+
+    Raises:
+        InfraError: `server-running`, and as for `saved`.
+    """
+    with owned(settings.state_dir):
+        return await saved(settings, file)
 
 
 async def restored(settings: Settings, file: Path) -> dict[str, Any]:
     """Bring a backup back into a state directory that has no ledger, while owning it.
 
     Raises:
-        InfraError: `server-running`; `invalid-argument`, when there is a ledger or the file is no backup.
+        InfraError: `server-running`; `invalid-argument`, when there is a ledger or the file is no backup; `not-found`,
+            `ledger-newer`, `ledger-unavailable`.
     """
-    from infra_mcp.ledger.backup import restore  # noqa: PLC0415 - seldom needed
-
-    try:
-        regular = stat.S_ISREG((await anyio.Path(file).stat()).st_mode)
-    except OSError as error:
-        raise InfraError("invalid-argument", f"{file} cannot be read: {error.strerror}.") from None
-    if not regular:
-        raise InfraError("invalid-argument", f"{file} is no file.", next_step="Name one that `infra-mcp backup` made.")
     with owned(settings.state_dir):
-        await restore(file, settings.state_dir)
-    return {"state_dir": str(settings.state_dir)}
+        made = await restore(file, settings.state_dir)
+    return {"state_dir": str(settings.state_dir), "events": made.events, "head": made.head}
