@@ -27,6 +27,7 @@ __all__ = ["LOG", "start"]
 LOG = "server.log"  # in the state directory
 _LONGEST_LOG = 5 * 1024 * 1024  # bytes; a longer one is put aside, as the one before, when a server starts
 _PATIENCE = 60.0  # seconds a server may take until it takes calls
+_LAUNCHES = 3  # of servers that are gone as soon as they serve
 _PAUSE = 0.02  # seconds between two looks at a process that is not ours
 _OPEN_FILES = 65_536  # the highest descriptor looked for
 
@@ -61,12 +62,14 @@ def start(where: Where) -> None:
     try:
         fcntl.flock(turn, fcntl.LOCK_EX)
         _raise_if_failed(turn, began)
+        launches = 0
         while not _takes_calls(state):
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or launches == _LAUNCHES:
                 raise _unreachable(state)
             if _owned(state):  # by a server that starts or stops, or a command that works without one
                 time.sleep(_PAUSE)
                 continue
+            launches += 1
             try:
                 _launch(str(where.repo), state, deadline)
             except InfraError as error:
@@ -108,7 +111,7 @@ def _launch(repo: str, state: Path, deadline: float) -> None:
     try:
         child = os.fork()
         if child == 0:
-            _become_server(repo, tells, log)
+            _become_server(repo, state, tells, log)
     finally:
         os.close(tells)
         os.close(log)
@@ -119,7 +122,7 @@ def _launch(repo: str, state: Path, deadline: float) -> None:
         os.close(told)
 
 
-def _become_server(repo: str, tells: int, log: int) -> NoReturn:
+def _become_server(repo: str, state: Path, tells: int, log: int) -> NoReturn:
     """In the forked child: leave the client's session, and become the server's process."""
     try:
         os.setsid()
@@ -130,6 +133,7 @@ def _become_server(repo: str, tells: int, log: int) -> NoReturn:
             os.dup2(descriptor, place)
         os.closerange(3, min(os.sysconf("SC_OPEN_MAX"), _OPEN_FILES))
         kept = {key: value for key, value in os.environ.items() if key != "INFRA_MCP_TOKEN"}
+        kept["INFRA_MCP_STATE"] = str(state.absolute())  # where it is looked for, however that was found
         # -P: the folder it happens to start in is no place to import from.
         module = [sys.executable, "-P", "-m", "infra_mcp.cli.main"]
         os.execve(sys.executable, [*module, "serve", "--on-demand", "--json", "--repo", repo], kept)  # noqa: S606
@@ -170,7 +174,7 @@ def _parsed(text: bytes) -> dict[str, Any] | None:
 
 
 def _unreachable(state: Path) -> InfraError:
-    what = f"A process owns the state directory {state}, and its server did not take calls in {_PATIENCE:.0f} s."
+    what = f"No server takes calls for the state directory {state}, after waiting up to {_PATIENCE:.0f} s."
     return InfraError("server-unreachable", what, next_step=f"Look into {state / LOG}, and send it again.")
 
 

@@ -170,6 +170,7 @@ async def _announce(accepting: anyio.Event, serving: Serving, start: _Start) -> 
     note = anyio.Path(start.settings.state_dir / "run" / "http.json")
     place = {"url": serving.url, "pid": serving.pid} | start.shown()
     await note.write_text(json.dumps(place), encoding="utf-8")
+    log.info("serving %s, pid %d", serving.url, serving.pid)
     if start.ready is not None:
         start.ready(serving)
 

@@ -40,15 +40,25 @@ def test_a_port_that_is_taken_is_refused_by_number():
 
 
 @pytest.mark.anyio
-async def test_foreign_hosts_and_origins_are_turned_away(tmp_path):
+async def test_healthz_says_that_calls_are_taken_and_readyz_what_a_change_would_lack(tmp_path):
     async with house(tmp_path) as at, httpx2.AsyncClient() as web:
-        token = {"Authorization": f"Bearer {at.tokens['docs']}"}
-        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": MODERN}}
-        headers = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2026-07-28"}
-        for extra, status in (({"Host": "evil.example"}, 421), ({"Origin": "http://evil.example"}, 403)):
-            answer = await web.post(at.url, json=body, headers={**token, **headers, **extra})
 
-            assert answer.status_code == status
+        async def ask(path):
+            answer = await web.get(at.url.replace("/mcp", path))
+            return answer.status_code, answer.json()
+
+        assert await ask("/healthz") == (200, {"ok": True})
+        assert await ask("/readyz") == (200, {"ready": True, "missing": []})
+        at.engine.health = lambda: {"working": False, "trouble": {"what": "10.1.2.3 does not answer"}}
+        assert await ask("/readyz") == (503, {"ready": False, "missing": ["cluster"]})
+
+
+@pytest.mark.anyio
+async def test_without_a_policy_in_force_nothing_is_ready(tmp_path):
+    async with house(tmp_path, policy=None) as at, httpx2.AsyncClient() as web:
+        answer = await web.get(at.url.replace("/mcp", "/readyz"))
+
+        assert (answer.status_code, answer.json()["missing"]) == (503, ["policy"])
 
 
 @pytest.mark.anyio
