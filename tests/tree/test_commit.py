@@ -107,7 +107,7 @@ def test_the_order_is_fixed_and_empty_values_are_left_out():
     assert message("s" * 500, "", {}) == "s" * 100 + "\n"
     with pytest.raises(ValueError, match="Signed-off-by"):
         message("x", "", {"Signed-off-by": "me"})
-    assert TRAILERS[:4] == tuple(OURS)
+    assert [name for name in TRAILERS if name in OURS] == list(OURS)
 
 
 def test_a_diff_shows_what_changed_and_nothing_of_elsewhere():
