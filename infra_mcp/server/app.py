@@ -94,7 +94,7 @@ class InfraServer(MCPServer[Any]):
         super().__init__(
             "infra-mcp",
             version=__version__,
-            instructions=prompts.INSTRUCTIONS,
+            instructions=prompts.INSTRUCTIONS[service.toolset],
             log_level="WARNING",
             cache_hints=HINTS,
             subscriptions=False,
@@ -147,16 +147,18 @@ class InfraServer(MCPServer[Any]):
     async def get_prompt(
         self,
         name: str,
-        arguments: dict[str, Any] | None = None,  # noqa: ARG002 - none of the prompts takes any
+        arguments: dict[str, Any] | None = None,
         context: Context[Any, Any] | None = None,
     ) -> GetPromptResult:
         """The words of one prompt."""
-        answer = self._shown(await self._or_error(self._prompt(name, context)))
+        answer = self._shown(await self._or_error(self._prompt(name, arguments, context)))
         message = PromptMessage(role="user", content=TextContent(type="text", text=answer.text))
         return GetPromptResult(description=prompts.PROMPTS[name].description, messages=[message])
 
-    async def _prompt(self, name: str, context: Context[Any, Any] | None) -> Answer:
+    async def _prompt(self, name: str, arguments: object, context: Context[Any, Any] | None) -> Answer:
         call = Call(self.service, await self._caller(), door_of_call(), _progress(context))
+        if arguments:
+            raise InfraError("unknown-argument", "A prompt takes no arguments here.", next_step="Leave them out.")
         return Answer(await prompts.words(call, name, peer_name(self.service.engine)))
 
     def _shown(self, answer: Answer) -> Answer:

@@ -91,8 +91,8 @@ def refusal(model: type[BaseModel], error: ValidationError) -> InfraError:
     unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
     if unknown:
         names = ", ".join(_where(fault["loc"]) for fault in unknown[:_SHOWN]) + _rest(len(unknown))
-        known = ", ".join(model.model_fields)
-        return InfraError("unknown-argument", f"Not an argument of this: {names}. There are: {known}.")
+        known = f"There are: {', '.join(model.model_fields)}." if model.model_fields else "It takes none."
+        return InfraError("unknown-argument", f"Not an argument of this: {names}. {known}")
     told = "; ".join(f"{_where(fault['loc'])}: {_rule(fault['type'], fault['msg'])}" for fault in faults[:_SHOWN])
     return InfraError("invalid-argument", f"{told}{_rest(len(faults))}.")
 

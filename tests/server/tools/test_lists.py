@@ -1,0 +1,151 @@
+"""What each caller is offered: its own tools, always in the same order, small, in both eras and over both doors."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+
+import anyio
+import httpx2
+import pytest
+from house import POLICY, house, unix_transport
+from mcp.client.client import Client
+
+from infra_mcp.server.prompts import INSTRUCTIONS
+from infra_mcp.server.tools import TOOLS, TOOLSETS, change, mesh
+
+pytestmark = pytest.mark.anyio
+
+MODES = pytest.mark.parametrize("mode", ["auto", "legacy"])
+ATTEND = '\n[attend]\nnamespaces = ["docs-*"]\nactions = ["deploy"]\n'
+CHANGE = {"deploy", "provision_namespace"}
+LOOK = {"list_peers", "whoami", "get_request", "search_audit", "status"}
+EXPECTED = {
+    "docs": set(TOOLS) - {"approve"},
+    "shop": set(TOOLS) - {"approve", "deploy"},
+    "reader": set(TOOLS) - {"approve"} - CHANGE,
+    "operator": set(TOOLS) - CHANGE,
+    "attending": set(TOOLS) - {"provision_namespace"},
+    "host": LOOK,
+}
+
+
+@asynccontextmanager
+async def client_of(at, who, mode):
+    hello = {"attending": {"attend": "infra"}, "host": {"host": True}, "operator": None}
+    first = hello[who] if who in hello else {"token": at.tokens[who]}
+    async with Client(unix_transport(at.socket, first), mode=mode, cache=None) as client:
+        yield client
+
+
+@MODES
+@pytest.mark.promise("mcp.both-eras")
+async def test_a_caller_is_offered_what_it_may_use_and_always_in_the_same_order(tmp_path, mode):
+    async with house(tmp_path, "unix", policy=POLICY + ATTEND) as at:
+        for who, expected in EXPECTED.items():
+            async with client_of(at, who, mode) as client:
+                listed, again = [[tool.name for tool in (await client.list_tools()).tools] for _ in range(2)]
+
+            assert set(listed) == expected, who
+            assert listed == again == [name for name in TOOLS if name in expected]
+
+
+@MODES
+@pytest.mark.promise("auth.transport")
+async def test_a_host_without_a_token_may_look_and_nothing_else_whatever_it_calls(tmp_path, mode):
+    async with house(tmp_path, "unix") as at, client_of(at, "host", mode) as client:
+        for name in TOOLS:
+            result = await client.call_tool(name, {})
+            refused = result.is_error and result.structured_content.get("rule") == "reader"
+            assert refused == (name not in LOOK), name
+        found = await client.call_tool("search_audit", {})
+
+        assert found.structured_content["total"] > 0
+        assert at.engine.submitted == []
+
+
+@pytest.mark.parametrize(("toolset", "gone"), [("mesh", change.TOOLS), ("change", mesh.TOOLS)], ids=["mesh", "change"])
+async def test_a_server_for_some_tools_offers_and_takes_no_others(tmp_path, toolset, gone):
+    async with house(tmp_path, "unix") as at:
+        at.service.toolset = toolset
+        async with at.unix("docs") as client:
+            listed = {tool.name for tool in (await client.list_tools()).tools}
+            for tool in gone:
+                result = await client.call_tool(tool.name, {})
+                assert result.structured_content["code"] == "not-found"
+
+        assert listed == {name for name in TOOLSETS[toolset] if name != "approve"}
+        assert listed.isdisjoint(tool.name for tool in gone)
+        assert {"get_request", "cancel", "search_audit", "status"} <= listed
+        assert at.engine.submitted == []
+        for tool in gone:
+            assert f"{tool.name}(" not in INSTRUCTIONS[toolset]
+
+
+@pytest.mark.promise("mcp.small")
+async def test_the_longest_list_of_tools_stays_below_20_kb_on_the_wire(tmp_path, capsys):
+    """Every tool there is, as an attending session gets it by the socket and as it goes over HTTP."""
+    both = ATTEND.replace('"deploy"', '"deploy", "provision_namespace"')
+    sizes = {}
+    async with house(tmp_path, policy=POLICY + both) as at:
+        frames = [
+            {"id": "hello", "method": "infra/hello", "params": {"attend": "infra"}},
+            {
+                "id": 1,
+                "method": "initialize",
+                "params": {
+                    "protocolVersion": "2025-06-18",
+                    "capabilities": {},
+                    "clientInfo": {"name": "test", "version": "1"},
+                },
+            },
+            {"method": "notifications/initialized"},
+            {"id": 2, "method": "tools/list"},
+        ]
+        async with await anyio.connect_unix(at.socket) as stream:
+            for frame in frames:
+                await stream.send(json.dumps({"jsonrpc": "2.0", **frame}).encode() + b"\n")
+            received = b""
+            with anyio.fail_after(10):
+                while received.count(b"\n") < 3:
+                    received += await stream.receive()
+        answer = received.splitlines()[2]
+        assert [tool["name"] for tool in json.loads(answer)["result"]["tools"]] == list(TOOLS)
+        sizes["all tools, socket, 2025"] = len(answer)
+        async with httpx2.AsyncClient() as web:
+            meta = {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {},
+            }
+            body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}
+            headers = {
+                "Authorization": f"Bearer {at.tokens['docs']}",
+                "Accept": "application/json, text/event-stream",
+                "MCP-Protocol-Version": "2026-07-28",
+                "Mcp-Method": "tools/list",
+            }
+            got = await web.post(at.url, json=body, headers=headers)
+            assert got.status_code == 200, got.text
+            sizes["a peer's, HTTP, 2026"] = len(got.content)
+    with capsys.disabled():
+        print(f"tools/list, bytes: {sizes}")  # noqa: T201 - the size is worth seeing
+
+    assert all(0 < size < 20_000 for size in sizes.values())
+
+
+async def test_lists_say_how_long_they_may_be_kept_and_that_no_change_is_told(tmp_path):
+    async with house(tmp_path, "unix") as at:
+        async with at.unix("docs") as client:
+            tools = await client.list_tools()
+            prompts = await client.list_prompts()
+            templates = await client.list_resource_templates()
+        for mode in ("auto", "legacy"):
+            async with at.unix("docs", mode) as client:
+                able = client.server_capabilities
+                assert not able.tools.list_changed
+                assert not able.resources.list_changed
+                assert not able.prompts.list_changed
+
+    assert (tools.ttl_ms, tools.cache_scope) == (30_000, "private")
+    assert (prompts.ttl_ms, prompts.cache_scope) == (30_000, "private")
+    assert (templates.ttl_ms, templates.cache_scope) == (3_600_000, "public")
