@@ -40,17 +40,17 @@ class Done:
 
 
 class Shell:
-    """Runs the command in `folder/repo`, with the state directory `folder/state` and only these variables of ours."""
+    """Runs the command in a repository of `folder`, with `folder/state` and only these variables of ours."""
 
-    def __init__(self, folder: Path, **variables: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, repo: str = "repo", **variables: str) -> None:
+        self.folder, self.repo = folder, folder / repo
         kept = {k: v for k, v in os.environ.items() if not k.startswith(OURS) and k not in {"CI", "SSL_CERT_FILE"}}
         python = os.pathsep.join([PACKAGE, *filter(None, [kept.get("PYTHONPATH")])])
         self.env = kept | {"INFRA_MCP_STATE": str(folder / "state"), "PYTHONPATH": python} | variables
 
     def but(self, **variables: str) -> Shell:
         """The same shell with more variables."""
-        other = Shell(self.folder)
+        other = Shell(self.folder, self.repo.name)
         other.env = self.env | variables
         return other
 
@@ -62,7 +62,7 @@ class Shell:
                 [*(argv or ARGV), *words],
                 input=stdin or b"",
                 env=self._env(token),
-                cwd=self.folder / "repo",
+                cwd=self.repo,
                 check=False,
             )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
@@ -70,7 +70,7 @@ class Shell:
     @asynccontextmanager
     async def start(self, *words: str, token: str | None = None) -> AsyncIterator[Process]:
         """Start a command and leave it running; it is ended with the block."""
-        process = await anyio.open_process([*ARGV, *words], env=self._env(token), cwd=self.folder / "repo")
+        process = await anyio.open_process([*ARGV, *words], env=self._env(token), cwd=self.repo)
         async with process:
             try:
                 yield process
