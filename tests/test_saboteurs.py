@@ -22,6 +22,7 @@ def _runner():
 
 run = _runner()
 SABOTEURS = run.load()
+MARKED = promises.marked()
 ASKED_FOR = {
     "no-dry-run",
     "blind-force",
@@ -32,6 +33,26 @@ ASKED_FOR = {
     "policy-skipped-at-apply",
     "secret-unmasked",
     "create-only-dropped",
+    "answered-before-durable",
+    "looking-marks",
+    "attendant-unlimited",
+    "claim-without-end",
+    "release-found-anywhere",
+    "older-left-waiting",
+    "older-than-landed",
+    "written-although-so",
+    "there-already-taken-for-made",
+    "ack-awaited-by-nobody",
+    "same-words-same-request",
+    "masked-when-read",
+    "commit-guessed-made",
+    "commit-guessed-not-made",
+    "approval-of-anything",
+    "asker-approves",
+    "session-approves-itself",
+    "silence-is-yes",
+    "revoked-token-passes",
+    "two-owners",
 }
 
 
@@ -46,7 +67,24 @@ def test_a_saboteur_still_applies_and_breaks_promises_that_tests_prove(saboteur,
         shutil.copy(ROOT / patch.file, tmp_path / patch.file)
     run.apply(saboteur, tmp_path)
     assert set(saboteur.promises) <= set(promises.load())
-    assert set(saboteur.promises) <= set(promises.marked())
+    assert set(saboteur.promises) <= set(MARKED)
+
+
+@pytest.mark.parametrize("saboteur", SABOTEURS, ids=lambda one: one.name)
+def test_the_tests_a_saboteur_names_prove_every_promise_it_breaks(saboteur):
+    tests = {test.partition("[")[0] for test in saboteur.tests}
+    proofs = [
+        {test for test in tests if {test, test.partition("::")[0]} & set(MARKED[name])} for name in saboteur.promises
+    ]
+    assert all(proofs) or not tests
+    assert set().union(*proofs) == tests
+    assert all(f"def {test.rpartition('::')[2]}(" in (ROOT / test.partition("::")[0]).read_text() for test in tests)
+
+
+def test_what_may_notice_is_every_file_with_a_proof():
+    files = {test.partition("::")[0] for name in ("git.first", "http.tokens") for test in MARKED[name]}
+    assert set(run.of_promises(["git.first", "http.tokens"])) == files
+    assert all((ROOT / file).is_file() for file in files)
 
 
 def _saboteur(*patches):

@@ -33,6 +33,7 @@ SAMPLE = [
     ("provision", Point("ledger.accept", "after")),
     ("provision", Point("kube.create", "after")),
     ("provision", Point("kube.apply", "after")),
+    ("deploy", Point("git.move", "before")),
     ("deploy", Point("child.merge", "during")),
     ("deploy", Point("git.move", "after")),
     ("deploy", Point("kube.apply", "after")),

@@ -81,8 +81,8 @@ async def test_a_newer_release_takes_the_place_of_one_that_waits_and_both_sender
         older = await world.notify(READY.format("0.13.4"))
         newer = await world.notify(READY.format("0.13.10"))
 
-        assert "0.13.10" in await world.outcome(older.text)
         assert [row["state"] for row in world.requests()] == ["superseded", "scheduled"]
+        assert "0.13.10" in await world.outcome(older.text)
 
         await world.accept_policy(catalogue(world))
         assert "0.13.10" in await world.outcome(newer.text)

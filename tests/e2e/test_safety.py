@@ -225,6 +225,27 @@ async def test_what_git_refuses_at_the_last_moment_is_not_applied(world):
     assert "infra-mcp" not in {entry["manager"] for entry in live["metadata"]["managedFields"]}
 
 
+@pytest.mark.promise("apply.cas")
+async def test_a_namespace_that_someone_makes_after_the_plan_is_left_alone(world):
+    name = world.fresh()
+    async with anyio.create_task_group() as group:
+        replies = []
+
+        async def provision():
+            replies.append(await world.tool("provision_namespace", namespace=name, pull_secrets=["X"]))
+
+        with _git_held(world):
+            group.start_soon(provision)
+            await world.reached("planned")
+            world.kubectl("create", "namespace", name)
+
+    assert replies[0].data["error"]["code"] == "exists", replies[0].text
+    made = world.live_object("namespace", name)
+    assert {entry["manager"] for entry in made["metadata"]["managedFields"]} == {"kubectl-create"}
+    assert world.live_object("rolebinding", "infra-mcp-circle", name) is None
+    assert world.live_object("secret", "registry-x", name) is None
+
+
 @pytest.mark.promise("read.scoped")
 async def test_a_request_of_another_circle_looks_as_if_it_were_not_there(world):
     await world.tool("deploy", app="docs", version="0.13.4", dry_run=True)

@@ -2,8 +2,9 @@
 
 Each saboteur of saboteurs.toml is a small patch, applied to a copy of the repository; the tests marked with its
 promises run there, and the servers they start import the copy too. It is caught when one of them fails that passes
-without the patch. The run fails when a saboteur is not caught, when its patch no longer applies, or when nothing can be
-told.
+without the patch. The tests it names come first, since they look at the real thing and are likely to notice; the others
+run only when those did not. The run fails when a saboteur is not caught, when its patch no longer applies, or when
+nothing can be told.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 
-__all__ = ["Broken", "Outcome", "Patch", "Saboteur", "apply", "judge", "load"]
+__all__ = ["Broken", "Outcome", "Patch", "Saboteur", "apply", "judge", "load", "of_promises"]
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SKIPPED = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info", "build")
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(HERE.parent)]
 LONGEST = 1800.0  # seconds for one run of tests
-CLUSTER = ("INFRA_MCP_TEST_KUBECONFIG", "INFRA_MCP_TEST_CONTEXT", "INFRA_MCP_TEST_KUBECTL")
+CLUSTER = ("INFRA_MCP_TEST_KUBECONFIG", "INFRA_MCP_TEST_CONTEXT")
 
 
 class Broken(Exception):  # noqa: N818 - told to a person
@@ -49,12 +50,17 @@ class Patch:
 
 @dataclass(frozen=True)
 class Saboteur:
-    """One way to break the product, and the promises whose tests must notice."""
+    """One way to break the product, and the promises whose tests must notice.
+
+    `tests` are some of theirs, at least one for each promise, that run first: over real processes, transports or the
+    cluster where the promise is about those.
+    """
 
     name: str
     breaks: str
     promises: tuple[str, ...]
     patches: tuple[Patch, ...]
+    tests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,13 @@ def load(file: Path = HERE / "saboteurs.toml") -> list[Saboteur]:
     """All saboteurs, in the order of the file."""
     data = tomllib.loads(file.read_text(encoding="utf-8"))
     return [
-        Saboteur(name, one["breaks"], tuple(one["promises"]), tuple(Patch(**patch) for patch in one["patches"]))
+        Saboteur(
+            name,
+            one["breaks"],
+            tuple(one["promises"]),
+            tuple(Patch(**patch) for patch in one["patches"]),
+            tuple(one.get("tests", ())),
+        )
         for name, one in data.items()
     ]
 
@@ -125,24 +137,32 @@ def judge(saboteur: Saboteur, before: Sequence[Outcome], after: Sequence[Outcome
     return caught[0]
 
 
+def of_promises(names: Iterable[str]) -> list[str]:
+    """The files with tests that prove one of these promises: what else there is need not even be collected."""
+    from promises import marked  # noqa: PLC0415 - from the folder beside this one
+
+    tests = marked()
+    return sorted({test.partition("::")[0] for name in names for test in tests.get(name, ())})
+
+
 def _copy(source: Path, root: Path) -> Path:
     shutil.copytree(source, root, ignore=SKIPPED, symlinks=True)
     return root
 
 
-def _test(root: Path, promises: Sequence[str], *options: str) -> list[Outcome]:
-    """Run the marked tests of the repository at `root`, with the package of that very place."""
-    outcomes = root / "outcomes.jsonl"
+def _test(root: Path, promises: Iterable[str], tests: Iterable[str], *options: str) -> list[Outcome]:
+    """Run those of some tests of the repository at `root` that are marked, with the package of that very place."""
+    outcomes, log = (root.with_name(f"{root.name}.{kind}") for kind in ("jsonl", "log"))
+    outcomes.unlink(missing_ok=True)
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "plugin", "--promise", ",".join(promises)]
-    argv += ["--outcomes", str(outcomes), "--package", str(root), "-m", "not slow", *options, "tests"]
+    argv += ["--outcomes", str(outcomes), "--package", str(root), "-m", "not slow and not outside", *options, *tests]
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "tests" / "saboteurs")])}
-    with (root / "pytest.log").open("w", encoding="utf-8") as log:
+    with log.open("a", encoding="utf-8") as out:
         done = subprocess.run(
-            argv, cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False, timeout=LONGEST
+            argv, cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False, timeout=LONGEST
         )
     if done.returncode not in {0, 1, 2, 5} or not outcomes.is_file():
-        tail = (root / "pytest.log").read_text(encoding="utf-8")[-2000:]
-        raise Broken(f"pytest ended with {done.returncode}:\n{tail}")
+        raise Broken(f"pytest ended with {done.returncode}:\n{log.read_text(encoding='utf-8')[-2000:]}")
     lines = outcomes.read_text(encoding="utf-8").splitlines()
     return [Outcome(**(one | {"promises": tuple(one["promises"])})) for one in map(json.loads, lines)]
 
@@ -158,7 +178,8 @@ def _cluster() -> Iterator[None]:
     name = f"prove-{os.getpid()}"
     try:
         made = anyio.run(sandbox.up, name)
-        os.environ |= dict(zip(CLUSTER, (str(made.kubeconfig), made.context, str(made.kubectl)), strict=True))
+        os.environ |= dict(zip(CLUSTER, (str(made.kubeconfig), made.context), strict=True))
+        os.environ["INFRA_MCP_TEST_KUBECTL"] = str(made.kubectl)
         yield
     finally:
         anyio.run(sandbox.down, name)
@@ -169,21 +190,43 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
+def _told(outcomes: Sequence[Outcome], what: str, start: float) -> list[Outcome]:
+    passed = sum(one.outcome == "passed" for one in outcomes)
+    _say(f"without a patch: {passed} of {len(outcomes)} {what} pass ({time.monotonic() - start:.0f} s)")
+    return list(outcomes)
+
+
+def _caught(saboteur: Saboteur, root: Path, named: list[Outcome], whole: Path) -> Outcome:
+    """Who catches it: of the tests it names, or else of all that prove its promises.
+
+    Raises:
+        Broken: nobody does, or nothing can be told.
+    """
+    apply(saboteur, root)
+    if saboteur.tests:
+        after = _test(root, saboteur.promises, saboteur.tests, "--maxfail=1")
+        try:
+            return judge(saboteur, named, after)
+        except Broken as why:
+            _say(f"{saboteur.name}: the tests it names: {why}")
+    start, every = time.monotonic(), of_promises(saboteur.promises)
+    before = _told(_test(whole, saboteur.promises, every), f"tests of {', '.join(saboteur.promises)}", start)
+    return judge(saboteur, before, _test(root, saboteur.promises, every, "--maxfail=1"))
+
+
 def prove(saboteurs: Sequence[Saboteur], home: Path) -> int:
     """Run all of them; the number of those that were not caught."""
     start = time.monotonic()
-    every = sorted({name for one in saboteurs for name in one.promises})
-    whole = _copy(ROOT, home / "source")  # once, so that all see the same, whoever edits meanwhile
-    before = _test(_copy(whole, home / "whole"), every)
-    passed = sum(one.outcome == "passed" for one in before)
-    _say(f"without a patch: {passed} of {len(before)} tests pass ({time.monotonic() - start:.0f} s)")
+    source = _copy(ROOT, home / "source")  # once, so that all see the same, whoever edits meanwhile
+    whole, named = _copy(source, home / "whole"), list[Outcome]()
+    if tests := sorted({test for one in saboteurs for test in one.tests}):
+        promises = sorted({name for one in saboteurs for name in one.promises})
+        named = _told(_test(whole, promises, tests), "tests that are named", start)
     missed = 0
     for saboteur in saboteurs:
         start = time.monotonic()
         try:
-            root = _copy(whole, home / saboteur.name)
-            apply(saboteur, root)
-            caught = judge(saboteur, before, _test(root, saboteur.promises, "--maxfail=1"))
+            caught = _caught(saboteur, _copy(source, home / saboteur.name), named, whole)
             said = f"caught by {caught.test}: {caught.why}"
         except (Broken, subprocess.TimeoutExpired) as error:
             missed += 1
@@ -196,7 +239,7 @@ def prove(saboteurs: Sequence[Saboteur], home: Path) -> int:
 def main() -> int:
     """Read the options, and run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", action="append", metavar="NAME", help="only this one; may be given several times")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these")
     parser.add_argument("--list", action="store_true", help="only say who there is")
     parser.add_argument("--keep", action="store_true", help="keep the copies and their logs")
     given = parser.parse_args()
@@ -205,12 +248,12 @@ def main() -> int:
         for one in saboteurs:
             _say(f"{one.name}: {one.breaks} ({', '.join(one.promises)})")
         return 0
-    if given.only:
-        unknown = set(given.only) - {one.name for one in saboteurs}
+    if given.names:
+        unknown = set(given.names) - {one.name for one in saboteurs}
         if unknown:
             _say(f"there is no saboteur {', '.join(sorted(unknown))}")
             return 2
-        saboteurs = [one for one in saboteurs if one.name in given.only]
+        saboteurs = [one for one in saboteurs if one.name in given.names]
     home = Path(tempfile.mkdtemp(prefix="infra-mcp-prove-"))
     try:
         with _cluster():

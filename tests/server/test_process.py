@@ -44,6 +44,7 @@ def test_a_server_tells_where_it_is_and_both_doors_answer(settings):
         assert operate(settings, "operator/peer.list") == {"peers": []}
 
 
+@pytest.mark.promise("process.one-owner")
 def test_a_second_server_for_the_same_state_is_refused_and_the_first_goes_on(settings):
     with start_server(settings) as first:
         with pytest.raises(InfraError) as caught:

@@ -282,6 +282,27 @@ async def test_exit_codes_of_asks_say_what_came_of_them(tmp_path):
         assert await exit_of("shop", "x", "policy-denied: no") == 0  # a peer's words are no code of ours
 
 
+@pytest.mark.promise("intake.dedupe")
+@every_way
+async def test_the_same_words_of_two_peers_are_two_requests(tmp_path, door, mode):
+    async with (
+        house(tmp_path, door, held=True) as at,
+        getattr(at, door)("docs", mode) as docs,
+        getattr(at, door)("shop", mode) as shop,
+    ):
+        first, again, other = [
+            text(await peer.call_tool("ask", {"peer_name": "infra", "query": SEED})) for peer in (docs, docs, shop)
+        ]
+        at.engine.gate.set()
+        mine = data(await docs.call_tool("wait_on_ack", {"correlation_id": first}))
+        theirs = data(await shop.call_tool("wait_on_ack", {"correlation_id": other}))
+
+        assert again == first != other
+        assert mine["outcome"] == "landed"
+        assert theirs["outcome"] == "refused"  # it is their own, and their circle may not
+        assert theirs["request"] != mine["request"]
+
+
 async def test_a_host_without_a_token_has_no_mail(tmp_path):
     async with house(tmp_path, "unix") as at, at._unix(None, "auto", {"host": True}) as client:
         for tool, given in (
