@@ -154,7 +154,7 @@ class Decisions:
             if (by.name, by.circle) == (request.caller.name, request.caller.circle):
                 what = "Nobody approves what they asked for."
                 raise InfraError("policy-denied", what, next_step="Someone else approves it.", rule="approval.not-self")
-            waiting = _open(request, effect)
+            waiting = _open(request, effect, now)
             given = Approval(
                 request=request.id,
                 effect_digest=waiting.digest,
@@ -232,7 +232,7 @@ def _approver(by: Caller, way: Way) -> tuple[str, Strength]:
     raise InfraError("policy-denied", what, next_step="An operator runs `infra-mcp approve`.", rule="approve")
 
 
-def _open(request: Request, effect: str) -> Waiting:
+def _open(request: Request, effect: str, now: datetime) -> Waiting:
     waiting = waiting_for(request.record)
     if request.state is not State.AWAITING_APPROVAL or waiting is None:
         what = f"{request.id} waits for no approval: it is {request.state.value}."
@@ -240,4 +240,7 @@ def _open(request: Request, effect: str) -> Waiting:
     if waiting.digest != effect:
         what = f"{request.id} has the effect {waiting.digest} now, and not the one that was named."
         raise InfraError("approval-mismatch", what)
+    if now >= waiting.over:
+        what = f"{request.id} waited until {waiting.until}: it is expiring."
+        raise InfraError("approval-mismatch", what, next_step="Its asker sends it again.")
     return waiting

@@ -35,6 +35,8 @@ from infra_mcp.settings import Settings
 
 __all__ = ["Engine"]
 
+_UNBEGUN = PARKED | {State.RECEIVED, State.QUEUED, State.PLANNED}
+
 
 class Engine:
     """Everything behind the doors. Made by `Engine.open`, which also recovers what was interrupted.
@@ -237,12 +239,12 @@ class Engine:
             raise InfraError("too-late", f"{request_id} has ended: {found.state.value}.")
         if self._connection.cancel(request_id):
             return await self.wait(request_id, 30.0)
-        if found.state in PARKED and not self._connection.busy(request_id):
-            return await self._cancel_parked(found)
+        if found.state in _UNBEGUN and not self._connection.busy(request_id):
+            return await self._cancel_idle(found)
         what = f"{request_id} is {found.state.value}: its first write has begun, and it goes on to its end."
         raise InfraError("too-late", what)
 
-    async def _cancel_parked(self, request: Request) -> Request:
+    async def _cancel_idle(self, request: Request) -> Request:
         """End a request that nobody works on."""
         made = report.receipt(Run.of(request), State.CANCELLED, "Cancelled before anything was changed.")
         with suppress(ValueError):  # it has ended by itself meanwhile

@@ -36,6 +36,7 @@ async def held(tools: Tools, run: Run) -> bool:
         return True
     if request.state is State.SCHEDULED:
         await tools.ledger.record(request.id, State.QUEUED, "due", {}, record=run.memory)
+        run.request = request.model_copy(update={"state": State.QUEUED})
     return False
 
 

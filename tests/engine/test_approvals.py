@@ -127,6 +127,14 @@ async def test_nobody_s_answer_in_time_is_a_no(shelf):
     assert ended.receipt["error"]["code"] == "not-approved"
 
 
+@pytest.mark.promise("approval.no-fallback")
+async def test_a_yes_that_comes_too_late_counts_no_more(shelf):
+    request = await shelf.awaits()
+    shelf.clock.forward(seconds=600)
+
+    assert (await _refused(shelf, request)).code == "approval-mismatch"
+
+
 async def test_a_decision_that_a_server_recorded_before_it_died_is_carried_out_by_the_next(shelf):
     approved, denied = await shelf.awaits(), await shelf.awaits()
     for request, yes in ((approved, True), (denied, False)):

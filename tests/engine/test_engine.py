@@ -133,6 +133,7 @@ async def test_an_approval_while_nobody_can_work_is_kept_for_who_comes(shelf, en
 
     assert found.state is State.QUEUED
     assert [one.id for one in await shelf.ledger.open_requests()] == [request.id]
+    assert (await engine.cancel(DOCS, request.id)).state is State.CANCELLED
 
 
 async def test_it_is_idle_only_without_open_requests_and_without_asks_to_answer(shelf, engine):
