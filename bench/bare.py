@@ -9,7 +9,7 @@ import anyio
 import uvicorn
 from mcp.server.mcpserver import MCPServer
 
-server = MCPServer("bare")
+server = MCPServer("bare", log_level="WARNING")
 
 
 @server.tool()

@@ -221,7 +221,7 @@ class Others:
 
 
 # -- all of it
-async def contest(home: Path, rounds: int) -> list[Line]:
+async def contest(home: Path, rounds: int, many_peers: int) -> list[Line]:
     """The lines about peers among themselves."""
     trip = {door: Line(f"ask -> ack between two peers, by {door}", "ms", ratio=1.0) for door in ("socket", "HTTP")}
     wake = {door: Line(f"wake-up of wait_on_ack, by {door}", "ms", below=20.0) for door in ("socket", "HTTP")}
@@ -230,11 +230,11 @@ async def contest(home: Path, rounds: int) -> list[Line]:
         for door in ("socket", "HTTP")
         for many in (1, 16)
     }
-    crowd = _crowd_lines()
+    crowd = _crowd_lines(many_peers)
     async with AsyncExitStack() as stack:
         (home / "ours").mkdir()
         (home / "rival").mkdir()
-        place = await stack.enter_async_context(town(home / "ours", (CROWD + 10 * rounds) // 10 + 1, 10))
+        place = await stack.enter_async_context(town(home / "ours", (many_peers + 10 * rounds) // 10 + 1, 10))
         others, why = None, ""
         try:
             daemon = await stack.enter_async_context(repowire.daemon(home / "rival"))
@@ -260,21 +260,21 @@ async def contest(home: Path, rounds: int) -> list[Line]:
                     trip[door].rival += [statistics.median([await others.round_trip() for _ in range(BATCH)])]
                     for many in (1, 16):
                         sent[door, many].rival.append(await others.notify(many))
-        await _crowded(place, others, crowd, rounds)
+        await _crowded(place, others, crowd, rounds, many_peers)
     return [*trip.values(), *wake.values(), *sent.values(), *crowd]
 
 
-def _crowd_lines() -> list[Line]:
+def _crowd_lines(many: int) -> list[Line]:
     return [
-        Line(f"memory for each of {CROWD} connected peers, each waiting at its inbox", "KiB"),
-        Line(f"ask -> ack with {CROWD} connected peers, each waiting at its inbox", "ms"),
+        Line(f"memory for each of {many} connected peers, each waiting at its inbox", "KiB"),
+        Line(f"ask -> ack with {many} connected peers, each waiting at its inbox", "ms"),
     ]
 
 
-async def _crowded(place: Town, others: Others | None, lines: list[Line], rounds: int) -> None:
+async def _crowded(place: Town, others: Others | None, lines: list[Line], rounds: int, many: int) -> None:
     """Many peers, connected and waiting, and what that does to memory and to two who talk."""
     held, trip = lines
-    talkers, crowd = place.residents[-2:], place.residents[-CROWD - 2 : -2]
+    talkers, crowd = place.residents[-2:], place.residents[-many - 2 : -2]
     before = memory(place.server.pid)["rss"]
     async with AsyncExitStack() as stack:
         waiting = []
@@ -283,7 +283,7 @@ async def _crowded(place: Town, others: Others | None, lines: list[Line], rounds
             stack.push_async_callback(peer.close)
             waiting.append(asyncio.create_task(peer.tool("inbox", wait_seconds=600)))
         await asyncio.sleep(2)  # they settle
-        held.ours.append((memory(place.server.pid)["rss"] - before) / 1024 / CROWD)
+        held.ours.append((memory(place.server.pid)["rss"] - before) / 1024 / many)
         async with Pair(place, *talkers, "socket") as pair:
             answering = asyncio.create_task(pair.answer())
             trip.ours += [statistics.median([await pair.round_trip() for _ in range(BATCH)]) for _ in range(rounds)]
@@ -294,24 +294,26 @@ async def _crowded(place: Town, others: Others | None, lines: list[Line], rounds
     if others is None:
         return
     before = memory(others.daemon.pid)["rss"]
-    crowd_there = [await repowire.Rival.join(others.daemon, f"peer{number}") for number in range(CROWD)]
+    crowd_there = [await repowire.Rival.join(others.daemon, f"peer{number}") for number in range(many)]
     await asyncio.sleep(2)
-    held.rival.append((memory(others.daemon.pid)["rss"] - before) / 1024 / CROWD)
+    held.rival.append((memory(others.daemon.pid)["rss"] - before) / 1024 / many)
     trip.rival += [statistics.median([await others.round_trip() for _ in range(BATCH)]) for _ in range(rounds)]
     for one in crowd_there:
         one.close()
 
 
-async def measure(rounds: int) -> list[Line]:
+async def measure(rounds: int, crowd: int = CROWD) -> list[Line]:
     """Measure in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="infra-mcp-mesh-") as folder:
-        return await contest(Path(folder), rounds)
+        return await contest(Path(folder), rounds, crowd)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
-    found = asyncio.run(measure(parser.parse_args().rounds))
+    parser.add_argument("--crowd", type=int, default=CROWD, help="how many peers are connected at once")
+    given = parser.parse_args()
+    found = asyncio.run(measure(given.rounds, given.crowd))
     print(f"medians over rounds; load now {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     for line in found:
         line.show()

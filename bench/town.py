@@ -20,7 +20,9 @@ from infra_mcp.ledger import Ledger
 from infra_mcp.server.ownership import owned
 from infra_mcp.settings import Settings
 
-__all__ = ["Resident", "Town", "asks_in", "memory", "notes_in", "town"]
+__all__ = ["TICK", "Resident", "Town", "asks_in", "memory", "notes_in", "town"]
+
+TICK = 1000 / os.sysconf("SC_CLK_TCK")  # milliseconds
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,13 @@ async def town(
 
 
 def memory(pid: int) -> dict[str, int]:
-    """What a process holds: resident bytes, threads and open files."""
+    """What a process holds: resident bytes, threads and open files; and the ticks it has computed for (`TICK` each)."""
+    computed = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines())
     return {
         "rss": int(lines["VmRSS"].split()[0]) * 1024,
         "threads": int(lines["Threads"]),
+        "ticks": int(computed[11]) + int(computed[12]),
         "files": len(os.listdir(f"/proc/{pid}/fd")),  # noqa: PTH208 - names are enough
     }
 

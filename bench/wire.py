@@ -141,12 +141,14 @@ class Http:
     writer: asyncio.StreamWriter | None = None
 
     async def call(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, bytes]:
-        """Status and body of one exchange."""
-        if self.writer is None or self.writer.is_closing():
+        """Status and body of one exchange; a connection that the server ended while it was idle is made anew."""
+        fresh = self.writer is None or self.writer.is_closing() or (self.reader is not None and self.reader.at_eof())
+        if fresh:
             self.reader, self.writer = await asyncio.open_connection(
                 self.host, self.port, ssl=self.tls, limit=_LIMIT, server_hostname=self.host if self.tls else None
             )
         assert self.reader is not None
+        assert self.writer is not None
         sent = b"" if body is None else json.dumps(body).encode()
         head = {"Host": f"{self.host}:{self.port}", "Accept": "application/json, text/event-stream"}
         head |= {"Content-Type": "application/json", "Content-Length": str(len(sent))} if body is not None else {}
@@ -154,7 +156,12 @@ class Http:
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
         self.writer.write("\r\n".join(lines).encode() + sent)
         await self.writer.drain()
-        status = int((await self.reader.readline()).split()[1])
+        answer = await self.reader.readline()
+        if not answer and not fresh:
+            self.writer.close()
+            self.writer = None
+            return await self.call(method, path, body, **headers)
+        status = int(answer.split()[1])
         fields: dict[str, str] = {}
         while (line := (await self.reader.readline()).decode().strip()) != "":
             name, _, value = line.partition(":")
