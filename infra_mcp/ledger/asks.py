@@ -135,12 +135,13 @@ def of_sender(sender: Address) -> ColumnElement[bool]:
     return and_(_ROWS.c.sender == sender.name, _ROWS.c.circle == (sender.circle or None))
 
 
-def undelivered(connection: Connection, sender: str | None) -> list[Ask]:
+def undelivered(connection: Connection, sender: Address | None) -> list[Ask]:
     """Acked asks whose sender has not seen the ack, oldest first."""
     waiting = select(_ROWS).join(schema.outbox, schema.outbox.c.ask == _ROWS.c.id)
     waiting = waiting.where(schema.outbox.c.delivered.is_(None)).order_by(_ROWS.c.acked_at, _ROWS.c.id)
     if sender is not None:
-        waiting = waiting.where(_ROWS.c.sender == sender)
+        mine = schema.outbox.c.receiver == sender.name, schema.outbox.c.circle == (sender.circle or None)
+        waiting = waiting.where(*mine)
     return listed(connection, waiting)
 
 

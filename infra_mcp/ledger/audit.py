@@ -18,8 +18,8 @@ from infra_mcp.ledger.words import Words
 
 __all__ = ["Audit"]
 
-_PIECE = 2_000  # events checked in one go
-_ROWS = 200  # rows checked in one go, each with its events
+_PIECE = 500  # events checked in one go
+_ROWS = 100  # rows checked in one go, each with its events
 _MOST_WRONG = 1_000  # ids told; where more are wrong, nobody reads them all
 
 Check = Callable[[Connection, list[dict[str, Any]], Words], list[str]]

@@ -25,7 +25,7 @@ from infra_mcp.ledger.requests import Move
 from infra_mcp.ledger.words import Words
 from infra_mcp.masking import Masker
 from infra_mcp.model.outcome import Receipt
-from infra_mcp.model.peer import Caller
+from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import Request, State, Submission
 
 __all__ = ["Accepted", "Ask", "AskIn", "ChainReport", "Event", "Ledger", "Peer", "SearchPage"]
@@ -232,7 +232,7 @@ class Ledger:
         """The ask of that id. Whether the caller may see it is the door's to decide."""
         return await self._database.read(lambda connection: asks.ask(connection, ask_id))
 
-    async def undelivered(self, sender: str | None = None) -> list[Ask]:
+    async def undelivered(self, sender: Address | None = None) -> list[Ask]:
         """Asks of a sender, or of all, that are acked and whose ack nobody has seen yet, oldest first."""
         return await self._database.read(lambda connection: asks.undelivered(connection, sender))
 

@@ -9,10 +9,12 @@ from typing import Any
 
 __all__ = ["canonical", "digest", "keyed"]
 
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 
 def canonical(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
     """JSON with sorted keys and no spaces (the part of RFC 8785 our values need: no floats)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _JSON.encode(value).encode()
 
 
 def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value

@@ -3,6 +3,7 @@
 import pytest
 
 from infra_mcp.ledger import AskIn, Ledger
+from infra_mcp.model.peer import Address
 
 pytestmark = pytest.mark.anyio
 NOW = "2026-11-22T10:00:00Z"
@@ -24,15 +25,15 @@ async def test_an_ask_nobody_made_is_not_there(ledger):
 
 
 @pytest.mark.promise("report.ack")
-async def test_an_ack_waits_until_it_was_delivered_even_through_a_restart(ledger, accept, receipt, place):
+async def test_an_ack_waits_until_it_was_delivered_even_through_a_restart(ledger, accept, receipt, place, docs, at):
     taken = await accept(ledger, ask="w")
     await ledger.finish(taken.request.id, receipt(taken.request), {})
     await ledger.aclose()
     again = await Ledger.open_in(place)
     try:
-        waiting = await again.undelivered("docs")
+        waiting = await again.undelivered(at(docs))
         assert [(one.id, one.reply) for one in waiting] == [(taken.ask_id, "namespace docs-staging up")]
-        assert await again.undelivered("docs") == waiting, "looking is not delivering"
+        assert await again.undelivered(at(docs)) == waiting, "looking is not delivering"
         await again.delivered(taken.ask_id)
         await again.delivered(taken.ask_id)
         assert await again.undelivered() == []
@@ -40,10 +41,11 @@ async def test_an_ack_waits_until_it_was_delivered_even_through_a_restart(ledger
         await again.aclose()
 
 
-async def test_waiting_acks_are_found_by_whose_they_are(ledger, docs, shop):
+async def test_waiting_acks_are_found_by_whose_they_are(ledger, docs, shop, at):
     first = await ledger.answer(docs, AskIn(text="a"), "r", "not-understood", NOW)
     second = await ledger.answer(shop, AskIn(text="b"), "r", "not-understood", NOW)
-    assert [one.id for one in await ledger.undelivered("shop")] == [second]
+    assert [one.id for one in await ledger.undelivered(at(shop))] == [second]
+    assert await ledger.undelivered(Address(name="shop", circle="docs")) == []
     assert {one.id for one in await ledger.undelivered()} == {first, second}
 
 

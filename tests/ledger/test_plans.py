@@ -53,7 +53,7 @@ def questions(ledger, docs, at):
         "open requests": ledger.open_requests,
         "open releases": lambda: ledger.open_releases("docs"),
         "landed version": lambda: ledger.landed_version("docs"),
-        "undelivered": lambda: ledger.undelivered("docs"),
+        "undelivered": lambda: ledger.undelivered(mine),
         "search by object": lambda: ledger.search("", circle=None, object="deployment/docs"),
         "search by peer": lambda: ledger.search("", circle=None, peer="docs"),
         "search by time": lambda: ledger.search("", circle="docs", since="2026-11-22"),
