@@ -25,17 +25,19 @@ class Gate:
     """An ASGI application before another one.
 
     Two Authorization headers are refused: which of them counts would be up to whoever stands in between. A body that
-    trickles ends its request. And the body of a 400 that repeats what was sent is replaced: the SDK puts rejected
-    values into it.
+    trickles ends its request. The body of a 400 that repeats what was sent is replaced: the SDK puts rejected values
+    into it. And at a stop the streams end on which the server might say something by itself.
 
     Args:
         app: the application.
         visitors: told of each call of the MCP endpoint, as long as it lasts.
+        stopping: set at a stop.
     """
 
-    def __init__(self, app: ASGIApp, visitors: Visitors) -> None:
+    def __init__(self, app: ASGIApp, visitors: Visitors, stopping: anyio.Event) -> None:
         self._app = app
         self._visitors = visitors
+        self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -46,11 +48,35 @@ class Gate:
             refused = JSONResponse({"error": "More than one Authorization header."}, status_code=_BAD_REQUEST)
             await refused(scope, receive, send)
             return
-        if scope["path"] == _ENDPOINT:
-            with self._visitors.visit():
-                await self._app(scope, _timely(receive), _silent(send))
-        else:
+        if scope["path"] != _ENDPOINT:
             await self._app(scope, _timely(receive), _silent(send))
+            return
+        with self._visitors.visit():
+            if scope["method"] == "GET":
+                await self._stream(scope, receive, send)
+            else:
+                await self._app(scope, _timely(receive), _silent(send))
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A stream that nothing waits for: it ends with the service, properly."""
+        open_ended = False
+
+        async def passed(message: Message) -> None:
+            nonlocal open_ended
+            open_ended = message["type"] == "http.response.start" or bool(message.get("more_body"))
+            await send(message)
+
+        async with anyio.create_task_group() as group:
+
+            async def end() -> None:
+                await self._stopping.wait()
+                group.cancel_scope.cancel()
+
+            group.start_soon(end)
+            await self._app(scope, _timely(receive), _silent(passed))
+            group.cancel_scope.cancel()
+        if open_ended:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _timely(receive: Receive) -> Receive:

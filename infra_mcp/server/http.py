@@ -1,4 +1,4 @@
-"""Streamable HTTP on loopback: tokens, both eras, and a stop that does not wait for listeners.
+"""Streamable HTTP on loopback: tokens, both eras, and a stop that does not wait for open streams.
 
 Beside it `/healthz` says whether the server takes calls, and `/readyz` whether it could carry out a change. The uvicorn
 server is ours, so that signals and the end of open streams are. Only loopback is bound in this version.
@@ -21,7 +21,6 @@ from infra_mcp.errors import InfraError
 from infra_mcp.server.app import InfraServer
 from infra_mcp.server.auth import Tokens
 from infra_mcp.server.gate import Gate
-from infra_mcp.server.protocol import close_listeners
 from infra_mcp.server.visitors import Visitors
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["LOOPBACK", "make_server", "open_listener", "serve", "url_of"]
 
 LOOPBACK = "127.0.0.1"
-_GRACE = 1  # seconds open streams get at a stop, after listeners were ended and waits answered
+_GRACE = 1  # seconds open streams get at a stop, in which waits are answered
 
 
 def open_listener(host: str, port: int) -> socket.socket:
@@ -110,7 +109,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 async def serve(server: InfraServer, listener: socket.socket, visitors: Visitors | None = None) -> None:
-    """Serve until the service is stopping; then end listen streams, give the rest a second, and return.
+    """Serve until the service is stopping; then give what is open a second to be answered, and return.
 
     Args:
         server: the MCP server behind the door.
@@ -119,7 +118,7 @@ async def serve(server: InfraServer, listener: socket.socket, visitors: Visitors
     """
     app = server.streamable_http_app(host=LOOPBACK)
     config = uvicorn.Config(
-        Gate(app, Visitors() if visitors is None else visitors),
+        Gate(app, Visitors() if visitors is None else visitors, server.service.stopping),
         log_config=None,
         access_log=False,
         lifespan="on",
@@ -133,7 +132,6 @@ async def serve(server: InfraServer, listener: socket.socket, visitors: Visitors
 
     async def stop() -> None:
         await server.service.stopping.wait()
-        close_listeners(server)
         runner.should_exit = True
 
     async with anyio.create_task_group() as group:

@@ -1,14 +1,12 @@
 """The one place that reaches into the SDK's private parts; a test fails when they are no longer there.
 
-`MCPServer` offers stdio and HTTP. To serve its messages over another stream, and to end open listen streams at a stop,
-its low-level server is needed, which it keeps under a private name (mcp 2.3).
+`MCPServer` offers stdio and HTTP. To serve its messages over another stream its low-level server is needed, which it
+keeps under a private name (mcp 2.3).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-
-from mcp.server.subscriptions import ListenHandler
 
 if TYPE_CHECKING:
     from mcp.server import Server
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
     from mcp.shared._stream_protocols import ReadStream, WriteStream
     from mcp.shared.message import SessionMessage
 
-__all__ = ["close_listeners", "serve_stream"]
+__all__ = ["serve_stream"]
 
 
 def _inner(server: MCPServer[Any]) -> Server[Any]:
@@ -29,10 +27,3 @@ async def serve_stream(
     """Serve one connection, of either era, until its read side ends."""
     inner = _inner(server)
     await inner.run(read, write, inner.create_initialization_options())
-
-
-def close_listeners(server: MCPServer[Any]) -> None:
-    """End every open `subscriptions/listen` stream with its proper last message."""
-    entry = _inner(server).get_request_handler("subscriptions/listen")
-    if entry is not None and isinstance(entry.handler, ListenHandler):
-        entry.handler.close()

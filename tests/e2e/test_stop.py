@@ -1,0 +1,95 @@
+"""A stop with everything under way: a rollout, waits in both eras, a client that stays, hosts behind a splice."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import asynccontextmanager
+
+import anyio
+import httpx2
+import pytest
+from hosts import environment, host
+from mcp import MCPError
+
+pytestmark = [pytest.mark.cluster, pytest.mark.anyio]
+
+
+@asynccontextmanager
+async def leaving(connection):
+    """A client whose farewell may meet a server that is gone already."""
+    try:
+        async with connection as client:
+            yield client
+    except* (httpx2.ConnectError, MCPError):
+        pass
+
+
+SLOW = {"app": "docs", "version": "0.14.0-slow", "idempotency_key": "slow"}
+
+
+@pytest.mark.promise("process.one-owner")
+@pytest.mark.promise("recover.reobserve")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_answers_every_wait_and_the_next_server_takes_the_work_up(world, number):
+    begun = await world.tool("deploy", **SLOW, wait_seconds=0)
+    await world.reached("verifying")
+    answers, under_way, staying, stopped = {}, anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def waiting(mode):
+        """A client of one era that waits for the rollout over HTTP."""
+
+        async def told(*_):
+            under_way.set()
+
+        async with leaving(world.peer(mode=mode)) as client:
+            await client.list_tools()  # it would ask for them after the answer, when nobody is there any more
+            done = await client.call_tool("deploy", {**SLOW, "wait_seconds": 600}, progress_callback=told)
+            answers[mode] = done.structured_content
+
+    async def idle():
+        """A client of the 2025 era that listens to what the server might say."""
+        async with leaving(world.peer(mode="legacy")) as client:
+            await client.list_tools()
+            staying.set()
+            await stopped.wait()
+
+    env = environment(world.settings.state_dir)
+    async with (
+        host(world.repo, env | {"INFRA_MCP_TOKEN": world.tokens["docs"]}) as spliced,
+        host(world.repo, env, "--attend", "infra") as attending,
+        anyio.create_task_group() as group,
+    ):
+        await spliced.open_session()
+        assert "result" in await attending.call("whoami")
+        wait = {"name": "deploy", "arguments": {**SLOW, "wait_seconds": 600}}
+        await spliced.send({"jsonrpc": "2.0", "id": "wait", "method": "tools/call", "params": wait})
+        await spliced.ask("ping", {}, "after it")
+        group.start_soon(waiting, "legacy")
+        group.start_soon(waiting, "auto")
+        group.start_soon(idle)
+        with anyio.fail_after(60):
+            await staying.wait()
+            await under_way.wait()
+        os.kill(world.server.pid, number)
+
+        assert await world.gone(5) == 0, world.log
+        stopped.set()
+        spliced_answer = await spliced.receive()
+        assert spliced_answer["id"] == "wait"
+        answers["splice"] = spliced_answer["result"]["structuredContent"]
+        assert "Traceback" not in world.log, world.log
+        (row,) = world.requests()
+        assert row["state"] == "verifying"
+
+        await world.start()
+        (row,) = await world.settled()
+        again = await spliced.ask("tools/call", {"name": "get_request", "arguments": {"request_id": row["id"]}}, 2)
+        seated = await attending.call("inbox", 2)
+
+    assert set(answers) == {"legacy", "auto", "splice"}
+    for answer in answers.values():
+        assert (answer["request"], answer["exit"]) == (begun.data["request"], 6)
+    assert (row["id"], row["state"]) == (begun.data["request"], "landed")
+    assert again["result"]["structuredContent"]["state"] == "landed"
+    assert not seated["result"].get("isError")
