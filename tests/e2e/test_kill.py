@@ -124,13 +124,13 @@ async def test_a_server_killed_at_any_point_leaves_nothing_undone_and_nothing_do
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", [*SCENARIOS, "approved", "released"])
 async def test_a_recovery_killed_at_any_point_leaves_the_next_one_to_finish(quiet, name):
     at = Point("kube.apply", "before", 2) if name == "rollback" else Point("git.move", "after")
     faults = {}
     for nth in range(1, 100):
         try:
-            wrong = await kill(quiet, SCENARIOS[name], at, nth, again=nth)
+            wrong = await kill(quiet, ALL[name], at, nth, again=nth)
         except EOFError:
             break  # the recovery has no more points than that
         sys.stderr.write(f"{name} {at}, and at point {nth} of the recovery: {'; '.join(wrong) or 'ok'}\n")
