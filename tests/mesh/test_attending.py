@@ -57,6 +57,21 @@ async def test_what_is_not_understood_waits_only_while_somebody_attends(tmp_path
         assert await state(at, await asked(at)) == "acked"
 
 
+async def test_an_ask_that_is_written_while_the_last_one_leaves_waits_for_nobody(tmp_path, monkeypatch):
+    async with house(tmp_path, "unix", grace=0.0) as at, AsyncExitStack() as one:
+        await one.enter_async_context(at.service.desk.sit(ONE))
+        real = at.engine.ledger.mail.open_ask
+
+        async def late(*given, **more):
+            await one.aclose()
+            await anyio.wait_all_tasks_blocked()  # whoever waited until now was helped
+            return await real(*given, **more)
+
+        monkeypatch.setattr(at.engine.ledger.mail, "open_ask", late)
+        with anyio.fail_after(5):
+            assert (await at.engine.wait_ask(await asked(at), 600)).state == "acked"
+
+
 @pytest.mark.promise("attend.claim")
 @pytest.mark.parametrize(
     "text",
