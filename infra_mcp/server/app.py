@@ -175,7 +175,8 @@ class InfraServer(MCPServer[Any]):
             return await answer
         except InfraError as error:
             code = UNAUTHENTICATED if error.code == "unauthenticated" else INVALID_PARAMS
-            raise MCPError(code, str(error), error.as_dict()) from None
+            shown = self._shown(of_error(error))
+            raise MCPError(code, shown.text, shown.data) from None
         except MCPError:
             raise
         except Exception as error:  # noqa: BLE001 - the last wall, as for tools
