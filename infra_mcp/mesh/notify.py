@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
-from infra_mcp.engine.releases import Hold, hold
+from infra_mcp.engine.releases import Hold, hold, is_on_its_way
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.ids import request_id
 from infra_mcp.ledger.records import ReleaseIn
@@ -106,7 +106,7 @@ class Releases:
         waiting = [
             (one.id, one.action.version, one.state)
             for one in await ledger.open_releases(release.app)
-            if isinstance(one.action, Deploy) and not one.dry_run
+            if isinstance(one.action, Deploy) and not one.dry_run and is_on_its_way(one)
         ]
         landed = await ledger.landed_version(release.app)
         decision = releases.decide(app.order, release.version, landed, waiting)

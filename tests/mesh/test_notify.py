@@ -9,11 +9,14 @@ import pytest
 from house import POLICY, house
 
 from infra_mcp.errors import InfraError
+from infra_mcp.ledger.ids import request_id
 from infra_mcp.mesh.inbox import look
+from infra_mcp.mesh.intake import now
 from infra_mcp.mesh.limits import UNREAD
+from infra_mcp.model.action import Deploy
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address, Caller
-from infra_mcp.model.request import State
+from infra_mcp.model.request import State, Submission
 
 pytestmark = pytest.mark.anyio
 
@@ -156,6 +159,17 @@ async def test_what_is_older_than_what_landed_is_refused(tmp_path):
 
         assert older.refused[0]["code"] == "older-version"
         assert await at.engine.ledger.open_requests() == []
+
+
+@pytest.mark.promise("notify.order")
+async def test_a_deploy_that_policy_has_not_let_through_stands_in_no_release_s_way(tmp_path):
+    async with house(tmp_path, "unix", policy=policy()) as at:
+        action = Deploy(app="docs", version="99.0.0")
+        submission = Submission(caller=SHOP, action=action, door="tool")
+        await at.engine.ledger.accept(submission, request_id=request_id(), ask=None, now=now())
+        taken = await take(at, READY)
+        assert [one["version"] for one in taken.requests] == ["0.13.4"]
+        assert taken.refused == ()
 
 
 @pytest.mark.promise("notify.order")
