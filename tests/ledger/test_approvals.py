@@ -90,16 +90,22 @@ async def test_the_same_decision_again_is_the_first_and_another_is_added(ledger,
     await give(approve=False)
     await give(approver="bob")
     await give(strength="token")
-    await give(at="2026-11-22T12:00:00Z", expires="2026-11-22T13:00:00Z")
     found = [(one.approver, one.approve, one.strength) for one in await ledger.approvals.of(waiting)]
     assert found == [
         ("alice", True, "same-user"),
         ("alice", False, "same-user"),
         ("bob", True, "same-user"),
         ("alice", True, "token"),
-        ("alice", True, "same-user"),
     ]
-    assert [one.kind for one in await ledger.trail(waiting)][-5:] == ["approved", "denied", *["approved"] * 3]
+    assert [one.kind for one in await ledger.trail(waiting)][-4:] == ["approved", "denied", "approved", "approved"]
+
+
+@pytest.mark.promise("approval.digest")
+async def test_a_decision_that_has_expired_is_given_anew(ledger, give, waiting):
+    await give()
+    again = await give(at=LATER, expires="2026-11-22T12:00:00Z")
+    assert again.expires == "2026-11-22T12:00:00.000000Z"
+    assert len(await ledger.approvals.of(waiting)) == 2
 
 
 async def test_a_yes_after_the_same_persons_no_is_a_new_decision(give, ledger, waiting):

@@ -108,6 +108,19 @@ async def test_nothing_is_written_over(saved, place, tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
+async def test_a_file_that_appears_meanwhile_is_not_written_over(ledger, place, tmp_path, monkeypatch):
+    assert await ledger.head()
+    pack, target = archive.pack, tmp_path / "saved.tar"
+
+    def slow(*given):
+        pack(*given)
+        target.write_text("somebody else's", encoding="utf-8")
+
+    monkeypatch.setattr(archive, "pack", slow)
+    await refusal(backup(place, target))
+    assert target.read_text(encoding="utf-8") == "somebody else's"
+
+
 async def test_what_is_not_there_is_told(place, tmp_path, saved):
     await refusal(backup(tmp_path / "none", tmp_path / "x.tar"), "not-found")
     await refusal(backup(place, tmp_path / "none" / "x.tar"))
@@ -183,6 +196,8 @@ BAD = {
     "a hard link": [KEYS, ("ledger.sqlite3", b"", {"type": tarfile.LNKTYPE, "linkname": "keys.json"})],
     "a directory": [KEYS, ("ledger.sqlite3", b"", {"type": tarfile.DIRTYPE})],
     "a pipe": [KEYS, ("ledger.sqlite3", b"", {"type": tarfile.FIFOTYPE})],
+    "a sparse file": [KEYS, ("ledger.sqlite3", "ledger.sqlite3", {"type": tarfile.GNUTYPE_SPARSE})],
+    "a file with a link's target": [KEYS, ("ledger.sqlite3", "ledger.sqlite3", {"linkname": "/etc/passwd"})],
     "large keys": [("keys.json", b" " * (2 << 20), {}), LEDGER],
     "no keys": [("keys.json", b"{}", {}), LEDGER],
     "an empty ledger": [KEYS, ("ledger.sqlite3", b"", {})],

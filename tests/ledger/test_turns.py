@@ -22,6 +22,7 @@ class Sharing:
     def __init__(self, steps, group):
         self.outcomes = [None] * len(steps)
         self.scopes = [anyio.CancelScope() for _ in steps]
+        self.ended = set()
         self.go = threading.Event()  # lets the writer go on
         self.group = group
 
@@ -31,6 +32,8 @@ class Sharing:
                 self.outcomes[number] = await step()
             except (InfraError, ValueError) as error:
                 self.outcomes[number] = error
+            finally:
+                self.ended.add(number)
 
 
 @pytest.fixture
@@ -216,16 +219,20 @@ async def test_one_that_waits_and_is_cancelled_is_not_made(ledger, busy):
     assert at.outcomes[0] is at.outcomes[2] is None
 
 
-async def test_one_that_is_cancelled_as_its_turn_to_lead_comes_hands_on(ledger, busy):
+@pytest.mark.parametrize("first", ["turn", "cancel"])
+async def test_one_that_is_cancelled_as_its_turn_to_lead_comes_hands_on(ledger, busy, first):
     hand_on, cancelled = ledger._database._queue._hand_on, []
 
     async with busy(*(adding(ledger, f"k{number}") for number in range(3))) as at:
 
         def handing():
-            hand_on()
+            if first == "turn":
+                hand_on()
             if not cancelled:
                 cancelled.append(True)
                 at.scopes[0].cancel()
+            if first == "cancel":
+                hand_on()
 
         ledger._database._queue._hand_on = handing
     assert await kinds(ledger) == ["k1", "k2"]
@@ -249,9 +256,26 @@ async def test_one_that_has_begun_is_finished_whoever_is_cancelled(ledger, busy,
         at.scopes[which].cancel()
         for _ in range(10):
             await anyio.lowlevel.checkpoint()
+        assert at.ended == set(), "cancelling waits for its end"
         go.set()
     assert await kinds(ledger) == ["slow", "k1", "k2"]
-    assert at.outcomes[2] is not None
+    assert at.outcomes[2][0] == 3
+    assert not isinstance(at.outcomes[which], Exception)
+
+
+async def test_what_its_leader_has_taken_is_made_though_the_leader_is_cancelled_that_very_moment(ledger, busy):
+    queue = ledger._database._queue
+    take = queue.take
+    async with busy(*(adding(ledger, f"k{number}") for number in range(3))) as at:
+
+        def taking():
+            batch = take()
+            at.scopes[0].cancel()
+            return batch
+
+        queue.take = taking
+    assert await kinds(ledger) == ["k0", "k1", "k2"]
+    assert [seq for seq, _ in at.outcomes[1:]] == [2, 3]
 
 
 async def test_all_cancelled_and_the_next_write_goes_on(ledger, busy):
