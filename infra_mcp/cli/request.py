@@ -13,10 +13,12 @@ from infra_mcp.cli.output import plain, said, show, show_result
 from infra_mcp.cli.progress import Progress
 from infra_mcp.cli.stopping import goes_on
 from infra_mcp.cli.summary import Summary, summarized, summary_option
+from infra_mcp.errors import InfraError
 
 __all__ = ["add_parser"]
 
 _PAUSE = 0.5  # seconds between two looks at a request
+_MOST = 200  # requests listed at once
 _PAGE = 100  # events looked through at once for the requests they belong to
 
 
@@ -109,6 +111,8 @@ def _line(one: dict[str, Any]) -> str:
 
 def _through_events(client: Client, limit: int) -> list[dict[str, Any]]:
     """The same over a URL, where there are tools only: the newest events' requests, each looked at."""
+    if not 1 <= limit <= _MOST:
+        raise InfraError("invalid-argument", f"limit: between 1 and {_MOST}.")
     found: dict[str, None] = {}
     until: str | None = None
     while len(found) < limit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 
@@ -11,6 +12,19 @@ from infra_mcp.cli.completion import SHELLS, commands
 from infra_mcp.cli.main import main, parser
 
 ALL = list(commands(parser()))
+
+
+def words_of(tree, path=()):
+    """What argparse itself takes at each step, by the words that lead there."""
+    inner = [one for one in tree._actions if isinstance(one, argparse._SubParsersAction)]
+    yield path, {word for one in tree._actions for word in one.option_strings}
+    for group in inner:
+        for word, below in group.choices.items():
+            yield from words_of(below, (*path, word))
+
+
+def test_what_is_completed_is_what_the_parser_takes():
+    assert {one.path: set(one.options) for one in ALL} == dict(words_of(parser()))
 
 
 @pytest.fixture(scope="module")

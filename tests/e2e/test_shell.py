@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from harness import wait_until
-from shell import Shell
+from shell import Shell, stop_started
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
@@ -121,14 +121,23 @@ async def test_a_change_that_waits_for_people_is_approved_from_a_shell_and_then_
 
 
 @pytest.mark.promise("recover.reobserve")
+@pytest.mark.promise("process.one-owner")
 async def test_a_server_that_is_killed_while_the_command_waits_changes_nothing_for_it(world, run):
-    """The next server takes the request up, and the command, still waiting, tells its end."""
-    async with run.start("deploy", "docs", "0.13.4", "--json", token=world.tokens["docs"]) as process:
-        await anyio.to_thread.run_sync(wait_until, lambda: world.rows("select id from requests"), 60.0)
-        await world.restart()
-        out = b"".join([part async for part in process.stdout]).decode()
-        code = await process.wait()
-
-    assert code == 0, out
-    assert '"state": "landed"' in out
-    assert world.image() == "registry.example/docs/site:0.13.4"
+    """The command starts the next server, which takes the request up, and tells its end."""
+    here = run.but(INFRA_MCP_KUBECONFIG=str(world.settings.kubeconfig))
+    try:
+        async with here.start("deploy", "docs", "0.13.4", "--json", token=world.tokens["docs"]) as process:
+            await anyio.to_thread.run_sync(wait_until, lambda: world.rows("select id from requests"), 60.0)
+            await world.kill()
+            with anyio.fail_after(120):
+                err = b"".join([part async for part in process.stderr]).decode()
+                out = b"".join([part async for part in process.stdout]).decode()
+                code = await process.wait()
+        assert code == 0, (out, err)
+        assert '"state": "landed"' in out
+        assert "starting one" in err
+        assert world.image() == "registry.example/docs/site:0.13.4"
+        assert len(world.rows("select id from requests")) == 1
+    finally:
+        stop_started(world.settings.state_dir)
+        await anyio.to_thread.run_sync(wait_until, lambda: not world.settings.socket.exists(), 20.0)
