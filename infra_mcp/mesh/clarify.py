@@ -115,7 +115,10 @@ async def _deploys(engine: Engine, rules: CircleRules, apps: Sequence[str]) -> l
             lines.append(f'- a deploy, by an infra block with "action": "deploy", "app": "{app}" and your "version"')
         else:
             block = show({"action": "deploy", "app": app, "version": landed})
-            lines += [f"- a deploy of {app}, where {landed} landed last; put your version in its place:", *_indented(block)]
+            lines += [
+                f"- a deploy of {app}, where {landed} landed last; put your version in its place:",
+                *_indented(block),
+            ]
     if len(apps) > _APPS:
         lines.append(f"  likewise: {', '.join(apps[_APPS:])}")
     return lines

@@ -8,6 +8,7 @@ like another row or a heading.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,7 @@ HEADER = (
 )
 
 LONGEST = 500  # characters of a description
-_MOST = 18_000  # bytes of a table
+_MOST = 18_000  # bytes of a table, as JSON
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
@@ -130,7 +131,7 @@ def _known(peer: Peer, presence: Presence, status: str, *, near: bool) -> str:
 def _bounded(rows: list[str]) -> Table:
     left = _MOST
     for shown, row in enumerate(rows):
-        left -= len(row.encode()) + 1
+        left -= len(json.dumps(row, ensure_ascii=False).encode())  # as it is in the data, with its tabs escaped
         if left < 0:
             more = f"# {len(rows) - shown} more not shown; name a circle to see fewer"
             return Table("\n".join([HEADER, *rows[:shown], more]), len(rows) - shown)

@@ -127,7 +127,7 @@ async def test_a_claim_does_not_outlive_a_killed_server_and_the_ask_waits_for_th
             waiting = await call(infra, "inbox")
             await call(infra, "inbox", claim=asked)
             await call(infra, "ack", correlation_id=asked, message="what exactly?")
-            resolved = await call(docs, "wait_on_ack", correlation_id=asked)
+            resolved = await call(docs, "wait_on_ack", correlation_id=asked, timeout_seconds=20)
 
     assert pending["status"] == "pending"
     assert [one["id"] for one in waiting["asks"]] == [asked]

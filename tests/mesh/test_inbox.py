@@ -13,6 +13,7 @@ from infra_mcp.mesh.acks import ack
 from infra_mcp.mesh.asks import ask
 from infra_mcp.mesh.inbox import fresh, look, mark_read, one, shown, wait
 from infra_mcp.model.peer import Address, Caller
+from infra_mcp.server.answers import MAXIMUM, as_json
 
 pytestmark = pytest.mark.anyio
 
@@ -21,15 +22,15 @@ SHOP = Caller(name="shop", circle="shop", strength="token")
 READER = Caller(name="reader", circle="readers", strength="token")
 TO_SHOP = Address(name="shop", circle="shop")
 WHEN = "2026-11-22T12:00:00Z"
-BOUND = 40_000  # bytes: ten thousand tokens at four bytes each
 
 
 async def seen(at, of=TO_SHOP, infra=False):
     return shown(await look(at.engine, of), of, infra)
 
 
-def size(text, data) -> int:
-    return len(text.encode()) + len(json.dumps(data, ensure_ascii=False).encode())
+def fits(text, data) -> bool:
+    """Whether nothing more is cut of an answer; text and data together are below ten thousand tokens then."""
+    return max(len(text.encode()), len(as_json(data).encode())) <= MAXIMUM - 100
 
 
 @pytest.mark.promise("mesh.tools")
@@ -67,7 +68,7 @@ async def test_however_much_waits_an_answer_stays_below_ten_thousand_tokens_and_
         text, data = await seen(at)
         kept = len(data["asks"]), len(data["messages"])
 
-        assert size(text, data) < BOUND
+        assert fits(text, data)
         assert text.startswith("Inbox of shop: 40 open asks, 40 unread messages, 0 acks")
         assert kept[0] + data["not_shown"].get("asks", 0) == 40
         assert kept[1] + data["not_shown"].get("messages", 0) == 40
@@ -98,7 +99,7 @@ async def test_a_long_text_is_read_to_its_end_piece_by_piece(tmp_path):
             read, offset = "", 0
             while offset is not None:
                 text, data = await one(at.engine, caller, identity, offset)
-                assert size(text, data) < BOUND
+                assert fits(text, data)
                 read += data["text"]
                 offset = data.get("next_offset")
             assert read == words
@@ -173,7 +174,7 @@ async def test_one_text_that_takes_more_room_than_its_bytes_is_shown_in_part(tmp
         await ask(at.engine, READER, "shop", "x", attachments=[{"a": "b" * 1_900}])
         text, data = await seen(at)
 
-        assert size(text, data) < BOUND
+        assert fits(text, data)
         assert len(data["asks"]) == 2
         assert data["asks"][0]["not_shown"] > 0
         assert len(data["asks"][0]["text"]) > 2_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from house import house
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.peers import HEADER, LONGEST, Presence, describe, me, table
 from infra_mcp.model.peer import Caller
+from infra_mcp.server.answers import MAXIMUM
 from infra_mcp.server.operator import OPERATOR
 
 pytestmark = pytest.mark.anyio
@@ -147,16 +149,19 @@ async def test_no_description_looks_like_another_row_a_heading_or_our_own_words(
         assert (own[0], own[-1], own.count('"')) == ('"', '"', 2)
 
 
-async def test_a_list_that_is_too_long_says_how_many_are_left_out(tmp_path):
+@pytest.mark.promise("mcp.small")
+@pytest.mark.parametrize("said", [0, 60])
+async def test_a_list_that_is_too_long_says_how_many_are_left_out(tmp_path, said):
     async with house(tmp_path, "unix") as at:
-        for number in range(60):
+        for number in range(300):
             await at.engine.ledger.add_peer(f"peer-{number:03}", "docs")
+        for number in range(said):
             await at.engine.ledger.set_description(f"peer-{number:03}", "words " * 80, "docs")
         shown = await table(at.engine, Presence(), DOCS, show_offline=True)
         rows = shown.text.split("\n")
 
-        assert len(shown.text.encode()) < 20_000
-        assert len(rows) - 2 + shown.not_shown == 61
+        assert len(json.dumps(shown.text).encode()) < MAXIMUM
+        assert len(rows) - 2 + shown.not_shown == 301
         assert rows[-1].startswith(f"# {shown.not_shown} more not shown")
 
 

@@ -38,7 +38,7 @@ async def test_a_session_claims_an_ask_acts_in_the_askers_name_and_the_end_is_th
         tried = await infra.call_tool("provision_namespace", {**given, "dry_run": True})
         still = data(await docs.call_tool("wait_on_ack", {"correlation_id": ask_id, "timeout_seconds": 0}))
         done = await infra.call_tool("provision_namespace", given)
-        acked = data(await docs.call_tool("wait_on_ack", {"correlation_id": ask_id}))
+        acked = data(await docs.call_tool("wait_on_ack", {"correlation_id": ask_id, "timeout_seconds": 20}))
         request = await at.engine.ledger.request(data(done)["request"])
 
         assert [one["id"] for one in data(inbox)["asks"]] == [ask_id]
@@ -62,7 +62,7 @@ async def test_one_ask_is_good_for_one_request(tmp_path, mode):
         second = await infra.call_tool("provision_namespace", {**first, "namespace": "docs-b"})
         acked = await infra.call_tool("ack", {"correlation_id": ask_id, "message": "all done"})
         at.engine.gate.set()
-        found = data(await docs.call_tool("wait_on_ack", {"correlation_id": ask_id}))
+        found = data(await docs.call_tool("wait_on_ack", {"correlation_id": ask_id, "timeout_seconds": 20}))
         late = await infra.call_tool("provision_namespace", {**first, "namespace": "docs-c"})
 
         assert (data(second)["code"], data(acked)["code"], data(late)["code"]) == ("claim-taken",) * 3
@@ -119,7 +119,7 @@ async def test_the_askers_rights_are_not_widened_by_who_acts(tmp_path):
         ask_id = await ask(shop)
         await infra.call_tool("inbox", {"claim": ask_id})
         done = await infra.call_tool("provision_namespace", {"namespace": "docs-x", "on_behalf_of": ask_id})
-        acked = data(await shop.call_tool("wait_on_ack", {"correlation_id": ask_id}))
+        acked = data(await shop.call_tool("wait_on_ack", {"correlation_id": ask_id, "timeout_seconds": 20}))
 
         assert data(done)["code"] == "policy-denied"
         assert acked["outcome"] == State.REFUSED.value
@@ -131,7 +131,7 @@ async def test_claim_act_and_answer_are_in_the_ledger(tmp_path):
         ask_id = await ask(docs)
         await infra.call_tool("inbox", {"claim": ask_id})
         await infra.call_tool("ack", {"correlation_id": ask_id, "message": "which ones do you mean?"})
-        reply = data(await docs.call_tool("wait_on_ack", {"correlation_id": ask_id}))
+        reply = data(await docs.call_tool("wait_on_ack", {"correlation_id": ask_id, "timeout_seconds": 20}))
         kinds = [one.kind for one in (await at.engine.ledger.search("", circle="docs")).events if one.ask == ask_id]
 
         assert (reply["reply"], reply["responder"], reply["exit"]) == ("which ones do you mean?", "infra", 5)

@@ -36,7 +36,7 @@ async def test_a_peer_asks_another_is_answered_and_finds_the_answer_by_waiting(t
         pending = await docs.call_tool("wait_on_ack", {"correlation_id": text(asked), "timeout_seconds": 0})
         inbox = await shop.call_tool("inbox", {})
         answered = await shop.call_tool("ack", {"correlation_id": text(asked), "message": "1.4.2"})
-        acked = await docs.call_tool("wait_on_ack", {"correlation_id": text(asked)})
+        acked = await docs.call_tool("wait_on_ack", {"correlation_id": text(asked), "timeout_seconds": 20})
 
         assert data(asked) == {"result": text(asked)}
         assert (data(pending)["status"], data(pending)["reply"]) == ("pending", None)
@@ -106,7 +106,7 @@ async def test_an_ask_in_return_closes_the_first_with_its_words(tmp_path, door, 
     ):
         first = text(await docs.call_tool("ask", {"peer_name": "shop", "query": "deploy?"}))
         second = text(await shop.call_tool("ask", {"peer_name": "docs", "query": "which version?", "reply_to": first}))
-        closed = data(await docs.call_tool("wait_on_ack", {"correlation_id": first}))
+        closed = data(await docs.call_tool("wait_on_ack", {"correlation_id": first, "timeout_seconds": 20}))
         (open_ask,) = data(await docs.call_tool("inbox", {}))["asks"]
         again = await shop.call_tool("ask", {"peer_name": "docs", "query": "hello?", "reply_to": first})
 
@@ -226,7 +226,7 @@ async def test_what_is_no_peer_or_not_mine_to_ack_is_refused_with_the_next_step(
             "two": await docs.call_tool("notify_peer", {"peer_name": "shop", "message": "x"}),
             "mine": await docs.call_tool("ack", {"correlation_id": asked}),
             "none": await docs.call_tool("ack", {"correlation_id": "ask-000000000000"}),
-            "theirs": await shop.call_tool("wait_on_ack", {"correlation_id": asked}),
+            "theirs": await shop.call_tool("wait_on_ack", {"correlation_id": asked, "timeout_seconds": 20}),
             "long": await docs.call_tool("notify_peer", {"peer_name": "shop", "message": "x" * 1_000_000}),
         }
         codes = {name: data(result)["code"] for name, result in refused.items()}
@@ -258,7 +258,7 @@ async def test_attachments_arrive_with_ask_ack_and_notify(tmp_path, door, mode):
         await docs.call_tool("notify_peer", {"peer_name": "shop", "message": "see", "attachments": given})
         inbox = data(await shop.call_tool("inbox", {}))
         await shop.call_tool("ack", {"correlation_id": asked, "message": "ok", "attachments": [{"done": True}]})
-        acked = data(await docs.call_tool("wait_on_ack", {"correlation_id": asked}))
+        acked = data(await docs.call_tool("wait_on_ack", {"correlation_id": asked, "timeout_seconds": 20}))
         large = await docs.call_tool("ask", {"peer_name": "shop", "query": "x", "attachments": [{"a": "b" * 70_000}]})
 
         assert inbox["asks"][0]["attachments"] == given
@@ -274,7 +274,7 @@ async def test_exit_codes_of_asks_say_what_came_of_them(tmp_path):
             asked = text(await docs.call_tool("ask", {"peer_name": peer, "query": query}))
             if reply is not None:
                 await shop.call_tool("ack", {"correlation_id": asked, "message": reply})
-            return data(await docs.call_tool("wait_on_ack", {"correlation_id": asked}))["exit"]
+            return data(await docs.call_tool("wait_on_ack", {"correlation_id": asked, "timeout_seconds": 20}))["exit"]
 
         assert await exit_of("infra", SEED) == 0
         assert await exit_of("infra", "make it so") == 5
@@ -294,8 +294,8 @@ async def test_the_same_words_of_two_peers_are_two_requests(tmp_path, door, mode
             text(await peer.call_tool("ask", {"peer_name": "infra", "query": SEED})) for peer in (docs, docs, shop)
         ]
         at.engine.gate.set()
-        mine = data(await docs.call_tool("wait_on_ack", {"correlation_id": first}))
-        theirs = data(await shop.call_tool("wait_on_ack", {"correlation_id": other}))
+        mine = data(await docs.call_tool("wait_on_ack", {"correlation_id": first, "timeout_seconds": 20}))
+        theirs = data(await shop.call_tool("wait_on_ack", {"correlation_id": other, "timeout_seconds": 20}))
 
         assert again == first != other
         assert mine["outcome"] == "landed"
