@@ -130,3 +130,13 @@ async def test_many_ids_are_marked_at_once(ledger, docs, shop, at):
     sent = [await ledger.mail.post(docs, [at(shop)], "x", now=NOW) for _ in range(3)]
     ids_given = [f"notif-{number:012}" for number in range(1_200)] + sent + sent
     assert await ledger.mail.mark_read(at(shop), ids_given, now=NOW) == 3
+
+
+async def test_one_message_is_shown_to_its_receiver_read_or_not(ledger, full, docs, shop, at):
+    found = await ledger.mail.message(at(shop), full["broadcast"])
+    assert (found.text, found.receiver, found.receiver_circle) == ("all", "shop", "shop")
+    await ledger.mail.mark_read(at(shop), [full["broadcast"]], now=NOW)
+    assert (await ledger.mail.message(at(shop), full["broadcast"])).read is not None
+    for other in (at(docs), Address(name="shop")):
+        assert await ledger.mail.message(other, full["broadcast"]) is None
+    assert await ledger.mail.message(at(NAMESAKE), full["notify"]) is None

@@ -109,8 +109,9 @@ async def test_a_peer_is_its_name_in_its_circle(ledger):
     assert await ledger.caller_for_token(first) == Caller(name="ci", circle="docs", strength="token")
     assert await ledger.caller_for_token(second) == Caller(name="ci", circle="shop", strength="token")
     await ledger.set_description("ci", "builds shop", "shop")
-    found = [(one.name, one.circle, one.description) for one in await ledger.find_peers("ci")]
-    assert found == [("ci", "docs", ""), ("ci", "shop", "builds shop")]
+    await ledger.issue_token("ci", "shop")
+    found = [(one.name, one.circle, one.description, one.tokens) for one in await ledger.find_peers("ci")]
+    assert found == [("ci", "docs", "", 1), ("ci", "shop", "builds shop", 2)]
     assert await ledger.find_peers("docs") == []
     assert await ledger.revoke_tokens("ci", "docs") == 1
     assert await ledger.caller_for_token(first) is None
