@@ -24,7 +24,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
-import mesh  # noqa: E402 - found by the path above
+import connect  # noqa: E402 - found by the path above
+import mesh  # noqa: E402
 import reading  # noqa: E402
 import timing  # noqa: E402
 from e2e.ground import Ground  # noqa: E402
@@ -33,7 +34,7 @@ from mcp.client.client import Client  # noqa: E402
 
 from infra_mcp import sandbox  # noqa: E402
 
-PARTS = ("changes", "reading", "mesh")
+PARTS = ("changes", "reading", "connect", "mesh")
 PAUSE = 0.7  # seconds before each run, of either side
 APPS = """
 [apps.docs]
@@ -193,6 +194,8 @@ async def main() -> int:
     rows: list[Row | mesh.Line] = []
     if {"changes", "reading"} & set(parts):
         rows += await on_a_cluster(rounds, parts)
+    if "connect" in parts:
+        rows += await asyncio.to_thread(connect.measure, rounds)
     if "mesh" in parts:
         rows += await mesh.measure(rounds)
     print(f"{rounds} rounds, alternating; medians. Load now {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -77,11 +78,15 @@ def _run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     if options.idle is not None and not options.on_demand:
         raise InfraError("invalid-argument", "--idle: a server that is not on demand does not leave by itself.")
+    # What a start makes stays: looking through it for garbage again and again would take a tenth of the start.
+    gc.disable()
     import anyio  # noqa: PLC0415 - the server's imports take a second; no other command has them
 
     from infra_mcp.server.process import serve  # noqa: PLC0415 - the same
 
     def ready(serving: Serving) -> None:
+        gc.freeze()
+        gc.enable()
         place = {"url": serving.url, "socket": str(serving.socket), "pid": serving.pid, "repo": str(settings.repo)}
         plain = f"serving {serving.url} and {serving.socket} (pid {serving.pid}) for {settings.repo}"
         print(json.dumps(place) if options.json else plain, flush=True)
