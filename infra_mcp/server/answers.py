@@ -35,7 +35,10 @@ __all__ = [
     "receipt_fields",
 ]
 
-MAXIMUM = 24_000  # characters of an answer's text, and of its data as JSON; together below 10k tokens of usual text
+MAXIMUM = 19_000  # bytes of an answer's text, and of its data as JSON; at 4 bytes a token both are below 10k tokens
+_NOTE = 40  # bytes that a note of what was cut takes
+_STEPS = ((4000, 100), (1000, 20), (200, 10), (80, 3))  # bytes of a text and items of a list, until all of it fits
+_FIELDS = 30  # fields of an object that are kept in any case
 _GOOD = frozenset({State.LANDED, State.UNCHANGED, State.PREVIEWED})
 
 
@@ -188,13 +191,19 @@ def bounded(answer: Answer) -> Answer:
     A text that is the data as JSON is so afterwards too.
     """
     data = answer.data
-    for string, items in ((4000, 100), (1000, 20), (200, 10), (80, 3)):
-        if len(json.dumps(data, default=str)) <= MAXIMUM:
+    for string, items in _STEPS:
+        if len(as_json(data).encode()) <= MAXIMUM:
             break
-        data = _shrunk(data, string, items)
+        data = _shrunk(answer.data, string, items)
+    else:
+        if (
+            len(as_json(data).encode()) > MAXIMUM
+        ):  # nested without end: what is plain at the top, and that it is not all
+            plain = {key: value for key, value in data.items() if isinstance(value, str | int | float | bool)}
+            data = plain | {"…": f"{len(data) - len(plain)} more cut"}
     if data is not answer.data and answer.text == as_json(answer.data):
         return replace(answer, text=as_json(data), data=data)
-    return replace(answer, text=_clip(answer.text, MAXIMUM), data=data)
+    return replace(answer, text=_clip(answer.text, MAXIMUM - _NOTE), data=data)
 
 
 def as_json(data: dict[str, Any]) -> str:
@@ -203,7 +212,12 @@ def as_json(data: dict[str, Any]) -> str:
 
 
 def _clip(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} characters cut)"
+    """At most so many bytes of a text, and how many characters were left out."""
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= most:
+        return text
+    kept = raw[:most].decode("utf-8", "ignore")
+    return f"{kept}… ({len(text) - len(kept)} characters cut)"
 
 
 def _shrunk(value: Any, string: int, items: int) -> Any:  # noqa: ANN401 - any JSON value
@@ -213,5 +227,7 @@ def _shrunk(value: Any, string: int, items: int) -> Any:  # noqa: ANN401 - any J
         kept = [_shrunk(item, string, items) for item in value[:items]]
         return [*kept, f"… {len(value) - items} more cut"] if len(value) > items else kept
     if isinstance(value, dict):
-        return {key: _shrunk(item, string, items) for key, item in value.items()}
+        most = max(items, _FIELDS)
+        shown = {_clip(str(key), string): _shrunk(item, string, items) for key, item in list(value.items())[:most]}
+        return shown | {"…": f"{len(value) - most} more cut"} if len(value) > most else shown
     return value

@@ -162,12 +162,11 @@ class InfraServer(MCPServer[Any]):
         return Answer(await prompts.words(call, name, peer_name(self.service.engine)))
 
     def _shown(self, answer: Answer) -> Answer:
-        """The answer as it may leave: bounded, masked, and without what no reader would see."""
-        answer = bounded(answer)
+        """The answer as it may leave: masked, without what no reader would see, and then cut to its bounds."""
         masker = self.service.engine.masker
         data = cleaned(masker.mask_json(answer.data))
         text = as_json(data) if answer.text == as_json(answer.data) else clean(masker.mask(answer.text))
-        return Answer(text, data, answer.failed)
+        return bounded(Answer(text, data, answer.failed))
 
     async def _or_error(self, answer: Awaitable[Answer]) -> Answer:
         """The answer; a failure as a protocol error with the same code, sentence and next step as a tool's."""

@@ -26,10 +26,15 @@ _TOOLS = """\
 An argument that a tool does not have is refused by name, and so is a value of another JSON type: `"3"` is no number.
 Every failure is a result with `isError`, whose text begins with a [stable code](errors.md) and whose structured content
 has `code`, `what` and `next`. Every end of a request carries request id, effect digest, commit and audit head. An
-answer has at most 24 000 characters of text and of data, and says what was cut.
+answer has at most 19 000 bytes of text and of data, and says what was cut.
 
-`tools/list` shows what the caller's circle may use; the call is decided again. Who calls is known from the transport:
-the bearer token over HTTP, the connection's first frame on the unix socket.
+`tools/list` shows what the caller may use, less with `serve --tools mesh` (no typed changes) or `--tools change` (no
+mesh, for hosts that have another one); each call is decided again. Who calls is known from the transport: the bearer
+token over HTTP, the connection's first frame on the unix socket. No list notifies of changes; a client may keep one for
+half a minute.
+
+Beside the tools there are the resources `infra://requests/{id}` and `infra://namespaces/{ns}`, which show what
+`get_request` and `status` show this caller, and the prompts `ask_infra` and, for a session that attends, `attend`.
 """
 _ERRORS = """\
 A code is stable: programs may compare it. The words beside it are for people and name the thing; they never hold a

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from infra_mcp.errors import InfraError
+from infra_mcp.errors import CODES, InfraError
 from infra_mcp.model.action import Deploy
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import Request, State
-from infra_mcp.server.answers import MAXIMUM, Answer, bounded, of_error, of_request
+from infra_mcp.server.answers import MAXIMUM, Answer, as_json, bounded, of_error, of_request
 
 CALLER = Caller(name="docs", circle="docs", strength="token")
 
@@ -70,10 +70,55 @@ def test_an_error_is_code_what_and_next():
     assert answer.data == {"code": "policy-denied", "what": "No.", "next": "Ask.", "rule": "r1", "exit": 3}
 
 
-def test_what_is_too_long_is_cut_and_counted():
-    data = {"rows": [{"text": "y" * 500} for _ in range(1000)]}
-    cut = bounded(Answer("x" * (MAXIMUM + 17), data))
+@pytest.mark.promise("mcp.errors")
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_reaches_the_model_with_what_is_wrong_and_what_to_do_next(code):
+    answer = of_error(InfraError(code, "This and that."))
 
-    assert cut.text.endswith("(17 characters cut)")
-    assert len(json.dumps(cut.data)) <= MAXIMUM
-    assert "more cut" in cut.data["rows"][-1]
+    assert answer.failed
+    assert answer.text.startswith(f"{code}: This and that. Next: ")
+    assert answer.data["code"] == code
+    assert answer.data["next"].strip()
+    assert answer.data["exit"] == int(CODES[code].exit)
+
+
+SIZES = {
+    "rows": {"rows": [{"text": "y" * 500} for _ in range(1000)]},
+    "text": {"text": "ü" * 100_000},
+    "fields": {f"field-{number}": number for number in range(10_000)},
+    "names": {"x" * 30_000: 1},
+    "deep": {"a": {f"b{n}": {f"c{m}": "d" * 90 for m in range(40)} for n in range(40)}},
+    "lists": {"a": [[["z" * 300] * 50] * 50] * 50},
+}
+
+
+@pytest.mark.promise("mcp.small")
+@pytest.mark.parametrize("data", SIZES.values(), ids=SIZES)
+def test_an_answer_stays_below_10k_tokens_and_says_what_was_cut(data):
+    for text in ("→" * MAXIMUM, as_json(data)):
+        cut = bounded(Answer(text, data))
+        size = len(cut.text.encode()) + len(json.dumps(cut.data, ensure_ascii=False).encode())
+
+        assert size / 4 < 10_000
+        assert "cut" in json.dumps(cut.data)
+        assert "cut" in cut.text
+        if text == as_json(data):
+            assert json.loads(cut.text) == cut.data
+
+
+@pytest.mark.promise("mcp.small")
+def test_what_was_cut_is_counted_from_what_there_was():
+    cut = bounded(Answer("x" * 30_000, {"rows": ["y" * 5_000] * 150, "few": [1, 2]}))
+
+    kept = len(cut.text) - len(cut.text.lstrip("x"))
+    assert cut.text.endswith(f"… ({30_000 - kept} characters cut)")
+    assert cut.data["rows"][-1] == f"… {150 - (len(cut.data['rows']) - 1)} more cut"
+    first = cut.data["rows"][0]
+    assert first.endswith(f"… ({5_000 - (len(first) - len(first.lstrip('y')))} characters cut)")
+    assert cut.data["few"] == [1, 2]
+
+
+def test_what_fits_is_left_as_it_is():
+    answer = Answer("short", {"a": [1, {"b": "c"}]})
+
+    assert bounded(answer) == answer
