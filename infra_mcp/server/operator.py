@@ -32,6 +32,7 @@ __all__ = ["METHODS", "OPERATOR", "Operator"]
 
 # Whoever opens the socket without a token. It is the same user as the server, and no more is known of it.
 OPERATOR = Caller(name="operator", circle=None, strength="same-user", operator=True)
+_LOCAL = (OPERATOR.name, "reader")  # names of callers without a token
 
 
 class Nothing(Frozen):
@@ -149,10 +150,14 @@ class Operator:
         """Add a peer and give out its first token, which is shown this once.
 
         Raises:
-            InfraError: `invalid-argument`, unless exactly one of circle and operator is given.
+            InfraError: `invalid-argument`, unless exactly one of circle and operator is given; for a name that stands
+                for the infra peer or for a local caller.
         """
         if (given.circle is None) != given.operator:
             raise InfraError("invalid-argument", "A peer is of one circle, or an operator.")
+        if given.name in {self._infra(), *_LOCAL}:
+            what = f"{given.name} is the name of somebody else here: of the infra peer, or of whoever has no token."
+            raise InfraError("invalid-argument", what, next_step="Choose another name.")
         await self.ledger.add_peer(given.name, given.circle or "", operator=given.operator)
         token = await self.ledger.issue_token(given.name, given.circle or "")
         known = self._circles()
@@ -165,6 +170,12 @@ class Operator:
             "token": token,
             "note": note,
         }
+
+    def _infra(self) -> str:
+        try:
+            return self._policy.current().peer.name
+        except InfraError:
+            return "infra"
 
     def _circles(self) -> frozenset[str] | None:
         try:
