@@ -101,8 +101,7 @@ async def _open(
     limits: Limits,
 ) -> str:
     """An ask that waits for its receiver, whom it wakes."""
-    with limits.sending(caller, address) as others:
-        await limits.ask(caller, address, reply_to, others)
+    async with limits.asking(caller, address, reply_to):
         with anyio.CancelScope(shield=True):
             opened = await engine.ledger.mail.open_ask(
                 caller, address, text, reply_to=reply_to, attachments=attachments, now=now()

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
 
@@ -33,9 +34,20 @@ OPEN: Final = 50  # open asks of one sender at one receiver
 UNREAD: Final = 500  # unread messages of one sender at one receiver
 DEPTH: Final = 20  # asks in a row, each replying to the one before
 _ROW_EVERY: Final = 60.0  # seconds between two ledger rows about one sender's refused messages
+_MOST: Final = {"ask": OPEN, "post": UNREAD}
+_PAIRS: Final = 100_000  # senders and receivers remembered together
 _SENDERS: Final = 10_000  # senders remembered; who is forgotten begins with a full bucket
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Pair:
+    """What is known between a sender and a receiver."""
+
+    most: int | None = None  # no more than so many are there; None when nothing is known yet
+    pending: int = 0  # being written just now
+    sent: int = 0  # written, or tried, since the server started
 
 
 class Limits:
@@ -51,7 +63,7 @@ class Limits:
         self._clock = clock or anyio.current_time
         self._buckets: OrderedDict[tuple[str, str | None], tuple[float, float]] = OrderedDict()
         self._rows: dict[tuple[str, str | None], tuple[float, int]] = {}
-        self._pending: Counter[tuple[str, str | None, Address]] = Counter()
+        self._pairs: dict[tuple[str, str, str | None, Address], _Pair] = {}
 
     async def message(self, sender: Caller, cost: float = 1.0) -> None:
         """Count one message of a sender.
@@ -75,56 +87,75 @@ class Limits:
             what = f"More than {BURST} messages at once or {RATE:g} a second from one peer."
             await self._refuse(sender, what, "Wait some seconds, then send fewer; broadcast reaches a whole circle.")
 
-    @contextmanager
-    def sending(self, sender: Caller, receiver: Address) -> Iterator[int]:
-        """Hold a place for what is being sent, so that many at once cannot pass a bound together.
-
-        Yields:
-            How many others of this sender are on their way to that receiver just now.
-        """
-        pair = (sender.name, sender.circle, receiver)
-        others = self._pending[pair]
-        self._pending[pair] += 1
-        try:
-            yield others
-        finally:
-            self._pending[pair] -= 1
-            if not self._pending[pair]:
-                del self._pending[pair]
-
-    async def ask(self, sender: Caller, receiver: Address, reply_to: str | None, others: int = 0) -> None:
-        """Whether one more ask may be opened.
+    @asynccontextmanager
+    async def asking(self, sender: Caller, receiver: Address, reply_to: str | None) -> AsyncIterator[None]:
+        """Hold a place for one more ask while it is written.
 
         Args:
             sender: who asks.
             receiver: who is asked.
             reply_to: the ask this one answers.
-            others: how many more are on their way, from `sending`.
 
         Raises:
             InfraError: `too-many`.
         """
-        counts = await self._engine.ledger.mail.counts(own(sender), receiver, reply_to)
-        if counts.open_between + others >= OPEN:
-            what = f"{receiver.name} has {OPEN} open asks of this peer already."
-            await self._refuse(sender, what, "Wait until some are acked (wait_on_ack), then ask again.")
-        if counts.depth >= DEPTH:
+        if reply_to is not None and await self._engine.ledger.mail.depth(reply_to) >= DEPTH:
             what = f"This would be more than {DEPTH} asks in a row that answer each other by asking."
             await self._refuse(sender, what, f'Close it: ack("{reply_to}", "…"), and begin anew only if need be.')
+        async with self._place("ask", sender, receiver) as held:
+            if not held:
+                what = f"{receiver.name} has {OPEN} open asks of this peer already."
+                await self._refuse(sender, what, "Wait until some are acked (wait_on_ack), then ask again.")
+            yield
 
-    async def post(self, sender: Caller, receiver: Address, others: int = 0) -> str:
-        """Why one more message may not be sent to a receiver; empty when it may."""
-        counts = await self._engine.ledger.mail.counts(own(sender), receiver)
-        full = counts.unread_between + others >= UNREAD
-        return f"{receiver.name} has {UNREAD} unread messages of this peer" if full else ""
+    @asynccontextmanager
+    async def posting(self, sender: Caller, receivers: Sequence[Address]) -> AsyncIterator[list[Address]]:
+        """Hold places for one message to each receiver while it is written.
 
-    async def refuse_post(self, sender: Caller, why: str) -> None:
-        """Refuse a message for what `post` found.
+        Yields:
+            Those that have room for it.
 
         Raises:
-            InfraError: `too-many`, always.
+            InfraError: `too-many`, when there are receivers and none has.
         """
-        await self._refuse(sender, f"{why}.", "Wait until they are read; an ask tells when it was seen to.")
+        async with AsyncExitStack() as places:
+            free = [one for one in receivers if await places.enter_async_context(self._place("post", sender, one))]
+            if receivers and not free:
+                who = receivers[0].name if len(receivers) == 1 else "Every receiver"
+                what = f"{who} has {UNREAD} unread messages of this peer."
+                await self._refuse(sender, what, "Wait until they are read; an ask tells when it was seen to.")
+            yield free
+
+    @asynccontextmanager
+    async def _place(self, kind: Literal["ask", "post"], sender: Caller, receiver: Address) -> AsyncIterator[bool]:
+        """Whether there is room for one more between two, which is then counted, so that many cannot pass together.
+
+        What the pair has is known as an upper bound, since only sending adds to it. The ledger is asked when nothing is
+        known yet and when the bound is reached.
+        """
+        pair = self._pairs.setdefault((kind, sender.name, sender.circle, receiver), _Pair())
+        pair.pending += 1
+        try:
+            if pair.most is None or pair.most >= _MOST[kind]:
+                sent = pair.sent
+                counts = await self._engine.ledger.mail.counts(own(sender), receiver)
+                there = counts.open_between if kind == "ask" else counts.unread_between
+                pair.most = there + pair.pending - 1 + pair.sent - sent
+            held = pair.most < _MOST[kind]
+            pair.most += held
+            yield held
+        finally:
+            pair.pending -= 1
+            pair.sent += 1
+            self._forget()
+
+    def _forget(self) -> None:
+        """Bound what is remembered; what is known longest is asked of the ledger again."""
+        while len(self._pairs) > _PAIRS:
+            first = next(iter(self._pairs))
+            if self._pairs[first].pending:
+                return
+            del self._pairs[first]
 
     async def _refuse(self, sender: Caller, what: str, next_step: str) -> None:
         """Refuse, and leave a row a minute, which counts what was refused since the one before."""

@@ -60,20 +60,17 @@ class Releases:
             InfraError: `too-many`, `ledger-unavailable`. A release that is not taken is no failure of the notify.
         """
         infra = addresses.infra(self._engine)
-        found = self._matching(caller, text)
-        with limits.sending(caller, infra) as others:
-            why = await limits.post(caller, infra, others)
-            if why:
-                await limits.refuse_post(caller, why)
-            async with AsyncExitStack() as locked:
-                for app in sorted({one.app for one in found}):
-                    await locked.enter_async_context(self._locks.setdefault(app, anyio.Lock()))
-                given = [(one, *(await self._decided(caller, one, words))) for one in found]
-                with anyio.CancelScope(shield=True):
-                    notify_id, accepted = await self._engine.notified(
-                        caller, infra, words, [release for _, release, _ in given]
-                    )
-                    self._engine.signals.wake(infra.signal)
+        policy = self._policy()
+        found = releases.match(policy, caller, text) if policy is not None else []
+        async with limits.posting(caller, [infra]), AsyncExitStack() as locked:
+            for app in sorted({one.app for one in found}):
+                await locked.enter_async_context(self._locks.setdefault(app, anyio.Lock()))
+            given = [(one, *(await self._decided(policy, caller, one, words))) for one in found if policy is not None]
+            with anyio.CancelScope(shield=True):
+                notify_id, accepted = await self._engine.notified(
+                    caller, infra, words, [release for _, release, _ in given]
+                )
+                self._engine.signals.wake(infra.signal)
         states = {one.request.id: one.request.state for one in accepted}
         requests, refused = [], []
         for one, release, held in given:
@@ -92,15 +89,17 @@ class Releases:
             requests.append(told)
         return Notified(notify_id, tuple(requests), tuple(refused))
 
-    def _matching(self, caller: Caller, text: str) -> list[releases.Release]:
+    def _policy(self) -> Policy | None:
+        """The policy in force; without one, nothing is a release."""
         try:
-            return releases.match(self._engine.policy.current(), caller, text)
+            return self._engine.policy.current()
         except InfraError:
-            return []  # no policy in force: nothing is a release
+            return None
 
-    async def _decided(self, caller: Caller, release: releases.Release, words: str) -> tuple[ReleaseIn, Hold | None]:
+    async def _decided(
+        self, policy: Policy, caller: Caller, release: releases.Release, words: str
+    ) -> tuple[ReleaseIn, Hold | None]:
         """What becomes of one release, by what landed and what waits at this moment."""
-        policy = self._engine.policy.current()
         app = policy.apps[release.app]
         ledger = self._engine.ledger
         waiting = [

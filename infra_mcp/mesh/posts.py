@@ -38,10 +38,7 @@ async def send(engine: Engine, caller: Caller, receiver: Address, text: str, lim
     Raises:
         InfraError: `too-many`, `ledger-unavailable`.
     """
-    with limits.sending(caller, receiver) as others:
-        why = await limits.post(caller, receiver, others)
-        if why:
-            await limits.refuse_post(caller, why)
+    async with limits.posting(caller, [receiver]):
         with anyio.CancelScope(shield=True):
             sent = await engine.ledger.mail.post(caller, [receiver], text, "notify", now=now())
             engine.signals.wake(receiver.signal)
@@ -64,20 +61,12 @@ async def broadcast(engine: Engine, caller: Caller, text: str, limits: Limits) -
         if peer.role == "agent" and peer.circle == caller.circle and peer.name != own.name
     ]
     await limits.message(caller, 1 + len(everyone) // _BIG)
-    reached: list[Address] = []
-    failed: list[tuple[str, str]] = []
-    for receiver in everyone:
-        why = await limits.post(caller, receiver)
-        if why:
-            failed.append((receiver.name, "too many unread"))
-        else:
-            reached.append(receiver)
-    if everyone and not reached:
-        await limits.refuse_post(caller, "Every peer of the circle has too many unread messages of this one")
     sent = ""
-    if reached:
-        with anyio.CancelScope(shield=True):
-            sent = await engine.ledger.mail.post(caller, reached, text, "broadcast", now=now())
-            for receiver in reached:
-                engine.signals.wake(receiver.signal)
-    return Broadcast(sent, tuple(one.name for one in reached), tuple(failed))
+    async with limits.posting(caller, everyone) as reached:
+        if reached:
+            with anyio.CancelScope(shield=True):
+                sent = await engine.ledger.mail.post(caller, reached, text, "broadcast", now=now())
+                for receiver in reached:
+                    engine.signals.wake(receiver.signal)
+    failed = tuple((one.name, "too many unread") for one in everyone if one not in reached)
+    return Broadcast(sent, tuple(one.name for one in reached), failed)

@@ -74,16 +74,25 @@ async def test_a_flood_of_ten_thousand_leaves_one_row_a_minute_and_the_next_says
 async def test_one_peer_can_have_so_many_open_asks_at_another_and_no_more(tmp_path):
     async with house(tmp_path, "unix") as at:
         await at.engine.ledger.add_peer("docs", "shop")
-        opened = [await ask(at.engine, DOCS, "shop", f"question {n}") for n in range(OPEN)]
+        limits = Limits(at.engine)
+
+        async def again(who: Caller, to: str) -> str:
+            return await ask(at.engine, who, to, "are you there?", limits=limits)
+
+        opened = [await again(DOCS, "shop") for _ in range(OPEN)]
         with pytest.raises(InfraError) as caught:
-            await ask(at.engine, DOCS, "shop", "one more")
-        await ask(at.engine, DOCS, "reader", "to somebody else")
-        await ask(at.engine, NAMESAKE, "shop", "from somebody else")
+            await again(DOCS, "shop")
+        with pytest.raises(InfraError, match="too-many"):
+            await ask(at.engine, DOCS, "shop", "and after a restart", limits=Limits(at.engine))
+        await again(DOCS, "reader")
+        await again(NAMESAKE, "shop")
         await ack(at.engine, SHOP, opened[0])
+        assert await again(DOCS, "shop")
+        with pytest.raises(InfraError, match="too-many"):
+            await again(DOCS, "shop")
 
         assert caught.value.code == "too-many"
         assert "wait_on_ack" in caught.value.next_step
-        assert await ask(at.engine, DOCS, "shop", "now there is room")
 
 
 async def test_many_at_once_do_not_pass_a_bound_together(tmp_path):
