@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
+import anyio.to_thread
 import httpx2
 import pytest
+from harness import start_server
 from house import POLICY, house, unix_transport
 from mcp.client.client import Client
 
 from infra_mcp.server.prompts import INSTRUCTIONS
-from infra_mcp.server.tools import TOOLS, TOOLSETS, change, mesh
+from infra_mcp.server.tools import TOOLS, TOOLSETS, change, control, mesh, read
+from infra_mcp.settings import Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -149,3 +153,17 @@ async def test_lists_say_how_long_they_may_be_kept_and_that_no_change_is_told(tm
     assert (tools.ttl_ms, tools.cache_scope) == (30_000, "private")
     assert (prompts.ttl_ms, prompts.cache_scope) == (30_000, "private")
     assert (templates.ttl_ms, templates.cache_scope) == (3_600_000, "public")
+
+
+async def test_a_server_started_for_changes_alone_offers_no_mesh(tmp_path):
+    """As `serve --tools change` starts it: a process of its own."""
+    settings = Settings(repo=tmp_path / "repo", state_dir=tmp_path / "state", kubeconfig=tmp_path / "none")
+    settings.repo.mkdir()
+    with await anyio.to_thread.run_sync(partial(start_server, settings, toolset="change")) as server:
+        async with Client(unix_transport(server.socket, None), cache=None) as client:
+            listed = [tool.name for tool in (await client.list_tools()).tools]
+            told = client.instructions
+        await anyio.to_thread.run_sync(server.stop)
+
+    assert listed == [tool.name for tool in (*control.TOOLS, *read.TOOLS)]
+    assert told == INSTRUCTIONS["change"]
