@@ -121,7 +121,9 @@ def measure(rounds: int) -> list[Line]:
     with tempfile.TemporaryDirectory(prefix="infra-mcp-bench-") as folder:
         repo, state = Path(folder) / "infra", Path(folder) / "state"
         subprocess.run(["git", "init", "-q", "-b", "main", repo], check=True)
-        env = {key: value for key, value in os.environ.items() if not key.startswith("INFRA_MCP_")}
+        # Both sides with their byte code on disk, as where they are installed.
+        left_out = ("INFRA_MCP_", "PYTHONDONTWRITEBYTECODE")
+        env = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
         env["INFRA_MCP_STATE"] = str(state)
         with running(CONNECT, repo, env) as host:  # the first start of all makes the ledger
             host.up("2026-07-28")
