@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -24,7 +25,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 import repowire  # noqa: E402 - found by the path above
-from town import Resident, Town, asks_in, memory, notes_in, town  # noqa: E402
+from town import TICK, Resident, Town, asks_in, memory, notes_in, town  # noqa: E402
 from wire import Peer  # noqa: E402
 
 __all__ = ["Line", "contest", "measure"]
@@ -34,6 +35,7 @@ T = TypeVar("T")
 BATCH = 20  # asks a round
 NOTIFIES = 150  # a round; below what one sender may send at once
 CROWD = 1000
+LONGEST = 180.0  # seconds for the crowd
 
 
 @dataclass
@@ -265,15 +267,36 @@ async def contest(home: Path, rounds: int, many_peers: int) -> list[Line]:
 
 
 def _crowd_lines(many: int) -> list[Line]:
+    what = f"{many} connected peers, each waiting at its inbox"
     return [
-        Line(f"memory for each of {many} connected peers, each waiting at its inbox", "KiB"),
-        Line(f"ask -> ack with {many} connected peers, each waiting at its inbox", "ms"),
+        Line(f"memory for each of {what}", "KiB"),
+        Line(f"the server's computing for {what}, while nothing happens", "% of a core"),
+        Line(f"ask -> ack beside {what}", "ms"),
     ]
 
 
 async def _crowded(place: Town, others: Others | None, lines: list[Line], rounds: int, many: int) -> None:
-    """Many peers, connected and waiting, and what that does to memory and to two who talk."""
-    held, trip = lines
+    """Many peers, connected and waiting, and what that does to the server and to two who talk."""
+    try:
+        async with asyncio.timeout(LONGEST):
+            await _our_crowd(place, lines, rounds, many)
+    except TimeoutError:
+        for line in lines:
+            line.note = f"not done in {LONGEST:.0f} s"
+    if others is None:
+        return
+    held, idle, trip = lines
+    before = memory(others.daemon.pid)["rss"]
+    crowd = [await repowire.Rival.join(others.daemon, f"peer{number}") for number in range(many)]
+    idle.rival.append(await _computing(others.daemon.pid))
+    held.rival.append((memory(others.daemon.pid)["rss"] - before) / 1024 / many)
+    trip.rival += [statistics.median([await others.round_trip() for _ in range(BATCH)]) for _ in range(rounds)]
+    for one in crowd:
+        one.close()
+
+
+async def _our_crowd(place: Town, lines: list[Line], rounds: int, many: int) -> None:
+    held, idle, trip = lines
     talkers, crowd = place.residents[-2:], place.residents[-many - 2 : -2]
     before = memory(place.server.pid)["rss"]
     async with AsyncExitStack() as stack:
@@ -282,24 +305,24 @@ async def _crowded(place: Town, others: Others | None, lines: list[Line], rounds
             peer = await place.socket(who)
             stack.push_async_callback(peer.close)
             waiting.append(asyncio.create_task(peer.tool("inbox", wait_seconds=600)))
-        await asyncio.sleep(2)  # they settle
+            stack.callback(waiting[-1].cancel)
+        idle.ours.append(await _computing(place.server.pid))
         held.ours.append((memory(place.server.pid)["rss"] - before) / 1024 / many)
         async with Pair(place, *talkers, "socket") as pair:
             answering = asyncio.create_task(pair.answer())
-            trip.ours += [statistics.median([await pair.round_trip() for _ in range(BATCH)]) for _ in range(rounds)]
-            answering.cancel()
-        for one in waiting:
-            one.cancel()
-        await asyncio.gather(answering, *waiting, return_exceptions=True)
-    if others is None:
-        return
-    before = memory(others.daemon.pid)["rss"]
-    crowd_there = [await repowire.Rival.join(others.daemon, f"peer{number}") for number in range(many)]
+            try:
+                trip.ours += [statistics.median([await pair.round_trip() for _ in range(BATCH)]) for _ in range(rounds)]
+            finally:
+                answering.cancel()
+                await asyncio.gather(answering, return_exceptions=True)
+
+
+async def _computing(pid: int) -> float:
+    """How much of a core a process takes, by what it computes in some seconds, once it has settled."""
     await asyncio.sleep(2)
-    held.rival.append((memory(others.daemon.pid)["rss"] - before) / 1024 / many)
-    trip.rival += [statistics.median([await others.round_trip() for _ in range(BATCH)]) for _ in range(rounds)]
-    for one in crowd_there:
-        one.close()
+    before, begin = memory(pid)["ticks"], time.perf_counter()
+    await asyncio.sleep(5)
+    return (memory(pid)["ticks"] - before) * TICK / 10 / (time.perf_counter() - begin)
 
 
 async def measure(rounds: int, crowd: int = CROWD) -> list[Line]:
@@ -309,6 +332,7 @@ async def measure(rounds: int, crowd: int = CROWD) -> list[Line]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers started here are ended, too
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--crowd", type=int, default=CROWD, help="how many peers are connected at once")
