@@ -38,6 +38,7 @@ SAMPLE = [
     ("deploy", Point("git.move", "after")),
     ("deploy", Point("kube.apply", "after")),
     ("deploy", Point("ledger.finish", "before")),
+    ("rollback", Point("git.move", "after")),
     ("rollback", Point("git.build", "after", 2)),
     ("rollback", Point("kube.apply", "after", 2)),
     ("mail", Point("ledger.mail.ask", "after")),

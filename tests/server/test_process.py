@@ -49,7 +49,7 @@ def test_a_server_tells_where_it_is_and_both_doors_answer(settings):
 def test_a_second_server_for_the_same_state_is_refused_and_the_first_goes_on(settings):
     with start_server(settings) as first:
         with pytest.raises(InfraError) as caught:
-            start_server(settings)
+            start_server(settings).stop()
 
         assert caught.value.code == "server-running"
         assert first.alive
