@@ -38,7 +38,7 @@ test: setup binaries ## all tests but the long forms, on a real control plane
 	@$(BIN)/python -m pytest -m "not slow and not outside" $(ARGS) $(TESTS)
 
 test-clients: setup binaries ## clients of others: Inspector, pydantic-ai, fastmcp, LangChain and Claude Code, each set up by itself
-	@PYTHONPATH=tests $(BIN)/python tests/outside/environments.py
+	@$(BIN)/python tests/outside/environments.py
 	@$(BIN)/python -m pytest -m outside $(ARGS) tests/outside
 
 check: setup ## style, types, layers, lengths, promises
