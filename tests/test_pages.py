@@ -34,7 +34,7 @@ def _commands(page: Path) -> Iterator[list[str]]:
             while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
                 words = words[1:]
             if words[:1] == ["infra-mcp"]:
-                end = next((at for at, word in enumerate(words) if word in {"|", ">", "&&", "&", ";"}), len(words))
+                end = next((at for at, word in enumerate(words) if word in {"|", "||", ">", "&&", "&", ";"}), len(words))
                 yield words[1:end]
 
 
