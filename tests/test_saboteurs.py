@@ -104,8 +104,8 @@ def test_a_patch_that_leaves_no_python_is_no_saboteur(tmp_path):
         run.apply(_saboteur(("m.py", "y = 2", "y = (")), tmp_path)
 
 
-def _ended(test, outcome, phase="call", marks=("a", "b")):
-    return run.Outcome(test, phase, outcome, tuple(marks), "")
+def _ended(test, outcome, phase="call", marks=("a", "b"), why="AssertionError"):
+    return run.Outcome(test, phase, outcome, tuple(marks), why)
 
 
 def test_a_saboteur_is_caught_by_a_test_that_passes_without_it():
@@ -122,6 +122,7 @@ def test_a_saboteur_is_caught_by_a_test_that_passes_without_it():
         ([("t", "skipped")], [("t", "failed")], "no test ran for a, b"),
         ([("t", "passed", "call", ("a",))], [("t", "failed")], "no test ran for b"),
         ([("t", "passed")], [("t", "failed", "setup")], "NOT CAUGHT"),
+        ([("t", "passed")], [("t", "failed", "call", ("a", "b"), "NameError: name 'x' is not defined")], "breaks down"),
         ([("t", "passed")], [("m.py", "failed", "collect", ())], "cannot be collected"),
         ([("t", "passed"), ("m.py", "failed", "collect", ())], [("t", "failed")], "fails already"),
     ],

@@ -33,6 +33,8 @@ SKIPPED = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".h
 sys.path[:0] = [str(ROOT), str(HERE.parent)]
 LONGEST = 1800.0  # seconds for one run of tests
 CLUSTER = ("INFRA_MCP_TEST_KUBECONFIG", "INFRA_MCP_TEST_CONTEXT")
+# What a patch makes that fits the code no longer: it breaks down, which is not what it was to break.
+CRASHES = ("NameError", "UnboundLocalError", "ImportError", "ModuleNotFoundError", "AttributeError", "TypeError")
 
 
 class Broken(Exception):  # noqa: N818 - told to a person
@@ -117,8 +119,8 @@ def judge(saboteur: Saboteur, before: Sequence[Outcome], after: Sequence[Outcome
         after: how they ended with it.
 
     Raises:
-        Broken: without the patch a test fails already or none ran; with it, nothing failed in a test's own body, or
-            tests could not even be collected.
+        Broken: without the patch a test fails already or none ran; with it, nothing failed in a test's own body but by
+            a breakdown, or tests could not even be collected.
     """
     ours = [one for one in before if set(one.promises) & set(saboteur.promises)]
     failed = [one for one in before if one.outcome == "failed" and (one in ours or one.phase == "collect")]
@@ -134,7 +136,10 @@ def judge(saboteur: Saboteur, before: Sequence[Outcome], after: Sequence[Outcome
     caught = [one for one in after if one.outcome == "failed" and one.phase == "call" and one.test in good]
     if not caught:
         raise Broken(f"NOT CAUGHT: {saboteur.breaks}")
-    return caught[0]
+    noticed = [one for one in caught if not one.why.startswith(CRASHES)]
+    if not noticed:
+        raise Broken(f"with the patch {caught[0].test} breaks down: {caught[0].why}")
+    return noticed[0]
 
 
 def of_promises(names: Iterable[str]) -> list[str]:
