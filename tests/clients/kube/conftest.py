@@ -144,14 +144,14 @@ class FaultProxy:
         kept |= {"host": self._upstream.netloc, "connection": "close"}
         lines = [request, *(f"{k}: {v}" for k, v in kept.items()), "", ""]
         up_writer.write("\r\n".join(lines).encode() + body)
-        chunks = 0
+        seen = b""
         try:
             while data := await up_reader.read(65536):
-                chunks += 1
+                seen += data if cut else b""
                 if writer is not None:
                     writer.write(data)
                     await writer.drain()
-                if cut and chunks == 2:  # the head, and the first of the body
+                if seen.partition(b"\r\n\r\n")[2]:  # the head may come by itself, or with the first of the body
                     break
         finally:
             up_writer.transport.abort()
