@@ -18,6 +18,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger import asks, audit, clock, events, intake, peers, policies, requests, revisions, search
 from infra_mcp.ledger.approvals import Approvals
 from infra_mcp.ledger.database import Database, Tx
+from infra_mcp.ledger.identities import Identities
 from infra_mcp.ledger.keys import LEDGER, MASKING, MESSAGES, Keys
 from infra_mcp.ledger.mail import Mail
 from infra_mcp.ledger.records import Accepted, Ask, AskIn, ChainReport, Event, Peer, SearchPage
@@ -41,6 +42,7 @@ class Ledger:
         masker: what masks texts here; the same must mask what leaves by other ways.
         mail: asks, acks and messages between peers, and claims.
         approvals: what people decided about plans.
+        identities: who holds a token, remembered from one call to the next.
     """
 
     def __init__(self, database: Database, masker: Masker, keys: Keys) -> None:
@@ -50,6 +52,7 @@ class Ledger:
         self.masker = masker
         self.mail = Mail(database, masker, self._words)
         self.approvals = Approvals(database)
+        self.identities = Identities()
 
     @classmethod
     async def open(cls, url: str, masker: Masker, *, busy_seconds: float = 5.0) -> Self:
@@ -328,7 +331,10 @@ class Ledger:
         Raises:
             InfraError: `not-found`; `ambiguous-peer`, naming the circles.
         """
-        await self._database.write(lambda tx: peers.remove(tx, name, circle))
+        try:
+            await self._database.write(lambda tx: peers.remove(tx, name, circle))
+        finally:  # also for a caller that was cancelled: what had begun is written
+            self.identities.forget()
 
     @effect("ledger.peer.describe")
     async def set_description(self, name: str, text: str, circle: str | None = None) -> None:
@@ -355,11 +361,19 @@ class Ledger:
         Raises:
             InfraError: `not-found`, `ambiguous-peer`.
         """
-        return await self._database.write(lambda tx: peers.revoke(tx, name, circle))
+        try:
+            return await self._database.write(lambda tx: peers.revoke(tx, name, circle))
+        finally:  # also for a caller that was cancelled: what had begun is written
+            self.identities.forget()
 
     async def caller_for_token(self, token: str) -> Caller | None:
         """Who holds this token; None when nobody does, or no more."""
-        return await self._database.read(lambda connection: peers.caller_for(connection, token))
+        known, version = self.identities.get(token), self.identities.version
+        if known is None:
+            known = await self._database.read(lambda connection: peers.caller_for(connection, token))
+            if known is not None:
+                self.identities.keep(token, known, version)
+        return known
 
     @effect("ledger.policy")
     async def accept_policy(self, digest: str, text: str, by: str) -> None:

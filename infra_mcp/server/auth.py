@@ -47,7 +47,7 @@ class Binding:
     local: Caller = OPERATOR
 
     async def caller(self, ledger: Ledger) -> Caller:
-        """The caller, asked anew at each call, so that a revoked token ends at once.
+        """The caller, asked of the ledger at each call, so that a revoked token ends at once.
 
         Raises:
             InfraError: `unauthenticated`.
@@ -108,7 +108,7 @@ class PeerToken(AccessToken):
 
 
 class Tokens:
-    """The token verifier of the HTTP door: peers' tokens, looked up in the ledger at each request."""
+    """The token verifier of the HTTP door: peers' tokens, asked of the ledger at each request."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger

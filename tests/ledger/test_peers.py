@@ -1,8 +1,11 @@
 """Peers and tokens."""
 
+import anyio
 import pytest
+from sqlalchemy import event
 
 from infra_mcp.errors import InfraError
+from infra_mcp.ledger import identities
 from infra_mcp.model.peer import Caller
 
 pytestmark = pytest.mark.anyio
@@ -158,3 +161,66 @@ async def test_an_event_about_a_name_of_several_circles_is_no_circles(ledger):
     await ledger.note("seen", "ci", {})
     found = [one.circle for one in (await ledger.search("seen", circle=None)).events]
     assert found == [None, "docs"]
+
+
+async def test_a_caller_is_looked_up_once_and_again_after_any_peer_lost_a_token(ledger):
+    reads = []
+    event.listen(ledger._database._engine, "begin", reads.append)
+    await ledger.add_peer("docs", "docs")
+    await ledger.add_peer("shop", "shop")
+    token = await ledger.issue_token("docs")
+
+    async def asked():
+        before = len(reads)
+        assert (await ledger.caller_for_token(token)).name == "docs"
+        return len(reads) - before
+
+    assert [await asked() for _ in range(3)] == [1, 0, 0]
+    await ledger.revoke_tokens("shop")
+    assert [await asked() for _ in range(2)] == [1, 0]
+    await ledger.remove_peer("shop")
+    assert [await asked() for _ in range(2)] == [1, 0]
+
+
+async def test_a_caller_read_while_a_token_was_revoked_is_not_remembered(ledger, monkeypatch):
+    await ledger.add_peer("docs", "docs")
+    token = await ledger.issue_token("docs")
+    read = ledger._database.read
+
+    async def slowly(step):
+        found = await read(step)
+        monkeypatch.undo()
+        await ledger.revoke_tokens("docs")
+        return found
+
+    monkeypatch.setattr(ledger._database, "read", slowly)
+    assert await ledger.caller_for_token(token) is not None, "it was asked before the end"
+    assert await ledger.caller_for_token(token) is None
+
+
+async def test_a_revocation_whose_caller_went_away_ends_the_tokens_too(ledger):
+    await ledger.add_peer("docs", "docs")
+    token = await ledger.issue_token("docs")
+    assert await ledger.caller_for_token(token) is not None
+    write, scope = ledger._database._write, anyio.CancelScope()
+
+    def given_up(batch):
+        anyio.from_thread.run_sync(scope.cancel)
+        write(batch)
+
+    ledger._database._write = given_up
+    with scope:
+        await ledger.revoke_tokens("docs")
+    ledger._database._write = write
+    assert await ledger.caller_for_token(token) is None
+
+
+async def test_what_is_remembered_of_tokens_is_bounded_and_holds_no_token(ledger, monkeypatch):
+    monkeypatch.setattr(identities, "_MOST", 2)
+    await ledger.add_peer("docs", "docs")
+    tokens = [await ledger.issue_token("docs") for _ in range(4)]
+    for token in (*tokens, "imcp_x", *tokens):
+        await ledger.caller_for_token(token)
+    kept = ledger.identities._callers
+    assert len(kept) == 2
+    assert not any(token.encode() in repr(kept).encode() for token in tokens)
