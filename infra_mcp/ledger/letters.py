@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import Connection, bindparam, select
+
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger import asks, ids
+from infra_mcp.ledger import asks, ids, schema
 from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append
 from infra_mcp.ledger.messages import shown
@@ -15,6 +18,9 @@ from infra_mcp.ledger.words import Words, between_peers
 from infra_mcp.model.peer import Address, Caller
 
 __all__ = ["Said", "ack", "ask"]
+
+_EVENTS = schema.events.c
+_CLOSING = select(_EVENTS.data).where(_EVENTS.ask == bindparam("ask"), _EVENTS.kind == "acked")
 
 
 @dataclass(frozen=True)
@@ -28,10 +34,14 @@ class Said:
 def ask(tx: Tx, words: Words, sender: Caller, receiver: Address, said: Said, reply_to: str | None, at: str) -> Ask:
     """A new ask; it closes the one it replies to.
 
+    The same reply again gives the first: whoever asked may not have heard that it was taken.
+
     Raises:
         InfraError: about `reply_to`: `not-found`, `already-acked`, `claim-taken`.
     """
     earlier = _replied(tx, sender, receiver, reply_to) if reply_to is not None else None
+    if earlier is not None and earlier.state == "acked":
+        return _first(tx.connection, earlier, said)
     circle = receiver.circle or None
     new = Ask(
         id=ids.ask_id(),
@@ -51,7 +61,7 @@ def ask(tx: Tx, words: Words, sender: Caller, receiver: Address, said: Said, rep
     position, _ = append(tx, entry)
     asks.insert_row(tx.connection, new, position)
     if earlier is not None:
-        _close(tx, words, earlier, sender, said, at, how="replied")
+        _close(tx, words, earlier, sender, said, at, replied=new.id)
     return new
 
 
@@ -75,11 +85,13 @@ def ack(tx: Tx, words: Words, by: Caller, ask_id: str, said: Said, at: str) -> A
     return closed or found
 
 
-def _close(tx: Tx, words: Words, found: Ask, by: Caller, said: Said, at: str, *, how: str = "acked") -> None:
+def _close(tx: Tx, words: Words, found: Ask, by: Caller, said: Said, at: str, *, replied: str | None = None) -> None:
+    how = "replied" if replied else "acked"
     private = between_peers(found.circle, found.receiver_circle)
     told, data = words.told(private, said.text, said.attachments)
     data |= {"closed": how, "from": found.receiver} | ({} if said.text is not None else {"bare": True})
     data |= {"session": by.session} if by.session else {}
+    data |= {"replied": replied} if replied else {}
     # What the infra peer says is found by the circle it is said to.
     peer, circle = (by.name, by.circle) if found.receiver_circle else (found.sender, found.circle)
     append(tx, Entry(at, "acked", peer, circle, told, data, None, None, found.id))
@@ -92,10 +104,22 @@ def _replied(tx: Tx, sender: Caller, receiver: Address, reply_to: str) -> Ask:
     if found is None or not _received(found, sender) or asker != (receiver.name, receiver.circle or None):
         what = "No ask of that id, from this receiver, waits for the caller's reply."
         raise InfraError("not-found", what, next_step="Leave reply_to out, or look into the inbox.")
-    if found.state == "acked":
-        raise InfraError("already-acked", "The ask to reply to is closed already.")
-    _free(found, sender)
+    if found.state == "open":
+        _free(found, sender)
     return found
+
+
+def _first(connection: Connection, earlier: Ask, said: Said) -> Ask:
+    """The ask that closed the earlier one, in the same words.
+
+    Raises:
+        InfraError: `already-acked`: it was closed otherwise.
+    """
+    closing = connection.execute(_CLOSING, {"ask": earlier.id}).scalar() if earlier.closed == "replied" else None
+    first = asks.ask(connection, json.loads(closing).get("replied", "")) if closing else None
+    if first is None or (first.text, first.attachments) != (said.text or "", said.attachments):
+        raise InfraError("already-acked", "The ask to reply to is closed already, with another answer.")
+    return first
 
 
 def _received(found: Ask, by: Caller) -> bool:

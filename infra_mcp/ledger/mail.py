@@ -43,7 +43,10 @@ class Mail:
         attachments: Sequence[dict[str, Any]] = (),
         now: str,
     ) -> Ask:
-        """A new ask, open until it is acked. Each is a new one, whatever the words.
+        """A new ask, open until it is acked. Each is a new one, whatever the words, but for the same reply again.
+
+        A reply that has closed its ask already, sent again by the same peer in the same words, is the first one: its
+        sender may not have heard of it.
 
         Args:
             sender: who asks.
@@ -54,8 +57,9 @@ class Mail:
             now: the time.
 
         Raises:
-            InfraError: about `reply_to`: `not-found`, when it is no ask of the receiver to the sender; `already-acked`;
-                `claim-taken`, when the sender attends and has not claimed it, or it is a request already.
+            InfraError: about `reply_to`: `not-found`, when it is no ask of the receiver to the sender; `already-acked`,
+                with another answer; `claim-taken`, when the sender attends and has not claimed it, or it is a request
+                already.
         """
 
         def step(tx: Tx) -> Ask:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, insert, select, update
 
 from infra_mcp.ledger import ids, schema
 from infra_mcp.ledger.database import Tx
@@ -14,9 +15,15 @@ from infra_mcp.ledger.records import Message
 from infra_mcp.ledger.words import Words, between_peers
 from infra_mcp.model.peer import Address, Caller
 
-__all__ = ["by", "handled", "keep", "one", "outcome", "post", "read", "shown", "unread"]
+__all__ = ["answered", "by", "handled", "keep", "one", "outcome", "post", "read", "shown", "unread"]
 
 _ROWS = schema.messages
+_EVENTS = schema.events.c
+_AGAIN = (
+    select(_EVENTS.peer, _EVENTS.circle, _EVENTS.data)
+    .where(_EVENTS.request == bindparam("request"), _EVENTS.kind == "notified-again")
+    .order_by(_EVENTS.seq)
+)
 
 
 def post(tx: Tx, words: Words, sender: Caller, receivers: Sequence[Address], text: str, kind: str, at: str) -> str:
@@ -42,6 +49,17 @@ def outcome(tx: Tx, event: int, notify: str, receiver: Address, text: str, at: s
     infra = tx.connection.execute(select(_ROWS.c.receiver).where(_ROWS.c.id == notify)).scalar()
     row = {"id": ids.notify_id(), "event": event, "kind": "outcome", "sender": infra or "infra", "circle": None}
     keep(tx, [row | _to(receiver) | {"text": text, "created": at, "request": request, "reply_to": notify}])
+
+
+def answered(connection: Connection, request: Any) -> dict[str, Address]:  # noqa: ANN401 - a row of `requests`
+    """The notifies whose outcome is the end of a request: the one it came in and those that repeated it; their senders.
+
+    Those that repeated it stand in the chain only: `releases` notes each while the request is open.
+    """
+    found = {request["notify"]: Address(name=request["caller"], circle=request["circle"])} if request["notify"] else {}
+    for row in connection.execute(_AGAIN, {"request": request["id"]}):
+        found.setdefault(json.loads(row.data)["id"], Address(name=row.peer, circle=row.circle))
+    return found
 
 
 def handled(tx: Tx, message_id: str, at: str) -> None:

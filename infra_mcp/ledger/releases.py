@@ -59,9 +59,10 @@ def _take(tx: Tx, masker: Masker, given: Notify, notify: str, release: ReleaseIn
     if isinstance(done, InfraError):
         _tell(tx, given, notify, str(done))  # its event is written already
         return []
-    if done.fresh:
-        for earlier in release.supersedes:
-            _supersede(tx, masker, earlier, done.request)
+    if not done.fresh:
+        return _again(tx, given, notify, done.request.id)
+    for earlier in release.supersedes:
+        _supersede(tx, masker, earlier, done.request)
     return [done]
 
 
@@ -83,12 +84,17 @@ def _supersede(tx: Tx, masker: Masker, earlier: str, by: Request) -> None:
 
 
 def _again(tx: Tx, given: Notify, notify: str, same: str) -> list[Accepted]:
+    """Note that a notify repeats a request, whose end is its outcome, too; if that has ended, it is told at once."""
     first = requests.request(tx.connection, same)
     if first is None:
         return []
-    data = {"id": notify}
+    end = first.receipt["message"] if first.receipt is not None else None
+    data = {"id": notify} | ({} if end is None else {"outcome": end})
     sender = given.sender
-    append(tx, Entry(given.at, "notified-again", sender.name, sender.circle, given.text, data, None, same, first.ask))
+    entry = Entry(given.at, "notified-again", sender.name, sender.circle, given.text, data, None, same, first.ask)
+    seq, _ = append(tx, entry)
+    if end is not None:
+        messages.outcome(tx, seq, notify, given.back, end, given.at, same)
     return [Accepted(request=first, ask_id=first.ask, fresh=False)]
 
 

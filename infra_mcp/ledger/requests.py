@@ -17,7 +17,6 @@ from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.masking import Masker
 from infra_mcp.model.digest import canonical
 from infra_mcp.model.outcome import Receipt
-from infra_mcp.model.peer import Address
 from infra_mcp.model.request import END, OPEN, PARKED, Request, State
 
 __all__ = ["Move", "finish", "landed_version", "move", "open_releases", "open_requests", "parked", "read", "recent"]
@@ -103,7 +102,7 @@ def move(tx: Tx, masker: Masker, request_id: str, step: Move) -> str:
 def finish(tx: Tx, masker: Masker, request_id: str, receipt: Receipt, data: dict[str, Any]) -> Receipt:
     """End a request: its one terminal event, its receipt, the ack of every ask about it, and their delivery.
 
-    Whoever sent the notify it came in is told, too.
+    Whoever sent the notify it came in, or one that repeated it, is told, too: once for each notify.
 
     Raises:
         ValueError: there is no such request, it has ended already, or the receipt's state is no end or another's.
@@ -121,9 +120,8 @@ def finish(tx: Tx, masker: Masker, request_id: str, receipt: Receipt, data: dict
     ended: dict[str, Any] = {"state": receipt.state, "open": False, "ended": seq, "receipt": canonical(told).decode()}
     tx.connection.execute(update(_ROWS).where(_ROWS.c.id == request_id).values(**values, **ended))
     asks.ack_all(tx.connection, request_id, told["message"], entry.at)
-    if row["notify"]:
-        back = Address(name=row["caller"], circle=row["circle"])
-        messages.outcome(tx, seq, row["notify"], back, told["message"], entry.at, request_id)
+    for notify, sender in messages.answered(tx.connection, row).items():
+        messages.outcome(tx, seq, notify, sender, told["message"], entry.at, request_id)
     return Receipt.model_validate_json(canonical(told))
 
 

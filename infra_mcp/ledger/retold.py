@@ -96,10 +96,12 @@ def _answered(row: Row, events: list[Row], ended: list[Row], words: Words) -> bo
 def messages(connection: Connection, rows: list[Row], words: Words) -> list[str]:
     """Messages: who sent what to whom, and what came of it."""
     told = _told(connection, _EVENTS.seq.in_({row["event"] for row in rows}), "seq")
-    return [row["id"] for row in rows if not _message(row, told[row["event"]], words)]
+    about = _EVENTS.request.in_({row["request"] for row in rows} - {None}) & (_EVENTS.kind == "notified-again")
+    again = _told(connection, about, "request")
+    return [row["id"] for row in rows if not _message(row, told[row["event"]], again[row["request"]], words)]
 
 
-def _message(row: Row, events: list[Row], words: Words) -> bool:
+def _message(row: Row, events: list[Row], again: list[Row], words: Words) -> bool:
     if not events:
         return False
     event, gone = events[0], row["purged"] and row["text"] == ""
@@ -112,7 +114,9 @@ def _message(row: Row, events: list[Row], words: Words) -> bool:
             _shown(row["sender"], row["circle"]),
         )
         return bool(same and to in (data.get("to") or ()) and (gone or words.match(event, row["text"])))
-    if (row["receiver"], row["receiver_circle"]) != (event["peer"], event["circle"]):
+    # The end of a request is told to whoever sent it, and to whoever repeated it by a notify.
+    repeats = [one for one in again if one["data"].get("id") == row["reply_to"]]
+    if (row["receiver"], row["receiver_circle"]) not in {(one["peer"], one["circle"]) for one in (event, *repeats)}:
         return False
     if event["kind"] == "finished":
         said = _part(data, "receipt").get("message")

@@ -67,9 +67,8 @@ async def ask(
     check(text, "query")
     check_attachments(attachments)
     address = await addresses.find(engine, caller, receiver, circle)
-    if reply_to is not None:
-        await _replied(engine, caller, address, reply_to)
-    if address != addresses.infra(engine):
+    repeats = reply_to is not None and await _replied(engine, caller, address, reply_to)
+    if repeats or address != addresses.infra(engine):
         return await _open(engine, caller, address, text, reply_to, attachments, limits or Limits(engine))
     understood = intent.parse(text)
     if isinstance(understood, intent.NotUnderstood) and understood.open and desk is not None and desk.present:
@@ -82,13 +81,22 @@ async def ask(
     return ask_id
 
 
-async def _replied(engine: Engine, caller: Caller, address: Address, reply_to: str) -> None:
-    """Whether `reply_to` is an ask that this one may answer. The ledger decides again when it writes."""
+async def _replied(engine: Engine, caller: Caller, address: Address, reply_to: str) -> bool:
+    """Whether `reply_to`, which this ask may answer, was answered by an ask before. The ledger decides when it writes.
+
+    The ledger alone knows the same answer, sent again because the sender never heard of it, from another.
+
+    Raises:
+        InfraError: `not-found`: it is no ask of that peer to this one, or was acked.
+    """
     found = await engine.ledger.ask(reply_to)
     parties = (found.sender, found.circle, found.receiver, found.receiver_circle) if found else None
-    if parties != (address.name, address.circle, caller.name, caller.circle) or found is None or found.state != "open":
+    replied = found is not None and found.closed == "replied"
+    may = parties == (address.name, address.circle, caller.name, caller.circle)
+    if not may or found is None or not (found.state == "open" or replied):
         what = "reply_to: no open ask with that id came from that peer to this one."
         raise InfraError("not-found", what, next_step="Leave reply_to out, or look into the inbox.")
+    return replied
 
 
 async def _open(

@@ -162,15 +162,19 @@ def _again(row: Row, tables: dict[str, list[Row]]) -> bool:
 
 
 def _outcomes(told: Row, tables: dict[str, list[Row]]) -> Iterator[str]:
-    """Each request that came by a notify, once ended, was told to the notify's sender once; so was each refusal."""
+    """Each notify that a request answers, once ended, was told of it once, to its sender; so was each refusal."""
     messages = [row for row in tables["messages"] if row["kind"] != "outcome"]
     outcomes = [row for row in tables["messages"] if row["kind"] == "outcome"]
-    about = Counter(row["request"] for row in outcomes if row["request"])
+    about = Counter((row["request"], row["reply_to"]) for row in outcomes if row["request"])
     notifies = {row["id"]: row for row in messages}
-    for row in tables["requests"]:
-        due = int(bool(row["notify"]) and row["state"] in ENDS)
-        if about[row["id"]] != due:
-            yield f"{row['id']}, {row['state']}, has {about[row['id']]} outcomes told"
+    ended = {row["id"] for row in tables["requests"] if row["state"] in ENDS}
+    due = {(row["id"], row["notify"]) for row in tables["requests"] if row["notify"]}
+    repeats = (one for one in tables["events"] if one["kind"] == "notified-again")
+    due |= {(one["request"], json.loads(one["data"])["id"]) for one in repeats}
+    for request, notify in due | set(about):
+        expected = int((request, notify) in due and request in ended)
+        if about[request, notify] != expected:
+            yield f"{request} has {about[request, notify]} outcomes told in reply to {notify}, not {expected}"
     for row in outcomes:
         origin = notifies.get(row["reply_to"])
         if origin is None or _receiver(row) != _sender(origin):

@@ -215,6 +215,33 @@ async def test_a_question_back_closes_the_ask_it_answers_in_the_same_transaction
     assert (await ledger.verify([])).consistent
 
 
+@pytest.mark.promise("mesh.durable")
+async def test_the_same_reply_again_is_the_first_one_and_adds_nothing(ledger, asked, docs, shop, at):
+    hung = [{"text": "the list of versions"}]
+    first = await asked("deploy please")
+    back = await asked("which version?", sender=shop, receiver=at(docs), reply_to=first.id, attachments=hung)
+    head = await ledger.head()
+    again = await asked("which version?", sender=shop, receiver=at(docs), reply_to=first.id, attachments=hung)
+    assert (again, await ledger.head()) == (back, head)
+    await ledger.mail.ack(docs, back.id, "0.13.4", now=NOW)
+    acked = await asked("which version?", sender=shop, receiver=at(docs), reply_to=first.id, attachments=hung)
+    assert (acked.id, acked.reply) == (back.id, "0.13.4")
+
+
+@pytest.mark.promise("mesh.durable")
+async def test_another_reply_to_an_ask_that_was_replied_to_is_refused(ledger, asked, docs, shop, at):
+    first = await asked("deploy please")
+    third = Caller(name="site", circle="docs", strength="token")
+    await asked("which version?", sender=shop, receiver=at(docs), reply_to=first.id)
+    head = await ledger.head()
+    for given in ({"text": "which one?"}, {"text": "which version?", "attachments": [{"text": "these"}]}):
+        error = await refusal(asked(sender=shop, receiver=at(docs), reply_to=first.id, **given))
+        assert error.code == "already-acked"
+    error = await refusal(asked("which version?", sender=third, receiver=at(docs), reply_to=first.id))
+    assert error.code == "not-found"
+    assert await ledger.head() == head
+
+
 async def test_a_question_back_is_made_and_closes_or_neither(ledger, asked, docs, shop, at, monkeypatch):
     first = await asked()
     head = await ledger.head()

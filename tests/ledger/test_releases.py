@@ -148,7 +148,47 @@ async def test_the_same_release_again_is_the_first_one(ledger, notified, docs, i
     assert [one.id for one in await ledger.open_requests()] == ["req-0.13.4"]
     assert (await ledger.trail("req-0.13.4"))[-1].data["id"] == second
     await ledger.finish("req-0.13.4", receipt(taken.request), {})
-    assert [one.reply_to for one in await told(ledger, at, docs)] == [first]
+    assert [one.reply_to for one in await told(ledger, at, docs)] == [first, second]
+
+
+@pytest.mark.promise("notify.catalogue", "mesh.durable")
+async def test_every_notify_that_a_request_answers_is_told_its_end_once(
+    ledger, notified, docs, shop, infra, at, receipt, place
+):
+    first, (taken,) = await notified("0.13.4", idempotency_key="run-7")
+    again = [ReleaseIn(same="req-0.13.4")]
+    second, _ = await ledger.mail.notified(docs, infra, "again", again, now=NOW)
+    third, _ = await notified("0.13.4", idempotency_key="run-7")
+    other, _ = await ledger.mail.notified(shop, infra, "again", again, now=NOW)
+    assert await told(ledger, at, docs) == await told(ledger, at, shop) == ()
+    await ledger.finish("req-0.13.4", receipt(taken.request, message="docs 0.13.4 runs"), {})
+    late, _ = await ledger.mail.notified(docs, infra, "again", again, now=NOW)
+    await ledger.aclose()
+    opened = await Ledger.open_in(place)
+    try:
+        got = await told(opened, at, docs)
+        assert [one.reply_to for one in got] == [first, second, third, late]
+        assert {(one.kind, one.text, one.request) for one in got} == {("outcome", "docs 0.13.4 runs", "req-0.13.4")}
+        assert [one.reply_to for one in await told(opened, at, shop)] == [other]
+        assert (await opened.verify([])).consistent
+    finally:
+        await opened.aclose()
+
+
+@pytest.mark.promise("notify.order", "notify.catalogue")
+async def test_whoever_repeated_a_release_that_gives_its_place_to_another_is_told(ledger, notified, docs, infra, at):
+    first, _ = await notified("0.13.4")
+    second, _ = await ledger.mail.notified(docs, infra, "again", [ReleaseIn(same="req-0.13.4")], now=NOW)
+    await notified("0.13.5", "req-0.13.4")
+    assert [one.reply_to for one in await told(ledger, at, docs)] == [first, second]
+
+
+async def test_an_outcome_told_to_somebody_else_differs_from_the_chain(ledger, notified, docs, infra, receipt, raw):
+    _, (taken,) = await notified("0.13.4")
+    await ledger.mail.notified(docs, infra, "again", [ReleaseIn(same="req-0.13.4")], now=NOW)
+    await ledger.finish("req-0.13.4", receipt(taken.request), {})
+    raw().execute("UPDATE messages SET receiver = 'shop' WHERE kind = 'outcome'")
+    assert len((await ledger.verify([])).differing) == 2
 
 
 async def test_an_argument_that_cannot_be_kept_is_told_too(ledger, notified, docs, at):

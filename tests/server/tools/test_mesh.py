@@ -108,12 +108,14 @@ async def test_an_ask_in_return_closes_the_first_with_its_words(tmp_path, door, 
         second = text(await shop.call_tool("ask", {"peer_name": "docs", "query": "which version?", "reply_to": first}))
         closed = data(await docs.call_tool("wait_on_ack", {"correlation_id": first, "timeout_seconds": 20}))
         (open_ask,) = data(await docs.call_tool("inbox", {}))["asks"]
-        again = await shop.call_tool("ask", {"peer_name": "docs", "query": "hello?", "reply_to": first})
+        again = await shop.call_tool("ask", {"peer_name": "docs", "query": "which version?", "reply_to": first})
+        other = await shop.call_tool("ask", {"peer_name": "docs", "query": "hello?", "reply_to": first})
 
         assert (closed["status"], closed["close_reason"]) == ("resolved", "replied")
         assert closed["reply"] == "which version?"
         assert (open_ask["id"], open_ask["reply_to"]) == (second, first)
-        assert data(again)["code"] == "not-found"
+        assert text(again) == second
+        assert data(other)["code"] == "already-acked"
 
 
 @every_way
