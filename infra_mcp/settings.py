@@ -1,6 +1,7 @@
 """Where things are on this machine: the repository, the state directory, the kubeconfig.
 
-What may be done is policy (`infra.toml`); this is only where. Environment variables are read here and nowhere else.
+What may be done is policy (`infra.toml`); this is only where. Environment variables are read here, and in `cli/place`
+and `cli/connect`, which must not wait for what this imports; nowhere else.
 """
 
 from __future__ import annotations

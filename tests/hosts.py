@@ -112,10 +112,12 @@ async def host(repo: Path, env: dict[str, str], *words: str) -> AsyncIterator[Ho
 
 
 @asynccontextmanager
-async def client(repo: Path, env: dict[str, str], *words: str, mode: str = "auto") -> AsyncIterator[Client]:
+async def client(
+    repo: Path, env: dict[str, str], *words: str, mode: str = "auto", **options: Any
+) -> AsyncIterator[Client]:
     """The SDK's client over `connect`, in one era."""
     server = StdioServerParameters(command=str(SCRIPT), args=["connect", *words], env=env, cwd=repo)
-    async with Client(stdio_client(server), mode=mode, cache=None) as made:
+    async with Client(stdio_client(server), mode=mode, cache=None, **options) as made:
         yield made
 
 

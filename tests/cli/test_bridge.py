@@ -13,6 +13,8 @@ from anyio import to_thread
 from harness import start_server
 from hosts import MODERN, client, environment, host, repository
 from house import POLICY, house
+from parked import Host as Person
+from parked import parked, waiting
 
 from infra_mcp.cli.client import connect
 from infra_mcp.settings import Settings
@@ -77,6 +79,20 @@ async def test_a_call_the_host_gives_up_on_is_cancelled_at_the_server(tmp_path, 
                 await cancelled.wait()
                 assert not (await made.call_tool("whoami", {})).is_error
         at.engine.gate.set()
+
+
+@ERAS
+@pytest.mark.promise("connect.fast")
+async def test_a_question_to_the_person_at_the_host_and_the_answer_pass(tmp_path, monkeypatch, mode):
+    async with parked(tmp_path, monkeypatch, "both") as at:
+        request, person = await waiting(at), Person()
+        env = environment(tmp_path / "nothing", INFRA_MCP_TOKEN=at.tokens["olga"], INFRA_MCP_URL=at.url)
+        with anyio.fail_after(60):
+            async with client(tmp_path, env, mode=mode, elicitation_callback=person.ask) as made:
+                result = await made.call_tool("approve", {"request_id": request.id})
+
+    assert result.structured_content["state"] == "landed"
+    assert request.effect_digest in person.shown[0].message
 
 
 async def test_slow_calls_hold_up_no_others(tmp_path):

@@ -12,6 +12,8 @@ import anyio
 import pytest
 from hosts import MODERN, client, environment, host, repository
 from house import house
+from parked import Host as Person
+from parked import parked, waiting
 
 pytestmark = pytest.mark.anyio
 ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -101,6 +103,24 @@ async def test_a_call_the_host_gives_up_on_is_cancelled_at_the_server(tmp_path, 
                 group.cancel_scope.cancel()
             await cancelled.wait()
         at.engine.gate.set()
+
+
+@ERAS
+@pytest.mark.promise("connect.fast")
+async def test_a_question_to_the_person_at_the_host_and_the_answer_pass(tmp_path, monkeypatch, mode):
+    """Of the 2025 era it is a request of the server's own, of the 2026 era part of an answer."""
+    repository(tmp_path / "repo")
+    async with parked(tmp_path, monkeypatch) as at:
+        request, person = await waiting(at), Person()
+        env = environment(tmp_path / "state")
+        with anyio.fail_after(60):
+            async with client(
+                tmp_path / "repo", env, "--attend", "infra", mode=mode, elicitation_callback=person.ask
+            ) as made:
+                result = await made.call_tool("approve", {"request_id": request.id})
+
+    assert result.structured_content["state"] == "landed"
+    assert request.effect_digest in person.shown[0].message
 
 
 @pytest.mark.promise("auth.transport")
