@@ -131,14 +131,17 @@ class Engine:
             InfraError: `ledger-unavailable`.
         """
         at = now or stamp(self._now())
+        own = Address(name=sender.name, circle=sender.circle).signal
+        for release in releases:
+            # The end of a request is told to whoever announced the same release, too, be it taken in or repeated.
+            self.signals.also(release.same or release.request_id, own)
         with anyio.CancelScope(shield=True):  # what is taken in is also begun
             told, taken = await self.ledger.mail.notified(sender, infra, text, releases, now=at)
             for accepted in taken:
                 if accepted.fresh:
                     await self._begin(accepted.request)
         gone = [one for release in releases for one in release.supersedes]
-        inboxes = (Address(name=sender.name, circle=sender.circle).signal, infra.signal)
-        self.signals.wake(told, *gone, *inboxes, LOOK)
+        self.signals.wake(told, *gone, own, infra.signal, LOOK)
         return told, taken
 
     async def wait(self, request_id: str, seconds: float, *, to_end: bool = False) -> Request:

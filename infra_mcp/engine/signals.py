@@ -12,6 +12,8 @@ __all__ = ["Signals"]
 
 T = TypeVar("T")
 
+_MOST = 1000  # names that others are woken with
+
 
 class Signals:
     """Waiters by name: a request's id, an ask's id, an inbox (`Address.signal`).
@@ -21,6 +23,7 @@ class Signals:
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[anyio.Event]] = {}
+        self._also: dict[str, set[str]] = {}
 
     @contextmanager
     def waiter(self, *names: str) -> Iterator[anyio.Event]:
@@ -51,8 +54,15 @@ class Signals:
                 with anyio.move_on_after(left):
                     await event.wait()
 
+    def also(self, name: str, other: str) -> None:
+        """From now on wake who waits for `other`, too, when `name` is woken. What was said long ago is forgotten."""
+        if len(self._also) >= _MOST and name not in self._also:
+            del self._also[next(iter(self._also))]
+        self._also.setdefault(name, set()).add(other)
+
     def wake(self, *names: str) -> None:
         """Wake everyone who waits for one of the names."""
-        for name in names:
+        others = [other for name in names for other in self._also.get(name, ())]
+        for name in {*names, *others}:
             for event in self._waiting.get(name, ()):
                 event.set()

@@ -43,14 +43,8 @@ def fresh(found: Inbox) -> bool:
 
 
 async def wait(engine: Engine, of: Address, seconds: float) -> Inbox:
-    """What waits at an address, once there is something unmarked or the seconds ran out. Wakes at once."""
-    with engine.signals.waiter(of.signal) as event:
-        found = await look(engine, of)
-        if seconds > 0 and not fresh(found):
-            with anyio.move_on_after(seconds):
-                await event.wait()
-            found = await look(engine, of)
-    return found
+    """What waits at an address, once there is something unmarked, or when the seconds have run out. Wakes at once."""
+    return await engine.signals.until((of.signal,), lambda: look(engine, of), fresh, seconds)
 
 
 async def mark_read(engine: Engine, caller: Caller, ids: Sequence[str]) -> int:

@@ -46,7 +46,7 @@ from infra_mcp.server.arguments import parse, schema
 from infra_mcp.server.auth import caller_of_call, door_of_call
 from infra_mcp.server.person import Person
 from infra_mcp.server.tools import TOOLS, check, offered
-from infra_mcp.server.tools.tool import Call, Service, Tool
+from infra_mcp.server.tools.tool import Call, Progress, Service, Tool
 
 __all__ = ["InfraServer", "listed"]
 
@@ -255,10 +255,13 @@ def _client(context: Context[Any, Any] | None) -> str | None:
     return said.client_info.name if said is not None else None
 
 
-def _progress(context: Context[Any, Any] | None) -> Any:  # noqa: ANN401 - the call's own type says what it is
+def _progress(context: Context[Any, Any] | None) -> Progress | None:
+    """How to tell the client how far its call is; None for one that gave no token to tell it under."""
+    if context is None or (context.request_context.meta or {}).get("progress_token") is None:
+        return None
+
     async def report(passed: float, message: str) -> None:
-        if context is not None:
-            await context.report_progress(passed, None, message)
+        await context.report_progress(passed, None, message)
 
     return report
 

@@ -3,6 +3,7 @@
 import anyio
 import pytest
 
+from infra_mcp.engine import signals as module
 from infra_mcp.engine.signals import Signals
 
 pytestmark = pytest.mark.anyio
@@ -64,3 +65,22 @@ async def test_a_wait_of_no_seconds_looks_once():
     await Signals().until(("a",), look, lambda _: False, 0)
 
     assert looks == [1]
+
+
+async def test_who_waits_for_another_name_is_woken_with_it():
+    signals = Signals()
+    signals.also("a", "inbox")
+
+    with signals.waiter("inbox") as inbox, signals.waiter("other") as other:
+        signals.wake("a")
+
+        assert (inbox.is_set(), other.is_set()) == (True, False)
+
+
+async def test_what_is_woken_with_another_name_is_bounded(monkeypatch):
+    monkeypatch.setattr(module, "_MOST", 2)
+    signals = Signals()
+    for name in "abc":
+        signals.also(name, "inbox")
+
+    assert list(signals._also) == ["b", "c"]

@@ -7,6 +7,7 @@ Where the host has none, nothing is decided, and the result names the command a 
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,7 +18,7 @@ from infra_mcp.model.names import Frozen
 from infra_mcp.model.request import State
 from infra_mcp.server.answers import Answer, clean, of_request, parked, plan_lines
 from infra_mcp.server.person import Reply
-from infra_mcp.server.tools.tool import Call, Tool, until
+from infra_mcp.server.tools.tool import Call, Progress, Tool, until
 
 if TYPE_CHECKING:
     from infra_mcp.ledger.records import Event
@@ -65,23 +66,16 @@ async def _approve(call: Call, given: ApproveArguments) -> Answer:
 
 async def _reply(call: Call, person: Person, shown: str) -> Any:  # noqa: ANN401 - a Reply, or the SDK's own result
     """The person's answer; with signs of life meanwhile, and no answer when the server stops first."""
-
-    async def asked() -> Any:  # noqa: ANN401 - the same
-        async with anyio.create_task_group() as group:
-            group.start_soon(_signs, call)
-            reply = await person.ask(shown)
-            group.cancel_scope.cancel()
-        return reply
-
-    reply = await until(call.service.stopping, asked)
+    beside = [] if call.progress is None else [partial(_signs, call.progress)]
+    reply = await until(call.service.stopping, partial(person.ask, shown), *beside)
     return Reply.NOTHING if reply is None else reply
 
 
-async def _signs(call: Call) -> None:
+async def _signs(progress: Progress) -> None:
     started = anyio.current_time()
     while True:
         await anyio.sleep(_SIGN)
-        await call.progress(anyio.current_time() - started, "waiting for the person's decision")
+        await progress(anyio.current_time() - started, "waiting for the person's decision")
 
 
 def planned(trail: list[Event], digest: str | None) -> dict[str, Any]:

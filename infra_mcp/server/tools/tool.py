@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from infra_mcp.engine import Engine
     from infra_mcp.server.person import Person
 
-__all__ = ["Call", "Service", "Tool", "Toolset", "until", "watch"]
+__all__ = ["Call", "Progress", "Service", "Tool", "Toolset", "until", "watch"]
 
 T = TypeVar("T")
+# Tells the client seconds passed, and how far it is.
+Progress = Callable[[float, str], Awaitable[None]]
 
 _PAUSE = 0.05  # seconds
 _SLICE = 1.0  # seconds between two signs of life; hosts give up on silence, and promise is 2
+_AGAIN = 30.0  # seconds until a wait that nothing has woken looks all the same
 
 
 # Which tools a server offers: all, or without the typed changes, or without the mesh (for hosts that have Repowire's).
@@ -62,7 +65,7 @@ class Call:
     service: Service
     caller: Caller
     door: Door
-    progress: Callable[[float, str], Awaitable[None]]
+    progress: Progress | None  # None where the client did not ask for it
     person: Person | None = None  # None where there is no client to ask
 
     @property
@@ -100,47 +103,71 @@ async def watch(
     seconds: float,
     say: Callable[[T], str],
 ) -> T:
-    """Wait until `done`, at most `seconds`, with progress at least every two seconds.
+    """Wait until `done`, at most `seconds`, with progress at least every two seconds where the client asked for it.
 
-    Ends early, with what is known, when the server stops: the work goes on without the wait.
+    Ends early, with what is known, when the server stops: the work goes on without the wait. Nothing is looked up for
+    the sake of progress, so a wait in which nothing happens costs next to nothing.
 
     Args:
         call: whose progress is reported.
         wait: waits up to the given seconds for the end and returns the state of things; wakes at the end.
         done: whether that state is the end.
         seconds: the longest wait; 0 only looks.
-        say: the state in words, for the progress message.
+        say: the newest known state in words, for the progress message; called at each message.
     """
     started = anyio.current_time()
     latest = await wait(0.0)
-    while not done(latest):
-        passed = anyio.current_time() - started
-        if passed >= seconds or call.service.stopping.is_set():
-            break
-        await call.progress(passed, say(latest))
-        left = min(_SLICE, seconds - passed)
-        fresh = await until(call.service.stopping, partial(wait, left))
-        if fresh is not None and not done(fresh) and anyio.current_time() - started - passed < left / 2:
-            await anyio.sleep(_PAUSE)  # woken without an end: do not spin
-        latest = latest if fresh is None else fresh
+
+    async def looking() -> None:
+        nonlocal latest
+        while not done(latest) and (left := started + seconds - anyio.current_time()) > 0:
+            piece, begun = min(_AGAIN, left), anyio.current_time()
+            latest = await wait(piece)
+            if not done(latest) and anyio.current_time() - begun < piece / 2:
+                await anyio.sleep(_PAUSE)  # woken without an end: do not spin
+
+    async def telling(progress: Progress) -> None:
+        while True:
+            await progress(anyio.current_time() - started, say(latest))
+            await anyio.sleep(_SLICE)
+
+    if not done(latest) and seconds > 0 and not call.service.stopping.is_set():
+        beside = [] if call.progress is None else [partial(telling, call.progress)]
+        await until(call.service.stopping, looking, *beside)
     return latest
 
 
-async def until(stop: anyio.Event, wait: Callable[[], Awaitable[T]]) -> T | None:
-    """The result of `wait`, or None when the stop came first."""
+async def until(
+    stop: anyio.Event, wait: Callable[[], Awaitable[T]], *beside: Callable[[], Awaitable[None]]
+) -> T | None:
+    """The result of `wait`, or None when the stop came first.
+
+    Args:
+        stop: ends the wait.
+        wait: what is waited for.
+        beside: what runs as long as that does; a failure of it ends the wait, too.
+    """
     result: T | None = None
     failure: Exception | None = None
     async with anyio.create_task_group() as group:
+
+        async def guarded(run: Callable[[], Awaitable[T | None]]) -> T | None:
+            nonlocal failure
+            try:
+                return await run()
+            except Exception as error:  # noqa: BLE001 - raised again below, as itself instead of inside a group
+                failure = failure or error
+                group.cancel_scope.cancel()
+                return None
 
         async def cut() -> None:
             await stop.wait()
             group.cancel_scope.cancel()
 
         group.start_soon(cut)
-        try:
-            result = await wait()
-        except Exception as error:  # noqa: BLE001 - raised again below, as itself instead of inside a group
-            failure = error
+        for one in beside:
+            group.start_soon(guarded, one)
+        result = await guarded(wait)
         group.cancel_scope.cancel()
     if failure is not None:
         raise failure
