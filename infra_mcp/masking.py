@@ -26,6 +26,8 @@ _KEYED = re.compile(r"hmac:[0-9a-f]{32}")  # what stands for a secret already, s
 _PASSES = 5  # a marker beside a secret can show it where a letter hid it; two are usual where there is any
 _SHORTEST_KNOWN = 6  # a shorter known value would hide ordinary words
 _SHORTEST_LINE = 16
+_LONGEST_KEPT = 300  # characters of a text that is remembered as clean
+_MOST_KEPT = 4096  # such texts; a megabyte, by and large
 _WORDLIKE = 16  # from here on a run of letters after "bearer" is taken for a token
 
 # What a secret's name ends in: DB_PASSWORD, registry-token, X-Api-Key. A "pull secret" is itself a name. The lookahead
@@ -192,6 +194,7 @@ class Masker:
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._known: dict[str, str] = {}  # every form of a known value -> its marker, longest first
+        self._clean: dict[str, None] = {}  # short texts in which nothing was found: names, states, words said before
 
     def learn(self, value: str | bytes) -> None:
         """Know a secret's content from now on, plain and encoded, with the passwords inside a docker config.
@@ -199,14 +202,29 @@ class Masker:
         Values shorter than six characters are not learned: they would hide ordinary words.
         """
         raw = (value.encode("utf-8", "replace") if isinstance(value, str) else value).strip()
+        known = dict(self._known)
         for secret in (raw, *_lines(raw), *_inside(raw)):
             if len(secret) >= _SHORTEST_KNOWN:
                 for form in _forms(secret):
-                    self._known.setdefault(form, self._marker(secret))
-        self._known = dict(sorted(self._known.items(), key=lambda item: -len(item[0])))
+                    known.setdefault(form, self._marker(secret))
+        if len(known) > len(self._known):
+            # Other threads mask meanwhile. In this order: what they still find clean by the old goes with the old.
+            self._known = dict(sorted(known.items(), key=lambda item: -len(item[0])))
+            self._clean = {}
 
     def mask(self, text: str) -> str:
         """The text with every secret replaced by its marker; the same text when there is none."""
+        clean = self._clean  # before it is known what to look for: see `learn`
+        if text in clean:
+            return text
+        masked = self._masked(text)
+        if masked == text and len(text) <= _LONGEST_KEPT:
+            if len(clean) >= _MOST_KEPT:
+                clean.clear()
+            clean[text] = None
+        return masked
+
+    def _masked(self, text: str) -> str:
         for _ in range(_PASSES):
             masked = self._pass(text)
             if masked == text:

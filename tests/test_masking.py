@@ -295,6 +295,43 @@ def test_masking_twice_changes_nothing(text):
     assert MASKER.mask(once) == once
 
 
+@pytest.mark.promise("secrets.nowhere")
+@given(st.lists(TEXTS, min_size=1, max_size=5), st.lists(st.text(min_size=6, max_size=20), max_size=3))
+@example(["the rope is 30 m long", "x hunter22 y"], ["hunter22", "rope is"])
+def test_what_was_found_clean_before_is_masked_like_what_was_never_seen(texts, secrets):
+    seen = Masker(KEY)
+    texts += [f"{before} {secret}" for before in texts[:1] for secret in secrets]
+    for learned in range(len(secrets) + 1):
+        fresh = Masker(KEY)
+        for secret in secrets[:learned]:
+            fresh.learn(secret)
+        if learned:
+            seen.learn(secrets[learned - 1])
+        for _ in range(2):
+            assert [seen.mask(text) for text in texts] == [fresh._masked(text) for text in texts]
+            assert seen.mask_json({"texts": texts}) == fresh.mask_json({"texts": texts})
+
+
+@pytest.mark.promise("secrets.nowhere")
+def test_a_text_found_clean_while_a_secret_in_it_was_learned_is_not_taken_for_clean_later(monkeypatch):
+    masker, text = Masker(KEY), "the rope is 30 m long"
+    with monkeypatch.context() as patch:
+        patch.setattr(masker, "_pass", lambda _: masker.learn("rope is 30") or text)  # as another thread would
+        assert masker.mask(text) == text
+    assert "rope" not in masker.mask(text)
+
+
+def test_what_is_remembered_as_clean_is_bounded_and_no_secret(monkeypatch):
+    monkeypatch.setattr("infra_mcp.masking._MOST_KEPT", 10)
+    masker = Masker(KEY)
+    for number in range(100):
+        masker.mask(f"build {number}")
+        masker.mask(f"password=hunter{number}")
+        masker.mask("x" * (1_000 + number))
+    assert 0 < len(masker._clean) <= 10
+    assert not any("hunter" in text or len(text) > 300 for text in masker._clean)
+
+
 def test_a_marker_in_front_does_not_let_a_secret_through():
     assert "hunter2" not in MASKER.mask("password=[masked:01234567]hunter2")
 
