@@ -19,13 +19,14 @@ from infra_mcp.mesh.clarify import help_ack, what_may_be_asked
 from infra_mcp.mesh.intake import enter, now
 from infra_mcp.mesh.limits import LONGEST, Limits, check_attachments
 from infra_mcp.mesh.words import check
+from infra_mcp.model.peer import Address
 from infra_mcp.model.request import Submission
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
     from infra_mcp.ledger.records import Ask
     from infra_mcp.mesh.attending import Desk
-    from infra_mcp.model.peer import Address, Caller
+    from infra_mcp.model.peer import Caller
 
 __all__ = ["LONGEST", "ask", "own_ask", "resolution"]
 
@@ -76,6 +77,7 @@ async def ask(
         await desk.settle(ask_id)
         return ask_id
     ask_id = await _answered(engine, caller, address, text, understood)
+    engine.signals.wake(Address(name=caller.name, circle=caller.circle).signal)  # an ack at once is in its inbox
     if reply_to is not None:
         await _close(engine, caller, reply_to, ask_id)
     return ask_id

@@ -107,3 +107,23 @@ async def test_the_infra_peers_attendant_sees_notifies_that_were_no_release(tmp_
 
         assert (message["id"], message["text"]) == (text(told), "the ingress is slow today")
         assert data(told) == {"result": text(told), "requests": [], "refused": []}
+
+
+async def test_an_ask_that_is_answered_at_once_wakes_who_waits_at_its_senders_inbox(tmp_path):
+    async with house(tmp_path) as at, at.http("docs") as docs, at.http("docs") as other:
+        waits, found = anyio.Event(), []
+
+        async def told(_passed, _total, _message) -> None:
+            waits.set()
+
+        async def wait() -> None:
+            found.append(await other.call_tool("inbox", {"wait_seconds": 600}, progress_callback=told))
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(wait)
+                await waits.wait()
+                asked = await docs.call_tool("ask", {"peer_name": "infra", "query": "how is the weather?"})
+
+        (ack,) = data(found[0])["acks"]
+        assert ack["id"] == text(asked)
