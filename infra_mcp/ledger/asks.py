@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
-from infra_mcp.ledger import clock, ids, schema
+from infra_mcp.ledger import clock, ids, parties, schema
 from infra_mcp.ledger.database import Tx, unavailable
 from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.ledger.records import Ask, AskIn
@@ -17,11 +17,38 @@ from infra_mcp.model.digest import canonical
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import Request
 
-__all__ = ["ack_all", "answer", "ask", "close", "delivered", "insert_row", "join", "listed", "of_sender", "opened"]
-__all__ += ["read", "to", "undelivered"]
+__all__ = ["OF_SENDER", "TO", "ack_all", "answer", "ask", "close", "delivered", "insert_row", "join", "listed"]
+__all__ += ["opened", "read", "undelivered", "waiting"]
 
 _ROWS = schema.asks
 _LISTS = ("attachments", "reply_attachments")
+_OUTBOX = schema.outbox
+# Asks to a peer that are open and wait for its answer: those that are a request already wait for its end.
+TO = and_(
+    parties.is_party("to", _ROWS.c.receiver, _ROWS.c.receiver_circle),
+    _ROWS.c.state == "open",
+    _ROWS.c.request.is_(None),
+)
+OF_SENDER = parties.is_party("from", _ROWS.c.sender, _ROWS.c.circle)
+_INSERT = insert(_ROWS)
+_INSERT_ACK = insert(_OUTBOX)
+_UPDATE = update(_ROWS).where(_ROWS.c.id == bindparam("which"))
+_JOIN = update(schema.requests).where(schema.requests.c.id == bindparam("which"))
+_ONE = select(_ROWS).where(_ROWS.c.id == bindparam("ask"))
+_OPEN_ABOUT = select(_ROWS).where(_ROWS.c.request == bindparam("about"), _ROWS.c.state == "open")
+_WAITING = select(_ROWS).where(TO).order_by(_ROWS.c.position)
+_UNDELIVERED = (
+    select(_ROWS)
+    .join(_OUTBOX, _OUTBOX.c.ask == _ROWS.c.id)
+    .where(_OUTBOX.c.delivered.is_(None))
+    .order_by(_ROWS.c.acked_at, _ROWS.c.id)
+)
+_UNDELIVERED_TO = _UNDELIVERED.where(parties.is_party("to", _OUTBOX.c.receiver, _OUTBOX.c.circle))
+_DELIVERED = (
+    update(_OUTBOX)
+    .where(_OUTBOX.c.ask.in_(bindparam("ids", expanding=True)), _OUTBOX.c.delivered.is_(None))
+    .values(delivered=bindparam("at"))
+)
 
 
 def opened(caller: Caller, ask: AskIn, created: str, request_id: str | None = None) -> Ask:
@@ -40,7 +67,7 @@ def opened(caller: Caller, ask: AskIn, created: str, request_id: str | None = No
 def insert_row(connection: Connection, ask: Ask, position: int) -> None:
     """Keep an ask, masked already, at the place of its first event."""
     row = ask.model_dump() | {name: canonical(getattr(ask, name)).decode() for name in _LISTS}
-    connection.execute(insert(_ROWS), row | {"position": position})
+    connection.execute(_INSERT, row | {"position": position})
 
 
 def join(tx: Tx, first: Request, ask: AskIn, caller: Caller, at: str) -> str:
@@ -54,7 +81,7 @@ def join(tx: Tx, first: Request, ask: AskIn, caller: Caller, at: str) -> str:
     entry = Entry(at, "asked-again", caller.name, caller.circle, ask.text, {}, None, first.id, again.id)
     position, _ = append(tx, entry)
     insert_row(tx.connection, again, position)
-    tx.connection.execute(update(schema.requests).where(schema.requests.c.id == first.id).values(ask=again.id))
+    tx.connection.execute(_JOIN, {"which": first.id, "ask": again.id})
     if first.receipt is not None:
         ack_all(tx.connection, first.id, first.receipt["message"], at)
     return again.id
@@ -62,9 +89,8 @@ def join(tx: Tx, first: Request, ask: AskIn, caller: Caller, at: str) -> str:
 
 def ack_all(connection: Connection, request_id: str, reply: str, at: str) -> None:
     """Ack every open ask about a request."""
-    about = select(_ROWS).where(_ROWS.c.request == request_id, _ROWS.c.state == "open")
-    for row in connection.execute(about).mappings().all():
-        close(connection, read(row), reply, at)
+    for one in listed(connection, _OPEN_ABOUT, {"about": request_id}):
+        close(connection, one, reply, at)
 
 
 def answer(tx: Tx, masker: Masker, asked: Ask, message: str, kind: str) -> str:
@@ -94,9 +120,9 @@ def close(
     acked: dict[str, Any] = {"state": "acked", "closed": how, "reply": reply, "responder": ask.receiver, "acked_at": at}
     acked |= {"reply_attachments": canonical(list(attachments)).decode(), "claim": None}
     acked |= {"acted_by": acted_by} if acted_by else {}
-    connection.execute(update(_ROWS).where(_ROWS.c.id == ask.id).values(**acked))
+    connection.execute(_UPDATE, acked | {"which": ask.id})
     waiting = {"ask": ask.id, "receiver": ask.sender, "circle": ask.circle, "created": at}
-    connection.execute(insert(schema.outbox), waiting)
+    connection.execute(_INSERT_ACK, waiting)
 
 
 def read(row: Any) -> Ask:  # noqa: ANN401 - a row of `asks`
@@ -115,38 +141,27 @@ def read(row: Any) -> Ask:  # noqa: ANN401 - a row of `asks`
 
 def ask(connection: Connection, ask_id: str) -> Ask | None:
     """The ask of that id."""
-    row = connection.execute(select(_ROWS).where(_ROWS.c.id == ask_id)).mappings().first()
+    row = connection.execute(_ONE, {"ask": ask_id}).mappings().first()
     return read(row) if row else None
 
 
-def listed(connection: Connection, wanted: Any) -> list[Ask]:  # noqa: ANN401 - a SELECT of whole rows
-    """The asks that a query finds."""
-    return [read(row) for row in connection.execute(wanted).mappings()]
+def listed(connection: Connection, wanted: Any, given: Mapping[str, Any] | None = None) -> list[Ask]:  # noqa: ANN401 - a SELECT of whole rows
+    """The asks that a query finds with its parameters."""
+    return [read(row) for row in connection.execute(wanted, given or {}).mappings()]
 
 
-def to(receiver: Address) -> ColumnElement[bool]:
-    """Asks to this peer that are open and wait for its answer: those that are a request already wait for its end."""
-    mine = and_(_ROWS.c.receiver == receiver.name, _ROWS.c.receiver_circle == (receiver.circle or None))
-    return and_(mine, _ROWS.c.state == "open", _ROWS.c.request.is_(None))
-
-
-def of_sender(sender: Address) -> ColumnElement[bool]:
-    """Asks of this peer."""
-    return and_(_ROWS.c.sender == sender.name, _ROWS.c.circle == (sender.circle or None))
+def waiting(connection: Connection, receiver: Address) -> list[Ask]:
+    """All open asks that wait for this peer's answer, oldest first."""
+    return listed(connection, _WAITING, parties.given("to", receiver))
 
 
 def undelivered(connection: Connection, sender: Address | None) -> list[Ask]:
     """Acked asks whose sender has not seen the ack, oldest first."""
-    waiting = select(_ROWS).join(schema.outbox, schema.outbox.c.ask == _ROWS.c.id)
-    waiting = waiting.where(schema.outbox.c.delivered.is_(None)).order_by(_ROWS.c.acked_at, _ROWS.c.id)
-    if sender is not None:
-        mine = schema.outbox.c.receiver == sender.name, schema.outbox.c.circle == (sender.circle or None)
-        waiting = waiting.where(*mine)
-    return listed(connection, waiting)
+    if sender is None:
+        return listed(connection, _UNDELIVERED)
+    return listed(connection, _UNDELIVERED_TO, parties.given("to", sender))
 
 
 def delivered(tx: Tx, ask_ids: Iterable[str], at: str | None = None) -> int:
     """The sender has these acks; returns how many it had not. Saying so again changes nothing."""
-    waiting = schema.outbox.c.ask.in_(list(ask_ids)), schema.outbox.c.delivered.is_(None)
-    done = tx.connection.execute(update(schema.outbox).where(*waiting).values(delivered=at or clock.now()))
-    return done.rowcount
+    return tx.connection.execute(_DELIVERED, {"ids": list(ask_ids), "at": at or clock.now()}).rowcount

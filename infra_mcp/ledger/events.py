@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, bindparam, insert, select, text
 
 from infra_mcp.ledger import schema
 from infra_mcp.ledger.chain import GENESIS, link
@@ -20,10 +20,16 @@ from infra_mcp.model.digest import canonical
 __all__ = ["Entry", "append", "event", "head", "trail", "written"]
 
 _INDEXED = 64_000  # characters of an event that full-text search covers
+_INSERT = insert(schema.events)
+_INSERT_SUBJECT = insert(schema.subjects)
 _INSERT_SEARCH = text(
     f"INSERT INTO {schema.SEARCH}(rowid, text, peer, namespaces, objects, kind) "  # noqa: S608 - our own table's name
     "VALUES (:seq, :text, :peer, :namespaces, :objects, :kind)"
 )
+_COLUMNS = schema.events.c
+_HEAD = select(_COLUMNS.hash).order_by(_COLUMNS.seq.desc()).limit(1)
+_SINCE = select(_COLUMNS.seq, _COLUMNS.hash).where(_COLUMNS.seq >= bindparam("since")).order_by(_COLUMNS.seq)
+_TRAIL = select(schema.events).where(_COLUMNS.request == bindparam("request")).order_by(_COLUMNS.seq)
 
 
 @dataclass(frozen=True)
@@ -76,12 +82,12 @@ def append(tx: Tx, entry: Entry) -> tuple[int, str]:
         "prev": prev,
     }
     row["hash"] = link(row)
-    tx.connection.execute(insert(schema.events), row)
+    tx.connection.execute(_INSERT, row)
     named = [("namespace", name) for name in namespaces] + [("object", name) for name in objects]
     named += [("end", name) for name in sorted({end for name in objects for end in ends(name)})]
     if named:
         tx.connection.execute(
-            insert(schema.subjects),
+            _INSERT_SUBJECT,
             [{"what": what, "value": name, "seq": seq + 1, "request": entry.request} for what, name in named],
         )
     tx.connection.execute(
@@ -101,16 +107,12 @@ def append(tx: Tx, entry: Entry) -> tuple[int, str]:
 
 def head(connection: Connection) -> str:
     """The newest event's hash."""
-    return (
-        connection.execute(select(schema.events.c.hash).order_by(schema.events.c.seq.desc()).limit(1)).scalar()
-        or GENESIS
-    )
+    return connection.execute(_HEAD).scalar() or GENESIS
 
 
 def trail(connection: Connection, request_id: str) -> list[Event]:
     """All events of a request, oldest first."""
-    of_request = select(schema.events).where(schema.events.c.request == request_id).order_by(schema.events.c.seq)
-    return [event(row) for row in connection.execute(of_request).mappings()]
+    return [event(row) for row in connection.execute(_TRAIL, {"request": request_id}).mappings()]
 
 
 def event(row: Any) -> Event:  # noqa: ANN401 - a row of `events`
@@ -149,9 +151,7 @@ def _newest(tx: Tx) -> tuple[int, str]:
     if tx.head:
         return tx.head
     seq, digest = tx.known
-    columns = schema.events.c
-    since = select(columns.seq, columns.hash).where(columns.seq >= seq).order_by(columns.seq)
-    found = [(row.seq, row.hash) for row in tx.connection.execute(since)]
+    found = [(row.seq, row.hash) for row in tx.connection.execute(_SINCE, {"since": seq})]
     if seq and (not found or found[0] != (seq, digest)):
         raise unavailable("events it held before are gone or changed")
     return found[-1] if found else (0, GENESIS)

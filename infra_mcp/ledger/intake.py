@@ -5,21 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger import asks, claims, schema
+from infra_mcp.ledger import asks, claims, parties, schema
 from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.ledger.records import Accepted, Ask, AskIn
 from infra_mcp.ledger.requests import read
 from infra_mcp.masking import Masker
 from infra_mcp.model.digest import canonical, digest
+from infra_mcp.model.peer import Address
 from infra_mcp.model.request import State, Submission
 
 __all__ = ["Intake", "accept"]
 
-_ROWS = schema.requests
+_ROWS, _ASKS = schema.requests, schema.asks
+_INSERT = insert(_ROWS)
+_LINK = update(_ASKS).where(_ASKS.c.id == bindparam("which"))
+_OWN = select(_ROWS).where(parties.is_party("from", _ROWS.c.caller, _ROWS.c.circle))
+_OF_KEY = _OWN.where(_ROWS.c.idempotency_key == bindparam("key"))
+_SAME_WORDS = (
+    _OWN.join(_ASKS, _ASKS.c.request == _ROWS.c.id)
+    .where(_ROWS.c.open, _ROWS.c.digest == bindparam("meant"), _ASKS.c.text == bindparam("words"))
+    .where(asks.OF_SENDER, _ASKS.c.receiver == bindparam("receiver"))
+    .order_by(_ROWS.c.position)
+)
 
 
 @dataclass(frozen=True)
@@ -76,19 +87,13 @@ def _refuse(tx: Tx, masker: Masker, intake: Intake, data: dict[str, Any]) -> Non
 def _earlier(connection: Connection, submission: Submission, ask: AskIn | None, meant: str) -> Any:  # noqa: ANN401 - a row
     """The request this one repeats: by key, else the open one that the same words of the same peer are about."""
     caller = submission.caller
-    own = select(_ROWS).where(_ROWS.c.caller == caller.name, _ROWS.c.circle == caller.circle)
+    given = parties.given("from", Address(name=caller.name, circle=caller.circle))
     if submission.idempotency_key is not None:
-        return connection.execute(own.where(_ROWS.c.idempotency_key == submission.idempotency_key)).mappings().first()
+        return connection.execute(_OF_KEY, given | {"key": submission.idempotency_key}).mappings().first()
     if ask is None:
         return None
-    same = (
-        own.join(schema.asks, schema.asks.c.request == _ROWS.c.id)
-        .where(_ROWS.c.open, _ROWS.c.digest == meant, schema.asks.c.text == ask.text)
-        .where(schema.asks.c.sender == caller.name, schema.asks.c.circle == caller.circle)
-        .where(schema.asks.c.receiver == ask.receiver)
-        .order_by(_ROWS.c.position)
-    )
-    return connection.execute(same).mappings().first()
+    given |= {"meant": meant, "words": ask.text, "receiver": ask.receiver}
+    return connection.execute(_SAME_WORDS, given).mappings().first()
 
 
 def _claimed(tx: Tx, submission: Submission) -> Ask | None:
@@ -107,9 +112,7 @@ def _claimed(tx: Tx, submission: Submission) -> Ask | None:
 
 
 def _link(connection: Connection, ask_id: str, request_id: str, session: str | None) -> None:
-    rows = schema.asks
-    linked = update(rows).where(rows.c.id == ask_id).values(request=request_id, acted_by=session)
-    connection.execute(linked)
+    connection.execute(_LINK, {"which": ask_id, "request": request_id, "acted_by": session})
 
 
 def _join_claimed(tx: Tx, submission: Submission, first: str, receipt: dict[str, Any] | None, at: str) -> str | None:
@@ -177,7 +180,7 @@ def _take(tx: Tx, masker: Masker, intake: Intake, ask: AskIn | None, meant: str)
         "record": "{}",
         "receipt": None,
     }
-    tx.connection.execute(insert(_ROWS), row)
+    tx.connection.execute(_INSERT, row)
     if opened:
         asks.insert_row(tx.connection, opened, position)
     elif ask_id is not None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
-
 from infra_mcp.effects import effect
-from infra_mcp.ledger import asks, claims, clock, inbox, letters, messages, releases, retention, schema
+from infra_mcp.ledger import asks, claims, clock, inbox, letters, messages, releases, retention
 from infra_mcp.ledger.database import Database, Tx
 from infra_mcp.ledger.events import written
 from infra_mcp.ledger.records import Accepted, Ask, Counts, Inbox, Message, ReleaseIn
@@ -181,9 +179,7 @@ class Mail:
 
     async def unanswered(self, infra: str) -> list[Ask]:
         """Open asks to the infra peer of that name that are no request, oldest first, claimed ones included."""
-        rows = schema.asks
-        wanted = select(rows).where(asks.to(Address(name=infra))).order_by(rows.c.position)
-        return await self._database.read(lambda connection: asks.listed(connection, wanted))
+        return await self._database.read(lambda connection: asks.waiting(connection, Address(name=infra)))
 
     async def counts(self, sender: Address, receiver: Address, reply_to: str | None = None) -> Counts:
         """How much a sender, a pair and a receiver have open, and how long the exchange is up to `reply_to`."""

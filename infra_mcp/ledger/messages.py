@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
-from infra_mcp.ledger import ids, schema
+from infra_mcp.ledger import ids, parties, schema
 from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append
 from infra_mcp.ledger.records import Message
 from infra_mcp.ledger.words import Words, between_peers
 from infra_mcp.model.peer import Address, Caller
 
-__all__ = ["answered", "by", "handled", "keep", "one", "outcome", "post", "read", "shown", "unread"]
+__all__ = ["BY", "UNREAD", "answered", "handled", "keep", "one", "outcome", "post", "read", "shown"]
 
 _ROWS = schema.messages
 _EVENTS = schema.events.c
@@ -24,6 +24,14 @@ _AGAIN = (
     .where(_EVENTS.request == bindparam("request"), _EVENTS.kind == "notified-again")
     .order_by(_EVENTS.seq)
 )
+_MINE = parties.is_party("to", _ROWS.c.receiver, _ROWS.c.receiver_circle)
+# Messages to a peer that it has not marked as read, and messages of a peer.
+UNREAD = and_(_MINE, _ROWS.c.read.is_(None))
+BY = parties.is_party("from", _ROWS.c.sender, _ROWS.c.circle)
+_INSERT = insert(_ROWS)
+_ONE = select(_ROWS).where(_ROWS.c.id == bindparam("message"), _MINE)
+_RECEIVER = select(_ROWS.c.receiver).where(_ROWS.c.id == bindparam("notify"))
+_HANDLED = update(_ROWS).where(_ROWS.c.id == bindparam("message")).values(read=bindparam("at"))
 
 
 def post(tx: Tx, words: Words, sender: Caller, receivers: Sequence[Address], text: str, kind: str, at: str) -> str:
@@ -46,7 +54,7 @@ def post(tx: Tx, words: Words, sender: Caller, receivers: Sequence[Address], tex
 
 def outcome(tx: Tx, event: int, notify: str, receiver: Address, text: str, at: str, request: str | None) -> None:
     """Tell the sender of a notify what came of it. The words stand in the event already, and are masked."""
-    infra = tx.connection.execute(select(_ROWS.c.receiver).where(_ROWS.c.id == notify)).scalar()
+    infra = tx.connection.execute(_RECEIVER, {"notify": notify}).scalar()
     row = {"id": ids.notify_id(), "event": event, "kind": "outcome", "sender": infra or "infra", "circle": None}
     keep(tx, [row | _to(receiver) | {"text": text, "created": at, "request": request, "reply_to": notify}])
 
@@ -64,36 +72,24 @@ def answered(connection: Connection, request: Any) -> dict[str, Address]:  # noq
 
 def handled(tx: Tx, message_id: str, at: str) -> None:
     """Mark all copies of a message as read: the server itself has done with it."""
-    tx.connection.execute(update(_ROWS).where(_ROWS.c.id == message_id).values(read=at))
+    tx.connection.execute(_HANDLED, {"message": message_id, "at": at})
 
 
 def keep(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
     """Add rows."""
     if rows:
-        tx.connection.execute(insert(_ROWS), list(rows))
+        tx.connection.execute(_INSERT, list(rows))
 
 
-def unread(receiver: Address) -> ColumnElement[bool]:
-    """Messages to this peer that it has not marked as read."""
-    mine = and_(_ROWS.c.receiver == receiver.name, _ROWS.c.receiver_circle == (receiver.circle or None))
-    return and_(mine, _ROWS.c.read.is_(None))
-
-
-def by(sender: Address) -> ColumnElement[bool]:
-    """Messages of this peer."""
-    return and_(_ROWS.c.sender == sender.name, _ROWS.c.circle == (sender.circle or None))
-
-
-def read(connection: Connection, wanted: Any) -> list[Message]:  # noqa: ANN401 - a SELECT of whole rows
-    """The messages that a query finds."""
-    found = connection.execute(wanted).mappings()
+def read(connection: Connection, wanted: Any, given: Mapping[str, Any]) -> list[Message]:  # noqa: ANN401 - a SELECT of whole rows
+    """The messages that a query finds with its parameters."""
+    found = connection.execute(wanted, given).mappings()
     return [Message.model_validate({name: row[name] for name in Message.model_fields}) for row in found]
 
 
 def one(connection: Connection, receiver: Address, message_id: str) -> Message | None:
     """This peer's copy of a message, read or not."""
-    mine = and_(_ROWS.c.receiver == receiver.name, _ROWS.c.receiver_circle == (receiver.circle or None))
-    return next(iter(read(connection, select(_ROWS).where(_ROWS.c.id == message_id, mine))), None)
+    return next(iter(read(connection, _ONE, parties.given("to", receiver) | {"message": message_id})), None)
 
 
 def shown(address: Address) -> str:

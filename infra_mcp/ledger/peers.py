@@ -11,7 +11,7 @@ import secrets
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, insert, select, update
 
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import clock, schema
@@ -24,7 +24,14 @@ from infra_mcp.model.peer import Caller
 
 __all__ = ["add", "caller_for", "circle_of", "describe", "issue", "listed", "remove", "revoke"]
 
-_ROWS = schema.peers
+_ROWS, _TOKENS = schema.peers, schema.tokens.c
+_ITS = and_(_TOKENS.peer == _ROWS.c.name, _TOKENS.circle == _ROWS.c.circle)
+_ALL = select(_ROWS, select(func.count()).where(_ITS).scalar_subquery().label("tokens")).order_by(
+    _ROWS.c.name, _ROWS.c.circle
+)
+_NAMED = _ALL.where(_ROWS.c.name == bindparam("name"))
+_CIRCLES = select(_ROWS.c.circle).where(_ROWS.c.name == bindparam("name")).order_by(_ROWS.c.circle)
+_OF_TOKEN = select(_TOKENS.hash, _ROWS).join(_ROWS, _ITS).where(_TOKENS.hash == bindparam("hash"))
 _PREFIX = "imcp_"
 _LONGEST = 500  # characters of a description
 _NAME: TypeAdapter[str] = TypeAdapter(PeerName)
@@ -55,13 +62,8 @@ def add(tx: Tx, name: str, circle: str, *, operator: bool = False) -> None:
 
 def listed(connection: Connection, name: str | None = None) -> list[Peer]:
     """All peers, or those of a name, by name and circle."""
-    tokens = schema.tokens.c
-    own = and_(tokens.peer == _ROWS.c.name, tokens.circle == _ROWS.c.circle)
-    counted = select(func.count()).where(own).scalar_subquery().label("tokens")
-    wanted = select(_ROWS, counted).order_by(_ROWS.c.name, _ROWS.c.circle)
-    if name is not None:
-        wanted = wanted.where(_ROWS.c.name == name)
-    return [Peer.model_validate(dict(row)) for row in connection.execute(wanted).mappings()]
+    found = connection.execute(_ALL) if name is None else connection.execute(_NAMED, {"name": name})
+    return [Peer.model_validate(dict(row)) for row in found.mappings()]
 
 
 def remove(tx: Tx, name: str, circle: str | None = None) -> None:
@@ -125,11 +127,8 @@ def caller_for(connection: Connection, token: str) -> Caller | None:
 
     The search is by hash, so its timing tells nothing of the token; the comparison takes constant time all the same.
     """
-    wanted, tokens = _hash(token), schema.tokens.c
-    of_token = select(tokens.hash, _ROWS).join(
-        _ROWS, and_(_ROWS.c.name == tokens.peer, _ROWS.c.circle == tokens.circle)
-    )
-    row = connection.execute(of_token.where(tokens.hash == wanted)).mappings().first()
+    wanted = _hash(token)
+    row = connection.execute(_OF_TOKEN, {"hash": wanted}).mappings().first()
     if row is None or not hmac.compare_digest(row["hash"], wanted):
         return None
     operator = row["role"] == "operator"
@@ -138,7 +137,7 @@ def caller_for(connection: Connection, token: str) -> Caller | None:
 
 def circle_of(connection: Connection, name: str) -> str | None:
     """The circle of the one peer of that name; None when there is none, more than one, or an operator."""
-    found = connection.execute(select(_ROWS.c.circle).where(_ROWS.c.name == name).limit(2)).scalars().all()
+    found = connection.execute(_CIRCLES, {"name": name}).scalars().all()
     return found[0] or None if len(found) == 1 else None
 
 
@@ -148,9 +147,7 @@ def _of(name: str, circle: str) -> ColumnElement[bool]:
 
 def _circle(connection: Connection, name: str, circle: str | None) -> str:
     """The circle a peer is meant in; it may be left out when only one has a peer of that name."""
-    found = (
-        connection.execute(select(_ROWS.c.circle).where(_ROWS.c.name == name).order_by(_ROWS.c.circle)).scalars().all()
-    )
+    found = connection.execute(_CIRCLES, {"name": name}).scalars().all()
     if circle is not None:
         found = [one for one in found if one == circle]
     if not found:

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from infra_mcp.ledger import asks, clock, messages, schema
 from infra_mcp.ledger.database import Tx, unavailable
@@ -49,6 +49,13 @@ _SAME = (
     "ask",
     "effect_digest",
 )
+_ONE = select(_ROWS).where(_ROWS.c.id == bindparam("which"))
+_UPDATE = update(_ROWS).where(_ROWS.c.id == bindparam("which"))
+_OPEN = select(_ROWS).where(_ROWS.c.open).order_by(_ROWS.c.position)
+_PARKED = select(_ROWS).where(_ROWS.c.state.in_(sorted(PARKED))).order_by(_ROWS.c.position)
+_DEPLOYS = select(_ROWS).where(_ROWS.c.app == bindparam("of"), ~_ROWS.c.dry_run)
+_OPEN_RELEASES = _DEPLOYS.where(_ROWS.c.ended.is_(None)).order_by(_ROWS.c.position)
+_LANDED = _DEPLOYS.where(_ROWS.c.state.in_([State.LANDED, State.UNCHANGED])).order_by(_ROWS.c.ended.desc()).limit(1)
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ def move(tx: Tx, masker: Masker, request_id: str, step: Move) -> str:
         "effect_digest": step.effect_digest,
     }
     values = {name: value for name, value in known.items() if value is not None}
-    tx.connection.execute(update(_ROWS).where(_ROWS.c.id == request_id).values(state=state, **values))
+    tx.connection.execute(_UPDATE, values | {"which": request_id, "state": state})
     return head
 
 
@@ -118,7 +125,7 @@ def finish(tx: Tx, masker: Masker, request_id: str, receipt: Receipt, data: dict
     known = {"commit_id": receipt.commit, "revert_id": receipt.revert, "effect_digest": receipt.effect_digest}
     values = {name: value for name, value in known.items() if value is not None}
     ended: dict[str, Any] = {"state": receipt.state, "open": False, "ended": seq, "receipt": canonical(told).decode()}
-    tx.connection.execute(update(_ROWS).where(_ROWS.c.id == request_id).values(**values, **ended))
+    tx.connection.execute(_UPDATE, values | ended | {"which": request_id})
     asks.ack_all(tx.connection, request_id, told["message"], entry.at)
     for notify, sender in messages.answered(tx.connection, row).items():
         messages.outcome(tx, seq, notify, sender, told["message"], entry.at, request_id)
@@ -143,33 +150,28 @@ def read(row: Any) -> Request:  # noqa: ANN401 - a row of `requests`
 
 def request(connection: Connection, request_id: str) -> Request | None:
     """The request of that id."""
-    row = connection.execute(select(_ROWS).where(_ROWS.c.id == request_id)).mappings().first()
+    row = connection.execute(_ONE, {"which": request_id}).mappings().first()
     return read(row) if row else None
 
 
 def open_requests(connection: Connection) -> list[Request]:
     """All requests that have not ended, in the order they came."""
-    rows = connection.execute(select(_ROWS).where(_ROWS.c.open).order_by(_ROWS.c.position)).mappings()
-    return [read(row) for row in rows]
+    return [read(row) for row in connection.execute(_OPEN).mappings()]
 
 
 def parked(connection: Connection) -> list[Request]:
     """Requests that wait for their time or for approval, in the order they came."""
-    waiting = select(_ROWS).where(_ROWS.c.state.in_(sorted(PARKED))).order_by(_ROWS.c.position)
-    return [read(row) for row in connection.execute(waiting).mappings()]
+    return [read(row) for row in connection.execute(_PARKED).mappings()]
 
 
 def open_releases(connection: Connection, app: str) -> list[Request]:
     """The deploys of an app that have not ended, whatever door they came by, in the order they came; no dry runs."""
-    of_app = select(_ROWS).where(_ROWS.c.app == app, _ROWS.c.ended.is_(None), ~_ROWS.c.dry_run)
-    return [read(row) for row in connection.execute(of_app.order_by(_ROWS.c.position)).mappings()]
+    return [read(row) for row in connection.execute(_OPEN_RELEASES, {"of": app}).mappings()]
 
 
 def landed_version(connection: Connection, app: str) -> str | None:
     """The version that the last deploy of an app to end well brought, or found there."""
-    good = _ROWS.c.state.in_([State.LANDED, State.UNCHANGED])
-    newest = select(_ROWS).where(_ROWS.c.app == app, good, ~_ROWS.c.dry_run).order_by(_ROWS.c.ended.desc()).limit(1)
-    row = connection.execute(newest).mappings().first()
+    row = connection.execute(_LANDED, {"of": app}).mappings().first()
     return getattr(read(row).action, "version", None) if row else None
 
 
@@ -182,7 +184,7 @@ def recent(connection: Connection, circle: str | None, limit: int) -> list[Reque
 
 
 def _open_row(connection: Connection, request_id: str) -> Any:  # noqa: ANN401 - a row
-    row = connection.execute(select(_ROWS).where(_ROWS.c.id == request_id)).mappings().first()
+    row = connection.execute(_ONE, {"which": request_id}).mappings().first()
     if row is None or not row["open"]:
         msg = f"request {request_id} has ended" if row else f"there is no request {request_id}"
         raise ValueError(msg)

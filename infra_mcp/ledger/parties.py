@@ -1,0 +1,24 @@
+"""A peer in a statement that is made once: its name in its circle, as parameters."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, and_, bindparam
+
+from infra_mcp.model.peer import Address
+
+__all__ = ["given", "is_party"]
+
+# Parameters are `to_name`, `to_circle`, `from_name` and `from_circle`: an UPDATE takes a column's name for a new value.
+Side = Literal["to", "from"]
+
+
+def is_party(side: Side, name: ColumnElement[Any], circle: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether two columns name the peer of one side. No circle is equal to no circle."""
+    return and_(name == bindparam(f"{side}_name"), circle.is_not_distinct_from(bindparam(f"{side}_circle")))
+
+
+def given(side: Side, peer: Address) -> dict[str, Any]:
+    """The parameters of `is_party` for a peer."""
+    return {f"{side}_name": peer.name, f"{side}_circle": peer.circle or None}
