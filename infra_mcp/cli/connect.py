@@ -136,6 +136,7 @@ def _dial(place: Place, hello: dict[str, Any], conversation: Conversation) -> Li
     greeting = json.dumps({"jsonrpc": "2.0", "id": _HELLO, "method": "infra/hello", "params": hello}).encode()
     while time.monotonic() < deadline:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(_PATIENCE)
         try:
             connection.connect(place.socket)
         except OSError:
@@ -170,7 +171,9 @@ def _opened(link: Link, greeting: bytes, conversation: Conversation) -> bool:
         _raise_refusal(said)
     except TimeoutError:
         raise _error("server-unreachable", f"The server does not answer in {_PATIENCE:.0f} s.") from None
-    link.outgoing += (conversation.ready() or b"") + b"\n"
+    ready = conversation.ready()
+    if ready is not None:
+        link.outgoing += ready + b"\n"
     return True
 
 

@@ -28,6 +28,7 @@ LOG = "server.log"  # in the state directory
 _LONGEST_LOG = 5 * 1024 * 1024  # bytes; a longer one is put aside, as the one before, when a server starts
 _PATIENCE = 60.0  # seconds a server may take until it takes calls
 _LAUNCHES = 3  # of servers that are gone as soon as they serve
+_TRIAL = 5.0  # seconds a server may take to accept a connection
 _PAUSE = 0.02  # seconds between two looks at a process that is not ours
 _OPEN_FILES = 65_536  # the highest descriptor looked for
 
@@ -82,6 +83,7 @@ def start(where: Where) -> None:
 
 def _takes_calls(state: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        trial.settimeout(_TRIAL)
         try:
             trial.connect(str(state / "run" / "infra.sock"))
         except OSError:

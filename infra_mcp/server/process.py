@@ -169,7 +169,9 @@ async def _announce(accepting: anyio.Event, serving: Serving, start: _Start) -> 
     await accepting.wait()  # the HTTP port accepts since it was bound
     note = anyio.Path(start.settings.state_dir / "run" / "http.json")
     place = {"url": serving.url, "pid": serving.pid} | start.shown()
-    await note.write_text(json.dumps(place), encoding="utf-8")
+    fresh = note.with_suffix(".new")
+    await fresh.write_text(json.dumps(place), encoding="utf-8")
+    await fresh.replace(note)  # whole, or as it was
     log.info("serving %s, pid %d", serving.url, serving.pid)
     if start.ready is not None:
         start.ready(serving)

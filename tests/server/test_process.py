@@ -46,6 +46,7 @@ def test_a_server_tells_where_it_is_and_both_doors_answer(settings):
 
 
 @pytest.mark.promise("process.one-owner")
+@pytest.mark.promise("process.one-owner")
 def test_a_second_server_for_the_same_state_is_refused_and_the_first_goes_on(settings):
     with start_server(settings) as first:
         with pytest.raises(InfraError) as caught:
@@ -56,6 +57,7 @@ def test_a_second_server_for_the_same_state_is_refused_and_the_first_goes_on(set
         assert operate(settings, "operator/peer.list") == {"peers": []}
 
 
+@pytest.mark.promise("process.one-owner")
 def test_after_a_kill_the_next_server_takes_over_socket_and_ledger(settings):
     with start_server(settings) as first:
         token = operate(settings, "operator/peer.add", name="docs", circle="docs")["token"]
