@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from functools import partial
 from typing import Any, Self
 
 import anyio
@@ -32,6 +33,7 @@ from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import END, PARKED, Request, State, Submission
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.settings import Settings
+from infra_mcp.together import both
 
 __all__ = ["Engine"]
 
@@ -257,8 +259,9 @@ class Engine:
 
     async def status(self, caller: Caller, *, namespace: str | None = None, app: str | None = None) -> dict[str, Any]:
         """What is there and what waits, as far as the caller may see. See `status.status` and `waiting`."""
-        found = await status(self._connection.tools(), caller, namespace, app)
-        return found | {"waiting": await self.waiting(caller)}
+        look = partial(status, self._connection.tools(), caller, namespace, app)
+        found, waiting = await both(look, partial(self.waiting, caller))
+        return found | {"waiting": waiting}
 
     async def waiting(self, caller: Caller) -> list[dict[str, Any]]:
         """What waits for its time or for people, as far as the caller may see: what, since when, until when, and why.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from infra_mcp.clients.kube import KubeError
@@ -10,6 +11,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import END
 from infra_mcp.policy.rules import Policy
+from infra_mcp.together import both
 
 __all__ = ["status"]
 
@@ -25,21 +27,33 @@ async def status(tools: Tools, caller: Caller, namespace: str | None, app: str |
     Raises:
         InfraError: `not-found`, `cluster-unreachable`, `cluster-denied`.
     """
-    found: dict[str, Any] = {"cluster": tools.cluster}
     policy = tools.policy()
-    if caller.circle is not None and (namespace or app):
-        try:
-            found |= await _live(tools, policy, caller.circle, namespace, app, caller.name)
-        except KubeError as error:
-            if error.status in {403, 404}:  # not there, or not bound to the circle: the same to the caller
-                raise InfraError("not-found", "There is no such namespace, or it is not yours.") from None
-            raise error.translate(None) from error
-    elif namespace or app:
-        raise InfraError("not-found", "An operator has no circle to look into a namespace with.")
-    recent = await tools.ledger.recent(caller.circle, _RECENT)
-    found["open"] = [_line(request) for request in recent if request.state not in END]
-    found["recent"] = [_line(request) for request in recent if request.state in END]
+    recent = partial(tools.ledger.recent, caller.circle, _RECENT)
+    there, requests = await both(partial(_there, tools, policy, caller, namespace, app), recent)
+    found: dict[str, Any] = {"cluster": tools.cluster, **there}
+    found["open"] = [_line(request) for request in requests if request.state not in END]
+    found["recent"] = [_line(request) for request in requests if request.state in END]
     return found
+
+
+async def _there(
+    tools: Tools, policy: Policy, caller: Caller, namespace: str | None, app: str | None
+) -> dict[str, Any]:
+    """What the caller looks at in the cluster; nothing for one who named nothing.
+
+    Raises:
+        InfraError: as for `status`.
+    """
+    if not (namespace or app):
+        return {}
+    if caller.circle is None:
+        raise InfraError("not-found", "An operator has no circle to look into a namespace with.")
+    try:
+        return await _live(tools, policy, caller.circle, namespace, app, caller.name)
+    except KubeError as error:
+        if error.status in {403, 404}:  # not there, or not bound to the circle: the same to the caller
+            raise InfraError("not-found", "There is no such namespace, or it is not yours.") from None
+        raise error.translate(None) from error
 
 
 async def _live(
