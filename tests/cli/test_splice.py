@@ -236,7 +236,7 @@ def test_what_a_server_says_before_it_takes_no_more_is_heard():
         server = at.server()
         reply(server, {"method": "last"})
         server.shutdown(socket.SHUT_RD)
-        at.say(request(1))
+        at.give(json.dumps(request(1)).encode() + b"\n")
 
         assert at.hear()["method"] == "last"
         server.close()
