@@ -16,6 +16,7 @@ from infra_mcp.server.tools import TOOLS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.joinpath("docs").glob("*.md"))]
+ENDS = {"|", "||", ">", "&&", "&", ";"}  # what ends a command in a shell
 CALL = re.compile(r"\b([a-z_]+)\(((?:[a-z_]+=[^()]*)?)\)")
 
 
@@ -34,7 +35,7 @@ def _commands(page: Path) -> Iterator[list[str]]:
             while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
                 words = words[1:]
             if words[:1] == ["infra-mcp"]:
-                end = next((at for at, word in enumerate(words) if word in {"|", "||", ">", "&&", "&", ";"}), len(words))
+                end = next((at for at, word in enumerate(words) if word in ENDS), len(words))
                 yield words[1:end]
 
 
