@@ -16,6 +16,7 @@ import anyio
 from infra_mcp.engine import report
 from infra_mcp.engine.approvals import Decisions
 from infra_mcp.engine.connection import Connection
+from infra_mcp.engine.retention import Retention
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.scheduler import Scheduler
 from infra_mcp.engine.signals import Signals
@@ -59,6 +60,7 @@ class Engine:
         self._now = now
         self._connection = Connection(settings, ledger, policy, self.signals, now)
         self._decisions = Decisions(ledger)
+        self._retention = Retention(ledger, policy, now)
         self._scheduler = Scheduler(ledger, policy, self.signals, self._decisions, self._connection.resume, now)
 
     @classmethod
@@ -85,6 +87,7 @@ class Engine:
             async with anyio.create_task_group() as group:
                 await group.start(engine._connection.keep)
                 group.start_soon(engine._scheduler.run)
+                group.start_soon(engine._retention.run)
                 try:
                     yield engine
                 finally:
