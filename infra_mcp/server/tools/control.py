@@ -43,6 +43,8 @@ async def look(call: Call, request_id: str) -> Answer:
     waiting = approve.planned(trail, request.effect_digest) if request.state is State.AWAITING_APPROVAL else {}
     data = ended.data | {
         "caller": request.caller.name,
+        "circle": request.caller.circle,
+        "attendant": request.attendant,
         "door": request.door,
         "words": request.words,
         "reason": request.reason,
@@ -52,11 +54,15 @@ async def look(call: Call, request_id: str) -> Answer:
     data.pop("code", None)  # looking at a failed request is no failed call
     if waiting:
         data["plan"] = waiting
+    now = call.engine.progress(request.id) if request.state not in END else ""
+    if now:
+        data["progress"] = now
     steps = "\n".join(f"  {event.at} {event.kind}{_to(event)}" for event in trail[:_TRAIL])
     cut = f"\n  … {len(trail) - _TRAIL} more" if len(trail) > _TRAIL else ""
     state = "" if request.state not in END else f"{request.state.value}. "
     plan = "".join(f"{line}\n" for line in plan_lines(waiting))
-    return Answer(f"{state}{ended.text}\n{plan}{steps}{cut}", data)
+    told = f"Now: {now}\n" if now else ""
+    return Answer(f"{state}{ended.text}\n{told}{plan}{steps}{cut}", data)
 
 
 def _to(event: Event) -> str:
