@@ -242,13 +242,14 @@ class Mailbox:
         if ask.get("reply_to") is None and random.Random(f"{self.storm.seed} {identity}").random() < 0.2:
             sender = (str(ask["from_peer"]), ask.get("circle"))
             mark, text = self.journal.mark("ask", self.guest.who, [sender], "{0}: which one do you mean?")
-            self.journal.acks.append({"ask": identity, "message": text, "answered": False})
+            tried = {"ask": identity, "message": text, "answered": False}
+            self.journal.acks.append(tried)
             asked = await self.guest.call(
                 "ask", trying=lambda: self.journal.tried(mark), peer_name=sender[0], query=text, reply_to=identity
             )
             if asked.ok:
                 self.journal.accepted(mark, asked.text.strip())
-                self.journal.acks[-1]["answered"] = True
+                tried["answered"] = True
             return
         await self.ack(identity, f"re {identity}: yes")
 
