@@ -52,7 +52,7 @@ def _sent(told: Row, tables: dict[str, list[Row]]) -> Iterator[str]:
     to: dict[tuple[str, Who, str], set[Who]] = {}
     for message in told["sent"].values():
         table = "asks" if message["kind"] == "ask" else "messages"
-        key = table, (message["sender"][0], message["sender"][1]), message["text"]
+        key = table, (message["sender"][0], message["sender"][1]), _meant(message["text"])
         tries[key] += message["tries"]
         wanted[key] |= set(message["ids"])
         to[key] = {(name, circle) for name, circle in message["receivers"]}
@@ -62,7 +62,7 @@ def _sent(told: Row, tables: dict[str, list[Row]]) -> Iterator[str]:
         for row in tables[table]:
             if row.get("kind") == "outcome":
                 continue
-            found[table, _sender(row), row["text"]][row["id"]].add(_receiver(row))
+            found[table, _sender(row), _meant(row["text"])][row["id"]].add(_receiver(row))
             twice[row["id"], _receiver(row)] += 1
     yield from (f"{one} is there {count} times for {who[0]}" for (one, who), count in twice.items() if count > 1)
     for key, ids in found.items():
@@ -88,6 +88,12 @@ def _asks(told: Row, tables: dict[str, list[Row]]) -> Iterator[str]:
             yield f"{name} has no ack: {row['state']}"
     yield from _by_events(tables)
     yield from _in_words(told, {row["id"]: row for row in tables["asks"]})
+
+
+def _meant(text: str) -> str:
+    """What makes messages of one sender the same: a block with a key is the first one's, whatever stands round it."""
+    _, block, rest = text.partition("```infra")
+    return block + rest if '"idempotency_key"' in rest else text
 
 
 def _by_events(tables: dict[str, list[Row]]) -> Iterator[str]:
