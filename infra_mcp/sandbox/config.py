@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import socket
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from infra_mcp.sandbox import stages
 from infra_mcp.sandbox.places import Place
 
-__all__ = ["NODE", "NODE_NAME", "free_ports", "write"]
+__all__ = ["NODE", "NODE_NAME", "POD", "free_ports", "write"]
 
 _PORTS = ("kubeApiserver", "etcd", "etcdPeer", "kubeControllerManager", "kubeScheduler", "kwokController")
 _BINARIES = {
@@ -45,6 +46,14 @@ NODE = {
         "annotations": {"kwok.x-k8s.io/node": "fake"},
     },
     "status": {"capacity": _ROOM, "allocatable": _ROOM},
+}
+
+# Made and deleted at a start, to see the scheduler at work.
+POD: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "sandbox-start"},
+    "spec": {"containers": [{"name": "start", "image": "none"}]},
 }
 
 

@@ -32,6 +32,11 @@ class Probe:
         status, _ = await anyio.to_thread.run_sync(self._ask, "POST", path, body)
         return status
 
+    async def delete(self, path: str) -> int:
+        """Delete an object at once, if it is there; returns the status code."""
+        status, _ = await anyio.to_thread.run_sync(self._ask, "DELETE", path, {"gracePeriodSeconds": 0})
+        return status
+
     def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
         try:
             context = ssl.create_default_context(cafile=self._pki / "ca.crt")

@@ -19,7 +19,9 @@ __all__ = ["Unstarted", "start", "why"]
 
 _LONGEST_START = 120.0  # seconds; some four when the machine has nothing else to do
 _POLL = 0.1  # seconds; each look costs the API server a handshake
-_OK = 200
+_OK, _CREATED = 200, 201
+_POD = f"/api/v1/namespaces/default/pods/{config.POD['metadata']['name']}"
+_UNREADY = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")  # the controllers' own taints
 _TELLING = re.compile(r"error|fatal|fail|panic|already in use", re.IGNORECASE)
 
 
@@ -43,15 +45,19 @@ async def start(place: Place, note: Note) -> None:
     """
     for file in (place.cluster / "pids").glob("*.pid"):
         file.unlink()  # their numbers may be anybody's by now, and kwokctl would believe them
-    died = ""
+    died, begun = "", False
+
+    def ended() -> str:
+        """A component that was started and does not run; empty when there is none."""
+        started = {file.stem for file in (place.cluster / "pids").glob("*.pid")}
+        expected = started.intersection(processes.COMPONENTS) if not begun else set(processes.COMPONENTS)
+        return min(expected - processes.components(place), default="")
 
     async def watch() -> None:
         """Notice a component that ends, which kwokctl would wait for in vain."""
         nonlocal died
         while not died:
-            started = {file.stem for file in (place.cluster / "pids").glob("*.pid")}
-            ended = started.intersection(processes.COMPONENTS) - processes.components(place)
-            died = min(ended, default="")
+            died = ended()
             await anyio.sleep(_POLL)
         tasks.cancel_scope.cancel()
 
@@ -61,7 +67,9 @@ async def start(place: Place, note: Note) -> None:
             tasks.start_soon(watch)
             refused = not await _kwokctl(place, Path(note.bin_dir))
             if not refused:
+                begun = True
                 await _ready(Probe(place, note.port))
+                died = ended()  # one may have ended since the watch looked
             tasks.cancel_scope.cancel()
     if died or refused or scope.cancelled_caught:
         raise Unstarted(died)
@@ -108,6 +116,11 @@ async def _ready(probe: Probe) -> None:
     # once the node takes pods, kwok runs our stages, and the controllers that take its taint off run too
     await _until(probe, f"/api/v1/nodes/{config.NODE_NAME}", _takes_pods)
     await _until(probe, "/api/v1/namespaces/default/serviceaccounts/default", lambda _: True)
+    # nothing above needs the scheduler, which still gives up when the API server came slowly
+    await probe.delete(_POD)
+    if await probe.post("/api/v1/namespaces/default/pods", config.POD) == _CREATED:  # the user's quota may refuse it
+        await _until(probe, _POD, _considered)
+        await probe.delete(_POD)
 
 
 async def _until(probe: Probe, path: str, good: Callable[[Any], bool]) -> None:
@@ -119,5 +132,14 @@ async def _until(probe: Probe, path: str, good: Callable[[Any], bool]) -> None:
 
 
 def _takes_pods(node: Any) -> bool:  # noqa: ANN401 - JSON
-    conditions = {item["type"]: item["status"] for item in node.get("status", {}).get("conditions", [])}
-    return conditions.get("Ready") == "True" and not node["spec"].get("taints")
+    taints = {taint["key"] for taint in node["spec"].get("taints", [])}
+    return _conditions(node).get("Ready") == "True" and taints.isdisjoint(_UNREADY)
+
+
+def _considered(pod: Any) -> bool:  # noqa: ANN401 - JSON
+    """Whether the scheduler has placed it, or said why not: the user may have cordoned the node."""
+    return "PodScheduled" in _conditions(pod)
+
+
+def _conditions(item: Any) -> dict[str, str]:  # noqa: ANN401 - JSON
+    return {one["type"]: one["status"] for one in item.get("status", {}).get("conditions", [])}

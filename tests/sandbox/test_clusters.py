@@ -10,7 +10,7 @@ from machine import kubectl, listening
 
 from infra_mcp import sandbox
 from infra_mcp.errors import InfraError
-from infra_mcp.sandbox import clusters, config, processes
+from infra_mcp.sandbox import clusters, config, processes, starting
 from infra_mcp.sandbox.places import Note, Place
 from infra_mcp.settings import cache_home
 
@@ -157,6 +157,33 @@ async def test_one_of_which_a_part_is_gone_is_whole_again(mine):
     os.kill(before["kube-scheduler"], 9)
     assert await sandbox.up("mine") == mine
     assert _pids("mine").keys() == set(processes.COMPONENTS)
+
+
+@pytest.mark.usefixtures("mine")
+async def test_a_part_that_ends_in_the_last_moment_of_a_start_is_not_missed(monkeypatch):
+    ready, lost = starting._ready, []
+
+    async def ready_but_for_the_scheduler(probe):
+        await ready(probe)
+        if not lost:
+            lost.append(_pids("mine")["kube-scheduler"])
+            os.kill(lost[0], 9)
+            while lost[0] in _pids("mine").values():  # noqa: ASYNC110 - another process's child
+                await anyio.sleep(0.001)
+
+    monkeypatch.setattr(starting, "_ready", ready_but_for_the_scheduler)
+    await processes.end(Place.of("mine"))
+    await sandbox.up("mine")
+    assert lost
+    assert _pids("mine").keys() == set(processes.COMPONENTS)
+
+
+async def test_a_start_again_waits_for_no_place_on_a_node_that_was_cordoned(mine):
+    kubectl(mine, "cordon", "node-1")
+    await processes.end(Place.of("mine"))
+    assert await sandbox.up("mine") == mine
+    kubectl(mine, "uncordon", "node-1")
+    assert kubectl(mine, "get", "pod", "-n", "default", "sandbox-start", "--ignore-not-found") == ""
 
 
 async def test_one_whose_binaries_are_gone_says_how_to_make_it_anew(machine):

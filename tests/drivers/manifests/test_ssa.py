@@ -585,14 +585,19 @@ async def test_an_apply_that_would_remove_more_than_was_asked_is_refused(ref):
 
 @pytest.fixture
 def lossy(monkeypatch):
-    """Lose the answer to the next write, which has landed or not."""
+    """Lose the answer to the next write, which has landed or not, and the cluster with it."""
 
-    def make(*, landed: bool) -> None:
+    async def unreachable(*_args, **_kwargs):
+        raise KubeError(0, "Unreachable", "ClientConnectorError")
+
+    def make(*, landed: bool, gone: bool = False) -> None:
         write = Cluster.write
 
         async def lost(self, body, *, as_, force=False):
             if landed:
                 await write(self, body, as_=as_, force=force)
+            if gone:
+                monkeypatch.setattr(Cluster, "get", unreachable)
             raise KubeError(0, "OutcomeUnknown", "ServerDisconnectedError")
 
         monkeypatch.setattr(Cluster, "write", lost)
@@ -628,18 +633,11 @@ async def test_a_write_that_is_lost_and_does_not_show_is_said_to_be_unknown(clus
     assert asked(await cluster.get(ref(), as_=None)) == asked(live)
 
 
-async def test_a_write_that_is_lost_with_the_cluster_is_said_to_be_unknown(
-    cluster, kubectl, ref, deployment, lossy, monkeypatch
-):
+async def test_a_write_that_is_lost_with_the_cluster_is_said_to_be_unknown(cluster, kubectl, ref, deployment, lossy):
     await kubectl("apply", "-f", "-", body=deployment())
     live = await cluster.get(ref(), as_=None)
     proposal = await ssa.propose(cluster, ref(), live, to("docs:2"), as_=None, adopt=ADOPT)
-    lossy(landed=True)
-
-    async def unreachable(*_args, **_kwargs):
-        raise KubeError(0, "Unreachable", "ClientConnectorError")
-
-    monkeypatch.setattr(Cluster, "get", unreachable)
+    lossy(landed=True, gone=True)
     with pytest.raises(KubeError) as lost:
         await ssa.write(cluster, proposal, as_=None, request="req-1")
 
