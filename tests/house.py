@@ -149,19 +149,24 @@ class ScriptedEngine:
         name = request.action.action
         return Receipt(request=request.id, state=State.REFUSED, message=error.what, action=name, error=error.as_dict())
 
-    async def wait(self, request_id: str, seconds: float) -> Request:
+    async def wait(self, request_id: str, seconds: float, seen: Callable[[Request], None] = lambda _: None) -> Request:
+        if found := await self.ledger.request(request_id):
+            seen(found)
         with anyio.move_on_after(seconds):
             await self.ended[request_id].wait()
         found = await self.ledger.request(request_id)
         assert found is not None
         return found
 
-    async def wait_ask(self, ask_id: str, seconds: float) -> Ask:
+    async def wait_ask(
+        self, ask_id: str, seconds: float, seen: Callable[[Ask], None] = lambda _: None, *, request: str | None = None
+    ) -> Ask:
         deadline = anyio.current_time() + seconds
         while True:
-            with self.signals.waiter(ask_id) as event:
+            with self.signals.waiter(ask_id, *([request] if request else [])) as event:
                 found = await self.ledger.ask(ask_id)
                 assert found is not None
+                seen(found)
                 if found.state != "open" or anyio.current_time() >= deadline:
                     return found
                 with anyio.move_on_at(deadline):

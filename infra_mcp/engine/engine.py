@@ -107,6 +107,10 @@ class Engine:
         """
         now = stamp(self._now())
         accepted = await self.ledger.accept(submission, request_id=new_request_id(), ask=ask, now=now)
+        if accepted.ask_id is not None and accepted.ask_id != accepted.request.ask:
+            # One more ask about a request: whoever waits for it already learns of the end, too, and of what was before.
+            self.signals.also(accepted.request.id, accepted.ask_id)
+            self.signals.wake(accepted.ask_id)
         if accepted.fresh:
             await self._begin(accepted.request)
         return accepted
@@ -149,44 +153,53 @@ class Engine:
         self.signals.wake(told, *gone, own, infra.signal, LOOK)
         return told, taken
 
-    async def wait(self, request_id: str, seconds: float, *, to_end: bool = False) -> Request:
+    async def wait(
+        self, request_id: str, seconds: float, seen: Callable[[Request], None] | None = None, *, to_end: bool = False
+    ) -> Request:
         """The request at its end or when it waits for people, or as it is when the seconds run out. Wakes at once.
 
         Args:
             request_id: which.
             seconds: the longest wait; 0 only looks.
+            seen: told how it is at each look.
             to_end: also wait for the people it waits for.
 
         Raises:
             InfraError: `not-found`.
         """
         enough = END if to_end else END | {State.AWAITING_APPROVAL}
-        found = await self.signals.until(
-            (request_id,),
-            lambda: self.ledger.request(request_id),
-            lambda request: request is None or request.state in enough,
-            seconds,
-        )
-        if found is None:
-            raise InfraError("not-found", f"There is no request {request_id}.")
-        return found
 
-    async def wait_ask(self, ask_id: str, seconds: float) -> Ask:
+        async def look() -> Request:
+            found = await self.ledger.request(request_id)
+            if found is None:
+                raise InfraError("not-found", f"There is no request {request_id}.")
+            return found
+
+        return await self.signals.until((request_id,), look, lambda request: request.state in enough, seconds, seen)
+
+    async def wait_ask(
+        self, ask_id: str, seconds: float, seen: Callable[[Ask], None] | None = None, *, request: str | None = None
+    ) -> Ask:
         """The ask once it is acked, or as it is when the seconds run out. Wakes at once, whoever acks it.
+
+        Args:
+            ask_id: which.
+            seconds: the longest wait; 0 only looks.
+            seen: told how it is at each look.
+            request: the request it is about, where that is known.
 
         Raises:
             InfraError: `not-found`.
         """
-        first = await self.ledger.ask(ask_id)
-        if first is None:
-            raise InfraError("not-found", f"There is no ask {ask_id}.")
-        if first.state != "open" or seconds <= 0:
-            return first
-        names = (ask_id, first.request) if first.request else (ask_id,)
-        found = await self.signals.until(
-            names, lambda: self.ledger.ask(ask_id), lambda ask: ask is None or ask.state != "open", seconds
-        )
-        return found or first
+        names = (ask_id,) if request is None else (ask_id, request)
+
+        async def look() -> Ask:
+            found = await self.ledger.ask(ask_id)
+            if found is None:
+                raise InfraError("not-found", f"There is no ask {ask_id}.")
+            return found
+
+        return await self.signals.until(names, look, lambda ask: ask.state != "open", seconds, seen)
 
     async def get(self, caller: Caller, request_id: str) -> Request | None:
         """A request of the caller's circle, or any for who may look at all; None when there is none such to see."""

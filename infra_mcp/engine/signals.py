@@ -41,13 +41,28 @@ class Signals:
                     del self._waiting[name]
 
     async def until(
-        self, names: Sequence[str], look: Callable[[], Awaitable[T]], done: Callable[[T], bool], seconds: float
+        self,
+        names: Sequence[str],
+        look: Callable[[], Awaitable[T]],
+        done: Callable[[T], bool],
+        seconds: float,
+        seen: Callable[[T], None] | None = None,
     ) -> T:
-        """What `look` finds, as soon as it is `done`, or when the seconds have run out. Looks at every signal."""
+        """What `look` finds, as soon as it is `done`, or when the seconds have run out. Looks at every signal.
+
+        Args:
+            names: the signals.
+            look: finds out how things are.
+            done: whether that is what is waited for.
+            seconds: the longest wait; 0 only looks.
+            seen: told what each look finds.
+        """
         deadline = anyio.current_time() + seconds
         while True:
             with self.waiter(*names) as event:
                 found = await look()
+                if seen is not None:
+                    seen(found)
                 left = deadline - anyio.current_time()
                 if done(found) or left <= 0:
                     return found

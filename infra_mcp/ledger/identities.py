@@ -1,28 +1,32 @@
-"""Who held which token when it was last looked up, so that a call need not ask the database who makes it.
+"""Who held which token and who had which name when last looked up, so that a call need not ask the database for it.
 
-Only this process writes peers and tokens, so what is remembered holds until it takes one away; then all is forgotten.
+Only this process writes peers and tokens, so what is remembered holds until it writes one; then all is forgotten.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+from infra_mcp.ledger.records import Peer
 from infra_mcp.model.peer import Caller
 
 __all__ = ["Identities"]
 
-_MOST = 4096  # tokens; the one remembered first goes first
+_MOST = 4096  # tokens, and names; the one remembered first goes first
 
 
 class Identities:
-    """Callers by the hash of their token.
+    """Callers by the hash of their token, and peers by their name.
 
-    Only callers that were found are remembered: nobody can fill this with tokens that are none. The comparison takes no
+    Only what was found is remembered: nobody can fill this with tokens that are none. The comparison takes no
     constant time: what it compares are hashes, and of those nobody can choose one nearer to a peer's without its token.
     """
 
     def __init__(self) -> None:
         self._callers: dict[bytes, Caller] = {}
+        self._named: dict[str, tuple[Peer, ...]] = {}
         self.version = 0  # goes up whenever what is remembered, or was just read, may no longer hold
 
     def get(self, token: str) -> Caller | None:
@@ -43,10 +47,33 @@ class Identities:
             del self._callers[next(iter(self._callers))]
         self._callers[_hash(token)] = caller
 
-    def forget(self) -> None:
-        """A peer or a token was, or may have been, taken away."""
-        self.version += 1
-        self._callers.clear()
+    def named(self, name: str) -> tuple[Peer, ...]:
+        """The peers remembered for a name; none says nothing about the name."""
+        return self._named.get(name, ())
+
+    def keep_named(self, name: str, peers: Sequence[Peer], version: int) -> None:
+        """Remember all peers of a name as they were read, unless there are none or something was forgotten since.
+
+        Args:
+            name: theirs.
+            peers: all of them.
+            version: as it was before the reading began.
+        """
+        if version != self.version or not peers:
+            return
+        if len(self._named) >= _MOST:
+            del self._named[next(iter(self._named))]
+        self._named[name] = tuple(peers)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Peers or tokens are written inside; then all is forgotten, also for a writer that failed or was cancelled."""
+        try:
+            yield
+        finally:
+            self.version += 1
+            self._callers.clear()
+            self._named.clear()
 
 
 def _hash(token: str) -> bytes:

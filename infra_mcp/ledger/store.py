@@ -310,7 +310,8 @@ class Ledger:
         Raises:
             InfraError: `invalid-argument`, when a name cannot be one, or an operator comes with a circle.
         """
-        await self._database.write(lambda tx: peers.add(tx, name, circle, operator=operator))
+        with self.identities.changing():
+            await self._database.write(lambda tx: peers.add(tx, name, circle, operator=operator))
 
     async def peers(self) -> list[Peer]:
         """All peers by name and circle."""
@@ -318,7 +319,11 @@ class Ledger:
 
     async def find_peers(self, name: str) -> list[Peer]:
         """The peers of that name, one a circle, by circle; operators first."""
-        return await self._database.read(lambda connection: peers.listed(connection, name))
+        known, version = self.identities.named(name), self.identities.version
+        if not known:
+            known = tuple(await self._database.read(lambda connection: peers.listed(connection, name)))
+            self.identities.keep_named(name, known, version)
+        return list(known)
 
     @effect("ledger.peer.remove")
     async def remove_peer(self, name: str, circle: str | None = None) -> None:
@@ -331,10 +336,8 @@ class Ledger:
         Raises:
             InfraError: `not-found`; `ambiguous-peer`, naming the circles.
         """
-        try:
+        with self.identities.changing():
             await self._database.write(lambda tx: peers.remove(tx, name, circle))
-        finally:  # also for a caller that was cancelled: what had begun is written
-            self.identities.forget()
 
     @effect("ledger.peer.describe")
     async def set_description(self, name: str, text: str, circle: str | None = None) -> None:
@@ -343,7 +346,8 @@ class Ledger:
         Raises:
             InfraError: `not-found`; `ambiguous-peer`; `invalid-argument`, when it is longer than 500 characters.
         """
-        await self._database.write(lambda tx: peers.describe(tx, self.masker, name, text, circle))
+        with self.identities.changing():
+            await self._database.write(lambda tx: peers.describe(tx, self.masker, name, text, circle))
 
     @effect("ledger.token.issue")
     async def issue_token(self, name: str, circle: str | None = None) -> str:
@@ -352,7 +356,8 @@ class Ledger:
         Raises:
             InfraError: `not-found`, `ambiguous-peer`.
         """
-        return await self._database.write(lambda tx: peers.issue(tx, name, circle))
+        with self.identities.changing():
+            return await self._database.write(lambda tx: peers.issue(tx, name, circle))
 
     @effect("ledger.token.revoke")
     async def revoke_tokens(self, name: str, circle: str | None = None) -> int:
@@ -361,10 +366,8 @@ class Ledger:
         Raises:
             InfraError: `not-found`, `ambiguous-peer`.
         """
-        try:
+        with self.identities.changing():
             return await self._database.write(lambda tx: peers.revoke(tx, name, circle))
-        finally:  # also for a caller that was cancelled: what had begun is written
-            self.identities.forget()
 
     async def caller_for_token(self, token: str) -> Caller | None:
         """Who holds this token; None when nobody does, or no more."""

@@ -8,7 +8,7 @@ by itself can be read to its end piece by piece.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -42,9 +42,16 @@ def fresh(found: Inbox) -> bool:
     return bool(found.messages or found.acks or any(ask.seen is None for ask in found.asks))
 
 
-async def wait(engine: Engine, of: Address, seconds: float) -> Inbox:
-    """What waits at an address, once there is something unmarked, or when the seconds have run out. Wakes at once."""
-    return await engine.signals.until((of.signal,), lambda: look(engine, of), fresh, seconds)
+async def wait(engine: Engine, of: Address, seconds: float, seen: Callable[[Inbox], None] | None = None) -> Inbox:
+    """What waits at an address, once there is something unmarked, or when the seconds have run out. Wakes at once.
+
+    Args:
+        engine: for the ledger and the signals.
+        of: the address.
+        seconds: the longest wait; 0 only looks.
+        seen: told what each look finds.
+    """
+    return await engine.signals.until((of.signal,), lambda: look(engine, of), fresh, seconds, seen)
 
 
 async def mark_read(engine: Engine, caller: Caller, ids: Sequence[str]) -> int:

@@ -182,6 +182,46 @@ async def test_a_caller_is_looked_up_once_and_again_after_any_peer_lost_a_token(
     assert [await asked() for _ in range(2)] == [1, 0]
 
 
+async def test_a_name_is_looked_up_once_and_again_after_a_namesake_came_or_went_or_anything_about_it_changed(ledger):
+    reads = []
+    event.listen(ledger._database._engine, "begin", reads.append)
+    await ledger.add_peer("ci", "docs")
+
+    async def asked():
+        before = len(reads)
+        found = await ledger.find_peers("ci")
+        return [(one.circle, one.description, one.tokens) for one in found], len(reads) - before
+
+    assert [await asked() for _ in range(2)] == [([("docs", "", 0)], 1), ([("docs", "", 0)], 0)]
+    await ledger.add_peer("ci", "shop")
+    assert [await asked() for _ in range(2)] == [([("docs", "", 0), ("shop", "", 0)], looks) for looks in (1, 0)]
+    await ledger.issue_token("ci", "shop")
+    assert await asked() == ([("docs", "", 0), ("shop", "", 1)], 1)
+    await ledger.remove_peer("ci", "docs")
+    assert await asked() == ([("shop", "", 1)], 1)
+    await ledger.set_description("ci", "builds")
+    assert await asked() == ([("shop", "builds", 1)], 1)
+    await ledger.revoke_tokens("ci")
+    assert await asked() == ([("shop", "builds", 0)], 1)
+    await ledger.remove_peer("ci")
+    assert [await asked() for _ in range(2)] == [([], 1), ([], 1)], "that there is none is not remembered"
+
+
+async def test_a_name_read_while_a_namesake_came_is_not_remembered(ledger, monkeypatch):
+    await ledger.add_peer("ci", "docs")
+    read = ledger._database.read
+
+    async def slowly(step):
+        found = await read(step)
+        monkeypatch.undo()
+        await ledger.add_peer("ci", "shop")
+        return found
+
+    monkeypatch.setattr(ledger._database, "read", slowly)
+    assert len(await ledger.find_peers("ci")) == 1, "it was asked before the other came"
+    assert len(await ledger.find_peers("ci")) == 2
+
+
 async def test_a_caller_read_while_a_token_was_revoked_is_not_remembered(ledger, monkeypatch):
     await ledger.add_peer("docs", "docs")
     token = await ledger.issue_token("docs")
@@ -220,6 +260,13 @@ async def test_what_is_remembered_of_tokens_is_bounded_and_holds_no_token(ledger
     await ledger.add_peer("docs", "docs")
     tokens = [await ledger.issue_token("docs") for _ in range(4)]
     for token in (*tokens, "imcp_x", *tokens):
+        await ledger.caller_for_token(token)
+    for name in ("shop", "site", "docs"):
+        await ledger.add_peer(name, "docs")
+    for name in ("shop", "nobody", "site", "docs"):
+        await ledger.find_peers(name)
+    assert list(ledger.identities._named) == ["site", "docs"]
+    for token in tokens:
         await ledger.caller_for_token(token)
     kept = ledger.identities._callers
     assert len(kept) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, Field, create_model
@@ -78,7 +79,7 @@ async def _change(name: str, call: Call, given: BaseModel) -> Answer:
     accepted = await enter(call.engine, submission)
     request = await watch(
         call,
-        lambda seconds: call.engine.wait(accepted.request.id, seconds),
+        partial(call.engine.wait, accepted.request.id),
         lambda latest: latest.state in _ENOUGH,
         options.wait_seconds,
         lambda latest: _so_far(call, latest),

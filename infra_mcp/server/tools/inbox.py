@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -51,7 +52,7 @@ async def _inbox(call: Call, given: InboxArguments) -> Answer:
         return Answer("\n".join([*done, text]), data | {"shown": entry})
     found = await watch(
         call,
-        lambda seconds: inbox.wait(call.engine, of, seconds),
+        partial(inbox.wait, call.engine, of),
         inbox.fresh,
         given.wait_seconds,
         _so_far,

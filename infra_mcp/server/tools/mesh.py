@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -87,7 +88,7 @@ async def _wait_on_ack(call: Call, given: WaitArguments) -> Answer:
     first = await asks.own_ask(call.engine, call.caller, given.correlation_id)
     found = await watch(
         call,
-        lambda seconds: call.engine.wait_ask(first.id, seconds),
+        partial(call.engine.wait_ask, first.id, request=first.request),
         lambda ask: ask.state != "open",
         given.timeout_seconds,
         lambda ask: _so_far(call, ask),

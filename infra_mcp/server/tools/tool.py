@@ -98,7 +98,7 @@ class Tool:
 
 async def watch(
     call: Call,
-    wait: Callable[[float], Awaitable[T]],
+    wait: Callable[[float, Callable[[T], None]], Awaitable[T]],
     done: Callable[[T], bool],
     seconds: float,
     say: Callable[[T], str],
@@ -110,31 +110,37 @@ async def watch(
 
     Args:
         call: whose progress is reported.
-        wait: waits up to the given seconds for the end and returns the state of things; wakes at the end.
+        wait: waits up to the given seconds for the end and returns the state of things; wakes at the end, and tells
+            what it sees meanwhile.
         done: whether that state is the end.
         seconds: the longest wait; 0 only looks.
         say: the newest known state in words, for the progress message; called at each message.
     """
     started = anyio.current_time()
-    latest = await wait(0.0)
+    latest: list[T] = []  # the newest, once there is one
+    known = anyio.Event()
+
+    def seen(state: T) -> None:
+        latest[:] = [state]
+        known.set()
 
     async def looking() -> None:
-        nonlocal latest
-        while not done(latest) and (left := started + seconds - anyio.current_time()) > 0:
+        while not (latest and done(latest[0])) and (left := started + seconds - anyio.current_time()) > 0:
             piece, begun = min(_AGAIN, left), anyio.current_time()
-            latest = await wait(piece)
-            if not done(latest) and anyio.current_time() - begun < piece / 2:
+            seen(await wait(piece, seen))
+            if not done(latest[0]) and anyio.current_time() - begun < piece / 2:
                 await anyio.sleep(_PAUSE)  # woken without an end: do not spin
 
     async def telling(progress: Progress) -> None:
-        while True:
-            await progress(anyio.current_time() - started, say(latest))
+        await known.wait()
+        while not done(latest[0]):
+            await progress(anyio.current_time() - started, say(latest[0]))
             await anyio.sleep(_SLICE)
 
-    if not done(latest) and seconds > 0 and not call.service.stopping.is_set():
+    if seconds > 0 and not call.service.stopping.is_set():
         beside = [] if call.progress is None else [partial(telling, call.progress)]
         await until(call.service.stopping, looking, *beside)
-    return latest
+    return latest[0] if latest else await wait(0.0, seen)
 
 
 async def until(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 import pytest
 
@@ -14,6 +16,18 @@ pytestmark = pytest.mark.anyio
 CALLER = Caller(name="docs", circle="docs", strength="token")
 
 
+class Told(list[str]):
+    """What the client was told, and an event for the first of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.once = anyio.Event()
+
+    def append(self, message: str) -> None:
+        super().append(message)
+        self.once.set()
+
+
 def call_of(service: Service, told: list[str]) -> Call:
     async def progress(_passed: float, message: str) -> None:
         told.append(message)
@@ -23,10 +37,13 @@ def call_of(service: Service, told: list[str]) -> Call:
 
 async def test_a_stop_ends_the_wait_with_what_is_known():
     service = Service(None)  # type: ignore[arg-type]
-    told: list[str] = []
+    told = Told()
+    once = told.once
 
-    async def wait(seconds: float) -> str:
+    async def wait(seconds: float, seen: Callable[[str], None]) -> str:
+        seen("open")
         if seconds:
+            await once.wait()
             service.stopping.set()
             await anyio.sleep_forever()
         return "open"
@@ -39,7 +56,7 @@ async def test_a_stop_ends_the_wait_with_what_is_known():
 async def test_a_wait_of_zero_only_looks():
     asked: list[float] = []
 
-    async def wait(seconds: float) -> str:
+    async def wait(seconds: float, _seen: object) -> str:
         asked.append(seconds)
         return "open"
 
@@ -48,10 +65,8 @@ async def test_a_wait_of_zero_only_looks():
 
 
 async def test_an_error_while_waiting_arrives_as_itself():
-    async def wait(seconds: float) -> str:
-        if seconds:
-            raise InfraError("ledger-unavailable", "No.")
-        return "open"
+    async def wait(_seconds: float, _seen: object) -> str:
+        raise InfraError("ledger-unavailable", "No.")
 
     with pytest.raises(InfraError, match="No"):
         await watch(call_of(Service(None), []), wait, lambda _: False, 5, str)  # type: ignore[arg-type]
@@ -60,10 +75,36 @@ async def test_an_error_while_waiting_arrives_as_itself():
 async def test_a_wait_that_returns_early_without_an_end_does_not_spin():
     looks = 0
 
-    async def wait(_: float) -> str:
+    async def wait(_seconds: float, _seen: object) -> str:
         nonlocal looks
         looks += 1
         return "open"
 
     await watch(call_of(Service(None), []), wait, lambda _: False, 0.5, str)  # type: ignore[arg-type]
     assert looks < 20
+
+
+async def test_an_end_that_is_there_already_is_looked_at_once_and_no_progress_is_told():
+    looks, told = 0, []
+
+    async def wait(_seconds: float, seen: Callable[[str], None]) -> str:
+        nonlocal looks
+        looks += 1
+        seen("closed")
+        return "closed"
+
+    assert await watch(call_of(Service(None), told), wait, lambda _: True, 600, str) == "closed"  # type: ignore[arg-type]
+    assert (looks, told) == (1, [])
+
+
+async def test_a_stop_before_the_first_look_has_ended_still_says_how_it_is():
+    service = Service(None)  # type: ignore[arg-type]
+
+    async def wait(seconds: float, _seen: object) -> str:
+        if seconds:
+            service.stopping.set()
+            await anyio.sleep_forever()
+        return "open"
+
+    with anyio.fail_after(5):
+        assert await watch(call_of(service, []), wait, lambda _: False, 600, str) == "open"
