@@ -6,8 +6,9 @@ ledger, tokens, HTTP, the unix socket and the MCP client are the real ones. Test
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 from mcp.types.jsonrpc import JSONRPCRequest, jsonrpc_message_adapter
+from pydantic import BaseModel
 
 from infra_mcp.engine.signals import Signals
 from infra_mcp.errors import InfraError
@@ -35,7 +37,7 @@ from infra_mcp.policy.rules import digest_of
 from infra_mcp.server import http
 from infra_mcp.server.operator import OPERATOR, Operator
 from infra_mcp.server.ownership import prepared
-from infra_mcp.server.socket import listen
+from infra_mcp.server.socket import LONGEST_LINE, listen
 from infra_mcp.server.tools.tool import Service
 from infra_mcp.settings import Settings
 
@@ -243,34 +245,47 @@ class House:
 
 @asynccontextmanager
 async def unix_transport(path: Path, hello: dict[str, Any] | None) -> AsyncIterator[Any]:
-    """An MCP transport over the socket's framing, for the SDK's own client; `hello` is who it says it is."""
+    """An MCP transport over the socket's framing, for the SDK's own client; `hello` is who it says it is.
+
+    On asyncio's streams: with anyio's, a read that is cancelled as data comes (a server killed at random) can end in an
+    InvalidStateError out of the event loop (`_wait_until_readable`, akin to its issue 1267).
+    """
     to_client, client_reads = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     client_writes, from_client = anyio.create_memory_object_stream[SessionMessage](0)
-    async with await anyio.connect_unix(path) as stream, anyio.create_task_group() as group:
-        if hello is not None:
-            first = JSONRPCRequest(jsonrpc="2.0", id="hello", method="infra/hello", params=hello)
-            await stream.send(first.model_dump_json().encode() + b"\n")
+    reader, writer = await asyncio.open_unix_connection(path, limit=LONGEST_LINE)
 
-        async def read() -> None:
-            buffer = b""
-            async with to_client:
-                async for data in stream:
-                    *lines, buffer = (buffer + data).split(b"\n")
-                    for line in lines:
-                        message = jsonrpc_message_adapter.validate_json(line, by_name=False)
-                        if getattr(message, "id", None) != "hello":
-                            await to_client.send(SessionMessage(message))
+    async def send(message: BaseModel) -> None:
+        writer.write(message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+        try:
+            await writer.drain()
+        except ConnectionError as error:
+            raise anyio.BrokenResourceError from error
 
-        async def write() -> None:
-            async with from_client:
-                async for item in from_client:
-                    text = item.message.model_dump_json(by_alias=True, exclude_unset=True)
-                    await stream.send(text.encode() + b"\n")
+    try:
+        async with anyio.create_task_group() as group:
+            if hello is not None:
+                first = JSONRPCRequest(jsonrpc="2.0", id="hello", method="infra/hello", params=hello)
+                await send(first)
 
-        group.start_soon(read)
-        group.start_soon(write)
-        yield client_reads, client_writes
-        group.cancel_scope.cancel()
+            async def read() -> None:
+                async with to_client:
+                    with suppress(ConnectionError):
+                        while (line := await reader.readline()).endswith(b"\n"):
+                            message = jsonrpc_message_adapter.validate_json(line, by_name=False)
+                            if getattr(message, "id", None) != "hello":
+                                await to_client.send(SessionMessage(message))
+
+            async def write() -> None:
+                async with from_client:
+                    async for item in from_client:
+                        await send(item.message)
+
+            group.start_soon(read)
+            group.start_soon(write)
+            yield client_reads, client_writes
+            group.cancel_scope.cancel()
+    finally:
+        writer.close()
 
 
 @asynccontextmanager
