@@ -8,15 +8,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 from sqlalchemy import Connection, create_engine, event, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import PoolProxiedConnection, StaticPool
 
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.chain import GENESIS
@@ -58,10 +59,12 @@ class Database:
         arguments: dict[str, Any] = {"check_same_thread": False, "timeout": busy_seconds} if self._sqlite else {}
         pool: dict[str, Any] = {"poolclass": StaticPool} if self._sqlite else {}
         self._engine = create_engine(url, hide_parameters=True, connect_args=arguments, **pool)
+        self._writer = self._engine.execution_options()
         if self._sqlite:
             event.listen(self._engine, "connect", _connected)
-            event.listen(self._engine, "begin", _begun)
-        self._writer = self._engine.execution_options(infra_mcp_write=True)
+            self._engine.dialect = _beginning(self._engine.dialect, "BEGIN")
+            # A write takes its lock at once: to begin by reading and fail when first writing is how SQLite deadlocks.
+            self._writer.dialect = _beginning(self._writer.dialect, "BEGIN IMMEDIATE")
         self._limiter = anyio.CapacityLimiter(1)  # whose turn it is
         self._thread = anyio.CapacityLimiter(1)
         self._queue = Queue()
@@ -222,12 +225,17 @@ def _own(error: BaseException) -> BaseException:
 
 
 def _connected(raw: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI connection
-    raw.isolation_level = None  # the driver must not begin transactions on its own; `_begun` does
+    raw.isolation_level = None  # the driver must not begin transactions on its own; `_beginning` does
     for pragma in ("synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON", "cell_size_check=ON"):
         raw.execute(f"PRAGMA {pragma}")
 
 
-def _begun(connection: Connection) -> None:
-    # A write takes its lock at once: to begin by reading and fail when first writing is how SQLite deadlocks.
-    immediate = connection.get_execution_options().get("infra_mcp_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+def _beginning(dialect: Dialect, words: str) -> Dialect:
+    """The dialect with words of its own to begin a transaction. As an engine's event it would slow every statement."""
+    own = copy(dialect)
+
+    def begin(raw: PoolProxiedConnection) -> None:
+        raw.cursor().execute(words)
+
+    own.do_begin = begin  # type: ignore[method-assign,assignment]
+    return own

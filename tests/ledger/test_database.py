@@ -8,7 +8,6 @@ import threading
 import anyio
 import anyio.to_thread
 import pytest
-from sqlalchemy import event
 
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
@@ -44,8 +43,10 @@ async def test_files_that_others_could_read_are_closed_to_them(place):
 
 @pytest.mark.promise("intake.saved-first")
 async def test_each_public_write_is_one_transaction(ledger, accept, receipt, docs):
-    begun = []
-    event.listen(ledger._database._engine, "begin", lambda connection: begun.append(connection.get_execution_options()))
+    said = []
+    with ledger._database._engine.connect() as connection:
+        connection.connection.driver_connection.set_trace_callback(said.append)
+    said.clear()
     taken = await accept(ledger, ask="w")
     await ledger.record(taken.request.id, State.PLANNED, "planned", {"objects": ["a/b/c"]}, record={"a": 1})
     await ledger.finish(taken.request.id, receipt(taken.request), {})
@@ -57,11 +58,12 @@ async def test_each_public_write_is_one_transaction(ledger, accept, receipt, doc
     await ledger.revoke_tokens("docs")
     await ledger.remove_peer("docs")
     await ledger.accept_policy("sha256:a", "t", "operator")
-    assert len(begun) == 11
-    assert all(options.get("infra_mcp_write") for options in begun)
+    begun = [words for words in said if words.startswith("BEGIN")]
+    assert begun == ["BEGIN IMMEDIATE"] * 11
+    assert said.count("COMMIT") == len(begun)
     await ledger.caller_for_token("imcp_x")
     assert docs
-    assert not begun[-1].get("infra_mcp_write"), "a read takes no write lock"
+    assert [words for words in said if words.startswith("BEGIN")][11:] == ["BEGIN"], "a read takes no write lock"
 
 
 async def test_a_directory_in_its_place_is_told(place):
