@@ -5,10 +5,10 @@ Each function is the inside of one transaction.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, bindparam, select, update
 
 from infra_mcp.ledger import asks, clock, messages, schema
@@ -53,6 +53,8 @@ _ONE = select(_ROWS).where(_ROWS.c.id == bindparam("which"))
 _UPDATE = update(_ROWS).where(_ROWS.c.id == bindparam("which"))
 _OPEN = select(_ROWS).where(_ROWS.c.open).order_by(_ROWS.c.position)
 _PARKED = select(_ROWS).where(_ROWS.c.state.in_(sorted(PARKED))).order_by(_ROWS.c.position)
+_RECENT = select(_ROWS).order_by(_ROWS.c.position.desc()).limit(bindparam("most"))
+_RECENT_OF = _RECENT.where(_ROWS.c.circle == bindparam("of"))
 _DEPLOYS = select(_ROWS).where(_ROWS.c.app == bindparam("of"), ~_ROWS.c.dry_run)
 _OPEN_RELEASES = _DEPLOYS.where(_ROWS.c.ended.is_(None)).order_by(_ROWS.c.position)
 _LANDED = _DEPLOYS.where(_ROWS.c.state.in_([State.LANDED, State.UNCHANGED])).order_by(_ROWS.c.ended.desc()).limit(1)
@@ -142,8 +144,8 @@ def read(row: Any) -> Request:  # noqa: ANN401 - a row of `requests`
     value = {name: row[name] for name in _SAME} | {"caller": caller}
     value |= {"commit": row["commit_id"], "revert": row["revert_id"]}
     try:
-        value |= {name: json.loads(row[name] or "null") for name in ("action", "record", "receipt")}
-        return Request.model_validate_json(canonical(value))
+        value |= {name: from_json(row[name] or "null") for name in ("action", "record", "receipt")}
+        return Request.model_validate_json(to_json(value))
     except (ValueError, TypeError) as error:
         raise unavailable(f"request {row['id']} cannot be read; it was changed by someone else") from error
 
@@ -177,10 +179,8 @@ def landed_version(connection: Connection, app: str) -> str | None:
 
 def recent(connection: Connection, circle: str | None, limit: int) -> list[Request]:
     """The newest requests of a circle, or of all, newest first."""
-    rows = select(_ROWS).order_by(_ROWS.c.position.desc()).limit(limit)
-    if circle is not None:
-        rows = rows.where(_ROWS.c.circle == circle)
-    return [read(row) for row in connection.execute(rows).mappings()]
+    rows, given = (_RECENT, {}) if circle is None else (_RECENT_OF, {"of": circle})
+    return [read(row) for row in connection.execute(rows, given | {"most": limit}).mappings()]
 
 
 def _open_row(connection: Connection, request_id: str) -> Any:  # noqa: ANN401 - a row

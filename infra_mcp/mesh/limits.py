@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from infra_mcp.engine import Engine
     from infra_mcp.model.peer import Address, Caller
 
-__all__ = ["ATTACHED", "BURST", "DEPTH", "LONGEST", "OPEN", "RATE", "UNREAD", "Limits", "check_attachments"]
+__all__ = ["ATTACHED", "BURST", "DEPTH", "LONGEST", "OPEN", "RATE", "ROWS", "UNREAD", "Limits", "check_attachments"]
 
 LONGEST: Final = 65_536  # bytes of a text
 ATTACHED: Final = 65_536  # bytes of all attachments of a message, as JSON
@@ -33,6 +33,7 @@ RATE: Final = 20.0  # messages a second a sender may go on with
 OPEN: Final = 50  # open asks of one sender at one receiver
 UNREAD: Final = 500  # unread messages of one sender at one receiver
 DEPTH: Final = 20  # asks in a row, each replying to the one before
+ROWS: Final = 100  # ledger rows at once about one caller's refused calls; then one a second, which counts the others
 _ROW_EVERY: Final = 60.0  # seconds between two ledger rows about one sender's refused messages
 _MOST: Final = {"ask": OPEN, "post": UNREAD}
 _PAIRS: Final = 100_000  # senders and receivers remembered together
@@ -63,6 +64,7 @@ class Limits:
         self._clock = clock or anyio.current_time
         self._buckets: OrderedDict[tuple[str, str | None], tuple[float, float]] = OrderedDict()
         self._rows: dict[tuple[str, str | None], tuple[float, int]] = {}
+        self._noted: OrderedDict[tuple[str, str | None], tuple[float, float, int]] = OrderedDict()
         self._pairs: dict[tuple[str, str, str | None, Address], _Pair] = {}
 
     async def message(self, sender: Caller, cost: float = 1.0) -> None:
@@ -156,6 +158,22 @@ class Limits:
             if self._pairs[first].pending:
                 return
             del self._pairs[first]
+
+    def row(self, caller: Caller) -> int | None:
+        """Whether a refused call of this caller leaves a row in the ledger, and how many before it have left none.
+
+        Returns:
+            How many; None when this one leaves none either.
+        """
+        who = (caller.name, caller.circle)
+        now = self._clock()
+        left, since, skipped = self._noted.pop(who, (float(ROWS), now, 0))
+        left = min(float(ROWS), left + now - since)
+        noted = left >= 1.0
+        self._noted[who] = (left - 1.0, now, 0) if noted else (left, now, skipped + 1)
+        while len(self._noted) > _SENDERS:
+            self._noted.popitem(last=False)
+        return skipped if noted else None
 
     async def _refuse(self, sender: Caller, what: str, next_step: str) -> None:
         """Refuse, and leave a row a minute, which counts what was refused since the one before."""

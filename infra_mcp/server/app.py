@@ -227,11 +227,19 @@ class InfraServer(MCPServer[Any]):
         return frozenset(rules.actions) if rules is not None else frozenset()
 
     async def _refused(self, tool: Tool, caller: Caller | None, name: str, error: InfraError) -> None:
-        """Leave a row for a refused call that would have changed something, where the caller is known."""
+        """Leave a row for a refused call that would have changed something, where the caller is known.
+
+        Of a flood not each call leaves its own: a row then says how many before it have left none.
+        """
         if caller is None or not tool.recorded or error.code in _RECORDED_ELSEWHERE:
             return
+        skipped = self.service.limits.row(caller)
+        if skipped is None:
+            return
         shown = name if _NAME.match(name) else "(a name not shown)"
-        data = {"tool": shown, "code": error.code, "what": error.what}
+        data = {"tool": shown, "code": error.code, "what": error.what} | (
+            {"refused_before": skipped} if skipped else {}
+        )
         try:
             await self.service.engine.ledger.note("call-refused", caller.name, data, circle=caller.circle)
         except InfraError:

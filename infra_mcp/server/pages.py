@@ -82,6 +82,8 @@ its id is in `mark_read`. What peers wrote stands in quotes (`> `), with invisib
 | asks in a row that answer each other by `reply_to` | {depth} |
 
 What is above a bound is refused with `too-many` and the next step, and leaves one row a minute in the ledger.
+Any other refused call leaves a row of its own, {rows} of a peer at once and one a second from then on; a row says
+how many before it left none.
 """
 _SENTENCES = """\
 ## Sentences
@@ -199,7 +201,12 @@ def errors_page() -> str:
 def asking_page() -> str:
     """docs/asking.md: what an ask may say, as the table the server reads it by, and the fenced form of each action."""
     others = _OTHERS.format(
-        burst=limits.BURST, rate=limits.RATE, open=limits.OPEN, unread=limits.UNREAD, depth=limits.DEPTH
+        burst=limits.BURST,
+        rate=limits.RATE,
+        open=limits.OPEN,
+        unread=limits.UNREAD,
+        depth=limits.DEPTH,
+        rows=limits.ROWS,
     )
     lines = ["# Asking infra\n", _MADE, _ASKING.replace("{grace:g}", f"{GRACE:g}"), others]
     lines += [_COVERAGE + "\n".join(_said(row) for row in coverage.rows()) + "\n"]

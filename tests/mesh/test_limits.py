@@ -9,7 +9,7 @@ from house import house
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.acks import ack
 from infra_mcp.mesh.asks import ask
-from infra_mcp.mesh.limits import ATTACHED, BURST, DEPTH, OPEN, RATE, UNREAD, Limits, check_attachments
+from infra_mcp.mesh.limits import ATTACHED, BURST, DEPTH, OPEN, RATE, ROWS, UNREAD, Limits, check_attachments
 from infra_mcp.mesh.posts import broadcast, send
 from infra_mcp.model.peer import Address, Caller
 
@@ -185,3 +185,17 @@ async def test_attachments_are_bounded_json(value):
 async def test_small_attachments_pass():
     check_attachments([{"a": "x" * 1000}] * 60)
     check_attachments([])
+
+
+async def test_refused_calls_leave_a_row_each_up_to_a_bound_and_what_left_none_is_counted(tmp_path):
+    async with house(tmp_path, "unix") as at:
+        clock = Clock()
+        limits = Limits(at.engine, clock)
+        burst = [limits.row(DOCS) for _ in range(ROWS + 7)]
+        clock.now += 1.0
+
+        assert burst == [0] * ROWS + [None] * 7
+        assert [limits.row(SHOP), limits.row(NAMESAKE)] == [0, 0]
+        assert [limits.row(DOCS), limits.row(DOCS)] == [7, None]
+        clock.now += 10 * ROWS
+        assert [limits.row(DOCS) for _ in range(ROWS + 1)] == [1, *[0] * (ROWS - 1), None]

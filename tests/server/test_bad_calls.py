@@ -16,6 +16,7 @@ from house import house
 from shell import shell
 
 from infra_mcp.errors import CODES
+from infra_mcp.mesh.limits import ROWS
 from infra_mcp.model.request import State
 from infra_mcp.server.socket import LONGEST_LINE
 
@@ -101,6 +102,17 @@ async def rows(at) -> int:
 
 
 # -- group 4: calls
+async def test_a_flood_of_calls_that_are_no_calls_leaves_a_bounded_number_of_rows_and_harms_nobody_else(tmp_path):
+    async with house(tmp_path, "unix") as at, at.unix("docs", "auto") as flood, at.unix("shop", "auto") as other:
+        results = [await flood.call_tool("deploy", {"app": number}) for number in range(2 * ROWS)]
+
+        assert all(result.is_error for result in results)
+        assert ROWS <= await rows(at) < 2 * ROWS
+        before = await rows(at)
+        assert (await other.call_tool("deploy", {"app": 1})).is_error
+        assert await rows(at) == before + 1, "another peer's are noted as ever"
+
+
 @MODES
 @pytest.mark.promise("mcp.errors")
 @pytest.mark.parametrize("door", ["http", "unix"])
