@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
-import anyio
 import pytest
-from anyio import to_thread
+from clients.git.moves import EDIT, OURS, built, refused
 
 from infra_mcp.clients.git import Git
-from infra_mcp.errors import InfraError, Moved
+from infra_mcp.errors import InfraError
 
 pytestmark = pytest.mark.anyio
-
-EDIT = {"apps/docs/web.yaml": b"image: site:2.0\nreplicas: 2\n", "apps/new/ns.yaml": b"kind: Namespace\n"}
-OURS = "image: site:2.0\nreplicas: 2\n"
-
-
-async def built(git: Git, base: str, changes: dict[str, bytes | None] | None = None) -> str:
-    return await git.build_commit(base, changes or EDIT, "ours\n", 1_700_000_000)
-
-
-async def refused(git: Git, repo, commit: str, *named: str, base: str | None = None) -> InfraError:
-    """The move is refused, names these, and nothing of the user's is different afterwards."""
-    before = repo.state()
-    with pytest.raises(InfraError) as caught:
-        await git.move("main", commit, base or repo.head())
-
-    assert caught.value.code == "checkout-refused"
-    assert [name for name in named if name not in caught.value.what] == []
-    assert repo.state() == before
-    return caught.value
 
 
 @pytest.mark.promise("git.ff-only")
@@ -190,146 +169,6 @@ async def test_an_edit_hidden_from_git_status_is_not_lost(git: Git, repo, flag: 
     await refused(git, repo, commit, "apps/docs/web.yaml")
 
 
-@pytest.mark.promise("plan.users-tree")
-async def test_a_detached_head_stays_where_it_is_and_the_branch_moves(git: Git, repo) -> None:
-    base = repo.head()
-    repo.git("checkout", "-q", "--detach")
-    commit = await built(git, base)
-
-    await git.move("main", commit, base)
-
-    assert repo.head() == commit
-    assert repo.git("rev-parse", "HEAD") == base
-    assert repo.git("status", "--porcelain") == ""
-    assert repo.read("apps/docs/web.yaml") == "image: site:1.0\nreplicas: 2\n"
-
-
-@pytest.mark.promise("git.ff-only")
-@pytest.mark.promise("plan.users-tree")
-@pytest.mark.parametrize("how", ["--merge", "--apply"])
-async def test_a_branch_being_rebased_is_refused(git: Git, repo, how: str) -> None:
-    first = repo.head()
-    repo.commit({"apps/docs/db.yaml": "image: db:theirs\n"})
-    repo.git("branch", "theirs")
-    repo.git("reset", "-q", "--hard", first)
-    repo.commit({"apps/docs/db.yaml": "image: db:mine\n"})
-    repo.git("rebase", how, "theirs", check=False)
-    assert "rebase in progress" in repo.git("status")
-    commit = await built(git, repo.head())
-
-    await refused(git, repo, commit, "rebase")
-    with pytest.raises(InfraError, match="rebase"):
-        await git.check_movable("main", repo.head(), list(EDIT))
-
-
-async def test_a_branch_that_a_rebase_elsewhere_will_update_is_refused(git: Git, repo) -> None:
-    folder = repo.top / ".git/rebase-merge"
-    folder.mkdir()
-    (folder / "update-refs").write_text(f"refs/heads/main\n{'1' * 40}\n{'0' * 40}\n", encoding="utf-8")
-    repo.git("checkout", "-q", "--detach")
-    commit = await built(git, repo.head())
-
-    await refused(git, repo, commit, "rebase")
-
-
-async def test_a_branch_being_bisected_is_refused(git: Git, repo) -> None:
-    first = repo.head()
-    for n in range(4):
-        repo.commit({"n": str(n)})
-    repo.git("bisect", "start", "main", first)
-    commit = await built(git, repo.head())
-
-    await refused(git, repo, commit, "bisect")
-
-
-@pytest.mark.promise("git.ff-only")
-@pytest.mark.promise("plan.users-tree")
-@pytest.mark.parametrize("operation", ["merge", "cherry-pick", "revert"])
-async def test_an_operation_in_progress_is_refused_by_name(git: Git, repo, operation: str) -> None:
-    repo.git("checkout", "-q", "-b", "theirs")
-    repo.commit({"README.md": "theirs\n"})
-    repo.git("checkout", "-q", "main")
-    mine = repo.commit({"README.md": "mine\n"})
-    if operation == "revert":
-        repo.commit({"README.md": "again\n"})
-    repo.git(operation, mine if operation == "revert" else "theirs", check=False)
-    commit = await built(git, repo.head())
-
-    await refused(git, repo, commit, operation)
-    with pytest.raises(InfraError, match=operation):
-        await git.check_movable("main", repo.head(), list(EDIT))
-
-
-@pytest.mark.promise("git.ff-only")
-async def test_a_branch_that_moved_meanwhile_is_planned_again(git: Git, repo) -> None:
-    base = repo.head()
-    commit = await built(git, base)
-    theirs = repo.commit({"README.md": "theirs\n"})
-
-    with pytest.raises(Moved):
-        await git.move("main", commit, base)
-    with pytest.raises(Moved):
-        await git.check_movable("main", base, [])
-
-    assert repo.head() == theirs
-    assert repo.git("status", "--porcelain") == ""
-
-
-async def test_a_commit_that_is_not_ahead_of_the_branch_does_not_move_it(git: Git, repo) -> None:
-    aside = await built(git, repo.head())
-    base = repo.commit({"README.md": "theirs\n"})
-
-    with pytest.raises(Moved):
-        await git.move("main", aside, base)
-
-    assert repo.head() == base
-
-
-@pytest.mark.promise("git.ff-only")
-@pytest.mark.promise("plan.users-tree")
-@pytest.mark.parametrize("lock", ["index.lock", "HEAD.lock", "refs/heads/main.lock"])
-async def test_a_lock_of_another_git_is_waited_for_then_refused_and_never_removed(git: Git, repo, lock: str) -> None:
-    base = repo.head()
-    commit = await built(git, base)
-    held = repo.top / ".git" / lock
-    held.touch()
-
-    await refused(git, repo, commit, "lock")
-
-    assert held.exists()
-    assert repo.head() == base
-
-    held.unlink()
-    await git.move("main", commit, base)
-    assert repo.head() == commit
-    assert repo.git("status", "--porcelain") == ""
-
-
-@pytest.mark.promise("plan.users-tree")
-@pytest.mark.parametrize("lock", ["index.lock", "HEAD.lock", "refs/heads/main.lock"])
-async def test_a_lock_taken_while_git_is_merging_leaves_nothing_half_done(git: Git, repo, slow_git, lock: str) -> None:
-    base = repo.head()
-    commit = await built(git, base)
-    slow = slow_git("merge")
-    repo.write("apps/docs/db.yaml", "image: db:staged\n")
-    repo.git("add", "apps/docs/db.yaml")
-
-    async def take_the_lock() -> None:
-        await to_thread.run_sync(slow.wait_started)
-        (repo.top / ".git" / lock).touch()
-        slow.let_go(times=1000)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(take_the_lock)
-        await refused(git, repo, commit, "lock")
-
-    assert repo.git("status", "--porcelain") == "M  apps/docs/db.yaml"
-    (repo.top / ".git" / lock).unlink()
-    await git.move("main", commit, base)
-    assert repo.head() == commit
-    assert repo.git("status", "--porcelain") == "M  apps/docs/db.yaml"
-
-
 @pytest.mark.promise("git.ff-only")
 @pytest.mark.promise("plan.users-tree")
 async def test_a_symlinked_folder_on_the_way_is_refused_and_kept(git: Git, repo, tmp_path: Path) -> None:
@@ -352,106 +191,6 @@ async def test_a_symlink_where_a_new_folder_would_be_is_refused(git: Git, repo, 
     await refused(git, repo, commit, "apps/new (a symlink)")
 
     assert not (tmp_path / "ns.yaml").exists()
-
-
-@pytest.mark.promise("plan.users-tree")
-async def test_a_branch_checked_out_nowhere_moves_without_touching_the_checkout(git: Git, repo) -> None:
-    base = repo.head()
-    repo.git("checkout", "-q", "-b", "feature")
-    repo.write("apps/docs/web.yaml", "image: mine\n")
-    commit = await built(git, base)
-
-    await git.check_movable("main", base, list(EDIT))
-    await git.move("main", commit, base)
-
-    assert repo.head() == commit
-    assert repo.head("refs/heads/feature") == base
-    assert repo.read("apps/docs/web.yaml") == "image: mine\n"
-    assert repo.git("diff", "--cached") == ""
-
-
-async def test_a_branch_checked_out_nowhere_is_not_moved_to_what_is_not_ahead_of_it(git: Git, repo) -> None:
-    aside = await built(git, repo.head())
-    base = repo.commit({"README.md": "theirs\n"})
-    repo.git("checkout", "-q", "--detach")
-
-    with pytest.raises(Moved):
-        await git.move("main", aside, base)
-    with pytest.raises(Moved):
-        await git.move("main", aside, repo.head("HEAD~1"))
-
-    assert repo.head() == base
-
-
-async def test_an_alias_of_another_branch_is_not_moved(git: Git, repo) -> None:
-    base = repo.head()
-    repo.git("branch", "trunk")
-    repo.git("symbolic-ref", "refs/heads/alias", "refs/heads/trunk")
-
-    with pytest.raises(InfraError, match="alias"):
-        await git.move("alias", await built(git, base), base)
-
-    assert repo.head("refs/heads/trunk") == base
-
-
-@pytest.mark.promise("plan.users-tree")
-async def test_a_branch_checked_out_under_an_alias_moves_with_its_files(git: Git, repo) -> None:
-    repo.git("branch", "trunk")
-    repo.git("symbolic-ref", "refs/heads/alias", "refs/heads/trunk")
-    repo.git("symbolic-ref", "HEAD", "refs/heads/alias")
-    base = repo.head()
-    commit = await built(git, base)
-
-    await git.move("trunk", commit, base)
-
-    assert repo.head("refs/heads/trunk") == commit
-    assert repo.read("apps/docs/web.yaml") == OURS
-    assert repo.git("status", "--porcelain") == ""
-
-
-@pytest.mark.promise("git.ff-only")
-@pytest.mark.promise("plan.users-tree")
-async def test_the_branch_moves_in_the_worktree_that_has_it(git: Git, repo, tmp_path: Path) -> None:
-    base = repo.head()
-    repo.git("checkout", "-q", "-b", "feature")
-    other = tmp_path / "other tree\nwith a newline"
-    repo.git("worktree", "add", "-q", str(other), "main")
-    (other / "README.md").write_text("being written\n", encoding="utf-8")
-    commit = await built(git, base)
-
-    await git.move("main", commit, base)
-
-    assert repo.head() == commit
-    assert (other / "apps/docs/web.yaml").read_text(encoding="utf-8") == OURS
-    assert repo.git("status", "--porcelain", at=other) == " M README.md"
-    assert repo.read("apps/docs/web.yaml") == "image: site:1.0\nreplicas: 2\n"
-    assert repo.git("status", "--porcelain") == ""
-
-
-async def test_an_operation_in_another_worktree_that_has_the_branch_is_refused(git: Git, repo, tmp_path: Path) -> None:
-    repo.git("checkout", "-q", "-b", "theirs")
-    repo.commit({"README.md": "theirs\n"})
-    other = tmp_path / "other"
-    repo.git("worktree", "add", "-q", str(other), "main")
-    (other / "README.md").write_text("mine\n", encoding="utf-8")
-    repo.git("commit", "-qam", "mine", at=other)
-    repo.git("rebase", "theirs", at=other, check=False)
-
-    await refused(git, repo, await built(git, repo.head()), "rebase")
-
-
-async def test_a_branch_checked_out_twice_is_refused(git: Git, repo, tmp_path: Path) -> None:
-    repo.git("worktree", "add", "-q", "--force", str(tmp_path / "twice"), "main")
-
-    await refused(git, repo, await built(git, repo.head()), "infra", "twice")
-
-
-async def test_a_worktree_that_is_gone_from_disk_is_refused(git: Git, repo, tmp_path: Path) -> None:
-    repo.git("checkout", "-q", "-b", "feature")
-    repo.git("worktree", "add", "-q", str(tmp_path / "gone"), "main")
-    (tmp_path / "gone").rename(tmp_path / "elsewhere")
-
-    await refused(git, repo, await built(git, repo.head()), "gone")
 
 
 @pytest.mark.promise("plan.users-tree")
@@ -520,29 +259,3 @@ async def test_a_commit_is_contained_once_the_branch_has_it(git: Git, repo) -> N
     await git.move("main", commit, base)
     repo.commit({"README.md": "later\n"})
     assert await git.contains("main", commit)
-
-
-async def test_a_git_killed_half_way_leaves_files_that_only_a_person_may_clean_up(git: Git, repo) -> None:
-    base = repo.head()
-    commit = await built(git, base)
-    repo.write("apps/docs/web.yaml", OURS)
-
-    await refused(git, repo, commit, "apps/docs/web.yaml", base=base)
-
-
-async def test_a_git_that_dies_by_a_signal_is_a_failure_and_not_a_move(git: Git, repo, slow_git) -> None:
-    base = repo.head()
-    commit = await built(git, base)
-    slow = slow_git("merge")
-
-    async def kill() -> None:
-        pid = await to_thread.run_sync(slow.wait_started)
-        os.kill(pid, signal.SIGKILL)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(kill)
-        with pytest.raises(InfraError) as caught:
-            await git.move("main", commit, base)
-
-    assert caught.value.code == "checkout-refused"
-    assert repo.head() == base
