@@ -2,8 +2,8 @@
 
 A seeded generator lets 200 peers ask each other, notify, look into their inboxes, ack and mark as read, over HTTP and
 the unix socket, one call after the other on a handful of connections. Every call's time is noted, and the server's
-resident memory all along. At the end: how large the ledger is, and how long a search takes, at 10^4, 10^5 and 10^6
-events.
+resident memory all along. At the end: how large the ledger is and how long a search takes, on what the traffic left,
+and in another ledger at 10^4, 10^5 and 10^6 events.
 
 The rule, over the second half of the run, by a straight line fitted to it (what a server takes when it is new is not
 held against it): memory may rise by 10 % and 8 MiB, the server's own computing for a call by 20 % and 0.5 ms, the
@@ -307,7 +307,13 @@ async def main() -> int:
             course = await soak(place, given.messages, given.seed, given.connections)
             spent = time.perf_counter() - begin
             good = show(course, spent)
-            good = await archive.grow(place, levels) and good
+            print(f"\n{archive.COLUMNS}   searches in ms, of what the traffic left")
+            await archive.searched(place)
+    if levels:
+        with tempfile.TemporaryDirectory(prefix="infra-mcp-soak-") as folder:
+            async with town(Path(folder), max(1, given.peers // 10), 10) as place:
+                print(f"\n{archive.COLUMNS}   the same in a ledger of its own, filled by the ledger's own writer")
+                good = await archive.grow(place, levels) and good
     print(f"\nload now {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     return 0 if good else 1
 
