@@ -62,9 +62,7 @@ class Database:
         self._writer = self._engine.execution_options()
         if self._sqlite:
             event.listen(self._engine, "connect", _connected)
-            self._engine.dialect = _beginning(self._engine.dialect, "BEGIN")
-            # A write takes its lock at once: to begin by reading and fail when first writing is how SQLite deadlocks.
-            self._writer.dialect = _beginning(self._writer.dialect, "BEGIN IMMEDIATE")
+            _begin_by(self._engine.dialect, "BEGIN")
         self._limiter = anyio.CapacityLimiter(1)  # whose turn it is
         self._thread = anyio.CapacityLimiter(1)
         self._queue = Queue()
@@ -165,6 +163,10 @@ class Database:
                 old = check(connection)
             if self._sqlite:
                 self._settle()
+                # A write takes its lock at once: to begin by reading and fail when first writing is how SQLite
+                # deadlocks. A dialect learns from its first connection, so only now is it whole to be copied.
+                self._writer.dialect = copy(self._engine.dialect)
+                _begin_by(self._writer.dialect, "BEGIN IMMEDIATE")
             if old:
                 with self._writer.begin() as connection:
                     prepare(connection)
@@ -225,17 +227,15 @@ def _own(error: BaseException) -> BaseException:
 
 
 def _connected(raw: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI connection
-    raw.isolation_level = None  # the driver must not begin transactions on its own; `_beginning` does
+    raw.isolation_level = None  # the driver must not begin transactions on its own; `_begin_by` does
     for pragma in ("synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON", "cell_size_check=ON"):
         raw.execute(f"PRAGMA {pragma}")
 
 
-def _beginning(dialect: Dialect, words: str) -> Dialect:
-    """The dialect with words of its own to begin a transaction. As an engine's event it would slow every statement."""
-    own = copy(dialect)
+def _begin_by(dialect: Dialect, words: str) -> None:
+    """Give a dialect its words to begin a transaction with. As an engine's event they would slow every statement."""
 
     def begin(raw: PoolProxiedConnection) -> None:
         raw.cursor().execute(words)
 
-    own.do_begin = begin  # type: ignore[method-assign,assignment]
-    return own
+    dialect.do_begin = begin  # type: ignore[method-assign,assignment]
