@@ -102,6 +102,26 @@ async def test_a_wait_for_an_ask_about_a_request_wakes_when_that_ends(shelf, eng
     assert "Cancelled" in found.reply
 
 
+async def test_a_wait_for_a_claimed_ask_that_joined_an_earlier_request_wakes_when_that_ends(shelf, engine):
+    action = Deploy(app="docs", version="1.0.0")
+    submission = Submission(caller=DOCS, action=action, door="tool", words="go", idempotency_key="k")
+    taken = await shelf.ledger.accept(submission, request_id=request_id(), ask=None, now=shelf.clock.stamp)
+    await shelf.awaits(request=taken.request)
+    asked = await shelf.ledger.mail.open_ask(DOCS, INFRA, "could you put it out?", now=shelf.clock.stamp)
+    await shelf.ledger.mail.claim(asked.id, "s", now=shelf.clock.stamp)
+    claimed = {"on_behalf_of": asked.id, "session": "s", "attendant": "infra"}
+    again = await engine.submit(submission.model_copy(update=claimed))
+    assert (again.request.id, again.ask_id) == (taken.request.id, asked.id)
+
+    async def cancels():
+        await engine.cancel(DOCS, taken.request.id)
+
+    found = await _meanwhile(engine, lambda: engine.wait_ask(asked.id, LONG), cancels)
+
+    assert found.state == "acked"
+    assert "Cancelled" in found.reply
+
+
 @pytest.mark.promise("notify.order")
 async def test_a_notify_takes_releases_in_and_wakes_whoever_it_concerns(engine):
     _, (first,) = await engine.notified(DOCS, INFRA, "release/0.13.4 merged", [_release("0.13.4")])
