@@ -55,23 +55,27 @@ def _run(options: argparse.Namespace) -> int:
 def _ask(options: argparse.Namespace, client: Client, text: str, summary: Summary) -> int:
     more = {"circle": options.circle, "reply_to": options.reply_to}
     arguments = {"peer_name": options.to, "query": text} | {key: value for key, value in more.items() if value}
-    with goes_on(lambda: "Stopped before the server named the ask. If it was taken in it goes on."):
+    words = ["Stopped before the server named the ask. If it was taken in it goes on."]
+    with goes_on(lambda: words[0]):
         sent = client.call("ask", arguments)
-    if sent.get("isError"):
-        summary.result(sent)
-        return show_result(options.json, sent)
-    ask_id = str(sent["structuredContent"]["result"])
-    summary.data["correlation_id"] = ask_id
+        if sent.get("isError"):
+            summary.result(sent)
+            return show_result(options.json, sent)
+        ask_id = str(sent["structuredContent"]["result"])
+        summary.data["correlation_id"] = ask_id
+        words[0] = f"{ask_id} goes on. Its answer comes into this peer's inbox: `infra-mcp inbox`."
+        return _answered(options, client, ask_id, summary)
+
+
+def _answered(options: argparse.Namespace, client: Client, ask_id: str, summary: Summary) -> int:
+    """Wait for the ack, unless that is not wanted, and show it."""
     if options.no_wait:
         show(options.json, {"correlation_id": ask_id, "status": "pending", "exit": int(Exit.LANDED)}, ask_id)
         summary.words = "Asked; not waited for."
         return int(Exit.LANDED)
     if not options.json:
         note(ask_id)
-    with (
-        goes_on(lambda: f"{ask_id} goes on. Its answer comes into this peer's inbox: `infra-mcp inbox`."),
-        Progress(quiet=options.json) as told,
-    ):
+    with Progress(quiet=options.json) as told:
 
         def wait(seconds: float) -> dict[str, Any]:
             return client.call("wait_on_ack", {"correlation_id": ask_id, "timeout_seconds": seconds}, told)

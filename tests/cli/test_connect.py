@@ -83,11 +83,11 @@ async def test_a_call_the_host_gives_up_on_is_cancelled_at_the_server(tmp_path, 
         waiting, cancelled = anyio.Event(), anyio.Event()
         wait = at.engine.wait
 
-        async def watched(request_id, seconds):
+        async def watched(request_id, seconds, seen):
             if seconds:
                 waiting.set()
             try:
-                return await wait(request_id, seconds)
+                return await wait(request_id, seconds, seen)
             except anyio.get_cancelled_exc_class():
                 cancelled.set()
                 raise
