@@ -6,11 +6,14 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make upgrade'
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup binaries demo test test-clients check prove kill soak bench promises clean
+.PHONY: help setup upgrade binaries demo test test-clients check prove kill soak bench promises clean
 
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,14 +21,19 @@ help: ## list these
 
 setup: $(VENV)/.made ## a virtual environment with everything in it, in .venv
 
-# pip reads dependency groups only since 25.1, so the one there is here gets them as a list
-$(VENV)/.made: pyproject.toml
+$(VENV)/.made: pyproject.toml requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	@echo "setting up $(VENV)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' > $(VENV)/dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $(VENV)/dev.txt --editable .
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet --require-hashes --requirement requirements-dev.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# the runtime's lock is cut from the development one, so that what users install is what the tests ran with
+upgrade: setup ## lock the newest versions that pyproject.toml allows, for every Python and platform
+	@$(LOCK) --upgrade --group dev --output-file requirements-dev.txt
+	@$(LOCK) --constraint requirements-dev.txt --output-file requirements.txt
+	@$(MAKE) --no-print-directory setup
 
 binaries: setup ## the sandbox's control plane: found, downloaded or built (some ten minutes, once)
 	@$(BIN)/python -m infra_mcp.cli.sandbox binaries
