@@ -7,6 +7,7 @@ could mean two things to two readers (duplicate keys, tags, a byte order mark) i
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -92,13 +93,22 @@ def compose(text: str) -> list[Node]:
     Raises:
         Unreadable: naming the line.
     """
-    loader = yaml.CSafeLoader(text)
     try:
-        return _Composer(text).run(loader)
+        return _roots(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         why = getattr(error, "problem", None) or "it holds characters that YAML does not allow"
+        if mark:
+            # It may have read ahead to a bound of its own: ours come first, in what stands before.
+            with suppress(yaml.YAMLError):
+                _roots(text[: mark.index])
         raise Unreadable(mark.line + 1 if mark else 1, str(why)) from None
+
+
+def _roots(text: str) -> list[Node]:
+    loader = yaml.CSafeLoader(text)
+    try:
+        return _Composer(text).run(loader)
     finally:
         loader.dispose()
 
