@@ -124,7 +124,7 @@ def _next_steps() -> str:
 
 
 def _policy(settings: Settings, context: str | None) -> tuple[str, list[dict[str, str]]]:
-    from infra_mcp.tree.layout import detect_roots  # noqa: PLC0415 - needs the YAML reader
+    from infra_mcp.repository.layout import detect_roots  # noqa: PLC0415 - needs the YAML reader
 
     chosen = context or _only_context(settings.kubeconfig)
     found = detect_roots(_manifests(settings.repo))

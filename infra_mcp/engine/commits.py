@@ -9,9 +9,9 @@ from infra_mcp.engine.tools import Tools
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.plan import TreeEdit
 from infra_mcp.model.request import State
-from infra_mcp.tree.commit import message
-from infra_mcp.tree.edit import apply_edits
-from infra_mcp.tree.value import Tree
+from infra_mcp.repository.commit import message
+from infra_mcp.repository.edit import apply_edits
+from infra_mcp.repository.value import Tree
 
 __all__ = ["commit_plan", "draft", "observe_commit", "revert_plan"]
 

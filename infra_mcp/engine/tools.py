@@ -10,8 +10,8 @@ from infra_mcp.clients.git import Git
 from infra_mcp.drivers.manifests.driver import Manifests
 from infra_mcp.ledger import Ledger
 from infra_mcp.policy.rules import Policy
-from infra_mcp.tree.load import load
-from infra_mcp.tree.value import Tree
+from infra_mcp.repository.load import load
+from infra_mcp.repository.value import Tree
 
 __all__ = ["Tools", "stamp", "utc"]
 

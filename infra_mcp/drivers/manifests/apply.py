@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import anyio
 
 from infra_mcp.clients.kube import Cluster, KubeError
-from infra_mcp.drivers.manifests import ssa
-from infra_mcp.drivers.manifests.order import order
+from infra_mcp.drivers.kubernetes import ssa
+from infra_mcp.drivers.kubernetes.order import order
 from infra_mcp.drivers.manifests.prepared import REQUEST_ANNOTATION, Item, Prepared, Task
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.plan import ObjectRef

@@ -14,7 +14,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.model.action import Deploy
 from infra_mcp.model.plan import ObjectRef
 from infra_mcp.policy.rules import Policy
-from infra_mcp.tree.value import Tree
+from infra_mcp.repository.value import Tree
 
 __all__ = ["Target", "plan", "target"]
 

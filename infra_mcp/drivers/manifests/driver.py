@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from infra_mcp.clients.kube import Cluster
+from infra_mcp.drivers.kubernetes.verify import rollout
 from infra_mcp.drivers.manifests import deploy, images, landed, observe, provision
 from infra_mcp.drivers.manifests.apply import apply
 from infra_mcp.drivers.manifests.desired import refs
 from infra_mcp.drivers.manifests.prepared import REQUEST_ANNOTATION, Prepared, Task
 from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
 from infra_mcp.drivers.manifests.undo import Undone, is_ours, undo
-from infra_mcp.drivers.manifests.verify import rollout
 from infra_mcp.errors import InfraError
 from infra_mcp.model.action import Action, Deploy, ProvisionNamespace
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.plan import ObjectRef
 from infra_mcp.policy.rules import Policy
-from infra_mcp.tree.value import Tree
+from infra_mcp.repository.value import Tree
 
 __all__ = ["Manifests"]
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from infra_mcp.drivers.manifests.prepared import Task, Wanted, differences
 from infra_mcp.errors import InfraError
 from infra_mcp.model.plan import FileChange, TreeEdit
-from infra_mcp.tree.commit import diff
-from infra_mcp.tree.edit import apply_edits
-from infra_mcp.tree.layout import place
-from infra_mcp.tree.render import dump
-from infra_mcp.tree.value import Tree
+from infra_mcp.repository.commit import diff
+from infra_mcp.repository.edit import apply_edits
+from infra_mcp.repository.layout import place
+from infra_mcp.repository.render import dump
+from infra_mcp.repository.value import Tree
 
 __all__ = ["edited", "file_changes"]
 

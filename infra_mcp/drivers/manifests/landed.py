@@ -9,11 +9,11 @@ from typing import Any
 import anyio
 
 from infra_mcp.clients.kube import Cluster
+from infra_mcp.drivers.kubernetes.health import status as health_of
+from infra_mcp.drivers.kubernetes.verify import rollout
 from infra_mcp.drivers.manifests import images
 from infra_mcp.drivers.manifests.deploy import Target
-from infra_mcp.drivers.manifests.health import status as health_of
 from infra_mcp.drivers.manifests.prepared import Item, Prepared, Task, is_within
-from infra_mcp.drivers.manifests.verify import rollout
 from infra_mcp.errors import InfraError
 from infra_mcp.together import together
 

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from infra_mcp.clients.kube import Cluster
-from infra_mcp.drivers.manifests import health, images
+from infra_mcp.drivers.kubernetes import health
+from infra_mcp.drivers.manifests import images
 from infra_mcp.drivers.manifests.desired import PULL_SECRETS, refs
 from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
 from infra_mcp.errors import InfraError

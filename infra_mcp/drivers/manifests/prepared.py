@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
-from infra_mcp.drivers.manifests.diff import REQUEST_ANNOTATION
-from infra_mcp.drivers.manifests.ssa import Proposal
+from infra_mcp.drivers.kubernetes.diff import REQUEST_ANNOTATION
+from infra_mcp.drivers.kubernetes.ssa import Proposal
 from infra_mcp.model.plan import FieldChange, FieldPath, ObjectChange, ObjectRef, Plan
 from infra_mcp.model.request import Request
 from infra_mcp.policy.rules import Policy
-from infra_mcp.tree.value import Tree
+from infra_mcp.repository.value import Tree
 
 __all__ = ["REQUEST_ANNOTATION", "Item", "Prepared", "Task", "Wanted", "differences", "is_within"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from infra_mcp.clients.kube import Cluster
-from infra_mcp.drivers.manifests import ssa
-from infra_mcp.drivers.manifests.diff import changes
+from infra_mcp.drivers.kubernetes import ssa
+from infra_mcp.drivers.kubernetes.diff import changes
 from infra_mcp.drivers.manifests.prepared import Item, Task, Wanted, differences, is_within
 from infra_mcp.errors import InfraError
 from infra_mcp.model.digest import digest
@@ -21,7 +21,7 @@ from infra_mcp.model.plan import (
     Plan,
     TreeEdit,
 )
-from infra_mcp.tree.value import Tree
+from infra_mcp.repository.value import Tree
 
 __all__ = ["item_for", "plan_of", "restores"]
 

@@ -15,8 +15,8 @@ from infra_mcp.drivers.manifests.pull_secrets import PullSecret, PullSecrets
 from infra_mcp.errors import InfraError
 from infra_mcp.model.action import ProvisionNamespace
 from infra_mcp.model.plan import ObjectRef
+from infra_mcp.repository.value import Tree
 from infra_mcp.together import both, together
-from infra_mcp.tree.value import Tree
 
 __all__ = ["plan"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra_mcp.clients.kube import FIELD_MANAGER, Cluster
-from infra_mcp.drivers.manifests import ssa
-from infra_mcp.drivers.manifests.adopt import owners
-from infra_mcp.drivers.manifests.merge import get_path, set_path
+from infra_mcp.drivers.kubernetes import ssa
+from infra_mcp.drivers.kubernetes.adopt import owners
+from infra_mcp.drivers.kubernetes.merge import get_path, set_path
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.plan import FieldChange, show_path

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
 def test_nothing_heavy_is_imported_before_a_cluster_is_connected_to():
     code = (
-        "import sys, infra_mcp.clients.kube, infra_mcp.drivers.manifests.ssa;"
+        "import sys, infra_mcp.clients.kube, infra_mcp.drivers.kubernetes.ssa;"
         "print([m for m in ('kubernetes', 'aiohttp') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,0 +1,214 @@
+"""Who owns what in a live object, as its `managedFields` say (KEP-555). Pure.
+
+Ownership of a field that an apply does not name means its deletion. So the body of an apply begins with `extract`: all
+that we own, with its live values; and nothing is ever taken from another manager but the fields a request sets.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+from infra_mcp.clients.kube import FIELD_MANAGER
+from infra_mcp.drivers.kubernetes.merge import ATOMIC, KEY_DEFAULTS, SET, item_keys
+from infra_mcp.model.plan import FieldPath
+
+__all__ = ["Lost", "extract", "foreign_owner", "lists", "lost_fields", "owned_by_us", "owners"]
+
+Fields = Mapping[str, Any]
+
+
+class Lost(NamedTuple):
+    """A field that another manager would lose to us. `time` (RFC 3339) may be missing in `managedFields`."""
+
+    manager: str
+    operation: str
+    subresource: str
+    path: FieldPath
+    time: str | None
+
+
+def _entries(live: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return live.get("metadata", {}).get("managedFields") or []
+
+
+def owned_by_us(live: Mapping[str, Any]) -> dict[str, Any]:
+    """Our own entry of `managedFields`: what we applied, not through a subresource. Empty when there is none."""
+    for entry in _entries(live):
+        identity = entry.get("manager"), entry.get("operation"), entry.get("subresource", "")
+        if identity == (FIELD_MANAGER, "Apply", ""):
+            return entry
+    return {}
+
+
+def extract(live: Mapping[str, Any]) -> dict[str, Any]:
+    """The body that says again exactly what we own: applied, it changes neither fields nor resourceVersion."""
+    others = [entry.get("fieldsV1") or {} for entry in _others(live)]
+    body = _take(live, owned_by_us(live).get("fieldsV1") or {}, others)
+    metadata = body.get("metadata", {})
+    metadata["name"] = live["metadata"]["name"]
+    if live["metadata"].get("namespace"):
+        metadata["namespace"] = live["metadata"]["namespace"]
+    return {**body, "apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata}
+
+
+def _take(value: Any, fields: Fields, others: list[Fields]) -> Any:  # noqa: ANN401 - any JSON value
+    """The part of a live value that a field set covers.
+
+    A leaf takes the live value whole, unless others own fields below it: then what we own is only that it is there.
+    """
+    if not fields:
+        if any(set(other) - {"."} for other in others):
+            return {} if isinstance(value, dict) else [] if isinstance(value, list) else value
+        return deepcopy(value)
+    if isinstance(value, list):
+        return list(_take_items(value, fields, others))
+    taken = {}
+    for key, below in fields.items():
+        name = key[2:]
+        if key.startswith("f:") and isinstance(value, dict) and name in value:
+            taken[name] = _take(value[name], below, [o[key] for o in others if key in o])
+    return taken
+
+
+def _take_items(items: list[Any], fields: Fields, others: list[Fields]) -> Iterator[Any]:
+    """Our items in their live order, so that applying them again moves none."""
+    wanted = [(json.loads(key[2:]), key) for key in fields if key.startswith("k:")]
+    values = [json.loads(key[2:]) for key in fields if key.startswith("v:")]
+    for item in items:
+        if item in values:
+            yield deepcopy(item)
+        for keys, key in wanted:
+            if item_keys(item, tuple(keys)) == keys:
+                taken = _take(item, fields[key], [o[key] for o in others if key in o])
+                said = {k: v for k, v in keys.items() if k not in KEY_DEFAULTS or k in taken}
+                yield {**said, **taken}
+
+
+def lists(*objects: Mapping[str, Any] | None) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """Which lists of these objects are keyed, sets or atomic, as the server itself wrote it into `managedFields`."""
+    found: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def walk(fields: Fields, value: Any, path: tuple[str, ...]) -> None:  # noqa: ANN401 - any JSON value
+        items = value if isinstance(value, list) else []
+        if isinstance(value, list) and not set(fields) - {"."}:
+            found.setdefault(path, ATOMIC)
+        for key, below in fields.items():
+            if key.startswith("f:") and isinstance(value, dict):
+                walk(below, value.get(key[2:]), (*path, key[2:]))
+            elif key.startswith("k:"):
+                keys = json.loads(key[2:])
+                found[path] = tuple(keys)
+                walk(below, next((i for i in items if item_keys(i, tuple(keys)) == keys), None), path)
+            elif key.startswith("v:"):
+                found[path] = SET
+
+    for obj in objects:
+        for entry in _entries(obj or {}):
+            walk(entry.get("fieldsV1") or {}, obj, ())
+    return found
+
+
+def _paths(fields: Fields, path: FieldPath) -> Iterator[FieldPath]:
+    if not fields and path:
+        yield path
+    for key, below in fields.items():
+        if key == ".":
+            yield path
+        elif key.startswith("f:"):
+            yield from _paths(below, (*path, key[2:]))
+        elif key.startswith("k:"):
+            yield from _paths(below, (*path, json.loads(key[2:])))
+        elif key.startswith("v:"):
+            yield (*path, {"=": json.loads(key[2:])})
+
+
+def _owned(
+    entries: Iterable[Mapping[str, Any]],
+) -> dict[tuple[str, str, str], tuple[dict[str, FieldPath], str | None]]:
+    """Each manager's fields, by (manager, operation, subresource). A path's text is its key here."""
+    found: dict[tuple[str, str, str], tuple[dict[str, FieldPath], str | None]] = {}
+    for entry in entries:
+        identity = str(entry.get("manager", "")), str(entry.get("operation", "")), str(entry.get("subresource", ""))
+        paths, time = found.get(identity, ({}, None))
+        paths |= {json.dumps(p, sort_keys=True): p for p in _paths(entry.get("fieldsV1") or {}, ())}
+        found[identity] = (paths, entry.get("time") or time)
+    return found
+
+
+def _others(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
+    ours = owned_by_us(obj)
+    return [entry for entry in _entries(obj) if entry is not ours]
+
+
+def lost_fields(live: Mapping[str, Any], dry: Mapping[str, Any]) -> list[Lost]:
+    """What each other manager owns in `live` and no more in `dry`, in a stable order."""
+    after = _owned(_others(dry))
+    lost = []
+    for identity, (paths, time) in sorted(_owned(_others(live)).items()):
+        kept = after.get(identity, ({}, None))[0]
+        lost += [Lost(*identity, path, time) for text, path in sorted(paths.items()) if text not in kept]
+    return lost
+
+
+def owners(live: Mapping[str, Any], path: FieldPath, *, others: bool = False) -> list[str]:
+    """The managers that own the field, or something below it.
+
+    Args:
+        live: the object.
+        path: the field.
+        others: leave out our own `Apply` entry.
+    """
+    entries = _others(live) if others else _entries(live)
+    return sorted(
+        {
+            manager
+            for (manager, _, _), (paths, _) in _owned(entries).items()
+            if any(owned[: len(path)] == path for owned in paths.values())
+        }
+    )
+
+
+def foreign_owner(live: Mapping[str, Any]) -> str | None:
+    """Whose object this is, when a tool manages it as a whole: `Helm release docs-live/docs`. None for people's.
+
+    Known by labels and annotations; by the manager's name only together with one of them. The label
+    `app.kubernetes.io/managed-by: Helm` alone is what charts write, also when a person applied their output.
+    """
+    about = live.get("metadata", {})
+    labels, annotations = about.get("labels") or {}, about.get("annotations") or {}
+    managers = {entry.get("manager") for entry in _entries(live)}
+    # Flux first: what it releases through Helm carries Helm's marks too.
+    found = _flux(labels, annotations) or _argo(labels, annotations, managers)
+    return found or _helm(about, labels, annotations, managers)
+
+
+def _flux(labels: Fields, annotations: Fields) -> str | None:
+    for tool, kind in (("kustomize", "Kustomization"), ("helm", "HelmRelease")):
+        name = labels.get(f"{tool}.toolkit.fluxcd.io/name")
+        if name:
+            return f"Flux {kind} {labels.get(f'{tool}.toolkit.fluxcd.io/namespace', '?')}/{name}"
+    other = next((k for k in (*labels, *annotations) if k.endswith(".toolkit.fluxcd.io/name")), None)
+    return f"Flux ({other})" if other else None
+
+
+def _argo(labels: Fields, annotations: Fields, managers: set[Any]) -> str | None:
+    tracking = annotations.get("argocd.argoproj.io/tracking-id")
+    if tracking:
+        return f"Argo CD application {tracking.partition(':')[0]}"
+    instance = labels.get("argocd.argoproj.io/instance")
+    if instance or "argocd-controller" in managers:
+        return f"Argo CD application {instance or labels.get('app.kubernetes.io/instance', '?')}"
+    return None
+
+
+def _helm(about: Fields, labels: Fields, annotations: Fields, managers: set[Any]) -> str | None:
+    space = about.get("namespace", "?")
+    release = annotations.get("meta.helm.sh/release-name")
+    if release:
+        return f"Helm release {annotations.get('meta.helm.sh/release-namespace', space)}/{release}"
+    if labels.get("app.kubernetes.io/managed-by") == "Helm" and "helm" in managers:
+        return f"Helm release {space}/{labels.get('app.kubernetes.io/instance', '?')}"
+    return None

@@ -1,0 +1,347 @@
+"""Server-side apply of exactly the fields a request sets: proposed by a dry run, then written as proposed.
+
+The body of every apply is what we own, with its live values, and what the request sets; nothing else is touched. A
+field that others own is taken only when policy lets that owner be adopted, and only as the forced dry run showed it.
+`force` stands in this module alone: in `_adoption`, after the owners were checked, and in `write`, for what that
+showed.
+
+A write carries uid and resourceVersion of the read it was proposed on; a create carries resourceVersion "1", which no
+object has, so that it never changes one that is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from http import HTTPStatus
+from typing import Any
+
+import anyio
+
+from infra_mcp.clients.kube import Cluster, KubeError
+from infra_mcp.clients.kube.errors import clean
+from infra_mcp.drivers.kubernetes import adopt as adoption
+from infra_mcp.drivers.kubernetes.diff import REQUEST_ANNOTATION, changes
+from infra_mcp.drivers.kubernetes.merge import Lists, covers, get_path, leaves, merge, remove_path
+from infra_mcp.errors import InfraError, Moved
+from infra_mcp.model.plan import Adoption, FieldPath, ObjectRef, show_path
+
+__all__ = ["Proposal", "propose", "write"]
+
+TRIES = 8  # writes of one proposal while only fields it does not read or write move
+BREATH = 0.01  # seconds, longer each time
+SETTLE = 0.25  # seconds after a broken write before it is looked at
+_IDENTITY = ("apiVersion", "kind")
+_MARK: FieldPath = ("metadata", "annotations", REQUEST_ANNOTATION)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One object, as it is and as the API server says it would be."""
+
+    live: dict[str, Any] | None  # None: it would be created
+    dry: dict[str, Any]
+    body: dict[str, Any]  # what will be applied, less version and mark
+    force: bool  # the write takes the fields in `adoptions`, and no others
+    adoptions: tuple[Adoption, ...]
+    ref: ObjectRef
+    sets: dict[str, Any]
+    adopt: tuple[str, ...]
+    removes: tuple[FieldPath, ...] = ()
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the live object says already what is asked; then `write` writes nothing."""
+        return self.live is not None and not changes(self.live, self.dry)
+
+
+async def propose(
+    cluster: Cluster,
+    ref: ObjectRef,
+    live: dict[str, Any] | None,
+    sets: Mapping[str, Any],
+    *,
+    as_: str | None,
+    adopt: Sequence[str],
+    removes: Sequence[FieldPath] = (),
+) -> Proposal:
+    """Find out by dry run what setting some fields of an object does; nothing is written.
+
+    No request when the live object says it all already; one dry run when nobody else owns the fields; two when somebody
+    does whom policy lets be adopted.
+
+    Args:
+        cluster: where.
+        ref: which object.
+        live: the object as read a moment ago; None when it is not there.
+        sets: a partial object: only the fields to set; items of keyed lists with their keys, atomic lists whole.
+        as_: the service account to act as; None for the server's own identity.
+        adopt: patterns of managers whose fields may be taken.
+        removes: fields that we own and that are to go.
+
+    Raises:
+        InfraError: `field-conflict` naming field and owner, `owned-elsewhere`, `object-invalid`, or what the API server
+            says otherwise.
+        Moved: the object is not as it was read.
+    """
+    wanted = _partial(sets)
+    if live is None:
+        body = merge({"apiVersion": ref.api_version, "kind": ref.kind, "metadata": _name(ref)}, wanted)
+        try:
+            dry = await cluster.dry_run(_create_only(body), as_=as_)
+        except KubeError as error:
+            if error.status == HTTPStatus.CONFLICT:
+                raise Moved(str(ref)) from error
+            if not error.status:
+                raise  # nobody answered: the caller waits and looks again
+            raise error.translate(ref) from error
+        return Proposal(None, dry, body, force=False, adoptions=(), ref=ref, sets=wanted, adopt=tuple(adopt))
+    read = live
+    for _ in range(TRIES):
+        owner = adoption.foreign_owner(live)
+        if owner:
+            raise InfraError("owned-elsewhere", f"{ref} belongs to {clean(owner)}.")
+        start = Proposal(live, live, {}, False, (), ref, wanted, tuple(adopt), tuple(removes))
+        if covers(live, wanted, adoption.lists(live)) and not any(get_path(live, path)[0] for path in removes):
+            return start
+        try:
+            return await _update(cluster, replace(start, body=_body(start)), as_)
+        except Moved:
+            # A status moves all the time. What was read and is to be written must be as the caller saw it.
+            live = await _read(cluster, ref, as_)
+            if live is None or not _same(read, live, start):
+                raise
+    raise Moved(str(ref))
+
+
+async def write(cluster: Cluster, proposal: Proposal, *, as_: str | None, request: str) -> dict[str, Any]:
+    """Write what was proposed, marked with the request's id; nothing when it is so already.
+
+    When only what the proposal neither reads nor writes has moved (a Deployment's status does all the time), it is
+    proposed again and written if that comes to the very same.
+
+    Args:
+        cluster: where.
+        proposal: what `propose` returned.
+        as_: the same identity as there.
+        request: the request's id, put into the annotation `infra-mcp.dev/request`.
+
+    Returns:
+        The object as written, or as it is.
+
+    Raises:
+        Moved: the object is not as it was proposed on; nothing was written.
+        InfraError: `exists`: a create met an object; or what the API server says otherwise.
+        KubeError: the connection broke under the write, and the object does not show it (`is_unknown`).
+    """
+    for attempt in range(TRIES):
+        live = proposal.live
+        if live is not None and proposal.unchanged:
+            return live
+        body = _marked(proposal, request)
+        body = _create_only(body) if live is None else _bound(body, live)
+        try:
+            written, _ = await cluster.write(body, as_=as_, force=proposal.force)
+        except KubeError as error:
+            if error.is_unknown:
+                return await _observe(cluster, proposal, error, as_, request)
+            if live is None and error.status == HTTPStatus.CONFLICT:
+                raise InfraError("exists", f"{proposal.ref} was created by someone else meanwhile.") from error
+            if not error.status:
+                raise
+            if not error.is_version_conflict and not error.is_field_conflict:
+                raise error.translate(proposal.ref) from error
+            await anyio.sleep(BREATH * attempt)  # a controller writes several times in a row
+            proposal = await _again(cluster, proposal, as_)
+        else:
+            return written
+    raise Moved(str(proposal.ref))
+
+
+def _body(start: Proposal) -> dict[str, Any]:
+    """What we own, with what is set and without what is removed."""
+    live = start.live or {}
+    ours = adoption.owned_by_us(live)
+    if ours and ours.get("apiVersion") != start.ref.api_version:
+        what = (
+            f"{start.ref} was last written by us as {clean(str(ours.get('apiVersion')))}, not {start.ref.api_version}."
+        )
+        raise InfraError("object-invalid", what, next_step="Write the manifest in that version.")
+    lists = adoption.lists(live)
+    _check_atomic(start, lists)
+    body = merge(adoption.extract(live), start.sets, lists)
+    for path in start.removes:
+        remove_path(body, path)
+    return body
+
+
+async def _update(cluster: Cluster, proposal: Proposal, as_: str | None) -> Proposal:
+    """Dry-run the update of a live object; on a conflict, as an adoption."""
+    try:
+        dry = await cluster.dry_run(_bound(proposal.body, proposal.live or {}), as_=as_)
+    except KubeError as error:
+        if not error.is_field_conflict:
+            if not error.status:
+                raise  # nobody answered: the caller waits and looks again
+            raise _told(error, proposal.ref) from error
+        proposal = await _adoption(cluster, proposal, error, as_)
+    else:
+        proposal = replace(proposal, dry=dry)
+    _check_removals(proposal)
+    return proposal
+
+
+async def _adoption(cluster: Cluster, proposal: Proposal, conflict: KubeError, as_: str | None) -> Proposal:
+    """Show by a forced dry run what would be taken, after checking that everyone named may lose it."""
+    live, adopt = proposal.live or {}, proposal.adopt
+    refused = [c for c in conflict.causes if not _adoptable(c.manager, c.subresource, adopt)]
+    if refused:
+        raise KubeError(conflict.status, conflict.reason, conflict.message, tuple(refused)).translate(proposal.ref)
+    try:
+        dry = await cluster.dry_run(_bound(proposal.body, live), as_=as_, force=True)
+    except KubeError as error:
+        if not error.status:
+            raise  # nobody answered: the caller waits and looks again
+        raise _told(error, proposal.ref) from error
+    known = adoption.lists(live, dry)
+    ours = [*leaves(proposal.sets, known), *proposal.removes]
+    lost = adoption.lost_fields(live, dry)
+    for one in lost:
+        if not _adoptable(one.manager, one.subresource, adopt) or not _within(one.path, ours):
+            what = f"{proposal.ref}: {show_path(one.path)} is owned by {clean(one.manager)}."
+            raise InfraError("field-conflict", what)
+    taken = {
+        (show_path(one.path), clean(one.manager)): Adoption(
+            field=show_path(one.path), manager=clean(one.manager), operation=one.operation, since=one.time
+        )
+        for one in lost
+    }
+    for cause in conflict.causes:  # an object without managedFields: its owner is only in the conflict
+        if not any(field == cause.field for field, _ in taken):
+            taken[cause.field, cause.manager] = Adoption(field=cause.field, manager=cause.manager, operation="Update")
+    adoptions = tuple(taken[key] for key in sorted(taken))
+    return replace(proposal, dry=dry, force=True, adoptions=adoptions)
+
+
+async def _again(cluster: Cluster, proposal: Proposal, as_: str | None) -> Proposal:
+    """The same proposal on the object as it is now, if it is still the same."""
+    live = await _read(cluster, proposal.ref, as_)
+    if live is None or proposal.live is None or live["metadata"]["uid"] != proposal.live["metadata"]["uid"]:
+        raise Moved(str(proposal.ref))
+    fresh = await propose(
+        cluster, proposal.ref, live, proposal.sets, as_=as_, adopt=proposal.adopt, removes=proposal.removes
+    )
+    if _shown(fresh) != _shown(proposal):
+        raise Moved(str(proposal.ref))
+    return fresh
+
+
+async def _observe(
+    cluster: Cluster, proposal: Proposal, unknown: KubeError, as_: str | None, request: str
+) -> dict[str, Any]:
+    """After a write without an answer: the object shows our mark and our fields, or nobody can say."""
+    await anyio.sleep(SETTLE)
+    try:
+        live = await cluster.get(proposal.ref, as_=as_)
+    except KubeError:
+        raise unknown from None
+    if live is None:
+        raise unknown
+    paths = [*leaves(proposal.sets, adoption.lists(proposal.dry)), *proposal.removes]
+    if get_path(_marked(proposal, request), _MARK) == (True, request):
+        paths.append(_MARK)
+    expected = merge(proposal.dry, {"metadata": {"annotations": {REQUEST_ANNOTATION: request}}})
+    if all(get_path(live, path) == get_path(expected, path) for path in paths):
+        return live
+    raise unknown
+
+
+async def _read(cluster: Cluster, ref: ObjectRef, as_: str | None) -> dict[str, Any] | None:
+    try:
+        return await cluster.get(ref, as_=as_)
+    except KubeError as error:
+        if not error.status:
+            raise  # nobody answered: the caller waits and looks again
+        raise _told(error, ref) from error
+
+
+def _told(error: KubeError, ref: ObjectRef) -> InfraError | Moved:
+    return Moved(str(ref)) if error.is_version_conflict else error.translate(ref)
+
+
+def _shown(proposal: Proposal) -> tuple[Any, ...]:
+    """What of a proposal a plan shows; the time of an entry moves with any write of that manager."""
+    taken = {(a.field, a.manager, a.operation) for a in proposal.adoptions}
+    return changes(proposal.live, proposal.dry), taken, proposal.force
+
+
+def _adoptable(manager: str, subresource: str, adopt: Iterable[str]) -> bool:
+    """Whether policy lets this manager lose a field; never one that writes through a subresource, as autoscalers do."""
+    return not subresource and bool(manager) and any(fnmatchcase(manager, pattern) for pattern in adopt)
+
+
+def _within(path: FieldPath, ours: Sequence[FieldPath]) -> bool:
+    return any(path[: len(leaf)] == leaf for leaf in ours)
+
+
+def _same(read: dict[str, Any], live: dict[str, Any], start: Proposal) -> bool:
+    """Whether it is the same object with the same values in all that is set or removed."""
+    paths = [*leaves(start.sets, adoption.lists(read)), *start.removes]
+    return read["metadata"]["uid"] == live["metadata"]["uid"] and all(
+        get_path(read, path) == get_path(live, path) for path in paths
+    )
+
+
+def _check_atomic(start: Proposal, lists: Lists) -> None:
+    """Refuse to replace an atomic list by items that lack what their live namesakes have: someone took it for keyed."""
+    for path in leaves(start.sets, lists):
+        new, old = get_path(start.sets, path)[1], get_path(start.live, path)[1]
+        if not isinstance(new, list) or not isinstance(old, list):
+            continue
+        named = {item["name"]: item for item in old if isinstance(item, dict) and isinstance(item.get("name"), str)}
+        if any(isinstance(i, dict) and set(named.get(str(i.get("name")), {})) - set(i) for i in new):
+            what = f"{start.ref}: {show_path(path)} is one value there; it cannot be changed in part."
+            raise InfraError("object-invalid", what)
+
+
+def _check_removals(proposal: Proposal) -> None:
+    """Refuse what would take away more than was asked; and a removal that others' ownership makes void."""
+    live = proposal.live or {}
+    ours = [*leaves(proposal.sets, adoption.lists(live, proposal.dry)), *proposal.removes]
+    for change in changes(live, proposal.dry):
+        if not change.has and not _within(change.path, ours):
+            raise InfraError("object-invalid", f"{proposal.ref}: it would also remove {show_path(change.path)}.")
+    for path in proposal.removes:
+        others = adoption.owners(live, path, others=True)
+        if others and get_path(proposal.dry, path)[0]:
+            what = f"{proposal.ref}: {show_path(path)} stays, since {clean(', '.join(others))} owns it too."
+            raise InfraError("field-conflict", what)
+
+
+def _partial(sets: Mapping[str, Any]) -> dict[str, Any]:
+    """The set fields without the identity, which is the reference's."""
+    wanted = {key: value for key, value in sets.items() if key not in _IDENTITY}
+    metadata = {k: v for k, v in (wanted.pop("metadata", None) or {}).items() if k not in {"name", "namespace"}}
+    return wanted | ({"metadata": metadata} if metadata else {})
+
+
+def _name(ref: ObjectRef) -> dict[str, Any]:
+    return {"name": ref.name} | ({"namespace": ref.namespace} if ref.namespace else {})
+
+
+def _create_only(body: dict[str, Any]) -> dict[str, Any]:
+    return merge(body, {"metadata": {"resourceVersion": "1"}})
+
+
+def _bound(body: dict[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
+    """The body for this very object in this very version."""
+    about = live["metadata"]
+    return merge(body, {"metadata": {"uid": about["uid"], "resourceVersion": about["resourceVersion"]}})
+
+
+def _marked(proposal: Proposal, request: str) -> dict[str, Any]:
+    """The body with the request's mark, unless someone copied the mark and owns it: it is not worth a conflict."""
+    if proposal.live is not None and adoption.owners(proposal.live, _MARK, others=True):
+        return proposal.body
+    return merge(proposal.body, {"metadata": {"annotations": {REQUEST_ANNOTATION: request}}})

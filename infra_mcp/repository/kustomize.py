@@ -1,0 +1,65 @@
+"""Which manifests kustomize builds into something else, so that they are not taken for what is applied.
+
+Only told apart, not built: a manifest in a folder with a kustomization, below one, or named by one.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from infra_mcp.repository.nodes import Unreadable, compose, decode, values
+
+__all__ = ["governed", "is_kustomization"]
+
+_NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+_REFERENCES = ("resources", "bases", "components", "patchesStrategicMerge")
+
+
+def is_kustomization(path: str) -> bool:
+    """Whether kustomize takes a file of this name for its own."""
+    return posixpath.basename(path) in _NAMES
+
+
+def governed(kustomizations: Mapping[str, bytes], paths: Collection[str]) -> dict[str, str]:
+    """The kustomization that each of these paths belongs to, where one does.
+
+    Args:
+        kustomizations: the content of each, by path. One that cannot be read still has its folder.
+        paths: the manifests asked about.
+    """
+    there = frozenset(paths)
+    folders = {posixpath.dirname(path): path for path in kustomizations}
+    files: dict[str, str] = {}
+    for path, data in sorted(kustomizations.items()):
+        for target in _references(path, data):
+            if target in there:
+                files.setdefault(target, path)
+            else:
+                folders.setdefault(target, path)
+    found = {path: files.get(path) or _nearest(path, folders) for path in paths}
+    return {path: owner for path, owner in found.items() if owner is not None}
+
+
+def _references(path: str, data: bytes) -> Iterable[str]:
+    try:
+        documents: list[Any] = values(compose(decode(data)))
+    except Unreadable:
+        return
+    for document in documents:
+        for key in _REFERENCES if isinstance(document, dict) else ():
+            named = document.get(key)
+            for entry in named if isinstance(named, list) else ():
+                if isinstance(entry, str) and "\n" not in entry and "://" not in entry:
+                    target = posixpath.normpath(posixpath.join(posixpath.dirname(path), entry))
+                    if not target.startswith(("..", "/")):
+                        yield target if target != "." else ""
+
+
+def _nearest(path: str, folders: Mapping[str, str]) -> str | None:
+    while path:
+        path = posixpath.dirname(path)
+        if path in folders:
+            return folders[path]
+    return None

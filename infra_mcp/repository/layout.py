@@ -1,0 +1,141 @@
+"""Where a new object's file goes, and where in a repository manifests lie."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from infra_mcp.errors import InfraError
+from infra_mcp.repository.kustomize import governed, is_kustomization
+from infra_mcp.repository.nodes import Unreadable
+from infra_mcp.repository.render import Document, read
+from infra_mcp.repository.value import SUFFIXES, normal
+
+__all__ = ["detect_roots", "place"]
+
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+# Folders whose YAML is for a tool, not for a cluster.
+_NOT_OURS = frozenset({"ci", "node_modules", "testdata", "vendor"})
+_LOOKS_LIKE_OBJECT = re.compile(rb"^apiVersion:\s*\S", re.MULTILINE), re.compile(rb"^kind:\s*\S", re.MULTILINE)
+
+
+def place(template: str, root: str, obj: Mapping[str, Any]) -> str:
+    """The path of a new object's file, from policy's `[tree] new`.
+
+    Fields are `{root}`, `{namespace}`, `{kind}` (in small letters) and `{name}`. A Namespace lies in the folder of its
+    own name; other objects without a namespace in `cluster`. A colon in a name (RBAC has them) becomes an underscore.
+
+    Args:
+        template: e.g. `{root}/{namespace}/{kind}-{name}.yaml`.
+        root: one of the tree's roots.
+        obj: the object.
+
+    Raises:
+        InfraError: `policy-invalid`: another field, or a path that is no manifest's under the root; `manifest-invalid`:
+            the object's own words make no file name.
+    """
+    metadata = obj.get("metadata") or {}
+    kind, name = str(obj.get("kind", "")).lower(), str(metadata.get("name", ""))
+    namespace = metadata.get("namespace") or (name if kind == "namespace" else "cluster")
+    below = normal(root)
+    words = {"namespace": str(namespace), "kind": kind, "name": name.replace(":", "_")}
+    for field, word in words.items():
+        if not _SEGMENT.fullmatch(word):
+            raise InfraError("manifest-invalid", f"No file can be named for an object with {field} {word!r}.")
+    words["root"] = below
+    if unknown := [field for field in _FIELD.findall(template) if field not in words]:
+        raise InfraError(
+            "policy-invalid", f"[tree] new has no field {unknown[0]!r}; it has root, namespace, kind, name."
+        )
+    path = _FIELD.sub(lambda match: words[match[1]], template).lstrip("/")
+    if (
+        path != posixpath.normpath(path)
+        or not path.endswith(SUFFIXES)
+        or not (f"{path}/").startswith(f"{below}/" * bool(below))
+    ):
+        raise InfraError("policy-invalid", "[tree] new makes a path that is no manifest's under the root.")
+    if any(not _SEGMENT.fullmatch(part) for part in path.removeprefix(below).strip("/").split("/")):
+        raise InfraError("policy-invalid", "[tree] new makes a path with hidden or odd parts.")
+    return path
+
+
+def detect_roots(files: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> list[dict[str, str]]:
+    """The fewest folders that hold a repository's manifests, for `infra-mcp init` to propose.
+
+    Hidden folders, CI's and charts are passed over. A folder that kustomize builds is listed with kind `kustomize`,
+    which is not supported yet, so that it can be named; only entries of kind `raw` can be roots.
+
+    Args:
+        files: every file's path, with its bytes (those of files that are not YAML or JSON do not matter).
+
+    Returns:
+        `{"path": …, "kind": "raw" | "kustomize"}`, raw ones first, each by path; `.` is the whole repository.
+    """
+    contents = dict(files)
+    charts = {posixpath.dirname(path) for path in contents if posixpath.basename(path) in ("Chart.yaml", "Chart.yml")}
+    ours = {path: data for path, data in contents.items() if not _passed_over(posixpath.dirname(path), charts)}
+    kustomizations = {path: data for path, data in ours.items() if is_kustomization(path)}
+    manifests = [path for path in ours if path.endswith(SUFFIXES) and path not in kustomizations]
+    built = governed(kustomizations, manifests)
+    raw: dict[str, list[Document]] = {}
+    for path in manifests:
+        found = _objects(ours[path]) if path not in built else None
+        if found is not None:
+            raw.setdefault(posixpath.dirname(path), []).extend(found)
+    kustomized = {posixpath.dirname(path) for path in [*kustomizations, *built]}
+    listed = [(path, "raw") for path in _fewest(raw, kustomized)]
+    listed += [(path, "kustomize") for path in sorted(_outermost(kustomized))]
+    return [{"path": path or ".", "kind": kind} for path, kind in listed]
+
+
+def _objects(data: bytes) -> list[Document] | None:
+    """A file's objects; none where it only looks like a manifest; None where it is something else."""
+    try:
+        return read(data) or None
+    except Unreadable:
+        return [] if all(pattern.search(data) for pattern in _LOOKS_LIKE_OBJECT) else None
+
+
+def _fewest(raw: Mapping[str, list[Document]], built: set[str]) -> list[str]:
+    """One root for each top folder: the deepest folder that holds all of its manifests and nothing kustomize builds."""
+    if "" in raw:
+        return [""]
+    roots: set[str] = set()
+    for top in {folder.split("/")[0] for folder in raw}:
+        inside = [folder for folder in raw if folder.split("/")[0] == top]
+        common = posixpath.commonpath(inside)
+        if any(_within(folder, {common}) for folder in built):
+            roots |= _outermost(inside)
+        elif len(inside) == 1 and "/" in common and _is_namespace(common, raw[common]):
+            roots.add(posixpath.dirname(common))  # one namespace so far; others will lie beside it
+        else:
+            roots.add(common)
+    return sorted(roots)
+
+
+def _outermost(folders: Iterable[str]) -> set[str]:
+    every = set(folders)
+    return {folder for folder in every if not folder or not _within(posixpath.dirname(folder), every - {folder})}
+
+
+def _is_namespace(folder: str, documents: Iterable[Document]) -> bool:
+    metadata = [document.object["metadata"] for document in documents]
+    return any(one.get("namespace") == posixpath.basename(folder) for one in metadata)
+
+
+def _passed_over(folder: str, charts: set[str]) -> bool:
+    parts = [part for part in folder.split("/") if part]
+    return any(part.startswith(".") or part in _NOT_OURS for part in parts) or _within(folder, charts)
+
+
+def _within(folder: str, folders: set[str]) -> bool:
+    """Whether a folder is one of these or lies in one."""
+    while True:
+        if folder in folders:
+            return True
+        if not folder:
+            return False
+        folder = posixpath.dirname(folder)

@@ -1,0 +1,169 @@
+"""Reads a commit's manifests into a tree; what was read before, by blob id, is not read again."""
+
+from __future__ import annotations
+
+import posixpath
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+from anyio import to_thread
+
+from infra_mcp.clients.git import Entry, Git
+from infra_mcp.repository.kustomize import governed, is_kustomization
+from infra_mcp.repository.nodes import Unreadable
+from infra_mcp.repository.render import Document, Located, located, read
+from infra_mcp.repository.value import SUFFIXES, Base, Manifest, Tree, normal
+
+__all__ = ["load", "manifests_of"]
+
+CHARTS = ("Chart.yaml", "Chart.yml")
+KEPT_TREES = 8
+KEPT_BYTES = 64 * 1024 * 1024  # of manifests, over all commits
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A blob once read: its objects, or the line and reason why not."""
+
+    data: bytes
+    documents: tuple[Document, ...] = ()
+    problem: tuple[int, str] | None = None
+
+
+@dataclass
+class _Kept:
+    """What was read of one repository. Blobs and commits never change, so nothing of it grows old."""
+
+    blobs: dict[str, _Read] = field(default_factory=dict)
+    size: int = 0
+    manifests: dict[tuple[str, str, str], Manifest] = field(default_factory=dict)  # by path, blob id and cluster
+    trees: OrderedDict[tuple[str, tuple[str, ...], str], Tree] = field(default_factory=OrderedDict)
+
+
+_kept: WeakKeyDictionary[Git, _Kept] = WeakKeyDictionary()
+
+
+async def load(git: Git, commit: str, roots: Sequence[str], cluster: str) -> Tree:
+    """The tree of a commit: every `.yaml`, `.yml` and `.json` file under the roots.
+
+    Charts, hidden folders and symlinks are left out; what lies in a folder with a kustomization (or below one) is known
+    by name and refused when it is asked for. A file that cannot be read is kept as broken, and matters only to who asks
+    for something it mentions.
+
+    Args:
+        git: the repository.
+        commit: which commit.
+        roots: folders of the repository; `.` is all of it.
+        cluster: the name of the cluster that the objects are for.
+
+    Raises:
+        InfraError: `git-failed`; `policy-invalid` for a root outside the repository.
+    """
+    below = tuple(normal(root) for root in roots)
+    kept = _kept.setdefault(git, _Kept())
+    known = kept.trees.get((commit, below, cluster))
+    if known is not None:
+        kept.trees.move_to_end((commit, below, cluster))
+        return known
+    listed = await git.list_tree(commit, [root or "." for root in below])
+    paths = [path for path in listed if is_kustomization(path)] + manifests_of(listed, below)
+    read_now = await _blobs(git, kept, [listed[path].oid for path in paths])
+    base = _base(
+        commit, cluster, below, listed, {path: read_now[listed[path].oid] for path in paths}, known=kept.manifests
+    )
+    tree = Tree(base)
+    kept.trees[commit, below, cluster] = tree
+    while len(kept.trees) > KEPT_TREES:
+        kept.trees.popitem(last=False)
+    return tree
+
+
+async def _blobs(git: Git, kept: _Kept, oids: list[str]) -> dict[str, _Read]:
+    """What these blobs hold; only those not known yet are read, in a worker thread."""
+    known = {oid: kept.blobs[oid] for oid in oids if oid in kept.blobs}
+    missing = [oid for oid in dict.fromkeys(oids) if oid not in known]
+    if not missing:
+        return known
+    fresh = await to_thread.run_sync(_read_all, await git.read_blobs(missing))
+    kept.size += sum(len(blob.data) for blob in fresh.values())
+    if kept.size > KEPT_BYTES:
+        kept.manifests, kept.blobs, kept.size = {}, {}, sum(len(blob.data) for blob in fresh.values())
+    kept.blobs.update(fresh)
+    return known | fresh
+
+
+def manifests_of(listed: Mapping[str, Entry], roots: Sequence[str]) -> list[str]:
+    """The paths that are read as manifests: plain files of the right suffix, in no chart and no hidden folder."""
+    charts = {posixpath.dirname(path) for path in listed if posixpath.basename(path) in CHARTS}
+    return [
+        path
+        for path, entry in sorted(listed.items())
+        if path.endswith(SUFFIXES)
+        and entry.mode.startswith("100")
+        and not is_kustomization(path)
+        and not _hidden(path, roots)
+        and not charts.intersection(_folders(path))
+    ]
+
+
+def _base(
+    commit: str,
+    cluster: str,
+    roots: tuple[str, ...],
+    listed: Mapping[str, Entry],
+    blobs: Mapping[str, _Read],
+    *,
+    known: dict[tuple[str, str, str], Manifest],
+) -> Base:
+    kustomizations = {path: blob.data for path, blob in blobs.items() if is_kustomization(path)}
+    manifests: dict[str, Manifest] = {}
+    for path, blob in blobs.items():
+        if path not in kustomizations:
+            key = (path, listed[path].oid, cluster)
+            manifests[path] = known[key] = known.get(key) or _manifest(path, blob, cluster)
+    index: dict[str, tuple[Located, ...]] = {}
+    for file in manifests.values():
+        for one in file.objects:
+            index[one.ref.key] = (*index.get(one.ref.key, ()), one)
+    return Base(
+        commit=commit,
+        cluster=cluster,
+        roots=roots,
+        oids={path: entry.oid for path, entry in listed.items()},
+        manifests=manifests,
+        kustomized=governed(kustomizations, manifests),
+        index=index,
+        broken={path: file for path, file in manifests.items() if file.problem},
+    )
+
+
+def _manifest(path: str, blob: _Read, cluster: str) -> Manifest:
+    if blob.problem:
+        line, why = blob.problem
+        shown = path.encode("utf-8", "backslashreplace").decode()
+        return Manifest(blob.data, problem=f"{shown}, line {line}: {why}.")
+    return Manifest(blob.data, tuple(located(document, path, cluster) for document in blob.documents))
+
+
+def _read_all(blobs: Mapping[str, bytes]) -> dict[str, _Read]:
+    return {oid: _read(data) for oid, data in blobs.items()}
+
+
+def _read(data: bytes) -> _Read:
+    try:
+        return _Read(data, tuple(read(data)))
+    except Unreadable as error:
+        return _Read(data, problem=(error.line, error.why))
+
+
+def _folders(path: str) -> list[str]:
+    """The folders a path lies in, from the repository's top (empty) down."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
+
+
+def _hidden(path: str, roots: Sequence[str]) -> bool:
+    root = max((root for root in roots if not root or path.startswith(f"{root}/")), key=len, default="")
+    return any(part.startswith(".") for part in path.removeprefix(root).split("/"))

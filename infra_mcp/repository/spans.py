@@ -1,0 +1,293 @@
+"""Cuts: one change of a YAML text as one span replaced, worked out from where the nodes stand.
+
+Nothing is written anew but the span. What cannot be cut without touching a comment, or without knowing how a person
+would want it, is refused. `edit` reads the result again, so a cut that went wrong is noticed there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from infra_mcp.repository import styles
+from infra_mcp.repository.changes import Key
+from infra_mcp.repository.nodes import Node, Unreadable, is_merge, key_text
+
+__all__ = ["Cut", "Sheet", "Step"]
+
+_EMPTY_LINE_END = re.compile(r"[ \t]*(#[^\r\n]*)?(?=\r?\n|$)")
+_HEADER = re.compile(r"([|>])([-+]?[1-9]?[-+]?)([^\r\n]*)")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Characters `start` to `end` become `text`."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node on the way to a value: what holds it, where in there, and the node itself, aliases followed."""
+
+    holder: Node | None
+    position: int
+    node: Node
+    shared: Node | None  # the alias or merge key it was reached through
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One text with the nodes of its documents, and the habits its author has."""
+
+    text: str
+    roots: list[Node]
+    as_json: bool
+
+    @property
+    def newline(self) -> str:
+        """How lines end here."""
+        first = self.text.find("\n")
+        return "\r\n" if first > 0 and self.text[first - 1] == "\r" else "\n"
+
+    def walk(self, document: int, path: tuple[Key, ...]) -> list[Step]:
+        """The steps from the root to what the path names, or to as much of it as is there."""
+        steps = [Step(None, 0, self.roots[document].real, None)]
+        for key in path:
+            step = self._below(steps[-1].node, key)
+            if step is None:
+                break
+            steps.append(step)
+        return steps
+
+    def _below(self, node: Node, key: Key) -> Step | None:
+        if node.kind == "seq" and isinstance(key, int):
+            if key >= len(node.items):
+                return None
+            item = node.items[key]
+            return Step(node, key, item.real, item if item.target else None)
+        if node.kind != "map":
+            return None
+        for position, (name, item) in enumerate(node.pairs):
+            if not is_merge(name) and key_text(name) == key:
+                return Step(node, position, item.real, item if item.target else None)
+        for name, item in node.pairs:
+            for source in (item.real.items or [item]) if is_merge(name) else ():
+                found = self._below(source.real, key)
+                if found:
+                    return Step(found.holder, found.position, found.node, name)
+        return None
+
+    def uses(self, document: int, path: tuple[Key, ...]) -> list[int]:
+        """The lines of the aliases that stand for something the path leads through."""
+        on_the_way = {id(step.node) for step in self.walk(document, path)}
+        return [leaf.line for leaf in _leaves(self.roots[document]) if leaf.target and id(leaf.target) in on_the_way]
+
+    def comments(self) -> list[str]:
+        """All comments, in order."""
+        found = [comment for root in self.roots for comment in self._comments(root)]
+        ends = [0, *(self.end(root) for root in self.roots), len(self.text)]
+        starts = [*(root.start for root in self.roots), len(self.text)]
+        for end, start in zip(ends, starts, strict=False):
+            found += _comments(self.text[end:start])
+        return found
+
+    def _comments(self, node: Node) -> Iterator[str]:
+        last = node.start
+        for leaf in _leaves(node):
+            yield from _comments(self.text[last : leaf.start])
+            if leaf.style in ("|", ">"):
+                yield from _comments(self.text[leaf.start : self.line_end(leaf.start)])
+            last = max(last, self.end(leaf))
+        yield from _comments(self.text[last : self.end(node)])
+
+    def end(self, node: Node) -> int:
+        """The offset past the last character of the node's content, without comments and blank lines after it."""
+        if node.kind in ("map", "seq") and node.style == "block":
+            last = node.pairs[-1][1] if node.pairs else node.items[-1] if node.items else None
+            return self.end(last) if last else node.start
+        end = node.end
+        if node.style in ("|", ">"):
+            while end > node.start and self.text[end - 1] in "\r\n \t":
+                end -= 1
+        return end
+
+    def line_end(self, offset: int) -> int:
+        """The offset of the line break at or after an offset."""
+        end = self.text.find("\n", offset)
+        if end < 0:
+            return len(self.text)
+        return end - 1 if end > offset and self.text[end - 1] == "\r" else end
+
+    def line_start(self, offset: int) -> int:
+        """The offset at which the line of an offset begins."""
+        return self.text.rfind("\n", 0, offset) + 1
+
+    # -- one cut for each kind of change
+
+    def replace(self, step: Step, value: Any) -> Cut:  # noqa: ANN401 - any JSON value
+        """Another value where one stands."""
+        node, holder = step.node, step.holder
+        in_flow = holder is None or holder.style == "flow"
+        simple = not isinstance(value, dict | list) or not value
+        if node.kind == "scalar":
+            if simple or in_flow or step.shared:
+                return self._scalar(node, value, in_flow)
+        elif in_flow or node.style == "flow":
+            return Cut(node.start, node.end, styles.flow(value, as_json=self.as_json))
+        if step.shared:
+            raise Unreadable(step.shared.line, "what stands here is shared through an anchor")
+        return self._anew(step, value)
+
+    def insert(self, step: Step, key: str, value: Any) -> Cut:  # noqa: ANN401 - any JSON value
+        """A new key at the end of a mapping."""
+        node = step.node
+        if node.style == "flow":
+            name = styles.scalar(key, in_flow=True, as_json=self.as_json)
+            return self._into_flow(node, f"{name}: {styles.flow(value, as_json=self.as_json)}")
+        if not node.pairs or self.text[self.line_start(node.start) : node.start].strip(" -"):
+            raise Unreadable(node.line, "a mapping is written in a way that nothing can be added to")
+        return self._new_lines(node, node.column, styles.lines({key: value}, *self._habits()))
+
+    def append(self, step: Step, value: Any) -> Cut:  # noqa: ANN401 - any JSON value
+        """A new item at the end of a list."""
+        node = step.node
+        if node.style == "flow":
+            return self._into_flow(node, styles.flow(value, as_json=self.as_json))
+        return self._new_lines(node, node.column, styles.lines([value], *self._habits()))
+
+    def remove(self, step: Step) -> Cut:
+        """A key or item taken out, with its lines; never the last one."""
+        node, holder, position = step.node, step.holder, step.position
+        if holder is None or step.shared:
+            raise Unreadable(node.line, "what stands here is shared through an anchor")
+        count = len(holder.pairs) + len(holder.items)
+        firsts = [key for key, _ in holder.pairs] or holder.items
+        lasts = [item for _, item in holder.pairs] or holder.items
+        first, last = firsts[position], lasts[position]
+        if count == 1:
+            raise Unreadable(first.line, "a document cannot be left empty")
+        if holder.style == "flow":
+            if position + 1 < count:
+                return Cut(first.start, firsts[position + 1].start, "")
+            return Cut(self.end(lasts[position - 1]), self.end(last), "")
+        begin = first.start if holder.kind == "map" else self.text.rfind("-", 0, first.start)
+        if self.text[self.line_start(begin) : begin].strip():
+            if position or holder.kind == "seq":
+                raise Unreadable(first.line, "what is to be removed shares its line")
+            return Cut(begin, firsts[1].start, "")  # the first key of a list's item: the next takes its place
+        end = self.text.find("\n", self.end(last))
+        return Cut(self.line_start(begin), len(self.text) if end < 0 else end + 1, "")
+
+    def _scalar(self, node: Node, value: Any, in_flow: bool) -> Cut:  # noqa: ANN401 - any JSON value
+        end = self.end(node)
+        if node.style in ("|", ">"):
+            return self._block_scalar(node, end, value)
+        old = self.text[node.start : end]
+        if isinstance(value, dict | list):
+            text = styles.flow(value, as_json=self.as_json)
+        elif isinstance(value, str) and (node.style == '"' or self.as_json):
+            text = styles.double(value)
+        elif isinstance(value, str) and node.style == "'":
+            text = styles.single(value) or styles.double(value)
+        else:
+            text = styles.scalar(value, in_flow=in_flow and ":" not in old, as_json=self.as_json)
+        glue = " " if node.start == end and self.text[end - 1 : end] not in (" ", "\t") else ""
+        return Cut(node.start, end, glue + text)
+
+    def _block_scalar(self, node: Node, end: int, value: Any) -> Cut:  # noqa: ANN401 - any JSON value
+        """A `|` or `>` block keeps its header (with a comment there) and its indentation, where the new text allows."""
+        header = _HEADER.match(self.text, node.start)
+        body = self.line_end(node.start)
+        row = self.text[body:end].strip("\r\n")
+        indent = row[: len(row) - len(row.lstrip(" "))]
+        block = styles.literal(value) if isinstance(value, str) else None
+        comment = header[3] if header else ""
+        if block is None or not indent or header is None or header[2].strip("+-"):
+            return Cut(node.start, end, styles.scalar(value) + comment)
+        text = self.newline.join([f"|{block[0]}{comment}", *(indent + line if line else "" for line in block[1])])
+        return Cut(node.start, end, text)
+
+    def _anew(self, step: Step, value: Any) -> Cut:  # noqa: ANN401 - any JSON value
+        """A block collection where something of another shape stands, or the other way round."""
+        node, holder = step.node, step.holder
+        if holder is None or list(self._comments(node)):
+            raise Unreadable(node.line, "a comment lies within what would be written anew")
+        if holder.kind == "map":
+            head = self.text.index(":", self.end(holder.pairs[step.position][0])) + 1
+        else:
+            head = self.text.rfind("-", 0, node.start) + 1
+        if self.text[head : node.start].strip() and node.start != self.end(node):
+            raise Unreadable(node.line, "a comment or an anchor stands between a key and its value")
+        if not isinstance(value, dict | list) or not value:
+            return Cut(head, self.end(node), " " + styles.scalar(value))
+        rest = _EMPTY_LINE_END.match(self.text, self.end(node))
+        if rest is None or (rest[1] and node.kind != "scalar"):
+            raise Unreadable(node.line, "a value shares its last line with a comment or another value")
+        step_by, dash = self._habits()
+        rows = styles.lines(value, step_by, dash)
+        by = 2 if holder.kind == "seq" else dash if isinstance(value, list) else step_by
+        rows = [" " * (holder.column + by) + row if row else row for row in rows]
+        if holder.kind == "seq" and not rest[1]:
+            rows[0] = " " + rows[0].lstrip(" ")
+            return Cut(head, rest.end(), self.newline.join(rows))
+        return Cut(head, rest.end(), rest[0].rstrip() + self.newline + self.newline.join(rows))
+
+    def _new_lines(self, node: Node, column: int, rows: list[str]) -> Cut:
+        end = self.end(node)
+        rest = _EMPTY_LINE_END.match(self.text, end)
+        if rest is None:
+            raise Unreadable(node.line, "a collection shares its last line with something else")
+        lines = [" " * column + row if row else row for row in rows]
+        return Cut(rest.end(), rest.end(), self.newline + self.newline.join(lines))
+
+    def _into_flow(self, node: Node, text: str) -> Cut:
+        closing = node.end - 1
+        last = node.pairs[-1][1] if node.pairs else node.items[-1] if node.items else None
+        if last is None:
+            return Cut(node.start + 1, closing, text)
+        end = self.end(last)
+        gap = self.text[end:closing]
+        if gap.lstrip().startswith(","):
+            end += gap.index(",") + 1
+        first = node.pairs[-1][0] if node.pairs else last
+        start = self.line_start(first.start)
+        indent = self.text[start : first.start]
+        own_line = not indent.strip() and "\n" in gap
+        comma = "" if gap.lstrip().startswith(",") else ","
+        return Cut(end, end, comma + (self.newline + indent if own_line else " ") + text)
+
+    def _habits(self) -> tuple[int, int]:
+        """How far the author indents a mapping and a list inside a mapping; 2 and 2 where nothing shows it."""
+        step, dash = 0, -1
+        for node in (inner for root in self.roots for inner in _inner(root)):
+            for _, item in node.pairs if node.kind == "map" and node.style == "block" else ():
+                if item.style == "block" and item.kind == "map" and item.column > node.column:
+                    step = step or item.column - node.column
+                elif item.style == "block" and item.kind == "seq" and dash < 0:
+                    dash = item.column - node.column
+        return step or 2, max(dash, 0) if dash >= 0 else 2
+
+
+def _inner(node: Node) -> Iterator[Node]:
+    yield node
+    for child in [*(item for _, item in node.pairs), *node.items]:
+        yield from _inner(child)
+
+
+def _leaves(node: Node) -> Iterator[Node]:
+    if node.kind in ("scalar", "alias"):
+        yield node
+    for key, item in node.pairs:
+        yield from _leaves(key)
+        yield from _leaves(item)
+    for item in node.items:
+        yield from _leaves(item)
+
+
+def _comments(gap: str) -> list[str]:
+    return [part[part.index("#") :].strip() for part in gap.splitlines() if "#" in part]

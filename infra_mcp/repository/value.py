@@ -1,0 +1,191 @@
+"""The infra repository as a value: one commit's manifests, and what would be written on top of them."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from infra_mcp.errors import InfraError
+from infra_mcp.model.plan import ObjectRef
+from infra_mcp.repository.render import Located, parse
+
+__all__ = ["SUFFIXES", "Base", "Located", "Manifest", "Tree", "normal"]
+
+SUFFIXES = (".yaml", ".yml", ".json")
+NAMED = 3  # files in a message; the rest is counted
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A file under the roots: its bytes, and either its objects or what is wrong with it."""
+
+    data: bytes
+    objects: tuple[Located, ...] = ()
+    problem: str | None = None  # names the file and the line
+
+    def mentions(self, ref: ObjectRef) -> bool:
+        """Whether a file that is not readable as YAML may yet be about this object: its kind and name stand in it."""
+        encoding = "utf-16" if self.data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+        text = self.data.decode(encoding, "replace")
+        return all(re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", text) for word in (ref.kind, ref.name))
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a commit says under the roots; shared by all trees built on it."""
+
+    commit: str
+    cluster: str
+    roots: tuple[str, ...]
+    oids: Mapping[str, str]  # every file under the roots, manifest or not
+    manifests: Mapping[str, Manifest]
+    kustomized: Mapping[str, str] = field(default_factory=dict)  # path of a manifest: the kustomization it belongs to
+    index: Mapping[str, tuple[Located, ...]] = field(default_factory=dict)  # by `ObjectRef.key`
+    broken: Mapping[str, Manifest] = field(default_factory=dict)
+
+
+class Tree:
+    """Manifests by path, and objects by identity. A value: writing gives another tree.
+
+    Objects handed out are copies; changing them changes no tree.
+    """
+
+    def __init__(self, base: Base, changed: Mapping[str, Manifest] | None = None) -> None:
+        self._base = base
+        self._changed = dict(changed or {})
+
+    @property
+    def base(self) -> str:
+        """The commit it is built on."""
+        return self._base.commit
+
+    @property
+    def cluster(self) -> str:
+        """The cluster its objects are for."""
+        return self._base.cluster
+
+    @property
+    def changed(self) -> Mapping[str, bytes]:
+        """New content by path: what a commit on top of the base would write."""
+        return {path: file.data for path, file in self._changed.items()}
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """The manifests that cannot be read, by path, each with what is wrong."""
+        files = {path: file for path, file in self._base.broken.items() if path not in self._changed}
+        return MappingProxyType({path: file.problem or "" for path, file in files.items()})
+
+    def read(self, path: str) -> bytes | None:
+        """The bytes of a manifest under the roots, or None when there is none at this path."""
+        file = self._changed.get(path) or self._base.manifests.get(path)
+        return file.data if file else None
+
+    def oid(self, path: str) -> str | None:
+        """The blob id of a file under the roots at the base commit, whatever was written since; None when not there."""
+        return self._base.oids.get(path)
+
+    def write(self, path: str, data: bytes) -> Tree:
+        """The tree with other content at one path.
+
+        Raises:
+            InfraError: `manifest-invalid`: the path is no manifest's under the roots, or a file of another sort; or the
+                content cannot be read as manifests.
+        """
+        if not path.endswith(SUFFIXES) or not any(_below(path, root) for root in self._base.roots):
+            raise InfraError("manifest-invalid", f"{path!r} is no path for a manifest under the roots.")
+        if path in self._base.oids and path not in self._base.manifests:
+            raise InfraError("manifest-invalid", f"{path} is there and is no plain manifest.")
+        if data == self.read(path):
+            return self
+        file = Manifest(data, tuple(parse(data, path, self.cluster)))
+        return Tree(self._base, {**self._changed, path: file})
+
+    def find(self, ref: ObjectRef) -> Located | None:
+        """The object with this identity (`ObjectRef.key`: the API version does not matter), or None.
+
+        Raises:
+            InfraError: `ambiguous-object`, naming both files; `manifest-invalid`, when a file that cannot be read
+                mentions the object, when the only one of this name says no namespace, or when kustomize builds it.
+        """
+        found = self._lookup(ref)
+        if len(found) > 1:
+            places = " and ".join(dict.fromkeys(_place(one) for one in found))
+            also = "".join(f" Also, {problem}" for problem in self._suspects(ref)[:NAMED])
+            raise InfraError("ambiguous-object", f"{ref} stands in {places}.{also}")
+        for problem in self._suspects(ref):
+            raise InfraError("manifest-invalid", f"{problem} It may be about {ref}.")
+        if not found:
+            self._refuse_nameless(ref)
+            return None
+        kustomization = self._base.kustomized.get(found[0].path)
+        if kustomization:
+            what = f"{ref} in {found[0].path} is built by {kustomization}; kustomize is not supported yet."
+            raise InfraError("manifest-invalid", what, next_step="Keep the object in a folder without kustomization.")
+        return _copy(found[0])
+
+    def require(self, ref: ObjectRef) -> Located:
+        """The same as `find`, where the object must be there.
+
+        Raises:
+            InfraError: as `find`; `not-in-repository`, naming files that cannot be read and might hold it.
+        """
+        found = self.find(ref)
+        if found is None:
+            broken = list(self.broken.values())
+            more = f" (and {len(broken) - NAMED} more)" if len(broken) > NAMED else ""
+            also = f" Files that cannot be read: {' '.join(broken[:NAMED])}{more}" if broken else ""
+            raise InfraError("not-in-repository", f"{ref} is in none of the repository's roots.{also}")
+        return found
+
+    def objects(self) -> Iterator[Located]:
+        """Every object that stands in the tree as it is applied, by path; not those that kustomize builds."""
+        for path in sorted({**self._base.manifests, **self._changed}):
+            if path not in self._base.kustomized:
+                file = self._changed.get(path) or self._base.manifests[path]
+                yield from (_copy(one) for one in file.objects)
+
+    def _lookup(self, ref: ObjectRef) -> list[Located]:
+        there = [one for one in self._base.index.get(ref.key, ()) if one.path not in self._changed]
+        written = (one for file in self._changed.values() for one in file.objects)
+        return there + [one for one in written if one.ref.key == ref.key]
+
+    def _suspects(self, ref: ObjectRef) -> list[str]:
+        files = (file for path, file in self._base.broken.items() if path not in self._changed)
+        return [file.problem or "" for file in files if file.mentions(ref)]
+
+    def _refuse_nameless(self, ref: ObjectRef) -> None:
+        """A file without a namespace may mean any, so it is neither edited nor doubled."""
+        if ref.namespace is None:
+            return
+        for one in self._lookup(ref.model_copy(update={"namespace": None})):
+            what = f"{one.path} has {one.ref} without a namespace, so it cannot be told whether it is {ref}."
+            raise InfraError("manifest-invalid", what, next_step="Write its metadata.namespace and commit that.")
+
+
+def normal(root: str) -> str:
+    """A root as paths begin with it: without `./` and slashes at the ends; empty for the whole repository.
+
+    Raises:
+        InfraError: `policy-invalid`, for a root outside the repository.
+    """
+    parts = [part for part in root.split("/") if part not in ("", ".")]
+    if root.startswith("/") or ".." in parts:
+        raise InfraError("policy-invalid", f"The root {root!r} does not lie in the repository.")
+    return "/".join(parts)
+
+
+def _below(path: str, root: str) -> bool:
+    parts = path.split("/")
+    whole = not any(part in ("", ".", "..") or part.startswith(".") for part in parts[root.count("/") + bool(root) :])
+    return whole and (not root or path.startswith(f"{root}/"))
+
+
+def _place(one: Located) -> str:
+    return one.path if not one.index else f"{one.path} (document {one.index + 1})"
+
+
+def _copy(one: Located) -> Located:
+    return replace(one, object=copy.deepcopy(one.object))
