@@ -1,10 +1,23 @@
 """A namespace with what belongs into it, asked for by a peer, on a real control plane."""
 
 import json
+from contextlib import suppress
 
+import anyio
 import pytest
+from e2e.world import World
+
+from infra_mcp.clients.kube import Cluster
+from infra_mcp.errors import InfraError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
+
+NEEDS_ONE = """
+[[rules]]
+id = "new-namespaces-need-one"
+match = { actions = ["provision_namespace"] }
+require = { approvals = 1, by = "operator" }
+"""
 
 
 @pytest.mark.promise("ask.seed-sentence")
@@ -153,6 +166,61 @@ async def test_a_namespace_that_is_there_and_not_bound_is_refused_and_left_as_it
     assert refused.data["error"]["code"] == "namespace-not-bound"
     assert world.live_object("namespace", name) == before
     assert world.live_object("rolebinding", "infra-mcp-circle", name) is None
+
+
+def squat(name, request):
+    """A namespace with everything that ours carries and that others can know."""
+    about = {"labels": {"infra-mcp.dev/circle": "docs"}, "annotations": {"infra-mcp.dev/request": request}}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name} | about}
+
+
+def be_late():
+    """In the server's process: someone else makes each namespace a moment before us, as ours but for its nonce."""
+    create = Cluster.create
+
+    async def late(self, body, *, as_):
+        if body["kind"] == "Namespace":
+            about = body["metadata"]
+            await create(self, squat(about["name"], about["annotations"]["infra-mcp.dev/request"]), as_=as_)
+        return await create(self, body, as_=as_)
+
+    Cluster.create = late
+
+
+async def approved_till_the_end(world, request):
+    """Whatever is asked for approval is approved."""
+    with anyio.fail_after(60):
+        while True:
+            (row,) = world.rows("SELECT * FROM requests WHERE id = ?", request)
+            if not row["open"]:
+                return row
+            if row["state"] == "awaiting_approval":
+                with suppress(InfraError):  # it moved on meanwhile
+                    await world.approve(request, row["effect_digest"])
+            await anyio.sleep(0.02)
+
+
+@pytest.mark.fault("f26")
+@pytest.mark.xfail(strict=True, reason="labels and the request's id are taken as proof")
+@pytest.mark.parametrize("when", ["while-it-waits", "at-the-write"])
+async def test_a_namespace_that_someone_else_made_with_our_marks_is_not_taken_for_our_own(ground, tmp_path, when):
+    """The request's id is known while it waits. It is made with the server's own account, past every fence."""
+    async with World(ground, tmp_path, policy=NEEDS_ONE, live=False, serve=False) as world:
+        await world.start(be_late if when == "at-the-write" else None)
+        name = world.fresh("squatted")
+        await world.tool("provision_namespace", namespace=name, pull_secrets=["X"], wait_seconds=0)
+        request = await world.reached("awaiting_approval")
+        if when == "while-it-waits":
+            body = json.dumps(squat(name, request))
+            as_server = ["--kubeconfig", str(ground.server_config), "--context", ground.context]
+            world.kubectl(*as_server, "create", "--field-manager=infra-mcp", "-f", "-", stdin=body)
+
+        ended = await approved_till_the_end(world, request)
+
+        assert ended["state"] in {"failed", "refused"}, ended["receipt"]
+        assert json.loads(ended["receipt"])["error"]["code"] in {"namespace-not-bound", "exists"}
+        assert world.live_object("rolebinding", "infra-mcp-circle", name) is None
+        assert world.live_object("secret", "registry-x", name) is None
 
 
 @pytest.mark.promise("pull-secret.granted")

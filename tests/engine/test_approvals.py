@@ -9,6 +9,7 @@ from infra_mcp.model.approval import Approval, Need
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.plan import Adoption, Basis, Effect, FieldChange, FileChange, ObjectChange, ObjectRef, Plan
 from infra_mcp.model.request import State
+from infra_mcp.server.operator import Operator
 
 pytestmark = pytest.mark.anyio
 
@@ -236,3 +237,93 @@ async def test_an_approval_carries_no_other_effect_and_expires(shelf):
     assert not await carried(shelf.ledger, request, verdict, OTHER, shelf.clock())
     shelf.clock.forward(hours=2)
     assert not await carried(shelf.ledger, request, verdict, plan.effect.digest, shelf.clock())
+
+
+TWO = NEED.model_copy(update={"approvals": 2, "strength": "token"})
+HOST = Caller(name="operator", circle=None, strength="same-user", operator=True)
+
+
+def _person(name):
+    return Caller(name=name, circle=None, strength="token", operator=True)
+
+
+async def _manage(shelf, by, what, name, **more):
+    await Operator(shelf.ledger, shelf.policy, shelf.file).call(by, f"operator/peer.{what}", {"name": name, **more})
+
+
+async def _named_on_the_host(shelf, *names):
+    for name in names:
+        await _manage(shelf, HOST, "add", name, operator=True)
+
+
+async def _land(shelf, *names):
+    """Whether the approvals of these, by token, let a request go on where policy wants two."""
+    request = await shelf.awaits(TWO)
+    return [(await _decide(shelf, request, _person(name)))[1] for name in names][-1]
+
+
+@pytest.mark.fault("f28")
+async def test_the_first_two_operators_named_on_the_host_approve_together(shelf):
+    await _named_on_the_host(shelf, "ann", "bob")
+
+    assert await _land(shelf, "ann", "bob")
+
+
+@pytest.mark.fault("f28")
+@pytest.mark.xfail(strict=True, reason="whoever is called an operator counts")
+@pytest.mark.parametrize("founders", [("ann",), ("ann", "bob")])
+async def test_an_operator_and_one_whom_they_added_are_one(shelf, founders):
+    await _named_on_the_host(shelf, *founders)
+    await _manage(shelf, _person("ann"), "add", "mal", operator=True)
+
+    assert not await _land(shelf, "ann", "mal")
+    assert not await _land(shelf, "mal", "ann")
+
+
+@pytest.mark.fault("f28")
+@pytest.mark.xfail(strict=True, reason="whoever is called an operator counts")
+async def test_those_whom_one_operator_added_are_not_two(shelf):
+    await _named_on_the_host(shelf, "ann", "bob")
+    for name in ("mal", "max"):
+        await _manage(shelf, _person("ann"), "add", name, operator=True)
+    await _manage(shelf, _person("mal"), "add", "moe", operator=True)
+
+    assert not await _land(shelf, "mal", "max")
+    assert not await _land(shelf, "ann", "moe")
+
+
+@pytest.mark.fault("f28")
+@pytest.mark.xfail(strict=True, reason="whoever is called an operator counts")
+async def test_the_third_operator_named_on_the_host_may_have_been_named_by_either_of_the_first(shelf):
+    await _named_on_the_host(shelf, "ann", "bob", "mal")
+
+    assert not await _land(shelf, "ann", "mal")
+
+
+@pytest.mark.fault("f28")
+@pytest.mark.xfail(strict=True, reason="whoever is called an operator counts")
+async def test_whoever_gave_another_operator_a_new_token_may_hold_it(shelf):
+    await _named_on_the_host(shelf, "ann", "bob", "cat")
+    await _manage(shelf, _person("ann"), "token", "bob", operator=True)
+
+    assert not await _land(shelf, "ann", "bob")
+
+
+@pytest.mark.fault("f28")
+@pytest.mark.xfail(strict=True, reason="whoever is called an operator counts")
+async def test_an_operator_removed_after_approving_is_no_second_one(shelf):
+    await _named_on_the_host(shelf, "ann", "bob")
+    await _manage(shelf, _person("ann"), "add", "mal", operator=True)
+    request = await shelf.awaits(TWO)
+    await _decide(shelf, request, _person("mal"))
+    await _manage(shelf, _person("ann"), "remove", "mal", operator=True)
+
+    assert not (await _decide(shelf, request, _person("ann")))[1]
+
+
+@pytest.mark.fault("f28")
+async def test_one_approval_is_any_operators(shelf):
+    await _named_on_the_host(shelf, "ann", "bob")
+    await _manage(shelf, _person("ann"), "add", "mal", operator=True)
+
+    assert (await _decide(shelf, await shelf.awaits(NEED), _person("mal")))[1]

@@ -271,3 +271,38 @@ async def test_what_is_remembered_of_tokens_is_bounded_and_holds_no_token(ledger
     kept = ledger.identities._callers
     assert len(kept) == 2
     assert not any(token.encode() in repr(kept).encode() for token in tokens)
+
+
+LOOKALIKES = [("operator", "Operator"), ("alice", "a1ice"), ("olga", "0lga"), ("ali", "aIi"), ("ali", "ALI")]
+LOOKALIKES += [("modern", "modem"), ("ann", "ANN"), ("wim", "vvim"), ("Ian", "lan"), ("il", "Il"), ("O1", "ol")]
+
+
+@pytest.mark.fault("w09")
+@pytest.mark.xfail(strict=True, reason="names are compared byte by byte")
+@pytest.mark.parametrize(("circle", "other"), [("docs", "docs"), ("", ""), ("docs", ""), ("", "docs")])
+async def test_a_name_that_looks_like_another_of_its_circle_or_of_an_operator_is_refused(ledger, circle, other):
+    for first, second in [*LOOKALIKES, *((b, a) for a, b in LOOKALIKES)]:
+        await ledger.add_peer(first, circle, operator=not circle)
+        error = await refusal(ledger.add_peer(second, other, operator=not other))
+        assert (error.code, [one.name for one in await ledger.peers()]) == ("invalid-argument", [first])
+        assert first in error.what
+        await ledger.remove_peer(first, circle)
+
+
+@pytest.mark.fault("w09")
+@pytest.mark.xfail(strict=True, reason="names are compared byte by byte")
+async def test_a_circle_that_looks_like_another_is_refused(ledger):
+    await ledger.add_peer("ci", "docs")
+    for circle in ("d0cs", "docs1", "docsl"):
+        if circle == "docs1":
+            await ledger.add_peer("ci", circle)
+            continue
+        assert (await refusal(ledger.add_peer("other", circle))).code == "invalid-argument"
+    await ledger.add_peer("ci", "shop")  # the same name in another circle is another peer, as ever
+
+
+@pytest.mark.fault("w09")
+async def test_names_that_only_resemble_one_another_are_two(ledger):
+    for name in ("docs", "docs-ci", "docs2", "dogs", "doc", "docs.ci", "docs_ci"):
+        await ledger.add_peer(name, "docs")
+    assert len(await ledger.peers()) == 7

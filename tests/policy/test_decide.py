@@ -223,3 +223,51 @@ def test_without_a_cluster_in_the_policy_nothing_is_allowed(docs):
     policy = load("[circles.docs]\nactions=['provision_namespace']\nnamespaces=['docs-*']")
 
     assert admit(policy, docs, provision()).rule == "clusters"
+
+
+LABELS = {
+    "team": "docs",
+    "control-plane": "x",
+    "istio-injection": "disabled",
+    "name": "x",
+    "app.kubernetes.io/name": "x",
+}
+
+
+@pytest.mark.fault("f38")
+@pytest.mark.xfail(strict=True, reason="every label without a prefix is granted")
+@pytest.mark.parametrize("key", LABELS)
+def test_a_circle_whose_policy_names_no_label_sets_none(policy, docs, key):
+    verdict = admit(policy, docs, provision(labels={key: "x"}))
+
+    assert (verdict.decision, verdict.rule) == ("refuse", "circles.docs.labels")
+    assert key in verdict.reason
+
+
+@pytest.mark.fault("f38")
+@pytest.mark.xfail(strict=True, reason="a policy cannot name labels")
+def test_a_circle_sets_the_labels_its_policy_names_and_no_other(policy_text, docs):
+    text = policy_text.replace(
+        'images = ["registry.example/docs/*"]', '\\g<0>\nlabels = ["team", "app.kubernetes.io/*"]'
+    )
+    text = text.replace("\\g<0>", 'images = ["registry.example/docs/*"]')
+    granting = load(text)
+
+    assert admit(granting, docs, provision(labels={"team": "a", "app.kubernetes.io/name": "x"})).decision == "allow"
+    for key in ("teams", "xteam", "tea", "istio-injection", "name"):
+        assert admit(granting, docs, provision(labels={"team": "a", key: "x"})).rule == "circles.docs.labels", key
+    for key in ("app.kubernetes.io/managed-by", "infra-mcp.dev/circle"):
+        assert admit(granting, docs, provision(labels={key: "x"})).decision == "refuse", key
+
+
+@pytest.mark.fault("f38")
+@pytest.mark.xfail(strict=True, reason="a policy cannot name labels")
+def test_a_session_that_attends_sets_only_labels_granted_to_both(policy_text, docs):
+    def granting(circle, attend):
+        text = policy_text.replace('pull_secrets = ["X"]', f'pull_secrets = ["X"]\nlabels = {circle}', 1)
+        more = f'[attend]\nnamespaces = ["docs-*"]\nactions = ["provision_namespace"]\nlabels = {attend}\n'
+        return admit(load(text + more), docs, provision(labels={"team": "a"}), attendant=True)
+
+    assert granting('["team"]', '["*"]').decision == "allow"
+    assert granting('["team"]', "[]").rule == "attend.labels"
+    assert granting("[]", '["team"]').rule == "circles.docs.labels"

@@ -4,7 +4,7 @@ from infra_mcp.model.action import Deploy, ProvisionNamespace
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.plan import Adoption, Basis, Effect, FieldChange, ObjectChange, ObjectRef, Plan
 from infra_mcp.policy.decide import judge
-from infra_mcp.policy.effects import objections
+from infra_mcp.policy.effects import objections, touched
 from infra_mcp.policy.rules import load
 
 NAMESPACE = ProvisionNamespace(namespace="docs-staging", pull_secrets=("X",))
@@ -148,3 +148,27 @@ def test_a_circle_the_policy_does_not_name_is_granted_no_effect_either(policy):
 
     assert "circles.nowhere.namespaces" in {one.rule for one in objections(policy, stranger, NAMESPACE, plan(SPACE))}
     assert "circles.nowhere.images" in {one.rule for one in objections(policy, stranger, DEPLOY, plan(image(IMAGE)))}
+
+
+@pytest.mark.fault("l01")
+@pytest.mark.xfail(strict=True, reason="a name is taken for a namespace where an object has none")
+@pytest.mark.parametrize(
+    ("kind", "api"), [("ClusterRole", RBAC), ("ClusterRoleBinding", RBAC), ("PersistentVolume", "v1"), ("Node", "v1")]
+)
+def test_a_cluster_scoped_object_is_no_namespace_of_the_same_name(policy, docs, kind, api):
+    found = plan(SPACE, change(kind, "docs-staging", None, api))
+    rules = [refusal.rule for refusal in objections(policy, docs, NAMESPACE, found) if kind in refusal.reason]
+
+    assert "effect.scope" in rules
+    assert touched(found) == {"docs-staging"}
+    assert touched(plan(change(kind, "docs-staging", None, api))) == frozenset()
+    assert plan(change(kind, "docs-staging", None, api)).blast_radius()["namespaces"] == []
+
+
+@pytest.mark.fault("f38")
+@pytest.mark.xfail(strict=True, reason="a plan's labels are not looked at")
+def test_a_plan_that_would_set_a_label_that_was_not_asked_for_is_refused(policy, docs):
+    fields = (FieldChange(path=("metadata", "labels"), after={"istio-injection": "disabled"}, had=False),)
+    verdict = judge(policy, docs, NAMESPACE, plan(SPACE.model_copy(update={"fields": fields}), BINDING))
+
+    assert (verdict.decision, verdict.rule) == ("refuse", "circles.docs.labels")
