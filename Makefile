@@ -13,7 +13,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade binaries demo test test-clients check prove kill soak bench promises clean
+.PHONY: help setup upgrade binaries demo wheel test test-clients check prove kill soak bench promises clean
 
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ binaries: setup ## the sandbox's control plane: found, downloaded or built (some
 
 demo: setup binaries ## the whole story on a real control plane
 	@$(BIN)/python demo/run.py
+
+wheel: setup binaries ## the sdist and the wheel, and the demo's first act with the wheel in an empty environment
+	@$(BIN)/python tests/packaged.py
 
 test: setup binaries ## all tests but the long forms, on a real control plane
 	@echo "tests: $(TESTS), without the long forms (make kill, make prove) and others' clients (make test-clients)"

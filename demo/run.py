@@ -5,6 +5,7 @@ Leaves nothing running unless KEEP=1.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -113,19 +115,23 @@ class Demo:
         self.stage.show(line)
 
     # -- the steps after it
-    async def tell(self) -> None:
+    async def tell(self, acts: int | None) -> None:
         async with (
             connected("docs", self.url, self.tokens["docs"], self.stage) as docs,
             connected("shop", self.url, self.tokens["shop"], self.stage) as shop,
         ):
-            await self.ask(docs)
-            await self.release(docs)
-            await self.fail(docs)
-            await self.talk(docs, shop)
-            await self.attend(docs)
-            self.shell()
-            await self.refuse(docs, shop)
-        self.look_back()
+            story = [
+                partial(self.ask, docs),
+                partial(self.release, docs),
+                partial(self.fail, docs),
+                partial(self.talk, docs, shop),
+                partial(self.attend, docs),
+                self.shell,
+                partial(self.refuse, docs, shop),
+                self.look_back,
+            ]
+            for act in story[:acts]:
+                await act()
 
     async def ask(self, docs: Peer) -> None:
         self.stage.step("Peer docs asks in one sentence, and is told what is now true")
@@ -202,7 +208,7 @@ class Demo:
             _, _, reply = await docs.call("wait_on_ack", correlation_id=ask, timeout_seconds=60)
             self.must("docs-preview up" in reply["reply"], "docs is told what is now true, in one ack")
 
-    def shell(self) -> None:
+    async def shell(self) -> None:
         self.stage.step("The same from the shell: a release, and a change that a person approves")
         stage = self.stage
         docs = {"INFRA_MCP_TOKEN": self.tokens["docs"]}
@@ -244,7 +250,7 @@ class Demo:
         ok, text, _ = await docs.call("deploy", app="docs", version="0.13.7")
         self.must(not ok and "image-updater" in text, "the conflict names field and owner")
 
-    def look_back(self) -> None:
+    async def look_back(self) -> None:
         self.stage.step("The trail: from the first word to landed")
         self.infra("audit", "search", "docs-staging")
         self.infra("audit", "verify")
@@ -277,6 +283,15 @@ class Demo:
 
 def main() -> int:
     """Tell the story."""
+    options = argparse.ArgumentParser(
+        description="The whole story of infra-mcp on a real control plane: a cluster is set up, then come the acts.",
+        epilog="With KEEP=1 in the environment, server and cluster are left running.",
+    )
+    options.add_argument(
+        "--acts", type=int, choices=range(1, 100), metavar="N",
+        help="only the first N acts; in the first a peer asks in one sentence and is told what is now true",
+    )  # fmt: skip
+    acts = options.parse_args().acts
     started = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix="infra-mcp-demo-"))
     demo, keep = Demo(home), os.environ.get("KEEP") == "1"
@@ -284,7 +299,7 @@ def main() -> int:
     failed = None
     try:
         demo.set_up()
-        anyio.run(demo.tell)
+        anyio.run(demo.tell, acts)
     except (Failed, subprocess.CalledProcessError) as error:
         failed = error
     except BaseExceptionGroup as group:
