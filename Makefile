@@ -24,9 +24,9 @@ setup: $(VENV)/.made ## a virtual environment with everything in it, in .venv
 $(VENV)/.made: pyproject.toml requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	@echo "setting up $(VENV)"
-	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --require-hashes --requirement requirements-dev.txt
-	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@PYTHONWARNINGS='ignore:Editable installation' $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # the runtime's lock is cut from the development one, so that what users install is what the tests ran with
@@ -34,6 +34,7 @@ upgrade: setup ## lock the newest versions that pyproject.toml allows, for every
 	@$(LOCK) --upgrade --group dev --output-file requirements-dev.txt
 	@$(LOCK) --constraint requirements-dev.txt --output-file requirements.txt
 	@$(MAKE) --no-print-directory setup
+	@git --no-pager diff --stat requirements.txt requirements-dev.txt
 
 binaries: setup ## the sandbox's control plane: found, downloaded or built (some ten minutes, once)
 	@$(BIN)/python -m infra_mcp.cli.sandbox binaries

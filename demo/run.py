@@ -281,6 +281,12 @@ class Demo:
         )
 
 
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return int(text)
+
+
 def main() -> int:
     """Tell the story."""
     options = argparse.ArgumentParser(
@@ -288,7 +294,7 @@ def main() -> int:
         epilog="With KEEP=1 in the environment, server and cluster are left running.",
     )
     options.add_argument(
-        "--acts", type=int, choices=range(1, 100), metavar="N",
+        "--acts", type=_count, metavar="N",
         help="only the first N acts; in the first a peer asks in one sentence and is told what is now true",
     )  # fmt: skip
     acts = options.parse_args().acts

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.plan import ObjectRef
-from infra_mcp.repository.nodes import DEEPEST
+from infra_mcp.repository.nodes import DEEPEST, DOCUMENTS, LARGEST
 from infra_mcp.repository.render import dump, parse
 
 POD = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\n"
@@ -152,6 +153,13 @@ def test_as_deep_as_is_allowed_is_read():
     (found,) = parse(f"{POD}spec: {'[' * (DEEPEST - 1)}{']' * (DEEPEST - 1)}\n".encode(), "x.yaml", "s")
 
     assert str(found.object["spec"]) == "[" * (DEEPEST - 1) + "]" * (DEEPEST - 1)
+
+
+def test_the_page_of_the_roots_tells_how_much_is_read():
+    page = (Path(__file__).parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
+    said = " ".join(page.split())
+
+    assert f"up to {LARGEST // 2**20} MiB, {DOCUMENTS:,} documents, and {DEEPEST} collections inside each other" in said
 
 
 def test_an_alias_bomb_is_refused_before_it_grows():
