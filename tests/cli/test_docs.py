@@ -11,8 +11,11 @@ import pytest
 
 from infra_mcp.cli.main import parser
 from infra_mcp.cli.stopping import INTERRUPTED, TERMINATED
-from infra_mcp.errors import CODES, Exit
+from infra_mcp.engine.report import end_for
+from infra_mcp.errors import CODES, Exit, InfraError
 from infra_mcp.model.action import ACTIONS
+from infra_mcp.model.outcome import Receipt, exit_for
+from infra_mcp.model.request import State
 from infra_mcp.server.pages import PAGES
 from infra_mcp.server.tools import TOOLS
 from infra_mcp.settings import ENVIRONMENT
@@ -107,3 +110,35 @@ def test_every_command_explains_itself_with_examples_that_it_takes(command, tree
         taken = parser().parse_args(words[1:])
         assert " ".join(words).startswith(command), example
         assert taken.run is not None
+
+
+@pytest.mark.fault("f20")
+@pytest.mark.xfail(
+    strict=True, reason="a request that failed by an unreachable cluster exits with 1, and the page says 6"
+)
+def test_the_exit_code_that_the_page_gives_a_code_is_that_of_a_request_which_ended_by_it():
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    told = {code: int(exit_code) for code, exit_code in re.findall(r"### ([a-z-]+)\n\n.* Exit code (\d)\.\n", page)}
+    ended = {}
+    for code in told:
+        error = InfraError(code, "It is so.")
+        shape = {"request": "req-1", "message": error.what, "action": "deploy", "error": error.as_dict()}
+        receipt = Receipt(state=end_for(error), **shape)
+        ended[code] = int(exit_for(receipt.state.value, receipt.error["code"]))
+
+    assert told.keys() == CODES.keys()
+    assert ended == told
+
+
+@pytest.mark.fault("f20")
+def test_the_exit_code_of_every_end_is_in_the_table_and_an_end_that_is_no_error_has_its_own():
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    table = {int(code): words for code, words in re.findall(r"^\| (\d) \| (.*) \|$", page, re.MULTILINE)}
+
+    assert table.keys() == set(map(int, Exit))
+    assert {int(exit_for(state.value)) for state in State} == table.keys() - {int(Exit.INVALID)}
+    assert "landed" in table[int(exit_for("landed"))]
+    assert "rolled back" in table[int(exit_for("rolled_back", "cluster-unreachable"))]
+    assert "approval" in table[int(exit_for("awaiting_approval"))]
+    assert "wait ran out" in table[int(exit_for("applying"))]
+    assert "person" in table[int(exit_for("needs_operator", "cluster-unreachable"))]

@@ -9,6 +9,7 @@ from infra_mcp.clients.kube import KubeError
 from infra_mcp.engine.status import status
 from infra_mcp.errors import InfraError
 from infra_mcp.model.peer import Caller
+from infra_mcp.policy.rules import load
 
 pytestmark = pytest.mark.anyio
 
@@ -58,3 +59,61 @@ async def test_what_the_cluster_says_arrives_as_itself_whatever_the_ledger_does(
         await status(tools(observe, recent), DOCS, None, "docs")
 
     assert caught.value.code == told
+
+
+CATALOGUE = """
+[clusters.sandbox]
+context = "kwok-infra"
+[circles.docs]
+namespaces = ["docs-*"]
+actions = ["deploy"]
+""" + "".join(
+    f"""
+[apps.{name}]
+owner = "{owner}"
+workload = "{space}/deployment/{name}"
+image = "registry.example/{name}:{{version}}"
+"""
+    for name, owner, space in (
+        ("site", "docs", "docs-live"),
+        ("search", "docs", "docs-live"),
+        ("shop", "shop", "shop-live"),
+    )
+)
+
+
+@pytest.mark.fault("f20")
+@pytest.mark.xfail(strict=True, reason="no apps at all")
+@pytest.mark.parametrize(
+    ("caller", "shown"),
+    [
+        (DOCS, ["search", "site"]),
+        (Caller(name="pat", circle=None, strength="token", operator=True), ["search", "shop", "site"]),
+    ],
+)
+async def test_without_arguments_it_lists_the_apps_that_the_caller_may_see(caller, shown):
+    policy = load(CATALOGUE)
+
+    async def observe(_, app, user):
+        assert user == policy.service_account("docs")
+        if app == "search":
+            raise KubeError(403, "Forbidden", "no")
+        return {"version": "1.2.3", "health": "healthy"}
+
+    async def recent(*_):
+        return []
+
+    async def landed_version(_):
+        return "1.2.2"
+
+    asked = tools(observe, recent)
+    asked.policy, asked.ledger.landed_version = lambda: policy, landed_version
+    apps = (await status(asked, caller, None, None))["apps"]
+
+    assert [one["app"] for one in apps] == shown
+    assert {one["landed"] for one in apps} == {"1.2.2"}
+    if caller is DOCS:
+        by_name = {one["app"]: one for one in apps}
+        assert (by_name["site"]["version"], by_name["site"]["health"]) == ("1.2.3", "healthy")
+        assert by_name["search"]["health"] == "unknown"
+        assert by_name["search"]["reason"]

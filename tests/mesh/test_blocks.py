@@ -207,3 +207,45 @@ def test_every_valid_action_comes_back_as_itself_whatever_stands_round_it(fields
     understood = parse(f"{text}\n{block({'action': 'provision_namespace'} | fields)}\n{text}")
     wanted = ProvisionNamespace.model_validate_json(json.dumps(fields))
     assert understood == Understood(action=wanted)
+
+
+FULL = {
+    "action": "provision_namespace",
+    "namespace": "docs-a",
+    "pull_secrets": ["X"],
+    "labels": {"a": "b"},
+    "quota": {"cpu": "4", "memory": "1Gi", "pods": 3},
+    "limits": {"cpu": "1", "memory": "1Gi"},
+    "default_deny": True,
+    "owner": "docs",
+    "cluster": "sandbox",
+    "reason": "why",
+    "idempotency_key": "ci/7",
+    "dry_run": True,
+}
+
+
+@pytest.mark.fault("f17")
+@pytest.mark.xfail(strict=True, reason="a null is refused for reason, dry_run and others")
+def test_a_null_in_a_block_is_the_field_left_out():
+    optional = FULL.keys() - {"action", "namespace"}
+    inner = {key: dict.fromkeys(part) for key, part in FULL.items() if isinstance(part, dict)}
+    bare = {key: item for key, item in FULL.items() if key not in optional}
+
+    assert parse(block(bare | dict.fromkeys(optional))) == parse(block(bare))
+    assert parse(block(bare | inner)) == parse(block(bare | {key: {} for key in inner}))
+    for key in optional:
+        assert parse(block(FULL | {key: None})) == parse(block({k: v for k, v in FULL.items() if k != key})), key
+
+
+@pytest.mark.fault("f17")
+@pytest.mark.parametrize("key", ["action", "namespace", "unheard_of"])
+def test_a_null_in_a_block_is_nothing_that_is_needed_or_unknown(key):
+    assert isinstance(parse(block(FULL | {key: None})), NotUnderstood)
+
+
+@pytest.mark.fault("f18")
+@pytest.mark.xfail(strict=True, reason="3.0 is no whole number here")
+def test_a_whole_number_in_a_block_may_be_written_with_a_point():
+    assert parse(block(FULL | {"quota": {"pods": 3.0}})).action.quota == Quota(pods=3)
+    assert isinstance(parse(block(FULL | {"quota": {"pods": 3.5}})), NotUnderstood)

@@ -8,6 +8,8 @@ import anyio
 import pytest
 from house import POLICY, house
 
+from infra_mcp.engine.report import receipt
+from infra_mcp.engine.run import Run
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.ids import request_id
 from infra_mcp.mesh.inbox import look
@@ -223,3 +225,21 @@ async def test_a_secret_in_a_notify_is_masked_before_anything_keeps_it(tmp_path)
         seen += str(await at.engine.ledger.search("", circle=None, limit=200))
         assert secret not in seen
         assert at.engine.submitted == []
+
+
+@pytest.mark.fault("f21")
+@pytest.mark.xfail(strict=True, reason="not a word of it in the outcome")
+async def test_an_outcome_says_when_the_order_of_its_release_could_not_be_told(tmp_path):
+    def script(request):
+        return receipt(Run.of(request), State.LANDED, "deploy is done.")
+
+    async with house(tmp_path, "unix", policy=policy(order='"semver"'), script=script) as at:
+        for version in ("1.10.0", "nightly"):
+            (told,) = (await take(at, f"release/{version} merged, ready to deploy")).requests
+            await at.engine.wait(told["request"], 5)
+        first, second = [one.text for one in await outcomes(at)]
+
+        assert first == "deploy is done."
+        assert "semver" in second
+        assert "arrival" in second
+        assert "semver" in told["note"]

@@ -225,3 +225,25 @@ def test_whatever_comes_in_whatever_order_one_release_waits_and_nothing_newer_wa
     if versions and "odd" not in versions:
         rank = ["0.1.0", "0.2.0", "0.10.0", "1.0.0-rc.1", "1.0.0"]
         assert waiting[0][1] == max(versions, key=rank.index)
+
+
+@pytest.mark.fault("f21")
+@pytest.mark.xfail(strict=True, reason="nothing is said of versions of one rank, and two parts are not read")
+@pytest.mark.parametrize(
+    ("order", "version", "landed", "waits", "said"),
+    [
+        ("semver", "1.9", "1.10", [], Older("1.10")),
+        ("semver", "1.10", "1.9", [], Take()),
+        ("semver", "1.2", "1.2.0", [], "1.2.0"),
+        ("semver", "nightly", "1.2.0", [], "1.2.0"),
+        ("date", "release-7", "2026-11-22", [], "2026-11-22"),
+        ("semver", "1.2.3", None, [("a", "v1.2.3")], "v1.2.3"),
+    ],
+)
+def test_where_an_order_cannot_tell_two_versions_apart_the_note_names_them_and_it(order, version, landed, waits, said):
+    found = decide(order, version, landed, [(one, its, State.SCHEDULED) for one, its in waits])
+
+    if isinstance(said, str):
+        assert all(word in found.note for word in (order, version, said, "arrival"))
+    else:
+        assert found == said

@@ -120,3 +120,23 @@ def test_the_order_of_what_can_be_read_is_total_and_transitive(order, versions, 
     assert signs[0] == -signs[1]
     if signs[0] == signs[2] or 0 in {signs[0], signs[2]}:
         assert signs[3] == (signs[0] or signs[2])
+
+
+TWO_PARTS = ["0.9", "1.0-rc.1", "1.0", "1.0.1", "v1.2", "1.9", "1.9.5", "1.10", "1.11-alpha", "1.11.0", "2.0", "10.0"]
+
+
+@pytest.mark.fault("f21")
+@pytest.mark.xfail(strict=True, reason="a version of two parts is compared by arrival")
+@pytest.mark.parametrize("at", range(len(TWO_PARTS) - 1))
+def test_a_version_of_two_parts_is_ordered_as_if_its_third_were_0(at):
+    early, late = TWO_PARTS[at], TWO_PARTS[at + 1]
+
+    assert compare("semver", late, early) == Comparison(1, "semver")
+    assert compare("semver", early, late) == Comparison(-1, "semver")
+
+
+@pytest.mark.fault("f21")
+@pytest.mark.xfail(strict=True, reason="a version of two parts is compared by arrival")
+@pytest.mark.parametrize(("one", "other"), [("1.2", "1.2.0"), ("v1.2", "1.2"), ("1.2-rc.1", "1.2.0-rc.1")])
+def test_a_version_of_two_parts_has_the_rank_of_that_with_a_0(one, other):
+    assert compare("semver", one, other) == compare("semver", other, one) == Comparison(0, "semver")

@@ -126,3 +126,115 @@ def test_a_schema_forbids_more_and_describes_every_argument(name):
     for argument, part in shown["properties"].items():
         assert part.get("description"), argument
         assert "title" not in part
+
+
+# What each tool must be given; the walks below add the rest.
+NEEDED = {
+    "ask": {"peer_name": "infra", "query": "?"},
+    "wait_on_ack": {"correlation_id": "ask-1"},
+    "ack": {"correlation_id": "ask-1"},
+    "notify_peer": {"peer_name": "infra", "message": "?"},
+    "broadcast": {"message": "?"},
+    "set_description": {"description": "?"},
+    "provision_namespace": {"namespace": "docs-a"},
+    "deploy": {"app": "docs", "version": "1"},
+    "get_request": {"request_id": "req-1"},
+    "approve": {"request_id": "req-1"},
+    "cancel": {"request_id": "req-1"},
+}
+
+
+def places(shape, at=()):
+    """Every argument at any depth, with its schema."""
+    for name, part in shape.get("properties", {}).items():
+        yield (*at, name), part
+        yield from places(part, (*at, name))
+
+
+def having(given, at, value):
+    """What is given, with a value at a place."""
+    first, *rest = at
+    return given | {first: having(given.get(first, {}), rest, value) if rest else value}
+
+
+OPTIONAL = [
+    (name, at)
+    for name, tool in TOOLS.items()
+    for at, _ in places(schema(tool.arguments))
+    if at[-1] not in NEEDED.get(name, {})
+]
+WHOLE = [
+    (name, at, part)
+    for name, tool in TOOLS.items()
+    for at, part in places(schema(tool.arguments))
+    if part.get("type") in {"integer", "number"}
+]
+
+
+@pytest.mark.fault("f17")
+@pytest.mark.xfail(strict=True, reason="null is refused for most arguments that have another default")
+def test_a_null_is_the_argument_left_out_for_every_argument_that_may_be_at_any_depth():
+    kept = []
+    for name, at in OPTIONAL:
+        model, needed = TOOLS[name].arguments, NEEDED.get(name, {})
+        left_out = having(needed, at[:-1], {}) if len(at) > 1 else needed
+        try:
+            given = parse(model, having(needed, at, None))
+        except InfraError:
+            kept.append((name, at))
+            continue
+        assert given == parse(model, left_out)
+        assert given.model_fields_set == parse(model, left_out).model_fields_set
+
+    assert kept == []
+    assert len(OPTIONAL) > 20
+
+
+@pytest.mark.fault("f17")
+@pytest.mark.xfail(strict=True, reason="null is refused in a table of names")
+def test_a_null_in_a_table_of_names_is_a_name_left_out():
+    given = parse(PROVISION, {"namespace": "docs-a", "labels": {"a": None, "b": "c"}, "quota": '{"pods": null}'})
+
+    assert given.labels == {"b": "c"}
+    assert given.quota.pods is None
+
+
+@pytest.mark.fault("f17")
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_null_stands_for_nothing_that_is_needed_or_that_there_is_not(name):
+    for argument in NEEDED.get(name, {}):
+        assert refused(TOOLS[name].arguments, NEEDED[name] | {argument: None}).code == "invalid-argument"
+    assert refused(TOOLS[name].arguments, NEEDED.get(name, {}) | {"dryRun": None}).code == "unknown-argument"
+
+
+@pytest.mark.fault("f17")
+def test_a_null_that_is_somebodys_data_stays():
+    attached = ({"a": None, "b": [None, 1.0]},)
+
+    assert parse(TOOLS["ask"].arguments, NEEDED["ask"] | {"attachments": list(attached)}).attachments == attached
+    assert refused(PROVISION, {"namespace": "docs-a", "pull_secrets": [None]}).code == "invalid-argument"
+
+
+@pytest.mark.fault("f18")
+@pytest.mark.xfail(strict=True, reason="3.0 is refused where the published schema says integer")
+def test_a_whole_number_may_be_written_with_a_point_wherever_the_schema_says_integer():
+    kept = []
+    for name, at, part in WHOLE:
+        needed, number = NEEDED.get(name, {}), int(part.get("minimum", 0))
+        try:
+            given = parse(TOOLS[name].arguments, having(needed, at, float(number)))
+        except InfraError:
+            kept.append((name, at))
+            continue
+        for step in at:
+            given = getattr(given, step)
+        assert (given, type(given)) == (number, int if part["type"] == "integer" else float)
+
+    assert kept == []
+    assert len(WHOLE) > 3
+
+
+@pytest.mark.fault("f18")
+@pytest.mark.parametrize("number", [3.5, 1e300, math.inf, math.nan, -1.0, True, "3.0", [3.0]])
+def test_a_number_that_is_not_whole_or_out_of_range_stays_refused(number):
+    assert refused(PROVISION, {"namespace": "docs-a", "quota": {"pods": number}}).code == "invalid-argument"
