@@ -181,3 +181,16 @@ async def test_impersonation_is_sent_and_never_left_empty(broken, proxy, space, 
         with pytest.raises(ValueError, match="service accounts"):
             await broken.get(ref("ConfigMap", "it", space), as_=user)
     assert proxy.count(MAP) == 1
+
+
+@pytest.mark.fault("d08")
+@pytest.mark.xfail(strict=True, reason="an answer that is JSON and no object is handed on as one")
+@pytest.mark.parametrize(
+    "body", [b'"maintenance"', b"[1]", b"null", b"[" * 200_000], ids=["text", "list", "null", "deep"]
+)
+async def test_an_answer_that_is_no_object_is_not_taken_for_one(broken, proxy, fault, space, ref, body):
+    proxy.faults = [fault(MAP, status=200, body=body)]
+    with pytest.raises(KubeError) as refused:
+        await broken.get(ref("ConfigMap", "it", space), as_=None)
+
+    assert refused.value.status == 0

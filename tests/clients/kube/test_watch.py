@@ -186,3 +186,29 @@ async def test_a_selector_cannot_be_widened_by_a_name(broken, space, proxy):
     sent = [parse_qs(urlsplit(line).query)["fieldSelector"] for line, _ in proxy.seen]
 
     assert sent == [[r"metadata.name=a\,metadata.name!\=b"]] * 2
+
+
+NO_EVENTS = {
+    "a proxy's page": b"<html>bad gateway</html>\n",
+    "a text": b'"maintenance"\n',
+    "a list": b"[1]\n",
+    "no event": b'{"kind": "Status"}\n',
+    "an object without a name": b'{"type": "ADDED", "object": {}}\n',
+    "no text": b"\xff\xfe\n",
+    "nested too deeply": b"[" * 200_000 + b"\n",
+}
+
+
+@pytest.mark.fault("d08")
+@pytest.mark.xfail(strict=True, reason="a line that is no event ends the watch by another exception than KubeError")
+@pytest.mark.parametrize("body", NO_EVENTS.values(), ids=NO_EVENTS)
+async def test_a_line_that_is_no_event_is_an_error_of_the_server_and_it_is_watched_again(
+    events, put, proxy, fault, body
+):
+    proxy.faults = [fault("watch=1", status=200, body=body)]
+    following = events()
+    await put("a", "1")
+
+    assert await following() == ("ADDED", "a", "1")
+    await put("a", "2")
+    assert await following() == ("MODIFIED", "a", "2")

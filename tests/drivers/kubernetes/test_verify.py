@@ -7,6 +7,7 @@ import pytest
 from drivers.kubernetes.workload import LONG, kubectl
 
 from infra_mcp.drivers.kubernetes import verify
+from infra_mcp.drivers.kubernetes.health import condition
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster, pytest.mark.timeout(120)]
 
@@ -183,3 +184,43 @@ async def test_cancelling_the_wait_ends_it(web):
         await web.wait(uid, "1-notready")
 
     assert scope.cancelled_caught
+
+
+async def progress(web):
+    live = await web.cluster.get(web.ref, as_=None)
+    return condition(live, "Progressing").get("reason")
+
+
+@pytest.mark.fault("f01")
+@pytest.mark.xfail(strict=True, reason="a condition of before the write is taken for one of the rollout")
+async def test_a_progress_deadline_that_passed_before_the_write_is_no_verdict_about_it(web):
+    spec = {"replicas": 1, "progressDeadlineSeconds": 1}
+    await web.wait(await web.apply("1", **spec))
+    await web.apply("1-notready", **spec)
+    with anyio.fail_after(LONG):
+        while await progress(web) != "ProgressDeadlineExceeded":
+            await anyio.lowlevel.checkpoint()
+    live = await web.wait(await web.apply("1", **spec))
+
+    assert live["status"]["readyReplicas"] == 1
+
+
+@pytest.mark.fault("f01")
+async def test_a_progress_deadline_that_passes_after_the_write_ends_the_wait(web):
+    error = await web.fails(await web.apply("1-notready", progressDeadlineSeconds=1), "1-notready")
+
+    assert "progress deadline" in error.what
+
+
+@pytest.mark.fault("f01")
+@pytest.mark.xfail(strict=True, reason="warnings about a replica set are read without their time")
+async def test_a_version_that_admission_refused_before_is_not_judged_by_that_refusal(web, control_plane):
+    await web.wait(await web.apply("1"))
+    level = f"namespace {web.ref.namespace} pod-security.kubernetes.io/enforce"
+    await kubectl(control_plane, "label", *f"{level}=restricted".split())
+    await web.fails(await web.apply("2-slow"), "2-slow")
+    await web.apply("1")
+    await kubectl(control_plane, "label", *f"{level}-".split())
+    live = await web.wait(await web.apply("2-slow"), "2-slow")
+
+    assert live["status"]["updatedReplicas"] == 2

@@ -1,5 +1,7 @@
 """What git says and the cluster does not."""
 
+import pytest
+
 from infra_mcp.drivers.manifests.drift import drift
 from infra_mcp.model.plan import ObjectRef
 
@@ -19,3 +21,54 @@ def test_a_long_list_is_cut():
     git = {"data": {str(number): "git" for number in range(50)}}
 
     assert len(drift(REF, git, {"data": {}}, [])) == 20
+
+
+NOT_SET = {"creationTimestamp": None, "command": None, "resources": {}, "args": [], "paused": False, "nodeName": ""}
+
+
+@pytest.mark.fault("f09")
+@pytest.mark.xfail(strict=True, reason="what git leaves empty is compared with what is not there")
+@pytest.mark.parametrize("git", [NOT_SET, {"a": [{"name": "b", **NOT_SET}]}, {"a": {"b": {"c": None}}}, {"a": [None]}])
+def test_what_git_leaves_empty_and_the_cluster_does_not_have_is_no_drift(git):
+    live = {"spec": {"a": [{"name": "b", "x": 1}]} if isinstance(git.get("a"), list) and git["a"][0] else {}}
+
+    assert drift(REF, {"spec": git}, live, []) == ()
+
+
+@pytest.mark.fault("f09")
+@pytest.mark.xfail(strict=True, reason="a null is compared with a default")
+def test_a_null_in_git_says_nothing_about_a_value_that_is_there():
+    assert drift(REF, {"spec": {"replicas": None}}, {"spec": {"replicas": 1}}, []) == ()
+
+
+@pytest.mark.fault("f09")
+@pytest.mark.xfail(strict=True, reason="each of the repeated items is compared with the last one")
+@pytest.mark.parametrize("live", [["1", "2"], ["2"]])
+def test_an_item_that_stands_twice_is_compared_as_the_cluster_reads_it(live):
+    def env(*values):
+        return {"spec": {"env": [{"name": "A", "value": value} for value in values]}}
+
+    assert drift(REF, env("1", "2"), env(*live), []) == ()
+    assert [one.field for one in drift(REF, env("1", "3"), env(*live), [])] == ['.spec.env[name="A"].value']
+
+
+@pytest.mark.fault("f09")
+@pytest.mark.xfail(strict=True, reason="a repeated item is compared with a list that has it once")
+@pytest.mark.parametrize("items", [[{"name": "pull"}], [{"containerPort": 80}]])
+def test_an_equal_item_that_stands_twice_is_no_drift(items):
+    assert drift(REF, {"spec": {"x": items * 2}}, {"spec": {"x": items}}, []) == ()
+
+
+@pytest.mark.fault("f09")
+@pytest.mark.parametrize(
+    ("git", "live"),
+    [
+        ({"paused": True}, {}),
+        ({"env": []}, {"env": [{"name": "A", "value": "1"}]}),
+        ({"args": ["-v", "-v"]}, {"args": ["-v"]}),
+        ({"a": {"b": 0, "c": 1}}, {}),
+        ({"labels": {"a": ""}}, {"labels": {"a": "x"}}),
+    ],
+)
+def test_what_git_says_and_the_cluster_has_otherwise_stays_drift(git, live):
+    assert len(drift(REF, {"spec": git}, {"spec": live}, [])) == 1

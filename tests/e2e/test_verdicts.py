@@ -1,0 +1,261 @@
+"""What is said of a rollout: that a version runs only where its pods do, and why not where they do not."""
+
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+import yaml
+from anyio import to_thread
+from e2e import denials
+from e2e.world import World
+
+pytestmark = [pytest.mark.anyio, pytest.mark.cluster, pytest.mark.timeout(180)]
+
+APP = """\
+[apps.web]
+owner = "docs"
+workload = "{namespace}/{kind}/web"
+image = "registry.example/docs/site:{{version}}"
+grace = "1s"
+timeout = "{timeout}"
+"""
+NOWHERE = {"nodeSelector": {"no": "node"}}
+ORDERED = {"replicas": 2}
+
+
+def manifest(namespace, kind, pod, spec):
+    labels = {"app": "web"}
+    containers = [{"name": "site", "image": "registry.example/docs/site:1.0.0"}]
+    template = {"metadata": {"labels": labels}, "spec": {"containers": containers, **pod}}
+    more = {"serviceName": "web"} if kind == "StatefulSet" else {}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"selector": {"matchLabels": labels}, "template": template, **more, **spec},
+    }
+
+
+@pytest.fixture
+def living(ground, tmp_path):
+    """A world in which the app `web` is a workload of a kind, applied by hand at 1.0.0."""
+
+    @asynccontextmanager
+    async def make(kind, pod=None, *, within="15s", up=True, **spec):
+        world = World(ground, tmp_path)
+        world.policy = APP.format(namespace=world.namespace, kind=kind.lower(), timeout=within)
+        file = world.repo / "k8s" / "web.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(yaml.safe_dump(manifest(world.namespace, kind, pod or {}, spec)), encoding="utf-8")
+        async with world:
+            await to_thread.run_sync(world.kubectl, "apply", "-f", file)
+            if up:
+                where = ("-n", world.namespace, "rollout", "status", f"{kind.lower()}/web", "--timeout=60s")
+                await to_thread.run_sync(lambda: world.kubectl(*where))
+            yield world
+
+    return make
+
+
+def images(world):
+    """The image of each pod of the app that is not being deleted."""
+    found = yaml.safe_load(world.kubectl("-n", world.namespace, "get", "pods", "-l", "app=web", "-o", "json"))["items"]
+    alive = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+    return sorted(pod["spec"]["containers"][0]["image"].rpartition(":")[2] for pod in alive)
+
+
+@pytest.mark.fault("f01")
+@pytest.mark.xfail(strict=True, reason="a condition of before the write is taken for one of the deploy")
+@pytest.mark.parametrize("replicas", [1, 3])
+async def test_the_return_to_a_good_version_lands_after_the_bad_ones_deadline_has_passed(living, replicas):
+    async with living("Deployment", replicas=replicas, progressDeadlineSeconds=2) as world:
+        bad = await world.tool("deploy", app="web", version="1.0.1-notready", on_failure="hold")
+
+        good = await world.tool("deploy", app="web", version="1.0.0")
+
+        assert "progress deadline" in bad.text
+        assert good.data["state"] == "landed", good.text
+        assert f"{replicas} of {replicas} replicas ready" in good.text
+        assert images(world) == ["1.0.0"] * replicas
+
+
+@pytest.mark.fault("f02")
+@pytest.mark.xfail(strict=True, reason="the replicas of both versions are counted as the new one's")
+@pytest.mark.parametrize("partition", [1, 2])
+async def test_a_partition_lands_with_the_number_of_pods_that_run_the_new_version(living, partition):
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}
+    async with living("StatefulSet", replicas=3, updateStrategy=strategy) as world:
+        made = await world.tool("deploy", app="web", version="1.1.0")
+
+        assert made.data["state"] == "landed", made.text
+        assert images(world).count("1.1.0") == 3 - partition
+        assert f"{3 - partition} of 3 replicas" in made.text
+        assert "partition" in made.text
+        assert "3 of 3" not in made.text
+
+
+@pytest.mark.fault("f02")
+@pytest.mark.xfail(strict=True, reason="a partition that lets no pod be replaced is taken for a finished rollout")
+@pytest.mark.parametrize("partition", [3, 7])
+async def test_a_partition_above_all_pods_does_not_land(living, partition):
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}
+    async with living("StatefulSet", replicas=3, updateStrategy=strategy) as world:
+        made = await world.tool("deploy", app="web", version="1.1.0")
+
+        assert (made.data["state"], made.data["exit"]) == ("rolled_back", 1), made.text
+        assert "partition" in made.text
+        assert images(world) == ["1.0.0"] * 3
+
+
+@pytest.mark.fault("f03")
+@pytest.mark.xfail(strict=True, reason="pods of other revisions are no cause, and an undo that is stuck counts as done")
+@pytest.mark.parametrize("bad", ["1.1.0-unpullable", "1.1.0-crash", "1.1.0-notready"])
+async def test_a_pod_that_blocks_an_ordered_rollout_is_named_until_someone_deletes_it(living, bad):
+    async with living("StatefulSet", within="6s", **ORDERED) as world:
+        for version in (bad, "1.2.0"):
+            stuck = await world.tool("deploy", app="web", version=version)
+
+            assert (stuck.data["state"], stuck.data["exit"]) == ("needs_operator", 7), stuck.text
+            assert f"kubectl -n {world.namespace} delete pod web-1" in stuck.text
+            assert "Rolled back" not in stuck.text
+
+        world.kubectl("-n", world.namespace, "delete", "pod", "web-1")
+        made = await world.tool("deploy", app="web", version="1.2.0")
+
+        assert made.data["state"] == "landed", made.text
+        assert images(world) == ["1.2.0"] * 2
+
+
+@pytest.mark.fault("f03")
+@pytest.mark.xfail(strict=True, reason="pods of other revisions are no cause")
+async def test_a_pod_that_was_pending_before_the_deploy_is_named_with_its_cause(living):
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}},
+        "storageClassName": "none",
+    }
+    claims = [{"metadata": {"name": "data"}, "spec": claim}]
+    async with living("StatefulSet", up=False, replicas=3, volumeClaimTemplates=claims) as world:
+        with anyio.fail_after(40):
+            while images(world) != ["1.0.0"]:
+                await anyio.lowlevel.checkpoint()
+        made = await world.tool("deploy", app="web", version="1.1.0")
+
+        assert made.data["exit"] == 7, made.text
+        assert "no node takes pod web-0" in made.text
+        assert "PersistentVolumeClaim" in made.text
+
+
+@pytest.mark.fault("f04")
+@pytest.mark.xfail(strict=True, reason="a finished rollout of no pods is said to run")
+@pytest.mark.parametrize(
+    ("kind", "pod", "spec"),
+    [("Deployment", {}, {"replicas": 0}), ("StatefulSet", {}, {"replicas": 0}), ("DaemonSet", NOWHERE, {})],
+)
+async def test_a_workload_without_pods_is_not_said_to_run(living, kind, pod, spec):
+    async with living(kind, pod, **spec) as world:
+        made = await world.tool("deploy", app="web", version="1.1.0")
+        again = await world.tool("deploy", app="web", version="1.1.0")
+        status = await world.tool("status", app="web")
+
+        assert made.data["state"] == "landed", made.text
+        for text in (made.text, again.text):
+            assert "runs as" not in text
+            assert "no pod runs it" in text
+        assert "no pod runs" in status.data["reason"]
+
+
+def reordered(world):
+    """The app's containers in another order in git than in the cluster."""
+    file = world.repo / "k8s" / "web.yaml"
+    found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    found["spec"]["template"]["spec"]["containers"].reverse()
+    file.write_text(yaml.safe_dump(found), encoding="utf-8")
+    world.git("commit", "-qam", "Another order")
+
+
+@pytest.mark.fault("d11")
+@pytest.mark.xfail(strict=True, reason="the containers are compared as lists")
+async def test_containers_in_another_order_are_the_same_containers(living):
+    both = [{"name": name, "image": "registry.example/docs/site:1.0.0"} for name in ("site", "worker")]
+    async with living("Deployment", {"containers": both}, replicas=1) as world:
+        reordered(world)
+        made = await world.tool("deploy", app="web", version="1.1.0")
+
+        assert made.data["state"] == "landed", made.text
+        live = world.live_object("deployment", "web", world.namespace)["spec"]["template"]["spec"]["containers"]
+        assert [(one["name"], one["image"].rpartition(":")[2]) for one in live] == [
+            ("site", "1.1.0"),
+            ("worker", "1.1.0"),
+        ]
+
+
+@pytest.mark.fault("d11")
+async def test_another_container_of_the_app_in_git_than_in_the_cluster_is_refused(living):
+    both = [{"name": name, "image": "registry.example/docs/site:1.0.0"} for name in ("site", "worker")]
+    async with living("Deployment", {"containers": both}, replicas=1) as world:
+        file = world.repo / "k8s" / "web.yaml"
+        file.write_text(file.read_text(encoding="utf-8").replace("name: worker", "name: helper"), encoding="utf-8")
+        world.git("commit", "-qam", "Another name")
+        made = await world.tool("deploy", app="web", version="1.1.0")
+
+        assert made.data["error"]["code"] == "not-in-cluster", made.text
+
+
+@pytest.mark.fault("d09")
+@pytest.mark.xfail(strict=True, reason="status does not look into git")
+async def test_status_names_what_git_says_and_the_cluster_does_not(world):
+    for what in ({"app": "docs"}, {"namespace": world.namespace}):
+        assert (await world.tool("status", **what)).data["drift"] == []
+
+    world.kubectl("-n", world.namespace, "scale", "deployment/docs", "--replicas=5")
+    world.kubectl("-n", world.namespace, "create", "deployment", "by-hand", "--image=registry.example/docs/site:1")
+
+    place = f"{world.namespace}/deployment/docs"
+    for what in ({"app": "docs"}, {"namespace": world.namespace}):
+        found = (await world.tool("status", **what)).data["drift"]
+        assert f"{place}.spec.replicas: git 2, live 5" in found
+    assert f"{world.namespace}/deployment/by-hand: not in git" in found
+
+
+@pytest.mark.fault("d09")
+@pytest.mark.xfail(strict=True, reason="status does not look into git")
+async def test_status_names_what_is_in_git_and_not_in_the_cluster(world):
+    world.kubectl("-n", world.namespace, "delete", "deployment", "docs")
+
+    for what in ({"app": "docs"}, {"namespace": world.namespace}):
+        found = (await world.tool("status", **what)).data["drift"]
+        assert f"{world.namespace}/deployment/docs: not in the cluster" in found
+
+
+@pytest.mark.fault("w14")
+@pytest.mark.xfail(strict=True, reason="the first refusal of rights ends a begun request")
+@pytest.mark.parametrize("when", ["at_the_write", "at_the_rollout"])
+async def test_rights_refused_for_a_moment_after_the_beginning_end_nothing(world, when):
+    await world.restart(getattr(denials, when))
+
+    made = await world.tool("deploy", app="docs", version="0.13.4")
+
+    assert made.data["state"] == "landed", made.text
+    assert world.image() == "registry.example/docs/site:0.13.4"
+
+
+@pytest.mark.fault("w14")
+@pytest.mark.xfail(strict=True, reason="the first refusal of rights ends an undo")
+async def test_rights_refused_for_a_moment_end_no_undo(world):
+    await world.restart(denials.at_the_undo)
+
+    made = await world.tool("deploy", app="docs", version="0.13.4-unpullable")
+
+    assert made.data["state"] == "rolled_back", made.text
+    assert world.image() == "registry.example/docs/site:0.13.3"
+
+
+@pytest.mark.fault("w14")
+async def test_rights_refused_for_good_end_the_request(world):
+    await world.restart(denials.for_good)
+
+    made = await world.tool("deploy", app="docs", version="0.13.4", wait_seconds=100)
+
+    assert made.data["state"] in {"failed", "needs_operator"}, made.text
+    assert "forbidden" in made.text
