@@ -222,7 +222,7 @@ CODES: dict[str, CodeInfo] = {
         "The message names the cause; correct it and send it again.",
     ),
     "undo-incomplete": CodeInfo(
-        "It could not be undone without overwriting what others changed.",
+        "The rollback is incomplete: others changed the same since, or the former version does not come up.",
         Exit.NEEDS_OPERATOR,
         "A person looks at the named objects and files.",
     ),

@@ -22,7 +22,7 @@ __all__ = ["after_failure", "give_up"]
 
 T = TypeVar("T")
 _TRIES = 6
-_FORMER = 60.0  # seconds the former version gets to be healthy again
+_FORMER_SECONDS = 60.0  # seconds the former version gets to be healthy again where no app says how long it takes
 
 
 async def after_failure(tools: Tools, run: Run, error: InfraError | None) -> Receipt:
@@ -74,15 +74,10 @@ async def _roll_back(tools: Tools, run: Run, error: InfraError) -> Receipt:
         if isinstance(failed, InfraError) and failed.code == "ledger-unavailable":
             raise
         problems.append(failed.what if isinstance(failed, InfraError) else f"the branch kept moving ({failed})")
-    undone = Undone((), ())
-    if run.wrote and not holds:
-        try:
-            undone = await _persist(lambda: tools.driver.undo(run.require_task(), run.writes))
-        except (InfraError, KubeError) as failed:
-            problems.append(failed.what if isinstance(failed, InfraError) else failed.translate(None).what)
-    problems += undone.left
+    undone = await _undo(tools, run, problems) if run.wrote and not holds else Undone((), ())
+    former = await _former(tools, run, problems) if undone.restored and not problems else ""
     if problems:
-        message = f"{error.what} It could not be undone wholly: {'; '.join(problems)}."
+        message = f"{error.what} The rollback is incomplete: {'; '.join(problems)}."
         if undone.restored:
             message += f" Restored: {', '.join(undone.restored)}."
         stuck = InfraError("undo-incomplete", message)
@@ -90,20 +85,44 @@ async def _roll_back(tools: Tools, run: Run, error: InfraError) -> Receipt:
     if not undone.restored:
         git = f" Commit {run.commit} was reverted by {run.revert}." if run.revert else ""
         return await _end(tools, run, State.FAILED, f"{error.what} Nothing in the cluster was changed.{git}", error)
-    former = await tools.driver.after_undo(run.require_task(), run.writes, await _former_deadline(tools, run))
     git = f" Commit {run.commit} was reverted by {run.revert}." if run.revert else ""
     return await _end(tools, run, State.ROLLED_BACK, f"{error.what} Rolled back: {former}.{git}", error)
 
 
+async def _undo(tools: Tools, run: Run, problems: list[str]) -> Undone:
+    """Put the former values back in the cluster; what was left is added to the problems."""
+    try:
+        undone = await _persist(lambda: tools.driver.undo(run.require_task(), run.writes))
+    except (InfraError, KubeError) as failed:
+        problems.append(failed.what if isinstance(failed, InfraError) else failed.translate(None).what)
+        return Undone((), ())
+    problems += undone.left
+    return undone
+
+
+async def _former(tools: Tools, run: Run, problems: list[str]) -> str:
+    """Wait for the former version: the sentence that says it is up, or another problem."""
+    deadline = await _former_deadline(tools, run)
+    try:
+        return await tools.driver.after_undo(run.require_task(), run.writes, deadline)
+    except InfraError as error:
+        problems.append(f"the former version was put back and is not up: {error.what.rstrip('.')}")
+        return ""
+
+
 async def _former_deadline(tools: Tools, run: Run) -> float:
-    """Seconds that remain for the former version, chosen once."""
+    """Seconds that remain for the former version, chosen once: as long as the app may take to come up."""
     if "former" not in run.memory:
+        try:
+            seconds = tools.driver.timeout(run.require_task())
+        except InfraError:  # the app is in the catalogue no more
+            seconds = _FORMER_SECONDS
         await tools.ledger.record(
             run.request.id,
             State.ROLLING_BACK,
             "restored",
             {"objects": [str(one.ref) for one in run.writes]},
-            record=run.remember(former=time() + _FORMER),
+            record=run.remember(former=time() + seconds),
         )
     return max(float(run.memory["former"]) - time(), 5.0)
 

@@ -65,7 +65,6 @@ def images(world):
 
 
 @pytest.mark.fault("f01")
-@pytest.mark.xfail(strict=True, reason="a condition of before the write is taken for one of the deploy")
 @pytest.mark.parametrize("replicas", [1, 3])
 async def test_the_return_to_a_good_version_lands_after_the_bad_ones_deadline_has_passed(living, replicas):
     async with living("Deployment", replicas=replicas, progressDeadlineSeconds=2) as world:
@@ -80,7 +79,6 @@ async def test_the_return_to_a_good_version_lands_after_the_bad_ones_deadline_ha
 
 
 @pytest.mark.fault("f02")
-@pytest.mark.xfail(strict=True, reason="the replicas of both versions are counted as the new one's")
 @pytest.mark.parametrize("partition", [1, 2])
 async def test_a_partition_lands_with_the_number_of_pods_that_run_the_new_version(living, partition):
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}
@@ -95,7 +93,6 @@ async def test_a_partition_lands_with_the_number_of_pods_that_run_the_new_versio
 
 
 @pytest.mark.fault("f02")
-@pytest.mark.xfail(strict=True, reason="a partition that lets no pod be replaced is taken for a finished rollout")
 @pytest.mark.parametrize("partition", [3, 7])
 async def test_a_partition_above_all_pods_does_not_land(living, partition):
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}
@@ -108,7 +105,6 @@ async def test_a_partition_above_all_pods_does_not_land(living, partition):
 
 
 @pytest.mark.fault("f03")
-@pytest.mark.xfail(strict=True, reason="pods of other revisions are no cause, and an undo that is stuck counts as done")
 @pytest.mark.parametrize("bad", ["1.1.0-unpullable", "1.1.0-crash", "1.1.0-notready"])
 async def test_a_pod_that_blocks_an_ordered_rollout_is_named_until_someone_deletes_it(living, bad):
     async with living("StatefulSet", within="6s", **ORDERED) as world:
@@ -127,7 +123,6 @@ async def test_a_pod_that_blocks_an_ordered_rollout_is_named_until_someone_delet
 
 
 @pytest.mark.fault("f03")
-@pytest.mark.xfail(strict=True, reason="pods of other revisions are no cause")
 async def test_a_pod_that_was_pending_before_the_deploy_is_named_with_its_cause(living):
     claim = {
         "accessModes": ["ReadWriteOnce"],
@@ -147,7 +142,6 @@ async def test_a_pod_that_was_pending_before_the_deploy_is_named_with_its_cause(
 
 
 @pytest.mark.fault("f04")
-@pytest.mark.xfail(strict=True, reason="a finished rollout of no pods is said to run")
 @pytest.mark.parametrize(
     ("kind", "pod", "spec"),
     [("Deployment", {}, {"replicas": 0}), ("StatefulSet", {}, {"replicas": 0}), ("DaemonSet", NOWHERE, {})],

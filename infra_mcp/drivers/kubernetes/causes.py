@@ -4,6 +4,10 @@ A *terminal* cause cannot pass by itself: an image that is not there, a pod that
 (a registry that hiccups, a node that is on its way, a container that waits for its database by crashing) and get the
 app's grace first. What is not listed here is no cause, only waiting.
 
+Pods of other revisions count where the controller waits for them: it replaces no pod of an ordered StatefulSet while
+another one is not ready, so a version that never got ready blocks every later one until someone deletes its pod
+(https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback).
+
 Texts come from pods, registries and webhooks: they are cut, and cleaned of control characters, and never parsed for
 anything but the words below.
 """
@@ -20,6 +24,7 @@ from infra_mcp.drivers.kubernetes.health import condition
 __all__ = ["Cause", "ails", "cause", "not_ready", "restarts"]
 
 _TEXT = 300
+_QUOTE = 180  # of a text that stands within another
 _LOOPS_AFTER = 3  # restarts that are a loop even when no event says so: events may be dropped
 
 _NO_SUCH_IMAGE = re.compile(
@@ -52,29 +57,45 @@ class Cause(NamedTuple):
 
 
 def cause(
-    pods: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]], replicasets: Sequence[dict[str, Any]]
+    pods: Sequence[dict[str, Any]],
+    events: Sequence[dict[str, Any]],
+    replicasets: Sequence[dict[str, Any]],
+    blockers: Sequence[dict[str, Any]] = (),
 ) -> Cause | None:
     """The cause to tell: a terminal one if there is one, else the first that may pass.
 
     Args:
         pods: of the revision that is being rolled out, and of no other.
+        blockers: pods of other revisions that the controller waits for.
         events: of these pods, and of what creates them; old ones left out.
         replicasets: the one of the revision that is being rolled out, where the kind has such.
     """
     found = list(_creation(replicasets, events))
-    for pod in sorted(pods, key=lambda one: str(one["metadata"]["name"])):
-        if not pod["metadata"].get("deletionTimestamp"):
-            found += _pod(pod, [event for event in events if _about(event) == pod["metadata"]["uid"]])
+    for pod in _staying(pods):
+        found += _pod(pod, [event for event in events if _about(event) == pod["metadata"]["uid"]])
+    for pod in _staying(blockers):
+        for one in _pod(pod, [event for event in events if _about(event) == pod["metadata"]["uid"]]):
+            found.append(one._replace(message=_blocked_by(pod, one.message)))
     return next((one for one in found if one.terminal), found[0] if found else None)
 
 
-def not_ready(pods: Iterable[dict[str, Any]], events: Sequence[dict[str, Any]] = ()) -> Cause | None:
+def not_ready(
+    pods: Iterable[dict[str, Any]],
+    events: Sequence[dict[str, Any]] = (),
+    blockers: Sequence[dict[str, Any]] = (),
+) -> Cause | None:
     """What to tell when the time is up and there was no cause: which pods are not ready, and what their probes said."""
+    for pod in _staying(blockers):
+        return Cause("NotReady", _blocked_by(pod, "it is not ready"), terminal=False)
     names = sorted(
         str(pod["metadata"]["name"])
         for pod in pods
         if condition(pod, "Ready").get("status") != "True" and not pod["metadata"].get("deletionTimestamp")
     )
+    leaving = sorted(str(pod["metadata"]["name"]) for pod in blockers)
+    if not names and leaving:
+        what = f"{len(leaving)} pods of another revision are not gone yet ({', '.join(leaving[:3])})"
+        return Cause("NotGone", clean(what, _TEXT), terminal=False)
     if not names:
         return None
     said = next((str(event.get("message")) for event in reversed(events) if event.get("reason") == "Unhealthy"), "")
@@ -92,6 +113,22 @@ def ails(pod: dict[str, Any]) -> bool:
 def restarts(pods: Iterable[dict[str, Any]]) -> int:
     """How often containers of these pods were started again."""
     return sum(int(one.get("restartCount") or 0) for pod in pods for one in _containers(pod))
+
+
+def _staying(pods: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that are not being deleted, by name."""
+    return sorted(
+        (pod for pod in pods if not pod["metadata"].get("deletionTimestamp")),
+        key=lambda one: str(one["metadata"]["name"]),
+    )
+
+
+def _blocked_by(pod: dict[str, Any], why: str) -> str:
+    """A pod of another revision that is waited for, why it is not ready, and what to do."""
+    name, namespace = pod["metadata"]["name"], pod["metadata"].get("namespace")
+    delete = f"kubectl -n {namespace} delete pod {name}"
+    what = f"pod {name} is of another revision and blocks the rollout: {clean(why, _QUOTE)}"
+    return f"{what}; it is replaced only once it is ready, or deleted ({delete})"
 
 
 def _about(event: dict[str, Any]) -> str:

@@ -2,22 +2,25 @@
 
 Source: sigs.k8s.io/cli-utils, pkg/kstatus. Generic rules come first (deletion, observedGeneration, Reconciling and
 Stalled conditions), then the kind's own, then a `Ready` condition; an object with none of these is Current. As there, a
-running Job and a failed Pod are Current: that is their state, not a verdict on what ran in them. Otherwise than there,
-a StatefulSet whose pods are replaced by hand (OnDelete) is Current only when its pods are there and ready.
+running Job and a failed Pod are Current: that is their state, not a verdict on what ran in them. Current does not mean
+that the newest version runs: a workload may ask for no pods, or keep old ones, and its reason says so then. Otherwise
+than there, a StatefulSet whose pods are replaced by hand (OnDelete) is Current only when its pods are there and ready,
+and a condition of before the last change of the pod template does not make a Deployment Failed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 
-__all__ = ["Health", "State", "condition", "status"]
+__all__ = ["Health", "State", "changed_at", "condition", "status", "time_of"]
 
 State = Literal["Current", "InProgress", "Failed", "Terminating"]
 
 _UNSCHEDULABLE_FOR = timedelta(seconds=15)
 _FOREVER = 2**31 - 1  # what stands for "no deadline" in progressDeadlineSeconds
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 class Health(NamedTuple):
@@ -42,9 +45,9 @@ def status(obj: dict[str, Any], now: datetime | None = None) -> Health:
         return Health("Terminating", "it is being deleted")
     if "observedGeneration" in seen and seen["observedGeneration"] != metadata.get("generation"):
         return Health("InProgress", "its controller has not seen the change yet")
-    if (_is(obj, "Reconciling")) == "True":
+    if _is(obj, "Reconciling") == "True":
         return Health("InProgress", _why(obj, "Reconciling") or "it is being reconciled")
-    if (_is(obj, "Stalled")) == "True":
+    if _is(obj, "Stalled") == "True" and not _is_outdated(obj, "Stalled"):
         return Health("Failed", _why(obj, "Stalled") or "it is stalled")
     rule = _RULES.get((str(obj.get("apiVersion", "")).rpartition("/")[0], str(obj.get("kind"))))
     return rule(obj, now) if rule else _ready(obj)
@@ -54,6 +57,28 @@ def condition(obj: dict[str, Any], kind: str) -> dict[str, Any]:
     """One of an object's conditions; empty when it has none of that type."""
     found = (obj.get("status") or {}).get("conditions") or []
     return next((one for one in found if one.get("type") == kind), {})
+
+
+def changed_at(obj: dict[str, Any]) -> datetime:
+    """When the pod template was last written, by the API server's clock in whole seconds; very early if unknown."""
+    entries = (obj.get("metadata") or {}).get("managedFields") or []
+    owners = [
+        entry
+        for entry in entries
+        if "subresource" not in entry and "f:template" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    ]
+    return max((time_of(entry.get("time")) for entry in owners), default=_EARLIEST)
+
+
+def time_of(text: str | None) -> datetime:
+    """A time as the API server writes it; very early for none."""
+    return datetime.fromisoformat(text) if text else _EARLIEST
+
+
+def _is_outdated(obj: dict[str, Any], kind: str) -> bool:
+    """Whether the condition was written for another generation of the object."""
+    seen = condition(obj, kind).get("observedGeneration")
+    return seen is not None and seen != obj["metadata"].get("generation")
 
 
 def _is(obj: dict[str, Any], kind: str) -> str | None:
@@ -71,9 +96,13 @@ def _ready(obj: dict[str, Any]) -> Health:
     return CURRENT
 
 
-def _first(*waits: tuple[bool, str]) -> Health:
-    """InProgress for the first reason that holds, else Current."""
-    return next((Health("InProgress", reason) for holds, reason in waits if holds), CURRENT)
+def _first(*waits: tuple[bool, str], remark: str = "") -> Health:
+    """InProgress for the first reason that holds, else Current with a remark."""
+    return next((Health("InProgress", reason) for holds, reason in waits if holds), Health("Current", remark))
+
+
+def _idle(wanted: int) -> str:
+    return "" if wanted else "no pod runs it: 0 replicas are asked for"
 
 
 def _counts(obj: dict[str, Any], *names: str) -> tuple[int, ...]:
@@ -90,7 +119,9 @@ def _deployment(obj: dict[str, Any], _: datetime | None) -> Health:
     spec, wanted = obj.get("spec") or {}, _wanted(obj)
     there, updated, ready, available = _counts(obj, "replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
     progress = condition(obj, "Progressing")
-    if progress.get("reason") == "ProgressDeadlineExceeded":
+    # It is kept until there is progress, and this change's own deadline passes a second after the change or later.
+    since = time_of(progress.get("lastUpdateTime") or progress.get("lastTransitionTime"))
+    if progress.get("reason") == "ProgressDeadlineExceeded" and (since > changed_at(obj) or since == _EARLIEST):
         return Health("Failed", "its progress deadline is exceeded")
     has_deadline = spec.get("progressDeadlineSeconds") not in {None, _FOREVER}
     complete = progress.get("status") == "True" and progress.get("reason") == "NewReplicaSetAvailable"
@@ -102,6 +133,7 @@ def _deployment(obj: dict[str, Any], _: datetime | None) -> Health:
         (wanted > ready, f"{ready} of {wanted} replicas are ready"),
         (has_deadline and not complete, "its new ReplicaSet is not available"),
         (_is(obj, "Available") != "True", "it is not available"),
+        remark=_idle(wanted),
     )
 
 
@@ -123,24 +155,27 @@ def _stateful_set(obj: dict[str, Any], _: datetime | None) -> Health:
     spec, seen, wanted = obj.get("spec") or {}, obj.get("status") or {}, _wanted(obj)
     strategy = spec.get("updateStrategy") or {}
     there, ready, updated, current = _counts(obj, "replicas", "readyReplicas", "updatedReplicas", "currentReplicas")
-    partition = (strategy.get("rollingUpdate") or {}).get("partition")
+    partition = int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
+    remark = _idle(wanted)
     waits = [
         (wanted > there, f"{there} of {wanted} replicas are there"),
         (wanted > ready, f"{ready} of {wanted} replicas are ready"),
         (there > wanted, f"{there - wanted} replicas are still there"),
     ]
     if strategy.get("type") == "OnDelete":
-        return _first(*waits)
+        return _first(*waits, remark=remark)
     if partition:
-        due = max(wanted - int(partition), 0)
+        due = max(wanted - partition, 0)
         waits.append((updated < due, f"{updated} of {due} replicas above the partition are updated"))
+        if updated < wanted:
+            remark = f"{updated} of {wanted} replicas are updated: its partition is {partition}"
     else:
         revised = seen.get("currentRevision") != seen.get("updateRevision")
         waits += [
             (wanted > current, f"{current} of {wanted} replicas are of the current revision"),
             (revised, f"{updated} of {wanted} replicas are updated"),
         ]
-    return _first(*waits)
+    return _first(*waits, remark=remark)
 
 
 def _daemon_set(obj: dict[str, Any], _: datetime | None) -> Health:
@@ -159,6 +194,7 @@ def _daemon_set(obj: dict[str, Any], _: datetime | None) -> Health:
         (wanted > updated, f"{updated} of {wanted} pods are updated"),
         (wanted > available, f"{available} of {wanted} pods are available"),
         (wanted > ready, f"{ready} of {wanted} pods are ready"),
+        remark="" if wanted else "no pod runs it: no node is there for one",
     )
 
 

@@ -1,35 +1,41 @@
-"""The pods of the revision a workload is being brought to, and what is said about them. Reads only.
+"""The pods of the revision a workload is being brought to, those of others that block it, and warnings. Reads only.
 
-Pods of the revision before are left out: they end, and fail while they do, and nothing of that says how the new one
+Other pods of former revisions are left out: they end, and fail while they do, and nothing of that says how the new one
 fares.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 from infra_mcp.clients.kube import Cluster, KubeError
+from infra_mcp.drivers.kubernetes.health import changed_at, condition, time_of
 from infra_mcp.together import together
 
-__all__ = ["WORKLOADS", "Seen", "look", "selector"]
+__all__ = ["WORKLOADS", "Seen", "is_ready", "look", "selector"]
 
 WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
 _REVISION = "deployment.kubernetes.io/revision"
 _HASH = "controller-revision-hash"
-_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 Objects = list[dict[str, Any]]
 
 
 class Seen(NamedTuple):
-    """What was found: pods and replica sets of the revision, and warnings about them, oldest first."""
+    """What was found: pods of the revision, warnings, oldest first, and the replica set, if nothing older ails it.
+
+    `blockers` are pods of other revisions that the controller waits for; `ready` counts the revision's ready pods, and
+    is None where pods may not be read.
+    """
 
     pods: Objects
     events: Objects
     replicasets: Objects
+    blockers: Objects
+    ready: int | None
 
 
 def selector(live: dict[str, Any]) -> str:
@@ -66,16 +72,46 @@ async def look(cluster: Cluster, live: dict[str, Any], *, as_: str | None, warni
         calls.append(partial(read, "apps/v1", "ControllerRevision", label_selector=chosen))
     if warnings:
         calls.append(partial(read, "v1", "Event", field_selector="type=Warning"))
-    pods, *rest = await together(calls)
-    told = rest.pop() if warnings else []
-    sets = _current(live, _owned(rest[0], uid)) if kind == "Deployment" else []
-    owners = {one["metadata"]["uid"] for one in sets} if kind == "Deployment" else {uid}
-    pods = [pod for owner in owners for pod in _owned(pods, owner)]
-    if kind != "Deployment":
-        revision = _revision(live, _owned(rest[0], uid) if rest else [])
-        pods = [pod for pod in pods if revision in {None, (pod["metadata"].get("labels") or {}).get(_HASH)}]
-    about = owners | {pod["metadata"]["uid"] for pod in pods}
-    return Seen(pods, _recent(live, told, about), sets)
+    found, *rest = await together(calls)
+    told = (rest.pop() if warnings else None) or []
+    others = _owned((rest[0] if rest else None) or [], uid)
+    sets = _current(live, others) if kind == "Deployment" else []
+    owners = _uids(others if kind == "Deployment" else [live])
+    mine = [pod for pod in found or [] if any(_owned([pod], owner) for owner in owners)]
+    if kind == "Deployment":
+        pods = [pod for pod in mine if any(_owned([pod], owner) for owner in _uids(sets))]
+    else:
+        revision = _revision(live, others)
+        pods = [pod for pod in mine if revision in {None, (pod["metadata"].get("labels") or {}).get(_HASH)}]
+    blockers = [pod for pod in mine if pod not in pods and _blocks(live, pod)]
+    events = _recent(live, told, pods=_uids(pods + blockers), owners=_uids([live, *sets]))
+    ready = None if found is None else sum(is_ready(pod) and not _is_leaving(pod) for pod in pods)
+    return Seen(pods, events, [one for one in sets if not _failed_before(live, one)], blockers, ready)
+
+
+def _failed_before(live: dict[str, Any], replicaset: dict[str, Any]) -> bool:
+    """Whether a replica set's failure is older than the change; its controller tries again before it clears it."""
+    failure = condition(replicaset, "ReplicaFailure")
+    return bool(failure) and time_of(failure.get("lastTransitionTime")) < changed_at(live)
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    """Whether a pod takes requests."""
+    return bool(condition(pod, "Ready").get("status") == "True")
+
+
+def _blocks(live: dict[str, Any], pod: dict[str, Any]) -> bool:
+    """Whether a pod of another revision is waited for: until it is gone, or in an ordered StatefulSet until ready."""
+    ordered = live["kind"] == "StatefulSet" and live["spec"].get("podManagementPolicy", "OrderedReady") != "Parallel"
+    return _is_leaving(pod) or (ordered and not is_ready(pod))
+
+
+def _is_leaving(pod: dict[str, Any]) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def _uids(objects: Objects) -> set[str]:
+    return {one["metadata"]["uid"] for one in objects}
 
 
 async def _list(
@@ -86,14 +122,15 @@ async def _list(
     kind: str,
     label_selector: str | None = None,
     field_selector: str | None = None,
-) -> Objects:
+) -> Objects | None:
+    """The objects; None where they may not be read."""
     try:
         found = await cluster.list(
             api_version, kind, namespace, as_=as_, label_selector=label_selector, field_selector=field_selector
         )
     except KubeError as error:
         if error.status == HTTPStatus.FORBIDDEN:
-            return []
+            return None
         raise
     items: Objects = found["items"]
     return items
@@ -117,20 +154,13 @@ def _revision(live: dict[str, Any], revisions: Objects) -> str | None:
     return str((newest["metadata"].get("labels") or {}).get(_HASH)) if newest else None
 
 
-def _recent(live: dict[str, Any], events: Objects, about: set[str]) -> Objects:
-    """Events about these objects; about the workload itself, only those since it was last changed."""
-    since = max(
-        (
-            _time(entry.get("time"))
-            for entry in live["metadata"].get("managedFields") or []
-            if "subresource" not in entry
-        ),
-        default=_EARLIEST,
-    )
+def _recent(live: dict[str, Any], events: Objects, *, pods: set[str], owners: set[str]) -> Objects:
+    """Events about these pods; about what creates them, only those since the pod template was last changed."""
+    since = changed_at(live)
     found = []
     for event in events:
         uid, when = (event.get("involvedObject") or {}).get("uid"), _when(event)
-        if uid in about and (uid != live["metadata"]["uid"] or when >= since):
+        if uid in pods or (uid in owners and when >= since):
             found.append((when, event))
     return [event for _, event in sorted(found, key=lambda one: one[0])]
 
@@ -139,9 +169,5 @@ def _when(event: dict[str, Any]) -> datetime:
     series = event.get("series") or {}
     for one in (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime")):
         if one:
-            return _time(one)
-    return _time(event["metadata"].get("creationTimestamp"))
-
-
-def _time(text: str | None) -> datetime:
-    return datetime.fromisoformat(text) if text else _EARLIEST
+            return time_of(one)
+    return time_of(event["metadata"].get("creationTimestamp"))

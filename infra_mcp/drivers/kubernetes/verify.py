@@ -1,9 +1,9 @@
 """Watching a rollout until it is out, or until it is sure that it will not be.
 
-Out means: the same object (by uid) is Current by kstatus, still says what was written, and none of its new pods is
-being started again. A cause that cannot pass ends the wait at once; one that may pass, after the app's grace. A pod
-that is merely not ready yet is no cause: it has until the deadline. Not noticed: a container that first crashes after
-it was out; a Deployment's `minReadySeconds` is for that.
+Out means: the same object (by uid) is Current by kstatus, still says what was written, as many pods of its newest
+revision are ready as its controller counts, and none of them is being started again. A cause that cannot pass ends the
+wait at once; one that may pass, after the app's grace. A pod that is merely not ready yet is no cause: it has until the
+deadline. Not noticed: a container that first crashes after it was out; a Deployment's `minReadySeconds` is for that.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import aclosing
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import anyio
 
@@ -22,10 +22,17 @@ from infra_mcp.drivers.kubernetes.revision import WORKLOADS, Seen, look, selecto
 from infra_mcp.errors import InfraError
 from infra_mcp.model.plan import ObjectRef
 
-__all__ = ["rollout"]
+__all__ = ["Out", "rollout"]
 
 _TICK: Final = 1.0  # seconds; causes are told by events, too, and nothing watches those
 _STEADY: Final = 10.0  # seconds without another restart after which a pod that was restarted counts as steady
+
+
+class Out(NamedTuple):
+    """A rollout that is out: the live object, and how many pods of its newest revision are ready."""
+
+    live: dict[str, Any]
+    ready: int
 
 
 async def rollout(
@@ -38,7 +45,7 @@ async def rollout(
     grace: float,
     deadline: float,
     say: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
+) -> Out:
     """Wait until a workload's rollout is out. Reads and watches only.
 
     Args:
@@ -52,7 +59,7 @@ async def rollout(
         say: told how far it is, in words, at every look.
 
     Returns:
-        The live object that is out.
+        The live object that is out, and its ready pods. Without the right to read pods the controller's count is taken.
 
     Raises:
         InfraError: `not-landed` with the cause; `object-moved` when the object was deleted, replaced, or changed by
@@ -60,7 +67,7 @@ async def rollout(
     """
     view = _View()
     judge = _Judge(cluster, ref, uid, as_, expect, grace)
-    found: dict[str, Any] | InfraError | None = None
+    found: Out | InfraError | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(_follow, cluster, ref, as_, view)
         with anyio.move_on_after(deadline):
@@ -170,11 +177,11 @@ class _Judge:
         self._restarts = 0
         self._steady_since = 0.0
         self._health = Health("InProgress", "it was not observed")
-        self._seen = Seen([], [], [])
+        self._seen = Seen([], [], [], [], 0)
         self._cause: Cause | None = None
 
-    async def look(self, view: _View) -> dict[str, Any] | InfraError | None:
-        """The live object when it is out, an error when it will not be, None while it may be yet."""
+    async def look(self, view: _View) -> Out | InfraError | None:
+        """The workload when it is out, an error when it will not be, None while it may be yet."""
         if view.refused is not None:
             return view.refused.translate(self._ref)
         live = view.live
@@ -187,7 +194,7 @@ class _Judge:
         if not out and not self._is_due(view, live):
             return None
         try:
-            found = (live if await self._steady(live) else None) if out else await self._hindered(live)
+            found = await self._steady(live) if out else await self._hindered(live)
         except KubeError as error:
             view.trouble = error
             return None
@@ -216,20 +223,27 @@ class _Judge:
         self._was_so = is_so
         return None
 
-    async def _steady(self, live: dict[str, Any]) -> bool:
-        """Whether no new pod is being started again: one that was has to stay up for a while first."""
+    async def _steady(self, live: dict[str, Any]) -> Out | None:
+        """The workload when no new pod is being started again: one that was has to stay up for a while first."""
         if live["kind"] not in WORKLOADS:
-            return True
+            return Out(live, 0)
         self._seen = await look(self._cluster, live, as_=self._as, warnings=False)
         count, now = restarts(self._seen.pods), self._clock()
         if count != self._restarts:
             self._restarts, self._steady_since = count, now
-        return count == 0 or now - self._steady_since >= min(self._grace, _STEADY)
+        return self._out(live) if count == 0 or now - self._steady_since >= min(self._grace, _STEADY) else None
+
+    def _out(self, live: dict[str, Any]) -> Out | None:
+        """The workload when as many pods of its newest revision are ready as its controller says it updated."""
+        updated = _updated(live)
+        ready = updated if self._seen.ready is None else self._seen.ready
+        return Out(live, ready) if ready >= updated else None
 
     async def _hindered(self, live: dict[str, Any]) -> InfraError | None:
         if live["kind"] in WORKLOADS and _observed(live):
             self._seen = await look(self._cluster, live, as_=self._as)
-        self._cause = found = cause(*self._seen)
+        pods, events, replicasets, blockers, _ = self._seen
+        self._cause = found = cause(pods, events, replicasets, blockers)
         if self._health.state == "Failed":
             return self._not_landed(self._because())
         # A crash loop goes on while its container happens to run; everything else that is gone is over.
@@ -249,20 +263,21 @@ class _Judge:
         return f"{self._ref}: {waits}" + (f" ({self._cause.message})" if self._cause else "")
 
     def _because(self) -> str:
-        found = self._cause or not_ready(self._seen.pods, self._seen.events)
+        found = self._cause or not_ready(self._seen.pods, self._seen.events, self._seen.blockers)
         return f"{self._health.reason}; {found.message}" if found else self._health.reason
 
     def _not_landed(self, why: str) -> InfraError:
         return InfraError("not-landed", f"{self._ref} did not land: {why.rstrip('.')}.")
 
-    def too_late(self, view: _View, deadline: float) -> dict[str, Any] | InfraError:
+    def too_late(self, view: _View, deadline: float) -> Out | InfraError:
         """What to say when the time is up."""
         if view.trouble is not None:
             return view.trouble.translate(self._ref)
         if view.live is not None and self._health.state == "Current":
-            if self._was_so:
-                return view.live  # out, and restarted once on the way
-            return self._not_landed("it is not as it was written")
+            if not self._was_so:
+                return self._not_landed("it is not as it was written")
+            if out := self._out(view.live):
+                return out  # and restarted once on the way
         return self._not_landed(f"not within {deadline:.0f} s: {self._because()}")
 
 
@@ -271,17 +286,25 @@ def _observed(live: dict[str, Any]) -> bool:
     return bool((live.get("status") or {}).get("observedGeneration") == live["metadata"].get("generation"))
 
 
+def _updated(live: dict[str, Any]) -> int:
+    """How many pods are of the newest revision, as the controller counts them."""
+    seen = live.get("status") or {}
+    return int(seen.get("updatedReplicas") or seen.get("updatedNumberScheduled") or 0)
+
+
 def _blocked(live: dict[str, Any], health: Health) -> str:
     """Why a workload replaces no pod by itself, however long one waits."""
     spec, seen = live.get("spec") or {}, live.get("status") or {}
     if not _observed(live):
         return ""
+    there, updated = int(seen.get("replicas") or seen.get("desiredNumberScheduled") or 0), _updated(live)
+    strategy = spec.get("updateStrategy") or {}
     if live["kind"] == "Deployment" and spec.get("paused") and health.state == "InProgress":
         return "its rollout is paused"
     # kstatus calls such a StatefulSet Current; what was asked for does not run yet all the same.
-    if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
-        there = int(seen.get("replicas") or seen.get("desiredNumberScheduled") or 0)
-        updated = int(seen.get("updatedReplicas") or seen.get("updatedNumberScheduled") or 0)
-        if updated < there:
-            return f"its pods are replaced only when someone deletes them (OnDelete), and {updated} of {there} were"
+    if strategy.get("type") == "OnDelete" and updated < there:
+        return f"its pods are replaced only when someone deletes them (OnDelete), and {updated} of {there} were"
+    partition = int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
+    if live["kind"] == "StatefulSet" and partition >= int(spec.get("replicas", 1)) and not updated and there:
+        return f"its partition {partition} keeps all of its pods at the former version"
     return ""

@@ -110,7 +110,11 @@ class Manifests:
         return await undo(self.cluster, written, task.request.id, as_=task.user, adopt=adopt)
 
     async def after_undo(self, task: Task, written: Sequence[Written], seconds: float) -> str:
-        """Whether the former version is out again; the sentence for the ack. Never raises for what it observes."""
+        """Whether the former version is out again; the sentence for the ack.
+
+        Raises:
+            InfraError: it is not, with the cause; also when it could not be observed.
+        """
         action = task.request.action
         if not isinstance(action, Deploy):
             return "what it created is kept"
@@ -124,8 +128,6 @@ class Manifests:
             return all(image in before for _, _, image in images.containers_of(live, to.repository))
 
         uid = next((one.uid for one in written if one.uid), "")
-        try:
-            await rollout(self.cluster, to.ref, uid, as_=task.user, expect=restored, grace=to.grace, deadline=seconds)
-        except InfraError as error:
-            return f"the former version was put back and is not healthy either: {error.what}"
-        return f"{to.ref} runs {', '.join(sorted(before))} again"
+        out = await rollout(self.cluster, to.ref, uid, as_=task.user, expect=restored, grace=to.grace, deadline=seconds)
+        images_before = ", ".join(sorted(before))
+        return f"{to.ref} {'runs' if out.ready else 'is set to'} {images_before} again"

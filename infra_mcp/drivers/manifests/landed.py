@@ -88,8 +88,10 @@ async def deployed(
     """
     uid = str((prepared.items[0].live or {})["metadata"]["uid"])
     expect: Callable[[dict[str, Any]], bool] = partial(images.running, repo=to.repository, image=to.image)
-    live = await rollout(cluster, to.ref, uid, as_=task.user, expect=expect, grace=to.grace, deadline=seconds, say=say)
-    status, wanted = live.get("status") or {}, (live.get("spec") or {}).get("replicas")
-    ready = status.get("readyReplicas") or status.get("numberReady") or 0
-    count = f", {ready} of {wanted} replicas ready" if wanted is not None else f", {ready} ready"
-    return f"{prepared.names['app']} {prepared.names['version']} runs as {to.ref}{count}, image {to.image}"
+    out = await rollout(cluster, to.ref, uid, as_=task.user, expect=expect, grace=to.grace, deadline=seconds, say=say)
+    what, remark = f"{prepared.names['app']} {prepared.names['version']}", health_of(out.live).reason
+    if not out.ready:
+        return f"{what} is set in {to.ref}, image {to.image}; {remark}"
+    wanted = (out.live.get("spec") or {}).get("replicas")
+    count = f"{out.ready} of {wanted} replicas ready" if wanted is not None else f"{out.ready} ready"
+    return f"{what} runs as {to.ref}, {count}{f' ({remark})' if remark else ''}, image {to.image}"

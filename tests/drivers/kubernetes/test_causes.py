@@ -192,3 +192,47 @@ def test_pods_that_are_not_ready_are_named_with_what_their_probes_said():
 
 def test_restarts_are_counted_over_all_pods():
     assert restarts([pod("a", restartCount=2), pod("b", restartCount=1), pod("c")]) == 3
+
+
+UNPULLABLE = waiting("ErrImagePull", f"{IMAGE}: not found")
+
+
+def of_another_revision(**how):
+    found = pod("docs-0", **how)
+    found["metadata"]["namespace"] = "docs-live"
+    return found
+
+
+@pytest.mark.fault("f03")
+@pytest.mark.parametrize(
+    ("blocker", "terminal", "why"),
+    [
+        (of_another_revision(**UNPULLABLE), True, f"image {IMAGE} is not there"),
+        (of_another_revision(**waiting("ErrImagePull", "i/o timeout" + "x" * 999)), False, "cannot be pulled"),
+        (of_another_revision(restartCount=4, state=ended()), False, "crashes again and again"),
+    ],
+)
+def test_a_pod_of_another_revision_that_is_waited_for_is_a_cause_with_what_to_do(blocker, terminal, why):
+    found = cause([], [], [], [blocker])
+
+    assert found.terminal is terminal
+    assert found.message.startswith("pod docs-0 is of another revision and blocks the rollout: ")
+    assert why in found.message
+    assert found.message.endswith("or deleted (kubectl -n docs-live delete pod docs-0)")
+
+
+@pytest.mark.fault("f03")
+def test_a_pod_of_another_revision_that_is_only_not_ready_is_named_when_the_time_is_up():
+    blocker = of_another_revision(phase="Running")
+
+    assert cause([], [], [], [blocker]) is None
+    assert "delete pod docs-0" in not_ready([pod()], [], [blocker]).message
+
+
+@pytest.mark.fault("f03")
+def test_pods_of_another_revision_that_do_not_go_are_named_when_the_time_is_up():
+    leaving = of_another_revision(deleting=True, **UNPULLABLE)
+
+    assert cause([], [], [], [leaving]) is None
+    assert not_ready([], [], [leaving]).message == "1 pods of another revision are not gone yet (docs-0)"
+    assert "docs-1" in not_ready([pod()], [], [leaving]).message

@@ -161,3 +161,71 @@ def test_a_pod_that_no_node_takes_fails_after_fifteen_seconds(since, state):
 
     assert status(pod, NOW).state == state
     assert status(pod).state == "InProgress"
+
+
+WRITTEN = "2026-01-01T12:00:00Z"
+TEMPLATE = {"f:spec": {"f:template": {"f:spec": {}}}}
+
+
+def entry(time, fields=TEMPLATE, **more):
+    return {"manager": "m", "operation": "Apply", "time": time, "fieldsV1": fields, **more}
+
+
+@pytest.mark.fault("f01")
+@pytest.mark.parametrize(
+    ("since", "entries", "state"),
+    [
+        ("2026-01-01T11:59:00Z", [entry(WRITTEN)], "Current"),
+        (WRITTEN, [entry(WRITTEN)], "Current"),  # of the same second: no deadline is shorter than one
+        ("2026-01-01T12:00:01Z", [entry(WRITTEN)], "Failed"),
+        ("2026-01-01T11:59:00Z", [entry("2026-01-01T11:00:00Z"), entry(WRITTEN)], "Current"),
+        # what came later and is no change of the pod template begins nothing
+        ("2026-01-01T12:01:00Z", [entry(WRITTEN), entry("2026-01-01T13:00:00Z", {"f:metadata": {}})], "Failed"),
+        (
+            "2026-01-01T12:01:00Z",
+            [entry(WRITTEN), entry("2026-01-01T13:00:00Z", {"f:spec": {"f:replicas": {}}})],
+            "Failed",
+        ),
+        ("2026-01-01T12:01:00Z", [entry(WRITTEN), entry("2026-01-01T13:00:00Z", subresource="status")], "Failed"),
+        ("2026-01-01T11:59:00Z", [], "Failed"),
+        (None, [entry(WRITTEN)], "Failed"),
+    ],
+)
+def test_a_progress_deadline_counts_when_it_passed_after_the_last_change_of_the_pods(since, entries, state):
+    late = conditions(("Progressing", "False", "ProgressDeadlineExceeded"))[0] | {"lastUpdateTime": since}
+    obj = deployment(conds=[late, OUT[1]], deadline=None)
+    obj["metadata"]["managedFields"] = entries
+
+    assert status(obj).state == state
+
+
+@pytest.mark.fault("f01")
+@pytest.mark.parametrize(("observed", "state"), [(1, "Current"), (2, "Failed"), (None, "Failed")])
+def test_a_stall_of_another_generation_is_none_of_this_one(observed, state):
+    stalled = conditions(("Stalled", "True", ""))[0] | ({"observedGeneration": observed} if observed else {})
+
+    assert status(make("Widget", {"conditions": [stalled]})).state == state
+
+
+@pytest.mark.fault("f02")
+@pytest.mark.parametrize(("updated", "partition"), [(0, 2), (0, 5), (1, 1)])
+def test_a_partition_that_keeps_old_pods_is_remarked(updated, partition):
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}
+    found = status(stateful({"updateRevision": "c", "updatedReplicas": updated}, strategy))
+
+    assert found == Health("Current", f"{updated} of 2 replicas are updated: its partition is {partition}")
+
+
+@pytest.mark.fault("f04")
+@pytest.mark.parametrize(
+    "obj",
+    [
+        deployment(wanted=0, there=0, updated=0, ready=0, available=0),
+        stateful(dict.fromkeys(("replicas", "readyReplicas", "currentReplicas", "updatedReplicas"), 0), wanted=0),
+        daemon(**{f"{name}NumberScheduled": 0 for name in ("desired", "current", "updated")}, numberAvailable=0),
+    ],
+)
+def test_that_no_pod_is_asked_for_is_remarked(obj):
+    found = status(obj)
+
+    assert (found.state, found.reason.partition(":")[0]) == ("Current", "no pod runs it")

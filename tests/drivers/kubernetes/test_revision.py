@@ -33,7 +33,8 @@ def thing(name, owner="top", *, hash_=None, revision=None, **rest):
 
 def workload(kind, **status):
     fields = [
-        {"manager": "infra-mcp", "time": "2026-01-01T10:00:00Z"},
+        {"manager": "infra-mcp", "time": "2026-01-01T10:00:00Z", "fieldsV1": {"f:spec": {"f:template": {}}}},
+        {"manager": "kubectl-annotate", "time": "2026-01-01T11:00:00Z", "fieldsV1": {"f:metadata": {}}},
         {"manager": "kube-controller-manager", "time": "2026-01-01T11:00:00Z", "subresource": "status"},
     ]
     metadata = {
@@ -128,3 +129,56 @@ def test_a_selector_is_written_as_a_query_takes_it():
     spec = {"selector": {"matchLabels": {"z": "1", "a": "2"}, "matchExpressions": expressions}}
 
     assert selector({"spec": spec}) == "a=2,z=1,tier in (a,b),track notin (canary),app,!old"
+
+
+def ready(pod):
+    return pod | {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+
+
+def leaving(pod):
+    return pod | {"metadata": pod["metadata"] | {"deletionTimestamp": "2026-01-01T10:00:00Z"}}
+
+
+OLD, STUCK, GOING = ready(thing("old", hash_="r1")), thing("stuck", hash_="r1"), leaving(thing("going", hash_="r1"))
+
+
+@pytest.mark.fault("f03")
+@pytest.mark.parametrize(
+    ("kind", "spec", "blockers"),
+    [
+        ("StatefulSet", {}, ["stuck", "going"]),
+        ("StatefulSet", {"podManagementPolicy": "OrderedReady"}, ["stuck", "going"]),
+        ("StatefulSet", {"podManagementPolicy": "Parallel"}, ["going"]),
+        ("DaemonSet", {}, ["going"]),
+    ],
+)
+async def test_pods_of_other_revisions_that_are_waited_for_are_told_with_their_warnings(kind, spec, blockers):
+    live = workload(kind, updateRevision="r2")
+    live["spec"] |= spec
+    revisions = [thing("y", hash_="r2") | {"revision": 2}]
+    pods = [ready(thing("new", hash_="r2")), OLD, STUCK, GOING, thing("foreign", owner="other", hash_="r1")]
+    events = [event(name, "2026-01-01T09:00:00Z") for name in ("old", "stuck", "going")]
+    seen = await look(Listed(Pod=pods, ControllerRevision=revisions, Event=events), live, as_=None)
+
+    assert (names(seen.pods), names(seen.blockers)) == (["new"], blockers)
+    assert names(seen.events) == [f"{name}-2026-01-01T09:00:00Z" for name in blockers]
+
+
+@pytest.mark.fault("f02")
+async def test_ready_counts_the_pods_of_the_revision_that_stay_and_is_unknown_where_pods_may_not_be_read():
+    pods = [ready(thing("a", hash_="r2")), thing("b", hash_="r2"), leaving(ready(thing("c", hash_="r2"))), OLD]
+    live = workload("StatefulSet", updateRevision="r2")
+
+    assert (await look(Listed(Pod=pods), live, as_=None)).ready == 1
+    assert (await look(Listed(Pod=KubeError(403, "Forbidden", "no")), live, as_="circle")).ready is None
+
+
+@pytest.mark.fault("f01")
+@pytest.mark.parametrize(("when", "told"), [("2026-01-01T09:59:59Z", []), ("2026-01-01T10:00:00Z", ["new"])])
+async def test_a_replica_set_that_is_used_again_is_judged_by_what_came_after_the_change(when, told):
+    failure = {"type": "ReplicaFailure", "status": "True", "lastTransitionTime": when}
+    replicaset = thing("new", revision="2") | {"status": {"conditions": [failure]}}
+    seen = await look(Listed(ReplicaSet=[replicaset], Event=[event("new", when)]), workload("Deployment"), as_=None)
+
+    assert names(seen.replicasets) == told
+    assert [one["involvedObject"]["uid"] for one in seen.events] == told

@@ -192,7 +192,6 @@ async def progress(web):
 
 
 @pytest.mark.fault("f01")
-@pytest.mark.xfail(strict=True, reason="a condition of before the write is taken for one of the rollout")
 async def test_a_progress_deadline_that_passed_before_the_write_is_no_verdict_about_it(web):
     spec = {"replicas": 1, "progressDeadlineSeconds": 1}
     await web.wait(await web.apply("1", **spec))
@@ -213,7 +212,6 @@ async def test_a_progress_deadline_that_passes_after_the_write_ends_the_wait(web
 
 
 @pytest.mark.fault("f01")
-@pytest.mark.xfail(strict=True, reason="warnings about a replica set are read without their time")
 async def test_a_version_that_admission_refused_before_is_not_judged_by_that_refusal(web, control_plane):
     await web.wait(await web.apply("1"))
     level = f"namespace {web.ref.namespace} pod-security.kubernetes.io/enforce"

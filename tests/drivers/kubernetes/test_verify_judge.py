@@ -108,3 +108,68 @@ async def test_nothing_is_read_from_a_status_of_the_version_before(judge):
 
     assert await judge.look(view_of(seen("StatefulSet", 2, spec=by_hand, **half))) is None
     assert "OnDelete" in (await judge.look(view_of(seen("StatefulSet", 1, spec=by_hand, **half)))).what
+
+
+def sets(pods, kind, names, ready=True):
+    """Pods of the workload's newest revision."""
+    conditions = [{"type": "Ready", "status": str(ready)}]
+    labels = {"controller-revision-hash": "r2"}
+    owner = {"uid": "s" if kind == "Deployment" else "u"}
+    pods.found["Pod"] = [
+        {
+            "metadata": {"name": name, "uid": name, "labels": labels, "ownerReferences": [owner]},
+            "status": {"conditions": conditions},
+        }
+        for name in names
+    ]
+
+
+OUT = {
+    "Deployment": {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}
+    | {"conditions": [{"type": "Available", "status": "True"}]},
+    "StatefulSet": {"replicas": 1, "readyReplicas": 1, "currentReplicas": 1, "updatedReplicas": 1}
+    | {"currentRevision": "r2", "updateRevision": "r2"},
+}
+
+
+@pytest.mark.fault("f02")
+@pytest.mark.parametrize("kind", OUT)
+async def test_it_is_out_when_its_new_pods_are_ready_whatever_its_controller_counts(pods, judge, now, kind):
+    view = view_of(seen(kind, **OUT[kind]))
+    sets(pods, kind, ["a"], ready=False)
+
+    assert await judge.look(view) is None
+    assert "not within 5 s" in judge.too_late(view, 5.0).what
+    sets(pods, kind, ["a"])
+    now[0] = 1.0
+    assert (await judge.look(view)).ready == 1
+
+
+@pytest.mark.fault("f02")
+@pytest.mark.parametrize(
+    ("partition", "updated", "blocked"), [(2, 0, True), (5, 0, True), (1, 1, False), (2, 2, False)]
+)
+async def test_a_partition_that_keeps_all_pods_ends_the_wait(pods, judge, partition, updated, blocked):
+    strategy = {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}}
+    counts = {"replicas": 2, "readyReplicas": 2, "updatedReplicas": updated, "updateRevision": "r2"}
+    sets(pods, "StatefulSet", ["a", "b"][:updated])
+    found = await judge.look(view_of(seen("StatefulSet", spec={"replicas": 2} | strategy, **counts)))
+
+    if blocked:
+        assert f"partition {partition} keeps" in found.what
+    else:
+        assert found.ready == updated
+
+
+@pytest.mark.fault("f01")
+async def test_a_condition_of_before_the_write_ends_the_wait_when_pods_say_so_too(pods, judge, now):
+    old = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    live = seen(conditions=[old | {"lastUpdateTime": "2026-01-01T10:00:00Z"}])
+    fields = {"f:spec": {"f:template": {}}}
+    live["metadata"]["managedFields"] = [{"manager": "m", "time": "2026-01-01T11:00:00Z", "fieldsV1": fields}]
+    for now[0], state in ((0.0, {"state": {"running": {}}}), (20.0, STALLED)):
+        pods.found["Pod"] = [container(**state)]
+        assert await judge.look(view_of(live)) is None
+    now[0] = 40.0
+
+    assert "cannot be pulled" in (await judge.look(view_of(live))).what

@@ -88,7 +88,7 @@ async def test_without_the_right_to_see_pods_the_workload_itself_decides(web, co
         deadline=LONG,
     )
 
-    assert found["status"]["readyReplicas"] == 2
+    assert found.live["status"]["readyReplicas"] == found.ready == 2
 
 
 async def test_without_the_right_to_see_the_workload_it_is_denied(web):

@@ -46,11 +46,12 @@ class Workload:
         live, _ = await self.cluster.write(self.body(tag, **spec), as_=None)
         return live["metadata"]["uid"]
 
-    def wait(self, uid, tag="1", grace=LONG, deadline=LONG):
+    async def wait(self, uid, tag="1", grace=LONG, deadline=LONG):
         def expect(live):
             return live["spec"]["template"]["spec"]["containers"][0]["image"] == self.image(tag)
 
-        return rollout(self.cluster, self.ref, uid, as_=None, expect=expect, grace=grace, deadline=deadline)
+        out = await rollout(self.cluster, self.ref, uid, as_=None, expect=expect, grace=grace, deadline=deadline)
+        return out.live
 
     async def fails(self, uid, tag, **times):
         with pytest.raises(InfraError) as caught:
