@@ -100,14 +100,15 @@ class KubeError(Exception):
         """
         try:
             body: Any = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict):
             body = {"message": "" if secret else data[:4096].decode("utf-8", "replace")}
         details = body.get("details")
         details = details if isinstance(details, dict) else {}
         causes = []
-        for cause in (details.get("causes") or [])[:50]:
+        listed = details.get("causes")
+        for cause in [one for one in (listed if isinstance(listed, list) else [])[:50] if isinstance(one, dict)]:
             reason = clean(str(cause.get("reason", "")))
             message = clean(str(cause.get("message", "")))
             if secret and reason != "FieldManagerConflict":

@@ -38,6 +38,7 @@ BUSY = 5  # how often a 429 is waited for
 EARLY = 60.0  # seconds before its end that a credential is renewed
 LARGE = 200_000  # bytes from which JSON is parsed in a thread
 _PASSING = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+_NO_API_SERVER = "what answers there is not an API server"
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientProxyConnectionError)
 
 
@@ -263,19 +264,38 @@ def _no_answer(broken: Exception, *, unknown: bool) -> KubeError:
     return KubeError(0, "OutcomeUnknown" if unknown else "Unreachable", why)
 
 
-async def _parse(data: bytes, *, unknown: bool) -> Any:  # noqa: ANN401 - any JSON value
+async def _parse(data: bytes, *, unknown: bool) -> dict[str, Any]:
     try:
-        return await to_thread.run_sync(json.loads, data) if len(data) > LARGE else json.loads(data)
-    except ValueError as error:
-        reason = "OutcomeUnknown" if unknown else "Unreachable"
-        raise KubeError(0, reason, "what answers there is not an API server") from error
+        found = await to_thread.run_sync(json.loads, data) if len(data) > LARGE else json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise KubeError(0, "OutcomeUnknown" if unknown else "Unreachable", _NO_API_SERVER)
+    return found
 
 
 async def _events(content: aiohttp.StreamReader) -> AsyncGenerator[dict[str, Any]]:
-    """The stream's lines, each parsed. Lines may be longer than the reader's own limit for `readline`."""
+    """The stream's lines, each a watch event. Lines may be longer than the reader's own limit for `readline`.
+
+    Raises:
+        KubeError: with status 0, at a line that is no event: something between us and the API server wrote it.
+    """
     rest = b""
     async for chunk in content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             if line.strip():
-                yield json.loads(line)
+                event = await _parse(line, unknown=False)
+                if not _is_event(event):
+                    raise KubeError(0, "Unreachable", _NO_API_SERVER)
+                yield event
+
+
+def _is_event(event: dict[str, Any]) -> bool:
+    """Whether it has what every event has: a status, or an object with its version and, but in a bookmark, its name."""
+    kind, about = event.get("type"), event.get("object")
+    if kind == "ERROR" or not isinstance(about, dict):
+        return isinstance(about, dict)
+    metadata = about.get("metadata")
+    needed = {"resourceVersion"} if kind == "BOOKMARK" else {"resourceVersion", "name"}
+    return isinstance(metadata, dict) and needed <= set(metadata) and {"apiVersion", "kind"} <= set(about)

@@ -113,3 +113,20 @@ def test_an_answer_that_is_no_status_is_still_an_error():
 def test_retry_after_comes_from_the_header_or_the_details():
     assert KubeError.parse(429, {"Retry-After": "3"}, b"{}").retry_after == 3.0
     assert KubeError.parse(429, {}, b'{"details": {"retryAfterSeconds": 2}}').retry_after == 2.0
+
+
+@pytest.mark.fault("d08")
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'"text"',
+        b"null",
+        b"[" * 200_000,
+        b'{"details": []}',
+        b'{"details": {"causes": ["x"]}}',
+        b'{"details": {"causes": 1}}',
+    ],
+    ids=["text", "null", "deep", "details", "cause", "causes"],
+)
+def test_a_refusal_in_a_form_that_no_api_server_has_is_an_error_with_its_status(data):
+    assert KubeError.parse(502, {}, data).status == 502

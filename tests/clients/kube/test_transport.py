@@ -184,7 +184,6 @@ async def test_impersonation_is_sent_and_never_left_empty(broken, proxy, space, 
 
 
 @pytest.mark.fault("d08")
-@pytest.mark.xfail(strict=True, reason="an answer that is JSON and no object is handed on as one")
 @pytest.mark.parametrize(
     "body", [b'"maintenance"', b"[1]", b"null", b"[" * 200_000], ids=["text", "list", "null", "deep"]
 )

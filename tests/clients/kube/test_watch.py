@@ -194,13 +194,13 @@ NO_EVENTS = {
     "a list": b"[1]\n",
     "no event": b'{"kind": "Status"}\n',
     "an object without a name": b'{"type": "ADDED", "object": {}}\n',
+    "an error without a status": b'{"type": "ERROR", "object": null}\n',
     "no text": b"\xff\xfe\n",
     "nested too deeply": b"[" * 200_000 + b"\n",
 }
 
 
 @pytest.mark.fault("d08")
-@pytest.mark.xfail(strict=True, reason="a line that is no event ends the watch by another exception than KubeError")
 @pytest.mark.parametrize("body", NO_EVENTS.values(), ids=NO_EVENTS)
 async def test_a_line_that_is_no_event_is_an_error_of_the_server_and_it_is_watched_again(
     events, put, proxy, fault, body
