@@ -155,12 +155,16 @@ def _revision(live: dict[str, Any], revisions: Objects) -> str | None:
 
 
 def _recent(live: dict[str, Any], events: Objects, *, pods: set[str], owners: set[str]) -> Objects:
-    """Events about these pods; about what creates them, only those since the pod template was last changed."""
+    """Events about these pods; about what creates them, only those since the pod template was last changed.
+
+    One of the very second of the change may be older than it. If it is not, it comes again: a creation that failed is
+    tried again within seconds.
+    """
     since = changed_at(live)
     found = []
     for event in events:
         uid, when = (event.get("involvedObject") or {}).get("uid"), _when(event)
-        if uid in pods or (uid in owners and when >= since):
+        if uid in pods or (uid in owners and when > since):
             found.append((when, event))
     return [event for _, event in sorted(found, key=lambda one: one[0])]
 

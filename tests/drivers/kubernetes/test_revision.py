@@ -95,14 +95,14 @@ async def test_warnings_are_about_these_pods_and_oldest_first():
 @pytest.mark.parametrize(
     "when",
     [
-        {"lastTimestamp": "2026-01-01T10:00:00Z"},
+        {"lastTimestamp": "2026-01-01T10:00:01Z"},
         {"lastTimestamp": None, "eventTime": "2026-01-01T10:00:00.000001Z"},
         {"lastTimestamp": None, "series": {"lastObservedTime": "2026-01-01T10:30:00.5Z"}},
     ],
 )
 async def test_warnings_about_the_workload_itself_count_since_it_was_last_changed(when):
     late = event("top", "late") | when
-    cluster = Listed(Event=[event("top", "2026-01-01T09:59:59Z"), late])
+    cluster = Listed(Event=[event("top", "2026-01-01T10:00:00Z"), late])
     seen = await look(cluster, workload("StatefulSet", updateRevision="r2"), as_=None)
 
     assert names(seen.events) == ["top-late"]
@@ -174,7 +174,7 @@ async def test_ready_counts_the_pods_of_the_revision_that_stay_and_is_unknown_wh
 
 
 @pytest.mark.fault("f01")
-@pytest.mark.parametrize(("when", "told"), [("2026-01-01T09:59:59Z", []), ("2026-01-01T10:00:00Z", ["new"])])
+@pytest.mark.parametrize(("when", "told"), [("2026-01-01T09:59:59Z", []), ("2026-01-01T10:00:01Z", ["new"])])
 async def test_a_replica_set_that_is_used_again_is_judged_by_what_came_after_the_change(when, told):
     failure = {"type": "ReplicaFailure", "status": "True", "lastTransitionTime": when}
     replicaset = thing("new", revision="2") | {"status": {"conditions": [failure]}}
