@@ -99,8 +99,9 @@ class Prepared:
 def differences(current: Any, sets: Any, prefix: FieldPath = ()) -> Iterator[tuple[FieldPath, Any, Any, bool]]:  # noqa: ANN401
     """Each outermost field of `sets` that `current` has otherwise: path, before, after, whether it was there.
 
-    Lists are compared whole unless both sides' items carry a `name`, as containers do. What the server adds to an item
-    (defaults) is no difference, nor is another way to write the same quantity.
+    Lists are compared whole unless both sides' items carry a `name`, as containers do; of several with one name the
+    last counts. What the server adds to an item (defaults) is no difference, nor is another way to write the same
+    quantity.
     """
     if isinstance(sets, dict) and isinstance(current, dict):
         for key, value in sets.items():
@@ -110,17 +111,20 @@ def differences(current: Any, sets: Any, prefix: FieldPath = ()) -> Iterator[tup
                 yield from differences(current[key], value, (*prefix, key))
     elif _named(sets) and _named(current) and {i["name"] for i in sets} <= {i["name"] for i in current}:
         by_name = {item["name"]: item for item in current}
-        for item in sets:
-            yield from differences(by_name[item["name"]], item, (*prefix, {"name": item["name"]}))
+        for name, item in {item["name"]: item for item in sets}.items():
+            yield from differences(by_name[name], item, (*prefix, {"name": name}))
     elif current != sets and not _alike(current, sets) and not _same_quantity(prefix, current, sets):
         yield prefix, current, sets, True
 
 
 def _alike(current: Any, sets: Any) -> bool:  # noqa: ANN401
-    if not isinstance(current, list) or not isinstance(sets, list) or len(current) != len(sets):
+    if not isinstance(current, list) or not isinstance(sets, list):
         return False
-    both = list(zip(current, sets, strict=True))
-    return all(isinstance(a, dict) and isinstance(b, dict) and is_within(b, a) for a, b in both)
+    if len(current) != len(sets):  # an item that stands twice says it once
+        sets = [item for at, item in enumerate(sets) if item not in sets[:at]]
+    return len(current) == len(sets) and all(
+        isinstance(a, dict) and isinstance(b, dict) and is_within(b, a) for a, b in zip(current, sets, strict=True)
+    )
 
 
 def _same_quantity(path: FieldPath, current: Any, sets: Any) -> bool:  # noqa: ANN401
