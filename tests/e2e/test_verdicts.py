@@ -169,7 +169,6 @@ def reordered(world):
 
 
 @pytest.mark.fault("d11")
-@pytest.mark.xfail(strict=True, reason="the containers are compared as lists")
 async def test_containers_in_another_order_are_the_same_containers(living):
     both = [{"name": name, "image": "registry.example/docs/site:1.0.0"} for name in ("site", "worker")]
     async with living("Deployment", {"containers": both}, replicas=1) as world:

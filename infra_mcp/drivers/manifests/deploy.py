@@ -59,7 +59,7 @@ async def plan(task: Task, action: Deploy, tree: Tree, cluster: Cluster) -> Prep
 
     in_git = Wanted(to.ref, images.sets_for(located.object, to.repository, to.image))
     in_cluster = Wanted(to.ref, images.sets_for(live | _spoken(to.ref), to.repository, to.image))
-    if in_cluster.sets["spec"]["template"]["spec"] != in_git.sets["spec"]["template"]["spec"]:
+    if images.places(live, to.repository) != images.places(located.object, to.repository):
         what = f"Other containers of {to.ref} run {to.repository} in {located.path} than in the cluster."
         raise InfraError("not-in-cluster", what, next_step="Bring git and cluster together by hand first.")
     after, edits = edited(task, tree, [in_git])

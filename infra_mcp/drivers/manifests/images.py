@@ -7,7 +7,7 @@ from typing import Any
 
 from infra_mcp.policy.grammar import repository
 
-__all__ = ["containers_of", "running", "sets_for"]
+__all__ = ["containers_of", "places", "running", "sets_for", "version_of"]
 
 
 def _pod_spec(workload: dict[str, Any]) -> dict[str, Any]:
@@ -37,6 +37,29 @@ def sets_for(workload: dict[str, Any], repo: str, image: str) -> dict[str, Any]:
         "metadata": metadata,
         "spec": {"template": {"spec": lists}},
     }
+
+
+def places(workload: dict[str, Any], repo: str) -> set[tuple[str, str]]:
+    """List and name of each container whose image comes from the repository, in no order."""
+    return {(which, name) for which, name, _ in containers_of(workload, repo)}
+
+
+def version_of(image: str, template: str) -> str:
+    """The version a deploy of this image would name.
+
+    Args:
+        image: a reference as a workload has it.
+        template: the app's image, with `{version}` in its tag.
+
+    Returns:
+        What stands for `{version}`, else the whole tag; without a tag the digest, and `latest` without either.
+    """
+    name, _, digest = image.partition("@")
+    tag = name.removeprefix(repository(name)).removeprefix(":")
+    before, _, after = template.removeprefix(repository(template)).removeprefix(":").partition("{version}")
+    if len(tag) > len(before) + len(after) and tag.startswith(before) and tag.endswith(after):
+        return tag[len(before) : len(tag) - len(after)]
+    return tag or digest or "latest"
 
 
 def running(workload: dict[str, Any], repo: str, image: str) -> bool:

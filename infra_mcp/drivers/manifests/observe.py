@@ -36,8 +36,8 @@ async def app(cluster: Cluster, policy: Policy, name: str, user: str) -> dict[st
     live = await cluster.get(ref, as_=user)
     if live is None:
         return {"workload": str(ref), "health": "absent"}
-    found = [image for _, _, image in images.containers_of(live, rules.repository)]
-    return _workload(live) | {"workload": str(ref), "version": found[0].rpartition(":")[2] if found else None}
+    found = [images.version_of(image, rules.image) for _, _, image in images.containers_of(live, rules.repository)]
+    return _workload(live) | {"workload": str(ref), "version": found[0] if found else None}
 
 
 async def namespace(

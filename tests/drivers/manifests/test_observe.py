@@ -9,7 +9,6 @@ from infra_mcp.policy.sections import AppRules
 
 pytestmark = pytest.mark.anyio
 
-WRONG = pytest.mark.xfail(strict=True, reason="what follows the last colon is taken for the version")
 DIGEST = "sha256:" + "a" * 64
 
 
@@ -35,33 +34,24 @@ class Live:
     [
         ("registry.example/docs/site:{version}", "registry.example/docs/site:0.13.4", "0.13.4"),
         ("registry.example:5000/docs/site:{version}", "registry.example:5000/docs/site:0.13.4", "0.13.4"),
-        pytest.param(
-            "registry.example:5000/docs/site:{version}", "registry.example:5000/docs/site", "latest", marks=WRONG
-        ),
-        pytest.param("registry.example/docs/site:{version}", "registry.example/docs/site", "latest", marks=WRONG),
-        pytest.param(
-            "registry.example/docs/site:{version}", f"registry.example/docs/site:0.13.3@{DIGEST}", "0.13.3", marks=WRONG
-        ),
-        pytest.param(
+        ("registry.example:5000/docs/site:{version}", "registry.example:5000/docs/site", "latest"),
+        ("registry.example/docs/site:{version}", "registry.example/docs/site", "latest"),
+        ("registry.example/docs/site:{version}", f"registry.example/docs/site:0.13.3@{DIGEST}", "0.13.3"),
+        (
             "registry.example:5000/docs/site:{version}",
             f"registry.example:5000/docs/site:0.13.3@{DIGEST}",
             "0.13.3",
-            marks=WRONG,
         ),
-        pytest.param(
+        (
             "registry.example:5000/docs/site:{version}",
             f"registry.example:5000/docs/site@{DIGEST}",
             DIGEST,
-            marks=WRONG,
         ),
-        pytest.param(
-            "registry.example/docs/site:v{version}-slim", "registry.example/docs/site:v1.2.3-slim", "1.2.3", marks=WRONG
-        ),
-        pytest.param(
+        ("registry.example/docs/site:v{version}-slim", "registry.example/docs/site:v1.2.3-slim", "1.2.3"),
+        (
             "registry.example/docs/site:v{version}-slim",
             f"registry.example/docs/site:v1.2.3-slim@{DIGEST}",
             "1.2.3",
-            marks=WRONG,
         ),
         ("registry.example/docs/site:v{version}", "registry.example/docs/site:nightly", "nightly"),
     ],
