@@ -1,12 +1,13 @@
-"""What tests of the sandbox put on a machine, and what they look up on it."""
+"""What tests put on a machine, and what they look up on it."""
 
 import os
+import resource
 import subprocess
 from pathlib import Path
 
 import anyio
 
-__all__ = ["appears", "kubectl", "listening", "says", "script"]
+__all__ = ["appears", "few_descriptors", "kubectl", "listening", "says", "script"]
 
 
 def script(path: Path, body: str) -> Path:
@@ -58,3 +59,8 @@ def kubectl(plane, *words):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def few_descriptors() -> None:
+    """Let this process have 1,024 descriptors and no more: the setup of a server that is to run short of them."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))

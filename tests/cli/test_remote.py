@@ -304,3 +304,43 @@ async def test_a_certificate_that_nobody_vouches_for_gets_no_token(tmp_path, own
     assert "not trusted" in refused.err
     assert before == []
     assert trusted.code == 0, trusted
+
+
+@pytest.mark.fault("w08")
+@pytest.mark.xfail(strict=True, reason="the token goes to whatever listens")
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_a_process_that_only_took_the_port_is_not_given_the_token(status):
+    with stranger(status) as (url, kept):
+        assert code_of(lambda: exchanged(url)) == "server-unreachable"
+
+    assert kept
+    assert "imcp_secret" not in str(kept)
+
+
+@contextmanager
+def stranger(status):
+    """Something on a port of this machine that answers all it is asked, and keeps it; it knows no token."""
+    kept = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            kept.append((self.requestline, dict(self.headers)))
+            if length := int(self.headers["Content-Length"] or 0):
+                kept.append(self.rfile.read(length))
+            answered(status, b'{"proof": "0000000000000000000000000000000000000000000000000000000000000000"}')(self)
+
+        def do_POST(self):
+            self.do_GET()
+
+        def log_message(self, *words):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/mcp", kept
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

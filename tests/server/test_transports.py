@@ -64,6 +64,47 @@ async def test_foreign_hosts_and_origins_are_turned_away(tmp_path, extra, status
         assert answer.status_code == status
 
 
+@pytest.mark.fault("w16")
+@pytest.mark.xfail(strict=True, reason="the SDK compares what stands before the port")
+@pytest.mark.parametrize("era", [NOW, THEN])
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1:evil.example", "localhost:80@evil.example", "[::1]:1.evil", "127.0.0.1:", "localhost:99999"],
+)
+async def test_hosts_and_origins_are_compared_whole(tmp_path, host, era):
+    async with web(tmp_path) as (at, client):
+        own = era | bearer(at.tokens["docs"])
+        named = await client.post(at.url, json=modern(WHOAMI), headers=own | {"Host": host})
+        came = await client.post(at.url, json=modern(WHOAMI), headers=own | {"Origin": f"http://{host}"})
+
+        assert (named.status_code, came.status_code) == (421, 403)
+
+
+@pytest.mark.fault("w16")
+@pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "localhost:9000", "[::1]:9000"])
+async def test_this_machine_may_be_named_as_a_tunnel_or_a_page_on_it_names_it(tmp_path, host):
+    async with web(tmp_path) as (at, client):
+        host = host.format(port=at.url.split(":")[2].split("/")[0])
+        extra = {"Host": host, "Origin": f"http://{host}"}
+        answer = await client.post(at.url, json=modern(WHOAMI), headers=NOW | bearer(at.tokens["docs"]) | extra)
+
+        assert me(answer) == "docs"
+
+
+@pytest.mark.fault("w15")
+@pytest.mark.xfail(strict=True, reason="the SDK answers nothing where no events are kept")
+@pytest.mark.parametrize("last", ["1", "0" * 32, "x" * 4_000])
+async def test_a_stream_that_is_to_go_on_after_an_event_begins_anew(tmp_path, last):
+    async with web(tmp_path) as (at, client):
+        start = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": OPENING}
+        own = THEN | bearer(at.tokens["docs"])
+        session = (await client.post(at.url, json=start, headers=own)).headers["mcp-session-id"]
+        again = own | {"Mcp-Session-Id": session, "Last-Event-ID": last}
+        async with client.stream("GET", at.url, headers=again) as answer:
+            assert answer.status_code == 200
+            assert answer.headers["content-type"].startswith("text/event-stream")
+
+
 @pytest.mark.promise("auth.transport")
 @pytest.mark.parametrize("order", [("docs", "shop"), ("shop", "docs"), ("docs", "docs")])
 async def test_two_authorization_headers_are_refused_whichever_comes_first(tmp_path, order):
