@@ -16,6 +16,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+from infra_mcp.tree import commit
 
 from infra_mcp.cli import output
 from infra_mcp.clients.kube.errors import KubeError
@@ -27,7 +28,6 @@ from infra_mcp.model.peer import Caller
 from infra_mcp.policy import releases, rules
 from infra_mcp.server import answers, arguments
 from infra_mcp.server.tools import TOOLS
-from infra_mcp.tree import commit
 
 POLICY = """
 [circles.docs]
