@@ -29,7 +29,7 @@ __all__ = [
 ENVIRONMENT = {
     "INFRA_MCP_REPO": "The infra repository, where the command is not run inside it.",
     "INFRA_MCP_STATE": "The state directory, instead of $XDG_STATE_HOME/infra-mcp/<repository id>.",
-    "INFRA_MCP_KUBECONFIG": "The kubeconfig the server reads contexts from, instead of KUBECONFIG or ~/.kube/config.",
+    "INFRA_MCP_KUBECONFIG": "The server's kubeconfig, or a list of them, instead of KUBECONFIG or ~/.kube/config.",
     "INFRA_MCP_TOKEN": "The token of the peer a command acts as.",
     "INFRA_MCP_URL": "The URL of a server elsewhere, instead of the one of a repository on this machine.",
     "INFRA_MCP_CACHE": "The cache for the sandbox's binaries, instead of $XDG_CACHE_HOME/infra-mcp.",
@@ -98,7 +98,7 @@ class Settings:
 
     repo: Path
     state_dir: Path
-    kubeconfig: Path
+    kubeconfig: Path  # or several, in the form of KUBECONFIG
 
     @property
     def ledger_url(self) -> str:
@@ -140,4 +140,4 @@ class Settings:
         identity = hashlib.sha256(str(common).encode()).hexdigest()[:12]
         state = Path(own) if own else state_home() / f"{top.name}-{identity}"
         config = os.environ.get("INFRA_MCP_KUBECONFIG") or os.environ.get("KUBECONFIG") or "~/.kube/config"
-        return cls(repo=top, state_dir=state, kubeconfig=Path(config.split(os.pathsep)[0]).expanduser())
+        return cls(repo=top, state_dir=state, kubeconfig=Path(config))

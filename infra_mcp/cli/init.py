@@ -149,14 +149,12 @@ def _policy(settings: Settings, context: str | None) -> tuple[str, list[dict[str
 
 def _only_context(kubeconfig: Path) -> str:
     """The kubeconfig's context, when there is exactly one: which of several is meant is for a person to say."""
-    import yaml  # noqa: PLC0415 - only this command reads a kubeconfig
+    from infra_mcp.clients.kube.kubeconfig import contexts  # noqa: PLC0415 - only this command reads a kubeconfig
 
-    try:
-        data = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
-        names = [str(one["name"]) for one in data["contexts"]]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError):
+    names = contexts(kubeconfig)
+    if not names:
         what = f"No kubeconfig with contexts at {kubeconfig}."
-        raise InfraError("setup-failed", what, next_step="Name the context: --context NAME.") from None
+        raise InfraError("setup-failed", what, next_step="Name the context: --context NAME.")
     if len(names) != 1:
         what = f"{kubeconfig} has {len(names)} contexts: {', '.join(names[:20])}."
         raise InfraError("invalid-argument", what, next_step="Say which one this repository is for: --context NAME.")

@@ -77,6 +77,28 @@ def test_with_several_contexts_a_person_must_say_which(repo, tmp_path, capsys):
     assert 'context = "production"' in (repo / "infra.toml").read_text(encoding="utf-8")
 
 
+@pytest.mark.fault("f13")
+@pytest.mark.usefixtures("repo")
+def test_the_contexts_of_all_files_of_the_environment_count_once(tmp_path, monkeypatch, capsys):
+    (tmp_path / "more").write_text("contexts:\n- {name: production}\n", encoding="utf-8")
+    both = f"{tmp_path / 'kubeconfig'}:{tmp_path / 'nowhere'}:{tmp_path / 'kubeconfig'}"
+    monkeypatch.setenv("INFRA_MCP_KUBECONFIG", f"{both}:{tmp_path / 'more'}")
+    assert main(["init"]) == 2
+    assert "2 contexts: kwok-infra, production" in capsys.readouterr().err
+    monkeypatch.setenv("INFRA_MCP_KUBECONFIG", both)
+    assert main(["init"]) == 0
+
+
+@pytest.mark.fault("f14")
+@pytest.mark.parametrize("text", ["contexts: 1", "contexts: [1]", "contexts: [{}]", "contexts:", "[]", "a: 2026-13-45"])
+@pytest.mark.usefixtures("repo")
+def test_a_kubeconfig_without_contexts_is_told_and_ends_nothing(tmp_path, capsys, text):
+    (tmp_path / "kubeconfig").write_text(text, encoding="utf-8")
+
+    assert main(["init"]) == 6
+    assert f"{tmp_path / 'kubeconfig'}" in capsys.readouterr().err
+
+
 @pytest.mark.promise("policy.default-deny")
 def test_the_examples_in_the_template_are_a_policy_when_uncommented(repo):
     main(["init"])

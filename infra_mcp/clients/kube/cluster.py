@@ -63,7 +63,7 @@ class Cluster:
 
         Args:
             name: the cluster's name in policy.
-            kubeconfig: the file that has the context.
+            kubeconfig: the file that has the context, or several in the form of KUBECONFIG.
             context: the context's name.
             timeouts: other time limits than the usual, for tests.
 

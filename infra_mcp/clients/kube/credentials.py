@@ -1,8 +1,8 @@
 """One context of a kubeconfig, made into a login: host, TLS, authorization.
 
-The context is always named; `current-context` is taken out before the library sees the file. Everything but exec
-plugins is the library's work (token files, certificates, OIDC); exec plugins run here, because the library's way
-gives them our standard input (which may be a JSON-RPC pipe), no deadline, and logs what they print.
+The context is always named, and `kubeconfig` reads its entries. Making a client of them is the library's work
+(certificates, OIDC); exec plugins run here, because the library's way gives them our standard input (which may be a
+JSON-RPC pipe), no deadline, and logs what they print.
 
 Importing this module imports `kubernetes` and aiohttp, which takes about a second: only `Cluster.connect` does, in a
 thread.
@@ -24,7 +24,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
-import yaml
 from anyio import to_thread
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
@@ -32,6 +31,7 @@ from kubernetes.aio.config import kube_config
 from kubernetes.aio.config.config_exception import ConfigException
 
 from infra_mcp.clients.kube.errors import clean
+from infra_mcp.clients.kube.kubeconfig import read
 from infra_mcp.errors import InfraError
 
 __all__ = ["Login", "load"]
@@ -59,60 +59,42 @@ async def load(kubeconfig: Path, context: str) -> Login:
     """Read the kubeconfig and log in as the named context's user.
 
     Args:
-        kubeconfig: the file; relative paths in it are relative to its directory.
+        kubeconfig: the file, or several in the form of KUBECONFIG; relative paths in one are relative to its directory.
         context: the context's exact name.
 
     Raises:
         InfraError: `setup-failed`: no such file or context, no such user or cluster, or a credential that does not
         load.
     """
-    config = await to_thread.run_sync(_read, kubeconfig)
-    entry = _named(config, "contexts", context, kubeconfig)["context"]
-    user = _named(config, "users", str(entry.get("user")), kubeconfig).get("user") or {}
-    expires = None
-    if isinstance(user.get("exec"), dict):
-        cluster = _named(config, "clusters", str(entry.get("cluster")), kubeconfig).get("cluster") or {}
-        user, expires = await _ask_plugin(user["exec"], cluster, kubeconfig.parent, context)
-    chosen = {
-        "contexts": [{"name": context, "context": {**entry, "user": "user"}}],
-        "clusters": config.get("clusters") or [],
-        "users": [{"name": "user", "user": user}],
-    }
-    return await to_thread.run_sync(_build, chosen, kubeconfig, context, expires)
-
-
-def _read(kubeconfig: Path) -> dict[str, Any]:
     try:
-        config = yaml.load(kubeconfig.read_bytes(), Loader=yaml.CSafeLoader)
-    except OSError as error:
-        raise InfraError("setup-failed", f"The kubeconfig {kubeconfig} cannot be read ({error.strerror}).") from error
-    except yaml.YAMLError:
-        config = None  # the parser's message would quote the line, and it may be a token's
-    if not isinstance(config, dict):
-        raise InfraError("setup-failed", f"{kubeconfig} is not a kubeconfig.")
-    return config
+        return await _load(kubeconfig, context)
+    except InfraError:
+        raise
+    except Exception as error:
+        why = clean(str(error)) if isinstance(error, ConfigException) else type(error).__name__
+        what = f"The login of context {clean(context)!r} of {kubeconfig} does not load: {why}."
+        raise InfraError("setup-failed", what) from error
 
 
-def _named(config: dict[str, Any], section: str, name: str, kubeconfig: Path) -> dict[str, Any]:
-    """The one entry of that name; two of one name are as wrong as none, since nobody could say which was meant."""
-    entries = [e for e in config.get(section) or [] if isinstance(e, dict) and e.get("name") == name]
-    if len(entries) != 1 or (section == "contexts" and not isinstance(entries[0].get("context"), dict)):
-        found = "no" if not entries else "no usable" if len(entries) == 1 else "more than one"
-        raise InfraError(
-            "setup-failed",
-            f"{kubeconfig} has {found} {section[:-1]} named {clean(name)!r}.",
-            next_step="Correct the context's name in infra.toml, or the kubeconfig; current-context is never used.",
-        )
-    return dict(entries[0])
+async def _load(kubeconfig: Path, context: str) -> Login:
+    cluster, user = await to_thread.run_sync(read, kubeconfig, context)
+    expires = None
+    plugin = user.pop("exec", None)
+    if plugin is not None and "token" not in user:  # a token is used as it is, by kubectl too
+        answer, expires = await _ask_plugin(plugin, cluster, context)
+        user |= answer
+    chosen = {
+        "contexts": [{"name": context, "context": {"cluster": "it", "user": "it"}}],
+        "clusters": [{"name": "it", "cluster": cluster}],
+        "users": [{"name": "it", "user": user}],
+    }
+    return await to_thread.run_sync(_build, chosen, context, expires)
 
 
 async def _ask_plugin(
-    spec: dict[str, Any], cluster: dict[str, Any], base: Path, context: str
+    spec: dict[str, Any], cluster: dict[str, Any], context: str
 ) -> tuple[dict[str, Any], float | None]:
     """Run an exec credential plugin (client.authentication.k8s.io/v1) and return its answer as a kubeconfig user."""
-    command = str(spec.get("command") or "")
-    if os.sep in command and not Path(command).is_absolute():
-        command = str(base / command)
     info: dict[str, Any] = {
         "apiVersion": spec.get("apiVersion"),
         "kind": "ExecCredential",
@@ -121,16 +103,15 @@ async def _ask_plugin(
     if spec.get("provideClusterInfo"):
         known = {"server", "certificate-authority-data", "tls-server-name", "insecure-skip-tls-verify", "proxy-url"}
         info["spec"]["cluster"] = {k: v for k, v in cluster.items() if k in known}
-    extra = {str(e["name"]): str(e["value"]) for e in spec.get("env") or []}
     failed = InfraError("setup-failed", f"The credential plugin of context {context!r} gave no credential.")
     try:
         with anyio.fail_after(PLUGIN_DEADLINE):
             done = await anyio.run_process(
-                [command, *map(str, spec.get("args") or [])],
+                [spec["command"], *spec.get("args", ())],
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # plugins print tokens there when asked to be verbose
                 check=False,
-                env={**os.environ, **extra, "KUBERNETES_EXEC_INFO": json.dumps(info)},
+                env={**os.environ, **spec["env"], "KUBERNETES_EXEC_INFO": json.dumps(info)},
                 start_new_session=True,
             )
         status = json.loads(done.stdout)["status"]
@@ -149,7 +130,7 @@ async def _ask_plugin(
     return user, expires
 
 
-def _build(config: dict[str, Any], kubeconfig: Path, context: str, expires: float | None) -> Login:
+def _build(config: dict[str, Any], context: str, expires: float | None) -> Login:
     """Let the library read the credential and make its client. Files and TLS: in a thread, with a loop of its own."""
     configuration = Configuration()
     # The library writes inline keys to files, since OpenSSL reads only files; they are gone once the key is loaded.
@@ -158,16 +139,13 @@ def _build(config: dict[str, Any], kubeconfig: Path, context: str, expires: floa
             loader = kube_config.KubeConfigLoader(
                 config_dict=config,
                 active_context=context,
-                config_base_path=str(kubeconfig.parent.absolute()),
+                config_base_path="",  # paths are absolute by now
                 temp_file_path=scratch,
             )
             asyncio.run(loader.load_and_set(configuration))
             configuration.client_session_kwargs = {"trust_env": not _is_loopback(configuration.host)}
             rest = RESTClientObject(configuration)
             tls = _digest(configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file)
-        except (ConfigException, OSError, ValueError, KeyError, TypeError) as error:
-            why = clean(str(error)) if isinstance(error, ConfigException) else type(error).__name__
-            raise InfraError("setup-failed", f"The credential of context {context!r} does not load: {why}.") from error
         finally:
             remembered = kube_config._temp_files  # noqa: SLF001 - else it would use a deleted file again
             for content in [content for content, name in remembered.items() if name.startswith(scratch)]:

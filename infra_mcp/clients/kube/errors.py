@@ -198,7 +198,7 @@ _BY_STATUS: dict[int, tuple[str, str, str | None]] = {
     0: ("cluster-unreachable", "The API server could not be reached for {what}: {message}.", None),
     HTTPStatus.UNAUTHORIZED: (
         "cluster-unreachable",
-        "The cluster does not accept our credential: {message}",
+        "The API server does not accept our login (401): {message}",
         "Renew the credential of the context that infra.toml names.",
     ),
     HTTPStatus.FORBIDDEN: ("cluster-denied", "{said}", None),

@@ -108,7 +108,7 @@ async def test_two_contexts_of_one_name_are_refused(tmp_path):
         await load(path, "right")
 
 
-@pytest.mark.parametrize("text", ["token: [hunter2", "just words: hunter2: and", "", "[hunter2]"])
+@pytest.mark.parametrize("text", ["token: [hunter2", "just words: hunter2: and", "hunter2", "[hunter2]"])
 async def test_a_file_that_is_no_kubeconfig_is_refused_without_quoting_it(tmp_path, text):
     path = tmp_path / "config"
     path.write_text(text, encoding="utf-8")

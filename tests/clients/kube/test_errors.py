@@ -54,7 +54,7 @@ CASES = [
     ),
     (parse(403, 'pods "x" is forbidden: exceeded quota', "Forbidden"), "object-invalid", "exceeded quota"),
     (parse(404, 'namespaces "gone" not found', "NotFound"), "not-found", 'namespaces "gone" not found'),
-    (parse(401, "Unauthorized", "Unauthorized"), "cluster-unreachable", "does not accept our credential"),
+    (parse(401, "Unauthorized", "Unauthorized"), "cluster-unreachable", "does not accept our login"),
     (parse(429, "too many requests", "TooManyRequests"), "cluster-unreachable", "too busy"),
     (KubeError(0, "Unreachable", "ClientConnectorError"), "cluster-unreachable", "could not be reached"),
     (KubeError(0, "OutcomeUnknown", "no answer in time"), "cluster-unreachable", "is not known"),

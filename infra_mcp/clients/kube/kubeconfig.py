@@ -1,0 +1,284 @@
+"""A kubeconfig as kubectl reads it: several files as one, every field of its own type, each entry named when it is not.
+
+The kubernetes library has a merger too. It lets wrong forms pass until something breaks on them, and takes the first of
+two equal names within a file, where kubectl refuses; so files are read here, and the library gets whole entries.
+
+What is not done is refused by name, never ignored: a user that impersonates another (the server itself impersonates the
+circles' accounts), and the auth providers that kubectl no longer has.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from infra_mcp.clients.kube.errors import clean
+from infra_mcp.errors import InfraError
+
+__all__ = ["contexts", "read"]
+
+_SECTIONS = {"contexts": "context", "clusters": "cluster", "users": "user"}
+_PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+_IMPERSONATION = {"as": str, "as-uid": str, "as-groups": list, "as-user-extra": dict}
+# The fields that are used, with the type kubectl wants of each. Others are left out, as kubectl leaves them out.
+_FIELDS: dict[str, dict[str, Any]] = {
+    "context": {"cluster": str, "user": str},
+    "cluster": {
+        "server": str,
+        "tls-server-name": str,
+        "insecure-skip-tls-verify": bool,
+        "certificate-authority": str,
+        "certificate-authority-data": str,
+        "proxy-url": str,
+    },
+    "user": {
+        "client-certificate": str,
+        "client-certificate-data": str,
+        "client-key": str,
+        "client-key-data": str,
+        "token": str,
+        "tokenFile": str,
+        "username": str,
+        "password": str,
+        "exec": dict,
+        "auth-provider": dict,
+    }
+    | _IMPERSONATION,
+    "exec": {
+        "apiVersion": str,
+        "command": str,
+        "args": list,
+        "env": list,
+        "interactiveMode": str,
+        "provideClusterInfo": bool,
+    },
+    "env": {"name": str, "value": str},
+    "auth-provider": {"name": str, "config": dict},
+}
+_TYPES = {str: "a text", bool: "true or false", list: "a list", dict: "an object"}
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as kubectl reads it: a date is the text that stands there."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own form
+        first: [(tag, form) for tag, form in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def read(kubeconfig: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One context's cluster and user, by the context's exact name.
+
+    Args:
+        kubeconfig: the file, or several in the form of KUBECONFIG. Of two entries of one name the first file's counts.
+        name: the context's name.
+
+    Returns:
+        The entries of cluster and user: of every field that is there and not empty its value, paths absolute. The
+        cluster's server is a URL. The user's token is that of its token file, where there is one.
+
+    Raises:
+        InfraError: `setup-failed`, naming file and entry, and never a value.
+    """
+    files = list(_files(kubeconfig))
+    context = _entry(files, kubeconfig, "contexts", name)
+    cluster = _entry(files, kubeconfig, "clusters", context["cluster"])
+    user = _entry(files, kubeconfig, "users", context["user"])
+    return cluster, user
+
+
+def contexts(kubeconfig: Path) -> list[str]:
+    """The names of all contexts, in the order of the files.
+
+    Raises:
+        InfraError: `setup-failed`, as for `read`.
+    """
+    return list(
+        dict.fromkeys(
+            str(entry["name"])
+            for file, config in _files(kubeconfig)
+            for entry in _list(file, config, "contexts")
+            if isinstance(entry, dict) and entry.get("name")
+        )
+    )
+
+
+def _files(kubeconfig: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Each file that is there, with what it holds. Of several, as in KUBECONFIG, some may be missing."""
+    names = dict.fromkeys(name for name in str(kubeconfig).split(os.pathsep) if name)
+    found, missing = False, None
+    for file in (Path(name).expanduser() for name in names):
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError as error:
+            missing = error
+        except OSError as error:
+            raise _failed(f"The kubeconfig {file} cannot be read ({error.strerror}).") from error
+        else:
+            found = True
+            yield file, _parsed(file, content)
+    if not found:
+        raise _failed(f"The kubeconfig {kubeconfig} cannot be read (No such file or directory).") from missing
+
+
+def _parsed(file: Path, content: bytes) -> dict[str, Any]:
+    try:
+        loader = _Loader(content)
+        try:
+            config = loader.get_data()  # of several documents the first, as kubectl
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, ValueError, RecursionError):
+        config = []  # the parser's message would quote the line, and it may be a token's
+    config = {} if config is None else config
+    if not isinstance(config, dict):
+        raise _failed(f"{file} is not a kubeconfig.")
+    return config
+
+
+def _list(file: Path, config: dict[str, Any], section: str) -> list[Any]:
+    entries = config.get(section)
+    if not isinstance(entries, list | None):
+        raise _failed(f"{section} of {file} is not a list.")
+    return entries or []
+
+
+def _entry(files: list[tuple[Path, dict[str, Any]]], kubeconfig: Path, section: str, name: str) -> dict[str, Any]:
+    """The entry of that name in the first file that has one; two in one file are as wrong as none, as for kubectl."""
+    kind = _SECTIONS[section]
+    for file, config in files:
+        found = [one for one in _list(file, config, section) if isinstance(one, dict) and one.get("name") == name]
+        if len(found) > 1:
+            raise _failed(f"{file} has more than one {kind} named {clean(name)!r}.")
+        if found:
+            return _Entry(file, f"{kind} {clean(name)!r} of {file}").read(kind, found[0].get(kind))
+    what = f"{kubeconfig} has no {kind} named {clean(name)!r}."
+    raise _failed(what, "Correct the context's name in infra.toml, or the kubeconfig; current-context is never used.")
+
+
+class _Entry:
+    """One entry: where it stands, for paths and for errors."""
+
+    def __init__(self, file: Path, place: str) -> None:
+        self._folder = file.parent.absolute()
+        self._place = place
+
+    def read(self, kind: str, entry: object) -> dict[str, Any]:
+        given = self._fields(kind, entry, "")
+        for key in _PATHS:
+            if f"{key}-data" in given:
+                given.pop(key, None)
+                self._check_base64(f"{key}-data", given[f"{key}-data"])
+            elif key in given:
+                given[key] = str(self._folder / given[key])
+        if kind == "context" and (lacks := next((key for key in _FIELDS[kind] if key not in given), None)):
+            raise self._wrong(f"names no {lacks}")
+        if kind == "cluster":
+            self._cluster(given)
+        elif kind == "user":
+            self._user(given)
+        return given
+
+    def _fields(self, kind: str, entry: object, at: str) -> dict[str, Any]:
+        """The fields of an object that are used, of the type each must have; null and empty are as good as absent."""
+        if entry is None:
+            return {}
+        if not isinstance(entry, dict):
+            raise self._wrong(f"is not an object{at}")
+        known = _FIELDS[kind]
+        given = {key: entry[key] for key in known if entry.get(key) is not None}
+        for key, value in given.items():
+            if not isinstance(value, known[key]):
+                raise self._wrong(f"has a `{key}`{at} that is not {_TYPES[known[key]]}")
+        return {key: value for key, value in given.items() if value}
+
+    def _cluster(self, given: dict[str, Any]) -> None:
+        server = given.get("server")
+        if server is None:
+            raise self._wrong("has no `server`")
+        if "://" not in server:  # as for kubectl, an address is enough
+            secure = {"certificate-authority", "certificate-authority-data", "insecure-skip-tls-verify"} & given.keys()
+            server = f"{'https' if secure else 'http'}://{server}"
+        given["server"] = server
+        for key in ("server", "proxy-url"):
+            if key in given:
+                self._check_address(key, given[key])
+
+    def _check_base64(self, key: str, text: str) -> None:
+        try:
+            base64.b64decode("".join(text.split()), validate=True)
+        except ValueError:
+            raise self._wrong(f"has a `{key}` that is not base64") from None
+
+    def _check_address(self, key: str, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            raise self._wrong(f"has a `{key}` that is no address") from None
+        if not host or not url.isprintable():
+            raise self._wrong(f"has a `{key}` that is no address")
+        if parts.scheme not in {"http", "https"}:
+            raise self._wrong(f"has a `{key}` of scheme {clean(parts.scheme, 20)!r}; only http and https can be used")
+
+    def _user(self, given: dict[str, Any]) -> None:
+        if acts := next((key for key in _IMPERSONATION if key in given), None):
+            step = "Name a user with credentials of its own; the server impersonates the circles' accounts itself."
+            raise _failed(f"The {self._place} impersonates somebody (`{acts}`), which is not supported.", step)
+        if "tokenFile" in given:
+            given["token"] = self._token(given.pop("tokenFile"), given.get("token"))
+        if not given.get("token", "").isprintable():
+            raise self._wrong("has a token with characters that no token has, such as line breaks")
+        if "exec" in given:
+            given["exec"] = self._plugin(given["exec"])
+        if "auth-provider" in given:
+            given["auth-provider"] = self._fields("auth-provider", given["auth-provider"], " in `auth-provider`")
+            if (provider := given["auth-provider"].get("name", "")) != "oidc":
+                what = f"The {self._place} logs in by auth-provider {clean(provider, 40)!r}, which kubectl has no more."
+                raise _failed(what, "Use the provider's exec plugin, as its documentation says for kubectl.")
+
+    def _token(self, file: str, else_: str | None) -> str:
+        """The token in a file; the user's other one where the file gives none."""
+        try:
+            token = Path(file).read_text(encoding="utf-8").strip()
+            why = "it is empty"
+        except OSError as error:
+            token, why = "", error.strerror or type(error).__name__
+        except ValueError:
+            token, why = "", "it is not text"
+        if not (token or else_):
+            raise _failed(f"The {self._place} names a token file that gives no token: {file} ({why}).")
+        return token or else_ or ""
+
+    def _plugin(self, spec: object) -> dict[str, Any]:
+        at = " in `exec`"
+        given = self._fields("exec", spec, at)
+        if "command" not in given:
+            raise self._wrong(f"has no `command`{at}")
+        if not all(isinstance(one, str) for one in given.get("args", ())):
+            raise self._wrong(f"has `args`{at} that are not all texts")
+        if given.get("interactiveMode") == "Always":
+            raise self._wrong("has an exec plugin that wants a terminal (`interactiveMode: Always`)")
+        variables, given["env"] = given.get("env", ()), {}
+        for one in variables:
+            variable = self._fields("env", one, f" in `env`{at}")
+            if "name" not in variable:
+                raise self._wrong(f"has a variable without a `name`{at}")
+            given["env"][variable["name"]] = variable.get("value", "")
+        if os.sep in given["command"]:
+            given["command"] = str(self._folder / given["command"])
+        return given
+
+    def _wrong(self, what: str) -> InfraError:
+        return _failed(f"The {self._place} {what}.", "Correct the kubeconfig: `kubectl config view` reads it too.")
+
+
+def _failed(what: str, step: str | None = None) -> InfraError:
+    return InfraError("setup-failed", what, next_step=step)
