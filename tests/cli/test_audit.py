@@ -96,3 +96,98 @@ def test_an_edited_event_is_noticed(state, capsys):
     assert code == 7
     assert not report["consistent"]
     assert "broken at event" in words
+
+
+def forged(trailer: str) -> str:
+    """A commit of someone who may push, with a trailer of their own making; its id."""
+    words = ["-c", "user.name=mallory", "-c", "user.email=mallory@localhost", "commit", "-q", "--allow-empty"]
+    subprocess.run(["git", *words, "-m", f"a fix\n\n{trailer}"], check=True)
+    return subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.fault("f33")
+@pytest.mark.promise("audit.chain")
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        "Audit-Head: " + "f" * 64,
+        "Audit-Head: made up",
+        "Audit-Head: \x1b[2J",
+        f"Audit-Head: {'e' * 64}\nAudit-Proof: {'d' * 64}",
+    ],
+)
+@pytest.mark.xfail(strict=True, reason="a head that anyone wrote counts as given out")
+def test_a_made_up_head_is_named_as_a_claim_with_commit_and_author_and_the_ledger_is_proved_all_the_same(
+    state, capsys, trailer
+):
+    commit_head(state)
+    commit = forged(trailer)
+    code, report, words = verified(capsys)
+
+    assert code == 0
+    assert report["proved_to"]
+    assert report["missing_heads"] == []
+    assert [(one["commit"], one["author"]) for one in report["claims"]] == [(commit, "mallory <mallory@localhost>")]
+    assert commit[:12] in words
+    assert "mallory" in words
+    assert "\x1b" not in words
+
+
+@pytest.mark.fault("f33")
+@pytest.mark.promise("audit.chain")
+@pytest.mark.xfail(strict=True, reason="heads carry no proof of who gave them out")
+def test_a_head_that_this_server_gave_out_is_missed_also_in_a_ledger_made_anew_or_cut(state, capsys):
+    proof = anyio.run(head_and_proof, state)
+    forged("Audit-Head: {}\nAudit-Proof: {}".format(*proof))
+    for file in state.glob("ledger.sqlite3*"):
+        file.unlink()
+    main(["peer", "add", "docs", "--circle", "docs"])
+    code, report, words = verified(capsys)
+
+    assert code == 7
+    assert report["missing_heads"] == [proof[0]]
+    assert report["claims"] == []
+    assert "not in the ledger" in words
+
+
+async def head_and_proof(state: Path) -> tuple[str, str]:
+    ledger = await Ledger.open_in(state)
+    try:
+        head = await ledger.head()
+        return head, await ledger.proof_of(head)
+    finally:
+        await ledger.aclose()
+
+
+@pytest.mark.fault("f11")
+@pytest.mark.parametrize(
+    "setting",
+    [
+        ("trailer.separators", "="),
+        ("trailer.Audit-Head.key", "Other="),
+        ("i18n.logOutputEncoding", "UTF-16"),
+        ("log.follow", "true"),
+        ("log.diffMerges", "on"),
+        ("log.showRoot", "true"),
+        ("log.mailmap", "true"),
+        ("log.date", "human"),
+        ("format.pretty", "oneline"),
+        ("format.notes", "*"),
+        ("color.ui", "always"),
+        ("core.quotePath", "true"),
+        ("core.commentChar", "A"),
+    ],
+    ids=lambda pair: pair[0],
+)
+@pytest.mark.xfail(strict=False, reason="git log prints as its user set it")
+def test_heads_are_found_whatever_the_user_set_for_git(state, capsys, monkeypatch, tmp_path, setting):
+    commit_head(state)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    subprocess.run(["git", "config", "--global", *setting], check=True)
+    code, report, _ = verified(capsys)
+
+    assert code == 0
+    assert report["heads_in_commits"] == 1
+    assert report["proved_to"]

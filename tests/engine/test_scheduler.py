@@ -6,6 +6,7 @@ import anyio
 import pytest
 from engine.shelf import EFFECT, PAT
 
+from infra_mcp.engine import scheduler
 from infra_mcp.engine.approvals import Decisions
 from infra_mcp.engine.scheduler import Scheduler
 from infra_mcp.engine.signals import Signals
@@ -187,3 +188,24 @@ async def test_what_waits_is_shown_to_its_circle_and_to_who_may_look_at_all(shel
 
     assert len(await hand.scheduler.waiting(READER)) == 1
     assert await hand.scheduler.waiting(SHOP) == []
+
+
+@pytest.mark.fault("f08")
+@pytest.mark.parametrize("fault", [ValueError("no"), UnicodeEncodeError("utf-8", "\udcff", 0, 1, "no"), KeyError("x")])
+@pytest.mark.xfail(strict=True, reason="one faulty request keeps those behind it from being looked at")
+async def test_a_parked_request_that_cannot_be_looked_at_ends_and_the_others_go_on(shelf, hand, monkeypatch, fault):
+    await shelf.rule(schedule=TUESDAY)
+    bad, good = await shelf.release("1.0.0"), await shelf.release("1.0.1")
+    shelf.clock.forward(hours=22)
+    real = scheduler.hold
+
+    def hold(policy, request, now):
+        if request.id == bad.id:
+            raise fault
+        return real(policy, request, now)
+
+    monkeypatch.setattr(scheduler, "hold", hold)
+
+    assert await hand.look() == ([good.id], math.inf)
+    assert (await shelf.now(bad)).state is State.FAILED
+    assert await hand.look() == ([good.id], math.inf)

@@ -1,5 +1,6 @@
 """What the worker does with a request that must wait, and with one that comes back."""
 
+import asyncio
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from engine.shelf import DOCS, NEED
 from infra_mcp.engine.signals import Signals
 from infra_mcp.engine.tools import Tools
 from infra_mcp.engine.worker import LOOK, Worker
+from infra_mcp.errors import InfraError
 from infra_mcp.ledger import AskIn
 from infra_mcp.ledger.ids import request_id
 from infra_mcp.model.action import Deploy
@@ -145,3 +147,98 @@ async def test_what_comes_when_a_worker_is_over_is_left_to_the_next(shelf, bench
     bench.worker.claim(request)
 
     assert not bench.worker.busy(request.id)
+
+
+class Unwritable(Exception):  # noqa: N818 - what it is is its words
+    """An error whose words cannot be stored as text."""
+
+    def __str__(self):
+        return "k8s/\udcff/web.yaml"
+
+
+def _raiser(fault):
+    async def raises(_):
+        raise fault
+
+    return raises
+
+
+@pytest.mark.fault("f08")
+@pytest.mark.promise("recover.reobserve")
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [
+        (InfraError("git-failed", "k8s/\udcff/web.yaml cannot be read."), "k8s/\\udcff/web.yaml"),
+        (InfraError("manifest-invalid", "bad", next_step="Rename \ud800."), "bad"),
+        (Unwritable(), "Unwritable"),
+        (ValueError("no"), "ValueError"),
+        (ExceptionGroup("several", [KeyError("a"), RecursionError()]), "ExceptionGroup"),
+        (asyncio.CancelledError("of a library"), "CancelledError"),
+        (GeneratorExit(), "GeneratorExit"),
+        (MemoryError(), "MemoryError"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else value,
+)
+@pytest.mark.xfail(strict=True, reason="the last catch fails by the same words, or does not see the error")
+async def test_whatever_fails_the_request_ends_names_what_failed_and_the_next_is_worked_on(shelf, bench, fault, named):
+    bad, good = await shelf.deploy(), await shelf.deploy()
+    raises = _raiser(fault)
+    bench.does = lambda run: raises(run) if run.request.id == bad.id else bench.lands(run)
+
+    async with anyio.create_task_group() as group:
+        await group.start(bench.worker.run)
+        await bench.until(lambda: len(bench.came) == 2 and bench.worker.working_on == 0)
+        group.cancel_scope.cancel()
+
+    ended = await shelf.now(bad)
+    assert ended.state is State.FAILED
+    assert named in str(ended.receipt.error)
+    assert (await shelf.now(good)).state is State.LANDED
+
+
+@pytest.mark.fault("f30")
+@pytest.mark.xfail(strict=True, reason="a request whose receipt cannot be made stays open")
+async def test_a_request_whose_end_cannot_be_told_in_full_is_ended_all_the_same_and_not_run_after_a_restart(
+    shelf, bench
+):
+    request = await shelf.deploy()
+
+    async def spoils(run):
+        run.prepared = object()  # no receipt can be made of it
+        raise ValueError
+
+    bench.does = spoils
+    async with anyio.create_task_group() as group:
+        await group.start(bench.worker.run)
+        await bench.until(lambda: bench.came and bench.worker.working_on == 0)
+        group.cancel_scope.cancel()
+    bench.came.clear()
+    restarted = Worker(bench.worker._tools, bench.signals)
+    restarted._pipeline = bench
+    async with anyio.create_task_group() as group:
+        await group.start(restarted.run)
+        other = await shelf.deploy()
+        bench.does = bench.lands
+        restarted.claim(other)
+        await bench.until(lambda: bench.came and restarted.working_on == 0)
+        group.cancel_scope.cancel()
+
+    assert bench.came == [other.id]
+    assert (await shelf.now(request)).state is State.FAILED
+
+
+@pytest.mark.fault("f08")
+@pytest.mark.xfail(strict=True, reason="what was begun and cannot be read keeps the worker from starting")
+async def test_an_interrupted_request_that_cannot_be_taken_up_ends_and_the_worker_starts(shelf, bench):
+    spoilt = await shelf.deploy()
+    await shelf.ledger.record(spoilt.id, State.APPLYING, "applying", {}, record={"writes": ["not a write"]})
+    other = await shelf.deploy()
+    bench.does = bench.lands
+
+    async with anyio.create_task_group() as group:
+        await group.start(bench.worker.run)
+        await bench.until(lambda: bench.came and bench.worker.working_on == 0)
+        group.cancel_scope.cancel()
+
+    assert (await shelf.now(spoilt)).state is State.NEEDS_OPERATOR
+    assert (await shelf.now(other)).state is State.LANDED

@@ -9,6 +9,7 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limited import run_limited
 
 from infra_mcp.clients.git import Git
 from infra_mcp.repository.commit import TRAILERS, diff, message
@@ -121,3 +122,52 @@ def test_a_diff_shows_what_changed_and_nothing_of_elsewhere():
     assert "\\ No newline at end of file" in diff("x.yaml", b"a: 1", b"a: 1\n")
     assert diff("x.yaml", before, before) == "--- a/x.yaml\n+++ b/x.yaml\n"
     assert "\x1b" not in diff("x.yaml", None, b"a: \x1b[31m\xff\n")
+
+
+@pytest.mark.fault("f31")
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "['# same'] * n",
+        "['# a', '# b'] * (n // 2)",
+        "[f'k{i % 300}: v' for i in range(n)]",
+        "[f'k{i}: v' for i in range(n)]",
+    ],
+    ids=["equal", "in turn", "repeated", "different"],
+)
+@pytest.mark.parametrize("edits", ["{n // 2}", "{5, n - 5}", "set(range(0, n, 97))"], ids=["one", "far apart", "many"])
+@pytest.mark.xfail(strict=False, reason="the comparison is quadratic for rows that repeat, and its result unbounded")
+def test_a_diff_takes_no_longer_than_reading_the_file_a_few_times_and_is_bounded(rows, edits):
+    code = (
+        "from infra_mcp.tree.commit import diff\n"
+        f"n = 100_000\nold = {rows}\nnew = [row + ' changed' if i in {edits} else row for i, row in enumerate(old)]\n"
+        "shown = diff('a.yaml', '\\n'.join(old).encode(), '\\n'.join(new).encode())\n"
+        "assert len(shown) < 200_000, len(shown)\n"
+        "print(shown.count('changed'))"
+    )
+    done = run_limited(code)
+
+    assert done.returncode == 0, done.stderr[-300:]
+    assert int(done.stdout) > 0
+
+
+@pytest.mark.fault("f31")
+def test_a_change_far_below_another_is_a_hunk_of_its_own_in_a_file_of_many_rows():
+    old = [f"k{i}: v" if i % 3 else "# the same" for i in range(20_000)]
+    new = [f"{row} changed" if i in {7, 19_990} else row for i, row in enumerate(old)]
+
+    shown = diff("a.yaml", "\n".join(old).encode() + b"\n", "\n".join(new).encode() + b"\n")
+
+    assert shown.splitlines()[2:] == [
+        "@@", "-k7: v", "+k7: v changed", "@@", "-k19990: v", "+k19990: v changed",
+    ]  # fmt: skip
+
+
+@pytest.mark.fault("f31")
+@pytest.mark.xfail(strict=True, reason="a row is shown whole, however long")
+def test_a_long_row_is_shown_in_part_and_two_that_differ_further_on_are_told_apart():
+    one, other = [diff("a.json", b"{}", b'{"k": "' + b"x" * 1_000_000 + end + b'"}') for end in (b"a", b"b")]
+
+    assert len(one) < 20_000
+    assert one != other

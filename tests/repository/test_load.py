@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from limited import run_limited
 
 from infra_mcp.clients.git import Git
 from infra_mcp.errors import InfraError
@@ -91,3 +92,79 @@ async def test_a_root_that_is_not_there_yet_is_empty(files) -> None:
 
     assert list(tree.objects()) == []
     assert tree.write("apps/docs/ns.yaml", space("docs").encode()).find(ref("docs")) is not None
+
+
+@pytest.mark.fault("f31")
+@pytest.mark.process
+@pytest.mark.xfail(strict=True, reason="the index of objects is quadratic for objects of one name")
+def test_as_many_objects_of_one_name_as_files_may_hold_are_loaded_in_linear_time():
+    code = """
+import anyio
+from infra_mcp.clients.git import Entry
+from infra_mcp.tree import load as module
+from infra_mcp.tree.render import Document
+
+class Files:
+    async def list_tree(self, commit, paths):
+        return {f"k{i}.yaml": Entry("100644", str(i)) for i in range(300)}
+    async def read_blobs(self, oids):
+        return {oid: b"x" for oid in oids}
+
+one = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "docs"}}
+module.read = lambda data: [Document(i, one) for i in range(500)]
+tree = anyio.run(module.load, Files(), "c" * 40, ["."], "sandbox")
+print(len(tree._base.index))
+"""
+    done = run_limited(code, cpu=30)
+
+    assert done.stdout == "1\n", done.stderr[-300:]
+
+
+@pytest.mark.fault("f31")
+@pytest.mark.process
+@pytest.mark.xfail(strict=True, reason="a tree that holds itself ten times over, ten deep, is listed to the end")
+def test_a_commit_of_more_files_than_can_be_read_is_refused_at_once(repo: Path, tmp_path: Path) -> None:
+    def git(*words: str, data: str | None = None) -> str:
+        return subprocess.run(
+            ["git", "-C", str(repo), "-c", "user.name=u", "-c", "user.email=u@x", *words],
+            input=data, capture_output=True, text=True, encoding="utf-8", check=True,
+        ).stdout.strip()  # fmt: skip
+
+    below = git("rev-parse", "HEAD:apps")
+    for _ in range(10):
+        below = git("mktree", data="".join(f"040000 tree {below}\t{n}\n" for n in range(10)))
+    bomb = git("commit-tree", "-m", "many", "-p", "HEAD", below)
+    code = """
+import sys, anyio
+from pathlib import Path
+from limited import run_limited
+
+from infra_mcp.clients.git import Git
+from infra_mcp.errors import InfraError
+from infra_mcp.tree.load import load
+async def run():
+    try:
+        await load(Git(Path(sys.argv[1]), Path(sys.argv[2])), sys.argv[3], ["."], "sandbox")
+    except InfraError as error:
+        print(error.code)
+anyio.run(run)
+"""
+    done = run_limited(code, str(repo), str(tmp_path / "lock"), bomb)
+
+    assert done.stdout == "git-failed\n", done.stderr[-300:]
+
+
+@pytest.mark.fault("f08")
+@pytest.mark.xfail(strict=True, reason="the path goes on as it is, and no text may hold it")
+async def test_a_path_that_is_not_utf8_matters_only_to_what_lies_there_and_is_named_in_plain_letters(files) -> None:
+    odd = "apps/caf\udce9/web.yaml"
+    git = files({odd: space("docs"), "apps/live.yaml": space("live")})
+
+    tree = await load(git, "1" * 40, ["."], "sandbox")
+
+    assert tree.find(ref("live")) is not None
+    for act in (lambda: tree.find(ref("docs")), lambda: tree.require(ref("none"))):
+        with pytest.raises(InfraError) as caught:
+            act()
+        assert "apps/caf\\udce9/web.yaml" in caught.value.what
+        caught.value.what.encode()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from infra_mcp.errors import InfraError
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.plan import ObjectRef, TreeEdit
+from infra_mcp.tree.edit import apply_edit
 
 
 def manifest(name: str = "web", namespace: str | None = "docs", kind: str = "Deployment", api: str = "apps/v1") -> str:
@@ -186,3 +187,118 @@ def test_objects_handed_out_can_be_changed_without_changing_the_tree(tree_of):
         one.object.clear()
 
     assert tree.find(ref()).object["metadata"]["name"] == "web"
+
+
+FOREIGN = {
+    "a template": "kind: ServiceAccount\nmetadata:\n  name: default\n  {{- with .Values.x }}\n  {{- end }}\n",
+    "a byte order mark": "\ufeff" + manifest("default", None, "ServiceAccount", "v1"),
+    "a list": "apiVersion: v1\nkind: List\nitems:\n- "
+    + manifest("default", "other", "ServiceAccount", "v1").replace("\n", "\n  "),
+    "too large": manifest("default", None, "ServiceAccount", "v1") + "#" * (9 << 20),
+    "a patch": '[{"op": "replace", "path": "/metadata/name", "value": "ServiceAccount default"}]',
+    "a generated name": "apiVersion: v1\nkind: ServiceAccount\nmetadata: {generateName: x, labels: {a: default}}\n",
+    "without a version": "kind: ServiceAccount\nmetadata:\n  name: default\n",
+    "notes": "kind: ServiceAccount, named default\n",
+    "a lower-case chart": "apiVersion: v2\nname: default\ndescription: ServiceAccount\n",
+    "a duplicate key": "kind: ServiceAccount\nkind: ServiceAccount\nmetadata: {name: default, namespace: other}\n",
+    "no namespace": manifest("default", None, "ServiceAccount", "v1"),
+}
+
+
+@pytest.mark.fault("f05")
+@pytest.mark.fault("f06")
+@pytest.mark.parametrize("text", FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.xfail(strict=False, reason="kind and name alone make a suspect of it")
+def test_what_cannot_hold_the_object_in_its_namespace_blocks_nothing(tree_of, text):
+    tree = tree_of({"team/other.yaml": text, "apps/a.yaml": manifest()})
+
+    assert tree.find(ref("default", "docs-staging", "ServiceAccount", "v1")) is None
+    assert tree.find(ref()).path == "apps/a.yaml"
+
+
+@pytest.mark.fault("f05")
+@pytest.mark.parametrize("text", [text for text in FOREIGN.values() if len(text) < 1 << 20])
+def test_what_may_hold_the_object_in_its_namespace_still_blocks_it(tree_of, text):
+    broken = text.replace("other", "docs-staging") + "\n# docs-staging\n: : {\n"
+    tree = tree_of({"team/other.yaml": broken})
+
+    with pytest.raises(InfraError, match=r"team/other.yaml, line"):
+        tree.find(ref("default", "docs-staging", "ServiceAccount", "v1"))
+
+
+@pytest.mark.fault("f05")
+@pytest.mark.parametrize("kind", ["List", "DeploymentList"])
+@pytest.mark.xfail(strict=True, reason="a List is not read")
+def test_the_items_of_a_list_are_objects_that_are_found_and_edited(tree_of, kind):
+    item = "\n  ".join(manifest().rstrip().splitlines())
+    text = f"apiVersion: v1\nkind: {kind}\nitems:\n- kind: Other\n  x: 1\n- {item}\n  spec: {{replicas: 1}}  # few\n"
+    tree = tree_of({"all.yaml": text})
+
+    edit = TreeEdit(path="all.yaml", ref=ref(), field=("spec", "replicas"), before=1, after=2)
+
+    assert tree.find(ref()).object["spec"] == {"replicas": 1}
+    assert apply_edit(tree, edit).read("all.yaml") == text.replace("replicas: 1", "replicas: 2").encode()
+    assert [one.ref.name for one in tree.objects()] == ["web"]
+
+
+@pytest.mark.fault("f06")
+@pytest.mark.xfail(strict=True, reason="the first of several candidates is named as the one to be edited")
+def test_for_an_object_without_a_namespace_advice_is_given_only_where_it_can_be_meant(tree_of):
+    one = {"a.yaml": manifest(namespace=None)}
+    several = one | {"b.yaml": manifest(namespace=None)}
+    built = {"k/kustomization.yaml": "resources: [a.yaml]\n", "k/a.yaml": manifest(namespace=None)}
+
+    for files, advice in ((one, True), (several, False), (built, False)):
+        with pytest.raises(InfraError) as caught:
+            tree_of(files).require(ref())
+        assert caught.value.code == "not-in-repository"
+        assert ("Write its metadata.namespace" in caught.value.next_step) is advice
+        assert all(path in caught.value.what for path in files if not path.endswith("kustomization.yaml"))
+
+
+@pytest.mark.fault("f07")
+@pytest.mark.parametrize(
+    "named",
+    [
+        "patches: [{path: ../patches/web.yaml}]",
+        "patches: [{path: ../patches/web.yaml, target: {kind: Deployment}}]",
+        "patchesStrategicMerge: [../patches/web.yaml]",
+        "patchesJson6902: [{target: {kind: Deployment, name: web}, path: ../patches/web.yaml}]",
+        "replacements: [{path: ../patches/web.yaml}]",
+        "configurations: [../patches/web.yaml]",
+    ],
+)
+@pytest.mark.parametrize("namespace", ["docs", None])
+@pytest.mark.xfail(strict=False, reason="a patch in a third folder counts as the object")
+def test_a_patch_that_a_kustomization_names_is_no_object_wherever_it_lies(tree_of, named, namespace):
+    built = {
+        "base/kustomization.yaml": "resources: [web.yaml]\n",
+        "base/web.yaml": manifest(namespace=namespace),
+        "overlay/kustomization.yaml": f"resources: [../base]\nnamespace: docs\n{named}\n",
+        "patches/web.yaml": manifest(namespace=namespace),
+    }
+    tree = tree_of(built)
+
+    with pytest.raises(InfraError) as caught:
+        tree.require(ref())
+    words = f"{caught.value.what} {caught.value.next_step}"
+    assert "patches/web.yaml" not in words
+    assert "Keep one of the named files" not in words
+    assert "metadata.namespace" not in words
+    assert tree_of(built | {"free.yaml": manifest("free")}).find(ref("free")).path == "free.yaml"
+    assert [one.path for one in tree.objects()] == []
+
+
+@pytest.mark.fault("f07")
+@pytest.mark.xfail(strict=True, reason="the advice asks for the deletion of a base that a build needs")
+def test_an_object_in_two_kustomize_folders_is_refused_as_built_and_no_deletion_is_advised(tree_of):
+    tree = tree_of(
+        {
+            **{f"{name}/kustomization.yaml": "resources: [web.yaml]\n" for name in ("one", "two")},
+            **{f"{name}/web.yaml": manifest() for name in ("one", "two")},
+        }
+    )
+
+    with pytest.raises(InfraError, match=r"built by one/kustomization.yaml and two/kustomization.yaml") as caught:
+        tree.find(ref())
+    assert caught.value.code == "manifest-invalid"

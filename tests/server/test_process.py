@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 from pathlib import Path
 
@@ -137,3 +138,33 @@ def test_a_foreign_socket_in_the_place_of_ours_is_replaced_only_by_the_owner(set
         stale.bind(str(settings.socket))
     with start_server(settings):
         assert operate(settings, "operator/peer.list") == {"peers": []}
+
+
+@pytest.mark.fault("d01")
+@pytest.mark.process
+@pytest.mark.xfail(strict=True, reason="the server takes everything from the group and others, in the checkout too")
+def test_a_server_keeps_the_umask_it_was_started_with_and_its_own_files_to_itself(settings):
+    with start_server(settings, setup=_open_to_all) as server:
+        operate(settings, "operator/peer.add", name="docs", circle="docs")
+        status = Path(f"/proc/{server.pid}/status").read_text(encoding="utf-8")
+        mode = {path: stat.S_IMODE(path.lstat().st_mode) for path in settings.state_dir.rglob("*")}
+
+        assert "Umask:\t0002\n" in status
+        assert stat.S_IMODE(settings.state_dir.stat().st_mode) == 0o700
+        assert [path.name for path, bits in mode.items() if path.is_file() and bits & 0o077] == []
+
+
+def _open_to_all() -> None:
+    os.umask(0o002)
+
+
+@pytest.mark.fault("f10")
+@pytest.mark.process
+@pytest.mark.xfail(strict=True, reason="the start looks with another environment than the work, and drops git's words")
+def test_a_repository_that_its_git_refuses_is_refused_at_the_start_with_gits_reason(settings):
+    subprocess.run(["git", "-C", settings.repo, "config", "core.repositoryFormatVersion", "99"], check=True)
+
+    with pytest.raises(InfraError, match="repo version") as caught:
+        start_server(settings).stop()
+
+    assert caught.value.code == "setup-failed"

@@ -125,3 +125,41 @@ async def test_a_worktree_that_is_gone_from_disk_is_refused(git: Git, repo, tmp_
     (tmp_path / "gone").rename(tmp_path / "elsewhere")
 
     await refused(git, repo, await built(git, repo.head()), "gone")
+
+
+@pytest.mark.fault("f10")
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["alone", "with another worktree"])
+@pytest.mark.xfail(strict=False, reason="git lists the git folder as the working tree")
+async def test_a_repository_with_a_separate_git_folder_moves_as_any_other(
+    new_repo, tmp_path: Path, lock_file: Path, elsewhere
+) -> None:
+    repo = new_repo("--separate-git-dir", str(tmp_path / "x.git"))
+    if elsewhere:
+        repo.git("worktree", "add", "-q", "-b", "other", str(tmp_path / "other"))
+    git = Git(repo.top, lock_file)
+    base = repo.head()
+    commit = await built(git, base)
+
+    await git.check_movable("main", base, list(EDIT))
+    await git.move("main", commit, base)
+    await git.aclose()
+
+    assert repo.head() == commit
+    assert repo.read("apps/docs/web.yaml") == OURS
+    assert repo.git("status", "--porcelain") == ""
+
+
+@pytest.mark.fault("f10")
+@pytest.mark.xfail(strict=True, reason="git lists the git folder as the working tree")
+async def test_a_checkout_whose_place_git_does_not_know_is_named_with_what_to_do(
+    new_repo, tmp_path: Path, lock_file: Path
+) -> None:
+    repo = new_repo("--separate-git-dir", str(tmp_path / "x.git"))
+    repo.git("worktree", "add", "-q", "-b", "other", str(tmp_path / "other"))
+    git = Git(tmp_path / "other", lock_file)
+
+    with pytest.raises(InfraError, match="separate git folder") as caught:
+        await git.check_movable("main", repo.head(), list(EDIT))
+    await git.aclose()
+
+    assert caught.value.code == "checkout-refused"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from infra_mcp.clients.git import Git
+from infra_mcp.clients.git.runner import Runner
 from infra_mcp.errors import InfraError
 
 pytestmark = pytest.mark.anyio
@@ -153,3 +158,77 @@ async def test_a_repository_of_sha256_objects_works_too(new_repo, lock_file: Pat
     assert list(await git.list_tree(commit, ["."])) == ["README.md", "apps/docs/web.yaml", "apps/live/web.yaml"]
     assert repo.read("README.md") == "new\n"
     await git.aclose()
+
+
+@pytest.mark.fault("d07")
+@pytest.mark.xfail(strict=True, reason="select takes no descriptor above 1023")
+async def test_a_commit_is_built_with_more_than_1024_descriptors_open(git: Git, repo) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        commit = await git.build_commit(repo.head(), {"apps/docs/web.yaml": b"new\n"}, "ours\n", WHEN)
+        await git.move("main", commit, repo.head())
+    finally:
+        for one in held:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert repo.head() == commit
+
+
+@pytest.mark.fault("l05")
+@pytest.mark.parametrize("which", [1, 2, 3])
+@pytest.mark.xfail(strict=False, reason="those that were started stay, with their pipes")
+async def test_a_child_that_cannot_be_started_leaves_none_of_the_others_behind(
+    git: Git, repo, monkeypatch, which
+) -> None:
+    await git.head("main")
+    real, started = Runner.start, []
+
+    def start(runner, *args, **options):
+        if len(started) + 1 == which:
+            raise InfraError("setup-failed", "git is not installed, or not on PATH.")
+        started.append(real(runner, *args, **options))
+        return started[-1]
+
+    monkeypatch.setattr(Runner, "start", start)
+    monkeypatch.setattr(tempfile, "tempdir", str(repo.top.parent))
+    with pytest.raises(InfraError, match="not installed"):
+        await git.build_commit(repo.head(), {"apps/docs/web.yaml": b"new\n"}, "ours\n", WHEN)
+
+    assert len(started) == which - 1
+    assert [child for child in started if child.poll() is None] == []
+    assert [pipe for child in started for pipe in (child.stdin, child.stdout, child.stderr) if not pipe.closed] == []
+    assert not list(repo.top.parent.glob("infra-mcp-*"))
+
+
+@pytest.mark.fault("w12")
+@pytest.mark.parametrize(
+    "path", ["linked/ns.yaml", "README.md/ns.yaml", "linked", "a/.git/x.yaml", "a\x1b/x.yaml", "a/\udcff.yaml"]
+)
+@pytest.mark.xfail(strict=True, reason="only the checkout is looked at, not the commit to be made")
+async def test_what_no_commit_may_hold_is_refused_before_any_commit_is_built(git: Git, repo, path: str) -> None:
+    (repo.top / "linked").symlink_to("apps")
+    repo.git("add", "linked")
+    repo.git("commit", "-qm", "a link")
+    objects = repo.git("count-objects")
+
+    with pytest.raises(InfraError, match=r"(may|cannot) be written"):
+        await git.check_movable("main", repo.head(), [path])
+
+    assert repo.git("count-objects") == objects
+
+
+@pytest.mark.fault("d01")
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+async def test_what_is_written_in_the_checkout_has_the_permissions_of_its_umask(git: Git, repo, mask: int) -> None:
+    base, before = repo.head(), os.umask(mask)
+    try:
+        commit = await git.build_commit(base, {"README.md": b"b\n", "new/b.yaml": b"b\n"}, "ours\n", WHEN)
+        await git.move("main", commit, base)
+    finally:
+        os.umask(before)
+
+    for path, full in (("README.md", 0o666), ("new/b.yaml", 0o666), ("new", 0o777), (".git/refs/heads/main", 0o666)):
+        assert stat.S_IMODE((repo.top / path).stat().st_mode) == full & ~mask, path

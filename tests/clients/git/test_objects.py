@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from clients.git.moves import built
 
 from infra_mcp.clients.git import Entry, Git
 from infra_mcp.clients.git.objects import ref_of
@@ -198,3 +199,69 @@ async def test_trailers_are_read_back(git: Git, repo) -> None:
         (base, {}),
     ]
     assert len(await git.log_trailers("main", 1)) == 1
+
+
+@pytest.mark.fault("f11")
+@pytest.mark.parametrize("separators", ["=", "#:", ""])
+@pytest.mark.xfail(strict=False, reason="trailers are read as their user set it")
+async def test_trailers_are_read_the_same_whatever_separators_are_set(git: Git, repo, configure, separators) -> None:
+    base = repo.head()
+    message = "Deploy docs\n\nwords = none\n\nInfra-Request: req-1\nAudit-Head: abc:def\n"
+    await git.move("main", await git.build_commit(base, {"x.yaml": b"x\n"}, message, 1_700_000_000), base)
+    configure(f'[trailer]\n\tseparators = "{separators}"\n')
+
+    (newest, *_) = await git.log_trailers("main", 1)
+
+    assert newest.trailers == {"Infra-Request": "req-1", "Audit-Head": "abc:def"}
+
+
+@pytest.mark.fault("f11")
+@pytest.mark.xfail(strict=True, reason="git shows another commit in place of the one asked for")
+async def test_a_replaced_commit_is_read_as_it_is(git: Git, repo) -> None:
+    later = repo.commit({"README.md": "later\n"})
+    repo.git("replace", later, repo.git("commit-tree", "-m", "another", f"{later}~1^{{tree}}"))
+
+    listed = await git.list_tree(later, ["."])
+    read = await git.read_blobs([listed["README.md"].oid])
+
+    assert list(read.values()) == [b"later\n"]
+
+
+@pytest.mark.fault("f10")
+@pytest.mark.parametrize("how", ["count", "global"])
+@pytest.mark.xfail(strict=True, reason="settings of the environment are dropped")
+async def test_git_settings_of_the_environment_count_for_the_work_too(
+    repo, lock_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
+) -> None:
+    """As a repository of another user's that is made safe that way; here it is a setting that shows the same."""
+    if how == "count":
+        monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+        monkeypatch.setenv("GIT_CONFIG_KEY_0", "test.seen")
+        monkeypatch.setenv("GIT_CONFIG_VALUE_0", "yes")
+    else:
+        (tmp_path / "other").write_text("[test]\n\tseen = yes\n", encoding="utf-8")
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "other"))
+    git = Git(repo.top, lock_file)
+
+    commit = await built(git, repo.head())
+    await git.move("main", commit, repo.head())
+
+    assert git._runner.run("config", "test.seen").out == b"yes\n"
+    assert git._runner.run("config", "core.hooksPath").out == b"/dev/null\n"
+    await git.aclose()
+
+
+@pytest.mark.fault("f10")
+@pytest.mark.xfail(strict=True, reason="what git says while objects are read is dropped")
+async def test_a_repository_that_git_refuses_is_refused_with_gits_reason(repo, lock_file: Path) -> None:
+    repo.git("config", "core.repositoryFormatVersion", "99")
+    git = Git(repo.top, lock_file)
+
+    for act in (git.head("main"), git.list_tree("1" * 40, ["."])):
+        with pytest.raises(InfraError, match="repo version"):
+            await act
+    with pytest.raises(InfraError, match="repo version") as caught:
+        await git.check_usable()
+    await git.aclose()
+
+    assert caught.value.code == "setup-failed"

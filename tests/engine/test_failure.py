@@ -1,0 +1,135 @@
+"""A rollback in a repository that others are at work in."""
+
+import subprocess
+
+import anyio
+import pytest
+
+from infra_mcp.clients.git import Git
+from infra_mcp.drivers.manifests.prepared import Task
+from infra_mcp.drivers.manifests.undo import Undone
+from infra_mcp.engine import failure
+from infra_mcp.engine.run import Run
+from infra_mcp.engine.tools import Tools
+from infra_mcp.errors import InfraError, Moved
+from infra_mcp.model.request import State
+
+pytestmark = pytest.mark.anyio
+
+NEW = "apps/docs/web.yaml"
+CAUSE = InfraError("not-landed", "It did not come up.")
+
+
+class Repo:
+    """A repository whose newest commit made one file, and a request that is to take it back."""
+
+    def __init__(self, shelf, top):
+        self.shelf, self.top = shelf, top
+        self.lock = top / ".git" / "index.lock"
+        self.undone = []
+        self("init", "-q", "-b", "main")
+        self.commit("README.md")
+        self.ours = self.commit(NEW)
+        self.git = Git(top, top.parent / "git.lock", patience=0.01)
+
+    def __call__(self, *words):
+        named = ["-c", "user.name=u", "-c", "user.email=u@localhost"]
+        done = subprocess.run(["git", "-C", str(self.top), *named, *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def commit(self, path):
+        (self.top / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.top / path).write_text("a: 1\n", encoding="utf-8")
+        self("add", "--", path)
+        self("commit", "-qm", path)
+        return self("rev-parse", "HEAD")
+
+    async def undo(self, *_):
+        self.undone.append(self.lock.exists())
+        return Undone(("docs",), ())
+
+    async def after_undo(self, *_):
+        return "docs runs again"
+
+    async def failed(self):
+        """End the request as one that did not land; it had written to the cluster."""
+        request = await self.shelf.deploy()
+        tools = Tools(
+            self.shelf.ledger, self.git, self, self.shelf.policy.current, "sandbox", "sandbox (kwok)", self.shelf.clock
+        )
+        run = Run(request, begun=True, wrote=True, recorded=self.ours, commit=self.ours)
+        run.task = Task(request, self.shelf.policy.current(), "sandbox", "docs")
+        run.remember(edits=[], created=[NEW], when=1_700_000_000)
+        return await failure.after_failure(tools, run, CAUSE)
+
+
+@pytest.fixture
+async def repo(shelf, tmp_path):
+    (tmp_path / "repo").mkdir()
+    made = Repo(shelf, tmp_path / "repo")
+    yield made
+    await made.git.aclose()
+
+
+@pytest.mark.fault("w13")
+@pytest.mark.promise("verify.rollback")
+@pytest.mark.xfail(strict=True, reason="the first lock that is not gone in time ends it in an operator's hands")
+async def test_a_lock_that_others_hold_delays_a_rollback_and_the_cluster_does_not_wait_for_it(repo, monkeypatch):
+    waits = []
+
+    async def wait(seconds):
+        waits.append(seconds)
+        if len(waits) > 20:
+            repo.lock.unlink(missing_ok=True)
+
+    monkeypatch.setattr(failure.anyio, "sleep", wait)
+    repo.lock.touch()
+
+    made = await repo.failed()
+
+    assert made.state is State.ROLLED_BACK
+    assert repo.undone == [True]
+    assert repo("show", "--stat", "--format=", "HEAD").startswith("apps/docs/web.yaml")
+    assert not (repo.top / NEW).exists()
+    assert made.revert == repo("rev-parse", "HEAD")
+
+
+@pytest.mark.fault("w13")
+async def test_a_lock_that_stays_for_ever_ends_in_an_operators_hands_and_is_named(repo, monkeypatch):
+    waits = []
+
+    async def wait(seconds):
+        waits.append(seconds)
+
+    monkeypatch.setattr(failure.anyio, "sleep", wait)
+    repo.lock.touch()
+
+    made = await repo.failed()
+
+    assert made.state is State.NEEDS_OPERATOR
+    assert "index.lock" in made.message
+
+
+@pytest.mark.fault("l04")
+@pytest.mark.xfail(strict=True, reason="all tries are made in one go")
+async def test_a_rollback_that_meets_a_moving_branch_waits_between_its_tries(repo, monkeypatch):
+    moving, real, tries = anyio.Event(), failure.revert_plan, []
+
+    async def revert(*given):
+        tries.append(given)
+        if not moving.is_set():
+            raise Moved("branch main")
+        return await real(*given)
+
+    async def others():
+        while len(tries) < 3:  # noqa: ASYNC110 - what it waits for is no event of ours
+            await anyio.sleep(0.01)
+        moving.set()
+
+    monkeypatch.setattr(failure, "revert_plan", revert)
+    async with anyio.create_task_group() as group:
+        group.start_soon(others)
+        made = await repo.failed()
+
+    assert made.state is State.ROLLED_BACK
+    assert len(tries) < 6
