@@ -140,7 +140,7 @@ def _watch_the_loop():
     import asyncio  # noqa: PLC0415 - runs in the server
     import sys  # noqa: PLC0415 - the same
 
-    from infra_mcp.tree import nodes  # noqa: PLC0415 - the same
+    from infra_mcp.repository import nodes  # noqa: PLC0415 - the same
 
     class Watched(nodes._Composer):
         def __init__(self, text):

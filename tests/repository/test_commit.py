@@ -140,7 +140,7 @@ def test_a_diff_shows_what_changed_and_nothing_of_elsewhere():
 @pytest.mark.xfail(strict=False, reason="the comparison is quadratic for rows that repeat, and its result unbounded")
 def test_a_diff_takes_no_longer_than_reading_the_file_a_few_times_and_is_bounded(rows, edits):
     code = (
-        "from infra_mcp.tree.commit import diff\n"
+        "from infra_mcp.repository.commit import diff\n"
         f"n = 100_000\nold = {rows}\nnew = [row + ' changed' if i in {edits} else row for i, row in enumerate(old)]\n"
         "shown = diff('a.yaml', '\\n'.join(old).encode(), '\\n'.join(new).encode())\n"
         "assert len(shown) < 200_000, len(shown)\n"

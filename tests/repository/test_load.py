@@ -101,8 +101,8 @@ def test_as_many_objects_of_one_name_as_files_may_hold_are_loaded_in_linear_time
     code = """
 import anyio
 from infra_mcp.clients.git import Entry
-from infra_mcp.tree import load as module
-from infra_mcp.tree.render import Document
+from infra_mcp.repository import load as module
+from infra_mcp.repository.render import Document
 
 class Files:
     async def list_tree(self, commit, paths):
@@ -141,7 +141,7 @@ from limited import run_limited
 
 from infra_mcp.clients.git import Git
 from infra_mcp.errors import InfraError
-from infra_mcp.tree.load import load
+from infra_mcp.repository.load import load
 async def run():
     try:
         await load(Git(Path(sys.argv[1]), Path(sys.argv[2])), sys.argv[3], ["."], "sandbox")

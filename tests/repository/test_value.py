@@ -6,7 +6,7 @@ import pytest
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.plan import ObjectRef, TreeEdit
-from infra_mcp.tree.edit import apply_edit
+from infra_mcp.repository.edit import apply_edit
 
 
 def manifest(name: str = "web", namespace: str | None = "docs", kind: str = "Deployment", api: str = "apps/v1") -> str:
