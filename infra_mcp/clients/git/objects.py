@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import select
 import subprocess
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from infra_mcp.clients.git.runner import READ_SECONDS, Runner, shown
+from infra_mcp.clients.git.runner import READ_SECONDS, Runner, readable, shown
 from infra_mcp.errors import InfraError
 
 __all__ = ["GITLINK", "SYMLINK", "TREE", "Entry", "Objects", "ref_of"]
@@ -234,9 +233,7 @@ class Objects:
         if self._child is None or self._child.stdout is None:  # pragma: no cover - only called with a child
             raise EOFError
         source = self._child.stdout.fileno()
-        poller = select.poll()
-        poller.register(source, select.POLLIN)
-        if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        if not readable(source, deadline):
             raise InfraError("git-failed", f"git cat-file did not answer within {READ_SECONDS:g} s.")
         piece = os.read(source, 1 << 20)
         if not piece:

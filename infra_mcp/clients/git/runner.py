@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import NamedTuple
 
 from infra_mcp.errors import InfraError
 
-__all__ = ["HYGIENE", "Done", "Runner", "shown"]
+__all__ = ["HYGIENE", "Done", "Runner", "readable", "shown"]
 
 # What a repository's or a user's configuration must not do to us: run hooks or daemons, collect garbage, sign, reach
 # for a transport that runs commands, or write index formats that reach beyond the file we name.
@@ -175,6 +177,13 @@ def _environment(top: Path) -> dict[str, str]:
         # Were the repository gone, git would look for one further up.
         "GIT_CEILING_DIRECTORIES": str(top.resolve().parent),
     }
+
+
+def readable(descriptor: int, deadline: float) -> bool:
+    """Wait until there is something to read, or the end, by the monotonic clock; any descriptor, above 1023 too."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(max(0.0, deadline - time.monotonic()) * 1000))
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

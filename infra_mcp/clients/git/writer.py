@@ -7,7 +7,6 @@ is checked by git as ever: `mktree` refuses a tree of objects that are not there
 from __future__ import annotations
 
 import contextlib
-import select
 import subprocess
 import tempfile
 import time
@@ -17,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from infra_mcp.clients.git.objects import TREE, Entry
-from infra_mcp.clients.git.runner import READ_SECONDS, Runner, shown
+from infra_mcp.clients.git.runner import READ_SECONDS, Runner, readable, shown
 from infra_mcp.errors import InfraError
 
 __all__ = ["Writer"]
@@ -33,25 +32,30 @@ class Writer:
     """
 
     def __init__(self, runner: Runner) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="infra-mcp-")
-        self._blobs = runner.start("hash-object", "-w", "--no-filters", "--stdin-paths", feed=True)
-        self._trees = runner.start("mktree", "-z", "--batch", feed=True)
-        self._commits = runner.start("hash-object", "-t", "commit", "-w", "--stdin", feed=True)
         self._runner = runner
+        with contextlib.ExitStack() as begun:  # a start that fails leaves nothing of those before it
+            self._folder = begun.enter_context(tempfile.TemporaryDirectory(prefix="infra-mcp-"))
+            self._blobs = self._start(begun, "hash-object", "-w", "--no-filters", "--stdin-paths")
+            self._trees = self._start(begun, "mktree", "-z", "--batch")
+            self._commits = self._start(begun, "hash-object", "-t", "commit", "-w", "--stdin")
+            self._end = begun.pop_all()
+
+    def _start(self, begun: contextlib.ExitStack, *args: str) -> subprocess.Popen[bytes]:
+        child = self._runner.start(*args, feed=True)
+        begun.callback(_end, child)
+        return child
 
     def __enter__(self) -> Self:
         """Ready to write."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        for child in (self._blobs, self._trees, self._commits):
-            _end(child)
-        self._folder.cleanup()
+        self._end.close()
 
     def store(self, contents: Mapping[str, bytes]) -> dict[str, str]:
         """Write blobs exactly as the bytes are (no filters, no line endings); their ids by path."""
         for number, data in enumerate(contents.values()):
-            path = Path(self._folder.name, str(number))
+            path = Path(self._folder, str(number))
             path.write_bytes(data)
             _feed(self._blobs, f"{path}\n".encode())
         return {path: _line(self._blobs, "hash-object") for path in contents}
@@ -92,8 +96,7 @@ def _line(child: subprocess.Popen[bytes], name: str) -> str:
     found = b""
     deadline = time.monotonic() + READ_SECONDS
     while child.stdout is not None and not found.endswith(b"\n"):
-        ready, _, _ = select.select([child.stdout], [], [], max(0.0, deadline - time.monotonic()))
-        piece = child.stdout.read(1) if ready else b""
+        piece = child.stdout.read(1) if readable(child.stdout.fileno(), deadline) else b""
         if not piece:
             said = _end(child)
             raise InfraError("git-failed", f"git {name}: {shown(said.strip())[:300] or 'it did not answer'}.")

@@ -161,7 +161,6 @@ async def test_a_repository_of_sha256_objects_works_too(new_repo, lock_file: Pat
 
 
 @pytest.mark.fault("d07")
-@pytest.mark.xfail(strict=True, reason="select takes no descriptor above 1023")
 async def test_a_commit_is_built_with_more_than_1024_descriptors_open(git: Git, repo) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
@@ -179,7 +178,6 @@ async def test_a_commit_is_built_with_more_than_1024_descriptors_open(git: Git, 
 
 @pytest.mark.fault("l05")
 @pytest.mark.parametrize("which", [1, 2, 3])
-@pytest.mark.xfail(strict=False, reason="those that were started stay, with their pipes")
 async def test_a_child_that_cannot_be_started_leaves_none_of_the_others_behind(
     git: Git, repo, monkeypatch, which
 ) -> None:
