@@ -282,10 +282,10 @@ class InfraError(Exception):
 
     def __init__(self, code: str, what: str, *, next_step: str | None = None, rule: str | None = None) -> None:
         info = CODES[code]
-        super().__init__(what)
+        self.what = _storable(what)
+        super().__init__(self.what)
         self.code = code
-        self.what = what
-        self.next_step = next_step or info.next_step
+        self.next_step = _storable(next_step or info.next_step)
         self.rule = rule
         self.exit = info.exit
 
@@ -297,6 +297,11 @@ class InfraError(Exception):
         """The same as data, for structured answers."""
         data = {"code": self.code, "what": self.what, "next": self.next_step}
         return data | {"rule": self.rule} if self.rule else data
+
+
+def _storable(text: str) -> str:
+    """Text as UTF-8 can hold it: half a character of someone's path must not keep an error from being recorded."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Moved(Exception):  # noqa: N818 - a signal to plan again, not a failure anyone is shown

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 
 from infra_mcp.drivers.manifests.prepared import Prepared, Task
+from infra_mcp.errors import InfraError
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.request import Request, State
 
@@ -32,15 +33,19 @@ class Run:
     wrote: bool = False  # a write to the cluster may have happened
     cancelled: bool = False
     approved: bool = False  # the plan at hand needs approvals, and those that are there carry it
+    fault: InfraError | None = None  # why it cannot be taken up at all
     words: str = "queued"  # how far it is, for people; nothing is decided by it
     writes: tuple[Written, ...] = ()
     memory: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, request: Request) -> Run:
-        """A run for a request, new or from before a restart."""
-        memory = dict(request.record)
-        writes = tuple(Written.model_validate_json(text) for text in memory.get("writes", ()))
+        """A run for a request, new or from before a restart; with a `fault` where its record cannot be read."""
+        memory, fault = dict(request.record), None
+        try:
+            writes = tuple(Written.model_validate_json(text) for text in memory.get("writes", ()))
+        except (TypeError, ValueError):
+            writes, fault = (), InfraError("cannot-observe", "What it was about to write cannot be read any more.")
         return cls(
             request,
             begun=request.state in _WRITING,
@@ -50,6 +55,7 @@ class Run:
             revert=request.revert,
             writes=writes,
             memory=memory,
+            fault=fault,
         )
 
     @property

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import anyio
 
+from infra_mcp.engine import report
 from infra_mcp.engine.approvals import Decisions, waiting_for
 from infra_mcp.engine.releases import hold, overtaken_by
+from infra_mcp.engine.run import Run
 from infra_mcp.engine.signals import Signals
 from infra_mcp.engine.worker import LOOK, news
 from infra_mcp.errors import InfraError
@@ -94,7 +97,7 @@ class Scheduler:
             return await self.look()
         except InfraError as error:
             _log.warning("parked requests could not be looked at: %s", error.what)
-        except Exception:  # noqa: BLE001 - a fault with one request must not keep all others waiting for ever
+        except Exception:  # noqa: BLE001 - the next look may be better
             _log.exception("parked requests could not be looked at")
         return _LONGEST
 
@@ -113,16 +116,31 @@ class Scheduler:
         words: dict[str, str] = {}
         times: list[datetime] = []
         for request in await self._ledger.parked():
-            if request.state is State.SCHEDULED:
-                due, words[request.id] = await self._release(policy, request)
-            else:
-                due, words[request.id] = await self._approval(request, anew=anew and not first)
+            try:
+                if request.state is State.SCHEDULED:
+                    due, words[request.id] = await self._release(policy, request)
+                else:
+                    due, words[request.id] = await self._approval(request, anew=anew and not first)
+            except InfraError:
+                raise
+            except Exception as fault:  # noqa: BLE001 - a fault with one request ends it, and keeps no other waiting
+                await self._end(request, fault)
+                continue
             if due is not None:
                 times.append(due)
         self._words = words
         if not times:
             return float("inf")
         return min(max((min(times) - self._now()).total_seconds(), _LEAST), _LONGEST)
+
+    async def _end(self, request: Request, fault: Exception) -> None:
+        _log.error("%s ended by a fault while it waited", request.id, exc_info=fault)
+        what = f"Internal error while it waited: {type(fault).__name__}. The server's log has the details."
+        error = InfraError("internal", what)
+        made = report.receipt(Run.of(request), State.FAILED, error.what, error)
+        with suppress(ValueError):  # it has ended by itself meanwhile
+            await self._ledger.finish(request.id, made, error.as_dict())
+        self._signals.wake(*news(request))
 
     def _in_force(self) -> Policy | None:
         try:

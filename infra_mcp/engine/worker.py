@@ -16,6 +16,7 @@ from infra_mcp.engine.run import Run
 from infra_mcp.engine.signals import Signals
 from infra_mcp.engine.tools import Tools
 from infra_mcp.errors import InfraError
+from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address
 from infra_mcp.model.request import END, PARKED, Request, State
 
@@ -89,12 +90,14 @@ class Worker:
                     continue  # claimed meanwhile, or not to be worked on yet
                 self._runs[request.id] = Run.of(request)
                 if self._runs[request.id].begun:
-                    await group.start(self._carry, request.id)
+                    holding = anyio.Event()
+                    group.start_soon(self._carry, request.id, holding)
+                    await holding.wait()
                 else:
                     self._send.send_nowait(request)
             task_status.started()
             async for request in self._receive:
-                group.start_soon(self._carry, request.id)
+                group.start_soon(self._carry, request.id, anyio.Event())
 
     def cancel(self, request_id: str) -> bool:
         """Stop a request whose first write has not begun. False when it is too late."""
@@ -105,18 +108,24 @@ class Worker:
         run.scope.cancel()
         return True
 
-    async def _carry(self, request_id: str, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Bring one request to its end, whatever happens: nothing but cancellation leaves here."""
+    async def _carry(self, request_id: str, holding: anyio.Event) -> None:
+        """Bring one request to its end, whatever happens: nothing but the server's end leaves here.
+
+        Args:
+            request_id: which.
+            holding: set once it holds its objects, or never will.
+        """
         scope = self._runs[request_id].scope
         ended = self._runs[request_id].request
         try:
             with scope:
-                await self._guarded(request_id, task_status)
+                await self._guarded(request_id, holding)
             run = self._runs[request_id]  # the ledger may have been read anew meanwhile
             if run.cancelled and scope.cancelled_caught:
                 await self._finish(run, State.CANCELLED, "Cancelled before anything was changed.")
             fresh = await self._handed_in_again(request_id)
         finally:
+            holding.set()
             del self._runs[request_id]
             self._recalled.discard(request_id)
             self._signals.wake(*news(ended))
@@ -139,16 +148,18 @@ class Worker:
             _log.warning("%s could not be looked up: %s", request_id, error.what)
             return None
 
-    async def _guarded(self, request_id: str, task_status: TaskStatus[None]) -> None:
+    async def _guarded(self, request_id: str, holding: anyio.Event) -> None:
         """Carry a request; a ledger that cannot be written stops the work until it can."""
         while True:
             run = self._runs[request_id]
+            if run.fault is not None:
+                await self._give_up(run, run.fault)
+                return
             try:
                 keys = [] if run.request.dry_run else self._keys(run)
                 run.say("waiting for its turn")
                 async with self._locks.hold(keys):
-                    task_status.started()
-                    task_status = anyio.TASK_STATUS_IGNORED
+                    holding.set()
                     async with self._limit:
                         await self._pipeline.carry(run)
             except InfraError as error:
@@ -157,12 +168,15 @@ class Worker:
                     await self._again(run)
                     continue
                 await self._give_up(run, error)
-            except Exception:  # noqa: BLE001 - a fault of ours must still end the request; it is logged whole, masked
+            except BaseException as fault:  # a fault of ours must still end the request; it is logged whole, masked
+                cancelled = anyio.current_effective_deadline() == -math.inf  # else it only looks so: a library's own
+                if cancelled or isinstance(fault, KeyboardInterrupt | SystemExit):
+                    raise
                 found = await self._look_up(request_id)
                 if found is not None and found.state in END:
                     return  # it was cancelled, or its time was up, while it was parked
                 _log.error("%s ended by a fault: %s", request_id, self._masked(traceback.format_exc()))
-                what = "A fault of infra-mcp ended it; the server's log has the details."
+                what = f"Internal error: {type(fault).__name__}. The server's log has the details."
                 await self._give_up(run, InfraError("internal", what))
             return
 
@@ -188,15 +202,21 @@ class Worker:
     async def _finish(self, run: Run, state: State, message: str, error: InfraError | None = None) -> None:
         """Record an end, as soon as the ledger can; one that is recorded already stands."""
         data = error.as_dict() if error else {}
+        action, full = run.request.action.action, True
+        bare = Receipt(request=run.request.id, state=state, message=message, action=action, error=data or None)
         while True:
             try:
-                await self._tools.ledger.finish(run.request.id, report.receipt(run, state, message, error), data)
-            except ValueError:
-                return
-            except InfraError as fault:
-                if fault.code != "ledger-unavailable":
-                    raise
-                await anyio.sleep(_LEDGER_RETRY)
+                made = report.receipt(run, state, message, error) if full else bare
+                await self._tools.ledger.finish(run.request.id, made, data)
+            except Exception as fault:  # noqa: BLE001 - whatever fails here, the request must not stay open
+                found = await self._look_up(run.request.id)
+                if found is not None and found.state in END:
+                    return
+                _log.error("%s cannot be ended: %s", run.request.id, self._masked(traceback.format_exc()))
+                if full and not isinstance(fault, InfraError):
+                    full = False  # what cannot be told of it is left out
+                else:
+                    await anyio.sleep(_LEDGER_RETRY)
             else:
                 return
 

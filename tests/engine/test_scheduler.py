@@ -192,7 +192,6 @@ async def test_what_waits_is_shown_to_its_circle_and_to_who_may_look_at_all(shel
 
 @pytest.mark.fault("f08")
 @pytest.mark.parametrize("fault", [ValueError("no"), UnicodeEncodeError("utf-8", "\udcff", 0, 1, "no"), KeyError("x")])
-@pytest.mark.xfail(strict=True, reason="one faulty request keeps those behind it from being looked at")
 async def test_a_parked_request_that_cannot_be_looked_at_ends_and_the_others_go_on(shelf, hand, monkeypatch, fault):
     await shelf.rule(schedule=TUESDAY)
     bad, good = await shelf.release("1.0.0"), await shelf.release("1.0.1")
