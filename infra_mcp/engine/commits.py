@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from anyio import to_thread
+
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.tools import Tools
 from infra_mcp.errors import InfraError, Moved
@@ -38,7 +40,7 @@ async def commit_plan(tools: Tools, run: Run) -> str:
     async with tools.git.exclusive():
         head = await tools.git.head(branch)
         if head != prepared.tree.base:
-            _untouched(run, await tools.tree(task.policy, head))
+            await to_thread.run_sync(_untouched, run, await tools.tree(task.policy, head))
         if run.draft and run.draft[0] == head:
             commit = run.draft[1]
         else:
@@ -154,7 +156,8 @@ async def _inverse(tools: Tools, run: Run, fresh: Tree) -> Mapping[str, bytes | 
     """The files that take this request's edits back; created files go if they are still as we made them."""
     edits = [TreeEdit.model_validate_json(text) for text in run.memory.get("edits", [])]
     try:
-        tree = apply_edits(fresh, [_inverted(fresh, edit, run) for edit in reversed(edits)])
+        back = [_inverted(fresh, edit, run) for edit in reversed(edits)]
+        tree = await to_thread.run_sync(apply_edits, fresh, back)
     except Moved as moved:
         what = f"{moved} was changed by someone else since; commit {run.commit} stays."
         raise InfraError("undo-incomplete", what) from moved

@@ -5,14 +5,20 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import groupby
 
+from infra_mcp.model.digest import digest
 from infra_mcp.repository.nodes import Unreadable, decode
 
 __all__ = ["TRAILERS", "diff", "message"]
 
 TRAILERS = ("Infra-Request", "Requested-By", "Acted-By", "Effect-Digest", "Audit-Head", "Idempotency-Key")
 LONGEST_SUBJECT, LONGEST_LINE, LONGEST_BODY, LONGEST_VALUE = 100, 500, 200, 300
+LONGEST_DIFF, LONGEST_ROW = 1000, 2000  # rows, characters
+SMALL = 2500  # pairs of rows that are compared one by one
 # What git-interpret-trailers(1) gives a meaning at the start of a line: a trailer, a comment or scissors line, the line
 # that divides message and patch, the note of a cherry-pick.
 _STRUCTURE = re.compile(r"[A-Za-z0-9-]+\s*[:=#]|#|---|\(cherry picked|;|[=:]")
@@ -47,14 +53,68 @@ def message(subject: str, body: str, trailers: Mapping[str, str]) -> str:
 def diff(path: str, before: bytes | None, after: bytes) -> str:
     """A unified diff of one file, for reading: without context, and without line numbers in its hunks.
 
-    Both would change when someone edits elsewhere in the file, and with them the effect that was approved.
+    Both would change when someone edits elsewhere in the file, and with them the effect that was approved. It takes
+    time in proportion to the file's size. What is too long to be read stands there as its digest.
     """
     old, new = _rows(before or b""), _rows(after)
-    rows = [f"--- a/{path}" if before is not None else "--- /dev/null", f"+++ b/{path}"]
-    for tag, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if tag != "equal":
-            rows += ["@@", *(f"-{row}" for row in old[a:b]), *(f"+{row}" for row in new[c:d])]
-    return "\n".join(rows) + "\n"
+    rows: list[str] = []
+    for a, b, c, d in _hunks(old, new):
+        rows += ["@@", *(f"-{row}" for row in old[a:b]), *(f"+{row}" for row in new[c:d])]
+    if len(rows) > LONGEST_DIFF:
+        rest = digest(rows[LONGEST_DIFF:])
+        rows[LONGEST_DIFF:] = [f"@@ {len(rows) - LONGEST_DIFF} more rows, {rest}"]
+    head = [f"--- a/{path}" if before is not None else "--- /dev/null", f"+++ b/{path}"]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def _hunks(old: list[str], new: list[str]) -> Iterator[tuple[int, int, int, int]]:
+    """Where the two differ, as slices of both.
+
+    Rows that stand once in each are matched first, as far as their order is the same; they cut what is to be compared
+    into pieces. Of a piece the equal rows at both ends are left out, and what remains is compared if it is small.
+    """
+    i = j = 0
+    for end_i, end_j in [*_anchors(old, new), (len(old), len(new))]:
+        yield from _piece(old, new, (i, end_i, j, end_j))
+        i, j = end_i + 1, end_j + 1
+
+
+def _anchors(old: list[str], new: list[str]) -> list[tuple[int, int]]:
+    """The longest run of rows that stand once in each and in one order in both."""
+    counts, others = Counter(old), Counter(new)
+    place = {row: j for j, row in enumerate(new) if others[row] == 1 and counts[row] == 1}
+    ends: list[int] = []  # the least place in `new` at which a run of each length can end
+    runs: list[tuple[tuple[int, int], int]] = []  # each matched row, and the one before it in its run
+    last: list[int] = []  # which of `runs` ends there
+    for i, row in enumerate(old):
+        if (j := place.get(row)) is not None:
+            at = bisect_left(ends, j)
+            ends[at : at + 1], last[at : at + 1] = [j], [len(runs)]
+            runs.append(((i, j), last[at - 1] if at else -1))
+    found, here = [], last[-1] if last else -1
+    while here >= 0:
+        pair, here = runs[here]
+        found.append(pair)
+    return found[::-1]
+
+
+def _piece(old: list[str], new: list[str], where: tuple[int, int, int, int]) -> Iterator[tuple[int, int, int, int]]:
+    a, b, c, d = where
+    while a < b and c < d and old[a] == new[c]:
+        a, c = a + 1, c + 1
+    while a < b and c < d and old[b - 1] == new[d - 1]:
+        b, d = b - 1, d - 1
+    if (b - a) * (d - c) <= SMALL:
+        for tag, *part in difflib.SequenceMatcher(None, old[a:b], new[c:d], autojunk=False).get_opcodes():
+            if tag != "equal":
+                yield a + part[0], a + part[1], c + part[2], c + part[3]
+    elif b - a == d - c:  # row by row: edits of values keep the number of rows
+        for differs, group in groupby(range(b - a), lambda i: old[a + i] != new[c + i]):
+            part = list(group)
+            if differs:
+                yield a + part[0], a + part[-1] + 1, c + part[0], c + part[-1] + 1
+    else:
+        yield a, b, c, d
 
 
 def _rows(data: bytes) -> list[str]:
@@ -64,13 +124,21 @@ def _rows(data: bytes) -> list[str]:
         text = data.decode("utf-8", "replace")
     rows = text.split("\n")
     ends = rows.pop() if rows[-1] == "" else None
-    rows = [_visible(row.removesuffix("\r")) for row in rows]
+    rows = [_visible(_short(row.removesuffix("\r"))) for row in rows]
     if ends is None and rows:
         rows[-1] += "\n\\ No newline at end of file"
     return rows
 
 
+def _short(row: str) -> str:
+    if len(row) <= LONGEST_ROW:
+        return row
+    return f"{row[:LONGEST_ROW]}… ({len(row)} characters, {digest(row)})"
+
+
 def _visible(row: str) -> str:
+    if row.isprintable():
+        return row
     return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in row)
 
 

@@ -6,11 +6,12 @@ import posixpath
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from weakref import WeakKeyDictionary
 
 from anyio import to_thread
 
-from infra_mcp.clients.git import Entry, Git
+from infra_mcp.clients.git import Entry, Git, shown
 from infra_mcp.repository.kustomize import governed, is_kustomization
 from infra_mcp.repository.nodes import Unreadable
 from infra_mcp.repository.render import Document, Located, located, read
@@ -70,9 +71,8 @@ async def load(git: Git, commit: str, roots: Sequence[str], cluster: str) -> Tre
     listed = await git.list_tree(commit, [root or "." for root in below])
     paths = [path for path in listed if is_kustomization(path)] + manifests_of(listed, below)
     read_now = await _blobs(git, kept, [listed[path].oid for path in paths])
-    base = _base(
-        commit, cluster, below, listed, {path: read_now[listed[path].oid] for path in paths}, known=kept.manifests
-    )
+    blobs = {path: read_now[listed[path].oid] for path in paths}
+    base = await to_thread.run_sync(partial(_base, commit, cluster, below, listed, blobs, known=kept.manifests))
     tree = Tree(base)
     kept.trees[commit, below, cluster] = tree
     while len(kept.trees) > KEPT_TREES:
@@ -123,10 +123,10 @@ def _base(
         if path not in kustomizations:
             key = (path, listed[path].oid, cluster)
             manifests[path] = known[key] = known.get(key) or _manifest(path, blob, cluster)
-    index: dict[str, tuple[Located, ...]] = {}
+    index: dict[str, list[Located]] = {}
     for file in manifests.values():
         for one in file.objects:
-            index[one.ref.key] = (*index.get(one.ref.key, ()), one)
+            index.setdefault(one.ref.key, []).append(one)
     return Base(
         commit=commit,
         cluster=cluster,
@@ -134,16 +134,17 @@ def _base(
         oids={path: entry.oid for path, entry in listed.items()},
         manifests=manifests,
         kustomized=governed(kustomizations, manifests),
-        index=index,
+        index={key: tuple(found) for key, found in index.items()},
         broken={path: file for path, file in manifests.items() if file.problem},
     )
 
 
 def _manifest(path: str, blob: _Read, cluster: str) -> Manifest:
+    if not path.isprintable():  # nor can it be written to, nor recorded
+        return Manifest(blob.data, problem=f"{shown(path)}, line 1: the path is not printable text in UTF-8.")
     if blob.problem:
         line, why = blob.problem
-        shown = path.encode("utf-8", "backslashreplace").decode()
-        return Manifest(blob.data, problem=f"{shown}, line {line}: {why}.")
+        return Manifest(blob.data, problem=f"{path}, line {line}: {why}.")
     return Manifest(blob.data, tuple(located(document, path, cluster) for document in blob.documents))
 
 

@@ -17,7 +17,6 @@ def commit(world, words="by hand"):
 
 @pytest.mark.fault("f08")
 @pytest.mark.fault("f30")
-@pytest.mark.xfail(strict=True, reason="the error cannot be written, and the request stays open")
 async def test_a_manifest_below_a_folder_whose_name_is_not_utf8_ends_with_the_path_and_nothing_is_left_open(world):
     odd = os.fsencode(world.repo / "k8s") + b"/caf\xe9"
     os.mkdir(odd)  # noqa: PTH102 - bytes that are no text
@@ -116,7 +115,6 @@ def _usual():
 
 
 @pytest.mark.fault("f31")
-@pytest.mark.xfail(strict=True, reason="files are read again and compared on the event loop")
 async def test_a_large_and_repetitive_file_is_planned_and_taken_back_off_the_event_loop(ground, tmp_path):
     async with World(ground, tmp_path, serve=False) as world:
         keys = "".join(f"  k{n}: v\n" for n in range(20_000))

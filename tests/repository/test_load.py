@@ -96,7 +96,6 @@ async def test_a_root_that_is_not_there_yet_is_empty(files) -> None:
 
 @pytest.mark.fault("f31")
 @pytest.mark.process
-@pytest.mark.xfail(strict=True, reason="the index of objects is quadratic for objects of one name")
 def test_as_many_objects_of_one_name_as_files_may_hold_are_loaded_in_linear_time():
     code = """
 import anyio
@@ -122,7 +121,6 @@ print(len(tree._base.index))
 
 @pytest.mark.fault("f31")
 @pytest.mark.process
-@pytest.mark.xfail(strict=True, reason="a tree that holds itself ten times over, ten deep, is listed to the end")
 def test_a_commit_of_more_files_than_can_be_read_is_refused_at_once(repo: Path, tmp_path: Path) -> None:
     def git(*words: str, data: str | None = None) -> str:
         return subprocess.run(
@@ -137,8 +135,6 @@ def test_a_commit_of_more_files_than_can_be_read_is_refused_at_once(repo: Path, 
     code = """
 import sys, anyio
 from pathlib import Path
-from limited import run_limited
-
 from infra_mcp.clients.git import Git
 from infra_mcp.errors import InfraError
 from infra_mcp.repository.load import load
@@ -155,7 +151,6 @@ anyio.run(run)
 
 
 @pytest.mark.fault("f08")
-@pytest.mark.xfail(strict=True, reason="the path goes on as it is, and no text may hold it")
 async def test_a_path_that_is_not_utf8_matters_only_to_what_lies_there_and_is_named_in_plain_letters(files) -> None:
     odd = "apps/caf\udce9/web.yaml"
     git = files({odd: space("docs"), "apps/live.yaml": space("live")})

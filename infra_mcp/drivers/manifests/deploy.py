@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.manifests import images
 from infra_mcp.drivers.manifests.drift import drift
-from infra_mcp.drivers.manifests.edit import edited, file_changes
+from infra_mcp.drivers.manifests.edit import edited
 from infra_mcp.drivers.manifests.prepared import Prepared, Task, Wanted, differences
 from infra_mcp.drivers.manifests.propose import item_for, plan_of
 from infra_mcp.errors import InfraError
@@ -62,11 +62,11 @@ async def plan(task: Task, action: Deploy, tree: Tree, cluster: Cluster) -> Prep
     if images.places(live, to.repository) != images.places(located.object, to.repository):
         what = f"Other containers of {to.ref} run {to.repository} in {located.path} than in the cluster."
         raise InfraError("not-in-cluster", what, next_step="Bring git and cluster together by hand first.")
-    after, edits = edited(task, tree, [in_git])
+    after, edits, files = await edited(task, tree, [in_git])
     item = await item_for(task, cluster, in_cluster, live, bootstrap=False)
     touched = [path for side in (located.object, live) for path, *_ in differences(side, in_git.sets)]
     other = drift(to.ref, located.object, live, touched)
-    made = plan_of(task, tree, [item], file_changes(tree, after), edits, other)
+    made = plan_of(task, tree, [item], files, edits, other)
     names = {"app": action.app, "version": action.version, "image": to.image, "workload": str(to.ref)}
     failure = action.on_failure or task.policy.apps[action.app].on_failure
     return Prepared(made, after, (item,), failure=failure, names=names)

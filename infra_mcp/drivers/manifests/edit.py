@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from anyio import to_thread
+
 from infra_mcp.drivers.manifests.prepared import Task, Wanted, differences
 from infra_mcp.errors import InfraError
 from infra_mcp.model.plan import FileChange, TreeEdit
@@ -13,15 +15,26 @@ from infra_mcp.repository.layout import place
 from infra_mcp.repository.render import dump
 from infra_mcp.repository.value import Tree
 
-__all__ = ["edited", "file_changes"]
+__all__ = ["edited"]
 
 
-def edited(task: Task, tree: Tree, wanted: Iterable[Wanted]) -> tuple[Tree, tuple[TreeEdit, ...]]:
-    """The tree in which every wanted object says what it should.
+async def edited(
+    task: Task, tree: Tree, wanted: Iterable[Wanted]
+) -> tuple[Tree, tuple[TreeEdit, ...], tuple[FileChange, ...]]:
+    """The tree in which every wanted object says what it should, the edits that led there, and the files' diffs.
+
+    Files may be as large as people make them: they are edited and compared in a worker thread.
 
     Raises:
         InfraError: `ambiguous-object`, `manifest-invalid`, as finding and editing do.
     """
+    return await to_thread.run_sync(_edited, task, tree, tuple(wanted))
+
+
+def _edited(
+    task: Task, tree: Tree, wanted: tuple[Wanted, ...]
+) -> tuple[Tree, tuple[TreeEdit, ...], tuple[FileChange, ...]]:
+    base = tree
     edits: list[TreeEdit] = []
     for want in wanted:
         if not want.in_git:
@@ -36,7 +49,7 @@ def edited(task: Task, tree: Tree, wanted: Iterable[Wanted]) -> tuple[Tree, tupl
         ]
         tree = apply_edits(tree, own)  # at once, for values that share an anchor
         edits += own
-    return tree, tuple(edits)
+    return tree, tuple(edits), _file_changes(base, tree)
 
 
 def _added(task: Task, tree: Tree, want: Wanted) -> Tree:
@@ -47,7 +60,7 @@ def _added(task: Task, tree: Tree, want: Wanted) -> Tree:
     return tree.write(path, dump(want.sets))
 
 
-def file_changes(base: Tree, tree: Tree) -> tuple[FileChange, ...]:
+def _file_changes(base: Tree, tree: Tree) -> tuple[FileChange, ...]:
     """Each changed file with its diff, by path."""
     return tuple(
         FileChange(

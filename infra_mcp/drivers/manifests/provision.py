@@ -8,7 +8,7 @@ from typing import Any
 
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.manifests import desired
-from infra_mcp.drivers.manifests.edit import edited, file_changes
+from infra_mcp.drivers.manifests.edit import edited
 from infra_mcp.drivers.manifests.prepared import REQUEST_ANNOTATION, Item, Prepared, Task, Wanted, is_within
 from infra_mcp.drivers.manifests.propose import item_for, plan_of
 from infra_mcp.drivers.manifests.pull_secrets import PullSecret, PullSecrets
@@ -59,7 +59,7 @@ async def plan(task: Task, action: ProvisionNamespace, tree: Tree, cluster: Clus
     if sources:
         wanted.append(_account(account, sources, ground, tree))
     wanted += bounds
-    after, edits = edited(task, tree, wanted)
+    after, edits, files = await edited(task, tree, wanted)
 
     bootstrap = ground.binding is None
     live = {space.key: ground.namespace, bound.key: ground.binding} | ground.inside
@@ -73,7 +73,7 @@ async def plan(task: Task, action: ProvisionNamespace, tree: Tree, cluster: Clus
         "pull_secrets": ",".join(s.name for s in sources),
         "secrets": ",".join(s.copy_ref.name for s in sources),
     }
-    made = plan_of(task, tree, items, file_changes(tree, after), edits)
+    made = plan_of(task, tree, items, files, edits)
     return Prepared(made, after, tuple(items), bootstrap=bootstrap, failure="hold", names=names)
 
 
