@@ -334,7 +334,6 @@ async def house(
                 operator = Operator(
                     ledger,
                     in_force,
-                    settings.policy_file,
                     stop=service.stopping.set,
                     health=engine.health,
                     engine=engine,  # type: ignore[arg-type]

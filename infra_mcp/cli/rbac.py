@@ -31,14 +31,10 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
 
 def _render(options: argparse.Namespace) -> int:
     from infra_mcp.policy import rbac  # noqa: PLC0415 - only this command needs the policy's code
+    from infra_mcp.policy.acceptance import read_policy  # noqa: PLC0415 - the same
     from infra_mcp.policy.rules import load  # noqa: PLC0415 - the same
 
-    file = settings_of(options).policy_file
-    try:
-        policy = load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        what = f"{file} cannot be read."
-        raise InfraError("policy-invalid", what, next_step="Write one: `infra-mcp init`.") from None
+    policy = load(read_policy(settings_of(options).policy_file))
     name = policy.cluster_name(options.cluster)
     if name is None:
         what = f"--cluster: name one of: {', '.join(policy.clusters) or 'none yet in infra.toml'}."

@@ -7,17 +7,21 @@ may pin a digest instead: then the file decides if it has exactly that digest, a
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import anyio
+from anyio import to_thread
 
 from infra_mcp.errors import InfraError
 from infra_mcp.masking import Masker
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.rules import Policy, digest_of, load
 
-__all__ = ["Accepted", "Pending", "PolicyInForce"]
+__all__ = ["Accepted", "Pending", "PolicyInForce", "read_policy"]
 
 _LARGEST = 2**20  # bytes
 
@@ -52,7 +56,7 @@ class PolicyInForce:
     """
 
     def __init__(self, file: Path, ledger: Accepted, pin: str | None = None) -> None:
-        self._file = anyio.Path(file)
+        self._file = file
         self._ledger = ledger
         self._pin = pin
         self._policy: Policy | None = None
@@ -100,7 +104,7 @@ class PolicyInForce:
     async def _pinned(self) -> Policy:
         if self._policy is not None and self._policy.digest == self._pin:
             return self._policy
-        text = await self._read()
+        text = await self.read()
         if digest_of(text) != self._pin:
             what = "infra.toml has not the digest this deployment pins."
             raise InfraError("policy-not-accepted", what, next_step="Pin the file's digest, or restore the file.")
@@ -115,7 +119,7 @@ class PolicyInForce:
         Raises:
             InfraError: `policy-invalid`, when the file cannot be read.
         """
-        text = await self._read()
+        text = await self.read()
         digest = digest_of(text)
         in_force = self._policy.digest if self._policy else None
         if digest == in_force:
@@ -146,7 +150,7 @@ class PolicyInForce:
         if self._pin:
             what = "This deployment pins the policy's digest, so it cannot be accepted here."
             raise InfraError("policy-denied", what, next_step="Change the pin where the server is deployed.")
-        text = await self._read()
+        text = await self.read()
         if digest_of(text) != digest:
             what = "infra.toml has another digest by now, so nothing was accepted."
             raise InfraError("policy-not-accepted", what, next_step="Look at the file again and accept what it is now.")
@@ -165,13 +169,31 @@ class PolicyInForce:
             raise InfraError("policy-invalid", what, next_step="Remove it from infra.toml; policy only names secrets.")
         return policy
 
-    async def _read(self) -> str:
-        try:
-            if (await self._file.stat()).st_size > _LARGEST or not await self._file.is_file():
-                raise InfraError("policy-invalid", "infra.toml is no file of at most 1 MiB.")
-            return (await self._file.read_bytes()).decode("utf-8")
-        except FileNotFoundError:
-            what = "There is no infra.toml in the repository."
-            raise InfraError("policy-invalid", what, next_step="Write one: `infra-mcp init`.") from None
-        except (OSError, UnicodeDecodeError):
-            raise InfraError("policy-invalid", "infra.toml cannot be read as text.") from None
+    async def read(self) -> str:
+        """The file as it is now; see `read_policy`."""
+        return await to_thread.run_sync(read_policy, self._file)
+
+
+def read_policy(file: Path) -> str:
+    """The text of infra.toml, which lies where others may push to: one way to read it, for whoever does.
+
+    Raises:
+        InfraError: `policy-invalid`: it is not there, or no regular file of at most 1 MiB of text. A link is not
+            followed, and nothing is waited for.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as opened:  # noqa: PTH123 - a descriptor
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                data = opened.read(_LARGEST + 1)
+                if len(data) <= _LARGEST:
+                    return data.decode("utf-8")
+    except FileNotFoundError:
+        what = "There is no infra.toml in the repository."
+        raise InfraError("policy-invalid", what, next_step="Write one: `infra-mcp init`.") from None
+    except UnicodeDecodeError:
+        raise InfraError("policy-invalid", "infra.toml is not text in UTF-8.") from None
+    except OSError as error:
+        what = "it is a link" if error.errno == errno.ELOOP else str(error.strerror)
+        raise InfraError("policy-invalid", f"infra.toml cannot be read: {what}.") from None
+    raise InfraError("policy-invalid", "infra.toml is no regular file of at most 1 MiB.")

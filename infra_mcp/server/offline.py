@@ -28,6 +28,6 @@ async def call(settings: Settings, method: str, params: dict[str, Any]) -> dict[
         try:
             policy = PolicyInForce(settings.policy_file, ledger)
             await policy.refresh()
-            return await Operator(ledger, policy, settings.policy_file).call(OPERATOR, method, params)
+            return await Operator(ledger, policy).call(OPERATOR, method, params)
         finally:
             await ledger.aclose()

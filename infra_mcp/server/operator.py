@@ -10,19 +10,18 @@ import difflib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
-import anyio
+from anyio import to_thread
 from pydantic import BaseModel, Field
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.names import Circle, Frozen, PeerName
 from infra_mcp.model.peer import Caller
+from infra_mcp.repository.commit import diff
 from infra_mcp.server.arguments import parse
 from infra_mcp.server.saving import saved
 from infra_mcp.server.trails import facts, of_object, of_request, scope
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from infra_mcp.engine import Engine
     from infra_mcp.ledger.store import Ledger
     from infra_mcp.policy.acceptance import PolicyInForce
@@ -33,6 +32,7 @@ __all__ = ["METHODS", "OPERATOR", "Operator"]
 # Whoever opens the socket without a token. It is the same user as the server, and no more is known of it.
 OPERATOR = Caller(name="operator", circle=None, strength="same-user", operator=True)
 _LOCAL = (OPERATOR.name, "reader")  # names of callers without a token
+_COMPARED = 4_000_000  # pairs of lines of two policies that are compared with context
 
 
 class Nothing(Frozen):
@@ -106,7 +106,6 @@ class Operator:
     Args:
         ledger: where peers, tokens and events are.
         policy: the policy in force.
-        file: the policy file people edit.
         stop: stops the server; None where there is none.
         health: how the server fares; None where there is none.
         engine: takes approvals; None where there is no server.
@@ -116,7 +115,6 @@ class Operator:
         self,
         ledger: Ledger,
         policy: PolicyInForce,
-        file: Path,
         *,
         stop: Callable[[], None] | None = None,
         health: Callable[[], dict[str, Any]] | None = None,
@@ -124,7 +122,6 @@ class Operator:
     ) -> None:
         self.ledger = ledger
         self._policy = policy
-        self._file = anyio.Path(file)
         self._stop = stop
         self._health = health
         self._engine = engine
@@ -220,14 +217,9 @@ class Operator:
     async def policy_diff(self, caller: Caller, given: Nothing) -> dict[str, Any]:
         """What accepting the file would change."""
         shown = await self.policy_show(caller, given)
-        try:
-            text = await self._file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            raise InfraError("policy-invalid", "infra.toml cannot be read as text.") from None
-        lines = difflib.unified_diff(
-            shown["text"].splitlines(), text.splitlines(), "infra.toml (in force)", "infra.toml", lineterm=""
-        )
-        return {key: shown[key] for key in ("in_force", "pending", "pending_problem")} | {"diff": "\n".join(lines)}
+        text = await self._policy.read()
+        changes = await to_thread.run_sync(_changes, shown["text"], text)
+        return {key: shown[key] for key in ("in_force", "pending", "pending_problem")} | {"diff": changes}
 
     async def policy_accept(self, caller: Caller, given: Digest) -> dict[str, Any]:
         """Put the file in force, if it still has this digest."""
@@ -284,6 +276,14 @@ class Operator:
         if given.object is not None and given.request_id is None:
             return await of_object(self.ledger, caller, given.object, given.limit)
         raise InfraError("invalid-argument", "Name a request or an object.")
+
+
+def _changes(old: str, new: str) -> str:
+    """What changes between two policies, with context as far as that is quickly found."""
+    before, after = old.splitlines(), new.splitlines()
+    if len(before) * len(after) > _COMPARED:
+        return diff("infra.toml", old.encode(), new.encode())
+    return "\n".join(difflib.unified_diff(before, after, "infra.toml (in force)", "infra.toml", lineterm=""))
 
 
 def _summary(policy: Policy) -> dict[str, Any]:

@@ -123,7 +123,6 @@ async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) 
             operator = Operator(
                 engine.ledger,
                 engine.policy,
-                settings.policy_file,
                 stop=stopping.set,
                 health=lambda: engine.health() | start.shown(),
                 engine=engine,

@@ -73,7 +73,6 @@ def _circle(file: Path) -> None:
 @pytest.mark.fault("f32")
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("made", [_device, _private, _fifo, _fifo_behind_a_link, _large, _folder, _circle])
-@pytest.mark.xfail(strict=False, reason="of the readers of infra.toml one looks at what it is, and follows links")
 def test_whoever_reads_infra_toml_takes_a_regular_file_of_bounded_size_and_follows_no_link(repo, made, reader):
     made(repo / "infra.toml")
 
@@ -84,3 +83,13 @@ def test_whoever_reads_infra_toml_takes_a_regular_file_of_bounded_size_and_follo
     assert PRIVATE not in said
     assert "infra.toml" in said
     assert reader == "show" or done.returncode == 2, said
+
+
+@pytest.mark.fault("f31")
+def test_a_policy_of_as_many_lines_as_fit_is_compared_in_linear_time(repo):
+    (repo / "infra.toml").write_text("# a\n# b\n# c\n" * 80_000, encoding="utf-8")
+
+    done = run_limited(RUN, "policy", "diff", at=repo)
+
+    assert done.returncode == 0, done.stderr
+    assert "+# a" in done.stdout

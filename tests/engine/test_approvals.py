@@ -248,7 +248,7 @@ def _person(name):
 
 
 async def _manage(shelf, by, what, name, **more):
-    await Operator(shelf.ledger, shelf.policy, shelf.file).call(by, f"operator/peer.{what}", {"name": name, **more})
+    await Operator(shelf.ledger, shelf.policy).call(by, f"operator/peer.{what}", {"name": name, **more})
 
 
 async def _named_on_the_host(shelf, *names):
