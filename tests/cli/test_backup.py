@@ -109,3 +109,26 @@ async def test_what_is_no_backup_is_refused_and_leaves_no_ledger(alone, content)
     assert done.code == 2, done
     assert missing.code == 2, missing
     assert not (alone.folder / "state" / "ledger.sqlite3").exists()
+
+
+@pytest.mark.anyio
+@pytest.mark.fault("w02")
+@pytest.mark.xfail(strict=True, reason="any folder is taken")
+@pytest.mark.parametrize("where", ["repo", "repo/deep/er", "link", "other", "linked-worktree"])
+async def test_a_backup_is_never_written_where_git_could_pick_it_up(alone, where):
+    await alone("peer", "add", "docs", "--circle", "docs")
+    repo = alone.folder / "repo"
+    (repo / "deep" / "er").mkdir(parents=True)
+    (alone.folder / "link").symlink_to(repo)
+    (alone.folder / "other" / ".git").mkdir(parents=True)
+    (alone.folder / "linked-worktree").mkdir()
+    (alone.folder / "linked-worktree" / ".git").write_text("gitdir: elsewhere\n", encoding="utf-8")
+    file = alone.folder / where / "infra-backup.tar"
+
+    refused = await alone("backup", str(file), "--json")
+    outside = await alone("backup", str(alone.folder / "infra-backup.tar"), "--json")
+    inside = await alone("backup", str(repo / ".git" / "infra-backup.tar"), "--json")
+
+    assert (refused.code, refused.json["code"]) == (2, "invalid-argument")
+    assert not file.exists()
+    assert (outside.code, inside.code) == (0, 0)

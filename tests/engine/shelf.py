@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import anyio
+
 from infra_mcp.engine.approvals import Waiting
 from infra_mcp.ledger.ids import request_id
 from infra_mcp.model.action import Deploy
@@ -88,6 +90,16 @@ class Shelf:
         """End a request."""
         made = Receipt(request=request.id, state=state, message="it is so", action="deploy")
         await self.ledger.finish(request.id, made, {})
+
+    async def dry_runs(self, many):
+        """So many dry runs that have ended; side by side, so that they share the ledger's waits for the disk."""
+
+        async def one(number):
+            await self.ends(await self.deploy(f"2.0.{number}", dry_run=True), State.PREVIEWED)
+
+        async with anyio.create_task_group() as group:
+            for number in range(many):
+                group.start_soon(one, number)
 
     async def awaits(self, *needs, effect=EFFECT, request=None):
         """A deploy that awaits an approval."""

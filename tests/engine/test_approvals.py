@@ -327,3 +327,66 @@ async def test_one_approval_is_any_operators(shelf):
     await _manage(shelf, _person("ann"), "add", "mal", operator=True)
 
     assert (await _decide(shelf, await shelf.awaits(NEED), _person("mal")))[1]
+
+
+async def _operators(shelf, *callers):
+    for caller in callers:
+        await shelf.ledger.add_peer(caller.name, "", operator=True)
+
+
+@pytest.mark.fault("f27")
+@pytest.mark.xfail(strict=True, reason="an approver is looked at only when the approval is given")
+@pytest.mark.parametrize("back", [False, True], ids=["gone", "a-newcomer-of-that-name"])
+async def test_an_approval_of_an_operator_who_was_removed_since_does_not_count(shelf, back):
+    ann = Caller(name="ann", circle=None, strength="token", operator=True)
+    await _operators(shelf, PAT, ann)
+    two = Need(rule="rules.two", approvals=2, seconds=600.0)
+    request = await shelf.awaits(two)
+    await _decide(shelf, request, PAT)
+    await shelf.ledger.remove_peer("pat", "")
+    if back:
+        await _operators(shelf, PAT)
+
+    request, goes_on = await _decide(shelf, request, ann)
+
+    assert not goes_on
+    assert request.state is State.AWAITING_APPROVAL
+    verdict = waiting_for(request.record).verdict
+    assert not await carried(shelf.ledger, request, verdict, EFFECT, shelf.clock())
+    lacks = await Decisions(shelf.ledger).lacking(request, waiting_for(request.record), shelf.clock())
+    assert "pat's does not count" in lacks
+
+
+@pytest.mark.fault("f27")
+@pytest.mark.xfail(strict=True, reason="an approver is looked at only when the call begins")
+async def test_a_decision_of_an_operator_who_was_removed_while_it_came_is_refused(shelf):
+    await _operators(shelf, PAT)
+    request = await shelf.awaits()
+    await shelf.ledger.remove_peer("pat", "")
+
+    error = await _refused(shelf, request, PAT)
+
+    assert error.code == "policy-denied"
+    assert (await shelf.now(request)).state is State.AWAITING_APPROVAL
+
+
+@pytest.mark.fault("w10")
+@pytest.mark.xfail(strict=True, reason="the request that ended meanwhile is a ValueError of the ledger")
+@pytest.mark.parametrize("approve", [True, False], ids=["yes", "no"])
+async def test_a_decision_that_meets_the_end_of_its_request_says_so_by_its_own_code(shelf, monkeypatch, approve):
+    await _operators(shelf, PAT)
+    request = await shelf.awaits()
+    give = shelf.ledger.approvals.give
+
+    async def ends_meanwhile(approval):
+        given = await give(approval)
+        await shelf.ends(request, State.CANCELLED)
+        return given
+
+    monkeypatch.setattr(shelf.ledger.approvals, "give", ends_meanwhile)
+
+    with pytest.raises(InfraError) as refused:
+        await _decide(shelf, request, PAT, approve=approve)
+
+    assert refused.value.code == "approval-mismatch"
+    assert "cancelled" in refused.value.what

@@ -146,3 +146,27 @@ async def test_what_someone_merely_asks_for_overtakes_nothing_before_policy_let_
 
     await shelf.ledger.record(asked.id, State.PLANNED, "planned", {})
     assert await _overtaken(shelf, request) == "99.0.0"
+
+
+@pytest.mark.fault("d06")
+@pytest.mark.xfail(strict=True, reason="only the newest requests of all circles are looked through")
+@pytest.mark.parametrize("between", [205, 500])
+async def test_a_release_is_overtaken_by_a_later_one_however_many_requests_came_after(shelf, between):
+    await shelf.rule(order="arrival")
+    old = await shelf.release("build-a")
+    await shelf.ends(await shelf.deploy("build-b"))
+    await shelf.dry_runs(between)
+
+    assert await overtaken_by(shelf.ledger, shelf.policy.current(), old) == "build-b"
+
+
+@pytest.mark.fault("d06")
+@pytest.mark.parametrize("between", [0, 205])
+async def test_a_release_is_not_overtaken_by_one_that_was_asked_for_before_it(shelf, between):
+    await shelf.rule(order="arrival")
+    before = await shelf.deploy("build-b")
+    new = await shelf.release("build-a")
+    await shelf.ends(before)
+    await shelf.dry_runs(between)
+
+    assert await overtaken_by(shelf.ledger, shelf.policy.current(), new) is None

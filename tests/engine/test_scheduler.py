@@ -208,3 +208,63 @@ async def test_a_parked_request_that_cannot_be_looked_at_ends_and_the_others_go_
     assert await hand.look() == ([good.id], math.inf)
     assert (await shelf.now(bad)).state is State.FAILED
     assert await hand.look() == ([good.id], math.inf)
+
+
+@pytest.mark.fault("f27")
+@pytest.mark.xfail(strict=True, reason="nothing looks at the asker again once the request is taken in")
+@pytest.mark.parametrize("waits", ["for its time", "for people", "for its turn"])
+@pytest.mark.parametrize("back", [False, True], ids=["gone", "a-newcomer-of-that-name"])
+async def test_what_a_removed_peer_asked_for_and_has_not_begun_is_ended_and_never_handed_in(shelf, hand, waits, back):
+    await shelf.ledger.add_peer("docs", "docs")
+    await shelf.rule(schedule=TUESDAY)
+    make = {"for its time": shelf.release, "for people": shelf.awaits, "for its turn": shelf.deploy}[waits]
+    request, other = await make(), await shelf.deploy(caller=SHOP)
+    await hand.look()
+    await shelf.ledger.remove_peer("docs")
+    if back:
+        await shelf.ledger.add_peer("docs", "docs")
+    shelf.clock.forward(hours=22)
+
+    handed, _ = await hand.look()
+
+    found = await shelf.now(request)
+    assert handed == []
+    assert (found.state, found.receipt["message"].partition(".")[0]) == (State.CANCELLED, "Peer docs was removed")
+    assert (await shelf.now(other)).state is State.QUEUED
+    assert (await shelf.ledger.verify([])).consistent
+
+
+@pytest.mark.fault("f35")
+@pytest.mark.xfail(strict=True, reason="each look asks the ledger about everything that waits for people")
+async def test_what_waits_for_people_costs_nothing_until_it_is_due(shelf, hand, monkeypatch):
+    requests = [await shelf.awaits(request=await shelf.deploy(f"1.0.{number}")) for number in range(5)]
+    await hand.look()
+    real, looked = hand.decisions.look, []
+
+    async def look(request, now):
+        looked.append(request.id)
+        return await real(request, now)
+
+    monkeypatch.setattr(hand.decisions, "look", look)
+    for _ in range(3):
+        shelf.clock.forward(seconds=15)
+        await hand.look()
+    early = list(looked)
+    shelf.clock.forward(minutes=10)
+    await hand.look()
+
+    assert early == []
+    assert looked == [request.id for request in requests]
+    assert {(await shelf.now(request)).state for request in requests} == {State.EXPIRED}
+
+
+@pytest.mark.fault("f35")
+@pytest.mark.xfail(strict=True, reason="everything that waits is listed, however much it is")
+async def test_a_list_of_what_waits_is_bounded_and_says_how_much_more_there_is(shelf, hand):
+    for number in range(60):
+        await shelf.awaits(request=await shelf.deploy(f"1.0.{number}"))
+
+    listed = await hand.scheduler.waiting(PAT)
+
+    assert len(listed) < 60
+    assert f"{60 - len(listed) + 1} more" in str(listed[-1])

@@ -9,6 +9,7 @@ from infra_mcp.clients.kube import KubeError
 from infra_mcp.engine.status import status
 from infra_mcp.errors import InfraError
 from infra_mcp.model.peer import Caller
+from infra_mcp.model.request import State
 from infra_mcp.policy.rules import load
 
 pytestmark = pytest.mark.anyio
@@ -117,3 +118,22 @@ async def test_without_arguments_it_lists_the_apps_that_the_caller_may_see(calle
         assert (by_name["site"]["version"], by_name["site"]["health"]) == ("1.2.3", "healthy")
         assert by_name["search"]["health"] == "unknown"
         assert by_name["search"]["reason"]
+
+
+@pytest.mark.fault("d05")
+@pytest.mark.xfail(strict=True, reason="open requests are looked for among the newest ten")
+@pytest.mark.parametrize("later", [10, 300])
+async def test_every_open_request_of_the_circle_is_shown_however_many_newer_ones_have_ended(shelf, later):
+    slow = await shelf.deploy("1.0.0")
+    await shelf.ledger.record(slow.id, State.VERIFYING, "applied", {})
+    other = await shelf.deploy("1.0.0", caller=Caller(name="shop", circle="shop", strength="token"))
+    await shelf.dry_runs(later)
+    tools = SimpleNamespace(policy=shelf.policy.current, ledger=shelf.ledger, cluster="sandbox")
+
+    found = await status(tools, DOCS, None, None)
+    everyone = await status(tools, Caller(name="pat", circle=None, strength="token", operator=True), None, None)
+
+    assert [line["request"] for line in found["open"]] == [slow.id]
+    assert [line["request"] for line in everyone["open"]] == [other.id, slow.id]
+    assert {line["state"] for line in found["recent"]} == {"previewed"}
+    assert len(found["recent"]) == 10

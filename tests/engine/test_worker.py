@@ -8,13 +8,17 @@ import anyio
 import pytest
 from engine.shelf import DOCS, NEED
 
+from infra_mcp.drivers.manifests import desired
+from infra_mcp.drivers.manifests.driver import Manifests
+from infra_mcp.engine.run import Run
 from infra_mcp.engine.signals import Signals
 from infra_mcp.engine.tools import Tools
 from infra_mcp.engine.worker import LOOK, Worker
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import AskIn
 from infra_mcp.ledger.ids import request_id
-from infra_mcp.model.action import Deploy
+from infra_mcp.model.action import Deploy, ProvisionNamespace
+from infra_mcp.model.outcome import Written
 from infra_mcp.model.peer import Address
 from infra_mcp.model.plan import ObjectRef
 from infra_mcp.model.request import State, Submission
@@ -239,3 +243,78 @@ async def test_an_interrupted_request_that_cannot_be_taken_up_ends_and_the_worke
 
     assert (await shelf.now(spoilt)).state is State.NEEDS_OPERATOR
     assert (await shelf.now(other)).state is State.LANDED
+
+
+@pytest.mark.fault("d03")
+@pytest.mark.xfail(strict=True, reason="after a restart the keys are those of the writes, not of the action")
+async def test_an_interrupted_request_holds_the_same_locks_after_a_restart_as_a_new_one_about_the_same(shelf):
+    """A namespace was provisioned up to its service account: what it wrote last says nothing of the namespace."""
+    driver = Manifests.__new__(Manifests)
+    tools = Tools(shelf.ledger, None, driver, shelf.policy.current, "sandbox", "sandbox (kwok)", shelf.clock)
+    worker = Worker(tools, Signals())
+    action = ProvisionNamespace(namespace="docs-staging", pull_secrets=("X",))
+    *_, account = desired.refs("sandbox", "docs-staging")
+    wrote = Written(ref=account, operation="update", identity="circle", fields=(), uid="u")
+    new = (await shelf.deploy()).model_copy(update={"action": action})
+    begun = new.model_copy(update={"state": State.APPLYING, "record": {"writes": [wrote.model_dump_json()]}})
+    worker._send.close()
+    worker._receive.close()
+
+    assert set(worker._keys(Run.of(new))) <= set(worker._keys(Run.of(begun)))
+
+
+@pytest.mark.fault("d04")
+@pytest.mark.xfail(strict=True, reason="locks are taken by the policy of before the wait")
+async def test_two_requests_never_work_on_one_object_also_when_the_policy_moved_it_while_one_waited(shelf, bench):
+    workload = {"now": "one"}
+    bench.worker._tools.driver.locks = lambda *_: (SITE.model_copy(update={"name": workload["now"]}),)
+    first, second = await shelf.deploy("1"), await shelf.deploy("2")
+    on, together, go, both_on = set(), [], anyio.Event(), anyio.Event()
+
+    async def carry(run):
+        if run.request.id == first.id:
+            await go.wait()
+        else:
+            on.add(run.request.id)
+            together.append(len(on))
+            if len(on) > 1:
+                both_on.set()
+            with anyio.move_on_after(0.5):  # whoever may work beside it does
+                await both_on.wait()
+            on.discard(run.request.id)
+        await shelf.ends(run.request)
+
+    bench.does = carry
+    async with anyio.create_task_group() as group:
+        await group.start(bench.worker.run)
+        await bench.until(lambda: bench.came == [first.id] and bench.worker.words(second.id) == "waiting for its turn")
+        workload["now"] = "two"  # an operator accepts a policy that moves the app
+        third = await shelf.deploy("3")
+        bench.worker.claim(third)
+        go.set()
+        await bench.until(lambda: {second.id, third.id} <= set(bench.came) and bench.worker.working_on == 0)
+        group.cancel_scope.cancel()
+
+    assert max(together) == 1
+
+
+@pytest.mark.fault("f27")
+@pytest.mark.xfail(strict=True, reason="a request of a removed peer goes on once it is taken in")
+async def test_what_is_being_planned_for_a_peer_that_is_removed_writes_nothing(shelf, bench):
+    await shelf.ledger.add_peer("docs", "docs")
+    request = await shelf.deploy()
+    wrote = []
+
+    async def plans_and_begins(run):
+        await shelf.ledger.remove_peer("docs")
+        await shelf.ledger.record(run.request.id, State.APPLYING, "applying", {})  # what precedes every effect
+        wrote.append(run.request.id)
+
+    bench.does = plans_and_begins
+    async with anyio.create_task_group() as group:
+        await group.start(bench.worker.run)
+        await bench.until(lambda: bench.came and bench.worker.working_on == 0)
+        group.cancel_scope.cancel()
+
+    assert wrote == []
+    assert (await shelf.now(request)).state is State.CANCELLED

@@ -1,14 +1,17 @@
 """What happens to the files: who may read them, and every way in which they can fail. No row, no effect."""
 
 import os
+import re
 import shutil
 import sqlite3
 import threading
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import pytest
 
+import infra_mcp
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.masking import Masker
@@ -328,3 +331,16 @@ async def test_many_writers_at_once_take_turns(ledger, accept):
     report = await ledger.verify([await ledger.head()])
     assert (report.consistent, report.events, report.proved_to) == (True, 30, 30)
     assert len({request.id for request in await ledger.open_requests()}) == 30
+
+
+@pytest.mark.fault("l07")
+@pytest.mark.xfail(strict=True, reason="pyproject.toml promises PostgreSQL")
+def test_nothing_promises_another_database():
+    root = Path(infra_mcp.__file__).parents[1]
+    decided = root / "docs" / "adr" / "0014-one-ledger-one-server.md"
+    files = [root / "pyproject.toml", root / "README.md", *(root / "docs").rglob("*.md")]
+    files += (root / "infra_mcp").rglob("*.py")
+    words = re.compile(r"postgres|mysql|mariadb|other databases|another database", re.IGNORECASE)
+
+    assert [file.name for file in files if file != decided and words.search(file.read_text("utf-8"))] == []
+    assert "SQLite" in decided.read_text("utf-8")

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from infra_mcp.errors import InfraError
+from infra_mcp.ledger import Ledger
 from infra_mcp.ledger.keys import Keys
 
 
@@ -66,3 +67,48 @@ def test_another_key_leaves_the_first_as_it_is(tmp_path):
     Keys(tmp_path).key("secrets")
     assert Keys(tmp_path).key("masking") == first
     assert set(json.loads((tmp_path / "keys.json").read_bytes())) == {"masking", "secrets"}
+
+
+@pytest.mark.anyio
+@pytest.mark.fault("w03")
+@pytest.mark.xfail(strict=True, reason="new keys are made without a word")
+@pytest.mark.parametrize("lost", ["file", "entry"])
+async def test_a_ledger_whose_keys_are_lost_is_not_opened_with_new_ones(tmp_path, lost):
+    ledger = await Ledger.open_in(tmp_path)
+    await ledger.add_peer("docs", "docs")
+    await ledger.aclose()
+    kept = (tmp_path / "keys.json").read_bytes()
+    if lost == "file":
+        (tmp_path / "keys.json").unlink()
+    else:
+        held = json.loads(kept)
+        del held["ledger"], held["masking"]
+        (tmp_path / "keys.json").write_text(json.dumps(held), encoding="utf-8")
+    before = {file.name for file in tmp_path.iterdir()}
+
+    for _ in range(2):  # nothing is made at the first try that would satisfy the second
+        with pytest.raises(InfraError) as caught:
+            await (await Ledger.open_in(tmp_path)).aclose()
+        assert caught.value.code == "ledger-unavailable"
+        assert "keys.json" in f"{caught.value.what} {caught.value.next_step}"
+        assert "keys.json" in before or not (tmp_path / "keys.json").exists()
+
+    (tmp_path / "keys.json").write_bytes(kept)
+    ledger = await Ledger.open_in(tmp_path)
+    assert (await ledger.verify([])).consistent
+    await ledger.aclose()
+
+
+@pytest.mark.anyio
+@pytest.mark.fault("w03")
+async def test_a_first_start_that_was_killed_before_its_keys_were_written_is_begun_again(tmp_path):
+    await (await Ledger.open_in(tmp_path)).aclose()
+    held = json.loads((tmp_path / "keys.json").read_text("utf-8"))
+    del held["ledger"]  # written last
+    (tmp_path / "keys.json").write_text(json.dumps(held), encoding="utf-8")
+
+    ledger = await Ledger.open_in(tmp_path)
+    await ledger.add_peer("docs", "docs")
+    await ledger.aclose()
+
+    assert "ledger" in json.loads((tmp_path / "keys.json").read_text("utf-8"))

@@ -9,6 +9,7 @@ from infra_mcp.ledger import identities
 from infra_mcp.model.peer import Caller
 
 pytestmark = pytest.mark.anyio
+NOW = "2026-11-22T10:00:00Z"
 
 
 async def refusal(awaitable):
@@ -306,3 +307,45 @@ async def test_names_that_only_resemble_one_another_are_two(ledger):
     for name in ("docs", "docs-ci", "docs2", "dogs", "doc", "docs.ci", "docs_ci"):
         await ledger.add_peer(name, "docs")
     assert len(await ledger.peers()) == 7
+
+
+@pytest.mark.fault("w07")
+@pytest.mark.xfail(strict=True, reason="mail is kept by name, and waits for whoever has it next")
+@pytest.mark.parametrize("operator", [False, True], ids=["peer", "operator"])
+async def test_a_newcomer_with_a_removed_peers_name_reads_none_of_its_mail(ledger, shop, at, operator):
+    name, circle = ("olga", "") if operator else ("docs", "docs")
+    old = Caller(name=name, circle=circle or None, strength="token", operator=operator)
+    await ledger.add_peer(name, circle, operator=operator)
+    await ledger.add_peer("shop", "shop")
+    to_it = await ledger.mail.open_ask(shop, at(old), "for the old one", now=NOW)
+    told = await ledger.mail.post(shop, [at(old)], "for the old one", now=NOW)
+    acked = await ledger.mail.open_ask(old, at(shop), "of the old one", now=NOW)
+    await ledger.mail.ack(shop, acked.id, "for the old one", now=NOW)
+    still_open = await ledger.mail.open_ask(old, at(shop), "of the old one, too", now=NOW)
+    await ledger.remove_peer(name, circle)
+    gone = await ledger.mail.inbox(at(shop))
+    await ledger.add_peer(name, circle, operator=operator)
+
+    found = await ledger.mail.inbox(at(old))
+
+    assert (found.asks, found.messages, found.acks) == ((), (), ())
+    assert await ledger.mail.message(at(old), told) is None
+    # Who asked it learns that no answer will come; what it asked is not asked any more.
+    assert [(ask.id, "removed" in ask.reply) for ask in gone.acks] == [(to_it.id, True)]
+    assert gone.asks == ()
+    assert (await ledger.ask(still_open.id)).state == "acked"
+    assert (await ledger.verify([])).consistent
+
+
+@pytest.mark.fault("w07")
+@pytest.mark.xfail(strict=True, reason="mail is kept by name, and waits for whoever has it next")
+async def test_mail_that_an_earlier_version_left_behind_is_no_newcomers(ledger, raw, docs, shop, at):
+    await ledger.add_peer("docs", "docs")
+    await ledger.mail.open_ask(shop, at(docs), "for the old one", now=NOW)
+    await ledger.mail.post(shop, [at(docs)], "for the old one", now=NOW)
+    raw().execute("delete from peers where name = 'docs'")
+    await ledger.add_peer("docs", "docs")
+
+    found = await ledger.mail.inbox(at(docs))
+
+    assert (found.asks, found.messages, found.acks) == ((), (), ())

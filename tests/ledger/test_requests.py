@@ -290,3 +290,24 @@ async def test_open_requests_come_in_the_order_they_were_taken_in(ledger, accept
     assert [one.id for one in await ledger.open_requests()] == [ids[0], ids[2], ids[3], other.id]
     assert [one.id for one in await ledger.recent("docs", 3)] == [ids[3], ids[2], ids[1]]
     assert [one.id for one in await ledger.recent(None, 2)] == [other.id, ids[3]]
+
+
+@pytest.mark.fault("l02")
+@pytest.mark.xfail(strict=True, reason="any row with an app is taken for a release of it")
+@pytest.mark.parametrize("name", ["provision_namespace", "scale", "restart"])
+async def test_an_apps_landed_version_comes_from_actions_that_release_one_and_from_no_other(
+    ledger, accept, receipt, deploy, raw, name
+):
+    first = (await accept(ledger, deploy)).request
+    await ledger.finish(first.id, receipt(first), {})
+    other = (await accept(ledger)).request
+    await ledger.finish(other.id, receipt(other), {})
+    still = (await accept(ledger, "docs-other")).request
+    action = {"provision_namespace": '{"action":"provision_namespace","namespace":"docs-x"}'}
+    raw().execute(
+        "update requests set app = 'docs', action = ? where id in (?, ?)",
+        (action.get(name, f'{{"action":"{name}","app":"docs"}}'), other.id, still.id),
+    )
+
+    assert await ledger.landed_version("docs") == "0.13.4"
+    assert await ledger.open_releases("docs") == []

@@ -197,3 +197,25 @@ async def test_a_secret_in_an_ask_is_masked_before_anything_keeps_it(tmp_path):
         for one in (found, refused):
             assert secret not in one.text + one.reply
         assert resolution(refused)["status"] == "resolved"
+
+
+@pytest.mark.fault("l03")
+@pytest.mark.xfail(strict=True, reason="the earlier ask is closed in a transaction of its own")
+@pytest.mark.parametrize("text", [SEED, "```infra\n{}\n```", "do something"], ids=["request", "refused", "unclear"])
+async def test_an_answer_of_infras_own_closes_the_earlier_ask_in_the_same_transaction(tmp_path, monkeypatch, text):
+    async with house(tmp_path, "unix") as at:
+        infra = Caller(name="infra", circle=None, strength="same-user", attendant=True, session="one")
+        question = await ask(at.engine, infra, "docs", "which namespace?")
+
+        async def unavailable(*_, **__):
+            raise InfraError("ledger-unavailable", "The disk is full.")
+
+        for name in ("ack", "open_ask"):  # any transaction after the one that takes the ask in
+            monkeypatch.setattr(at.engine.ledger.mail, name, unavailable)
+        answer = await ask(at.engine, DOCS, "infra", text, reply_to=question)
+        closed = await at.engine.ledger.ask(question)
+
+        assert (closed.state, closed.responder) == ("acked", "docs")
+        assert answer in closed.reply
+        assert (await at.engine.ledger.ask(answer)).reply_to == question
+        assert (await at.engine.ledger.verify([])).consistent

@@ -14,6 +14,7 @@ from infra_mcp.mesh.asks import ask
 from infra_mcp.mesh.attending import Desk
 from infra_mcp.mesh.inbox import look
 from infra_mcp.model.peer import Address, Caller
+from infra_mcp.server.operator import OPERATOR
 
 pytestmark = pytest.mark.anyio
 
@@ -258,3 +259,18 @@ async def test_a_question_of_infras_is_also_answered_by_an_ask_that_the_server_u
 async def test_two_asks_in_the_same_words_are_two(tmp_path):
     async with house(tmp_path, "unix") as at, at.service.desk.sit(ONE):
         assert await asked(at) != await asked(at)
+
+
+@pytest.mark.fault("f27")
+@pytest.mark.xfail(strict=True, reason="the asker is not looked at again")
+async def test_a_claimed_ask_of_a_peer_that_was_removed_acts_for_nobody(tmp_path):
+    async with house(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+        claimed = await asked(at)
+        await at.service.desk.claim(ONE, claimed)
+        await at.operator.call(OPERATOR, "operator/peer.remove", {"name": "docs"})
+
+        with pytest.raises(InfraError) as refused:
+            await at.service.desk.requester(ONE, claimed)
+
+        assert refused.value.code == "claim-taken"
+        assert await state(at, claimed) == "acked"

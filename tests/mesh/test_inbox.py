@@ -185,3 +185,31 @@ async def test_who_only_reads_has_no_inbox(tmp_path):
         reads = Caller(name="reader", circle=None, strength="same-user", reader=True)
         with pytest.raises(InfraError, match="policy-denied"):
             await mark_read(at.engine, reads, ["a"])
+
+
+@pytest.mark.fault("f39")
+@pytest.mark.xfail(strict=True, reason="the oldest are shown, whoever sent them")
+@pytest.mark.parametrize("size", [20, 2_000], ids=["short", "long"])
+@pytest.mark.parametrize("kind", ["asks", "messages"])
+async def test_what_one_peer_sends_does_not_hide_what_another_sent(tmp_path, kind, size):
+    async with house(tmp_path, "unix") as at:
+        mail, of = (
+            at.engine.ledger.mail,
+            Address(name="infra") if kind == "asks" else Address(name="reader", circle="readers"),
+        )
+
+        async def sends(caller, words):
+            if kind == "asks":
+                return (await mail.open_ask(caller, of, words, now=WHEN)).id
+            return await mail.post(caller, [of], words, now=WHEN)
+
+        loud = [await sends(DOCS, f"{number} {'x' * size}") for number in range(60)]
+        quiet = [await sends(SHOP, "mine"), await sends(READER, "mine, too"), await sends(SHOP, "my second")]
+        text, data = await seen(at, of, infra=kind == "asks")
+        listed = [entry["id"] for entry in data[kind]]
+
+        assert set(quiet) <= set(listed)
+        assert listed[0] == loud[0]
+        assert [one for one in listed if one in loud] == loud[: len(listed) - len(quiet)]
+        assert data["not_shown"][kind] == 63 - len(listed)
+        assert all(one in text for one in quiet)

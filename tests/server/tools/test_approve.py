@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -13,8 +14,12 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import ElicitResult, InputRequiredResult
 from parked import Host, parked, session, waiting
 
-from infra_mcp.model.request import State
+from infra_mcp.model.action import ProvisionNamespace
+from infra_mcp.model.peer import Caller
+from infra_mcp.model.request import Request, State
+from infra_mcp.server.operator import OPERATOR
 from infra_mcp.server.tools import TOOLS
+from infra_mcp.server.tools.approve import question
 
 pytestmark = pytest.mark.anyio
 
@@ -272,3 +277,62 @@ async def test_a_change_of_an_attending_session_that_parks_names_approve_as_the_
         assert not asked.is_error
         assert asked.structured_content["code"] == "needs-approval"
         assert "infra-mcp approve" in json.dumps(asked.structured_content)
+
+
+@pytest.mark.fault("f27")
+@pytest.mark.xfail(strict=True, reason="who answers is looked at only when the dialog opens")
+@pytest.mark.parametrize("method", ["remove", "token"])
+async def test_an_open_dialog_of_an_operator_whose_token_ends_approves_nothing(tmp_path, monkeypatch, method):
+    async with parked(tmp_path, monkeypatch, "unix") as at:
+        request = await waiting(at)
+
+        async def asks(_, __):
+            await at.operator.call(OPERATOR, f"operator/peer.{method}", {"name": "olga"})
+            return ElicitResult(**YES)
+
+        transport = unix_transport(at.socket, {"token": at.tokens["olga"]})
+        with anyio.fail_after(10):
+            async with Client(transport, mode="legacy", cache=None, elicitation_callback=asks) as client:
+                await client.list_tools()
+                result = await client.call_tool("approve", {"request_id": request.id})
+
+        assert result.structured_content["code"] == "unauthenticated"
+        assert at.engine.decided == []
+        assert (await at.engine.ledger.request(request.id)).state is State.AWAITING_APPROVAL
+
+
+@pytest.mark.fault("w11")
+@pytest.mark.xfail(strict=True, reason="the arguments come first, whole, and the end of the text is cut off")
+def test_long_arguments_never_push_plan_and_takeovers_out_of_the_dialog():
+    labels = {f"team.example/{'k' * 50}{number}": "v" * 63 for number in range(20)}
+    action = ProvisionNamespace(namespace="docs-staging", labels=labels)
+    caller = Caller(name="docs", circle="docs", strength="token")
+    digest = "sha256:" + "e" * 64
+    request = Request(
+        id="req-1",
+        caller=caller,
+        action=action,
+        door="tool",
+        state=State.AWAITING_APPROVAL,
+        created="2026-11-22T10:00:00Z",
+        words="w" * 60_000,
+        reason="r" * 1000,
+        effect_digest=digest,
+    )
+    changes = [f"metadata.labels.{name}: nothing → '{value}'" for name, value in labels.items()]
+    objects = [
+        {"operation": "update", "object": f"docs-staging/deployment/{name}", "checked": "server-dry-run"}
+        | {"changes": changes, "adopts": [f"spec.replicas of {name} from kubectl-edit"]}
+        for name in ("first", "second", "third")
+    ]
+    plan = {"effect_digest": digest, "objects": objects, "files": [{"operation": "update", "path": "apps/docs.yaml"}]}
+    event = SimpleNamespace(data={"plan": plan, "effect_digest": digest, "until": "2026-11-22T11:00:00Z"})
+
+    shown = question(request, [event])
+
+    assert len(shown) <= 7_000
+    for name in ("first", "second", "third"):
+        assert f"docs-staging/deployment/{name}" in shown
+        assert f"takes over spec.replicas of {name} from kubectl-edit" in shown
+    for part in ("apps/docs.yaml", digest, "2026-11-22T11:00:00Z", "docs-staging", "more"):
+        assert part in shown
