@@ -63,7 +63,7 @@ def shown_plan(plan: Plan) -> dict[str, Any]:
             for change in plan.effect.objects
         ],
         "files": [{"path": file.path, "operation": file.operation, "diff": file.diff} for file in plan.effect.files],
-        "drift": [f"{d.ref}{d.field}: git {d.git!r}, live {d.live!r}" for d in plan.drift],
+        "drift": [str(one) for one in plan.drift],
         "notes": list(plan.notes),
         "blast_radius": plan.blast_radius(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import END
 from infra_mcp.policy.rules import Policy
+from infra_mcp.repository.value import Tree
 from infra_mcp.together import both
 
 __all__ = ["status"]
@@ -64,10 +66,22 @@ async def _live(
         known = policy.app(app)
         if known is None or known.owner != caller:
             raise InfraError("not-found", f"There is no app {app}, or it is not yours.")
-        return {"app": app, **await tools.driver.observe_app(policy, app, user)}
+        return {"app": app, **await _compared(tools, policy, partial(tools.driver.observe_app, policy, app, user))}
     if namespace is None or not policy.reaches(circle, namespace):
         raise InfraError("not-found", "There is no such namespace, or it is not yours.")
-    return {"namespace": namespace, **await tools.driver.observe_namespace(policy, namespace, user, circle)}
+    observe = partial(tools.driver.observe_namespace, policy, namespace, user, circle)
+    return {"namespace": namespace, **await _compared(tools, policy, observe)}
+
+
+async def _compared(
+    tools: Tools, policy: Policy, observe: Callable[[Tree | None], Awaitable[dict[str, Any]]]
+) -> dict[str, Any]:
+    """What is observed, compared with the branch's head; where that cannot be read, its drift says why."""
+    try:
+        tree = await tools.tree(policy, await tools.git.head(policy.tree.branch))
+    except InfraError as error:
+        return await observe(None) | {"drift": [f"not known: {error.what}"]}
+    return await observe(tree)
 
 
 def _line(request: Any) -> dict[str, Any]:  # noqa: ANN401 - a Request

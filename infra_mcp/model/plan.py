@@ -95,6 +95,10 @@ class Drift(Frozen):
     git: JsonValue = None
     live: JsonValue = None
 
+    def __str__(self) -> str:
+        """One line, as plans and status show it."""
+        return f"{self.ref}{self.field}: git {self.git!r}, live {self.live!r}"
+
 
 class ObjectChange(Frozen):
     """What happens to one object."""

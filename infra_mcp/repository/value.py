@@ -140,12 +140,15 @@ class Tree:
             raise InfraError("not-in-repository", f"{ref} is in none of the repository's roots.{also}")
         return found
 
-    def objects(self) -> Iterator[Located]:
-        """Every object that stands in the tree as it is applied, by path; not those that kustomize builds."""
+    def objects(self, namespace: str | None = None) -> Iterator[Located]:
+        """Every object, of a namespace or of all, that stands in the tree as it is applied, by path.
+
+        Those that kustomize builds are left out.
+        """
         for path in sorted({**self._base.manifests, **self._changed}):
             if path not in self._base.kustomized:
                 file = self._changed.get(path) or self._base.manifests[path]
-                yield from (_copy(one) for one in file.objects)
+                yield from (_copy(one) for one in file.objects if namespace in {None, one.ref.namespace})
 
     def _lookup(self, ref: ObjectRef) -> list[Located]:
         there = [one for one in self._base.index.get(ref.key, ()) if one.path not in self._changed]

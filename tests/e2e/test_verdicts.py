@@ -196,7 +196,6 @@ async def test_another_container_of_the_app_in_git_than_in_the_cluster_is_refuse
 
 
 @pytest.mark.fault("d09")
-@pytest.mark.xfail(strict=True, reason="status does not look into git")
 async def test_status_names_what_git_says_and_the_cluster_does_not(world):
     for what in ({"app": "docs"}, {"namespace": world.namespace}):
         assert (await world.tool("status", **what)).data["drift"] == []
@@ -211,8 +210,27 @@ async def test_status_names_what_git_says_and_the_cluster_does_not(world):
     assert f"{world.namespace}/deployment/by-hand: not in git" in found
 
 
+@pytest.mark.fault("f09")
 @pytest.mark.fault("d09")
-@pytest.mark.xfail(strict=True, reason="status does not look into git")
+async def test_what_kubectl_writes_of_a_new_deployment_is_no_drift(world):
+    """Its nulls and empty objects, and a variable that stands twice."""
+    new = ("create", "deployment", "fresh", "--image=registry.example/docs/site:1", "--dry-run=client", "-o", "yaml")
+    found = yaml.safe_load(world.kubectl("-n", world.namespace, *new))
+    twice = {"name": "A", "value": "1"}
+    container = found["spec"]["template"]["spec"]["containers"][0]
+    container |= {"command": None, "env": [twice, {"name": "B", "value": "2"}, twice]}
+    found["spec"]["template"]["metadata"]["creationTimestamp"] = None
+    text = yaml.safe_dump(found)
+    assert "null" in text
+    (world.repo / "k8s" / "fresh.yaml").write_text(text, encoding="utf-8")
+    world.git("add", ".")
+    world.git("commit", "-qm", "A fresh one")
+    world.kubectl("-n", world.namespace, "create", "-f", world.repo / "k8s" / "fresh.yaml")
+
+    assert (await world.tool("status", namespace=world.namespace)).data["drift"] == []
+
+
+@pytest.mark.fault("d09")
 async def test_status_names_what_is_in_git_and_not_in_the_cluster(world):
     world.kubectl("-n", world.namespace, "delete", "deployment", "docs")
 

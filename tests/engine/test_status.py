@@ -19,11 +19,22 @@ DOCS = Caller(name="docs", circle="docs", strength="token")
 
 def tools(observe, recent):
     policy = SimpleNamespace(
-        service_account=lambda circle: f"circle-{circle}", app=lambda _: SimpleNamespace(owner="docs")
+        service_account=lambda circle: f"circle-{circle}",
+        app=lambda _: SimpleNamespace(owner="docs"),
+        tree=SimpleNamespace(branch="main"),
     )
+
+    async def head(branch):
+        return branch
+
+    async def tree(_, commit):
+        return commit
+
     return SimpleNamespace(
         cluster="sandbox",
         policy=lambda: policy,
+        git=SimpleNamespace(head=head),
+        tree=tree,
         driver=SimpleNamespace(observe_app=observe),
         ledger=SimpleNamespace(recent=recent),
     )
@@ -137,3 +148,22 @@ async def test_every_open_request_of_the_circle_is_shown_however_many_newer_ones
     assert [line["request"] for line in everyone["open"]] == [other.id, slow.id]
     assert {line["state"] for line in found["recent"]} == {"previewed"}
     assert len(found["recent"]) == 10
+
+
+@pytest.mark.fault("d09")
+async def test_a_repository_that_cannot_be_read_hides_nothing_of_the_cluster():
+    async def observe(*given):
+        return {"health": "healthy", "drift": [], "given": given[-1]}
+
+    async def recent(*_):
+        return []
+
+    async def broken(*_):
+        raise InfraError("setup-failed", "The branch is not there.")
+
+    made = tools(observe, recent)
+    made.git.head = broken
+    found = await status(made, DOCS, None, "docs")
+
+    assert (found["health"], found["given"]) == ("healthy", None)
+    assert found["drift"] == ["not known: The branch is not there."]

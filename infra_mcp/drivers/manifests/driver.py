@@ -96,13 +96,15 @@ class Manifests:
                 return True
         return False
 
-    async def observe_app(self, policy: Policy, app: str, user: str) -> dict[str, Any]:
+    async def observe_app(self, policy: Policy, app: str, user: str, tree: Tree | None) -> dict[str, Any]:
         """One app of the catalogue as it is now. See `observe.app`."""
-        return await observe.app(self.cluster, policy, app, user)
+        return await observe.app(self.cluster, policy, app, user, tree)
 
-    async def observe_namespace(self, policy: Policy, namespace: str, user: str, circle: str) -> dict[str, Any]:
+    async def observe_namespace(
+        self, policy: Policy, namespace: str, user: str, circle: str, tree: Tree | None
+    ) -> dict[str, Any]:
         """A namespace's workloads and pull secrets as they are now. See `observe.namespace`."""
-        return await observe.namespace(self.cluster, policy, namespace, user, circle, self._secrets)
+        return await observe.namespace(self.cluster, policy, namespace, user, circle, self._secrets, tree)
 
     async def undo(self, task: Task, written: Sequence[Written]) -> Undone:
         """Put back what was live before, on objects that are still as we left them."""

@@ -10,10 +10,12 @@ from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.kubernetes import health
 from infra_mcp.drivers.manifests import images
 from infra_mcp.drivers.manifests.desired import PULL_SECRETS, refs
+from infra_mcp.drivers.manifests.drift import drift
 from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
 from infra_mcp.errors import InfraError
 from infra_mcp.model.plan import ObjectRef
 from infra_mcp.policy.rules import Policy
+from infra_mcp.repository.value import Tree
 from infra_mcp.together import together
 
 __all__ = ["app", "namespace"]
@@ -22,28 +24,27 @@ _WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 _MOST = 50
 
 
-async def app(cluster: Cluster, policy: Policy, name: str, user: str) -> dict[str, Any]:
-    """One app of the catalogue: the version that is set, its health, its replicas.
+async def app(cluster: Cluster, policy: Policy, name: str, user: str, tree: Tree | None) -> dict[str, Any]:
+    """One app of the catalogue: the version that is set, its health, its replicas, and where git says otherwise.
 
     Raises:
         InfraError: `not-found`, `cluster-denied`, `cluster-unreachable`.
     """
     rules = policy.apps[name]
     place = rules.workload_parts
-    ref = ObjectRef(
-        cluster=cluster.name, api_version="apps/v1", kind=place.kind, namespace=place.namespace, name=place.name
-    )
+    ref = _workload_ref(cluster, place.kind, place.namespace, place.name)
     live = await cluster.get(ref, as_=user)
     if live is None:
-        return {"workload": str(ref), "health": "absent"}
+        return {"workload": str(ref), "health": "absent", "drift": _drift(tree, ref, None)}
     found = [images.version_of(image, rules.image) for _, _, image in images.containers_of(live, rules.repository)]
-    return _workload(live) | {"workload": str(ref), "version": found[0] if found else None}
+    version = found[0] if found else None
+    return _workload(live) | {"workload": str(ref), "version": version, "drift": _drift(tree, ref, live)}
 
 
 async def namespace(
-    cluster: Cluster, policy: Policy, name: str, user: str, circle: str, secrets: PullSecrets
+    cluster: Cluster, policy: Policy, name: str, user: str, circle: str, secrets: PullSecrets, tree: Tree | None
 ) -> dict[str, Any]:
-    """A namespace's workloads and its pull secrets; one whose source was rotated says so.
+    """A namespace's workloads, where git says otherwise, and its pull secrets; one whose source was rotated says so.
 
     Raises:
         InfraError: `not-found` when it is not there or not bound to the circle, `cluster-unreachable`.
@@ -57,11 +58,12 @@ async def namespace(
     live, holder, *lists = await together(reads)
     if live is None:
         raise InfraError("not-found", "There is no such namespace, or it is not yours.")
-    workloads = [
-        _workload(item) | {"kind": kind}
-        for kind, found in zip(_WORKLOADS, lists, strict=True)
-        for item in (found or {})["items"]
-    ]
+    items = [(kind, item) for kind, found in zip(_WORKLOADS, lists, strict=True) for item in (found or {})["items"]]
+    workloads = [_workload(item) | {"kind": kind} for kind, item in items]
+    there = {_workload_ref(cluster, kind, name, item["metadata"]["name"]): item for kind, item in items}
+    in_git = [one.ref for one in (tree.objects(name) if tree else ()) if one.ref.kind in _WORKLOADS]
+    known = {ref.key for ref in there}
+    both = {**there, **{ref: None for ref in in_git if ref.key not in known}}
     marked = (((holder or {}).get("metadata") or {}).get("annotations") or {}).get(PULL_SECRETS, "")
     names = [one for one in str(marked).split(",") if one]
     states = await together(partial(secrets.state, policy, one, name, as_=user, circle=circle) for one in names)
@@ -69,8 +71,26 @@ async def namespace(
         "phase": (live.get("status") or {}).get("phase"),
         "workloads": workloads[:_MOST],
         "workloads_in_all": len(workloads),
+        "drift": [line for ref, item in both.items() for line in _drift(tree, ref, item)][:_MOST],
         "pull_secrets": dict(zip(names, states, strict=True)),
     }
+
+
+def _workload_ref(cluster: Cluster, kind: str, namespace: str, name: str) -> ObjectRef:
+    return ObjectRef(cluster=cluster.name, api_version="apps/v1", kind=kind, namespace=namespace, name=name)
+
+
+def _drift(tree: Tree | None, ref: ObjectRef, live: dict[str, Any] | None) -> list[str]:
+    """One line for each field that git says otherwise, or one that says why they cannot be compared."""
+    if tree is None:
+        return []
+    try:
+        located = tree.find(ref)
+    except InfraError as error:
+        return [f"{ref}: not known: {error.what}"]
+    if located is None:
+        return [f"{ref}: not in git"] if live else []
+    return [str(one) for one in drift(ref, located.object, live, [])] if live else [f"{ref}: not in the cluster"]
 
 
 def _workload(live: dict[str, Any]) -> dict[str, Any]:
@@ -80,6 +100,7 @@ def _workload(live: dict[str, Any]) -> dict[str, Any]:
         "health": state.state,
         "reason": state.reason,
         "replicas": (live.get("spec") or {}).get("replicas"),
+        "updated": status.get("updatedReplicas") or status.get("updatedNumberScheduled") or 0,
         "ready": status.get("readyReplicas") or status.get("numberReady") or 0,
         "images": sorted(set(_images(live))),
     }

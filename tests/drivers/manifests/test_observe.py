@@ -58,6 +58,6 @@ class Live:
 )
 async def test_the_version_is_the_one_that_a_deploy_would_name(template, image, version):
     app = AppRules(owner="docs", workload="docs-live/deployment/docs", image=template)
-    found = await observe.app(Live(image), SimpleNamespace(apps={"docs": app}), "docs", "circle")
+    found = await observe.app(Live(image), SimpleNamespace(apps={"docs": app}), "docs", "circle", None)
 
     assert found["version"] == version
