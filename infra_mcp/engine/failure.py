@@ -9,6 +9,7 @@ from typing import TypeVar
 import anyio
 
 from infra_mcp.clients.kube import KubeError
+from infra_mcp.clients.kube.errors import DENIED_FOR, is_denied
 from infra_mcp.drivers.manifests.undo import Undone
 from infra_mcp.engine import report
 from infra_mcp.engine.commits import observe_commit, revert_plan
@@ -137,14 +138,16 @@ async def _anything_written(tools: Tools, run: Run) -> bool:
 
 
 async def _persist(call: Callable[[], Awaitable[T]]) -> T:
-    """Try again while the branch moves or the cluster does not answer, for a bounded time."""
+    """Try again while the branch moves, or the cluster does not answer or refuses rights, for a bounded time."""
+    began = time()
     for attempt in range(_TRIES):
         try:
             return await call()
         except Moved:
             continue
-        except KubeError as error:
-            if error.status:
+        except (KubeError, InfraError) as error:
+            silent = isinstance(error, KubeError) and not error.status
+            if not silent and not (is_denied(error) and time() - began < DENIED_FOR):
                 raise
             await anyio.sleep(0.5 * 2**attempt)
     return await call()

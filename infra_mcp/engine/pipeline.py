@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 
 from infra_mcp.clients.kube import KubeError
+from infra_mcp.clients.kube.errors import DENIED_FOR, is_denied
 from infra_mcp.drivers.manifests.prepared import Task
 from infra_mcp.engine import report
 from infra_mcp.engine.approvals import scope, still_carried
@@ -70,7 +71,7 @@ class Pipeline:
             return await after_failure(self.tools, run, error.translate(None))
 
     async def _forward(self, run: Run) -> Receipt | None:
-        started = time()
+        started, denied = time(), 0.0
         for attempt in range(_ATTEMPTS):
             try:
                 return await self._attempt(run)
@@ -80,9 +81,12 @@ class Pipeline:
                         "object-moved", f"{moved} kept changing while this change was under way."
                     ) from moved
                 await anyio.sleep(0.01 * attempt)
-            except KubeError as error:
-                # Before our first write a cluster that does not answer is an answer; after it, we look again.
-                if error.status or not run.begun or time() - started > _PATIENCE:
+            except (KubeError, InfraError) as error:
+                # Before our first write a cluster that does not answer, or refuses rights, is an answer; after it, we
+                # look again.
+                silent = isinstance(error, KubeError) and not error.status and time() - started <= _PATIENCE
+                denied = (denied or time()) if is_denied(error) else 0.0
+                if not run.begun or not (silent or (denied and time() - denied < DENIED_FOR)):
                     raise
                 await anyio.sleep(min(0.2 * 2**attempt, 5.0))
         raise InfraError("cluster-unreachable", "The cluster stopped answering during the change.")

@@ -240,7 +240,6 @@ async def test_status_names_what_is_in_git_and_not_in_the_cluster(world):
 
 
 @pytest.mark.fault("w14")
-@pytest.mark.xfail(strict=True, reason="the first refusal of rights ends a begun request")
 @pytest.mark.parametrize("when", ["at_the_write", "at_the_rollout"])
 async def test_rights_refused_for_a_moment_after_the_beginning_end_nothing(world, when):
     await world.restart(getattr(denials, when))
@@ -252,7 +251,6 @@ async def test_rights_refused_for_a_moment_after_the_beginning_end_nothing(world
 
 
 @pytest.mark.fault("w14")
-@pytest.mark.xfail(strict=True, reason="the first refusal of rights ends an undo")
 async def test_rights_refused_for_a_moment_end_no_undo(world):
     await world.restart(denials.at_the_undo)
 

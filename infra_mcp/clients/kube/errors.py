@@ -17,13 +17,15 @@ from typing import Any
 from infra_mcp.errors import InfraError
 from infra_mcp.model.plan import ObjectRef
 
-__all__ = ["Cause", "KubeError", "clean"]
+__all__ = ["DENIED_FOR", "Cause", "KubeError", "clean", "is_denied"]
 
 TEXT = 256  # characters of a server's text that are kept
 WITHHELD = "(text withheld: it may quote the Secret)"
 _OWNER = re.compile(r'conflict with ("(?:[^"\\]|\\.)*")(?: with subresource ("(?:[^"\\]|\\.)*"))?')
 _NOT_TYPED = re.compile(r"^failed to (create typed|convert)|field not declared in schema")
-_RBAC = re.compile(r'User ".*" cannot ')
+# how rights are refused, and how an admission plugin refuses everything until it has read what it goes by
+_RBAC = re.compile(r'User ".*" cannot |not yet ready to handle request')
+DENIED_FOR = 10.0  # seconds a refusal of rights may last: an API server that was restarted has not read its rules yet
 
 
 def clean(text: str, limit: int = TEXT) -> str:
@@ -38,6 +40,13 @@ def _unquote(text: str) -> str:
         return str(json.loads(text))  # Go's %q, in the cases that names of managers can be
     except ValueError:
         return text.strip('"')
+
+
+def is_denied(error: Exception) -> bool:
+    """Whether it is a refusal of rights, and not of an object, as the cluster answered it or as it was translated."""
+    if isinstance(error, KubeError):
+        return error.status == HTTPStatus.FORBIDDEN and _RBAC.search(error.message) is not None
+    return isinstance(error, InfraError) and error.code == "cluster-denied"
 
 
 @dataclass(frozen=True)

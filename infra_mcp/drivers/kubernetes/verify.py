@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import anyio
 
 from infra_mcp.clients.kube import Cluster, KubeError
+from infra_mcp.clients.kube.errors import DENIED_FOR, is_denied
 from infra_mcp.drivers.kubernetes.causes import Cause, ails, cause, not_ready, restarts
 from infra_mcp.drivers.kubernetes.health import Health, status
 from infra_mcp.drivers.kubernetes.revision import WORKLOADS, Seen, look, selector
@@ -117,10 +118,12 @@ class _View:
 
 
 async def _follow(cluster: Cluster, ref: ObjectRef, as_: str | None, view: _View) -> None:
-    """Keep the object in view, whatever happens to the connection."""
+    """Keep the object in view, whatever happens to the connection. A refusal of rights has to last to count."""
+    denied: float | None = None
     while True:
         try:
             live = await cluster.get(ref, as_=as_)
+            denied = None
             view.see(live)
             if live is None:
                 return
@@ -132,7 +135,9 @@ async def _follow(cluster: Cluster, ref: ObjectRef, as_: str | None, view: _View
                 async for event in events:
                     view.see(None if event["type"] == "DELETED" else event["object"])
         except KubeError as error:
-            if not _passing(error):
+            denied = (denied or anyio.current_time()) if is_denied(error) else None
+            lasts = denied is None or anyio.current_time() - denied >= DENIED_FOR
+            if not _passing(error) and lasts:
                 view.refuse(error)
                 return
             view.trouble = error

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import anyio
 
 from infra_mcp.clients.kube import Cluster, KubeError
+from infra_mcp.clients.kube.errors import is_denied
 from infra_mcp.drivers.kubernetes import ssa
 from infra_mcp.drivers.kubernetes.order import order
 from infra_mcp.drivers.manifests.prepared import REQUEST_ANNOTATION, Item, Prepared, Task
@@ -106,17 +107,11 @@ async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
             try:
                 return await call()
             except (KubeError, InfraError) as error:
-                if not _is_denied(error):
+                if not is_denied(error):
                     raise
             await anyio.sleep(step)
             step = min(step * 1.3, _LONGEST_STEP)
     return await call()
-
-
-def _is_denied(error: Exception) -> bool:
-    return (isinstance(error, KubeError) and error.status == 403) or (  # noqa: PLR2004 - HTTP forbidden
-        isinstance(error, InfraError) and error.code == "cluster-denied"
-    )
 
 
 async def _write(cluster: Cluster, task: Task, item: Item) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra_mcp.clients.kube import FIELD_MANAGER, Cluster
+from infra_mcp.clients.kube.errors import is_denied
 from infra_mcp.drivers.kubernetes import ssa
 from infra_mcp.drivers.kubernetes.adopt import owners
 from infra_mcp.drivers.kubernetes.merge import get_path, set_path
@@ -32,6 +33,10 @@ async def undo(cluster: Cluster, written: Sequence[Written], request: str, *, as
 
     A namespace is never deleted by an undo, nor anything else we created: that would cascade. Such objects are left
     and named. An object that already has its former values counts as restored; doing it twice writes once.
+
+    Raises:
+        InfraError: `cluster-denied`, which may pass: do it again.
+        KubeError: the cluster could not be asked.
     """
     restored, left = [], []
     for one in reversed(written):
@@ -60,6 +65,8 @@ async def _restore(cluster: Cluster, one: Written, request: str, *, as_: str, ad
         except Moved:
             continue
         except InfraError as error:
+            if is_denied(error):
+                raise
             return error.what
         return None
     return "it kept changing"

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from infra_mcp.clients.kube.errors import KubeError, clean
+from infra_mcp.clients.kube.errors import KubeError, clean, is_denied
 from infra_mcp.model.plan import ObjectRef
 
 DEPLOYMENT = ObjectRef(cluster="test", api_version="apps/v1", kind="Deployment", namespace="docs-live", name="docs")
@@ -51,6 +51,11 @@ CASES = [
         parse(403, 'User "system:serviceaccount:a:b" cannot get resource "x"', "Forbidden"),
         "cluster-denied",
         "cannot get",
+    ),
+    (
+        parse(403, 'deployments "x" is forbidden: not yet ready to handle request', "Forbidden"),
+        "cluster-denied",
+        "not yet",
     ),
     (parse(403, 'pods "x" is forbidden: exceeded quota', "Forbidden"), "object-invalid", "exceeded quota"),
     (parse(404, 'namespaces "gone" not found', "NotFound"), "not-found", 'namespaces "gone" not found'),
@@ -130,3 +135,20 @@ def test_retry_after_comes_from_the_header_or_the_details():
 )
 def test_a_refusal_in_a_form_that_no_api_server_has_is_an_error_with_its_status(data):
     assert KubeError.parse(502, {}, data).status == 502
+
+
+@pytest.mark.fault("w14")
+@pytest.mark.parametrize(
+    ("error", "denied"),
+    [
+        (parse(403, 'User "system:serviceaccount:a:b" cannot get resource "x"', "Forbidden"), True),
+        (parse(403, "x is forbidden: not yet ready to handle request", "Forbidden"), True),
+        (parse(403, 'pods "x" is forbidden: exceeded quota', "Forbidden"), False),
+        (parse(401, 'User "a" cannot get resource "x"', "Unauthorized"), False),
+        (OSError("no"), False),
+    ],
+)
+def test_a_refusal_of_rights_is_told_from_the_refusal_of_an_object_also_once_translated(error, denied):
+    assert is_denied(error) is denied
+    if isinstance(error, KubeError):
+        assert is_denied(error.translate(DEPLOYMENT)) is denied

@@ -91,7 +91,9 @@ async def test_without_the_right_to_see_pods_the_workload_itself_decides(web, co
     assert found.live["status"]["readyReplicas"] == found.ready == 2
 
 
-async def test_without_the_right_to_see_the_workload_it_is_denied(web):
+@pytest.mark.fault("w14")
+async def test_without_the_right_to_see_the_workload_it_is_denied(web, monkeypatch):
+    monkeypatch.setattr(verify, "DENIED_FOR", 1.0)
     uid = await web.apply("1")
     as_ = f"system:serviceaccount:{web.ref.namespace}:default"
     with pytest.raises(InfraError) as caught:
