@@ -16,7 +16,6 @@ from infra_mcp.policy.versions import compare
 __all__ = ["Hold", "hold", "is_on_its_way", "overtaken_by"]
 
 _FREEZES = 16  # that follow each other without a gap, before one gives up telling when the last ends
-_LOOKED_AT = 200  # requests that came after a release, where only arrival tells which is newer
 
 
 @dataclass(frozen=True)
@@ -84,25 +83,9 @@ async def overtaken_by(ledger: Ledger, policy: Policy, request: Request) -> str 
     if landed is None or landed == action.version:
         return None
     found = compare(app.order, landed, action.version)
-    if found.by == "arrival" and not await _came_later(ledger, request, landed):
+    if found.by == "arrival" and not await ledger.landed_after(action.app, landed, request.id):
         return None
     return landed if found.sign > 0 else None
-
-
-async def _came_later(ledger: Ledger, request: Request, landed: str) -> bool:
-    """Whether the version that landed was asked for after this release came."""
-    for other in await ledger.recent(None, _LOOKED_AT):
-        if other.id == request.id:
-            return False
-        if (
-            isinstance(other.action, Deploy)
-            and isinstance(request.action, Deploy)
-            and other.action.app == request.action.app
-            and other.action.version == landed
-            and other.state in {State.LANDED, State.UNCHANGED}
-        ):
-            return True
-    return False
 
 
 def is_on_its_way(other: Request) -> bool:

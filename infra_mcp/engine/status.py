@@ -30,7 +30,7 @@ async def status(tools: Tools, caller: Caller, namespace: str | None, app: str |
         InfraError: `not-found`, `cluster-unreachable`, `cluster-denied`.
     """
     policy = tools.policy()
-    recent = partial(tools.ledger.recent, caller.circle, _RECENT)
+    recent = partial(tools.ledger.recent, caller.circle, _RECENT, True)
     there, requests = await both(partial(_there, tools, policy, caller, namespace, app), recent)
     found: dict[str, Any] = {"cluster": tools.cluster, **there}
     found["open"] = [_line(request) for request in requests if request.state not in END]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, or_, select, update
 
 from infra_mcp.ledger import asks, clock, messages, schema
 from infra_mcp.ledger.database import Tx, unavailable
@@ -19,8 +19,8 @@ from infra_mcp.model.digest import canonical
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import END, OPEN, PARKED, Request, State
 
-__all__ = ["Move", "finish", "landed_version", "move", "open_releases", "open_requests", "parked", "read", "recent"]
-__all__ += ["request"]
+__all__ = ["Move", "finish", "landed_after", "landed_version", "move", "open_releases", "open_requests", "parked"]
+__all__ += ["read", "recent", "request"]
 
 # The order of the open states; a request goes forward only.
 _ORDER = [
@@ -55,9 +55,17 @@ _OPEN = select(_ROWS).where(_ROWS.c.open).order_by(_ROWS.c.position)
 _PARKED = select(_ROWS).where(_ROWS.c.state.in_(sorted(PARKED))).order_by(_ROWS.c.position)
 _RECENT = select(_ROWS).order_by(_ROWS.c.position.desc()).limit(bindparam("most"))
 _RECENT_OF = _RECENT.where(_ROWS.c.circle == bindparam("of"))
-_DEPLOYS = select(_ROWS).where(_ROWS.c.app == bindparam("of"), ~_ROWS.c.dry_run)
+# An action may be about an app without bringing a version of it.
+_DEPLOYS = select(_ROWS).where(
+    _ROWS.c.app == bindparam("of"), ~_ROWS.c.dry_run, func.json_extract(_ROWS.c.action, "$.action") == "deploy"
+)
 _OPEN_RELEASES = _DEPLOYS.where(_ROWS.c.ended.is_(None)).order_by(_ROWS.c.position)
-_LANDED = _DEPLOYS.where(_ROWS.c.state.in_([State.LANDED, State.UNCHANGED])).order_by(_ROWS.c.ended.desc()).limit(1)
+_GOOD = _DEPLOYS.where(_ROWS.c.state.in_([State.LANDED, State.UNCHANGED]))
+_LANDED = _GOOD.order_by(_ROWS.c.ended.desc()).limit(1)
+_POSITION = select(_ROWS.c.position).where(_ROWS.c.id == bindparam("which")).scalar_subquery()
+_LANDED_AFTER = _GOOD.where(
+    func.json_extract(_ROWS.c.action, "$.version") == bindparam("version"), _ROWS.c.position > _POSITION
+).limit(1)
 
 
 @dataclass(frozen=True)
@@ -177,10 +185,20 @@ def landed_version(connection: Connection, app: str) -> str | None:
     return getattr(read(row).action, "version", None) if row else None
 
 
-def recent(connection: Connection, circle: str | None, limit: int) -> list[Request]:
-    """The newest requests of a circle, or of all, newest first."""
-    rows, given = (_RECENT, {}) if circle is None else (_RECENT_OF, {"of": circle})
-    return [read(row) for row in connection.execute(rows, given | {"most": limit}).mappings()]
+def landed_after(connection: Connection, app: str, version: str, request_id: str) -> bool:
+    """Whether a version of an app landed by a request that came after this one."""
+    given = {"of": app, "version": version, "which": request_id}
+    return connection.execute(_LANDED_AFTER, given).first() is not None
+
+
+def recent(connection: Connection, circle: str | None, limit: int, every_open: bool) -> list[Request]:
+    """The newest requests of a circle, or of all, newest first; the newest that ended, and every open one, if asked."""
+    wanted, given = (_RECENT, {}) if circle is None else (_RECENT_OF, {"of": circle})
+    if every_open:
+        ended = wanted.with_only_columns(_ROWS.c.id).where(~_ROWS.c.open)
+        wanted = select(_ROWS).where(or_(_ROWS.c.open, _ROWS.c.id.in_(ended))).order_by(_ROWS.c.position.desc())
+        wanted = wanted if circle is None else wanted.where(_ROWS.c.circle == bindparam("of"))
+    return [read(row) for row in connection.execute(wanted, given | {"most": limit}).mappings()]
 
 
 def _open_row(connection: Connection, request_id: str) -> Any:  # noqa: ANN401 - a row

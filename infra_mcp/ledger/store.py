@@ -227,9 +227,19 @@ class Ledger:
         """The version that the last deploy of an app to end well brought, or found there; None before the first."""
         return await self._database.read(lambda connection: requests.landed_version(connection, app))
 
-    async def recent(self, circle: str | None, limit: int) -> list[Request]:
-        """The newest requests of a circle, or of all for None, newest first."""
-        return await self._database.read(lambda connection: requests.recent(connection, circle, limit))
+    async def landed_after(self, app: str, version: str, request_id: str) -> bool:
+        """Whether a version of an app landed, or was found there, by a request that came after this one."""
+        return await self._database.read(lambda connection: requests.landed_after(connection, app, version, request_id))
+
+    async def recent(self, circle: str | None, limit: int, every_open: bool = False) -> list[Request]:
+        """The newest requests of a circle, or of all for None, newest first.
+
+        Args:
+            circle: whose.
+            limit: how many.
+            every_open: all that are open, however old, and so many of those that have ended.
+        """
+        return await self._database.read(lambda connection: requests.recent(connection, circle, limit, every_open))
 
     async def ask(self, ask_id: str) -> Ask | None:
         """The ask of that id. Whether the caller may see it is the door's to decide."""

@@ -149,7 +149,6 @@ async def test_what_someone_merely_asks_for_overtakes_nothing_before_policy_let_
 
 
 @pytest.mark.fault("d06")
-@pytest.mark.xfail(strict=True, reason="only the newest requests of all circles are looked through")
 @pytest.mark.parametrize("between", [205, 500])
 async def test_a_release_is_overtaken_by_a_later_one_however_many_requests_came_after(shelf, between):
     await shelf.rule(order="arrival")

@@ -132,7 +132,6 @@ async def test_without_arguments_it_lists_the_apps_that_the_caller_may_see(calle
 
 
 @pytest.mark.fault("d05")
-@pytest.mark.xfail(strict=True, reason="open requests are looked for among the newest ten")
 @pytest.mark.parametrize("later", [10, 300])
 async def test_every_open_request_of_the_circle_is_shown_however_many_newer_ones_have_ended(shelf, later):
     slow = await shelf.deploy("1.0.0")

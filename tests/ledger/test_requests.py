@@ -293,7 +293,6 @@ async def test_open_requests_come_in_the_order_they_were_taken_in(ledger, accept
 
 
 @pytest.mark.fault("l02")
-@pytest.mark.xfail(strict=True, reason="any row with an app is taken for a release of it")
 @pytest.mark.parametrize("name", ["provision_namespace", "scale", "restart"])
 async def test_an_apps_landed_version_comes_from_actions_that_release_one_and_from_no_other(
     ledger, accept, receipt, deploy, raw, name
