@@ -65,7 +65,6 @@ def _constants(module):
 
 
 @pytest.mark.fault("l06")
-@pytest.mark.xfail(strict=True, reason="some are written down twice")
 def test_each_name_and_type_that_safety_rests_on_is_written_down_once():
     found = [
         (value, _name(module))

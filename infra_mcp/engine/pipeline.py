@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
+from secrets import token_hex
 from time import time
 from typing import Any
 
@@ -152,7 +153,8 @@ class Pipeline:
         """
         policy = self.tools.policy()
         user = policy.service_account(run.request.caller.circle or "")
-        run.task = Task(run.request, policy, self.tools.cluster, user, resumed=run.begun)
+        secret = run.memory.setdefault("nonce", token_hex(16))  # recorded before anything is written
+        run.task = Task(run.request, policy, self.tools.cluster, user, secret)
         if run.begun:
             await observe_commit(self.tools, run)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from infra_mcp.model.action import Deploy, ProvisionNamespace
+from infra_mcp.model.marks import BINDING
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.plan import FieldChange, ObjectChange, Plan
 from infra_mcp.policy import grants
@@ -17,9 +18,7 @@ from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.grants import Grant, Refusal
 from infra_mcp.policy.rules import Policy
 
-__all__ = ["BINDING", "objections", "touched"]
-
-BINDING: Final = "infra-mcp-circle"  # the RoleBinding in each of a circle's namespaces
+__all__ = ["objections", "touched"]
 
 # The kinds each action writes, by API group; nothing else, whatever a plan says.
 _WRITES: Final[dict[str, frozenset[tuple[str, str]]]] = {

@@ -1,7 +1,8 @@
 """The admission policies that hold the peer's identities to what the policy file says, inside the API server.
 
-RBAC cannot say "create, but only names of this pattern". These three say it: for the namespaces and bindings the
-server creates, and for the Secrets a circle writes. They look at nobody else's requests. (KEP-3488, CEL for admission
+RBAC cannot say "create, but only names of this pattern". Three of them say it: for the namespaces and bindings the
+server creates, and for the Secrets a circle writes. The fourth looks at everyone else: nobody but the server sets or
+changes infra-mcp's labels and annotations of a namespace, since bindings follow them. (KEP-3488, CEL for admission
 control.)
 """
 
@@ -10,34 +11,35 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from infra_mcp.policy.effects import BINDING
+from infra_mcp.model.marks import BINDING, CIRCLE, PREFIX, PULL_SECRET_TYPES
 from infra_mcp.policy.grants import FREE_LABELS
 from infra_mcp.policy.rules import Policy
 from infra_mcp.policy.sections import ClusterRules
 
-__all__ = ["CIRCLE_LABEL", "PULL_SECRET_TYPES", "fences"]
+__all__ = ["fences"]
 
-CIRCLE_LABEL: Final = "infra-mcp.dev/circle"
-PULL_SECRET_TYPES: Final = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
-
-_API = "admissionregistration.k8s.io/v1"
+_API: Final = "admissionregistration.k8s.io/v1"
+_RBAC: Final = "rbac.authorization.k8s.io"
 _NOTHING = {"": "^$"}  # CEL wants the type of an empty map to be known
 
 
 def fences(policy: Policy, cluster: ClusterRules) -> list[dict[str, Any]]:
     """The admission policies and what binds them, in a fixed order."""
     found = []
-    for suffix, group, resource, who, variables, validations in (
-        ("namespaces", "", "namespaces", _as_server(cluster), *_namespaces(policy, cluster)),
-        ("bindings", "rbac.authorization.k8s.io", "rolebindings", _as_server(cluster), *_bindings(policy, cluster)),
-        ("secrets", "", "secrets", _as_circle(cluster), *_secrets(policy, cluster)),
+    server, others = _as_server(cluster), _as_anyone_else(cluster)
+    for suffix, group, resources, who, variables, validations in (
+        ("namespaces", "", ["namespaces"], server, *_namespaces(policy, cluster)),
+        ("bindings", _RBAC, ["rolebindings"], server, *_bindings(policy, cluster)),
+        ("secrets", "", ["secrets"], _as_circle(cluster), *_secrets(policy, cluster)),
+        # A write to a namespace's status or finalizers may change its labels, too.
+        ("marks", "", ["namespaces", "namespaces/status", "namespaces/finalize"], others, *_marks()),
     ):
         name = f"{cluster.service_accounts}-{suffix}"
         rule = {
             "apiGroups": [group],
             "apiVersions": ["*"],
             "operations": ["CREATE", "UPDATE"],
-            "resources": [resource],
+            "resources": resources,
             "scope": "*",  # the default, written out, so that applying again shows no difference
         }
         spec = {
@@ -62,8 +64,32 @@ def fences(policy: Policy, cluster: ClusterRules) -> list[dict[str, Any]]:
 Parts = tuple[list[dict[str, str]], list[tuple[str, str]]]
 
 
+def _all(*conditions: str) -> str:
+    return "\n&& ".join(conditions)
+
+
+_BARE: Final = (
+    _all(
+        "object.metadata.?finalizers.orValue([]).size() == 0",
+        "object.metadata.?ownerReferences.orValue([]).size() == 0",
+        "object.metadata.?generateName.orValue('') == ''",
+    ),
+    "infra-mcp sets no finalizer, owner or generated name",
+)
+
+
 def _as_server(cluster: ClusterRules) -> str:
     return f"request.userInfo.username == {_text(cluster.server)}"
+
+
+def _as_anyone_else(cluster: ClusterRules) -> str:
+    """Everyone but the server, and the server of another infra-mcp in this cluster: its account may bind circles."""
+    another = _all(
+        "request.userInfo.username.startsWith('system:serviceaccount:')",
+        "request.userInfo.username.endsWith(':server')",
+        f"authorizer.group('{_RBAC}').resource('rolebindings').check('create').allowed()",
+    )
+    return f"!({_as_server(cluster)}) && !({another})"
 
 
 def _as_circle(cluster: ClusterRules) -> str:
@@ -76,9 +102,9 @@ def _circles(cluster: ClusterRules) -> str:
 
 def _namespaces(policy: Policy, cluster: ClusterRules) -> Parts:
     name = "object.metadata.name"
-    free = _text(sorted(FREE_LABELS | {CIRCLE_LABEL, "kubernetes.io/metadata.name"}))
+    free = _text(sorted(FREE_LABELS | {CIRCLE, "kubernetes.io/metadata.name"}))
     variables = [
-        {"name": "circle", "expression": f"object.metadata.?labels[?{_text(CIRCLE_LABEL)}].orValue('')"},
+        {"name": "circle", "expression": f"object.metadata.?labels[?{_text(CIRCLE)}].orValue('')"},
         {"name": "patterns", "expression": _text(_patterns(policy))},
     ]
     return variables, [
@@ -89,15 +115,35 @@ def _namespaces(policy: Policy, cluster: ClusterRules) -> Parts:
             "infra-mcp sets no label by which a cluster switches protections",
         ),
         (
-            "object.metadata.?annotations.orValue({}).all(k, k.startsWith('infra-mcp.dev/'))",
+            f"object.metadata.?annotations.orValue({{}}).all(k, k.startsWith({_text(PREFIX)}))",
             "infra-mcp sets no annotation but its own",
         ),
+        _BARE,
+        ("object.?spec.?finalizers.orValue([]).all(f, f == 'kubernetes')", _BARE[1]),
     ]
+
+
+def _marks() -> Parts:
+    """What begins with our prefix is as it was, or, in a new namespace, not there."""
+    found, variables = [], []
+    for what in ("labels", "annotations"):
+        now, before = f"variables.{what}", f"variables.{what}Before"
+        old = f"oldObject == null ? {{}} : oldObject.metadata.?{what}.orValue({{}})"
+        variables += [
+            {"name": what, "expression": f"object.metadata.?{what}.orValue({{}})"},
+            {"name": f"{what}Before", "expression": old},
+        ]
+        ours = f"!k.startsWith({_text(PREFIX)})"
+        found += [
+            f"{now}.all(k, {ours} || (k in {before} && {now}[k] == {before}[k]))",
+            f"{before}.all(k, {ours} || k in {now})",
+        ]
+    return variables, [(_all(*found), f"nobody but infra-mcp sets or changes {PREFIX}* labels and annotations here")]
 
 
 def _bindings(policy: Policy, cluster: ClusterRules) -> Parts:
     variables = [
-        {"name": "circle", "expression": f"namespaceObject.metadata.?labels[?{_text(CIRCLE_LABEL)}].orValue('')"},
+        {"name": "circle", "expression": f"namespaceObject.metadata.?labels[?{_text(CIRCLE)}].orValue('')"},
         {"name": "patterns", "expression": _text(_patterns(policy))},
     ]
     name = "namespaceObject.metadata.name"
@@ -116,6 +162,7 @@ def _bindings(policy: Policy, cluster: ClusterRules) -> Parts:
         (_within(name, cluster), "this namespace was not made for a circle, or its name is not one of that circle's"),
         (_all(*is_ours), f"infra-mcp creates only the binding {BINDING}, to the circles' role"),
         (_all(*is_theirs), "the binding is not for the account of the circle the namespace is labelled with"),
+        _BARE,
     ]
 
 
@@ -133,6 +180,7 @@ def _secrets(policy: Policy, cluster: ClusterRules) -> Parts:
             ),
             "a circle writes only copies of the pull secrets it is granted",
         ),
+        (f"request.operation != 'CREATE' || ({_BARE[0]})", _BARE[1]),
         (f"object.type in {_text(list(PULL_SECRET_TYPES))}", "a circle writes only Secrets that are pull secrets"),
     ]
 
@@ -153,10 +201,6 @@ def _within(name: str, cluster: ClusterRules) -> str:
         f"{name}.matches(variables.patterns[variables.circle])",
         f"!{name}.startsWith('kube-') && !({name} in {_text(['default', cluster.service_accounts])})",
     )
-
-
-def _all(*conditions: str) -> str:
-    return "\n&& ".join(conditions)
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - strings, and lists and maps of them

@@ -13,7 +13,7 @@ from typing import Any, Final
 import yaml
 
 from infra_mcp.errors import InfraError
-from infra_mcp.policy.effects import BINDING
+from infra_mcp.model.marks import BINDING
 from infra_mcp.policy.fences import fences
 from infra_mcp.policy.rules import Policy
 from infra_mcp.policy.sections import ClusterRules
@@ -174,6 +174,7 @@ _WHY: Final = {
     "pull": "A pull secret's source: read by its name, by the circles that are granted it.",
     "namespaces": "Holds the namespaces the server creates to the circles' name patterns.",
     "bindings": "Holds the bindings the server creates to that circle's account, in namespaces made for it.",
+    "marks": "Lets nobody else set or change infra-mcp's labels and annotations of a namespace.",
     "secrets": "Holds the Secrets a circle writes to copies of the pull secrets it is granted.",
     BINDING: "A namespace that was there before: this circle may work in it from now on.",
 }
@@ -185,7 +186,7 @@ def _why(one: dict[str, Any]) -> str:
     name = one["metadata"]["name"]
     if name == BINDING and one["kind"] == "RoleBinding":
         return _WHY[BINDING]
-    part = re.search(r"-(impersonate|server|circle|namespaces|bindings|secrets|pull)(-|$)", name)
+    part = re.search(r"-(impersonate|server|circle|namespaces|bindings|secrets|marks|pull)(-|$)", name)
     return _WHY[part.group(1)] if part else ""
 
 

@@ -201,7 +201,6 @@ async def approved_till_the_end(world, request):
 
 
 @pytest.mark.fault("f26")
-@pytest.mark.xfail(strict=True, reason="labels and the request's id are taken as proof")
 @pytest.mark.parametrize("when", ["while-it-waits", "at-the-write"])
 async def test_a_namespace_that_someone_else_made_with_our_marks_is_not_taken_for_our_own(ground, tmp_path, when):
     """The request's id is known while it waits. It is made with the server's own account, past every fence."""
@@ -221,6 +220,26 @@ async def test_a_namespace_that_someone_else_made_with_our_marks_is_not_taken_fo
         assert json.loads(ended["receipt"])["error"]["code"] in {"namespace-not-bound", "exists"}
         assert world.live_object("rolebinding", "infra-mcp-circle", name) is None
         assert world.live_object("secret", "registry-x", name) is None
+
+
+@pytest.mark.fault("f26")
+@pytest.mark.promise("secrets.nowhere")
+async def test_what_our_own_writes_are_recognised_by_is_in_no_answer_event_or_log(world):
+    name = world.fresh()
+    made = await world.tool("provision_namespace", namespace=name, pull_secrets=["X"])
+    request = made.data["request"]
+    (row,) = world.requests()
+    secret = json.loads(row["record"])["nonce"]
+    nonce = world.live_object("namespace", name)["metadata"]["annotations"]["infra-mcp.dev/write"]
+
+    told = [made, await world.tool("get_request", request_id=request), await world.tool("search_audit")]
+    told += [await world.tool("status", namespace=name), await world.tool("provision_namespace", namespace=name)]
+    texts = [one.text + json.dumps(one.data) for one in told]
+    texts.append(json.dumps(await world.operate("infra/trail", request_id=request)))
+    texts += [json.dumps(world.events(request)), world.log, world.git("log", "--format=%B", "-p")]
+
+    assert len(secret) == len(nonce) == 32
+    assert [text for text in texts if secret in text or nonce in text] == []
 
 
 @pytest.mark.promise("pull-secret.granted")

@@ -1,7 +1,7 @@
 """What would change in an object, field by field: the live object against what a dry run answered. Pure.
 
 Lists are compared item by item where their items have keys, as the server says in `managedFields`. What the server
-keeps for itself (versions, status, generated names and addresses) and our own request mark are no changes.
+keeps for itself (versions, status, generated names and addresses) and our own marks are no changes.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from typing import Any
 
 from infra_mcp.drivers.kubernetes.adopt import lists
 from infra_mcp.drivers.kubernetes.merge import SET, Lists, item_keys, list_keys
+from infra_mcp.model.marks import REQUEST, WRITE
 from infra_mcp.model.plan import FieldChange, FieldPath
 
-__all__ = ["REQUEST_ANNOTATION", "changes"]
-
-REQUEST_ANNOTATION = "infra-mcp.dev/request"
+__all__ = ["changes"]
 
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _IGNORED: set[tuple[str, ...]] = {
@@ -30,7 +29,8 @@ _IGNORED: set[tuple[str, ...]] = {
     ("metadata", "uid"),
     ("metadata", "creationTimestamp"),
     ("metadata", "selfLink"),
-    ("metadata", "annotations", REQUEST_ANNOTATION),
+    ("metadata", "annotations", REQUEST),
+    ("metadata", "annotations", WRITE),
 }
 # A dry run of a create allocates these at random, so they are no part of a plan.
 _ALLOCATED: set[tuple[str, ...]] = {

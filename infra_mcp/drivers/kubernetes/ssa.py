@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from http import HTTPStatus
+from secrets import token_hex
 from typing import Any
 
 import anyio
@@ -22,9 +23,11 @@ import anyio
 from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.clients.kube.errors import clean
 from infra_mcp.drivers.kubernetes import adopt as adoption
-from infra_mcp.drivers.kubernetes.diff import REQUEST_ANNOTATION, changes
+from infra_mcp.drivers.kubernetes.diff import changes
 from infra_mcp.drivers.kubernetes.merge import Lists, covers, get_path, leaves, merge, remove_path
+from infra_mcp.drivers.kubernetes.own import carries, shows
 from infra_mcp.errors import InfraError, Moved
+from infra_mcp.model.marks import REQUEST, WRITE
 from infra_mcp.model.plan import Adoption, FieldPath, ObjectRef, show_path
 
 __all__ = ["Proposal", "propose", "write"]
@@ -33,7 +36,6 @@ TRIES = 8  # writes of one proposal while only fields it does not read or write 
 BREATH = 0.01  # seconds, longer each time
 SETTLE = 0.25  # seconds after a broken write before it is looked at
 _IDENTITY = ("apiVersion", "kind")
-_MARK: FieldPath = ("metadata", "annotations", REQUEST_ANNOTATION)
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,9 @@ async def propose(
     raise Moved(str(ref))
 
 
-async def write(cluster: Cluster, proposal: Proposal, *, as_: str | None, request: str) -> dict[str, Any]:
+async def write(
+    cluster: Cluster, proposal: Proposal, *, as_: str | None, request: str, nonce: str = ""
+) -> dict[str, Any]:
     """Write what was proposed, marked with the request's id; nothing when it is so already.
 
     When only what the proposal neither reads nor writes has moved (a Deployment's status does all the time), it is
@@ -126,6 +130,7 @@ async def write(cluster: Cluster, proposal: Proposal, *, as_: str | None, reques
         proposal: what `propose` returned.
         as_: the same identity as there.
         request: the request's id, put into the annotation `infra-mcp.dev/request`.
+        nonce: by what a create is recognised later, put into `infra-mcp.dev/write`; a new one when left out.
 
     Returns:
         The object as written, or as it is.
@@ -135,17 +140,18 @@ async def write(cluster: Cluster, proposal: Proposal, *, as_: str | None, reques
         InfraError: `exists`: a create met an object; or what the API server says otherwise.
         KubeError: the connection broke under the write, and the object does not show it (`is_unknown`).
     """
+    marks = {REQUEST: request} | ({WRITE: nonce or token_hex(16)} if proposal.live is None else {})
     for attempt in range(TRIES):
         live = proposal.live
         if live is not None and proposal.unchanged:
             return live
-        body = _marked(proposal, request)
+        body = _marked(proposal, marks)
         body = _create_only(body) if live is None else _bound(body, live)
         try:
             written, _ = await cluster.write(body, as_=as_, force=proposal.force)
         except KubeError as error:
             if error.is_unknown:
-                return await _observe(cluster, proposal, error, as_, request)
+                return await _observe(cluster, proposal, error, as_, marks)
             if live is None and error.status == HTTPStatus.CONFLICT:
                 raise InfraError("exists", f"{proposal.ref} was created by someone else meanwhile.") from error
             if not error.status:
@@ -238,9 +244,9 @@ async def _again(cluster: Cluster, proposal: Proposal, as_: str | None) -> Propo
 
 
 async def _observe(
-    cluster: Cluster, proposal: Proposal, unknown: KubeError, as_: str | None, request: str
+    cluster: Cluster, proposal: Proposal, unknown: KubeError, as_: str | None, marks: Mapping[str, str]
 ) -> dict[str, Any]:
-    """After a write without an answer: the object shows our mark and our fields, or nobody can say."""
+    """After a write without an answer: the object shows our marks and our fields, or nobody can say."""
     await anyio.sleep(SETTLE)
     try:
         live = await cluster.get(proposal.ref, as_=as_)
@@ -248,11 +254,10 @@ async def _observe(
         raise unknown from None
     if live is None:
         raise unknown
+    before = proposal.live
+    is_ours = carries(live, marks[WRITE]) if before is None else shows(live, marks[REQUEST], before["metadata"]["uid"])
     paths = [*leaves(proposal.sets, adoption.lists(proposal.dry)), *proposal.removes]
-    if get_path(_marked(proposal, request), _MARK) == (True, request):
-        paths.append(_MARK)
-    expected = merge(proposal.dry, {"metadata": {"annotations": {REQUEST_ANNOTATION: request}}})
-    if all(get_path(live, path) == get_path(expected, path) for path in paths):
+    if is_ours and all(get_path(live, path) == get_path(proposal.dry, path) for path in paths):
         return live
     raise unknown
 
@@ -340,8 +345,12 @@ def _bound(body: dict[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
     return merge(body, {"metadata": {"uid": about["uid"], "resourceVersion": about["resourceVersion"]}})
 
 
-def _marked(proposal: Proposal, request: str) -> dict[str, Any]:
-    """The body with the request's mark, unless someone copied the mark and owns it: it is not worth a conflict."""
-    if proposal.live is not None and adoption.owners(proposal.live, _MARK, others=True):
-        return proposal.body
-    return merge(proposal.body, {"metadata": {"annotations": {REQUEST_ANNOTATION: request}}})
+def _marked(proposal: Proposal, marks: Mapping[str, str]) -> dict[str, Any]:
+    """The body with the request's marks, less one that someone copied and owns: it is not worth a conflict."""
+    live = proposal.live or {}
+    ours = {
+        key: value
+        for key, value in marks.items()
+        if not adoption.owners(live, ("metadata", "annotations", key), others=True)
+    }
+    return merge(proposal.body, {"metadata": {"annotations": ours}}) if ours else proposal.body

@@ -13,7 +13,7 @@ from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.clients.kube.errors import is_denied
 from infra_mcp.drivers.kubernetes import ssa
 from infra_mcp.drivers.kubernetes.order import order
-from infra_mcp.drivers.manifests.prepared import REQUEST_ANNOTATION, Item, Prepared, Task
+from infra_mcp.drivers.manifests.prepared import Item, Prepared, Task
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.plan import ObjectRef
 from infra_mcp.together import together
@@ -50,24 +50,17 @@ async def apply(cluster: Cluster, task: Task, prepared: Prepared) -> None:
 
 async def _create(cluster: Cluster, task: Task, item: Item) -> None:
     """One of the two bootstrap writes: a POST, which never changes an object that is there."""
-    body = _marked(item.wanted.sets, task.request.id)
+    ref = item.wanted.ref
     try:
         with anyio.CancelScope(shield=True):
-            await cluster.create(body, as_=None)
+            await cluster.create(task.own.marked(ref, item.wanted.sets), as_=None)
     except KubeError as error:
-        live = await cluster.get(item.wanted.ref, as_=None)
-        mark = ((live or {}).get("metadata", {}).get("annotations") or {}).get(REQUEST_ANNOTATION)
-        if mark == task.request.id:
+        live = await cluster.get(ref, as_=None)
+        if task.own.made(ref, item.wanted.sets, live):
             return  # the answer was lost, the write was not
         if live is not None and error.status == 409:  # noqa: PLR2004 - HTTP conflict
-            raise InfraError("exists", f"{item.wanted.ref} was created by someone else meanwhile.") from error
+            raise InfraError("exists", f"{ref} was created by someone else meanwhile.") from error
         raise
-
-
-def _marked(body: dict[str, Any], request: str) -> dict[str, Any]:
-    metadata = body["metadata"]
-    annotations = metadata.get("annotations", {}) | {REQUEST_ANNOTATION: request}
-    return body | {"metadata": metadata | {"annotations": annotations}}
 
 
 async def _dry_run_inside(cluster: Cluster, task: Task, items: list[Item]) -> list[Item]:
@@ -118,4 +111,5 @@ async def _write(cluster: Cluster, task: Task, item: Item) -> None:
     if item.proposal is None:
         raise Moved(str(item.wanted.ref))
     with anyio.CancelScope(shield=True):
-        await ssa.write(cluster, item.proposal, as_=task.user, request=task.request.id)
+        nonce = task.own.nonce(item.wanted.ref)
+        await ssa.write(cluster, item.proposal, as_=task.user, request=task.request.id, nonce=nonce)

@@ -6,14 +6,10 @@ from typing import Any
 
 from infra_mcp.drivers.manifests.prepared import Wanted
 from infra_mcp.model.action import ProvisionNamespace
+from infra_mcp.model.marks import BINDING, CIRCLE, OWNER, PULL_SECRETS
 from infra_mcp.model.plan import ObjectRef
 
-__all__ = ["BINDING", "CIRCLE_LABEL", "PULL_SECRETS", "binding", "bounds", "namespace", "refs", "service_account"]
-
-BINDING = "infra-mcp-circle"
-CIRCLE_LABEL = "infra-mcp.dev/circle"
-PULL_SECRETS = "infra-mcp.dev/pull-secrets"
-OWNER = "infra-mcp.dev/owner"
+__all__ = ["binding", "bounds", "namespace", "refs", "service_account"]
 
 
 def refs(cluster: str, name: str) -> tuple[ObjectRef, ObjectRef, ObjectRef]:
@@ -41,7 +37,7 @@ def _body(ref: ObjectRef, **rest: Any) -> dict[str, Any]:  # noqa: ANN401 - mani
 
 def namespace(ref: ObjectRef, action: ProvisionNamespace, circle: str | None) -> Wanted:
     """The namespace itself; `circle` is None where it was there before and does not carry our label."""
-    labels = ({CIRCLE_LABEL: circle} if circle else {}) | action.labels
+    labels = ({CIRCLE: circle} if circle else {}) | action.labels
     metadata: dict[str, Any] = {"labels": labels} if labels else {}
     if action.owner:
         metadata["annotations"] = {OWNER: action.owner}

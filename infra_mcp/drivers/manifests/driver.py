@@ -10,7 +10,7 @@ from infra_mcp.drivers.kubernetes.verify import rollout
 from infra_mcp.drivers.manifests import deploy, images, landed, observe, provision
 from infra_mcp.drivers.manifests.apply import apply
 from infra_mcp.drivers.manifests.desired import refs
-from infra_mcp.drivers.manifests.prepared import REQUEST_ANNOTATION, Prepared, Task
+from infra_mcp.drivers.manifests.prepared import Prepared, Task
 from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
 from infra_mcp.drivers.manifests.undo import Undone, is_ours, undo
 from infra_mcp.errors import InfraError
@@ -86,11 +86,10 @@ class Manifests:
         )
 
     async def any_written(self, task: Task, written: Sequence[Written]) -> bool:
-        """Whether any of the objects shows our write: this request's mark, or our values in fields that are ours."""
+        """Whether any of the objects shows our write: this request's nonce, or our values in fields that are ours."""
         for one in written:
             live = await self.cluster.get(one.ref, as_=None if one.identity == "server" else task.user)
-            marks = ((live or {}).get("metadata", {})).get("annotations") or {}
-            if marks.get(REQUEST_ANNOTATION) == task.request.id:
+            if task.own.wrote(one.ref, live, one.uid):
                 return True
             if live is not None and any(is_ours(live, field) for field in one.fields):
                 return True

@@ -9,10 +9,11 @@ from typing import Any
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.kubernetes import health
 from infra_mcp.drivers.manifests import images
-from infra_mcp.drivers.manifests.desired import PULL_SECRETS, refs
+from infra_mcp.drivers.manifests.desired import refs
 from infra_mcp.drivers.manifests.drift import drift
 from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
 from infra_mcp.errors import InfraError
+from infra_mcp.model.marks import PULL_SECRETS
 from infra_mcp.model.plan import ObjectRef
 from infra_mcp.policy.rules import Policy
 from infra_mcp.repository.value import Tree

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
-from infra_mcp.drivers.kubernetes.diff import REQUEST_ANNOTATION
+from infra_mcp.drivers.kubernetes.own import Own
 from infra_mcp.drivers.kubernetes.ssa import Proposal
 from infra_mcp.model.plan import FieldChange, FieldPath, ObjectChange, ObjectRef, Plan
 from infra_mcp.model.request import Request
 from infra_mcp.policy.rules import Policy
 from infra_mcp.repository.value import Tree
 
-__all__ = ["REQUEST_ANNOTATION", "Item", "Prepared", "Task", "Wanted", "differences", "is_within"]
+__all__ = ["Item", "Prepared", "Task", "Wanted", "differences", "is_within"]
 
 
 # resource.Quantity: the API server writes 1024Mi as 1Gi.
@@ -36,12 +36,17 @@ class Task:
     policy: Policy
     cluster: str
     user: str  # the circle's Kubernetes identity
-    resumed: bool = False  # after an interruption: what carries our mark is ours
+    secret: str = ""  # of the request, random and recorded before its first write; see `own`
 
     @property
     def circle(self) -> str:
         """The requester's circle."""
         return self.request.caller.circle or ""
+
+    @property
+    def own(self) -> Own:
+        """By what this request's own writes are recognised."""
+        return Own(self.request.id, self.secret)
 
     @property
     def role(self) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.manifests import desired
 from infra_mcp.drivers.manifests.edit import edited
-from infra_mcp.drivers.manifests.prepared import REQUEST_ANNOTATION, Item, Prepared, Task, Wanted, is_within
+from infra_mcp.drivers.manifests.prepared import Item, Prepared, Task, Wanted, is_within
 from infra_mcp.drivers.manifests.propose import item_for, plan_of
 from infra_mcp.drivers.manifests.pull_secrets import PullSecret, PullSecrets
 from infra_mcp.errors import InfraError
 from infra_mcp.model.action import ProvisionNamespace
+from infra_mcp.model.marks import CIRCLE, PULL_SECRETS, REQUEST
 from infra_mcp.model.plan import ObjectRef
 from infra_mcp.repository.value import Tree
 from infra_mcp.together import both, together
@@ -41,7 +42,7 @@ async def plan(task: Task, action: ProvisionNamespace, tree: Tree, cluster: Clus
         partial(secrets.read, task.policy, name, action.namespace, as_=task.user, bound=None)
         for name in sorted(action.pull_secrets)
     ]
-    ground, sources = await both(partial(_survey, task, cluster, (space, bound)), partial(together, reads))
+    ground, sources = await both(partial(_survey, task, action, cluster, (space, bound)), partial(together, reads))
     bounds = desired.bounds(action, task.cluster)
     if ground.binding is not None:
         inside = [account] * bool(sources) + [want.ref for want in bounds]
@@ -77,7 +78,9 @@ async def plan(task: Task, action: ProvisionNamespace, tree: Tree, cluster: Clus
     return Prepared(made, after, tuple(items), bootstrap=bootstrap, failure="hold", names=names)
 
 
-async def _survey(task: Task, cluster: Cluster, refs: tuple[ObjectRef, ObjectRef]) -> _Ground:
+async def _survey(
+    task: Task, action: ProvisionNamespace, cluster: Cluster, refs: tuple[ObjectRef, ObjectRef]
+) -> _Ground:
     """The server's own two reads: outside its namespaces a circle sees only 403."""
     live, binding = await together(partial(cluster.get, ref, as_=None) for ref in refs)
     if live is None:
@@ -87,7 +90,7 @@ async def _survey(task: Task, cluster: Cluster, refs: tuple[ObjectRef, ObjectRef
     if live["metadata"].get("deletionTimestamp"):
         raise InfraError("exists", f"Namespace {name} is being deleted.", next_step="Send it again when it is gone.")
     if ground.binding is None:
-        if _mark(live) != task.request.id:
+        if not task.own.made(refs[0], desired.namespace(refs[0], action, task.circle).sets, live):
             raise InfraError(
                 "namespace-not-bound", f"Namespace {name} was there before and is not bound to this circle."
             )
@@ -98,18 +101,15 @@ async def _survey(task: Task, cluster: Cluster, refs: tuple[ObjectRef, ObjectRef
     return ground
 
 
-def _mark(live: dict[str, Any]) -> str:
-    return str((live["metadata"].get("annotations") or {}).get(REQUEST_ANNOTATION, ""))
-
-
 def _is_ours(live: dict[str, Any]) -> bool:
-    return bool(_mark(live))
+    """Whether some request of ours made the binding. Git says more or less by that; nothing is granted by it."""
+    return REQUEST in (live["metadata"].get("annotations") or {})
 
 
 def _circle_label(task: Task, ground: _Ground) -> str | None:
     if ground.namespace is None:
         return task.circle
-    return (ground.namespace["metadata"].get("labels") or {}).get(desired.CIRCLE_LABEL)
+    return (ground.namespace["metadata"].get("labels") or {}).get(CIRCLE)
 
 
 def _account(ref: ObjectRef, sources: list[PullSecret], ground: _Ground, tree: Tree) -> Wanted:
@@ -122,7 +122,7 @@ def _account(ref: ObjectRef, sources: list[PullSecret], ground: _Ground, tree: T
     names = {source.name for source in sources}
     for known in (live, located.object if located else {}):
         listed += [entry["name"] for entry in known.get("imagePullSecrets") or [] if entry["name"] not in listed]
-        marked = ((known.get("metadata") or {}).get("annotations") or {}).get(desired.PULL_SECRETS, "")
+        marked = ((known.get("metadata") or {}).get("annotations") or {}).get(PULL_SECRETS, "")
         names |= {name for name in marked.split(",") if name}
     listed += [s.copy_ref.name for s in sources if s.copy_ref.name not in listed]
     return desired.service_account(ref, names, listed)

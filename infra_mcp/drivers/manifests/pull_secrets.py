@@ -16,14 +16,13 @@ from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.errors import InfraError
 from infra_mcp.masking import Masker
 from infra_mcp.model.digest import canonical, keyed
+from infra_mcp.model.marks import PULL_SECRET_TYPES
 from infra_mcp.model.plan import ObjectRef
 from infra_mcp.policy.rules import Policy
 from infra_mcp.policy.sections import PullSecretRules
 from infra_mcp.together import together
 
 __all__ = ["PullSecret", "PullSecrets"]
-
-_TYPES = {"kubernetes.io/dockerconfigjson": ".dockerconfigjson", "kubernetes.io/dockercfg": ".dockercfg"}
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ class PullSecrets:
 
     def _checked(self, name: str, source: dict[str, Any]) -> tuple[str, dict[str, str]]:
         kind, data = str(source.get("type")), source.get("data") or {}
-        if kind not in _TYPES or set(data) != {_TYPES[kind]}:
+        if kind not in PULL_SECRET_TYPES or set(data) != {PULL_SECRET_TYPES[kind]}:
             raise InfraError("pull-secret-unavailable", f"The source of pull secret {name} is not a pull secret.")
         for value in data.values():
             try:
