@@ -82,7 +82,7 @@ async def still_carried(ledger: Ledger, request: Request, verdict: Verdict, memo
     if not given or "approved" not in memory:
         raise InfraError("needs-approval", f"{verdict.reason} (rule {verdict.rule})", rule=verdict.rule)
     begun = min(datetime.fromisoformat(one.used) for one in given if one.used)
-    valid = [one.model_copy(update={"used": None}) for one in given]
+    valid = [one.model_copy(update={"used": None, "vouched": True}) for one in given]  # it was, when it was used
     if not satisfied(verdict, memory["digest"], request.caller, valid, begun):
         raise InfraError("needs-approval", f"{verdict.reason} (rule {verdict.rule})", rule=verdict.rule)
     if strange := _beyond(memory["approved"], plan):
@@ -115,8 +115,12 @@ def _beyond(approved: dict[str, Any], plan: Plan) -> str:
 
 
 def _marks(change: ObjectChange) -> dict[str, str]:
-    exact = change.model_dump(mode="json", include={"operation", "fields", "adoptions"})
-    return {"intent": change.intent, "exact": digest(exact), "checked": change.checked}
+    exact = digest(
+        change.model_dump(
+            mode="json", include={"operation", "fields", "adoptions"}, exclude={"adoptions": {"__all__": {"since"}}}
+        )
+    )
+    return {"intent": change.intent, "exact": exact, "checked": change.checked}
 
 
 def _mark(path: str, diff: str) -> str:

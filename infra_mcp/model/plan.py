@@ -140,11 +140,9 @@ class Effect(Frozen):
 
     @property
     def digest(self) -> str:
-        """The effect digest: what approvals, commits and receipts name."""
-        value = self.model_dump(mode="json")
-        for file in value["files"]:
-            del file["before"]
-        return digest(value)
+        """The effect digest: what approvals, commits and receipts name. Nothing in it moves by itself."""
+        adoptions = {"__all__": {"adoptions": {"__all__": {"since"}}}}
+        return digest(self.model_dump(mode="json", exclude={"objects": adoptions, "files": {"__all__": {"before"}}}))
 
 
 class ObjectBasis(Frozen):
