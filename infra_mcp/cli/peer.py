@@ -38,9 +38,14 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         one = parser.add_mutually_exclusive_group()
         one.add_argument("--circle", metavar="CIRCLE", help="its circle, when several have a peer of that name")
         one.add_argument("--operator", action="store_true", help="the operator of that name, when peers have it too")
+    confirming = verb(
+        parts, "confirm", "vouch for an operator, who counts beside others once two have", "peer confirm alice"
+    )
+    confirming.add_argument("name", metavar="NAME", help="the operator's name")
+    confirming.set_defaults(run=_confirm)
     listing = verb(parts, "list", "all peers, without their tokens", "peer list --json")
     listing.set_defaults(run=_list)
-    for parser in (adding, removing, renewing, listing):
+    for parser in (adding, removing, renewing, confirming, listing):
         common_options(parser)
 
 
@@ -74,6 +79,14 @@ def _token(options: argparse.Namespace) -> int:
     return 0
 
 
+def _confirm(options: argparse.Namespace) -> int:
+    known = operate(options, "operator/peer.confirm", {"name": options.name})
+    counts = "counts" if known["counts"] else "does not count yet"
+    by = ", ".join(known["confirmed_by"]) or "the server's host"
+    show(options.json, known, f"{known['name']} {counts} where a rule wants several approvals; confirmed by {by}.")
+    return 0
+
+
 def _list(options: argparse.Namespace) -> int:
     found = operate(options, "operator/peer.list", {})
     lines = [_line(peer) for peer in found["peers"]]
@@ -83,4 +96,5 @@ def _list(options: argparse.Namespace) -> int:
 
 def _line(peer: dict[str, Any]) -> str:
     what = "operator" if peer.get("role") == "operator" else f"circle {peer['circle']}"
+    what += "" if peer.get("counts", True) else " (to be confirmed)"
     return f"{peer['name']}  {what}  {peer['tokens']} tokens  {peer['description']}".rstrip()

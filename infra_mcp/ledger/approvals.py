@@ -8,7 +8,7 @@ from sqlalchemy import insert, select, update
 
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger import clock, schema
+from infra_mcp.ledger import clock, schema, vouching
 from infra_mcp.ledger.database import Database, Tx
 from infra_mcp.ledger.events import Entry, append
 from infra_mcp.model.approval import Approval
@@ -43,8 +43,17 @@ class Approvals:
     async def of(self, request_id: str) -> list[Approval]:
         """All decisions about a request, oldest first, whatever effect they were given for."""
         wanted = select(_ROWS).where(_ROWS.c.request == request_id).order_by(_ROWS.c.number)
-        found = await self._database.read(lambda connection: connection.execute(wanted).mappings().all())
-        return [_read(row) for row in found]
+        found, out = await self._database.read(
+            lambda connection: (
+                rows := connection.execute(wanted).mappings().all(),
+                vouching.operators(connection).uncounted if rows else frozenset(),
+            )
+        )
+        return [_read(row).model_copy(update={"vouched": row["approver"] not in out}) for row in found]
+
+    async def operators(self) -> vouching.Operators:
+        """Who may approve, and who of them counts where a rule wants several."""
+        return await self._database.read(vouching.operators)
 
     @effect("ledger.approval.use")
     async def use(self, request_id: str, digest: str, now: str) -> None:
@@ -70,7 +79,7 @@ def _give(tx: Tx, given: Approval) -> Approval:
     kind = "approved" if given.approve else "denied"
     entry = Entry(given.at, kind, given.approver, row["circle"], "", data, None, given.request, row["ask"])
     seq, _ = append(tx, entry)
-    tx.connection.execute(insert(_ROWS), given.model_dump() | {"event": seq})
+    tx.connection.execute(insert(_ROWS), given.model_dump(exclude={"vouched"}) | {"event": seq})
     return given
 
 
@@ -86,4 +95,4 @@ def _use(tx: Tx, request_id: str, digest: str, at: str) -> None:
 
 
 def _read(row: Any) -> Approval:  # noqa: ANN401 - a row of `approvals`
-    return Approval.model_validate({name: row[name] for name in Approval.model_fields})
+    return Approval.model_validate({name: row[name] for name in Approval.model_fields if name in row})

@@ -18,6 +18,7 @@ from infra_mcp.ledger import clock, schema
 from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.ledger.records import Peer
+from infra_mcp.ledger.vouching import signed
 from infra_mcp.masking import Masker
 from infra_mcp.model.names import Circle, PeerName
 from infra_mcp.model.peer import Caller
@@ -38,7 +39,7 @@ _NAME: TypeAdapter[str] = TypeAdapter(PeerName)
 _CIRCLE: TypeAdapter[str] = TypeAdapter(Circle)
 
 
-def add(tx: Tx, name: str, circle: str, *, operator: bool = False) -> None:
+def add(tx: Tx, name: str, circle: str, *, operator: bool = False, by: Caller | None = None) -> None:
     """A new peer of a circle, or a new operator; one that is there already stays as it is.
 
     Raises:
@@ -57,7 +58,7 @@ def add(tx: Tx, name: str, circle: str, *, operator: bool = False) -> None:
         return
     row = {"name": name, "circle": circle, "role": "operator" if operator else "agent", "description": ""}
     tx.connection.execute(insert(_ROWS), row | {"created": clock.now()})
-    _note(tx, "peer-added", name, circle, data={"role": row["role"]} if operator else None)
+    _note(tx, "peer-added", name, circle, data={"role": row["role"]} | signed(by) if operator else None)
 
 
 def listed(connection: Connection, name: str | None = None) -> list[Peer]:
@@ -94,7 +95,7 @@ def describe(tx: Tx, masker: Masker, name: str, text: str, circle: str | None = 
     _note(tx, "peer-described", name, circle, text=said)
 
 
-def issue(tx: Tx, name: str, circle: str | None = None) -> str:
+def issue(tx: Tx, name: str, circle: str | None = None, by: Caller | None = None) -> str:
     """A new token for a peer. It cannot be shown again.
 
     Raises:
@@ -104,7 +105,7 @@ def issue(tx: Tx, name: str, circle: str | None = None) -> str:
     token = _PREFIX + secrets.token_urlsafe(32)
     row = {"hash": _hash(token), "peer": name, "circle": circle, "created": clock.now()}
     tx.connection.execute(insert(schema.tokens), row)
-    _note(tx, "token-issued", name, circle)
+    _note(tx, "token-issued", name, circle, data=None if circle else signed(by))
     return token
 
 

@@ -314,14 +314,14 @@ class Ledger:
         return await self._database.read(events.head)
 
     @effect("ledger.peer.add")
-    async def add_peer(self, name: str, circle: str, *, operator: bool = False) -> None:
+    async def add_peer(self, name: str, circle: str, *, operator: bool = False, by: Caller | None = None) -> None:
         """Add a peer to a circle, or an operator, whose circle is empty; one that is there already stays.
 
         Raises:
             InfraError: `invalid-argument`, when a name cannot be one, or an operator comes with a circle.
         """
         with self.identities.changing():
-            await self._database.write(lambda tx: peers.add(tx, name, circle, operator=operator))
+            await self._database.write(lambda tx: peers.add(tx, name, circle, operator=operator, by=by))
 
     async def peers(self) -> list[Peer]:
         """All peers by name and circle."""
@@ -360,14 +360,14 @@ class Ledger:
             await self._database.write(lambda tx: peers.describe(tx, self.masker, name, text, circle))
 
     @effect("ledger.token.issue")
-    async def issue_token(self, name: str, circle: str | None = None) -> str:
-        """A new token for a peer, shown this once.
+    async def issue_token(self, name: str, circle: str | None = None, *, by: Caller | None = None) -> str:
+        """A new token for a peer, shown this once; `by` is who asked for it.
 
         Raises:
             InfraError: `not-found`, `ambiguous-peer`.
         """
         with self.identities.changing():
-            return await self._database.write(lambda tx: peers.issue(tx, name, circle))
+            return await self._database.write(lambda tx: peers.issue(tx, name, circle, by))
 
     @effect("ledger.token.revoke")
     async def revoke_tokens(self, name: str, circle: str | None = None) -> int:

@@ -18,7 +18,8 @@ def satisfied(verdict: Verdict, digest: str, requester: Caller, approvals: Seque
     """Whether a plan may go on. Asked until the first write begins, not after: an approval is used up then.
 
     What counts, for each rule that requires it: approvals of this very effect, not used, not expired, by different
-    people who are known well enough, none of them whoever asked. Operators belong to no circle, so one who is called
+    people who are known well enough, none of them whoever asked; where a rule wants several, only by operators for whom
+    others vouch. Operators belong to no circle, so one who is called
     like the requester is taken for the requester. One denial of this effect is a no, whoever else approved.
 
     Args:
@@ -87,6 +88,8 @@ def _against(approval: Approval, need: Need, requester: Caller, now: datetime) -
         return "nobody approves what they asked for"
     if _STRENGTHS[approval.strength] < _STRENGTHS[need.strength]:
         return "not known well enough"
+    if need.approvals > 1 and not approval.vouched:
+        return "no operator who counts by themselves: others must confirm them"
     # By the rule as it is now, too: it may have been made stricter since.
     until = min(_moment(approval.expires), _moment(approval.at) + timedelta(seconds=need.seconds))
     if now >= until:

@@ -14,6 +14,7 @@ from anyio import to_thread
 from pydantic import BaseModel, Field
 
 from infra_mcp.errors import InfraError
+from infra_mcp.ledger.vouching import CONFIRMED, signed
 from infra_mcp.model.names import Circle, Frozen, PeerName
 from infra_mcp.model.peer import Caller
 from infra_mcp.repository.commit import diff
@@ -58,6 +59,12 @@ class Named(Frozen):
     def place(self) -> str | None:
         """The circle as the ledger knows it: empty for an operator, None where the name says enough."""
         return "" if self.operator else self.circle
+
+
+class Person(Frozen):
+    """An operator who is there."""
+
+    name: PeerName
 
 
 class Digest(Frozen):
@@ -143,7 +150,7 @@ class Operator:
         handler = cast("Callable[[Caller, BaseModel], Awaitable[dict[str, Any]]]", getattr(self, name))
         return await handler(caller, parse(model, params))
 
-    async def peer_add(self, caller: Caller, given: Newcomer) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+    async def peer_add(self, caller: Caller, given: Newcomer) -> dict[str, Any]:
         """Add a peer and give out its first token, which is shown this once.
 
         Raises:
@@ -155,11 +162,13 @@ class Operator:
         if given.name in {self._infra(), *_LOCAL}:
             what = f"{given.name} is the name of somebody else here: of the infra peer, or of whoever has no token."
             raise InfraError("invalid-argument", what, next_step="Choose another name.")
-        await self.ledger.add_peer(given.name, given.circle or "", operator=given.operator)
-        token = await self.ledger.issue_token(given.name, given.circle or "")
+        await self.ledger.add_peer(given.name, given.circle or "", operator=given.operator, by=caller)
+        token = await self.ledger.issue_token(given.name, given.circle or "", by=caller)
         known = self._circles()
         strange = given.circle is not None and known is not None and given.circle not in known
         note = "The policy in force names no such circle yet." if strange else ""
+        if given.operator and given.name in (await self.ledger.approvals.operators()).uncounted:
+            note = f"Where a rule wants several approvals, {given.name} counts once others confirm: peer confirm."
         return {
             "name": given.name,
             "circle": given.circle,
@@ -181,18 +190,45 @@ class Operator:
             return None
 
     async def peer_list(self, caller: Caller, given: Nothing) -> dict[str, Any]:  # noqa: ARG002 - one form for all
-        """All peers, without their tokens."""
-        return {"peers": [peer.model_dump(mode="json") for peer in await self.ledger.peers()]}
+        """All peers, without their tokens; of operators, whether they count where a rule wants several."""
+        known = await self.ledger.approvals.operators()
+        found = []
+        for peer in await self.ledger.peers():
+            shown = peer.model_dump(mode="json")
+            if peer.role == "operator":
+                shown |= {"counts": peer.name not in known.uncounted, "confirmed_by": known.vouchers(peer.name)}
+            found.append(shown)
+        return {"peers": found}
+
+    async def peer_confirm(self, caller: Caller, given: Person) -> dict[str, Any]:
+        """Vouch for an operator, who counts where a rule wants several once two who count have.
+
+        Raises:
+            InfraError: `not-found`; `policy-denied` for oneself, and for a caller who does not count.
+        """
+        known, who = await self.ledger.approvals.operators(), signed(caller)["by"]
+        if given.name not in known.there:
+            step = "`infra-mcp peer list` lists them."
+            raise InfraError("not-found", "There is no operator of that name.", next_step=step)
+        if given.name in known.uncounted and who not in known.vouchers(given.name):
+            if not known.may_vouch(who, given.name):
+                what = f"{caller.name} cannot confirm {given.name}."
+                step = "Another operator who counts does, by a token of their own."
+                raise InfraError("policy-denied", what, next_step=step, rule="operator.confirm")
+            await self.ledger.note(CONFIRMED, given.name, {"circle": "", "by": who})
+            known = await self.ledger.approvals.operators()
+        counts = given.name not in known.uncounted
+        return {"name": given.name, "counts": counts, "confirmed_by": known.vouchers(given.name)}
 
     async def peer_remove(self, caller: Caller, given: Named) -> dict[str, Any]:  # noqa: ARG002 - one form for all
         """Remove a peer; its tokens end at once, what it did stays in the ledger."""
         await self.ledger.remove_peer(given.name, given.place)
         return {"removed": given.name}
 
-    async def peer_token(self, caller: Caller, given: Named) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+    async def peer_token(self, caller: Caller, given: Named) -> dict[str, Any]:
         """Revoke a peer's tokens and give out a new one, which is shown this once."""
         revoked = await self.ledger.revoke_tokens(given.name, given.place)
-        token = await self.ledger.issue_token(given.name, given.place)
+        token = await self.ledger.issue_token(given.name, given.place, by=caller)
         return {"name": given.name, "token": token, "revoked": revoked}
 
     async def policy_show(self, caller: Caller, given: Nothing) -> dict[str, Any]:  # noqa: ARG002 - one form for all
@@ -309,6 +345,7 @@ METHODS: dict[str, tuple[str, type[BaseModel]]] = {
     "operator/peer.list": ("peer_list", Nothing),
     "operator/peer.remove": ("peer_remove", Named),
     "operator/peer.token": ("peer_token", Named),
+    "operator/peer.confirm": ("peer_confirm", Person),
     "operator/policy.show": ("policy_show", Nothing),
     "operator/policy.diff": ("policy_diff", Nothing),
     "operator/policy.accept": ("policy_accept", Digest),

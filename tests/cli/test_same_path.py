@@ -35,6 +35,7 @@ CALLS = {
     "peer add": (["peer", "add", "a", "--circle", "docs"], None, ["operator/peer.add"]),
     "peer remove": (["peer", "remove", "shop"], None, ["operator/peer.remove"]),
     "peer token": (["peer", "token", "shop"], None, ["operator/peer.token"]),
+    "peer confirm": (["peer", "confirm", "alice"], None, ["operator/peer.confirm"]),
     "peer list": (["peer", "list"], None, ["operator/peer.list"]),
     "policy show": (["policy", "show"], None, ["operator/policy.show"]),
     "policy diff": (["policy", "diff"], None, ["operator/policy.diff"]),

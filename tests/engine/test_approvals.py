@@ -1,5 +1,7 @@
 """Who may decide about a parked request, what a yes and a no do, and what an approval still carries later."""
 
+import contextlib
+
 import pytest
 from engine.shelf import DOCS, EFFECT, NEED, PAT
 
@@ -270,7 +272,6 @@ async def test_the_first_two_operators_named_on_the_host_approve_together(shelf)
 
 
 @pytest.mark.fault("f28")
-@pytest.mark.xfail(strict=True, reason="whoever is called an operator counts")
 @pytest.mark.parametrize("founders", [("ann",), ("ann", "bob")])
 async def test_an_operator_and_one_whom_they_added_are_one(shelf, founders):
     await _named_on_the_host(shelf, *founders)
@@ -281,7 +282,6 @@ async def test_an_operator_and_one_whom_they_added_are_one(shelf, founders):
 
 
 @pytest.mark.fault("f28")
-@pytest.mark.xfail(strict=True, reason="whoever is called an operator counts")
 async def test_those_whom_one_operator_added_are_not_two(shelf):
     await _named_on_the_host(shelf, "ann", "bob")
     for name in ("mal", "max"):
@@ -293,7 +293,6 @@ async def test_those_whom_one_operator_added_are_not_two(shelf):
 
 
 @pytest.mark.fault("f28")
-@pytest.mark.xfail(strict=True, reason="whoever is called an operator counts")
 async def test_the_third_operator_named_on_the_host_may_have_been_named_by_either_of_the_first(shelf):
     await _named_on_the_host(shelf, "ann", "bob", "mal")
 
@@ -301,7 +300,6 @@ async def test_the_third_operator_named_on_the_host_may_have_been_named_by_eithe
 
 
 @pytest.mark.fault("f28")
-@pytest.mark.xfail(strict=True, reason="whoever is called an operator counts")
 async def test_whoever_gave_another_operator_a_new_token_may_hold_it(shelf):
     await _named_on_the_host(shelf, "ann", "bob", "cat")
     await _manage(shelf, _person("ann"), "token", "bob", operator=True)
@@ -310,7 +308,6 @@ async def test_whoever_gave_another_operator_a_new_token_may_hold_it(shelf):
 
 
 @pytest.mark.fault("f28")
-@pytest.mark.xfail(strict=True, reason="whoever is called an operator counts")
 async def test_an_operator_removed_after_approving_is_no_second_one(shelf):
     await _named_on_the_host(shelf, "ann", "bob")
     await _manage(shelf, _person("ann"), "add", "mal", operator=True)
@@ -390,3 +387,46 @@ async def test_a_decision_that_meets_the_end_of_its_request_says_so_by_its_own_c
 
     assert refused.value.code == "approval-mismatch"
     assert "cancelled" in refused.value.what
+
+
+@pytest.mark.fault("f28")
+async def test_whom_another_confirmed_counts(shelf):
+    await _named_on_the_host(shelf, "ann", "bob")
+    await _manage(shelf, _person("ann"), "add", "cat", operator=True)
+    await _manage(shelf, _person("bob"), "confirm", "cat")
+
+    assert await _land(shelf, "ann", "cat")
+
+
+@pytest.mark.fault("f28")
+@pytest.mark.parametrize("by", [HOST, _person("ann"), _person("mal"), _person("max")], ids=lambda by: by.name)
+async def test_a_confirmation_by_who_added_them_oneself_one_who_does_not_count_or_the_host_is_none(shelf, by):
+    await _named_on_the_host(shelf, "ann", "bob")
+    for name in ("mal", "max"):
+        await _manage(shelf, _person("ann"), "add", name, operator=True)
+    with contextlib.suppress(InfraError):
+        await _manage(shelf, by, "confirm", "mal")
+
+    assert not await _land(shelf, "ann", "mal")
+
+
+@pytest.mark.fault("f28")
+async def test_a_new_token_from_another_is_confirmed_again_and_ones_own_is_not(shelf):
+    await _named_on_the_host(shelf, "ann", "bob", "cat")
+    for name in ("ann", "bob"):
+        await _manage(shelf, _person(name), "confirm", "cat")
+    await _manage(shelf, _person("cat"), "token", "cat", operator=True)
+    assert await _land(shelf, "ann", "cat")
+    await _manage(shelf, _person("ann"), "token", "cat", operator=True)
+    assert not await _land(shelf, "ann", "cat")
+    await _manage(shelf, _person("bob"), "confirm", "cat")
+    assert await _land(shelf, "ann", "cat")
+
+
+@pytest.mark.fault("f28")
+async def test_operators_of_before_it_was_recorded_count(shelf):
+    for name in ("ann", "bob", "cat"):
+        await shelf.ledger.add_peer(name, "", operator=True)
+        await shelf.ledger.issue_token(name, "")
+
+    assert await _land(shelf, "bob", "cat")
