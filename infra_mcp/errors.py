@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["CODES", "CodeInfo", "Exit", "InfraError", "Moved"]
+__all__ = ["CODES", "CodeInfo", "Exit", "InfraError", "Locked", "Moved"]
 
 
 class Exit(IntEnum):
@@ -302,6 +302,10 @@ class InfraError(Exception):
 def _storable(text: str) -> str:
     """Text as UTF-8 can hold it: half a character of someone's path must not keep an error from being recorded."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+class Locked(InfraError):  # noqa: N818 - as Moved
+    """Another git process holds a lock that is needed: nothing was done, and later it may be free."""
 
 
 class Moved(Exception):  # noqa: N818 - a signal to plan again, not a failure anyone is shown

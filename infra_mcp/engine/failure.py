@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from time import time
 from typing import TypeVar
 
-import anyio
+from anyio import sleep
 
 from infra_mcp.clients.kube import KubeError
 from infra_mcp.clients.kube.errors import DENIED_FOR, is_denied
@@ -15,7 +15,7 @@ from infra_mcp.engine import report
 from infra_mcp.engine.commits import observe_commit, revert_plan
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.tools import Tools
-from infra_mcp.errors import InfraError, Moved
+from infra_mcp.errors import InfraError, Locked, Moved
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
 
@@ -23,6 +23,7 @@ __all__ = ["after_failure", "give_up"]
 
 T = TypeVar("T")
 _TRIES = 6
+_LOCKED = (1.0, 2.0, 5.0, 10.0, *(30.0,) * 19)  # seconds between two looks at a lock: ten minutes in all
 _FORMER_SECONDS = 60.0  # seconds the former version gets to be healthy again where no app says how long it takes
 
 
@@ -69,13 +70,11 @@ async def _roll_back(tools: Tools, run: Run, error: InfraError) -> Receipt:
         message = f"{error.what} What was made is kept ({kept}), and commit {run.commit or 'none'} stays."
         return await _end(tools, run, State.FAILED, message, error)
     problems: list[str] = []
-    try:
-        run.revert = await _persist(lambda: revert_plan(tools, run, error.what))
-    except (InfraError, Moved) as failed:
-        if isinstance(failed, InfraError) and failed.code == "ledger-unavailable":
-            raise
-        problems.append(failed.what if isinstance(failed, InfraError) else f"the branch kept moving ({failed})")
-    undone = await _undo(tools, run, problems) if run.wrote and not holds else Undone((), ())
+    undoes = run.wrote and not holds
+    reverted = await _revert(tools, run, error.what, problems, waits=not undoes)
+    undone = await _undo(tools, run, problems) if undoes else Undone((), ())
+    if not reverted:  # the cluster did not wait for somebody's lock
+        await _revert(tools, run, error.what, problems, waits=True)
     former = await _former(tools, run, problems) if undone.restored and not problems else ""
     if problems:
         message = f"{error.what} The rollback is incomplete: {'; '.join(problems)}."
@@ -88,6 +87,31 @@ async def _roll_back(tools: Tools, run: Run, error: InfraError) -> Receipt:
         return await _end(tools, run, State.FAILED, f"{error.what} Nothing in the cluster was changed.{git}", error)
     git = f" Commit {run.commit} was reverted by {run.revert}." if run.revert else ""
     return await _end(tools, run, State.ROLLED_BACK, f"{error.what} Rolled back: {former}.{git}", error)
+
+
+async def _revert(tools: Tools, run: Run, cause: str, problems: list[str], *, waits: bool) -> bool:
+    """Take the commit back, or add why not to the problems; False when another git's lock is in the way at first."""
+    for seconds in (*_LOCKED, 0.0):
+        try:
+            run.revert = await _persist(lambda: revert_plan(tools, run, cause))
+        except Locked as held:
+            if not waits:
+                return False
+            if not seconds:
+                problems.append(held.what)
+            run.say("rolling back: waits for another git process to let go of its lock")
+            await sleep(seconds)
+        except InfraError as failed:
+            if failed.code == "ledger-unavailable":
+                raise
+            problems.append(failed.what)
+            break
+        except Moved as moved:
+            problems.append(f"the branch kept moving ({moved})")
+            break
+        else:
+            break
+    return True
 
 
 async def _undo(tools: Tools, run: Run, problems: list[str]) -> Undone:
@@ -144,12 +168,12 @@ async def _persist(call: Callable[[], Awaitable[T]]) -> T:
         try:
             return await call()
         except Moved:
-            continue
+            await sleep(0.05 * 2**attempt)
         except (KubeError, InfraError) as error:
             silent = isinstance(error, KubeError) and not error.status
             if not silent and not (is_denied(error) and time() - began < DENIED_FOR):
                 raise
-            await anyio.sleep(0.5 * 2**attempt)
+            await sleep(0.5 * 2**attempt)
     return await call()
 
 

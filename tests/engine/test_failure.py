@@ -48,6 +48,9 @@ class Repo:
         self.undone.append(self.lock.exists())
         return Undone(("docs",), ())
 
+    def timeout(self, _):
+        return 5.0
+
     async def after_undo(self, *_):
         return "docs runs again"
 
@@ -73,16 +76,15 @@ async def repo(shelf, tmp_path):
 
 @pytest.mark.fault("w13")
 @pytest.mark.promise("verify.rollback")
-@pytest.mark.xfail(strict=True, reason="the first lock that is not gone in time ends it in an operator's hands")
 async def test_a_lock_that_others_hold_delays_a_rollback_and_the_cluster_does_not_wait_for_it(repo, monkeypatch):
     waits = []
 
     async def wait(seconds):
         waits.append(seconds)
-        if len(waits) > 20:
+        if len(waits) > 15:
             repo.lock.unlink(missing_ok=True)
 
-    monkeypatch.setattr(failure.anyio, "sleep", wait)
+    monkeypatch.setattr(failure, "sleep", wait)
     repo.lock.touch()
 
     made = await repo.failed()
@@ -101,17 +103,17 @@ async def test_a_lock_that_stays_for_ever_ends_in_an_operators_hands_and_is_name
     async def wait(seconds):
         waits.append(seconds)
 
-    monkeypatch.setattr(failure.anyio, "sleep", wait)
+    monkeypatch.setattr(failure, "sleep", wait)
     repo.lock.touch()
 
     made = await repo.failed()
 
     assert made.state is State.NEEDS_OPERATOR
     assert "index.lock" in made.message
+    assert 300 < sum(waits) < 900
 
 
 @pytest.mark.fault("l04")
-@pytest.mark.xfail(strict=True, reason="all tries are made in one go")
 async def test_a_rollback_that_meets_a_moving_branch_waits_between_its_tries(repo, monkeypatch):
     moving, real, tries = anyio.Event(), failure.revert_plan, []
 

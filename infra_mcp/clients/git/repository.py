@@ -17,7 +17,7 @@ from infra_mcp.clients.git.lock import RepositoryLock
 from infra_mcp.clients.git.objects import Entry, Objects, ref_of
 from infra_mcp.clients.git.runner import Runner
 from infra_mcp.effects import effect
-from infra_mcp.errors import InfraError
+from infra_mcp.errors import Locked
 
 __all__ = ["Git"]
 
@@ -109,7 +109,8 @@ class Git:
         compare-and-swap of the ref. A lock of another git is waited for, and never removed.
 
         Raises:
-            InfraError: `checkout-refused`, naming the files, the operation in progress, or the lock.
+            InfraError: `checkout-refused`, naming the files or the operation in progress.
+            Locked: `checkout-refused`, naming the lock that another git kept for longer than the patience.
             Moved: the branch is no longer at `base`, or `commit` is not ahead of it.
         """
         async with self._lock.hold() as hold:
@@ -124,7 +125,7 @@ class Git:
                     if anyio.current_time() >= deadline:
                         what = f"Another git process holds a lock (index.lock or a ref's) that branch {branch} needs."
                         step = "Wait for it to end; if none runs, a person removes the lock file. Then send it again."
-                        raise InfraError("checkout-refused", what, next_step=step) from busy
+                        raise Locked("checkout-refused", what, next_step=step) from busy
                 await anyio.sleep(RETRY_SECONDS)
 
     async def contains(self, branch: str, commit: str) -> bool:
