@@ -17,6 +17,7 @@ from pathlib import Path
 
 import anyio
 
+from infra_mcp.clients.git import Git
 from infra_mcp.engine import Engine
 from infra_mcp.errors import InfraError
 from infra_mcp.server import http
@@ -107,6 +108,7 @@ class _Start:
 
 async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) -> None:
     settings = start.settings
+    await _check_repository(settings)
     async with anyio.create_task_group() as opening:
         opened = anyio.Event()
 
@@ -141,6 +143,14 @@ async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) 
         opening.cancel_scope.cancel()
 
 
+async def _check_repository(settings: Settings) -> None:
+    git = Git(settings.repo, settings.state_dir / "git.lock")
+    try:
+        await git.check_usable()
+    finally:
+        await git.aclose()
+
+
 async def _leave(engine: Engine, visitors: Visitors, idle: float, stopping: anyio.Event) -> None:
     """Stop the server once nobody has been there for that long and no work is left."""
     while True:
@@ -170,6 +180,7 @@ async def _announce(accepting: anyio.Event, serving: Serving, start: _Start) -> 
     place = {"url": serving.url, "pid": serving.pid} | start.shown()
     fresh = note.with_suffix(".new")
     await fresh.write_text(json.dumps(place), encoding="utf-8")
+    await fresh.chmod(0o600)
     await fresh.replace(note)  # whole, or as it was
     log.info("serving %s, pid %d", serving.url, serving.pid)
     if start.ready is not None:
@@ -188,7 +199,6 @@ def _detach() -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    os.umask(0o077)
     if not logging.getLogger().handlers:
         form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=form)

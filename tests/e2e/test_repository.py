@@ -93,7 +93,6 @@ async def test_a_dry_run_refuses_what_the_commit_would_be_refused_for(world, whe
 
 
 @pytest.mark.fault("d01")
-@pytest.mark.xfail(strict=True, reason="git is started with the server's own umask")
 async def test_what_a_request_writes_in_the_peoples_checkout_others_can_read(ground, tmp_path):
     async with World(ground, tmp_path, serve=False) as world:
         await world.start(_usual)

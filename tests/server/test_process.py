@@ -142,7 +142,6 @@ def test_a_foreign_socket_in_the_place_of_ours_is_replaced_only_by_the_owner(set
 
 @pytest.mark.fault("d01")
 @pytest.mark.process
-@pytest.mark.xfail(strict=True, reason="the server takes everything from the group and others, in the checkout too")
 def test_a_server_keeps_the_umask_it_was_started_with_and_its_own_files_to_itself(settings):
     with start_server(settings, setup=_open_to_all) as server:
         operate(settings, "operator/peer.add", name="docs", circle="docs")
@@ -160,7 +159,6 @@ def _open_to_all() -> None:
 
 @pytest.mark.fault("f10")
 @pytest.mark.process
-@pytest.mark.xfail(strict=True, reason="the start looks with another environment than the work, and drops git's words")
 def test_a_repository_that_its_git_refuses_is_refused_at_the_start_with_gits_reason(settings):
     subprocess.run(["git", "-C", settings.repo, "config", "core.repositoryFormatVersion", "99"], check=True)
 

@@ -96,9 +96,8 @@ class Advance:
 
     def _merge(self, checkout: Checkout, paths: Collection[str]) -> None:
         # A branch may carry options of its own for merges (`--squash`, `--no-commit`): not for ours.
-        key = f"branch.{self._branch}.mergeOptions"
-        options = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": key, "GIT_CONFIG_VALUE_0": "--ff-only"}
-        done = self._writer.run("merge", *FAST_FORWARD, self._commit, at=checkout.top, env=options, check=False)
+        own = {f"branch.{self._branch}.mergeOptions": "--ff-only"}
+        done = self._writer.run("merge", *FAST_FORWARD, self._commit, at=checkout.top, config=own, check=False)
         head = self._objects.head(self._branch)
         if head == self._commit:
             return

@@ -57,10 +57,11 @@ def find(runner: Runner, branch: str) -> Checkout | None:
         return Checkout(runner.repo, runner.repo / ".git")
     listed = runner.run("worktree", "list", "--porcelain", "-z").out.decode("utf-8", "surrogateescape")
     holders = []
-    for record in listed.split("\0\0"):
+    for number, record in enumerate(listed.split("\0\0")):
         fields = dict(line.partition(" ")[::2] for line in record.split("\0") if line)
         if fields.get("branch") == ref:
-            holders.append((Path(fields["worktree"]), "prunable" in fields))
+            top = Path(fields["worktree"]) if number else _main_tree(runner, branch, Path(fields["worktree"]))
+            holders.append((top, "prunable" in fields))
     if len(holders) > 1:
         names = " and ".join(shown(top.name) for top, _ in holders)
         raise InfraError("checkout-refused", f"Branch {branch} is checked out more than once: {names}.")
@@ -72,6 +73,16 @@ def find(runner: Runner, branch: str) -> Checkout | None:
         raise InfraError("checkout-refused", what, next_step="Run `git worktree prune`, then send it again.")
     own = top / ".git"
     return Checkout(top, own if own.is_dir() else runner.path("rev-parse", "--absolute-git-dir", at=top))
+
+
+def _main_tree(runner: Runner, branch: str, listed: Path) -> Path:
+    """The first of git's list, which is a guess where the git folder lies apart from its working tree."""
+    if (listed / ".git").exists():
+        return listed
+    if runner.path("rev-parse", "--absolute-git-dir").samefile(runner.common_folder):
+        return runner.repo
+    what = f"Branch {branch} is checked out in the working tree of a separate git folder, which cannot be found."
+    raise InfraError("checkout-refused", what, next_step="Serve that working tree, or check out another branch there.")
 
 
 def require_idle(runner: Runner, checkout: Checkout, branch: str) -> None:

@@ -199,6 +199,7 @@ class Objects:
                 except (EOFError, OSError) as error:
                     self._drop()
                     if last:
+                        self._runner.run("rev-parse", "--git-dir")  # says why, where git takes the repository for none
                         raise InfraError("git-failed", "git cat-file ended before it had answered.") from error
                 except InfraError:
                     self._drop()

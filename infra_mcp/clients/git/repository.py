@@ -17,7 +17,7 @@ from infra_mcp.clients.git.lock import RepositoryLock
 from infra_mcp.clients.git.objects import Entry, Objects, ref_of
 from infra_mcp.clients.git.runner import Runner
 from infra_mcp.effects import effect
-from infra_mcp.errors import Locked
+from infra_mcp.errors import InfraError, Locked
 
 __all__ = ["Git"]
 
@@ -46,6 +46,17 @@ class Git:
         self._objects = Objects(self._runner)
         self._lock = RepositoryLock(lock_file, lock_patience)
         self._patience = patience
+
+    async def check_usable(self) -> None:
+        """Say early, and as git says it, that git refuses to work in this repository with our environment.
+
+        Raises:
+            InfraError: `setup-failed`, with git's reason.
+        """
+        try:
+            await _thread(self._runner.run, "rev-parse", "--git-dir")
+        except InfraError as error:
+            raise InfraError("setup-failed", f"git refuses {self._runner.repo}: {error.what}") from error
 
     async def head(self, branch: str) -> str:
         """The commit the branch is at now.

@@ -37,6 +37,14 @@ HYGIENE: dict[str, str] = {
     "log.showSignature": "false",
     "submodule.recurse": "false",
 }
+SETTINGS = (
+    "GIT_CONFIG_COUNT",
+    "GIT_CONFIG_KEY_",
+    "GIT_CONFIG_VALUE_",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_CONFIG_NOSYSTEM",
+)
 READ_SECONDS = 60.0
 GRACE_SECONDS = 5.0
 
@@ -90,7 +98,6 @@ class Runner:
         at: Path | None = None,
         feed: bool = False,
         config: Mapping[str, str] | None = None,
-        env: Mapping[str, str] | None = None,
         quiet: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start `git ARGS` in its own session and return the child.
@@ -100,21 +107,19 @@ class Runner:
             at: the working tree to run in, when it is not the repository's own.
             feed: whether standard input is a pipe; it is closed otherwise.
             config: settings beyond `HYGIENE`.
-            env: variables beyond the clean environment.
             quiet: whether what it says on standard error is dropped.
 
         Raises:
             InfraError: `setup-failed`, when there is no git.
         """
         top = at or self.repo
-        flags = [part for item in {**HYGIENE, **(config or {})}.items() for part in ("-c", "=".join(item))]
         try:
             return subprocess.Popen(
-                ["git", "-C", str(top), *flags, *args],
+                ["git", "-C", str(top), *args],
                 stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL if quiet else subprocess.PIPE,
-                env=_environment(top) | dict(env or {}),
+                env=_environment(top, {**HYGIENE, **(config or {})}),
                 pass_fds=self._keep,
                 start_new_session=True,
                 bufsize=0,
@@ -144,7 +149,6 @@ class Runner:
         check: bool = True,
         at: Path | None = None,
         config: Mapping[str, str] | None = None,
-        env: Mapping[str, str] | None = None,
     ) -> Done:
         """Run `git ARGS` to its end.
 
@@ -154,26 +158,39 @@ class Runner:
             check: whether a non-zero end is an error.
             at: as in `start`, like the rest.
             config: settings beyond `HYGIENE`.
-            env: variables beyond the clean environment.
 
         Raises:
             InfraError: `git-failed`, naming the command and the first line git said.
         """
-        child = self.start(*args, at=at, feed=data is not None, config=config, env=env)
+        child = self.start(*args, at=at, feed=data is not None, config=config)
         done = self.finish(child, data)
         if check and done.code:
             raise InfraError("git-failed", f"git {args[0]}: {done.why}.")
         return done
 
 
-def _environment(top: Path) -> dict[str, str]:
-    """Our environment without what would steer git, and without our own tokens."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "INFRA_MCP_"))}
+def _environment(top: Path, config: Mapping[str, str]) -> dict[str, str]:
+    """Our environment without what would steer git, and without our own tokens.
+
+    Settings stay wherever they stand: a repository may be one's own, or safe, only by those of the environment.
+    """
+    ours = ("GIT_", "INFRA_MCP_")
+    clean = {k: v for k, v in os.environ.items() if k.startswith(SETTINGS) or not k.startswith(ours)}
+    count = clean.get("GIT_CONFIG_COUNT", "")
+    first = int(count) if count.isdecimal() else 0
+    for number, (key, value) in enumerate(config.items(), first):  # after the user's, whose last one counts
+        clean |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    clean["GIT_CONFIG_COUNT"] = str(first + len(config)) if count.isdecimal() or not count else count
     return clean | {
         "LC_ALL": "C",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_LITERAL_PATHSPECS": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        # Traces that a setting writes to standard error would be taken for git's reasons.
+        "GIT_TRACE2": "0",
+        "GIT_TRACE2_PERF": "0",
+        "GIT_TRACE2_EVENT": "0",
         # Were the repository gone, git would look for one further up.
         "GIT_CEILING_DIRECTORIES": str(top.resolve().parent),
     }

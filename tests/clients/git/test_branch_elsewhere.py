@@ -129,7 +129,6 @@ async def test_a_worktree_that_is_gone_from_disk_is_refused(git: Git, repo, tmp_
 
 @pytest.mark.fault("f10")
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["alone", "with another worktree"])
-@pytest.mark.xfail(strict=False, reason="git lists the git folder as the working tree")
 async def test_a_repository_with_a_separate_git_folder_moves_as_any_other(
     new_repo, tmp_path: Path, lock_file: Path, elsewhere
 ) -> None:
@@ -150,7 +149,6 @@ async def test_a_repository_with_a_separate_git_folder_moves_as_any_other(
 
 
 @pytest.mark.fault("f10")
-@pytest.mark.xfail(strict=True, reason="git lists the git folder as the working tree")
 async def test_a_checkout_whose_place_git_does_not_know_is_named_with_what_to_do(
     new_repo, tmp_path: Path, lock_file: Path
 ) -> None:

@@ -216,7 +216,6 @@ async def test_trailers_are_read_the_same_whatever_separators_are_set(git: Git, 
 
 
 @pytest.mark.fault("f11")
-@pytest.mark.xfail(strict=True, reason="git shows another commit in place of the one asked for")
 async def test_a_replaced_commit_is_read_as_it_is(git: Git, repo) -> None:
     later = repo.commit({"README.md": "later\n"})
     repo.git("replace", later, repo.git("commit-tree", "-m", "another", f"{later}~1^{{tree}}"))
@@ -229,7 +228,6 @@ async def test_a_replaced_commit_is_read_as_it_is(git: Git, repo) -> None:
 
 @pytest.mark.fault("f10")
 @pytest.mark.parametrize("how", ["count", "global"])
-@pytest.mark.xfail(strict=True, reason="settings of the environment are dropped")
 async def test_git_settings_of_the_environment_count_for_the_work_too(
     repo, lock_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
 ) -> None:
@@ -252,7 +250,6 @@ async def test_git_settings_of_the_environment_count_for_the_work_too(
 
 
 @pytest.mark.fault("f10")
-@pytest.mark.xfail(strict=True, reason="what git says while objects are read is dropped")
 async def test_a_repository_that_git_refuses_is_refused_with_gits_reason(repo, lock_file: Path) -> None:
     repo.git("config", "core.repositoryFormatVersion", "99")
     git = Git(repo.top, lock_file)
