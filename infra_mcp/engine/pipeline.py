@@ -98,6 +98,7 @@ class Pipeline:
         await self._plan(run)
         verdict = await self._decide(run)
         if run.request.dry_run:
+            await self._check_movable(run)
             first = "" if verdict.decision == "allow" else f" It would have to wait: {verdict.reason}"
             return await self._end(run, State.PREVIEWED, f"This is what would be done; nothing was changed.{first}")
         task, prepared = run.planned
@@ -125,7 +126,7 @@ class Pipeline:
 
     async def _prepare(self, run: Run) -> None:
         """Record the plan; at its side, see whether the branch could move, and build the commit that would move it."""
-        task, prepared = run.planned
+        _, prepared = run.planned
         effect = prepared.plan.effect
         steps: list[Callable[[], Awaitable[Any]]] = [
             partial(
@@ -141,10 +142,14 @@ class Pipeline:
             )
         ]
         if effect.files:
-            paths = [file.path for file in effect.files]
-            steps.append(partial(self.tools.git.check_movable, task.policy.tree.branch, prepared.tree.base, paths))
-            steps.append(partial(draft, self.tools, run))
+            steps += [partial(self._check_movable, run), partial(draft, self.tools, run)]
         await together(steps)
+
+    async def _check_movable(self, run: Run) -> None:
+        """Refuse now what the commit, or the move of the branch to it, would be refused for."""
+        task, prepared = run.planned
+        if paths := [file.path for file in prepared.plan.effect.files]:
+            await self.tools.git.check_movable(task.policy.tree.branch, prepared.tree.base, paths)
 
     async def _take_up(self, run: Run) -> None:
         """What the steps go by; and after an interruption, whether our commit is on the branch.

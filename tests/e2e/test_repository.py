@@ -68,7 +68,6 @@ async def test_other_teams_files_do_not_block_the_seeds_sentence_and_what_was_no
 
 
 @pytest.mark.fault("w12")
-@pytest.mark.xfail(strict=True, reason="a dry run does not look at what a commit may hold")
 @pytest.mark.parametrize("where", ["in the repository", "in the checkout", "operation"])
 async def test_a_dry_run_refuses_what_the_commit_would_be_refused_for(world, where):
     name = world.fresh()

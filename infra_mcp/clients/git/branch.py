@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from infra_mcp.clients.git import checkout as trees
 from infra_mcp.clients.git.checkout import Checkout
+from infra_mcp.clients.git.commits import replaced
 from infra_mcp.clients.git.objects import Objects, ref_of
 from infra_mcp.clients.git.runner import Done, Runner, shown
 from infra_mcp.errors import InfraError, Moved
@@ -29,7 +30,9 @@ class Busy(Exception):  # noqa: N818 - a signal to wait and try again, never sho
 
 
 def check(runner: Runner, objects: Objects, branch: str, base: str, paths: Collection[str]) -> None:
-    """Everything that would refuse a move of these paths now; see `Git.check_movable`."""
+    """Everything that would refuse a commit of these paths, or the move to it, now; see `Git.check_movable`."""
+    for path in paths:
+        replaced(objects, base, path)
     if objects.head(branch) != base:
         raise Moved(f"branch {branch}")
     checkout = trees.find(runner, branch)

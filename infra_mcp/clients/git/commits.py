@@ -9,7 +9,7 @@ from infra_mcp.clients.git.runner import Runner, shown
 from infra_mcp.clients.git.writer import Writer
 from infra_mcp.errors import InfraError
 
-__all__ = ["IDENTITY", "build", "check_path"]
+__all__ = ["IDENTITY", "build", "check_path", "replaced"]
 
 IDENTITY = ("infra-mcp", "infra-mcp@localhost")
 LONGEST_PATH, LONGEST_NAME = 1000, 255
@@ -37,7 +37,7 @@ def build(
     runner: Runner, objects: Objects, base: str, changes: Mapping[str, bytes | None], *, message: str, when: int
 ) -> str:
     """Make the commit object; see `Git.build_commit`."""
-    present = {path: _present(objects, base, path) for path in sorted(changes)}
+    present = {path: replaced(objects, base, path) for path in sorted(changes)}
     for path, entry in present.items():
         if entry is None and changes[path] is None:
             raise InfraError("git-failed", f"{path} cannot be deleted: it is not in commit {base[:12]}.")
@@ -85,8 +85,12 @@ def _commit(tree: str, base: str, message: str, when: int) -> bytes:
     return f"tree {tree}\nparent {base}\nauthor {who}\ncommitter {who}\n\n{message}".encode()
 
 
-def _present(objects: Objects, base: str, path: str) -> Entry | None:
-    """The file a change replaces, once it is sure that the path leads through folders only, to a file or to nothing."""
+def replaced(objects: Objects, base: str, path: str) -> Entry | None:
+    """The file a change replaces; None for a new one.
+
+    Raises:
+        InfraError: `git-failed`, unless the path may be written and leads through folders only, to a file or nothing.
+    """
     check_path(path)
     parts = path.split("/")
     for depth in range(1, len(parts)):

@@ -104,10 +104,11 @@ class Git:
         return await _thread(build, self._runner, self._objects, base, dict(changes), message=message, when=when)
 
     async def check_movable(self, branch: str, base: str, paths: Collection[str]) -> None:
-        """Say early whether `move` would be refused for these paths. Moves nothing, and promises nothing for later.
+        """Say early whether a commit of these paths, or the move to it, would be refused. Writes nothing.
 
         Raises:
-            InfraError: `checkout-refused`, naming the files or the operation in progress.
+            InfraError: `git-failed`, for a path that no commit may hold; `checkout-refused`, naming the files or
+                the operation in progress.
             Moved: the branch is not at `base`.
         """
         await _thread(branches.check, self._runner, self._objects, branch, base, list(paths))

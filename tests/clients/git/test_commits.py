@@ -205,7 +205,6 @@ async def test_a_child_that_cannot_be_started_leaves_none_of_the_others_behind(
 @pytest.mark.parametrize(
     "path", ["linked/ns.yaml", "README.md/ns.yaml", "linked", "a/.git/x.yaml", "a\x1b/x.yaml", "a/\udcff.yaml"]
 )
-@pytest.mark.xfail(strict=True, reason="only the checkout is looked at, not the commit to be made")
 async def test_what_no_commit_may_hold_is_refused_before_any_commit_is_built(git: Git, repo, path: str) -> None:
     (repo.top / "linked").symlink_to("apps")
     repo.git("add", "linked")
