@@ -11,6 +11,7 @@ import anyio.to_thread
 import httpx2
 import pytest
 from harness import start_server
+from hosts import repository
 from house import POLICY, house, unix_transport
 from mcp.client.client import Client
 
@@ -158,7 +159,7 @@ async def test_lists_say_how_long_they_may_be_kept_and_that_no_change_is_told(tm
 async def test_a_server_started_for_changes_alone_offers_no_mesh(tmp_path):
     """As `serve --tools change` starts it: a process of its own."""
     settings = Settings(repo=tmp_path / "repo", state_dir=tmp_path / "state", kubeconfig=tmp_path / "none")
-    settings.repo.mkdir()
+    repository(settings.repo)
     with await anyio.to_thread.run_sync(partial(start_server, settings, toolset="change")) as server:
         async with Client(unix_transport(server.socket, None), cache=None) as client:
             listed = [tool.name for tool in (await client.list_tools()).tools]
