@@ -236,7 +236,8 @@ FLOWS = {
         Scenario("attended", _attended, frozenset({"landed"}), INSIDE, _place, _there, "ledger.mail.ask", journal),
         Scenario("approved", _approved, frozenset({"landed"}), INSIDE, _guarded, _opened, journal=journal),
         Scenario(
-            "released", _released, frozenset({"landed"}), (DEPLOYMENTS,), _live, _deployed,
+            # a notice that nobody answered is sent again, and by then the deploy may have landed
+            "released", _released, frozenset({"landed", "unchanged"}), (DEPLOYMENTS,), _live, _deployed,
             "ledger.mail.notified", journal,
         ),
         Scenario(

@@ -34,13 +34,14 @@ SLOW = {"app": "docs", "version": "0.14.0-slow", "idempotency_key": "slow"}
 async def test_a_stop_answers_every_wait_and_the_next_server_takes_the_work_up(world, number):
     begun = await world.tool("deploy", **SLOW, wait_seconds=0)
     await world.reached("verifying")
-    answers, under_way, staying, stopped = {}, anyio.Event(), anyio.Event(), anyio.Event()
+    answers, staying, stopped = {}, anyio.Event(), anyio.Event()
+    under_way = {mode: anyio.Event() for mode in ("legacy", "auto")}
 
     async def waiting(mode):
         """A client of one era that waits for the rollout over HTTP."""
 
         async def told(*_):
-            under_way.set()
+            under_way[mode].set()
 
         async with leaving(world.peer(mode=mode)) as client:
             await client.list_tools()  # it would ask for them after the answer, when nobody is there any more
@@ -65,12 +66,13 @@ async def test_a_stop_answers_every_wait_and_the_next_server_takes_the_work_up(w
         wait = {"name": "deploy", "arguments": {**SLOW, "wait_seconds": 600}}
         await spliced.send({"jsonrpc": "2.0", "id": "wait", "method": "tools/call", "params": wait})
         await spliced.ask("ping", {}, "after it")
-        group.start_soon(waiting, "legacy")
-        group.start_soon(waiting, "auto")
+        for mode in under_way:
+            group.start_soon(waiting, mode)
         group.start_soon(idle)
         with anyio.fail_after(60):
             await staying.wait()
-            await under_way.wait()
+            for called in under_way.values():
+                await called.wait()
         os.kill(world.server.pid, number)
 
         assert await world.gone(5) == 0, world.log
