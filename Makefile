@@ -13,7 +13,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade binaries demo wheel test test-clients check prove kill soak bench promises clean
+.PHONY: help setup upgrade binaries demo wheel test test-all test-clients check prove kill soak bench promises clean
 
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,13 +45,15 @@ demo: setup binaries ## the whole story on a real control plane
 wheel: setup binaries ## the sdist and the wheel, and the demo's first act with the wheel in an empty environment
 	@$(BIN)/python tests/packaged.py
 
-test: setup binaries ## all tests but the long forms, on a real control plane
-	@echo "tests: $(TESTS), without the long forms (make kill, make prove) and others' clients (make test-clients)"
-	@$(BIN)/python -m pytest -m "not slow and not outside" $(ARGS) $(TESTS)
+test: setup ## some minutes: all that needs no cluster or server, and the core of the rest on a real control plane
+	@$(BIN)/python tests/parts.py test $(ARGS) $(TESTS)
 
-test-clients: setup binaries ## clients of others: Inspector, pydantic-ai, fastmcp, LangChain and Claude Code, each set up by itself
+test-all: setup ## all tests but the long forms (make kill, make prove) and others' clients (make test-clients)
+	@$(BIN)/python tests/parts.py test-all $(ARGS) $(TESTS)
+
+test-clients: setup ## clients of others: Inspector, pydantic-ai, fastmcp, LangChain and Claude Code, each set up by itself
 	@$(BIN)/python tests/outside/environments.py
-	@$(BIN)/python -m pytest -m outside $(ARGS) tests/outside
+	@$(BIN)/python tests/parts.py test-clients $(ARGS) $(TESTS)
 
 check: setup ## style, types, layers, lengths, promises
 	$(BIN)/ruff check
@@ -67,8 +69,8 @@ promises: setup ## which test proves which promise
 prove: setup binaries ## run the tests of safety against sabotaged copies: each must fail
 	@$(BIN)/python tests/saboteurs/run.py $(ARGS)
 
-kill: setup binaries ## stop the server before and after every effect and at random, and see it recover
-	@$(BIN)/python -m pytest -m slow $(ARGS) tests/e2e/test_kill.py tests/e2e/test_random_kills.py
+kill: setup ## the long forms: the server stopped before and after every effect and at random, and its recovery
+	@$(BIN)/python tests/parts.py kill $(ARGS) $(TESTS)
 
 soak: setup ## a week of messages, and whether memory and latency stay flat
 	@$(BIN)/python bench/soak.py $(ARGS)

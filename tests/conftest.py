@@ -1,7 +1,10 @@
-"""What all tests share: one control plane for the whole session, and skips that are failures where it counts."""
+"""What all tests share: one control plane for all workers, marks that are true, skips that are failures."""
 
 import os
-from collections.abc import Awaitable, Callable, Iterator
+import re
+import signal
+import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +23,8 @@ STRICT = os.environ.get("CI") == "true" or bool(os.environ.get("INFRA_MCP_CI"))
 # as they were at the start: some tests give sandboxes another place, and the session's must not follow
 PLACES = {"INFRA_MCP_SANDBOX": str(sandbox_home()), "INFRA_MCP_CACHE": str(cache_home())}
 OURS = "test-"  # a sandbox of tests is called so, and then the process id of its pytest
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job, and then all its children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
@@ -44,24 +49,35 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
-    """The session's control plane, started when the first test wants it and always taken down.
+def control_plane(request: pytest.FixtureRequest) -> ControlPlane:
+    """The control plane of all workers, started when the first test wants it; `pytest_unconfigure` takes it down.
 
     INFRA_MCP_TEST_KUBECONFIG and INFRA_MCP_TEST_CONTEXT name one that is up already; that one is left as it is.
     """
     named = os.environ.get("INFRA_MCP_TEST_KUBECONFIG")
     if named:
         kubectl = Path(os.environ.get("INFRA_MCP_TEST_KUBECTL") or (cached() or Path()) / "kubectl")
-        yield ControlPlane(Path(named), os.environ["INFRA_MCP_TEST_CONTEXT"], kubectl)
-        return
+        return ControlPlane(Path(named), os.environ["INFRA_MCP_TEST_CONTEXT"], kubectl)
     request.getfixturevalue("binaries")
     _in_place(_remove_leftovers)
-    name = f"{OURS}{os.getpid()}"
-    try:
-        made = _in_place(sandbox.up, name)
-        yield ControlPlane(made.kubeconfig, made.context, made.kubectl)
-    finally:
-        _in_place(sandbox.down, name)
+    made = _in_place(sandbox.up, _sandbox(request.config))  # one worker starts it; the others wait, and find it up
+    return ControlPlane(made.kubeconfig, made.context, made.kubectl)
+
+
+def _sandbox(config: pytest.Config) -> str:
+    return OURS + str(getattr(config, "workerinput", {}).get("controller", os.getpid()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Tell a worker of pytest-xdist whose it is."""
+    node.workerinput["controller"] = os.getpid()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Take the control plane down, where there is one and no worker needs it any more."""
+    if not hasattr(config, "workerinput"):
+        _in_place(sandbox.down, _sandbox(config))
 
 
 @pytest.fixture(scope="session")
@@ -123,3 +139,37 @@ def pytest_make_collect_report():
         report.outcome = "failed"
         report.longrepr = f"skipped, where every test must run: {report.longrepr}"
     return report
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that uses the control plane is marked so, whoever wrote it."""
+    for item in items:
+        if {"control_plane", "binaries"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("cluster")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item):
+    """A test that starts the product as a process of its own fails unless its marks say so."""
+    _unmarked[:] = [item.nodeid] if not any(map(item.get_closest_marker, ("process", "cluster", "outside"))) else []
+    try:
+        return (yield)
+    finally:
+        _unmarked.clear()
+
+
+_unmarked: list[str] = []  # the test that runs now, where it may start no process of the product
+_PRODUCT = re.compile(r"\binfra_mcp\b(?!/)")  # in `-m infra_mcp.cli.main`, or in code after `-c`; not a folder's name
+
+
+def _look(event: str, arguments: tuple[object, ...]) -> None:
+    if not _unmarked or event not in {"subprocess.Popen", "infra_mcp.tests.server"}:
+        return
+    argv = [os.fsdecode(word) for word in arguments[1]] if event == "subprocess.Popen" else []
+    program = Path(argv[0]).name if argv else "infra-mcp"
+    if program == "infra-mcp" or (program.startswith("python") and _PRODUCT.search(" ".join(argv[1:3]))):
+        raise RuntimeError(f"{_unmarked[0]} starts the product as a process: mark it `process`")
+
+
+sys.addaudithook(_look)

@@ -129,6 +129,7 @@ def start_server(
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     log = log or settings.state_dir / "server.log"
     receiver, sender = _context.Pipe(duplex=False)
+    sys.audit("infra_mcp.tests.server")  # conftest.py looks whether the test is marked
     process = _context.Process(target=_child, args=(settings, dict(env or {}), str(log), setup, options, sender))
     process.start()
     sender.close()

@@ -8,6 +8,8 @@ from shell import shell
 from infra_mcp.errors import InfraError
 from infra_mcp.model.request import State
 
+pytestmark = pytest.mark.process
+
 DIGEST = "sha256:" + "d" * 64
 
 

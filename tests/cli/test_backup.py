@@ -9,6 +9,8 @@ import subprocess
 import pytest
 from shell import Shell, shell, stop_started
 
+pytestmark = pytest.mark.process
+
 SEED = "I need a namespace 'docs-staging' with image-pull secret X"
 
 

@@ -19,7 +19,7 @@ from parked import parked, waiting
 from infra_mcp.cli.client import connect
 from infra_mcp.settings import Settings
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
 
 

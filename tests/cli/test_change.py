@@ -19,6 +19,8 @@ from infra_mcp.model.action import ACTIONS
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import OPEN, State
 
+pytestmark = pytest.mark.process
+
 # What an option is called where it is not the field's own name.
 NAMES = {"pull_secrets": "pull_secret", "labels": "label", "limits": "limit"}
 

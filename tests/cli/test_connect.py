@@ -15,7 +15,7 @@ from house import house
 from parked import Host as Person
 from parked import parked, waiting
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
 # What a start must not pay for: each takes longer than all that is needed.
 DEAR = {"argparse", "asyncio", "dataclasses", "inspect", "logging", "pathlib", "subprocess", "typing"}

@@ -17,6 +17,8 @@ from infra_mcp.errors import CODES, Exit, InfraError
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
 
+pytestmark = pytest.mark.process
+
 SEED = "I need a namespace 'docs-staging' with image-pull secret X"
 
 

@@ -9,6 +9,8 @@ import pytest
 from house import POLICY
 from shell import distinct, shell
 
+pytestmark = pytest.mark.process
+
 RELEASES = POLICY + 'deploy_on = "release/{version} merged, ready to deploy"\nschedule = "now"\n'
 
 

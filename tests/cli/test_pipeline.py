@@ -30,6 +30,7 @@ def key(fields=FIELDS, action="deploy", given=None, run_id=None, *, once=False):
     return key_for(action, fields, given=given, run_id=run_id, once=once)
 
 
+@pytest.mark.process
 @pytest.mark.anyio
 @pytest.mark.promise("intake.dedupe")
 @pytest.mark.parametrize("system", [GITHUB, GITLAB], ids=["github", "gitlab"])
@@ -50,6 +51,7 @@ async def test_a_pipeline_that_is_run_again_deploys_once_and_a_new_one_anew(tmp_
         assert again.json["idempotency_key"] == shown[1]
 
 
+@pytest.mark.process
 @pytest.mark.anyio
 async def test_a_run_that_failed_gives_that_again_and_says_how_to_try_anew(tmp_path):
     def script(request):
@@ -68,6 +70,7 @@ async def test_a_run_that_failed_gives_that_again_and_says_how_to_try_anew(tmp_p
         assert "start a new run" not in own.err
 
 
+@pytest.mark.process
 @pytest.mark.anyio
 async def test_a_plan_is_made_anew_in_every_attempt(tmp_path):
     async with shell(tmp_path) as (at, plain):

@@ -14,6 +14,8 @@ from shell import ARGV, shell
 from infra_mcp.cli import progress as module
 from infra_mcp.cli.progress import Progress
 
+pytestmark = pytest.mark.process
+
 
 async def shown(master, until=None):
     """What comes out of a terminal until these bytes stand in it, or until the other side closes it."""

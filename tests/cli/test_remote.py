@@ -88,6 +88,7 @@ def code_of(work):
     return failure.value.code
 
 
+@pytest.mark.process
 @pytest.mark.anyio
 @pytest.mark.promise("cli.same-path")
 async def test_by_a_url_a_command_calls_the_same_tools_as_the_same_peer_through_the_same_door(tmp_path):
@@ -116,6 +117,7 @@ def test_the_client_goes_by_the_name_that_the_server_knows_it_by():
     assert NAME == COMMAND_LINE
 
 
+@pytest.mark.process
 @pytest.mark.anyio
 @pytest.mark.promise("report.progress")
 async def test_by_a_url_progress_is_told_too(tmp_path):
@@ -129,6 +131,7 @@ async def test_by_a_url_progress_is_told_too(tmp_path):
         assert process.returncode == 0
 
 
+@pytest.mark.process
 @pytest.mark.anyio
 async def test_by_a_url_a_refused_token_exits_with_3_and_no_server_with_6(tmp_path):
     async with shell(tmp_path, "both") as (at, here):
@@ -291,6 +294,7 @@ def own_certificate(tmp_path):
         yield url.replace("http:", "https:"), file, kept
 
 
+@pytest.mark.process
 @pytest.mark.anyio
 @pytest.mark.promise("http.tokens")
 async def test_a_certificate_that_nobody_vouches_for_gets_no_token(tmp_path, own_certificate):

@@ -86,6 +86,7 @@ def test_every_command_is_told_here():
         assert set(calls) <= set(TOOLS) | set(METHODS)
 
 
+@pytest.mark.process
 @pytest.mark.anyio
 @pytest.mark.promise("cli.same-path")
 async def test_every_command_calls_what_is_told_here_and_nothing_else(tmp_path, called):

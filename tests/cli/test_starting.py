@@ -24,7 +24,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.server.ownership import owned, prepared
 from infra_mcp.settings import Settings
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import anyio
 import pytest
 from shell import Shell, distinct, shell
 
+pytestmark = pytest.mark.process
+
 SEED = "I need a namespace 'docs-staging' with image-pull secret X"
 
 

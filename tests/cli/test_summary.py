@@ -17,6 +17,7 @@ HOSTILE = (
 )
 
 
+@pytest.mark.process
 @pytest.mark.anyio
 async def test_the_outcome_is_appended_as_markdown(tmp_path):
     file = tmp_path / "summary.md"
@@ -40,6 +41,7 @@ async def test_the_outcome_is_appended_as_markdown(tmp_path):
     assert f"### infra-mcp request {request}: done" in text
 
 
+@pytest.mark.process
 @pytest.mark.anyio
 async def test_failures_are_in_it_too_also_those_without_a_server(tmp_path):
     file = tmp_path / "summary.md"
@@ -59,6 +61,7 @@ async def test_failures_are_in_it_too_also_those_without_a_server(tmp_path):
     assert f"```text\nnot-landed: {HOSTILE[:10]}" in text
 
 
+@pytest.mark.process
 @pytest.mark.anyio
 async def test_a_file_that_cannot_be_written_is_refused_before_anything_is_asked(tmp_path):
     async with shell(tmp_path) as (at, run):

@@ -8,6 +8,8 @@ from shell import shell
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
 
+pytestmark = pytest.mark.process
+
 SEED = "I need a namespace 'docs-staging' with image-pull secret X"
 OBJECTS = {"deploy": "docs-live/deployment/docs", "provision_namespace": "namespace/docs-staging"}
 

@@ -7,6 +7,7 @@ import pytest
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
 
+@pytest.mark.core
 @pytest.mark.promise("plan.adopt")
 @pytest.mark.promise("plan.one-hunk")
 async def test_a_hand_applied_app_is_deployed_with_exactly_its_image_taken_over(world):
@@ -47,6 +48,7 @@ async def test_the_second_deploy_takes_nothing_from_anyone(world):
     assert [one["adopts"] for one in plan["objects"]] == [[]]
 
 
+@pytest.mark.core
 @pytest.mark.promise("verify.rollback")
 @pytest.mark.promise("verify.fail-fast")
 async def test_an_image_that_cannot_be_pulled_is_rolled_back_in_cluster_and_git(world):

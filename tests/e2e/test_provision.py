@@ -20,6 +20,7 @@ require = { approvals = 1, by = "operator" }
 """
 
 
+@pytest.mark.core
 @pytest.mark.promise("ask.seed-sentence")
 @pytest.mark.promise("report.ack")
 @pytest.mark.promise("report.receipt")
@@ -154,6 +155,7 @@ async def test_the_commit_names_request_requester_digest_and_head(world):
     assert trailers["Audit-Head"] in heads
 
 
+@pytest.mark.core
 @pytest.mark.promise("apply.cas")
 async def test_a_namespace_that_is_there_and_not_bound_is_refused_and_left_as_it_is(world):
     name = world.fresh("foreign")

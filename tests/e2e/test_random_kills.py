@@ -93,7 +93,7 @@ async def _weathered(ground, home, seed: int, kills: int) -> list[str]:
     counts = ", ".join(f"{count} {name}" for name, count in sorted(storm.journal.counts.items()))
     sys.stderr.write(f"\nseed {seed}: {storm.kills} kills, {storm.early} before the server was ready; {counts}\n")
     if faults:
-        again = f"{SEED}={seed} {KILLS}={kills} make test TESTS=tests/e2e/test_random_kills.py"
+        again = f"{SEED}={seed} {KILLS}={kills} make test-all TESTS=tests/e2e/test_random_kills.py"
         sys.stderr.write("".join(f"  {fault}\n" for fault in faults) + f"once more: {again}\n")
     return faults
 

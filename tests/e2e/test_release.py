@@ -7,6 +7,7 @@ from e2e.releases import READY, catalogue, closed, freeze, releasing, waiting
 pytestmark = [pytest.mark.cluster, pytest.mark.anyio]
 
 
+@pytest.mark.core
 @pytest.mark.promise("notify.catalogue")
 async def test_a_notify_deploys_and_its_sender_finds_the_outcome_in_its_inbox(ground, tmp_path):
     async with releasing(ground, tmp_path) as world:

@@ -58,6 +58,7 @@ def asked(ledger, docs, shop, at):
     return run
 
 
+@pytest.mark.process
 @pytest.mark.promise("mesh.durable")
 async def test_what_was_accepted_survives_a_kill_the_moment_it_was_answered(place, at, docs, shop):
     done = await anyio.run_process([sys.executable, "-c", KILLED, str(place)], env=os.environ | PACKAGE, check=False)

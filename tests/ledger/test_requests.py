@@ -87,6 +87,7 @@ async def test_a_request_comes_back_as_it_was_taken_in(ledger, accept, deploy, d
     assert await ledger.request("req-none") is None
 
 
+@pytest.mark.process
 @pytest.mark.promise("intake.saved-first")
 async def test_what_was_accepted_survives_a_kill_the_moment_accept_returns(place):
     done = await anyio.run_process([sys.executable, "-c", KILLED, str(place)], env=os.environ | PACKAGE, check=False)

@@ -66,6 +66,7 @@ async def test_a_migration_that_fails_leaves_no_half_of_it(place, monkeypatch):
     await (await Ledger.open_in(place)).aclose()
 
 
+@pytest.mark.process
 async def test_opening_the_newest_schema_does_not_load_the_migration_library(place):
     await (await Ledger.open_in(place)).aclose()
     code = (

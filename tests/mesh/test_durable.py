@@ -20,7 +20,7 @@ from infra_mcp.server.operator import OPERATOR
 from infra_mcp.server.ownership import prepared
 from infra_mcp.settings import Settings
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 every_way = pytest.mark.parametrize(
     ("door", "mode"), [("http", "auto"), ("http", "legacy"), ("unix", "auto"), ("unix", "legacy")]

@@ -37,11 +37,6 @@ _QUIET = {
 CONNECT = [str(Path(sys.executable).parent / "infra-mcp"), "connect"]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """The mark of these tests; `make test` leaves them out, `make test-clients` sets them up and runs them."""
-    config.addinivalue_line("markers", "outside: drives clients of others, set up by `make test-clients`")
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Any:
     """A client that is not set up is a reason to skip, and where every test must run, to fail."""

@@ -196,6 +196,7 @@ async def test_two_requests_with_one_id_are_never_both_carried_out(tmp_path):
         assert not (await line.answers(5))["result"]["isError"]
 
 
+@pytest.mark.process
 @pytest.mark.promise("intake.dedupe")
 async def test_a_key_with_other_arguments_is_refused_by_every_way_in(tmp_path):
     async with shell(tmp_path, "both") as (at, run):
@@ -257,6 +258,7 @@ async def test_wrong_arguments_in_an_ask_are_refused_in_its_ack(tmp_path, fields
         assert not (await client.call_tool("whoami", {})).is_error
 
 
+@pytest.mark.process
 @pytest.mark.promise("intake.typed")
 async def test_wrong_arguments_on_the_command_line_are_refused_with_exit_2(tmp_path):
     async with shell(tmp_path) as (at, run):

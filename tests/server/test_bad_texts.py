@@ -169,6 +169,7 @@ async def test_control_characters_are_refused_or_gone_where_they_come_in(tmp_pat
             assert (await shop.call_tool("inbox", {})).structured_content["messages"] == []
 
 
+@pytest.mark.process
 async def test_a_terminal_is_shown_nothing_that_it_would_obey(tmp_path):
     async with shell(tmp_path) as (at, run):
         async with at.unix("docs") as docs:

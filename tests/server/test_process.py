@@ -23,6 +23,8 @@ from infra_mcp.cli.client import connect
 from infra_mcp.errors import InfraError
 from infra_mcp.settings import Settings
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def settings(tmp_path) -> Settings:

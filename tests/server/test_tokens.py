@@ -15,6 +15,8 @@ from house import POLICY
 from infra_mcp.cli.client import connect
 from infra_mcp.settings import Settings
 
+pytestmark = pytest.mark.process
+
 ACCEPT = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 NOW = ACCEPT | {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/list"}
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": MODERN}}

@@ -38,6 +38,7 @@ def test_what_goes_on_rising_in_the_second_half_is_not_flat(soak, rule, values, 
     assert soak.flat(getattr(soak, rule), _noisy(values))[0] is kept
 
 
+@pytest.mark.process
 def test_a_short_soak_runs_through_and_says_what_it_saw():
     argv = [sys.executable, str(BENCH / "soak.py"), "--messages", "40", "--peers", "20", "--connections", "4"]
     done = subprocess.run(

@@ -45,6 +45,7 @@ def start_server(*args: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", SERVER, *args], stdin=subprocess.DEVNULL)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", ["merge", "update-ref"])
 async def test_after_a_kill_the_orphaned_git_is_waited_for(
     git: Git, repo, lock_file: Path, slow_git, command: str

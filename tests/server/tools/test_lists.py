@@ -156,6 +156,7 @@ async def test_lists_say_how_long_they_may_be_kept_and_that_no_change_is_told(tm
     assert (templates.ttl_ms, templates.cache_scope) == (3_600_000, "public")
 
 
+@pytest.mark.process
 async def test_a_server_started_for_changes_alone_offers_no_mesh(tmp_path):
     """As `serve --tools change` starts it: a process of its own."""
     settings = Settings(repo=tmp_path / "repo", state_dir=tmp_path / "state", kubeconfig=tmp_path / "none")
