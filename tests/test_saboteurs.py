@@ -1,7 +1,9 @@
 """The saboteurs themselves: their patches apply, their promises exist, and being caught means what it should."""
 
 import importlib.util
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -79,6 +81,48 @@ def test_the_tests_a_saboteur_names_prove_every_promise_it_breaks(saboteur):
     assert all(proofs) or not tests
     assert set().union(*proofs) == tests
     assert all(f"def {test.rpartition('::')[2]}(" in (ROOT / test.partition("::")[0]).read_text() for test in tests)
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository with two commits that touched one file each; returns how to run git in it."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+
+    def git(*words):
+        identity = ["-c", "user.name=u", "-c", "user.email=u@example.invalid"]
+        subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True)
+
+    git("init", "-q", "-b", "main")
+    for name in ("first", "second"):
+        (tmp_path / name).write_text(name)
+        git("add", name)
+        git("commit", "-q", "-m", name)
+    return git
+
+
+def test_what_a_change_touched_is_what_differs_from_the_release_or_commit_before_it(repository, tmp_path):
+    base, files = run.changed(tmp_path)
+    assert base.startswith("the commit before")
+    assert files == {"second"}
+    (tmp_path / "first").write_text("edited, and not committed")
+    assert run.changed(tmp_path)[1] == {"first", "second"}
+    repository("tag", "v1", "HEAD~1")
+    assert run.changed(tmp_path)[0].startswith("the last release")
+    repository("branch", "upstream", "HEAD~1")
+    repository("branch", "--set-upstream-to=upstream")
+    assert run.changed(tmp_path)[0].startswith("its upstream")
+    repository("checkout", "-q", "--orphan", "new")
+    repository("commit", "-q", "-m", "all of it")
+    assert run.changed(tmp_path) == ("nothing", {"first", "second"})
+
+
+def test_with_little_time_no_further_saboteur_is_begun_and_those_left_out_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "_copy", lambda _, root: root)
+    monkeypatch.setattr(run, "_caught", lambda *_: _ended("t", "failed"))
+    assert run.prove([_saboteur()] * 2, tmp_path, minutes=-1) == 0
+    assert "no time for one, one" in capsys.readouterr().out
+    assert run.prove([_saboteur()] * 2, tmp_path, minutes=1) == 0
+    assert "2 of 2 saboteurs caught" in capsys.readouterr().out
 
 
 def test_what_may_notice_is_every_file_with_a_proof():

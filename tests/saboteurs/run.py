@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -31,6 +32,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SKIPPED = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info", "build")
 sys.path[:0] = [str(ROOT), str(HERE.parent)]
+
+from saboteurs.changed import changed  # noqa: E402 - it is on the path now
+
 LONGEST = 1800.0  # seconds for one run of tests
 CLUSTER = ("INFRA_MCP_TEST_KUBECONFIG", "INFRA_MCP_TEST_CONTEXT")
 # What a patch makes that fits the code no longer: it breaks down, which is not what it was to break.
@@ -219,17 +223,22 @@ def _caught(saboteur: Saboteur, root: Path, named: list[Outcome], whole: Path) -
     return judge(saboteur, before, _test(root, saboteur.promises, every, "--maxfail=1"))
 
 
-def prove(saboteurs: Sequence[Saboteur], home: Path) -> int:
-    """Run all of them; the number of those that were not caught."""
+def prove(saboteurs: Sequence[Saboteur], home: Path, minutes: float = math.inf) -> int:
+    """Run all of them, or as many as can be begun in that time; the number of those that were not caught."""
     start = time.monotonic()
+    deadline = start + minutes * 60
     source = _copy(ROOT, home / "source")  # once, so that all see the same, whoever edits meanwhile
     whole, named = _copy(source, home / "whole"), list[Outcome]()
     if tests := sorted({test for one in saboteurs for test in one.tests}):
         promises = sorted({name for one in saboteurs for name in one.promises})
         named = _told(_test(whole, promises, tests), "tests that are named", start)
     missed = 0
-    for saboteur in saboteurs:
+    for number, saboteur in enumerate(saboteurs):
         start = time.monotonic()
+        if start > deadline:
+            _say(f"no time for {', '.join(one.name for one in saboteurs[number:])}: make prove runs all")
+            saboteurs = saboteurs[:number]
+            break
         try:
             caught = _caught(saboteur, _copy(source, home / saboteur.name), named, whole)
             said = f"caught by {caught.test}: {caught.why}"
@@ -245,10 +254,17 @@ def main() -> int:
     """Read the options, and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these")
+    parser.add_argument("--changed", action="store_true", help="only those whose files a change touched")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin none after that long")
     parser.add_argument("--list", action="store_true", help="only say who there is")
     parser.add_argument("--keep", action="store_true", help="keep the copies and their logs")
     given = parser.parse_args()
     saboteurs = load()
+    if given.changed:
+        base, files = changed(ROOT)
+        saboteurs = [one for one in saboteurs if files & {patch.file for patch in one.patches}]
+        names = ", ".join(one.name for one in saboteurs) or "none"
+        _say(f"saboteurs of files that differ from {base}: {names}")
     if given.list:
         for one in saboteurs:
             _say(f"{one.name}: {one.breaks} ({', '.join(one.promises)})")
@@ -259,10 +275,12 @@ def main() -> int:
             _say(f"there is no saboteur {', '.join(sorted(unknown))}")
             return 2
         saboteurs = [one for one in saboteurs if one.name in given.names]
+    if not saboteurs:
+        return 0
     home = Path(tempfile.mkdtemp(prefix="infra-mcp-prove-"))
     try:
         with _cluster():
-            return 1 if prove(saboteurs, home) else 0
+            return 1 if prove(saboteurs, home, given.minutes) else 0
     except Broken as error:
         _say(str(error))
         return 1
