@@ -48,6 +48,12 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """As pytest's own, with a short name: there are sockets in it, and a socket's path has at most 107 bytes."""
+    return tmp_path_factory.mktemp(re.sub(r"\W", "_", request.node.name.removeprefix("test_"))[:8])
+
+
 @pytest.fixture(scope="session")
 def control_plane(request: pytest.FixtureRequest) -> ControlPlane:
     """The control plane of all workers, started when the first test wants it; `pytest_unconfigure` takes it down.

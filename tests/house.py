@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 import httpx2
+from ledger_template import open_new
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
@@ -311,7 +312,7 @@ async def house(
     settings = Settings(repo=tmp_path / "repo", state_dir=tmp_path / "state", kubeconfig=tmp_path / "none")
     settings.repo.mkdir(exist_ok=True)
     prepared(settings.state_dir)
-    ledger = await Ledger.open_in(settings.state_dir)
+    ledger = await open_new(settings.state_dir)
     in_force = PolicyInForce(settings.policy_file, ledger)
     if policy is not None:
         settings.policy_file.write_text(policy, encoding="utf-8")

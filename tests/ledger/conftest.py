@@ -4,8 +4,9 @@ import shutil
 import sqlite3
 
 import pytest
+from ledger_template import open_new
 
-from infra_mcp.ledger import AskIn, Ledger
+from infra_mcp.ledger import AskIn
 from infra_mcp.ledger.ids import request_id
 from infra_mcp.model.action import Deploy, ProvisionNamespace
 from infra_mcp.model.outcome import Receipt
@@ -91,7 +92,7 @@ def place(tmp_path):
 
 @pytest.fixture
 async def ledger(place, anyio_backend):  # noqa: ARG001 - the loop the fixture runs on
-    opened = await Ledger.open_in(place)
+    opened = await open_new(place)
     yield opened
     await opened.aclose()
 
