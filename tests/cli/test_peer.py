@@ -17,6 +17,7 @@ def alone(tmp_path) -> Shell:
     return Shell(tmp_path)
 
 
+@pytest.mark.process
 @pytest.mark.fault("w06")
 @pytest.mark.xfail(strict=True, reason="nothing tells the second token from the first")
 @pytest.mark.parametrize("kind", [("--circle", "docs"), ("--operator",)], ids=["peer", "operator"])

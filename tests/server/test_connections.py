@@ -74,6 +74,7 @@ MODERN = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.fault("f25")
 @pytest.mark.xfail(strict=True, reason=NONE_YET)
 @pytest.mark.parametrize("beginning", BEGINNINGS)
@@ -86,6 +87,7 @@ def test_more_half_sent_requests_than_there_are_descriptors_leave_the_server_wor
         assert server.log.stat().st_size < 50_000
 
 
+@pytest.mark.process
 @pytest.mark.fault("f25")
 @pytest.mark.xfail(strict=True, reason=NONE_YET)
 @pytest.mark.parametrize(

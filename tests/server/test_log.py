@@ -35,6 +35,7 @@ def added(settings: Settings, name: str) -> dict[str, str]:
     return ACCEPT | {"Authorization": f"Bearer {token}"}
 
 
+@pytest.mark.process
 @pytest.mark.fault("f36")
 @pytest.mark.parametrize(
     "name",
@@ -68,6 +69,7 @@ def test_what_a_client_sends_in_a_header_cannot_fill_or_forge_the_log(settings, 
     assert not any(line.startswith("2026-01-01") for line in text.splitlines())
 
 
+@pytest.mark.process
 @pytest.mark.fault("f36")
 @pytest.mark.xfail(strict=True, reason="the SDK logs the ids of sessions")
 def test_no_session_id_stands_in_the_log(settings):

@@ -97,6 +97,7 @@ async def test_a_peer_with_many_calls_under_way_is_told_so_and_no_other_one_wait
         assert statuses.count(503) + statuses.count(429) >= 50
 
 
+@pytest.mark.process
 @pytest.mark.fault("f34")
 def test_with_as_many_sessions_as_there_may_be_a_stop_is_quick(tmp_path):
     subprocess.run(["git", "init", "-q", "-b", "main", tmp_path / "repo"], check=True)
