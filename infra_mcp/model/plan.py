@@ -58,6 +58,12 @@ class ObjectRef(Frozen):
         return self.api_version.rpartition("/")[0]
 
     @property
+    def home(self) -> str | None:
+        """The namespace it lies in, or is; None for what belongs to the cluster as a whole."""
+        is_namespace = (self.group, self.kind) == ("", "Namespace")
+        return self.namespace or (self.name if is_namespace else None)
+
+    @property
     def key(self) -> str:
         """The identity as one string: what locks and indexes use."""
         return "|".join((self.cluster, self.group, self.kind, self.namespace or "", self.name))
@@ -187,7 +193,7 @@ class Plan(Frozen):
             "unchanged": sum(o.operation == "unchanged" for o in self.effect.objects),
             "delete": 0,
             "files": len(self.effect.files),
-            "namespaces": sorted({o.ref.namespace or o.ref.name for o in self.changed}),
+            "namespaces": sorted({o.ref.home for o in self.changed if o.ref.home}),
             "adopted_from": sorted({a.manager for o in self.changed for a in o.adoptions}),
         }
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from infra_mcp.model.action import Deploy, ProvisionNamespace
-from infra_mcp.model.marks import BINDING
+from infra_mcp.model.marks import BINDING, CIRCLE
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.plan import FieldChange, ObjectChange, Plan
 from infra_mcp.policy import grants
@@ -42,7 +42,7 @@ _FAULT = "This is not the caller's to change; an operator should look at the pla
 
 def touched(plan: Plan) -> frozenset[str]:
     """The namespaces a plan is about, those it only compares included."""
-    return frozenset(_home(change) for change in plan.effect.objects)
+    return frozenset(change.ref.home for change in plan.effect.objects if change.ref.home)
 
 
 def objections(
@@ -61,22 +61,18 @@ def objections(
         if not _addressed(policy, action, change):
             yield Refusal("effect.scope", f"The plan holds {ref}, which this {action.action} is not about.", _FAULT)
         for to in granted:
-            yield from grants.namespace(policy, to, _home(change))
+            if ref.home is not None:
+                yield from grants.namespace(policy, to, ref.home)
+            yield from grants.labels(to, _labels(change))
         yield from _identity(change)
         yield from _adoptions(policy, change)
         yield from _images(policy, granted, action, change)
         yield from _secret(policy, circle, action, change)
 
 
-def _home(change: ObjectChange) -> str:
-    return change.ref.namespace or change.ref.name
-
-
 def _addressed(policy: Policy, action: ProvisionNamespace | Deploy, change: ObjectChange) -> bool:
     if isinstance(action, ProvisionNamespace):
-        return _home(change) == action.namespace and (
-            change.ref.namespace is not None or change.ref.kind == "Namespace"
-        )
+        return change.ref.home == action.namespace
     app = policy.app(action.app)
     place = (change.ref.namespace, change.ref.kind, change.ref.name)
     return app is not None and place == tuple(app.workload_parts)
@@ -92,6 +88,18 @@ def _identity(change: ObjectChange) -> Iterator[Refusal]:
     if bootstrap and change.operation == "update":
         what = f"{ref} is there and is not as asked; namespaces and bindings are only ever created."
         yield Refusal("effect.identity", what, "A cluster admin changes it, or the request leaves it as it is.")
+
+
+def _labels(change: ObjectChange) -> list[str]:
+    """The labels that a plan would set on a namespace, but for the one by which we know its circle."""
+    found: list[str] = []
+    for field in change.fields if change.ref.kind == "Namespace" else ():
+        value: Any = field.after
+        for step in reversed(field.path):
+            value = {step: value} if isinstance(step, str) else {}
+        labels = (value.get("metadata") or {}).get("labels") or {}
+        found += [key for key in labels if key != CIRCLE]
+    return found
 
 
 def _adoptions(policy: Policy, change: ObjectChange) -> Iterator[Refusal]:

@@ -102,17 +102,23 @@ def _circles(cluster: ClusterRules) -> str:
 
 def _namespaces(policy: Policy, cluster: ClusterRules) -> Parts:
     name = "object.metadata.name"
-    free = _text(sorted(FREE_LABELS | {CIRCLE, "kubernetes.io/metadata.name"}))
+    free, ours = _text(sorted(FREE_LABELS)), _text([CIRCLE, "kubernetes.io/metadata.name"])
+    granted = "variables.circle in variables.granted && k.matches(variables.granted[variables.circle])"
     variables = [
         {"name": "circle", "expression": f"object.metadata.?labels[?{_text(CIRCLE)}].orValue('')"},
         {"name": "patterns", "expression": _text(_patterns(policy))},
+        {"name": "granted", "expression": _text(_labels(policy))},
     ]
     return variables, [
         ("request.operation == 'CREATE'", "infra-mcp creates namespaces and never changes one"),
         (_within(name, cluster), "the namespace's name is not one of the circle it is labelled with"),
         (
-            f"object.metadata.?labels.orValue({{}}).all(k, !k.contains('/') || k in {free})",
+            f"object.metadata.?labels.orValue({{}}).all(k, !k.contains('/') || k in {free} || k in {ours})",
             "infra-mcp sets no label by which a cluster switches protections",
+        ),
+        (
+            f"object.metadata.?labels.orValue({{}}).all(k, k in {ours} || ({granted}))",
+            "infra-mcp sets no label that the policy does not grant to the circle",
         ),
         (
             f"object.metadata.?annotations.orValue({{}}).all(k, k.startsWith({_text(PREFIX)}))",
@@ -191,6 +197,15 @@ def _patterns(policy: Policy) -> dict[str, str]:
     for name, circle in sorted(policy.circles.items()):
         if circle.namespaces:
             found[name] = "^(" + "|".join(p.replace("*", "[-a-z0-9]*") for p in circle.namespaces) + ")$"
+    return found or _NOTHING
+
+
+def _labels(policy: Policy) -> dict[str, str]:
+    """The same for each circle that may set labels."""
+    found = {}
+    for name, circle in sorted(policy.circles.items()):
+        if circle.labels:
+            found[name] = "^(" + "|".join(p.replace(".", "[.]").replace("*", ".*") for p in circle.labels) + ")$"
     return found or _NOTHING
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "Explanation",
     "ImagePattern",
     "ImageTemplate",
+    "LabelPattern",
     "Layout",
     "ManagerPattern",
     "NamePattern",
@@ -196,6 +197,7 @@ ManagerPattern = Annotated[
 ImagePattern = Annotated[
     str, StringConstraints(pattern=r"^[-A-Za-z0-9._/:*]+$", max_length=255), AfterValidator(_image_pattern)
 ]
+LabelPattern = Annotated[str, StringConstraints(pattern=r"^[-A-Za-z0-9._/*]+$", max_length=253)]
 ImageTemplate = Annotated[str, StringConstraints(max_length=255), AfterValidator(_image_template)]
 Template = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=300), AfterValidator(_template)]
 RelativePath = Annotated[

@@ -15,7 +15,7 @@ from infra_mcp.policy.grammar import bytes_of, is_image, matches, millicores
 from infra_mcp.policy.rules import Policy
 from infra_mcp.policy.sections import AppRules, GrantRules
 
-__all__ = ["Grant", "Refusal", "fixed_labels", "grants", "image", "images_hint", "namespace", "refusals"]
+__all__ = ["Grant", "Refusal", "fixed_labels", "grants", "image", "images_hint", "labels", "namespace", "refusals"]
 
 # Labels by which clusters switch protections on and off carry a prefix. These recommended ones switch nothing.
 FREE_LABELS: Final = frozenset(
@@ -124,6 +124,7 @@ def _against(policy: Policy, caller: Caller, to: Grant, action: ProvisionNamespa
 def _provision(policy: Policy, to: Grant, action: ProvisionNamespace) -> Iterator[Refusal]:
     yield from namespace(policy, to, action.namespace)
     yield from fixed_labels(action.labels)
+    yield from labels(to, action.labels)
     granted = set(to.own.pull_secrets) & set(policy.pull_secrets)
     missing = [name for name in action.pull_secrets if name not in granted]
     if missing:
@@ -194,6 +195,17 @@ def images_hint(patterns: Iterable[str]) -> str:
     """What images would pass."""
     shown = _some(patterns)
     return f"An image of {shown}." if shown else "No image is granted to this circle."
+
+
+def labels(to: Grant, keys: Iterable[str]) -> Iterator[Refusal]:
+    """Whether labels are granted, by their keys: a label may switch what others select by it."""
+    held = [key for key in keys if not any(matches(pattern, key) for pattern in to.own.labels)]
+    if held:
+        yield Refusal(
+            f"{to.rule}.labels",
+            f"{to.name} may not set the label {_some(held)}.",
+            to.hint("labels", f"A label of {_some(to.own.labels)}.", "No label is granted to this circle."),
+        )
 
 
 def fixed_labels(labels: Iterable[str]) -> Iterator[Refusal]:

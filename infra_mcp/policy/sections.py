@@ -14,6 +14,7 @@ from infra_mcp.policy.grammar import (
     Explanation,
     ImagePattern,
     ImageTemplate,
+    LabelPattern,
     Layout,
     ManagerPattern,
     NamespacePattern,
@@ -114,6 +115,7 @@ class GrantRules(Frozen):
     actions: tuple[str, ...] = ()
     pull_secrets: tuple[PullSecretName, ...] = ()
     images: tuple[ImagePattern, ...] = ()
+    labels: tuple[LabelPattern, ...] = ()
     limits: LimitRules = LimitRules()
 
     @field_validator("actions")

@@ -42,6 +42,7 @@ namespaces = ["docs-*"]
 actions = ["provision_namespace", "deploy"]
 pull_secrets = ["X"]
 images = ["registry.example/docs/*"]
+labels = ["team", "turn"]
 limits = {{ replicas = 10, cpu = "20", memory = "40Gi" }}
 
 [circles.shop]

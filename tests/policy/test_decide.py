@@ -60,7 +60,7 @@ def test_what_the_circle_is_not_granted_is_refused_by_the_rule_that_says_so(poli
     [
         provision(quota=Quota(cpu="20", memory="40Gi", pods=50)),
         provision(limits=ContainerLimits(cpu="500m", memory="512Mi")),
-        provision(labels={"team": "docs", "app.kubernetes.io/part-of": "site"}, default_deny=True, owner="docs"),
+        provision(default_deny=True, owner="docs"),
         provision(cluster="sandbox"),
     ],
 )
@@ -235,7 +235,6 @@ LABELS = {
 
 
 @pytest.mark.fault("f38")
-@pytest.mark.xfail(strict=True, reason="every label without a prefix is granted")
 @pytest.mark.parametrize("key", LABELS)
 def test_a_circle_whose_policy_names_no_label_sets_none(policy, docs, key):
     verdict = admit(policy, docs, provision(labels={key: "x"}))
@@ -245,7 +244,6 @@ def test_a_circle_whose_policy_names_no_label_sets_none(policy, docs, key):
 
 
 @pytest.mark.fault("f38")
-@pytest.mark.xfail(strict=True, reason="a policy cannot name labels")
 def test_a_circle_sets_the_labels_its_policy_names_and_no_other(policy_text, docs):
     text = policy_text.replace(
         'images = ["registry.example/docs/*"]', '\\g<0>\nlabels = ["team", "app.kubernetes.io/*"]'
@@ -261,7 +259,6 @@ def test_a_circle_sets_the_labels_its_policy_names_and_no_other(policy_text, doc
 
 
 @pytest.mark.fault("f38")
-@pytest.mark.xfail(strict=True, reason="a policy cannot name labels")
 def test_a_session_that_attends_sets_only_labels_granted_to_both(policy_text, docs):
     def granting(circle, attend):
         text = policy_text.replace('pull_secrets = ["X"]', f'pull_secrets = ["X"]\nlabels = {circle}', 1)

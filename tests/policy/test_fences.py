@@ -108,6 +108,9 @@ def installed(control_plane, policy_text, tmp_path_factory):
     text = policy_text.replace('"kwok-infra"', f'"c"\nservice_accounts = "{mark}-infra"')
     for word in ('"docs-*', '"shop-*', '"infra-secrets/'):
         text = text.replace(word, f'"{mark}-{word[1:]}')
+    text = text.replace(
+        'pull_secrets = ["X"]', 'pull_secrets = ["X"]\nlabels = ["team", "app.kubernetes.io/n*", "o.k"]', 1
+    )
     policy = load(text)
     manifests = to_yaml(render(policy, "sandbox", [f"{mark}-shop-old"]))
     one = Installed(control_plane.kubectl, home / "admin", home / "server", mark, manifests)
@@ -166,6 +169,10 @@ def test_the_server_creates_a_namespace_of_the_circles_pattern_and_its_binding(i
         ({"rest": "docs-x", "circle": "nobody"}, "not one of the circle"),
         ({"rest": "docs-x", "circle": None}, "not one of the circle"),
         ({"rest": "docs-x", "pod-security.kubernetes.io/enforce": "privileged"}, "switches protections"),
+        ({"rest": "docs-x", "istio-injection": "disabled"}, "not grant"),
+        ({"rest": "docs-x", "teams": "x"}, "not grant"),
+        ({"rest": "docs-x", "oxk": "x"}, "not grant"),
+        ({"rest": "docs-x", "app.kubernetes.io/part-of": "x"}, "not grant"),
         ({"rest": "docs-x", "annotations": {"scheduler.alpha.kubernetes.io/node-selector": "a=b"}}, "no annotation"),
     ],
 )
