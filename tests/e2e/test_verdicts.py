@@ -268,3 +268,15 @@ async def test_rights_refused_for_good_end_the_request(world):
 
     assert made.data["state"] in {"failed", "needs_operator"}, made.text
     assert "forbidden" in made.text
+
+
+@pytest.mark.fault("l08")
+@pytest.mark.xfail(strict=True, reason="what git no longer says is not compared with what kubectl applied")
+async def test_status_names_a_field_that_was_removed_from_git_and_stays_live_with_its_owner(world):
+    text = world.manifest.read_text(encoding="utf-8")
+    world.manifest.write_text(text.replace("  labels: {app: docs}\nspec:", "spec:"), encoding="utf-8")
+    world.git("commit", "-qam", "No label of its own")
+
+    found = (await world.tool("status", app="docs")).data["drift"]
+
+    assert any(".metadata.labels" in line and "kubectl" in line for line in found)

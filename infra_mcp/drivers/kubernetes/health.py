@@ -20,6 +20,7 @@ State = Literal["Current", "InProgress", "Failed", "Terminating"]
 
 _UNSCHEDULABLE_FOR = timedelta(seconds=15)
 _FOREVER = 2**31 - 1  # what stands for "no deadline" in progressDeadlineSeconds
+_COUNTING = {"Deployment", "StatefulSet", "DaemonSet"}  # without numbers they would look like one that runs nothing
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -49,6 +50,8 @@ def status(obj: dict[str, Any], now: datetime | None = None) -> Health:
         return Health("InProgress", _why(obj, "Reconciling") or "it is being reconciled")
     if _is(obj, "Stalled") == "True" and not _is_outdated(obj, "Stalled"):
         return Health("Failed", _why(obj, "Stalled") or "it is stalled")
+    if obj.get("kind") in _COUNTING and "observedGeneration" not in seen:
+        return Health("InProgress", "its controller has not seen it yet")
     rule = _RULES.get((str(obj.get("apiVersion", "")).rpartition("/")[0], str(obj.get("kind"))))
     return rule(obj, now) if rule else _ready(obj)
 
@@ -179,8 +182,6 @@ def _stateful_set(obj: dict[str, Any], _: datetime | None) -> Health:
 
 
 def _daemon_set(obj: dict[str, Any], _: datetime | None) -> Health:
-    if "observedGeneration" not in (obj.get("status") or {}) or "generation" not in obj["metadata"]:
-        return Health("InProgress", "its controller has not seen it yet")
     wanted, there, updated, available, ready = _counts(
         obj,
         "desiredNumberScheduled",

@@ -101,6 +101,8 @@ PARTITION = {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}
         (daemon(numberAvailable=1), "InProgress"),
         (daemon(numberReady=1), "InProgress"),
         (make("DaemonSet", {}), "InProgress"),
+        (make("StatefulSet", {}, {"replicas": 0}), "InProgress"),
+        (make("Deployment", {"conditions": OUT}, {"replicas": 0}), "InProgress"),
         (make("ReplicaSet", {"replicas": 1}, {"replicas": 1}), "InProgress"),
         (
             make("ReplicaSet", COUNTED),

@@ -74,6 +74,7 @@ async def test_saying_again_what_we_own_moves_nothing(cluster, ref, deployment):
     assert asked(again) == asked(made)
 
 
+@pytest.mark.fault("l08")
 async def test_what_we_own_is_removed_when_it_is_to_go_and_what_others_own_too_is_not(
     cluster, kubectl, ref, deployment
 ):
