@@ -1,4 +1,4 @@
-"""What the simulated kubelet does with pods: kwok Stages, ours, from `stages/*.yaml`.
+"""What the simulated kubelet does with pods, and a provisioner with claims: kwok Stages, ours, from `stages/*.yaml`.
 
 A pod fails in one of the ways a real kubelet lets it fail when it carries the label `infra-mcp.dev/sandbox: MODE`, or
 when the tag of one of its images contains `-WORD` (so that a new version alone can be the one that fails). The
@@ -29,7 +29,7 @@ MODES = {
     "slow": "slow",  # runs, and is Ready after two seconds
 }
 
-_FILES = ("node", "pod", "pull", "crash", "unready")
+_FILES = ("node", "pod", "pull", "crash", "unready", "volume")
 
 
 def _insert(text: str, fragments: dict[str, str]) -> str:

@@ -15,7 +15,7 @@ def test_every_stage_is_whole_and_has_a_name_of_its_own():
     assert "${" not in yaml.safe_dump_all(stages)
     names = [stage["metadata"]["name"] for stage in stages]
     assert len(set(names)) == len(names) > 8
-    assert {stage["spec"]["resourceRef"]["kind"] for stage in stages} == {"Node", "Pod"}
+    assert {stage["spec"]["resourceRef"]["kind"] for stage in stages} == {"Node", "Pod", "PersistentVolumeClaim"}
 
 
 def test_every_way_to_fail_is_known_by_its_word_wherever_words_are_looked_for():
@@ -245,3 +245,36 @@ def test_a_new_version_alone_makes_a_deployment_fail_and_the_old_one_mends_it(co
     assert found["status"]["availableReplicas"] == 2
     say("set", "image", "deployment/docs", "site=registry.example/docs/site:1.1")
     say("rollout", "status", "deployment/docs", "--timeout=60s")
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("storage", [None, "fast"])
+def test_a_claim_gets_a_volume_of_its_class_so_that_a_stateful_set_comes_up(control_plane, namespace, storage):
+    name = f"with-{storage or 'no'}-class"
+    kind = {} if storage is None else {"storageClassName": storage}
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, **kind}
+    template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "web", "image": "site:1"}]}}
+    body = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": 2,
+            "serviceName": name,
+            "selector": {"matchLabels": {"app": name}},
+            "template": template,
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
+        },
+    }
+    subprocess.run(
+        [control_plane.kubectl, "--kubeconfig", control_plane.kubeconfig, "-n", namespace, "create", "-f", "-"],
+        input=json.dumps(body),
+        text=True,
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    kubectl(control_plane, "-n", namespace, "rollout", "status", f"statefulset/{name}", "--timeout=60s")
+    claims = json.loads(kubectl(control_plane, "-n", namespace, "get", "pvc", "-o", "json"))["items"]
+    mine = [one for one in claims if one["metadata"]["name"].startswith(f"data-{name}-")]
+
+    assert [(one["status"]["phase"], one["status"]["capacity"]["storage"]) for one in mine] == [("Bound", "1Gi")] * 2
