@@ -13,7 +13,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade binaries demo wheel test test-all test-clients check prove kill soak bench promises clean
+.PHONY: help setup upgrade binaries demo wheel test test-all test-clients check prove kill soak bench report clean
 
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,16 +55,16 @@ test-clients: setup ## clients of others: Inspector, pydantic-ai, fastmcp, LangC
 	@$(BIN)/python tests/outside/environments.py
 	@$(BIN)/python tests/parts.py test-clients $(ARGS) $(TESTS)
 
-check: setup ## style, types, layers, lengths, promises
+check: setup ## style, types, layers, lengths, gaps between promises, faults and tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@git ls-files 'infra_mcp/*.py' 'demo/*.py' 'bench/*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 400 {print "over 400 lines: " $$2; bad = 1} END {exit bad}'
-	@$(MAKE) --no-print-directory promises
+	@$(BIN)/python tests/matrix.py --gaps
 
-promises: setup ## which test proves which promise
-	@$(BIN)/python tests/promises.py
+report: setup ## which tests stand for which promise and which fault, and what has none
+	@$(BIN)/python tests/matrix.py
 
 prove: setup binaries ## run the tests of safety against sabotaged copies: each must fail
 	@$(BIN)/python tests/saboteurs/run.py $(ARGS)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import promises
+import matrix
 import pytest
 
 HERE = Path(__file__).resolve().parent
@@ -24,7 +24,7 @@ def _runner():
 
 run = _runner()
 SABOTEURS = run.load()
-MARKED = promises.marked()
+MARKED = matrix.marked()
 ASKED_FOR = {
     "no-dry-run",
     "blind-force",
@@ -68,7 +68,7 @@ def test_a_saboteur_still_applies_and_breaks_promises_that_tests_prove(saboteur,
         (tmp_path / patch.file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / patch.file, tmp_path / patch.file)
     run.apply(saboteur, tmp_path)
-    assert set(saboteur.promises) <= set(promises.load())
+    assert set(saboteur.promises) <= set(matrix.load("promise").sentences)
     assert set(saboteur.promises) <= set(MARKED)
 
 

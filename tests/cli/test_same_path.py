@@ -100,6 +100,7 @@ async def test_every_command_calls_what_is_told_here_and_nothing_else(tmp_path, 
             assert "Traceback" not in done.err, (command, done)
 
 
+@pytest.mark.process
 @pytest.mark.anyio
 @pytest.mark.promise("cli.same-path")
 async def test_by_a_url_a_command_calls_tools_only_or_says_that_it_cannot(tmp_path, called):
@@ -115,6 +116,7 @@ async def test_by_a_url_a_command_calls_tools_only_or_says_that_it_cannot(tmp_pa
             assert called or "own machine" in done.err, (command, done)
 
 
+@pytest.mark.process
 @pytest.mark.anyio
 @pytest.mark.promise("cli.same-path")
 async def test_the_same_policy_refuses_and_the_same_ledger_tells_both_doors_apart(tmp_path):

@@ -148,7 +148,7 @@ def judge(saboteur: Saboteur, before: Sequence[Outcome], after: Sequence[Outcome
 
 def of_promises(names: Iterable[str]) -> list[str]:
     """The files with tests that prove one of these promises: what else there is need not even be collected."""
-    from promises import marked  # noqa: PLC0415 - from the folder beside this one
+    from matrix import marked  # noqa: PLC0415 - from the folder beside this one
 
     tests = marked()
     return sorted({test.partition("::")[0] for name in names for test in tests.get(name, ())})

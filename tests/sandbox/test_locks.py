@@ -35,6 +35,7 @@ async def test_one_at_a_time_and_the_one_that_waits_says_so(tmp_path):
     assert order == ["first", "second"]
 
 
+@pytest.mark.process
 async def test_the_death_of_its_holder_frees_it(tmp_path):
     argv = [sys.executable, "-c", HOLD, tmp_path / "lock"]
     waits = anyio.Event()
