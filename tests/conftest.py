@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import anyio
+import hypothesis
 import pytest
 
 from infra_mcp import sandbox
@@ -23,6 +24,8 @@ STRICT = os.environ.get("CI") == "true" or bool(os.environ.get("INFRA_MCP_CI"))
 # as they were at the start: some tests give sandboxes another place, and the session's must not follow
 PLACES = {"INFRA_MCP_SANDBOX": str(sandbox_home()), "INFRA_MCP_CACHE": str(cache_home())}
 OURS = "test-"  # a sandbox of tests is called so, and then the process id of its pytest
+hypothesis.settings.register_profile("here", deadline=None)  # how long an example takes is the machine's affair
+hypothesis.settings.load_profile("here")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job, and then all its children
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
