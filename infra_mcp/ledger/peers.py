@@ -20,7 +20,7 @@ from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.ledger.records import Peer
 from infra_mcp.ledger.vouching import signed
 from infra_mcp.masking import Masker
-from infra_mcp.model.names import Circle, PeerName
+from infra_mcp.model.names import Circle, PeerName, alike
 from infra_mcp.model.peer import Caller
 
 __all__ = ["add", "caller_for", "circle_of", "describe", "issue", "listed", "remove", "revoke"]
@@ -56,9 +56,26 @@ def add(tx: Tx, name: str, circle: str, *, operator: bool = False, by: Caller | 
             raise InfraError("invalid-argument", message) from None
     if tx.connection.execute(select(_ROWS.c.name).where(_of(name, circle))).first() is not None:
         return
+    _unmistakable(tx.connection, name, circle)
     row = {"name": name, "circle": circle, "role": "operator" if operator else "agent", "description": ""}
     tx.connection.execute(insert(_ROWS), row | {"created": clock.now()})
     _note(tx, "peer-added", name, circle, data={"role": row["role"]} | signed(by) if operator else None)
+
+
+def _unmistakable(connection: Connection, name: str, circle: str) -> None:
+    """Refuse a name that people would take for another's of the circle or an operator's, and such a circle.
+
+    Raises:
+        InfraError: `invalid-argument`.
+    """
+    for there in connection.execute(select(_ROWS.c.name, _ROWS.c.circle)):
+        near = there.circle == circle or "" in (there.circle, circle)
+        taken = there.name if near and there.name != name and alike(there.name, name) else None
+        if there.circle and there.circle != circle and alike(there.circle, circle):
+            taken = there.circle
+        if taken:
+            what = f"{circle if taken == there.circle else name} can be taken for {taken}, which is there already."
+            raise InfraError("invalid-argument", what, next_step="Choose a name that looks different.")
 
 
 def listed(connection: Connection, name: str | None = None) -> list[Peer]:

@@ -24,6 +24,7 @@ __all__ = [
     "PeerName",
     "PullSecretName",
     "Version",
+    "alike",
 ]
 
 
@@ -58,3 +59,16 @@ IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0
 # Kubernetes quantities, the forms people write; no exponents.
 Cpu = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]{0,5}m|[1-9][0-9]{0,3}(\.[0-9]{1,3})?|0\.[0-9]{1,3})$")]
 Memory = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}(Ki|Mi|Gi|Ti)$")]
+
+_LOOKS = str.maketrans({"1": "l", "0": "o"})
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two names can be taken for each other: they differ at most by case, or by characters that look alike."""
+    return not _looks(one).isdisjoint(_looks(other))
+
+
+def _looks(name: str) -> frozenset[str]:
+    """What a name may be read as; a capital I is read as an i and as an l."""
+    read = (text.lower().translate(_LOOKS) for text in (name, name.replace("I", "l")))
+    return frozenset(text.replace("rn", "m").replace("vv", "w") for text in read)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.vouching import CONFIRMED, signed
-from infra_mcp.model.names import Circle, Frozen, PeerName
+from infra_mcp.model.names import Circle, Frozen, PeerName, alike
 from infra_mcp.model.peer import Caller
 from infra_mcp.repository.commit import diff
 from infra_mcp.server.arguments import parse
@@ -159,8 +159,8 @@ class Operator:
         """
         if (given.circle is None) != given.operator:
             raise InfraError("invalid-argument", "A peer is of one circle, or an operator.")
-        if given.name in {self._infra(), *_LOCAL}:
-            what = f"{given.name} is the name of somebody else here: of the infra peer, or of whoever has no token."
+        if any(alike(given.name, taken) for taken in (self._infra(), *_LOCAL)):
+            what = f"{given.name} is, or looks like, the name of the infra peer or of a caller without a token."
             raise InfraError("invalid-argument", what, next_step="Choose another name.")
         await self.ledger.add_peer(given.name, given.circle or "", operator=given.operator, by=caller)
         token = await self.ledger.issue_token(given.name, given.circle or "", by=caller)

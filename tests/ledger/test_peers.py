@@ -279,7 +279,6 @@ LOOKALIKES += [("modern", "modem"), ("ann", "ANN"), ("wim", "vvim"), ("Ian", "la
 
 
 @pytest.mark.fault("w09")
-@pytest.mark.xfail(strict=True, reason="names are compared byte by byte")
 @pytest.mark.parametrize(("circle", "other"), [("docs", "docs"), ("", ""), ("docs", ""), ("", "docs")])
 async def test_a_name_that_looks_like_another_of_its_circle_or_of_an_operator_is_refused(ledger, circle, other):
     for first, second in [*LOOKALIKES, *((b, a) for a, b in LOOKALIKES)]:
@@ -291,7 +290,6 @@ async def test_a_name_that_looks_like_another_of_its_circle_or_of_an_operator_is
 
 
 @pytest.mark.fault("w09")
-@pytest.mark.xfail(strict=True, reason="names are compared byte by byte")
 async def test_a_circle_that_looks_like_another_is_refused(ledger):
     await ledger.add_peer("ci", "docs")
     for circle in ("d0cs", "docs1", "docsl"):
