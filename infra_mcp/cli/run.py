@@ -47,7 +47,8 @@ def _run(options: argparse.Namespace) -> int:
 
     def work(summary: Summary, client: Client) -> int:
         kinds = _kinds(client, action)
-        return change(options, client, action, fields | dict(_pair(text, kinds) for text in options.arguments), summary)
+        given = fields | dict(_pair(text, kinds) for text in options.arguments)
+        return change(options, client, action, _without_nulls(given), summary)
 
     return summarized(
         options, f"run {action}", lambda summary: connected(options, lambda client: work(summary, client))
@@ -65,6 +66,15 @@ def _from_file(name: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise InfraError("invalid-argument", "--json-file: not one JSON object.")
     return fields
+
+
+def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields without those that are null, which are left out: so they make the same key as if they were."""
+    return {
+        name: _without_nulls(value) if isinstance(value, dict) else value
+        for name, value in fields.items()
+        if value is not None
+    }
 
 
 def _kinds(client: Client, action: str) -> dict[str, str]:

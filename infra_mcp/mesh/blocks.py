@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError, creat
 
 from infra_mcp.model.action import ACTIONS
 from infra_mcp.model.names import Frozen, IdempotencyKey
+from infra_mcp.model.schema import schema, settled
 
 __all__ = ["EXTRAS", "Fault", "blocks", "read", "show"]
 
@@ -83,6 +84,7 @@ def read(body: str) -> tuple[BaseModel, Extras] | Fault:
     if not isinstance(name, str) or name not in ACTIONS:
         return Fault("invalid-argument", f'"action" must be one of: {", ".join(ACTIONS)}.')
     form = _form(name)
+    value = settled(value, schema(form))
     try:
         given = form.model_validate_json(json.dumps(value))
     except (ValidationError, ValueError) as error:

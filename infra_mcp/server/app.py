@@ -40,9 +40,10 @@ from infra_mcp import __version__
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.intake import peer_name
 from infra_mcp.model.peer import Caller
+from infra_mcp.model.schema import schema
 from infra_mcp.server import prompts, resources
 from infra_mcp.server.answers import Answer, as_json, bounded, clean, cleaned, of_error
-from infra_mcp.server.arguments import parse, schema
+from infra_mcp.server.arguments import parse
 from infra_mcp.server.auth import caller_of_call, door_of_call
 from infra_mcp.server.person import Person
 from infra_mcp.server.tools import TOOLS, check, offered

@@ -14,8 +14,9 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 
 from infra_mcp.errors import InfraError
+from infra_mcp.model.schema import schema, settled
 
-__all__ = ["parse", "refusal", "schema"]
+__all__ = ["parse", "refusal"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -54,7 +55,7 @@ def parse(model: type[M], given: Mapping[str, Any]) -> M:
     """Read the arguments of one call.
 
     A list or object that comes as a JSON string (some hosts send it so) is read where the argument can be nothing but
-    a list or object; no other conversion is made.
+    a list or object. A null is the argument left out, and 3.0 an integer. No other conversion is made.
 
     Args:
         model: the tool's arguments, a strict model that forbids others.
@@ -63,9 +64,11 @@ def parse(model: type[M], given: Mapping[str, Any]) -> M:
     Raises:
         InfraError: `unknown-argument` or `invalid-argument`, naming arguments and rules, never values.
     """
-    shapes = {name: part.get("type") for name, part in schema(model)["properties"].items()}
+    shape = schema(model)
+    shapes = {name: part.get("type") for name, part in shape["properties"].items()}
     try:
-        text = json.dumps({name: _unquoted(value, shapes.get(name)) for name, value in given.items()})
+        read = {name: _unquoted(value, shapes.get(name)) for name, value in given.items()}
+        text = json.dumps(settled(read, shape))
     except (RecursionError, ValueError, TypeError):
         raise InfraError("invalid-argument", "The arguments are not plain JSON of a usual depth.") from None
     try:
@@ -114,39 +117,3 @@ def _rule(kind: str, message: str) -> str:
     if kind not in _OF_THE_RULE:
         return "not of the form this argument has"
     return message[:1].lower() + message[1:]
-
-
-_schemas: dict[type[BaseModel], dict[str, Any]] = {}
-
-
-def schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema of the arguments: no titles, no references, no null branches, and nothing else allowed."""
-    if model not in _schemas:
-        raw = model.model_json_schema()
-        _schemas[model] = _trimmed(raw, raw.get("$defs", {}))
-        _schemas[model].pop("description", None)  # the tool has its own
-        _schemas[model].setdefault("properties", {})
-    return _schemas[model]
-
-
-def _trimmed(node: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401 - any part of a JSON Schema
-    if isinstance(node, list):
-        return [_trimmed(item, definitions) for item in node]
-    if not isinstance(node, dict):
-        return node
-    if "$ref" in node:
-        node = {**definitions[node["$ref"].rpartition("/")[2]], **{k: v for k, v in node.items() if k != "$ref"}}
-    branches = node.get("anyOf", ())
-    solid = [branch for branch in branches if branch.get("type") != "null"]
-    if len(solid) == 1:
-        rest = {k: v for k, v in node.items() if k != "anyOf" and not (k == "default" and v is None)}
-        return _trimmed({**solid[0], **rest}, definitions)
-    plain: dict[str, Any] = {}
-    for key, value in node.items():
-        if key in {"$defs", "title"} and not isinstance(value, bool):
-            continue
-        if key == "properties":
-            plain[key] = {name: _trimmed(part, definitions) for name, part in value.items()}
-        else:
-            plain[key] = _trimmed(value, definitions)
-    return plain

@@ -15,7 +15,7 @@ from infra_mcp.mesh import coverage, limits
 from infra_mcp.mesh.attending import GRACE
 from infra_mcp.mesh.grammar import describe
 from infra_mcp.model.action import ACTIONS
-from infra_mcp.server.arguments import schema
+from infra_mcp.model.schema import schema
 from infra_mcp.server.tools import change, control, mesh, read
 from infra_mcp.server.tools.tool import Tool
 
@@ -23,7 +23,8 @@ __all__ = ["PAGES", "asking_page", "errors_page", "main", "tools_page"]
 
 _MADE = "<!-- Made by `python -m infra_mcp.server.pages docs`; do not edit. -->\n"
 _TOOLS = """\
-An argument that a tool does not have is refused by name, and so is a value of another JSON type: `"3"` is no number.
+An argument that a tool does not have is refused by name, and so is a value of another JSON type: `"3"` is no number. A
+null is the argument left out, at any depth, and `3.0` is an integer, as JSON Schema has it.
 Every failure is a result with `isError`, whose text begins with a [stable code](errors.md) and whose structured content
 has `code`, `what` and `next`. Every end of a request carries request id, effect digest, commit and audit head. An
 answer has at most 19 000 bytes of text and of data, and says what was cut.
@@ -32,6 +33,11 @@ answer has at most 19 000 bytes of text and of data, and says what was cut.
 mesh, for hosts that have another one); each call is decided again. Who calls is known from the transport: the bearer
 token over HTTP, the connection's first frame on the unix socket. No list notifies of changes; a client may keep one for
 half a minute.
+
+Messages follow MCP's specification of 2025-06-18 or 2026-07-28, strictly. A request whose `id` is not a string or an
+integer (null is neither) is answered with the error -32600, over HTTP with status 400. No list has a second page, so
+any `cursor` is invalid (-32602). A POST lists `application/json` and `text/event-stream` in `Accept`, as the
+specification requires, since the server chooses between them; with one of them alone the answer is 406, which says so.
 
 Beside the tools there are the resources `infra://requests/{id}` and `infra://namespaces/{ns}`, which show what
 `get_request` and `status` show this caller, and the prompts `ask_infra` and, for a session that attends, `attend`.
@@ -44,7 +50,7 @@ _ASKING = """\
 An ask to `infra` becomes a typed action in one of two ways, and never by a guess.
 
 **A fenced block** holds one action as JSON. Every field is checked, and a field that does not belong there is refused
-by name. Text round the block is kept as words and means nothing.
+by name; a null is the field left out. Text round the block is kept as words and means nothing.
 
 ````
 ```infra

@@ -219,7 +219,6 @@ async def test_an_ask_is_not_sent_twice_when_its_answer_is_lost(tmp_path):
 
 @pytest.mark.anyio
 @pytest.mark.fault("f17")
-@pytest.mark.xfail(strict=True, reason="the server is sent the nulls, and refuses some; the key of a run differs")
 async def test_a_null_in_a_json_file_or_argument_is_the_field_left_out(tmp_path):
     nulls = {"on_failure": None, "reason": None, "idempotency_key": None, "dry_run": None, "wait_seconds": None}
     (tmp_path / "change.json").write_text(json.dumps({"action": None, "app": "docs", "version": "1"} | nulls))

@@ -111,11 +111,10 @@ def test_text_round_a_block_is_only_text(text):
         block(DEPLOY | {"version": 1.2}),
         block(DEPLOY | {"dry_run": "true"}),
         block(DEPLOY | {"dry_run": 1}),
-        block(DEPLOY | {"dry_run": None}),
         block(DEPLOY | {"idempotency_key": "a b"}),
         block(DEPLOY | {"reason": "x" * 1001}),
         block(DEPLOY | {"app": "x" * 70_000}),
-        block({"action": "provision_namespace", "namespace": "a", "quota": {"pods": 1.0}}),
+        block({"action": "provision_namespace", "namespace": "a", "quota": {"pods": 1.5}}),
         block({"action": "provision_namespace", "namespace": "a", "quota": {"pods": 2**63}}),
         block('{"action": "provision_namespace", "namespace": "a", "quota": {"pods": NaN}}'),
         block('{"action": "provision_namespace", "namespace": "a", "quota": {"pods": ' + "9" * 5000 + "}}"),
@@ -226,7 +225,6 @@ FULL = {
 
 
 @pytest.mark.fault("f17")
-@pytest.mark.xfail(strict=True, reason="a null is refused for reason, dry_run and others")
 def test_a_null_in_a_block_is_the_field_left_out():
     optional = FULL.keys() - {"action", "namespace"}
     inner = {key: dict.fromkeys(part) for key, part in FULL.items() if isinstance(part, dict)}
@@ -245,7 +243,6 @@ def test_a_null_in_a_block_is_nothing_that_is_needed_or_unknown(key):
 
 
 @pytest.mark.fault("f18")
-@pytest.mark.xfail(strict=True, reason="3.0 is no whole number here")
 def test_a_whole_number_in_a_block_may_be_written_with_a_point():
     assert parse(block(FULL | {"quota": {"pods": 3.0}})).action.quota == Quota(pods=3)
     assert isinstance(parse(block(FULL | {"quota": {"pods": 3.5}})), NotUnderstood)
