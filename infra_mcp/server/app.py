@@ -46,6 +46,7 @@ from infra_mcp.server.answers import Answer, as_json, bounded, clean, cleaned, o
 from infra_mcp.server.arguments import parse
 from infra_mcp.server.auth import caller_of_call, door_of_call
 from infra_mcp.server.person import Person
+from infra_mcp.server.protocol import refuse_cursor
 from infra_mcp.server.tools import TOOLS, check, offered
 from infra_mcp.server.tools.tool import Call, Progress, Service, Tool
 
@@ -99,6 +100,7 @@ class InfraServer(MCPServer[Any]):
             log_level="WARNING",
             cache_hints=HINTS,
             subscriptions=False,
+            middleware=[refuse_cursor],
             **options,
         )
 

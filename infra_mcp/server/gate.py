@@ -6,9 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from mcp.types import INVALID_REQUEST
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from infra_mcp.server.protocol import is_answerless
 from infra_mcp.server.visitors import Visitors
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ __all__ = ["BODY_SECONDS", "Gate"]
 
 BODY_SECONDS = 20.0  # a body has to be there whole; the largest taken is 4 MiB
 _ENDPOINT = "/mcp"
-_BAD_REQUEST, _REQUEST_TIMEOUT = 400, 408
+_ACCEPTED, _BAD_REQUEST, _NOT_ACCEPTABLE, _REQUEST_TIMEOUT = 202, 400, 406, 408
 
 
 class Gate:
@@ -55,7 +57,7 @@ class Gate:
             if scope["method"] == "GET":
                 await self._stream(scope, receive, send)
             else:
-                await self._app(scope, _timely(receive), _silent(send))
+                await self._app(scope, *_explained(scope, _timely(receive), _silent(send)))
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A stream that nothing waits for: it ends with the service, properly."""
@@ -96,6 +98,46 @@ def _timely(receive: Receive) -> Receive:
         raise HTTPException(_REQUEST_TIMEOUT, "The body did not come in time.", {"Connection": "close"})
 
     return received
+
+
+def _explained(scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Answer with an error what the SDK leaves without: a request whose id is none, and media types it cannot use."""
+    body = bytearray()
+    replaced = False
+
+    async def received() -> Message:
+        message = await receive()
+        body.extend(message.get("body", b""))  # no more than the SDK asks for, which bounds it
+        return message
+
+    async def passed(message: Message) -> None:
+        nonlocal replaced
+        if message["type"] == "http.response.start" and (refusal := _refusal(message["status"], body)):
+            replaced = True
+            await refusal(scope, receive, send)
+        elif not replaced:
+            await send(message)
+
+    return received, passed
+
+
+def _refusal(status: int, body: bytearray) -> JSONResponse | None:
+    if status == _NOT_ACCEPTABLE:
+        what = "The Accept header must list both application/json and text/event-stream."
+    elif status == _ACCEPTED and is_answerless(_parsed(body)):
+        status, what = _BAD_REQUEST, "The id of a request is a string or an integer, and not null."
+    else:
+        return None
+    error = {"code": INVALID_REQUEST, "message": what}
+    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status_code=status)
+
+
+def _parsed(body: bytearray) -> object:
+    try:
+        parsed: object = json.loads(body)
+    except (ValueError, RecursionError):  # such as a number of 5,000 digits, which the SDK's reader takes
+        return None
+    return parsed
 
 
 def _silent(send: Send) -> Send:

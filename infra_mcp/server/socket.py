@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.intake import peer_name
 from infra_mcp.server.auth import Binding, bind, binding_of
-from infra_mcp.server.protocol import serve_stream
+from infra_mcp.server.protocol import is_answerless, serve_stream
 from infra_mcp.server.visitors import Visitors
 
 if TYPE_CHECKING:
@@ -193,9 +193,9 @@ class _Connection:
                 except (ValueError, RecursionError):
                     await self._error(None, _PARSE_ERROR, "The line is not JSON.")
                     continue
-                if isinstance(frame, dict):
+                if isinstance(frame, dict) and not is_answerless(frame):
                     return frame
-                await self._error(None, _INVALID_REQUEST, "The line is not a JSON-RPC message.")
+                await self._error(None, _INVALID_REQUEST, "The line is not a JSON-RPC message of this protocol.")
         except _LineTooLongError:
             await self._error(None, _INVALID_REQUEST, f"A line is longer than {LONGEST_LINE} bytes.")
         return None
