@@ -110,6 +110,7 @@ def test_text_round_a_block_is_only_text(text):
         block({"action": "deploy", "app": "docs"}),
         block(DEPLOY | {"version": 1.2}),
         block(DEPLOY | {"dry_run": "true"}),
+        block(DEPLOY | {"dry_run": []}),
         block(DEPLOY | {"dry_run": 1}),
         block(DEPLOY | {"idempotency_key": "a b"}),
         block(DEPLOY | {"reason": "x" * 1001}),
