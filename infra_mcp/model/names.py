@@ -69,6 +69,7 @@ def alike(one: str, other: str) -> bool:
 
 
 def _looks(name: str) -> frozenset[str]:
-    """What a name may be read as; a capital I is read as an i and as an l."""
-    read = (text.lower().translate(_LOOKS) for text in (name, name.replace("I", "l")))
+    """What a name may be read as: a capital I as an i and as an l, and so a 1 that stands for it."""
+    texts = (name, name.replace("I", "l"), name.replace("1", "i"))
+    read = (text.lower().translate(_LOOKS) for text in texts)
     return frozenset(text.replace("rn", "m").replace("vv", "w") for text in read)
