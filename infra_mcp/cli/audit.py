@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra_mcp.cli.client import Client
 from infra_mcp.cli.operate import operate
 from infra_mcp.cli.options import client_options, common_options, connected, settings_of, verb
 from infra_mcp.cli.output import plain, show, show_result
 from infra_mcp.errors import Exit, InfraError
+
+if TYPE_CHECKING:
+    from infra_mcp.clients.git.trailers import Logged
 
 __all__ = ["add_parser"]
 
@@ -140,14 +143,25 @@ def _through_events(client: Client, name: str, limit: int) -> dict[str, Any]:
 
 def _verify(options: argparse.Namespace) -> int:
     found, problem = _heads(options)
-    report = operate(options, "operator/audit.verify", {"heads": [*found, *options.head]})
+    commits = [
+        {"commit": one.commit, "head": one.trailers["Audit-Head"], "proof": one.trailers.get("Audit-Proof", "")}
+        for one in found
+    ]
+    report = operate(options, "operator/audit.verify", {"heads": options.head, "commits": commits})
     report["heads_in_commits"] = len(found)
+    authors = {one.commit: one.author for one in found}
+    report["claims"] = [{"commit": commit, "author": authors.get(commit, "")} for commit in report["claims"]]
     lines = [_chain(report)]
     if problem:
         lines.append(f"Commits could not be read: {problem}")
     lines.append(_proof(report))
     if report["missing_heads"]:
         lines.append("Heads that were given out and are not in the ledger: " + ", ".join(report["missing_heads"][:5]))
+    lines += [
+        f"Commit {one['commit'][:12]} by {one['author']} names a head that is not in the ledger, and the ledger does "
+        "not know the commit: anyone can write one. If this server made it, its ledger and keys were made anew since."
+        for one in report["claims"][:5]
+    ]
     if report.get("differing"):
         lines.append("Rows that do not say what their events say: " + ", ".join(report["differing"][:5]))
     show(options.json, report, "\n".join(lines))
@@ -174,8 +188,8 @@ def _proof(report: dict[str, Any]) -> str:
     )
 
 
-def _heads(options: argparse.Namespace) -> tuple[list[str], str]:
-    """The audit heads in the trailers of the branch's commits, and why there are none when that failed."""
+def _heads(options: argparse.Namespace) -> tuple[list[Logged], str]:
+    """The commits of the branch with an audit head in their trailers, and why there are none when that failed."""
     import anyio  # noqa: PLC0415 - only this command reads git
 
     from infra_mcp.clients.git import Git  # noqa: PLC0415 - the same
@@ -184,13 +198,13 @@ def _heads(options: argparse.Namespace) -> tuple[list[str], str]:
     # The branch that the policy in force names; main while none is in force.
     branch = str((operate(options, "operator/policy.show", {}).get("summary") or {}).get("branch", "main"))
 
-    async def read() -> list[str]:
+    async def read() -> list[Logged]:
         git = Git(settings.repo, settings.state_dir / "git.lock")
         try:
-            trailers = await git.log_trailers(branch, _COMMITS)
+            logged = await git.log_trailers(branch, _COMMITS)
         finally:
             await git.aclose()
-        return [head for _, found in trailers if (head := found.get("Audit-Head"))]
+        return [one for one in logged if one.trailers.get("Audit-Head")]
 
     try:
         return anyio.run(read), ""

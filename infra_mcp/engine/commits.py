@@ -9,6 +9,7 @@ from anyio import to_thread
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.tools import Tools
 from infra_mcp.errors import InfraError, Moved
+from infra_mcp.ledger.heads import HEADS, proof_of
 from infra_mcp.model.plan import TreeEdit
 from infra_mcp.model.request import State
 from infra_mcp.repository.commit import message
@@ -21,7 +22,7 @@ __all__ = ["commit_plan", "draft", "observe_commit", "revert_plan"]
 async def draft(tools: Tools, run: Run) -> None:
     """Build the plan's commit on the head it was planned on; no ref moves, and it may never be used."""
     _, prepared = run.planned
-    text = _message(run, await tools.ledger.head())
+    text = _message(run, await _head(tools))
     base = prepared.tree.base
     run.draft = base, await tools.git.build_commit(base, prepared.tree.changed, text, run.memory["when"])
 
@@ -44,7 +45,7 @@ async def commit_plan(tools: Tools, run: Run) -> str:
         if run.draft and run.draft[0] == head:
             commit = run.draft[1]
         else:
-            text = _message(run, await tools.ledger.head())
+            text = _message(run, await _head(tools))
             commit = await tools.git.build_commit(head, changes, text, run.memory["when"])
         created = [file.path for file in prepared.plan.effect.files if file.before is None]
         await tools.ledger.record(
@@ -91,7 +92,13 @@ def _untouched(run: Run, fresh: Tree) -> None:
             raise Moved(str(located.ref))
 
 
-def _message(run: Run, head: str) -> str:
+async def _head(tools: Tools) -> dict[str, str]:
+    """The trailers that bind a commit to the ledger: its head, and that this ledger's keys gave it out."""
+    head = await tools.ledger.head()
+    return {"Audit-Head": head, "Audit-Proof": proof_of(await tools.ledger.key(HEADS), head)}
+
+
+def _message(run: Run, head: dict[str, str]) -> str:
     _, prepared = run.planned
     request, names = run.request, prepared.names
     subject = f"Deploy {names['app']} {names['version']}" if "app" in names else f"Provision {names['namespace']}"
@@ -99,7 +106,7 @@ def _message(run: Run, head: str) -> str:
         "Infra-Request": request.id,
         **_by(run),
         "Effect-Digest": prepared.plan.effect.digest,
-        "Audit-Head": head,
+        **head,
     }
     if request.idempotency_key:
         trailers["Idempotency-Key"] = request.idempotency_key
@@ -136,7 +143,7 @@ async def revert_plan(tools: Tools, run: Run, cause: str) -> str | None:
         trailers = {
             "Infra-Request": run.request.id,
             **_by(run),
-            "Audit-Head": await tools.ledger.head(),
+            **await _head(tools),
         }
         text = message(f"Roll back {run.request.id}", f"{cause}\n\nReverts {run.commit}.", trailers)
         revert = await tools.git.build_commit(head, changes, text, run.memory["when"])

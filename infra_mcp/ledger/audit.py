@@ -5,13 +5,14 @@ It goes piece by piece, so that writers wait milliseconds, and keeps nothing of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, literal_column, select
 
 from infra_mcp.ledger import schema
 from infra_mcp.ledger.chain import Walk
+from infra_mcp.ledger.heads import Committed, given_out
 from infra_mcp.ledger.records import ChainReport
 from infra_mcp.ledger.retold import approvals, asks, messages, parsed, requests
 from infra_mcp.ledger.words import Words
@@ -37,10 +38,14 @@ class Audit:
     Args:
         heads: heads that were given out.
         words: hashes what stands in rows, for what the chain holds as a hash.
+        key: tells heads in commits that were given out here.
+        commits: heads found in commits. One that is in the chain proves as much as any; one that is not is missing if
+            it was given out here, else it is a claim that anyone may have made.
     """
 
-    def __init__(self, heads: frozenset[str], words: Words) -> None:
-        self._walk = Walk(heads)
+    def __init__(self, heads: frozenset[str], words: Words, key: bytes, commits: Sequence[Committed]) -> None:
+        self._heads, self._key, self._commits = heads, key, commits
+        self._walk = Walk(heads | {one.head for one in commits})
         self._words = words
         self._last = 0  # the last event checked
         self._rows = [0] * len(_TABLES)  # and the last row of each table
@@ -54,12 +59,16 @@ class Audit:
         """Check what has come since the last piece, and tell what was found."""
         while self.piece(connection):
             pass
+        lost = [one for one in self._commits if one.head not in self._walk.found]
+        own = given_out(connection, self._key, lost)
+        ours = self._heads | {one.head for one in own}
         return ChainReport(
             consistent=self._walk.broken_at is None and not self._wrong,
             events=self._walk.events,
             proved_to=self._walk.proved_to,
             broken_at=self._walk.broken_at,
-            missing_heads=self._walk.missing,
+            missing_heads=tuple(head for head in self._walk.missing if head in ours),
+            claims=tuple(one.commit for one in lost if one not in own),
             differing=tuple(sorted(self._wrong)[:_MOST_WRONG]),
         )
 

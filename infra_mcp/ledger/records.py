@@ -143,6 +143,7 @@ class ChainReport(Frozen):
     proved_to: int | None
     broken_at: int | None
     missing_heads: tuple[str, ...]
+    claims: tuple[str, ...] = ()  # commits whose heads are not in the chain, and that anyone may have made
     differing: tuple[str, ...] = ()  # ids of rows that no longer say what their events say, and of rows that are gone
 
 

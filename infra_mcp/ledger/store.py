@@ -18,6 +18,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger import asks, audit, clock, events, intake, peers, policies, requests, revisions, search
 from infra_mcp.ledger.approvals import Approvals
 from infra_mcp.ledger.database import Database, Tx
+from infra_mcp.ledger.heads import HEADS, Committed
 from infra_mcp.ledger.identities import Identities
 from infra_mcp.ledger.keys import LEDGER, MASKING, MESSAGES, Keys
 from infra_mcp.ledger.mail import Mail
@@ -298,13 +299,14 @@ class Ledger:
         """
         return await self._database.read(lambda connection: search.about(connection, object, circle, limit))
 
-    async def verify(self, heads: Sequence[str]) -> ChainReport:
+    async def verify(self, heads: Sequence[str], commits: Sequence[Committed] = ()) -> ChainReport:
         """Check the chain, and what was made from it, against itself and against heads that were given out.
 
         Args:
-            heads: audit heads from acks and commits. Without any, the report can claim consistency and no more.
+            heads: audit heads from acks. Without any, here or in commits, the report claims consistency and no more.
+            commits: heads found in commits; which of these are its own the ledger knows.
         """
-        check = audit.Audit(frozenset(heads), self._words)
+        check = audit.Audit(frozenset(heads), self._words, await self.key(HEADS), commits)
         while await self._database.read(check.piece):
             pass
         return await self._database.read(check.report)

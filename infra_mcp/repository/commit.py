@@ -15,7 +15,15 @@ from infra_mcp.repository.nodes import Unreadable, decode
 
 __all__ = ["TRAILERS", "diff", "message"]
 
-TRAILERS = ("Infra-Request", "Requested-By", "Acted-By", "Effect-Digest", "Audit-Head", "Idempotency-Key")
+TRAILERS = (
+    "Infra-Request",
+    "Requested-By",
+    "Acted-By",
+    "Effect-Digest",
+    "Audit-Head",
+    "Audit-Proof",
+    "Idempotency-Key",
+)
 LONGEST_SUBJECT, LONGEST_LINE, LONGEST_BODY, LONGEST_VALUE = 100, 500, 200, 300
 LONGEST_DIFF, LONGEST_ROW = 1000, 2000  # rows, characters
 SMALL = 2500  # pairs of rows that are compared one by one

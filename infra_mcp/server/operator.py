@@ -14,6 +14,7 @@ from anyio import to_thread
 from pydantic import BaseModel, Field
 
 from infra_mcp.errors import InfraError
+from infra_mcp.ledger.heads import Committed
 from infra_mcp.ledger.vouching import CONFIRMED, signed
 from infra_mcp.model.names import Circle, Frozen, PeerName, alike
 from infra_mcp.model.peer import Caller
@@ -74,9 +75,10 @@ class Digest(Frozen):
 
 
 class Heads(Frozen):
-    """Audit heads found elsewhere, in commits say."""
+    """Audit heads found elsewhere: in acks, and in commits."""
 
     heads: tuple[str, ...] = Field((), max_length=10_000)
+    commits: tuple[Committed, ...] = Field((), max_length=10_000)
 
 
 class Few(Frozen):
@@ -264,8 +266,8 @@ class Operator:
 
     async def audit_verify(self, caller: Caller, given: Heads) -> dict[str, Any]:  # noqa: ARG002 - one form for all
         """Check the chain, against the heads given."""
-        report = await self.ledger.verify(given.heads)
-        return report.model_dump(mode="json") | {"heads_given": len(given.heads)}
+        report = await self.ledger.verify(given.heads, given.commits)
+        return report.model_dump(mode="json") | {"heads_given": len(given.heads) + len(given.commits)}
 
     async def health(self, caller: Caller, given: Nothing) -> dict[str, Any]:  # noqa: ARG002 - one form for all
         """How the server fares."""

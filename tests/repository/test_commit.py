@@ -89,7 +89,7 @@ def test_a_commit_names_request_requester_effect_digest_and_audit_head(tmp_path:
         assert found[0] == made
         return found
 
-    _, trailers = anyio.run(commit)
+    trailers = anyio.run(commit).trailers
     shown = subprocess.run(
         ["git", "-C", str(tmp_path), "log", "-1", "--format=%B"], capture_output=True, encoding="utf-8", check=True
     ).stdout

@@ -146,6 +146,10 @@ class Objects:
         headers = found.data.partition(b"\n\n")[0].decode("utf-8", "replace").splitlines()
         return [line.removeprefix("parent ") for line in headers if line.startswith("parent ")]
 
+    def commits(self, oids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """Commits as they are stored, in the given order."""
+        return ((found.oid, found.data) for found in self._contents([_oid(oid) for oid in oids], "commit"))
+
     def close(self) -> None:
         """End the child."""
         with self._turn:

@@ -14,8 +14,9 @@ from anyio import to_thread
 from infra_mcp.clients.git import branch as branches
 from infra_mcp.clients.git.commits import build
 from infra_mcp.clients.git.lock import RepositoryLock
-from infra_mcp.clients.git.objects import Entry, Objects, ref_of
+from infra_mcp.clients.git.objects import Entry, Objects
 from infra_mcp.clients.git.runner import Runner
+from infra_mcp.clients.git.trailers import Logged, newest
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError, Locked
 
@@ -159,32 +160,20 @@ class Git:
         async with self._lock.hold():
             yield
 
-    async def log_trailers(self, branch: str, limit: int) -> list[tuple[str, dict[str, str]]]:
-        """The newest commits of the branch, each with its trailers; of a repeated trailer the last.
+    async def log_trailers(self, branch: str, limit: int) -> list[Logged]:
+        """The newest commits of the branch, each with its author and trailers; of a repeated trailer the last.
 
         Anyone who may commit may write such a trailer: it proves nothing by itself.
 
         Raises:
             InfraError: `git-failed`, when there is no such branch.
         """
-        return await _thread(self._trailers, branch, limit)
+        return await _thread(newest, self._runner, self._objects, branch, limit)
 
     async def aclose(self) -> None:
         """End the persistent child. The next call would start another."""
         with anyio.CancelScope(shield=True):
             await _thread(self._objects.close)
-
-    def _trailers(self, branch: str, limit: int) -> list[tuple[str, dict[str, str]]]:
-        form = "--format=%H%n%(trailers:only=true,unfold=true)"
-        flags = ("-z", f"--max-count={limit:d}", "--encoding=UTF-8", "--no-color", form)
-        logged = self._runner.run("log", *flags, ref_of(branch), "--").out.decode("utf-8", "replace")
-        found = []
-        for record in logged.split("\0"):
-            if record.strip():
-                commit, _, trailers = record.partition("\n")
-                pairs = (line.partition(":")[::2] for line in trailers.splitlines() if line)
-                found.append((commit, {key.strip(): value.strip() for key, value in pairs}))
-        return found
 
 
 async def _thread(function: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:

@@ -195,15 +195,18 @@ async def test_trailers_are_read_back(git: Git, repo) -> None:
     await git.move("main", commit, base)
 
     assert await git.log_trailers("main", 10) == [
-        (commit, {"Infra-Request": "req-1", "Requested-By": "docs (circle docs)", "Audit-Head": "abc:def"}),
-        (base, {}),
+        (
+            commit,
+            "infra-mcp <infra-mcp@localhost>",
+            {"Infra-Request": "req-1", "Requested-By": "docs (circle docs)", "Audit-Head": "abc:def"},
+        ),
+        (base, "a user <user@example>", {}),
     ]
     assert len(await git.log_trailers("main", 1)) == 1
 
 
 @pytest.mark.fault("f11")
 @pytest.mark.parametrize("separators", ["=", "#:", ""])
-@pytest.mark.xfail(strict=False, reason="trailers are read as their user set it")
 async def test_trailers_are_read_the_same_whatever_separators_are_set(git: Git, repo, configure, separators) -> None:
     base = repo.head()
     message = "Deploy docs\n\nwords = none\n\nInfra-Request: req-1\nAudit-Head: abc:def\n"
