@@ -78,6 +78,26 @@ async def test_the_return_to_a_good_version_lands_after_the_bad_ones_deadline_ha
         assert images(world) == ["1.0.0"] * replicas
 
 
+@pytest.mark.fault("f01")
+async def test_a_rollback_is_not_judged_by_the_deadline_that_the_bad_version_missed(living):
+    async with living("Deployment", replicas=1, progressDeadlineSeconds=2) as world:
+        bad = await world.tool("deploy", app="web", version="1.0.1-notready")
+
+        assert "progress deadline" in bad.text
+        assert bad.data["state"] == "rolled_back", bad.text
+        assert "runs registry.example/docs/site:1.0.0 again" in bad.text
+
+
+@pytest.mark.fault("f03")
+async def test_a_partitioned_rollout_that_is_stuck_names_its_pod_too(living):
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}
+    async with living("StatefulSet", within="6s", replicas=3, updateStrategy=strategy) as world:
+        stuck = await world.tool("deploy", app="web", version="1.1.0-unpullable")
+
+        assert (stuck.data["state"], stuck.data["exit"]) == ("needs_operator", 7), stuck.text
+        assert f"kubectl -n {world.namespace} delete pod web-2" in stuck.text
+
+
 @pytest.mark.fault("f02")
 @pytest.mark.parametrize("partition", [1, 2])
 async def test_a_partition_lands_with_the_number_of_pods_that_run_the_new_version(living, partition):
