@@ -24,7 +24,7 @@ from infra_mcp.model.plan import ObjectChange, Plan, Verdict
 from infra_mcp.model.request import Request, State
 from infra_mcp.policy.approvals import missing, patience, satisfied
 
-__all__ = ["Decisions", "Waiting", "carried", "scope", "still_carried", "waiting_for"]
+__all__ = ["Decisions", "Waiting", "carried", "scope", "still_carried", "used_up", "waiting_for"]
 
 _KEPT = "awaiting"  # where a request's record says what it waits for
 
@@ -71,6 +71,12 @@ async def carried(ledger: Ledger, request: Request, verdict: Verdict, effect: st
     return satisfied(verdict, effect, request.caller, given, now)
 
 
+async def used_up(ledger: Ledger, request: Request, verdict: Verdict, effect: str, now: datetime) -> bool:
+    """Use up the approvals of a plan that begins. False when they do not carry it any more: an approver was removed."""
+    await ledger.approvals.use(request.id, effect, stamp(now))
+    return await carried(ledger, request, verdict, effect, now)
+
+
 async def still_carried(ledger: Ledger, request: Request, verdict: Verdict, memory: dict[str, Any], plan: Plan) -> None:
     """Whether what a request was begun on still carries what is left to do, by the policy in force now.
 
@@ -82,7 +88,8 @@ async def still_carried(ledger: Ledger, request: Request, verdict: Verdict, memo
     if not given or "approved" not in memory:
         raise InfraError("needs-approval", f"{verdict.reason} (rule {verdict.rule})", rule=verdict.rule)
     begun = min(datetime.fromisoformat(one.used) for one in given if one.used)
-    valid = [one.model_copy(update={"used": None, "vouched": True}) for one in given]  # it was, when it was used
+    # Who was removed since counted when it was used.
+    valid = [one.model_copy(update={"used": None, "gone": False, "vouched": True}) for one in given]
     if not satisfied(verdict, memory["digest"], request.caller, valid, begun):
         raise InfraError("needs-approval", f"{verdict.reason} (rule {verdict.rule})", rule=verdict.rule)
     if strange := _beyond(memory["approved"], plan):
@@ -147,8 +154,8 @@ class Decisions:
             The request as it is then, and whether it goes on.
 
         Raises:
-            InfraError: `policy-denied` for whoever may not decide this; `not-found`; `approval-mismatch`, naming the
-                digest the request has now.
+            InfraError: `policy-denied` for who may not decide this, or not any more; `not-found`; `approval-mismatch`,
+                naming the digest the request has now, or how it ended.
         """
         approver, strength = _approver(by, way)
         async with self._lock:
@@ -170,9 +177,12 @@ class Decisions:
                 expires=stamp(now + timedelta(seconds=patience(waiting.verdict))),
             )
             await self._ledger.approvals.give(given)
-            if not approve:
-                return await self._denied(request, approver), False
-            return await self._resumed(request, waiting, now)
+            try:
+                if not approve:
+                    return await self._denied(request, approver), False
+                return await self._resumed(request, waiting, now)
+            except ValueError:  # it ended meanwhile
+                raise _not_waiting(await self._ledger.request(request.id) or request) from None
 
     async def look(self, request: Request, now: datetime) -> bool:
         """Expire a request whose time is up, or let one go on whose approvals are all there.
@@ -236,11 +246,15 @@ def _approver(by: Caller, way: Way) -> tuple[str, Strength]:
     raise InfraError("policy-denied", what, next_step="An operator runs `infra-mcp approve`.", rule="approve")
 
 
+def _not_waiting(request: Request) -> InfraError:
+    what = f"{request.id} waits for no approval: it is {request.state.value}."
+    return InfraError("approval-mismatch", what, next_step="Look at the request.")
+
+
 def _open(request: Request, effect: str, now: datetime) -> Waiting:
     waiting = waiting_for(request.record)
     if request.state is not State.AWAITING_APPROVAL or waiting is None:
-        what = f"{request.id} waits for no approval: it is {request.state.value}."
-        raise InfraError("approval-mismatch", what, next_step="Look at the request.")
+        raise _not_waiting(request)
     if waiting.digest != effect:
         what = f"{request.id} has the effect {waiting.digest} now, and not the one that was named."
         raise InfraError("approval-mismatch", what)

@@ -20,12 +20,12 @@ from infra_mcp.clients.kube import KubeError
 from infra_mcp.clients.kube.errors import DENIED_FOR, is_denied
 from infra_mcp.drivers.manifests.prepared import Task
 from infra_mcp.engine import report
-from infra_mcp.engine.approvals import scope, still_carried
+from infra_mcp.engine.approvals import scope, still_carried, used_up
 from infra_mcp.engine.commits import commit_plan, draft, observe_commit
 from infra_mcp.engine.failure import after_failure, give_up
 from infra_mcp.engine.parking import held, unapproved
 from infra_mcp.engine.run import Run
-from infra_mcp.engine.tools import Tools, stamp
+from infra_mcp.engine.tools import Tools
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.plan import Verdict
@@ -109,7 +109,7 @@ class Pipeline:
             if await unapproved(self.tools, run, verdict):
                 return None
             await self._prepare(run)
-        await self._commit(run)
+        await self._commit(run, verdict)
         await self._apply(run)
         facts = await self._confirm(run)
         return await self._end(run, State.LANDED, facts)
@@ -197,7 +197,7 @@ class Pipeline:
         if verdict.decision == "refuse":
             raise refusal(verdict)
 
-    async def _commit(self, run: Run) -> None:
+    async def _commit(self, run: Run, verdict: Verdict) -> None:
         """Git first: what is applied is a commit on the branch. From here on it is too late to cancel."""
         run.say("committing")
         _, prepared = run.planned
@@ -205,8 +205,10 @@ class Pipeline:
         run.memory.setdefault("digest", prepared.plan.effect.digest)
         if run.approved:
             run.remember(approved=scope(prepared.plan))
-            await self.tools.ledger.approvals.use(run.request.id, run.memory["digest"], stamp(self.tools.now()))
             run.approved = False
+            if not await used_up(self.tools.ledger, run.request, verdict, run.memory["digest"], self.tools.now()):
+                run.forget_beginning()
+                raise Moved("who approved it")
         run.add_writes(self.tools.driver.writes(prepared))
         if not prepared.tree.changed:
             if run.commit is None:

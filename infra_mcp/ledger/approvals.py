@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, Select, insert, select, update
 
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError
@@ -33,7 +34,7 @@ class Approvals:
 
         Raises:
             InfraError: `approval-mismatch`, when the request does not await approval, or its effect is another one;
-                `not-found`, when there is no such request.
+                `not-found`, when there is no such request; `policy-denied`, when the approver was removed meanwhile.
         """
         given = approval.model_copy(
             update={"at": clock.normal(approval.at), "expires": clock.normal(approval.expires), "used": None}
@@ -43,13 +44,7 @@ class Approvals:
     async def of(self, request_id: str) -> list[Approval]:
         """All decisions about a request, oldest first, whatever effect they were given for."""
         wanted = select(_ROWS).where(_ROWS.c.request == request_id).order_by(_ROWS.c.number)
-        found, out = await self._database.read(
-            lambda connection: (
-                rows := connection.execute(wanted).mappings().all(),
-                vouching.operators(connection).uncounted if rows else frozenset(),
-            )
-        )
-        return [_read(row).model_copy(update={"vouched": row["approver"] not in out}) for row in found]
+        return await self._database.read(lambda connection: _looked_up(connection, wanted))
 
     async def operators(self) -> vouching.Operators:
         """Who may approve, and who of them counts where a rule wants several."""
@@ -63,6 +58,9 @@ class Approvals:
 
 def _give(tx: Tx, given: Approval) -> Approval:
     requests = schema.requests
+    known = vouching.operators(tx.connection)
+    if given.strength == "token" and known.is_gone(given.approver, math.inf):
+        raise InfraError("policy-denied", f"{given.approver} is no operator any more.", rule="approve")
     row = tx.connection.execute(select(requests).where(requests.c.id == given.request)).mappings().first()
     if row is None:
         raise InfraError("not-found", "There is no such request.")
@@ -73,14 +71,30 @@ def _give(tx: Tx, given: Approval) -> Approval:
     holds = _ROWS.c.used.is_(None), _ROWS.c.expires > given.at
     newest = select(_ROWS).where(_ROWS.c.request == given.request, _ROWS.c.approver == given.approver, *holds)
     before = tx.connection.execute(newest.order_by(_ROWS.c.number.desc()).limit(1)).mappings().first()
-    if before is not None and {name: before[name] for name in same} == same:
+    former = before is not None and given.strength == "token" and known.is_gone(given.approver, before["event"])
+    if before is not None and not former and {name: before[name] for name in same} == same:
         return _read(before)
     data: dict[str, Any] = same | {"expires": given.expires}
     kind = "approved" if given.approve else "denied"
     entry = Entry(given.at, kind, given.approver, row["circle"], "", data, None, given.request, row["ask"])
     seq, _ = append(tx, entry)
-    tx.connection.execute(insert(_ROWS), given.model_dump(exclude={"vouched"}) | {"event": seq})
+    tx.connection.execute(insert(_ROWS), given.model_dump(exclude={"gone", "vouched"}) | {"event": seq})
     return given
+
+
+def _looked_up(connection: Connection, wanted: Select[Any]) -> list[Approval]:
+    """Approvals with what is known of their approvers by now."""
+    rows = connection.execute(wanted).mappings().all()
+    known = vouching.operators(connection) if rows else vouching.Operators()
+    return [
+        _read(row).model_copy(
+            update={
+                "gone": row["strength"] == "token" and known.is_gone(row["approver"], row["event"]),
+                "vouched": row["approver"] not in known.uncounted,
+            }
+        )
+        for row in rows
+    ]
 
 
 def _use(tx: Tx, request_id: str, digest: str, at: str) -> None:

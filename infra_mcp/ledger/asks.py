@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 
 from infra_mcp.ledger import clock, ids, parties, schema
 from infra_mcp.ledger.database import Tx, unavailable
@@ -18,7 +18,7 @@ from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import Request
 
 __all__ = ["OF_SENDER", "TO", "ack_all", "answer", "ask", "close", "delivered", "insert_row", "join", "listed"]
-__all__ += ["opened", "read", "undelivered", "waiting"]
+__all__ += ["opened", "own", "read", "undelivered", "waiting"]
 
 _ROWS = schema.asks
 _LISTS = ("attachments", "reply_attachments")
@@ -35,6 +35,12 @@ _INSERT_ACK = insert(_OUTBOX)
 _UPDATE = update(_ROWS).where(_ROWS.c.id == bindparam("which"))
 _JOIN = update(schema.requests).where(schema.requests.c.id == bindparam("which"))
 _ONE = select(_ROWS).where(_ROWS.c.id == bindparam("ask"))
+_OWN = _ONE.where(
+    or_(
+        and_(OF_SENDER, _ROWS.c.position > parties.since("from")),
+        and_(parties.is_party("to", _ROWS.c.receiver, _ROWS.c.receiver_circle), _ROWS.c.position > parties.since("to")),
+    )
+)
 _OPEN_ABOUT = select(_ROWS).where(_ROWS.c.request == bindparam("about"), _ROWS.c.state == "open")
 _WAITING = select(_ROWS).where(TO).order_by(_ROWS.c.position)
 _UNDELIVERED = (
@@ -143,6 +149,12 @@ def ask(connection: Connection, ask_id: str) -> Ask | None:
     """The ask of that id."""
     row = connection.execute(_ONE, {"ask": ask_id}).mappings().first()
     return read(row) if row else None
+
+
+def own(connection: Connection, of: Address, ask_id: str) -> Ask | None:
+    """The ask of that id, if this peer sent or got it."""
+    row = connection.execute(_OWN, parties.given("from", of) | parties.given("to", of) | {"ask": ask_id})
+    return next((read(one) for one in row.mappings()), None)
 
 
 def listed(connection: Connection, wanted: Any, given: Mapping[str, Any] | None = None) -> list[Ask]:  # noqa: ANN401 - a SELECT of whole rows

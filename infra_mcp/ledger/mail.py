@@ -145,6 +145,10 @@ class Mail:
         """What waits for a peer, at most `limit` of each kind, oldest first. Looking marks nothing."""
         return await self._database.read(lambda connection: inbox.inbox(connection, of, limit))
 
+    async def own(self, of: Address, ask_id: str) -> Ask | None:
+        """An ask this peer sent or got; None for others' and for those of a former peer of its name."""
+        return await self._database.read(lambda connection: asks.own(connection, of, ask_id))
+
     async def message(self, of: Address, message_id: str) -> Message | None:
         """One message to a peer, read or not; None when there is none of that id to it."""
         return await self._database.read(lambda connection: messages.one(connection, of, message_id))

@@ -29,7 +29,7 @@ _MINE = parties.is_party("to", _ROWS.c.receiver, _ROWS.c.receiver_circle)
 UNREAD = and_(_MINE, _ROWS.c.read.is_(None))
 BY = parties.is_party("from", _ROWS.c.sender, _ROWS.c.circle)
 _INSERT = insert(_ROWS)
-_ONE = select(_ROWS).where(_ROWS.c.id == bindparam("message"), _MINE)
+_ONE = select(_ROWS).where(_ROWS.c.id == bindparam("message"), _MINE, _ROWS.c.event > parties.since("to"))
 _RECEIVER = select(_ROWS.c.receiver).where(_ROWS.c.id == bindparam("notify"))
 _HANDLED = update(_ROWS).where(_ROWS.c.id == bindparam("message")).values(read=bindparam("at"))
 

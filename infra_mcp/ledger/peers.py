@@ -23,7 +23,7 @@ from infra_mcp.masking import Masker
 from infra_mcp.model.names import Circle, PeerName, alike
 from infra_mcp.model.peer import Caller
 
-__all__ = ["add", "caller_for", "circle_of", "describe", "issue", "listed", "remove", "revoke"]
+__all__ = ["add", "caller_for", "circle_of", "describe", "is_newer", "issue", "listed", "remove", "revoke"]
 
 _ROWS, _TOKENS = schema.peers, schema.tokens.c
 _ITS = and_(_TOKENS.peer == _ROWS.c.name, _TOKENS.circle == _ROWS.c.circle)
@@ -32,6 +32,9 @@ _ALL = select(_ROWS, select(func.count()).where(_ITS).scalar_subquery().label("t
 )
 _NAMED = _ALL.where(_ROWS.c.name == bindparam("name"))
 _CIRCLES = select(_ROWS.c.circle).where(_ROWS.c.name == bindparam("name")).order_by(_ROWS.c.circle)
+_NEWER = select(_ROWS.c.name).where(
+    _ROWS.c.name == bindparam("name"), _ROWS.c.circle == bindparam("circle"), _ROWS.c.position > bindparam("position")
+)
 _OF_TOKEN = select(_TOKENS.hash, _ROWS).join(_ROWS, _ITS).where(_TOKENS.hash == bindparam("hash"))
 _PREFIX = "imcp_"
 _LONGEST = 500  # characters of a description
@@ -39,8 +42,8 @@ _NAME: TypeAdapter[str] = TypeAdapter(PeerName)
 _CIRCLE: TypeAdapter[str] = TypeAdapter(Circle)
 
 
-def add(tx: Tx, name: str, circle: str, *, operator: bool = False, by: Caller | None = None) -> None:
-    """A new peer of a circle, or a new operator; one that is there already stays as it is.
+def add(tx: Tx, name: str, circle: str, *, operator: bool = False, by: Caller | None = None) -> bool:
+    """A new peer of a circle, or a new operator; one that is there already stays as it is. Whether it is new.
 
     Raises:
         InfraError: `invalid-argument`, when the name or the circle cannot be one, or an operator comes with a circle.
@@ -55,11 +58,12 @@ def add(tx: Tx, name: str, circle: str, *, operator: bool = False, by: Caller | 
             message = f"The {what} must be letters, digits and dashes, and begin with a letter or digit."
             raise InfraError("invalid-argument", message) from None
     if tx.connection.execute(select(_ROWS.c.name).where(_of(name, circle))).first() is not None:
-        return
+        return False
     _unmistakable(tx.connection, name, circle)
     row = {"name": name, "circle": circle, "role": "operator" if operator else "agent", "description": ""}
-    tx.connection.execute(insert(_ROWS), row | {"created": clock.now()})
-    _note(tx, "peer-added", name, circle, data={"role": row["role"]} | signed(by) if operator else None)
+    added = _note(tx, "peer-added", name, circle, data={"role": row["role"]} | signed(by) if operator else None)
+    tx.connection.execute(insert(_ROWS), row | {"created": clock.now(), "position": added})
+    return True
 
 
 def _unmistakable(connection: Connection, name: str, circle: str) -> None:
@@ -81,11 +85,17 @@ def _unmistakable(connection: Connection, name: str, circle: str) -> None:
 def listed(connection: Connection, name: str | None = None) -> list[Peer]:
     """All peers, or those of a name, by name and circle."""
     found = connection.execute(_ALL) if name is None else connection.execute(_NAMED, {"name": name})
-    return [Peer.model_validate(dict(row)) for row in found.mappings()]
+    return [Peer.model_validate({key: row[key] for key in Peer.model_fields}) for row in found.mappings()]
 
 
-def remove(tx: Tx, name: str, circle: str | None = None) -> None:
-    """Take a peer away, with its tokens. What it asked for stays in the ledger.
+def is_newer(connection: Connection, name: str, circle: str | None, position: int) -> bool:
+    """Whether the peer that has this name now came after a place in the chain: what stands there is a former one's."""
+    given = {"name": name, "circle": circle or "", "position": position}
+    return connection.execute(_NEWER, given).first() is not None
+
+
+def remove(tx: Tx, name: str, circle: str | None = None) -> str:
+    """Take a peer away, with its tokens; returns its circle. What it asked for stays in the ledger.
 
     Raises:
         InfraError: `not-found`, `ambiguous-peer`.
@@ -93,6 +103,7 @@ def remove(tx: Tx, name: str, circle: str | None = None) -> None:
     circle = _circle(tx.connection, name, circle)
     tx.connection.execute(delete(_ROWS).where(_of(name, circle)))  # its tokens go with it
     _note(tx, "peer-removed", name, circle)
+    return circle
 
 
 def describe(tx: Tx, masker: Masker, name: str, text: str, circle: str | None = None) -> None:
@@ -180,5 +191,6 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-def _note(tx: Tx, kind: str, name: str, circle: str, *, text: str = "", data: dict[str, Any] | None = None) -> None:
-    append(tx, Entry(clock.now(), kind, name, circle or None, text, {"circle": circle} | (data or {})))
+def _note(tx: Tx, kind: str, name: str, circle: str, *, text: str = "", data: dict[str, Any] | None = None) -> int:
+    entry = Entry(clock.now(), kind, name, circle or None, text, {"circle": circle} | (data or {}))
+    return append(tx, entry)[0]

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 
-from infra_mcp.ledger import asks, clock, messages, schema
+from infra_mcp.ledger import asks, clock, messages, peers, schema
 from infra_mcp.ledger.database import Tx, unavailable
 from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.masking import Masker
@@ -66,6 +66,14 @@ _POSITION = select(_ROWS.c.position).where(_ROWS.c.id == bindparam("which")).sca
 _LANDED_AFTER = _GOOD.where(
     func.json_extract(_ROWS.c.action, "$.version") == bindparam("version"), _ROWS.c.position > _POSITION
 ).limit(1)
+_ABOUT = select(schema.asks.c.id).where(schema.asks.c.request == bindparam("request"))
+_OUT, _TOLD = schema.outbox.c, schema.messages.c
+_ITS = _OUT.receiver == bindparam("of"), _OUT.circle.is_not_distinct_from(bindparam("in"))
+_TO_IT = _TOLD.receiver == bindparam("of"), _TOLD.receiver_circle.is_not_distinct_from(bindparam("in"))
+_LATE = (
+    update(schema.outbox).where(_OUT.ask.in_(_ABOUT), *_ITS).values(delivered=bindparam("at")),
+    update(schema.messages).where(_TOLD.request == bindparam("request"), *_TO_IT).values(read=bindparam("at")),
+)
 
 
 @dataclass(frozen=True)
@@ -139,6 +147,11 @@ def finish(tx: Tx, masker: Masker, request_id: str, receipt: Receipt, data: dict
     asks.ack_all(tx.connection, request_id, told["message"], entry.at)
     for notify, sender in messages.answered(tx.connection, row).items():
         messages.outcome(tx, seq, notify, sender, told["message"], entry.at, request_id)
+    if peers.is_newer(tx.connection, row["caller"], row["circle"], row["position"]):
+        # It was begun for a former peer of that name, whose mail this is.
+        for late in _LATE:
+            given = {"request": request_id, "of": row["caller"], "in": row["circle"], "at": entry.at}
+            tx.connection.execute(late, given)
     return Receipt.model_validate_json(canonical(told))
 
 

@@ -13,7 +13,7 @@ __all__ = ["HEAD", "REVISIONS", "SEARCH", "approvals", "asks", "events", "messag
 __all__ += ["peers", "policies", "requests", "subjects", "tokens"]
 
 # Every migration there is, oldest first. A ledger at another revision was written by a newer version.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 HEAD = REVISIONS[-1]
 # The full-text index beside `events`: an FTS5 table, which SQLAlchemy cannot describe.
 SEARCH = "events_search"
@@ -188,6 +188,7 @@ peers = Table(
     Column("role", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("created", Text, nullable=False),
+    Column("position", Integer, nullable=False, server_default="0"),  # seq of the event that added it
 )
 
 tokens = Table(

@@ -15,7 +15,19 @@ from sqlalchemy import Connection
 
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger import asks, audit, clock, events, intake, peers, policies, requests, revisions, search
+from infra_mcp.ledger import (
+    asks,
+    audit,
+    clock,
+    departures,
+    events,
+    intake,
+    peers,
+    policies,
+    requests,
+    revisions,
+    search,
+)
 from infra_mcp.ledger.approvals import Approvals
 from infra_mcp.ledger.database import Database, Tx
 from infra_mcp.ledger.heads import HEADS, Committed
@@ -316,14 +328,24 @@ class Ledger:
         return await self._database.read(events.head)
 
     @effect("ledger.peer.add")
-    async def add_peer(self, name: str, circle: str, *, operator: bool = False, by: Caller | None = None) -> None:
+    async def add_peer(self, name: str, circle: str, *, operator: bool = False, by: Caller | None = None) -> bool:
         """Add a peer to a circle, or an operator, whose circle is empty; one that is there already stays.
+
+        Returns:
+            Whether it is new.
 
         Raises:
             InfraError: `invalid-argument`, when a name cannot be one, or an operator comes with a circle.
         """
+
+        def add(tx: Tx) -> bool:
+            new = peers.add(tx, name, circle, operator=operator, by=by)
+            if new:  # what an earlier version left behind when it removed a peer of that name
+                departures.settle(tx, self.masker, self._words, Address(name=name, circle=circle or None), clock.now())
+            return new
+
         with self.identities.changing():
-            await self._database.write(lambda tx: peers.add(tx, name, circle, operator=operator, by=by))
+            return await self._database.write(add)
 
     async def peers(self) -> list[Peer]:
         """All peers by name and circle."""
@@ -338,18 +360,26 @@ class Ledger:
         return list(known)
 
     @effect("ledger.peer.remove")
-    async def remove_peer(self, name: str, circle: str | None = None) -> None:
-        """Remove a peer and end its tokens; what it asked for stays in the ledger.
+    async def remove_peer(self, name: str, circle: str | None = None) -> departures.Departure:
+        """Remove a peer and end its tokens and what waits for it; what it asked for stays in the ledger.
 
         Args:
             name: the peer's name.
             circle: its circle, empty for an operator; None where only one has that name. So for the methods below.
 
+        Returns:
+            What was ended with it; who waits for that is to be woken.
+
         Raises:
             InfraError: `not-found`; `ambiguous-peer`, naming the circles.
         """
+
+        def remove(tx: Tx) -> departures.Departure:
+            gone = Address(name=name, circle=peers.remove(tx, name, circle) or None)
+            return departures.settle(tx, self.masker, self._words, gone, clock.now())
+
         with self.identities.changing():
-            await self._database.write(lambda tx: peers.remove(tx, name, circle))
+            return await self._database.write(remove)
 
     @effect("ledger.peer.describe")
     async def set_description(self, name: str, text: str, circle: str | None = None) -> None:

@@ -24,7 +24,9 @@ CONFIRMED = "operator-confirmed"
 _HOST = ""  # stands for the server's own user in an event's `by`
 _EVENTS = schema.events.c
 _KINDS = ("peer-added", "peer-removed", "token-issued", CONFIRMED)
-_TOLD = select(_EVENTS.kind, _EVENTS.peer, _EVENTS.data).where(_EVENTS.circle.is_(None), _EVENTS.kind.in_(_KINDS))
+_TOLD = select(_EVENTS.seq, _EVENTS.kind, _EVENTS.peer, _EVENTS.data).where(
+    _EVENTS.circle.is_(None), _EVENTS.kind.in_(_KINDS)
+)
 _TOLD = _TOLD.order_by(_EVENTS.seq)
 
 
@@ -32,6 +34,7 @@ _TOLD = _TOLD.order_by(_EVENTS.seq)
 class _Standing:
     by: str | None  # who added it; None before that was recorded, and then it counts
     counts: bool
+    since: int  # seq of the event that added it
     vouchers: set[str] = field(default_factory=set)
     has_token: bool = False
 
@@ -52,12 +55,16 @@ class Operators:
         """Who has vouched for an operator so far."""
         return sorted(self.there[name].vouchers) if name in self.there else []
 
-    def told(self, kind: str, name: str, data: dict[str, Any]) -> None:
+    def is_gone(self, name: str, at: float) -> bool:
+        """Whether who was the operator of this name at a place in the chain was removed since."""
+        return name in self.known and (name not in self.there or self.there[name].since > at)
+
+    def told(self, kind: str, name: str, data: dict[str, Any], seq: int) -> None:
         """Take in one event. Those of before it was recorded who did it say no `by`: who was added then counts."""
         by = data.get("by")
         if kind == "peer-added" and data.get("role") == "operator":
             self.known.add(name)
-            self.there[name] = _Standing(by, counts=by is None)
+            self.there[name] = _Standing(by, counts=by is None, since=seq)
         one = self.there.get(name)
         if one is None:
             return
@@ -90,7 +97,7 @@ def operators(connection: Connection) -> Operators:
     for row in connection.execute(_TOLD):
         data = from_json(row.data)
         if data.get("circle") == "":
-            found.told(row.kind, row.peer, data)
+            found.told(row.kind, row.peer, data, row.seq)
     return found
 
 

@@ -174,7 +174,7 @@ async def own_ask(engine: Engine, caller: Caller, ask_id: str) -> Ask:
     Raises:
         InfraError: `not-found`, in the same words for an ask of someone else and for none.
     """
-    found = await engine.ledger.ask(ask_id)
+    found = await engine.ledger.mail.own(addresses.own(caller), ask_id)
     if found is None or (found.sender, found.circle) != (caller.name, caller.circle):
         raise InfraError(
             "not-found", "There is no such ask of this caller.", next_step="Check the id that ask returned."

@@ -69,7 +69,7 @@ async def one(engine: Engine, caller: Caller, identity: str, offset: int) -> tup
         InfraError: `not-found`, in the same words for what is of others and for what is not there.
     """
     of = addresses.own(caller)
-    ask = await engine.ledger.ask(identity)
+    ask = await engine.ledger.mail.own(of, identity)
     if ask is not None and (ask.receiver, ask.receiver_circle) == (of.name, of.circle):
         return _piece(_ask(ask), ask.text, offset)
     if ask is not None and (ask.sender, ask.circle) == (of.name, of.circle) and ask.state != "open":

@@ -25,6 +25,7 @@ class Approval(Frozen):
     at: str
     expires: str
     used: str | None = None  # when the request it allowed began its first write
+    gone: bool = False  # whether the approver was removed since; looked up, not kept
     vouched: bool = True  # whether the approver counts where a rule wants several; looked up, not kept
 
 

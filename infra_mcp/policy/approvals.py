@@ -86,6 +86,8 @@ def _against(approval: Approval, need: Need, requester: Caller, now: datetime) -
     """Why an approval of the right effect does not count for a rule; empty when it does."""
     if approval.approver == requester.name:
         return "nobody approves what they asked for"
+    if approval.gone:
+        return "no operator any more"
     if _STRENGTHS[approval.strength] < _STRENGTHS[need.strength]:
         return "not known well enough"
     if need.approvals > 1 and not approval.vouched:

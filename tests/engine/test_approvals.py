@@ -332,17 +332,7 @@ async def _operators(shelf, *callers):
 
 
 @pytest.mark.fault("f27")
-@pytest.mark.parametrize(
-    "back",
-    [
-        False,
-        pytest.param(
-            True,
-            marks=pytest.mark.xfail(strict=True, reason="an approver is looked at only when the approval is given"),
-        ),
-    ],
-    ids=["gone", "a-newcomer-of-that-name"],
-)
+@pytest.mark.parametrize("back", [False, True], ids=["gone", "a-newcomer-of-that-name"])
 async def test_an_approval_of_an_operator_who_was_removed_since_does_not_count(shelf, back):
     ann = Caller(name="ann", circle=None, strength="token", operator=True)
     await _operators(shelf, PAT, ann)
@@ -364,7 +354,6 @@ async def test_an_approval_of_an_operator_who_was_removed_since_does_not_count(s
 
 
 @pytest.mark.fault("f27")
-@pytest.mark.xfail(strict=True, reason="an approver is looked at only when the call begins")
 async def test_a_decision_of_an_operator_who_was_removed_while_it_came_is_refused(shelf):
     await _operators(shelf, PAT)
     request = await shelf.awaits()
@@ -377,7 +366,6 @@ async def test_a_decision_of_an_operator_who_was_removed_while_it_came_is_refuse
 
 
 @pytest.mark.fault("w10")
-@pytest.mark.xfail(strict=True, reason="the request that ended meanwhile is a ValueError of the ledger")
 @pytest.mark.parametrize("approve", [True, False], ids=["yes", "no"])
 async def test_a_decision_that_meets_the_end_of_its_request_says_so_by_its_own_code(shelf, monkeypatch, approve):
     await _operators(shelf, PAT)

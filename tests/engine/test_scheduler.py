@@ -211,7 +211,6 @@ async def test_a_parked_request_that_cannot_be_looked_at_ends_and_the_others_go_
 
 
 @pytest.mark.fault("f27")
-@pytest.mark.xfail(strict=True, reason="nothing looks at the asker again once the request is taken in")
 @pytest.mark.parametrize("waits", ["for its time", "for people", "for its turn"])
 @pytest.mark.parametrize("back", [False, True], ids=["gone", "a-newcomer-of-that-name"])
 async def test_what_a_removed_peer_asked_for_and_has_not_begun_is_ended_and_never_handed_in(shelf, hand, waits, back):

@@ -299,7 +299,6 @@ async def test_two_requests_never_work_on_one_object_also_when_the_policy_moved_
 
 
 @pytest.mark.fault("f27")
-@pytest.mark.xfail(strict=True, reason="a request of a removed peer goes on once it is taken in")
 async def test_what_is_being_planned_for_a_peer_that_is_removed_writes_nothing(shelf, bench):
     await shelf.ledger.add_peer("docs", "docs")
     request = await shelf.deploy()

@@ -308,7 +308,6 @@ async def test_names_that_only_resemble_one_another_are_two(ledger):
 
 
 @pytest.mark.fault("w07")
-@pytest.mark.xfail(strict=True, reason="mail is kept by name, and waits for whoever has it next")
 @pytest.mark.parametrize("operator", [False, True], ids=["peer", "operator"])
 async def test_a_newcomer_with_a_removed_peers_name_reads_none_of_its_mail(ledger, shop, at, operator):
     name, circle = ("olga", "") if operator else ("docs", "docs")
@@ -336,7 +335,6 @@ async def test_a_newcomer_with_a_removed_peers_name_reads_none_of_its_mail(ledge
 
 
 @pytest.mark.fault("w07")
-@pytest.mark.xfail(strict=True, reason="mail is kept by name, and waits for whoever has it next")
 async def test_mail_that_an_earlier_version_left_behind_is_no_newcomers(ledger, raw, docs, shop, at):
     await ledger.add_peer("docs", "docs")
     await ledger.mail.open_ask(shop, at(docs), "for the old one", now=NOW)
