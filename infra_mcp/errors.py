@@ -153,7 +153,7 @@ CODES: dict[str, CodeInfo] = {
     "ambiguous-object": CodeInfo(
         "The same object stands in more than one place of the repository.",
         Exit.FAILED,
-        "Keep one of the named files.",
+        "Name in [tree] roots only folders that are applied to this cluster, or keep one of these files.",
     ),
     "manifest-invalid": CodeInfo(
         "A manifest cannot be read, or cannot be edited without changing more than was asked.",

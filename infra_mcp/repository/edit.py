@@ -127,7 +127,7 @@ def apply_edits(tree: Tree, edits: Iterable[TreeEdit]) -> Tree:
         if not same(now, edit.before):
             raise Moved(f"{located.path}: {edit.ref} {show_path(edit.field)}")
         value = ABSENT if edit.after is None else edit.after
-        meant.setdefault(located.path, []).append((located.index, keys, value))
+        meant.setdefault(located.path, []).append((located.index, (*located.at, *keys), value))
     for path, changes in meant.items():
         try:
             data = _rewrite(tree.read(path) or b"", changes)

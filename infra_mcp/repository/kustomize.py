@@ -11,10 +11,12 @@ from typing import Any
 
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 
-__all__ = ["governed", "is_kustomization"]
+__all__ = ["governed", "is_kustomization", "patches"]
 
 _NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
-_REFERENCES = ("resources", "bases", "components", "patchesStrategicMerge")
+_REFERENCES = ("resources", "bases", "components")
+# Files that change what is built: they may look like an object and are none.
+_CHANGES = ("patches", "patchesStrategicMerge", "patchesJson6902", "replacements", "transformers", "configurations")
 
 
 def is_kustomization(path: str) -> bool:
@@ -33,7 +35,7 @@ def governed(kustomizations: Mapping[str, bytes], paths: Collection[str]) -> dic
     folders = {posixpath.dirname(path): path for path in kustomizations}
     files: dict[str, str] = {}
     for path, data in sorted(kustomizations.items()):
-        for target in _references(path, data):
+        for target in _references(path, data, _REFERENCES):
             if target in there:
                 files.setdefault(target, path)
             else:
@@ -42,15 +44,23 @@ def governed(kustomizations: Mapping[str, bytes], paths: Collection[str]) -> dic
     return {path: owner for path, owner in found.items() if owner is not None}
 
 
-def _references(path: str, data: bytes) -> Iterable[str]:
+def patches(kustomizations: Mapping[str, bytes]) -> frozenset[str]:
+    """The files that a kustomization names as a patch, or another change of what it builds, wherever they lie."""
+    every = kustomizations.items()
+    named = {target for path, data in every for target in _references(path, data, _CHANGES)}
+    return frozenset(named - {target for path, data in every for target in _references(path, data, _REFERENCES)})
+
+
+def _references(path: str, data: bytes, keys: Collection[str]) -> Iterable[str]:
     try:
         documents: list[Any] = values(compose(decode(data)))
     except Unreadable:
         return
     for document in documents:
-        for key in _REFERENCES if isinstance(document, dict) else ():
+        for key in keys if isinstance(document, dict) else ():
             named = document.get(key)
-            for entry in named if isinstance(named, list) else ():
+            for one in named if isinstance(named, list) else ():
+                entry = one.get("path") if isinstance(one, dict) else one
                 if isinstance(entry, str) and "\n" not in entry and "://" not in entry:
                     target = posixpath.normpath(posixpath.join(posixpath.dirname(path), entry))
                     if not target.startswith(("..", "/")):

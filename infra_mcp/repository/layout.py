@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from infra_mcp.errors import InfraError
-from infra_mcp.repository.kustomize import governed, is_kustomization
+from infra_mcp.repository.kustomize import governed, is_kustomization, patches
 from infra_mcp.repository.nodes import Unreadable
 from infra_mcp.repository.render import Document, read
 from infra_mcp.repository.value import SUFFIXES, normal
@@ -78,7 +78,8 @@ def detect_roots(files: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> li
     charts = {posixpath.dirname(path) for path in contents if posixpath.basename(path) in ("Chart.yaml", "Chart.yml")}
     ours = {path: data for path, data in contents.items() if not _passed_over(posixpath.dirname(path), charts)}
     kustomizations = {path: data for path, data in ours.items() if is_kustomization(path)}
-    manifests = [path for path in ours if path.endswith(SUFFIXES) and path not in kustomizations]
+    apart = kustomizations.keys() | patches(kustomizations)
+    manifests = [path for path in ours if path.endswith(SUFFIXES) and path not in apart]
     built = governed(kustomizations, manifests)
     raw: dict[str, list[Document]] = {}
     for path in manifests:

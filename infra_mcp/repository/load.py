@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from anyio import to_thread
 
 from infra_mcp.clients.git import Entry, Git, shown
-from infra_mcp.repository.kustomize import governed, is_kustomization
+from infra_mcp.repository.kustomize import governed, is_kustomization, patches
 from infra_mcp.repository.nodes import Unreadable
 from infra_mcp.repository.render import Document, Located, located, read
 from infra_mcp.repository.value import SUFFIXES, Base, Manifest, Tree, normal
@@ -119,8 +119,11 @@ def _base(
 ) -> Base:
     kustomizations = {path: blob.data for path, blob in blobs.items() if is_kustomization(path)}
     manifests: dict[str, Manifest] = {}
+    changes = patches(kustomizations)
     for path, blob in blobs.items():
-        if path not in kustomizations:
+        if path in changes:
+            manifests[path] = Manifest(blob.data)
+        elif path not in kustomizations:
             key = (path, listed[path].oid, cluster)
             manifests[path] = known[key] = known.get(key) or _manifest(path, blob, cluster)
     index: dict[str, list[Located]] = {}

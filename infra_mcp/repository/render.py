@@ -23,10 +23,11 @@ _FIRST = ("apiVersion", "kind", "metadata", "name", "namespace", "labels", "anno
 
 @dataclass(frozen=True)
 class Document:
-    """A document that is a Kubernetes object: its place among the file's documents, and its value."""
+    """A Kubernetes object: its document's place in the file, its own place there (in a List), and its value."""
 
     index: int
     object: dict[str, Any]
+    at: tuple[str | int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,18 @@ class Located:
     index: int
     ref: ObjectRef
     object: dict[str, Any]
+    at: tuple[str | int, ...] = ()  # where in the document, if that is a List
 
 
 def parse(data: bytes, path: str, cluster: str) -> list[Located]:
     """Every Kubernetes object of a file.
 
-    Empty documents, and mappings that are plainly something else (neither `apiVersion` nor `kind`: chart values, a
-    tool's configuration), are passed over. Whether the API server would accept an object is not looked at.
+    What cannot be one object of a cluster is passed over: without `apiVersion` or `kind` (values, patches, notes), or
+    with a generated name. The items of a List are objects. Whether the API server would accept one is not looked at.
 
     Raises:
         InfraError: `manifest-invalid`, naming file and line: not YAML, duplicate keys, tags, a byte order mark, too
-            deep, too many documents or aliases, a List, or an object without kind or name.
+            deep, too many documents or aliases, or an object with a malformed kind or name.
     """
     try:
         return [located(document, path, cluster) for document in read(data)]
@@ -68,7 +70,7 @@ def located(document: Document, path: str, cluster: str) -> Located:
         namespace=metadata.get("namespace") or None,
         name=metadata["name"],
     )
-    return Located(path, document.index, ref, document.object)
+    return Located(path, document.index, ref, document.object, document.at)
 
 
 def read(data: bytes) -> list[Document]:
@@ -80,9 +82,18 @@ def read(data: bytes) -> list[Document]:
     roots = compose(decode(data))
     found = []
     for index, (root, value) in enumerate(zip(roots, values(roots), strict=True)):
-        if value is not None and _is_object(root, value):
+        if _is_list(value):
+            items = enumerate(value["items"] or ())
+            found += [Document(index, item, ("items", i)) for i, item in items if _is_object(root, item)]
+        elif _is_object(root, value):
             found.append(Document(index, value))
     return found
+
+
+def _is_list(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Whether it is a List as `kubectl get -o yaml` writes one; its items say what they are."""
+    named = isinstance(value, dict) and "apiVersion" in value and str(value.get("kind")).endswith("List")
+    return named and isinstance(value.get("items"), list | None)
 
 
 def dump(obj: dict[str, Any]) -> bytes:
@@ -100,15 +111,13 @@ def _ordered(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _is_object(root: Node, value: Any) -> bool:  # noqa: ANN401 - any JSON value
-    if not isinstance(value, dict):
-        raise Unreadable(root.line, "a document is no mapping")
-    if "apiVersion" not in value and "kind" not in value:
+    if not isinstance(value, dict) or not {"apiVersion", "kind"} <= value.keys():
         return False
-    _require(root, _matches(_API_VERSION, value.get("apiVersion")), "an object has no apiVersion, or a malformed one")
-    _require(root, _matches(_KIND, value.get("kind")), "an object has no kind, or a malformed one")
-    a_list = value["kind"].endswith("List") and "items" in value
-    _require(root, not a_list, "a List holds objects; write each as a document of its own")
+    _require(root, _matches(_API_VERSION, value["apiVersion"]), "an object has a malformed apiVersion")
+    _require(root, _matches(_KIND, value["kind"]), "an object has a malformed kind")
     metadata = value.get("metadata")
+    if isinstance(metadata, dict) and "name" not in metadata and "generateName" in metadata:
+        return False
     named = isinstance(metadata, dict) and _matches(_NAME, metadata.get("name"))
     _require(root, named, "an object has no metadata.name, or a malformed one")
     namespace = (metadata or {}).get("namespace")

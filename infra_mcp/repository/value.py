@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -16,6 +16,7 @@ __all__ = ["SUFFIXES", "Base", "Located", "Manifest", "Tree", "normal"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 NAMED = 3  # files in a message; the rest is counted
+BY_HAND = "Change it by hand, where kustomize builds it from."
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,11 @@ class Manifest:
     problem: str | None = None  # names the file and the line
 
     def mentions(self, ref: ObjectRef) -> bool:
-        """Whether a file that is not readable as YAML may yet be about this object: its kind and name stand in it."""
+        """Whether a file that is not read may yet be about this object: its kind, name and namespace stand in it."""
         encoding = "utf-16" if self.data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
         text = self.data.decode(encoding, "replace")
-        return all(re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", text) for word in (ref.kind, ref.name))
+        words = [word for word in (ref.kind, ref.name, ref.namespace) if word]
+        return all(re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", text) for word in words)
 
 
 @dataclass(frozen=True)
@@ -108,32 +110,29 @@ class Tree:
 
         Raises:
             InfraError: `ambiguous-object`, naming both files; `manifest-invalid`, when a file that cannot be read
-                mentions the object, when the only one of this name says no namespace, or when kustomize builds it.
+                mentions the object and its namespace, or when kustomize builds it.
         """
         found = self._lookup(ref)
+        places = " and ".join(dict.fromkeys(_place(one) for one in found))
+        if built := self._built(found):
+            raise InfraError("manifest-invalid", f"{ref} in {places} is {built}", next_step=BY_HAND)
         if len(found) > 1:
-            places = " and ".join(dict.fromkeys(_place(one) for one in found))
             also = "".join(f" Also, {problem}" for problem in self._suspects(ref)[:NAMED])
             raise InfraError("ambiguous-object", f"{ref} stands in {places}.{also}")
         for problem in self._suspects(ref):
             raise InfraError("manifest-invalid", f"{problem} It may be about {ref}.")
-        if not found:
-            self._refuse_nameless(ref)
-            return None
-        kustomization = self._base.kustomized.get(found[0].path)
-        if kustomization:
-            what = f"{ref} in {found[0].path} is built by {kustomization}; kustomize is not supported yet."
-            raise InfraError("manifest-invalid", what, next_step="Keep the object in a folder without kustomization.")
-        return _copy(found[0])
+        return _copy(found[0]) if found else None
 
     def require(self, ref: ObjectRef) -> Located:
         """The same as `find`, where the object must be there.
 
         Raises:
-            InfraError: as `find`; `not-in-repository`, naming files that cannot be read and might hold it.
+            InfraError: as `find`; `not-in-repository`, naming files that cannot be read and might hold it, and those
+                that have such an object without a namespace.
         """
         found = self.find(ref)
         if found is None:
+            self._refuse_nameless(ref)
             broken = list(self.broken.values())
             more = f" (and {len(broken) - NAMED} more)" if len(broken) > NAMED else ""
             also = f" Files that cannot be read: {' '.join(broken[:NAMED])}{more}" if broken else ""
@@ -160,12 +159,23 @@ class Tree:
         return [file.problem or "" for file in files if file.mentions(ref)]
 
     def _refuse_nameless(self, ref: ObjectRef) -> None:
-        """A file without a namespace may mean any, so it is neither edited nor doubled."""
-        if ref.namespace is None:
+        """A file without a namespace may mean any: it is not edited, and only where it can be meant is that advised."""
+        found = self._lookup(ref.model_copy(update={"namespace": None})) if ref.namespace else []
+        if not found:
             return
-        for one in self._lookup(ref.model_copy(update={"namespace": None})):
-            what = f"{one.path} has {one.ref} without a namespace, so it cannot be told whether it is {ref}."
-            raise InfraError("manifest-invalid", what, next_step="Write its metadata.namespace and commit that.")
+        places = " and ".join(dict.fromkeys(_place(one) for one in found))
+        what = f"{ref} is in none of the roots. In {places} {found[0].ref} has no namespace"
+        if built := self._built(found):
+            raise InfraError("not-in-repository", f"{what} and is {built}", next_step=BY_HAND)
+        step = "Write its metadata.namespace, if that is the one, and commit it."
+        if len(found) > 1:
+            step = "Find out which of them is applied to that namespace, and say so in that file alone."
+        raise InfraError("not-in-repository", f"{what}, so it cannot be told whether it is meant.", next_step=step)
+
+    def _built(self, found: Iterable[Located]) -> str:
+        """That kustomize builds these, and by which files; empty where it does not."""
+        by = sorted({self._base.kustomized[one.path] for one in found if one.path in self._base.kustomized})
+        return f"built by {' and '.join(by)}; kustomize is not supported yet." if by else ""
 
 
 def normal(root: str) -> str:

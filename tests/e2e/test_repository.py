@@ -40,7 +40,6 @@ async def test_a_manifest_below_a_folder_whose_name_is_not_utf8_ends_with_the_pa
 @pytest.mark.fault("f05")
 @pytest.mark.fault("f06")
 @pytest.mark.promise("ask.seed-sentence")
-@pytest.mark.xfail(strict=True, reason="another team's file is taken for one that may hold our object")
 async def test_other_teams_files_do_not_block_the_seeds_sentence_and_what_was_not_read_is_mentioned(world):
     team = world.repo / "k8s" / "other"
     team.mkdir()

@@ -97,21 +97,15 @@ def test_keys_are_text_as_kubernetes_tools_make_them():
         (POD + "spec: {<<: {a: 1}, <<: {b: 1}}\n", 5, "merged"),
         (POD + "spec: {a: 1, <<: {a: 2}}\n", 5, "merge"),
         (POD + "spec: \x07\n", 1, ""),
-        ("just text\n", 1, "no mapping"),
-        ("- a\n- b\n", 1, "no mapping"),
-        (POD + "---\nkind: Pod\nmetadata: {name: x}\n", 6, "apiVersion"),
-        ("apiVersion: v1\nmetadata: {name: x}\n", 1, "kind"),
         ("apiVersion: v1\nkind: [Pod]\nmetadata: {name: x}\n", 1, "kind"),
         ("apiVersion: 1\nkind: Pod\nmetadata: {name: x}\n", 1, "apiVersion"),
-        ("apiVersion: v1\nkind: Pod\nmetadata: {generateName: x}\n", 1, "metadata.name"),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: 12}\n", 1, "metadata.name"),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: ../x}\n", 1, "metadata.name"),
         ('apiVersion: v1\nkind: Pod\nmetadata: {name: "a\\nb"}\n', 1, "metadata.name"),
         ("apiVersion: v1\nkind: Pod\nmetadata: web\n", 1, "metadata.name"),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: a|b}\n", 1, "namespace"),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: 1}\n", 1, "namespace"),
-        ("apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret, metadata: {name: s}}\n", 1, "List"),
-        ("apiVersion: v1\nkind: SecretList\nitems: []\n", 1, "List"),
+        ("apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Secret, metadata: {name: 5}}]\n", 1, "name"),
         ("---\n" * 1001 + POD, 1001, "documents"),
         (POD + "spec: " + "[" * 100_000, 5, "deeper"),
         (POD + "".join(f"{' ' * i}a:\n" for i in range(200)), 105, "deeper"),
@@ -124,6 +118,25 @@ def test_what_could_mean_two_things_is_refused_by_line(text, line, why):
 
     assert f"line {line}: " in said
     assert why in said
+
+
+@pytest.mark.fault("f05")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "just text\n",
+        "- a\n- b\n",
+        "kind: Pod\nmetadata: {name: x}\n",
+        "apiVersion: v1\nmetadata: {name: x}\n",
+        "apiVersion: v1\nkind: Pod\nmetadata: {generateName: x}\n",
+        "apiVersion: v1\nkind: SecretList\nitems: []\n",
+        "apiVersion: v1\nkind: List\nitems:\n",
+        "apiVersion: v1\nkind: List\nitems: [1, null, {a: 1}]\n",
+    ],
+)
+def test_what_is_no_object_is_passed_over_and_what_stands_beside_it_is_read(text):
+    assert parse(text.encode(), "x.yaml", "s") == []
+    assert [one.index for one in parse(f"{text}---\n{POD}".encode(), "x.yaml", "s")] == [1]
 
 
 @pytest.mark.fault("f22", "d13")
@@ -179,7 +192,7 @@ def test_an_alias_bomb_is_refused_before_it_grows():
         "password: hunter2\n  x: : hunter2\n",
         "a: {hunter2: 1, hunter2: 2}\n",
         "a: *hunter2\n",
-        "hunter2\n",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: hunter2/x}\n",
         "a: !hunter2 hunter2\n",
     ],
 )

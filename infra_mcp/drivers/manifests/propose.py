@@ -26,6 +26,7 @@ from infra_mcp.repository.value import Tree
 __all__ = ["item_for", "plan_of", "restores"]
 
 _HIDDEN = ("content", "changed")
+_UNREAD = 5  # files named in a note
 
 
 async def item_for(task: Task, cluster: Cluster, want: Wanted, live: dict[str, Any] | None, bootstrap: bool) -> Item:
@@ -120,6 +121,9 @@ def plan_of(
         for item in items
         if item.change.checked == "schema" and item.wanted.identity == "circle"
     )
+    if unread := list(base.broken.values()):
+        more = f" And {len(unread) - _UNREAD} more." if len(unread) > _UNREAD else ""
+        notes += (f"not read: {' '.join(unread[:_UNREAD])}{more}",)
     return Plan(effect=effect, basis=basis, edits=edits, drift=drift, notes=notes)
 
 
