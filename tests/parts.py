@@ -26,7 +26,7 @@ PARTS = {
 PARALLEL = ["-n", "4"]  # more than the cores of a small machine, since most tests wait most of their time
 # What a target runs, a session of pytest each: its parts, and how. Only `quick` needs no control plane.
 TARGETS: dict[str, list[tuple[tuple[str, ...], list[str]]]] = {
-    "test": [(("quick",), PARALLEL), (("core",), PARALLEL)],
+    "test": [(("quick",), PARALLEL), (("core",), ["-n", "2"])],
     "test-all": [(("quick", "core", "rest"), PARALLEL)],
     "kill": [(("long",), [])],
     "test-clients": [(("outside",), [])],
