@@ -35,53 +35,49 @@ def script(tmp_path_factory):
     return file
 
 
-def completed(script, line):
-    """What a real bash offers for a command line that ends where the cursor is."""
-    words = line.split(" ")
+def completed(script, *lines):
+    """What one real bash offers for each command line that ends where the cursor is."""
     source = (
-        'set -u; source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=();'
-        '_infra_mcp; printf "%s\\n" "${COMPREPLY[@]}"'
+        'set -u; source "$1"; shift; for line; do IFS=" " read -r -a COMP_WORDS <<< "${line}."; '
+        "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMP_WORDS[COMP_CWORD]=${COMP_WORDS[COMP_CWORD]%.}; COMPREPLY=(); "
+        '_infra_mcp; printf "%s\\n" "${COMPREPLY[@]}" "=="; done'
     )
-    argv = ["bash", "--norc", "-c", source, "bash", script, *words]
+    argv = ["bash", "--norc", "-c", source, "bash", script, *lines]
     done = subprocess.run(argv, capture_output=True, text=True, encoding="utf-8", check=False, cwd=script.parent)
     assert done.returncode == 0, done.stderr
-    return {word for word in done.stdout.splitlines() if word}
+    return [{word for word in part.splitlines() if word} for part in done.stdout.split("==\n")[:-1]]
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("infra-mcp dep", {"deploy"}),
-        ("infra-mcp request ", {"list", "show", "watch", "cancel", "-h", "--help"}),
-        ("infra-mcp request l", {"list"}),
-        ("infra-mcp audit s", {"search", "show"}),
-        ("infra-mcp deploy docs 1 --on-f", {"--on-failure"}),
-        ("infra-mcp deploy docs 1 --on-failure ", {"rollback", "hold"}),
-        ("infra-mcp deploy docs 1 --on-failure h", {"hold"}),
-        ("infra-mcp deploy docs 1 --summary infra", {"infra-mcp.bash"}),
-        ("infra-mcp --repo . inb", {"inbox"}),
-        ("infra-mcp completion b", {"bash"}),
-        ("infra-mcp backup infra", {"infra-mcp.bash"}),
-        ("infra-mcp deploy docs 1 --reason ", set()),
-        ("infra-mcp nothing-of-the-kind ", None),
-    ],
-)
-def test_bash_completes(script, line, expected):
-    found = completed(script, line)
-
-    if expected is None:
-        assert "deploy" in found  # what is not known leads nowhere
-    else:
-        assert found == expected
+EXPECTED = {
+    "infra-mcp dep": {"deploy"},
+    "infra-mcp request ": {"list", "show", "watch", "cancel", "-h", "--help"},
+    "infra-mcp request l": {"list"},
+    "infra-mcp audit s": {"search", "show"},
+    "infra-mcp deploy docs 1 --on-f": {"--on-failure"},
+    "infra-mcp deploy docs 1 --on-failure ": {"rollback", "hold"},
+    "infra-mcp deploy docs 1 --on-failure h": {"hold"},
+    "infra-mcp deploy docs 1 --summary infra": {"infra-mcp.bash"},
+    "infra-mcp --repo . inb": {"inbox"},
+    "infra-mcp completion b": {"bash"},
+    "infra-mcp backup infra": {"infra-mcp.bash"},
+    "infra-mcp deploy docs 1 --reason ": set(),
+}
 
 
-@pytest.mark.parametrize("command", ALL, ids=lambda one: " ".join(one.path) or "top")
-def test_bash_offers_every_verb_and_option_of_every_command(script, command):
-    found = completed(script, " ".join(["infra-mcp", *command.path, ""]))
-    options = completed(script, " ".join(["infra-mcp", *command.path, "-"]))
+def test_bash_completes(script):
+    *found, unknown = completed(script, *EXPECTED, "infra-mcp nothing-of-the-kind ")
 
-    assert found >= {*command.verbs, *command.arguments}
-    assert options == set(command.options)
+    assert dict(zip(EXPECTED, found, strict=True)) == EXPECTED
+    assert "deploy" in unknown  # what is not known leads nowhere
+
+
+def test_bash_offers_every_verb_and_option_of_every_command(script):
+    found = completed(script, *(" ".join(["infra-mcp", *command.path, ""]) for command in ALL))
+    options = completed(script, *(" ".join(["infra-mcp", *command.path, "-"]) for command in ALL))
+
+    for command, offered in zip(ALL, found, strict=True):
+        assert offered >= {*command.verbs, *command.arguments}, command.path
+    assert options == [set(command.options) for command in ALL]
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -41,9 +41,8 @@ def page() -> str:
     return PAGE.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("key", keys(Policy, ""))
-def test_every_key_of_the_policy_is_explained(page, key):
-    assert f"`{key}`" in page
+def test_every_key_of_the_policy_is_explained(page):
+    assert [key for key in keys(Policy, "") if f"`{key}`" not in page] == []
 
 
 def test_no_key_is_explained_that_is_not_there(page):
@@ -67,9 +66,9 @@ def test_every_rule_a_verdict_may_name_is_listed(page):
     assert not [name for name in spelled if f"`{name}`" not in page]
 
 
-@pytest.mark.parametrize("value", [*versions.ORDERS, *get_args(Strength), "now", "rollback", "hold", *ACTIONS])
-def test_every_value_that_can_be_chosen_is_explained(page, value):
-    assert f"`{value}`" in page
+def test_every_value_that_can_be_chosen_is_explained(page):
+    values = [*versions.ORDERS, *get_args(Strength), "now", "rollback", "hold", *ACTIONS]
+    assert [value for value in values if f"`{value}`" not in page] == []
 
 
 def test_every_schedule_on_the_page_can_be_read(page):

@@ -90,14 +90,14 @@ async def test_identity_cannot_change_after_the_first_frame(tmp_path):
 
 
 @pytest.mark.parametrize("who", ["docs", "host", "attendant"])
-@pytest.mark.parametrize("method", [name for name in METHODS if name.startswith("operator/")])
-async def test_only_the_operator_has_the_operators_methods(tmp_path, method, who):
-    async with house(tmp_path, "unix") as at, wire(at) as line:
+async def test_only_the_operator_has_the_operators_methods(tmp_path, who):
+    async with house(tmp_path, "unix") as at:
         hello = {"docs": {"token": at.tokens["docs"]}, "host": {"host": True}, "attendant": {"attend": "infra"}}[who]
-        assert "result" in await line.ask("infra/hello", hello)
-        answer = await line.ask(method)
-
-        assert answer["error"]["data"]["code"] == "policy-denied"
+        for method in METHODS:
+            if method.startswith("operator/"):
+                async with wire(at) as line:
+                    assert "result" in await line.ask("infra/hello", hello)
+                    assert (await line.ask(method))["error"]["data"]["code"] == "policy-denied", method
         assert not at.service.stopping.is_set()
 
 

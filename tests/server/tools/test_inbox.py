@@ -69,7 +69,9 @@ async def test_what_makes_no_sense_is_refused(tmp_path, door, mode):
         ]
 
 
-@every_way
+@pytest.mark.parametrize(
+    ("door", "mode"), [pytest.param(*way, marks=[pytest.mark.slow] * (way != ("unix", "auto"))) for way in WAYS]
+)
 async def test_a_flood_is_stopped_leaves_one_row_and_does_not_touch_others(tmp_path, door, mode):
     async with (
         house(tmp_path, door) as at,
