@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -27,6 +28,8 @@ from infra_mcp.settings import Settings
 
 __all__ = ["Connection"]
 
+_log = logging.getLogger(__name__)
+_PASSING = frozenset({"setup-failed", "ledger-unavailable", "internal"})
 _AGAIN = 5.0  # seconds until a context that could not be opened is tried again
 
 
@@ -65,8 +68,12 @@ class Connection:
                 await self._work(ready)
             except* InfraError as several:
                 self._trouble = _first(several)
+            except* Exception as several:  # noqa: BLE001 - a fault of ours ends this connection, never the server
+                _log.error("The connection ended by a fault", exc_info=several)
+                what = "Internal error while connecting or working. The server's log has the details."
+                self._trouble = InfraError("internal", what)
             ready()
-            passing = self._trouble is not None and self._trouble.code in {"setup-failed", "ledger-unavailable"}
+            passing = self._trouble is not None and self._trouble.code in _PASSING
             with anyio.move_on_after(_AGAIN if passing else None):
                 await changed.wait()
 

@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from infra_mcp.clients.git import Entry, Git, shown
 from infra_mcp.repository.kustomize import governed, is_kustomization, patches
-from infra_mcp.repository.nodes import Unreadable
+from infra_mcp.repository.nodes import LARGEST, TOO_LARGE, Unreadable
 from infra_mcp.repository.render import Document, Located, located, read
 from infra_mcp.repository.value import SUFFIXES, Base, Manifest, Tree, normal
 
@@ -86,7 +86,8 @@ async def _blobs(git: Git, kept: _Kept, oids: list[str]) -> dict[str, _Read]:
     missing = [oid for oid in dict.fromkeys(oids) if oid not in known]
     if not missing:
         return known
-    fresh = await to_thread.run_sync(_read_all, await git.read_blobs(missing))
+    fresh = await to_thread.run_sync(_read_all, await git.read_blobs(missing, LARGEST))
+    fresh |= {oid: _Read(b"", problem=(1, TOO_LARGE)) for oid in missing if oid not in fresh}
     kept.size += sum(len(blob.data) for blob in fresh.values())
     if kept.size > KEPT_BYTES:
         kept.manifests, kept.blobs, kept.size = {}, {}, sum(len(blob.data) for blob in fresh.values())

@@ -18,6 +18,7 @@ from infra_mcp.repository.scalars import NotJson, as_json, plain
 __all__ = ["Node", "Unreadable", "compose", "decode", "is_merge", "key_text", "values"]
 
 LARGEST = 8 * 1024 * 1024  # bytes
+TOO_LARGE = f"the file is larger than {LARGEST // 1024 // 1024} MiB"
 DEEPEST = 100  # collections inside each other
 DOCUMENTS = 1000
 LONGEST_KEY = 2**63  # of keys that are numbers; others are read differently by different readers
@@ -77,7 +78,7 @@ def decode(data: bytes) -> str:
         Unreadable: it is too large, not UTF-8, or begins with a byte order mark.
     """
     if len(data) > LARGEST:
-        raise Unreadable(1, f"the file is larger than {LARGEST // 1024 // 1024} MiB")
+        raise Unreadable(1, TOO_LARGE)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

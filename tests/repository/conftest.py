@@ -29,9 +29,10 @@ class Files:
             if any(root == "." or path.startswith(f"{root}/") for root in paths)
         }
 
-    async def read_blobs(self, oids: Iterable[str]) -> dict[str, bytes]:
+    async def read_blobs(self, oids: Iterable[str], largest: int) -> dict[str, bytes]:
         self.read += (wanted := list(oids))
-        return {self.oid(path): data for path, data in self.files.items() if self.oid(path) in wanted}
+        found = {self.oid(path): data for path, data in self.files.items() if self.oid(path) in wanted}
+        return {oid: data for oid, data in found.items() if len(data) <= largest}
 
     def oid(self, path: str) -> str:
         return hashlib.sha1(self.files[path], usedforsecurity=False).hexdigest()

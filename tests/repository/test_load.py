@@ -106,7 +106,7 @@ from infra_mcp.repository.render import Document
 class Files:
     async def list_tree(self, commit, paths):
         return {f"k{i}.yaml": Entry("100644", str(i)) for i in range(300)}
-    async def read_blobs(self, oids):
+    async def read_blobs(self, oids, largest):
         return {oid: b"x" for oid in oids}
 
 one = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "docs"}}
@@ -148,6 +148,22 @@ anyio.run(run)
     done = run_limited(code, str(repo), str(tmp_path / "lock"), bomb)
 
     assert done.stdout == "git-failed\n", done.stderr[-300:]
+
+
+@pytest.mark.fault("f31")
+async def test_a_file_that_is_too_large_is_not_even_read(repo: Path, tmp_path: Path) -> None:
+    git = Git(repo, tmp_path / "lock")
+    large = await git.build_commit(await git.head("main"), {"big.yaml": b"#" * (9 << 20)}, "large\n", 1_700_000_000)
+    listed = await git.list_tree(large, ["."])
+
+    tree = await load(git, large, ["."], "sandbox")
+    read = await git.read_blobs([entry.oid for entry in listed.values()], 1000)
+    await git.aclose()
+
+    assert dict(tree.broken) == {"big.yaml": "big.yaml, line 1: the file is larger than 8 MiB."}
+    assert tree.read("big.yaml") == b""
+    assert tree.find(ref("docs")) is not None
+    assert read.keys() == {entry.oid for path, entry in listed.items() if path != "big.yaml"}
 
 
 @pytest.mark.fault("f08")

@@ -42,6 +42,7 @@ class Entry(NamedTuple):
 class _Object(NamedTuple):
     oid: str
     kind: str
+    size: int
     data: bytes
 
 
@@ -82,13 +83,16 @@ class Objects:
             raise InfraError("git-failed", f"There is no branch {branch} with a commit in the repository.")
         return found
 
-    def blobs(self, oids: Iterable[str]) -> dict[str, bytes]:
-        """The content of blobs, by id.
+    def blobs(self, oids: Iterable[str], largest: int | None = None) -> dict[str, bytes]:
+        """The content of blobs, by id; those larger than that many bytes are left out, and not read.
 
         Raises:
             InfraError: `git-failed`, naming the first that is not there.
         """
         wanted = [_oid(oid) for oid in dict.fromkeys(oids)]
+        if largest is not None:
+            sizes = self._sizes(wanted)
+            wanted = [oid for oid in wanted if sizes.get(oid, 0) <= largest]
         return {o.oid: o.data for o in self._contents(wanted, "blob")}
 
     def files(self, commit: str, roots: Sequence[str]) -> dict[str, Entry]:
@@ -186,6 +190,11 @@ class Objects:
         self._trees.update(read)
         return {oid: read[oid] if tree is None else tree for oid, tree in trees.items()}
 
+    def _sizes(self, oids: Sequence[str]) -> dict[str, int]:
+        windows = (oids[start : start + WINDOW] for start in range(0, len(oids), WINDOW))
+        asked = (one for window in windows for one in self._ask([f"info {oid}" for oid in window]))
+        return {one.oid: one.size for one in asked if one is not None}
+
     def _contents(self, oids: Sequence[str], kind: str) -> Iterator[_Object]:
         for start in range(0, len(oids), WINDOW):
             window = oids[start : start + WINDOW]
@@ -230,12 +239,12 @@ class Objects:
         if not size.isdigit() or not _OID.fullmatch(oid):
             return None  # "NAME missing" or "NAME ambiguous"
         if not content:
-            return _Object(oid, kind, b"")
+            return _Object(oid, kind, int(size), b"")
         while len(self._buffer) <= int(size):
             self._fill(deadline)
         data = bytes(self._buffer[: int(size)])
         del self._buffer[: int(size) + 1]
-        return _Object(oid, kind, data)
+        return _Object(oid, kind, int(size), data)
 
     def _fill(self, deadline: float) -> None:
         if self._child is None or self._child.stdout is None:  # pragma: no cover - only called with a child

@@ -77,13 +77,13 @@ class Git:
         """
         return await _thread(self._objects.files, commit, list(paths))
 
-    async def read_blobs(self, oids: Iterable[str]) -> dict[str, bytes]:
-        """The content of blobs, by id, exactly as stored.
+    async def read_blobs(self, oids: Iterable[str], largest: int | None = None) -> dict[str, bytes]:
+        """The content of blobs, by id, exactly as stored; those larger than that many bytes are left out.
 
         Raises:
             InfraError: `git-failed`, naming an id that is no blob.
         """
-        return await _thread(self._objects.blobs, list(oids))
+        return await _thread(self._objects.blobs, list(oids), largest)
 
     @effect("git.build")
     async def build_commit(self, base: str, changes: Mapping[str, bytes | None], message: str, when: int) -> str:
