@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +24,7 @@ from infra_mcp.engine.worker import LOOK, news
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.request import Request, State
+from infra_mcp.model.request import PARKED, Request, State
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.policy.rules import Policy
 
@@ -32,6 +33,19 @@ __all__ = ["Scheduler"]
 _log = logging.getLogger(__name__)
 _LONGEST = 15.0  # seconds between two looks while anything waits for a time
 _LEAST = 0.01
+_LISTED = 50  # that wait, in a status
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a look found, which holds until the request or its approvals change, or its time comes."""
+
+    mark: str  # of the request as it was; empty for a release, which others may overtake at any time
+    due: datetime | None
+    words: str
+
+    def holds(self, mark: str, now: datetime) -> bool:
+        return bool(self.mark) and self.mark == mark and self.due is not None and now < self.due
 
 
 class Scheduler:
@@ -64,16 +78,17 @@ class Scheduler:
         self._resume = resume
         self._now = now
         self._digest: str | None = None  # of the policy that was in force at the last look
-        self._words: dict[str, str] = {}
+        self._seen: dict[str, _Seen] = {}
 
     @property
     def parked(self) -> int:
         """How many requests waited at the last look."""
-        return len(self._words)
+        return len(self._seen)
 
     def words(self, request_id: str) -> str:
         """What a request waits for, as of the last look; empty for one that does not wait."""
-        return self._words.get(request_id, "")
+        known = self._seen.get(request_id)
+        return known.words if known else ""
 
     async def run(self) -> None:
         """Look at every signal and whenever something is due, until cancelled."""
@@ -102,7 +117,7 @@ class Scheduler:
         return _LONGEST
 
     async def look(self) -> float:
-        """Look at every parked request once.
+        """Look at every parked request that is new, has changed or is due, and at all under another policy.
 
         Returns:
             Seconds until the next look is worth while; infinity when nothing waits for a time.
@@ -113,25 +128,35 @@ class Scheduler:
         policy = self._in_force()
         anew = policy is not None and policy.digest != self._digest
         first, self._digest = self._digest is None, policy.digest if policy else self._digest
-        words: dict[str, str] = {}
-        times: list[datetime] = []
-        for request in await self._ledger.parked():
-            try:
-                if request.state is State.SCHEDULED:
-                    due, words[request.id] = await self._release(policy, request)
-                else:
-                    due, words[request.id] = await self._approval(request, anew=anew and not first)
-            except InfraError:
-                raise
-            except Exception as fault:  # noqa: BLE001 - a fault with one request ends it, and keeps no other waiting
-                await self._end(request, fault)
-                continue
-            if due is not None:
-                times.append(due)
-        self._words = words
+        seen: dict[str, _Seen] = {}
+        for identity, mark in await self._ledger.parked_marks():
+            known = self._seen.get(identity)
+            if known is None or anew or not known.holds(mark, self._now()):
+                known = await self._look_at(identity, policy, mark, anew=anew and not first)
+            if known is not None:
+                seen[identity] = known
+        self._seen = seen
+        times = [one.due for one in seen.values() if one.due is not None]
         if not times:
             return float("inf")
         return min(max((min(times) - self._now()).total_seconds(), _LEAST), _LONGEST)
+
+    async def _look_at(self, identity: str, policy: Policy | None, mark: str, *, anew: bool) -> _Seen | None:
+        """One parked request; None for one that does not wait any more."""
+        request = await self._ledger.request(identity)
+        if request is None or request.state not in PARKED:
+            return None
+        try:
+            if request.state is State.SCHEDULED:
+                due, words = await self._release(policy, request)
+            else:
+                due, words = await self._approval(request, anew=anew)
+        except InfraError:
+            raise
+        except Exception as fault:  # noqa: BLE001 - a fault with one request ends it, and keeps no other waiting
+            await self._end(request, fault)
+            return None
+        return _Seen(mark if request.notify is None else "", due, words)
 
     async def _end(self, request: Request, fault: Exception) -> None:
         _log.error("%s ended by a fault while it waited", request.id, exc_info=fault)
@@ -180,16 +205,20 @@ class Scheduler:
         return waiting.over, f"waits for an approval until {waiting.until}: {lacks}"
 
     async def waiting(self, caller: Caller) -> list[dict[str, Any]]:
-        """What waits, as `status` shows it: of the caller's circle, or all for whoever may look at all.
+        """What waits, as `status` shows it: of the caller's circle, or all for those who may look at all.
+
+        Oldest first, and bounded: a last line says how many more there are.
 
         Raises:
             InfraError: `ledger-unavailable`.
         """
         policy = self._in_force()
-        own = caller.circle
-        parked = await self._ledger.parked()
-        seen = [one for one in parked if caller.reads_all or (own is not None and one.caller.circle == own)]
-        return [await self._line(policy, request) for request in seen]
+        if caller.circle is None and not caller.reads_all:
+            return []
+        parked = await self._ledger.parked(None if caller.reads_all else caller.circle)
+        lines = [await self._line(policy, request) for request in parked[:_LISTED]]
+        more = len(parked) - _LISTED
+        return lines + ([{"request": None, "why": f"{more} more wait; they are not shown"}] if more > 0 else [])
 
     async def _line(self, policy: Policy | None, request: Request) -> dict[str, Any]:
         action = request.action

@@ -20,7 +20,7 @@ from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import END, OPEN, PARKED, Request, State
 
 __all__ = ["Move", "finish", "landed_after", "landed_version", "move", "open_releases", "open_requests", "parked"]
-__all__ += ["read", "recent", "request"]
+__all__ += ["parked_marks", "read", "recent", "request"]
 
 # The order of the open states; a request goes forward only.
 _ORDER = [
@@ -53,6 +53,12 @@ _ONE = select(_ROWS).where(_ROWS.c.id == bindparam("which"))
 _UPDATE = update(_ROWS).where(_ROWS.c.id == bindparam("which"))
 _OPEN = select(_ROWS).where(_ROWS.c.open).order_by(_ROWS.c.position)
 _PARKED = select(_ROWS).where(_ROWS.c.state.in_(sorted(PARKED))).order_by(_ROWS.c.position)
+_PARKED_OF = _PARKED.where(_ROWS.c.circle == bindparam("of"))
+_GIVEN = select(func.count()).where(schema.approvals.c.request == _ROWS.c.id).scalar_subquery()
+_MARKS = select(
+    _ROWS.c.id, _ROWS.c.state, _ROWS.c.effect_digest, func.length(_ROWS.c.record).label("record"), _GIVEN.label("given")
+)
+_MARKS = _MARKS.where(_ROWS.c.state.in_(sorted(PARKED))).order_by(_ROWS.c.position)
 _RECENT = select(_ROWS).order_by(_ROWS.c.position.desc()).limit(bindparam("most"))
 _RECENT_OF = _RECENT.where(_ROWS.c.circle == bindparam("of"))
 # An action may be about an app without bringing a version of it.
@@ -182,9 +188,15 @@ def open_requests(connection: Connection) -> list[Request]:
     return [read(row) for row in connection.execute(_OPEN).mappings()]
 
 
-def parked(connection: Connection) -> list[Request]:
-    """Requests that wait for their time or for approval, in the order they came."""
-    return [read(row) for row in connection.execute(_PARKED).mappings()]
+def parked(connection: Connection, circle: str | None = None) -> list[Request]:
+    """Requests, of a circle or of all, that wait for their time or for approval, in the order they came."""
+    rows, given = (_PARKED, {}) if circle is None else (_PARKED_OF, {"of": circle})
+    return [read(row) for row in connection.execute(rows, given).mappings()]
+
+
+def parked_marks(connection: Connection) -> list[tuple[str, str]]:
+    """Ids of requests that wait, each with a mark that changes when it, or what was decided about it, does."""
+    return [(row.id, f"{row.state} {row.effect_digest} {row.record} {row.given}") for row in connection.execute(_MARKS)]
 
 
 def open_releases(connection: Connection, app: str) -> list[Request]:

@@ -19,7 +19,6 @@ from infra_mcp.ledger import (
     asks,
     audit,
     clock,
-    departures,
     events,
     intake,
     peers,
@@ -31,9 +30,9 @@ from infra_mcp.ledger import (
 from infra_mcp.ledger.approvals import Approvals
 from infra_mcp.ledger.database import Database, Tx
 from infra_mcp.ledger.heads import HEADS, Committed
-from infra_mcp.ledger.identities import Identities
 from infra_mcp.ledger.keys import LEDGER, MASKING, MESSAGES, Keys
 from infra_mcp.ledger.mail import Mail
+from infra_mcp.ledger.members import Members
 from infra_mcp.ledger.records import Accepted, Ask, AskIn, ChainReport, Event, Peer, SearchPage
 from infra_mcp.ledger.requests import Move
 from infra_mcp.ledger.words import Words
@@ -45,7 +44,7 @@ from infra_mcp.model.request import Request, State, Submission
 __all__ = ["Accepted", "Ask", "AskIn", "ChainReport", "Event", "Ledger", "Peer", "SearchPage"]
 
 
-class Ledger:
+class Ledger(Members):
     """The ledger of one server.
 
     Every text is masked before a row exists. Every method may raise `InfraError` `ledger-unavailable`; after that
@@ -59,13 +58,11 @@ class Ledger:
     """
 
     def __init__(self, database: Database, masker: Masker, keys: Keys) -> None:
-        self._database = database
         self._keys = keys
-        self._words = Words(lambda: keys.key(MESSAGES))
-        self.masker = masker
-        self.mail = Mail(database, masker, self._words)
+        words = Words(lambda: keys.key(MESSAGES))
+        super().__init__(database, masker, words)
+        self.mail = Mail(database, masker, words)
         self.approvals = Approvals(database)
-        self.identities = Identities()
 
     @classmethod
     async def open(cls, url: str, masker: Masker, *, busy_seconds: float = 5.0) -> Self:
@@ -228,9 +225,13 @@ class Ledger:
         """All requests that have not ended, oldest first."""
         return await self._database.read(requests.open_requests)
 
-    async def parked(self) -> list[Request]:
-        """All requests that wait for their time or for approval, oldest first."""
-        return await self._database.read(requests.parked)
+    async def parked(self, circle: str | None = None) -> list[Request]:
+        """The requests of a circle, or of all, that wait for their time or for approval, oldest first."""
+        return await self._database.read(lambda connection: requests.parked(connection, circle))
+
+    async def parked_marks(self) -> list[tuple[str, str]]:
+        """Ids of all that wait, oldest first, each with a mark that changes when it does. Cheap, however many."""
+        return await self._database.read(requests.parked_marks)
 
     async def open_releases(self, app: str) -> list[Request]:
         """The deploys of an app that have not ended, by whatever door, oldest first, without dry runs."""
@@ -326,99 +327,6 @@ class Ledger:
     async def head(self) -> str:
         """The newest event's hash."""
         return await self._database.read(events.head)
-
-    @effect("ledger.peer.add")
-    async def add_peer(self, name: str, circle: str, *, operator: bool = False, by: Caller | None = None) -> bool:
-        """Add a peer to a circle, or an operator, whose circle is empty; one that is there already stays.
-
-        Returns:
-            Whether it is new.
-
-        Raises:
-            InfraError: `invalid-argument`, when a name cannot be one, or an operator comes with a circle.
-        """
-
-        def add(tx: Tx) -> bool:
-            new = peers.add(tx, name, circle, operator=operator, by=by)
-            if new:  # what an earlier version left behind when it removed a peer of that name
-                departures.settle(tx, self.masker, self._words, Address(name=name, circle=circle or None), clock.now())
-            return new
-
-        with self.identities.changing():
-            return await self._database.write(add)
-
-    async def peers(self) -> list[Peer]:
-        """All peers by name and circle."""
-        return await self._database.read(peers.listed)
-
-    async def find_peers(self, name: str) -> list[Peer]:
-        """The peers of that name, one a circle, by circle; operators first."""
-        known, version = self.identities.named(name), self.identities.version
-        if not known:
-            known = tuple(await self._database.read(lambda connection: peers.listed(connection, name)))
-            self.identities.keep_named(name, known, version)
-        return list(known)
-
-    @effect("ledger.peer.remove")
-    async def remove_peer(self, name: str, circle: str | None = None) -> departures.Departure:
-        """Remove a peer and end its tokens and what waits for it; what it asked for stays in the ledger.
-
-        Args:
-            name: the peer's name.
-            circle: its circle, empty for an operator; None where only one has that name. So for the methods below.
-
-        Returns:
-            What was ended with it; who waits for that is to be woken.
-
-        Raises:
-            InfraError: `not-found`; `ambiguous-peer`, naming the circles.
-        """
-
-        def remove(tx: Tx) -> departures.Departure:
-            gone = Address(name=name, circle=peers.remove(tx, name, circle) or None)
-            return departures.settle(tx, self.masker, self._words, gone, clock.now())
-
-        with self.identities.changing():
-            return await self._database.write(remove)
-
-    @effect("ledger.peer.describe")
-    async def set_description(self, name: str, text: str, circle: str | None = None) -> None:
-        """Keep what a peer says of itself; nothing is decided by it.
-
-        Raises:
-            InfraError: `not-found`; `ambiguous-peer`; `invalid-argument`, when it is longer than 500 characters.
-        """
-        with self.identities.changing():
-            await self._database.write(lambda tx: peers.describe(tx, self.masker, name, text, circle))
-
-    @effect("ledger.token.issue")
-    async def issue_token(self, name: str, circle: str | None = None, *, by: Caller | None = None) -> str:
-        """A new token for a peer, shown this once; `by` is who asked for it.
-
-        Raises:
-            InfraError: `not-found`, `ambiguous-peer`.
-        """
-        with self.identities.changing():
-            return await self._database.write(lambda tx: peers.issue(tx, name, circle, by))
-
-    @effect("ledger.token.revoke")
-    async def revoke_tokens(self, name: str, circle: str | None = None) -> int:
-        """End all tokens of a peer at once; returns how many there were.
-
-        Raises:
-            InfraError: `not-found`, `ambiguous-peer`.
-        """
-        with self.identities.changing():
-            return await self._database.write(lambda tx: peers.revoke(tx, name, circle))
-
-    async def caller_for_token(self, token: str) -> Caller | None:
-        """Who holds this token; None when nobody does, or no more."""
-        known, version = self.identities.get(token), self.identities.version
-        if known is None:
-            known = await self._database.read(lambda connection: peers.caller_for(connection, token))
-            if known is not None:
-                self.identities.keep(token, known, version)
-        return known
 
     @effect("ledger.policy")
     async def accept_policy(self, digest: str, text: str, by: str) -> None:

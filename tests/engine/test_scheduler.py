@@ -234,7 +234,6 @@ async def test_what_a_removed_peer_asked_for_and_has_not_begun_is_ended_and_neve
 
 
 @pytest.mark.fault("f35")
-@pytest.mark.xfail(strict=True, reason="each look asks the ledger about everything that waits for people")
 async def test_what_waits_for_people_costs_nothing_until_it_is_due(shelf, hand, monkeypatch):
     requests = [await shelf.awaits(request=await shelf.deploy(f"1.0.{number}")) for number in range(5)]
     await hand.look()
@@ -258,7 +257,6 @@ async def test_what_waits_for_people_costs_nothing_until_it_is_due(shelf, hand, 
 
 
 @pytest.mark.fault("f35")
-@pytest.mark.xfail(strict=True, reason="everything that waits is listed, however much it is")
 async def test_a_list_of_what_waits_is_bounded_and_says_how_much_more_there_is(shelf, hand):
     for number in range(60):
         await shelf.awaits(request=await shelf.deploy(f"1.0.{number}"))
