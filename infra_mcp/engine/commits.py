@@ -163,8 +163,7 @@ async def _inverse(tools: Tools, run: Run, fresh: Tree) -> Mapping[str, bytes | 
     """The files that take this request's edits back; created files go if they are still as we made them."""
     edits = [TreeEdit.model_validate_json(text) for text in run.memory.get("edits", [])]
     try:
-        back = [_inverted(fresh, edit, run) for edit in reversed(edits)]
-        tree = await to_thread.run_sync(apply_edits, fresh, back)
+        tree = await to_thread.run_sync(_taken_back, run, fresh, edits)
     except Moved as moved:
         what = f"{moved} was changed by someone else since; commit {run.commit} stays."
         raise InfraError("undo-incomplete", what) from moved
@@ -179,6 +178,10 @@ async def _inverse(tools: Tools, run: Run, fresh: Tree) -> Mapping[str, bytes | 
                 raise InfraError("undo-incomplete", f"{path} was changed by someone else since commit {run.commit}.")
             changes[path] = None
     return changes
+
+
+def _taken_back(run: Run, fresh: Tree, edits: list[TreeEdit]) -> Tree:
+    return apply_edits(fresh, [_inverted(fresh, edit, run) for edit in reversed(edits)])
 
 
 def _inverted(tree: Tree, edit: TreeEdit, run: Run) -> TreeEdit:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from anyio import to_thread
+
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.manifests import images
 from infra_mcp.drivers.manifests.drift import drift
@@ -49,7 +51,7 @@ async def plan(task: Task, action: Deploy, tree: Tree, cluster: Cluster) -> Prep
         InfraError: `not-in-repository`, `not-in-cluster`, `field-conflict`, `owned-elsewhere`, and what editing raises.
     """
     to = target(task.policy, task.cluster, action)
-    located = tree.require(to.ref)
+    located = await to_thread.run_sync(tree.require, to.ref)  # looks through every file that was not read
     if not any(images.containers_of(located.object, to.repository)):
         what = f"No container of {to.ref} in {located.path} has an image of {to.repository}."
         raise InfraError("not-in-repository", what, next_step="Correct the app's image in infra.toml, or the manifest.")

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from anyio import to_thread
+
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.manifests import desired
 from infra_mcp.drivers.manifests.edit import edited
@@ -53,12 +55,13 @@ async def plan(task: Task, action: ProvisionNamespace, tree: Tree, cluster: Clus
         desired.namespace(space, action, _circle_label(task, ground)),
         desired.binding(bound, task.user, task.role),
     ]
-    if ground.binding is not None and tree.find(bound) is None and ground.namespace is not None:
+    in_git = await to_thread.run_sync(tree.find, bound)
+    if ground.binding is not None and in_git is None and ground.namespace is not None:
         # An admin bound this namespace: that binding is theirs, and git need not say it.
         wanted[1] = replace(wanted[1], in_git=_is_ours(ground.binding))
     copies = [Wanted(s.copy_ref, s.body, in_git=False, content=s.content) for s in sources]
     if sources:
-        wanted.append(_account(account, sources, ground, tree))
+        wanted.append(await to_thread.run_sync(_account, account, sources, ground, tree))
     wanted += bounds
     after, edits, files = await edited(task, tree, wanted)
 
