@@ -32,6 +32,8 @@ def receipt(run: Run, state: State, message: str, error: InfraError | None = Non
     The effect digest is that of the plan that was committed, not of a later look at what remained to be done.
     """
     request, plan = run.request, run.prepared.plan if run.prepared else None
+    if request.notify is not None and request.reason:  # a release's own note: which versions its order could not tell
+        message = f"{message} {request.reason}"
     return Receipt(
         request=request.id,
         state=state,

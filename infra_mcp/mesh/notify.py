@@ -82,6 +82,8 @@ class Releases:
             told = {"request": request} | told
             if request in states:
                 told["state"] = states[request].value
+            if release.submission is not None and release.submission.reason:
+                told["note"] = release.submission.reason
             if held is not None:
                 told |= held.shown()
             if release.supersedes:

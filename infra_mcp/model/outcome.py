@@ -57,9 +57,9 @@ _EXITS = {
 def exit_for(state: str, code: str | None = None) -> Exit:
     """The exit code for an end state; an open state is a wait that ran out.
 
-    A refusal keeps the code's own exit (an approval that is missing, a request that is not well formed).
+    What was refused or failed has its code's own exit: an approval that is missing, a cluster that cannot be reached.
     """
     end = State(state)
-    if end is State.REFUSED and code in CODES:
+    if end in {State.REFUSED, State.FAILED} and code in CODES:
         return CODES[code].exit
     return _EXITS.get(end, Exit.UNREACHABLE)

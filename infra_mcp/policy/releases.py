@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import State
 from infra_mcp.policy.rules import Policy
-from infra_mcp.policy.versions import Order, compare
+from infra_mcp.policy.versions import Comparison, Order, compare
 
 __all__ = ["Older", "Release", "Same", "Take", "decide", "match", "render"]
 
@@ -32,7 +32,7 @@ class Take(NamedTuple):
     """The release is taken in."""
 
     supersedes: tuple[str, ...] = ()  # requests that wait for their time, and whose place it takes
-    note: str = ""  # that versions were compared by arrival, where the app's order could not read them
+    note: str = ""  # which versions the app's order could not tell apart, so that arrival did; a sentence
 
 
 class Same(NamedTuple):
@@ -107,8 +107,15 @@ def decide(
         if comparison.sign < 0:
             return Older(_newest(order, [one for one, comparison in others if comparison.sign < 0]))
     supersedes = tuple(request_id for request_id, _, state in waiting if state is State.SCHEDULED)
-    unread = order != "arrival" and any(comparison.by == "arrival" for _, comparison in others)
-    return Take(supersedes, f"compared by arrival, since {order} cannot read these versions" if unread else "")
+    untold = [one for one, found in others if order != "arrival" and one != version and _is_untold(found)]
+    if not untold:
+        return Take(supersedes)
+    told = ", ".join(dict.fromkeys(untold))
+    return Take(supersedes, f"Taken in order of arrival: by {order}, {version} is neither newer nor older than {told}.")
+
+
+def _is_untold(found: Comparison) -> bool:
+    return found.by == "arrival" or found.sign == 0
 
 
 def _newest(order: Order, versions: Sequence[str]) -> str:

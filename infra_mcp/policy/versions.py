@@ -1,9 +1,9 @@
 """Which of two versions is the newer one, by the order that an app declares. Pure.
 
-`semver` is Semantic Versioning 2.0.0, section 11: a leading v is tolerated, build metadata is ignored. `date` reads
-2026-11-22, 20261122 and 2026.11.22, the last with a number for the day's builds where there is one: 2026.11.22.3.
-`arrival` reads nothing: what came later is newer. Versions that an order cannot read are compared by arrival, and the
-comparison says so.
+`semver` is Semantic Versioning 2.0.0, section 11: a leading v is tolerated, a third part that is left out is 0, build
+metadata is ignored. `date` reads 2026-11-22, 20261122 and 2026.11.22, the last with a number for the day's builds where
+there is one: 2026.11.22.3. `arrival` reads nothing: what came later is newer. Versions that an order cannot read are
+compared by arrival, and the comparison says so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ORDERS: Final[tuple[Order, ...]] = get_args(Order)
 
 _NUMBER = r"(?:0|[1-9][0-9]*)"
 _SEMVER: Final = re.compile(
-    rf"v?({_NUMBER})\.({_NUMBER})\.({_NUMBER})"
+    rf"v?({_NUMBER})\.({_NUMBER})(?:\.({_NUMBER}))?"
     rf"(?:-((?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)(?:\.(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*))?"
     r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
 )
@@ -80,7 +80,7 @@ def _semver(version: str) -> Rank | None:
     *core, before = found.groups()
     # Section 11.3 and 11.4: a pre-release comes before its release; numbers before words; fewer fields before more.
     fields = tuple((0, int(one), "") if one.isdigit() else (1, 0, one) for one in before.split(".")) if before else ()
-    return (*(int(one) for one in core), 0 if before else 1, fields)
+    return (*(int(one or 0) for one in core), 0 if before else 1, fields)
 
 
 def _date(version: str) -> Rank | None:

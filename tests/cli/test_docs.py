@@ -107,9 +107,6 @@ def test_every_command_explains_itself_with_examples_that_it_takes():
 
 
 @pytest.mark.fault("f20")
-@pytest.mark.xfail(
-    strict=True, reason="a request that failed by an unreachable cluster exits with 1, and the page says 6"
-)
 def test_the_exit_code_that_the_page_gives_a_code_is_that_of_a_request_which_ended_by_it():
     page = (DOCS / "errors.md").read_text(encoding="utf-8")
     told = {code: int(exit_code) for code, exit_code in re.findall(r"### ([a-z-]+)\n\n.* Exit code (\d)\.\n", page)}

@@ -228,7 +228,6 @@ async def test_a_secret_in_a_notify_is_masked_before_anything_keeps_it(tmp_path)
 
 
 @pytest.mark.fault("f21")
-@pytest.mark.xfail(strict=True, reason="not a word of it in the outcome")
 async def test_an_outcome_says_when_the_order_of_its_release_could_not_be_told(tmp_path):
     def script(request):
         return receipt(Run.of(request), State.LANDED, "deploy is done.")
