@@ -198,6 +198,9 @@ class ScriptedEngine:
     def health(self) -> dict[str, Any]:
         return {"working": True}
 
+    async def missing(self) -> list[str]:
+        return []
+
 
 @dataclass
 class House:

@@ -36,7 +36,7 @@ def _run(options: argparse.Namespace) -> int:
             return show_result(options.json, result)
         health = client.method("operator/health", {})
         things = result.get("structuredContent") or {}
-        lines = [f"server: {key} {value}" for key, value in health.items() if value is not None]
+        lines = [f"server: {key} {value}" for key, value in health.items() if value not in (None, "")]
         show(options.json, {"server": health, "status": things}, "\n".join([*lines, said(result)]))
         return 0
 

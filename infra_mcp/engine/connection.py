@@ -16,6 +16,7 @@ from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.manifests.driver import Manifests
 from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
 from infra_mcp.engine import report
+from infra_mcp.engine.readiness import Readiness, excess_rights
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.signals import Signals
 from infra_mcp.engine.tools import Tools, utc
@@ -52,6 +53,9 @@ class Connection:
         self._tools: Tools | None = None
         self._worker: Worker | None = None
         self._trouble: InfraError | None = None
+        self._rights: str | None = None  # None until they were looked at
+        folders = tuple(folder for folder in (settings.state_dir, settings.repo / ".git") if folder.is_dir())
+        self._readiness = Readiness(folders, lambda: self._tools.driver.cluster if self._tools else None)
 
     async def keep(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Work while the policy names a place to work on. Started once interrupted work is taken up."""
@@ -98,13 +102,19 @@ class Connection:
                     await group.start(worker.run)
                     ready()
                     self._signals.wake(LOOK)
+                    group.start_soon(self._look_at_rights, cluster)
                     while self._same(name, context):
                         await self._policy.changed().wait()
                     group.cancel_scope.cancel()
         finally:
-            self._tools = self._worker = None
+            self._tools = self._worker = self._rights = None
             with anyio.CancelScope(shield=True):
                 await git.aclose()
+
+    async def _look_at_rights(self, cluster: Cluster) -> None:
+        self._rights = await excess_rights(cluster)
+        if self._rights:
+            _log.warning("%s", self._rights)
 
     def _place(self) -> tuple[str, str]:
         policy = self._policy.current()
@@ -164,13 +174,18 @@ class Connection:
         """Stop a request before its first write; False when it is too late."""
         return self._worker is not None and self._worker.cancel(request_id)
 
+    async def missing(self) -> list[str]:
+        """What a change would lack now. See `Readiness.missing`."""
+        return await self._readiness.missing()
+
     def health(self) -> dict[str, Any]:
-        """Whether work can be done, without asking anyone."""
+        """Whether work can be done, without asking anyone; `rights` are those that the login should not have."""
         return {
             "working": self._worker is not None,
             "open": self._worker.working_on if self._worker else 0,
             "cluster": self._tools.cluster if self._tools else None,
             "trouble": self._trouble.as_dict() if self._trouble else None,
+            "rights": self._rights,
         }
 
 

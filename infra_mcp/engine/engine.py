@@ -301,6 +301,10 @@ class Engine:
             infra = "infra"
         return not await self.ledger.mail.unanswered(infra)
 
+    async def missing(self) -> list[str]:
+        """What a change would lack now: `cluster`, `disk`. Looked at afresh, at most once a second."""
+        return await self._connection.missing()
+
     def health(self) -> dict[str, Any]:
         """Whether work can be done, and how much there is, without asking anyone."""
         return self._connection.health() | {"parked": self._scheduler.parked}

@@ -82,7 +82,7 @@ def make_server(service: Service, url: str) -> InfraServer:
         return JSONResponse({"ok": healthy}, status_code=200 if healthy else 503)
 
     async def readyz(request: Request) -> Response:  # noqa: ARG001 - nothing of the caller matters
-        missing = _missing(service)
+        missing = await _missing(service)
         return JSONResponse({"ready": not missing, "missing": missing}, status_code=503 if missing else 200)
 
     server.custom_route("/healthz", methods=["GET"])(healthz)
@@ -90,14 +90,14 @@ def make_server(service: Service, url: str) -> InfraServer:
     return server
 
 
-def _missing(service: Service) -> list[str]:
-    """What a change would lack now: told to anyone on this machine, so no more than these three words."""
+async def _missing(service: Service) -> list[str]:
+    """What a change would lack now: told to anyone on this machine, so no more than these four words."""
     missing = ["server"] if service.stopping.is_set() else []
     try:
         service.engine.policy.current()
     except InfraError:
         missing.append("policy")
-    return missing if service.engine.health()["working"] else [*missing, "cluster"]
+    return missing + await service.engine.missing()
 
 
 class _Uvicorn(uvicorn.Server):

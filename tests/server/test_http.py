@@ -49,8 +49,12 @@ async def test_healthz_says_that_calls_are_taken_and_readyz_what_a_change_would_
 
         assert await ask("/healthz") == (200, {"ok": True})
         assert await ask("/readyz") == (200, {"ready": True, "missing": []})
-        at.engine.health = lambda: {"working": False, "trouble": {"what": "10.1.2.3 does not answer"}}
-        assert await ask("/readyz") == (503, {"ready": False, "missing": ["cluster"]})
+
+        async def missing():
+            return ["cluster", "disk"]
+
+        at.engine.missing = missing
+        assert await ask("/readyz") == (503, {"ready": False, "missing": ["cluster", "disk"]})
 
 
 @pytest.mark.anyio

@@ -241,6 +241,18 @@ class Cluster:
         """
         return await self._schemas.errors(body)
 
+    async def check(self) -> None:
+        """Read one object that every cluster has: whether the API server answers, and takes the login."""
+        await self._transport.request("GET", "/api/v1/namespaces/default")
+
+    async def may(self, verb: str, group: str, resource: str) -> bool:
+        """Whether the server's own identity may do something in all namespaces. Asks the API server; stores nothing."""
+        spec = {"resourceAttributes": {"verb": verb, "group": group, "resource": resource}}
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        found, _ = await self._transport.request("POST", path, body=review)
+        return (found.get("status") or {}).get("allowed") is True
+
     async def _apply(
         self, body: dict[str, Any], as_: str | None, *, force: bool, dry_run: bool
     ) -> tuple[dict[str, Any], int]:

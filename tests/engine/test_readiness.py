@@ -1,0 +1,162 @@
+"""Whether a change could be carried out now, and with whose rights: asked of the API server and the disk themselves."""
+
+from __future__ import annotations
+
+import json
+import resource
+import uuid
+from contextlib import asynccontextmanager
+
+import anyio
+import httpx2
+import pytest
+from clients.kube.conftest import Fault, FaultProxy
+from engine.shelf import POLICY
+
+from infra_mcp.clients.kube.credentials import load
+from infra_mcp.engine import Engine
+from infra_mcp.model.peer import Caller
+from infra_mcp.policy.rbac import render, to_yaml
+from infra_mcp.policy.rules import digest_of
+from infra_mcp.policy.rules import load as load_policy
+from infra_mcp.server import http
+from infra_mcp.server.ownership import prepared
+from infra_mcp.server.tools.tool import Service
+from infra_mcp.settings import Settings
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+
+PAT = Caller(name="pat", circle=None, strength="token", operator=True)
+
+
+@asynccontextmanager
+async def served(tmp_path, kubeconfig, context):
+    """A real engine and its HTTP door, connected by a kubeconfig; and what `/readyz` says."""
+    settings = Settings(repo=tmp_path / "repo", state_dir=tmp_path / "state", kubeconfig=kubeconfig)
+    await anyio.run_process(["git", "init", "-q", str(settings.repo)])
+    prepared(settings.state_dir)
+    text = POLICY.format(schedule="now", order="semver").replace("kwok-infra", context)
+    settings.policy_file.write_text(text, encoding="utf-8")
+    async with Engine.open(settings, policy_pin=digest_of(text)) as engine:
+        service = Service(engine)
+        with http.open_listener(http.LOOPBACK, 0) as listener:
+            url = http.url_of(listener)
+            async with anyio.create_task_group() as group, httpx2.AsyncClient() as web:
+                group.start_soon(http.serve, http.make_server(service, url), listener)
+
+                async def ready():
+                    answer = await web.get(url.replace("/mcp", "/readyz"), timeout=30)
+                    assert answer.status_code == (200 if answer.json()["ready"] else 503)
+                    return answer.json()
+
+                yield engine, ready
+                service.stopping.set()
+
+
+def to(path, server):
+    config = {
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        "clusters": [{"name": "it", "cluster": {"server": server}}],
+        "users": [{"name": "it", "user": {"token": "any"}}],
+    }
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return path
+
+
+async def rights_of(engine):
+    """What it finds out about its own rights, once it is connected."""
+    with anyio.fail_after(10):
+        while (rights := engine.health().get("rights")) is None:  # noqa: ASYNC110 - nothing tells of it
+            await anyio.sleep(0.05)
+    return rights
+
+
+async def until(ready, missing):
+    """Ask until it says so: what it found is kept for a moment."""
+    with anyio.fail_after(20):
+        while await ready() != {"ready": not missing, "missing": missing}:  # noqa: ASYNC110 - nothing tells of it
+            await anyio.sleep(0.1)
+
+
+@pytest.mark.fault("f20")
+async def test_a_server_whose_api_server_cannot_be_reached_is_not_ready(tmp_path):
+    async with served(tmp_path, to(tmp_path / "config", "http://127.0.0.1:9"), "it") as (_, ready):
+        assert await ready() == {"ready": False, "missing": ["cluster"]}
+
+
+@pytest.mark.cluster
+@pytest.mark.fault("w05")
+@pytest.mark.parametrize("do", ["reset-before", "hang", "answer"])
+async def test_an_api_server_that_stops_makes_it_not_ready_until_it_is_back(tmp_path, control_plane, do):
+    login = await load(control_plane.kubeconfig, control_plane.context)
+    proxy = FaultProxy(login.host, login.rest.ssl_context)
+    serving = proxy.serve()
+    await anext(serving)
+    try:
+        async with served(tmp_path, to(tmp_path / "config", proxy.url), "it") as (_, ready):
+            await until(ready, [])
+            stopped = Fault("", do, times=10_000, status=503)
+            proxy.faults.append(stopped)
+            await until(ready, ["cluster"])
+            proxy.faults.remove(stopped)
+            await until(ready, [])
+    finally:
+        await anext(serving, None)
+
+
+@pytest.mark.cluster
+@pytest.mark.fault("w05")
+async def test_a_disk_that_takes_nothing_more_makes_it_not_ready_until_it_does(tmp_path, control_plane):
+    async with served(tmp_path, control_plane.kubeconfig, control_plane.context) as (_, ready):
+        await until(ready, [])
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # each write to a file fails, as on a full disk
+        try:
+            await until(ready, ["disk"])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        await until(ready, [])
+
+
+@pytest.mark.cluster
+@pytest.mark.fault("w01")
+async def test_a_server_with_an_admins_credentials_says_so_in_its_status_and_its_log(tmp_path, control_plane, caplog):
+    async with served(tmp_path, control_plane.kubeconfig, control_plane.context) as (engine, ready):
+        await until(ready, [])
+        rights = await rights_of(engine)
+
+        assert "every right" in rights
+        assert rights in caplog.text
+
+
+@pytest.fixture
+async def admitted(control_plane, tmp_path):
+    """The kubeconfig of a server's own account, with the rights that are rendered for it and no more."""
+    name = f"rights-{uuid.uuid4().hex[:8]}"
+    admin = [control_plane.kubectl, "--kubeconfig", control_plane.kubeconfig, "--context", control_plane.context]
+    policy = POLICY.format(schedule="now", order="semver")
+    rendered = render(load_policy(policy.replace('"kwok-infra"', f'"it"\nservice_accounts = "{name}"')), "sandbox")
+    manifests = to_yaml(rendered).encode()
+    await anyio.run_process([*admin, "apply", "--server-side", "-f", "-"], input=manifests)
+    try:
+        made = await anyio.run_process([*admin, "-n", name, "create", "token", "server"])
+        view = json.loads(
+            (await anyio.run_process([*admin, "config", "view", "--minify", "--flatten", "-o", "json"])).stdout
+        )
+        path = to(tmp_path / "config", "")
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["clusters"][0]["cluster"] = view["clusters"][0]["cluster"]
+        config["users"][0]["user"] = {"token": made.stdout.decode().strip()}
+        path.write_text(json.dumps(config), encoding="utf-8")
+        yield path
+    finally:
+        gone = [*admin, "delete", "--wait=false", "--ignore-not-found", "-f", "-"]
+        await anyio.run_process(gone, input=manifests, check=False)
+
+
+@pytest.mark.cluster
+@pytest.mark.fault("w01")
+async def test_a_server_with_its_own_rights_alone_says_nothing(tmp_path, admitted):
+    async with served(tmp_path, admitted, "it") as (engine, ready):
+        await until(ready, [])
+        assert await rights_of(engine) == ""
