@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra_mcp.cli.main import parser
-from infra_mcp.errors import CODES
+from infra_mcp.errors import CODES, Exit
 from infra_mcp.server.tools import TOOLS
 
 ROOT = Path(__file__).parent.parent
@@ -77,3 +77,29 @@ def test_codes_in_the_pages_are_codes() -> None:
     named = re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)
     assert named
     assert set(named) <= set(CODES)
+
+
+# What each exit code is called, in any page: one of these words.
+EXITS = {
+    0: "landed|done",
+    1: "failed",
+    2: "well formed|invalid|wrong",
+    3: "refused|policy says no",
+    4: "approval",
+    5: "understood",
+    6: "cluster",
+    7: "person|operator",
+}
+
+
+@pytest.mark.fault("f20")
+@pytest.mark.parametrize("name", ["README.md", "docs/errors.md", "docs/cli.md", "docs/ci.md", "infra_mcp/cli/main.py"])
+def test_every_list_of_exit_codes_tells_the_same_of_them(name):
+    page = (ROOT / name).read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| (.*)$", page, re.MULTILINE)
+    (listed,) = re.findall(r"\b(0 landed.*?\b7 [^.;,]*)", page, re.DOTALL) if not rows else [""]
+    told = {int(code): words for code, words in rows or re.findall(r"(\d) (.*?)(?=, \d |\Z)", listed, re.DOTALL)}
+
+    assert told.keys() >= set(map(int, Exit)) - {5}
+    for code, words in told.items():
+        assert re.search(EXITS[code], words), (code, words)

@@ -31,7 +31,7 @@ _WORDS = {
     int(Exit.REFUSED): "refused",
     int(Exit.WAITING): "waiting for an approval",
     int(Exit.NOT_UNDERSTOOD): "not understood",
-    int(Exit.UNREACHABLE): "not known: no answer, or the wait ran out",
+    int(Exit.UNREACHABLE): "no server, no cluster, or the wait ran out",
     int(Exit.NEEDS_OPERATOR): "a person must look",
     INTERRUPTED: "interrupted; what was asked goes on",
     TERMINATED: "cancelled; what was asked goes on",

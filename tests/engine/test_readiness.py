@@ -1,21 +1,30 @@
-"""Whether a change could be carried out now, and with whose rights: asked of the API server and the disk themselves."""
+"""Whether a change could be carried out now, and with which rights: as the pages say, which are compared with it."""
 
 from __future__ import annotations
 
 import json
+import re
 import resource
 import uuid
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 import httpx2
 import pytest
 from clients.kube.conftest import Fault, FaultProxy
 from engine.shelf import POLICY
+from house import house
 
+from infra_mcp.clients.kube import KubeError
 from infra_mcp.clients.kube.credentials import load
 from infra_mcp.engine import Engine
+from infra_mcp.engine.readiness import Readiness
+from infra_mcp.errors import Exit
+from infra_mcp.model.action import Deploy
+from infra_mcp.model.outcome import exit_for
 from infra_mcp.model.peer import Caller
+from infra_mcp.model.request import Submission
 from infra_mcp.policy.rbac import render, to_yaml
 from infra_mcp.policy.rules import digest_of
 from infra_mcp.policy.rules import load as load_policy
@@ -26,6 +35,11 @@ from infra_mcp.settings import Settings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
+ROOT = """
+[[tree.roots]]
+path = "apps"
+kind = "raw"
+"""
 PAT = Caller(name="pat", circle=None, strength="token", operator=True)
 
 
@@ -35,8 +49,13 @@ async def served(tmp_path, kubeconfig, context):
     settings = Settings(repo=tmp_path / "repo", state_dir=tmp_path / "state", kubeconfig=kubeconfig)
     await anyio.run_process(["git", "init", "-q", str(settings.repo)])
     prepared(settings.state_dir)
-    text = POLICY.format(schedule="now", order="semver").replace("kwok-infra", context)
+    text = POLICY.format(schedule="now", order="semver").replace("kwok-infra", context) + ROOT
     settings.policy_file.write_text(text, encoding="utf-8")
+    (settings.repo / "apps").mkdir()
+    (settings.repo / "apps" / "docs.yaml").write_text(MANIFEST, encoding="utf-8")
+    for words in (["checkout", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "first"]):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+        await anyio.run_process(["git", "-C", str(settings.repo), *identity, *words])
     async with Engine.open(settings, policy_pin=digest_of(text)) as engine:
         service = Service(engine)
         with http.open_listener(http.LOOPBACK, 0) as listener:
@@ -84,6 +103,33 @@ async def test_a_server_whose_api_server_cannot_be_reached_is_not_ready(tmp_path
         assert await ready() == {"ready": False, "missing": ["cluster"]}
 
 
+MANIFEST = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: docs, namespace: docs-live}
+spec:
+  selector: {matchLabels: {app: docs}}
+  template:
+    metadata: {labels: {app: docs}}
+    spec: {containers: [{name: site, image: "registry.example/docs/site:1.0.0"}]}
+"""
+
+
+@pytest.mark.fault("f20")
+async def test_a_change_that_fails_by_an_unreachable_api_server_exits_with_6_and_status_still_lists_the_apps(tmp_path):
+    async with served(tmp_path, to(tmp_path / "config", "http://127.0.0.1:9"), "it") as (engine, _):
+        caller = Caller(name="docs", circle="docs", strength="token")
+        action = Deploy(app="docs", version="1.0.1")
+        made = await engine.submit(Submission(caller=caller, action=action, door="tool"))
+        ended = await engine.wait(made.request.id, 30)
+        apps = (await engine.status(caller))["apps"]
+
+        assert ended.receipt["error"]["code"] == "cluster-unreachable"
+        assert exit_for(ended.state.value, ended.receipt["error"]["code"]) == Exit.UNREACHABLE
+        assert [(one["app"], one["health"]) for one in apps] == [("docs", "unknown")]
+        assert "could not be reached" in apps[0]["reason"]
+
+
 @pytest.mark.cluster
 @pytest.mark.fault("w05")
 @pytest.mark.parametrize("do", ["reset-before", "hang", "answer"])
@@ -127,6 +173,23 @@ async def test_a_server_with_an_admins_credentials_says_so_in_its_status_and_its
 
         assert "every right" in rights
         assert rights in caplog.text
+
+
+@pytest.mark.fault("f20")
+async def test_what_the_page_names_as_missing_is_all_that_can_be(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
+    (told,) = re.findall(r"what is `missing`: (.*?)\. ", page, re.DOTALL)
+
+    class Gone:
+        async def check(self):
+            raise KubeError(0, "Unreachable", "no")
+
+    async with house(tmp_path, "unix", policy=None) as at:
+        at.engine.missing = Readiness((tmp_path / "nowhere",), Gone).missing
+        at.service.stopping.set()
+        found = await http._missing(at.service)
+
+    assert re.findall(r"`([a-z]+)`", told) == found
 
 
 @pytest.fixture
