@@ -59,7 +59,7 @@ BESIDE = {
 GIT_COMMANDS = {
     "cat-file": False,
     "hash-object": True,
-    "log": False,
+    "rev-list": False,
     "merge": True,
     "merge-base": False,
     "mktree": True,
