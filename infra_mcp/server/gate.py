@@ -10,7 +10,7 @@ from mcp.types import INVALID_REQUEST
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from infra_mcp.server.protocol import is_answerless
+from infra_mcp.model.frame import is_answerless
 from infra_mcp.server.visitors import Visitors
 
 if TYPE_CHECKING:

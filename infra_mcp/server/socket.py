@@ -22,8 +22,9 @@ from pydantic import ValidationError
 
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.intake import peer_name
+from infra_mcp.model.frame import is_answerless
 from infra_mcp.server.auth import Binding, bind, binding_of
-from infra_mcp.server.protocol import is_answerless, serve_stream
+from infra_mcp.server.protocol import serve_stream
 from infra_mcp.server.visitors import Visitors
 
 if TYPE_CHECKING:
