@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-__all__ = ["RULES", "Masker", "Rule"]
+__all__ = ["RULES", "Masker", "Rule", "texts"]
 
 _MARKER = re.compile(r"\[masked:[0-9a-f]{8}\]")
 _KEYED = re.compile(r"hmac:[0-9a-f]{32}")  # what stands for a secret already, see model/digest
@@ -212,6 +212,19 @@ class Masker:
             self._known = dict(sorted(known.items(), key=lambda item: -len(item[0])))
             self._clean = {}
 
+    def sparing(self, own: str) -> Masker:
+        """One that leaves alone the known values that stand in a text of somebody's own, and still goes by the rules.
+
+        For what goes back to whoever sent it, or is public by its nature (names, versions): masked there, it would tell
+        whether a guess equals a secret. Everything else that is known stays masked.
+        """
+        known = {form: marker for form, marker in self._known.items() if form not in own}
+        if len(known) == len(self._known):
+            return self
+        other = Masker(self._key)
+        other._known = known
+        return other
+
     def mask(self, text: str) -> str:
         """The text with every secret replaced by its marker; the same text when there is none."""
         clean = self._clean  # before it is known what to look for: see `learn`
@@ -295,6 +308,15 @@ class Masker:
             hidden = self._hide(core)
         offset = start - match.start()
         return whole[:offset] + hidden + whole[offset + len(core or value) :]
+
+
+def texts(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Every text in a JSON value, names of fields too, a line each."""
+    if isinstance(value, dict):
+        return "\n".join(f"{key}\n{texts(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return "\n".join(map(texts, value))
+    return str(value)
 
 
 def _named_secret(key: Any) -> bool:  # noqa: ANN401 - a JSON key as it came

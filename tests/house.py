@@ -27,6 +27,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Accepted, Ask, AskIn, Ledger
 from infra_mcp.ledger.ids import request_id
 from infra_mcp.ledger.records import ReleaseIn
+from infra_mcp.masking import texts
 from infra_mcp.mesh.attending import Desk
 from infra_mcp.mesh.intake import now
 from infra_mcp.model.outcome import Receipt
@@ -103,7 +104,7 @@ class ScriptedEngine:
 
     async def submit(self, submission: Submission, ask: AskIn | None = None) -> Accepted:
         action = submission.action.model_dump(mode="json")
-        if self.masker.mask_json(action) != action:
+        if self.masker.sparing(texts(action)).mask_json(action) != action:
             raise InfraError("invalid-argument", "An argument carries what looks like a secret.")
         self.submitted.append(submission)
         self.asked.set()

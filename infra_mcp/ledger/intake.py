@@ -13,7 +13,7 @@ from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.ledger.records import Accepted, Ask, AskIn
 from infra_mcp.ledger.requests import read
-from infra_mcp.masking import Masker
+from infra_mcp.masking import Masker, texts
 from infra_mcp.model.digest import canonical, digest
 from infra_mcp.model.peer import Address
 from infra_mcp.model.request import State, Submission
@@ -54,8 +54,11 @@ def accept(tx: Tx, masker: Masker, intake: Intake) -> Accepted | InfraError:
     submission, caller = intake.submission, intake.submission.caller
     action = submission.action.model_dump(mode="json")
     meant = digest({"action": action, "dry_run": submission.dry_run})
-    told = {"action": written(masker, action), "idempotency_key": written(masker, submission.idempotency_key)}
-    if told != {"action": action, "idempotency_key": submission.idempotency_key}:
+    given = {"action": action, "idempotency_key": submission.idempotency_key}
+    # Names and values are public: they go into git and cluster. Refused for what a secret is like, never for being one:
+    # that would tell whether a guess is right.
+    told = written(masker.sparing(texts(given)), given)
+    if told != given:
         _refuse(tx, masker, intake, told | {"code": "invalid-argument"})
         return InfraError(
             "invalid-argument",

@@ -106,6 +106,7 @@ def move(tx: Tx, masker: Masker, request_id: str, step: Move) -> str:
             would wait with its first write behind it.
     """
     row = _open_row(tx.connection, request_id)
+    masker = masker.sparing(_public(row))
     before = State(row["state"])
     if step.state not in OPEN or (before is State.ROLLING_BACK and step.state is not before):
         msg = f"request {request_id} cannot go from {before} to {step.state}"
@@ -139,6 +140,7 @@ def finish(tx: Tx, masker: Masker, request_id: str, receipt: Receipt, data: dict
         ValueError: there is no such request, it has ended already, or the receipt's state is no end or another's.
     """
     row = _open_row(tx.connection, request_id)
+    masker = masker.sparing(_public(row))
     if receipt.state not in END or receipt.request != request_id:
         msg = f"a receipt of {receipt.request} in state {receipt.state} cannot end request {request_id}"
         raise ValueError(msg)
@@ -238,6 +240,11 @@ def _entry(row: Any, state: State, kind: str, data: dict[str, Any]) -> Entry:  #
     return Entry(
         clock.now(), kind, row["caller"], row["circle"], data=data, state=state, request=row["id"], ask=row["ask"]
     )
+
+
+def _public(row: Any) -> str:  # noqa: ANN401 - a row of `requests`
+    """The names and values of a request, which go into git and cluster as they are."""
+    return f"{row['action']}\n{row['idempotency_key']}"
 
 
 def _said(data: dict[str, Any]) -> str:

@@ -118,7 +118,9 @@ async def table(
         itself = (peer.name, peer.circle) == (caller.name, caller.circle)
         status = presence.status(peer.name, peer.circle)
         if (include_self or not itself) and (show_offline or status == "online"):
-            rows.append(_known(peer, presence, status, near=peer.circle == caller.circle or caller.circle is None))
+            shown = peer.model_copy(update={"description": ""}) if itself else peer
+            near = peer.circle == caller.circle or caller.circle is None
+            rows.append(_known(shown, presence, status, near=near))
     return _bounded(rows)
 
 
@@ -139,28 +141,26 @@ def _bounded(rows: list[str]) -> Table:
 
 
 async def me(engine: Engine, presence: Presence, caller: Caller) -> str:
-    """The caller as the server knows it: header and one line."""
+    """The caller as the server knows it: header and one line, without what it says of itself (see `trails.sent`)."""
     if caller.attendant:
         return f"{HEADER}\n{_infra(engine)}"
-    peers = await engine.ledger.find_peers(caller.name)
-    known = next((peer for peer in peers if peer.circle == (caller.circle or "")), None)
     role = "human" if caller.operator else "reader" if caller.reader else "agent"
     row = _row(
         caller.name,
         caller.circle or "",
         role,
         status="online",
-        description=known.description if known else "",
+        description="",
         last=presence.last(caller.name, caller.circle),
     )
     return f"{HEADER}\n{row}"
 
 
 async def describe(engine: Engine, caller: Caller, description: str) -> str:
-    """Set what the caller says of itself, as one line, secrets masked.
+    """Set what the caller says of itself, as one line; kept and shown to others with secrets masked.
 
     Returns:
-        The text as stored.
+        The line as it was given.
 
     Raises:
         InfraError: `invalid-argument`, when it is too long or the caller is no peer of a circle.
@@ -168,7 +168,7 @@ async def describe(engine: Engine, caller: Caller, description: str) -> str:
     if caller.circle is None:
         what = "Only a peer of a circle has a description of its own; infra's is in the policy."
         raise InfraError("invalid-argument", what, next_step="Call it as a peer.")
-    line = engine.masker.mask(_CONTROL.sub(" ", description).strip())
+    line = _CONTROL.sub(" ", description).strip()
     if len(line) > LONGEST:
         raise InfraError("invalid-argument", f"description: longer than {LONGEST} characters.")
     await engine.ledger.set_description(caller.name, line, caller.circle)

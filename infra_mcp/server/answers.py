@@ -30,6 +30,7 @@ __all__ = [
     "cleaned",
     "of_error",
     "of_request",
+    "own",
     "parked",
     "plan_lines",
     "receipt_fields",
@@ -50,6 +51,7 @@ class Answer:
     data: dict[str, Any] = field(default_factory=dict)
     failed: bool = False
     asks: InputRequiredResult | None = None  # instead of all that: what the client must answer first
+    own: str = ""  # names and values that the asker sent and may have back as they are, whatever they equal
 
 
 # Quick to look for: whatever is not plain writing, or could close a tag. What is found goes through `harmless`.
@@ -84,6 +86,15 @@ def of_request(request: Request, *, attended: bool = False) -> Answer:
         request: as it is now.
         attended: whether a person who may approve sits behind the caller.
     """
+    return replace(_of_request(request, attended), own=own(request))
+
+
+def own(request: Request) -> str:
+    """What an answer about a request may give back as it was sent: its names and values."""
+    return f"{request.action.model_dump_json()}\n{request.idempotency_key}"
+
+
+def _of_request(request: Request, attended: bool) -> Answer:
     data = receipt_fields(request)
     if request.state is State.AWAITING_APPROVAL:
         answer = parked(request)

@@ -39,6 +39,7 @@ from pydantic import AnyUrl, BaseModel
 
 from infra_mcp import __version__
 from infra_mcp.errors import InfraError
+from infra_mcp.masking import texts
 from infra_mcp.mesh.intake import peer_name
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.schema import schema
@@ -117,7 +118,7 @@ class InfraServer(MCPServer[Any]):
         answer = await self._answer(name, arguments, context)
         if answer.asks is not None:
             return answer.asks
-        answer = self._shown(answer)
+        answer = self._shown(answer, arguments)
         return CallToolResult(
             content=[TextContent(type="text", text=answer.text)],
             structured_content=answer.data,
@@ -133,7 +134,7 @@ class InfraServer(MCPServer[Any]):
     ) -> list[ReadResourceContents]:
         """One resource, as JSON."""
         answer = await self._or_error(self._resource(str(uri), context))
-        return [ReadResourceContents(content=as_json(self._shown(answer).data), mime_type=resources.MIME)]
+        return [ReadResourceContents(content=as_json(self._shown(answer, str(uri)).data), mime_type=resources.MIME)]
 
     async def _resource(self, uri: str, context: Context[Any, Any] | None) -> Answer:
         caller = await self._caller()
@@ -165,9 +166,12 @@ class InfraServer(MCPServer[Any]):
             raise InfraError("unknown-argument", "A prompt takes no arguments here.", next_step="Leave them out.")
         return Answer(await prompts.words(call, name, peer_name(self.service.engine)))
 
-    def _shown(self, answer: Answer) -> Answer:
-        """The answer as it may leave: masked, without what no reader would see, and then cut to its bounds."""
-        masker = self.service.engine.masker
+    def _shown(self, answer: Answer, given: object = "") -> Answer:
+        """The answer as it may leave: masked, without what no reader would see, and then cut to its bounds.
+
+        What the call itself gave comes back as it was given, or no answer would be safe to guess with.
+        """
+        masker = self.service.engine.masker.sparing(f"{texts(given)}\n{answer.own}")
         data = cleaned(masker.mask_json(answer.data))
         text = as_json(data) if answer.text == as_json(answer.data) else clean(masker.mask(answer.text))
         return bounded(Answer(text, data, answer.failed))

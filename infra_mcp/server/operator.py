@@ -291,7 +291,7 @@ class Operator:
         if self._engine is None:
             raise InfraError("server-unreachable", "No server is running, so nothing waits for an approval.")
         request = await self._engine.approve(caller, given.request_id, given.digest, approve=given.approve, way="cli")
-        return facts(request)
+        return facts(request, caller)
 
     async def backup(self, caller: Caller, given: Target) -> dict[str, Any]:  # noqa: ARG002 - one form for all
         """Write ledger and keys into one new file, for this user only, while others go on writing the ledger.
@@ -305,7 +305,7 @@ class Operator:
 
     async def requests(self, caller: Caller, given: Few) -> dict[str, Any]:
         """The newest requests of the caller's circle; all for those who may look at all."""
-        return {"requests": [facts(one) for one in await self.ledger.recent(scope(caller), given.limit)]}
+        return {"requests": [facts(one, caller) for one in await self.ledger.recent(scope(caller), given.limit)]}
 
     async def trail(self, caller: Caller, given: Which) -> dict[str, Any]:
         """Every event of a request, or the requests about an object."""

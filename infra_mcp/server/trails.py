@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from infra_mcp.model.peer import Caller
     from infra_mcp.model.request import Request
 
-__all__ = ["facts", "of_object", "of_request", "scope"]
+__all__ = ["facts", "of_object", "of_request", "scope", "sent", "unsaid"]
 
 _EVENTS = 2_000  # the newest events about an object that are looked through for their requests
 
@@ -31,16 +31,33 @@ def scope(caller: Caller) -> str | None:
     return caller.circle
 
 
-def facts(request: Request) -> dict[str, Any]:
+def sent(caller: Caller, name: str | None, circle: str | None) -> bool:
+    """Whether a caller is who sent something.
+
+    Nobody is shown their own words again: masked, they would tell whether a guess equals a secret.
+    """
+    return not caller.reads_all and (caller.name, caller.circle) == (name, circle)
+
+
+def unsaid(caller: Caller, event: Event) -> Event:
+    """An event as its reader may see it: without the words, where they are the reader's own."""
+    if not sent(caller, event.peer, event.circle) or (event.state is not None and event.kind != "received"):
+        return event
+    data = {key: value for key, value in event.data.items() if key not in {"reason", "ask", "reply", "what"}}
+    return event.model_copy(update={"text": "", "data": data})
+
+
+def facts(request: Request, caller: Caller) -> dict[str, Any]:
     """Who asked for what, when, by which door, and what came of it."""
+    is_own = sent(caller, request.caller.name, request.caller.circle)
     told = receipt_fields(request) | {
         "caller": request.caller.name,
         "circle": request.caller.circle,
         "door": request.door,
         "attendant": request.attendant,
         "created": request.created,
-        "words": request.words,
-        "reason": request.reason,
+        "words": "" if is_own else request.words,
+        "reason": "" if is_own else request.reason,
     }
     told.pop("plan", None)
     return told
@@ -57,7 +74,8 @@ async def of_request(ledger: Ledger, caller: Caller, request_id: str) -> dict[st
     if found is None or (circle is not None and found.caller.circle != circle):
         raise InfraError("not-found", "There is no such request, or not for this caller.")
     events: list[Event] = await ledger.trail(found.id)
-    return facts(found) | {"events": [event.model_dump(mode="json", exclude_none=True) for event in events]}
+    shown = [unsaid(caller, event).model_dump(mode="json", exclude_none=True) for event in events]
+    return facts(found, caller) | {"events": shown}
 
 
 async def of_object(ledger: Ledger, caller: Caller, name: str, limit: int) -> dict[str, Any]:
@@ -72,4 +90,8 @@ async def of_object(ledger: Ledger, caller: Caller, name: str, limit: int) -> di
     events = await ledger.trail_of(name, circle=scope(caller), limit=_EVENTS)
     found = dict.fromkeys(event.request for event in reversed(events) if event.request)
     requests = [one for request_id in list(found)[:limit] if (one := await ledger.request(request_id)) is not None]
-    return {"object": name, "requests": [facts(one) for one in requests], "not_shown": len(found) - len(requests)}
+    return {
+        "object": name,
+        "requests": [facts(one, caller) for one in requests],
+        "not_shown": len(found) - len(requests),
+    }

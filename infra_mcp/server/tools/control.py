@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from infra_mcp.model.request import END, State
 from infra_mcp.server.answers import Answer, of_request, plan_lines
 from infra_mcp.server.tools import approve
 from infra_mcp.server.tools.tool import Call, Tool
+from infra_mcp.server.trails import sent, unsaid
 
 __all__ = ["TOOLS", "look"]
 
@@ -41,13 +43,14 @@ async def look(call: Call, request_id: str) -> Answer:
     ended = of_request(request, attended=call.caller.attendant)
     trail = await call.engine.ledger.trail(request.id)
     waiting = approve.planned(trail, request.effect_digest) if request.state is State.AWAITING_APPROVAL else {}
+    is_own = sent(call.caller, request.caller.name, request.caller.circle)
     data = ended.data | {
         "caller": request.caller.name,
         "circle": request.caller.circle,
         "attendant": request.attendant,
         "door": request.door,
-        "words": request.words,
-        "reason": request.reason,
+        "words": "" if is_own else request.words,
+        "reason": "" if is_own else request.reason,
         "created": request.created,
         "trail": [_step(event) for event in trail[:_TRAIL]],
     }
@@ -62,7 +65,7 @@ async def look(call: Call, request_id: str) -> Answer:
     state = "" if request.state not in END else f"{request.state.value}. "
     plan = "".join(f"{line}\n" for line in plan_lines(waiting))
     told = f"Now: {now}\n" if now else ""
-    return Answer(f"{state}{ended.text}\n{told}{plan}{steps}{cut}", data)
+    return Answer(f"{state}{ended.text}\n{told}{plan}{steps}{cut}", data, own=ended.own)
 
 
 def _to(event: Event) -> str:
@@ -76,7 +79,7 @@ def _step(event: Event) -> dict[str, Any]:
 async def _cancel(call: Call, given: RequestArguments) -> Answer:
     request = await call.engine.cancel(call.caller, given.request_id)
     answer = of_request(request)
-    return Answer(answer.text, answer.data)  # that it ends as cancelled is what was asked for
+    return replace(answer, failed=False)  # that it ends as cancelled is what was asked for
 
 
 class SearchArguments(Frozen):
@@ -104,10 +107,11 @@ async def _search_audit(call: Call, given: SearchArguments) -> Answer:
         until=given.until,
         limit=given.limit,
     )
-    lines = [_line(event) for event in page.events]
+    found = [unsaid(call.caller, event) for event in page.events]
+    lines = [_line(event) for event in found]
     more = page.total - len(page.events)
     lines.append(f"{len(page.events)} of {page.total} events" + (f"; {more} older ones not shown" if more else ""))
-    data = {"events": [_found(event) for event in page.events], "total": page.total, "not_shown": more}
+    data = {"events": [_found(event) for event in found], "total": page.total, "not_shown": more}
     return Answer("\n".join(lines), data)
 
 

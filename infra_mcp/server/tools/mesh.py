@@ -18,7 +18,7 @@ from infra_mcp.mesh.limits import LONGEST, check_attachments
 from infra_mcp.mesh.quoting import harmless, harmless_json
 from infra_mcp.mesh.words import check
 from infra_mcp.model.names import Frozen
-from infra_mcp.server.answers import Answer, as_json, of_error, receipt_fields
+from infra_mcp.server.answers import Answer, as_json, of_error, own, receipt_fields
 from infra_mcp.server.tools import inbox, peers
 from infra_mcp.server.tools.tool import Call, Tool, watch
 
@@ -103,7 +103,7 @@ async def _wait_on_ack(call: Call, given: WaitArguments) -> Answer:
     if found.state != "open":
         data.setdefault("exit", _exit(call, found))
         await call.engine.ledger.delivered(found.id)
-    return Answer(as_json(data), data)
+    return Answer(as_json(data), data, own=own(request) if request else "")
 
 
 def _so_far(call: Call, ask: Ask) -> str:
