@@ -27,6 +27,7 @@ class Identities:
     def __init__(self) -> None:
         self._callers: dict[bytes, Caller] = {}
         self._named: dict[str, tuple[Peer, ...]] = {}
+        self.described: dict[tuple[str, str], str] = {}  # what peers said of themselves, as they said it
         self.version = 0  # goes up whenever what is remembered, or was just read, may no longer hold
 
     def get(self, token: str) -> Caller | None:

@@ -137,8 +137,8 @@ def _take(tx: Tx, masker: Masker, intake: Intake, ask: AskIn | None, meant: str)
     # A preview is shown to the attendant; the ask stays open for the real thing.
     about = opened or (None if submission.dry_run else claimed)
     ask_id = about.id if about else None
-    words, reason = written(masker, submission.words), written(masker, submission.reason)
     action = submission.action.model_dump(mode="json")
+    words, reason = written(masker.sparing(texts(action)), submission.words), written(masker, submission.reason)
     told = {
         "action": action,
         "door": submission.door,

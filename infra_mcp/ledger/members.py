@@ -77,6 +77,7 @@ class Members:
 
         def remove(tx: Tx) -> departures.Departure:
             gone = Address(name=name, circle=peers.remove(tx, name, circle) or None)
+            self.identities.described.pop((name, gone.circle or ""), None)
             return departures.settle(tx, self.masker, self._words, gone, clock.now())
 
         with self.identities.changing():

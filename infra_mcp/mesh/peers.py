@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from infra_mcp.ledger.records import Peer
     from infra_mcp.model.peer import Caller
 
-__all__ = ["HEADER", "LONGEST", "Presence", "Table", "describe", "me", "table"]
+__all__ = ["HEADER", "LONGEST", "Presence", "Table", "describe", "me", "own_description", "table"]
 
 # Repowire's header, so that what reads its list reads ours.
 HEADER = (
@@ -118,7 +118,7 @@ async def table(
         itself = (peer.name, peer.circle) == (caller.name, caller.circle)
         status = presence.status(peer.name, peer.circle)
         if (include_self or not itself) and (show_offline or status == "online"):
-            shown = peer.model_copy(update={"description": ""}) if itself else peer
+            shown = peer.model_copy(update={"description": own_description(engine, caller)}) if itself else peer
             near = peer.circle == caller.circle or caller.circle is None
             rows.append(_known(shown, presence, status, near=near))
     return _bounded(rows)
@@ -141,7 +141,7 @@ def _bounded(rows: list[str]) -> Table:
 
 
 async def me(engine: Engine, presence: Presence, caller: Caller) -> str:
-    """The caller as the server knows it: header and one line, without what it says of itself (see `trails.sent`)."""
+    """The caller as the server knows it: header and one line."""
     if caller.attendant:
         return f"{HEADER}\n{_infra(engine)}"
     role = "human" if caller.operator else "reader" if caller.reader else "agent"
@@ -150,10 +150,18 @@ async def me(engine: Engine, presence: Presence, caller: Caller) -> str:
         caller.circle or "",
         role,
         status="online",
-        description="",
+        description=own_description(engine, caller),
         last=presence.last(caller.name, caller.circle),
     )
     return f"{HEADER}\n{row}"
+
+
+def own_description(engine: Engine, caller: Caller) -> str:
+    """What a caller said of itself, as it said it; nothing after a restart.
+
+    Not as the ledger has it: masked there, it would tell the caller whether a guess equals a secret.
+    """
+    return engine.ledger.identities.described.get((caller.name, caller.circle or ""), "")
 
 
 async def describe(engine: Engine, caller: Caller, description: str) -> str:
@@ -169,7 +177,9 @@ async def describe(engine: Engine, caller: Caller, description: str) -> str:
         what = "Only a peer of a circle has a description of its own; infra's is in the policy."
         raise InfraError("invalid-argument", what, next_step="Call it as a peer.")
     line = _CONTROL.sub(" ", description).strip()
+    line = engine.masker.sparing(line).mask(line)  # by the rules alone: it goes back to whoever said it
     if len(line) > LONGEST:
         raise InfraError("invalid-argument", f"description: longer than {LONGEST} characters.")
     await engine.ledger.set_description(caller.name, line, caller.circle)
+    engine.ledger.identities.described[caller.name, caller.circle] = line
     return line

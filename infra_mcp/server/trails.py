@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from infra_mcp.model.peer import Caller
     from infra_mcp.model.request import Request
 
-__all__ = ["facts", "of_object", "of_request", "scope", "sent", "unsaid"]
+__all__ = ["facts", "of_object", "of_request", "scope", "unsaid", "words_of"]
 
 _EVENTS = 2_000  # the newest events about an object that are looked through for their requests
 
@@ -39,6 +39,13 @@ def sent(caller: Caller, name: str | None, circle: str | None) -> bool:
     return not caller.reads_all and (caller.name, caller.circle) == (name, circle)
 
 
+def words_of(caller: Caller, request: Request) -> tuple[str, str]:
+    """A request's words and reason, as a caller may see them: of one's own, only a sentence that holds but names."""
+    if not sent(caller, request.caller.name, request.caller.circle):
+        return request.words, request.reason
+    return (request.words if request.door == "ask" and not request.reason else ""), ""
+
+
 def unsaid(caller: Caller, event: Event) -> Event:
     """An event as its reader may see it: without the words, where they are the reader's own."""
     if not sent(caller, event.peer, event.circle) or (event.state is not None and event.kind != "received"):
@@ -49,15 +56,15 @@ def unsaid(caller: Caller, event: Event) -> Event:
 
 def facts(request: Request, caller: Caller) -> dict[str, Any]:
     """Who asked for what, when, by which door, and what came of it."""
-    is_own = sent(caller, request.caller.name, request.caller.circle)
+    words, reason = words_of(caller, request)
     told = receipt_fields(request) | {
         "caller": request.caller.name,
         "circle": request.caller.circle,
         "door": request.door,
         "attendant": request.attendant,
         "created": request.created,
-        "words": "" if is_own else request.words,
-        "reason": "" if is_own else request.reason,
+        "words": words,
+        "reason": reason,
     }
     told.pop("plan", None)
     return told

@@ -14,7 +14,7 @@ from infra_mcp.model.request import END, State
 from infra_mcp.server.answers import Answer, of_request, plan_lines
 from infra_mcp.server.tools import approve
 from infra_mcp.server.tools.tool import Call, Tool
-from infra_mcp.server.trails import sent, unsaid
+from infra_mcp.server.trails import unsaid, words_of
 
 __all__ = ["TOOLS", "look"]
 
@@ -43,14 +43,14 @@ async def look(call: Call, request_id: str) -> Answer:
     ended = of_request(request, attended=call.caller.attendant)
     trail = await call.engine.ledger.trail(request.id)
     waiting = approve.planned(trail, request.effect_digest) if request.state is State.AWAITING_APPROVAL else {}
-    is_own = sent(call.caller, request.caller.name, request.caller.circle)
+    words, reason = words_of(call.caller, request)
     data = ended.data | {
         "caller": request.caller.name,
         "circle": request.caller.circle,
         "attendant": request.attendant,
         "door": request.door,
-        "words": "" if is_own else request.words,
-        "reason": "" if is_own else request.reason,
+        "words": words,
+        "reason": reason,
         "created": request.created,
         "trail": [_step(event) for event in trail[:_TRAIL]],
     }

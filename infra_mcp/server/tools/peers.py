@@ -29,7 +29,8 @@ async def _list_peers(call: Call, given: ListArguments) -> Answer:
         include_self=given.include_self,
         circle=given.circle,
     )
-    return Answer(table.text, {"result": table.text, "not_shown": table.not_shown})
+    own = peers.own_description(call.engine, call.caller)
+    return Answer(table.text, {"result": table.text, "not_shown": table.not_shown}, own=own)
 
 
 class NoArguments(Frozen):
@@ -38,7 +39,7 @@ class NoArguments(Frozen):
 
 async def _whoami(call: Call, given: NoArguments) -> Answer:  # noqa: ARG001 - all tools have one form
     text = await peers.me(call.engine, call.service.presence, call.caller)
-    return Answer(text, {"result": text})
+    return Answer(text, {"result": text}, own=peers.own_description(call.engine, call.caller))
 
 
 class DescriptionArguments(Frozen):
