@@ -5,6 +5,7 @@ Each reader runs in a child with a limit of computing time, so that one that bac
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import subprocess
@@ -16,9 +17,8 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from infra_mcp.tree import commit
 
-from infra_mcp.cli import output
+from infra_mcp import text as texts_of_others
 from infra_mcp.clients.kube.errors import KubeError
 from infra_mcp.ledger import search
 from infra_mcp.masking import Masker
@@ -26,6 +26,7 @@ from infra_mcp.mesh import blocks, grammar, intent, quoting, words
 from infra_mcp.model.action import Deploy
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy import releases, rules
+from infra_mcp.repository import commit
 from infra_mcp.server import answers, arguments
 from infra_mcp.server.tools import TOOLS
 
@@ -44,10 +45,10 @@ SMALL, LARGE = 16_384, 65_536
 MOST = 8.0  # times the computing for four times the text: 4 is linear, 16 is quadratic; the rest is the machine's
 LEAST = 0.02  # seconds of computing below which a ratio says nothing
 FOUND = 3  # such texts, and it is clear
-SECONDS = 60  # of computing that one reader may take for all texts
+SECONDS = 120  # of computing that one reader may take for all texts
 
 CLASSES = [*"aA0 \t\n\r`~'\"{}[]()<>-_=+:;.,/\\@|#*!?$%&^", "é", "\u202e", "\u00a0", "\U0001f989"]
-PAIRS = ["".join(pair) for pair in permutations("a \n`{\"'-=:\\.<", 2)]
+PAIRS = ["".join(pair) for pair in permutations('a \n`{"-=:', 2)]
 WORDS = [
     "password=",
     "token: ",
@@ -92,6 +93,7 @@ def readers() -> dict[str, Callable[[str], Any]]:
         "blocks": blocks.blocks,
         "block": lambda text: blocks.read('{"action": "deploy", "app": ' + json.dumps(text) + ', "x": 1}'),
         "intent": intent.parse,
+        "visible text": lambda text: (texts_of_others.visible(text), texts_of_others.quoted(text, len(text))),
         "grammar": lambda text: grammar.match(grammar.tokens(text)),
         "words": lambda text: words.check(text, "query"),
         "quoting": lambda text: (
@@ -109,7 +111,7 @@ def readers() -> dict[str, Callable[[str], Any]]:
             TOOLS["deploy"].arguments, {"app": text, "version": text, text: text}
         ),
         "answers": lambda text: answers.bounded(answers.Answer(answers.clean(text), answers.cleaned({text: text}))),
-        "terminal": output.plain,
+        "terminal": texts_of_others.escaped,
         "cluster": lambda text: KubeError.parse(409, {}, status(text)).translate("x"),
         "commit": lambda text: commit.message(text, text, {"Requested-By": text}),
     }
@@ -125,15 +127,20 @@ def measure(name: str) -> None:
     """In the child: print the texts whose computing grows faster than they do."""
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
     read = readers()[name]
+    gc.disable()  # what it collects is not what is measured
     found = []
     for (shown, small), (_, large) in zip(texts(SMALL), texts(LARGE), strict=True):
-        ratio = 0.0
+        quick: list[float] = []
+        slow: list[float] = []
         for _ in range(3):  # the best of three: other work on the machine shows in a single one
-            long = _computing(read, large)
-            ratio = long / max(_computing(read, small), LEAST / MOST)
-            if ratio <= MOST or long < LEAST:
+            slow.append(_computing(read, large))
+            if min(slow) < LEAST:
+                break
+            quick.append(_computing(read, small))
+            if min(slow) <= MOST * max(min(quick), LEAST / MOST):
                 break
         else:
+            ratio, long = min(slow) / min(quick), min(slow)
             found.append(f"{shown}: {ratio:.0f} times, {long:.2f} s")
             if len(found) == FOUND:
                 break
@@ -147,16 +154,25 @@ def _computing(read: Callable[[str], Any], text: str) -> float:
     return time.process_time() - began
 
 
-NAMES = ["blocks", "block", "intent", "grammar", "words", "quoting", "masking", "masking of JSON", "search", "policy"]
-NAMES += ["names", "release", "arguments", "answers", "terminal", "cluster", "commit"]
-BLANKS = pytest.mark.xfail(strict=True, reason="the pattern of a fence has two neighbouring repeats that match blanks")
+NAMES = [
+    "blocks",
+    "block",
+    "intent",
+    "visible text",
+    "grammar",
+    "words",
+    "quoting",
+    "masking",
+    "masking of JSON",
+    "search",
+    "policy",
+]
+NAMES += ["policy", "names", "release", "arguments", "answers", "terminal", "cluster", "commit"]
 
 
 @pytest.mark.fault("f24")
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=BLANKS) if name in {"blocks", "intent"} else name for name in NAMES]
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_four_times_the_text_takes_about_four_times_the_computing(name):
     done = subprocess.run([sys.executable, __file__, name], capture_output=True, text=True, check=False)
 

@@ -19,7 +19,7 @@ _LARGEST = 65_536  # bytes of a block
 _FIELDS = 1_000  # fields of a block, at all depths
 _NAMED = 5  # faults named in one answer
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
-_FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*?)[ \t]*")
+_FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})(?P<info>[^`\n]*)")  # one repeat: two that share blanks are quadratic
 _SNAKE = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _ONE_LINE = re.compile(r" {0,3}```infra[ \t]+(\{.*\})[ \t]*```[ \t]*")
 
@@ -59,8 +59,9 @@ def blocks(text: str) -> list[Found]:
     fence, info, body = "", "", list[str]()
     for line in text.splitlines():
         mark = _FENCE.fullmatch(line)
+        said = mark["info"].strip(" \t").lower() if mark else ""
         if fence:
-            if mark and not mark["info"] and mark["fence"].startswith(fence):
+            if mark and not said and mark["fence"].startswith(fence):
                 if info == "infra":
                     found.append(Found("\n".join(body), closed=True))
                 fence = ""
@@ -69,7 +70,7 @@ def blocks(text: str) -> list[Found]:
         elif (whole := _ONE_LINE.fullmatch(line)) is not None:
             found.append(Found(whole[1], closed=True))
         elif mark:
-            fence, info, body = mark["fence"], mark["info"].lower(), []
+            fence, info, body = mark["fence"], said, []
     if fence and info == "infra":
         found.append(Found("\n".join(body), closed=False))
     return found

@@ -30,10 +30,12 @@ from infra_mcp.policy.sections import (
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+from infra_mcp.text import one_line
 
 __all__ = ["Policy", "digest_of", "load"]
 
 _LARGEST: Final = 2**20  # bytes of a policy file; people write it by hand
+_DOTS: Final = 1_000  # in one line
 _SHOWN: Final = 5  # problems named at once
 
 
@@ -123,11 +125,13 @@ def load(text: str) -> Policy:
     """
     if len(text.encode()) > _LARGEST:
         raise InfraError("policy-invalid", "The policy is larger than 1 MiB.")
+    if any(line.count(".") > _DOTS for line in text.splitlines()):  # tomllib reads a dotted key in quadratic time
+        raise InfraError("policy-invalid", f"A line of the policy has more than {_DOTS} dots.")
     try:
         # By way of JSON, so that strict types take a TOML array where a tuple is meant, and still no "3" for 3.
         data = json.dumps(tomllib.loads(text), default=str)
     except tomllib.TOMLDecodeError as error:
-        raise InfraError("policy-invalid", f"The policy is not TOML: {_printable(str(error))}.") from None
+        raise InfraError("policy-invalid", f"The policy is not TOML: {one_line(str(error))}.") from None
     except RecursionError:
         raise InfraError("policy-invalid", "The policy is nested too deeply.") from None
     try:
@@ -161,10 +165,6 @@ def _path(*steps: str | int) -> str:
     """A key path as people write it; what is no plain key is not repeated."""
     shown = ".".join(str(s) if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", str(s)) else "(not a plain key)" for s in steps)
     return shown or "the file"
-
-
-def _printable(text: str) -> str:
-    return re.sub(r"[^ -~]", "?", text)[:200]
 
 
 def _inconsistencies(policy: Policy) -> Iterator[str]:
