@@ -1,8 +1,10 @@
-"""What stands before the HTTP door's application: one identity a request, bodies that come in time, no echo."""
+"""What stands before the HTTP channel's application: this machine's names, one identity, a share each, no echo."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -10,34 +12,52 @@ from mcp.types import INVALID_REQUEST
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from infra_mcp.model.frame import is_answerless
+from infra_mcp.server.protocol import is_answerless
+from infra_mcp.server.sessions import Sessions
 from infra_mcp.server.visitors import Visitors
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from infra_mcp.server.connections import Place
+
 __all__ = ["BODY_SECONDS", "Gate"]
 
 BODY_SECONDS = 20.0  # a body has to be there whole; the largest taken is 4 MiB
 _ENDPOINT = "/mcp"
-_ACCEPTED, _BAD_REQUEST, _NOT_ACCEPTABLE, _REQUEST_TIMEOUT = 202, 400, 406, 408
+_ACCEPTED, _BAD_REQUEST, _FORBIDDEN, _NOT_ACCEPTABLE, _REQUEST_TIMEOUT = 202, 400, 403, 406, 408
+_MISDIRECTED, _UNAVAILABLE = 421, 503
+# Whole, with any port: a tunnel, or a page on this machine, has another than ours.
+_HERE = rb"(?:127\.0\.0\.1|localhost|\[::1\])(?::([0-9]{1,5}))?"
+_HOST, _ORIGIN = re.compile(_HERE), re.compile(rb"https?://" + _HERE)
+_PORTS = 65_536
 
 
 class Gate:
     """An ASGI application before another one.
 
-    Two Authorization headers are refused: which of them counts would be up to whoever stands in between. A body that
-    trickles ends its request. The body of a 400 that repeats what was sent is replaced: the SDK puts rejected values
-    into it. And at a stop the streams end on which the server might say something by itself.
+    A Host or Origin that is not this machine is refused here, before anyone logs it. Two Authorization headers are
+    refused: which of them counts would be up to whoever stands in between. A peer's calls and sessions are bounded by
+    its share. A body that trickles ends its request. The body of a 400 that repeats what was sent is replaced: the SDK
+    puts rejected values into it. And at a stop the streams end on which the server might say something by itself.
 
     Args:
         app: the application.
+        principal: whose a token is; None for nobody's.
         visitors: told of each call of the MCP endpoint, as long as it lasts.
         stopping: set at a stop.
     """
 
-    def __init__(self, app: ASGIApp, visitors: Visitors, stopping: anyio.Event) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        principal: Callable[[str], Awaitable[str | None]],
+        visitors: Visitors,
+        stopping: anyio.Event,
+    ) -> None:
         self._app = app
+        self._principal = principal
+        self._sessions = Sessions(app)
         self._visitors = visitors
         self._stopping = stopping
 
@@ -46,20 +66,43 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if sum(name == b"authorization" for name, _ in scope["headers"]) > 1:
-            refused = JSONResponse({"error": "More than one Authorization header."}, status_code=_BAD_REQUEST)
+        if (refused := _turned_away(scope)) is not None:
             await refused(scope, receive, send)
-            return
-        if scope["path"] != _ENDPOINT:
+        elif scope["path"] != _ENDPOINT:
             await self._app(scope, _timely(receive), _silent(send))
-            return
-        with self._visitors.visit():
-            if scope["method"] == "GET":
-                await self._stream(scope, receive, send)
-            else:
-                await self._app(scope, *_explained(scope, _timely(receive), _silent(send)))
+        else:
+            # The server keeps no events that a stream could go on after, and the SDK then answers nothing at all.
+            scope["headers"] = [one for one in scope["headers"] if one[0] != b"last-event-id"]
+            with self._visitors.visit():
+                await self._call(scope, receive, send)
 
-    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A call of the MCP endpoint: its connection is held as long as it lasts, within its principal's share."""
+        kind, _, token = _header(scope, b"authorization").decode("latin-1").partition(" ")
+        who = await self._principal(token.strip()) if kind.lower() == "bearer" else None
+        if who is None:
+            await self._app(scope, _timely(receive), _silent(send))  # which refuses it
+            return
+        place: Place | None = scope.get("state", {}).get("place")
+        if place is not None and not place.take(who):
+            headers = {"Retry-After": "1"}
+            busy = JSONResponse({"error": "Too many calls of this peer are under way."}, _UNAVAILABLE, headers)
+            await busy(scope, receive, send)
+            return
+        if place is not None:
+            place.begin()
+        try:
+            if scope["method"] == "GET":
+                await self._stream(who, scope, receive, send)
+            else:
+                await self._sessions.serve(who, scope, *_explained(scope, _timely(receive), _silent(send)))
+        finally:
+            if place is not None:
+                place.done()
+                if place.idle:
+                    place.take(None)
+
+    async def _stream(self, who: str, scope: Scope, receive: Receive, send: Send) -> None:
         """A stream that nothing waits for: it ends with the service, properly."""
         open_ended = False
 
@@ -75,10 +118,31 @@ class Gate:
                 group.cancel_scope.cancel()
 
             group.start_soon(end)
-            await self._app(scope, _timely(receive), _silent(passed))
+            await self._sessions.serve(who, scope, _timely(receive), _silent(passed))
             group.cancel_scope.cancel()
         if open_ended:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return b"".join(value for key, value in scope["headers"] if key == name)
+
+
+def _is_here(form: re.Pattern[bytes], name: bytes) -> bool:
+    found = form.fullmatch(name)
+    return found is not None and int(found[1] or 0) < _PORTS
+
+
+def _turned_away(scope: Scope) -> JSONResponse | None:
+    """Why a request is not looked at, by its head; nothing of it is repeated."""
+    names = [name for name, _ in scope["headers"]]
+    if names.count(b"authorization") > 1:
+        return JSONResponse({"error": "More than one Authorization header."}, _BAD_REQUEST)
+    if not _is_here(_HOST, _header(scope, b"host")):
+        return JSONResponse({"error": "The Host header does not name this machine."}, _MISDIRECTED)
+    if b"origin" in names and not _is_here(_ORIGIN, _header(scope, b"origin")):
+        return JSONResponse({"error": "The Origin header is not a page of this machine."}, _FORBIDDEN)
+    return None
 
 
 def _timely(receive: Receive) -> Receive:

@@ -6,21 +6,26 @@ server is ours, so that signals and the end of open streams are. Only loopback i
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import uvicorn
 from mcp.server.auth.settings import AuthSettings
+from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import AnyHttpUrl
 from starlette.responses import JSONResponse
 
 from infra_mcp.errors import InfraError
 from infra_mcp.server.app import InfraServer
 from infra_mcp.server.auth import Tokens
+from infra_mcp.server.connections import HttpConnection, room
 from infra_mcp.server.gate import Gate
+from infra_mcp.server.sessions import ALL
 from infra_mcp.server.visitors import Visitors
 
 if TYPE_CHECKING:
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["LOOPBACK", "make_server", "open_listener", "serve", "url_of"]
 
 LOOPBACK = "127.0.0.1"
+_BACKLOG = 64  # connections accepted at once before the first of them is looked at
 _GRACE = 1  # seconds open streams get at a stop, in which waits are answered
 
 
@@ -49,7 +55,7 @@ def open_listener(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((LOOPBACK, port))
-        listener.listen(128)
+        listener.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or "not a port number"
@@ -116,9 +122,23 @@ async def serve(server: InfraServer, listener: socket.socket, visitors: Visitors
         listener: the bound port.
         visitors: who is there; told of each call.
     """
-    app = server.streamable_http_app(host=LOOPBACK)
+    # Names of this machine are compared by the gate, which also bounds the sessions of each peer.
+    security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    app = server.streamable_http_app(host=LOOPBACK, transport_security=security, max_sessions=ALL)
+    ledger = server.service.engine.ledger
+
+    async def principal(token: str) -> str | None:
+        try:
+            caller = await ledger.caller_for_token(token)
+        except InfraError:
+            return None
+        return None if caller is None else f"{caller.circle or ''}/{caller.name}"
+
     config = uvicorn.Config(
-        Gate(app, Visitors() if visitors is None else visitors, server.service.stopping),
+        Gate(app, principal, Visitors() if visitors is None else visitors, server.service.stopping),
+        http=cast("type[asyncio.Protocol]", partial(HttpConnection, room("http"))),  # it is only called
+        ws="none",
+        backlog=_BACKLOG,
         log_config=None,
         access_log=False,
         lifespan="on",

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, nullcontext
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -22,9 +23,10 @@ from pydantic import ValidationError
 
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.intake import peer_name
-from infra_mcp.model.frame import is_answerless
+from infra_mcp.server import connections
 from infra_mcp.server.auth import Binding, bind, binding_of
-from infra_mcp.server.protocol import serve_stream
+from infra_mcp.server.connections import Place, room
+from infra_mcp.server.protocol import is_answerless, serve_stream
 from infra_mcp.server.visitors import Visitors
 
 if TYPE_CHECKING:
@@ -74,10 +76,19 @@ async def listen(
     """
     await anyio.Path(path).unlink(missing_ok=True)
     visitors = Visitors() if visitors is None else visitors
+    among = room("socket")
 
     async def serve(stream: ByteStream) -> None:
-        with visitors.visit():
-            await _serve(stream, server, operator)
+        scope = anyio.CancelScope()
+        place = among.enter(scope.cancel)
+        async with stream:
+            if place is None:
+                return
+            try:
+                with visitors.visit(), scope:
+                    await _serve(stream, server, operator, place)
+            finally:
+                place.leave()
 
     async with anyio.create_task_group() as connections:
         try:
@@ -95,22 +106,22 @@ async def listen(
         connections.cancel_scope.deadline = anyio.current_time() + _GRACE
 
 
-async def _serve(stream: ByteStream, server: InfraServer, operator: Operator) -> None:
-    async with stream:
-        try:
-            await _Connection(stream, server, operator).run()
-        except* (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            log.debug("a client went away")
-        except* Exception as several:  # noqa: BLE001 - one connection's fault ends that connection, not the server
-            kinds = ", ".join(sorted({type(error).__name__ for error in several.exceptions}))
-            log.error("a socket connection failed: %s", kinds)  # noqa: TRY400 - frames hold no more
+async def _serve(stream: ByteStream, server: InfraServer, operator: Operator, place: Place) -> None:
+    try:
+        await _Connection(stream, server, operator, place).run()
+    except* (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        log.debug("a client went away")
+    except* Exception as several:  # noqa: BLE001 - one connection's fault ends that connection, not the server
+        kinds = ", ".join(sorted({type(error).__name__ for error in several.exceptions}))
+        log.error("a socket connection failed: %s", kinds)  # noqa: TRY400 - frames hold no more
 
 
 class _Connection:
     """One connection: its identity, its frames, and the MCP server behind it."""
 
-    def __init__(self, stream: ByteStream, server: InfraServer, operator: Operator) -> None:
+    def __init__(self, stream: ByteStream, server: InfraServer, operator: Operator, place: Place) -> None:
         self._stream = stream
+        self._place = place
         self._server = server
         self._operator = operator
         self._writing = anyio.Lock()
@@ -134,16 +145,28 @@ class _Connection:
 
     async def _converse(self) -> None:
         lines = _lines(self._stream)
-        first = await self._next(lines)
-        if first is not None and first.get("method") == "infra/hello":
+        first = None
+        with anyio.move_on_after(connections.HEAD_SECONDS):
+            first = await self._next(lines)
+        if first is None:
+            return
+        if first.get("method") == "infra/hello":
             caller = await self._hello(first)
-            if caller is None:
+            if caller is None or not await self._taken(caller):
                 return
             first = None
             async with self._seat(caller):
                 await self._frames(lines, None)
-        else:
+        elif await self._taken(self._binding.local):
             await self._frames(lines, first)
+
+    async def _taken(self, caller: Caller) -> bool:
+        """Count the connection as its caller's; false, and said so, where all that may have are at work."""
+        who = "attending" if caller.attendant else f"{caller.circle or ''}/{caller.name}"
+        if self._place.take(who):
+            return True
+        await self._error(None, _OWN_ERROR, "Too many connections of this caller are at work.")
+        return False
 
     def _seat(self, caller: Caller) -> AbstractAsyncContextManager[None]:
         """Where an attending session sits as long as its connection lasts; its claims end with it."""
@@ -176,11 +199,14 @@ class _Connection:
         if _key(identity) in self._open:
             await self._error(None, _INVALID_REQUEST, "The id is that of a request which is not answered yet.")
             return False
+        if not self._open:
+            self._place.begin()
         self._open[_key(identity)] = identity
         return True
 
     def _end(self, identity: object) -> None:
         if self._open.pop(_key(identity), None) is not None and not self._open:
+            self._place.done()
             self._answered.set()
 
     async def _next(self, lines: AsyncIterator[bytes]) -> dict[str, Any] | None:
@@ -197,8 +223,8 @@ class _Connection:
                 if isinstance(frame, dict) and not is_answerless(frame):
                     return frame
                 await self._error(None, _INVALID_REQUEST, "The line is not a JSON-RPC message of this protocol.")
-        except _LineTooLongError:
-            await self._error(None, _INVALID_REQUEST, f"A line is longer than {LONGEST_LINE} bytes.")
+        except _LineError as error:
+            await self._error(None, _INVALID_REQUEST, str(error))
         return None
 
     async def _forward(self, frame: dict[str, Any], to_mcp: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
@@ -277,22 +303,29 @@ def _key(identity: object) -> str:
     return json.dumps(identity, default=repr)  # 1, 1.0, true and "1" are four
 
 
-class _LineTooLongError(Exception):
-    """A line went on past the bound."""
+class _LineError(Exception):
+    """A line went on past its bound, or did not come whole in time."""
 
 
 async def _lines(stream: ByteStream) -> AsyncIterator[bytes]:
     """The lines of a stream; what is left without an end of line is dropped."""
     buffer = bytearray()
+    deadline = inf
     while True:
         searched = len(buffer)
-        try:
-            buffer += await stream.receive(65_536)
-        except anyio.EndOfStream:
-            return
+        with anyio.move_on_at(deadline) as late:
+            try:
+                buffer += await stream.receive(65_536)
+            except anyio.EndOfStream:
+                return
+        if late.cancelled_caught:
+            raise _LineError("A line did not come whole in time.")
+        begun = searched == 0
         while (end := buffer.find(b"\n", searched)) >= 0:
-            line, searched = bytes(buffer[:end]), 0
+            line, searched, begun = bytes(buffer[:end]), 0, True
             del buffer[: end + 1]
             yield line
         if len(buffer) > LONGEST_LINE:
-            raise _LineTooLongError
+            raise _LineError(f"A line is longer than {LONGEST_LINE} bytes.")
+        if begun:
+            deadline = anyio.current_time() + connections.HEAD_SECONDS if buffer else inf

@@ -51,7 +51,6 @@ async def web(tmp_path):
 
 
 @pytest.mark.fault("f34")
-@pytest.mark.xfail(strict=True, reason="sessions are bounded for all peers together")
 async def test_a_peer_that_opens_sessions_without_end_loses_its_own_oldest_ones(tmp_path):
     async with web(tmp_path) as (at, client):
         first = (await opened(client, at.url, at.tokens["shop"], 1))[0]
@@ -65,7 +64,6 @@ async def test_a_peer_that_opens_sessions_without_end_loses_its_own_oldest_ones(
 
 
 @pytest.mark.fault("f34")
-@pytest.mark.xfail(strict=True, reason="calls are not bounded")
 async def test_a_peer_with_many_calls_under_way_is_told_so_and_no_other_one_waits(tmp_path):
     async with house(tmp_path, held=True) as at:
         limits = httpx2.Limits(max_connections=2_000)

@@ -65,7 +65,6 @@ async def test_foreign_hosts_and_origins_are_turned_away(tmp_path, extra, status
 
 
 @pytest.mark.fault("w16")
-@pytest.mark.xfail(strict=True, reason="the SDK compares what stands before the port")
 @pytest.mark.parametrize("era", [NOW, THEN])
 @pytest.mark.parametrize(
     "host",
@@ -92,7 +91,6 @@ async def test_this_machine_may_be_named_as_a_tunnel_or_a_page_on_it_names_it(tm
 
 
 @pytest.mark.fault("w15")
-@pytest.mark.xfail(strict=True, reason="the SDK answers nothing where no events are kept")
 @pytest.mark.parametrize("last", ["1", "0" * 32, "x" * 4_000])
 async def test_a_stream_that_is_to_go_on_after_an_event_begins_anew(tmp_path, last):
     async with web(tmp_path) as (at, client):
