@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
+
+from infra_mcp.text import one_line
 
 __all__ = ["CODES", "CodeInfo", "Exit", "InfraError", "Locked", "Moved"]
+
+_LONGEST: Final = 4_000  # characters of a sentence: what others wrote, and we quote, cannot go on without end
 
 
 class Exit(IntEnum):
@@ -282,10 +287,10 @@ class InfraError(Exception):
 
     def __init__(self, code: str, what: str, *, next_step: str | None = None, rule: str | None = None) -> None:
         info = CODES[code]
-        self.what = _storable(what)
+        self.what = one_line(what, _LONGEST)
         super().__init__(self.what)
         self.code = code
-        self.next_step = _storable(next_step or info.next_step)
+        self.next_step = one_line(next_step or info.next_step, _LONGEST)
         self.rule = rule
         self.exit = info.exit
 
@@ -297,11 +302,6 @@ class InfraError(Exception):
         """The same as data, for structured answers."""
         data = {"code": self.code, "what": self.what, "next": self.next_step}
         return data | {"rule": self.rule} if self.rule else data
-
-
-def _storable(text: str) -> str:
-    """Text as UTF-8 can hold it: half a character of someone's path must not keep an error from being recorded."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Locked(InfraError):  # noqa: N818 - as Moved

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from infra_mcp.cli.client import Client
 from infra_mcp.cli.operate import operate
 from infra_mcp.cli.options import client_options, common_options, connected, settings_of, verb
-from infra_mcp.cli.output import plain, show, show_result
+from infra_mcp.cli.output import show, show_result
 from infra_mcp.errors import Exit, InfraError
+from infra_mcp.text import escaped
 
 if TYPE_CHECKING:
     from infra_mcp.clients.git.trailers import Logged
@@ -122,12 +123,12 @@ def _facts(one: dict[str, Any]) -> list[str]:
     who = f"{one['caller']} (circle {one['circle']})" if one.get("circle") else str(one["caller"])
     helped = f", worked on by {one['attendant']}" if one.get("attendant") else ""
     lines = [f"{one['request']}  {one['created']}  {one['state']}  {one['action']}"]
-    lines.append(f"  asked by {who}{helped}, by {one['door']}: {plain(str(one.get('words', ''))).strip()[:300]}")
+    lines.append(f"  asked by {who}{helped}, by {one['door']}: {escaped(str(one.get('words', ''))).strip()[:300]}")
     lines.extend(f"  {word} {one[word]}" for word in ("commit", "revert") if one.get(word))
     if one.get("objects"):
         lines.append(f"  objects {', '.join(one['objects'])}")
     if one.get("message"):
-        lines.append(f"  {plain(str(one['message'])).strip()[:300]}")
+        lines.append(f"  {escaped(str(one['message'])).strip()[:300]}")
     return [line.replace("\n", " ") for line in lines]
 
 

@@ -21,7 +21,6 @@ from infra_mcp.cli.endpoint import LONGEST, Endpoint, events
 from infra_mcp.cli.session import Flight, Session, stated_version
 from infra_mcp.cli.splice import LONGEST_LINE
 from infra_mcp.errors import InfraError
-from infra_mcp.model.frame import is_answerless
 
 __all__ = ["Bridge", "bridge"]
 
@@ -86,8 +85,8 @@ class Bridge:
 
     def _take(self, line: bytes) -> None:
         frame = parsed(line)
-        if frame is None or is_answerless(frame):
-            self._tell(error_frame(None, "invalid-argument: The line is not a JSON-RPC message of this protocol.", {}))
+        if frame is None:
+            self._tell(error_frame(None, "invalid-argument: The line is not a JSON-RPC message.", {}))
             return
         with self._lock:
             for_server = self._conversation.to_server(line)

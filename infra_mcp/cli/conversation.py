@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 
-from infra_mcp.model.frame import is_answerless
-
 TYPE_CHECKING = False  # as type checkers know it; typing takes 5 ms to import
 if TYPE_CHECKING:
     from typing import Any
@@ -85,7 +83,7 @@ class Conversation:
     def to_server(self, line: bytes) -> bytes | None:
         """A line of the host's as the server gets it; None when no server of now waits for it."""
         frame = parsed(line)
-        if frame is None or is_answerless(frame):
+        if frame is None:
             return line
         method, identity = frame.get("method"), frame.get("id")
         if method is None:

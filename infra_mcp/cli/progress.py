@@ -7,7 +7,8 @@ import sys
 import time
 from typing import Any, Self
 
-from infra_mcp.cli.output import note, plain
+from infra_mcp.cli.output import note
+from infra_mcp.text import one_line
 
 __all__ = ["Progress"]
 
@@ -40,7 +41,7 @@ class Progress:
 
     def __call__(self, message: str) -> None:
         """Show a message; what others wrote in it reaches the terminal as plain text only."""
-        shown = plain(message).replace("\n", " ")[:_LONGEST]
+        shown = one_line(message, _LONGEST)
         if self._quiet or not shown:
             return
         if self._live is not None:

@@ -9,11 +9,12 @@ from typing import Any
 from infra_mcp.cli.client import Client, Told
 from infra_mcp.cli.following import WORKING, steady, stopped
 from infra_mcp.cli.options import client_options, connected, verb, wait_options
-from infra_mcp.cli.output import plain, said, show, show_result
+from infra_mcp.cli.output import said, show, show_result
 from infra_mcp.cli.progress import Progress
 from infra_mcp.cli.stopping import goes_on
 from infra_mcp.cli.summary import Summary, summarized, summary_option
 from infra_mcp.errors import InfraError
+from infra_mcp.text import one_line
 
 __all__ = ["add_parser"]
 
@@ -106,7 +107,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _line(one: dict[str, Any]) -> str:
     told = (one.get(key, "") for key in ("request", "created", "state", "caller", "action"))
-    return "  ".join([*map(str, told), plain(str(one.get("message", ""))).replace("\n", " ")[:100]])
+    return "  ".join([*map(str, told), one_line(str(one.get("message", "")), 100)])
 
 
 def _through_events(client: Client, limit: int) -> list[dict[str, Any]]:

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from infra_mcp.cli.output import code_of, note, plain, said
+from infra_mcp.cli.output import code_of, note, said
 from infra_mcp.cli.stopping import INTERRUPTED, TERMINATED, Terminated
 from infra_mcp.errors import Exit, InfraError
+from infra_mcp.text import escaped
 
 __all__ = ["Summary", "block", "inline", "summarized", "summary_option"]
 
@@ -50,14 +51,14 @@ _ROWS = (
 
 def inline(text: str) -> str:
     """A text as one line of Markdown that means nothing but itself (CommonMark 0.31, and GitHub's additions)."""
-    short = plain(text[:_LONGEST_CELL]).replace("\n", " ").replace("\t", " ")
-    escaped = _MARKUP.sub(lambda found: f"\\{found[0]}", html.escape(short, quote=False))
-    return _LINKS.sub(lambda found: "".join(f"&#{ord(c)};" if c in ":/.@" else c for c in found[0]), escaped)
+    short = escaped(text[:_LONGEST_CELL]).replace("\n", " ").replace("\t", " ")
+    marked = _MARKUP.sub(lambda found: f"\\{found[0]}", html.escape(short, quote=False))
+    return _LINKS.sub(lambda found: "".join(f"&#{ord(c)};" if c in ":/.@" else c for c in found[0]), marked)
 
 
 def block(text: str) -> str:
     """A text as a fenced block whose fence is longer than any in the text."""
-    kept = plain(text[:_LONGEST]) + ("\n…" if len(text) > _LONGEST else "")
+    kept = escaped(text[:_LONGEST]) + ("\n…" if len(text) > _LONGEST else "")
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", kept)), default=0))
     return f"{fence}text\n{kept}\n{fence}"
 

@@ -16,7 +16,8 @@ import anyio
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh import addresses
 from infra_mcp.mesh.intake import now
-from infra_mcp.mesh.quoting import clipped, harmless, harmless_json, quoted
+from infra_mcp.mesh.quoting import harmless, harmless_json, quoted
+from infra_mcp.text import clip
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
@@ -101,7 +102,7 @@ def _fitting(text: str, most: int) -> tuple[str, int]:
 
     Short lines and characters that JSON escapes take more than their own bytes; usual texts do not.
     """
-    part, _ = clipped(text, most)
+    part, _ = clip(text, most)
     while part and max(len(quoted(part, most).encode()), len(_json(part).encode())) > most + 2:
         part = part[: len(part) * 3 // 4]
     return part, len(text) - len(part)

@@ -9,7 +9,6 @@ like another row or a heading.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.intake import peer_name
 from infra_mcp.mesh.quoting import cell
+from infra_mcp.text import one_line
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
@@ -32,7 +32,6 @@ HEADER = (
 
 LONGEST = 500  # characters of a description
 _MOST = 18_000  # bytes of a table, as JSON
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
 def _utc() -> datetime:
@@ -176,7 +175,7 @@ async def describe(engine: Engine, caller: Caller, description: str) -> str:
     if caller.circle is None:
         what = "Only a peer of a circle has a description of its own; infra's is in the policy."
         raise InfraError("invalid-argument", what, next_step="Call it as a peer.")
-    line = _CONTROL.sub(" ", description).strip()
+    line = one_line(description, 2 * LONGEST)
     line = engine.masker.sparing(line).mask(line)  # by the rules alone: it goes back to whoever said it
     if len(line) > LONGEST:
         raise InfraError("invalid-argument", f"description: longer than {LONGEST} characters.")

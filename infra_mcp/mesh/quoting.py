@@ -8,15 +8,12 @@ nothing else begins, with what is invisible spelled out and what would close a t
 from __future__ import annotations
 
 import re
-import unicodedata
-from functools import lru_cache
 from typing import Any
+
+from infra_mcp.text import clip, visible
 
 __all__ = ["cell", "harmless", "harmless_json", "quoted"]
 
-_KEPT = {"\n", "\t"}
-# Selectors of glyph variants: one is usual after an emoji, a row of the rare ones spells hidden text.
-_SELECTORS = re.compile("[\ufe00-\ufe0d\U000e0100-\U000e01ef]")
 _CLOSING = re.compile(r"<(?=\s*/)")
 
 
@@ -26,10 +23,7 @@ def harmless(text: str) -> str:
     Line ends and tabs stay. Controls, bidirectional marks, zero-width and other formatting characters, line separators
     and private or unassigned characters are written as their number, such as `\u202e`. `</` becomes `<\/`.
     """
-    text = text.replace("\r\n", "\n")
-    if not text.isascii() or not text.isprintable():
-        text = "".join(map(_visible, text))
-    return _CLOSING.sub(r"<\\", text)
+    return _CLOSING.sub(r"<\\", visible(text))
 
 
 def harmless_json(value: Any) -> Any:  # noqa: ANN401 - any JSON value
@@ -45,28 +39,12 @@ def harmless_json(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 def quoted(text: str, most: int) -> str:
     """A peer's text quoted line by line, at most `most` bytes of it, with the number of characters that were cut."""
-    shown, cut = clipped(harmless(text), most)
+    shown, cut = clip(harmless(text), most)
     lines = "\n".join(f"> {line}" for line in shown.split("\n"))
     return f"{lines}\n({cut} more characters not shown)" if cut else lines
-
-
-def clipped(text: str, most: int) -> tuple[str, int]:
-    """The beginning of a text that fits into `most` bytes, and how many characters are left out."""
-    shown = text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
-    return shown, len(text) - len(shown)
 
 
 def cell(text: str) -> str:
     """A peer's text as one cell of a table: in quotes, on one line, so that it is no row and no heading."""
     line = " ".join(harmless(text).split())
     return '"' + line.replace('"', "'") + '"' if line else ""
-
-
-@lru_cache(maxsize=4096)
-def _visible(character: str) -> str:
-    if character in _KEPT or not (unicodedata.category(character)[0] in "CZ" or _SELECTORS.match(character)):
-        return character
-    if unicodedata.category(character) == "Zs":
-        return " "
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import unicodedata
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from itertools import groupby
 
 from infra_mcp.model.digest import digest
 from infra_mcp.repository.nodes import Unreadable, decode
+from infra_mcp.text import one_line, visible
 
 __all__ = ["TRAILERS", "diff", "message"]
 
@@ -27,6 +27,7 @@ TRAILERS = (
 LONGEST_SUBJECT, LONGEST_LINE, LONGEST_BODY, LONGEST_VALUE = 100, 500, 200, 300
 LONGEST_DIFF, LONGEST_ROW = 1000, 2000  # rows, characters
 SMALL = 2500  # pairs of rows that are compared one by one
+_OTHER_SPACE = re.compile(r"[^\S \t]")
 # What git-interpret-trailers(1) gives a meaning at the start of a line: a trailer, a comment or scissors line, the line
 # that divides message and patch, the note of a cherry-pick.
 _STRUCTURE = re.compile(r"[A-Za-z0-9-]+\s*[:=#]|#|---|\(cherry picked|;|[=:]")
@@ -48,12 +49,12 @@ def message(subject: str, body: str, trailers: Mapping[str, str]) -> str:
     """
     if unknown := trailers.keys() - set(TRAILERS):
         raise ValueError(unknown)
-    title = _line(subject)[:LONGEST_SUBJECT].strip() or "infra-mcp"
+    title = one_line(subject, LONGEST_SUBJECT) or "infra-mcp"
     title = f"infra-mcp: {title}" if title.startswith(("---", "#", ";")) else title
-    rows = [_line(row)[:LONGEST_LINE] for row in re.split(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]", body)]
+    rows = [one_line(row, LONGEST_LINE) for row in re.split(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]", body)]
     text = "\n".join(f" {row}" if _STRUCTURE.match(row) else row for row in rows[:LONGEST_BODY])
     text = re.sub(r"\n{3,}", "\n\n", text).strip("\n").rstrip()
-    values = {name: _line(trailers[name])[:LONGEST_VALUE] for name in TRAILERS if name in trailers}
+    values = {name: one_line(trailers[name], LONGEST_VALUE) for name in TRAILERS if name in trailers}
     block = "\n".join(f"{name}: {value}" for name, value in values.items() if value)
     return "\n\n".join(part for part in (title, text, block) if part) + "\n"
 
@@ -145,12 +146,5 @@ def _short(row: str) -> str:
 
 
 def _visible(row: str) -> str:
-    if row.isprintable():
-        return row
-    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in row)
-
-
-def _line(text: str) -> str:
-    """Text on one line: white space joined, control, format and unassigned characters left out (Unicode category C)."""
-    joined = re.sub(r"\s+", " ", text)
-    return "".join(c for c in joined if not unicodedata.category(c).startswith("C")).strip()
+    """A row with everything in it visible, a space of another width, too: it is a change like any other."""
+    return visible(_OTHER_SPACE.sub(lambda found: f"\\u{ord(found[0]):04x}", row))

@@ -11,11 +11,12 @@ from weakref import WeakKeyDictionary
 
 from anyio import to_thread
 
-from infra_mcp.clients.git import Entry, Git, shown
+from infra_mcp.clients.git import Entry, Git
 from infra_mcp.repository.kustomize import governed, is_kustomization, patches
 from infra_mcp.repository.nodes import LARGEST, TOO_LARGE, Unreadable
 from infra_mcp.repository.render import Document, Located, located, read
 from infra_mcp.repository.value import SUFFIXES, Base, Manifest, Tree, normal
+from infra_mcp.text import one_line
 
 __all__ = ["load", "manifests_of"]
 
@@ -145,7 +146,7 @@ def _base(
 
 def _manifest(path: str, blob: _Read, cluster: str) -> Manifest:
     if not path.isprintable():  # nor can it be written to, nor recorded
-        return Manifest(blob.data, problem=f"{shown(path)}, line 1: the path is not printable text in UTF-8.")
+        return Manifest(blob.data, problem=f"{one_line(path)}, line 1: the path is not printable text in UTF-8.")
     if blob.problem:
         line, why = blob.problem
         return Manifest(blob.data, problem=f"{path}, line {line}: {why}.")

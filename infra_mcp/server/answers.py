@@ -9,14 +9,13 @@ Programs have `state`, `code` and `exit`, which are stable.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from infra_mcp.errors import CODES, Exit, InfraError
-from infra_mcp.mesh.quoting import harmless
 from infra_mcp.model.outcome import exit_for
 from infra_mcp.model.request import END, Request, State
+from infra_mcp.text import clip
 
 if TYPE_CHECKING:
     from mcp.types import InputRequiredResult
@@ -26,8 +25,6 @@ __all__ = [
     "Answer",
     "as_json",
     "bounded",
-    "clean",
-    "cleaned",
     "of_error",
     "of_request",
     "own",
@@ -52,26 +49,6 @@ class Answer:
     failed: bool = False
     asks: InputRequiredResult | None = None  # instead of all that: what the client must answer first
     own: str = ""  # names and values that the asker sent and may have back as they are, whatever they equal
-
-
-# Quick to look for: whatever is not plain writing, or could close a tag. What is found goes through `harmless`.
-_UNUSUAL = re.compile(r"[^\n\t -~…→“”]|<\s*/")
-
-
-def clean(text: str) -> str:
-    """The text with what is invisible spelled out; words of peers, of git and of clusters are data."""
-    return harmless(text) if _UNUSUAL.search(text) else text
-
-
-def cleaned(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """The same for every text in a JSON value, names of fields too."""
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, list | tuple):
-        return [cleaned(item) for item in value]
-    if isinstance(value, dict):
-        return {clean(str(key)): cleaned(item) for key, item in value.items()}
-    return value
 
 
 def of_error(error: InfraError) -> Answer:
@@ -224,11 +201,8 @@ def as_json(data: dict[str, Any]) -> str:
 
 def _clip(text: str, most: int) -> str:
     """At most so many bytes of a text, and how many characters were left out."""
-    raw = text.encode("utf-8", "replace")
-    if len(raw) <= most:
-        return text
-    kept = raw[:most].decode("utf-8", "ignore")
-    return f"{kept}… ({len(text) - len(kept)} characters cut)"
+    kept, cut = clip(text, most)
+    return f"{kept}… ({cut} characters cut)" if cut else text
 
 
 def _shrunk(value: Any, string: int, items: int) -> Any:  # noqa: ANN401 - any JSON value

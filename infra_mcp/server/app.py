@@ -14,7 +14,6 @@ import logging
 import re
 import traceback
 from collections.abc import Awaitable
-from functools import partial
 from typing import Any
 
 from mcp.server.caching import CacheableMethod, CacheHint
@@ -41,10 +40,11 @@ from infra_mcp import __version__
 from infra_mcp.errors import InfraError
 from infra_mcp.masking import texts
 from infra_mcp.mesh.intake import peer_name
+from infra_mcp.mesh.quoting import harmless, harmless_json
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.schema import schema
 from infra_mcp.server import prompts, resources
-from infra_mcp.server.answers import Answer, as_json, bounded, clean, cleaned, of_error
+from infra_mcp.server.answers import Answer, as_json, bounded, of_error
 from infra_mcp.server.arguments import parse
 from infra_mcp.server.auth import caller_of_call, door_of_call
 from infra_mcp.server.person import Person
@@ -172,8 +172,8 @@ class InfraServer(MCPServer[Any]):
         What the call itself gave comes back as it was given, or no answer would be safe to guess with.
         """
         masker = self.service.engine.masker.sparing(f"{texts(given)}\n{answer.own}")
-        data = cleaned(masker.mask_json(answer.data))
-        text = as_json(data) if answer.text == as_json(answer.data) else clean(masker.mask(answer.text))
+        data = harmless_json(masker.mask_json(answer.data))
+        text = as_json(data) if answer.text == as_json(answer.data) else harmless(masker.mask(answer.text))
         return bounded(Answer(text, data, answer.failed))
 
     async def _or_error(self, answer: Awaitable[Answer]) -> Answer:
@@ -200,10 +200,8 @@ class InfraServer(MCPServer[Any]):
                 check(tool, self.service.toolset, caller)
             person = Person(context) if context is not None else None
             door = door_of_call(_client(context))
-            known = partial(caller_of_call, self.service.engine.ledger)
-            call = Call(self.service, caller, door, _progress(context), person, known)
-            answer = await tool.answer(call, parse(tool.arguments, arguments))
-            await call.still_known()
+            call = Call(self.service, caller, door, _progress(context), person)
+            return await tool.answer(call, parse(tool.arguments, arguments))
         except InfraError as error:
             await self._refused(tool, caller, name, error)
             return of_error(error)
@@ -214,8 +212,6 @@ class InfraServer(MCPServer[Any]):
             fault = InfraError("internal", "Something went wrong inside; the request, if any, is in the ledger.")
             await self._refused(tool, caller, name, fault)
             return of_error(fault)
-        else:
-            return answer
 
     async def _known(self) -> Caller:
         try:
@@ -288,5 +284,5 @@ def _progress(context: Context[Any, Any] | None) -> Progress | None:
 
 def _log(name: str, error: Exception) -> None:
     """Where it happened and what kind it was; its message may hold arguments and stays out."""
-    frames = "".join(traceback.format_tb(error.__traceback__))
+    frames = "".join(traceback.format_tb(error.__traceback__)[-6:])
     log.error("%s failed unexpectedly: %s\n%s", name, type(error).__name__, frames)

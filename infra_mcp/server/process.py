@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from infra_mcp.clients.git import Git
 from infra_mcp.engine import Engine
 from infra_mcp.errors import InfraError
 from infra_mcp.server import http
+from infra_mcp.server.log import to_stderr
 from infra_mcp.server.operator import Operator
 from infra_mcp.server.ownership import owned
 from infra_mcp.server.socket import check_path, listen
@@ -73,6 +73,7 @@ async def serve(
         InfraError: `server-running`, `setup-failed`, `ledger-newer`, `ledger-unavailable`, `invalid-argument`.
     """
     _detach()
+    to_stderr(log_file)
     failure: InfraError | None = None
     with owned(settings.state_dir), http.open_listener(host, port) as listener:
         check_path(settings.socket)
@@ -195,12 +196,7 @@ async def _stop_on_signal(stopping: anyio.Event) -> None:
 
 
 def _detach() -> None:
-    """Give stdin to nobody, so that no child can read a terminal or a parent's pipe, and log to stderr."""
+    """Give stdin to nobody, so that no child can read a terminal or a parent's pipe."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    if not logging.getLogger().handlers:
-        form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=form)
-        for noisy in ("mcp", "uvicorn", "sse_starlette", "alembic", "httpx2"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)

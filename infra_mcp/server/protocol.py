@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from mcp.shared._stream_protocols import ReadStream, WriteStream
     from mcp.shared.message import SessionMessage
 
-__all__ = ["refuse_cursor", "serve_stream"]
+__all__ = ["is_answerless", "refuse_cursor", "serve_stream"]
+
+
+def is_answerless(frame: object) -> bool:
+    """Whether a message is a request whose id no answer could carry: neither a string nor an integer, null included.
+
+    The SDK takes it for a notification, and its sender waits for ever.
+    """
+    if not isinstance(frame, dict) or "method" not in frame or "id" not in frame:
+        return False
+    return isinstance(frame["id"], bool) or not isinstance(frame["id"], str | int)
 
 
 async def refuse_cursor(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:

@@ -112,24 +112,6 @@ async def test_slow_calls_hold_up_no_others(tmp_path):
         assert await line.ended() == (0, "")
 
 
-@pytest.mark.fault("f19")
-@pytest.mark.parametrize("door", ["http", "socket"])
-async def test_a_request_whose_id_is_no_id_gets_an_error_at_the_host_too(tmp_path, door):
-    async with elsewhere(tmp_path) as (at, away, env):
-        where = ("--url", at.url) if door == "http" else ("--repo", str(at.engine.settings.repo))
-        if door == "socket":
-            await anyio.run_process(["git", "init", "-q", str(at.engine.settings.repo)])
-        there = env | {"INFRA_MCP_STATE": str(at.engine.settings.state_dir)}
-        async with host(away, there, *where) as line:
-            for identity in (None, True, 1.5):
-                await line.send({"jsonrpc": "2.0", "id": identity, "method": "tools/list", "params": {"_meta": MODERN}})
-                with anyio.fail_after(20):
-                    answer = await line.receive()
-                assert "error" in answer
-                assert answer["id"] is None
-            assert (await line.call("whoami", "good"))["id"] == "good"
-
-
 async def test_names_of_any_letters_pass(tmp_path):
     """A header repeats the tool's name; what a header cannot carry is encoded there."""
     async with elsewhere(tmp_path) as (at, away, env), host(away, env, "--url", at.url) as line:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra_mcp.mesh.quoting import cell, clipped, harmless, harmless_json, quoted
+from infra_mcp.mesh.quoting import cell, harmless, harmless_json, quoted
+from infra_mcp.text import clip
 
 HOSTILE = st.text(
     st.one_of(
@@ -77,5 +78,5 @@ def test_names_of_fields_are_made_harmless_too():
 
 
 def test_a_cut_is_between_characters():
-    assert clipped("aüb", 2) == ("a", 2)
-    assert clipped("aüb", 3) == ("aü", 1)
+    assert clip("aüb", 2) == ("a", 2)
+    assert clip("aüb", 3) == ("aü", 1)

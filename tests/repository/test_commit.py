@@ -105,7 +105,7 @@ def test_the_order_is_fixed_and_empty_values_are_left_out():
 
     assert text == "x\n\nInfra-Request: r\nAudit-Head: h\n"
     assert message("", "", {}) == "infra-mcp\n"
-    assert message("s" * 500, "", {}) == "s" * 100 + "\n"
+    assert message("s" * 500, "", {}) == "s" * 99 + "…\n"
     with pytest.raises(ValueError, match="Signed-off-by"):
         message("x", "", {"Signed-off-by": "me"})
     assert [name for name in TRAILERS if name in OURS] == list(OURS)

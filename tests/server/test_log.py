@@ -40,8 +40,8 @@ def added(settings: Settings, name: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("Host", marks=pytest.mark.xfail(strict=True, reason="the SDK logs it as it came")),
-        pytest.param("Origin", marks=pytest.mark.xfail(strict=True, reason="the SDK logs it as it came")),
+        "Host",
+        "Origin",
         "Mcp-Session-Id",
         "Last-Event-Id",
         "Mcp-Protocol-Version",
@@ -71,7 +71,6 @@ def test_what_a_client_sends_in_a_header_cannot_fill_or_forge_the_log(settings, 
 
 @pytest.mark.process
 @pytest.mark.fault("f36")
-@pytest.mark.xfail(strict=True, reason="the SDK logs the ids of sessions")
 def test_no_session_id_stands_in_the_log(settings):
     with start_server(settings) as server, httpx2.Client(timeout=10) as web:
         docs, other = added(settings, "docs"), added(settings, "other")
@@ -84,7 +83,6 @@ def test_no_session_id_stands_in_the_log(settings):
 
 
 @pytest.mark.fault("f36")
-@pytest.mark.xfail(strict=True, reason="there is no formatter of our own")
 @pytest.mark.parametrize(
     "logger", ["mcp.server.transport_security", "uvicorn.error", "asyncio", "infra_mcp.x", "other"]
 )

@@ -2,6 +2,5 @@
 
 from infra_mcp.clients.git.objects import Entry
 from infra_mcp.clients.git.repository import Git
-from infra_mcp.clients.git.runner import shown
 
-__all__ = ["Entry", "Git", "shown"]
+__all__ = ["Entry", "Git"]

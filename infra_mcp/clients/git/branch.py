@@ -8,8 +8,9 @@ from infra_mcp.clients.git import checkout as trees
 from infra_mcp.clients.git.checkout import Checkout
 from infra_mcp.clients.git.commits import replaced
 from infra_mcp.clients.git.objects import Objects, ref_of
-from infra_mcp.clients.git.runner import Done, Runner, shown
+from infra_mcp.clients.git.runner import Done, Runner
 from infra_mcp.errors import InfraError, Moved
+from infra_mcp.text import one_line
 
 __all__ = ["Advance", "Busy", "check", "contains"]
 
@@ -122,7 +123,7 @@ class Advance:
             self._writer.run("read-tree", "-m", "-u", self._commit, self._base, at=checkout.top, check=False)
         left = trees.in_the_way(self._runner, checkout, paths)
         if left:
-            names = ", ".join(shown(path) for path in sorted(left))
+            names = ", ".join(one_line(path) for path in sorted(left))
             what = f"Branch {self._branch} moved while git was moving it; our edit is left uncommitted in: {names}."
             raise InfraError("checkout-refused", what, next_step="Restore these files, then send it again.")
 
@@ -142,7 +143,7 @@ class Advance:
     def _refuse(self, done: Done) -> None:
         if "File exists" in done.err or "cannot lock ref" in done.err:
             raise Busy
-        names = [shown(line.strip()) for line in done.err.splitlines() if line.startswith("\t")]
+        names = [one_line(line.strip()) for line in done.err.splitlines() if line.startswith("\t")]
         said = f"These files of the checkout stand in the way: {', '.join(names)}." if names else f"git: {done.why}."
         raise InfraError("checkout-refused", said)
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra_mcp.clients.git.objects import ref_of
-from infra_mcp.clients.git.runner import Runner, shown
+from infra_mcp.clients.git.runner import Runner
 from infra_mcp.errors import InfraError
+from infra_mcp.text import one_line
 
 __all__ = ["Checkout", "busy", "find", "in_the_way", "require_clear", "require_idle"]
 
@@ -63,13 +64,13 @@ def find(runner: Runner, branch: str) -> Checkout | None:
             top = Path(fields["worktree"]) if number else _main_tree(runner, branch, Path(fields["worktree"]))
             holders.append((top, "prunable" in fields))
     if len(holders) > 1:
-        names = " and ".join(shown(top.name) for top, _ in holders)
+        names = " and ".join(one_line(top.name) for top, _ in holders)
         raise InfraError("checkout-refused", f"Branch {branch} is checked out more than once: {names}.")
     if not holders:
         return None
     top, gone = holders[0]
     if gone or not top.is_dir():
-        what = f"Branch {branch} is checked out in {shown(top.name)}, which is not there any more."
+        what = f"Branch {branch} is checked out in {one_line(top.name)}, which is not there any more."
         raise InfraError("checkout-refused", what, next_step="Run `git worktree prune`, then send it again.")
     own = top / ".git"
     return Checkout(top, own if own.is_dir() else runner.path("rev-parse", "--absolute-git-dir", at=top))
@@ -107,7 +108,7 @@ def require_clear(runner: Runner, checkout: Checkout, paths: Collection[str]) ->
     """
     found = in_the_way(runner, checkout, paths)
     if found:
-        names = [f"{shown(path)} ({what})" for path, what in sorted(found.items())]
+        names = [f"{one_line(path)} ({what})" for path, what in sorted(found.items())]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         what = f"These files of the checkout stand in the way: {', '.join(names[:NAMED])}{more}."
         raise InfraError("checkout-refused", what)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from infra_mcp.clients.git.objects import SYMLINK, TREE, Entry, Objects
-from infra_mcp.clients.git.runner import Runner, shown
+from infra_mcp.clients.git.runner import Runner
 from infra_mcp.clients.git.writer import Writer
 from infra_mcp.errors import InfraError
+from infra_mcp.text import quoted
 
 __all__ = ["IDENTITY", "build", "check_path", "replaced"]
 
@@ -30,7 +31,7 @@ def check_path(path: str) -> None:
         or any(part.lower().startswith((".git", "git~")) for part in parts)
     )
     if bad:
-        raise InfraError("git-failed", f"'{shown(path)[:120]}' is no path that may be written in the repository.")
+        raise InfraError("git-failed", f"{quoted(path, 120)} is no path that may be written in the repository.")
 
 
 def build(

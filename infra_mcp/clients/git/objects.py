@@ -15,8 +15,9 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from infra_mcp.clients.git.runner import READ_SECONDS, Runner, readable, shown
+from infra_mcp.clients.git.runner import READ_SECONDS, Runner, readable
 from infra_mcp.errors import InfraError
+from infra_mcp.text import quoted
 
 __all__ = ["GITLINK", "SYMLINK", "TREE", "Entry", "Objects", "ref_of"]
 
@@ -53,7 +54,7 @@ def ref_of(branch: str) -> str:
         InfraError: `git-failed`, for what cannot be a branch's name (git-check-ref-format(1)).
     """
     if not branch or branch == "@" or _BAD_BRANCH.search(branch):
-        raise InfraError("git-failed", f"'{shown(branch)[:80]}' cannot be the name of a branch.")
+        raise InfraError("git-failed", f"{quoted(branch, 80)} cannot be the name of a branch.")
     return f"refs/heads/{branch}"
 
 
@@ -281,7 +282,7 @@ def _require_listable(files: int, prefix: str) -> None:
 
 def _oid(oid: str) -> str:
     if not _OID.fullmatch(oid):
-        raise InfraError("git-failed", f"'{shown(oid)[:80]}' is not the id of an object.")
+        raise InfraError("git-failed", f"{quoted(oid, 80)} is not the id of an object.")
     return oid
 
 

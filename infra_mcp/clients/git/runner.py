@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from infra_mcp.errors import InfraError
+from infra_mcp.text import quoted
 
-__all__ = ["HYGIENE", "Done", "Runner", "readable", "shown"]
+__all__ = ["HYGIENE", "Done", "Runner", "readable"]
 
 # What a repository's or a user's configuration must not do to us: run hooks or daemons, collect garbage, sign, reach
 # for a transport that runs commands, or write index formats that reach beyond the file we name.
@@ -58,15 +59,11 @@ class Done(NamedTuple):
 
     @property
     def why(self) -> str:
-        """The first telling line of what git said."""
+        """The first telling line of what git said, as a quotation."""
         lines = [line.strip() for line in self.err.splitlines() if line.strip()]
         said = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[0] if lines else "")
-        return shown(said.removeprefix("fatal: ").removeprefix("error: "))[:300] or f"it ended with {self.code}"
-
-
-def shown(text: str) -> str:
-    """Text from outside (a path, git's words) that cannot move a terminal's cursor or start a line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+        said = said.removeprefix("fatal: ").removeprefix("error: ")
+        return quoted(said) if said else f"it ended with {self.code}"
 
 
 class Runner:

@@ -6,7 +6,8 @@ import re
 from typing import NamedTuple
 
 from infra_mcp.clients.git.objects import Objects, ref_of
-from infra_mcp.clients.git.runner import Runner, shown
+from infra_mcp.clients.git.runner import Runner
+from infra_mcp.text import one_line
 
 __all__ = ["Logged", "newest"]
 
@@ -32,7 +33,7 @@ def newest(runner: Runner, objects: Objects, branch: str, limit: int) -> list[Lo
 def _logged(commit: str, data: bytes) -> Logged:
     head, _, message = data.decode("utf-8", "replace").partition("\n\n")
     author = _AUTHOR.search(head)
-    return Logged(commit, shown(author[1])[:LONGEST_AUTHOR] if author else "", _trailers(message))
+    return Logged(commit, one_line(author[1], LONGEST_AUTHOR) if author else "", _trailers(message))
 
 
 def _trailers(message: str) -> dict[str, str]:

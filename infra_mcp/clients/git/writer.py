@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import Self
 
 from infra_mcp.clients.git.objects import TREE, Entry
-from infra_mcp.clients.git.runner import READ_SECONDS, Runner, readable, shown
+from infra_mcp.clients.git.runner import READ_SECONDS, Runner, readable
 from infra_mcp.errors import InfraError
+from infra_mcp.text import quoted
 
 __all__ = ["Writer"]
 
@@ -99,7 +100,8 @@ def _line(child: subprocess.Popen[bytes], name: str) -> str:
         piece = child.stdout.read(1) if readable(child.stdout.fileno(), deadline) else b""
         if not piece:
             said = _end(child)
-            raise InfraError("git-failed", f"git {name}: {shown(said.strip())[:300] or 'it did not answer'}.")
+            why = quoted(said) if said.strip() else "it did not answer"
+            raise InfraError("git-failed", f"git {name}: {why}.")
         found += piece
     return found.decode().strip()
 

@@ -30,9 +30,9 @@ from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import kube_config
 from kubernetes.aio.config.config_exception import ConfigException
 
-from infra_mcp.clients.kube.errors import clean
 from infra_mcp.clients.kube.kubeconfig import read
 from infra_mcp.errors import InfraError
+from infra_mcp.text import one_line
 
 __all__ = ["Login", "load"]
 
@@ -71,8 +71,8 @@ async def load(kubeconfig: Path, context: str) -> Login:
     except InfraError:
         raise
     except Exception as error:
-        why = clean(str(error)) if isinstance(error, ConfigException) else type(error).__name__
-        what = f"The login of context {clean(context)!r} of {kubeconfig} does not load: {why}."
+        why = one_line(str(error)) if isinstance(error, ConfigException) else type(error).__name__
+        what = f"The login of context {one_line(context)!r} of {kubeconfig} does not load: {why}."
         raise InfraError("setup-failed", what) from error
 
 

@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 import anyio
 
-from infra_mcp.clients.kube.errors import KubeError, clean
+from infra_mcp.clients.kube.errors import KubeError
 from infra_mcp.clients.kube.transport import Transport
 from infra_mcp.errors import InfraError
+from infra_mcp.text import one_line, quoted
 
 __all__ = ["Discovery", "Resource"]
 
@@ -51,7 +52,7 @@ class Discovery:
                     self._known = await self._fetch()
         found = self._known.get((api_version, kind))
         if found is None:
-            what = f"The cluster has no kind {clean(kind, 80)} in {clean(api_version, 80)}."
+            what = f"The cluster has no kind {one_line(kind, 80)} in {one_line(api_version, 80)}."
             raise InfraError(
                 "object-invalid", what, next_step="Check apiVersion and kind, or install the definition first."
             )
@@ -69,9 +70,9 @@ class Discovery:
         """
         found = await self.find(api_version, kind)
         if namespace is not None and not found.namespaced:
-            raise InfraError("object-invalid", f"A {clean(kind, 80)} is in no namespace.")
+            raise InfraError("object-invalid", f"A {one_line(kind, 80)} is in no namespace.")
         if namespace is None and found.namespaced and name is not None:
-            raise InfraError("object-invalid", f"A {clean(kind, 80)} needs a namespace.")
+            raise InfraError("object-invalid", f"A {one_line(kind, 80)} needs a namespace.")
         path = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
         if namespace is not None:
             path += f"/namespaces/{_segment(namespace)}"
@@ -106,5 +107,5 @@ def _collect(group: dict[str, Any], known: dict[tuple[str, str], Resource]) -> N
 def _segment(name: str) -> str:
     """A name as one path segment; what the API server's own rule for path segments forbids is refused."""
     if name in {"", ".", ".."} or "/" in name or "%" in name:
-        raise InfraError("object-invalid", f"{clean(name, 80)!r} is not a name an object can have.")
+        raise InfraError("object-invalid", f"{quoted(name, 80)} is not a name an object can have.")
     return quote(name, safe="")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,23 +15,16 @@ from typing import Any
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.plan import ObjectRef
+from infra_mcp.text import named, one_line, quoted
 
-__all__ = ["DENIED_FOR", "Cause", "KubeError", "clean", "is_denied"]
+__all__ = ["DENIED_FOR", "Cause", "KubeError", "is_denied"]
 
-TEXT = 256  # characters of a server's text that are kept
 WITHHELD = "(text withheld: it may quote the Secret)"
 _OWNER = re.compile(r'conflict with ("(?:[^"\\]|\\.)*")(?: with subresource ("(?:[^"\\]|\\.)*"))?')
 _NOT_TYPED = re.compile(r"^failed to (create typed|convert)|field not declared in schema")
 # how rights are refused, and how an admission plugin refuses everything until it has read what it goes by
 _RBAC = re.compile(r'User ".*" cannot |not yet ready to handle request')
 DENIED_FOR = 10.0  # seconds a refusal of rights may last: an API server that was restarted has not read its rules yet
-
-
-def clean(text: str, limit: int = TEXT) -> str:
-    """A foreign text as one short line: no control, format or line-separating characters."""
-    shown = "".join(" " if unicodedata.category(c) in {"Cc", "Cf", "Zl", "Zp", "Cs"} else c for c in text[: 4 * limit])
-    shown = " ".join(shown.split())
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 def _unquote(text: str) -> str:
@@ -61,13 +53,13 @@ class Cause:
     def manager(self) -> str:
         """Who owns the field, for a `FieldManagerConflict`; else empty."""
         found = _OWNER.search(self.message)
-        return clean(_unquote(found[1])) if found else ""
+        return one_line(_unquote(found[1])) if found else ""
 
     @property
     def subresource(self) -> str:
         """The subresource the owner wrote through, such as `scale`; usually empty."""
         found = _OWNER.search(self.message)
-        return clean(_unquote(found[2])) if found and found[2] else ""
+        return one_line(_unquote(found[2])) if found and found[2] else ""
 
 
 class KubeError(Exception):
@@ -118,13 +110,13 @@ class KubeError(Exception):
         causes = []
         listed = details.get("causes")
         for cause in [one for one in (listed if isinstance(listed, list) else [])[:50] if isinstance(one, dict)]:
-            reason = clean(str(cause.get("reason", "")))
-            message = clean(str(cause.get("message", "")))
+            reason = one_line(str(cause.get("reason", "")))
+            message = one_line(str(cause.get("message", "")))
             if secret and reason != "FieldManagerConflict":
                 message = WITHHELD
-            causes.append(Cause(reason, clean(str(cause.get("field", ""))), message))
-        message = clean(str(body.get("message") or "no further text"))
-        reason = clean(str(body.get("reason") or f"HTTP {status}"))
+            causes.append(Cause(reason, one_line(str(cause.get("field", ""))), message))
+        message = one_line(str(body.get("message") or "no further text"))
+        reason = named(str(body.get("reason") or f"HTTP {status}"))
         if status == HTTPStatus.INTERNAL_SERVER_ERROR and _NOT_TYPED.search(message):
             reason = "SchemaMismatch"  # how server-side apply says: unknown field, or wrong type
         if secret and status in {
@@ -172,27 +164,29 @@ class KubeError(Exception):
         return InfraError(code, what, next_step=advice)
 
     def _translate(self, what: str) -> tuple[str, str, str | None]:
-        said = f"{what}: the API server answered {self.status} {self.reason}: {self.message}"
+        message = quoted(self.message) if self.status else self.message
+        said = f"{what}: the API server answered {self.status} {self.reason}: {message}"
         if self.is_unknown:
-            return "cluster-unreachable", f"Whether {what} was written is not known: {self.message}.", None
+            return "cluster-unreachable", f"Whether {what} was written is not known: {message}.", None
         if self.is_field_conflict:
             return "field-conflict", f"{what}: {self._owners()}.", None
         if self.is_version_conflict:
-            return "object-moved", f"{what} is not as it was read: {self.message}", None
+            return "object-moved", f"{what} is not as it was read: {message}", None
         if self.is_invalid:
             return "object-invalid", said, None
         # Admission checks (quota, pod security, webhooks) forbid too; then the object is at fault, not a missing right.
         if self.status == HTTPStatus.FORBIDDEN and not _RBAC.search(self.message):
             return "object-invalid", said, None
         code, sentence, advice = _BY_STATUS.get(self.status, ("cluster-error", "{said}", None))
-        return code, sentence.format(what=what, said=said, message=self.message), advice
+        return code, sentence.format(what=what, said=said, message=message), advice
 
     def _owners(self) -> str:
         owned = []
         for cause in self.causes:
             if cause.reason == "FieldManagerConflict":
-                through = f" (through {cause.subresource})" if cause.subresource else ""
-                owned.append(f"{cause.field} is owned by {cause.manager or 'another manager'}{through}")
+                through = f" (through {named(cause.subresource)})" if cause.subresource else ""
+                owner = named(cause.manager) if cause.manager else "another manager"
+                owned.append(f"{cause.field} is owned by {owner}{through}")
         return ", ".join(owned)
 
 

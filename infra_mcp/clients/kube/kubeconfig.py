@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from infra_mcp.clients.kube.errors import clean
 from infra_mcp.errors import InfraError
+from infra_mcp.text import quoted
 
 __all__ = ["contexts", "read"]
 
@@ -156,10 +156,10 @@ def _entry(files: list[tuple[Path, dict[str, Any]]], kubeconfig: Path, section: 
     for file, config in files:
         found = [one for one in _list(file, config, section) if isinstance(one, dict) and one.get("name") == name]
         if len(found) > 1:
-            raise _failed(f"{file} has more than one {kind} named {clean(name)!r}.")
+            raise _failed(f"{file} has more than one {kind} named {quoted(name)}.")
         if found:
-            return _Entry(file, f"{kind} {clean(name)!r} of {file}").read(kind, found[0].get(kind))
-    what = f"{kubeconfig} has no {kind} named {clean(name)!r}."
+            return _Entry(file, f"{kind} {quoted(name)} of {file}").read(kind, found[0].get(kind))
+    what = f"{kubeconfig} has no {kind} named {quoted(name)}."
     raise _failed(what, "Correct the context's name in infra.toml, or the kubeconfig; current-context is never used.")
 
 
@@ -226,7 +226,7 @@ class _Entry:
         if not host or not url.isprintable():
             raise self._wrong(f"has a `{key}` that is no address")
         if parts.scheme not in {"http", "https"}:
-            raise self._wrong(f"has a `{key}` of scheme {clean(parts.scheme, 20)!r}; only http and https can be used")
+            raise self._wrong(f"has a `{key}` of scheme {quoted(parts.scheme, 20)}; only http and https can be used")
 
     def _user(self, given: dict[str, Any]) -> None:
         if acts := next((key for key in _IMPERSONATION if key in given), None):
@@ -241,7 +241,7 @@ class _Entry:
         if "auth-provider" in given:
             given["auth-provider"] = self._fields("auth-provider", given["auth-provider"], " in `auth-provider`")
             if (provider := given["auth-provider"].get("name", "")) != "oidc":
-                what = f"The {self._place} logs in by auth-provider {clean(provider, 40)!r}, which kubectl has no more."
+                what = f"The {self._place} logs in by auth-provider {quoted(provider, 40)}, which kubectl has no more."
                 raise _failed(what, "Use the provider's exec plugin, as its documentation says for kubectl.")
 
     def _token(self, file: str, else_: str | None) -> str:

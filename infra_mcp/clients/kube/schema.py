@@ -14,9 +14,10 @@ from typing import Any
 
 import anyio
 
-from infra_mcp.clients.kube.errors import KubeError, clean
+from infra_mcp.clients.kube.errors import KubeError
 from infra_mcp.clients.kube.transport import Transport
 from infra_mcp.errors import InfraError
+from infra_mcp.text import one_line
 
 __all__ = ["Schemas", "check"]
 
@@ -53,7 +54,7 @@ class Schemas:
                 schemas = await self._fetch(api_version)
             root = _root(schemas, api_version, kind)
         if root is None:
-            what = f"The cluster has no kind {clean(kind, 80)} in {clean(api_version, 80)}."
+            what = f"The cluster has no kind {one_line(kind, 80)} in {one_line(api_version, 80)}."
             raise InfraError(
                 "object-invalid", what, next_step="Check apiVersion and kind, or install the definition first."
             )
@@ -117,7 +118,7 @@ class _Check:
             if value.get(name) is None:
                 yield f"{path}.{name}: is required"
         for name, item in value.items():
-            below = f"{path}.{clean(str(name), 80)}"
+            below = f"{path}.{one_line(str(name), 80)}"
             if not isinstance(name, str):
                 yield f"{below}: a name must be a string"
             elif name in properties:

@@ -25,8 +25,9 @@ import anyio
 from anyio import to_thread
 
 from infra_mcp.clients.kube.credentials import Login
-from infra_mcp.clients.kube.errors import KubeError, clean
+from infra_mcp.clients.kube.errors import KubeError
 from infra_mcp.errors import InfraError
+from infra_mcp.text import one_line, quoted
 
 __all__ = ["Kind", "Timeouts", "Transport"]
 
@@ -137,7 +138,7 @@ class Transport:
                 await anyio.sleep(PAUSES[tries])
                 tries += 1
             elif kind == "write" and status >= HTTPStatus.INTERNAL_SERVER_ERROR and not error.is_invalid:
-                raise KubeError(0, "OutcomeUnknown", f"{status} {error.reason}: {error.message}") from error
+                raise KubeError(0, "OutcomeUnknown", f"{status} {error.reason}: {quoted(error.message)}") from error
             else:
                 raise error
 
@@ -258,7 +259,7 @@ def _headers(login: Login, as_: str | None) -> dict[str, str]:
 
 
 def _no_answer(broken: Exception, *, unknown: bool) -> KubeError:
-    why = "no answer in time" if isinstance(broken, TimeoutError) else clean(type(broken).__name__)
+    why = "no answer in time" if isinstance(broken, TimeoutError) else one_line(type(broken).__name__)
     if isinstance(broken, aiohttp.ClientConnectorCertificateError):
         why = "its certificate is not the one the kubeconfig trusts"
     return KubeError(0, "OutcomeUnknown" if unknown else "Unreachable", why)

@@ -18,12 +18,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from infra_mcp.clients.kube.errors import clean
 from infra_mcp.drivers.kubernetes.health import condition
+from infra_mcp.text import named, one_line, quoted
 
 __all__ = ["Cause", "ails", "cause", "not_ready", "restarts"]
 
-_TEXT = 300
+_TEXT = 500
+_SAID = 180  # of it what others said
 _QUOTE = 180  # of a text that stands within another
 _LOOPS_AFTER = 3  # restarts that are a loop even when no event says so: events may be dropped
 
@@ -95,13 +96,13 @@ def not_ready(
     leaving = sorted(str(pod["metadata"]["name"]) for pod in blockers)
     if not names and leaving:
         what = f"{len(leaving)} pods of another revision are not gone yet ({', '.join(leaving[:3])})"
-        return Cause("NotGone", clean(what, _TEXT), terminal=False)
+        return Cause("NotGone", one_line(what, _TEXT), terminal=False)
     if not names:
         return None
     said = next((str(event.get("message")) for event in reversed(events) if event.get("reason") == "Unhealthy"), "")
-    probe = f": {said}" if said else ""
+    probe = f": {quoted(said, _SAID)}" if said else ""
     return Cause(
-        "NotReady", clean(f"{len(names)} of its pods are not ready ({', '.join(names[:3])}){probe}", _TEXT), False
+        "NotReady", one_line(f"{len(names)} of its pods are not ready ({', '.join(names[:3])}){probe}", _TEXT), False
     )
 
 
@@ -127,7 +128,7 @@ def _blocked_by(pod: dict[str, Any], why: str) -> str:
     """A pod of another revision that is waited for, why it is not ready, and what to do."""
     name, namespace = pod["metadata"]["name"], pod["metadata"].get("namespace")
     delete = f"kubectl -n {namespace} delete pod {name}"
-    what = f"pod {name} is of another revision and blocks the rollout: {clean(why, _QUOTE)}"
+    what = f"pod {name} is of another revision and blocks the rollout: {one_line(why, _QUOTE)}"
     return f"{what}; it is replaced only once it is ready, or deleted ({delete})"
 
 
@@ -150,7 +151,7 @@ def _creation(replicasets: Sequence[dict[str, Any]], events: Sequence[dict[str, 
     said += [str(event.get("message")) for event in events if event.get("reason") == "FailedCreate"]
     for message in said[:1]:
         terminal = bool(_REFUSED_POD.search(message)) and not _MAY_PASS.search(message)
-        yield Cause("PodsNotCreated", clean(f"its pods cannot be created: {message}", _TEXT), terminal)
+        yield Cause("PodsNotCreated", f"its pods cannot be created: {quoted(message, _SAID)}", terminal)
 
 
 def _pod(pod: dict[str, Any], events: Sequence[dict[str, Any]]) -> Iterator[Cause]:
@@ -158,18 +159,26 @@ def _pod(pod: dict[str, Any], events: Sequence[dict[str, Any]]) -> Iterator[Caus
     for one in _containers(pod):
         found = _container(one, events)
         if found is not None:
-            yield found._replace(message=clean(f"{found.message} (pod {name})", _TEXT))
+            yield found._replace(message=one_line(f"{found.message} (pod {name})", _TEXT))
     if (pod.get("status") or {}).get("phase") == "Failed":
         why = pod["status"].get("message") or pod["status"].get("reason") or "no reason given"
-        yield Cause("PodFailed", clean(f"pod {name} failed: {why}", _TEXT), terminal=False)
+        yield Cause("PodFailed", one_line(f"pod {name} failed: {quoted(str(why), _SAID)}", _TEXT), terminal=False)
     placed = condition(pod, "PodScheduled")
     if placed.get("status") == "False" and placed.get("reason") == "Unschedulable":
-        yield Cause("Unschedulable", clean(f"no node takes pod {name}: {placed.get('message')}", _TEXT), terminal=False)
+        why = quoted(str(placed.get("message")), _SAID)
+        yield Cause(
+            "Unschedulable",
+            one_line(f"no node takes pod {name}: {why}", _TEXT),
+            terminal=False,
+        )
     elif (pod.get("status") or {}).get("phase") == "Pending":
         for event in events:
             if event.get("reason") in _SETTING_UP:
+                why = quoted(str(event.get("message")), _SAID)
                 yield Cause(
-                    "SettingUp", clean(f"pod {name} cannot start: {event.get('message')}", _TEXT), terminal=False
+                    "SettingUp",
+                    one_line(f"pod {name} cannot start: {why}", _TEXT),
+                    terminal=False,
                 )
                 break
 
@@ -179,13 +188,17 @@ def _container(one: dict[str, Any], events: Sequence[dict[str, Any]]) -> Cause |
     reason, said = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
     name, image = one.get("name"), one.get("image")
     if reason in {"InvalidImageName", "ErrImageNeverPull"}:
-        return Cause("Image", f"image {image} cannot be used ({reason}): {said}", terminal=True)
+        return Cause("Image", f"image {image} cannot be used ({reason}): {quoted(said, _SAID)}", terminal=True)
     if reason in _PULLING:
         return _pull(str(image), said, events)
     if reason == "CreateContainerConfigError":
-        return Cause("Configuration", f"container {name} cannot be configured: {said}", terminal=False)
+        return Cause("Configuration", f"container {name} cannot be configured: {quoted(said, _SAID)}", terminal=False)
     if reason in _STARTING:
-        return Cause("Start", f"container {name} cannot be started: {said}", terminal=bool(_CANNOT_RUN.search(said)))
+        return Cause(
+            "Start",
+            f"container {name} cannot be started: {quoted(said, _SAID)}",
+            terminal=bool(_CANNOT_RUN.search(said)),
+        )
     return _crash(one, reason, events)
 
 
@@ -198,10 +211,15 @@ def _pull(image: str, said: str, events: Sequence[dict[str, Any]]) -> Cause:
         # The image's own name may hold any of the words: they count only in what is said about it.
         about = text.replace(image, "")
         if _NO_SUCH_IMAGE.search(about):
-            return Cause("Image", f"image {image} is not there: {text}", terminal=True)
+            return Cause("Image", f"image {image} is not there: {quoted(text, _SAID)}", terminal=True)
         if _NO_ENTRY.search(about):
-            return Cause("Image", f"the registry does not let image {image} be pulled: {text}", terminal=True)
-    return Cause("ImagePull", f"image {image} cannot be pulled: {said or 'no reason given'}", terminal=False)
+            why = quoted(text, _SAID)
+            return Cause("Image", f"the registry does not let image {image} be pulled: {why}", terminal=True)
+    return Cause(
+        "ImagePull",
+        f"image {image} cannot be pulled: {quoted(said, _SAID) if said else 'no reason given'}",
+        terminal=False,
+    )
 
 
 def _crash(one: dict[str, Any], reason: str, events: Sequence[dict[str, Any]]) -> Cause | None:
@@ -216,6 +234,6 @@ def _crash(one: dict[str, Any], reason: str, events: Sequence[dict[str, Any]]) -
     backs_off = any(event.get("reason") == "BackOff" and "restarting" in str(event.get("message")) for event in events)
     if reason != "CrashLoopBackOff" and not backs_off and again < _LOOPS_AFTER:
         return None
-    how = f"exit code {ended.get('exitCode')} ({ended.get('reason') or 'Error'})"
+    how = f"exit code {ended.get('exitCode')} ({named(str(ended.get('reason') or 'Error'))})"
     what = f"container {one.get('name')} crashes again and again: {how}, restarts {again}"
     return Cause("CrashLoop", what, terminal=False)

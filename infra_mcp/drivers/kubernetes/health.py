@@ -14,6 +14,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 
+from infra_mcp.text import quoted
+
 __all__ = ["Health", "State", "changed_at", "condition", "status", "time_of"]
 
 State = Literal["Current", "InProgress", "Failed", "Terminating"]
@@ -90,7 +92,8 @@ def _is(obj: dict[str, Any], kind: str) -> str | None:
 
 def _why(obj: dict[str, Any], kind: str) -> str:
     one = condition(obj, kind)
-    return str(one.get("message") or one.get("reason") or "")
+    said = str(one.get("message") or one.get("reason") or "")
+    return f"it says {quoted(said)}" if said else ""
 
 
 def _ready(obj: dict[str, Any]) -> Health:

@@ -21,7 +21,6 @@ from typing import Any
 import anyio
 
 from infra_mcp.clients.kube import Cluster, KubeError
-from infra_mcp.clients.kube.errors import clean
 from infra_mcp.drivers.kubernetes import adopt as adoption
 from infra_mcp.drivers.kubernetes.diff import changes
 from infra_mcp.drivers.kubernetes.merge import Lists, covers, get_path, leaves, merge, remove_path
@@ -29,6 +28,7 @@ from infra_mcp.drivers.kubernetes.own import carries, shows
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.marks import REQUEST, WRITE
 from infra_mcp.model.plan import Adoption, FieldPath, ObjectRef, show_path
+from infra_mcp.text import named, one_line
 
 __all__ = ["Proposal", "propose", "write"]
 
@@ -103,7 +103,7 @@ async def propose(
     for _ in range(TRIES):
         owner = adoption.foreign_owner(live)
         if owner:
-            raise InfraError("owned-elsewhere", f"{ref} belongs to {clean(owner)}.")
+            raise InfraError("owned-elsewhere", f"{ref} belongs to {named(owner)}.")
         start = Proposal(live, live, {}, False, (), ref, wanted, tuple(adopt), tuple(removes))
         if covers(live, wanted, adoption.lists(live)) and not any(get_path(live, path)[0] for path in removes):
             return start
@@ -171,7 +171,7 @@ def _body(start: Proposal) -> dict[str, Any]:
     ours = adoption.owned_by_us(live)
     if ours and ours.get("apiVersion") != start.ref.api_version:
         what = (
-            f"{start.ref} was last written by us as {clean(str(ours.get('apiVersion')))}, not {start.ref.api_version}."
+            f"{start.ref} was last written by us as {named(str(ours.get('apiVersion')))}, not {start.ref.api_version}."
         )
         raise InfraError("object-invalid", what, next_step="Write the manifest in that version.")
     lists = adoption.lists(live)
@@ -215,11 +215,11 @@ async def _adoption(cluster: Cluster, proposal: Proposal, conflict: KubeError, a
     lost = adoption.lost_fields(live, dry)
     for one in lost:
         if not _adoptable(one.manager, one.subresource, adopt) or not _within(one.path, ours):
-            what = f"{proposal.ref}: {show_path(one.path)} is owned by {clean(one.manager)}."
+            what = f"{proposal.ref}: {show_path(one.path)} is owned by {named(one.manager)}."
             raise InfraError("field-conflict", what)
     taken = {
-        (show_path(one.path), clean(one.manager)): Adoption(
-            field=show_path(one.path), manager=clean(one.manager), operation=one.operation, since=one.time
+        (show_path(one.path), named(one.manager)): Adoption(
+            field=show_path(one.path), manager=named(one.manager), operation=one.operation, since=one.time
         )
         for one in lost
     }
@@ -320,7 +320,7 @@ def _check_removals(proposal: Proposal) -> None:
     for path in proposal.removes:
         others = adoption.owners(live, path, others=True)
         if others and get_path(proposal.dry, path)[0]:
-            what = f"{proposal.ref}: {show_path(path)} stays, since {clean(', '.join(others))} owns it too."
+            what = f"{proposal.ref}: {show_path(path)} stays, since {one_line(', '.join(others))} owns it too."
             raise InfraError("field-conflict", what)
 
 

@@ -14,9 +14,10 @@ import anyio
 from pydantic import Field
 
 from infra_mcp.errors import InfraError
+from infra_mcp.mesh.quoting import harmless
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.request import State
-from infra_mcp.server.answers import Answer, clean, of_request, parked, plan_lines
+from infra_mcp.server.answers import Answer, of_request, parked, plan_lines
 from infra_mcp.server.person import Reply
 from infra_mcp.server.tools.tool import Call, Progress, Tool, until
 
@@ -57,7 +58,6 @@ async def _approve(call: Call, given: ApproveArguments) -> Answer:
         return Answer("", asks=reply)
     if reply is Reply.NOTHING:
         return parked(request, "Nobody decided. ")
-    await call.still_known()
     decided = await call.engine.approve(call.caller, request.id, digest, approve=reply is Reply.YES, way="elicitation")
     answer = of_request(decided)
     said = "Approved" if reply is Reply.YES else "Denied"
@@ -106,7 +106,7 @@ def question(request: Request, trail: list[Event]) -> str:
     for name, text in (("words", request.words), ("reason", request.reason)):
         if text:
             lines.append(f"The asker's {name}, quoted; they decide nothing: {_quoted(text)}")
-    shown = clean("\n".join(lines))
+    shown = harmless("\n".join(lines))
     cut = len(shown) - _LONGEST
     tail = f"\n… {cut} characters cut; get_request shows all of it."
     return shown if cut <= 0 else shown[:_LONGEST] + tail

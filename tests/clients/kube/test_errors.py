@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from infra_mcp.clients.kube.errors import KubeError, clean, is_denied
+from infra_mcp.clients.kube.errors import KubeError, is_denied
 from infra_mcp.model.plan import ObjectRef
+from infra_mcp.text import one_line
 
 DEPLOYMENT = ObjectRef(cluster="test", api_version="apps/v1", kind="Deployment", namespace="docs-live", name="docs")
 OWNED = 'conflict with "kubectl" with subresource "scale" using apps/v1 at 2026-11-22T15:48:26Z'
@@ -58,7 +59,7 @@ CASES = [
         "not yet",
     ),
     (parse(403, 'pods "x" is forbidden: exceeded quota', "Forbidden"), "object-invalid", "exceeded quota"),
-    (parse(404, 'namespaces "gone" not found', "NotFound"), "not-found", 'namespaces "gone" not found'),
+    (parse(404, 'namespaces "gone" not found', "NotFound"), "not-found", "namespaces 'gone' not found"),
     (parse(401, "Unauthorized", "Unauthorized"), "cluster-unreachable", "does not accept our login"),
     (parse(429, "too many requests", "TooManyRequests"), "cluster-unreachable", "too busy"),
     (KubeError(0, "Unreachable", "ClientConnectorError"), "cluster-unreachable", "could not be reached"),
@@ -93,9 +94,9 @@ def test_a_manager_with_quotes_in_its_name_is_read_whole():
 def test_texts_are_one_short_line_without_control_characters():
     error = parse(500, "a\x1b[31m\r\nb\u202ec\u2028d" + "x" * 1000)
 
-    assert error.message.startswith("a [31m b c d")
+    assert error.message.startswith("a\\x1b[31m b\\u202ec d")
     assert len(error.message) == 256
-    assert clean("\x00\n") == ""
+    assert one_line("\x00\n") == "\\x00"
 
 
 @pytest.mark.parametrize("status", [400, 422, 500])

@@ -187,7 +187,7 @@ def test_pods_that_are_not_ready_are_named_with_what_their_probes_said():
     ready = pod("c", phase="Running", conditions=[{"type": "Ready", "status": "True"}])
     found = not_ready([pod("b"), pod("a"), ready], [event("Unhealthy", "Readiness probe failed: 503")])
 
-    assert found.message == "2 of its pods are not ready (a, b): Readiness probe failed: 503"
+    assert found.message == '2 of its pods are not ready (a, b): "Readiness probe failed: 503"'
 
 
 def test_restarts_are_counted_over_all_pods():

@@ -1,0 +1,128 @@
+"""The server's log: one formatter and one filter for every record, whoever wrote it.
+
+Dependencies log what strangers send, as it came and as often as it comes. Here a record is one printable line, cut,
+with secrets and session ids replaced; a fault adds where it happened and its kind, not its message, which may hold
+arguments. Of records from one place in the code some are kept, then one every ten seconds, which counts those left out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Final
+
+from infra_mcp.masking import Masker
+from infra_mcp.text import one_line
+
+__all__ = ["Folding", "OneLine", "to_stderr"]
+
+_LONGEST: Final = 2_000  # characters of a record
+_FRAMES: Final = 12  # of a fault, the innermost ones
+_BURST: Final = 20.0  # records of one place at once
+_EVERY: Final = 10.0  # seconds between two records of one place afterwards
+_LARGEST: Final = 8 * 1024 * 1024  # bytes of the log, where it is our own file; the one before is kept
+_SESSION: Final = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{32}(?![0-9A-Za-z])")
+
+
+class OneLine(logging.Formatter):
+    """A record as one printable line; a fault's frames follow on lines of their own."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: ")
+        self._masker = Masker(os.urandom(32))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        try:
+            said = record.getMessage()
+        except Exception:  # noqa: BLE001 - whoever logs may have mixed up its arguments
+            said = str(record.msg)
+        record.asctime = self.formatTime(record)
+        text = _SESSION.sub("(an id)", self._masker.mask(said[: 4 * _LONGEST]))
+        left_out = getattr(record, "left_out", 0)
+        more = f" ({left_out} more like it were left out)" if left_out else ""
+        lines = [self._fmt_head(record) + one_line(text, _LONGEST) + more]
+        if record.exc_info and record.exc_info[1] is not None:
+            lines += self._fault(record.exc_info[1])
+        return "\n".join(lines)
+
+    def _fmt_head(self, record: logging.LogRecord) -> str:
+        return one_line(f"{record.asctime} {record.levelname} {record.name}: ", _LONGEST)
+
+    @staticmethod
+    def _fault(error: BaseException) -> list[str]:
+        frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+        where = [one_line(f"{one.filename}:{one.lineno} in {one.name}", _LONGEST // 4) for one in frames]
+        return [*(f"  {one}" for one in where), f"  {type(error).__name__}"]
+
+
+class Folding(logging.Filter):
+    """Lets some records of each place in the code through; a later one says how many were left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._places: dict[tuple[str, str, int], tuple[float, float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is kept."""
+        place = (record.name, record.pathname, record.lineno)
+        now = time.monotonic()
+        left, since, skipped = self._places.get(place, (_BURST, now, 0))
+        left = min(_BURST, left + (now - since) / _EVERY)
+        kept = left >= 1.0
+        self._places[place] = (left - 1.0, now, 0) if kept else (left, now, skipped + 1)
+        if kept and skipped:
+            record.left_out = skipped
+        return kept
+
+
+class _Bounded(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to standard error; where that is the file it was given, a full one is put aside and begun anew."""
+
+    def __init__(self, path: Path | None) -> None:
+        super().__init__(sys.stderr)
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        if self._path is not None:
+            self._begin_anew(self._path)
+        super().emit(record)
+
+    def _begin_anew(self, path: Path) -> None:
+        try:
+            there = os.fstat(2)
+            if not stat.S_ISREG(there.st_mode) or there.st_size < _LARGEST:
+                return
+            path.replace(path.with_name(f"{path.name}.1"))
+            fresh = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            return  # it goes on where it is
+        for descriptor in (1, 2):
+            if os.path.samestat(os.fstat(descriptor), there):
+                os.dup2(fresh, descriptor)
+        os.close(fresh)
+
+
+def to_stderr(path: Path | None) -> None:
+    """Log to standard error from now on, unless something else was arranged.
+
+    Args:
+        path: the file that standard error is, where it is the server's own log; None where it is another's affair.
+    """
+    root = logging.getLogger()
+    if root.handlers:
+        return
+    handler = _Bounded(path)
+    handler.setFormatter(OneLine())
+    handler.addFilter(Folding())
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    for noisy in ("mcp", "uvicorn", "sse_starlette", "alembic", "httpx2"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

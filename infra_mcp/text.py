@@ -1,0 +1,81 @@
+r"""Foreign texts in our sentences, answers, logs and terminals: the one place that cleans them. Pure.
+
+Peers, clusters, git and pushers write texts that we repeat. Such a text may try to end our line and begin one of its
+own, to move a cursor, to hide letters, or to go on without end. What no reader would see is written as its number, such
+as `\u202e`; a fragment in a sentence of ours is one line, bounded, and between quotation marks.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Final
+
+__all__ = ["clip", "escaped", "named", "one_line", "quoted", "visible"]
+
+FRAGMENT: Final = 256  # characters of a fragment in a sentence
+# Selectors of glyph variants: one is usual after an emoji, a row of the rare ones spells hidden text.
+_SELECTORS = re.compile("[\ufe00-\ufe0d\U000e0100-\U000e01ef]")
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,199}")
+# Nothing in a text that is only this has to be written otherwise.
+_USUAL = re.compile(r"[\n\t -~\u2026\u2192\u201c\u201d]*")
+# What a terminal would obey, and what would make a line read otherwise than it is.
+_ACTIVE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    r"""The text with every character visible; line ends and tabs stay, and `\r\n` is a line end.
+
+    Controls, bidirectional marks, zero-width and other formatting characters, line separators and private or unassigned
+    characters are written as their number; spaces of other widths are spaces.
+    """
+    text = text.replace("\r\n", "\n")
+    return text if _USUAL.fullmatch(text) else "".join(map(_visible, text))
+
+
+def one_line(text: str, most: int = FRAGMENT) -> str:
+    """The text as one visible line of at most so many characters; white space is joined, and a cut shows as `…`."""
+    line = visible(" ".join(text[: 4 * most].split()))
+    return line if len(line) <= most and len(text) <= 4 * most else line[: most - 1] + "…"
+
+
+def quoted(text: str, most: int = FRAGMENT) -> str:
+    """A foreign fragment in a sentence of ours: one line between quotation marks, none of which is inside."""
+    return '"' + one_line(text, most).replace('"', "'") + '"'
+
+
+def named(text: str) -> str:
+    """A name that others chose, in a sentence of ours: as it is where it is plain, else as a quotation."""
+    return text if _PLAIN.fullmatch(text) else quoted(text)
+
+
+def clip(text: str, most: int) -> tuple[str, int]:
+    """The beginning of a text that fits into `most` bytes, and how many characters are left out."""
+    kept = text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
+    return kept, len(text) - len(kept)
+
+
+def escaped(text: str) -> str:
+    """The text with what a terminal would obey written as JSON writes it, so that JSON stays the same JSON."""
+    return _ACTIVE.sub(_number, text)
+
+
+def _number(found: re.Match[str]) -> str:
+    """A character as JSON writes one by its number; beyond the first 65 536 that takes two."""
+    units = found[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+@lru_cache(maxsize=4096)
+def _visible(character: str) -> str:
+    kind = unicodedata.category(character)
+    if character in "\n\t" or not (kind[0] in "CZ" or _SELECTORS.match(character)):
+        return character
+    if kind == "Zs":
+        return " "
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004
