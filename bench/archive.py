@@ -10,7 +10,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from harness import start_server
+from server_process import start_server
 from town import Town
 from wire import Socket
 

@@ -1,4 +1,4 @@
-"""What a reading call costs, and how many tokens the seed's job moves; on the world of `make bench`."""
+"""What a reading call costs, and how many tokens the seed's job moves; on the scenario of `make bench`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from e2e.world import World
+from e2e.scenario import Scenario
 from mesh import Line
 from wire import Http, Peer, Webbed
 
@@ -27,17 +27,17 @@ CALLS = 20  # a round
 RELEASE = "release/{0} merged, ready to deploy"
 
 
-async def contest(world: World, rounds: int) -> list[Line]:
-    """The lines about one peer and infra, on a world whose app `docs` deploys on `RELEASE`."""
-    return [await _reading(world, rounds), *await _traffic(world)]
+async def contest(scenario: Scenario, rounds: int) -> list[Line]:
+    """The lines about one peer and infra, on a scenario whose app `docs` deploys on `RELEASE`."""
+    return [await _reading(scenario, rounds), *await _traffic(scenario)]
 
 
 # -- a reading call
-async def _reading(world: World, rounds: int) -> Line:
+async def _reading(scenario: Scenario, rounds: int) -> Line:
     line = Line("status of one app, against a raw GET of its Deployment + echo of a bare mcp server, by HTTP", "ms")
     line.ratio = 1.3
-    async with _bare() as bare, _raw(world) as (get, path, identity):
-        http, peer = _peer(world)
+    async with _bare() as bare, _raw(scenario) as (get, path, identity):
+        http, peer = _peer(scenario)
         parts: list[tuple[float, float]] = []
         for _ in range(rounds):
             ours, echoed, got = [], [], []
@@ -60,11 +60,11 @@ async def _timed(call: Any) -> float:
     return (time.perf_counter() - begin) * 1000
 
 
-def _peer(world: World) -> tuple[Http, Webbed]:
-    assert world.server is not None
-    at = urlsplit(world.server.url)
+def _peer(scenario: Scenario) -> tuple[Http, Webbed]:
+    assert scenario.server is not None
+    at = urlsplit(scenario.server.url)
     http = Http(str(at.hostname), int(at.port or 0))
-    return http, Webbed(http, at.path, world.tokens["docs"])
+    return http, Webbed(http, at.path, scenario.tokens["docs"])
 
 
 @asynccontextmanager
@@ -84,19 +84,19 @@ async def _bare() -> AsyncIterator[Peer]:
 
 
 @asynccontextmanager
-async def _raw(world: World) -> AsyncIterator[tuple[Http, str, dict[str, str]]]:
+async def _raw(scenario: Scenario) -> AsyncIterator[tuple[Http, str, dict[str, str]]]:
     """A connection to the API server, the path of the app's Deployment, and the headers the server reads it with."""
-    config = yaml.safe_load(world.ground.server_config.read_text(encoding="utf-8"))
+    config = yaml.safe_load(scenario.cluster_setup.server_config.read_text(encoding="utf-8"))
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     at = urlsplit(cluster["server"])
     tls = None
     if at.scheme == "https":
         tls = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
     http = Http(str(at.hostname), int(at.port or 443), tls)
-    path = f"/apis/apps/v1/namespaces/{world.namespace}/deployments/docs"
+    path = f"/apis/apps/v1/namespaces/{scenario.namespace}/deployments/docs"
     headers = {
         "Authorization": f"Bearer {user['token']}",
-        "Impersonate_User": f"system:serviceaccount:{world.ground.accounts}:circle-docs",
+        "Impersonate_User": f"system:serviceaccount:{scenario.cluster_setup.accounts}:circle-docs",
     }
     status, body = await http.call("GET", path, **headers)
     if status != 200:
@@ -123,12 +123,12 @@ class Counted:
         return result
 
 
-async def _traffic(world: World) -> list[Line]:
-    http, peer = _peer(world)
+async def _traffic(scenario: Scenario) -> list[Line]:
+    http, peer = _peer(scenario)
     listed = len(json.dumps(await peer.request("tools/list", {}), ensure_ascii=False).encode()) / 4
     asked, released = Counted(peer), Counted(peer)
     said = await asked.tool(
-        "ask", peer_name="infra", query=f"I need a namespace '{world.fresh('job')}' with image-pull secret X"
+        "ask", peer_name="infra", query=f"I need a namespace '{scenario.fresh('job')}' with image-pull secret X"
     )
     await asked.tool("wait_on_ack", correlation_id=said["structuredContent"]["result"])
     await released.tool("notify_peer", peer_name="infra", message=RELEASE.format("3.0.0"))

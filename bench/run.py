@@ -28,8 +28,8 @@ import connect  # noqa: E402 - found by the path above
 import mesh  # noqa: E402
 import reading  # noqa: E402
 import timing  # noqa: E402
-from e2e.ground import Ground  # noqa: E402
-from e2e.world import APP, World  # noqa: E402
+from e2e.cluster_setup import ClusterSetup  # noqa: E402
+from e2e.scenario import APP, Scenario  # noqa: E402
 from mcp.client.client import Client  # noqa: E402
 
 from infra_mcp import sandbox  # noqa: E402
@@ -70,14 +70,14 @@ class Row:
 class Bench:
     """The two contestants on one control plane."""
 
-    def __init__(self, world: World, home: Path) -> None:
-        self.world, self.home = world, home
+    def __init__(self, scenario: Scenario, home: Path) -> None:
+        self.scenario, self.home = scenario, home
         self.rival_repo = home / "rival"
         self.spans = home / "spans.jsonl"
-        ground = world.ground
+        cluster_setup = scenario.cluster_setup
         self.env = os.environ | {
-            "KUBECONFIG": str(ground.kubeconfig),
-            "PATH": f"{ground.kubectl.parent}{os.pathsep}{os.environ['PATH']}",
+            "KUBECONFIG": str(cluster_setup.kubeconfig),
+            "PATH": f"{cluster_setup.kubectl.parent}{os.pathsep}{os.environ['PATH']}",
             "GIT_CONFIG_GLOBAL": os.devnull,
         }
 
@@ -96,16 +96,16 @@ class Bench:
             f"type: kubernetes.io/dockerconfigjson\ndata: {{.dockerconfigjson: {content}}}\n",
             encoding="utf-8",
         )
-        self.rival_namespace = self.world.fresh("rivalapp")
+        self.rival_namespace = self.scenario.fresh("rivalapp")
         manifest = APP.format(namespace=self.rival_namespace).replace("replicas: 2", "replicas: 3")
         path = repo / "apps" / f"{self.rival_namespace}-docs.yaml"
         path.write_text(manifest, encoding="utf-8")
-        self.world.kubectl("apply", "-f", path)
-        self.world.kubectl("-n", self.rival_namespace, "rollout", "status", "deployment/docs", "--timeout=60s")
+        self.scenario.kubectl("apply", "-f", path)
+        self.scenario.kubectl("-n", self.rival_namespace, "rollout", "status", "deployment/docs", "--timeout=60s")
         subprocess.run(["git", "-C", str(repo), "add", "."], check=True, env=self.env)
         subprocess.run(["git", "-C", str(repo), "commit", "-q", "-m", "as it runs"], check=True, env=self.env)
-        self.world.kubectl("-n", self.world.namespace, "scale", "deployment/docs", "--replicas=3")
-        self.world.kubectl("-n", self.world.namespace, "rollout", "status", "deployment/docs", "--timeout=60s")
+        self.scenario.kubectl("-n", self.scenario.namespace, "scale", "deployment/docs", "--replicas=3")
+        self.scenario.kubectl("-n", self.scenario.namespace, "rollout", "status", "deployment/docs", "--timeout=60s")
 
     async def rival(self, row: Row, script: str, *words: str) -> None:
         """Run the rival's script and note its time."""
@@ -143,7 +143,7 @@ class Bench:
         request = data["request"]
         at = {
             event["kind"]: datetime.fromisoformat(event["at"]).timestamp()
-            for event in self.world.rows("SELECT * FROM events WHERE request = ? ORDER BY seq", request)
+            for event in self.scenario.rows("SELECT * FROM events WHERE request = ? ORDER BY seq", request)
         }
         busy = timing.spans(self.spans, begin, time.time())
         planned = at.get("planned", at["finished"])
@@ -164,10 +164,10 @@ async def contest(bench: Bench, rounds: int) -> list[Row]:
     new = Row("ask -> ack: namespace + pull secret + service account, policy, plan, commit, apply, verify", 5)
     again = Row("the same request again (already so)", 10)
     out = Row("deploy until landed, 3 replicas", 2)
-    async with bench.world.peer() as client:
-        await bench.ask(Row("warm-up", 1), client, sentence(bench.world.fresh("warm")))
+    async with bench.scenario.peer() as client:
+        await bench.ask(Row("warm-up", 1), client, sentence(bench.scenario.fresh("warm")))
         for turn in range(rounds):
-            ours, theirs = bench.world.fresh(f"o{turn}"), bench.world.fresh(f"r{turn}")
+            ours, theirs = bench.scenario.fresh(f"o{turn}"), bench.scenario.fresh(f"r{turn}")
             await bench.ask(new, client, sentence(ours))
             await bench.rival(new, "rival_provision.sh", str(bench.rival_repo), theirs, str(bench.secret))
             await bench.ask(again, client, sentence(ours))
@@ -211,20 +211,20 @@ async def on_a_cluster(rounds: int, parts: list[str]) -> list[Row | mesh.Line]:
         home = Path(folder)
         found = await sandbox.up("bench", progress=None)
         try:
-            (home / "ground").mkdir()
-            (home / "world").mkdir()
-            ground = Ground(found.kubectl, found.kubeconfig, found.context, home / "ground")
-            await asyncio.to_thread(ground.prepare)
-            world = World(ground, home / "world", serve=False)
-            world.policy = APPS.format(namespace=world.namespace)
-            async with world:
-                bench = Bench(world, home)
+            (home / "cluster_setup").mkdir()
+            (home / "scenario").mkdir()
+            cluster_setup = ClusterSetup(found.kubectl, found.kubeconfig, found.context, home / "cluster_setup")
+            await asyncio.to_thread(cluster_setup.prepare)
+            scenario = Scenario(cluster_setup, home / "scenario", serve=False)
+            scenario.policy = APPS.format(namespace=scenario.namespace)
+            async with scenario:
+                bench = Bench(scenario, home)
                 await asyncio.to_thread(bench.prepare)
-                await world.start(timing.start, {timing.VARIABLE: str(bench.spans)})
+                await scenario.start(timing.start, {timing.VARIABLE: str(bench.spans)})
                 if "changes" in parts:
                     rows += await contest(bench, rounds)
                 if "reading" in parts:
-                    rows += await reading.contest(world, rounds)
+                    rows += await reading.contest(scenario, rounds)
         finally:
             await sandbox.down("bench")
     return rows

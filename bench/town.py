@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from harness import ServerProcess, start_server
+from server_process import ServerProcess, start_server
 from wire import Http, Peer, Socket, Webbed
 
 from infra_mcp.ledger import Ledger

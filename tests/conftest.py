@@ -137,7 +137,15 @@ def pytest_runtest_makereport():
     if STRICT and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped, where every test must run: {report.longrepr}"
+    # a worker cannot send what is no text, and some tests log such
+    report.sections = [(name, _encodable(text)) for name, text in report.sections]
+    if report.longrepr is not None and (told := str(report.longrepr)) != _encodable(told):
+        report.longrepr = _encodable(told)
     return report
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,9 +18,9 @@ from typing import Any
 import anyio
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
-from harness import wait_until
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from server_process import wait_until
 from shell import OURS, PACKAGE
 
 __all__ = ["MODERN", "SCRIPT", "Host", "client", "environment", "host", "owner", "put_down", "repository"]

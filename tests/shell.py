@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 from anyio.abc import Process
-from house import House, house
+from running_server import RunningServer, running_server
 
 import infra_mcp
 
@@ -83,15 +83,15 @@ class Shell:
 
 
 @asynccontextmanager
-async def shell(tmp_path: Path, door: str = "unix", **options: Any) -> AsyncIterator[tuple[House, Shell]]:
-    """A running house, and a shell in its repository."""
+async def shell(tmp_path: Path, door: str = "unix", **options: Any) -> AsyncIterator[tuple[RunningServer, Shell]]:
+    """A running server, and a shell in its repository."""
     await anyio.run_process(["git", "init", "-q", "-b", "main", str(tmp_path / "repo")])
-    async with house(tmp_path, door, **options) as at:
+    async with running_server(tmp_path, door, **options) as at:
         yield at, Shell(tmp_path)
 
 
-def distinct(at: House) -> list[Any]:
-    """The submissions of a house by their keys: a command that waits sends the same one again."""
+def distinct(at: RunningServer) -> list[Any]:
+    """The submissions of a server by their keys: a command that waits sends the same one again."""
     return list({one.idempotency_key or id(one): one for one in at.engine.submitted}.values())
 
 

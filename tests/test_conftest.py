@@ -16,7 +16,7 @@ def test_expected_to_fail(): assert False
 """
 SKIPPED_MODULE = "import pytest\npytest.skip('no cluster', allow_module_level=True)\n"
 IMPORTS = """
-import subprocess, sys, anyio, harness, pytest
+import subprocess, sys, anyio, server_process, pytest
 from pathlib import Path
 from infra_mcp.settings import Settings
 """
@@ -25,7 +25,7 @@ STARTS = {
     "script": "subprocess.run([Path(sys.executable).parent / 'infra-mcp', '--version'], check=True)",
     "code": "subprocess.run([sys.executable, '-c', 'import infra_mcp'], check=True)",
     "async": "anyio.run(anyio.run_process, [sys.executable, '-m', 'infra_mcp.cli.main', '--version'])",
-    "server": "harness.start_server(Settings(repo=tmp_path, state_dir=tmp_path / 's', kubeconfig=None)).stop()",
+    "server": "server_process.start_server(Settings(repo=tmp_path, state_dir=tmp_path / 's', kubeconfig=None)).stop()",
 }
 STARTS_NONE = f"""
 @pytest.mark.process
@@ -39,6 +39,12 @@ CHILD = "import signal, os; os.kill(os.getpid(), signal.SIGINT); signal.pause()"
 def test_it(): assert subprocess.run([sys.executable, "-c", CHILD]).returncode == -2
 """
 
+SURROGATES = """
+import logging
+def test_logs(): logging.getLogger("x").warning("\\udcff")
+def test_fails(): raise ValueError("\\udcff")
+"""
+
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
@@ -48,10 +54,10 @@ def run(tmp_path, monkeypatch):
     for name in ("CI", "INFRA_MCP_CI"):
         monkeypatch.delenv(name, raising=False)
 
-    def runs(*texts, before=()):
+    def runs(*texts, before=(), after=()):
         for number, text in enumerate(texts):
             (tmp_path / f"test_{number}.py").write_text(text)
-        argv = [*before, sys.executable, "-m", "pytest", "-p", "conftest", "-q", "-p", "no:cacheprovider"]
+        argv = [*before, sys.executable, "-m", "pytest", "-p", "conftest", "-q", "-p", "no:cacheprovider", *after]
         argv.append("--continue-on-collection-errors")
         return subprocess.run(
             argv, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120
@@ -94,3 +100,9 @@ def test_marks_that_are_true_let_a_test_do_what_they_say_and_that_of_the_cluster
 def test_an_interrupt_reaches_the_children_of_tests_whose_parent_ignores_it(run):
     ended = run(INTERRUPT, before=("sh", "-c", "trap '' INT; exec \"$@\"", "sh"))
     assert ended.returncode == 0, ended.stdout
+
+
+def test_what_is_no_text_is_told_by_a_worker_too(run):
+    ended = run(SURROGATES, after=("-n", "1"))
+    assert "1 failed, 1 passed" in ended.stdout, ended.stdout
+    assert "\\udcff" in ended.stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from writes import (
+from effect_scan import (
     BESIDE,
     GIT_COMMANDS,
     IN_THE_MAIL,

@@ -4,9 +4,9 @@ import base64
 import string
 
 import pytest
+from fake_secrets import HARMLESS, KEY, MASKER, TOKENS
 from hypothesis import example, given
 from hypothesis import strategies as st
-from made_up import HARMLESS, KEY, MASKER, TOKENS
 
 from infra_mcp.ledger.ids import ask_id, request_id
 from infra_mcp.masking import RULES, Masker

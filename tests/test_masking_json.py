@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from fake_secrets import HARMLESS, KEY, MASKER
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up import HARMLESS, KEY, MASKER
 
 from infra_mcp.model.digest import canonical, keyed
 

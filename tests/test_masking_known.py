@@ -4,9 +4,9 @@ import base64
 import json
 
 import pytest
+from fake_secrets import DOCKER, KEY, made
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up import DOCKER, KEY, made
 
 from infra_mcp.masking import Masker
 

@@ -1,7 +1,7 @@
 """Masking takes seconds at most, whatever the text is made of."""
 
 import pytest
-from made_up import MASKER
+from fake_secrets import MASKER
 
 SLOW = [
     "a",

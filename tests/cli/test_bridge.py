@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager, contextmanager
 import anyio
 import pytest
 from anyio import to_thread
-from harness import start_server
+from approval_server import Host as Person
+from approval_server import approval_server, waiting
 from hosts import MODERN, client, environment, host, repository
-from house import POLICY, house
-from parked import Host as Person
-from parked import parked, waiting
+from running_server import POLICY, running_server
+from server_process import start_server
 
 from infra_mcp.cli.client import connect
 from infra_mcp.settings import Settings
@@ -25,9 +25,9 @@ ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
 
 @asynccontextmanager
 async def elsewhere(tmp_path, peer="docs", **options):
-    """A house, and the environment of a host that is nowhere near its repository."""
+    """A server, and the environment of a host that is nowhere near its repository."""
     (tmp_path / "away").mkdir()
-    async with house(tmp_path, **options) as at:
+    async with running_server(tmp_path, **options) as at:
         yield at, tmp_path / "away", environment(tmp_path / "nothing", INFRA_MCP_TOKEN=at.tokens[peer])
 
 
@@ -84,7 +84,7 @@ async def test_a_call_the_host_gives_up_on_is_cancelled_at_the_server(tmp_path, 
 @ERAS
 @pytest.mark.promise("connect.fast")
 async def test_a_question_to_the_person_at_the_host_and_the_answer_pass(tmp_path, monkeypatch, mode):
-    async with parked(tmp_path, monkeypatch, "both") as at:
+    async with approval_server(tmp_path, monkeypatch, "both") as at:
         request, person = await waiting(at), Person()
         env = environment(tmp_path / "nothing", INFRA_MCP_TOKEN=at.tokens["olga"], INFRA_MCP_URL=at.url)
         with anyio.fail_after(60):

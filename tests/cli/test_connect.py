@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from approval_server import Host as Person
+from approval_server import approval_server, waiting
 from hosts import MODERN, client, environment, host, repository
-from house import house
-from parked import Host as Person
-from parked import parked, waiting
+from running_server import running_server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -23,9 +23,9 @@ DEAR = {"argparse", "asyncio", "dataclasses", "inspect", "logging", "pathlib", "
 
 @asynccontextmanager
 async def at_home(tmp_path, **options):
-    """A house in this process, and the environment of a host in its repository."""
+    """A server in this process, and the environment of a host in its repository."""
     repository(tmp_path / "repo")
-    async with house(tmp_path, "unix", **options) as at:
+    async with running_server(tmp_path, "unix", **options) as at:
         yield at, tmp_path / "repo", environment(tmp_path / "state")
 
 
@@ -110,7 +110,7 @@ async def test_a_call_the_host_gives_up_on_is_cancelled_at_the_server(tmp_path, 
 async def test_a_question_to_the_person_at_the_host_and_the_answer_pass(tmp_path, monkeypatch, mode):
     """Of the 2025 era it is a request of the server's own, of the 2026 era part of an answer."""
     repository(tmp_path / "repo")
-    async with parked(tmp_path, monkeypatch) as at:
+    async with approval_server(tmp_path, monkeypatch) as at:
         request, person = await waiting(at), Person()
         env = environment(tmp_path / "state")
         with anyio.fail_after(60):

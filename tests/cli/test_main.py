@@ -8,8 +8,8 @@ import sys
 
 import anyio
 import pytest
-from harness import wait_until
-from house import POLICY
+from running_server import POLICY
+from server_process import wait_until
 from shell import Shell, distinct, shell, stop_started
 
 from infra_mcp.cli.main import parser

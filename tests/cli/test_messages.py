@@ -6,7 +6,7 @@ import re
 
 import anyio
 import pytest
-from house import POLICY
+from running_server import POLICY
 from shell import distinct, shell
 
 pytestmark = pytest.mark.process

@@ -14,7 +14,7 @@ import threading
 from contextlib import contextmanager
 
 import pytest
-from harness import wait_until
+from server_process import wait_until
 
 from infra_mcp.cli.splice import LONGEST_LINE, Link, Splice
 

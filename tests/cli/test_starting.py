@@ -13,9 +13,9 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio import to_thread
-from harness import start_server, wait_until
 from hosts import SCRIPT, environment, host, owner, put_down, repository
-from house import POLICY
+from running_server import POLICY
+from server_process import start_server, wait_until
 
 from infra_mcp.cli import starting
 from infra_mcp.cli.client import connect

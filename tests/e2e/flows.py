@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 import anyio
+from e2e.fault_injection import DEPLOYMENTS, INSIDE, KillCase
 from e2e.journal import Journal
-from e2e.killing import DEPLOYMENTS, INSIDE, Scenario
-from e2e.world import Reply, World
+from e2e.scenario import Reply, Scenario
 
 from infra_mcp.errors import InfraError
 
@@ -24,23 +24,23 @@ _DOCS, _SHOP, _INFRA = ("docs", "docs"), ("shop", "shop"), ("infra", None)
 _JOURNALS: dict[str, Journal] = {}
 
 
-def journal(world: World) -> Journal:
-    """What the clients of a world were told, over all of its flows."""
-    return _JOURNALS.setdefault(world.name, Journal())
+def journal(scenario: Scenario) -> Journal:
+    """What the clients of a scenario were told, over all of its flows."""
+    return _JOURNALS.setdefault(scenario.name, Journal())
 
 
 @dataclass
 class Flow:
     """One flow: the steps that were answered, and the journal they are written into."""
 
-    world: World
+    scenario: Scenario
     number: int
     answered: dict[str, Any] = field(default_factory=dict)
 
     @property
     def journal(self) -> Journal:
-        """Of the whole world."""
-        return journal(self.world)
+        """Of the whole scenario."""
+        return journal(self.scenario)
 
     async def step(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
         """A step's answer; asked for unless it is known."""
@@ -58,9 +58,9 @@ class Flow:
             mark, words = self.answered[first]
             self.journal.tried(mark)
             if kind == "ask":
-                reply = await self.world.tool("ask", by=by, peer_name=to[0], query=words)
+                reply = await self.scenario.tool("ask", by=by, peer_name=to[0], query=words)
             else:
-                reply = await self.world.tool("notify_peer", by=by, peer_name=to[0], message=words)
+                reply = await self.scenario.tool("notify_peer", by=by, peer_name=to[0], message=words)
             assert reply.ok, reply.text
             identity = str(reply.data["result"])
             self.journal.accepted(mark, identity)
@@ -80,7 +80,7 @@ class Flow:
 
     async def resolved(self, ask: str, by: str) -> None:
         """Get the one answer to an ask."""
-        reply = await self.step(f"wait {ask}", lambda: self.world.ack(ask, by=by))
+        reply = await self.step(f"wait {ask}", lambda: self.scenario.ack(ask, by=by))
         told = {key: reply.data.get(key) for key in ("reply", "responder", "close_reason")}
         self.journal.replies.append({"ask": ask, **told})
         self.journal.ended(reply.data)
@@ -91,13 +91,13 @@ class Flow:
         async def look() -> list[str]:
             with anyio.fail_after(60):
                 while True:
-                    box = (await self.world.tool("inbox", by=by, wait_seconds=1)).data
+                    box = (await self.scenario.tool("inbox", by=by, wait_seconds=1)).data
                     if ids := [one["id"] for one in box["messages"] if wanted(one)]:
                         return ids
                     await anyio.sleep(0.02)  # what is there already is not what is waited for
 
         ids = await self.step(f"look {by}", look)
-        await self.mark(list({"docs": _DOCS, "shop": _SHOP}[by]), partial(self.world.tool, "inbox", by=by), ids)
+        await self.mark(list({"docs": _DOCS, "shop": _SHOP}[by]), partial(self.scenario.tool, "inbox", by=by), ids)
 
     async def mark(self, who: list[Any], inbox: Callable[..., Awaitable[Reply]], ids: list[str]) -> None:
         """Mark as read what is there of a reader's."""
@@ -108,7 +108,7 @@ class Flow:
 
     async def change(self, tool: str, **arguments: Any) -> Reply:
         """A change under a key of the flow's."""
-        reply = await self.world.tool(tool, idempotency_key=f"flow-{self.number}", wait_seconds=60, **arguments)
+        reply = await self.scenario.tool(tool, idempotency_key=f"flow-{self.number}", wait_seconds=60, **arguments)
         self.journal.ended(reply.data)
         return reply
 
@@ -116,68 +116,68 @@ class Flow:
 _FLOWS: dict[tuple[str, str, int], Flow] = {}
 
 
-def _of(world: World, name: str, number: int) -> Flow:
-    return _FLOWS.setdefault((world.name, name, number), Flow(world, number))
+def _of(scenario: Scenario, name: str, number: int) -> Flow:
+    return _FLOWS.setdefault((scenario.name, name, number), Flow(scenario, number))
 
 
 # -- between peers
-async def _mail(world: World, number: int) -> None:
+async def _mail(scenario: Scenario, number: int) -> None:
     """Two peers: an ask that is answered, and news; before that an ask to infra that is not understood."""
-    flow = _of(world, "mail", number)
+    flow = _of(scenario, "mail", number)
     vain = await flow.send("ask", "docs", _INFRA, f"{{0}}: what about {number}?")
     await flow.resolved(vain, "docs")
     ask = await flow.send("ask", "docs", _SHOP, f"{{0}}: is {number} built?")
-    await flow.answer(partial(world.tool, by="shop"))
+    await flow.answer(partial(scenario.tool, by="shop"))
     await flow.resolved(ask, "docs")
     await flow.send("notify", "shop", _DOCS, f"{{0}}: build {number} is green")
     await flow.read("docs", lambda one: one["from_peer"] == "shop")
 
 
-def _answered(world: World, _number: int) -> bool:
-    return not world.rows("SELECT id FROM asks WHERE state = 'open'") + world.rows(
+def _answered(scenario: Scenario, _number: int) -> bool:
+    return not scenario.rows("SELECT id FROM asks WHERE state = 'open'") + scenario.rows(
         "SELECT id FROM messages WHERE kind = 'notify' AND receiver = 'docs' AND read IS NULL"
     )
 
 
 # -- an attending session
-async def _attended(world: World, number: int) -> None:
+async def _attended(scenario: Scenario, number: int) -> None:
     """An ask that only people understand: claimed, and done for the asker; and news that nothing follows from."""
-    flow = _of(world, "attended", number)
-    async with world.attend() as client:
-        call = partial(world.call, client)
+    flow = _of(scenario, "attended", number)
+    async with scenario.attend() as client:
+        call = partial(scenario.call, client)
         ask = await flow.send("ask", "docs", _INFRA, f"{{0}}: could you see to number {number}?")
         await flow.send("notify", "docs", _INFRA, f"{{0}}: {number} merged, do NOT deploy yet")
-        while not (row := world.rows("SELECT * FROM asks WHERE id = ?", ask)[0])["request"]:
+        while not (row := scenario.rows("SELECT * FROM asks WHERE id = ?", ask)[0])["request"]:
             assert row["state"] == "open", row
             claimed = await call("inbox", claim=ask)
             assert claimed.ok, claimed.text
-            await call("provision_namespace", namespace=_place(world, number), pull_secrets=["X"], on_behalf_of=ask)
+            await call("provision_namespace", namespace=_place(scenario, number), pull_secrets=["X"], on_behalf_of=ask)
         await flow.answer(call, but=ask, claim=True)
         news = [one["id"] for one in (await call("inbox")).data["messages"]]
         await flow.mark(list(_INFRA), partial(call, "inbox"), news)
     await flow.resolved(ask, "docs")
 
 
-def _place(world: World, number: int) -> str:
-    return world.fresh(f"f{number}")
+def _place(scenario: Scenario, number: int) -> str:
+    return scenario.fresh(f"f{number}")
 
 
-def _there(world: World, number: int) -> bool:
-    account = world.live_object("serviceaccount", "default", _place(world, number)) or {}
+def _there(scenario: Scenario, number: int) -> bool:
+    account = scenario.live_object("serviceaccount", "default", _place(scenario, number)) or {}
     return account.get("imagePullSecrets") == [{"name": "registry-x"}]
 
 
 # -- people who approve
-async def _approved(world: World, number: int) -> None:
+async def _approved(scenario: Scenario, number: int) -> None:
     """A change that is parked until an operator says yes."""
-    flow = _of(world, "approved", number)
-    arguments = {"namespace": world.fresh(f"guarded{number}"), "pull_secrets": ["X"]}
+    flow = _of(scenario, "approved", number)
+    arguments = {"namespace": scenario.fresh(f"guarded{number}"), "pull_secrets": ["X"]}
     reply = await flow.change("provision_namespace", **arguments)
     if reply.data["state"] == "awaiting_approval":
         request, effect = reply.data["request"], reply.data["effect_digest"]
         flow.journal.decided.append({"request": request, "approve": True, "answered": False})
         try:
-            await world.approve(request, effect)
+            await scenario.approve(request, effect)
         except InfraError as error:
             assert error.code == "approval-mismatch", error  # noqa: PT017 - it was heard the time before, and goes on
         else:
@@ -187,60 +187,60 @@ async def _approved(world: World, number: int) -> None:
             await anyio.sleep(0.02)  # a wait ends early where people are waited for
 
 
-def _guarded(world: World, number: int) -> str:
-    return world.fresh(f"guarded{number}")
+def _guarded(scenario: Scenario, number: int) -> str:
+    return scenario.fresh(f"guarded{number}")
 
 
-def _opened(world: World, number: int) -> bool:
-    return world.live_object("secret", "registry-x", _guarded(world, number)) is not None
+def _opened(scenario: Scenario, number: int) -> bool:
+    return scenario.live_object("secret", "registry-x", _guarded(scenario, number)) is not None
 
 
 # -- releases by notify
-async def _released(world: World, number: int) -> None:
+async def _released(scenario: Scenario, number: int) -> None:
     """A release notice that is a deploy, whose outcome is notified."""
-    flow = _of(world, "released", number)
+    flow = _of(scenario, "released", number)
     await flow.send("release", "docs", _INFRA, f"release/1.{number}.1 merged, ready to deploy")
     await flow.read("docs", lambda one: one["kind"] == "outcome")
 
 
-def _live(world: World, _number: int) -> str:
-    return world.namespace
+def _live(scenario: Scenario, _number: int) -> str:
+    return scenario.namespace
 
 
-def _deployed(world: World, number: int) -> bool:
-    return world.image().endswith(f":1.{number}.1")
+def _deployed(scenario: Scenario, number: int) -> bool:
+    return scenario.image().endswith(f":1.{number}.1")
 
 
-async def _waiting(world: World, number: int) -> None:
+async def _waiting(scenario: Scenario, number: int) -> None:
     """Two releases of one app that must wait: the newer takes the older's place, still waits after a start, and is
     given up."""
-    flow = _of(world, "waiting", number)
+    flow = _of(scenario, "waiting", number)
     await flow.send("release", "docs", _INFRA, f"weekly/1.{number}.2 merged")
     await flow.send("release", "docs", _INFRA, f"weekly/1.{number}.3 merged")
-    newest = world.requests()[-1]
+    newest = scenario.requests()[-1]
     assert newest["state"] in {"scheduled", "cancelled"}, newest
-    reply = await flow.step("cancel", lambda: world.tool("cancel", request_id=newest["id"]))
+    reply = await flow.step("cancel", lambda: scenario.tool("cancel", request_id=newest["id"]))
     flow.journal.ended(reply.data)
     await flow.read("docs", lambda one: one["request"] == newest["id"])
 
 
-def _given_up(world: World, number: int) -> bool:
-    rows = [row for row in world.requests() if f'"1.{number}.' in row["action"]]
+def _given_up(scenario: Scenario, number: int) -> bool:
+    rows = [row for row in scenario.requests() if f'"1.{number}.' in row["action"]]
     return {row["state"] for row in rows} == {"superseded", "cancelled"} and len(rows) == 2
 
 
 FLOWS = {
-    scenario.name: scenario
-    for scenario in (
-        Scenario("mail", _mail, frozenset(), (), _live, _answered, "ledger.answer", journal),
-        Scenario("attended", _attended, frozenset({"landed"}), INSIDE, _place, _there, "ledger.mail.ask", journal),
-        Scenario("approved", _approved, frozenset({"landed"}), INSIDE, _guarded, _opened, journal=journal),
-        Scenario(
+    case.name: case
+    for case in (
+        KillCase("mail", _mail, frozenset(), (), _live, _answered, "ledger.answer", journal),
+        KillCase("attended", _attended, frozenset({"landed"}), INSIDE, _place, _there, "ledger.mail.ask", journal),
+        KillCase("approved", _approved, frozenset({"landed"}), INSIDE, _guarded, _opened, journal=journal),
+        KillCase(
             # a notice that nobody answered is sent again, and by then the deploy may have landed
             "released", _released, frozenset({"landed", "unchanged"}), (DEPLOYMENTS,), _live, _deployed,
             "ledger.mail.notified", journal,
         ),
-        Scenario(
+        KillCase(
             "waiting", _waiting, frozenset({"superseded", "cancelled"}), (DEPLOYMENTS,), _live, _given_up,
             "ledger.mail.notified", journal,
         ),

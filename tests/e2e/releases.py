@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from e2e.ground import Ground
-from e2e.world import World
+from e2e.cluster_setup import ClusterSetup
+from e2e.scenario import Scenario
 
 __all__ = ["READY", "catalogue", "closed", "freeze", "releasing", "waiting"]
 
@@ -15,10 +15,10 @@ READY = "release/{} merged, ready to deploy"
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
-def catalogue(world: World, schedule: str = "now", more: str = "") -> str:
-    """The app catalogue of a world, with releases."""
+def catalogue(scenario: Scenario, schedule: str = "now", more: str = "") -> str:
+    """The app catalogue of a scenario, with releases."""
     released = f'deploy_on = "{READY.format("{version}")}"\nschedule = "{schedule}"\n'
-    return world.apps() + released + more
+    return scenario.apps() + released + more
 
 
 def closed() -> str:
@@ -36,16 +36,18 @@ def freeze(**ahead: float) -> str:
 
 
 @asynccontextmanager
-async def releasing(ground: Ground, home: Path, schedule: str = "now", more: str = "") -> AsyncIterator[World]:
-    """A world whose app is released by a notify."""
-    world = World(ground, home)
-    world.policy = catalogue(world, schedule, more)
-    async with world:
-        yield world
+async def releasing(
+    cluster_setup: ClusterSetup, home: Path, schedule: str = "now", more: str = ""
+) -> AsyncIterator[Scenario]:
+    """A scenario whose app is released by a notify."""
+    scenario = Scenario(cluster_setup, home)
+    scenario.policy = catalogue(scenario, schedule, more)
+    async with scenario:
+        yield scenario
 
 
-async def waiting(world: World, by: str = "docs") -> list[dict[str, Any]]:
+async def waiting(scenario: Scenario, by: str = "docs") -> list[dict[str, Any]]:
     """What `status` shows to a peer as waiting."""
-    shown = await world.tool("status", by=by)
+    shown = await scenario.tool("status", by=by)
     assert shown.ok, shown.text
     return list(shown.data["waiting"])

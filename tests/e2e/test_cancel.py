@@ -7,44 +7,44 @@ pytestmark = [pytest.mark.cluster, pytest.mark.anyio]
 
 
 @pytest.mark.promise("intake.cancel")
-async def test_a_request_that_waits_is_cancelled_and_one_that_writes_is_not(world):
-    head = world.git("rev-parse", "HEAD").strip()
-    first = await world.tool("deploy", app="docs", version="0.14.0-slow", wait_seconds=0)
-    await world.reached("verifying")
-    second = await world.tool("deploy", app="docs", version="0.14.1", wait_seconds=0)
+async def test_a_request_that_waits_is_cancelled_and_one_that_writes_is_not(scenario):
+    head = scenario.git("rev-parse", "HEAD").strip()
+    first = await scenario.tool("deploy", app="docs", version="0.14.0-slow", wait_seconds=0)
+    await scenario.reached("verifying")
+    second = await scenario.tool("deploy", app="docs", version="0.14.1", wait_seconds=0)
 
-    late = await world.tool("cancel", request_id=first.data["request"])
-    done = await world.tool("cancel", request_id=second.data["request"])
+    late = await scenario.tool("cancel", request_id=first.data["request"])
+    done = await scenario.tool("cancel", request_id=second.data["request"])
 
     assert late.data["code"] == "too-late"
     assert "goes on to its end" in late.text
     assert done.data["state"] == "cancelled", done.text
-    rows = {row["id"]: row["state"] for row in await world.settled()}
+    rows = {row["id"]: row["state"] for row in await scenario.settled()}
     assert rows == {first.data["request"]: "landed", second.data["request"]: "cancelled"}
-    assert world.git("rev-list", "--count", f"{head}..HEAD").strip() == "1"
-    assert world.image() == "registry.example/docs/site:0.14.0-slow"
+    assert scenario.git("rev-list", "--count", f"{head}..HEAD").strip() == "1"
+    assert scenario.image() == "registry.example/docs/site:0.14.0-slow"
 
 
 @pytest.mark.promise("intake.cancel")
-async def test_only_the_asker_cancels_and_an_ended_request_stays_as_it_is(world):
-    made = await world.tool("provision_namespace", namespace=world.fresh())
+async def test_only_the_asker_cancels_and_an_ended_request_stays_as_it_is(scenario):
+    made = await scenario.tool("provision_namespace", namespace=scenario.fresh())
 
-    stranger = await world.tool("cancel", by="shop", request_id=made.data["request"])
-    again = await world.tool("cancel", request_id=made.data["request"])
+    stranger = await scenario.tool("cancel", by="shop", request_id=made.data["request"])
+    again = await scenario.tool("cancel", request_id=made.data["request"])
 
     assert stranger.data["code"] == "not-found"
     assert again.data["code"] == "too-late"
-    assert world.requests()[0]["state"] == "landed"
+    assert scenario.requests()[0]["state"] == "landed"
 
 
 @pytest.mark.promise("intake.saved-first")
-async def test_a_client_that_goes_away_changes_nothing(world):
-    name = world.fresh()
-    async with world.peer() as client:
+async def test_a_client_that_goes_away_changes_nothing(scenario):
+    name = scenario.fresh()
+    async with scenario.peer() as client:
         with anyio.move_on_after(0.05):
             await client.call_tool("provision_namespace", {"namespace": name})
 
-    rows = await world.settled()
+    rows = await scenario.settled()
 
     assert [row["state"] for row in rows] in (["landed"], []), rows
-    assert (world.live_object("namespace", name) is not None) == bool(rows)
+    assert (scenario.live_object("namespace", name) is not None) == bool(rows)

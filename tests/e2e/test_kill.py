@@ -8,12 +8,11 @@ from pathlib import Path
 
 import anyio
 import pytest
-from e2e.flows import FLOWS
-from e2e.killing import (
+from e2e.fault_injection import (
     DEPLOYMENTS,
     INSIDE,
-    JUDGE,
-    SCENARIOS,
+    INVARIANTS,
+    KILL_CASES,
     Point,
     kill,
     now,
@@ -22,9 +21,10 @@ from e2e.killing import (
     undisturbed,
     verdict,
 )
-from e2e.storm import Storm
-from e2e.world import World
-from writes import BESIDE, IN_THE_MAIL, ON_THE_WAY
+from e2e.flows import FLOWS
+from e2e.random_load import RandomLoad
+from e2e.scenario import Scenario
+from effect_scan import BESIDE, IN_THE_MAIL, ON_THE_WAY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.anyio, pytest.mark.promise("recover.reobserve")]
 
@@ -53,21 +53,21 @@ SAMPLE = [
     ("waiting", Point("ledger.mail.notified", "after", 2)),
 ]
 CORE = ("deploy", Point("git.move", "after"))  # the one of them that `make test` runs
-ALL = SCENARIOS | FLOWS
+ALL = KILL_CASES | FLOWS
 
 
 @pytest.fixture
-async def quiet(ground, tmp_path, anyio_backend):  # noqa: ARG001 - the loop it runs on
-    """A world whose server is not running yet."""
-    async with _manned(ground, tmp_path) as made:
+async def quiet(cluster_setup, tmp_path, anyio_backend):  # noqa: ARG001 - the loop it runs on
+    """A scenario whose server is not running yet."""
+    async with _manned(cluster_setup, tmp_path) as made:
         yield made
 
 
-def _manned(ground, home):
-    """A world with releases, attending and approvals in its policy."""
-    world = World(ground, home, serve=False)
-    world.policy = Storm.policy(world)
-    return world
+def _manned(cluster_setup, home):
+    """A scenario with releases, attending and approvals in its policy."""
+    scenario = Scenario(cluster_setup, home, serve=False)
+    scenario.policy = RandomLoad.policy(scenario)
+    return scenario
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ async def test_a_killed_server_leaves_nothing_undone_and_nothing_done_twice(quie
 
 
 async def test_a_server_killed_again_while_it_recovers_leaves_the_next_one_to_finish(quiet):
-    assert await kill(quiet, SCENARIOS["deploy"], Point("git.move", "after"), 1, again=4) == []
+    assert await kill(quiet, KILL_CASES["deploy"], Point("git.move", "after"), 1, again=4) == []
 
 
 @pytest.mark.promise("apply.locks")
@@ -108,7 +108,9 @@ async def test_a_server_killed_with_many_requests_under_way_brings_each_to_its_e
 
 async def test_the_ways_pass_every_effect_there_is_on_a_request_s_way_and_in_the_mail(quiet):
     fired = set()
-    for number, name in enumerate([*FLOWS, *SCENARIOS], 1):  # after those whose mail is judged, those without a journal
+    for number, name in enumerate(
+        [*FLOWS, *KILL_CASES], 1
+    ):  # after those whose mail is judged, those without a journal
         fired |= {point.effect for point in await points(quiet, ALL[name], number)}
     assert {name for name in fired if not name.startswith("child.")} - BESIDE == ON_THE_WAY | IN_THE_MAIL
 
@@ -129,7 +131,7 @@ async def test_a_server_killed_at_any_point_leaves_nothing_undone_and_nothing_do
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("name", [*SCENARIOS, "approved", "released"])
+@pytest.mark.parametrize("name", [*KILL_CASES, "approved", "released"])
 async def test_a_recovery_killed_at_any_point_leaves_the_next_one_to_finish(quiet, name):
     at = Point("kube.apply", "before", 2) if name == "rollback" else Point("git.move", "after")
     faults = {}
@@ -145,7 +147,7 @@ async def test_a_recovery_killed_at_any_point_leaves_the_next_one_to_finish(quie
 
 
 def test_the_judge_takes_nothing_from_the_product():
-    tree = ast.parse(Path(JUDGE).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(INVARIANTS).read_text(encoding="utf-8"))
     taken = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     taken |= {str(node.module).partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert taken <= sys.stdlib_module_names

@@ -6,7 +6,7 @@ import time
 
 import anyio
 import pytest
-from e2e.world import APP, World
+from e2e.scenario import APP, Scenario
 
 pytestmark = [pytest.mark.cluster, pytest.mark.anyio]
 
@@ -25,9 +25,9 @@ timeout = "120s"
 class Writer(threading.Thread):
     """Somebody with kubectl and git, who keeps a list of what they did and expects to find it again."""
 
-    def __init__(self, world, spaces):
+    def __init__(self, scenario, spaces):
         super().__init__(daemon=True)
-        self.world, self.spaces = world, spaces
+        self.scenario, self.spaces = scenario, spaces
         self.stop = threading.Event()
         self.labels, self.replicas, self.commits, self.faults = {}, {}, [], []
 
@@ -45,21 +45,21 @@ class Writer(threading.Thread):
                 return
 
     def disturb(self, space, turn):
-        self.world.kubectl("-n", space, "label", "--overwrite", "deployment/docs", f"turn=t{turn}")
+        self.scenario.kubectl("-n", space, "label", "--overwrite", "deployment/docs", f"turn=t{turn}")
         self.labels[space] = f"t{turn}"
-        self.world.kubectl("-n", space, "scale", "deployment/docs", f"--replicas={2 + turn % 3}")
+        self.scenario.kubectl("-n", space, "scale", "deployment/docs", f"--replicas={2 + turn % 3}")
         self.replicas[space] = 2 + turn % 3
-        self.world.kubectl("-n", space, "delete", "pod", "-l", "app=docs", "--wait=false", "--ignore-not-found")
+        self.scenario.kubectl("-n", space, "delete", "pod", "-l", "app=docs", "--wait=false", "--ignore-not-found")
 
     def commit(self, turn):
         """A commit of one's own file, tried again while git is busy, as people do."""
-        path = self.world.repo / "notes" / f"{turn}.md"
+        path = self.scenario.repo / "notes" / f"{turn}.md"
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"turn {turn}\n", encoding="utf-8")
         for _ in range(200):
-            self.world.git("add", str(path), check=False)
-            self.world.git("commit", "-q", "-m", f"note {turn}", "--", str(path), check=False)
-            if self.world.git("status", "--porcelain", "--", str(path)) == "":
+            self.scenario.git("add", str(path), check=False)
+            self.scenario.git("commit", "-q", "-m", f"note {turn}", "--", str(path), check=False)
+            if self.scenario.git("status", "--porcelain", "--", str(path)) == "":
                 self.commits.append(f"note {turn}")
                 return
             time.sleep(0.01)
@@ -67,26 +67,26 @@ class Writer(threading.Thread):
 
     def scribble(self, turn):
         """An edit that stays uncommitted."""
-        with (self.world.repo / "README.md").open("a", encoding="utf-8") as file:
+        with (self.scenario.repo / "README.md").open("a", encoding="utf-8") as file:
             file.write(f"scribble {turn}\n")
         self.scribbled = turn
 
 
 @pytest.fixture
-async def town(ground, tmp_path, anyio_backend):  # noqa: ARG001 - the loop it runs on
-    """A world with four apps that people wrote and applied by hand, each in a namespace that was there before."""
-    world = World(ground, tmp_path, live=False)
-    spaces = {word: world.fresh(word) for word in WORDS}
-    world.policy = "".join(APPS.format(word=word, namespace=space) for word, space in spaces.items())
-    async with world:
+async def town(cluster_setup, tmp_path, anyio_backend):  # noqa: ARG001 - the loop it runs on
+    """A scenario with four apps that people wrote and applied by hand, each in a namespace that was there before."""
+    scenario = Scenario(cluster_setup, tmp_path, live=False)
+    spaces = {word: scenario.fresh(word) for word in WORDS}
+    scenario.policy = "".join(APPS.format(word=word, namespace=space) for word, space in spaces.items())
+    async with scenario:
         for word, space in spaces.items():
-            path = world.repo / "k8s" / f"site-{word}.yaml"
+            path = scenario.repo / "k8s" / f"site-{word}.yaml"
             path.write_text(APP.format(namespace=space), encoding="utf-8")
-            world.kubectl("apply", "-f", str(path))
-        ground.apply(ground.bindings(*spaces.values()))
-        world.git("add", ".")
-        world.git("commit", "-q", "-m", "Four sites")
-        yield world, spaces
+            scenario.kubectl("apply", "-f", str(path))
+        cluster_setup.apply(cluster_setup.bindings(*spaces.values()))
+        scenario.git("add", ".")
+        scenario.git("commit", "-q", "-m", "Four sites")
+        yield scenario, spaces
 
 
 def _requests(spaces):
@@ -101,8 +101,8 @@ def _requests(spaces):
 @pytest.mark.promise("plan.stale", "plan.users-tree")
 @pytest.mark.promise("apply.locks")
 async def test_twenty_requests_land_and_nobodys_change_is_lost_while_others_work(town):
-    world, spaces = town
-    writer = Writer(world, list(spaces.values()))
+    scenario, spaces = town
+    writer = Writer(scenario, list(spaces.values()))
     replies = []
 
     async def send(client, tool, arguments):
@@ -111,7 +111,7 @@ async def test_twenty_requests_land_and_nobodys_change_is_lost_while_others_work
 
     writer.start()
     try:
-        async with world.peer() as client, anyio.create_task_group() as group:
+        async with scenario.peer() as client, anyio.create_task_group() as group:
             for tool, arguments in _requests(spaces):
                 group.start_soon(send, client, tool, arguments)
     finally:
@@ -121,26 +121,26 @@ async def test_twenty_requests_land_and_nobodys_change_is_lost_while_others_work
     assert len(replies) == 20
     assert [one for one in replies if one[2]] == []
     assert writer.faults == []
-    _nothing_of_the_writer_is_lost(world, writer)
-    _all_of_ours_is_there(world, spaces)
+    _nothing_of_the_writer_is_lost(scenario, writer)
+    _all_of_ours_is_there(scenario, spaces)
 
 
-def _nothing_of_the_writer_is_lost(world, writer):
+def _nothing_of_the_writer_is_lost(scenario, writer):
     for space in writer.spaces:
-        live = world.live_object("deployment", "docs", space)
+        live = scenario.live_object("deployment", "docs", space)
         assert live["metadata"]["labels"]["turn"] == writer.labels[space]
         assert live["spec"]["replicas"] == writer.replicas[space]
-    subjects = world.git("log", "--format=%s").splitlines()
+    subjects = scenario.git("log", "--format=%s").splitlines()
     assert [one for one in writer.commits if subjects.count(one) != 1] == []
-    text = (world.repo / "README.md").read_text(encoding="utf-8")
+    text = (scenario.repo / "README.md").read_text(encoding="utf-8")
     assert [n for n in range(1, writer.scribbled + 1) if f"scribble {n}\n" not in text] == []
-    assert world.git("status", "--porcelain").split() == ["M", "README.md"]
+    assert scenario.git("status", "--porcelain").split() == ["M", "README.md"]
 
 
-def _all_of_ours_is_there(world, spaces):
-    rows = world.requests()
+def _all_of_ours_is_there(scenario, spaces):
+    rows = scenario.requests()
     assert {row["state"] for row in rows} == {"landed"}
-    commits = world.git("log", "--format=%(trailers:key=Infra-Request,valueonly)").split()
+    commits = scenario.git("log", "--format=%(trailers:key=Infra-Request,valueonly)").split()
     assert [row["id"] for row in rows if commits.count(row["id"]) != 1] == []
     last = {}
     for row in sorted(rows, key=lambda row: row["position"]):
@@ -148,11 +148,11 @@ def _all_of_ours_is_there(world, spaces):
         if action["action"] == "deploy":
             last[action["app"]] = row["id"]
     for word, space in spaces.items():
-        live = world.live_object("deployment", "docs", space)
+        live = scenario.live_object("deployment", "docs", space)
         (container,) = live["spec"]["template"]["spec"]["containers"]
-        path = world.repo / "k8s" / f"site-{word}.yaml"
+        path = scenario.repo / "k8s" / f"site-{word}.yaml"
         assert container["image"] in path.read_text(encoding="utf-8")
         assert live["metadata"]["annotations"]["infra-mcp.dev/request"] == last[f"site-{word}"]
-        assert world.live_object("serviceaccount", "default", space)["imagePullSecrets"] == [{"name": "registry-x"}]
-        assert world.live_object("resourcequota", "quota", space) is not None
-        assert world.live_object("networkpolicy", "default-deny", space) is not None
+        assert scenario.live_object("serviceaccount", "default", space)["imagePullSecrets"] == [{"name": "registry-x"}]
+        assert scenario.live_object("resourcequota", "quota", space) is not None
+        assert scenario.live_object("networkpolicy", "default-deny", space) is not None

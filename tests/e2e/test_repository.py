@@ -5,43 +5,43 @@ import stat
 
 import anyio
 import pytest
-from e2e.world import World
+from e2e.scenario import Scenario
 
 pytestmark = [pytest.mark.cluster, pytest.mark.anyio]
 
 
-def commit(world, words="by hand"):
-    world.git("add", "-A")
-    world.git("commit", "-q", "-m", words)
+def commit(scenario, words="by hand"):
+    scenario.git("add", "-A")
+    scenario.git("commit", "-q", "-m", words)
 
 
 @pytest.mark.fault("f08")
 @pytest.mark.fault("f30")
-async def test_a_manifest_below_a_folder_whose_name_is_not_utf8_ends_with_the_path_and_nothing_is_left_open(world):
-    odd = os.fsencode(world.repo / "k8s") + b"/caf\xe9"
+async def test_a_manifest_below_a_folder_whose_name_is_not_utf8_ends_with_the_path_and_nothing_is_left_open(scenario):
+    odd = os.fsencode(scenario.repo / "k8s") + b"/caf\xe9"
     os.mkdir(odd)  # noqa: PTH102 - bytes that are no text
-    world.manifest.rename(os.fsdecode(odd + b"/docs-site.yaml"))
-    commit(world)
+    scenario.manifest.rename(os.fsdecode(odd + b"/docs-site.yaml"))
+    commit(scenario)
 
-    deployed = await world.tool("deploy", app="docs", version="1.0.0")
-    seen = await world.tool("deploy", app="docs", version="1.0.0", dry_run=True)
-    made = await world.tool("provision_namespace", namespace=world.fresh())
+    deployed = await scenario.tool("deploy", app="docs", version="1.0.0")
+    seen = await scenario.tool("deploy", app="docs", version="1.0.0", dry_run=True)
+    made = await scenario.tool("provision_namespace", namespace=scenario.fresh())
 
     for reply in (deployed, seen):
         assert not reply.ok
         assert "k8s/caf\\udce9/docs-site.yaml" in reply.text
     assert made.ok, made.text
-    assert {row["state"] for row in await world.settled()} == {"failed", "landed"}
-    await world.restart()
-    assert (await world.tool("status")).ok
-    assert world.image().endswith(":0.13.3")
+    assert {row["state"] for row in await scenario.settled()} == {"failed", "landed"}
+    await scenario.restart()
+    assert (await scenario.tool("status")).ok
+    assert scenario.image().endswith(":0.13.3")
 
 
 @pytest.mark.fault("f05")
 @pytest.mark.fault("f06")
 @pytest.mark.promise("ask.seed-sentence")
-async def test_other_teams_files_do_not_block_the_seeds_sentence_and_what_was_not_read_is_mentioned(world):
-    team = world.repo / "k8s" / "other"
+async def test_other_teams_files_do_not_block_the_seeds_sentence_and_what_was_not_read_is_mentioned(scenario):
+    team = scenario.repo / "k8s" / "other"
     team.mkdir()
     bad = "kind: ServiceAccount\nmetadata:\n  name: default\n  {{- with .Values.x }}\n"
     (team / "template.yaml").write_text(bad, encoding="utf-8")
@@ -51,11 +51,11 @@ async def test_other_teams_files_do_not_block_the_seeds_sentence_and_what_was_no
     (team / "large.yaml").write_text(account + "#" * (9 << 20), encoding="utf-8")
     listed = account.rstrip().replace("\n", "\n  ")
     (team / "list.yaml").write_text(f"apiVersion: v1\nkind: List\nitems:\n- {listed}\n", encoding="utf-8")
-    commit(world)
-    name = world.fresh("staging")
+    commit(scenario)
+    name = scenario.fresh("staging")
 
-    seen = await world.tool("provision_namespace", namespace=name, pull_secrets=["X"], dry_run=True)
-    reply = await world.ask(f"I need a namespace '{name}' with image-pull secret X")
+    seen = await scenario.tool("provision_namespace", namespace=name, pull_secrets=["X"], dry_run=True)
+    reply = await scenario.ask(f"I need a namespace '{name}' with image-pull secret X")
 
     assert reply.ok, reply.text
     assert f"namespace {name} up" in reply.text
@@ -68,43 +68,43 @@ async def test_other_teams_files_do_not_block_the_seeds_sentence_and_what_was_no
 
 @pytest.mark.fault("w12")
 @pytest.mark.parametrize("where", ["in the repository", "in the checkout", "operation"])
-async def test_a_dry_run_refuses_what_the_commit_would_be_refused_for(world, where):
-    name = world.fresh()
+async def test_a_dry_run_refuses_what_the_commit_would_be_refused_for(scenario, where):
+    name = scenario.fresh()
     if where == "in the repository":
-        (world.repo / "elsewhere").mkdir()
-        (world.repo / "elsewhere" / "x.md").write_text("x\n", encoding="utf-8")
-        (world.repo / "k8s" / name).symlink_to("../elsewhere")
-        commit(world)
+        (scenario.repo / "elsewhere").mkdir()
+        (scenario.repo / "elsewhere" / "x.md").write_text("x\n", encoding="utf-8")
+        (scenario.repo / "k8s" / name).symlink_to("../elsewhere")
+        commit(scenario)
     elif where == "in the checkout":
-        (world.repo / "k8s" / name).symlink_to("..")
+        (scenario.repo / "k8s" / name).symlink_to("..")
     else:
-        (world.repo / ".git" / "MERGE_HEAD").write_text("x\n", encoding="utf-8")
-    before = world.git("count-objects")
+        (scenario.repo / ".git" / "MERGE_HEAD").write_text("x\n", encoding="utf-8")
+    before = scenario.git("count-objects")
 
-    seen = await world.tool("provision_namespace", namespace=name, dry_run=True)
-    made = await world.tool("provision_namespace", namespace=name)
+    seen = await scenario.tool("provision_namespace", namespace=name, dry_run=True)
+    made = await scenario.tool("provision_namespace", namespace=name)
 
     assert not made.ok
     assert not seen.ok
     assert seen.data["error"]["code"] == made.data["error"]["code"] in {"git-failed", "checkout-refused"}
-    assert world.git("count-objects") == before
+    assert scenario.git("count-objects") == before
 
 
 @pytest.mark.fault("d01")
-async def test_what_a_request_writes_in_the_peoples_checkout_others_can_read(ground, tmp_path):
-    async with World(ground, tmp_path, serve=False) as world:
-        await world.start(_usual)
-        name = world.fresh()
-        made = await world.tool("provision_namespace", namespace=name)
-        deployed = await world.tool("deploy", app="docs", version="1.0.0")
+async def test_what_a_request_writes_in_the_peoples_checkout_others_can_read(cluster_setup, tmp_path):
+    async with Scenario(cluster_setup, tmp_path, serve=False) as scenario:
+        await scenario.start(_usual)
+        name = scenario.fresh()
+        made = await scenario.tool("provision_namespace", namespace=name)
+        deployed = await scenario.tool("deploy", app="docs", version="1.0.0")
 
         assert made.ok, made.text
         assert deployed.ok, deployed.text
-        files = world.git("ls-files").splitlines()
-        assert {stat.S_IMODE((world.repo / path).stat().st_mode) for path in files} == {0o644}
-        folders = {parent for path in files for parent in (world.repo / path).parents if parent != tmp_path}
-        assert {stat.S_IMODE(f.stat().st_mode) for f in folders if f.is_relative_to(world.repo)} == {0o755}
-        assert stat.S_IMODE((world.repo / ".git/refs/heads/main").stat().st_mode) == 0o644
+        files = scenario.git("ls-files").splitlines()
+        assert {stat.S_IMODE((scenario.repo / path).stat().st_mode) for path in files} == {0o644}
+        folders = {parent for path in files for parent in (scenario.repo / path).parents if parent != tmp_path}
+        assert {stat.S_IMODE(f.stat().st_mode) for f in folders if f.is_relative_to(scenario.repo)} == {0o755}
+        assert stat.S_IMODE((scenario.repo / ".git/refs/heads/main").stat().st_mode) == 0o644
 
 
 def _usual():
@@ -112,22 +112,22 @@ def _usual():
 
 
 @pytest.mark.fault("f31")
-async def test_a_large_and_repetitive_file_is_planned_and_taken_back_off_the_event_loop(ground, tmp_path):
-    async with World(ground, tmp_path, serve=False) as world:
+async def test_a_large_and_repetitive_file_is_planned_and_taken_back_off_the_event_loop(cluster_setup, tmp_path):
+    async with Scenario(cluster_setup, tmp_path, serve=False) as scenario:
         keys = "".join(f"  k{n}: v\n" for n in range(20_000))
         rest = f"---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: big, namespace: shop-x}}\ndata:\n{keys}"
-        with world.manifest.open("a", encoding="utf-8") as file:
+        with scenario.manifest.open("a", encoding="utf-8") as file:
             file.write("# the same\n" * 12_000 + rest)
-        commit(world)
-        await world.start(_watch_the_loop)
+        commit(scenario)
+        await scenario.start(_watch_the_loop)
         with anyio.fail_after(120):
-            deployed = await world.tool("deploy", app="docs", version="1.0.0", wait_seconds=60)
-            taken_back = await world.tool("deploy", app="docs", version="1.0.1-notready", wait_seconds=60)
+            deployed = await scenario.tool("deploy", app="docs", version="1.0.0", wait_seconds=60)
+            taken_back = await scenario.tool("deploy", app="docs", version="1.0.1-notready", wait_seconds=60)
 
         assert deployed.ok, deployed.text
         assert taken_back.data["state"] == "rolled_back", taken_back.text
-        assert "composed in a thread" in world.log
-        assert "composed on the loop" not in world.log
+        assert "composed in a thread" in scenario.log
+        assert "composed on the loop" not in scenario.log
 
 
 def _watch_the_loop():

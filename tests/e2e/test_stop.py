@@ -31,9 +31,9 @@ SLOW = {"app": "docs", "version": "0.14.0-slow", "idempotency_key": "slow"}
 @pytest.mark.promise("process.one-owner")
 @pytest.mark.promise("recover.reobserve")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_stop_answers_every_wait_and_the_next_server_takes_the_work_up(world, number):
-    begun = await world.tool("deploy", **SLOW, wait_seconds=0)
-    await world.reached("verifying")
+async def test_a_stop_answers_every_wait_and_the_next_server_takes_the_work_up(scenario, number):
+    begun = await scenario.tool("deploy", **SLOW, wait_seconds=0)
+    await scenario.reached("verifying")
     answers, staying, stopped = {}, anyio.Event(), anyio.Event()
     under_way = {mode: anyio.Event() for mode in ("legacy", "auto")}
 
@@ -43,22 +43,22 @@ async def test_a_stop_answers_every_wait_and_the_next_server_takes_the_work_up(w
         async def told(*_):
             under_way[mode].set()
 
-        async with leaving(world.peer(mode=mode)) as client:
+        async with leaving(scenario.peer(mode=mode)) as client:
             await client.list_tools()  # it would ask for them after the answer, when nobody is there any more
             done = await client.call_tool("deploy", {**SLOW, "wait_seconds": 600}, progress_callback=told)
             answers[mode] = done.structured_content
 
     async def idle():
         """A client of the 2025 era that listens to what the server might say."""
-        async with leaving(world.peer(mode="legacy")) as client:
+        async with leaving(scenario.peer(mode="legacy")) as client:
             await client.list_tools()
             staying.set()
             await stopped.wait()
 
-    env = environment(world.settings.state_dir)
+    env = environment(scenario.settings.state_dir)
     async with (
-        host(world.repo, env | {"INFRA_MCP_TOKEN": world.tokens["docs"]}) as spliced,
-        host(world.repo, env, "--attend", "infra") as attending,
+        host(scenario.repo, env | {"INFRA_MCP_TOKEN": scenario.tokens["docs"]}) as spliced,
+        host(scenario.repo, env, "--attend", "infra") as attending,
         anyio.create_task_group() as group,
     ):
         await spliced.open_session()
@@ -73,19 +73,19 @@ async def test_a_stop_answers_every_wait_and_the_next_server_takes_the_work_up(w
             await staying.wait()
             for called in under_way.values():
                 await called.wait()
-        os.kill(world.server.pid, number)
+        os.kill(scenario.server.pid, number)
 
-        assert await world.gone(5) == 0, world.log
+        assert await scenario.gone(5) == 0, scenario.log
         stopped.set()
         spliced_answer = await spliced.receive()
         assert spliced_answer["id"] == "wait"
         answers["splice"] = spliced_answer["result"]["structuredContent"]
-        assert "Traceback" not in world.log, world.log
-        (row,) = world.requests()
+        assert "Traceback" not in scenario.log, scenario.log
+        (row,) = scenario.requests()
         assert row["state"] == "verifying"
 
-        await world.start()
-        (row,) = await world.settled()
+        await scenario.start()
+        (row,) = await scenario.settled()
         again = await spliced.ask("tools/call", {"name": "get_request", "arguments": {"request_id": row["id"]}}, 2)
         seated = await attending.call("inbox", 2)
 

@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from engine.shelf import DOCS, EFFECT, PAT
+from engine.ledger_fixture import DOCS, EFFECT, PAT
 
 from infra_mcp.engine import Engine
 from infra_mcp.errors import InfraError
@@ -22,9 +22,9 @@ LONG = 600.0
 
 
 @pytest.fixture
-def engine(shelf, tmp_path):
+def engine(ledger_fixture, tmp_path):
     settings = Settings(repo=tmp_path, state_dir=tmp_path / "state", kubeconfig=tmp_path / "none")
-    return Engine(settings, shelf.ledger, shelf.policy, shelf.clock)
+    return Engine(settings, ledger_fixture.ledger, ledger_fixture.policy, ledger_fixture.clock)
 
 
 async def _meanwhile(engine, waits, does):
@@ -49,12 +49,14 @@ def _release(version, **given):
     return ReleaseIn(submission=submission, request_id=request_id(), **given)
 
 
-async def test_a_wait_goes_on_while_a_request_waits_for_its_time_and_ends_when_it_waits_for_people(shelf, engine):
-    request = await shelf.release()
+async def test_a_wait_goes_on_while_a_request_waits_for_its_time_and_ends_when_it_waits_for_people(
+    ledger_fixture, engine
+):
+    request = await ledger_fixture.release()
 
     async def parks():
         engine.signals.wake(request.id)  # not news enough
-        await shelf.awaits(request=request)
+        await ledger_fixture.awaits(request=request)
         engine.signals.wake(request.id)
 
     found = await _meanwhile(engine, lambda: engine.wait(request.id, LONG), parks)
@@ -62,8 +64,8 @@ async def test_a_wait_goes_on_while_a_request_waits_for_its_time_and_ends_when_i
     assert found.state is State.AWAITING_APPROVAL
 
 
-async def test_a_wait_to_the_end_goes_on_over_the_decision(shelf, engine):
-    request = await shelf.awaits()
+async def test_a_wait_to_the_end_goes_on_over_the_decision(ledger_fixture, engine):
+    request = await ledger_fixture.awaits()
 
     async def denies():
         await engine.approve(PAT, request.id, EFFECT, approve=False, way="cli")
@@ -74,13 +76,13 @@ async def test_a_wait_to_the_end_goes_on_over_the_decision(shelf, engine):
 
 
 @pytest.mark.promise("mesh.tools")
-async def test_a_wait_for_an_ack_between_peers_wakes_at_once(shelf, engine):
+async def test_a_wait_for_an_ack_between_peers_wakes_at_once(ledger_fixture, engine):
     asker, asked = Address(name="docs", circle="docs"), Address(name="shop", circle="shop")
-    ask = await shelf.ledger.mail.open_ask(DOCS, asked, "which port?", now=shelf.clock.stamp)
+    ask = await ledger_fixture.ledger.mail.open_ask(DOCS, asked, "which port?", now=ledger_fixture.clock.stamp)
 
     async def acks():
         shop = Caller(name=asked.name, circle=asked.circle, strength="token")
-        await shelf.ledger.mail.ack(shop, ask.id, "8080", now=shelf.clock.stamp)
+        await ledger_fixture.ledger.mail.ack(shop, ask.id, "8080", now=ledger_fixture.clock.stamp)
         engine.signals.wake(ask.id, asker.signal)
 
     found = await _meanwhile(engine, lambda: engine.wait_ask(ask.id, LONG), acks)
@@ -88,10 +90,12 @@ async def test_a_wait_for_an_ack_between_peers_wakes_at_once(shelf, engine):
     assert (found.state, found.reply) == ("acked", "8080")
 
 
-async def test_a_wait_for_an_ask_about_a_request_wakes_when_that_ends(shelf, engine):
+async def test_a_wait_for_an_ask_about_a_request_wakes_when_that_ends(ledger_fixture, engine):
     submission = Submission(caller=DOCS, action=Deploy(app="docs", version="1.0.0"), door="ask", words="go")
-    taken = await shelf.ledger.accept(submission, request_id=request_id(), ask=AskIn(text="go"), now=shelf.clock.stamp)
-    await shelf.awaits(request=taken.request)
+    taken = await ledger_fixture.ledger.accept(
+        submission, request_id=request_id(), ask=AskIn(text="go"), now=ledger_fixture.clock.stamp
+    )
+    await ledger_fixture.awaits(request=taken.request)
 
     async def cancels():
         await engine.cancel(DOCS, taken.request.id)
@@ -102,13 +106,17 @@ async def test_a_wait_for_an_ask_about_a_request_wakes_when_that_ends(shelf, eng
     assert "Cancelled" in found.reply
 
 
-async def test_a_wait_for_a_claimed_ask_that_joined_an_earlier_request_wakes_when_that_ends(shelf, engine):
+async def test_a_wait_for_a_claimed_ask_that_joined_an_earlier_request_wakes_when_that_ends(ledger_fixture, engine):
     action = Deploy(app="docs", version="1.0.0")
     submission = Submission(caller=DOCS, action=action, door="tool", words="go", idempotency_key="k")
-    taken = await shelf.ledger.accept(submission, request_id=request_id(), ask=None, now=shelf.clock.stamp)
-    await shelf.awaits(request=taken.request)
-    asked = await shelf.ledger.mail.open_ask(DOCS, INFRA, "could you put it out?", now=shelf.clock.stamp)
-    await shelf.ledger.mail.claim(asked.id, "s", now=shelf.clock.stamp)
+    taken = await ledger_fixture.ledger.accept(
+        submission, request_id=request_id(), ask=None, now=ledger_fixture.clock.stamp
+    )
+    await ledger_fixture.awaits(request=taken.request)
+    asked = await ledger_fixture.ledger.mail.open_ask(
+        DOCS, INFRA, "could you put it out?", now=ledger_fixture.clock.stamp
+    )
+    await ledger_fixture.ledger.mail.claim(asked.id, "s", now=ledger_fixture.clock.stamp)
     claimed = {"on_behalf_of": asked.id, "session": "s", "attendant": "infra"}
     again = await engine.submit(submission.model_copy(update=claimed))
     assert (again.request.id, again.ask_id) == (taken.request.id, asked.id)
@@ -138,40 +146,40 @@ async def test_a_notify_takes_releases_in_and_wakes_whoever_it_concerns(engine):
 
 
 @pytest.mark.promise("intake.cancel")
-async def test_only_who_asked_cancels_what_waits_and_a_namesake_elsewhere_does_not(shelf, engine):
-    request = await shelf.awaits()
+async def test_only_who_asked_cancels_what_waits_and_a_namesake_elsewhere_does_not(ledger_fixture, engine):
+    request = await ledger_fixture.awaits()
 
     with pytest.raises(InfraError, match="or it is not yours"):
         await engine.cancel(NAMESAKE, request.id)
     assert (await engine.cancel(DOCS, request.id)).state is State.CANCELLED
 
 
-async def test_an_approval_while_nobody_can_work_is_kept_for_who_comes(shelf, engine):
-    request = await shelf.awaits()
+async def test_an_approval_while_nobody_can_work_is_kept_for_who_comes(ledger_fixture, engine):
+    request = await ledger_fixture.awaits()
 
     found = await engine.approve(PAT, request.id, EFFECT, approve=True, way="cli")
 
     assert found.state is State.QUEUED
-    assert [one.id for one in await shelf.ledger.open_requests()] == [request.id]
+    assert [one.id for one in await ledger_fixture.ledger.open_requests()] == [request.id]
     assert (await engine.cancel(DOCS, request.id)).state is State.CANCELLED
 
 
-async def test_it_is_idle_only_without_open_requests_and_without_asks_to_answer(shelf, engine):
+async def test_it_is_idle_only_without_open_requests_and_without_asks_to_answer(ledger_fixture, engine):
     assert await engine.idle()
-    ask = await shelf.ledger.mail.open_ask(DOCS, INFRA, "hm?", now=shelf.clock.stamp)
+    ask = await ledger_fixture.ledger.mail.open_ask(DOCS, INFRA, "hm?", now=ledger_fixture.clock.stamp)
     assert not await engine.idle()
     infra = Caller(name="infra", circle=None, strength="same-user")
-    await shelf.ledger.mail.ack(infra, ask.id, "yes", now=shelf.clock.stamp)
+    await ledger_fixture.ledger.mail.ack(infra, ask.id, "yes", now=ledger_fixture.clock.stamp)
     assert await engine.idle()
 
-    request = await shelf.release()
+    request = await ledger_fixture.release()
     assert not await engine.idle()
     await engine.cancel(DOCS, request.id)
     assert await engine.idle()
 
 
-async def test_progress_says_what_a_parked_request_waits_for(shelf, engine):
-    request = await shelf.awaits()
+async def test_progress_says_what_a_parked_request_waits_for(ledger_fixture, engine):
+    request = await ledger_fixture.awaits()
     assert engine.progress(request.id) == ""
 
     await engine._scheduler.look()

@@ -23,8 +23,8 @@ CAUSE = InfraError("not-landed", "It did not come up.")
 class Repo:
     """A repository whose newest commit made one file, and a request that is to take it back."""
 
-    def __init__(self, shelf, top):
-        self.shelf, self.top = shelf, top
+    def __init__(self, ledger_fixture, top):
+        self.ledger_fixture, self.top = ledger_fixture, top
         self.lock = top / ".git" / "index.lock"
         self.undone = []
         self("init", "-q", "-b", "main")
@@ -56,20 +56,26 @@ class Repo:
 
     async def failed(self):
         """End the request as one that did not land; it had written to the cluster."""
-        request = await self.shelf.deploy()
+        request = await self.ledger_fixture.deploy()
         tools = Tools(
-            self.shelf.ledger, self.git, self, self.shelf.policy.current, "sandbox", "sandbox (kwok)", self.shelf.clock
+            self.ledger_fixture.ledger,
+            self.git,
+            self,
+            self.ledger_fixture.policy.current,
+            "sandbox",
+            "sandbox (kwok)",
+            self.ledger_fixture.clock,
         )
         run = Run(request, begun=True, wrote=True, recorded=self.ours, commit=self.ours)
-        run.task = Task(request, self.shelf.policy.current(), "sandbox", "docs")
+        run.task = Task(request, self.ledger_fixture.policy.current(), "sandbox", "docs")
         run.remember(edits=[], created=[NEW], when=1_700_000_000)
         return await failure.after_failure(tools, run, CAUSE)
 
 
 @pytest.fixture
-async def repo(shelf, tmp_path):
+async def repo(ledger_fixture, tmp_path):
     (tmp_path / "repo").mkdir()
-    made = Repo(shelf, tmp_path / "repo")
+    made = Repo(ledger_fixture, tmp_path / "repo")
     yield made
     await made.git.aclose()
 

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 import pytest
-from engine.shelf import PAT
+from engine.ledger_fixture import PAT
 
 from infra_mcp.engine import Engine
 from infra_mcp.ledger import Ledger

@@ -13,8 +13,8 @@ import anyio
 import httpx2
 import pytest
 from clients.kube.conftest import Fault, FaultProxy
-from engine.shelf import POLICY
-from house import house
+from engine.ledger_fixture import POLICY
+from running_server import running_server
 
 from infra_mcp.clients.kube import KubeError
 from infra_mcp.clients.kube.credentials import load
@@ -184,7 +184,7 @@ async def test_what_the_page_names_as_missing_is_all_that_can_be(tmp_path):
         async def check(self):
             raise KubeError(0, "Unreachable", "no")
 
-    async with house(tmp_path, "unix", policy=None) as at:
+    async with running_server(tmp_path, "unix", policy=None) as at:
         at.engine.missing = Readiness((tmp_path / "nowhere",), Gone).missing
         at.service.stopping.set()
         found = await http._missing(at.service)

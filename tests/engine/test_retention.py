@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from engine.shelf import DOCS
+from engine.ledger_fixture import DOCS
 
 from infra_mcp.engine import Engine
 from infra_mcp.engine.retention import Retention
@@ -16,48 +16,48 @@ pytestmark = pytest.mark.anyio
 SHOP = Address(name="shop", circle="shop")
 
 
-async def read_message(shelf, text="the words"):
+async def read_message(ledger_fixture, text="the words"):
     """A message to shop that shop has marked as read, now."""
-    sent = await shelf.ledger.mail.post(DOCS, [SHOP], text, now=shelf.clock.stamp)
-    await shelf.ledger.mail.mark_read(SHOP, [sent], now=shelf.clock.stamp)
+    sent = await ledger_fixture.ledger.mail.post(DOCS, [SHOP], text, now=ledger_fixture.clock.stamp)
+    await ledger_fixture.ledger.mail.mark_read(SHOP, [sent], now=ledger_fixture.clock.stamp)
     return sent
 
 
-async def words(shelf, sent):
-    found = await shelf.ledger.mail.message(SHOP, sent)
+async def words(ledger_fixture, sent):
+    found = await ledger_fixture.ledger.mail.message(SHOP, sent)
     return found.text
 
 
-async def test_what_was_read_keeps_its_words_as_long_as_policy_says(shelf):
-    await shelf.rule('[messages]\nkeep = "2d"\n')
-    retention = Retention(shelf.ledger, shelf.policy, shelf.clock)
-    sent = await read_message(shelf)
-    shelf.clock.forward(hours=47)
+async def test_what_was_read_keeps_its_words_as_long_as_policy_says(ledger_fixture):
+    await ledger_fixture.rule('[messages]\nkeep = "2d"\n')
+    retention = Retention(ledger_fixture.ledger, ledger_fixture.policy, ledger_fixture.clock)
+    sent = await read_message(ledger_fixture)
+    ledger_fixture.clock.forward(hours=47)
     assert await retention.look() == 0
-    assert await words(shelf, sent) == "the words"
-    shelf.clock.forward(hours=2)
+    assert await words(ledger_fixture, sent) == "the words"
+    ledger_fixture.clock.forward(hours=2)
     assert await retention.look() == 1
-    assert await words(shelf, sent) == ""
+    assert await words(ledger_fixture, sent) == ""
 
 
-async def test_without_a_policy_in_force_nothing_is_taken(shelf, tmp_path):
-    sent = await read_message(shelf)
-    shelf.clock.forward(days=400)
+async def test_without_a_policy_in_force_nothing_is_taken(ledger_fixture, tmp_path):
+    sent = await read_message(ledger_fixture)
+    ledger_fixture.clock.forward(days=400)
     bare = await Ledger.open_in(tmp_path / "bare")
     nothing = PolicyInForce(tmp_path / "none.toml", bare)
-    assert await Retention(shelf.ledger, nothing, shelf.clock).look() == 0
-    assert await words(shelf, sent) == "the words"
+    assert await Retention(ledger_fixture.ledger, nothing, ledger_fixture.clock).look() == 0
+    assert await words(ledger_fixture, sent) == "the words"
     await bare.aclose()
 
 
-async def test_a_shorter_time_counts_from_the_moment_it_is_in_force(shelf):
-    retention = Retention(shelf.ledger, shelf.policy, shelf.clock)
-    sent = await read_message(shelf)
-    shelf.clock.forward(days=3)
+async def test_a_shorter_time_counts_from_the_moment_it_is_in_force(ledger_fixture):
+    retention = Retention(ledger_fixture.ledger, ledger_fixture.policy, ledger_fixture.clock)
+    sent = await read_message(ledger_fixture)
+    ledger_fixture.clock.forward(days=3)
     assert await retention.look() == 0
-    await shelf.rule('[messages]\nkeep = "2d"\n')
+    await ledger_fixture.rule('[messages]\nkeep = "2d"\n')
     assert await retention.look() == 1
-    assert await words(shelf, sent) == ""
+    assert await words(ledger_fixture, sent) == ""
 
 
 async def test_a_running_engine_looks_by_itself(tmp_path, monkeypatch):

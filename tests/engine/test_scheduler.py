@@ -4,7 +4,7 @@ import math
 
 import anyio
 import pytest
-from engine.shelf import EFFECT, PAT
+from engine.ledger_fixture import EFFECT, PAT
 
 from infra_mcp.engine import scheduler
 from infra_mcp.engine.approvals import Decisions
@@ -29,10 +29,17 @@ until = "2026-11-23T10:00:05Z"
 class Hand:
     """Takes what the scheduler hands in."""
 
-    def __init__(self, shelf):
+    def __init__(self, ledger_fixture):
         self.taken, self.works = [], True
-        self.signals, self.decisions = Signals(), Decisions(shelf.ledger)
-        self.scheduler = Scheduler(shelf.ledger, shelf.policy, self.signals, self.decisions, self.resume, shelf.clock)
+        self.signals, self.decisions = Signals(), Decisions(ledger_fixture.ledger)
+        self.scheduler = Scheduler(
+            ledger_fixture.ledger,
+            ledger_fixture.policy,
+            self.signals,
+            self.decisions,
+            self.resume,
+            ledger_fixture.clock,
+        )
 
     def resume(self, request):
         if self.works:
@@ -47,64 +54,64 @@ class Hand:
 
 
 @pytest.fixture
-def hand(shelf):
-    return Hand(shelf)
+def hand(ledger_fixture):
+    return Hand(ledger_fixture)
 
 
-async def test_with_nothing_that_waits_it_sleeps_until_it_is_woken(shelf, hand):
-    await shelf.deploy()
+async def test_with_nothing_that_waits_it_sleeps_until_it_is_woken(ledger_fixture, hand):
+    await ledger_fixture.deploy()
 
     assert await hand.look() == ([], math.inf)
 
 
 @pytest.mark.promise("notify.catalogue")
-async def test_a_release_is_handed_in_when_it_is_due_and_not_before(shelf, hand):
-    await shelf.rule(schedule=TUESDAY)
-    request = await shelf.release()
+async def test_a_release_is_handed_in_when_it_is_due_and_not_before(ledger_fixture, hand):
+    await ledger_fixture.rule(schedule=TUESDAY)
+    request = await ledger_fixture.release()
 
     early = await hand.look()
-    shelf.clock.forward(hours=22)
+    ledger_fixture.clock.forward(hours=22)
     due = await hand.look()
 
     assert early == ([], 15.0)
     assert due == ([request.id], math.inf)
 
 
-async def test_a_clock_that_jumps_delays_a_release_by_one_short_sleep_at_most(shelf, hand):
-    await shelf.rule(schedule=TUESDAY)
-    request = await shelf.release()
-    shelf.clock.forward(days=-2)  # set back: nothing is due earlier or never
+async def test_a_clock_that_jumps_delays_a_release_by_one_short_sleep_at_most(ledger_fixture, hand):
+    await ledger_fixture.rule(schedule=TUESDAY)
+    request = await ledger_fixture.release()
+    ledger_fixture.clock.forward(days=-2)  # set back: nothing is due earlier or never
     assert (await hand.look())[1] <= 15.0
 
-    shelf.clock.forward(days=30)
+    ledger_fixture.clock.forward(days=30)
 
     assert (await hand.look())[0] == []  # far beyond its window: it waits for the next
-    shelf.clock.time = shelf.clock.time.replace(month=12, day=22, hour=8, minute=30)
+    ledger_fixture.clock.time = ledger_fixture.clock.time.replace(month=12, day=22, hour=8, minute=30)
     assert (await hand.look())[0] == [request.id]
 
 
-async def test_a_release_in_a_freeze_is_handed_in_when_that_ends(shelf, hand):
-    await shelf.rule(FREEZE)
-    request = await shelf.release()
+async def test_a_release_in_a_freeze_is_handed_in_when_that_ends(ledger_fixture, hand):
+    await ledger_fixture.rule(FREEZE)
+    request = await ledger_fixture.release()
 
     held = await hand.look()
-    shelf.clock.forward(seconds=5)
+    ledger_fixture.clock.forward(seconds=5)
 
     assert held == ([], 5.0)
     assert (await hand.look())[0] == [request.id]
 
 
 @pytest.mark.promise("notify.order")
-async def test_a_release_that_was_overtaken_is_handed_in_at_once_to_be_ended(shelf, hand):
-    await shelf.rule(schedule=TUESDAY)
-    request = await shelf.release("0.13.4")
-    await shelf.ends(await shelf.deploy("0.13.5"))
+async def test_a_release_that_was_overtaken_is_handed_in_at_once_to_be_ended(ledger_fixture, hand):
+    await ledger_fixture.rule(schedule=TUESDAY)
+    request = await ledger_fixture.release("0.13.4")
+    await ledger_fixture.ends(await ledger_fixture.deploy("0.13.5"))
 
     assert (await hand.look())[0] == [request.id]
 
 
-async def test_what_is_due_while_nobody_can_work_is_handed_in_later(shelf, hand):
-    request = await shelf.release()
+async def test_what_is_due_while_nobody_can_work_is_handed_in_later(ledger_fixture, hand):
+    request = await ledger_fixture.release()
     hand.works = False
     assert (await hand.look())[0] == []
     assert "reachable" in hand.scheduler.words(request.id)
@@ -114,47 +121,47 @@ async def test_what_is_due_while_nobody_can_work_is_handed_in_later(shelf, hand)
 
 
 @pytest.mark.promise("approval.no-fallback")
-async def test_an_approval_that_does_not_come_in_time_ends_the_request_and_wakes_who_waits(shelf, hand):
-    request = await shelf.awaits()
+async def test_an_approval_that_does_not_come_in_time_ends_the_request_and_wakes_who_waits(ledger_fixture, hand):
+    request = await ledger_fixture.awaits()
     inbox = Address(name="docs", circle="docs").signal
     assert (await hand.look()) == ([], 15.0)
 
-    shelf.clock.forward(seconds=600)
+    ledger_fixture.clock.forward(seconds=600)
     with hand.signals.waiter(request.id) as waiter, hand.signals.waiter(inbox) as reader:
         assert (await hand.look()) == ([], math.inf)
 
-    assert (await shelf.now(request)).state is State.EXPIRED
+    assert (await ledger_fixture.now(request)).state is State.EXPIRED
     assert waiter.is_set()
     assert reader.is_set()
 
 
-async def test_after_a_start_nothing_is_planned_for_what_still_waits(shelf, hand):
-    await shelf.awaits()
+async def test_after_a_start_nothing_is_planned_for_what_still_waits(ledger_fixture, hand):
+    await ledger_fixture.awaits()
 
     assert (await hand.look())[0] == []
     assert (await hand.look())[0] == []
 
 
-async def test_what_waits_for_people_is_decided_anew_under_a_new_policy_once(shelf, hand):
-    request = await shelf.awaits()
+async def test_what_waits_for_people_is_decided_anew_under_a_new_policy_once(ledger_fixture, hand):
+    request = await ledger_fixture.awaits()
     await hand.look()
 
-    await shelf.rule(FREEZE)
+    await ledger_fixture.rule(FREEZE)
 
     assert (await hand.look())[0] == [request.id]
     assert (await hand.look())[0] == []
 
 
-async def test_a_policy_that_changes_and_a_signal_wake_it_at_once(shelf, hand):
-    await shelf.rule(schedule=TUESDAY)
-    request = await shelf.release()
+async def test_a_policy_that_changes_and_a_signal_wake_it_at_once(ledger_fixture, hand):
+    await ledger_fixture.rule(schedule=TUESDAY)
+    request = await ledger_fixture.release()
 
     async with anyio.create_task_group() as group:
         group.start_soon(hand.scheduler.run)
         with anyio.fail_after(10):
             while not hand.scheduler.parked:
                 await anyio.lowlevel.checkpoint()
-            await shelf.rule(schedule="now")
+            await ledger_fixture.rule(schedule="now")
             while request.id not in hand.taken:
                 await anyio.lowlevel.checkpoint()
         group.cancel_scope.cancel()
@@ -169,9 +176,9 @@ async def test_what_goes_wrong_with_one_look_does_not_end_it(hand, monkeypatch):
     assert await hand.scheduler._safely() == 15.0
 
 
-async def test_what_waits_is_shown_with_due_time_freeze_and_missing_approval(shelf, hand):
-    await shelf.rule(FREEZE)
-    release, deploy = await shelf.release("0.13.5"), await shelf.awaits()
+async def test_what_waits_is_shown_with_due_time_freeze_and_missing_approval(ledger_fixture, hand):
+    await ledger_fixture.rule(FREEZE)
+    release, deploy = await ledger_fixture.release("0.13.5"), await ledger_fixture.awaits()
 
     first, second = await hand.scheduler.waiting(PAT)
 
@@ -183,8 +190,8 @@ async def test_what_waits_is_shown_with_due_time_freeze_and_missing_approval(she
 
 
 @pytest.mark.promise("read.scoped")
-async def test_what_waits_is_shown_to_its_circle_and_to_who_may_look_at_all(shelf, hand):
-    await shelf.release()
+async def test_what_waits_is_shown_to_its_circle_and_to_who_may_look_at_all(ledger_fixture, hand):
+    await ledger_fixture.release()
 
     assert len(await hand.scheduler.waiting(READER)) == 1
     assert await hand.scheduler.waiting(SHOP) == []
@@ -192,10 +199,12 @@ async def test_what_waits_is_shown_to_its_circle_and_to_who_may_look_at_all(shel
 
 @pytest.mark.fault("f08")
 @pytest.mark.parametrize("fault", [ValueError("no"), UnicodeEncodeError("utf-8", "\udcff", 0, 1, "no"), KeyError("x")])
-async def test_a_parked_request_that_cannot_be_looked_at_ends_and_the_others_go_on(shelf, hand, monkeypatch, fault):
-    await shelf.rule(schedule=TUESDAY)
-    bad, good = await shelf.release("1.0.0"), await shelf.release("1.0.1")
-    shelf.clock.forward(hours=22)
+async def test_a_parked_request_that_cannot_be_looked_at_ends_and_the_others_go_on(
+    ledger_fixture, hand, monkeypatch, fault
+):
+    await ledger_fixture.rule(schedule=TUESDAY)
+    bad, good = await ledger_fixture.release("1.0.0"), await ledger_fixture.release("1.0.1")
+    ledger_fixture.clock.forward(hours=22)
     real = scheduler.hold
 
     def hold(policy, request, now):
@@ -206,36 +215,44 @@ async def test_a_parked_request_that_cannot_be_looked_at_ends_and_the_others_go_
     monkeypatch.setattr(scheduler, "hold", hold)
 
     assert await hand.look() == ([good.id], math.inf)
-    assert (await shelf.now(bad)).state is State.FAILED
+    assert (await ledger_fixture.now(bad)).state is State.FAILED
     assert await hand.look() == ([good.id], math.inf)
 
 
 @pytest.mark.fault("f27")
 @pytest.mark.parametrize("waits", ["for its time", "for people", "for its turn"])
 @pytest.mark.parametrize("back", [False, True], ids=["gone", "a-newcomer-of-that-name"])
-async def test_what_a_removed_peer_asked_for_and_has_not_begun_is_ended_and_never_handed_in(shelf, hand, waits, back):
-    await shelf.ledger.add_peer("docs", "docs")
-    await shelf.rule(schedule=TUESDAY)
-    make = {"for its time": shelf.release, "for people": shelf.awaits, "for its turn": shelf.deploy}[waits]
-    request, other = await make(), await shelf.deploy(caller=SHOP)
+async def test_what_a_removed_peer_asked_for_and_has_not_begun_is_ended_and_never_handed_in(
+    ledger_fixture, hand, waits, back
+):
+    await ledger_fixture.ledger.add_peer("docs", "docs")
+    await ledger_fixture.rule(schedule=TUESDAY)
+    make = {
+        "for its time": ledger_fixture.release,
+        "for people": ledger_fixture.awaits,
+        "for its turn": ledger_fixture.deploy,
+    }[waits]
+    request, other = await make(), await ledger_fixture.deploy(caller=SHOP)
     await hand.look()
-    await shelf.ledger.remove_peer("docs")
+    await ledger_fixture.ledger.remove_peer("docs")
     if back:
-        await shelf.ledger.add_peer("docs", "docs")
-    shelf.clock.forward(hours=22)
+        await ledger_fixture.ledger.add_peer("docs", "docs")
+    ledger_fixture.clock.forward(hours=22)
 
     handed, _ = await hand.look()
 
-    found = await shelf.now(request)
+    found = await ledger_fixture.now(request)
     assert handed == []
     assert (found.state, found.receipt["message"].partition(".")[0]) == (State.CANCELLED, "Peer docs was removed")
-    assert (await shelf.now(other)).state is State.QUEUED
-    assert (await shelf.ledger.verify([])).consistent
+    assert (await ledger_fixture.now(other)).state is State.QUEUED
+    assert (await ledger_fixture.ledger.verify([])).consistent
 
 
 @pytest.mark.fault("f35")
-async def test_what_waits_for_people_costs_nothing_until_it_is_due(shelf, hand, monkeypatch):
-    requests = [await shelf.awaits(request=await shelf.deploy(f"1.0.{number}")) for number in range(5)]
+async def test_what_waits_for_people_costs_nothing_until_it_is_due(ledger_fixture, hand, monkeypatch):
+    requests = [
+        await ledger_fixture.awaits(request=await ledger_fixture.deploy(f"1.0.{number}")) for number in range(5)
+    ]
     await hand.look()
     real, looked = hand.decisions.look, []
 
@@ -245,21 +262,21 @@ async def test_what_waits_for_people_costs_nothing_until_it_is_due(shelf, hand, 
 
     monkeypatch.setattr(hand.decisions, "look", look)
     for _ in range(3):
-        shelf.clock.forward(seconds=15)
+        ledger_fixture.clock.forward(seconds=15)
         await hand.look()
     early = list(looked)
-    shelf.clock.forward(minutes=10)
+    ledger_fixture.clock.forward(minutes=10)
     await hand.look()
 
     assert early == []
     assert looked == [request.id for request in requests]
-    assert {(await shelf.now(request)).state for request in requests} == {State.EXPIRED}
+    assert {(await ledger_fixture.now(request)).state for request in requests} == {State.EXPIRED}
 
 
 @pytest.mark.fault("f35")
-async def test_a_list_of_what_waits_is_bounded_and_says_how_much_more_there_is(shelf, hand):
+async def test_a_list_of_what_waits_is_bounded_and_says_how_much_more_there_is(ledger_fixture, hand):
     for number in range(60):
-        await shelf.awaits(request=await shelf.deploy(f"1.0.{number}"))
+        await ledger_fixture.awaits(request=await ledger_fixture.deploy(f"1.0.{number}"))
 
     listed = await hand.scheduler.waiting(PAT)
 

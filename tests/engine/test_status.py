@@ -133,17 +133,17 @@ async def test_without_arguments_it_lists_the_apps_that_the_caller_may_see(calle
 
 @pytest.mark.fault("d05")
 @pytest.mark.parametrize("later", [10, 300])
-async def test_every_open_request_of_the_circle_is_shown_however_many_newer_ones_have_ended(shelf, later):
-    slow = await shelf.deploy("1.0.0")
-    await shelf.ledger.record(slow.id, State.VERIFYING, "applied", {})
-    other = await shelf.deploy("1.0.0", caller=Caller(name="shop", circle="shop", strength="token"))
-    await shelf.dry_runs(later)
+async def test_every_open_request_of_the_circle_is_shown_however_many_newer_ones_have_ended(ledger_fixture, later):
+    slow = await ledger_fixture.deploy("1.0.0")
+    await ledger_fixture.ledger.record(slow.id, State.VERIFYING, "applied", {})
+    other = await ledger_fixture.deploy("1.0.0", caller=Caller(name="shop", circle="shop", strength="token"))
+    await ledger_fixture.dry_runs(later)
 
     async def observe(*_):
         return {"health": "healthy"}
 
     made = tools(observe, None)
-    made.policy, made.ledger = shelf.policy.current, shelf.ledger
+    made.policy, made.ledger = ledger_fixture.policy.current, ledger_fixture.ledger
     found = await status(made, DOCS, None, None)
     everyone = await status(made, Caller(name="pat", circle=None, strength="token", operator=True), None, None)
 

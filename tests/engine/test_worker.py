@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import anyio
 import pytest
-from engine.shelf import DOCS, NEED
+from engine.ledger_fixture import DOCS, NEED
 
 from infra_mcp.drivers.manifests import desired
 from infra_mcp.drivers.manifests.driver import Manifests
@@ -33,7 +33,7 @@ INBOX = Address(name="docs", circle="docs").signal
 class Bench:
     """A worker whose pipeline does as the test says."""
 
-    shelf: object
+    ledger_fixture: object
     worker: Worker
     signals: Signals
     came: list[str] = field(default_factory=list)
@@ -44,10 +44,10 @@ class Bench:
         return await self.does(run)
 
     async def parks(self, run):
-        await self.shelf.awaits(request=run.request)
+        await self.ledger_fixture.awaits(request=run.request)
 
     async def lands(self, run):
-        await self.shelf.ends(run.request)
+        await self.ledger_fixture.ends(run.request)
 
     async def until(self, true):
         with anyio.fail_after(10):
@@ -56,25 +56,35 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(shelf):
+async def bench(ledger_fixture):
     signals = Signals()
     driver = SimpleNamespace(locks=lambda *_: (SITE,))
-    tools = Tools(shelf.ledger, None, driver, shelf.policy.current, "sandbox", "sandbox (kwok)", shelf.clock)
-    made = Bench(shelf, Worker(tools, signals), signals)
+    tools = Tools(
+        ledger_fixture.ledger,
+        None,
+        driver,
+        ledger_fixture.policy.current,
+        "sandbox",
+        "sandbox (kwok)",
+        ledger_fixture.clock,
+    )
+    made = Bench(ledger_fixture, Worker(tools, signals), signals)
     made.worker._pipeline = made
     return made
 
 
-async def _asked(shelf):
+async def _asked(ledger_fixture):
     action = Deploy(app="docs", version="0.13.4")
     submission = Submission(caller=DOCS, action=action, door="ask", words="go")
-    taken = await shelf.ledger.accept(submission, request_id=request_id(), ask=AskIn(text="go"), now=shelf.clock.stamp)
+    taken = await ledger_fixture.ledger.accept(
+        submission, request_id=request_id(), ask=AskIn(text="go"), now=ledger_fixture.clock.stamp
+    )
     return taken.request
 
 
 @pytest.mark.promise("apply.locks")
-async def test_a_request_that_must_wait_lets_go_of_its_objects_and_wakes_who_waits_for_news(shelf, bench):
-    first, second = await _asked(shelf), await shelf.deploy()
+async def test_a_request_that_must_wait_lets_go_of_its_objects_and_wakes_who_waits_for_news(ledger_fixture, bench):
+    first, second = await _asked(ledger_fixture), await ledger_fixture.deploy()
     bench.does = bench.parks
     names = (first.id, first.ask, INBOX, LOOK)
     async with anyio.create_task_group() as group:
@@ -83,7 +93,7 @@ async def test_a_request_that_must_wait_lets_go_of_its_objects_and_wakes_who_wai
         bench.came.clear()
         waiters = [bench.signals.waiter(name) for name in names]
         events = [waiter.__enter__() for waiter in waiters]
-        bench.worker.claim(await shelf.now(first))
+        bench.worker.claim(await ledger_fixture.now(first))
         await bench.until(lambda: all(event.is_set() for event in events))
         group.cancel_scope.cancel()
 
@@ -92,10 +102,10 @@ async def test_a_request_that_must_wait_lets_go_of_its_objects_and_wakes_who_wai
 
 
 @pytest.mark.promise("recover.reobserve")
-async def test_after_a_start_what_is_parked_stays_parked_and_the_rest_is_taken_up(shelf, bench):
-    await shelf.awaits()
-    await shelf.release()
-    open_one = await shelf.deploy()
+async def test_after_a_start_what_is_parked_stays_parked_and_the_rest_is_taken_up(ledger_fixture, bench):
+    await ledger_fixture.awaits()
+    await ledger_fixture.release()
+    open_one = await ledger_fixture.deploy()
     bench.does = bench.lands
 
     async with anyio.create_task_group() as group:
@@ -106,16 +116,16 @@ async def test_after_a_start_what_is_parked_stays_parked_and_the_rest_is_taken_u
     assert bench.came == [open_one.id]
 
 
-async def test_one_that_is_approved_before_it_was_let_go_of_comes_back_once(shelf, bench):
-    request = await shelf.deploy()
+async def test_one_that_is_approved_before_it_was_let_go_of_comes_back_once(ledger_fixture, bench):
+    request = await ledger_fixture.deploy()
 
     async def approved_at_once(run):
         if len(bench.came) > 1:
             await bench.lands(run)
             return
         await bench.parks(run)
-        await shelf.ledger.record(request.id, State.QUEUED, "resumed", {})
-        bench.worker.claim(await shelf.now(request))
+        await ledger_fixture.ledger.record(request.id, State.QUEUED, "resumed", {})
+        bench.worker.claim(await ledger_fixture.now(request))
 
     bench.does = approved_at_once
     async with anyio.create_task_group() as group:
@@ -123,13 +133,13 @@ async def test_one_that_is_approved_before_it_was_let_go_of_comes_back_once(shel
         await bench.until(lambda: bench.came == [request.id] * 2 and not bench.worker.busy(request.id))
         group.cancel_scope.cancel()
 
-    assert (await shelf.now(request)).state is State.LANDED
+    assert (await ledger_fixture.now(request)).state is State.LANDED
     assert bench.worker._recalled == set()
 
 
-async def test_one_that_was_cancelled_while_it_waited_is_left_as_it_ended(shelf, bench, caplog):
-    request = await shelf.awaits(NEED)
-    await shelf.ends(request, State.CANCELLED)
+async def test_one_that_was_cancelled_while_it_waited_is_left_as_it_ended(ledger_fixture, bench, caplog):
+    request = await ledger_fixture.awaits(NEED)
+    await ledger_fixture.ends(request, State.CANCELLED)
     bench.does = bench.parks
 
     async with anyio.create_task_group() as group:
@@ -138,15 +148,15 @@ async def test_one_that_was_cancelled_while_it_waited_is_left_as_it_ended(shelf,
         await bench.until(lambda: bench.came and not bench.worker.busy(request.id))
         group.cancel_scope.cancel()
 
-    assert (await shelf.now(request)).state is State.CANCELLED
+    assert (await ledger_fixture.now(request)).state is State.CANCELLED
     assert caplog.records == []
 
 
-async def test_what_comes_when_a_worker_is_over_is_left_to_the_next(shelf, bench):
+async def test_what_comes_when_a_worker_is_over_is_left_to_the_next(ledger_fixture, bench):
     async with anyio.create_task_group() as group:
         await group.start(bench.worker.run)
         group.cancel_scope.cancel()
-    request = await shelf.deploy()
+    request = await ledger_fixture.deploy()
 
     bench.worker.claim(request)
 
@@ -183,8 +193,10 @@ def _raiser(fault):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else value,
 )
-async def test_whatever_fails_the_request_ends_names_what_failed_and_the_next_is_worked_on(shelf, bench, fault, named):
-    bad, good = await shelf.deploy(), await shelf.deploy()
+async def test_whatever_fails_the_request_ends_names_what_failed_and_the_next_is_worked_on(
+    ledger_fixture, bench, fault, named
+):
+    bad, good = await ledger_fixture.deploy(), await ledger_fixture.deploy()
     raises = _raiser(fault)
     bench.does = lambda run: raises(run) if run.request.id == bad.id else bench.lands(run)
 
@@ -193,17 +205,17 @@ async def test_whatever_fails_the_request_ends_names_what_failed_and_the_next_is
         await bench.until(lambda: len(bench.came) == 2 and bench.worker.working_on == 0)
         group.cancel_scope.cancel()
 
-    ended = await shelf.now(bad)
+    ended = await ledger_fixture.now(bad)
     assert ended.state is State.FAILED
     assert named in ended.receipt["error"]["what"]
-    assert (await shelf.now(good)).state is State.LANDED
+    assert (await ledger_fixture.now(good)).state is State.LANDED
 
 
 @pytest.mark.fault("f30")
 async def test_a_request_whose_end_cannot_be_told_in_full_is_ended_all_the_same_and_not_run_after_a_restart(
-    shelf, bench
+    ledger_fixture, bench
 ):
-    request = await shelf.deploy()
+    request = await ledger_fixture.deploy()
 
     async def spoils(run):
         run.prepared = object()  # no receipt can be made of it
@@ -219,21 +231,21 @@ async def test_a_request_whose_end_cannot_be_told_in_full_is_ended_all_the_same_
     restarted._pipeline = bench
     async with anyio.create_task_group() as group:
         await group.start(restarted.run)
-        other = await shelf.deploy()
+        other = await ledger_fixture.deploy()
         bench.does = bench.lands
         restarted.claim(other)
         await bench.until(lambda: bench.came and restarted.working_on == 0)
         group.cancel_scope.cancel()
 
     assert bench.came == [other.id]
-    assert (await shelf.now(request)).state is State.FAILED
+    assert (await ledger_fixture.now(request)).state is State.FAILED
 
 
 @pytest.mark.fault("f08")
-async def test_an_interrupted_request_that_cannot_be_taken_up_ends_and_the_worker_starts(shelf, bench):
-    spoilt = await shelf.deploy()
-    await shelf.ledger.record(spoilt.id, State.APPLYING, "applying", {}, record={"writes": ["not a write"]})
-    other = await shelf.deploy()
+async def test_an_interrupted_request_that_cannot_be_taken_up_ends_and_the_worker_starts(ledger_fixture, bench):
+    spoilt = await ledger_fixture.deploy()
+    await ledger_fixture.ledger.record(spoilt.id, State.APPLYING, "applying", {}, record={"writes": ["not a write"]})
+    other = await ledger_fixture.deploy()
     bench.does = bench.lands
 
     async with anyio.create_task_group() as group:
@@ -241,21 +253,29 @@ async def test_an_interrupted_request_that_cannot_be_taken_up_ends_and_the_worke
         await bench.until(lambda: bench.came and bench.worker.working_on == 0)
         group.cancel_scope.cancel()
 
-    assert (await shelf.now(spoilt)).state is State.NEEDS_OPERATOR
-    assert (await shelf.now(other)).state is State.LANDED
+    assert (await ledger_fixture.now(spoilt)).state is State.NEEDS_OPERATOR
+    assert (await ledger_fixture.now(other)).state is State.LANDED
 
 
 @pytest.mark.fault("d03")
 @pytest.mark.xfail(strict=True, reason="after a restart the keys are those of the writes, not of the action")
-async def test_an_interrupted_request_holds_the_same_locks_after_a_restart_as_a_new_one_about_the_same(shelf):
+async def test_an_interrupted_request_holds_the_same_locks_after_a_restart_as_a_new_one_about_the_same(ledger_fixture):
     """A namespace was provisioned up to its service account: what it wrote last says nothing of the namespace."""
     driver = Manifests.__new__(Manifests)
-    tools = Tools(shelf.ledger, None, driver, shelf.policy.current, "sandbox", "sandbox (kwok)", shelf.clock)
+    tools = Tools(
+        ledger_fixture.ledger,
+        None,
+        driver,
+        ledger_fixture.policy.current,
+        "sandbox",
+        "sandbox (kwok)",
+        ledger_fixture.clock,
+    )
     worker = Worker(tools, Signals())
     action = ProvisionNamespace(namespace="docs-staging", pull_secrets=("X",))
     *_, account = desired.refs("sandbox", "docs-staging")
     wrote = Written(ref=account, operation="update", identity="circle", fields=(), uid="u")
-    new = (await shelf.deploy()).model_copy(update={"action": action})
+    new = (await ledger_fixture.deploy()).model_copy(update={"action": action})
     begun = new.model_copy(update={"state": State.APPLYING, "record": {"writes": [wrote.model_dump_json()]}})
     worker._send.close()
     worker._receive.close()
@@ -265,10 +285,12 @@ async def test_an_interrupted_request_holds_the_same_locks_after_a_restart_as_a_
 
 @pytest.mark.fault("d04")
 @pytest.mark.xfail(strict=True, reason="locks are taken by the policy of before the wait")
-async def test_two_requests_never_work_on_one_object_also_when_the_policy_moved_it_while_one_waited(shelf, bench):
+async def test_two_requests_never_work_on_one_object_also_when_the_policy_moved_it_while_one_waited(
+    ledger_fixture, bench
+):
     workload = {"now": "one"}
     bench.worker._tools.driver.locks = lambda *_: (SITE.model_copy(update={"name": workload["now"]}),)
-    first, second = await shelf.deploy("1"), await shelf.deploy("2")
+    first, second = await ledger_fixture.deploy("1"), await ledger_fixture.deploy("2")
     on, together, go, both_on = set(), [], anyio.Event(), anyio.Event()
 
     async def carry(run):
@@ -282,14 +304,14 @@ async def test_two_requests_never_work_on_one_object_also_when_the_policy_moved_
             with anyio.move_on_after(0.5):  # whoever may work beside it does
                 await both_on.wait()
             on.discard(run.request.id)
-        await shelf.ends(run.request)
+        await ledger_fixture.ends(run.request)
 
     bench.does = carry
     async with anyio.create_task_group() as group:
         await group.start(bench.worker.run)
         await bench.until(lambda: bench.came == [first.id] and bench.worker.words(second.id) == "waiting for its turn")
         workload["now"] = "two"  # an operator accepts a policy that moves the app
-        third = await shelf.deploy("3")
+        third = await ledger_fixture.deploy("3")
         bench.worker.claim(third)
         go.set()
         await bench.until(lambda: {second.id, third.id} <= set(bench.came) and bench.worker.working_on == 0)
@@ -299,14 +321,14 @@ async def test_two_requests_never_work_on_one_object_also_when_the_policy_moved_
 
 
 @pytest.mark.fault("f27")
-async def test_what_is_being_planned_for_a_peer_that_is_removed_writes_nothing(shelf, bench):
-    await shelf.ledger.add_peer("docs", "docs")
-    request = await shelf.deploy()
+async def test_what_is_being_planned_for_a_peer_that_is_removed_writes_nothing(ledger_fixture, bench):
+    await ledger_fixture.ledger.add_peer("docs", "docs")
+    request = await ledger_fixture.deploy()
     wrote = []
 
     async def plans_and_begins(run):
-        await shelf.ledger.remove_peer("docs")
-        await shelf.ledger.record(run.request.id, State.APPLYING, "applying", {})  # what precedes every effect
+        await ledger_fixture.ledger.remove_peer("docs")
+        await ledger_fixture.ledger.record(run.request.id, State.APPLYING, "applying", {})  # what precedes every effect
         wrote.append(run.request.id)
 
     bench.does = plans_and_begins
@@ -316,4 +338,4 @@ async def test_what_is_being_planned_for_a_peer_that_is_removed_writes_nothing(s
         group.cancel_scope.cancel()
 
     assert wrote == []
-    assert (await shelf.now(request)).state is State.CANCELLED
+    assert (await ledger_fixture.now(request)).state is State.CANCELLED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from house import house
+from running_server import running_server
 
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.acks import ack
@@ -28,7 +28,7 @@ async def asked(at) -> str:
 @pytest.mark.promise("mesh.tools")
 @pytest.mark.parametrize("reply", ["yes", None, "in return"])
 async def test_whoever_waits_wakes_at_once_and_never_before(tmp_path, reply):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         ask_id = await asked(at)
         found = []
 
@@ -48,7 +48,7 @@ async def test_whoever_waits_wakes_at_once_and_never_before(tmp_path, reply):
 
 
 async def test_the_askers_inbox_wakes_too(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         ask_id = await asked(at)
         with at.engine.signals.waiter(Address(name="docs", circle="docs").signal) as told:
             await ack(at.engine, SHOP, ask_id, "yes")
@@ -57,7 +57,7 @@ async def test_the_askers_inbox_wakes_too(tmp_path):
 
 @pytest.mark.promise("mesh.tools")
 async def test_the_same_ack_again_is_the_same_and_another_is_refused(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         ask_id = await asked(at)
         first = await ack(at.engine, SHOP, ask_id, "yes", attachments=[{"a": 1}])
         again = await ack(at.engine, SHOP, ask_id, "yes", attachments=[{"a": 1}])
@@ -74,7 +74,7 @@ async def test_the_same_ack_again_is_the_same_and_another_is_refused(tmp_path):
 @pytest.mark.promise("mesh.tools")
 @pytest.mark.parametrize("caller", [DOCS, READER, NAMESAKE, OPERATOR], ids=["asker", "other", "namesake", "operator"])
 async def test_nobody_acks_what_was_asked_of_another(tmp_path, caller):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         await at.engine.ledger.add_peer("shop", "docs")
         ask_id = await asked(at)
         told = set()
@@ -90,7 +90,7 @@ async def test_nobody_acks_what_was_asked_of_another(tmp_path, caller):
 
 @pytest.mark.parametrize("text", ["ü" * 40_000, "a\x00b", "\ud800"])
 async def test_a_reply_too_long_or_with_control_characters_is_refused(tmp_path, text):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         ask_id = await asked(at)
         with pytest.raises(InfraError, match="message"):
             await ack(at.engine, SHOP, ask_id, text)
@@ -100,7 +100,7 @@ async def test_a_reply_too_long_or_with_control_characters_is_refused(tmp_path, 
 @pytest.mark.promise("secrets.nowhere")
 async def test_a_secret_in_words_between_peers_is_masked(tmp_path):
     secret = "ghp_" + "Zb9" * 12
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         ask_id = await ask(at.engine, DOCS, "shop", f"use {secret}", attachments=[{"token": secret}])
         await ack(at.engine, SHOP, ask_id, f"used {secret}", attachments=[{"token": secret}])
         found = await at.engine.ledger.ask(ask_id)

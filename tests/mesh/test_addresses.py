@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from house import POLICY, house
+from running_server import POLICY, running_server
 
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.addresses import find
@@ -24,7 +24,7 @@ async def code(at, caller, name, circle=None) -> str:
 
 @pytest.mark.promise("mesh.tools")
 async def test_a_name_that_one_peer_has_is_found_in_whatever_circle_it_is(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         assert await find(at.engine, DOCS, "shop") == Address(name="shop", circle="shop")
         assert await find(at.engine, DOCS, "shop", "*") == Address(name="shop", circle="shop")
         assert await find(at.engine, DOCS, "shop", "shop") == Address(name="shop", circle="shop")
@@ -33,7 +33,7 @@ async def test_a_name_that_one_peer_has_is_found_in_whatever_circle_it_is(tmp_pa
 
 @pytest.mark.promise("mesh.tools")
 async def test_a_name_of_several_circles_is_refused_with_the_candidates_also_with_one_in_the_own_circle(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         await at.add("site", "docs")
         await at.add("site", "shop")
         with pytest.raises(InfraError) as caught:
@@ -46,7 +46,7 @@ async def test_a_name_of_several_circles_is_refused_with_the_candidates_also_wit
 
 
 async def test_a_namesake_in_another_circle_is_not_oneself(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         await at.add("docs", "shop")
         assert await find(at.engine, DOCS, "docs", "shop") == Address(name="docs", circle="shop")
         assert await find(at.engine, NAMESAKE, "docs", "docs") == Address(name="docs", circle="docs")
@@ -56,7 +56,7 @@ async def test_a_namesake_in_another_circle_is_not_oneself(tmp_path):
 
 
 async def test_infra_is_found_by_the_name_policy_gives_it(tmp_path):
-    async with house(tmp_path, "unix", policy=f'{POLICY}\n[peer]\nname = "platform"\n') as at:
+    async with running_server(tmp_path, "unix", policy=f'{POLICY}\n[peer]\nname = "platform"\n') as at:
         for circle in (None, "*", "platform", "docs"):
             assert await find(at.engine, DOCS, "platform", circle) == Address(name="platform", circle=None)
         assert await code(at, DOCS, "infra") == "not-found"
@@ -65,6 +65,6 @@ async def test_infra_is_found_by_the_name_policy_gives_it(tmp_path):
 
 @pytest.mark.parametrize("name", ["alice", "nobody", "", "Docs", "docs ", "$(id)", "do\u0441s"])
 async def test_operators_and_names_nobody_has_are_not_found(tmp_path, name):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         await at.engine.ledger.add_peer("alice", "", operator=True)
         assert await code(at, DOCS, name) == "not-found"

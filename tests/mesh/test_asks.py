@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from house import house
+from running_server import running_server
 
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.asks import LONGEST, ask, own_ask, resolution
@@ -29,7 +29,7 @@ async def answered(at, caller, text):
 @pytest.mark.promise("report.ack")
 @pytest.mark.promise("intake.verbatim")
 async def test_the_seeds_sentence_becomes_one_request_with_its_words_kept(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         found = await answered(at, DOCS, SEED)
         request = await at.engine.ledger.request(found.request)
 
@@ -40,7 +40,7 @@ async def test_the_seeds_sentence_becomes_one_request_with_its_words_kept(tmp_pa
 
 @pytest.mark.promise("intent.fenced-json")
 async def test_a_fenced_block_becomes_exactly_that_action(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         block = {"action": "deploy", "app": "docs", "version": "0.13.4", "idempotency_key": "k1"}
         await answered(at, DOCS, f"Please:\n```infra\n{json.dumps(block)}\n```")
         (submission,) = at.engine.submitted
@@ -67,7 +67,7 @@ async def test_a_fenced_block_becomes_exactly_that_action(tmp_path):
     ],
 )
 async def test_a_block_that_is_no_action_is_refused_in_its_ack_and_not_repeated(tmp_path, block):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         found = await answered(at, DOCS, f"```infra\n{block}\n```")
 
         assert found.request is None
@@ -81,7 +81,7 @@ async def test_a_block_that_is_no_action_is_refused_in_its_ack_and_not_repeated(
 
 @pytest.mark.promise("intake.typed")
 async def test_an_unknown_field_of_a_block_is_named_with_its_code(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         block = '{"action": "deploy", "app": "docs", "version": "1", "dryRun": true}'
         found = await answered(at, DOCS, f"```infra\n{block}\n```")
 
@@ -101,7 +101,7 @@ async def test_an_unknown_field_of_a_block_is_named_with_its_code(tmp_path):
     ],
 )
 async def test_words_not_all_accounted_for_write_nothing_and_list_what_can_be_asked(tmp_path, text):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         found = await answered(at, DOCS, text)
 
         assert at.engine.submitted == []
@@ -110,7 +110,7 @@ async def test_words_not_all_accounted_for_write_nothing_and_list_what_can_be_as
 
 @pytest.mark.promise("policy.reason")
 async def test_what_can_be_asked_is_what_the_circle_may(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         docs, shop, reader = [(await answered(at, one, "hello there")).reply for one in (DOCS, SHOP, READER)]
 
         assert '"action": "deploy", "app": "docs"' in docs
@@ -123,7 +123,7 @@ async def test_what_can_be_asked_is_what_the_circle_may(tmp_path):
 
 @pytest.mark.promise("intake.dedupe")
 async def test_the_same_words_again_while_open_are_the_same_request(tmp_path):
-    async with house(tmp_path, "unix", held=True) as at:
+    async with running_server(tmp_path, "unix", held=True) as at:
         first, second = [await ask(at.engine, DOCS, "infra", SEED) for _ in range(2)]
         at.engine.gate.set()
         ends = [await at.engine.wait_ask(one, 5) for one in (first, second)]
@@ -134,7 +134,7 @@ async def test_the_same_words_again_while_open_are_the_same_request(tmp_path):
 
 @pytest.mark.promise("intake.dedupe")
 async def test_a_key_with_other_arguments_is_refused_in_the_ack(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         blocks = [{"action": "deploy", "app": "docs", "version": v, "idempotency_key": "k"} for v in ("1", "2")]
         replies = [(await answered(at, DOCS, f"```infra\n{json.dumps(one)}\n```")).reply for one in blocks]
 
@@ -144,7 +144,7 @@ async def test_a_key_with_other_arguments_is_refused_in_the_ack(tmp_path):
 
 @pytest.mark.promise("read.scoped")
 async def test_an_ask_is_its_senders_alone(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         await at.engine.ledger.add_peer("site", "docs")
         found = await answered(at, DOCS, SEED)
         same_circle = Caller(name="site", circle="docs", strength="token")
@@ -171,7 +171,7 @@ async def test_an_ask_is_its_senders_alone(tmp_path):
     ],
 )
 async def test_an_ask_that_reaches_nobody_is_refused_at_once(tmp_path, receiver, more, code):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         with pytest.raises(InfraError) as caught:
             await ask(at.engine, DOCS, receiver, SEED, **more)
         assert caught.value.code == code
@@ -179,7 +179,7 @@ async def test_an_ask_that_reaches_nobody_is_refused_at_once(tmp_path, receiver,
 
 @pytest.mark.parametrize("text", ["ü" * (LONGEST // 2 + 1), "a\x00b", "a\x1b[31mb", "\ud800"])
 async def test_words_too_long_or_with_control_characters_are_refused(tmp_path, text):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         with pytest.raises(InfraError) as caught:
             await ask(at.engine, DOCS, "infra", text)
         assert caught.value.code == "invalid-argument"
@@ -187,7 +187,7 @@ async def test_words_too_long_or_with_control_characters_are_refused(tmp_path, t
 
 @pytest.mark.promise("secrets.nowhere")
 async def test_a_secret_in_an_ask_is_masked_before_anything_keeps_it(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         secret = "ghp_" + "Zb9" * 12
         found = await answered(at, DOCS, f"my password is {secret}, make a namespace")
         block = {"action": "provision_namespace", "namespace": "docs-a", "labels": {"token": secret}}
@@ -203,7 +203,7 @@ async def test_a_secret_in_an_ask_is_masked_before_anything_keeps_it(tmp_path):
 @pytest.mark.xfail(strict=True, reason="the earlier ask is closed in a transaction of its own")
 @pytest.mark.parametrize("text", [SEED, "```infra\n{}\n```", "do something"], ids=["request", "refused", "unclear"])
 async def test_an_answer_of_infras_own_closes_the_earlier_ask_in_the_same_transaction(tmp_path, monkeypatch, text):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         infra = Caller(name="infra", circle=None, strength="same-user", attendant=True, session="one")
         question = await ask(at.engine, infra, "docs", "which namespace?")
 

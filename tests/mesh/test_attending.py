@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import anyio
 import pytest
-from house import house
+from running_server import running_server
 
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.acks import ack
@@ -42,7 +42,7 @@ async def state(at, ask_id) -> str:
 
 @pytest.mark.promise("attend.claim")
 async def test_what_is_not_understood_waits_only_while_somebody_attends(tmp_path):
-    async with house(tmp_path, "unix", grace=0.0) as at:
+    async with running_server(tmp_path, "unix", grace=0.0) as at:
         before = await asked(at)
         async with at.service.desk.sit(ONE):
             during = await asked(at)
@@ -59,7 +59,7 @@ async def test_what_is_not_understood_waits_only_while_somebody_attends(tmp_path
 
 
 async def test_an_ask_that_is_written_while_the_last_one_leaves_waits_for_nobody(tmp_path, monkeypatch):
-    async with house(tmp_path, "unix", grace=0.0) as at, AsyncExitStack() as one:
+    async with running_server(tmp_path, "unix", grace=0.0) as at, AsyncExitStack() as one:
         await one.enter_async_context(at.service.desk.sit(ONE))
         real = at.engine.ledger.mail.open_ask
 
@@ -85,7 +85,7 @@ async def test_an_ask_that_is_written_while_the_last_one_leaves_waits_for_nobody
     ],
 )
 async def test_what_the_server_can_answer_itself_never_waits_for_the_desk(tmp_path, text):
-    async with house(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.desk.sit(ONE):
         found = await at.engine.wait_ask(await asked(at, text), 5)
         assert found.state == "acked"
         assert (await look(at.engine, INFRA)).asks == ()
@@ -93,7 +93,7 @@ async def test_what_the_server_can_answer_itself_never_waits_for_the_desk(tmp_pa
 
 @pytest.mark.promise("attend.claim")
 async def test_who_comes_back_within_the_grace_finds_what_waited(tmp_path):
-    async with house(tmp_path, "unix", grace=FOR_EVER) as at:
+    async with running_server(tmp_path, "unix", grace=FOR_EVER) as at:
         async with at.service.desk.sit(ONE):
             first = await asked(at)
         second = await asked(at)  # nobody sits, and somebody may be back
@@ -106,7 +106,7 @@ async def test_who_comes_back_within_the_grace_finds_what_waited(tmp_path):
 
 @pytest.mark.promise("attend.claim")
 async def test_a_claim_is_one_sessions_and_dies_with_it(tmp_path):
-    async with house(tmp_path, "unix", grace=FOR_EVER) as at:
+    async with running_server(tmp_path, "unix", grace=FOR_EVER) as at:
         desk = at.service.desk
         async with desk.sit(TWO):
             async with desk.sit(ONE):
@@ -131,7 +131,11 @@ async def test_a_claim_is_one_sessions_and_dies_with_it(tmp_path):
 
 @pytest.mark.promise("attend.claim")
 async def test_others_who_attend_are_woken_when_a_claim_is_free_again(tmp_path):
-    async with house(tmp_path, "unix", grace=FOR_EVER) as at, at.service.desk.sit(TWO), AsyncExitStack() as one:
+    async with (
+        running_server(tmp_path, "unix", grace=FOR_EVER) as at,
+        at.service.desk.sit(TWO),
+        AsyncExitStack() as one,
+    ):
         await one.enter_async_context(at.service.desk.sit(ONE))
         ask_id = await asked(at)
         await at.service.desk.claim(ONE, ask_id)
@@ -143,7 +147,7 @@ async def test_others_who_attend_are_woken_when_a_claim_is_free_again(tmp_path):
 
 @pytest.mark.promise("attend.claim")
 async def test_claims_of_a_dead_server_are_given_back_and_its_asks_wait_for_a_return(tmp_path):
-    async with house(tmp_path, "unix", grace=FOR_EVER) as at, at.service.desk.sit(ONE):
+    async with running_server(tmp_path, "unix", grace=FOR_EVER) as at, at.service.desk.sit(ONE):
         ask_id = await asked(at)
         await at.service.desk.claim(ONE, ask_id)
         next_desk = Desk(at.engine, FOR_EVER)
@@ -156,14 +160,14 @@ async def test_claims_of_a_dead_server_are_given_back_and_its_asks_wait_for_a_re
 
 
 async def test_a_server_that_finds_nobody_waiting_keeps_nobody_waiting(tmp_path):
-    async with house(tmp_path, "unix", grace=FOR_EVER) as at:
+    async with running_server(tmp_path, "unix", grace=FOR_EVER) as at:
         assert not at.service.desk.present
         assert await state(at, await asked(at)) == "acked"
 
 
 @pytest.mark.promise("attend.claim")
 async def test_after_the_grace_of_a_new_server_whoever_still_waits_is_helped(tmp_path):
-    async with house(tmp_path, "unix", grace=FOR_EVER) as at:
+    async with running_server(tmp_path, "unix", grace=FOR_EVER) as at:
         async with at.service.desk.sit(ONE):
             ask_ids = [await asked(at), await asked(at, "what about the disk?", SHOP)]
             async with anyio.create_task_group() as group:
@@ -177,7 +181,7 @@ async def test_after_the_grace_of_a_new_server_whoever_still_waits_is_helped(tmp
 
 async def test_an_outage_of_the_ledger_when_a_session_leaves_does_not_keep_its_claims(tmp_path, monkeypatch):
     monkeypatch.setattr("infra_mcp.mesh.attending._RETRY", 0.01)
-    async with house(tmp_path, "unix", grace=FOR_EVER) as at:
+    async with running_server(tmp_path, "unix", grace=FOR_EVER) as at:
         real, failures = at.engine.ledger.mail.release, []
 
         async def broken(name):
@@ -198,7 +202,7 @@ async def test_an_outage_of_the_ledger_when_a_session_leaves_does_not_keep_its_c
 
 async def test_an_outage_of_the_ledger_does_not_keep_who_waits_from_being_helped(tmp_path, monkeypatch):
     monkeypatch.setattr("infra_mcp.mesh.attending._RETRY", 0.01)
-    async with house(tmp_path, "unix", grace=0.0) as at:
+    async with running_server(tmp_path, "unix", grace=0.0) as at:
         real, failures = at.engine.ledger.mail.unanswered, []
 
         async def broken(name):
@@ -216,7 +220,7 @@ async def test_an_outage_of_the_ledger_does_not_keep_who_waits_from_being_helped
 
 @pytest.mark.parametrize("caller", [DOCS, Caller(name="infra", circle=None, strength="same-user")])
 async def test_who_does_not_attend_neither_sits_nor_claims_nor_acts_for_others(tmp_path, caller):
-    async with house(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.desk.sit(ONE):
         ask_id = await asked(at)
         with pytest.raises(InfraError, match="policy-denied"):
             async with at.service.desk.sit(caller):
@@ -233,7 +237,7 @@ async def test_who_does_not_attend_neither_sits_nor_claims_nor_acts_for_others(t
 
 @pytest.mark.promise("attend.claim")
 async def test_an_attendant_asks_back_and_the_answer_comes_to_infras_inbox(tmp_path):
-    async with house(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.desk.sit(ONE):
         first = await asked(at)
         await at.service.desk.claim(ONE, first)
         back = await ask(at.engine, ONE, "docs", "which ingress?", reply_to=first)
@@ -247,7 +251,7 @@ async def test_an_attendant_asks_back_and_the_answer_comes_to_infras_inbox(tmp_p
 
 @pytest.mark.promise("attend.claim")
 async def test_a_question_of_infras_is_also_answered_by_an_ask_that_the_server_understands(tmp_path):
-    async with house(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.desk.sit(ONE):
         question = await ask(at.engine, ONE, "docs", "which namespace?")
         answer = await ask(at.engine, DOCS, "infra", "I need a namespace 'docs-staging'", reply_to=question)
         closed = await at.engine.ledger.ask(question)
@@ -257,14 +261,14 @@ async def test_a_question_of_infras_is_also_answered_by_an_ask_that_the_server_u
 
 
 async def test_two_asks_in_the_same_words_are_two(tmp_path):
-    async with house(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.desk.sit(ONE):
         assert await asked(at) != await asked(at)
 
 
 @pytest.mark.fault("f27")
 @pytest.mark.xfail(strict=True, reason="the asker is not looked at again")
 async def test_a_claimed_ask_of_a_peer_that_was_removed_acts_for_nobody(tmp_path):
-    async with house(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.desk.sit(ONE):
         claimed = await asked(at)
         await at.service.desk.claim(ONE, claimed)
         await at.operator.call(OPERATOR, "operator/peer.remove", {"name": "docs"})

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from house import POLICY, house
+from running_server import POLICY, running_server
 
 from infra_mcp.mesh.asks import ask
 from infra_mcp.mesh.blocks import blocks
@@ -77,7 +77,7 @@ async def answered(at, caller, text):
 @pytest.mark.parametrize("known", [True, False], ids=["landed-before", "first-time"])
 @pytest.mark.parametrize("text", UNCLEAR)
 async def test_every_sentence_and_block_of_the_ack_is_understood_when_sent_back(tmp_path, text, known):
-    async with house(tmp_path, "unix", script=landed, policy=MORE) as at:
+    async with running_server(tmp_path, "unix", script=landed, policy=MORE) as at:
         if known:
             await answered(at, DOCS, '```infra\n{"action": "deploy", "app": "docs", "version": "0.13.3"}\n```')
         reply = (await answered(at, DOCS, text)).reply
@@ -92,7 +92,7 @@ async def test_every_sentence_and_block_of_the_ack_is_understood_when_sent_back(
 
 @pytest.mark.promise("intent.clarify")
 async def test_the_nearest_form_comes_first_filled_in_with_what_is_known(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         sentence = (await answered(at, DOCS, "I need a namespace docs-preview soon")).reply
         deploy = (await answered(at, DOCS, "could you deploy 0.13.4?")).reply
         unknown = (await answered(at, DOCS, "deploy docs")).reply
@@ -105,7 +105,7 @@ async def test_the_nearest_form_comes_first_filled_in_with_what_is_known(tmp_pat
 
 @pytest.mark.promise("intent.clarify")
 async def test_what_landed_last_stands_in_the_block_of_each_own_app(tmp_path):
-    async with house(tmp_path, "unix", script=landed, policy=MORE) as at:
+    async with running_server(tmp_path, "unix", script=landed, policy=MORE) as at:
         for app, version in (("docs", "0.13.3"), ("search", "2.0")):
             block = json.dumps({"action": "deploy", "app": app, "version": version})
             await answered(at, DOCS, f"```infra\n{block}\n```")
@@ -134,7 +134,7 @@ async def test_a_dry_run_that_was_misspelt_is_not_offered_as_a_real_one():
 
 @pytest.mark.promise("policy.reason")
 async def test_each_circle_is_shown_its_own_forms_and_nothing_of_others(tmp_path):
-    async with house(tmp_path, "unix", policy=MORE) as at:
+    async with running_server(tmp_path, "unix", policy=MORE) as at:
         shop = await what_may_be_asked(at.engine, SHOP, ('```infra\n{"action": "deploy", "app": "docs"}\n```',))
         namesake = await what_may_be_asked(at.engine, NAMESAKE)
         web = await what_may_be_asked(at.engine, Caller(name="web", circle="web", strength="token"))
@@ -149,5 +149,5 @@ async def test_each_circle_is_shown_its_own_forms_and_nothing_of_others(tmp_path
 
 
 async def test_without_a_policy_it_says_so(tmp_path):
-    async with house(tmp_path, "unix", policy=None) as at:
+    async with running_server(tmp_path, "unix", policy=None) as at:
         assert "policy-not-accepted" in await what_may_be_asked(at.engine, DOCS)

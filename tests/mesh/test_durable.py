@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 import anyio
 import httpx2
 import pytest
-from harness import start_server
-from house import POLICY, unix_transport
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
+from running_server import POLICY, unix_transport
+from server_process import start_server
 
 from infra_mcp.ledger import Ledger
 from infra_mcp.policy.acceptance import PolicyInForce

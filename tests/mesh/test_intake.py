@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from house import house
+from running_server import running_server
 
 from infra_mcp.mesh.asks import ask
 from infra_mcp.mesh.limits import BURST, Limits
@@ -88,7 +88,7 @@ async def open_of(at, circle="docs"):
 @pytest.mark.xfail(strict=True, reason="open requests are not counted")
 @pytest.mark.parametrize("channel", [by_tool, by_sentence, by_block, by_notify], ids=lambda one: one.__name__)
 async def test_open_requests_of_one_peer_are_bounded_through_every_channel_and_nobody_elses(tmp_path, channel):
-    async with house(tmp_path, "unix", policy=RELEASES, held=True) as at:
+    async with running_server(tmp_path, "unix", policy=RELEASES, held=True) as at:
         codes = [await channel(at, number) for number in range(MOST + 3)]
         async with at.unix("shop") as client:
             other = await client.call_tool("deploy", {"app": "docs", "version": "1", "wait_seconds": 0})
@@ -102,7 +102,7 @@ async def test_open_requests_of_one_peer_are_bounded_through_every_channel_and_n
 @pytest.mark.fault("f35")
 @pytest.mark.xfail(strict=True, reason="open requests are not counted")
 async def test_peers_of_one_circle_share_a_bound_that_leaves_the_other_circles_room(tmp_path):
-    async with house(tmp_path, "unix", policy=RELEASES, held=True) as at:
+    async with running_server(tmp_path, "unix", policy=RELEASES, held=True) as at:
         for number in range(6):
             caller = Caller(name=f"docs{number}", circle="docs", strength="token")
             for version in range(MOST):
@@ -116,7 +116,7 @@ async def test_peers_of_one_circle_share_a_bound_that_leaves_the_other_circles_r
 @pytest.mark.xfail(strict=True, reason="only messages are counted")
 @pytest.mark.parametrize("name", ["inbox", "provision_namespace", "deploy", "cancel", "approve"])
 async def test_every_tool_that_writes_is_counted(tmp_path, name):
-    async with house(tmp_path, "unix", policy=RELEASES) as at:
+    async with running_server(tmp_path, "unix", policy=RELEASES) as at:
         at.service.limits = Limits(at.engine, Clock())
         codes = []
         async with at.unix("docs") as client:
@@ -134,7 +134,7 @@ async def test_every_tool_that_writes_is_counted(tmp_path, name):
 @pytest.mark.xfail(strict=True, reason="dry runs are not counted")
 async def test_dry_runs_and_refused_requests_leave_a_bounded_number_of_rows(tmp_path):
     """The ledger is kept for good: what changes nothing and can be asked without end must not fill it."""
-    async with house(tmp_path, "unix", policy=RELEASES) as at:
+    async with running_server(tmp_path, "unix", policy=RELEASES) as at:
         clock = Clock()
         at.service.limits = Limits(at.engine, clock)
         grown = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from house import house
+from running_server import running_server
 
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.acks import ack
@@ -41,7 +41,7 @@ async def rows(at) -> int:
 
 
 async def test_a_burst_passes_and_then_so_many_a_second(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         clock = Clock()
         limits = Limits(at.engine, clock)
         first = [await refused(limits, DOCS) for _ in range(BURST + 5)]
@@ -55,7 +55,7 @@ async def test_a_burst_passes_and_then_so_many_a_second(tmp_path):
 
 
 async def test_a_flood_of_ten_thousand_leaves_one_row_a_minute_and_the_next_says_how_many_there_were(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         clock = Clock()
         limits = Limits(at.engine, clock)
         stopped = sum([await refused(limits, DOCS) for _ in range(10_000)])
@@ -72,7 +72,7 @@ async def test_a_flood_of_ten_thousand_leaves_one_row_a_minute_and_the_next_says
 
 
 async def test_one_peer_can_have_so_many_open_asks_at_another_and_no_more(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         await at.engine.ledger.add_peer("docs", "shop")
         limits = Limits(at.engine)
 
@@ -96,7 +96,7 @@ async def test_one_peer_can_have_so_many_open_asks_at_another_and_no_more(tmp_pa
 
 
 async def test_many_at_once_do_not_pass_a_bound_together(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         limits = Limits(at.engine)
         codes: list[str] = []
 
@@ -116,7 +116,7 @@ async def test_many_at_once_do_not_pass_a_bound_together(tmp_path):
 
 
 async def test_one_peer_can_fill_another_ones_inbox_so_far_and_others_still_reach_it(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         limits = Limits(at.engine)
         told = [
             await at.engine.ledger.mail.post(DOCS, [TO_SHOP], "x", now="2026-11-22T00:00:00Z") for _ in range(UNREAD)
@@ -132,7 +132,7 @@ async def test_one_peer_can_fill_another_ones_inbox_so_far_and_others_still_reac
 
 
 async def test_a_broadcast_says_whom_it_did_not_reach_and_counts_for_more_than_one(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         for number in range(30):
             await at.engine.ledger.add_peer(f"peer-{number}", "docs")
         full = Address(name="peer-3", circle="docs")
@@ -149,7 +149,7 @@ async def test_a_broadcast_says_whom_it_did_not_reach_and_counts_for_more_than_o
 
 
 async def test_two_peers_that_only_ask_each_other_in_return_come_to_an_end(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         last = await ask(at.engine, DOCS, "shop", "and you?")
         for _ in range(DEPTH // 2 - 1):
             last = await ask(at.engine, SHOP, "docs", "and you?", reply_to=last)
@@ -164,7 +164,7 @@ async def test_two_peers_that_only_ask_each_other_in_return_come_to_an_end(tmp_p
 
 
 async def test_a_loop_without_replies_ends_by_the_rate(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         limits = Limits(at.engine, Clock())
         for turn in range(2 * BURST):
             who, to = ((DOCS, "shop"), (SHOP, "docs"))[turn % 2]
@@ -188,7 +188,7 @@ async def test_small_attachments_pass():
 
 
 async def test_refused_calls_leave_a_row_each_up_to_a_bound_and_what_left_none_is_counted(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         clock = Clock()
         limits = Limits(at.engine, clock)
         burst = [limits.row(DOCS) for _ in range(ROWS + 7)]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
-from house import POLICY, house
+from running_server import POLICY, running_server
 
 from infra_mcp.engine.report import receipt
 from infra_mcp.engine.run import Run
@@ -31,7 +31,7 @@ READY = "release/0.13.4 merged, ready to deploy"
 
 
 def policy(**more: str) -> str:
-    """The house's policy, whose app is deployed by a notify; `more` are further keys of the app."""
+    """the server's policy, whose app is deployed by a notify; `more` are further keys of the app."""
     keys = 'deploy_on = "release/{version} merged, ready to deploy"\n'
     keys += "".join(f"{key} = {value}\n" for key, value in more.items())
     return POLICY + keys
@@ -58,7 +58,7 @@ async def outcomes(at) -> list:
 
 @pytest.mark.promise("notify.catalogue")
 async def test_the_words_of_the_catalogue_become_a_deploy_whose_outcome_is_notified_back(tmp_path):
-    async with house(tmp_path, "unix", policy=policy()) as at:
+    async with running_server(tmp_path, "unix", policy=policy()) as at:
         with at.engine.signals.waiter(BACK.signal) as told, anyio.fail_after(10):
             taken = await take(at, READY)
             (told_of,) = taken.requests
@@ -92,7 +92,7 @@ async def test_the_words_of_the_catalogue_become_a_deploy_whose_outcome_is_notif
     ],
 )
 async def test_anything_else_deploys_nothing_and_waits_in_infras_inbox(tmp_path, caller, text):
-    async with house(tmp_path, "unix", policy=policy()) as at:
+    async with running_server(tmp_path, "unix", policy=policy()) as at:
         taken = await take(at, text, caller)
         (message,) = (await look(at.engine, INFRA)).messages
 
@@ -108,7 +108,7 @@ async def test_anything_else_deploys_nothing_and_waits_in_infras_inbox(tmp_path,
     ids=["window", "freeze"],
 )
 async def test_a_release_waits_for_its_window_and_for_the_end_of_a_freeze(tmp_path, text, held_by):
-    async with house(tmp_path, "unix", policy=text) as at:
+    async with running_server(tmp_path, "unix", policy=text) as at:
         (told,) = (await take(at, READY)).requests
         (waiting,) = await at.engine.ledger.parked()
 
@@ -119,7 +119,7 @@ async def test_a_release_waits_for_its_window_and_for_the_end_of_a_freeze(tmp_pa
 
 @pytest.mark.promise("notify.order")
 async def test_a_newer_release_takes_the_place_of_the_one_that_waits_and_both_are_told(tmp_path):
-    async with house(tmp_path, "unix", policy=policy(schedule=NOT_NOW)) as at:
+    async with running_server(tmp_path, "unix", policy=policy(schedule=NOT_NOW)) as at:
         (first,) = (await take(at, "release/0.13.4 merged, ready to deploy")).requests
         (second,) = (await take(at, "release/0.13.10 merged, ready to deploy")).requests
         ended = await at.engine.ledger.request(first["request"])
@@ -134,7 +134,7 @@ async def test_a_newer_release_takes_the_place_of_the_one_that_waits_and_both_ar
 
 @pytest.mark.promise("notify.order")
 async def test_an_older_release_is_refused_and_its_sender_told_and_the_same_again_is_the_same(tmp_path):
-    async with house(tmp_path, "unix", policy=policy(schedule=NOT_NOW)) as at:
+    async with running_server(tmp_path, "unix", policy=policy(schedule=NOT_NOW)) as at:
         (first,) = (await take(at, "release/0.13.10 merged, ready to deploy")).requests
         older = await take(at, "release/0.13.4 merged, ready to deploy")
         again = await take(at, "release/0.13.10 merged, ready to deploy")
@@ -154,7 +154,7 @@ async def test_what_is_older_than_what_landed_is_refused(tmp_path):
     def script(request) -> Receipt:
         return Receipt(request=request.id, state=State.LANDED, message="landed", action="deploy")
 
-    async with house(tmp_path, "unix", policy=policy(), script=script) as at:
+    async with running_server(tmp_path, "unix", policy=policy(), script=script) as at:
         (first,) = (await take(at, "release/2.0.0 merged, ready to deploy")).requests
         await at.engine.wait(first["request"], 5)
         older = await take(at, "release/1.9.9 merged, ready to deploy")
@@ -165,7 +165,7 @@ async def test_what_is_older_than_what_landed_is_refused(tmp_path):
 
 @pytest.mark.promise("notify.order")
 async def test_a_deploy_that_policy_has_not_let_through_stands_in_no_release_s_way(tmp_path):
-    async with house(tmp_path, "unix", policy=policy()) as at:
+    async with running_server(tmp_path, "unix", policy=policy()) as at:
         action = Deploy(app="docs", version="99.0.0")
         submission = Submission(caller=SHOP, action=action, door="tool")
         await at.engine.ledger.accept(submission, request_id=request_id(), ask=None, now=now())
@@ -176,7 +176,7 @@ async def test_a_deploy_that_policy_has_not_let_through_stands_in_no_release_s_w
 
 @pytest.mark.promise("notify.order")
 async def test_many_releases_at_once_leave_one_that_waits_the_newest(tmp_path):
-    async with house(tmp_path, "unix", policy=policy(schedule=NOT_NOW)) as at:
+    async with running_server(tmp_path, "unix", policy=policy(schedule=NOT_NOW)) as at:
         async with anyio.create_task_group() as group:
             for number in (3, 9, 1, 7, 12, 5, 11, 2):
                 group.start_soon(take, at, f"release/0.{number}.0 merged, ready to deploy")
@@ -193,21 +193,21 @@ workload = "docs-live/deployment/search"
 image = "registry.example/docs/search:{version}"
 deploy_on = "release/{version} merged, ready to deploy"
 """
-    async with house(tmp_path, "unix", policy=policy() + more) as at:
+    async with running_server(tmp_path, "unix", policy=policy() + more) as at:
         taken = await take(at, READY)
         assert [(one["app"], one["version"]) for one in taken.requests] == [("docs", "0.13.4"), ("search", "0.13.4")]
         assert len({one["request"] for one in taken.requests}) == 2
 
 
 async def test_without_a_policy_a_notify_is_kept(tmp_path):
-    async with house(tmp_path, "unix", policy=None) as at:
+    async with running_server(tmp_path, "unix", policy=None) as at:
         taken = await take(at, READY)
         assert taken.requests == ()
         assert [one.id for one in (await look(at.engine, INFRA)).messages] == [taken.id]
 
 
 async def test_infras_inbox_is_bounded_for_each_sender(tmp_path):
-    async with house(tmp_path, "unix", policy=policy()) as at:
+    async with running_server(tmp_path, "unix", policy=policy()) as at:
         for _ in range(UNREAD):
             await at.engine.ledger.mail.post(DOCS, [INFRA], "x", now="2026-11-22T00:00:00Z")
         with pytest.raises(InfraError, match="too-many"):
@@ -218,7 +218,7 @@ async def test_infras_inbox_is_bounded_for_each_sender(tmp_path):
 @pytest.mark.promise("secrets.nowhere")
 async def test_a_secret_in_a_notify_is_masked_before_anything_keeps_it(tmp_path):
     secret = "ghp_" + "Zb9" * 12
-    async with house(tmp_path, "unix", policy=policy()) as at:
+    async with running_server(tmp_path, "unix", policy=policy()) as at:
         await take(at, f"the token is {secret}")
         await take(at, f"release/{secret} merged, ready to deploy")
         seen = str(await look(at.engine, INFRA)) + str(await look(at.engine, BACK))
@@ -232,7 +232,7 @@ async def test_an_outcome_says_when_the_order_of_its_release_could_not_be_told(t
     def script(request):
         return receipt(Run.of(request), State.LANDED, "deploy is done.")
 
-    async with house(tmp_path, "unix", policy=policy(order='"semver"'), script=script) as at:
+    async with running_server(tmp_path, "unix", policy=policy(order='"semver"'), script=script) as at:
         for version in ("1.10.0", "nightly"):
             (told,) = (await take(at, f"release/{version} merged, ready to deploy")).requests
             await at.engine.wait(told["request"], 5)

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from house import house
+from running_server import running_server
 
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.peers import HEADER, LONGEST, Presence, describe, me, table
@@ -39,7 +39,7 @@ def names(found) -> list[str]:
 
 @pytest.mark.promise("mesh.tools")
 async def test_a_peer_sees_its_circle_and_infra_and_other_circles_when_it_asks_for_them(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         await at.engine.ledger.add_peer("site", "docs")
         await at.engine.ledger.add_peer("docs", "shop")
         presence = Presence()
@@ -59,7 +59,7 @@ async def test_a_peer_sees_its_circle_and_infra_and_other_circles_when_it_asks_f
 
 @pytest.mark.promise("read.scoped")
 async def test_operators_are_listed_to_nobody_and_of_other_circles_no_more_than_names_and_descriptions(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         await at.engine.ledger.add_peer("alice", "", operator=True)
         presence = Presence()
         for caller in (DOCS, SHOP):
@@ -73,7 +73,7 @@ async def test_operators_are_listed_to_nobody_and_of_other_circles_no_more_than_
 
 
 async def test_online_is_who_was_heard_from_lately(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         clock = Clock()
         presence = Presence(timedelta(minutes=5), clock)
         presence.seen(DOCS)
@@ -87,7 +87,7 @@ async def test_online_is_who_was_heard_from_lately(tmp_path):
 
 
 async def test_a_peer_of_the_same_name_in_another_circle_is_somebody_else(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         await at.engine.ledger.add_peer("docs", "shop")
         presence = Presence()
         namesake = Caller(name="docs", circle="shop", strength="token")
@@ -101,7 +101,7 @@ async def test_a_peer_of_the_same_name_in_another_circle_is_somebody_else(tmp_pa
 
 
 async def test_whoami_says_name_circle_and_description(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         presence = Presence()
         await describe(at.engine, DOCS, "site and search")
         row = (await me(at.engine, presence, DOCS)).split("\n")[1].split("\t")
@@ -114,7 +114,7 @@ async def test_whoami_says_name_circle_and_description(tmp_path):
 
 @pytest.mark.promise("secrets.nowhere")
 async def test_a_description_is_one_line_without_secrets(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         secret = "ghp_" + "Zb9" * 12
         said = await describe(at.engine, DOCS, f"a\tb\nname\tinfra \u202e {secret}")
 
@@ -136,7 +136,7 @@ async def test_a_description_is_one_line_without_secrets(tmp_path):
     ],
 )
 async def test_no_description_looks_like_another_row_a_heading_or_our_own_words(tmp_path, said):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         await at.engine.ledger.add_peer("site", "docs")
         await at.engine.ledger.set_description("site", said, "docs")  # as an older server may have kept it
         shown = await table(at.engine, Presence(), DOCS, show_offline=True)
@@ -152,7 +152,7 @@ async def test_no_description_looks_like_another_row_a_heading_or_our_own_words(
 @pytest.mark.promise("mcp.small")
 @pytest.mark.parametrize("said", [0, 60])
 async def test_a_list_that_is_too_long_says_how_many_are_left_out(tmp_path, said):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         for number in range(300):
             await at.engine.ledger.add_peer(f"peer-{number:03}", "docs")
         for number in range(said):
@@ -167,12 +167,12 @@ async def test_a_list_that_is_too_long_says_how_many_are_left_out(tmp_path, said
 
 @pytest.mark.parametrize("caller", [DOCS, OPERATOR, ATTENDANT, READS])
 async def test_a_description_too_long_or_of_nobody_is_refused(tmp_path, caller):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         with pytest.raises(InfraError) as caught:
             await describe(at.engine, caller, "x" * (LONGEST + 1) if caller is DOCS else "x")
         assert caught.value.code == "invalid-argument"
 
 
 async def test_without_a_policy_infra_is_still_there_and_says_so(tmp_path):
-    async with house(tmp_path, "unix", policy=None) as at:
+    async with running_server(tmp_path, "unix", policy=None) as at:
         assert "no policy in force" in (await table(at.engine, Presence(), SHOP)).text

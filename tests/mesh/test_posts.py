@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from house import house
+from running_server import running_server
 
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.inbox import look
@@ -23,7 +23,7 @@ async def texts(at, of: Address) -> list[str]:
 
 
 async def test_a_notify_wakes_its_receiver(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         await at.add("site", "docs")
         with at.engine.signals.waiter(SITE.signal) as woken:
             await send(at.engine, DOCS, SITE, "hello", at.service.limits)
@@ -33,7 +33,7 @@ async def test_a_notify_wakes_its_receiver(tmp_path):
 
 @pytest.mark.promise("mesh.tools")
 async def test_a_broadcast_reaches_the_own_circle_but_neither_the_sender_nor_namesakes_nor_people(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         await at.add("site", "docs")
         await at.add("docs", "shop")
         await at.engine.ledger.add_peer("alice", "", operator=True)
@@ -48,12 +48,12 @@ async def test_a_broadcast_reaches_the_own_circle_but_neither_the_sender_nor_nam
 
 
 async def test_in_a_circle_of_one_nobody_is_reached(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         assert (await broadcast(at.engine, DOCS, "hello", at.service.limits)).reached == ()
 
 
 @pytest.mark.parametrize("caller", [ATTENDANT, OPERATOR])
 async def test_who_has_no_circle_broadcasts_to_none(tmp_path, caller):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         with pytest.raises(InfraError, match="policy-denied"):
             await broadcast(at.engine, caller, "hello", at.service.limits)

@@ -1,4 +1,4 @@
-"""What the clients of others are given: a world with a release to tell of, and a scratch home with nothing in it."""
+"""What the clients of others are given: a scenario with a release to tell of, and a scratch home with nothing in it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.conftest import ground
-from e2e.ground import suffix
-from e2e.world import World
+from e2e.cluster_setup import suffix
+from e2e.conftest import cluster_setup
+from e2e.scenario import Scenario
 from outside.environments import Missing
 
-__all__ = ["ground"]
+__all__ = ["cluster_setup"]
 
 _CATALOGUE = """\
 deploy_on = "release/{version} merged, ready to deploy"
@@ -56,16 +56,16 @@ def scratch(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-async def release_world(ground, tmp_path, anyio_backend):  # noqa: ARG001 - the loop it runs on
-    """A world whose peer docs deploys by saying that it has released."""
+async def release_scenario(cluster_setup, tmp_path, anyio_backend):  # noqa: ARG001 - the loop it runs on
+    """A scenario whose peer docs deploys by saying that it has released."""
     name = suffix()
-    world = World(ground, tmp_path / "world", name=name)
-    world.policy = world.apps() + _CATALOGUE
-    async with world:
-        yield world
+    scenario = Scenario(cluster_setup, tmp_path / "scenario", name=name)
+    scenario.policy = scenario.apps() + _CATALOGUE
+    async with scenario:
+        yield scenario
 
 
-def job(world: World, way: str, word: str, version: str) -> dict[str, Any]:
+def job(scenario: Scenario, way: str, word: str, version: str) -> dict[str, Any]:
     """What one run of the story is given.
 
     Args:
@@ -74,25 +74,25 @@ def job(world: World, way: str, word: str, version: str) -> dict[str, Any]:
         word: of the namespace it asks for.
         version: it tells of.
     """
-    assert world.server is not None
-    token = world.tokens["docs"]
+    assert scenario.server is not None
+    token = scenario.tokens["docs"]
     own = {
         "INFRA_MCP_TOKEN": token,
-        "INFRA_MCP_REPO": str(world.repo),
-        "INFRA_MCP_STATE": str(world.settings.state_dir),
+        "INFRA_MCP_REPO": str(scenario.repo),
+        "INFRA_MCP_STATE": str(scenario.settings.state_dir),
     }
     return {
         "way": way,
-        "url": world.server.url,
+        "url": scenario.server.url,
         "token": token,
         "command": CONNECT,
         "env": own,
-        "namespace": world.fresh(word),
+        "namespace": scenario.fresh(word),
         "version": version,
     }
 
 
-def came_out(world: World, given: dict[str, Any], found: dict[str, Any]) -> None:
+def came_out(scenario: Scenario, given: dict[str, Any], found: dict[str, Any]) -> None:
     """What must be so when a client has told the story: by its own answers, and by the cluster."""
     assert found["ack"]["status"] == "resolved", found
     assert found["ack"]["outcome"] == "landed", found
@@ -100,8 +100,8 @@ def came_out(world: World, given: dict[str, Any], found: dict[str, Any]) -> None
     assert not found["refused"]["ok"], found
     for part in ("unknown-argument", "dryRun", "the message lists the arguments there are"):
         assert part in found["refused"]["text"], found
-    assert world.live_object("namespace", given["namespace"]) is not None
-    account = world.live_object("serviceaccount", "default", given["namespace"])
+    assert scenario.live_object("namespace", given["namespace"]) is not None
+    account = scenario.live_object("serviceaccount", "default", given["namespace"])
     assert account is not None
     assert account["imagePullSecrets"] == [{"name": "registry-x"}]
-    assert world.image() == f"registry.example/docs/site:{given['version']}"
+    assert scenario.image() == f"registry.example/docs/site:{given['version']}"

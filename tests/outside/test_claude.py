@@ -61,8 +61,8 @@ def run(scratch: dict[str, str], script: str, env: dict[str, str]) -> str:
 
 
 @pytest.mark.promise("mcp.both-eras")
-async def test_claude_code_connects_by_stdio(release_world, scratch):
-    given = job(release_world, "stdio", "none", "0.13.3")
+async def test_claude_code_connects_by_stdio(release_scenario, scratch):
+    given = job(release_scenario, "stdio", "none", "0.13.3")
     script = """
 options=()
 for name in INFRA_MCP_TOKEN INFRA_MCP_REPO INFRA_MCP_STATE; do options+=(--env "$name=${!name}"); done

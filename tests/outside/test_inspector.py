@@ -88,21 +88,21 @@ class Inspector:
 @pytest.mark.parametrize("way", ["stdio", "http"])
 @pytest.mark.promise("mcp.both-eras")
 @pytest.mark.promise("notify.catalogue")
-async def test_the_inspector_finishes_both_examples_in_all_its_eras(release_world, scratch, way):
+async def test_the_inspector_finishes_both_examples_in_all_its_eras(release_scenario, scratch, way):
     for number, era in enumerate(ERAS):
-        given = job(release_world, way, f"{way}-{era}", f"0.13.{4 + number}")
+        given = job(release_scenario, way, f"{way}-{era}", f"0.13.{4 + number}")
         found = await anyio.to_thread.run_sync(Inspector(scratch, given, era).tell)
-        came_out(release_world, given, found)
+        came_out(release_scenario, given, found)
 
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.promise("mcp.both-eras")
 @pytest.mark.promise("mcp.small")
-async def test_the_inspector_finds_the_lists_portable_small_and_the_same_each_time(release_world, scratch, era):
+async def test_the_inspector_finds_the_lists_portable_small_and_the_same_each_time(release_scenario, scratch, era):
     def look() -> None:
         seen = {}
         for way in ("stdio", "http"):
-            run = Inspector(scratch, job(release_world, way, "list", "0.13.3"), era)
+            run = Inspector(scratch, job(release_scenario, way, "list", "0.13.3"), era)
             strict = run("tools/list", "--strict")
             assert strict.returncode == 0, strict.stderr
             assert strict.stderr == ""
@@ -116,8 +116,8 @@ async def test_the_inspector_finds_the_lists_portable_small_and_the_same_each_ti
             assert [one["name"] for one in prompts] == ["ask_infra"]
         assert seen["stdio"] == seen["http"]
         assert len(json.dumps(seen["http"])) < 20_000
-        read = run.result("resources/read", "--uri", f"infra://namespaces/{release_world.namespace}")["contents"][0]
-        assert json.loads(read["text"])["namespace"] == release_world.namespace
+        read = run.result("resources/read", "--uri", f"infra://namespaces/{release_scenario.namespace}")["contents"][0]
+        assert json.loads(read["text"])["namespace"] == release_scenario.namespace
         words = run.result("prompts/get", "--prompt-name", "ask_infra")["messages"][0]["content"]["text"]
         assert "I need a namespace" in words
 

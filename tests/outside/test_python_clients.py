@@ -23,10 +23,10 @@ HERE = Path(__file__).resolve().parent
 @pytest.mark.promise("mcp.both-eras")
 @pytest.mark.promise("notify.catalogue")
 @pytest.mark.promise("mcp.errors")
-async def test_a_python_client_of_others_finishes_both_examples(release_world, scratch, client):
+async def test_a_python_client_of_others_finishes_both_examples(release_scenario, scratch, client):
     python = python_of(client)
     for number, way in enumerate(("stdio", "http")):
-        given = job(release_world, way, way, f"0.13.{4 + number}")
+        given = job(release_scenario, way, way, f"0.13.{4 + number}")
         env = scratch | {"OUTSIDE_JOB": json.dumps(given)}
         script = HERE / "clients" / f"{client}_client.py"
 
@@ -44,4 +44,4 @@ async def test_a_python_client_of_others_finishes_both_examples(release_world, s
 
         done = await anyio.to_thread.run_sync(run)
         assert done.returncode == 0, done.stderr[-4000:]
-        came_out(release_world, given, json.loads(done.stdout.splitlines()[-1]))
+        came_out(release_scenario, given, json.loads(done.stdout.splitlines()[-1]))

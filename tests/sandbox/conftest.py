@@ -1,7 +1,7 @@
 import shutil
 
 import pytest
-from machine import says, script
+from sandbox_scripts import says, script
 
 from infra_mcp.sandbox.versions import BINARIES
 

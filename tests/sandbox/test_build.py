@@ -3,7 +3,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from machine import appears
+from sandbox_scripts import appears
 
 from infra_mcp.errors import InfraError
 from infra_mcp.sandbox.build import build

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from machine import kubectl, listening
+from sandbox_scripts import kubectl, listening
 
 from infra_mcp import sandbox
 from infra_mcp.errors import InfraError

@@ -1,5 +1,5 @@
 import pytest
-from machine import says
+from sandbox_scripts import says
 
 from infra_mcp.sandbox import given
 from infra_mcp.sandbox.versions import BINARIES

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 import yaml
-from machine import kubectl
+from sandbox_scripts import kubectl
 
 from infra_mcp.sandbox.stages import LABEL, MODES, documents
 

@@ -1,5 +1,5 @@
 import pytest
-from machine import script
+from sandbox_scripts import script
 
 from infra_mcp.errors import InfraError
 from infra_mcp.sandbox import toolchain

@@ -7,8 +7,8 @@ import re
 
 import anyio
 import pytest
-from house import house
 from mcp.shared.exceptions import MCPError
+from running_server import running_server
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.outcome import Receipt
@@ -30,7 +30,7 @@ def data(result):
 
 @every_way
 async def test_a_peer_asks_in_words_and_gets_one_ack_with_the_receipt(tmp_path, door, mode):
-    async with house(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
         asked = await client.call_tool("ask", {"peer_name": "infra", "query": SEED})
         acked = await client.call_tool("wait_on_ack", {"correlation_id": asked.content[0].text, "timeout_seconds": 5})
 
@@ -48,7 +48,7 @@ async def test_a_peer_asks_in_words_and_gets_one_ack_with_the_receipt(tmp_path, 
 
 @every_way
 async def test_a_typed_change_is_submitted_as_exactly_that_action(tmp_path, door, mode):
-    async with house(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
         given = {"namespace": "docs-a", "labels": {"team": "docs"}, "quota": {"pods": 3}, "reason": "trial"}
         result = await client.call_tool("provision_namespace", given)
 
@@ -67,7 +67,7 @@ async def test_a_typed_change_is_submitted_as_exactly_that_action(tmp_path, door
 @pytest.mark.promise("intake.typed")
 @every_way
 async def test_a_misspelt_argument_is_refused_by_name_and_nothing_is_submitted(tmp_path, door, mode):
-    async with house(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
         result = await client.call_tool("deploy", {"app": "docs", "version": "1.0", "dryRun": True})
 
         assert result.is_error
@@ -81,7 +81,7 @@ async def test_a_misspelt_argument_is_refused_by_name_and_nothing_is_submitted(t
 
 @pytest.mark.promise("auth.transport")
 async def test_two_peers_at_once_are_never_taken_for_each_other(tmp_path):
-    async with house(tmp_path) as at:
+    async with running_server(tmp_path) as at:
         seen: list[tuple[str, str]] = []
 
         async def call(peer: str, door: str, mode: str) -> None:
@@ -102,7 +102,7 @@ async def test_two_peers_at_once_are_never_taken_for_each_other(tmp_path):
 @pytest.mark.promise("auth.transport")
 @every_way
 async def test_no_argument_says_who_asks(tmp_path, door, mode):
-    async with house(tmp_path, door) as at, getattr(at, door)("shop", mode) as client:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("shop", mode) as client:
         for extra in ({"caller": "docs"}, {"circle": "docs"}, {"from_peer": "docs"}):
             assert (await client.call_tool("provision_namespace", {"namespace": "shop-a", **extra})).is_error
         behalf = await client.call_tool("provision_namespace", {"namespace": "docs-a", "on_behalf_of": "ask-1"})
@@ -114,7 +114,7 @@ async def test_no_argument_says_who_asks(tmp_path, door, mode):
 
 
 async def test_http_without_a_valid_token_gets_no_further_than_401(tmp_path):
-    async with house(tmp_path) as at:
+    async with running_server(tmp_path) as at:
         import httpx2  # noqa: PLC0415 - the client below the client
 
         async with httpx2.AsyncClient() as web:
@@ -132,7 +132,7 @@ async def test_http_without_a_valid_token_gets_no_further_than_401(tmp_path):
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_revoked_token_ends_at_once_also_on_an_open_connection(tmp_path, mode):
-    async with house(tmp_path, "unix") as at, at.unix("docs", mode) as client:
+    async with running_server(tmp_path, "unix") as at, at.unix("docs", mode) as client:
         assert not (await client.call_tool("whoami", {})).is_error
         await at.engine.ledger.revoke_tokens("docs")
 
@@ -143,7 +143,7 @@ async def test_a_revoked_token_ends_at_once_also_on_an_open_connection(tmp_path,
 
 @every_way
 async def test_a_caller_sees_the_tools_its_circle_may_use(tmp_path, door, mode):
-    async with house(tmp_path) as at:
+    async with running_server(tmp_path) as at:
         shown = {}
         for peer in ("docs", "shop", "reader"):
             async with getattr(at, door)(peer, mode) as client:
@@ -155,7 +155,7 @@ async def test_a_caller_sees_the_tools_its_circle_may_use(tmp_path, door, mode):
 
 
 async def test_the_operator_sees_no_tool_that_changes_the_world_and_is_refused_one(tmp_path):
-    async with house(tmp_path, "unix") as at, at.unix(None) as client:
+    async with running_server(tmp_path, "unix") as at, at.unix(None) as client:
         names = {tool.name for tool in (await client.list_tools()).tools}
         result = await client.call_tool("provision_namespace", {"namespace": "docs-a"})
 
@@ -165,7 +165,7 @@ async def test_the_operator_sees_no_tool_that_changes_the_world_and_is_refused_o
 
 @every_way
 async def test_a_tool_that_is_hidden_is_refused_by_policy_when_called_anyway(tmp_path, door, mode):
-    async with house(tmp_path, door) as at, getattr(at, door)("shop", mode) as client:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("shop", mode) as client:
         result = await client.call_tool("deploy", {"app": "docs", "version": "1"})
         unknown = await client.call_tool("Deploy", {"app": "docs", "version": "1"})
 
@@ -187,7 +187,7 @@ async def test_an_end_that_failed_is_an_error_result_with_code_cause_and_receipt
             commit="c",
         )
 
-    async with house(tmp_path, door, script=script) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, door, script=script) as at, getattr(at, door)("docs", mode) as client:
         result = await client.call_tool("deploy", {"app": "docs", "version": "9"})
 
         assert result.is_error
@@ -199,7 +199,7 @@ async def test_an_end_that_failed_is_an_error_result_with_code_cause_and_receipt
 
 @every_way
 async def test_a_wait_that_runs_out_gives_a_handle_and_the_request_goes_on(tmp_path, door, mode):
-    async with house(tmp_path, door, held=True) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, door, held=True) as at, getattr(at, door)("docs", mode) as client:
         result = await client.call_tool("deploy", {"app": "docs", "version": "9", "wait_seconds": 0})
         request = data(result)["request"]
         at.engine.gate.set()
@@ -214,7 +214,7 @@ async def test_a_wait_that_runs_out_gives_a_handle_and_the_request_goes_on(tmp_p
 
 @every_way
 async def test_a_long_wait_reports_progress(tmp_path, door, mode):
-    async with house(tmp_path, door, held=True) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, door, held=True) as at, getattr(at, door)("docs", mode) as client:
         told: list[str | None] = []
 
         async def progress(_passed: float, _total: float | None, message: str | None) -> None:
@@ -231,7 +231,7 @@ async def test_a_long_wait_reports_progress(tmp_path, door, mode):
 
 @every_way
 async def test_a_client_that_gives_up_waiting_does_not_stop_the_request(tmp_path, door, mode):
-    async with house(tmp_path, held=True) as at:
+    async with running_server(tmp_path, held=True) as at:
         with pytest.raises(BaseException):  # noqa: B017, PT011 - however this client's era tells a timeout
             async with getattr(at, door)("docs", mode) as client:
                 await client.call_tool("deploy", {"app": "docs", "version": "9"}, read_timeout_seconds=0.3)
@@ -243,7 +243,7 @@ async def test_a_client_that_gives_up_waiting_does_not_stop_the_request(tmp_path
 
 @every_way
 async def test_the_same_key_again_gives_the_first_result(tmp_path, door, mode):
-    async with house(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
         given = {"app": "docs", "version": "9", "idempotency_key": "k1"}
         first, second = [await client.call_tool("deploy", given) for _ in range(2)]
         other = await client.call_tool("deploy", {**given, "version": "10"})
@@ -255,7 +255,7 @@ async def test_the_same_key_again_gives_the_first_result(tmp_path, door, mode):
 @every_way
 async def test_requests_of_another_circle_look_like_not_there(tmp_path, door, mode):
     async with (
-        house(tmp_path, door) as at,
+        running_server(tmp_path, door) as at,
         getattr(at, door)("docs", mode) as docs,
         getattr(at, door)("shop", mode) as shop,
     ):
@@ -276,7 +276,7 @@ async def test_requests_of_another_circle_look_like_not_there(tmp_path, door, mo
 
 @every_way
 async def test_cancel_ends_a_request_that_has_not_written(tmp_path, door, mode):
-    async with house(tmp_path, door, held=True) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, door, held=True) as at, getattr(at, door)("docs", mode) as client:
         started = await client.call_tool("deploy", {"app": "docs", "version": "9", "wait_seconds": 0})
         cancelled = await client.call_tool("cancel", {"request_id": data(started)["request"]})
         again = await client.call_tool("cancel", {"request_id": data(started)["request"]})
@@ -288,7 +288,7 @@ async def test_cancel_ends_a_request_that_has_not_written(tmp_path, door, mode):
 
 @every_way
 async def test_without_an_accepted_policy_nothing_is_allowed_and_asks_say_so(tmp_path, door, mode):
-    async with house(tmp_path, door, policy=None) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, door, policy=None) as at, getattr(at, door)("docs", mode) as client:
         names = {tool.name for tool in (await client.list_tools()).tools}
         asked = (await client.call_tool("ask", {"peer_name": "infra", "query": "do something"})).content[0].text
         reply = data(await client.call_tool("wait_on_ack", {"correlation_id": asked}))
@@ -303,7 +303,7 @@ async def test_a_crash_shows_its_code_only_and_logs_no_argument(tmp_path, door, 
     async def broken(_, *, app, **__):
         raise RuntimeError(app)
 
-    async with house(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
         at.engine.status = broken
         result = await client.call_tool("status", {"app": "hunter2"})
 
@@ -318,7 +318,7 @@ async def test_a_crash_shows_its_code_only_and_logs_no_argument(tmp_path, door, 
 @every_way
 async def test_a_secret_in_words_or_arguments_comes_back_from_nowhere(tmp_path, door, mode):
     secret = "ghp_" + "Zb9" * 12
-    async with house(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
         asked = (await client.call_tool("ask", {"peer_name": "infra", "query": f"use {secret} please"})).content[0].text
         answers = [
             await client.call_tool("wait_on_ack", {"correlation_id": asked}),
@@ -355,7 +355,7 @@ async def test_the_list_of_tools_is_small_and_every_tool_is_annotated(capsys):
 
 
 async def test_an_ask_to_nobody_is_refused_and_is_no_ask(tmp_path):
-    async with house(tmp_path) as at, at.http("docs") as client:
+    async with running_server(tmp_path) as at, at.http("docs") as client:
         result = await client.call_tool("ask", {"peer_name": "nobody", "query": "hello"})
 
         assert data(result)["code"] == "not-found"
@@ -363,7 +363,7 @@ async def test_an_ask_to_nobody_is_refused_and_is_no_ask(tmp_path):
 
 
 async def test_words_that_are_not_understood_get_one_ack_that_says_what_can_be_asked(tmp_path):
-    async with house(tmp_path) as at, at.http("docs") as client:
+    async with running_server(tmp_path) as at, at.http("docs") as client:
         asked = (await client.call_tool("ask", {"peer_name": "infra", "query": "make it so"})).content[0].text
         reply = data(await client.call_tool("wait_on_ack", {"correlation_id": asked, "timeout_seconds": 0}))
 
@@ -419,7 +419,7 @@ async def test_no_answer_tells_a_peer_whether_what_it_sent_equals_a_secret(tmp_p
     for guess in (KNOWN, "correct-horse8"):
         folder = tmp_path / guess
         folder.mkdir()
-        async with house(folder, "unix") as at, at.unix("docs") as client:
+        async with running_server(folder, "unix") as at, at.unix("docs") as client:
             at.engine.masker.learn(KNOWN)
             seen.append(await _answers(client, tool, guess))
 
@@ -430,7 +430,12 @@ async def test_no_answer_tells_a_peer_whether_what_it_sent_equals_a_secret(tmp_p
 @pytest.mark.fault("f29")
 @pytest.mark.promise("secrets.nowhere")
 async def test_a_secret_that_a_peer_sent_is_masked_in_the_ledger_and_towards_everyone_else(tmp_path):
-    async with house(tmp_path, "unix") as at, at.unix("docs") as docs, at.unix("shop") as shop, at.unix(None) as people:
+    async with (
+        running_server(tmp_path, "unix") as at,
+        at.unix("docs") as docs,
+        at.unix("shop") as shop,
+        at.unix(None) as people,
+    ):
         at.engine.masker.learn(KNOWN)
         await docs.call_tool("set_description", {"description": f"we use {KNOWN}"})
         await docs.call_tool("ask", {"peer_name": "shop", "query": f"is it {KNOWN}"})

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import anyio
 import pytest
-from house import house
+from running_server import running_server
 
 from infra_mcp.mesh.acks import ack
 from infra_mcp.mesh.asks import ask
@@ -40,7 +40,7 @@ async def revoke(at, method: str) -> None:
 @pytest.mark.parametrize("tool", ["wait_on_ack", "inbox"])
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_wait_of_a_revoked_token_ends_at_once_and_receives_nothing(tmp_path, way, tool, method):
-    async with house(tmp_path, "unix" if way == "unix" else "both") as at:
+    async with running_server(tmp_path, "unix" if way == "unix" else "both") as at:
         asked = await ask(at.engine, DOCS, "shop", "which word?")
         given = {"correlation_id": asked, "timeout_seconds": 60} if tool == "wait_on_ack" else {"wait_seconds": 60}
         answers = []
@@ -69,7 +69,7 @@ async def test_a_wait_of_a_revoked_token_ends_at_once_and_receives_nothing(tmp_p
 @pytest.mark.xfail(strict=True, reason="a call looks at the token only when it begins")
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_change_whose_token_is_revoked_while_it_waits_tells_its_caller_nothing_more(tmp_path, way):
-    async with house(tmp_path, "unix" if way == "unix" else "both", held=True) as at:
+    async with running_server(tmp_path, "unix" if way == "unix" else "both", held=True) as at:
         answers = []
 
         async def change() -> None:

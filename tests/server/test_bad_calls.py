@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 import httpx2
 import pytest
-from house import house
+from running_server import running_server
 from shell import shell
 
 from infra_mcp.errors import CODES
@@ -102,7 +102,11 @@ async def rows(at) -> int:
 
 # -- group 4: calls
 async def test_a_flood_of_calls_that_are_no_calls_leaves_a_bounded_number_of_rows_and_harms_nobody_else(tmp_path):
-    async with house(tmp_path, "unix") as at, at.unix("docs", "auto") as flood, at.unix("shop", "auto") as other:
+    async with (
+        running_server(tmp_path, "unix") as at,
+        at.unix("docs", "auto") as flood,
+        at.unix("shop", "auto") as other,
+    ):
         results = [await flood.call_tool("deploy", {"app": number}) for number in range(2 * ROWS)]
 
         assert all(result.is_error for result in results)
@@ -116,7 +120,7 @@ async def test_a_flood_of_calls_that_are_no_calls_leaves_a_bounded_number_of_row
 @pytest.mark.promise("mcp.errors")
 @pytest.mark.parametrize("door", ["http", "unix"])
 async def test_tools_that_are_not_there_or_not_for_the_caller_are_refused_and_leave_a_row(tmp_path, door, mode):
-    async with house(tmp_path, door) as at, getattr(at, door)("shop", mode) as client:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("shop", mode) as client:
         for number, (name, arguments, code) in enumerate(
             [
                 ("deploy", DEPLOY, "policy-denied"),
@@ -145,7 +149,7 @@ async def test_tools_that_are_not_there_or_not_for_the_caller_are_refused_and_le
 
 
 async def test_methods_in_another_case_and_calls_before_initialize_are_protocol_errors(tmp_path):
-    async with house(tmp_path, "unix") as at, wire(at) as line:
+    async with running_server(tmp_path, "unix") as at, wire(at) as line:
         early = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "deploy", "arguments": DEPLOY}}
         await line.send(early)
         assert "error" in await line.answers(1)
@@ -162,7 +166,7 @@ async def test_methods_in_another_case_and_calls_before_initialize_are_protocol_
 
 
 async def test_a_call_over_http_without_a_session_in_the_old_era_is_refused(tmp_path):
-    async with house(tmp_path) as at, httpx2.AsyncClient() as web:
+    async with running_server(tmp_path) as at, httpx2.AsyncClient() as web:
         headers = {
             "Authorization": f"Bearer {at.tokens['docs']}",
             "Accept": "application/json, text/event-stream",
@@ -178,7 +182,7 @@ async def test_a_call_over_http_without_a_session_in_the_old_era_is_refused(tmp_
 
 
 async def test_two_requests_with_one_id_are_never_both_carried_out(tmp_path):
-    async with house(tmp_path, "unix", held=True) as at, wire(at) as line:
+    async with running_server(tmp_path, "unix", held=True) as at, wire(at) as line:
         await line.call("deploy", DEPLOY | {"wait_seconds": 30}, 5)
         with anyio.fail_after(5):
             await at.engine.asked.wait()
@@ -224,7 +228,7 @@ async def test_a_key_with_other_arguments_is_refused_by_every_way_in(tmp_path):
 @pytest.mark.promise("intake.typed")
 @pytest.mark.promise("mcp.errors")
 async def test_wrong_arguments_of_a_tool_are_refused_by_name_and_rule(tmp_path, door, mode):
-    async with house(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
         for number, fields in enumerate(SHAPES, start=1):
             result = await client.call_tool("provision_namespace", fields)
 
@@ -239,7 +243,7 @@ async def test_wrong_arguments_of_a_tool_are_refused_by_name_and_rule(tmp_path, 
 
 @pytest.mark.promise("intake.typed")
 async def test_wrong_arguments_in_an_ask_are_refused_in_its_ack(tmp_path):
-    async with house(tmp_path, "unix") as at, at.unix("docs") as client:
+    async with running_server(tmp_path, "unix") as at, at.unix("docs") as client:
         for number, fields in enumerate(SHAPES):
             query = f"```infra\n{json.dumps({'action': 'provision_namespace', **fields})}\n```"
             asked = await client.call_tool("ask", {"peer_name": "infra", "query": query})
@@ -290,7 +294,7 @@ NUMBERS = ["NaN", "Infinity", "-Infinity", "1e400", "-1", "1e9", "92233720368547
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.promise("intake.typed")
 async def test_numbers_that_are_none_are_refused_as_they_stand_on_the_wire(tmp_path, number):
-    async with house(tmp_path) as at:
+    async with running_server(tmp_path) as at:
         arguments = '{"app": "docs", "version": "1", "wait_seconds": ' + number + "}"
         params = '{"name": "deploy", "arguments": ' + arguments + ', "_meta": ' + json.dumps(MODERN) + "}"
         text = '{"jsonrpc": "2.0", "id": 4, "method": "tools/call", "params": ' + params + "}"
@@ -318,7 +322,7 @@ async def test_numbers_that_are_none_are_refused_as_they_stand_on_the_wire(tmp_p
 @pytest.mark.promise("secrets.nowhere")
 async def test_eight_mebibytes_in_one_argument_are_refused_and_the_next_connection_is_served(tmp_path):
     huge = SECRET + "x" * (LONGEST_LINE + (1 << 20))
-    async with house(tmp_path) as at:
+    async with running_server(tmp_path) as at:
         async with wire(at) as line:
             with suppress(anyio.BrokenResourceError):  # it need not be read to its end
                 await line.call("deploy", {"app": "docs", "version": huge}, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from house import house
+from running_server import running_server
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +48,7 @@ def shown(name) -> str:
 @pytest.mark.promise("intake.typed")
 @pytest.mark.parametrize("door", ["http", "unix"])
 async def test_a_bad_name_is_refused_wherever_a_name_is_taken(tmp_path, door):
-    async with house(tmp_path, door) as at, getattr(at, door)("docs") as client:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("docs") as client:
         rows = 0
         for name in NAMES:
             calls = [
@@ -84,7 +84,7 @@ async def test_a_bad_name_is_refused_wherever_a_name_is_taken(tmp_path, door):
 
 @pytest.mark.promise("intake.typed")
 async def test_a_bad_name_inside_an_ask_is_refused_in_its_ack(tmp_path):
-    async with house(tmp_path, "unix") as at, at.unix("docs") as client:
+    async with running_server(tmp_path, "unix") as at, at.unix("docs") as client:
         for name in NAMES:
             block = json.dumps({"action": "provision_namespace", "namespace": name})
             for text in (f"```infra\n{block}\n```", f"I need a namespace '{name}' with image-pull secret X"):
@@ -104,7 +104,7 @@ async def test_a_bad_name_inside_an_ask_is_refused_in_its_ack(tmp_path):
 @pytest.mark.promise("intake.typed")
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_bad_name_of_a_peer_or_circle_is_refused(tmp_path, name):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         from infra_mcp.errors import InfraError  # noqa: PLC0415 - only here
         from infra_mcp.server.operator import OPERATOR  # noqa: PLC0415 - only here
 
@@ -121,7 +121,7 @@ async def test_a_bad_name_of_a_peer_or_circle_is_refused(tmp_path, name):
 @pytest.mark.promise("intake.typed")
 @pytest.mark.parametrize("door", ["http", "unix"])
 async def test_arguments_of_every_wrong_shape_are_refused(tmp_path, door):
-    async with house(tmp_path, door) as at, getattr(at, door)("docs") as client:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("docs") as client:
         for arguments in (
             {"namespace": "docs-a", "dryRun": True},
             {"namespace": "docs-a", "context": "prod"},
@@ -150,7 +150,7 @@ async def test_arguments_of_every_wrong_shape_are_refused(tmp_path, door):
 @pytest.mark.promise("secrets.nowhere")
 @pytest.mark.parametrize("door", ["http", "unix"])
 async def test_a_secret_in_any_argument_of_any_tool_comes_back_from_none(tmp_path, door, caplog, capfd):
-    async with house(tmp_path, door) as at, getattr(at, door)("docs") as client:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("docs") as client:
         tools = (await client.list_tools()).tools
         for tool in tools:
             for name in tool.input_schema["properties"]:

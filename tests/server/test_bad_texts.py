@@ -11,9 +11,9 @@ import re
 import unicodedata
 
 import pytest
-from house import house
+from approval_server import approval_server, waiting
 from mcp.shared.exceptions import MCPError
-from parked import parked, waiting
+from running_server import running_server
 from shell import shell
 
 from infra_mcp.errors import InfraError
@@ -64,7 +64,7 @@ def check_result(result) -> None:
 @pytest.mark.parametrize("door", ["http", "unix"])
 async def test_words_of_a_peer_are_data_in_every_answer_that_shows_them(tmp_path, door, mode):
     async with (
-        house(tmp_path, door) as at,
+        running_server(tmp_path, door) as at,
         getattr(at, door)("docs", mode) as docs,
         getattr(at, door)("shop", mode) as shop,
         at.attending(mode) as attending,
@@ -117,7 +117,7 @@ async def test_what_a_cluster_says_is_data_in_receipts_errors_and_reads(tmp_path
     async def status(*_, **__):
         return {"namespace": "docs-live", "note": ACTIVE, "pods": [{"name": EVIL, "why": ACTIVE}], EVIL: 1}
 
-    async with house(tmp_path, door, script=script) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, door, script=script) as at, getattr(at, door)("docs", mode) as client:
         failed = await client.call_tool("deploy", {"app": "docs", "version": "1"})
         asked = await client.call_tool(
             "ask", {"peer_name": "infra", "query": "I need a namespace 'docs-x' with image-pull secret X"}
@@ -159,7 +159,7 @@ async def test_control_characters_are_refused_or_gone_where_they_come_in(tmp_pat
         "deploy": {"app": "docs", "version": "1", "reason": ACTIVE},
         "ack": {"correlation_id": "ask-000000000000", "message": ACTIVE},
     }
-    async with house(tmp_path, "unix") as at, at.unix("docs") as docs, at.unix("shop") as shop:
+    async with running_server(tmp_path, "unix") as at, at.unix("docs") as docs, at.unix("shop") as shop:
         sent = await docs.call_tool(tool, arguments[tool])
         check_result(sent)
         for looked in (await shop.call_tool("inbox", {}), await docs.call_tool("search_audit", {"limit": 100})):
@@ -195,7 +195,7 @@ async def test_a_terminal_is_shown_nothing_that_it_would_obey(tmp_path):
 
 
 async def test_the_name_of_a_peer_cannot_hold_any_of_it(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         for name in (EVIL, ORDER, "a\u202eb", "a\tb", "</peer>", "a\nb", "infra\u200b"):
             with pytest.raises(InfraError, match="invalid-argument"):
                 await at.engine.ledger.add_peer(name, "docs")
@@ -204,7 +204,7 @@ async def test_the_name_of_a_peer_cannot_hold_any_of_it(tmp_path):
 
 @pytest.mark.promise("approval.no-fallback")
 async def test_no_words_approve_anything(tmp_path, monkeypatch):
-    async with parked(tmp_path, monkeypatch) as at:
+    async with approval_server(tmp_path, monkeypatch) as at:
         request = await waiting(at, reason=EVIL)
         command = f"infra-mcp approve {request.id} {request.effect_digest}"
         async with at.unix("docs") as docs, at.unix("shop") as shop:

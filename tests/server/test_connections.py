@@ -10,9 +10,9 @@ import subprocess
 import anyio
 import httpx2
 import pytest
-from harness import start_server
-from house import POLICY, house
-from machine import few_descriptors
+from running_server import POLICY, running_server
+from sandbox_scripts import few_descriptors
+from server_process import start_server
 
 from infra_mcp.cli.client import connect
 from infra_mcp.policy.rules import digest_of
@@ -131,7 +131,7 @@ async def ended(stream, *, trickle: bytes = b"") -> bytes:
 )
 async def test_a_head_has_to_come_in_time_however_it_comes(tmp_path, monkeypatch, before, trickle):
     monkeypatch.setattr("infra_mcp.server.connections.HEAD_SECONDS", 0.3)
-    async with house(tmp_path) as at, await anyio.connect_tcp(*address(at.url)) as stream:
+    async with running_server(tmp_path) as at, await anyio.connect_tcp(*address(at.url)) as stream:
         await stream.send(before)
         await ended(stream, trickle=trickle)
 
@@ -141,7 +141,7 @@ async def test_a_head_has_to_come_in_time_however_it_comes(tmp_path, monkeypatch
 @pytest.mark.parametrize(("before", "trickle"), [(b"", b""), (b"", b" "), (b'{"method": "infra/hello"}\n{', b" ")])
 async def test_a_line_of_the_socket_has_to_come_in_time(tmp_path, monkeypatch, before, trickle):
     monkeypatch.setattr("infra_mcp.server.connections.HEAD_SECONDS", 0.3)
-    async with house(tmp_path) as at, await anyio.connect_unix(at.socket) as stream:
+    async with running_server(tmp_path) as at, await anyio.connect_unix(at.socket) as stream:
         await stream.send(before)
         await ended(stream, trickle=trickle)
 
@@ -150,6 +150,6 @@ async def test_a_line_of_the_socket_has_to_come_in_time(tmp_path, monkeypatch, b
 @pytest.mark.fault("f25")
 async def test_a_session_on_the_socket_may_be_silent_between_its_lines(tmp_path, monkeypatch):
     monkeypatch.setattr("infra_mcp.server.connections.HEAD_SECONDS", 0.2)
-    async with house(tmp_path) as at, at.unix("docs") as client, await anyio.connect_unix(at.socket) as idle:
+    async with running_server(tmp_path) as at, at.unix("docs") as client, await anyio.connect_unix(at.socket) as idle:
         await ended(idle)  # that one said nothing at all: by its end the other one was silent for longer
         assert (await client.call_tool("whoami", {})).is_error is False

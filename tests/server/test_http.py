@@ -7,7 +7,7 @@ import socket
 import anyio
 import httpx2
 import pytest
-from house import house
+from running_server import running_server
 
 from infra_mcp.errors import InfraError
 from infra_mcp.server import http
@@ -41,7 +41,7 @@ def test_a_port_that_is_taken_is_refused_by_number():
 
 @pytest.mark.anyio
 async def test_healthz_says_that_calls_are_taken_and_readyz_what_a_change_would_lack(tmp_path):
-    async with house(tmp_path) as at, httpx2.AsyncClient() as web:
+    async with running_server(tmp_path) as at, httpx2.AsyncClient() as web:
 
         async def ask(path):
             answer = await web.get(at.url.replace("/mcp", path))
@@ -59,7 +59,7 @@ async def test_healthz_says_that_calls_are_taken_and_readyz_what_a_change_would_
 
 @pytest.mark.anyio
 async def test_without_a_policy_in_force_nothing_is_ready(tmp_path):
-    async with house(tmp_path, policy=None) as at, httpx2.AsyncClient() as web:
+    async with running_server(tmp_path, policy=None) as at, httpx2.AsyncClient() as web:
         answer = await web.get(at.url.replace("/mcp", "/readyz"))
 
         assert (answer.status_code, answer.json()["missing"]) == (503, ["policy"])
@@ -79,7 +79,7 @@ async def test_without_a_policy_in_force_nothing_is_ready(tmp_path):
     ],
 )
 async def test_a_body_that_is_no_message_is_not_repeated(tmp_path, body, caplog):
-    async with house(tmp_path) as at, httpx2.AsyncClient() as web:
+    async with running_server(tmp_path) as at, httpx2.AsyncClient() as web:
         for version in ({}, {"MCP-Protocol-Version": "2026-07-28"}):
             headers = {
                 "Authorization": f"Bearer {at.tokens['docs']}",
@@ -99,7 +99,7 @@ async def test_a_body_that_is_no_message_is_not_repeated(tmp_path, body, caplog)
 async def test_a_stop_answers_waits_and_ends_listeners_within_two_seconds(tmp_path, mode):
     answers = []
     try:
-        async with house(tmp_path, held=True) as at, at.http("docs", mode) as client:
+        async with running_server(tmp_path, held=True) as at, at.http("docs", mode) as client:
 
             async def wait() -> None:
                 answers.append(await client.call_tool("deploy", {"app": "docs", "version": "1", "wait_seconds": 600}))

@@ -13,11 +13,11 @@ from pathlib import Path
 import anyio
 import httpx2
 import pytest
-from harness import start_server
-from house import POLICY
 from mcp import MCPError
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
+from running_server import POLICY
+from server_process import start_server
 
 from infra_mcp.cli.client import connect
 from infra_mcp.errors import InfraError

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from house import house
 from mcp.shared.exceptions import MCPError
+from running_server import running_server
 
 from infra_mcp.mesh.intent import Understood, parse
 from infra_mcp.server.tools import TOOLS
@@ -21,7 +21,7 @@ async def words(client, name):
 @MODES
 @pytest.mark.promise("mcp.both-eras")
 async def test_how_to_ask_is_told_to_everyone_with_what_this_caller_may_ask(tmp_path, mode):
-    async with house(tmp_path) as at:
+    async with running_server(tmp_path) as at:
         for door in ("http", "unix"):
             async with getattr(at, door)("docs", mode) as client:
                 listed = [prompt.name for prompt in (await client.list_prompts()).prompts]
@@ -37,7 +37,7 @@ async def test_how_to_ask_is_told_to_everyone_with_what_this_caller_may_ask(tmp_
 
 @MODES
 async def test_how_to_attend_is_told_to_who_attends_and_names_tools_that_are_there(tmp_path, mode):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         async with at.attending(mode) as client:
             listed = [prompt.name for prompt in (await client.list_prompts()).prompts]
             text = await words(client, "attend")
@@ -56,7 +56,7 @@ async def test_how_to_attend_is_told_to_who_attends_and_names_tools_that_are_the
 @pytest.mark.promise("mcp.errors")
 @pytest.mark.promise("secrets.nowhere")
 async def test_another_prompt_or_an_argument_is_refused_and_not_repeated(tmp_path, mode):
-    async with house(tmp_path, "unix") as at, at.unix("docs", mode) as client:
+    async with running_server(tmp_path, "unix") as at, at.unix("docs", mode) as client:
         for name, arguments in (("hunter2", None), ("ask_infra", {"hunter2": "hunter2"})):
             with pytest.raises(MCPError) as caught:
                 await client.get_prompt(name, arguments)

@@ -14,8 +14,8 @@ import httpx2
 import mcp.server
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
-from house import house
 from mcp.server.mcpserver import MCPServer
+from running_server import running_server
 
 from infra_mcp.server import protocol
 
@@ -81,7 +81,7 @@ IDS = [None, True, False, 1.5, 1e400, [], {}, [1]]
 @pytest.mark.fault("f19")
 @ERAS
 async def test_a_request_whose_id_is_no_id_gets_an_error_on_every_door(tmp_path, era):
-    async with house(tmp_path) as at, httpx2.AsyncClient() as web:
+    async with running_server(tmp_path) as at, httpx2.AsyncClient() as web:
         for identity in IDS:
             for method in ("tools/list", "ping", "notifications/cancelled"):
                 asked = frame(era, method, id=identity)
@@ -97,7 +97,7 @@ async def test_a_request_whose_id_is_no_id_gets_an_error_on_every_door(tmp_path,
 @pytest.mark.parametrize("identity", [0, -1, "", "1", 2**53])
 @ERAS
 async def test_every_string_and_every_integer_is_an_id_and_comes_back_as_it_was(tmp_path, era, identity):
-    async with house(tmp_path) as at, httpx2.AsyncClient() as web:
+    async with running_server(tmp_path) as at, httpx2.AsyncClient() as web:
         answer = await post(at, web, era, frame(era, "tools/list", id=identity))
         assert message_of(answer)["id"] == identity
         assert (await over_socket(at, era, frame(era, "tools/list", id=identity)))["id"] == identity
@@ -109,7 +109,7 @@ async def test_every_string_and_every_integer_is_an_id_and_comes_back_as_it_was(
 async def test_a_notification_is_taken_without_an_answer(tmp_path, era):
     asked = frame(era, "notifications/cancelled", params={"requestId": 9})
     del asked["id"]
-    async with house(tmp_path) as at, httpx2.AsyncClient() as web:
+    async with running_server(tmp_path) as at, httpx2.AsyncClient() as web:
         assert (await post(at, web, era, asked)).status_code == 202
 
 
@@ -118,7 +118,7 @@ async def test_a_notification_is_taken_without_an_answer(tmp_path, era):
 @pytest.mark.parametrize("method", LISTS)
 @ERAS
 async def test_a_cursor_that_was_never_given_out_is_invalid(tmp_path, era, method):
-    async with house(tmp_path) as at, httpx2.AsyncClient() as web:
+    async with running_server(tmp_path) as at, httpx2.AsyncClient() as web:
         for cursor in ("bm8=", ""):
             asked = frame(era, method, params={"cursor": cursor})
             assert message_of(await post(at, web, era, asked))["error"]["code"] == -32602
@@ -132,7 +132,7 @@ async def test_a_cursor_that_was_never_given_out_is_invalid(tmp_path, era, metho
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream", "text/html", ""])
 @ERAS
 async def test_who_posts_must_take_both_media_types_and_is_told_so(tmp_path, era, accept):
-    async with house(tmp_path) as at, httpx2.AsyncClient() as web:
+    async with running_server(tmp_path) as at, httpx2.AsyncClient() as web:
         refused = await post(at, web, era, frame(era, "tools/list"), {"Accept": accept})
         wild = await post(at, web, era, frame(era, "tools/list"), {"Accept": "*/*"})
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from house import house
 from mcp.shared.exceptions import MCPError
+from running_server import running_server
 
 from infra_mcp.errors import InfraError
 from infra_mcp.server.answers import MAXIMUM
@@ -26,7 +26,7 @@ async def read(client, uri):
 @every_way
 @pytest.mark.promise("mcp.both-eras")
 async def test_a_request_and_a_namespace_are_read_as_the_tools_show_them(tmp_path, door, mode):
-    async with house(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
         templates = (await client.list_resource_templates()).resource_templates
         done = await client.call_tool("deploy", {"app": "docs", "version": "1"})
         request = done.structured_content["request"]
@@ -47,7 +47,7 @@ async def test_what_is_out_of_scope_looks_like_not_there(tmp_path, door, mode):
         raise InfraError("not-found", "There is no such namespace, or it is not yours.")
 
     async with (
-        house(tmp_path, door) as at,
+        running_server(tmp_path, door) as at,
         getattr(at, door)("docs", mode) as docs,
         getattr(at, door)("shop", mode) as shop,
     ):
@@ -71,7 +71,7 @@ async def test_what_is_out_of_scope_looks_like_not_there(tmp_path, door, mode):
 @every_way
 @pytest.mark.promise("secrets.nowhere")
 async def test_a_uri_that_is_none_of_ours_is_refused_and_not_repeated(tmp_path, door, mode, caplog):
-    async with house(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
         for uri in (
             "infra://requests/hunter2/../../etc",
             "infra://namespaces/HUNTER2",
@@ -93,7 +93,7 @@ async def test_a_large_resource_is_cut_and_says_so(tmp_path):
     async def much(*_, **__):
         return {"namespace": "docs-live", "objects": [{"name": "x" * 300} for _ in range(500)]}
 
-    async with house(tmp_path, "unix") as at, at.unix("docs") as client:
+    async with running_server(tmp_path, "unix") as at, at.unix("docs") as client:
         at.engine.status = much
         found = (await client.read_resource("infra://namespaces/docs-live")).contents[0].text
 
@@ -105,7 +105,7 @@ async def test_a_fault_of_ours_shows_its_code_only(tmp_path, caplog):
     async def broken(*_, namespace, **__):
         raise RuntimeError(namespace)
 
-    async with house(tmp_path, "unix") as at, at.unix("docs") as client:
+    async with running_server(tmp_path, "unix") as at, at.unix("docs") as client:
         at.engine.status = broken
         with pytest.raises(MCPError, match=r"^internal: ") as caught:
             await client.read_resource("infra://namespaces/hunter2")
@@ -117,7 +117,7 @@ async def test_a_fault_of_ours_shows_its_code_only(tmp_path, caplog):
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_revoked_token_reads_nothing_more(tmp_path, mode):
-    async with house(tmp_path, "unix") as at, at.unix("docs", mode) as client:
+    async with running_server(tmp_path, "unix") as at, at.unix("docs", mode) as client:
         await client.read_resource("infra://namespaces/docs-live")
         await at.engine.ledger.revoke_tokens("docs")
         with pytest.raises(MCPError, match="unauthenticated"):

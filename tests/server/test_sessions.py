@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 import anyio
 import httpx2
 import pytest
-from harness import start_server
 from hosts import OPENING
-from house import POLICY, house
+from running_server import POLICY, running_server
+from server_process import start_server
 
 from infra_mcp.cli.client import connect
 from infra_mcp.settings import Settings
@@ -46,7 +46,7 @@ async def lives(client, url, token, session) -> bool:
 
 @asynccontextmanager
 async def web(tmp_path):
-    async with house(tmp_path) as at, httpx2.AsyncClient(timeout=30) as client:
+    async with running_server(tmp_path) as at, httpx2.AsyncClient(timeout=30) as client:
         yield at, client
 
 
@@ -67,7 +67,7 @@ async def test_a_peer_that_opens_sessions_without_end_loses_its_own_oldest_ones(
 async def test_a_peer_with_many_calls_under_way_is_told_so_and_no_other_one_waits(tmp_path, monkeypatch):
     # The clients are in this process, and may take their time to send what they have begun.
     monkeypatch.setattr("infra_mcp.server.connections.HEAD_SECONDS", 120.0)
-    async with house(tmp_path, held=True) as at:
+    async with running_server(tmp_path, held=True) as at:
         limits = httpx2.Limits(max_connections=2_000)
         statuses = []
 

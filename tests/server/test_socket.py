@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
-from house import POLICY, house
+from running_server import POLICY, running_server
 
 from infra_mcp.errors import InfraError
 from infra_mcp.policy.rules import digest_of
@@ -61,7 +61,7 @@ async def wire(at):
 
 @pytest.mark.promise("auth.transport")
 async def test_a_first_frame_with_a_token_makes_the_connection_that_peers(tmp_path):
-    async with house(tmp_path, "unix") as at, wire(at) as line:
+    async with running_server(tmp_path, "unix") as at, wire(at) as line:
         hello = await line.ask("infra/hello", {"token": at.tokens["docs"]})
 
         assert hello["result"]["caller"] == {"name": "docs", "circle": "docs", "operator": False}
@@ -70,7 +70,7 @@ async def test_a_first_frame_with_a_token_makes_the_connection_that_peers(tmp_pa
 @pytest.mark.promise("auth.transport")
 @pytest.mark.parametrize("token", ["imcp_nobody", "", 7, {"a": 1}, "ü" * 5])
 async def test_a_wrong_token_ends_the_connection_and_is_not_repeated(tmp_path, token):
-    async with house(tmp_path, "unix") as at, wire(at) as line:
+    async with running_server(tmp_path, "unix") as at, wire(at) as line:
         answer = await line.ask("infra/hello", {"token": token})
 
         assert answer["error"]["data"]["code"] == "unauthenticated"
@@ -80,7 +80,7 @@ async def test_a_wrong_token_ends_the_connection_and_is_not_repeated(tmp_path, t
 
 @pytest.mark.promise("auth.transport")
 async def test_identity_cannot_change_after_the_first_frame(tmp_path):
-    async with house(tmp_path, "unix") as at, wire(at) as line:
+    async with running_server(tmp_path, "unix") as at, wire(at) as line:
         await line.ask("infra/hello", {"token": at.tokens["docs"]})
         again = await line.ask("infra/hello", {})
         listed = await line.ask("operator/peer.list")
@@ -91,7 +91,7 @@ async def test_identity_cannot_change_after_the_first_frame(tmp_path):
 
 @pytest.mark.parametrize("who", ["docs", "host", "attendant"])
 async def test_only_the_operator_has_the_operators_methods(tmp_path, who):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         hello = {"docs": {"token": at.tokens["docs"]}, "host": {"host": True}, "attendant": {"attend": "infra"}}[who]
         for method in METHODS:
             if method.startswith("operator/"):
@@ -103,7 +103,7 @@ async def test_only_the_operator_has_the_operators_methods(tmp_path, who):
 
 @pytest.mark.promise("auth.transport")
 async def test_a_host_without_a_token_is_a_reader(tmp_path):
-    async with house(tmp_path, "unix") as at, wire(at) as line:
+    async with running_server(tmp_path, "unix") as at, wire(at) as line:
         hello = await line.ask("infra/hello", {"host": True})
         given = {"name": "deploy", "arguments": {"app": "docs", "version": "1"}, "_meta": MODERN}
         changed = (await line.ask("tools/call", given))["result"]
@@ -115,7 +115,7 @@ async def test_a_host_without_a_token_is_a_reader(tmp_path):
 
 @pytest.mark.promise("auth.transport")
 async def test_an_attending_session_is_the_infra_peer_without_rights_and_each_is_another(tmp_path):
-    async with house(tmp_path, "unix") as at, wire(at) as first, wire(at) as second:
+    async with running_server(tmp_path, "unix") as at, wire(at) as first, wire(at) as second:
         callers = [(await line.ask("infra/hello", {"attend": "infra"}))["result"]["caller"] for line in (first, second)]
 
         for caller in callers:
@@ -138,7 +138,7 @@ async def test_an_attending_session_is_the_infra_peer_without_rights_and_each_is
     ],
 )
 async def test_a_first_frame_that_says_something_else_ends_the_connection(tmp_path, hello, code):
-    async with house(tmp_path, "unix") as at, wire(at) as line:
+    async with running_server(tmp_path, "unix") as at, wire(at) as line:
         answer = await line.ask("infra/hello", hello)
 
         assert answer["error"]["data"]["code"] == code
@@ -164,7 +164,7 @@ class Desk:
 
 @pytest.mark.promise("attend.claim")
 async def test_a_session_sits_at_the_desk_as_long_as_its_connection_lasts(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         at.service.desk = desk = Desk()
         async with wire(at) as line, wire(at) as host:
             hello = await line.ask("infra/hello", {"attend": "infra"})
@@ -178,7 +178,7 @@ async def test_a_session_sits_at_the_desk_as_long_as_its_connection_lasts(tmp_pa
 
 
 async def test_two_open_requests_of_one_id_are_not_mixed_up(tmp_path):
-    async with house(tmp_path, "unix", held=True) as at, wire(at) as line:
+    async with running_server(tmp_path, "unix", held=True) as at, wire(at) as line:
         await line.ask("infra/hello", {"token": at.tokens["docs"]})
         slow = {"name": "deploy", "arguments": {"app": "docs", "version": "1", "wait_seconds": 60}, "_meta": MODERN}
         await line.send({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": slow})
@@ -199,7 +199,7 @@ async def test_two_open_requests_of_one_id_are_not_mixed_up(tmp_path):
 
 
 async def test_at_a_stop_a_wait_is_answered_and_then_the_connection_ends(tmp_path):
-    async with house(tmp_path, "unix", held=True) as at, wire(at) as line, wire(at) as idle:
+    async with running_server(tmp_path, "unix", held=True) as at, wire(at) as line, wire(at) as idle:
         await line.ask("infra/hello", {"token": at.tokens["docs"]})
         await idle.ask("infra/hello", {"host": True})
         slow = {"name": "deploy", "arguments": {"app": "docs", "version": "1", "wait_seconds": 60}, "_meta": MODERN}
@@ -218,14 +218,14 @@ async def test_at_a_stop_a_wait_is_answered_and_then_the_connection_ends(tmp_pat
 
 
 async def test_no_model_sees_an_operators_method(tmp_path):
-    async with house(tmp_path) as at, at.http("docs") as client:
+    async with running_server(tmp_path) as at, at.http("docs") as client:
         assert not {tool.name for tool in (await client.list_tools()).tools} & set(METHODS)
         assert (await client.call_tool("operator/peer.list", {})).is_error
 
 
 @pytest.mark.promise("secrets.nowhere")
 async def test_the_operator_adds_a_peer_whose_token_is_shown_once(tmp_path):
-    async with house(tmp_path, "unix") as at, wire(at) as line:
+    async with running_server(tmp_path, "unix") as at, wire(at) as line:
         made = (await line.ask("operator/peer.add", {"name": "site", "circle": "docs"}))["result"]
         listed = (await line.ask("operator/peer.list"))["result"]
         renewed = (await line.ask("operator/peer.token", {"name": "site"}))["result"]
@@ -259,12 +259,12 @@ async def test_the_operator_adds_a_peer_whose_token_is_shown_once(tmp_path):
     ],
 )
 async def test_parameters_are_as_strict_as_arguments(tmp_path, method, params, code):
-    async with house(tmp_path, "unix") as at, wire(at) as line:
+    async with running_server(tmp_path, "unix") as at, wire(at) as line:
         assert (await line.ask(method, params))["error"]["data"]["code"] == code
 
 
 async def test_a_changed_policy_shows_as_pending_until_its_digest_is_accepted(tmp_path):
-    async with house(tmp_path, "unix") as at, wire(at) as line:
+    async with running_server(tmp_path, "unix") as at, wire(at) as line:
         text = POLICY.replace('actions = ["provision_namespace"]', 'actions = ["provision_namespace", "deploy"]')
         at.engine.settings.policy_file.write_text(text, encoding="utf-8")
         shown = (await line.ask("operator/policy.show"))["result"]
@@ -280,7 +280,7 @@ async def test_a_changed_policy_shows_as_pending_until_its_digest_is_accepted(tm
 
 @pytest.mark.promise("read.scoped")
 async def test_lists_and_trails_of_requests_are_the_circles_own(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         async with at.unix("docs") as client:
             made = (await client.call_tool("deploy", {"app": "docs", "version": "1"})).structured_content["request"]
         seen = {}
@@ -304,7 +304,7 @@ async def test_lists_and_trails_of_requests_are_the_circles_own(tmp_path):
     [b"{", b"\xff\xfe", b"[1]", b'"x"', b"[" * 200_000, b'{"jsonrpc":"2.0","id":1}', b'{"method":5}', b"{}", b"\x00"],
 )
 async def test_a_line_that_is_no_frame_is_told_so_and_the_next_one_is_served(tmp_path, line):
-    async with house(tmp_path, "unix") as at, wire(at) as conversation:
+    async with running_server(tmp_path, "unix") as at, wire(at) as conversation:
         await conversation.ask("infra/hello")
         await conversation.send(line)
         refused = await conversation.receive()
@@ -316,7 +316,7 @@ async def test_a_line_that_is_no_frame_is_told_so_and_the_next_one_is_served(tmp
 
 
 async def test_a_line_longer_than_the_bound_ends_that_connection_only(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         async with wire(at) as line:
             await line.ask("infra/hello")
             try:
@@ -331,7 +331,7 @@ async def test_a_line_longer_than_the_bound_ends_that_connection_only(tmp_path):
 
 
 async def test_a_string_of_megabytes_is_refused_by_its_argument(tmp_path):
-    async with house(tmp_path, "unix") as at, wire(at) as line:
+    async with running_server(tmp_path, "unix") as at, wire(at) as line:
         await line.ask("infra/hello", {"token": at.tokens["docs"]})
         big = {"name": "provision_namespace", "arguments": {"namespace": "x" * 7_000_000}, "_meta": MODERN}
         answer = (await line.ask("tools/call", big))["result"]
@@ -342,7 +342,7 @@ async def test_a_string_of_megabytes_is_refused_by_its_argument(tmp_path):
 
 @pytest.mark.parametrize("tool", ["ask", "set_description", "provision_namespace", "\ud800"])
 async def test_half_a_surrogate_pair_is_no_text_and_the_connection_lives(tmp_path, tool):
-    async with house(tmp_path, "unix") as at, wire(at) as line:
+    async with running_server(tmp_path, "unix") as at, wire(at) as line:
         await line.ask("infra/hello", {"token": at.tokens["docs"]})
         names = ("query", "description", "namespace", "peer_name")
         given = {"name": tool, "arguments": dict.fromkeys(names, "infra \ud800"), "_meta": MODERN}
@@ -355,7 +355,7 @@ async def test_half_a_surrogate_pair_is_no_text_and_the_connection_lives(tmp_pat
 
 
 async def test_a_call_before_initialize_in_the_old_era_is_refused_and_the_connection_lives(tmp_path):
-    async with house(tmp_path, "unix") as at, wire(at) as line:
+    async with running_server(tmp_path, "unix") as at, wire(at) as line:
         early = await line.ask("tools/call", {"name": "whoami", "arguments": {}})
         start = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}
         started = await line.ask("initialize", start, 2)
@@ -365,14 +365,14 @@ async def test_a_call_before_initialize_in_the_old_era_is_refused_and_the_connec
 
 
 async def test_the_socket_is_for_this_user_only_and_gone_after_a_stop(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         assert stat.S_IMODE(at.socket.stat().st_mode) == 0o600
         assert stat.S_IMODE(at.socket.parent.stat().st_mode) == 0o700
     assert not at.socket.exists()
 
 
 async def test_the_operator_stops_the_server(tmp_path):
-    async with house(tmp_path, "unix") as at, wire(at) as line:
+    async with running_server(tmp_path, "unix") as at, wire(at) as line:
         assert (await line.ask("operator/shutdown"))["result"] == {"stopping": True}
         assert at.service.stopping.is_set()
 

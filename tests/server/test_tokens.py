@@ -8,9 +8,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from harness import start_server
 from hosts import MODERN, OPENING, repository
-from house import POLICY
+from running_server import POLICY
+from server_process import start_server
 
 from infra_mcp.cli.client import connect
 from infra_mcp.settings import Settings

@@ -11,7 +11,7 @@ import anyio
 import httpx2
 import pytest
 from hosts import MODERN, OPENING
-from house import house
+from running_server import running_server
 
 from infra_mcp.server import gate
 
@@ -45,8 +45,8 @@ def me(answer):
 
 @asynccontextmanager
 async def web(tmp_path, **options):
-    """A house and an HTTP client; afterwards the next call is served all the same."""
-    async with house(tmp_path, **options) as at, httpx2.AsyncClient(timeout=30) as client:
+    """A server and an HTTP client; afterwards the next call is served all the same."""
+    async with running_server(tmp_path, **options) as at, httpx2.AsyncClient(timeout=30) as client:
         yield at, client
         answer = await client.post(at.url, json=modern(WHOAMI), headers=NOW | bearer(at.tokens["docs"]))
         assert me(answer) == "docs"

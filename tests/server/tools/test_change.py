@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from house import house
+from running_server import running_server
 
 from infra_mcp.model.request import State
 
@@ -30,7 +30,7 @@ async def ask(client, query=ODD) -> str:
 @pytest.mark.promise("mcp.both-eras")
 @every_era
 async def test_a_session_claims_an_ask_acts_in_the_askers_name_and_the_end_is_the_askers_ack(tmp_path, mode):
-    async with house(tmp_path) as at, at.attending(mode) as infra, at.http("docs", mode) as docs:
+    async with running_server(tmp_path) as at, at.attending(mode) as infra, at.http("docs", mode) as docs:
         ask_id = await ask(docs)
         inbox = await infra.call_tool("inbox", {"wait_seconds": 5})
         claimed = await infra.call_tool("inbox", {"claim": ask_id})
@@ -54,7 +54,7 @@ async def test_a_session_claims_an_ask_acts_in_the_askers_name_and_the_end_is_th
 @pytest.mark.promise("attend.claim")
 @every_era
 async def test_one_ask_is_good_for_one_request(tmp_path, mode):
-    async with house(tmp_path, held=True) as at, at.attending(mode) as infra, at.http("docs", mode) as docs:
+    async with running_server(tmp_path, held=True) as at, at.attending(mode) as infra, at.http("docs", mode) as docs:
         ask_id = await ask(docs)
         await infra.call_tool("inbox", {"claim": ask_id})
         first = {"namespace": "docs-a", "on_behalf_of": ask_id, "wait_seconds": 0}
@@ -74,7 +74,12 @@ async def test_one_ask_is_good_for_one_request(tmp_path, mode):
 @pytest.mark.promise("attend.claim")
 @every_era
 async def test_without_the_claim_nothing_is_done_in_anybodys_name(tmp_path, mode):
-    async with house(tmp_path) as at, at.attending(mode) as infra, at.attending(mode) as other, at.http("docs") as docs:
+    async with (
+        running_server(tmp_path) as at,
+        at.attending(mode) as infra,
+        at.attending(mode) as other,
+        at.http("docs") as docs,
+    ):
         ask_id = await ask(docs)
         await other.call_tool("inbox", {"claim": ask_id})
         answers = {
@@ -99,7 +104,7 @@ async def test_without_the_claim_nothing_is_done_in_anybodys_name(tmp_path, mode
 @pytest.mark.promise("attend.claim")
 @every_era
 async def test_when_a_session_dies_its_ask_is_free_for_the_next(tmp_path, mode):
-    async with house(tmp_path) as at, at.http("docs") as docs, at.attending(mode) as other:
+    async with running_server(tmp_path) as at, at.http("docs") as docs, at.attending(mode) as other:
         async with at.attending(mode) as infra:
             ask_id = await ask(docs)
             await infra.call_tool("inbox", {"claim": ask_id})
@@ -115,7 +120,7 @@ async def test_when_a_session_dies_its_ask_is_free_for_the_next(tmp_path, mode):
 
 @pytest.mark.promise("attend.claim")
 async def test_the_askers_rights_are_not_widened_by_who_acts(tmp_path):
-    async with house(tmp_path) as at, at.attending() as infra, at.http("shop") as shop:
+    async with running_server(tmp_path) as at, at.attending() as infra, at.http("shop") as shop:
         ask_id = await ask(shop)
         await infra.call_tool("inbox", {"claim": ask_id})
         done = await infra.call_tool("provision_namespace", {"namespace": "docs-x", "on_behalf_of": ask_id})
@@ -127,7 +132,7 @@ async def test_the_askers_rights_are_not_widened_by_who_acts(tmp_path):
 
 @pytest.mark.promise("audit.every-change")
 async def test_claim_act_and_answer_are_in_the_ledger(tmp_path):
-    async with house(tmp_path) as at, at.attending() as infra, at.http("docs") as docs:
+    async with running_server(tmp_path) as at, at.attending() as infra, at.http("docs") as docs:
         ask_id = await ask(docs)
         await infra.call_tool("inbox", {"claim": ask_id})
         await infra.call_tool("ack", {"correlation_id": ask_id, "message": "which ones do you mean?"})

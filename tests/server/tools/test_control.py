@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from house import house
+from running_server import running_server
 
 pytestmark = pytest.mark.anyio
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.promise("report.progress")
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_who_looks_at_a_request_that_goes_on_is_told_how_far_it_is(tmp_path, mode):
-    async with house(tmp_path, held=True) as at, at.http("docs", mode) as docs:
+    async with running_server(tmp_path, held=True) as at, at.http("docs", mode) as docs:
         given = {"namespace": "docs-a", "wait_seconds": 0}
         request = (await docs.call_tool("provision_namespace", given)).structured_content["request"]
         going = await docs.call_tool("get_request", {"request_id": request})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from house import house
+from running_server import running_server
 
 from infra_mcp.mesh.limits import BURST
 from infra_mcp.model.peer import Address
@@ -27,7 +27,7 @@ def text(result) -> str:
 @every_way
 async def test_a_long_text_is_cut_with_its_count_and_read_on_by_show(tmp_path, door, mode):
     async with (
-        house(tmp_path, door) as at,
+        running_server(tmp_path, door) as at,
         getattr(at, door)("docs", mode) as docs,
         getattr(at, door)("shop", mode) as shop,
     ):
@@ -47,7 +47,7 @@ async def test_a_long_text_is_cut_with_its_count_and_read_on_by_show(tmp_path, d
 
 @every_way
 async def test_what_makes_no_sense_is_refused(tmp_path, door, mode):
-    async with house(tmp_path, door) as at, getattr(at, door)("docs", mode) as docs:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as docs:
         codes = [
             data(await docs.call_tool("inbox", given))["code"]
             for given in (
@@ -74,7 +74,7 @@ async def test_what_makes_no_sense_is_refused(tmp_path, door, mode):
 )
 async def test_a_flood_is_stopped_leaves_one_row_and_does_not_touch_others(tmp_path, door, mode):
     async with (
-        house(tmp_path, door) as at,
+        running_server(tmp_path, door) as at,
         getattr(at, door)("docs", mode) as docs,
         getattr(at, door)("shop", mode) as shop,
     ):
@@ -103,7 +103,7 @@ async def test_a_flood_is_stopped_leaves_one_row_and_does_not_touch_others(tmp_p
 
 
 async def test_the_infra_peers_attendant_sees_notifies_that_were_no_release(tmp_path):
-    async with house(tmp_path) as at, at.attending() as infra, at.http("docs") as docs:
+    async with running_server(tmp_path) as at, at.attending() as infra, at.http("docs") as docs:
         told = await docs.call_tool("notify_peer", {"peer_name": "infra", "message": "the ingress is slow today"})
         (message,) = data(await infra.call_tool("inbox", {"wait_seconds": 5}))["messages"]
 
@@ -112,7 +112,7 @@ async def test_the_infra_peers_attendant_sees_notifies_that_were_no_release(tmp_
 
 
 async def test_an_ask_that_is_answered_at_once_wakes_who_waits_at_its_senders_inbox(tmp_path):
-    async with house(tmp_path) as at, at.http("docs") as docs, at.http("docs") as other:
+    async with running_server(tmp_path) as at, at.http("docs") as docs, at.http("docs") as other:
         waits, found = anyio.Event(), []
 
         async def told(_passed, _total, _message) -> None:

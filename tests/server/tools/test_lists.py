@@ -10,10 +10,10 @@ import anyio
 import anyio.to_thread
 import httpx2
 import pytest
-from harness import start_server
 from hosts import repository
-from house import POLICY, house, unix_transport
 from mcp.client.client import Client
+from running_server import POLICY, running_server, unix_transport
+from server_process import start_server
 
 from infra_mcp.server.prompts import INSTRUCTIONS
 from infra_mcp.server.tools import TOOLS, TOOLSETS, change, control, mesh, read
@@ -46,7 +46,7 @@ async def client_of(at, who, mode):
 @MODES
 @pytest.mark.promise("mcp.both-eras")
 async def test_a_caller_is_offered_what_it_may_use_and_always_in_the_same_order(tmp_path, mode):
-    async with house(tmp_path, "unix", policy=POLICY + ATTEND) as at:
+    async with running_server(tmp_path, "unix", policy=POLICY + ATTEND) as at:
         for who, expected in EXPECTED.items():
             async with client_of(at, who, mode) as client:
                 listed, again = [[tool.name for tool in (await client.list_tools()).tools] for _ in range(2)]
@@ -58,7 +58,7 @@ async def test_a_caller_is_offered_what_it_may_use_and_always_in_the_same_order(
 @MODES
 @pytest.mark.promise("auth.transport")
 async def test_a_host_without_a_token_may_look_and_nothing_else_whatever_it_calls(tmp_path, mode):
-    async with house(tmp_path, "unix") as at, client_of(at, "host", mode) as client:
+    async with running_server(tmp_path, "unix") as at, client_of(at, "host", mode) as client:
         for name in TOOLS:
             result = await client.call_tool(name, {})
             refused = result.is_error and result.structured_content.get("rule") == "reader"
@@ -71,7 +71,7 @@ async def test_a_host_without_a_token_may_look_and_nothing_else_whatever_it_call
 
 @pytest.mark.parametrize(("toolset", "gone"), [("mesh", change.TOOLS), ("change", mesh.TOOLS)], ids=["mesh", "change"])
 async def test_a_server_for_some_tools_offers_and_takes_no_others(tmp_path, toolset, gone):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         at.service.toolset = toolset
         async with at.unix("docs") as client:
             listed = {tool.name for tool in (await client.list_tools()).tools}
@@ -92,7 +92,7 @@ async def test_the_longest_list_of_tools_stays_below_20_kb_on_the_wire(tmp_path,
     """Every tool there is, as an attending session gets it by the socket and as it goes over HTTP."""
     both = ATTEND.replace('"deploy"', '"deploy", "provision_namespace"')
     sizes = {}
-    async with house(tmp_path, policy=POLICY + both) as at:
+    async with running_server(tmp_path, policy=POLICY + both) as at:
         frames = [
             {"id": "hello", "method": "infra/hello", "params": {"attend": "infra"}},
             {
@@ -139,7 +139,7 @@ async def test_the_longest_list_of_tools_stays_below_20_kb_on_the_wire(tmp_path,
 
 
 async def test_lists_say_how_long_they_may_be_kept_and_that_no_change_is_told(tmp_path):
-    async with house(tmp_path, "unix") as at:
+    async with running_server(tmp_path, "unix") as at:
         async with at.unix("docs") as client:
             tools = await client.list_tools()
             prompts = await client.list_prompts()

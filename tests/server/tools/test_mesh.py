@@ -6,7 +6,7 @@ import json
 
 import anyio
 import pytest
-from house import house
+from running_server import running_server
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +28,7 @@ def text(result) -> str:
 @every_way
 async def test_a_peer_asks_another_is_answered_and_finds_the_answer_by_waiting(tmp_path, door, mode):
     async with (
-        house(tmp_path, door) as at,
+        running_server(tmp_path, door) as at,
         getattr(at, door)("docs", mode) as docs,
         getattr(at, door)("shop", mode) as shop,
     ):
@@ -55,7 +55,7 @@ async def test_a_peer_asks_another_is_answered_and_finds_the_answer_by_waiting(t
 @pytest.mark.promise("mesh.tools")
 @every_way
 async def test_notifies_and_broadcasts_reach_inboxes_under_one_id(tmp_path, door, mode):
-    async with house(tmp_path, door) as at:
+    async with running_server(tmp_path, door) as at:
         for name in ("site", "search"):
             await at.add(name, "docs")
         async with (
@@ -81,7 +81,7 @@ async def test_notifies_and_broadcasts_reach_inboxes_under_one_id(tmp_path, door
 @pytest.mark.promise("mesh.tools")
 @every_way
 async def test_peers_describe_themselves_and_list_each_other(tmp_path, door, mode):
-    async with house(tmp_path, door) as at, getattr(at, door)("docs", mode) as docs:
+    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as docs:
         async with getattr(at, door)("shop", mode) as shop:
             said = await shop.call_tool("set_description", {"description": "carts and prices"})
         listed = await docs.call_tool("list_peers", {"circle": "*", "show_offline": True})
@@ -100,7 +100,7 @@ async def test_peers_describe_themselves_and_list_each_other(tmp_path, door, mod
 @every_way
 async def test_an_ask_in_return_closes_the_first_with_its_words(tmp_path, door, mode):
     async with (
-        house(tmp_path, door) as at,
+        running_server(tmp_path, door) as at,
         getattr(at, door)("docs", mode) as docs,
         getattr(at, door)("shop", mode) as shop,
     ):
@@ -121,7 +121,7 @@ async def test_an_ask_in_return_closes_the_first_with_its_words(tmp_path, door, 
 @every_way
 async def test_a_wait_wakes_at_once_when_the_ack_comes(tmp_path, door, mode):
     async with (
-        house(tmp_path, door) as at,
+        running_server(tmp_path, door) as at,
         getattr(at, door)("docs", mode) as docs,
         getattr(at, door)("shop", mode) as shop,
     ):
@@ -149,7 +149,7 @@ async def test_a_wait_wakes_at_once_when_the_ack_comes(tmp_path, door, mode):
 @pytest.mark.promise("report.progress")
 @every_way
 async def test_who_waits_for_infra_is_told_how_far_it_is(tmp_path, door, mode):
-    async with house(tmp_path, door, held=True) as at, getattr(at, door)("docs", mode) as docs:
+    async with running_server(tmp_path, door, held=True) as at, getattr(at, door)("docs", mode) as docs:
         told: list[str] = []
 
         async def progress(_passed: float, _total: float | None, message: str | None) -> None:
@@ -168,7 +168,7 @@ async def test_who_waits_for_infra_is_told_how_far_it_is(tmp_path, door, mode):
 @every_way
 async def test_an_inbox_that_is_waited_at_answers_when_something_comes(tmp_path, door, mode):
     async with (
-        house(tmp_path, door) as at,
+        running_server(tmp_path, door) as at,
         getattr(at, door)("docs", mode) as docs,
         getattr(at, door)("shop", mode) as shop,
     ):
@@ -194,7 +194,7 @@ async def test_an_inbox_that_is_waited_at_answers_when_something_comes(tmp_path,
 @every_way
 async def test_looking_marks_nothing_and_only_the_receivers_own_word_does(tmp_path, door, mode):
     async with (
-        house(tmp_path, door) as at,
+        running_server(tmp_path, door) as at,
         getattr(at, door)("docs", mode) as docs,
         getattr(at, door)("shop", mode) as shop,
         getattr(at, door)("reader", mode) as third,
@@ -216,7 +216,7 @@ async def test_looking_marks_nothing_and_only_the_receivers_own_word_does(tmp_pa
 @every_way
 async def test_what_is_no_peer_or_not_mine_to_ack_is_refused_with_the_next_step(tmp_path, door, mode):
     async with (
-        house(tmp_path, door) as at,
+        running_server(tmp_path, door) as at,
         getattr(at, door)("docs", mode) as docs,
         getattr(at, door)("shop", mode) as shop,
     ):
@@ -251,7 +251,7 @@ async def test_what_is_no_peer_or_not_mine_to_ack_is_refused_with_the_next_step(
 @every_way
 async def test_attachments_arrive_with_ask_ack_and_notify(tmp_path, door, mode):
     async with (
-        house(tmp_path, door) as at,
+        running_server(tmp_path, door) as at,
         getattr(at, door)("docs", mode) as docs,
         getattr(at, door)("shop", mode) as shop,
     ):
@@ -270,7 +270,7 @@ async def test_attachments_arrive_with_ask_ack_and_notify(tmp_path, door, mode):
 
 
 async def test_exit_codes_of_asks_say_what_came_of_them(tmp_path):
-    async with house(tmp_path) as at, at.http("docs") as docs, at.http("shop") as shop:
+    async with running_server(tmp_path) as at, at.http("docs") as docs, at.http("shop") as shop:
 
         async def exit_of(peer: str, query: str, reply: str | None = None) -> int:
             asked = text(await docs.call_tool("ask", {"peer_name": peer, "query": query}))
@@ -288,7 +288,7 @@ async def test_exit_codes_of_asks_say_what_came_of_them(tmp_path):
 @every_way
 async def test_the_same_words_of_two_peers_are_two_requests(tmp_path, door, mode):
     async with (
-        house(tmp_path, door, held=True) as at,
+        running_server(tmp_path, door, held=True) as at,
         getattr(at, door)("docs", mode) as docs,
         getattr(at, door)("shop", mode) as shop,
     ):
@@ -306,7 +306,7 @@ async def test_the_same_words_of_two_peers_are_two_requests(tmp_path, door, mode
 
 
 async def test_a_host_without_a_token_has_no_mail(tmp_path):
-    async with house(tmp_path, "unix") as at, at._unix(None, "auto", {"host": True}) as client:
+    async with running_server(tmp_path, "unix") as at, at._unix(None, "auto", {"host": True}) as client:
         for tool, given in (
             ("inbox", {}),
             ("ask", {"peer_name": "docs", "query": "x"}),

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import anyio
 import pytest
-from house import house
+from running_server import running_server
 
 from infra_mcp.model.peer import Caller
 from infra_mcp.server.tools import tool as module
@@ -112,7 +112,7 @@ async def test_a_wait_whose_client_wants_no_signs_has_nothing_to_do(monkeypatch)
 @pytest.mark.promise("report.progress")
 @pytest.mark.promise("mcp.both-eras")
 async def test_every_tool_that_waits_tells_how_far_it_is_until_the_end(tmp_path, door, mode, tool):
-    async with house(tmp_path, door, held=True) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, door, held=True) as at, getattr(at, door)("docs", mode) as client:
         slices: list[float] = []
         wait = at.engine.wait
 

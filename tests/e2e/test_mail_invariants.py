@@ -1,4 +1,4 @@
-"""The judge of the mail has teeth: whatever a broken server could lose, double or make up is found by it."""
+"""The invariants of the mail has teeth: whatever a broken server could lose, double or make up is found by it."""
 
 import ast
 import copy
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import anyio
 import pytest
-from e2e.errands import Desk, Errands, Mailbox
-from e2e.killing import JUDGE_OF_MAIL, verdict_on_mail
-from e2e.storm import Storm
-from e2e.world import World
+from e2e.fault_injection import MAIL_INVARIANTS, verdict_on_mail
+from e2e.random_load import RandomLoad
+from e2e.random_requests import Desk, Mailbox, RandomRequests
+from e2e.scenario import Scenario
 
 pytestmark = [pytest.mark.cluster, pytest.mark.anyio, pytest.mark.promise("mesh.durable")]
 
@@ -63,60 +63,60 @@ IN_THE_JOURNAL = {
 
 
 @pytest.fixture
-async def day(ground, tmp_path, anyio_backend):  # noqa: ARG001 - the loop it runs on
-    """A world on which one of each errand was gone about, and all is quiet; with the journal of it."""
-    world = World(ground, tmp_path, serve=False)
-    world.policy = Storm.policy(world)
-    async with world:
-        storm = Storm(world, 1)
-        await storm.move_in()
-        storm.yes = 1.0
+async def day(cluster_setup, tmp_path, anyio_backend):  # noqa: ARG001 - the loop it runs on
+    """A scenario on which one of each errand was gone about, and all is quiet; with the journal of it."""
+    scenario = Scenario(cluster_setup, tmp_path, serve=False)
+    scenario.policy = RandomLoad.policy(scenario)
+    async with scenario:
+        load = RandomLoad(scenario, 1)
+        await load.move_in()
+        load.yes = 1.0
         async with anyio.create_task_group() as people:
-            for number, guest in enumerate(storm.guests):
-                people.start_soon(guest.stay)
-                people.start_soon((Mailbox if guest.who[1] else Desk)(storm, guest, number).run)
-            people.start_soon(storm.approve)
-            await storm.rage(0)
-            errands = Errands(storm, storm.guests[0], 0)
+            for number, session in enumerate(load.sessions):
+                people.start_soon(session.stay)
+                people.start_soon((Mailbox if session.who[1] else Desk)(load, session, number).run)
+            people.start_soon(load.approve)
+            await load.rage(0)
+            errands = RandomRequests(load, load.sessions[0], 0)
             several = [errands.ask_a_peer] * 8 + [errands.ask_in_vain] * 8
             for errand in (*several, errands.notify_a_peer, errands.chatter, errands.release, errands.weekly):
                 await errand()
             await errands.guarded()
             await errands.broadcast()
-            await storm.calm()
+            await load.calm()
             people.cancel_scope.cancel()
-        await world.stop()  # so that all of the ledger is in its one file
-        assert storm.faults == []
-        yield world, storm.journal.told()
+        await scenario.stop()  # so that all of the ledger is in its one file
+        assert load.faults == []
+        yield scenario, load.journal.told()
 
 
 async def test_the_judge_finds_what_a_broken_server_could_lose_or_double(day, tmp_path_factory):
-    world, told = day
-    assert await verdict_on_mail(world, told) == []
+    scenario, told = day
+    assert await verdict_on_mail(scenario, told) == []
 
     home, missed = tmp_path_factory.mktemp("tampered"), {}
     for number, (words, statements) in enumerate(IN_THE_LEDGER.items()):
         ledger = home / f"{number}.sqlite3"
-        shutil.copy(world.settings.state_dir / "ledger.sqlite3", ledger)
+        shutil.copy(scenario.settings.state_dir / "ledger.sqlite3", ledger)
         connection = sqlite3.connect(ledger, isolation_level=None)
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             connection.execute(f'DROP TRIGGER "{name}"')
         connection.executescript(statements)
         connection.close()
-        found = await verdict_on_mail(world, told, ledger=str(ledger))
+        found = await verdict_on_mail(scenario, told, ledger=str(ledger))
         if not any(words in fault for fault in found):
             missed[words] = found
     for words, change in IN_THE_JOURNAL.items():
         other = copy.deepcopy(told)
         change(other)
-        found = await verdict_on_mail(world, other)
+        found = await verdict_on_mail(scenario, other)
         if not any(words in fault for fault in found):
             missed[f"journal: {words}"] = found
     assert missed == {}
 
 
 def test_the_judge_of_the_mail_takes_nothing_from_the_product():
-    tree = ast.parse(Path(JUDGE_OF_MAIL).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(MAIL_INVARIANTS).read_text(encoding="utf-8"))
     taken = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     taken |= {str(node.module).partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert taken <= sys.stdlib_module_names

@@ -1,7 +1,7 @@
-"""A little world for one test: a repository people work in, their app on the cluster, and the infra peer beside it.
+"""A scenario for one test: a repository people work in, their app on the cluster, and the infra peer beside it.
 
 Everything is real: git, the API server, a server process with a narrow service account, and MCP clients over HTTP. Each
-world has its own repository, state directory and namespaces, so worlds do not meet.
+world has its own repository, state directory and namespaces, so scenarios do not meet.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any, Self
 import anyio
 import httpx2
 from anyio import to_thread
-from e2e.ground import Ground, suffix
-from harness import ServerProcess, start_server
-from house import unix_transport
+from e2e.cluster_setup import ClusterSetup, suffix
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
+from running_server import unix_transport
+from server_process import ServerProcess, start_server
 
 from infra_mcp.cli.client import connect
 from infra_mcp.model.request import END
@@ -32,7 +32,7 @@ from infra_mcp.policy.rules import digest_of
 from infra_mcp.server import offline
 from infra_mcp.settings import Settings
 
-__all__ = ["APP", "APPS", "Reply", "World"]
+__all__ = ["APP", "APPS", "Reply", "Scenario"]
 
 APP = """\
 # The docs site. Written by hand long ago; ask the docs team before you touch the probes.
@@ -87,18 +87,18 @@ class Reply:
 
 
 @dataclass
-class World:
+class Scenario:
     """See the module. `async with World(ground, folder) as world:` has a server running and peers docs and shop.
 
     Args:
         ground: the session's control plane.
         home: an empty folder.
-        policy: more sections of infra.toml, instead of the app catalogue of this world.
+        policy: more sections of infra.toml, instead of the app catalogue of this scenario.
         live: whether the hand-written app is applied and rolled out.
         serve: whether a server runs from the start.
     """
 
-    ground: Ground
+    cluster_setup: ClusterSetup
     home: Path
     policy: str | None = None
     live: bool = True
@@ -113,11 +113,11 @@ class World:
         return f"docs-{self.name}"
 
     def fresh(self, word: str = "new", circle: str = "docs") -> str:
-        """A name for a namespace of the circle's that is this world's own; removed with it."""
+        """A name for a namespace of the circle's that is this scenario's own; removed with it."""
         return f"{circle}-{self.name}-{word}"
 
     def apps(self, grace: str = "1s") -> str:
-        """The app catalogue's sections of this world."""
+        """The app catalogue's sections of this scenario."""
         return APPS.format(namespace=self.namespace, grace=grace)
 
     @property
@@ -132,8 +132,8 @@ class World:
 
     @property
     def settings(self) -> Settings:
-        """Where this world's server has its things."""
-        return Settings(repo=self.repo, state_dir=self.home / "state", kubeconfig=self.ground.server_config)
+        """Where this scenario's server has its things."""
+        return Settings(repo=self.repo, state_dir=self.home / "state", kubeconfig=self.cluster_setup.server_config)
 
     async def __aenter__(self) -> Self:
         """Build it all."""
@@ -160,12 +160,12 @@ class World:
         self.git("commit", "-q", "-m", "The docs site as it runs")
         if self.live:
             self.kubectl("apply", "-f", self.manifest)
-            self.ground.apply(self.ground.bindings(self.namespace))
+            self.cluster_setup.apply(self.cluster_setup.bindings(self.namespace))
             self.kubectl("-n", self.namespace, "rollout", "status", "deployment/docs", "--timeout=60s")
 
     def write_policy(self, more: str) -> None:
         """Write infra.toml with more sections than the session's. It is not in force until it is accepted."""
-        self.settings.policy_file.write_text(self.ground.policy(more), encoding="utf-8")
+        self.settings.policy_file.write_text(self.cluster_setup.policy(more), encoding="utf-8")
 
     async def _move_in(self) -> None:
         """What an operator does before the first start: accept the policy, add the peers."""
@@ -180,10 +180,10 @@ class World:
             self.server.kill()
         mine = [name for name in self._namespaces() if self.name in name.split("-")]
         if mine:
-            self.ground.run("delete", "namespace", *mine, "--ignore-not-found", "--wait=false", check=False)
+            self.cluster_setup.run("delete", "namespace", *mine, "--ignore-not-found", "--wait=false", check=False)
 
     def _namespaces(self) -> list[str]:
-        found = self.ground.run("get", "namespaces", "-o", "name").stdout.split()
+        found = self.cluster_setup.run("get", "namespaces", "-o", "name").stdout.split()
         return [name.removeprefix("namespace/") for name in found]
 
     # -- the server's process
@@ -213,7 +213,7 @@ class World:
 
     @property
     def log(self) -> str:
-        """What all servers of this world have logged."""
+        """What all servers of this scenario have logged."""
         return (self.settings.state_dir / "server.log").read_text(encoding="utf-8", errors="replace")
 
     async def accept_policy(self, more: str) -> None:
@@ -298,7 +298,7 @@ class World:
     # -- as the people beside it
     def kubectl(self, *words: str | Path, stdin: str | None = None, check: bool = True) -> str:
         """Run kubectl as the admin; what it printed."""
-        return self.ground.run(*words, stdin=stdin, check=check).stdout
+        return self.cluster_setup.run(*words, stdin=stdin, check=check).stdout
 
     def live_object(self, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None:
         """An object as the API server has it, managedFields included; None when it is not there."""

@@ -1,4 +1,4 @@
-"""A house whose engine parks what needs an approval, and clients whose hosts put a question before a person.
+"""A server whose engine parks what needs an approval, and clients whose hosts put a question before a person.
 
 Decided by the real policy, recorded in the real ledger, and approved by the engine's own `Decisions`; made up are only
 the plans, and what becomes of a request that may go on.
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import house as house_module
 import httpx2
-from house import POLICY, House, ScriptedEngine, house, unix_transport
+import running_server as running_server_module
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import ElicitResult
+from running_server import POLICY, FakeEngine, RunningServer, running_server, unix_transport
 
 from infra_mcp.engine import report
 from infra_mcp.engine.approvals import Decisions, Waiting
@@ -29,7 +29,7 @@ from infra_mcp.model.plan import Basis, Effect, FieldChange, ObjectChange, Objec
 from infra_mcp.model.request import END, Request, State
 from infra_mcp.policy.decide import judge
 
-__all__ = ["SITE", "Host", "ParkingEngine", "parked", "session", "waiting"]
+__all__ = ["SITE", "Host", "ParkingEngine", "approval_server", "session", "waiting"]
 
 SITE = "registry.example/docs/site"
 RULES = """
@@ -59,7 +59,7 @@ def plan_of(request: Request, note: str | None = None) -> Plan:
 
 
 @dataclass
-class ParkingEngine(ScriptedEngine):
+class ParkingEngine(FakeEngine):
     """The scripted engine, with requests that wait for approval."""
 
     decided: list[tuple[str, bool, Way]] = field(default_factory=list)
@@ -134,21 +134,21 @@ class Host:
 
 
 @asynccontextmanager
-async def parked(tmp_path: Path, monkeypatch: Any, door: str = "unix") -> AsyncIterator[House]:
-    """A house where changes in docs-* need an approval, with an operator `olga` who has a token."""
-    monkeypatch.setattr(house_module, "ScriptedEngine", ParkingEngine)
-    async with house(tmp_path, door, policy=POLICY + RULES) as at:
+async def approval_server(tmp_path: Path, monkeypatch: Any, door: str = "unix") -> AsyncIterator[RunningServer]:
+    """A server where changes in docs-* need an approval, with an operator `olga` who has a token."""
+    monkeypatch.setattr(running_server_module, "FakeEngine", ParkingEngine)
+    async with running_server(tmp_path, door, policy=POLICY + RULES) as at:
         await at.engine.ledger.add_peer("olga", "", operator=True)
         at.tokens["olga"] = await at.engine.ledger.issue_token("olga")
         yield at
 
 
 @asynccontextmanager
-async def session(at: House, who: str, mode: str, host: Host | None = None) -> AsyncIterator[Client]:
+async def session(at: RunningServer, who: str, mode: str, host: Host | None = None) -> AsyncIterator[Client]:
     """A client with a person behind it (or none): `attending` over the socket, or `operator`, olga over HTTP.
 
     Args:
-        at: the house.
+        at: the server.
         who: one of the two.
         mode: the era.
         host: the person; without one the client does not say that it can ask.
@@ -169,7 +169,7 @@ async def session(at: House, who: str, mode: str, host: Host | None = None) -> A
         yield client
 
 
-async def waiting(at: House, **more: Any) -> Request:
+async def waiting(at: RunningServer, **more: Any) -> Request:
     """A deploy that docs asked for and that waits for an approval."""
     async with at.unix("docs") as client:
         result = await client.call_tool("deploy", {"app": "docs", "version": "2", **more})

@@ -14,7 +14,7 @@ from infra_mcp.model.plan import Verdict
 from infra_mcp.model.request import State, Submission
 from infra_mcp.policy.rules import digest_of
 
-__all__ = ["DOCS", "EFFECT", "NEED", "PAT", "Clock", "Shelf"]
+__all__ = ["DOCS", "EFFECT", "NEED", "PAT", "Clock", "LedgerFixture"]
 
 DOCS = Caller(name="docs", circle="docs", strength="token")
 PAT = Caller(name="pat", circle=None, strength="token", operator=True)
@@ -55,7 +55,7 @@ class Clock:
         return self.time.isoformat()
 
 
-class Shelf:
+class LedgerFixture:
     """The ledger, the policy and the clock of one test.
 
     Args:

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 
 import pytest
-from e2e.killing import DEPLOYMENTS, now, verdict
+from e2e.fault_injection import DEPLOYMENTS, now, verdict
 
 pytestmark = [pytest.mark.cluster, pytest.mark.anyio, pytest.mark.promise("recover.reobserve")]
 
@@ -57,32 +57,32 @@ TAMPERED = {
 }
 
 
-async def test_the_judge_finds_what_a_broken_recovery_could_leave_behind(world, tmp_path_factory):
-    since, paths = now(world), [DEPLOYMENTS.format(world.namespace)]
+async def test_the_judge_finds_what_a_broken_recovery_could_leave_behind(scenario, tmp_path_factory):
+    since, paths = now(scenario), [DEPLOYMENTS.format(scenario.namespace)]
     block = json.dumps({"action": "deploy", "app": "docs", "version": "0.13.4"})
-    reply = await world.ask(f"```infra\n{block}\n```")
+    reply = await scenario.ask(f"```infra\n{block}\n```")
     assert reply.ok, reply.text
-    await world.stop()  # so that all of the ledger is in its one file
-    assert await verdict(world, paths, since) == []
+    await scenario.stop()  # so that all of the ledger is in its one file
+    assert await verdict(scenario, paths, since) == []
 
     home, missed = tmp_path_factory.mktemp("tampered"), {}
     for number, (words, change) in enumerate(TAMPERED.items()):
         ledger, repo = home / f"{number}.sqlite3", home / f"{number}"
-        shutil.copy(world.settings.state_dir / "ledger.sqlite3", ledger)
-        shutil.copytree(world.repo, repo, symlinks=True)
+        shutil.copy(scenario.settings.state_dir / "ledger.sqlite3", ledger)
+        shutil.copytree(scenario.repo, repo, symlinks=True)
         change(ledger, repo)
-        found = await verdict(world, paths, since, ledger=str(ledger), repo=str(repo))
+        found = await verdict(scenario, paths, since, ledger=str(ledger), repo=str(repo))
         if not any(words in fault for fault in found):
             missed[words] = found
     assert missed == {}
 
-    live = world.live_object("deployment", "docs", world.namespace)
+    live = scenario.live_object("deployment", "docs", scenario.namespace)
     mark = {"infra-mcp.dev/request": live["metadata"]["annotations"]["infra-mcp.dev/request"]}
-    about = {"name": "docs", "namespace": world.namespace, "annotations": mark, "labels": {"twice": "yes"}}
+    about = {"name": "docs", "namespace": scenario.namespace, "annotations": mark, "labels": {"twice": "yes"}}
     twice = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": about}
     manager = ("--server-side", "--force-conflicts", "--field-manager=infra-mcp")
-    world.kubectl("apply", *manager, "-f", "-", stdin=json.dumps(twice), check=False)
-    world.kubectl("-n", world.namespace, "label", "deployment/docs", "someone=else")
-    found = await verdict(world, paths, since)
+    scenario.kubectl("apply", *manager, "-f", "-", stdin=json.dumps(twice), check=False)
+    scenario.kubectl("-n", scenario.namespace, "label", "deployment/docs", "someone=else")
+    found = await verdict(scenario, paths, since)
     assert any("left no mark" in fault or "2 times" in fault for fault in found), found
-    assert await verdict(world, paths, since, others=True) != found
+    assert await verdict(scenario, paths, since, others=True) != found

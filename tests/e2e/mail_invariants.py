@@ -1,7 +1,7 @@
-"""The judge of the mail: holds what clients were told against the ledger's file.
+"""The invariants of the mail: holds what clients were told against the ledger's file.
 
-A process of its own like `judge.py`, which judges requests; it takes nothing from the product but SQLite rows, and its
-question is {"ledger": FILE, "told": JOURNAL, "waiting": [STATES a request may still be in]}. The journal is what
+A process of its own like `invariants.py`, which is about requests. It takes nothing from the product but SQLite rows;
+its question is {"ledger": FILE, "told": JOURNAL, "waiting": [STATES a request may still be in]}. The journal is what
 clients tried and heard (`journal.py`): whatever they were told has to be so, and nothing may be there that nobody sent.
 """
 

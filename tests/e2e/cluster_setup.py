@@ -1,4 +1,4 @@
-"""What all worlds of a test session stand on: the admin's part, done once on the session's control plane.
+"""What all scenarios of a test session stand on: the admin's part, done once on the session's control plane.
 
 Every name that is not of a single namespace carries the session's own suffix, so that several sessions can share one
 control plane and none meets the other's rights, fences or credentials.
@@ -20,7 +20,7 @@ import yaml
 from infra_mcp.policy.rbac import render
 from infra_mcp.policy.rules import load
 
-__all__ = ["CLUSTER", "Ground", "suffix"]
+__all__ = ["CLUSTER", "ClusterSetup", "suffix"]
 
 CLUSTER = "sandbox"
 _ALPHABET = "bcdfghjkmnpqrstvwxz0123456789"  # no vowels: no words
@@ -65,7 +65,7 @@ def suffix() -> str:
 
 
 @dataclass
-class Ground:
+class ClusterSetup:
     """The session's control plane with rights, fences and source secrets on it.
 
     Args:

@@ -43,7 +43,7 @@ from infra_mcp.server.socket import LONGEST_LINE, listen
 from infra_mcp.server.tools.tool import Service
 from infra_mcp.settings import Settings
 
-__all__ = ["POLICY", "House", "ScriptedEngine", "house"]
+__all__ = ["POLICY", "FakeEngine", "RunningServer", "running_server"]
 
 POLICY = """
 [clusters.sandbox]
@@ -83,7 +83,7 @@ def landed(request: Request) -> Receipt:
 
 
 @dataclass
-class ScriptedEngine:
+class FakeEngine:
     """What the doors need of an engine. Requests end as `script` says, once `gate` is open."""
 
     settings: Settings
@@ -204,10 +204,10 @@ class ScriptedEngine:
 
 
 @dataclass
-class House:
+class RunningServer:
     """A running server and the ways into it."""
 
-    engine: ScriptedEngine
+    engine: FakeEngine
     service: Service
     operator: Operator
     url: str
@@ -294,7 +294,7 @@ async def unix_transport(path: Path, hello: dict[str, Any] | None) -> AsyncItera
 
 
 @asynccontextmanager
-async def house(
+async def running_server(
     tmp_path: Path,
     door: str = "both",
     *,
@@ -302,7 +302,7 @@ async def house(
     held: bool = False,
     policy: str | None = POLICY,
     grace: float = 60.0,
-) -> AsyncIterator[House]:
+) -> AsyncIterator[RunningServer]:
     """A running server with peers docs, shop and reader, each of a circle of that name.
 
     Args:
@@ -328,7 +328,7 @@ async def house(
     try:
         with http.open_listener(http.LOOPBACK, 0) as listener:
             async with anyio.create_task_group() as group:
-                engine = ScriptedEngine(settings, ledger, in_force, group, script)
+                engine = FakeEngine(settings, ledger, in_force, group, script)
                 if not held:
                     engine.gate.set()
                 service = Service(engine)  # type: ignore[arg-type]
@@ -355,7 +355,7 @@ async def house(
                 group.start_soon(listen, settings.socket, server, operator, ready)
                 await ready.wait()
                 try:
-                    yield House(engine, service, operator, url, settings.socket, tokens)
+                    yield RunningServer(engine, service, operator, url, settings.socket, tokens)
                 finally:
                     service.stopping.set()
                     with anyio.CancelScope(shield=True):

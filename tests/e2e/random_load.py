@@ -20,17 +20,17 @@ from typing import Any
 
 import anyio
 from anyio import to_thread
-from e2e.guests import Guest, Life, by_http, by_socket
+from e2e.client_sessions import ClientSession, Life, by_http, by_socket
 from e2e.journal import Journal
-from e2e.world import World
+from e2e.scenario import Scenario
 
 from infra_mcp.cli.client import connect
 from infra_mcp.errors import InfraError
 from infra_mcp.server import offline
 
-__all__ = ["KILLS", "SEED", "Storm", "seed_for"]
+__all__ = ["KILLS", "SEED", "RandomLoad", "seed_for"]
 
-SEED, KILLS = "INFRA_MCP_TEST_SEED", "INFRA_MCP_TEST_KILLS"  # of the environment, to have a storm once more
+SEED, KILLS = "INFRA_MCP_TEST_SEED", "INFRA_MCP_TEST_KILLS"  # of the environment, to have a random load once more
 POLICY = """\
 {apps}
 deploy_on = "release/{{version}} merged, ready to deploy"
@@ -73,7 +73,7 @@ def doomed(seconds: float) -> None:
 
 
 @dataclass
-class Storm:
+class RandomLoad:
     """One world with its four clients.
 
     Args:
@@ -81,7 +81,7 @@ class Storm:
         seed: decides what clients do and when servers die.
     """
 
-    world: World
+    scenario: Scenario
     seed: int
     journal: Journal = field(default_factory=Journal)
     faults: list[str] = field(default_factory=list)
@@ -102,17 +102,17 @@ class Storm:
             (("site", "docs"), by_http("site", "legacy")),
             (("infra", None), by_socket("auto", attend="infra")),
         )
-        self.guests = [Guest(self.world, who, way, self.next_life, self.faults) for who, way in ways]
+        self.sessions = [ClientSession(self.scenario, who, way, self.next_life, self.faults) for who, way in ways]
 
     @staticmethod
-    def policy(world: World, schedule: str = "every 24h") -> str:
-        """What the world's infra.toml says beside the session's."""
-        return POLICY.format(apps=world.apps(), namespace=world.namespace, schedule=schedule)
+    def policy(scenario: Scenario, schedule: str = "every 24h") -> str:
+        """What the scenario's infra.toml says beside the session's."""
+        return POLICY.format(apps=scenario.apps(), namespace=scenario.namespace, schedule=schedule)
 
     async def move_in(self) -> None:
-        """Add the peer that the world does not have."""
-        added = await offline.call(self.world.settings, "operator/peer.add", {"name": "site", "circle": "docs"})
-        self.world.tokens["site"] = added["token"]
+        """Add the peer that the scenario does not have."""
+        added = await offline.call(self.scenario.settings, "operator/peer.add", {"name": "site", "circle": "docs"})
+        self.scenario.tokens["site"] = added["token"]
 
     def number(self) -> int:
         """A number that nobody else has."""
@@ -141,31 +141,31 @@ class Storm:
                     with anyio.move_on_after(5):
                         await self.life.full.wait()
                 await anyio.sleep(self.dice.uniform(0.005, 0.4))
-                await self.world.kill()
+                await self.scenario.kill()
                 self.life.over.set()
             self.kills += 1
         await self._begin()
 
     async def _begin(self) -> None:
-        await self.world.start()
-        self.life = Life(self.life.number + 1, len(self.guests))
+        await self.scenario.start()
+        self.life = Life(self.life.number + 1, len(self.sessions))
         self.born.set()
         self.born = anyio.Event()
 
     async def _stillborn(self, seconds: float) -> None:
         """A server that is killed while it comes up, or just after."""
         try:
-            await self.world.start(partial(doomed, seconds))
+            await self.scenario.start(partial(doomed, seconds))
         except RuntimeError:
             self.early += 1
             return
-        await self.world.gone(10)
+        await self.scenario.gone(10)
 
     # -- people
     async def approve(self) -> None:
         """An operator who looks now and then, and decides what waits: most are approved."""
         while True:
-            for row in self.world.rows("SELECT * FROM requests WHERE state = 'awaiting_approval'"):
+            for row in self.scenario.rows("SELECT * FROM requests WHERE state = 'awaiting_approval'"):
                 yes = random.Random(f"{self.seed} {row['id']}").random() < self.yes
                 told = {"request_id": row["id"], "digest": row["effect_digest"], "approve": yes}
                 tried = {"request": row["id"], "approve": yes, "answered": False}
@@ -180,12 +180,12 @@ class Storm:
             await anyio.sleep(0.05)  # as people look: not at every moment
 
     def _operate(self, method: str, params: dict[str, Any]) -> None:
-        with connect(self.world.settings, None) as client:
+        with connect(self.scenario.settings, None) as client:
             client.method(method, params)
 
     def verify(self) -> list[str]:
         """Have the command line check the chain against the heads in commits, and those that clients were told."""
-        settings = self.world.settings
+        settings = self.scenario.settings
         told = [one["audit_head"] for one in self.journal.ends if one["audit_head"]]
         argv = [sys.executable, "-m", "infra_mcp.cli.main", "audit", "verify", "--json"]
         argv += [f"--head={head}" for head in told[-200:]]
@@ -206,15 +206,15 @@ class Storm:
         """Wait until everything has its end, what is scheduled too once its time opens."""
         waits = "state = 'open'", "open AND state != 'scheduled'"
         await self._until_none(*waits)
-        await self.world.accept_policy(self.policy(self.world, "now"))
+        await self.scenario.accept_policy(self.policy(self.scenario, "now"))
         await self._until_none(waits[0], "open")
-        self.world.git("checkout", "-q", "--", "infra.toml")
+        self.scenario.git("checkout", "-q", "--", "infra.toml")
 
     async def _until_none(self, asks: str, requests: str) -> None:
         questions = f"SELECT id, state FROM asks WHERE {asks}", f"SELECT id, state FROM requests WHERE {requests}"
         left: list[Any] = []
         with anyio.move_on_after(QUIET):
-            while left := [row for question in questions for row in self.world.rows(question)]:  # noqa: ASYNC110
+            while left := [row for question in questions for row in self.scenario.rows(question)]:  # noqa: ASYNC110
                 await anyio.sleep(0.05)
             return
         self.faults.append(f"after {QUIET:.0f} s of calm there is still open: {left}")

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-from e2e.world import Reply, World
-from house import unix_transport
+from e2e.scenario import Reply, Scenario
 from mcp.client.client import Client
+from running_server import unix_transport
 
-__all__ = ["Guest", "Life", "by_http", "by_socket"]
+__all__ = ["ClientSession", "Life", "by_http", "by_socket"]
 
 LATE = 0.2  # seconds in which an answer that was sent before a server died may still come out of the pipe
 SURE = 10.0  # seconds after which a connection that broke by itself is a fault
 
-Way = Callable[[World], AbstractAsyncContextManager[Client]]
+Way = Callable[[Scenario], AbstractAsyncContextManager[Client]]
 
 
 @dataclass
@@ -42,22 +42,22 @@ class Life:
 
 def by_http(peer: str, mode: str) -> Way:
     """Over HTTP with the peer's token, in the era given: `auto` or `legacy`."""
-    return lambda world: world.peer(peer, mode=mode)
+    return lambda scenario: scenario.peer(peer, mode=mode)
 
 
 def by_socket(mode: str, **hello: str) -> Way:
     """Over the unix socket, with what the first frame says: `token` names the peer whose it is, or `attend`."""
 
     @asynccontextmanager
-    async def way(world: World) -> AsyncIterator[Client]:
-        said = {key: world.tokens[value] if key == "token" else value for key, value in hello.items()}
-        async with Client(unix_transport(world.settings.socket, said), mode=mode, cache=None) as client:
+    async def way(scenario: Scenario) -> AsyncIterator[Client]:
+        said = {key: scenario.tokens[value] if key == "token" else value for key, value in hello.items()}
+        async with Client(unix_transport(scenario.settings.socket, said), mode=mode, cache=None) as client:
             yield client
 
     return way
 
 
-class Guest:
+class ClientSession:
     """One client.
 
     Args:
@@ -68,9 +68,9 @@ class Guest:
     """
 
     def __init__(
-        self, world: World, who: tuple[str, str | None], way: Way, born: Callable[[int], Any], faults: list[str]
+        self, scenario: Scenario, who: tuple[str, str | None], way: Way, born: Callable[[int], Any], faults: list[str]
     ) -> None:
-        self.world, self.who, self.faults = world, who, faults
+        self.scenario, self.who, self.faults = scenario, who, faults
         self._way, self._born = way, born
         self._client: Client | None = None
         self._life = Life(0)
@@ -83,7 +83,7 @@ class Guest:
             life = await self._born(last)
             last = life.number
             try:
-                async with self._way(self.world) as client:
+                async with self._way(self.scenario) as client:
                     self._client, self._life = client, life
                     life.come()
                     self._connected.set()

@@ -19,15 +19,15 @@ from typing import Any, NamedTuple
 
 import anyio
 from e2e.journal import Journal
-from e2e.world import World
+from e2e.scenario import Scenario
 
 from infra_mcp import effects
 
-__all__ = ["DEPLOYMENTS", "INSIDE", "JUDGE", "SCENARIOS", "Point", "Scenario"]
-__all__ += ["JUDGE_OF_MAIL", "kill", "look", "now", "observe", "points", "undisturbed", "verdict", "verdict_on_mail"]
+__all__ = ["DEPLOYMENTS", "INSIDE", "INVARIANTS", "KILL_CASES", "KillCase", "Point"]
+__all__ += ["MAIL_INVARIANTS", "kill", "look", "now", "observe", "points", "undisturbed", "verdict", "verdict_on_mail"]
 
-JUDGE = Path(__file__).with_name("judge.py")
-JUDGE_OF_MAIL = Path(__file__).with_name("judge_mail.py")
+INVARIANTS = Path(__file__).with_name("invariants.py")
+MAIL_INVARIANTS = Path(__file__).with_name("mail_invariants.py")
 DEPLOYMENTS = "/apis/apps/v1/namespaces/{0}/deployments"
 INSIDE = (
     "/api/v1/namespaces?fieldSelector=metadata.name%3D{0}",
@@ -94,7 +94,7 @@ def _orphan(passed: Callable[[str, str], None]) -> None:
 
 # -- what is asked
 @dataclass(frozen=True)
-class Scenario:
+class KillCase:
     """A request that a server is killed at.
 
     Args:
@@ -103,59 +103,61 @@ class Scenario:
         ends: how requests may end.
         paths: the lists of the API server that it touches, `{0}` for the namespace.
         place: the namespace it is about.
-        so: whether the world is as asked.
+        so: whether the scenario is as asked.
         first: the first effect of it.
         journal: what its clients were told, where that is to be judged too.
     """
 
     name: str
-    send: Callable[[World, int], Awaitable[object]]
+    send: Callable[[Scenario, int], Awaitable[object]]
     ends: frozenset[str]
     paths: Sequence[str]
-    place: Callable[[World, int], str]
-    so: Callable[[World, int], bool]
+    place: Callable[[Scenario, int], str]
+    so: Callable[[Scenario, int], bool]
     first: str = "ledger.accept"
-    journal: Callable[[World], Journal] | None = None
+    journal: Callable[[Scenario], Journal] | None = None
 
 
-async def _provision(world: World, number: int) -> object:
-    return await world.ask(f"I need a namespace '{_place(world, number)}' with image-pull secret X")
+async def _provision(scenario: Scenario, number: int) -> object:
+    return await scenario.ask(f"I need a namespace '{_place(scenario, number)}' with image-pull secret X")
 
 
-def _place(world: World, number: int) -> str:
-    return world.fresh(f"n{number}")
+def _place(scenario: Scenario, number: int) -> str:
+    return scenario.fresh(f"n{number}")
 
 
-def _provisioned(world: World, number: int) -> bool:
-    account = world.live_object("serviceaccount", "default", _place(world, number)) or {}
-    secret = world.live_object("secret", "registry-x", _place(world, number))
+def _provisioned(scenario: Scenario, number: int) -> bool:
+    account = scenario.live_object("serviceaccount", "default", _place(scenario, number)) or {}
+    secret = scenario.live_object("secret", "registry-x", _place(scenario, number))
     return secret is not None and account.get("imagePullSecrets") == [{"name": "registry-x"}]
 
 
-async def _deploy(world: World, number: int, *, version: str = "1.{0}.0") -> object:
+async def _deploy(scenario: Scenario, number: int, *, version: str = "1.{0}.0") -> object:
     version = version.format(number)
-    return await world.tool("deploy", app="docs", version=version, idempotency_key=f"kill-{number}", wait_seconds=60)
+    return await scenario.tool("deploy", app="docs", version=version, idempotency_key=f"kill-{number}", wait_seconds=60)
 
 
-def _deployed(world: World, number: int) -> bool:
-    return world.image().endswith(f":1.{number}.0") and f":1.{number}.0" in world.manifest.read_text(encoding="utf-8")
+def _deployed(scenario: Scenario, number: int) -> bool:
+    return scenario.image().endswith(f":1.{number}.0") and f":1.{number}.0" in scenario.manifest.read_text(
+        encoding="utf-8"
+    )
 
 
-def _taken_back(world: World, _number: int) -> bool:
-    image = world.image()
-    return "unpullable" not in image and f'"{image}"' in world.manifest.read_text(encoding="utf-8")
+def _taken_back(scenario: Scenario, _number: int) -> bool:
+    image = scenario.image()
+    return "unpullable" not in image and f'"{image}"' in scenario.manifest.read_text(encoding="utf-8")
 
 
-def _live(world: World, _number: int) -> str:
-    return world.namespace
+def _live(scenario: Scenario, _number: int) -> str:
+    return scenario.namespace
 
 
-SCENARIOS = {
-    scenario.name: scenario
-    for scenario in (
-        Scenario("provision", _provision, frozenset({"landed", "unchanged"}), INSIDE, _place, _provisioned),
-        Scenario("deploy", _deploy, frozenset({"landed"}), (DEPLOYMENTS,), _live, _deployed),
-        Scenario(
+KILL_CASES = {
+    case.name: case
+    for case in (
+        KillCase("provision", _provision, frozenset({"landed", "unchanged"}), INSIDE, _place, _provisioned),
+        KillCase("deploy", _deploy, frozenset({"landed"}), (DEPLOYMENTS,), _live, _deployed),
+        KillCase(
             "rollback",
             partial(_deploy, version="1.{0}.0-unpullable"),
             frozenset({"rolled_back"}),
@@ -168,65 +170,65 @@ SCENARIOS = {
 
 
 # -- the course of it
-async def points(world: World, scenario: Scenario, number: int = 0) -> list[Point]:
+async def points(scenario: Scenario, case: KillCase, number: int = 0) -> list[Point]:
     """Run the scenario whole, and list the points it went through, in order."""
-    noted = world.home / f"points-{number}"
-    await world.start(partial(observe, str(noted), None, first=scenario.first))
-    since = now(world)
-    await scenario.send(world, number)
-    await world.settled()
-    await world.stop()
-    faults = await look(world, scenario, number, since)
+    noted = scenario.home / f"points-{number}"
+    await scenario.start(partial(observe, str(noted), None, first=case.first))
+    since = now(scenario)
+    await case.send(scenario, number)
+    await scenario.settled()
+    await scenario.stop()
+    faults = await look(scenario, case, number, since)
     assert faults == [], faults
     return _read(noted)
 
 
-async def kill(world: World, scenario: Scenario, at: Point, number: int, again: int = 0) -> list[str]:
+async def kill(scenario: Scenario, case: KillCase, at: Point, number: int, again: int = 0) -> list[str]:
     """Kill the server at the point, start another, ask again as a client would, and judge; what is wrong.
 
     Args:
         world: one whose server does not run.
         scenario: what is asked.
         at: where the server is killed.
-        number: of this run in this world.
+        number: of this run in this scenario.
         again: kill the server that recovers, too, at the how-manieth point it passes; 0 for not.
 
     Raises:
         EOFError: the recovery was through before that point.
     """
-    noted, since, earlier = world.home / f"points-{number}", now(world), len(world.requests())
-    await world.start(partial(observe, str(noted), at, first=scenario.first))
-    assert world.server is not None
+    noted, since, earlier = scenario.home / f"points-{number}", now(scenario), len(scenario.requests())
+    await scenario.start(partial(observe, str(noted), at, first=case.first))
+    assert scenario.server is not None
     async with anyio.create_task_group() as group:
-        group.start_soon(undisturbed, partial(scenario.send, world, number))
-        code = await world.gone(120)
+        group.start_soon(undisturbed, partial(case.send, scenario, number))
+        code = await scenario.gone(120)
         group.cancel_scope.cancel()
     if code != -signal.SIGKILL:
         passed = ", ".join(map(str, _read(noted)))
         return [f"{at} was not reached; the server ended with {code}, after {passed}"]
     if again:
-        await _kill_recovery(world, again)
-    await world.start()
-    await scenario.send(world, number)
-    rows = (await world.settled())[earlier:]
-    await world.stop()
-    wrong = [row for row in rows if row["state"] not in scenario.ends]
+        await _kill_recovery(scenario, again)
+    await scenario.start()
+    await case.send(scenario, number)
+    rows = (await scenario.settled())[earlier:]
+    await scenario.stop()
+    wrong = [row for row in rows if row["state"] not in case.ends]
     faults = [f"{row['id']} ended as {row['state']}: {row['receipt']}" for row in wrong]
-    return faults + await look(world, scenario, number, since)
+    return faults + await look(scenario, case, number, since)
 
 
-async def _kill_recovery(world: World, nth: int) -> None:
+async def _kill_recovery(scenario: Scenario, nth: int) -> None:
     """Start a server that dies at the nth point it passes while it takes up what was interrupted."""
     try:
-        await world.start(partial(observe, str(world.home / "recovery"), None, nth, recovering=True))
+        await scenario.start(partial(observe, str(scenario.home / "recovery"), None, nth, recovering=True))
     except RuntimeError:
         return  # it died before it took calls
-    assert world.server is not None
+    assert scenario.server is not None
     with anyio.fail_after(120):
-        while world.server.alive and any(row["open"] for row in world.requests()):  # noqa: ASYNC110 - not ours
+        while scenario.server.alive and any(row["open"] for row in scenario.requests()):  # noqa: ASYNC110 - not ours
             await anyio.sleep(0.02)
-    if await world.gone(0.2) is None:
-        await world.stop()
+    if await scenario.gone(0.2) is None:
+        await scenario.stop()
         raise EOFError(nth)
 
 
@@ -238,44 +240,50 @@ async def undisturbed(send: Callable[[], Awaitable[object]]) -> None:
         return
 
 
-async def look(world: World, scenario: Scenario, number: int, since: str) -> list[str]:
+async def look(scenario: Scenario, case: KillCase, number: int, since: str) -> list[str]:
     """Ask the judge, a process of its own, and look whether it came out as asked."""
-    faults = await verdict(world, [path.format(scenario.place(world, number)) for path in scenario.paths], since)
-    if scenario.journal is not None:
-        faults += await verdict_on_mail(world, scenario.journal(world).told())
-    return faults if scenario.so(world, number) else [*faults, f"{scenario.name} did not come out as asked"]
+    faults = await verdict(scenario, [path.format(case.place(scenario, number)) for path in case.paths], since)
+    if case.journal is not None:
+        faults += await verdict_on_mail(scenario, case.journal(scenario).told())
+    return faults if case.so(scenario, number) else [*faults, f"{case.name} did not come out as asked"]
 
 
-async def verdict(world: World, paths: Sequence[str], since: str, **more: object) -> list[str]:
+async def verdict(scenario: Scenario, paths: Sequence[str], since: str, **more: object) -> list[str]:
     """What the judge finds wrong. `more` goes into its question."""
-    ground = world.ground
+    cluster_setup = scenario.cluster_setup
     question = {
-        "ledger": str(world.settings.state_dir / "ledger.sqlite3"),
-        "repo": str(world.repo),
+        "ledger": str(scenario.settings.state_dir / "ledger.sqlite3"),
+        "repo": str(scenario.repo),
         "branch": "main",
-        "base": world.git("rev-list", "--max-parents=0", "HEAD").strip(),
-        "kubectl": [str(ground.kubectl), "--kubeconfig", str(ground.kubeconfig), "--context", ground.context],
+        "base": scenario.git("rev-list", "--max-parents=0", "HEAD").strip(),
+        "kubectl": [
+            str(cluster_setup.kubectl),
+            "--kubeconfig",
+            str(cluster_setup.kubeconfig),
+            "--context",
+            cluster_setup.context,
+        ],
         "since": since,
         "paths": list(paths),
     } | more
-    argv = [sys.executable, "-I", str(JUDGE)]
+    argv = [sys.executable, "-I", str(INVARIANTS)]
     done = await anyio.run_process(argv, input=json.dumps(question).encode(), check=False)
     assert done.stdout, done.stderr.decode()
     return list(json.loads(done.stdout)["faults"])
 
 
-async def verdict_on_mail(world: World, told: dict[str, Any], **more: object) -> list[str]:
-    """What the judge of the mail finds wrong with what clients were told. `more` goes into its question."""
-    question = {"ledger": str(world.settings.state_dir / "ledger.sqlite3"), "told": told} | more
-    argv = [sys.executable, "-I", str(JUDGE_OF_MAIL)]
+async def verdict_on_mail(scenario: Scenario, told: dict[str, Any], **more: object) -> list[str]:
+    """What the check of the mail finds wrong with what clients were told. `more` goes into its question."""
+    question = {"ledger": str(scenario.settings.state_dir / "ledger.sqlite3"), "told": told} | more
+    argv = [sys.executable, "-I", str(MAIL_INVARIANTS)]
     done = await anyio.run_process(argv, input=json.dumps(question).encode(), check=False)
     assert done.stdout, done.stderr.decode()
     return list(json.loads(done.stdout)["faults"])
 
 
-def now(world: World) -> str:
+def now(scenario: Scenario) -> str:
     """Where the API server's history is now."""
-    found = json.loads(world.kubectl("get", "--raw", "/api/v1/namespaces?limit=1"))
+    found = json.loads(scenario.kubectl("get", "--raw", "/api/v1/namespaces?limit=1"))
     return str(found["metadata"]["resourceVersion"])
 
 
