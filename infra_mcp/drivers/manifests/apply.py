@@ -59,7 +59,7 @@ async def _create(cluster: Cluster, task: Task, item: Item) -> None:
         if task.own.made(ref, item.wanted.sets, live):
             return  # the answer was lost, the write was not
         if live is not None and error.status == 409:  # noqa: PLR2004 - HTTP conflict
-            raise InfraError("exists", f"{ref} was created by someone else meanwhile.") from error
+            raise InfraError("exists", f"{item.wanted.ref} was created by someone else meanwhile.") from error
         raise
 
 
