@@ -17,7 +17,10 @@ __all__ = ["add_parser"]
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verbs."""
     saving = verb(
-        verbs, "backup", "write the ledger and its keys into one file, also while a server runs", "backup infra.backup"
+        verbs,
+        "backup",
+        "write the ledger and its keys into one file, also while a server runs",
+        "backup /var/backups/infra.backup",
     )
     saving.add_argument("file", metavar="FILE", help="the file to make; one that is there stays as it is")
     saving.set_defaults(run=_backup)

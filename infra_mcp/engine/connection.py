@@ -16,6 +16,7 @@ from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.manifests.driver import Manifests
 from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
 from infra_mcp.engine import report
+from infra_mcp.engine.lineage import behind
 from infra_mcp.engine.readiness import Readiness, excess_rights
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.signals import Signals
@@ -53,6 +54,7 @@ class Connection:
         self._tools: Tools | None = None
         self._worker: Worker | None = None
         self._trouble: InfraError | None = None
+        self._behind = ""  # what speaks for the ledger being an older copy
         self._rights: str | None = None  # None until they were looked at
         folders = tuple(folder for folder in (settings.state_dir, settings.repo / ".git") if folder.is_dir())
         self._readiness = Readiness(folders, lambda: self._tools.driver.cluster if self._tools else None)
@@ -90,6 +92,7 @@ class Connection:
         name, context = self._place()
         git = Git(self._settings.repo, self._settings.state_dir / "git.lock")
         try:
+            await self._look_at_ledger(git)
             async with Cluster.connect(name, self._settings.kubeconfig, context) as cluster:
                 secrets = PullSecrets(cluster, await self._ledger.key("secrets"), self._ledger.masker)
                 driver = Manifests(cluster, secrets)
@@ -178,14 +181,25 @@ class Connection:
         """What a change would lack now. See `Readiness.missing`."""
         return await self._readiness.missing()
 
+    async def _look_at_ledger(self, git: Git) -> None:
+        """Notice an older copy of the ledger, by the heads that commits carry."""
+        with contextlib.suppress(InfraError):  # whoever needs the branch next says what is wrong with it
+            self._behind = await behind(git, self._ledger, self._policy.current().tree.branch)
+        if self._behind:
+            _log.warning("%s", self._behind)
+
     def health(self) -> dict[str, Any]:
-        """Whether work can be done, without asking anyone; `rights` are those that the login should not have."""
+        """Whether work can be done, without asking anyone.
+
+        `rights` are those that the login should not have, `ledger` what speaks for it being an older copy.
+        """
         return {
             "working": self._worker is not None,
             "open": self._worker.working_on if self._worker else 0,
             "cluster": self._tools.cluster if self._tools else None,
             "trouble": self._trouble.as_dict() if self._trouble else None,
             "rights": self._rights,
+            "ledger": self._behind or None,
         }
 
 

@@ -67,6 +67,7 @@ def opened(caller: Caller, ask: AskIn, created: str, request_id: str | None = No
         text=ask.text,
         created=created,
         request=request_id,
+        reply_to=ask.reply_to,
     )
 
 

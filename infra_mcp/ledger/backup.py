@@ -54,8 +54,8 @@ async def backup(state_dir: Path, target: Path) -> Snapshot:
         target: the file to make, in a directory that is there.
 
     Raises:
-        InfraError: `invalid-argument`, when there is a file already or no such directory; `not-found`, when there is
-            no ledger; `ledger-unavailable`.
+        InfraError: `invalid-argument`, when there is a file already, no such directory, or a git work tree;
+            `not-found`, when there is no ledger; `ledger-unavailable`.
     """
     return await anyio.to_thread.run_sync(_backup, state_dir, target)
 
@@ -82,6 +82,9 @@ def _backup(state_dir: Path, target: Path) -> Snapshot:
     _must_not_be(target)
     if not target.parent.is_dir():
         raise InfraError("invalid-argument", "The directory to write the backup to is not there.")
+    if (tree := _work_tree(target)) is not None:
+        what = f"{target.name} would lie in the git work tree {tree}, and a backup holds keys and every word."
+        raise InfraError("invalid-argument", what, next_step="Name a file outside of it, for example in /var/backups.")
     with _translated(), _beside(target.parent) as draft:
         copy = draft / _LEDGER
         # A connection of SQLite's own: it takes part in the locks of the one that writes.
@@ -95,6 +98,17 @@ def _backup(state_dir: Path, target: Path) -> Snapshot:
         archive.pack(whole, {_KEYS: keys, _LEDGER: copy})
         _put(whole, target)
     return found
+
+
+def _work_tree(target: Path) -> Path | None:
+    """The git work tree that a file would lie in, ignored or not; git's own folder is none."""
+    folder = target.parent.resolve()
+    for parent in (folder, *folder.parents):
+        if parent.name == ".git":
+            return None
+        if (parent / ".git").exists():
+            return parent
+    return None
 
 
 def _restore(source: Path, state_dir: Path) -> Snapshot:

@@ -17,7 +17,7 @@ from infra_mcp.ledger.subjects import ends, subjects
 from infra_mcp.masking import Masker
 from infra_mcp.model.digest import canonical
 
-__all__ = ["Entry", "append", "event", "head", "trail", "written"]
+__all__ = ["Entry", "append", "event", "has", "head", "trail", "written"]
 
 _INDEXED = 64_000  # characters of an event that full-text search covers
 _INSERT = insert(schema.events)
@@ -103,6 +103,11 @@ def append(tx: Tx, entry: Entry) -> tuple[int, str]:
     )
     tx.head = (seq + 1, row["hash"])
     return tx.head
+
+
+def has(connection: Connection, wanted: str) -> bool:
+    """Whether an event has this hash."""
+    return connection.execute(select(_COLUMNS.seq).where(_COLUMNS.hash == wanted)).first() is not None
 
 
 def head(connection: Connection) -> str:

@@ -23,8 +23,11 @@ _AT_ONCE = 500  # ids of one statement
 # Acks that a peer, who asked, has not marked as seen.
 _ACKED = and_(parties.is_party("to", _OUTBOX.c.receiver, _OUTBOX.c.circle), _OUTBOX.c.delivered.is_(None))
 _LIMIT: BindParameter[int] = bindparam("most")
-_TO_ME = select(_ASKS).where(asks.TO).order_by(_ASKS.c.position).limit(_LIMIT)
-_UNREAD = select(_MESSAGES).where(messages.UNREAD).order_by(_MESSAGES.c.number).limit(_LIMIT)
+# A share for each sender: the first of each, then the second of each, so that many of one hide none of another.
+_NTH_ASK = func.row_number().over(partition_by=(_ASKS.c.sender, _ASKS.c.circle), order_by=_ASKS.c.position)
+_TO_ME = select(_ASKS).where(asks.TO).order_by(_NTH_ASK, _ASKS.c.position).limit(_LIMIT)
+_NTH = func.row_number().over(partition_by=(_MESSAGES.c.sender, _MESSAGES.c.circle), order_by=_MESSAGES.c.number)
+_UNREAD = select(_MESSAGES).where(messages.UNREAD).order_by(_NTH, _MESSAGES.c.number).limit(_LIMIT)
 _ACKS = (
     select(_ASKS)
     .join(_OUTBOX, _ASKS.c.id == _OUTBOX.c.ask)
@@ -71,7 +74,7 @@ _MARKS = (
 
 
 def inbox(connection: Connection, of: Address, limit: int) -> Inbox:
-    """At most `limit` of each kind, oldest first, and how many more there are."""
+    """At most `limit` of each kind, each sender's oldest first and in turn, and how many more there are."""
     given = parties.given("to", of) | {"most": limit}
     # Most looks find nothing: count first, and read what there is.
     there = connection.execute(_WAITS, given).mappings().one()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import asks, claims, parties, schema
@@ -15,16 +15,22 @@ from infra_mcp.ledger.records import Accepted, Ask, AskIn
 from infra_mcp.ledger.requests import read
 from infra_mcp.masking import Masker, texts
 from infra_mcp.model.digest import canonical, digest
-from infra_mcp.model.peer import Address
+from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import State, Submission
 
-__all__ = ["Intake", "accept"]
+__all__ = ["OPEN_OF_CIRCLE", "OPEN_OF_PEER", "Intake", "accept"]
+
+OPEN_OF_PEER = 50  # requests that have not ended, those that wait among them
+OPEN_OF_CIRCLE = 200
 
 _ROWS, _ASKS = schema.requests, schema.asks
 _INSERT = insert(_ROWS)
 _LINK = update(_ASKS).where(_ASKS.c.id == bindparam("which"))
 _OWN = select(_ROWS).where(parties.is_party("from", _ROWS.c.caller, _ROWS.c.circle))
 _OF_KEY = _OWN.where(_ROWS.c.idempotency_key == bindparam("key"))
+_COUNT = select(func.count()).select_from(_ROWS).where(_ROWS.c.open)
+_OPEN_OF_PEER = _COUNT.where(parties.is_party("from", _ROWS.c.caller, _ROWS.c.circle))
+_OPEN_OF_CIRCLE = _COUNT.where(_ROWS.c.circle == bindparam("of"))
 _SAME_WORDS = (
     _OWN.join(_ASKS, _ASKS.c.request == _ROWS.c.id)
     .where(_ROWS.c.open, _ROWS.c.digest == bindparam("meant"), _ASKS.c.text == bindparam("words"))
@@ -67,6 +73,8 @@ def accept(tx: Tx, masker: Masker, intake: Intake) -> Accepted | InfraError:
         )
     asked = intake.ask and AskIn.model_validate(written(masker, intake.ask.model_dump()))
     earlier = _earlier(tx.connection, submission, asked, meant)
+    if earlier is None and (full := _full(tx.connection, caller)):
+        return InfraError("too-many", full, next_step="Wait until some have ended, or cancel them, then send it again.")
     if earlier is None:
         return _take(tx, masker, intake, asked, meant)
     if earlier["digest"] != meant:
@@ -80,6 +88,16 @@ def accept(tx: Tx, masker: Masker, intake: Intake) -> Accepted | InfraError:
     elif asked:
         ask_id = asks.join(tx, first, asked, caller, intake.at)
     return Accepted(request=first, ask_id=ask_id, fresh=False)
+
+
+def _full(connection: Connection, caller: Caller) -> str:
+    """Why no more requests of a peer, or of its circle, are taken in; empty while there is room."""
+    given = parties.given("from", Address(name=caller.name, circle=caller.circle))
+    if (connection.execute(_OPEN_OF_PEER, given).scalar() or 0) >= OPEN_OF_PEER:
+        return f"This peer has {OPEN_OF_PEER} open requests already."
+    if (connection.execute(_OPEN_OF_CIRCLE, {"of": caller.circle}).scalar() or 0) >= OPEN_OF_CIRCLE:
+        return f"The peers of this circle have {OPEN_OF_CIRCLE} open requests already."
+    return ""
 
 
 def _refuse(tx: Tx, masker: Masker, intake: Intake, data: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from infra_mcp.errors import InfraError
 
-__all__ = ["LEDGER", "MASKING", "MESSAGES", "SECRETS", "Keys"]
+__all__ = ["LEDGER", "MASKING", "MESSAGES", "SECRETS", "Keys", "lost"]
 
 MASKING = "masking"  # markers of masked secrets
 SECRETS = "secrets"  # keyed hashes of pull secrets
@@ -68,14 +68,21 @@ class Keys:
         """Keep a key, unless there is one of that name.
 
         Raises:
-            InfraError: `ledger-unavailable`, when it cannot be written.
+            InfraError: `ledger-unavailable`, when it cannot be written, or those of a ledger that is there are lost.
         """
         with self._locked():
             kept = self._load()
             if name in kept:
                 return
+            if not kept and self._has_ledger():
+                raise lost()
             kept[name] = base64.b64encode(value).decode()
             self._save(kept)
+
+    def _has_ledger(self) -> bool:
+        """Whether a ledger lies beside, whose keys these would have been."""
+        ledger = self._file.with_name("ledger.sqlite3") if self._file else None
+        return ledger is not None and ledger.exists() and ledger.stat().st_size > 0
 
     def _load(self) -> dict[str, str]:
         if self._file is None:
@@ -121,6 +128,15 @@ class Keys:
             yield
         finally:
             os.close(lock)
+
+
+def lost() -> InfraError:
+    """The error of a ledger whose keys are not there: with new ones no keyed hash in it would compare."""
+    return InfraError(
+        "ledger-unavailable",
+        "keys.json beside the ledger is lost, or has lost this ledger's keys.",
+        next_step="An operator restores keys.json from a backup, or moves the ledger away to begin a new one.",
+    )
 
 
 def _damaged() -> InfraError:

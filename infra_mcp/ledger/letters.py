@@ -17,7 +17,7 @@ from infra_mcp.ledger.records import Ask
 from infra_mcp.ledger.words import Words, between_peers
 from infra_mcp.model.peer import Address, Caller
 
-__all__ = ["Said", "ack", "ask"]
+__all__ = ["Said", "ack", "answered_by", "ask"]
 
 _EVENTS = schema.events.c
 _CLOSING = select(_EVENTS.data).where(_EVENTS.ask == bindparam("ask"), _EVENTS.kind == "acked")
@@ -83,6 +83,20 @@ def ack(tx: Tx, words: Words, by: Caller, ask_id: str, said: Said, at: str) -> A
     _close(tx, words, found, by, said, at)
     closed = asks.ask(tx.connection, ask_id)
     return closed or found
+
+
+def answered_by(tx: Tx, words: Words, by: Caller, ask_id: str, answer: str, at: str) -> None:
+    """Close an ask of the infra peer's that was answered by an ask which the server deals with itself.
+
+    One that was closed meanwhile stays as it is.
+
+    Raises:
+        InfraError: `claim-taken`.
+    """
+    found = asks.ask(tx.connection, ask_id)
+    if found is not None and found.state == "open" and _received(found, by):
+        _free(found, by)
+        _close(tx, words, found, by, Said(f"Answered by {answer}."), at)
 
 
 def _close(tx: Tx, words: Words, found: Ask, by: Caller, said: Said, at: str, *, replied: str | None = None) -> None:

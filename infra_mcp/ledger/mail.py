@@ -142,7 +142,10 @@ class Mail:
         return await self._database.write(step)
 
     async def inbox(self, of: Address, *, limit: int = 50) -> Inbox:
-        """What waits for a peer, at most `limit` of each kind, oldest first. Looking marks nothing."""
+        """What waits for a peer: at most `limit` of each kind, each sender's oldest first, senders in turn.
+
+        Looking marks nothing.
+        """
         return await self._database.read(lambda connection: inbox.inbox(connection, of, limit))
 
     async def own(self, of: Address, ask_id: str) -> Ask | None:

@@ -16,6 +16,7 @@ class AskIn(Frozen):
 
     text: str
     receiver: str = "infra"
+    reply_to: str | None = None  # an ask of the infra peer that this one answers, and closes in the same transaction
 
 
 class Ask(Frozen):
@@ -65,7 +66,7 @@ class Message(Frozen):
 
 
 class Inbox(Frozen):
-    """What waits for a peer, each oldest first.
+    """What waits for a peer: of each sender the oldest first, senders in turn.
 
     `asks` are open and to this peer (those to the infra peer that are a request already are left out), `messages` are
     not marked as read, `acks` are asks of this peer whose ack it has not marked as read. `more` says how many of each

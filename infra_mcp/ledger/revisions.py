@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, insert, inspect, select, text
 
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger.keys import LEDGER, Keys
+from infra_mcp.ledger.keys import LEDGER, Keys, lost
 from infra_mcp.ledger.schema import HEAD, REVISIONS, meta
 
 __all__ = ["belongs", "claim", "identity", "outdated", "upgrade"]
@@ -49,11 +49,15 @@ def upgrade(connection: Connection) -> None:
 def belongs(connection: Connection, keys: Keys) -> None:
     """Notice when this is not the ledger its keys were made for. Reads only.
 
+    A ledger without an event may be that of a first start which was killed before its keys were written.
+
     Raises:
-        InfraError: `ledger-unavailable`: the ledger was lost, emptied or exchanged.
+        InfraError: `ledger-unavailable`: the ledger was lost, emptied or exchanged, or its keys were.
     """
-    held = keys.peek(LEDGER)
-    if held is not None and identity(connection) != held:
+    held, own = keys.peek(LEDGER), identity(connection)
+    if held is None and own is not None and connection.execute(text("SELECT 1 FROM events LIMIT 1")).first():
+        raise lost()
+    if held is not None and own != held:
         raise InfraError(
             "ledger-unavailable",
             "The ledger in the state directory is not the one its keys belong to: it was lost, emptied or exchanged.",

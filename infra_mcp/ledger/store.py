@@ -21,6 +21,7 @@ from infra_mcp.ledger import (
     clock,
     events,
     intake,
+    letters,
     peers,
     policies,
     requests,
@@ -71,7 +72,7 @@ class Ledger(Members):
         One process at a time should hold it; who that is, is the state directory's lock, not this.
 
         Args:
-            url: an SQLAlchemy URL; `sqlite:///PATH` (others need their own full-text search).
+            url: an SQLAlchemy URL of SQLite: `sqlite:///PATH`.
             masker: made with `Keys(directory).key("masking")`, so that markers compare across restarts.
             busy_seconds: how long a write waits for another process's lock, in seconds.
 
@@ -141,7 +142,11 @@ class Ledger(Members):
         """
 
         def step(tx: Tx) -> Accepted | InfraError:
-            return intake.accept(tx, self.masker, intake.Intake(submission, request_id, ask, clock.normal(now)))
+            at = clock.normal(now)
+            done = intake.accept(tx, self.masker, intake.Intake(submission, request_id, ask, at))
+            if isinstance(done, Accepted) and done.ask_id is not None and ask and ask.reply_to:
+                letters.answered_by(tx, self._words, submission.caller, ask.reply_to, done.ask_id, at)
+            return done
 
         done = await self._database.write(step)
         if isinstance(done, InfraError):
@@ -215,7 +220,14 @@ class Ledger(Members):
     async def answer(self, caller: Caller, ask: AskIn, message: str, kind: str, now: str) -> str:
         """Record an ask that becomes no request, with its one ack; returns the ask's id."""
         asked = asks.opened(caller, ask, clock.normal(now))
-        return await self._database.write(lambda tx: asks.answer(tx, self.masker, asked, message, kind))
+
+        def step(tx: Tx) -> str:
+            ask_id = asks.answer(tx, self.masker, asked, message, kind)
+            if ask.reply_to:
+                letters.answered_by(tx, self._words, caller, ask.reply_to, ask_id, asked.created)
+            return ask_id
+
+        return await self._database.write(step)
 
     async def request(self, request_id: str) -> Request | None:
         """The request of that id. Whether the caller may see it is the door's to decide."""
@@ -323,6 +335,10 @@ class Ledger(Members):
         while await self._database.read(check.piece):
             pass
         return await self._database.read(check.report)
+
+    async def knows(self, head: str) -> bool:
+        """Whether an event has this hash."""
+        return await self._database.read(lambda connection: events.has(connection, head))
 
     async def head(self) -> str:
         """The newest event's hash."""

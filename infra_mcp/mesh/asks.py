@@ -76,10 +76,12 @@ async def ask(
         ask_id = await _open(engine, caller, address, text, reply_to, attachments, limits or Limits(engine))
         await desk.settle(ask_id)
         return ask_id
-    ask_id = await _answered(engine, caller, address, text, understood)
+    ask_id = await _answered(
+        engine, caller, AskIn(text=text, receiver=address.name, reply_to=reply_to), understood, limits
+    )
     engine.signals.wake(Address(name=caller.name, circle=caller.circle).signal)  # an ack at once is in its inbox
     if reply_to is not None:
-        await _close(engine, caller, reply_to, ask_id)
+        engine.signals.wake(reply_to, address.signal)
     return ask_id
 
 
@@ -123,14 +125,18 @@ async def _open(
 
 
 async def _answered(
-    engine: Engine, caller: Caller, address: Address, text: str, understood: intent.Understood | intent.NotUnderstood
+    engine: Engine,
+    caller: Caller,
+    asked: AskIn,
+    understood: intent.Understood | intent.NotUnderstood,
+    limits: Limits | None,
 ) -> str:
     """An ask to infra that the server answers: by a request whose end is the ack, or at once."""
-    words = engine.masker.mask(text)
-    incoming = AskIn(text=words, receiver=address.name)
+    words = engine.masker.mask(asked.text)
+    incoming = asked.model_copy(update={"text": words})
     try:
         if isinstance(understood, intent.NotUnderstood):
-            message = await help_ack(engine, caller, text)
+            message = await help_ack(engine, caller, asked.text)
             kind = "not-understood" if understood.code == "not-understood" else "refused"
             return await engine.ledger.answer(caller, incoming, engine.masker.mask(message), kind, now())
         submission = Submission(
@@ -142,7 +148,7 @@ async def _answered(
             idempotency_key=understood.idempotency_key,
             dry_run=understood.dry_run,
         )
-        accepted = await enter(engine, submission, incoming)
+        accepted = await enter(engine, submission, incoming, limits)
     except InfraError as error:
         if error.code == "ledger-unavailable":
             raise
@@ -153,19 +159,6 @@ async def _answered(
         message = f"This is {accepted.request.id}, asked before; get_request shows where it stands."
         return await engine.ledger.answer(caller, incoming, message, "same-request", now())
     return accepted.ask_id
-
-
-async def _close(engine: Engine, caller: Caller, reply_to: str, ask_id: str) -> None:
-    """Close an ask of infra's that was answered by an ask the server dealt with itself."""
-    with anyio.CancelScope(shield=True):
-        try:
-            closed = await engine.ledger.mail.ack(caller, reply_to, f"Answered by {ask_id}.", now=now())
-        except InfraError as error:
-            if error.code != "already-acked":
-                raise
-            return
-        engine.signals.wake(closed.id)
-        engine.signals.wake(addresses.infra(engine).signal)
 
 
 async def own_ask(engine: Engine, caller: Caller, ask_id: str) -> Ask:

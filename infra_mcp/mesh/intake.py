@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import anyio
 
 from infra_mcp.errors import InfraError
+from infra_mcp.policy.decide import admit, refusal
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
     from infra_mcp.ledger.records import Accepted, AskIn
+    from infra_mcp.mesh.limits import Limits
     from infra_mcp.model.request import Submission
 
 __all__ = ["enter", "now", "peer_name"]
@@ -30,12 +32,31 @@ def peer_name(engine: Engine) -> str:
         return "infra"
 
 
-async def enter(engine: Engine, submission: Submission, ask: AskIn | None = None) -> Accepted:
+def _refusal(engine: Engine, submission: Submission) -> InfraError | None:
+    """What policy refuses it with at first sight; the engine decides all of it again."""
+    try:
+        policy = engine.policy.current()
+    except InfraError:
+        return None
+    attended = submission.attendant is not None
+    verdict = admit(policy, submission.caller, submission.action, attendant=attended)
+    return refusal(verdict) if verdict.decision == "refuse" else None
+
+
+async def enter(
+    engine: Engine, submission: Submission, ask: AskIn | None = None, limits: Limits | None = None
+) -> Accepted:
     """Hand a submission to the engine, whole or not at all: a client that goes away changes nothing from here on.
 
     Raises:
-        InfraError: `idempotency-conflict`, `ledger-unavailable`, `invalid-argument`.
+        InfraError: `idempotency-conflict`, `ledger-unavailable`, `invalid-argument`; `too-many`, when too many are open
+            or too many dry runs came, and what policy refuses it with, when too many were refused to keep each.
     """
+    refused = _refusal(engine, submission)
+    idle = submission.dry_run or refused is not None
+    if idle and limits is not None and not limits.spare(submission.caller):
+        step = "Wait some seconds, then send fewer."
+        raise refused or InfraError("too-many", "Too many dry runs of one peer.", next_step=step)
     with anyio.CancelScope(shield=True):
         accepted = await engine.submit(submission, ask)
     return accepted  # noqa: RET504 - not inside: to a type checker the scope could swallow it

@@ -30,6 +30,8 @@ LONGEST: Final = 65_536  # bytes of a text
 ATTACHED: Final = 65_536  # bytes of all attachments of a message, as JSON
 BURST: Final = 200  # messages a sender may send at once
 RATE: Final = 20.0  # messages a second a sender may go on with
+IDLE: Final = 60  # dry runs, and requests that policy refuses, which the ledger keeps of one peer at once
+IDLE_RATE: Final = 0.2  # and so many a second it goes on with
 OPEN: Final = 50  # open asks of one sender at one receiver
 UNREAD: Final = 500  # unread messages of one sender at one receiver
 DEPTH: Final = 20  # asks in a row, each replying to the one before
@@ -65,6 +67,7 @@ class Limits:
         self._buckets: OrderedDict[tuple[str, str | None], tuple[float, float]] = OrderedDict()
         self._rows: dict[tuple[str, str | None], tuple[float, int]] = {}
         self._noted: OrderedDict[tuple[str, str | None], tuple[float, float, int]] = OrderedDict()
+        self._idle: OrderedDict[tuple[str, str | None], tuple[float, float]] = OrderedDict()
         self._pairs: dict[tuple[str, str, str | None, Address], _Pair] = {}
 
     async def message(self, sender: Caller, cost: float = 1.0) -> None:
@@ -88,6 +91,19 @@ class Limits:
         if not allowed:
             what = f"More than {BURST} messages at once or {RATE:g} a second from one peer."
             await self._refuse(sender, what, "Wait some seconds, then send fewer; broadcast reaches a whole circle.")
+
+    def spare(self, sender: Caller) -> bool:
+        """Whether one more request of a sender that changes nothing may be kept, which is counted then.
+
+        The ledger is kept for good, and dry runs and refusals can be asked for without end.
+        """
+        who, now = (sender.name, sender.circle), self._clock()
+        left, since = self._idle.pop(who, (float(IDLE), now))
+        left = min(float(IDLE), left + (now - since) * IDLE_RATE)
+        self._idle[who] = (left - 1.0 if left >= 1.0 else left, now)
+        while len(self._idle) > _SENDERS:
+            self._idle.popitem(last=False)
+        return left >= 1.0
 
     @asynccontextmanager
     async def asking(self, sender: Caller, receiver: Address, reply_to: str | None) -> AsyncIterator[None]:

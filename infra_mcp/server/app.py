@@ -69,7 +69,7 @@ HINTS: dict[CacheableMethod, CacheHint] = {
 }
 
 # The ledger itself leaves a row for the one, and cannot for the other.
-_RECORDED_ELSEWHERE = frozenset({"idempotency-conflict", "ledger-unavailable"})
+_RECORDED_ELSEWHERE = frozenset({"idempotency-conflict", "ledger-unavailable", "too-many"})
 _NAME = re.compile(r"^[a-z_]{1,40}$")
 
 

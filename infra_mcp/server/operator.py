@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 from anyio import to_thread
 from pydantic import BaseModel, Field
 
+from infra_mcp.engine.signals import IDENTITIES
+from infra_mcp.engine.worker import LOOK
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.heads import Committed
 from infra_mcp.ledger.vouching import CONFIRMED, signed
@@ -153,7 +155,7 @@ class Operator:
         return await handler(caller, parse(model, params))
 
     async def peer_add(self, caller: Caller, given: Newcomer) -> dict[str, Any]:
-        """Add a peer and give out its first token, which is shown this once.
+        """Add a peer and give out its first token, which is shown this once; one that is there gets one more.
 
         Raises:
             InfraError: `invalid-argument`, unless exactly one of circle and operator is given; for a name that stands
@@ -164,18 +166,25 @@ class Operator:
         if any(alike(given.name, taken) for taken in (self._infra(), *_LOCAL)):
             what = f"{given.name} is, or looks like, the name of the infra peer or of a caller without a token."
             raise InfraError("invalid-argument", what, next_step="Choose another name.")
-        await self.ledger.add_peer(given.name, given.circle or "", operator=given.operator, by=caller)
+        new = await self.ledger.add_peer(given.name, given.circle or "", operator=given.operator, by=caller)
         token = await self.ledger.issue_token(given.name, given.circle or "", by=caller)
         known = self._circles()
         strange = given.circle is not None and known is not None and given.circle not in known
         note = "The policy in force names no such circle yet." if strange else ""
         if given.operator and given.name in (await self.ledger.approvals.operators()).uncounted:
             note = f"Where a rule wants several approvals, {given.name} counts once others confirm: peer confirm."
+        place = given.circle or ""
+        tokens = next(one.tokens for one in await self.ledger.find_peers(given.name) if one.circle == place)
+        if not new:
+            what = f"{given.name} was there already: this is an additional token, of {tokens} that work."
+            note = f"{what} `infra-mcp peer token {given.name}` revokes them all for a new one. {note}".rstrip()
         return {
             "name": given.name,
             "circle": given.circle,
             "operator": given.operator,
             "token": token,
+            "new": new,
+            "tokens": tokens,
             "note": note,
         }
 
@@ -223,13 +232,17 @@ class Operator:
         return {"name": given.name, "counts": counts, "confirmed_by": known.vouchers(given.name)}
 
     async def peer_remove(self, caller: Caller, given: Named) -> dict[str, Any]:  # noqa: ARG002 - one form for all
-        """Remove a peer; its tokens end at once, what it did stays in the ledger."""
-        await self.ledger.remove_peer(given.name, given.place)
-        return {"removed": given.name}
+        """Remove a peer; its tokens end at once, and so does what it asked for and has not begun."""
+        gone = await self.ledger.remove_peer(given.name, given.place)
+        if self._engine is not None:
+            self._engine.signals.wake(IDENTITIES, LOOK, *gone.signals)
+        return {"removed": given.name, "ended": sorted(gone.ids)}
 
     async def peer_token(self, caller: Caller, given: Named) -> dict[str, Any]:
         """Revoke a peer's tokens and give out a new one, which is shown this once."""
         revoked = await self.ledger.revoke_tokens(given.name, given.place)
+        if self._engine is not None:
+            self._engine.signals.wake(IDENTITIES)
         token = await self.ledger.issue_token(given.name, given.place, by=caller)
         return {"name": given.name, "token": token, "revoked": revoked}
 

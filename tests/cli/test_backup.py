@@ -24,10 +24,10 @@ def alone(tmp_path) -> Shell:
 @pytest.mark.anyio
 @pytest.mark.promise("upgrade.schema")
 async def test_a_backup_of_a_running_server_is_restored_whole_elsewhere(tmp_path):
-    file = tmp_path / "repo" / "infra.backup"
+    file = tmp_path / "infra.backup"
     async with shell(tmp_path) as (at, run):
         asked = await run("ask", SEED, "--json", token=at.tokens["docs"])
-        saved = await run("backup", "infra.backup", "--json")
+        saved = await run("backup", str(file), "--json")
         later = await run("deploy", "docs", "1", "--json", token=at.tokens["docs"])
     other = run.but(INFRA_MCP_STATE=str(tmp_path / "elsewhere"))
     restored = await other("restore", str(file), "--json")
@@ -60,7 +60,7 @@ async def test_without_a_server_an_older_ledger_is_saved_as_it_is(alone):
     with sqlite3.connect(ledger) as database:
         database.execute("update alembic_version set version_num = '0001'")
     database.close()
-    saved = await alone("backup", "infra.backup", "--json")
+    saved = await alone("backup", str(alone.folder / "infra.backup"), "--json")
     with sqlite3.connect(ledger) as database:
         (version,) = database.execute("select version_num from alembic_version").fetchone()
     database.close()
@@ -72,13 +72,14 @@ async def test_without_a_server_an_older_ledger_is_saved_as_it_is(alone):
 
 @pytest.mark.anyio
 async def test_nothing_that_is_there_is_written_over(tmp_path):
+    file = tmp_path / "infra.backup"
     async with shell(tmp_path) as (at, run):
-        first = await run("backup", "infra.backup")
-        again = await run("backup", "infra.backup", "--json")
+        first = await run("backup", str(file))
+        again = await run("backup", str(file), "--json")
         folder = await run("backup", str(tmp_path / "none" / "file"), "--json")
-        running = await run("restore", "infra.backup", "--json")
+        running = await run("restore", str(file), "--json")
         peer = await run("backup", "other.backup", "--json", token=at.tokens["docs"])
-    stopped = await run("restore", "infra.backup", "--json")
+    stopped = await run("restore", str(file), "--json")
 
     assert first.code == 0, first
     assert (again.code, again.json["code"]) == (2, "invalid-argument")
@@ -115,7 +116,6 @@ async def test_what_is_no_backup_is_refused_and_leaves_no_ledger(alone, content)
 
 @pytest.mark.anyio
 @pytest.mark.fault("w02")
-@pytest.mark.xfail(strict=True, reason="any folder is taken")
 @pytest.mark.parametrize("where", ["repo", "repo/deep/er", "link", "other", "linked-worktree"])
 async def test_a_backup_is_never_written_where_git_could_pick_it_up(alone, where):
     await alone("peer", "add", "docs", "--circle", "docs")

@@ -19,7 +19,6 @@ def alone(tmp_path) -> Shell:
 
 @pytest.mark.process
 @pytest.mark.fault("w06")
-@pytest.mark.xfail(strict=True, reason="nothing tells the second token from the first")
 @pytest.mark.parametrize("kind", [("--circle", "docs"), ("--operator",)], ids=["peer", "operator"])
 async def test_adding_a_peer_that_is_there_says_that_the_token_is_one_more(alone, kind):
     first = await alone("peer", "add", "docs", *kind)

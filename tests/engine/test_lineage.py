@@ -36,7 +36,6 @@ def _commit(repo, head):
 
 
 @pytest.mark.fault("w04")
-@pytest.mark.xfail(strict=True, reason="nothing compares the ledger with the branch at a start")
 async def test_an_older_copy_of_the_ledger_is_noticed_at_start_against_the_newest_heads_on_the_branch(tmp_path, caplog):
     repo, state = tmp_path / "repo", tmp_path / "state"
     repo.mkdir()

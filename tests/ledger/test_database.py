@@ -334,7 +334,6 @@ async def test_many_writers_at_once_take_turns(ledger, accept):
 
 
 @pytest.mark.fault("l07")
-@pytest.mark.xfail(strict=True, reason="pyproject.toml promises PostgreSQL")
 def test_nothing_promises_another_database():
     root = Path(infra_mcp.__file__).parents[1]
     decided = root / "docs" / "adr" / "0014-one-ledger-one-server.md"

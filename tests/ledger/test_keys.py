@@ -71,7 +71,6 @@ def test_another_key_leaves_the_first_as_it_is(tmp_path):
 
 @pytest.mark.anyio
 @pytest.mark.fault("w03")
-@pytest.mark.xfail(strict=True, reason="new keys are made without a word")
 @pytest.mark.parametrize("lost", ["file", "entry"])
 async def test_a_ledger_whose_keys_are_lost_is_not_opened_with_new_ones(tmp_path, lost):
     ledger = await Ledger.open_in(tmp_path)

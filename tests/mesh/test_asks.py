@@ -200,7 +200,6 @@ async def test_a_secret_in_an_ask_is_masked_before_anything_keeps_it(tmp_path):
 
 
 @pytest.mark.fault("l03")
-@pytest.mark.xfail(strict=True, reason="the earlier ask is closed in a transaction of its own")
 @pytest.mark.parametrize("text", [SEED, "```infra\n{}\n```", "do something"], ids=["request", "refused", "unclear"])
 async def test_an_answer_of_infras_own_closes_the_earlier_ask_in_the_same_transaction(tmp_path, monkeypatch, text):
     async with running_server(tmp_path, "unix") as at:

@@ -188,7 +188,6 @@ async def test_who_only_reads_has_no_inbox(tmp_path):
 
 
 @pytest.mark.fault("f39")
-@pytest.mark.xfail(strict=True, reason="the oldest are shown, whoever sent them")
 @pytest.mark.parametrize("size", [20, 2_000], ids=["short", "long"])
 @pytest.mark.parametrize("kind", ["asks", "messages"])
 async def test_what_one_peer_sends_does_not_hide_what_another_sent(tmp_path, kind, size):

@@ -30,6 +30,7 @@ __all__ = ["TOOL", "planned", "question"]
 
 _LONGEST = 6_000  # characters of the question; a person reads it in a dialog
 _WORDS = 600  # characters shown of what a peer wrote
+_LINE = 300  # characters of one change, and of the arguments
 _SIGN = 1.0  # seconds between two signs of life while the person thinks
 
 
@@ -40,6 +41,7 @@ class ApproveArguments(Frozen):
 
 
 async def _approve(call: Call, given: ApproveArguments) -> Answer:
+    await call.service.limits.message(call.caller)
     if not (call.caller.operator or call.caller.attendant):
         what = "Only an operator, or the person of a session that attends as infra, approves."
         raise InfraError("policy-denied", what, rule="approve")
@@ -91,25 +93,45 @@ def planned(trail: list[Event], digest: str | None) -> dict[str, Any]:
 def question(request: Request, trail: list[Event]) -> str:
     """What the person reads: who wants what, what it does, and that words of peers are not ours.
 
-    The same as long as the effect is, so that an answer can be told from one to something else.
+    What decides comes first: each object and file, and whose fields are taken over. What a peer can make long comes
+    after it, each line bounded, and the peer's words last. The same as long as the effect is, so that an answer can be
+    told from one to something else.
     """
     who = f"{request.caller.name} (circle {request.caller.circle})"
     action = request.action.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
-    lines = [
+    plan = planned(trail, request.effect_digest)
+    objects = plan.get("objects", ())
+    head = [
         f"Approve this change to the infrastructure? {request.id}, asked by {who}"
         + (f", worked on by {request.attendant}." if request.attendant else "."),
-        f"What: {request.action.action} {json.dumps(action, ensure_ascii=False, sort_keys=True)}",
+        f"What: {request.action.action} {_cut(json.dumps(action, ensure_ascii=False, sort_keys=True), _LINE)}",
         f"Effect: {request.effect_digest}",
         *_needs(trail),
-        *plan_lines(planned(trail, request.effect_digest)),
+        *plan_lines(plan | {"objects": [one | {"changes": ()} for one in objects]}),
     ]
+    details = [f"{one['object']}: {change}" for one in objects for change in one["changes"]]
+    said = []
     for name, text in (("words", request.words), ("reason", request.reason)):
         if text:
-            lines.append(f"The asker's {name}, quoted; they decide nothing: {_quoted(text)}")
-    shown = harmless("\n".join(lines))
-    cut = len(shown) - _LONGEST
-    tail = f"\n… {cut} characters cut; get_request shows all of it."
-    return shown if cut <= 0 else shown[:_LONGEST] + tail
+            more = f" (and {len(text) - _WORDS} characters more)" if len(text) > _WORDS else ""
+            quoted = json.dumps(text[:_WORDS], ensure_ascii=False) + more
+            said.append(harmless(f"The asker's {name}, quoted; they decide nothing: {quoted}"))
+    lines = _fitting([harmless(_cut(line, _WORDS)) for line in head], _LONGEST - sum(map(len, said)))
+    room = _LONGEST - sum(len(line) + 1 for line in (*lines, *said))
+    return "\n".join([*lines, *_fitting([harmless(_cut(line, _LINE)) for line in details], room), *said])
+
+
+def _fitting(lines: list[str], room: int) -> list[str]:
+    """As many lines as there is room for, in characters, with a count of those that are left out."""
+    for kept, line in enumerate(lines):
+        room -= len(line) + 1
+        if room < 0:
+            return [*lines[:kept], f"… {len(lines) - kept} more lines cut; get_request shows all of it."]
+    return lines
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more)"
 
 
 def _needs(trail: list[Event]) -> list[str]:
@@ -120,11 +142,6 @@ def _needs(trail: list[Event]) -> list[str]:
         for need in data.get("needs", ())
     ]
     return lines + ([f"It waits until {data['until']}."] if data.get("until") else [])
-
-
-def _quoted(text: str) -> str:
-    more = f" (and {len(text) - _WORDS} characters more)" if len(text) > _WORDS else ""
-    return json.dumps(text[:_WORDS], ensure_ascii=False) + more
 
 
 TOOL = Tool(

@@ -61,6 +61,7 @@ def _arguments(name: str) -> type[BaseModel]:
 async def _change(name: str, call: Call, given: BaseModel) -> Answer:
     options = Options(**{key: getattr(given, key) for key in Options.model_fields})
     caller, attendant = await _acting(call, options.on_behalf_of)
+    await call.service.limits.message(caller)
     model = ACTIONS[name]
     own = {key: getattr(given, key) for key in given.model_fields_set if key in model.model_fields}
     masker = call.engine.masker
@@ -76,7 +77,7 @@ async def _change(name: str, call: Call, given: BaseModel) -> Answer:
         on_behalf_of=options.on_behalf_of,
         session=attendant.session if attendant else None,
     )
-    accepted = await enter(call.engine, submission)
+    accepted = await enter(call.engine, submission, limits=call.service.limits)
     request = await watch(
         call,
         partial(call.engine.wait, accepted.request.id),

@@ -77,6 +77,7 @@ def _step(event: Event) -> dict[str, Any]:
 
 
 async def _cancel(call: Call, given: RequestArguments) -> Answer:
+    await call.service.limits.message(call.caller)
     request = await call.engine.cancel(call.caller, given.request_id)
     answer = of_request(request)
     return replace(answer, failed=False)  # that it ends as cancelled is what was asked for

@@ -33,6 +33,8 @@ class InboxArguments(Frozen):
 
 async def _inbox(call: Call, given: InboxArguments) -> Answer:
     of = addresses.own(call.caller)
+    if given.mark_read or given.claim is not None:
+        await call.service.limits.message(call.caller)
     done: list[str] = []
     data: dict[str, object] = {}
     if given.mark_read:

@@ -302,7 +302,6 @@ async def test_an_open_dialog_of_an_operator_whose_token_ends_approves_nothing(t
 
 
 @pytest.mark.fault("w11")
-@pytest.mark.xfail(strict=True, reason="the arguments come first, whole, and the end of the text is cut off")
 def test_long_arguments_never_push_plan_and_takeovers_out_of_the_dialog():
     labels = {f"team.example/{'k' * 50}{number}": "v" * 63 for number in range(20)}
     action = ProvisionNamespace(namespace="docs-staging", labels=labels)
@@ -326,7 +325,9 @@ def test_long_arguments_never_push_plan_and_takeovers_out_of_the_dialog():
         for name in ("first", "second", "third")
     ]
     plan = {"effect_digest": digest, "objects": objects, "files": [{"operation": "update", "path": "apps/docs.yaml"}]}
-    event = SimpleNamespace(data={"plan": plan, "effect_digest": digest, "until": "2026-11-22T11:00:00Z"})
+    event = SimpleNamespace(
+        data={"plan": plan, "effect_digest": digest, "needs": [{"rule": "two"}], "until": "2026-11-22T11:00:00Z"}
+    )
 
     shown = question(request, [event])
 
