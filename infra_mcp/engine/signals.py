@@ -8,9 +8,11 @@ from typing import TypeVar
 
 import anyio
 
-__all__ = ["Signals"]
+__all__ = ["IDENTITIES", "Signals"]
 
 T = TypeVar("T")
+
+IDENTITIES = "identities"  # woken when a token or a peer ended: who waits is to be looked at again
 
 _MOST = 1000  # names that others are woken with
 

@@ -46,6 +46,19 @@ class Departure:
     requests: tuple[Request, ...]
     asks: tuple[Ask, ...]
 
+    @property
+    def ids(self) -> set[str]:
+        """Of requests and asks."""
+        return {one.id for one in self.requests} | {one.id for one in self.asks}
+
+    @property
+    def signals(self) -> set[str]:
+        """The names they wait under: ids, and the inboxes of both sides."""
+        names = self.ids | {one.ask for one in self.requests if one.ask}
+        names |= {Address(name=one.caller.name, circle=one.caller.circle).signal for one in self.requests}
+        names |= {Address(name=one.sender, circle=one.circle).signal for one in self.asks}
+        return names | {Address(name=one.receiver, circle=one.receiver_circle).signal for one in self.asks}
+
 
 def settle(tx: Tx, masker: Masker, words: Words, peer: Address, at: str) -> Departure:
     """End what hangs on a peer that is no more, and mark its mail as read."""

@@ -14,6 +14,7 @@ import logging
 import re
 import traceback
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 from mcp.server.caching import CacheableMethod, CacheHint
@@ -200,8 +201,10 @@ class InfraServer(MCPServer[Any]):
                 check(tool, self.service.toolset, caller)
             person = Person(context) if context is not None else None
             door = door_of_call(_client(context))
-            call = Call(self.service, caller, door, _progress(context), person)
-            return await tool.answer(call, parse(tool.arguments, arguments))
+            known = partial(caller_of_call, self.service.engine.ledger)
+            call = Call(self.service, caller, door, _progress(context), person, known)
+            answer = await tool.answer(call, parse(tool.arguments, arguments))
+            await call.still_known()
         except InfraError as error:
             await self._refused(tool, caller, name, error)
             return of_error(error)
@@ -212,6 +215,8 @@ class InfraServer(MCPServer[Any]):
             fault = InfraError("internal", "Something went wrong inside; the request, if any, is in the ledger.")
             await self._refused(tool, caller, name, fault)
             return of_error(fault)
+        else:
+            return answer
 
     async def _known(self) -> Caller:
         try:

@@ -10,12 +10,14 @@ a session that attends as the infra peer has what it claims. Whoever can open th
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.provider import AccessToken
+from pydantic import PrivateAttr
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.peer import Caller
@@ -56,7 +58,7 @@ class Binding:
             return self.local
         known = await ledger.caller_for_token(self.token)
         if known is None:
-            raise InfraError("unauthenticated", "The token is not, or no longer, that of a peer.")
+            raise _ended()
         return known
 
 
@@ -105,6 +107,8 @@ class PeerToken(AccessToken):
     """A verified bearer token with the peer it belongs to."""
 
     caller: Caller
+    # Whose it is by now. Not the token itself: what hangs on the request may be logged by others.
+    _again: Callable[[], Awaitable[Caller | None]] = PrivateAttr()
 
 
 class Tokens:
@@ -120,18 +124,25 @@ class Tokens:
             return None
         # Sessions of the older era are bound to this: a name alone may be that of two peers.
         principal = f"{caller.circle or ''}/{caller.name}"
-        # Not the token itself: what hangs on the request may be logged by others.
-        return PeerToken(token="-", client_id=principal, scopes=[], subject=principal, caller=caller)  # noqa: S106
+        found = PeerToken(token="-", client_id=principal, scopes=[], subject=principal, caller=caller)  # noqa: S106
+        found._again = lambda: self._ledger.caller_for_token(token)  # noqa: SLF001 - pydantic takes no private value
+        return found
+
+
+def _ended() -> InfraError:
+    return InfraError("unauthenticated", "The token is not, or no longer, that of a peer.")
 
 
 async def caller_of_call(ledger: Ledger) -> Caller:
-    """The caller of the call being handled.
+    """The caller of the call being handled, as of this moment: a token may end while the call waits.
 
     Raises:
         InfraError: `unauthenticated`, also when no transport has said anything.
     """
     token = get_access_token()
     if isinstance(token, PeerToken):
+        if await token._again() != token.caller:  # noqa: SLF001 - of this module
+            raise _ended()
         return token.caller
     binding = _binding.get()
     if binding is None:

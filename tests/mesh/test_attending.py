@@ -266,7 +266,6 @@ async def test_two_asks_in_the_same_words_are_two(tmp_path):
 
 
 @pytest.mark.fault("f27")
-@pytest.mark.xfail(strict=True, reason="the asker is not looked at again")
 async def test_a_claimed_ask_of_a_peer_that_was_removed_acts_for_nobody(tmp_path):
     async with running_server(tmp_path, "unix") as at, at.service.desk.sit(ONE):
         claimed = await asked(at)

@@ -35,7 +35,6 @@ async def revoke(at, method: str) -> None:
 
 
 @pytest.mark.fault("f27")
-@pytest.mark.xfail(strict=True, reason="a wait looks at the token only when it begins")
 @pytest.mark.parametrize("method", ["token", "remove"])
 @pytest.mark.parametrize("tool", ["wait_on_ack", "inbox"])
 @pytest.mark.parametrize("way", WAYS)
@@ -66,7 +65,6 @@ async def test_a_wait_of_a_revoked_token_ends_at_once_and_receives_nothing(tmp_p
 
 
 @pytest.mark.fault("f27")
-@pytest.mark.xfail(strict=True, reason="a call looks at the token only when it begins")
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_change_whose_token_is_revoked_while_it_waits_tells_its_caller_nothing_more(tmp_path, way):
     async with running_server(tmp_path, "unix" if way == "unix" else "both", held=True) as at:

@@ -60,6 +60,7 @@ async def _approve(call: Call, given: ApproveArguments) -> Answer:
         return Answer("", asks=reply)
     if reply is Reply.NOTHING:
         return parked(request, "Nobody decided. ")
+    await call.still_known()
     decided = await call.engine.approve(call.caller, request.id, digest, approve=reply is Reply.YES, way="elicitation")
     answer = of_request(decided)
     said = "Approved" if reply is Reply.YES else "Denied"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import anyio
 from pydantic import BaseModel
 
+from infra_mcp.engine.signals import IDENTITIES
+from infra_mcp.errors import InfraError
 from infra_mcp.mesh.attending import Desk
 from infra_mcp.mesh.limits import Limits
 from infra_mcp.mesh.notify import Releases
@@ -67,6 +69,16 @@ class Call:
     door: Door
     progress: Progress | None  # None where the client did not ask for it
     person: Person | None = None  # None where there is no client to ask
+    known: Callable[[], Awaitable[Caller]] | None = None  # who calls, by now
+
+    async def still_known(self) -> None:
+        """Look again who calls, before something takes effect or is told: the token may have ended meanwhile.
+
+        Raises:
+            InfraError: `unauthenticated`.
+        """
+        if self.known is not None and await self.known() != self.caller:
+            raise InfraError("unauthenticated", "The caller is another one by now.")
 
     @property
     def engine(self) -> Engine:
@@ -106,7 +118,8 @@ async def watch(
     """Wait until `done`, at most `seconds`, with progress at least every two seconds where the client asked for it.
 
     Ends early, with what is known, when the server stops: the work goes on without the wait. Nothing is looked up for
-    the sake of progress, so a wait in which nothing happens costs next to nothing.
+    the sake of progress, so a wait in which nothing happens costs next to nothing. Ends at once when the caller's token
+    does.
 
     Args:
         call: whose progress is reported.
@@ -115,6 +128,9 @@ async def watch(
         done: whether that state is the end.
         seconds: the longest wait; 0 only looks.
         say: the newest known state in words, for the progress message; called at each message.
+
+    Raises:
+        InfraError: `unauthenticated`, when the caller's token ended.
     """
     started = anyio.current_time()
     latest: list[T] = []  # the newest, once there is one
@@ -137,8 +153,15 @@ async def watch(
             await progress(anyio.current_time() - started, say(latest[0]))
             await anyio.sleep(_SLICE)
 
+    async def guarding() -> None:
+        while True:
+            with call.engine.signals.waiter(IDENTITIES) as ended:
+                await call.still_known()
+                await ended.wait()
+
     if seconds > 0 and not call.service.stopping.is_set():
-        beside = [] if call.progress is None else [partial(telling, call.progress)]
+        beside: list[Callable[[], Awaitable[None]]] = [] if call.known is None else [guarding]
+        beside += [] if call.progress is None else [partial(telling, call.progress)]
         await until(call.service.stopping, looking, *beside)
     return latest[0] if latest else await wait(0.0, seen)
 

@@ -280,7 +280,6 @@ async def test_a_change_of_an_attending_session_that_parks_names_approve_as_the_
 
 
 @pytest.mark.fault("f27")
-@pytest.mark.xfail(strict=True, reason="who answers is looked at only when the dialog opens")
 @pytest.mark.parametrize("method", ["remove", "token"])
 async def test_an_open_dialog_of_an_operator_whose_token_ends_approves_nothing(tmp_path, monkeypatch, method):
     async with approval_server(tmp_path, monkeypatch, "unix") as at:
