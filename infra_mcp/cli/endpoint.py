@@ -1,25 +1,31 @@
 """A server elsewhere, by its URL: where the token may be sent, how to connect, and what its events and refusals say.
 
 Standard library only. The token is sent over https, or over http to this machine itself, and nowhere else: no redirect
-is followed, no proxy is asked, and a URL that carries a name or password is refused.
+is followed, no proxy is asked, and a URL that carries a name or password is refused. On this machine, where others
+could have taken the port, the server first shows that it knows the token.
 """
 
 from __future__ import annotations
 
+import hmac
 import http.client
 import ipaddress
+import json
+import secrets
 import socket
 import ssl
 from collections.abc import Iterator
 from urllib.parse import SplitResult, urlsplit
 
 from infra_mcp.errors import InfraError
+from infra_mcp.proof import PATH, prove, which_and_key
 
 __all__ = ["LONGEST", "Endpoint", "events"]
 
 LONGEST = 16 * 1024 * 1024  # bytes of an answer
 _PATH = "/mcp"
 _CONNECTING = 10.0  # seconds
+_LONGEST_PROOF = 1_024  # bytes
 _SILENCE = 60.0  # seconds without a byte; the server sends at least a ping every 15
 _UNAUTHENTICATED, _MISSING = 401, 404
 
@@ -65,7 +71,9 @@ class Endpoint:
         """A connection on which a minute's silence is an error; the server sends pings.
 
         Raises:
-            InfraError: `server-unreachable`; `invalid-argument` when http would lead off this machine.
+            InfraError: `server-unreachable`, also where what listens on this machine does not show that it is the
+                server, and `unauthenticated` where it says that it knows no such token; `invalid-argument` when http
+                would lead off this machine.
         """
         host, port = self._url.hostname or "", self._url.port
         try:
@@ -77,13 +85,16 @@ class Endpoint:
             else:
                 made = http.client.HTTPConnection(host, port, timeout=_CONNECTING)
             made.connect()
-            made.sock.settimeout(_SILENCE)
             made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._url.scheme == "http" and not _loopback(made.sock.getpeername()[0]):
                 made.close()
                 raise InfraError(
                     "invalid-argument", f"{host} is not this machine, so http would show the token to others."
                 )
+            made.auto_open = 0  # a connection made later would be to whoever has the port by then
+            if self._url.scheme == "http":
+                self._see_proof(made)
+            made.sock.settimeout(_SILENCE)
         except ssl.SSLCertVerificationError as error:
             what = f"The certificate of {host} is not trusted: {error.verify_message}."
             raise InfraError("server-unreachable", what, next_step="Name its authority: SSL_CERT_FILE.") from None
@@ -94,6 +105,28 @@ class Endpoint:
                 "server-unreachable", what, next_step="Check the URL, and that a server runs there."
             ) from None
         return made
+
+    def _see_proof(self, made: http.client.HTTPConnection) -> None:
+        """Let the server show that it knows the token, before it is sent one: any local user can take a free port."""
+        which, key = which_and_key(self._token)
+        nonce = secrets.token_hex(16)
+        try:
+            made.request("GET", f"{self.target.partition('?')[0].rpartition('/')[0]}{PATH}?token={which}&nonce={nonce}")
+            response = made.getresponse()
+            body = response.read(_LONGEST_PROOF)
+            shown = json.loads(body)["proof"] if response.status == http.client.OK else ""
+            proven = isinstance(shown, str) and hmac.compare_digest(shown.encode(), prove(key, nonce).encode())
+        except (http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError):
+            response, proven = None, False
+        except OSError:
+            made.close()
+            raise
+        if not proven:
+            made.close()
+            known = response is None or response.status != _MISSING
+            what = f"{self.shown} does not show that it knows the token, so it was not sent the token."
+            step = "Check the token, the URL, and that your infra-mcp server has that port."
+            raise InfraError("server-unreachable" if known else "unauthenticated", what, next_step=step)
 
     def refusal(self, status: int) -> InfraError:
         """What an HTTP status other than success means, where its body does not say."""

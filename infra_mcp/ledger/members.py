@@ -113,6 +113,10 @@ class Members:
         with self.identities.changing():
             return await self._database.write(lambda tx: peers.revoke(tx, name, circle))
 
+    async def key_of_token(self, which: str) -> str | None:
+        """The rest of a token's hash, by its beginning; None where there is no such token, or no more."""
+        return await self._database.read(lambda connection: peers.key_of_token(connection, which))
+
     async def caller_for_token(self, token: str) -> Caller | None:
         """Who holds this token; None when nobody does, or no more."""
         known, version = self.identities.get(token), self.identities.version

@@ -164,6 +164,12 @@ def caller_for(connection: Connection, token: str) -> Caller | None:
     return Caller(name=row["name"], circle=row["circle"] or None, strength="token", operator=operator)
 
 
+def key_of_token(connection: Connection, which: str) -> str | None:
+    """What follows the given beginning of a token's hash; None where no token's hash begins so."""
+    found = connection.execute(select(_TOKENS.hash).where(_TOKENS.hash.startswith(which, autoescape=True))).scalar()
+    return None if found is None else str(found)[len(which) :]
+
+
 def circle_of(connection: Connection, name: str) -> str | None:
     """The circle of the one peer of that name; None when there is none, more than one, or an operator."""
     found = connection.execute(_CIRCLES, {"name": name}).scalars().all()

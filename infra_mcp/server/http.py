@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -21,6 +22,7 @@ from pydantic import AnyHttpUrl
 from starlette.responses import JSONResponse
 
 from infra_mcp.errors import InfraError
+from infra_mcp.proof import PATH, prove
 from infra_mcp.server.app import InfraServer
 from infra_mcp.server.auth import Tokens
 from infra_mcp.server.connections import HttpConnection, room
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["LOOPBACK", "make_server", "open_listener", "serve", "url_of"]
 
 LOOPBACK = "127.0.0.1"
+_HEX = re.compile(r"[0-9a-f]{32}")
+_QUEUE = 2_048  # connections that wait to be accepted; more are reset
 _BACKLOG = 64  # connections accepted at once before the first of them is looked at
 _GRACE = 1  # seconds open streams get at a stop, in which waits are answered
 
@@ -91,6 +95,17 @@ def make_server(service: Service, url: str) -> InfraServer:
         missing = await _missing(service)
         return JSONResponse({"ready": not missing, "missing": missing}, status_code=503 if missing else 200)
 
+    async def proof(request: Request) -> Response:
+        # Anyone may ask, and learns nothing: the key is in no answer, and no token's name can be guessed.
+        which, nonce = (request.query_params.get(name, "") for name in ("token", "nonce"))
+        key = (
+            await service.engine.ledger.key_of_token(which) if _HEX.fullmatch(which) and _HEX.fullmatch(nonce) else None
+        )
+        if key is None:
+            return JSONResponse({"error": "There is no such token."}, status_code=404)
+        return JSONResponse({"proof": prove(key, nonce)})
+
+    server.custom_route(PATH, methods=["GET"])(proof)
     server.custom_route("/healthz", methods=["GET"])(healthz)
     server.custom_route("/readyz", methods=["GET"])(readyz)
     return server
@@ -107,7 +122,12 @@ async def _missing(service: Service) -> list[str]:
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without its own signal handling: the process has one place for that."""
+    """uvicorn without its own signal handling: the process has one place for that. And with a longer queue."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for one in sockets or ():
+            one.listen(_QUEUE)  # asyncio makes the queue as long as what it accepts at once
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

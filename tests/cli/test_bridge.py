@@ -6,6 +6,7 @@ import http.server
 import json
 import threading
 from contextlib import asynccontextmanager, contextmanager
+from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import pytest
@@ -17,6 +18,7 @@ from running_server import POLICY, running_server
 from server_process import start_server
 
 from infra_mcp.cli.client import connect
+from infra_mcp.proof import prove, which_and_key
 from infra_mcp.settings import Settings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
@@ -171,6 +173,17 @@ def web(status, headers):
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            _, key = which_and_key("imcp_x")
+            nonce = parse_qs(urlsplit(self.path).query)["nonce"][0]
+            body = json.dumps({"proof": prove(key, nonce)}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
         def do_POST(self):
             asked.append(self.headers.get("Authorization"))
             self.send_response(status)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography import x509
@@ -22,6 +23,7 @@ from infra_mcp.cli import endpoint as module
 from infra_mcp.cli.client import NAME, BrokenConnectionError
 from infra_mcp.cli.remote import Remote, remote
 from infra_mcp.errors import InfraError
+from infra_mcp.proof import prove, which_and_key
 from infra_mcp.server.auth import COMMAND_LINE
 
 SEED = "I need a namespace 'docs-staging' with image-pull secret X"
@@ -36,6 +38,9 @@ def web(answer, context=None):
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            proven(self)
 
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -60,6 +65,14 @@ def web(answer, context=None):
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def proven(handler, token="imcp_secret"):
+    """What a server that knows the token answers before it is sent it."""
+    asked = parse_qs(urlsplit(handler.path).query)
+    which, key = which_and_key(token)
+    assert asked["token"] == [which]
+    answered(200, json.dumps({"proof": prove(key, asked["nonce"][0])}).encode())(handler)
 
 
 def answered(status, body=b"", kind="application/json", **headers):
@@ -245,8 +258,14 @@ def test_a_stream_that_ends_before_the_answer_is_a_broken_connection():
 
 def test_a_server_that_says_nothing_is_given_up(monkeypatch):
     monkeypatch.setattr(module, "_SILENCE", 0.05)
-    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(BrokenConnectionError):
-        exchanged(f"http://127.0.0.1:{mute.getsockname()[1]}")
+    given_up = threading.Event()
+    with web(lambda _: given_up.wait(30)) as (url, _):
+        with pytest.raises(BrokenConnectionError):
+            exchanged(url)
+        given_up.set()
+    monkeypatch.setattr(module, "_CONNECTING", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        assert code_of(lambda: exchanged(f"http://127.0.0.1:{mute.getsockname()[1]}")) == "server-unreachable"
 
 
 def test_one_connection_serves_several_calls_and_a_stale_one_is_not_used():
@@ -311,11 +330,10 @@ async def test_a_certificate_that_nobody_vouches_for_gets_no_token(tmp_path, own
 
 
 @pytest.mark.fault("w08")
-@pytest.mark.xfail(strict=True, reason="the token goes to whatever listens")
 @pytest.mark.parametrize("status", [200, 404, 500])
 def test_a_process_that_only_took_the_port_is_not_given_the_token(status):
     with stranger(status) as (url, kept):
-        assert code_of(lambda: exchanged(url)) == "server-unreachable"
+        assert code_of(lambda: exchanged(url)) == ("unauthenticated" if status == 404 else "server-unreachable")
 
     assert kept
     assert "imcp_secret" not in str(kept)
