@@ -63,7 +63,7 @@ async def by_tool(at, number):
 
 
 async def by_sentence(at, number):
-    return await _asked(at, f"deploy docs 1.0.{number}")
+    return await _asked(at, f"I need a namespace 'docs-n{number}'")
 
 
 async def by_block(at, number):
@@ -105,7 +105,7 @@ async def test_peers_of_one_circle_share_a_bound_that_leaves_the_other_circles_r
         for number in range(6):
             caller = Caller(name=f"docs{number}", circle="docs", strength="token")
             for version in range(MOST):
-                text = f"deploy docs 1.0.{version}"
+                text = f"I need a namespace 'docs-n{number}-{version}'"
                 await ask(at.engine, caller, "infra", text)
 
         assert len(await open_of(at)) == 4 * MOST
