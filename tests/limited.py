@@ -14,7 +14,7 @@ MEMORY = 2 << 30  # bytes of address space
 
 
 def run_limited(
-    code: str, *arguments: str, cpu: int = 20, seconds: float = 60, at: Path | None = None
+    code: str, *arguments: str, cpu: int = 20, seconds: float = 120, at: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run Python code with arguments; what it printed, and how it ended (negative: killed, e.g. by the limit).
 

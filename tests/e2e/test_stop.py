@@ -7,8 +7,10 @@ import signal
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.to_thread
 import httpx2
 import pytest
+from e2e.scenario import Scenario
 from hosts import environment, host
 from mcp import MCPError
 
@@ -25,14 +27,39 @@ async def leaving(connection):
         pass
 
 
-SLOW = {"app": "docs", "version": "0.14.0-slow", "idempotency_key": "slow"}
+HELD = {"app": "docs", "version": "0.14.0-notready", "idempotency_key": "held"}
+
+
+@pytest.fixture
+async def scenario(cluster_setup, tmp_path, anyio_backend):  # noqa: ARG001 - the loop it runs on
+    """A scenario whose app may take its time."""
+    made = Scenario(cluster_setup, tmp_path)
+    made.policy = made.apps(grace="10m").replace('timeout = "30s"', 'timeout = "10m"')
+    async with made:
+        yield made
+
+
+async def landed(scenario):
+    """The request, once it has ended: the new version's pods are let be ready, by a label that the sandbox goes by."""
+    label = ("-n", scenario.namespace, "label", "pods", "-l", "app=docs", "--overwrite", "infra-mcp.dev/sandbox=slow")
+
+    async def become_ready():
+        while True:  # whenever they come
+            await anyio.to_thread.run_sync(scenario.kubectl, *label)
+            await anyio.sleep(0.1)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(become_ready)
+        (row,) = await scenario.settled()
+        group.cancel_scope.cancel()
+    return row
 
 
 @pytest.mark.promise("process.one-owner")
 @pytest.mark.promise("recover.reobserve")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_stop_answers_every_wait_and_the_next_server_takes_the_work_up(scenario, number):
-    begun = await scenario.tool("deploy", **SLOW, wait_seconds=0)
+    begun = await scenario.tool("deploy", **HELD, wait_seconds=0)
     await scenario.reached("verifying")
     answers, staying, stopped = {}, anyio.Event(), anyio.Event()
     under_way = {mode: anyio.Event() for mode in ("legacy", "auto")}
@@ -45,7 +72,7 @@ async def test_a_stop_answers_every_wait_and_the_next_server_takes_the_work_up(s
 
         async with leaving(scenario.peer(mode=mode)) as client:
             await client.list_tools()  # it would ask for them after the answer, when nobody is there any more
-            done = await client.call_tool("deploy", {**SLOW, "wait_seconds": 600}, progress_callback=told)
+            done = await client.call_tool("deploy", {**HELD, "wait_seconds": 600}, progress_callback=told)
             answers[mode] = done.structured_content
 
     async def idle():
@@ -63,7 +90,7 @@ async def test_a_stop_answers_every_wait_and_the_next_server_takes_the_work_up(s
     ):
         await spliced.open_session()
         assert "result" in await attending.call("whoami")
-        wait = {"name": "deploy", "arguments": {**SLOW, "wait_seconds": 600}}
+        wait = {"name": "deploy", "arguments": {**HELD, "wait_seconds": 600}}
         await spliced.send({"jsonrpc": "2.0", "id": "wait", "method": "tools/call", "params": wait})
         await spliced.ask("ping", {}, "after it")
         for mode in under_way:
@@ -85,7 +112,7 @@ async def test_a_stop_answers_every_wait_and_the_next_server_takes_the_work_up(s
         assert row["state"] == "verifying"
 
         await scenario.start()
-        (row,) = await scenario.settled()
+        row = await landed(scenario)
         again = await spliced.ask("tools/call", {"name": "get_request", "arguments": {"request_id": row["id"]}}, 2)
         seated = await attending.call("inbox", 2)
 
