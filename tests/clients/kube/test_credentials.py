@@ -125,7 +125,7 @@ async def test_a_context_without_its_user_is_refused_and_not_anonymous(tmp_path)
     config = json.loads(path.read_text(encoding="utf-8"))
     config["users"] = []
     path.write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(InfraError, match="no user named 'right'"):
+    with pytest.raises(InfraError, match='no user named "right"'):
         await load(path, "right")
 
 

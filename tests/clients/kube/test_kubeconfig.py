@@ -68,7 +68,7 @@ async def test_a_token_that_no_header_can_carry_is_refused_by_its_user_and_not_s
 
     error = await refused(save(tmp_path / "config", entries(user)))
 
-    assert "'it'" in error.what
+    assert '"it"' in error.what
     assert "hunter" not in str(error)
 
 
@@ -89,7 +89,7 @@ async def test_a_token_file_that_gives_no_token_is_named(tmp_path, content):
 
     error = await refused(save(tmp_path / "config", entries({"tokenFile": "token"})))
 
-    assert "'it'" in error.what
+    assert '"it"' in error.what
     assert str(tmp_path / "token") in error.what
 
 
@@ -206,7 +206,8 @@ async def test_an_entry_of_the_wrong_form_is_a_setup_error_that_names_it(tmp_pat
     error = await refused(save(tmp_path / "config", config))
 
     assert str(tmp_path / "config") in error.what
-    assert "'it'" in error.what or "is not a kubeconfig" in error.what or "a list" in error.what
+    named = '"it"' in error.what or "'it'" in error.what
+    assert named or "is not a kubeconfig" in error.what or "a list" in error.what
 
 
 JSON = st.recursive(
@@ -273,7 +274,7 @@ async def test_a_file_counts_where_its_data_is_empty(tmp_path, key):
 async def test_a_user_that_impersonates_another_is_refused_by_name_and_key(tmp_path, more):
     error = await refused(save(tmp_path / "config", entries({"token": "a"} | more)))
 
-    assert "'it'" in error.what
+    assert '"it"' in error.what
     assert f"`{next(iter(more))}`" in error.what
 
 
