@@ -13,7 +13,7 @@ from typing import Final
 
 from infra_mcp.text import one_line
 
-__all__ = ["CODES", "CodeInfo", "Exit", "InfraError", "Locked", "Moved"]
+__all__ = ["CODES", "CodeInfo", "Exit", "InfraError", "Locked", "Moved", "Unavailable"]
 
 _LONGEST: Final = 4_000  # characters of a sentence: what others wrote, and we quote, cannot go on without end
 
@@ -154,6 +154,11 @@ CODES: dict[str, CodeInfo] = {
         "The object to change is in the repository and not, or not so, in the cluster.",
         Exit.FAILED,
         "Apply what git says by hand first, then send it again.",
+    ),
+    "delivery-unsupported": CodeInfo(
+        "What makes the path live is nothing that this version carries out or confirms.",
+        Exit.REFUSED,
+        "Set the delivery of its root in infra.toml, or make the change by hand.",
     ),
     "ambiguous-object": CodeInfo(
         "The same object stands in more than one place of the repository.",
@@ -306,6 +311,10 @@ class InfraError(Exception):
 
 class Locked(InfraError):  # noqa: N818 - as Moved
     """Another git process holds a lock that is needed: nothing was done, and later it may be free."""
+
+
+class Unavailable(InfraError):  # noqa: N818 - named as what it says, like `Moved`
+    """A place did not answer, so nobody knows whether what was asked of it was done: look again, later."""
 
 
 class Moved(Exception):  # noqa: N818 - a signal to plan again, not a failure anyone is shown

@@ -22,10 +22,13 @@ from mcp.types import ElicitResult
 from running_server import POLICY, FakeEngine, RunningServer, running_server, unix_transport
 
 from infra_mcp.engine import report
-from infra_mcp.engine.approvals import Decisions, Waiting
+from infra_mcp.engine.approvals import Decisions, wait_for
+from infra_mcp.engine.run import Planned
 from infra_mcp.model.approval import Way
+from infra_mcp.model.effect import Change, Effect, FieldChange, Part
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.plan import Basis, Effect, FieldChange, ObjectChange, ObjectRef, Plan
+from infra_mcp.model.record import Record
 from infra_mcp.model.request import END, Request, State
 from infra_mcp.policy.decide import judge
 
@@ -44,18 +47,19 @@ images = ["registry.example/docs/*"]
 """
 
 
-def plan_of(request: Request, note: str | None = None) -> Plan:
+def plan_of(request: Request, note: str | None = None) -> Planned:
     """A plan that sets the app's image, and perhaps one thing more."""
     ref = ObjectRef(cluster="sandbox", api_version="apps/v1", kind="Deployment", namespace="docs-live", name="docs")
     fields = [FieldChange(path=("spec", "image"), before=f"{SITE}:1", after=f"{SITE}:{request.action.version}")]
     if note is not None:
         fields.append(FieldChange(path=("metadata", "labels", "note"), before="old", after=note))
+    change = Change(target=ref.target, operation="update", fields=tuple(fields))
     effect = Effect(
         action=request.action.model_dump(mode="json"),
-        objects=(ObjectChange(ref=ref, operation="update", fields=tuple(fields)),),
+        parts=(Part(driver="kubernetes", place="sandbox", stage=0, changes=(change,)),),
         files=(),
     )
-    return Plan(effect=effect, basis=Basis(commit="c" * 40, objects=()))
+    return Planned(effect, ())
 
 
 @dataclass
@@ -70,7 +74,7 @@ class ParkingEngine(FakeEngine):
         verdict = judge(self.policy.current(), request.caller, request.action, plan)
         if verdict.decision != "needs-approval":
             return False
-        waiting = Waiting.now(verdict, plan.effect.digest, None, datetime.now(UTC))
+        waiting = wait_for(verdict, plan.effect.digest, None, datetime.now(UTC))
         data = {
             "effect_digest": plan.effect.digest,
             "plan": report.shown_plan(plan),
@@ -82,7 +86,7 @@ class ParkingEngine(FakeEngine):
             State.AWAITING_APPROVAL,
             "approval-needed",
             data,
-            record=waiting.kept(),
+            record=Record(awaiting=waiting).kept(),
             effect_digest=plan.effect.digest,
         )
         return True

@@ -23,7 +23,7 @@ from infra_mcp.clients.kube.errors import KubeError
 from infra_mcp.ledger import search
 from infra_mcp.masking import Masker
 from infra_mcp.mesh import blocks, grammar, intent, quoting, words
-from infra_mcp.model.action import Deploy
+from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy import releases, rules
 from infra_mcp.repository import commit

@@ -6,59 +6,38 @@ for what remains of that effect, and for nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import anyio
 
-from infra_mcp.engine.tools import stamp
+from infra_mcp.engine.dependencies import stamp
+from infra_mcp.engine.run import record_of
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
-from infra_mcp.model.approval import Approval, Way
-from infra_mcp.model.digest import canonical, digest
-from infra_mcp.model.names import Frozen
+from infra_mcp.model.approval import Approval, Verdict, Waiting, Way
+from infra_mcp.model.digest import digest
+from infra_mcp.model.effect import Change, Effect
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Caller, Strength
-from infra_mcp.model.plan import ObjectChange, Plan, Verdict
+from infra_mcp.model.record import Approved, Mark, Record
 from infra_mcp.model.request import Request, State
 from infra_mcp.policy.approvals import missing, patience, satisfied
 
-__all__ = ["Decisions", "Waiting", "carried", "scope", "still_carried", "used_up", "waiting_for"]
-
-_KEPT = "awaiting"  # where a request's record says what it waits for
+__all__ = ["Decisions", "beyond", "carried", "scope", "still_carried", "used_up", "wait_for", "waiting_for"]
 
 
-class Waiting(Frozen):
-    """What a parked request waits for, as its record keeps it. Times are ISO 8601, UTC."""
-
-    digest: str  # of the effect that was shown
-    since: str
-    until: str  # then it expires
-    verdict: Verdict
-
-    @classmethod
-    def now(cls, verdict: Verdict, effect: str, before: Waiting | None, now: datetime) -> Waiting:
-        """What a request waits for from now on. Asked again about the same effect, the time goes on running."""
-        if before is not None and before.digest == effect:
-            return before.model_copy(update={"verdict": verdict})
-        until = now + timedelta(seconds=patience(verdict))
-        return cls(digest=effect, since=stamp(now), until=stamp(until), verdict=verdict)
-
-    @property
-    def over(self) -> datetime:
-        """When the wait is over."""
-        return datetime.fromisoformat(self.until)
-
-    def kept(self) -> dict[str, Any]:
-        """The entry for the request's record."""
-        return {_KEPT: self.model_dump(mode="json")}
+def wait_for(verdict: Verdict, effect: str, before: Waiting | None, now: datetime) -> Waiting:
+    """What a request waits for from now on. Asked again about the same effect, the time goes on running."""
+    if before is not None and before.digest == effect:
+        return before.model_copy(update={"verdict": verdict})
+    until = now + timedelta(seconds=patience(verdict))
+    return Waiting(digest=effect, since=stamp(now), until=stamp(until), verdict=verdict)
 
 
-def waiting_for(memory: dict[str, Any]) -> Waiting | None:
+def waiting_for(request: Request) -> Waiting | None:
     """What a request's record says that it waits for, or last waited for."""
-    kept = memory.get(_KEPT)
-    return Waiting.model_validate_json(canonical(kept)) if kept else None
+    return record_of(request).awaiting
 
 
 async def carried(ledger: Ledger, request: Request, verdict: Verdict, effect: str, now: datetime) -> bool:
@@ -77,7 +56,7 @@ async def used_up(ledger: Ledger, request: Request, verdict: Verdict, effect: st
     return await carried(ledger, request, verdict, effect, now)
 
 
-async def still_carried(ledger: Ledger, request: Request, verdict: Verdict, memory: dict[str, Any], plan: Plan) -> None:
+async def still_carried(ledger: Ledger, request: Request, verdict: Verdict, record: Record, effect: Effect) -> None:
     """Whether what a request was begun on still carries what is left to do, by the policy in force now.
 
     Raises:
@@ -85,52 +64,52 @@ async def still_carried(ledger: Ledger, request: Request, verdict: Verdict, memo
             that was not in the effect that was approved.
     """
     given = [one for one in await ledger.approvals.of(request.id) if one.used]
-    if not given or "approved" not in memory:
+    if not given or record.approved is None:
         raise InfraError("needs-approval", f"{verdict.reason} (rule {verdict.rule})", rule=verdict.rule)
     begun = min(datetime.fromisoformat(one.used) for one in given if one.used)
     # Who was removed since counted when it was used.
     valid = [one.model_copy(update={"used": None, "gone": False, "vouched": True}) for one in given]
-    if not satisfied(verdict, memory["digest"], request.caller, valid, begun):
+    if not satisfied(verdict, record.digest or "", request.caller, valid, begun):
         raise InfraError("needs-approval", f"{verdict.reason} (rule {verdict.rule})", rule=verdict.rule)
-    if strange := _beyond(memory["approved"], plan):
+    strange = beyond(record.approved, effect.changed) or _strange_file(record.approved, effect)
+    if strange:
         what = f"{strange} changed while this change was under way: what is left to do is not what was approved."
         raise InfraError("object-moved", what)
 
 
-def scope(plan: Plan) -> dict[str, Any]:
+def scope(effect: Effect) -> Approved:
     """What was approved, in digests, to hold a later look at what is left against."""
-    objects = {change.ref.key: _marks(change) for change in plan.effect.objects}
-    return {"objects": objects, "files": [_mark(file.path, file.diff) for file in plan.effect.files]}
+    changes = {change.target.key: _mark(change) for change in effect.changes}
+    return Approved(changes=changes, files=tuple(_file(one.path, one.diff) for one in effect.files))
 
 
-def _beyond(approved: dict[str, Any], plan: Plan) -> str:
-    """The first thing of a plan that was not in the approved effect; nothing when all of it was.
+def beyond(approved: Approved, changes: Iterable[Change]) -> str:
+    """The first target of these changes that was not so in the approved effect; nothing when all of it was.
 
     What could only be checked against the schema then (inside a namespace still to be made) may have gained the
     server's defaults since, but still sets the same and takes nothing from anyone.
     """
-    for change in plan.changed:
-        then, now = approved["objects"].get(change.ref.key), _marks(change)
-        if then is None or then["intent"] != now["intent"]:
-            return str(change.ref)
-        if then["exact"] != now["exact"] and (then["checked"] == "server-dry-run" or change.adoptions):
-            return str(change.ref)
-    for file in plan.effect.files:
-        if _mark(file.path, file.diff) not in approved["files"]:
-            return file.path
+    for change in changes:
+        if change.operation == "unchanged":
+            continue
+        then, now = approved.changes.get(change.target.key), _mark(change)
+        if then is None or then.intent != now.intent:
+            return str(change.target)
+        if then.exact != now.exact and (then.checked == "server-dry-run" or change.takes):
+            return str(change.target)
     return ""
 
 
-def _marks(change: ObjectChange) -> dict[str, str]:
-    exact = digest(
-        change.model_dump(
-            mode="json", include={"operation", "fields", "adoptions"}, exclude={"adoptions": {"__all__": {"since"}}}
-        )
-    )
-    return {"intent": change.intent, "exact": exact, "checked": change.checked}
+def _strange_file(approved: Approved, effect: Effect) -> str:
+    return next((one.path for one in effect.files if _file(one.path, one.diff) not in approved.files), "")
 
 
-def _mark(path: str, diff: str) -> str:
+def _mark(change: Change) -> Mark:
+    exact = change.model_dump(mode="json", include={"operation", "fields", "takes"})
+    return Mark(intent=change.intent, exact=digest(exact), checked=change.checked)
+
+
+def _file(path: str, diff: str) -> str:
     return digest([path, diff])
 
 
@@ -192,7 +171,7 @@ class Decisions:
         """
         async with self._lock:
             fresh = await self._ledger.request(request.id)
-            waiting = waiting_for(fresh.record) if fresh else None
+            waiting = waiting_for(fresh) if fresh else None
             if fresh is None or waiting is None or fresh.state is not State.AWAITING_APPROVAL:
                 return False
             for one in await self._ledger.approvals.of(fresh.id):
@@ -252,7 +231,7 @@ def _not_waiting(request: Request) -> InfraError:
 
 
 def _open(request: Request, effect: str, now: datetime) -> Waiting:
-    waiting = waiting_for(request.record)
+    waiting = waiting_for(request)
     if request.state is not State.AWAITING_APPROVAL or waiting is None:
         raise _not_waiting(request)
     if waiting.digest != effect:

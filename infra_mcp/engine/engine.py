@@ -1,11 +1,12 @@
 """The engine as doors see it: submit, wait, look, approve, cancel.
 
-What it works with comes and goes in `Connection`; what waits is looked after by `Scheduler`.
+Requests are worked on by `Worker`, at the places that `Places` connects to; what waits is looked after by `Scheduler`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
@@ -13,16 +14,21 @@ from typing import Any, Self
 
 import anyio
 
+from infra_mcp.clients.git import Git
+from infra_mcp.drivers.base import Delivery, Setup
+from infra_mcp.drivers.registry import DELIVERIES
 from infra_mcp.engine import report
 from infra_mcp.engine.approvals import Decisions
-from infra_mcp.engine.connection import Connection
+from infra_mcp.engine.dependencies import Dependencies, stamp, utc
+from infra_mcp.engine.lineage import behind
+from infra_mcp.engine.places import Places
+from infra_mcp.engine.readiness import Readiness
 from infra_mcp.engine.retention import Retention
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.scheduler import Scheduler
 from infra_mcp.engine.signals import Signals
 from infra_mcp.engine.status import status
-from infra_mcp.engine.tools import stamp, utc
-from infra_mcp.engine.worker import LOOK, news
+from infra_mcp.engine.worker import LOOK, Worker, news
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Accepted, Ask, AskIn, Ledger
 from infra_mcp.ledger.ids import request_id as new_request_id
@@ -38,6 +44,7 @@ from infra_mcp.together import both
 
 __all__ = ["Engine"]
 
+_log = logging.getLogger(__name__)
 _UNBEGUN = PARKED | {State.RECEIVED, State.QUEUED, State.PLANNED}
 
 
@@ -50,7 +57,12 @@ class Engine:
     """
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, policy: PolicyInForce, now: Callable[[], datetime] = utc
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        policy: PolicyInForce,
+        now: Callable[[], datetime] = utc,
+        deliveries: Mapping[str, Delivery] = DELIVERIES,
     ) -> None:
         self.settings = settings
         self.ledger = ledger
@@ -58,14 +70,23 @@ class Engine:
         self.policy = policy
         self.signals = Signals()
         self._now = now
-        self._connection = Connection(settings, ledger, policy, self.signals, now)
+        setup = Setup(settings.kubeconfig, ledger.key, self.masker)
+        self._git = Git(settings.repo, settings.state_dir / "git.lock")
+        self._places = Places(setup, deliveries)
+        folders = tuple(folder for folder in (settings.state_dir, settings.repo / ".git") if folder.is_dir())
+        self._readiness = Readiness(folders, self._places.answer)
+        self._deps = Dependencies(ledger, self._git, self._places, policy.current, now)
+        self._worker = Worker(self._deps, self.signals)
+        self._behind = ""  # what speaks for the ledger being an older copy
         self._decisions = Decisions(ledger)
         self._retention = Retention(ledger, policy, now)
-        self._scheduler = Scheduler(ledger, policy, self.signals, self._decisions, self._connection.resume, now)
+        self._scheduler = Scheduler(ledger, policy, self.signals, self._decisions, self._resume, now)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, *, policy_pin: str | None = None) -> AsyncIterator[Self]:
+    async def open(
+        cls, settings: Settings, *, policy_pin: str | None = None, deliveries: Mapping[str, Delivery] = DELIVERIES
+    ) -> AsyncIterator[Self]:
         """Open the ledger, take up interrupted work and serve until the block ends.
 
         The cluster and the context are those that the accepted policy names. Without an accepted policy there is
@@ -74,6 +95,7 @@ class Engine:
         Args:
             settings: where things are.
             policy_pin: a digest that is in force without an acceptance in the ledger.
+            deliveries: the deliveries there are.
 
         Raises:
             InfraError: `ledger-unavailable`, `ledger-newer`.
@@ -83,9 +105,11 @@ class Engine:
         try:
             policy = PolicyInForce(settings.policy_file, ledger, policy_pin)
             await policy.refresh()
-            engine = cls(settings, ledger, policy)
+            engine = cls(settings, ledger, policy, deliveries=deliveries)
             async with anyio.create_task_group() as group:
-                await group.start(engine._connection.keep)
+                await group.start(engine._places.keep, policy, partial(engine.signals.wake, LOOK))
+                await group.start(engine._worker.run)
+                await engine._look_at_ledger()
                 group.start_soon(engine._scheduler.run)
                 group.start_soon(engine._retention.run)
                 try:
@@ -94,6 +118,7 @@ class Engine:
                     group.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
+                await engine._git.aclose()
                 await ledger.aclose()
 
     async def submit(self, submission: Submission, ask: AskIn | None = None) -> Accepted:
@@ -112,14 +137,14 @@ class Engine:
             self.signals.also(accepted.request.id, accepted.ask_id)
             self.signals.wake(accepted.ask_id)
         if accepted.fresh:
-            await self._begin(accepted.request)
+            self._begin(accepted.request)
         return accepted
 
-    async def _begin(self, request: Request) -> None:
+    def _begin(self, request: Request) -> None:
         if request.state in PARKED:
             self.signals.wake(LOOK)
         else:
-            await self._connection.claim(request)
+            self._worker.enqueue(request)
 
     async def notified(
         self, sender: Caller, infra: Address, text: str, releases: Sequence[ReleaseIn], *, now: str | None = None
@@ -148,7 +173,7 @@ class Engine:
             told, taken = await self.ledger.mail.notified(sender, infra, text, releases, now=at)
             for accepted in taken:
                 if accepted.fresh:
-                    await self._begin(accepted.request)
+                    self._begin(accepted.request)
         gone = [one for release in releases for one in release.supersedes]
         self.signals.wake(told, *gone, own, infra.signal, LOOK)
         return told, taken
@@ -213,7 +238,7 @@ class Engine:
 
         Known in memory only: empty for one that has ended, and for a while after a restart.
         """
-        words = self._connection.words(request_id) or self._scheduler.words(request_id)
+        words = self._worker.progress(request_id) or self._scheduler.words(request_id)
         return self.masker.mask(words)[:500]
 
     async def approve(self, by: Caller, request_id: str, digest: str, *, approve: bool, way: Way) -> Request:
@@ -241,7 +266,7 @@ class Engine:
                 by, request_id, digest, approve=approve, way=way, now=self._now()
             )
         if goes_on:
-            self._connection.recall(request)
+            self._worker.enqueue(request)
         self.signals.wake(*news(request))
         return request
 
@@ -258,9 +283,9 @@ class Engine:
             return found
         if found.state in END:
             raise InfraError("too-late", f"{request_id} has ended: {found.state.value}.")
-        if self._connection.cancel(request_id):
+        if self._worker.cancel(request_id):
             return await self.wait(request_id, 30.0)
-        if found.state in _UNBEGUN and not self._connection.busy(request_id):
+        if found.state in _UNBEGUN and not self._worker.busy(request_id):
             return await self._cancel_idle(found)
         what = f"{request_id} is {found.state.value}: its first write has begun, and it goes on to its end."
         raise InfraError("too-late", what)
@@ -275,7 +300,7 @@ class Engine:
 
     async def status(self, caller: Caller, *, namespace: str | None = None, app: str | None = None) -> dict[str, Any]:
         """What is there and what waits, as far as the caller may see. See `status.status` and `waiting`."""
-        look = partial(status, self._connection.tools(), caller, namespace, app)
+        look = partial(status, self._deps, caller, namespace, app)
         found, waiting = await both(look, partial(self.waiting, caller))
         return found | {"waiting": waiting}
 
@@ -303,11 +328,43 @@ class Engine:
 
     async def missing(self) -> list[str]:
         """What a change would lack now: `cluster`, `disk`. Looked at afresh, at most once a second."""
-        return await self._connection.missing()
+        return await self._readiness.missing()
 
     def health(self) -> dict[str, Any]:
-        """Whether work can be done, and how much there is, without asking anyone."""
-        return self._connection.health() | {"parked": self._scheduler.parked}
+        """Whether work can be done, and how much there is, without asking anyone.
+
+        `rights` are those that the server's logins should not have; None until they were looked at. `ledger` says what
+        speaks for it being an older copy.
+        """
+        troubles, rights = list(self._places.trouble.values()), list(self._places.rights.values())
+        return {
+            "working": not troubles,
+            "open": self._worker.working_on,
+            "cluster": self._cluster(),
+            "trouble": troubles[0].as_dict() if troubles else None,
+            "ledger": self._behind or None,
+            "rights": " ".join(filter(None, rights)) if rights else None,
+            "parked": self._scheduler.parked,
+        }
+
+    async def _look_at_ledger(self) -> None:
+        """Notice an older copy of the ledger, by the heads that commits carry."""
+        with suppress(InfraError):  # whoever needs the branch next says what is wrong with it
+            self._behind = await behind(self._git, self.ledger, self.policy.current().tree.branch)
+        if self._behind:
+            _log.warning("%s", self._behind)
+
+    def _resume(self, request: Request) -> bool:
+        if self._places.trouble:
+            return False
+        self._worker.resume(request)
+        return True
+
+    def _cluster(self) -> str | None:
+        try:
+            return self.policy.current().cluster_name()
+        except InfraError:
+            return None
 
 
 def _same_circle(caller: Caller, request: Request) -> bool:

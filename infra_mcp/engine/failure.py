@@ -8,175 +8,208 @@ from typing import TypeVar
 
 from anyio import sleep
 
-from infra_mcp.clients.kube import KubeError
-from infra_mcp.clients.kube.errors import DENIED_FOR, is_denied
-from infra_mcp.drivers.manifests.undo import Undone
+from infra_mcp.drivers.base import Driver, Undone
 from infra_mcp.engine import report
-from infra_mcp.engine.commits import observe_commit, revert_plan
+from infra_mcp.engine.commits import observe_commits, revert_stage
+from infra_mcp.engine.dependencies import Dependencies
+from infra_mcp.engine.planning import context_of
 from infra_mcp.engine.run import Run
-from infra_mcp.engine.tools import Tools
-from infra_mcp.errors import InfraError, Locked, Moved
+from infra_mcp.errors import InfraError, Locked, Moved, Unavailable
 from infra_mcp.model.outcome import Receipt
+from infra_mcp.model.record import PartRecord
 from infra_mcp.model.request import State
 
-__all__ = ["after_failure", "give_up"]
+__all__ = ["DENIED", "DENIED_FOR", "after_failure", "give_up"]
 
 T = TypeVar("T")
 _TRIES = 6
+_BREATH = 0.05  # seconds, longer each time, while the branch keeps moving
 _LOCKED = (1.0, 2.0, 5.0, 10.0, *(30.0,) * 19)  # seconds between two looks at a lock: ten minutes in all
-_FORMER_SECONDS = 60.0  # seconds the former version gets to be healthy again where no app says how long it takes
+DENIED = "cluster-denied"
+DENIED_FOR = 10.0  # seconds a refusal of rights may last: an API server that was restarted has not read its rules yet
 
 
-async def after_failure(tools: Tools, run: Run, error: InfraError | None) -> Receipt:
+async def after_failure(deps: Dependencies, run: Run, error: InfraError | None) -> Receipt:
     """End a request that did not land. `error` is None when a rollback was interrupted and goes on.
 
     Raises:
         InfraError: `ledger-unavailable`.
     """
     if error is None:
-        kept = run.memory["cause"]
+        kept = run.record.cause or {}
         error = InfraError(kept["code"], kept["what"], next_step=kept["next"], rule=kept.get("rule"))
-        return await _roll_back(tools, run, error)
+        return await _roll_back(deps, run, error)
     if error.code == "cannot-observe":
-        return await give_up(tools, run, error)
+        return await give_up(deps, run, error)
     if run.begun:
         try:
-            await observe_commit(tools, run)  # git may have moved the branch and failed to say so
+            await observe_commits(deps, run)  # git may have moved the branch and failed to say so
         except InfraError as unknown:
-            return await give_up(tools, run, unknown)
-    if run.commit is None and not run.wrote:
+            return await give_up(deps, run, unknown)
+    if not run.on_branch and not run.wrote:
         message = f"{error.what} Nothing was changed." if run.begun else error.what
-        return await _end(tools, run, report.end_for(error), message, error)
-    run.remember(cause=error.as_dict())
-    await tools.ledger.record(
-        run.request.id, State.ROLLING_BACK, "not_landed", error.as_dict(), record=run.memory, commit=run.commit
+        return await _end(deps, run, report.end_for(error), message, error)
+    run.record = run.record.update(cause=error.as_dict())
+    await deps.ledger.record(
+        run.request.id, State.ROLLING_BACK, "not_landed", error.as_dict(), record=run.record.kept(), commit=run.commit
     )
-    return await _roll_back(tools, run, error)
+    return await _roll_back(deps, run, error)
 
 
-async def give_up(tools: Tools, run: Run, error: InfraError) -> Receipt:
+async def give_up(deps: Dependencies, run: Run, error: InfraError) -> Receipt:
     """End a request in a person's hands: nothing more is written, since nobody can say what would be undone."""
-    kept = ", ".join(str(one.ref) for one in run.writes)
-    message = f"{error.what} Commit: {run.recorded or 'none'}. Objects: {kept or 'none'}."
-    return await _end(tools, run, State.NEEDS_OPERATOR, message, error)
+    commits = ", ".join(stage.commit for stage in run.record.stages if stage.commit)
+    message = f"{error.what} Commit: {commits or 'none'}. Objects: {', '.join(run.targets) or 'none'}."
+    return await _end(deps, run, State.NEEDS_OPERATOR, message, error)
 
 
-async def _roll_back(tools: Tools, run: Run, error: InfraError) -> Receipt:
-    """Git first, then the cluster; each is tried even when the other cannot be."""
+class _Unwinding:
+    """How far a rollback came: what was put back, what could not be, and what is kept on purpose."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.restored: list[tuple[PartRecord, Driver]] = []
+        self.names: list[str] = []
+        self.kept: list[str] = []
+
+
+async def _roll_back(deps: Dependencies, run: Run, error: InfraError) -> Receipt:
+    """Unwind what was done, wait for the former state, and say how far that came."""
     run.say(f"rolling back: {error.what}")
-    holds = run.memory.get("failure") == "hold"
-    if holds and await _anything_written(tools, run):
-        kept = ", ".join(str(one.ref) for one in run.writes)
-        message = f"{error.what} What was made is kept ({kept}), and commit {run.commit or 'none'} stays."
-        return await _end(tools, run, State.FAILED, message, error)
-    problems: list[str] = []
-    undoes = run.wrote and not holds
-    reverted = await _revert(tools, run, error.what, problems, waits=not undoes)
-    undone = await _undo(tools, run, problems) if undoes else Undone((), ())
-    if not reverted:  # the cluster did not wait for somebody's lock
-        await _revert(tools, run, error.what, problems, waits=True)
-    former = await _former(tools, run, problems) if undone.restored and not problems else ""
-    if problems:
-        message = f"{error.what} The rollback is incomplete: {'; '.join(problems)}."
-        if undone.restored:
-            message += f" Restored: {', '.join(undone.restored)}."
+    done = await _unwind(deps, run, error)
+    if done.kept:
+        commit = run.commit or "none"
+        message = f"{error.what} What was made is kept ({', '.join(done.kept)}), and commit {commit} stays."
+        return await _end(deps, run, State.FAILED, message, error)
+    former = await _former(deps, run, done) if done.restored and not done.problems else ""
+    if done.problems:
+        message = f"{error.what} The rollback is incomplete: {'; '.join(done.problems)}."
+        if done.names:
+            message += f" Restored: {', '.join(done.names)}."
         stuck = InfraError("undo-incomplete", message)
-        return await _end(tools, run, State.NEEDS_OPERATOR, message, stuck)
-    if not undone.restored:
-        git = f" Commit {run.commit} was reverted by {run.revert}." if run.revert else ""
-        return await _end(tools, run, State.FAILED, f"{error.what} Nothing in the cluster was changed.{git}", error)
-    git = f" Commit {run.commit} was reverted by {run.revert}." if run.revert else ""
-    return await _end(tools, run, State.ROLLED_BACK, f"{error.what} Rolled back: {former}.{git}", error)
+        return await _end(deps, run, State.NEEDS_OPERATOR, message, stuck)
+    git = "".join(f" Commit {one.commit} was reverted by {one.revert}." for one in run.record.stages if one.revert)
+    if not done.restored:
+        return await _end(deps, run, State.FAILED, f"{error.what} Nothing in the cluster was changed.{git}", error)
+    return await _end(deps, run, State.ROLLED_BACK, f"{error.what} Rolled back: {former}.{git}", error)
 
 
-async def _revert(tools: Tools, run: Run, cause: str, problems: list[str], *, waits: bool) -> bool:
-    """Take the commit back, or add why not to the problems; False when another git's lock is in the way at first."""
+async def _unwind(deps: Dependencies, run: Run, error: InfraError) -> _Unwinding:
+    """Each stage, the last first: git, then its parts in reverse. Each is tried even when another cannot be.
+
+    A part that holds and has written something ends it: what it made stays, with all that came before it.
+    """
+    done = _Unwinding()
+    for number in reversed(range(max(len(run.record.stages), 1))):
+        parts = [part for part in run.record.parts if part.stage == number]
+        for part in parts:
+            if await _is_kept(deps, run, part):
+                done.kept += [str(one.target) for one in part.written]
+        if done.kept:
+            break
+        undoes = any(part.key in run.applied and part.on_failure != "hold" for part in parts)
+        reverted = await _revert(deps, run, number, error.what, done, waits=not undoes)
+        for part in reversed(parts):
+            await _undo(deps, run, part, done)
+        if not reverted:  # no place waited for somebody's lock
+            await _revert(deps, run, number, error.what, done, waits=True)
+    return done
+
+
+async def _revert(deps: Dependencies, run: Run, number: int, cause: str, done: _Unwinding, *, waits: bool) -> bool:
+    """Take a stage's commit back, or add why not to the problems; False when another git's lock is in the way."""
     for seconds in (*_LOCKED, 0.0):
         try:
-            run.revert = await _persist(lambda: revert_plan(tools, run, cause))
+            await _persist(lambda: revert_stage(deps, run, number, cause))
         except Locked as held:
             if not waits:
                 return False
             if not seconds:
-                problems.append(held.what)
+                done.problems.append(held.what)
             run.say("rolling back: waits for another git process to let go of its lock")
             await sleep(seconds)
         except InfraError as failed:
             if failed.code == "ledger-unavailable":
                 raise
-            problems.append(failed.what)
+            done.problems.append(failed.what)
             break
         except Moved as moved:
-            problems.append(f"the branch kept moving ({moved})")
+            done.problems.append(f"the branch kept moving ({moved})")
             break
         else:
             break
     return True
 
 
-async def _undo(tools: Tools, run: Run, problems: list[str]) -> Undone:
-    """Put the former values back in the cluster; what was left is added to the problems."""
+async def _undo(deps: Dependencies, run: Run, part: PartRecord, done: _Unwinding) -> None:
+    """Put back what one part wrote, where a write may have reached it; what was left is a problem."""
+    if part.key not in run.applied or part.on_failure == "hold":
+        return
     try:
-        undone = await _persist(lambda: tools.driver.undo(run.require_task(), run.writes))
-    except (InfraError, KubeError) as failed:
-        problems.append(failed.what if isinstance(failed, InfraError) else failed.translate(None).what)
-        return Undone((), ())
-    problems += undone.left
-    return undone
+        driver = await _driver(deps, part)
+        context = context_of(run, deps.policy())
+        undone: Undone = await _persist(lambda: driver.undo(context, part.written))
+    except InfraError as failed:
+        done.problems.append(failed.what)
+        return
+    done.problems += undone.skipped
+    if undone.restored:
+        done.restored.append((part, driver))
+        done.names += undone.restored
 
 
-async def _former(tools: Tools, run: Run, problems: list[str]) -> str:
-    """Wait for the former version: the sentence that says it is up, or another problem."""
-    deadline = await _former_deadline(tools, run)
-    try:
-        return await tools.driver.after_undo(run.require_task(), run.writes, deadline)
-    except InfraError as error:
-        problems.append(f"the former version was put back and is not up: {error.what.rstrip('.')}")
-        return ""
-
-
-async def _former_deadline(tools: Tools, run: Run) -> float:
-    """Seconds that remain for the former version, chosen once: as long as the app may take to come up."""
-    if "former" not in run.memory:
+async def _former(deps: Dependencies, run: Run, done: _Unwinding) -> str:
+    """Wait for the former state of everything that was put back: the sentence that says it, or more problems."""
+    deadline = await _former_deadline(deps, run, max(part.timeout for part, _ in done.restored))
+    facts = []
+    for part, driver in done.restored:
         try:
-            seconds = tools.driver.timeout(run.require_task())
-        except InfraError:  # the app is in the catalogue no more
-            seconds = _FORMER_SECONDS
-        await tools.ledger.record(
-            run.request.id,
-            State.ROLLING_BACK,
-            "restored",
-            {"objects": [str(one.ref) for one in run.writes]},
-            record=run.remember(former=time() + seconds),
-        )
-    return max(float(run.memory["former"]) - time(), 5.0)
+            seconds = max(deadline - time(), 5.0)
+            facts.append(await driver.settled(context_of(run, deps.policy()), part.written, seconds))
+        except InfraError as error:
+            done.problems.append(f"the former version was put back and is not up: {error.what.rstrip('.')}")
+    return "; ".join(facts)
 
 
-async def _anything_written(tools: Tools, run: Run) -> bool:
-    if not run.wrote:
+async def _former_deadline(deps: Dependencies, run: Run, seconds: float) -> float:
+    """Until when the former state is waited for, chosen once: as long as the change itself may take to land."""
+    if run.record.former is None:
+        run.record = run.record.update(former=time() + seconds)
+        data = {"objects": run.targets}
+        await deps.ledger.record(run.request.id, State.ROLLING_BACK, "restored", data, record=run.record.kept())
+    return run.record.former or time()
+
+
+async def _is_kept(deps: Dependencies, run: Run, part: PartRecord) -> bool:
+    """Whether a part holds what it made: it is not put back, and something of it shows or nobody can tell."""
+    if part.on_failure != "hold" or part.key not in run.applied:
         return False
     try:
-        return await tools.driver.any_written(run.require_task(), run.writes)
-    except (InfraError, KubeError):
+        return await (await _driver(deps, part)).observe(context_of(run, deps.policy()), part.written)
+    except InfraError:
         return True  # it cannot be told, so nothing is taken back
 
 
+async def _driver(deps: Dependencies, part: PartRecord) -> Driver:
+    return await deps.places.driver(deps.policy(), part.driver, part.place)
+
+
 async def _persist(call: Callable[[], Awaitable[T]]) -> T:
-    """Try again while the branch moves, or the cluster does not answer or refuses rights, for a bounded time."""
+    """Try again while the branch moves, or a place does not answer or refuses rights, for a bounded time."""
     began = time()
     for attempt in range(_TRIES):
         try:
             return await call()
         except Moved:
-            await sleep(0.05 * 2**attempt)
-        except (KubeError, InfraError) as error:
-            silent = isinstance(error, KubeError) and not error.status
-            if not silent and not (is_denied(error) and time() - began < DENIED_FOR):
+            await sleep(_BREATH * 2**attempt)
+        except InfraError as error:
+            may_pass = error.code == DENIED and time() - began < DENIED_FOR
+            if not isinstance(error, Unavailable) and not may_pass:
                 raise
             await sleep(0.5 * 2**attempt)
     return await call()
 
 
-async def _end(tools: Tools, run: Run, state: State, message: str, error: InfraError) -> Receipt:
+async def _end(deps: Dependencies, run: Run, state: State, message: str, error: InfraError) -> Receipt:
     made = report.receipt(run, state, message, error)
-    return await tools.ledger.finish(run.request.id, made, error.as_dict())
+    return await deps.ledger.finish(run.request.id, made, error.as_dict())

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from infra_mcp.ledger import Ledger
-from infra_mcp.model.action import Deploy
+from infra_mcp.model.actions import Release
 from infra_mcp.model.request import Request, State
 from infra_mcp.policy.freezes import Freeze, frozen
 from infra_mcp.policy.rules import Policy
@@ -38,7 +38,7 @@ def hold(policy: Policy, request: Request, now: datetime) -> Hold | None:
     catalogue does not have any more holds nothing back: its release is refused when it is looked at.
     """
     action = request.action
-    if not isinstance(action, Deploy) or request.notify is None:
+    if not isinstance(action, Release) or request.notify is None:
         return None
     app = policy.app(action.app)
     if app is None:
@@ -67,8 +67,8 @@ async def overtaken_by(ledger: Ledger, policy: Policy, request: Request) -> str 
     Where that order cannot read a version, the one that arrived later is newer.
     """
     action = request.action
-    app = policy.app(action.app) if isinstance(action, Deploy) else None
-    if app is None or not isinstance(action, Deploy):
+    app = policy.app(action.app) if isinstance(action, Release) else None
+    if app is None or not isinstance(action, Release):
         return None
     after = False  # whether a request came after this one; the ledger has them oldest first
     for other in await ledger.open_releases(action.app):
@@ -94,4 +94,4 @@ def is_on_its_way(other: Request) -> bool:
 
 
 def _version(request: Request) -> str:
-    return request.action.version if isinstance(request.action, Deploy) else ""
+    return request.action.version if isinstance(request.action, Release) else ""

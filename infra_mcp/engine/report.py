@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra_mcp.engine.run import Run
+from infra_mcp.engine.run import Planned, Run
 from infra_mcp.errors import Exit, InfraError
+from infra_mcp.model.effect import FieldChange, show_path
 from infra_mcp.model.outcome import Receipt
-from infra_mcp.model.plan import FieldChange, Plan, show_path
 from infra_mcp.model.request import State
 
 __all__ = ["end_for", "receipt", "shown_plan"]
@@ -31,7 +31,7 @@ def receipt(run: Run, state: State, message: str, error: InfraError | None = Non
 
     The effect digest is that of the plan that was committed, not of a later look at what remained to be done.
     """
-    request, plan = run.request, run.prepared.plan if run.prepared else None
+    request, plan = run.request, run.planned
     if request.notify is not None and request.reason:  # a release's own note: which versions its order could not tell
         message = f"{message} {request.reason}"
     return Receipt(
@@ -39,35 +39,33 @@ def receipt(run: Run, state: State, message: str, error: InfraError | None = Non
         state=state,
         message=message,
         action=request.action.action,
-        effect_digest=run.memory.get("digest") or (plan.effect.digest if plan else request.effect_digest),
+        effect_digest=run.record.digest or (plan.effect.digest if plan else request.effect_digest),
         commit=run.commit,
         revert=run.revert,
-        objects=tuple(str(change.ref) for change in plan.effect.objects) if plan else (),
+        objects=tuple(str(change.target) for change in plan.effect.changes) if plan else (),
         error=error.as_dict() if error else None,
         plan=shown_plan(plan) if plan and state is State.PREVIEWED else None,
     )
 
 
-def shown_plan(plan: Plan) -> dict[str, Any]:
-    """A plan as people and models read it: object by object, with adoption, drift and blast radius."""
+def shown_plan(plan: Planned) -> dict[str, Any]:
+    """A plan as people and models read it: object by object, with takeovers, drift and blast radius."""
     return {
         "effect_digest": plan.effect.digest,
         "objects": [
             {
-                "object": str(change.ref),
+                "object": str(change.target),
                 "operation": change.operation,
                 "changes": [_field(field) for field in change.fields],
-                "adopts": [
-                    f"{a.field} from {a.manager}" + (f" (since {a.since})" if a.since else "") for a in change.adoptions
-                ],
+                "adopts": [f"{take.field} from {take.manager}" for take in change.takes],
                 "checked": change.checked,
             }
-            for change in plan.effect.objects
+            for change in plan.effect.changes
         ],
         "files": [{"path": file.path, "operation": file.operation, "diff": file.diff} for file in plan.effect.files],
         "drift": [str(one) for one in plan.drift],
         "notes": list(plan.notes),
-        "blast_radius": plan.blast_radius(),
+        "blast_radius": plan.effect.blast_radius(),
     }
 
 

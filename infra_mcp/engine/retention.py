@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import anyio
 
-from infra_mcp.engine.tools import stamp
+from infra_mcp.engine.dependencies import stamp
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.policy.acceptance import PolicyInForce

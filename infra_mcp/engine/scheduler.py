@@ -58,7 +58,7 @@ class Scheduler:
         policy: the policy in force; when it changes, everything is looked at again.
         signals: what wakes it, under the name `LOOK`, and what it wakes.
         decisions: for approvals that are due to expire.
-        resume: hands a request to the worker; False while there is none.
+        resume: hands a request to the worker; False while the places cannot be worked with.
         now: tells the time.
     """
 
@@ -180,13 +180,13 @@ class Scheduler:
         found = hold(policy, request, self._now())
         if found is not None and await overtaken_by(self._ledger, policy, request) is None:
             return found.due, f"waits until {found.words}: due {found.shown()['due']}"
-        # Without a worker it is signalled when there is one; busy, when it is done.
+        # Where it cannot be worked with it is signalled when it can; busy, when it is done.
         return None, "due" if self._resume(request) else "due, and waits for the cluster to be reachable"
 
     async def _approval(self, request: Request, *, anew: bool) -> tuple[datetime | None, str]:
         """Expire what waited too long. Under another policy than before, what waits is planned and decided anew."""
         policy = self._in_force()
-        waiting = waiting_for(request.record)
+        waiting = waiting_for(request)
         if waiting is None:
             return None, "waits for an approval"
         now = self._now()
@@ -234,7 +234,7 @@ class Scheduler:
         if request.state is State.SCHEDULED:
             found = hold(policy, request, self._now()) if policy else None
             return line | (found.shown() if found else {"due": None, "held_by": None, "why": "it is due"})
-        waiting = waiting_for(request.record)
+        waiting = waiting_for(request)
         if waiting is None:
             return line
         lacks = await self._decisions.lacking(request, waiting, self._now())

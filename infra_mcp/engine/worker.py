@@ -8,17 +8,19 @@ import traceback
 
 import anyio
 from anyio.abc import TaskStatus
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from infra_mcp.engine import report
-from infra_mcp.engine.locks import ObjectLocks
+from infra_mcp.engine.dependencies import Dependencies
+from infra_mcp.engine.locks import Locks
 from infra_mcp.engine.pipeline import Pipeline
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.signals import Signals
-from infra_mcp.engine.tools import Tools
 from infra_mcp.errors import InfraError
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address
 from infra_mcp.model.request import END, PARKED, Request, State
+from infra_mcp.policy.actions import RULES
 
 __all__ = ["LOOK", "Worker", "news"]
 
@@ -27,6 +29,7 @@ LOOK = "parked requests"  # the signal for whoever looks after them
 _log = logging.getLogger(__name__)
 _SIDE_BY_SIDE = 16
 _LEDGER_RETRY = 2.0  # seconds
+_RETRY_AFTER = 1.0  # seconds between two tries to connect to the places of an interrupted request
 
 
 def news(request: Request) -> tuple[str, ...]:
@@ -44,15 +47,15 @@ class Worker:
     Not promised: an order between requests on different objects. On one object, first come is first served.
     """
 
-    def __init__(self, tools: Tools, signals: Signals) -> None:
-        self._tools = tools
-        self._pipeline = Pipeline(tools)
+    def __init__(self, deps: Dependencies, signals: Signals) -> None:
+        self._deps = deps
+        self._pipeline = Pipeline(deps)
         self._signals = signals
-        self._locks = ObjectLocks()
+        self._locks = Locks()
         self._limit = anyio.CapacityLimiter(_SIDE_BY_SIDE)
         self._runs: dict[str, Run] = {}
         self._recalled: set[str] = set()  # handed in while they were about to be let go of
-        self._send, self._receive = anyio.create_memory_object_stream[Request](math.inf)
+        self._send: MemoryObjectSendStream[Request] | None = None  # while it runs
 
     @property
     def working_on(self) -> int:
@@ -63,29 +66,44 @@ class Worker:
         """Whether a request is being worked on, or is about to be."""
         return request_id in self._runs
 
-    def words(self, request_id: str) -> str:
+    def progress(self, request_id: str) -> str:
         """How far a request is; empty when nobody works on it."""
         run = self._runs.get(request_id)
-        return run.words if run else ""
+        return run.progress if run else ""
 
-    def claim(self, request: Request) -> None:
-        """Take up a request that is durable in the ledger."""
+    def enqueue(self, request: Request) -> None:
+        """Take up a request that is durable in the ledger. One that is about to be let go of is taken up again then."""
         if request.id in self._runs:
             self._recalled.add(request.id)
-        else:
-            try:
-                self._send.send_nowait(request)
-            except (anyio.ClosedResourceError, anyio.BrokenResourceError):
-                return  # this worker is over, and the next finds it in the ledger
+        elif self._send is not None:  # else whoever works next finds it in the ledger
             self._runs[request.id] = Run.of(request)
+            self._send.send_nowait(request)
+
+    def resume(self, request: Request) -> None:
+        """Take up a parked request, unless it is being worked on already."""
+        if not self.busy(request.id):
+            self.enqueue(request)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Recover what was interrupted, then work until cancelled.
 
         Interrupted requests hold their objects again before anything new is begun. Parked ones stay parked.
         """
-        async with self._send, self._receive, anyio.create_task_group() as group:
-            for request in await self._tools.ledger.open_requests():
+        send, receive = anyio.create_memory_object_stream[Request](math.inf)
+        self._send = send
+        try:
+            await self._take_up(send, receive, task_status)
+        finally:
+            self._send = None
+
+    async def _take_up(
+        self,
+        send: MemoryObjectSendStream[Request],
+        receive: MemoryObjectReceiveStream[Request],
+        task_status: TaskStatus[None],
+    ) -> None:
+        async with send, receive, anyio.create_task_group() as group:
+            for request in await self._deps.ledger.open_requests():
                 if request.id in self._runs or request.state in PARKED:
                     continue  # claimed meanwhile, or not to be worked on yet
                 self._runs[request.id] = Run.of(request)
@@ -94,9 +112,9 @@ class Worker:
                     group.start_soon(self._carry, request.id, holding)
                     await holding.wait()
                 else:
-                    self._send.send_nowait(request)
+                    send.send_nowait(request)
             task_status.started()
-            async for request in self._receive:
+            async for request in receive:
                 group.start_soon(self._carry, request.id, anyio.Event())
 
     def cancel(self, request_id: str) -> bool:
@@ -130,7 +148,7 @@ class Worker:
             self._recalled.discard(request_id)
             self._signals.wake(*news(ended))
         if fresh is not None:
-            self.claim(fresh)
+            self.enqueue(fresh)
 
     async def _handed_in_again(self, request_id: str) -> Request | None:
         """A request that was parked, approved at once, and handed in again before it was let go of."""
@@ -143,7 +161,7 @@ class Worker:
 
     async def _look_up(self, request_id: str) -> Request | None:
         try:
-            return await self._tools.ledger.request(request_id)
+            return await self._deps.ledger.request(request_id)
         except InfraError as error:
             _log.warning("%s could not be looked up: %s", request_id, error.what)
             return None
@@ -156,12 +174,12 @@ class Worker:
                 await self._give_up(run, run.fault)
                 return
             try:
-                keys = [] if run.request.dry_run else self._keys(run)
                 run.say("waiting for its turn")
-                async with self._locks.hold(keys):
+                async with self._locks.hold(self._keys(run)) as held:
                     holding.set()
+                    await self._until_connected(run)
                     async with self._limit:
-                        await self._pipeline.carry(run)
+                        await self._pipeline.carry(run, held)
             except InfraError as error:
                 if error.code == "ledger-unavailable":
                     _log.warning("%s waits for the ledger: %s", request_id, error.what)
@@ -180,12 +198,24 @@ class Worker:
                 await self._give_up(run, InfraError("internal", what))
             return
 
+    async def _until_connected(self, run: Run) -> None:
+        """Wait until the places of an interrupted request can be worked with: what it did there must be looked at."""
+        while run.begun:
+            try:
+                for part in run.record.parts:
+                    await self._deps.places.driver(self._deps.policy(), part.driver, part.place)
+            except InfraError as error:
+                run.say(f"waiting: {error.what}")
+                await anyio.sleep(_RETRY_AFTER)
+            else:
+                return
+
     async def _again(self, run: Run) -> None:
         """Wait for the ledger, and take the run up as it knows it: what was not recorded did not happen."""
         while True:
             await anyio.sleep(_LEDGER_RETRY)
             try:
-                found = await self._tools.ledger.request(run.request.id)
+                found = await self._deps.ledger.request(run.request.id)
             except InfraError as error:
                 _log.warning("%s waits for the ledger: %s", run.request.id, error.what)
                 continue
@@ -207,7 +237,7 @@ class Worker:
         while True:
             try:
                 made = report.receipt(run, state, message, error) if full else bare
-                await self._tools.ledger.finish(run.request.id, made, data)
+                await self._deps.ledger.finish(run.request.id, made, data)
             except Exception as fault:  # noqa: BLE001 - whatever fails here, the request must not stay open
                 found = await self._look_up(run.request.id)
                 if found is not None and found.state in END:
@@ -221,14 +251,16 @@ class Worker:
                 return
 
     def _masked(self, text: str) -> str:
-        return self._tools.ledger.masker.mask(text)
+        return self._deps.ledger.masker.mask(text.encode("utf-8", "backslashreplace").decode())
 
-    def _keys(self, run: Run) -> list[str]:
-        if run.begun and run.writes:
-            return [one.ref.key for one in run.writes]  # whatever policy says by now
+    def _keys(self, run: Run) -> frozenset[str]:
+        """What a request holds before it is planned: what it is about, or what it held before an interruption."""
+        if run.request.dry_run:
+            return frozenset()
+        if run.begun and run.record.keys:
+            return frozenset(run.record.keys)  # whatever policy says by now
         try:
-            policy = self._tools.policy()
-            refs = self._tools.driver.locks(policy, self._tools.cluster, run.request.action)
+            policy = self._deps.policy()
         except InfraError:
-            return []  # it is refused before it touches anything
-        return [ref.key for ref in refs]
+            return frozenset()  # it is refused before it touches anything
+        return RULES[run.request.action.action].about(policy, run.request.action).keys

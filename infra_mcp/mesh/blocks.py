@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, create_model
 
-from infra_mcp.model.action import ACTIONS
+from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.names import Frozen, IdempotencyKey
 from infra_mcp.model.schema import schema, settled
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from infra_mcp.mesh.intent import NotUnderstood, Understood, parse
-from infra_mcp.model.action import ACTIONS
+from infra_mcp.model.actions import ACTIONS
 
 __all__ = ["MEANT", "SENTENCES", "Row", "rows", "said"]
 

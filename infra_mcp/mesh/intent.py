@@ -16,7 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from infra_mcp.mesh.blocks import Fault, blocks, read, show
 from infra_mcp.mesh.grammar import Token, describe, match, tokens
-from infra_mcp.model.action import Action, ProvisionNamespace
+from infra_mcp.model.actions import Action
+from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.names import AppName, DnsLabel, Frozen, PullSecretName, Version
 
 __all__ = ["NotUnderstood", "Understood", "describe", "parse"]

@@ -19,7 +19,7 @@ from infra_mcp.ledger.ids import request_id
 from infra_mcp.ledger.records import ReleaseIn
 from infra_mcp.mesh import addresses
 from infra_mcp.mesh.intake import now
-from infra_mcp.model.action import Deploy
+from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.request import Request, State, Submission
 from infra_mcp.policy import releases
 

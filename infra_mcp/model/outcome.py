@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import JsonValue
+
 from infra_mcp.errors import CODES, Exit
 from infra_mcp.model.names import Frozen
-from infra_mcp.model.plan import FieldChange, ObjectRef
 from infra_mcp.model.request import State
+from infra_mcp.model.target import Target
 
 __all__ = ["Receipt", "Written", "exit_for"]
 
 
 class Written(Frozen):
-    """One object as we wrote it: what it takes to verify it and to undo it."""
+    """One thing as we wrote it, noted before the write.
 
-    ref: ObjectRef
-    operation: str  # create or update
-    identity: str  # circle or server
-    fields: tuple[FieldChange, ...]
-    uid: str | None = None  # None until the write was observed
+    Args:
+        target: which.
+        operation: create, update, replace, delete or run.
+        undo: what its driver needs to tell our write and to take it back. Nobody else looks into it.
+    """
+
+    target: Target
+    operation: str
+    undo: JsonValue = None
 
 
 class Receipt(Frozen):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from infra_mcp.model.action import Action
+from infra_mcp.model.actions import Action
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.peer import Caller
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from infra_mcp.model.approval import Approval, Need
+from infra_mcp.model.approval import Approval, Need, Verdict
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.plan import Verdict
 
 __all__ = ["in_words", "missing", "patience", "satisfied"]
 

@@ -6,18 +6,19 @@ it. A rule that cannot be evaluated denies. The names of rules in verdicts are s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from infra_mcp.errors import InfraError
-from infra_mcp.model.action import Deploy, ProvisionNamespace
-from infra_mcp.model.approval import Need
+from infra_mcp.model.actions import ActionModel
+from infra_mcp.model.approval import Need, Verdict
+from infra_mcp.model.effect import Effect
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.plan import Plan, Verdict
+from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.approvals import in_words
-from infra_mcp.policy.effects import objections, touched
+from infra_mcp.policy.effects import effect_refusals, touched
 from infra_mcp.policy.freezes import frozen
-from infra_mcp.policy.grants import Refusal, refusals
+from infra_mcp.policy.grants import Grant, Refusal, grants, some
 from infra_mcp.policy.matching import Subject, denials, requirements
 from infra_mcp.policy.rules import Policy
 from infra_mcp.policy.times import spelled
@@ -30,7 +31,7 @@ _COMMAND = "`infra-mcp approve ID DIGEST`"
 def admit(
     policy: Policy,
     caller: Caller,
-    action: ProvisionNamespace | Deploy,
+    action: ActionModel,
     *,
     attendant: bool = False,
     now: datetime | None = None,
@@ -50,36 +51,36 @@ def admit(
         The verdict, with the policy's digest. A refusal tells only of the caller's own circle. With `needs-approval`,
         `needs` holds what every rule wants; `approvals.satisfied` says whether it is there.
     """
-    against = list(refusals(policy, caller, action, attendant=attendant))
+    against = list(_refusals(policy, caller, action, attendant=attendant))
     return _verdict(policy, against, _subject(policy, caller, action, frozenset()), now)
 
 
 def judge(
     policy: Policy,
     caller: Caller,
-    action: ProvisionNamespace | Deploy,
-    plan: Plan,
+    action: ActionModel,
+    effect: Effect,
     *,
     attendant: bool = False,
     now: datetime | None = None,
 ) -> Verdict:
-    """Whether what the plan would really do is allowed. Asks again all that `admit` asks: the policy may have changed.
+    """Whether what a plan would really do is allowed. Asks again all that `admit` asks: the policy may have changed.
 
     Args:
         policy: the policy in force now.
         caller: as for `admit`.
         action: what was asked.
-        plan: what would be done.
+        effect: what would be done.
         attendant: as for `admit`.
         now: as for `admit`.
 
     Returns:
         The verdict, as `admit` gives it.
     """
-    against = list(refusals(policy, caller, action, attendant=attendant))
+    against = list(_refusals(policy, caller, action, attendant=attendant))
     if not against:
-        against = list(objections(policy, caller, action, plan, attendant=attendant))
-    return _verdict(policy, against, _subject(policy, caller, action, touched(plan)), now)
+        against = list(effect_refusals(policy, caller, action, effect, attendant=attendant))
+    return _verdict(policy, against, _subject(policy, caller, action, touched(effect)), now)
 
 
 def refusal(verdict: Verdict, *, request: str = "ID", digest: str = "DIGEST") -> InfraError:
@@ -146,14 +147,51 @@ def _needs(policy: Policy, wanted: list[tuple[Need, str]]) -> Verdict:
     )
 
 
-def _subject(
-    policy: Policy, caller: Caller, action: ProvisionNamespace | Deploy, namespaces: frozenset[str]
-) -> Subject:
-    apps: frozenset[str] = frozenset()
-    if isinstance(action, Deploy):
-        apps = frozenset({action.app})
-        app = policy.app(action.app)
-        namespaces |= {app.workload_parts.namespace} if app else frozenset()
+def _subject(policy: Policy, caller: Caller, action: ActionModel, scopes: frozenset[str]) -> Subject:
+    about = RULES[action.action].about(policy, action)
+    circle = caller.circle or ""
+    namespaces = about.scopes | scopes
+    return Subject(action=action.action, peer=caller.name, circle=circle, namespaces=namespaces, apps=about.apps)
+
+
+def _refusals(policy: Policy, caller: Caller, action: ActionModel, *, attendant: bool) -> Iterator[Refusal]:
+    """Every reason against the action, the first to be told first. None at all means that it is granted."""
+    circle = caller.circle
+    if circle is None:
+        yield Refusal(
+            "caller.circle",
+            f"{caller.name} belongs to no circle, and so may look and decide but change nothing.",
+            "The same request from a peer, with its own token.",
+        )
+        return
+    if policy.circle(circle) is None:
+        yield Refusal(
+            f"circles.{circle}",
+            f"The policy grants nothing to circle {circle}.",
+            f"A section [circles.{circle}] in infra.toml, accepted by an operator.",
+        )
+        return
+    for to in grants(policy, caller, attendant=attendant):
+        against = list(_against(policy, caller, to, action))
+        yield from against
+        if against:
+            return  # what the session may do is not told of what the asker may not do
+
+
+def _against(policy: Policy, caller: Caller, to: Grant, action: ActionModel) -> Iterator[Refusal]:
+    name = action.action
+    if name not in to.own.actions:
+        own = [one for one in to.own.actions if policy.in_force(one)]
+        yield Refusal(
+            f"{to.rule}.actions",
+            f"{to.name} may not {name}.",
+            to.hint("actions", f"One of its actions: {some(own)}.", "No action is granted to this circle."),
+        )
+    elif not policy.in_force(name):
+        yield Refusal(
+            f"{to.rule}.actions",
+            f"{to.name} may {name} only once the policy is accepted anew: it was accepted before this action existed.",
+            "An operator runs `infra-mcp policy accept`.",
+        )
     else:
-        namespaces |= {action.namespace}
-    return Subject(action=action.action, peer=caller.name, circle=caller.circle or "", namespaces=namespaces, apps=apps)
+        yield from RULES[name].refusals(policy, caller, to, action)

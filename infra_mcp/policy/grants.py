@@ -9,13 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from infra_mcp.model.action import Deploy, ProvisionNamespace
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.grammar import bytes_of, is_image, matches, millicores
 from infra_mcp.policy.rules import Policy
-from infra_mcp.policy.sections import AppRules, GrantRules
+from infra_mcp.policy.sections import GrantRules
 
-__all__ = ["Grant", "Refusal", "fixed_labels", "grants", "image", "images_hint", "labels", "namespace", "refusals"]
+__all__ = [
+    "Grant",
+    "Refusal",
+    "cluster",
+    "fixed_labels",
+    "grants",
+    "image",
+    "images_hint",
+    "labels",
+    "namespace",
+    "numbers",
+    "some",
+]
 
 # Labels by which clusters switch protections on and off carry a prefix. These recommended ones switch nothing.
 FREE_LABELS: Final = frozenset(
@@ -61,109 +72,20 @@ def grants(policy: Policy, caller: Caller, *, attendant: bool) -> tuple[Grant, .
     return (circle, acting) if attendant else (circle,)
 
 
-def _some(values: Iterable[str]) -> str:
+def some(values: Iterable[str]) -> str:
     """A list for people, bounded."""
     listed = [value[:_LONGEST] for value in values]
     return ", ".join(listed[:_LISTED]) + (", …" if len(listed) > _LISTED else "")
 
 
-def refusals(
-    policy: Policy, caller: Caller, action: ProvisionNamespace | Deploy, *, attendant: bool = False
-) -> Iterator[Refusal]:
-    """Every reason against the action, the first to be told first. None at all means that it is granted.
-
-    Args:
-        policy: the policy in force.
-        caller: who asks; the asker, where a session acts for someone else.
-        action: what is asked.
-        attendant: whether a session acts for the caller, and so must be granted it too.
-    """
-    circle = caller.circle
-    if circle is None:
-        yield Refusal(
-            "caller.circle",
-            f"{caller.name} belongs to no circle, and so may look and decide but change nothing.",
-            "The same request from a peer, with its own token.",
-        )
-        return
-    if policy.circle(circle) is None:
-        yield Refusal(
-            f"circles.{circle}",
-            f"The policy grants nothing to circle {circle}.",
-            f"A section [circles.{circle}] in infra.toml, accepted by an operator.",
-        )
-        return
-    for to in grants(policy, caller, attendant=attendant):
-        against = list(_against(policy, caller, to, action))
-        yield from against
-        if against:
-            return  # what the session may do is not told of what the asker may not do
-
-
-def _against(policy: Policy, caller: Caller, to: Grant, action: ProvisionNamespace | Deploy) -> Iterator[Refusal]:
-    if action.action not in to.own.actions:
-        yield Refusal(
-            f"{to.rule}.actions",
-            f"{to.name} may not {action.action}.",
-            to.hint("actions", f"One of its actions: {_some(to.own.actions)}.", "No action is granted to this circle."),
-        )
-        return
-    if policy.cluster_name(action.cluster) is None:
+def cluster(policy: Policy, name: str | None) -> Iterator[Refusal]:
+    """Whether a cluster is one that the policy names; where none is asked for, the only one."""
+    if policy.cluster_name(name) is None:
         yield Refusal(
             "clusters",
-            "The cluster asked for is none the policy names." if policy.clusters else "The policy names no cluster.",
-            f"One of: {_some(policy.clusters)}; or leave it out." if policy.clusters else "A [clusters.NAME] section.",
+            "The policy has no such cluster." if policy.clusters else "The policy names no cluster.",
+            f"One of: {some(policy.clusters)}; or leave it out." if policy.clusters else "A [clusters.NAME] section.",
         )
-        return
-    if isinstance(action, ProvisionNamespace):
-        yield from _provision(policy, to, action)
-    else:
-        yield from _deploy(policy, caller, to, action)
-
-
-def _provision(policy: Policy, to: Grant, action: ProvisionNamespace) -> Iterator[Refusal]:
-    yield from namespace(policy, to, action.namespace)
-    yield from fixed_labels(action.labels)
-    yield from labels(to, action.labels)
-    granted = set(to.own.pull_secrets) & set(policy.pull_secrets)
-    missing = [name for name in action.pull_secrets if name not in granted]
-    if missing:
-        yield Refusal(
-            f"{to.rule}.pull_secrets",
-            f"{to.name} is not granted a pull secret {_some(missing)}.",
-            to.hint("pull_secrets", f"Its own: {_some(to.own.pull_secrets)}.", "No pull secret is granted to it."),
-        )
-    for asked in (action.quota, action.limits):
-        if asked is not None:
-            yield from _numbers(to, asked.cpu, asked.memory)
-
-
-def _deploy(policy: Policy, caller: Caller, to: Grant, action: Deploy) -> Iterator[Refusal]:
-    app = policy.app(action.app)
-    if app is None or app.owner != caller.name:
-        own = sorted(name for name, one in policy.apps.items() if one.owner == caller.name)
-        yield Refusal(
-            f"apps.{action.app}",
-            f"There is no app {action.app}, or it is not one of {caller.name}'s.",
-            f"One of its own: {_some(own)}." if own else f"The catalogue has no app of {caller.name}.",
-        )
-        return
-    yield from _at_home(policy, action, app)
-    yield from namespace(policy, to, app.workload_parts.namespace)
-    asked = app.image_for(action.version)
-    if action.version.casefold() == "latest" or asked.rpartition(":")[2].casefold() == "latest":
-        yield Refusal(
-            "version.latest",
-            "The tag latest moves, so nobody could tell which version landed.",
-            "The version's own tag.",
-        )
-    yield from image(to, asked)
-
-
-def _at_home(policy: Policy, action: Deploy, app: AppRules) -> Iterator[Refusal]:
-    home = policy.cluster_name(app.cluster)
-    if policy.cluster_name(action.cluster) != home:
-        yield Refusal("clusters", f"App {action.app} does not run in that cluster.", f"Cluster {home}, or none named.")
 
 
 def namespace(policy: Policy, to: Grant, name: str) -> Iterator[Refusal]:
@@ -174,7 +96,7 @@ def namespace(policy: Policy, to: Grant, name: str) -> Iterator[Refusal]:
             f"Namespace {name} is not one of {to.who}'s.",
             to.hint(
                 "namespaces",
-                f"A namespace named {_some(to.own.namespaces)}.",
+                f"A namespace named {some(to.own.namespaces)}.",
                 "No namespace is granted to this circle.",
             ),
         )
@@ -193,19 +115,8 @@ def image(to: Grant, reference: str) -> Iterator[Refusal]:
 
 def images_hint(patterns: Iterable[str]) -> str:
     """What images would pass."""
-    shown = _some(patterns)
+    shown = some(patterns)
     return f"An image of {shown}." if shown else "No image is granted to this circle."
-
-
-def labels(to: Grant, keys: Iterable[str]) -> Iterator[Refusal]:
-    """Whether labels are granted, by their keys: a label may switch what others select by it."""
-    held = [key for key in keys if not any(matches(pattern, key) for pattern in to.own.labels)]
-    if held:
-        yield Refusal(
-            f"{to.rule}.labels",
-            f"{to.name} may not set the label {_some(held)}.",
-            to.hint("labels", f"A label of {_some(to.own.labels)}.", "No label is granted to this circle."),
-        )
 
 
 def fixed_labels(labels: Iterable[str]) -> Iterator[Refusal]:
@@ -214,12 +125,24 @@ def fixed_labels(labels: Iterable[str]) -> Iterator[Refusal]:
     if held:
         yield Refusal(
             "labels.reserved",
-            f"A request cannot set the label {_some(held)}: labels with a prefix switch protections of the cluster.",
+            f"A request cannot set the label {some(held)}: labels with a prefix switch protections of the cluster.",
             "Labels without a prefix, or " + ", ".join(sorted(FREE_LABELS)) + ".",
         )
 
 
-def _numbers(to: Grant, cpu: str | None, memory: str | None) -> Iterator[Refusal]:
+def labels(to: Grant, keys: Iterable[str]) -> Iterator[Refusal]:
+    """Whether labels are granted, by their keys: a label may switch what others select by it."""
+    held = [key for key in keys if not any(matches(pattern, key) for pattern in to.own.labels)]
+    if held:
+        yield Refusal(
+            f"{to.rule}.labels",
+            f"{to.name} may not set the label {some(held)}.",
+            to.hint("labels", f"A label of {some(to.own.labels)}.", "No label is granted to this circle."),
+        )
+
+
+def numbers(to: Grant, cpu: str | None, memory: str | None) -> Iterator[Refusal]:
+    """Whether amounts are within the limits that are granted."""
     limits, over = to.own.limits, []
     if cpu and (limits.cpu is None or millicores(cpu) > millicores(limits.cpu)):
         over.append(("cpu", cpu, limits.cpu))

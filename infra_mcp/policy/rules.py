@@ -7,12 +7,13 @@ import json
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from pydantic import Field, PrivateAttr, ValidationError
 
 from infra_mcp.errors import InfraError
+from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.names import AppName, Circle, ClusterName, Frozen, PullSecretName
 from infra_mcp.policy.across import Freeze, Rule
 from infra_mcp.policy.grammar import matches, protected
@@ -54,6 +55,17 @@ class Policy(Frozen):
     messages: MessageRules = MessageRules()
 
     _digest: str = PrivateAttr(default="")
+    _actions: frozenset[str] = PrivateAttr(default=frozenset(ACTIONS))
+
+    def in_force(self, action: str) -> bool:
+        """Whether the policy's grants of an action count: it was there when the policy was accepted."""
+        return action in self._actions
+
+    def accepted_for(self, actions: Iterable[str]) -> Policy:
+        """The same policy, as one that was accepted when only these actions were there."""
+        made = self.model_copy()
+        made._actions = frozenset(actions)  # noqa: SLF001 - its own
+        return made
 
     @property
     def digest(self) -> str:
@@ -88,6 +100,13 @@ class Policy(Frozen):
         rules = self.cluster(cluster)
         own = rules.service_accounts if rules else ClusterRules.model_fields["service_accounts"].default
         return f"system:serviceaccount:{own}:circle-{circle}"
+
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """Every delivery of the tree's roots with the place where it works; none while no cluster is named."""
+        place = self.cluster_name()
+        deliveries = dict.fromkeys(root.delivery for root in self.tree.roots if root.is_delivered)
+        return tuple((delivery, place) for delivery in deliveries) if place else ()
 
     def reaches(self, circle: str | None, namespace: str) -> bool:
         """Whether a namespace is one of a circle's; protected ones never are."""

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
-from infra_mcp.model.action import ACTIONS
+from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.names import ClusterName, Cpu, DnsLabel, Frozen, Memory, PeerName, PullSecretName
 from infra_mcp.policy.grammar import (
     WORKLOADS,
@@ -61,10 +61,21 @@ def _action(value: str) -> str:
 
 
 class RootRules(Frozen):
-    """One folder of the repository that holds manifests."""
+    """One folder of the repository, and how its content becomes live."""
 
     path: RelativePath
     kind: Literal["raw"] = "raw"
+    delivery: Literal["kubernetes", "helm", "terraform", "dns", "external", "flux", "argocd", "none"] = "kubernetes"
+
+    @property
+    def holds_objects(self) -> bool:
+        """Whether its files are manifests that are applied as they are."""
+        return self.delivery == "kubernetes"
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether anything makes its content live."""
+        return self.delivery != "none"
 
 
 class TreeRules(Frozen):

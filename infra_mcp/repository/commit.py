@@ -59,20 +59,23 @@ def message(subject: str, body: str, trailers: Mapping[str, str]) -> str:
     return "\n\n".join(part for part in (title, text, block) if part) + "\n"
 
 
-def diff(path: str, before: bytes | None, after: bytes) -> str:
+def diff(path: str, before: bytes | None, after: bytes | None) -> str:
     """A unified diff of one file, for reading: without context, and without line numbers in its hunks.
 
     Both would change when someone edits elsewhere in the file, and with them the effect that was approved. It takes
     time in proportion to the file's size. What is too long to be read stands there as its digest.
     """
-    old, new = _rows(before or b""), _rows(after)
+    old, new = _rows(before or b""), _rows(after or b"")
     rows: list[str] = []
     for a, b, c, d in _hunks(old, new):
         rows += ["@@", *(f"-{row}" for row in old[a:b]), *(f"+{row}" for row in new[c:d])]
     if len(rows) > LONGEST_DIFF:
         rest = digest(rows[LONGEST_DIFF:])
         rows[LONGEST_DIFF:] = [f"@@ {len(rows) - LONGEST_DIFF} more rows, {rest}"]
-    head = [f"--- a/{path}" if before is not None else "--- /dev/null", f"+++ b/{path}"]
+    head = [
+        f"--- a/{path}" if before is not None else "--- /dev/null",
+        f"+++ b/{path}" if after is not None else "+++ /dev/null",
+    ]
     return "\n".join([*head, *rows]) + "\n"
 
 

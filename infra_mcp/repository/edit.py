@@ -9,13 +9,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from infra_mcp.errors import InfraError, Moved
-from infra_mcp.model.plan import FieldPath, TreeEdit, show_path
+from infra_mcp.model.effect import FieldPath, show_path
 from infra_mcp.repository.changes import ABSENT, Change, Key, differences, put, same
+from infra_mcp.repository.edits import SetValue
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
+from infra_mcp.repository.render import Found
 from infra_mcp.repository.spans import Cut, Sheet
-from infra_mcp.repository.value import Located, Tree
+from infra_mcp.repository.value import Tree
 
-__all__ = ["apply_edit", "apply_edits", "remove_field", "resolve", "says", "set_field", "set_fields"]
+__all__ = ["apply_edit", "apply_edits", "remove_field", "resolve", "set_field", "set_fields"]
 
 CHANGES = 2000  # single changes that one call may come to
 
@@ -90,17 +92,7 @@ def resolve(obj: Any, field: FieldPath) -> list[Key]:  # noqa: ANN401 - any JSON
     return found
 
 
-def says(tree: Tree, edit: TreeEdit) -> bool:
-    """Whether the tree says already what the edit would make it say.
-
-    Raises:
-        InfraError: as `Tree.find`, and `manifest-invalid` as `resolve`.
-    """
-    located = tree.find(edit.ref)
-    return located is not None and same(_at(located.object, _keys(located, edit.field)), edit.after)
-
-
-def apply_edit(tree: Tree, edit: TreeEdit) -> Tree:
+def apply_edit(tree: Tree, edit: SetValue) -> Tree:
     """The tree with one value set, wherever the object stands now; `after` None takes the field out.
 
     Raises:
@@ -110,7 +102,7 @@ def apply_edit(tree: Tree, edit: TreeEdit) -> Tree:
     return apply_edits(tree, [edit])
 
 
-def apply_edits(tree: Tree, edits: Iterable[TreeEdit]) -> Tree:
+def apply_edits(tree: Tree, edits: Iterable[SetValue]) -> Tree:
     """The tree with several values set at once, so that a value they share through an anchor can be set too.
 
     Raises:
@@ -119,15 +111,15 @@ def apply_edits(tree: Tree, edits: Iterable[TreeEdit]) -> Tree:
     """
     meant: dict[str, list[tuple[int, tuple[Key, ...], Any]]] = {}
     for edit in edits:
-        located = tree.require(edit.ref)
-        keys = _keys(located, edit.field)
-        now = _at(located.object, keys)
+        found = tree.require(edit.ref) if edit.ref else tree.document(edit.path, edit.document)
+        keys = _keys(found, edit.field)
+        now = _at(found.object, keys)
         if same(now, edit.after):
             continue
         if not same(now, edit.before):
-            raise Moved(f"{located.path}: {edit.ref} {show_path(edit.field)}")
+            raise Moved(f"{found.path}: {edit} {show_path(edit.field)}")
         value = ABSENT if edit.after is None else edit.after
-        meant.setdefault(located.path, []).append((located.index, (*located.at, *keys), value))
+        meant.setdefault(found.path, []).append((found.index, (*found.at, *keys), value))
     for path, changes in meant.items():
         try:
             data = _rewrite(tree.read(path) or b"", changes)
@@ -137,11 +129,11 @@ def apply_edits(tree: Tree, edits: Iterable[TreeEdit]) -> Tree:
     return tree
 
 
-def _keys(located: Located, field: FieldPath) -> tuple[Key, ...]:
+def _keys(found: Found, field: FieldPath) -> tuple[Key, ...]:
     try:
-        return tuple(resolve(located.object, field))
+        return tuple(resolve(found.object, field))
     except InfraError as error:
-        raise InfraError(error.code, f"{located.path}, {located.ref}: {error.what}") from None
+        raise InfraError(error.code, f"{found}: {error.what}") from None
 
 
 def _at(obj: Any, keys: tuple[Key, ...]) -> Any:  # noqa: ANN401 - any JSON value

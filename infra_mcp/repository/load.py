@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from weakref import WeakKeyDictionary
 
@@ -41,13 +41,13 @@ class _Kept:
     blobs: dict[str, _Read] = field(default_factory=dict)
     size: int = 0
     manifests: dict[tuple[str, str, str], Manifest] = field(default_factory=dict)  # by path, blob id and cluster
-    trees: OrderedDict[tuple[str, tuple[str, ...], str], Tree] = field(default_factory=OrderedDict)
+    trees: OrderedDict[tuple[str, tuple[str, ...], tuple[str, ...], str], Tree] = field(default_factory=OrderedDict)
 
 
 _kept: WeakKeyDictionary[Git, _Kept] = WeakKeyDictionary()
 
 
-async def load(git: Git, commit: str, roots: Sequence[str], cluster: str) -> Tree:
+async def load(git: Git, commit: str, roots: Sequence[str], cluster: str, plain: Sequence[str] = ()) -> Tree:
     """The tree of a commit: every `.yaml`, `.yml` and `.json` file under the roots.
 
     Charts, hidden folders and symlinks are left out; what lies in a folder with a kustomization (or below one) is known
@@ -57,28 +57,39 @@ async def load(git: Git, commit: str, roots: Sequence[str], cluster: str) -> Tre
     Args:
         git: the repository.
         commit: which commit.
-        roots: folders of the repository; `.` is all of it.
+        roots: folders of the repository with manifests; `.` is all of it.
         cluster: the name of the cluster that the objects are for.
+        plain: folders whose files are of another delivery: they are read, and hold no objects.
 
     Raises:
         InfraError: `git-failed`; `policy-invalid` for a root outside the repository.
     """
-    below = tuple(normal(root) for root in roots)
+    below, others = tuple(normal(root) for root in roots), tuple(normal(root) for root in plain)
     kept = _kept.setdefault(git, _Kept())
-    known = kept.trees.get((commit, below, cluster))
+    which = commit, below, others, cluster
+    known = kept.trees.get(which)
     if known is not None:
-        kept.trees.move_to_end((commit, below, cluster))
+        kept.trees.move_to_end(which)
         return known
     listed = await git.list_tree(commit, [root or "." for root in below])
     paths = [path for path in listed if is_kustomization(path)] + manifests_of(listed, below)
     read_now = await _blobs(git, kept, [listed[path].oid for path in paths])
     blobs = {path: read_now[listed[path].oid] for path in paths}
     base = await to_thread.run_sync(partial(_base, commit, cluster, below, listed, blobs, known=kept.manifests))
-    tree = Tree(base)
-    kept.trees[commit, below, cluster] = tree
+    tree = Tree(await _with_plain(git, base, others) if others else base)
+    kept.trees[which] = tree
     while len(kept.trees) > KEPT_TREES:
         kept.trees.popitem(last=False)
     return tree
+
+
+async def _with_plain(git: Git, base: Base, roots: tuple[str, ...]) -> Base:
+    """The base with the files of other deliveries: as bytes, whatever they are."""
+    listed = await git.list_tree(base.commit, [root or "." for root in roots])
+    oids = {path: entry.oid for path, entry in listed.items() if entry.mode.startswith("100")}
+    blobs = await git.read_blobs(dict.fromkeys(oids.values()))
+    files = {path: Manifest(blobs[oid]) for path, oid in oids.items()}
+    return replace(base, plain=roots, oids={**base.oids, **oids}, manifests={**base.manifests, **files})
 
 
 async def _blobs(git: Git, kept: _Kept, oids: list[str]) -> dict[str, _Read]:

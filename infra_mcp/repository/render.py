@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra_mcp.errors import InfraError
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.nodes import Node, Unreadable, compose, decode, values
 from infra_mcp.repository.styles import lines
 
-__all__ = ["Document", "Located", "dump", "located", "parse", "read"]
+__all__ = ["Document", "Found", "Located", "dump", "located", "parse", "read"]
 
 # apiVersion and kind as the API server's own conventions have them.
 _API_VERSION = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[a-z0-9]+")
@@ -31,17 +31,29 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Located:
-    """An object, and where the repository says it: file, and document in the file (counted from zero).
-
-    The identity is the rendered object's. A namespaced object whose file names no namespace has none here either.
-    """
+class Found:
+    """A value, and where it stands: file, document in the file (counted from zero), and place in the document."""
 
     path: str
     index: int
+    object: Any
+    at: tuple[str | int, ...]  # where in the document, if that is a List
+
+    def __str__(self) -> str:
+        return self.path
+
+
+@dataclass(frozen=True)
+class Located(Found):
+    """A document that is an object, with its identity, which is that of the rendered object.
+
+    A namespaced object whose file names no namespace has none here either.
+    """
+
     ref: ObjectRef
-    object: dict[str, Any]
-    at: tuple[str | int, ...] = ()  # where in the document, if that is a List
+
+    def __str__(self) -> str:
+        return f"{self.path}, {self.ref}"
 
 
 def parse(data: bytes, path: str, cluster: str) -> list[Located]:
@@ -70,7 +82,7 @@ def located(document: Document, path: str, cluster: str) -> Located:
         namespace=metadata.get("namespace") or None,
         name=metadata["name"],
     )
-    return Located(path, document.index, ref, document.object, document.at)
+    return Located(path, document.index, document.object, document.at, ref)
 
 
 def read(data: bytes) -> list[Document]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from infra_mcp.errors import InfraError
-from infra_mcp.model.plan import ObjectRef
-from infra_mcp.repository.render import Located, parse
+from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.repository.nodes import Unreadable, compose, decode, values
+from infra_mcp.repository.render import Found, Located, parse
 
 __all__ = ["SUFFIXES", "Base", "Located", "Manifest", "Tree", "normal"]
 
@@ -44,6 +45,7 @@ class Base:
     roots: tuple[str, ...]
     oids: Mapping[str, str]  # every file under the roots, manifest or not
     manifests: Mapping[str, Manifest]
+    plain: tuple[str, ...] = ()  # the roots whose files are no manifests, whatever is in them
     kustomized: Mapping[str, str] = field(default_factory=dict)  # path of a manifest: the kustomization it belongs to
     index: Mapping[str, tuple[Located, ...]] = field(default_factory=dict)  # by `ObjectRef.key`
     broken: Mapping[str, Manifest] = field(default_factory=dict)
@@ -55,7 +57,7 @@ class Tree:
     Objects handed out are copies; changing them changes no tree.
     """
 
-    def __init__(self, base: Base, changed: Mapping[str, Manifest] | None = None) -> None:
+    def __init__(self, base: Base, changed: Mapping[str, Manifest | None] | None = None) -> None:
         self._base = base
         self._changed = dict(changed or {})
 
@@ -70,9 +72,9 @@ class Tree:
         return self._base.cluster
 
     @property
-    def changed(self) -> Mapping[str, bytes]:
-        """New content by path: what a commit on top of the base would write."""
-        return {path: file.data for path, file in self._changed.items()}
+    def changed(self) -> Mapping[str, bytes | None]:
+        """New content by path: what a commit on top of the base would write; None for a file that is gone."""
+        return {path: file.data if file else None for path, file in self._changed.items()}
 
     @property
     def broken(self) -> Mapping[str, str]:
@@ -81,29 +83,50 @@ class Tree:
         return MappingProxyType({path: file.problem or "" for path, file in files.items()})
 
     def read(self, path: str) -> bytes | None:
-        """The bytes of a manifest under the roots, or None when there is none at this path."""
-        file = self._changed.get(path) or self._base.manifests.get(path)
+        """The bytes of a file under the roots, or None when there is none at this path."""
+        file = self._changed[path] if path in self._changed else self._base.manifests.get(path)
         return file.data if file else None
+
+    def document(self, path: str, index: int) -> Found:
+        """One document of a file, whatever it holds.
+
+        Raises:
+            InfraError: `not-in-repository`: there is no such file or document; `manifest-invalid`: it cannot be read.
+        """
+        data = self.read(path)
+        try:
+            documents = values(compose(decode(data))) if data is not None else []
+        except Unreadable as error:
+            raise InfraError("manifest-invalid", f"{path}, line {error.line}: {error.why}.") from None
+        if not 0 <= index < len(documents):
+            raise InfraError("not-in-repository", f"There is no document {index + 1} in {path}.")
+        return Found(path, index, documents[index], ())
 
     def oid(self, path: str) -> str | None:
         """The blob id of a file under the roots at the base commit, whatever was written since; None when not there."""
         return self._base.oids.get(path)
 
-    def write(self, path: str, data: bytes) -> Tree:
-        """The tree with other content at one path.
+    def objects_of(self, path: str) -> tuple[Located, ...]:
+        """The objects of one file, in its order; none of a file that holds none, or is not there."""
+        file = self._changed[path] if path in self._changed else self._base.manifests.get(path)
+        return tuple(_copy(one) for one in file.objects) if file else ()
+
+    def write(self, path: str, data: bytes | None) -> Tree:
+        """The tree with other content at one path; None takes the file away.
 
         Raises:
             InfraError: `manifest-invalid`: the path is no manifest's under the roots, or a file of another sort; or the
                 content cannot be read as manifests.
         """
-        if not path.endswith(SUFFIXES) or not any(_below(path, root) for root in self._base.roots):
+        plain = any(_below(path, root) for root in self._base.plain)
+        if not plain and (not path.endswith(SUFFIXES) or not any(_below(path, root) for root in self._base.roots)):
             raise InfraError("manifest-invalid", f"{path!r} is no path for a manifest under the roots.")
         if path in self._base.oids and path not in self._base.manifests:
             raise InfraError("manifest-invalid", f"{path} is there and is no plain manifest.")
         if data == self.read(path):
             return self
-        file = Manifest(data, tuple(parse(data, path, self.cluster)))
-        return Tree(self._base, {**self._changed, path: file})
+        objects = () if data is None or plain else tuple(parse(data, path, self.cluster))
+        return Tree(self._base, {**self._changed, path: None if data is None else Manifest(data, objects)})
 
     def find(self, ref: ObjectRef) -> Located | None:
         """The object with this identity (`ObjectRef.key`: the API version does not matter), or None.
@@ -146,12 +169,13 @@ class Tree:
         """
         for path in sorted({**self._base.manifests, **self._changed}):
             if path not in self._base.kustomized:
-                file = self._changed.get(path) or self._base.manifests[path]
-                yield from (_copy(one) for one in file.objects if namespace in {None, one.ref.namespace})
+                file = self._changed[path] if path in self._changed else self._base.manifests[path]
+                found = file.objects if file else ()
+                yield from (_copy(one) for one in found if namespace in {None, one.ref.namespace})
 
     def _lookup(self, ref: ObjectRef) -> list[Located]:
         there = [one for one in self._base.index.get(ref.key, ()) if one.path not in self._changed]
-        written = (one for file in self._changed.values() for one in file.objects)
+        written = (one for file in self._changed.values() if file for one in file.objects)
         return there + [one for one in written if one.ref.key == ref.key]
 
     def _suspects(self, ref: ObjectRef) -> list[str]:

@@ -14,7 +14,7 @@ from infra_mcp.errors import CODES, Exit
 from infra_mcp.mesh import coverage, limits
 from infra_mcp.mesh.attending import GRACE
 from infra_mcp.mesh.grammar import describe
-from infra_mcp.model.action import ACTIONS
+from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.schema import schema
 from infra_mcp.server.tools import change, control, mesh, read
 from infra_mcp.server.tools.tool import Tool

@@ -15,7 +15,7 @@ from shell import Shell, distinct, shell
 from infra_mcp.cli.following import PARKED, WORKING
 from infra_mcp.cli.main import parser
 from infra_mcp.errors import InfraError
-from infra_mcp.model.action import ACTIONS
+from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import OPEN, State
 

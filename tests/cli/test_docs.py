@@ -13,7 +13,7 @@ from infra_mcp.cli.main import parser
 from infra_mcp.cli.stopping import INTERRUPTED, TERMINATED
 from infra_mcp.engine.report import end_for
 from infra_mcp.errors import CODES, Exit, InfraError
-from infra_mcp.model.action import ACTIONS
+from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.outcome import Receipt, exit_for
 from infra_mcp.model.request import State
 from infra_mcp.server.pages import PAGES

@@ -11,7 +11,7 @@ from drivers.kubernetes.workload import Workload
 from drivers.kubernetes.workload import kubectl as as_admin
 
 from infra_mcp.clients.kube import Cluster
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 
-from infra_mcp.engine.approvals import Waiting
+from infra_mcp.engine.approvals import wait_for
 from infra_mcp.ledger.ids import request_id
-from infra_mcp.model.action import Deploy
-from infra_mcp.model.approval import Need
+from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.approval import Need, Verdict
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address, Caller
-from infra_mcp.model.plan import Verdict
+from infra_mcp.model.record import Record
 from infra_mcp.model.request import State, Submission
 from infra_mcp.policy.rules import digest_of
 
@@ -30,7 +30,7 @@ actions = ["deploy"]
 images = ["registry.example/docs/*"]
 [apps.docs]
 owner = "docs"
-workload = "docs-live/deployment/docs"
+workload = "{workload}"
 image = "registry.example/docs/site:{{version}}"
 deploy_on = "release/{{version}} merged"
 schedule = "{schedule}"
@@ -67,9 +67,9 @@ class LedgerFixture:
     def __init__(self, ledger, policy, file):
         self.ledger, self.policy, self.file, self.clock = ledger, policy, file, Clock()
 
-    async def rule(self, more="", *, schedule="now", order="semver"):
+    async def rule(self, more="", *, schedule="now", order="semver", workload="docs-live/deployment/docs"):
         """Put a policy in force."""
-        text = POLICY.format(schedule=schedule, order=order) + more
+        text = POLICY.format(schedule=schedule, order=order, workload=workload) + more
         self.file.write_text(text, encoding="utf-8")
         await self.policy.accept(digest_of(text), PAT)
 
@@ -94,8 +94,11 @@ class LedgerFixture:
     async def dry_runs(self, many):
         """So many dry runs that have ended; side by side, so that they share the ledger's waits for the disk."""
 
+        places = anyio.Semaphore(20)  # a peer may have so many open, and more
+
         async def one(number):
-            await self.ends(await self.deploy(f"2.0.{number}", dry_run=True), State.PREVIEWED)
+            async with places:
+                await self.ends(await self.deploy(f"2.0.{number}", dry_run=True), State.PREVIEWED)
 
         async with anyio.create_task_group() as group:
             for number in range(many):
@@ -105,9 +108,14 @@ class LedgerFixture:
         """A deploy that awaits an approval."""
         request = request or await self.deploy()
         verdict = Verdict(decision="needs-approval", rule="rules.two", reason="Two must agree.", needs=needs or (NEED,))
-        waiting = Waiting.now(verdict, effect, None, self.clock())
+        waiting = wait_for(verdict, effect, None, self.clock())
         await self.ledger.record(
-            request.id, State.AWAITING_APPROVAL, "approval-needed", {}, record=waiting.kept(), effect_digest=effect
+            request.id,
+            State.AWAITING_APPROVAL,
+            "approval-needed",
+            {},
+            record=Record(awaiting=waiting).kept(),
+            effect_digest=effect,
         )
         return await self.now(request)
 

@@ -5,11 +5,13 @@ import contextlib
 import pytest
 from engine.ledger_fixture import DOCS, EFFECT, NEED, PAT
 
-from infra_mcp.engine.approvals import Decisions, Waiting, carried, scope, still_carried, waiting_for
+from infra_mcp.engine.approvals import Decisions, carried, scope, still_carried, wait_for, waiting_for
 from infra_mcp.errors import InfraError
 from infra_mcp.model.approval import Approval, Need
+from infra_mcp.model.effect import Change, Effect, FieldChange, FileChange, Part, Takeover
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.plan import Adoption, Basis, Effect, FieldChange, FileChange, ObjectChange, ObjectRef, Plan
+from infra_mcp.model.record import Record
 from infra_mcp.model.request import State
 from infra_mcp.server.operator import Operator
 
@@ -156,11 +158,11 @@ async def test_a_decision_that_a_server_recorded_before_it_died_is_carried_out_b
 
 
 async def test_asked_again_about_the_same_effect_the_time_goes_on_running(ledger_fixture):
-    first = waiting_for((await ledger_fixture.awaits()).record)
+    first = waiting_for(await ledger_fixture.awaits())
     ledger_fixture.clock.forward(seconds=300)
 
-    same = Waiting.now(first.verdict, EFFECT, first, ledger_fixture.clock())
-    other = Waiting.now(first.verdict, OTHER, first, ledger_fixture.clock())
+    same = wait_for(first.verdict, EFFECT, first, ledger_fixture.clock())
+    other = wait_for(first.verdict, OTHER, first, ledger_fixture.clock())
 
     assert same.over == first.over
     assert other.over > first.over
@@ -173,19 +175,21 @@ FILE = FileChange(path="k8s/docs.yaml", operation="edit", before="a" * 40, diff=
 
 
 def _plan(fields=(IMAGE,), files=(FILE,), **more):
-    change = ObjectChange(ref=more.pop("ref", REF), operation="update", fields=fields, intent="sha256:1", **more)
-    return Plan(effect=Effect(action={}, objects=(change,), files=files), basis=Basis(commit="c" * 40, objects=()))
+    target = more.pop("ref", REF).target
+    change = Change(target=target, operation="update", fields=fields, intent="sha256:1", **more)
+    part = Part(driver="kubernetes", place="sandbox", stage=0, changes=(change,))
+    return Effect(action={}, parts=(part,), files=files)
 
 
 async def _begun(ledger_fixture, plan):
     """A request that was approved with this plan's effect and began; with what it remembers."""
-    digest = plan.effect.digest
+    digest = plan.digest
     request = await ledger_fixture.awaits(effect=digest)
     await _decide(ledger_fixture, request, effect=digest)
-    verdict = waiting_for(request.record).verdict
+    verdict = waiting_for(request).verdict
     assert await carried(ledger_fixture.ledger, request, verdict, digest, ledger_fixture.clock())
     await ledger_fixture.ledger.approvals.use(request.id, digest, ledger_fixture.clock.stamp)
-    return request, verdict, {"digest": digest, "approved": scope(plan)}
+    return request, verdict, Record(digest=digest, approved=scope(plan))
 
 
 @pytest.mark.promise("approval.digest")
@@ -193,7 +197,7 @@ async def _begun(ledger_fixture, plan):
     "left",
     [
         _plan(fields=(IMAGE.model_copy(update={"before": "0.13.9"}),), files=()),
-        _plan(adoptions=(Adoption(field=".spec.image", manager="argo", operation="Apply"),), files=()),
+        _plan(takes=(Takeover(field=".spec.image", manager="argo", operation="Apply"),), files=()),
         _plan(ref=REF.model_copy(update={"name": "other"}), files=()),
         _plan(files=(FILE.model_copy(update={"diff": "-0.13.9\n+0.13.4\n"}),)),
     ],
@@ -213,10 +217,10 @@ async def test_what_a_request_began_on_carries_the_rest_of_that_effect_and_nothi
 @pytest.mark.promise("approval.digest")
 async def test_what_began_without_an_approval_has_none_when_policy_wants_one_meanwhile(ledger_fixture):
     request = await ledger_fixture.awaits()
-    verdict = waiting_for(request.record).verdict
+    verdict = waiting_for(request).verdict
 
     with pytest.raises(InfraError) as wanted:
-        await still_carried(ledger_fixture.ledger, request, verdict, {"digest": EFFECT}, _plan())
+        await still_carried(ledger_fixture.ledger, request, verdict, Record(digest=EFFECT), _plan())
 
     assert wanted.value.code == "needs-approval"
 
@@ -238,7 +242,7 @@ async def test_an_approval_carries_no_other_effect_and_expires(ledger_fixture):
 
     assert not await carried(ledger_fixture.ledger, request, verdict, OTHER, ledger_fixture.clock())
     ledger_fixture.clock.forward(hours=2)
-    assert not await carried(ledger_fixture.ledger, request, verdict, plan.effect.digest, ledger_fixture.clock())
+    assert not await carried(ledger_fixture.ledger, request, verdict, plan.digest, ledger_fixture.clock())
 
 
 TWO = NEED.model_copy(update={"approvals": 2, "strength": "token"})
@@ -349,9 +353,9 @@ async def test_an_approval_of_an_operator_who_was_removed_since_does_not_count(l
 
     assert not goes_on
     assert request.state is State.AWAITING_APPROVAL
-    verdict = waiting_for(request.record).verdict
+    verdict = waiting_for(request).verdict
     assert not await carried(ledger_fixture.ledger, request, verdict, EFFECT, ledger_fixture.clock())
-    lacks = await Decisions(ledger_fixture.ledger).lacking(request, waiting_for(request.record), ledger_fixture.clock())
+    lacks = await Decisions(ledger_fixture.ledger).lacking(request, waiting_for(request), ledger_fixture.clock())
     assert "pat's does not count" in lacks
 
 

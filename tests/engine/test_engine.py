@@ -9,7 +9,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger import AskIn
 from infra_mcp.ledger.ids import request_id
 from infra_mcp.ledger.records import ReleaseIn
-from infra_mcp.model.action import Deploy
+from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import State, Submission
 from infra_mcp.settings import Settings

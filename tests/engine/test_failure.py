@@ -6,17 +6,24 @@ import anyio
 import pytest
 
 from infra_mcp.clients.git import Git
-from infra_mcp.drivers.manifests.prepared import Task
-from infra_mcp.drivers.manifests.undo import Undone
+from infra_mcp.drivers.base import Undone
 from infra_mcp.engine import failure
+from infra_mcp.engine.dependencies import Dependencies
 from infra_mcp.engine.run import Run
-from infra_mcp.engine.tools import Tools
 from infra_mcp.errors import InfraError, Moved
+from infra_mcp.model.outcome import Written
+from infra_mcp.model.record import PartRecord, Record, StageRecord
 from infra_mcp.model.request import State
+from infra_mcp.model.target import Target
+from infra_mcp.repository.edits import PutFile, keep
 
 pytestmark = pytest.mark.anyio
 
 NEW = "apps/docs/web.yaml"
+WROTE = Written(
+    target=Target(system="kubernetes", place="sandbox", scope="docs-live", kind="apps/Deployment", name="docs"),
+    operation="update",
+)
 CAUSE = InfraError("not-landed", "It did not come up.")
 
 
@@ -48,28 +55,26 @@ class Repo:
         self.undone.append(self.lock.exists())
         return Undone(("docs",), ())
 
-    def timeout(self, _):
-        return 5.0
-
-    async def after_undo(self, *_):
+    async def settled(self, *_):
         return "docs runs again"
+
+    async def driver(self, *_):
+        """The only place that it works at, and its driver: itself."""
+        return self
 
     async def failed(self):
         """End the request as one that did not land; it had written to the cluster."""
         request = await self.ledger_fixture.deploy()
-        tools = Tools(
-            self.ledger_fixture.ledger,
-            self.git,
-            self,
-            self.ledger_fixture.policy.current,
-            "sandbox",
-            "sandbox (kwok)",
-            self.ledger_fixture.clock,
+        deps = Dependencies(
+            self.ledger_fixture.ledger, self.git, self, self.ledger_fixture.policy.current, self.ledger_fixture.clock
         )
-        run = Run(request, begun=True, wrote=True, recorded=self.ours, commit=self.ours)
-        run.task = Task(request, self.ledger_fixture.policy.current(), "sandbox", "docs")
-        run.remember(edits=[], created=[NEW], when=1_700_000_000)
-        return await failure.after_failure(tools, run, CAUSE)
+        stage = StageRecord(edits=keep([PutFile(path=NEW)]), commit=self.ours)
+        part = PartRecord(
+            driver="kubernetes", place="sandbox", where="here", on_failure="rollback", timeout=5.0, written=(WROTE,)
+        )
+        record = Record(when=1_700_000_000, stages=(stage,), parts=(part,))
+        run = Run(request, record, begun=True, on_branch=frozenset({0}), applied=frozenset({part.key}))
+        return await failure.after_failure(deps, run, CAUSE)
 
 
 @pytest.fixture
@@ -121,7 +126,7 @@ async def test_a_lock_that_stays_for_ever_ends_in_an_operators_hands_and_is_name
 
 @pytest.mark.fault("l04")
 async def test_a_rollback_that_meets_a_moving_branch_waits_between_its_tries(repo, monkeypatch):
-    moving, real, tries = anyio.Event(), failure.revert_plan, []
+    moving, real, tries = anyio.Event(), failure.revert_stage, []
 
     async def revert(*given):
         tries.append(given)
@@ -134,7 +139,7 @@ async def test_a_rollback_that_meets_a_moving_branch_waits_between_its_tries(rep
             await anyio.sleep(0.01)
         moving.set()
 
-    monkeypatch.setattr(failure, "revert_plan", revert)
+    monkeypatch.setattr(failure, "revert_stage", revert)
     async with anyio.create_task_group() as group:
         group.start_soon(others)
         made = await repo.failed()

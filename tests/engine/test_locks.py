@@ -3,13 +3,13 @@
 import anyio
 import pytest
 
-from infra_mcp.engine.locks import ObjectLocks
+from infra_mcp.engine.locks import Locks
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_who_comes_first_is_served_first_and_nobody_beside():
-    locks, order, inside = ObjectLocks(), [], 0
+    locks, order, inside = Locks(), [], 0
 
     async def work(name):
         nonlocal inside
@@ -29,7 +29,7 @@ async def test_who_comes_first_is_served_first_and_nobody_beside():
 
 
 async def test_holders_of_different_objects_do_not_wait_for_each_other():
-    locks = ObjectLocks()
+    locks = Locks()
 
     async with locks.hold(["a"]):
         with anyio.fail_after(5):
@@ -38,7 +38,7 @@ async def test_holders_of_different_objects_do_not_wait_for_each_other():
 
 
 async def test_two_that_want_the_same_two_in_another_order_both_get_them():
-    locks, done = ObjectLocks(), []
+    locks, done = Locks(), []
 
     async def work(keys):
         async with locks.hold(keys):
@@ -54,7 +54,7 @@ async def test_two_that_want_the_same_two_in_another_order_both_get_them():
 
 
 async def test_a_cancelled_wait_leaves_nothing_behind():
-    locks = ObjectLocks()
+    locks = Locks()
 
     async def waits():
         async with locks.hold(["a"]):
@@ -67,3 +67,40 @@ async def test_a_cancelled_wait_leaves_nothing_behind():
 
     assert locks._locks == {}
     assert locks._users == {}
+
+
+@pytest.mark.fault("d04")
+async def test_more_keys_are_held_at_once_or_not_at_all():
+    locks = Locks()
+
+    async with locks.hold(["a"]) as one, locks.hold(["b"]) as other:
+        assert not one.extend(frozenset({"a", "b", "c"}))
+        assert one.keys == {"a"}
+        assert other.extend(frozenset({"b", "c"}))
+
+    assert locks._locks == {}
+
+
+@pytest.mark.fault("d04")
+@pytest.mark.promise("apply.locks")
+async def test_two_that_find_while_planning_that_they_touch_the_same_never_work_on_it_at_once():
+    """Different apps, one workload: their first keys say nothing of it."""
+    locks, inside, most = Locks(), 0, []
+
+    async def work(first):
+        nonlocal inside
+        async with locks.hold([first]) as held:
+            while not held.extend(keys := frozenset({first, "workload"})):
+                await held.wait_for(keys)
+            inside += 1
+            most.append(inside)
+            await anyio.lowlevel.checkpoint()
+            inside -= 1
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            for name in "abcdefgh":
+                group.start_soon(work, name)
+
+    assert most == [1] * 8
+    assert locks._locks == {}

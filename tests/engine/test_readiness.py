@@ -16,12 +16,11 @@ from clients.kube.conftest import Fault, FaultProxy
 from engine.ledger_fixture import POLICY
 from running_server import running_server
 
-from infra_mcp.clients.kube import KubeError
 from infra_mcp.clients.kube.credentials import load
 from infra_mcp.engine import Engine
 from infra_mcp.engine.readiness import Readiness
 from infra_mcp.errors import Exit
-from infra_mcp.model.action import Deploy
+from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.outcome import exit_for
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import Submission
@@ -49,7 +48,12 @@ async def served(tmp_path, kubeconfig, context):
     settings = Settings(repo=tmp_path / "repo", state_dir=tmp_path / "state", kubeconfig=kubeconfig)
     await anyio.run_process(["git", "init", "-q", str(settings.repo)])
     prepared(settings.state_dir)
-    text = POLICY.format(schedule="now", order="semver").replace("kwok-infra", context) + ROOT
+    text = (
+        POLICY.format(schedule="now", order="semver", workload="docs-live/deployment/docs").replace(
+            "kwok-infra", context
+        )
+        + ROOT
+    )
     settings.policy_file.write_text(text, encoding="utf-8")
     (settings.repo / "apps").mkdir()
     (settings.repo / "apps" / "docs.yaml").write_text(MANIFEST, encoding="utf-8")
@@ -180,12 +184,11 @@ async def test_what_the_page_names_as_missing_is_all_that_can_be(tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
     (told,) = re.findall(r"what is `missing`: (.*?)\. ", page, re.DOTALL)
 
-    class Gone:
-        async def check(self):
-            raise KubeError(0, "Unreachable", "no")
+    async def gone():
+        return False
 
     async with running_server(tmp_path, "unix", policy=None) as at:
-        at.engine.missing = Readiness((tmp_path / "nowhere",), Gone).missing
+        at.engine.missing = Readiness((tmp_path / "nowhere",), gone).missing
         at.service.stopping.set()
         found = await http._missing(at.service)
 
@@ -197,7 +200,7 @@ async def admitted(control_plane, tmp_path):
     """The kubeconfig of a server's own account, with the rights that are rendered for it and no more."""
     name = f"rights-{uuid.uuid4().hex[:8]}"
     admin = [control_plane.kubectl, "--kubeconfig", control_plane.kubeconfig, "--context", control_plane.context]
-    policy = POLICY.format(schedule="now", order="semver")
+    policy = POLICY.format(schedule="now", order="semver", workload="docs-live/deployment/docs")
     rendered = render(load_policy(policy.replace('"kwok-infra"', f'"it"\nservice_accounts = "{name}"')), "sandbox")
     manifests = to_yaml(rendered).encode()
     await anyio.run_process([*admin, "apply", "--server-side", "-f", "-"], input=manifests)

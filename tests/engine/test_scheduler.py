@@ -4,7 +4,7 @@ import math
 
 import anyio
 import pytest
-from engine.ledger_fixture import EFFECT, PAT
+from engine.ledger_fixture import DOCS, EFFECT, PAT
 
 from infra_mcp.engine import scheduler
 from infra_mcp.engine.approvals import Decisions
@@ -276,7 +276,8 @@ async def test_what_waits_for_people_costs_nothing_until_it_is_due(ledger_fixtur
 @pytest.mark.fault("f35")
 async def test_a_list_of_what_waits_is_bounded_and_says_how_much_more_there_is(ledger_fixture, hand):
     for number in range(60):
-        await ledger_fixture.awaits(request=await ledger_fixture.deploy(f"1.0.{number}"))
+        caller = (DOCS, SHOP)[number % 2]  # a peer may have 50 open
+        await ledger_fixture.awaits(request=await ledger_fixture.deploy(f"1.0.{number}", caller=caller))
 
     listed = await hand.scheduler.waiting(PAT)
 

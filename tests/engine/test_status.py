@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import anyio
 import pytest
 
-from infra_mcp.clients.kube import KubeError
 from infra_mcp.engine.status import status
 from infra_mcp.errors import InfraError
 from infra_mcp.model.peer import Caller
@@ -17,13 +16,20 @@ pytestmark = pytest.mark.anyio
 DOCS = Caller(name="docs", circle="docs", strength="token")
 
 
-def tools(observe, recent):
-    policy = SimpleNamespace(
-        service_account=lambda circle: f"circle-{circle}",
-        app=lambda _: SimpleNamespace(owner="docs"),
-        tree=SimpleNamespace(branch="main"),
-    )
+class Place:
+    """A place whose driver says what the test says."""
 
+    def __init__(self, observe):
+        self.observe = observe
+
+    async def driver(self, *_):
+        return self
+
+    async def status(self, context, question):
+        return await self.observe(context, question)
+
+
+def deps(observe, recent):
     async def head(branch):
         return branch
 
@@ -31,11 +37,10 @@ def tools(observe, recent):
         return commit
 
     return SimpleNamespace(
-        cluster="sandbox",
-        policy=lambda: policy,
+        policy=lambda: load(CATALOGUE),
         git=SimpleNamespace(head=head),
         tree=tree,
-        driver=SimpleNamespace(observe_app=observe),
+        places=Place(observe),
         ledger=SimpleNamespace(recent=recent),
     )
 
@@ -54,23 +59,23 @@ async def test_the_cluster_and_the_ledger_are_read_side_by_side():
         return []
 
     with anyio.fail_after(5):
-        found = await status(tools(observe, recent), DOCS, None, "docs")
+        found = await status(deps(observe, recent), DOCS, None, "site")
 
-    assert found == {"cluster": "sandbox", "app": "docs", "health": "healthy", "open": [], "recent": []}
+    assert found == {"cluster": "sandbox", "app": "site", "health": "healthy", "open": [], "recent": []}
 
 
-@pytest.mark.parametrize(("code", "told"), [(403, "not-found"), (404, "not-found"), (0, "cluster-unreachable")])
-async def test_what_the_cluster_says_arrives_as_itself_whatever_the_ledger_does(code, told):
+@pytest.mark.parametrize("code", ["not-found", "cluster-unreachable"])
+async def test_what_the_cluster_says_arrives_as_itself_whatever_the_ledger_does(code):
     async def observe(*_):
-        raise KubeError(code, "No", "no")
+        raise InfraError(code, "no")
 
     async def recent(*_):
         await anyio.sleep_forever()
 
     with anyio.fail_after(5), pytest.raises(InfraError) as caught:
-        await status(tools(observe, recent), DOCS, None, "docs")
+        await status(deps(observe, recent), DOCS, None, "site")
 
-    assert caught.value.code == told
+    assert caught.value.code == code
 
 
 CATALOGUE = """
@@ -103,13 +108,10 @@ image = "registry.example/{name}:{{version}}"
     ],
 )
 async def test_without_arguments_it_lists_the_apps_that_the_caller_may_see(caller, shown):
-    policy = load(CATALOGUE)
-
-    async def observe(_, app, user, tree):
-        assert tree == "main"
-        assert user == policy.service_account("docs")
-        if app == "search":
-            raise KubeError(403, "Forbidden", "no")
+    async def observe(context, question):
+        assert (question.tree, context.circle) == ("main", "docs")
+        if question.app == "search":
+            raise InfraError("cluster-denied", "no")
         return {"version": "1.2.3", "health": "healthy"}
 
     async def recent(*_):
@@ -118,8 +120,8 @@ async def test_without_arguments_it_lists_the_apps_that_the_caller_may_see(calle
     async def landed_version(_):
         return "1.2.2"
 
-    asked = tools(observe, recent)
-    asked.policy, asked.ledger.landed_version = lambda: policy, landed_version
+    asked = deps(observe, recent)
+    asked.ledger.landed_version = landed_version
     apps = (await status(asked, caller, None, None))["apps"]
 
     assert [one["app"] for one in apps] == shown
@@ -142,7 +144,7 @@ async def test_every_open_request_of_the_circle_is_shown_however_many_newer_ones
     async def observe(*_):
         return {"health": "healthy"}
 
-    made = tools(observe, None)
+    made = deps(observe, None)
     made.policy, made.ledger = ledger_fixture.policy.current, ledger_fixture.ledger
     found = await status(made, DOCS, None, None)
     everyone = await status(made, Caller(name="pat", circle=None, strength="token", operator=True), None, None)
@@ -155,8 +157,8 @@ async def test_every_open_request_of_the_circle_is_shown_however_many_newer_ones
 
 @pytest.mark.fault("d09")
 async def test_a_repository_that_cannot_be_read_hides_nothing_of_the_cluster():
-    async def observe(*given):
-        return {"health": "healthy", "drift": [], "given": given[-1]}
+    async def observe(_, question):
+        return {"health": "healthy", "drift": [], "given": question.tree}
 
     async def recent(*_):
         return []
@@ -164,9 +166,9 @@ async def test_a_repository_that_cannot_be_read_hides_nothing_of_the_cluster():
     async def broken(*_):
         raise InfraError("setup-failed", "The branch is not there.")
 
-    made = tools(observe, recent)
+    made = deps(observe, recent)
     made.git.head = broken
-    found = await status(made, DOCS, None, "docs")
+    found = await status(made, DOCS, None, "site")
 
     assert (found["health"], found["given"]) == ("healthy", None)
     assert found["drift"] == ["not known: The branch is not there."]

@@ -1,31 +1,28 @@
 """What the worker does with a request that must wait, and with one that comes back."""
 
 import asyncio
+import json
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 import anyio
 import pytest
 from engine.ledger_fixture import DOCS, NEED
 
-from infra_mcp.drivers.manifests import desired
-from infra_mcp.drivers.manifests.driver import Manifests
+from infra_mcp.engine.dependencies import Dependencies
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.signals import Signals
-from infra_mcp.engine.tools import Tools
 from infra_mcp.engine.worker import LOOK, Worker
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import AskIn
 from infra_mcp.ledger.ids import request_id
-from infra_mcp.model.action import Deploy, ProvisionNamespace
-from infra_mcp.model.outcome import Written
+from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.peer import Address
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.record import Record
 from infra_mcp.model.request import State, Submission
 
 pytestmark = pytest.mark.anyio
 
-SITE = ObjectRef(cluster="sandbox", api_version="apps/v1", kind="Deployment", namespace="docs-live", name="docs")
 INBOX = Address(name="docs", circle="docs").signal
 
 
@@ -38,9 +35,11 @@ class Bench:
     signals: Signals
     came: list[str] = field(default_factory=list)
     does: object = None
+    held: dict = field(default_factory=dict)
 
-    async def carry(self, run):
+    async def carry(self, run, held):
         self.came.append(run.request.id)
+        self.held[run.request.id] = held
         return await self.does(run)
 
     async def parks(self, run):
@@ -58,17 +57,8 @@ class Bench:
 @pytest.fixture
 async def bench(ledger_fixture):
     signals = Signals()
-    driver = SimpleNamespace(locks=lambda *_: (SITE,))
-    tools = Tools(
-        ledger_fixture.ledger,
-        None,
-        driver,
-        ledger_fixture.policy.current,
-        "sandbox",
-        "sandbox (kwok)",
-        ledger_fixture.clock,
-    )
-    made = Bench(ledger_fixture, Worker(tools, signals), signals)
+    deps = Dependencies(ledger_fixture.ledger, None, None, ledger_fixture.policy.current, ledger_fixture.clock)
+    made = Bench(ledger_fixture, Worker(deps, signals), signals)
     made.worker._pipeline = made
     return made
 
@@ -93,7 +83,7 @@ async def test_a_request_that_must_wait_lets_go_of_its_objects_and_wakes_who_wai
         bench.came.clear()
         waiters = [bench.signals.waiter(name) for name in names]
         events = [waiter.__enter__() for waiter in waiters]
-        bench.worker.claim(await ledger_fixture.now(first))
+        bench.worker.enqueue(await ledger_fixture.now(first))
         await bench.until(lambda: all(event.is_set() for event in events))
         group.cancel_scope.cancel()
 
@@ -125,7 +115,7 @@ async def test_one_that_is_approved_before_it_was_let_go_of_comes_back_once(ledg
             return
         await bench.parks(run)
         await ledger_fixture.ledger.record(request.id, State.QUEUED, "resumed", {})
-        bench.worker.claim(await ledger_fixture.now(request))
+        bench.worker.enqueue(await ledger_fixture.now(request))
 
     bench.does = approved_at_once
     async with anyio.create_task_group() as group:
@@ -144,7 +134,7 @@ async def test_one_that_was_cancelled_while_it_waited_is_left_as_it_ended(ledger
 
     async with anyio.create_task_group() as group:
         await group.start(bench.worker.run)
-        bench.worker.claim(request)
+        bench.worker.enqueue(request)
         await bench.until(lambda: bench.came and not bench.worker.busy(request.id))
         group.cancel_scope.cancel()
 
@@ -158,7 +148,7 @@ async def test_what_comes_when_a_worker_is_over_is_left_to_the_next(ledger_fixtu
         group.cancel_scope.cancel()
     request = await ledger_fixture.deploy()
 
-    bench.worker.claim(request)
+    bench.worker.enqueue(request)
 
     assert not bench.worker.busy(request.id)
 
@@ -218,7 +208,7 @@ async def test_a_request_whose_end_cannot_be_told_in_full_is_ended_all_the_same_
     request = await ledger_fixture.deploy()
 
     async def spoils(run):
-        run.prepared = object()  # no receipt can be made of it
+        run.planned = object()  # no receipt can be made of it
         raise ValueError
 
     bench.does = spoils
@@ -227,13 +217,13 @@ async def test_a_request_whose_end_cannot_be_told_in_full_is_ended_all_the_same_
         await bench.until(lambda: bench.came and bench.worker.working_on == 0)
         group.cancel_scope.cancel()
     bench.came.clear()
-    restarted = Worker(bench.worker._tools, bench.signals)
+    restarted = Worker(bench.worker._deps, bench.signals)
     restarted._pipeline = bench
     async with anyio.create_task_group() as group:
         await group.start(restarted.run)
         other = await ledger_fixture.deploy()
         bench.does = bench.lands
-        restarted.claim(other)
+        restarted.enqueue(other)
         await bench.until(lambda: bench.came and restarted.working_on == 0)
         group.cancel_scope.cancel()
 
@@ -258,38 +248,44 @@ async def test_an_interrupted_request_that_cannot_be_taken_up_ends_and_the_worke
 
 
 @pytest.mark.fault("d03")
-@pytest.mark.xfail(strict=True, reason="after a restart the keys are those of the writes, not of the action")
-async def test_an_interrupted_request_holds_the_same_locks_after_a_restart_as_a_new_one_about_the_same(ledger_fixture):
+@pytest.mark.promise("locks.same")
+@pytest.mark.parametrize("edition", [1, 2])
+async def test_an_interrupted_request_holds_the_same_locks_after_a_restart_as_a_new_one_about_the_same(
+    ledger_fixture, edition
+):
     """A namespace was provisioned up to its service account: what it wrote last says nothing of the namespace."""
-    driver = Manifests.__new__(Manifests)
-    tools = Tools(
-        ledger_fixture.ledger,
-        None,
-        driver,
-        ledger_fixture.policy.current,
-        "sandbox",
-        "sandbox (kwok)",
-        ledger_fixture.clock,
-    )
-    worker = Worker(tools, Signals())
+    deps = Dependencies(ledger_fixture.ledger, None, None, ledger_fixture.policy.current, ledger_fixture.clock)
+    worker = Worker(deps, Signals())
     action = ProvisionNamespace(namespace="docs-staging", pull_secrets=("X",))
-    *_, account = desired.refs("sandbox", "docs-staging")
-    wrote = Written(ref=account, operation="update", identity="circle", fields=(), uid="u")
     new = (await ledger_fixture.deploy()).model_copy(update={"action": action})
-    begun = new.model_copy(update={"state": State.APPLYING, "record": {"writes": [wrote.model_dump_json()]}})
-    worker._send.close()
-    worker._receive.close()
+    keys = worker._keys(Run.of(new))
+    refs = [{"kind": "Namespace", "namespace": None, "name": "docs-staging"}]
+    refs += [{"kind": "ServiceAccount", "namespace": "docs-staging", "name": "default"}]
+    undo = {"operation": "update", "identity": "circle", "fields": [], "uid": "u"}
+    writes = [json.dumps({"ref": one | {"cluster": "sandbox", "api_version": "v1"}} | undo) for one in refs]
+    record = {"writes": writes} if edition == 1 else Record(keys=tuple(sorted(keys | {"more"}))).kept()
+    begun = new.model_copy(update={"state": State.APPLYING, "record": record})
 
-    assert set(worker._keys(Run.of(new))) <= set(worker._keys(Run.of(begun)))
+    assert keys
+    assert keys <= worker._keys(Run.of(begun))
+
+
+@pytest.mark.promise("locks.same")
+async def test_an_interrupted_request_holds_what_its_record_says_whatever_policy_is_in_force(ledger_fixture):
+    deps = Dependencies(ledger_fixture.ledger, None, None, ledger_fixture.policy.current, ledger_fixture.clock)
+    worker = Worker(deps, Signals())
+    request = await ledger_fixture.deploy()
+    begun = request.model_copy(update={"state": State.APPLYING, "record": Record(keys=("app|docs", "x")).kept()})
+    before = worker._keys(Run.of(begun))
+    await ledger_fixture.rule('[circles.more]\nnamespaces = ["more"]\n')
+
+    assert before == worker._keys(Run.of(begun)) == {"app|docs", "x"}
 
 
 @pytest.mark.fault("d04")
-@pytest.mark.xfail(strict=True, reason="locks are taken by the policy of before the wait")
 async def test_two_requests_never_work_on_one_object_also_when_the_policy_moved_it_while_one_waited(
     ledger_fixture, bench
 ):
-    workload = {"now": "one"}
-    bench.worker._tools.driver.locks = lambda *_: (SITE.model_copy(update={"name": workload["now"]}),)
     first, second = await ledger_fixture.deploy("1"), await ledger_fixture.deploy("2")
     on, together, go, both_on = set(), [], anyio.Event(), anyio.Event()
 
@@ -309,10 +305,12 @@ async def test_two_requests_never_work_on_one_object_also_when_the_policy_moved_
     bench.does = carry
     async with anyio.create_task_group() as group:
         await group.start(bench.worker.run)
-        await bench.until(lambda: bench.came == [first.id] and bench.worker.words(second.id) == "waiting for its turn")
-        workload["now"] = "two"  # an operator accepts a policy that moves the app
+        await bench.until(
+            lambda: bench.came == [first.id] and bench.worker.progress(second.id) == "waiting for its turn"
+        )
+        await ledger_fixture.rule(workload="docs-live/deployment/two")
         third = await ledger_fixture.deploy("3")
-        bench.worker.claim(third)
+        bench.worker.enqueue(third)
         go.set()
         await bench.until(lambda: {second.id, third.id} <= set(bench.came) and bench.worker.working_on == 0)
         group.cancel_scope.cancel()

@@ -8,7 +8,8 @@ from ledger_template import open_new
 
 from infra_mcp.ledger import AskIn
 from infra_mcp.ledger.ids import request_id
-from infra_mcp.model.action import Deploy, ProvisionNamespace
+from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import State, Submission

@@ -4,7 +4,7 @@ import pytest
 
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger, ReleaseIn
-from infra_mcp.model.action import Deploy
+from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.request import State
 
 pytestmark = pytest.mark.anyio

@@ -3,7 +3,7 @@
 import pytest
 
 from infra_mcp.errors import InfraError
-from infra_mcp.model.action import Deploy
+from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import State
 

@@ -11,7 +11,8 @@ import pytest
 import infra_mcp
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import AskIn, Ledger
-from infra_mcp.model.action import Deploy, ProvisionNamespace
+from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.request import END, State
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +23,7 @@ KILLED = """
 import anyio, os, signal, sys
 from pathlib import Path
 from infra_mcp.ledger import AskIn, Ledger
-from infra_mcp.model.action import ProvisionNamespace
+from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import Submission
 

@@ -3,7 +3,7 @@
 import pytest
 
 from infra_mcp.ledger.subjects import MOST, subjects
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 
 REF = ObjectRef(cluster="s", api_version="apps/v1", kind="Deployment", namespace="docs-live", name="docs")
 

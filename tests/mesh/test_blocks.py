@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra_mcp.mesh.intent import NotUnderstood, Understood, parse
-from infra_mcp.model.action import Deploy, ProvisionNamespace, Quota
+from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.actions.provision_namespace import ProvisionNamespace, Quota
 
 DEPLOY = {"action": "deploy", "app": "docs", "version": "0.13.4"}
 

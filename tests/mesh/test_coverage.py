@@ -9,7 +9,7 @@ import pytest
 from infra_mcp.mesh.coverage import MEANT, SENTENCES, rows, said
 from infra_mcp.mesh.grammar import SLOTS, match, tokens
 from infra_mcp.mesh.intent import NotUnderstood, Understood, parse
-from infra_mcp.model.action import ACTIONS
+from infra_mcp.model.actions import ACTIONS
 
 FIELDS = [(action, field) for action, fields in SENTENCES.items() for field in fields]
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from infra_mcp.mesh.grammar import GRAMMAR, POLITE, SLOTS, tokens
 from infra_mcp.mesh.intent import NotUnderstood, Understood, parse
-from infra_mcp.model.action import ContainerLimits, Deploy, ProvisionNamespace, Quota
+from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.actions.provision_namespace import ContainerLimits, ProvisionNamespace, Quota
 
 
 def space(namespace="docs-staging", **given):

@@ -15,7 +15,7 @@ from infra_mcp.ledger.ids import request_id
 from infra_mcp.mesh.inbox import look
 from infra_mcp.mesh.intake import now
 from infra_mcp.mesh.limits import UNREAD
-from infra_mcp.model.action import Deploy
+from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import State, Submission

@@ -2,9 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from infra_mcp.model.approval import Approval, Need
+from infra_mcp.model.approval import Approval, Need, Verdict
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.plan import Verdict
 from infra_mcp.policy.approvals import in_words, missing, patience, satisfied
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra_mcp.model.action import ContainerLimits, Deploy, ProvisionNamespace, Quota
+from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.actions.provision_namespace import ContainerLimits, ProvisionNamespace, Quota
+from infra_mcp.model.effect import Change, Effect, FieldChange, Part
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.plan import Basis, Effect, FieldChange, ObjectChange, ObjectRef, Plan
 from infra_mcp.policy.decide import admit, judge
 from infra_mcp.policy.rules import load
 
@@ -112,8 +114,8 @@ def test_what_a_plan_would_really_do_is_held_against_both(attended, docs, shop):
     space = ObjectRef(cluster="sandbox", api_version="v1", kind="Namespace", namespace=None, name="shop-live")
     site = ObjectRef(cluster="sandbox", api_version="apps/v1", kind="Deployment", namespace="docs-live", name="docs")
     image = FieldChange(path=("spec", "template", "spec", "image"), after="registry.example/docs/site:1.0.0")
-    made = _plan(ObjectChange(ref=space, operation="create", identity="server"))
-    moved = _plan(ObjectChange(ref=site, operation="update", fields=(image,)))
+    made = _plan(Change(target=space.target, operation="create", identity="server"))
+    moved = _plan(Change(target=site.target, operation="update", fields=(image,)))
     sly = Deploy(app="docs", version="0.13.4")
 
     assert judge(attended, shop, provision("shop-live"), made).decision == "allow"
@@ -126,8 +128,8 @@ def _caller(circle: str) -> Caller:
     return Caller(name=circle, circle=circle, strength="token")
 
 
-def _plan(change) -> Plan:
-    return Plan(effect=Effect(action={}, objects=(change,), files=()), basis=Basis(commit="c", objects=()))
+def _plan(change) -> Effect:
+    return Effect(action={}, parts=(Part(driver="kubernetes", place="sandbox", stage=0, changes=(change,)),), files=())
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import pytest
 
-from infra_mcp.model.action import ContainerLimits, Deploy, ProvisionNamespace, Quota
+from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.actions.provision_namespace import ContainerLimits, ProvisionNamespace, Quota
 from infra_mcp.model.approval import Need
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.decide import admit, refusal

@@ -9,7 +9,9 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from infra_mcp.model.action import ACTIONS, Deploy, ProvisionNamespace
+from infra_mcp.model.actions import ACTIONS
+from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.peer import Caller, Strength
 from infra_mcp.model.request import State
 from infra_mcp.policy import decide, effects, grants, matching, releases, versions

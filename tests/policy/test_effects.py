@@ -1,10 +1,12 @@
 import pytest
 
-from infra_mcp.model.action import Deploy, ProvisionNamespace
+from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
+from infra_mcp.model.effect import Change, Effect, FieldChange, Part, Takeover
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.plan import Adoption, Basis, Effect, FieldChange, ObjectChange, ObjectRef, Plan
 from infra_mcp.policy.decide import judge
-from infra_mcp.policy.effects import objections, touched
+from infra_mcp.policy.effects import effect_refusals, touched
 from infra_mcp.policy.rules import load
 
 NAMESPACE = ProvisionNamespace(namespace="docs-staging", pull_secrets=("X",))
@@ -16,11 +18,11 @@ RBAC = "rbac.authorization.k8s.io/v1"
 
 def change(kind, name, namespace="docs-staging", api="v1", operation="create", identity="circle", **rest):
     ref = ObjectRef(cluster=rest.pop("cluster", "sandbox"), api_version=api, kind=kind, namespace=namespace, name=name)
-    return ObjectChange(ref=ref, operation=operation, identity=identity, **rest)
+    return Change(target=ref.target, operation=operation, identity=identity, **rest)
 
 
 def plan(*changes):
-    return Plan(effect=Effect(action={}, objects=changes, files=()), basis=Basis(commit="c", objects=()))
+    return Effect(action={}, parts=(Part(driver="kubernetes", place="sandbox", stage=0, changes=changes),), files=())
 
 
 def image(after, **rest):
@@ -71,7 +73,7 @@ def test_namespace_and_binding_that_are_there_already_are_allowed(policy, docs):
         (change("Secret", "db-password"), "circles.docs.pull_secrets"),
         (change("Secret", "registry-y"), "circles.docs.pull_secrets"),
         (
-            change("ServiceAccount", "default", adoptions=(Adoption(field=".x", manager="helm", operation="Update"),)),
+            change("ServiceAccount", "default", takes=(Takeover(field=".x", manager="helm", operation="Update"),)),
             "tree.adopt",
         ),
     ],
@@ -95,7 +97,7 @@ def test_a_plan_that_does_more_than_was_granted_is_refused(policy, docs, found, 
         (change("Deployment", "docs", "docs-other", "apps/v1", "update"), "effect.scope"),
         (change("Secret", "registry-x-copy", "docs-live"), "effect.kinds"),
         (
-            image(IMAGE, adoptions=(Adoption(field=".x", manager="argocd-controller", operation="Apply"),)),
+            image(IMAGE, takes=(Takeover(field=".x", manager="argocd-controller", operation="Apply"),)),
             "tree.adopt",
         ),
     ],
@@ -108,7 +110,7 @@ def test_a_deploy_changes_its_own_workload_to_its_own_image(policy, docs, found,
 
 def test_each_object_is_held_to_the_circles_namespaces_whatever_was_asked(policy, docs):
     foreign = plan(change("Namespace", "prod", None, identity="server"), change("ServiceAccount", "default", "prod"))
-    found = list(objections(policy, docs, ProvisionNamespace(namespace="prod"), foreign))
+    found = list(effect_refusals(policy, docs, ProvisionNamespace(namespace="prod"), foreign))
 
     assert [one.rule for one in found] == ["circles.docs.namespaces"] * 2
 
@@ -123,11 +125,11 @@ def test_an_image_inside_a_whole_new_field_is_seen(policy, docs):
 
 def test_taking_over_from_people_is_allowed(policy, docs):
     people = tuple(
-        Adoption(field=".x", manager=name, operation="Update")
+        Takeover(field=".x", manager=name, operation="Update")
         for name in ("kubectl", "kubectl-client-side-apply", "before-first-apply")
     )
 
-    assert judge(policy, docs, DEPLOY, plan(image(IMAGE, adoptions=people))).decision == "allow"
+    assert judge(policy, docs, DEPLOY, plan(image(IMAGE, takes=people))).decision == "allow"
 
 
 def test_the_policy_in_force_at_the_time_of_the_plan_decides(policy_text, docs):
@@ -146,8 +148,12 @@ def test_rules_are_asked_about_the_plan_too(policy_text, docs):
 def test_a_circle_the_policy_does_not_name_is_granted_no_effect_either(policy):
     stranger = Caller(name="docs", circle="nowhere", strength="token")
 
-    assert "circles.nowhere.namespaces" in {one.rule for one in objections(policy, stranger, NAMESPACE, plan(SPACE))}
-    assert "circles.nowhere.images" in {one.rule for one in objections(policy, stranger, DEPLOY, plan(image(IMAGE)))}
+    assert "circles.nowhere.namespaces" in {
+        one.rule for one in effect_refusals(policy, stranger, NAMESPACE, plan(SPACE))
+    }
+    assert "circles.nowhere.images" in {
+        one.rule for one in effect_refusals(policy, stranger, DEPLOY, plan(image(IMAGE)))
+    }
 
 
 @pytest.mark.fault("l01")
@@ -156,7 +162,7 @@ def test_a_circle_the_policy_does_not_name_is_granted_no_effect_either(policy):
 )
 def test_a_cluster_scoped_object_is_no_namespace_of_the_same_name(policy, docs, kind, api):
     found = plan(SPACE, change(kind, "docs-staging", None, api))
-    rules = [refusal.rule for refusal in objections(policy, docs, NAMESPACE, found)]
+    rules = [refusal.rule for refusal in effect_refusals(policy, docs, NAMESPACE, found)]
 
     assert "effect.scope" in rules
     assert touched(found) == {"docs-staging"}
@@ -183,7 +189,8 @@ def test_a_plan_that_would_set_a_label_that_was_not_asked_for_is_refused(policy,
 )
 def test_a_planned_label_is_seen_in_whatever_form_the_plan_holds_it(policy, docs, field):
     found = [
-        one.rule for one in objections(policy, docs, NAMESPACE, plan(SPACE.model_copy(update={"fields": (field,)})))
+        one.rule
+        for one in effect_refusals(policy, docs, NAMESPACE, plan(SPACE.model_copy(update={"fields": (field,)})))
     ]
 
     assert "circles.docs.labels" in found

@@ -2,8 +2,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from infra_mcp.model.action import Deploy, ProvisionNamespace
-from infra_mcp.model.plan import Basis, Effect, ObjectChange, ObjectRef, Plan
+from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
+from infra_mcp.model.effect import Change, Effect, Part
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.policy.decide import admit, judge, refusal
 from infra_mcp.policy.freezes import frozen
 from infra_mcp.policy.rules import load
@@ -86,8 +88,8 @@ def test_without_a_time_freezes_are_not_asked_and_outside_of_them_nothing_is_ref
 def test_what_a_plan_touches_falls_into_a_freeze_too(policy_text, docs):
     policy = load(policy_text + FREEZE + "match = { namespaces = ['docs-live'] }")
     ref = ObjectRef(cluster="sandbox", api_version="v1", kind="Namespace", namespace=None, name="docs-staging")
-    change = ObjectChange(ref=ref, operation="create", identity="server")
-    plan = Plan(effect=Effect(action={}, objects=(change,), files=()), basis=Basis(commit="c", objects=()))
+    change = Change(target=ref.target, operation="create", identity="server")
+    plan = Effect(action={}, parts=(Part(driver="kubernetes", place="sandbox", stage=0, changes=(change,)),), files=())
     here = load(policy_text + FREEZE + "match = { namespaces = ['docs-staging'] }")
 
     assert judge(policy, docs, NAMESPACE, plan, now=DURING).decision == "allow"

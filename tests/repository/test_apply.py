@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from infra_mcp.errors import InfraError, Moved
-from infra_mcp.model.plan import ObjectRef, TreeEdit
-from infra_mcp.repository.edit import apply_edit, apply_edits, says
+from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.repository.edit import apply_edit, apply_edits
+from infra_mcp.repository.edits import SetValue
 
 WEB = """\
 apiVersion: apps/v1
@@ -27,11 +28,11 @@ REF = ObjectRef(cluster="sandbox", api_version="apps/v1", kind="Deployment", nam
 IMAGE = ("spec", "template", "spec", "containers", {"name": "web"}, "image")
 
 
-def edit(before: object, after: object, field=IMAGE, path: str = "web.yaml") -> TreeEdit:
-    return TreeEdit(path=path, ref=REF, field=field, before=before, after=after)
+def edit(before: object, after: object, field=IMAGE, path: str = "web.yaml") -> SetValue:
+    return SetValue(path=path, ref=REF, field=field, before=before, after=after)
 
 
-def inverse(one: TreeEdit) -> TreeEdit:
+def inverse(one: SetValue) -> SetValue:
     return one.model_copy(update={"before": one.after, "after": one.before})
 
 
@@ -43,8 +44,8 @@ def test_an_edit_follows_the_object_to_where_it_stands_now(tree_of):
 
     assert dict(after.changed) == {"moved/all.yaml": ("a: 1\n---\n" + WEB).replace("site:1.0", "site:2.0").encode()}
     assert tree.changed == {}
-    assert not says(tree, edit("site:1.0", "site:2.0"))
-    assert says(after, edit("site:1.0", "site:2.0"))
+    assert apply_edit(tree, edit("site:1.0", "site:2.0")) is not tree
+    assert apply_edit(after, edit("site:1.0", "site:2.0")) is after
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_an_edit_taken_back_gives_the_same_bytes(tree_of, field, value):
 
     assert after.read("web.yaml") != WEB.encode()
     assert back.read("web.yaml") == WEB.encode()
-    assert says(back, inverse(one))
+    assert apply_edit(back, inverse(one)) is back
 
 
 def test_what_someone_else_changed_is_not_overwritten(tree_of):
@@ -106,7 +107,7 @@ def test_a_shared_value_is_set_when_all_its_places_are_meant(tree_of):
     after = apply_edits(tree, edits)
 
     assert after.read("web.yaml") == text.replace("&image site:1.0", "&image site:2.0").encode()
-    assert all(says(after, one) for one in edits)
+    assert all(apply_edit(after, one) is after for one in edits)
     for one in edits:
         with pytest.raises(InfraError, match=r"web.yaml, line 11"):
             apply_edit(tree, one)

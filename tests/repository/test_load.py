@@ -10,7 +10,7 @@ from limited import run_limited
 
 from infra_mcp.clients.git import Git
 from infra_mcp.errors import InfraError
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.load import load
 
 pytestmark = pytest.mark.anyio

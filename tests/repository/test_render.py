@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from infra_mcp.errors import InfraError
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.nodes import DEEPEST, DOCUMENTS, LARGEST
 from infra_mcp.repository.render import dump, parse
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from infra_mcp.errors import InfraError
-from infra_mcp.model.plan import ObjectRef, TreeEdit
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.edit import apply_edit
+from infra_mcp.repository.edits import SetValue
 
 
 def manifest(name: str = "web", namespace: str | None = "docs", kind: str = "Deployment", api: str = "apps/v1") -> str:
@@ -233,7 +234,7 @@ def test_the_items_of_a_list_are_objects_that_are_found_and_edited(tree_of, kind
     text = f"apiVersion: v1\nkind: {kind}\nitems:\n- kind: Other\n  x: 1\n- {item}\n  spec: {{replicas: 1}}  # few\n"
     tree = tree_of({"all.yaml": text})
 
-    edit = TreeEdit(path="all.yaml", ref=ref(), field=("spec", "replicas"), before=1, after=2)
+    edit = SetValue(path="all.yaml", ref=ref(), field=("spec", "replicas"), before=1, after=2)
 
     assert tree.find(ref()).object["spec"] == {"replicas": 1}
     assert apply_edit(tree, edit).read("all.yaml") == text.replace("replicas: 1", "replicas: 2").encode()

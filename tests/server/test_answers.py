@@ -7,7 +7,7 @@ import json
 import pytest
 
 from infra_mcp.errors import CODES, InfraError
-from infra_mcp.model.action import Deploy
+from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import Request, State
 from infra_mcp.server.answers import MAXIMUM, Answer, as_json, bounded, of_error, of_request

@@ -22,7 +22,7 @@ from anyio import to_thread
 from infra_mcp.clients.kube.errors import KubeError
 from infra_mcp.clients.kube.watch import Watch
 from infra_mcp.effects import effect
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 
 if TYPE_CHECKING:  # these import `kubernetes`: a second, paid in `connect`, in a thread
     from infra_mcp.clients.kube.discovery import Discovery

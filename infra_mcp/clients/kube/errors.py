@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from infra_mcp.errors import InfraError
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.errors import InfraError, Unavailable
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.text import named, one_line, quoted
 
 __all__ = ["DENIED_FOR", "Cause", "KubeError", "is_denied"]
@@ -161,7 +161,7 @@ class KubeError(Exception):
             ref: the object it is about, or words for it, where that is known.
         """
         code, what, advice = self._translate(str(ref or "the request"))
-        return InfraError(code, what, next_step=advice)
+        return (InfraError if self.status else Unavailable)(code, what, next_step=advice)
 
     def _translate(self, what: str) -> tuple[str, str, str | None]:
         message = quoted(self.message) if self.status else self.message

@@ -12,8 +12,8 @@ from copy import deepcopy
 from typing import Any, NamedTuple
 
 from infra_mcp.clients.kube import FIELD_MANAGER
-from infra_mcp.drivers.kubernetes.merge import ATOMIC, KEY_DEFAULTS, SET, item_keys
-from infra_mcp.model.plan import FieldPath
+from infra_mcp.model.effect import FieldPath
+from infra_mcp.repository.partial import ATOMIC, KEY_DEFAULTS, SET, item_keys
 
 __all__ = ["Lost", "extract", "foreign_owner", "lists", "lost_fields", "owned_by_us", "owners"]
 

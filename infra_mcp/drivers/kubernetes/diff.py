@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from infra_mcp.drivers.kubernetes.adopt import lists
-from infra_mcp.drivers.kubernetes.merge import SET, Lists, item_keys, list_keys
+from infra_mcp.model.effect import FieldChange, FieldPath
 from infra_mcp.model.marks import REQUEST, WRITE
-from infra_mcp.model.plan import FieldChange, FieldPath
+from infra_mcp.repository.partial import SET, Lists, item_keys, list_keys
 
 __all__ = ["changes"]
 

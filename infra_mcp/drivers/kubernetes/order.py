@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 
 __all__ = ["order"]
 

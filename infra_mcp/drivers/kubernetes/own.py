@@ -16,7 +16,7 @@ from typing import Any
 from infra_mcp.clients.kube import FIELD_MANAGER
 from infra_mcp.drivers.kubernetes.adopt import owners
 from infra_mcp.model.marks import REQUEST, WRITE
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 
 __all__ = ["Own", "carries", "shows"]
 

@@ -23,11 +23,12 @@ import anyio
 from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.drivers.kubernetes import adopt as adoption
 from infra_mcp.drivers.kubernetes.diff import changes
-from infra_mcp.drivers.kubernetes.merge import Lists, covers, get_path, leaves, merge, remove_path
 from infra_mcp.drivers.kubernetes.own import carries, shows
 from infra_mcp.errors import InfraError, Moved
+from infra_mcp.model.effect import FieldPath, Takeover, show_path
 from infra_mcp.model.marks import REQUEST, WRITE
-from infra_mcp.model.plan import Adoption, FieldPath, ObjectRef, show_path
+from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.repository.partial import Lists, covers, get_path, leaves, merge, remove_path
 from infra_mcp.text import named, one_line
 
 __all__ = ["Proposal", "propose", "write"]
@@ -45,8 +46,8 @@ class Proposal:
     live: dict[str, Any] | None  # None: it would be created
     dry: dict[str, Any]
     body: dict[str, Any]  # what will be applied, less version and mark
-    force: bool  # the write takes the fields in `adoptions`, and no others
-    adoptions: tuple[Adoption, ...]
+    force: bool  # the write takes the fields in `takes`, and no others
+    takes: tuple[Takeover, ...]
     ref: ObjectRef
     sets: dict[str, Any]
     adopt: tuple[str, ...]
@@ -98,7 +99,7 @@ async def propose(
             if not error.status:
                 raise  # nobody answered: the caller waits and looks again
             raise error.translate(ref) from error
-        return Proposal(None, dry, body, force=False, adoptions=(), ref=ref, sets=wanted, adopt=tuple(adopt))
+        return Proposal(None, dry, body, force=False, takes=(), ref=ref, sets=wanted, adopt=tuple(adopt))
     read = live
     for _ in range(TRIES):
         owner = adoption.foreign_owner(live)
@@ -218,16 +219,16 @@ async def _adoption(cluster: Cluster, proposal: Proposal, conflict: KubeError, a
             what = f"{proposal.ref}: {show_path(one.path)} is owned by {named(one.manager)}."
             raise InfraError("field-conflict", what)
     taken = {
-        (show_path(one.path), named(one.manager)): Adoption(
-            field=show_path(one.path), manager=named(one.manager), operation=one.operation, since=one.time
+        (show_path(one.path), named(one.manager)): Takeover(
+            field=show_path(one.path), manager=named(one.manager), operation=one.operation
         )
         for one in lost
     }
     for cause in conflict.causes:  # an object without managedFields: its owner is only in the conflict
         if not any(field == cause.field for field, _ in taken):
-            taken[cause.field, cause.manager] = Adoption(field=cause.field, manager=cause.manager, operation="Update")
-    adoptions = tuple(taken[key] for key in sorted(taken))
-    return replace(proposal, dry=dry, force=True, adoptions=adoptions)
+            taken[cause.field, cause.manager] = Takeover(field=cause.field, manager=cause.manager, operation="Update")
+    takes = tuple(taken[key] for key in sorted(taken))
+    return replace(proposal, dry=dry, force=True, takes=takes)
 
 
 async def _again(cluster: Cluster, proposal: Proposal, as_: str | None) -> Proposal:
@@ -277,7 +278,7 @@ def _told(error: KubeError, ref: ObjectRef) -> InfraError | Moved:
 
 def _shown(proposal: Proposal) -> tuple[Any, ...]:
     """What of a proposal a plan shows; the time of an entry moves with any write of that manager."""
-    taken = {(a.field, a.manager, a.operation) for a in proposal.adoptions}
+    taken = {(a.field, a.manager, a.operation) for a in proposal.takes}
     return changes(proposal.live, proposal.dry), taken, proposal.force
 
 

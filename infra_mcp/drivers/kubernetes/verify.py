@@ -21,7 +21,7 @@ from infra_mcp.drivers.kubernetes.causes import Cause, ails, cause, not_ready, r
 from infra_mcp.drivers.kubernetes.health import Health, status
 from infra_mcp.drivers.kubernetes.revision import WORKLOADS, Seen, look, selector
 from infra_mcp.errors import InfraError
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 
 __all__ = ["Out", "rollout"]
 

@@ -13,9 +13,9 @@ from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.clients.kube.errors import is_denied
 from infra_mcp.drivers.kubernetes import ssa
 from infra_mcp.drivers.kubernetes.order import order
-from infra_mcp.drivers.manifests.prepared import Item, Prepared, Task
+from infra_mcp.drivers.manifests.planned import PlannedObject, Rights, Work
 from infra_mcp.errors import InfraError, Moved
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.together import together
 
 __all__ = ["apply"]
@@ -27,8 +27,8 @@ _NEW_BINDING = 5.0  # seconds that a 403 may last after our own binding
 _STEP, _LONGEST_STEP = 0.004, 0.1  # seconds between looks, at first and in the end
 
 
-async def apply(cluster: Cluster, task: Task, prepared: Prepared) -> None:
-    """Bring every item that is not so to what the plan says.
+async def apply(cluster: Cluster, rights: Rights, work: Work) -> None:
+    """Bring every object that is not so to what the plan says.
 
     A namespace of ours is made first, then what lies inside is dry-run, all of it, before the first of it is written.
 
@@ -37,54 +37,49 @@ async def apply(cluster: Cluster, task: Task, prepared: Prepared) -> None:
         InfraError: a create met an object that is not ours (`exists`), or the server refuses a write.
         KubeError: with status 0, when the outcome of a write is not known.
     """
-    by_identity = {
-        which: [i for i in prepared.to_write if i.wanted.identity == which] for which in ("server", "circle")
-    }
-    for item in order(by_identity["server"], key=lambda item: item.wanted.ref):
-        await _create(cluster, task, item)
-    inner = by_identity["circle"]
-    if prepared.bootstrap:
-        inner = await _dry_run_inside(cluster, task, inner)
-    await together(partial(_write, cluster, task, item) for item in inner)
+    for one in order((o for o in work.to_write if o.desired.identity == "server"), key=lambda one: one.desired.ref):
+        await _create(cluster, rights, one)
+    inside = [one for one in work.to_write if one.desired.identity == "circle"]
+    if work.late:
+        inside = await _dry_run_inside(cluster, rights, inside)
+    await together(partial(_write, cluster, rights, one) for one in inside)
 
 
-async def _create(cluster: Cluster, task: Task, item: Item) -> None:
+async def _create(cluster: Cluster, rights: Rights, one: PlannedObject) -> None:
     """One of the two bootstrap writes: a POST, which never changes an object that is there."""
-    ref = item.wanted.ref
+    ref, sets = one.desired.ref, one.desired.sets
     try:
         with anyio.CancelScope(shield=True):
-            await cluster.create(task.own.marked(ref, item.wanted.sets), as_=None)
+            await cluster.create(rights.own.marked(ref, sets), as_=None)
     except KubeError as error:
         live = await cluster.get(ref, as_=None)
-        if task.own.made(ref, item.wanted.sets, live):
+        if rights.own.made(ref, sets, live):
             return  # the answer was lost, the write was not
         if live is not None and error.status == 409:  # noqa: PLR2004 - HTTP conflict
-            raise InfraError("exists", f"{item.wanted.ref} was created by someone else meanwhile.") from error
+            raise InfraError("exists", f"{ref} was created by someone else meanwhile.") from error
         raise
 
 
-async def _dry_run_inside(cluster: Cluster, task: Task, items: list[Item]) -> list[Item]:
+async def _dry_run_inside(cluster: Cluster, rights: Rights, objects: list[PlannedObject]) -> list[PlannedObject]:
     """Dry-run all that lies inside the namespace just made, before the first write inside it."""
 
-    async def check(item: Item) -> Item:
-        live = await _present(cluster, task, item.wanted.ref)
+    async def check(one: PlannedObject) -> PlannedObject:
+        live = await _present(cluster, rights, one.desired.ref)
         proposal = await _patiently(
-            lambda: ssa.propose(
-                cluster, item.wanted.ref, live, item.wanted.sets, as_=task.user, adopt=task.policy.tree.adopt
-            )
+            lambda: ssa.propose(cluster, one.desired.ref, live, one.desired.sets, as_=rights.user, adopt=rights.adopt)
         )
-        return replace(item, live=live, proposal=proposal)
+        return replace(one, live=live, proposal=proposal)
 
-    return await together(partial(check, item) for item in items)
+    return await together(partial(check, one) for one in objects)
 
 
-async def _present(cluster: Cluster, task: Task, ref: ObjectRef) -> dict[str, Any] | None:
+async def _present(cluster: Cluster, rights: Rights, ref: ObjectRef) -> dict[str, Any] | None:
     """The live object; the `default` service account is waited for, since a controller makes it."""
     is_default = ref.kind == "ServiceAccount" and ref.name == "default"
     step = _STEP
     with anyio.move_on_after(_DEFAULT_ACCOUNT):
         while True:
-            live = await _patiently(lambda: cluster.get(ref, as_=task.user))
+            live = await _patiently(lambda: cluster.get(ref, as_=rights.user))
             if live is not None or not is_default:
                 return live
             await anyio.sleep(step)
@@ -107,9 +102,9 @@ async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
     return await call()
 
 
-async def _write(cluster: Cluster, task: Task, item: Item) -> None:
-    if item.proposal is None:
-        raise Moved(str(item.wanted.ref))
+async def _write(cluster: Cluster, rights: Rights, one: PlannedObject) -> None:
+    ref = one.desired.ref
+    if one.proposal is None:
+        raise Moved(str(ref))
     with anyio.CancelScope(shield=True):
-        nonce = task.own.nonce(item.wanted.ref)
-        await ssa.write(cluster, item.proposal, as_=task.user, request=task.request.id, nonce=nonce)
+        await ssa.write(cluster, one.proposal, as_=rights.user, request=rights.own.request, nonce=rights.own.nonce(ref))

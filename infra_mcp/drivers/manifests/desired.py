@@ -1,90 +1,82 @@
-"""The objects a ProvisionNamespace stands for, as plain manifests. Pure."""
+"""From a share of an edit to the objects it is about: what the repository says of them, and the work without a file."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from infra_mcp.drivers.manifests.prepared import Wanted
-from infra_mcp.model.action import ProvisionNamespace
-from infra_mcp.model.marks import BINDING, CIRCLE, OWNER, PULL_SECRETS
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.drivers.base import Share
+from infra_mcp.drivers.manifests.planned import Desired
+from infra_mcp.errors import InfraError
+from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.model.target import Target
+from infra_mcp.repository.edits import Beside, Location
+from infra_mcp.repository.partial import get_path, merge, set_path
+from infra_mcp.repository.render import Located
 
-__all__ = ["binding", "bounds", "namespace", "refs", "service_account"]
+__all__ = ["RESTART", "in_files", "ref_of", "without_file"]
 
-
-def refs(cluster: str, name: str) -> tuple[ObjectRef, ObjectRef, ObjectRef]:
-    """The namespace, its binding to a circle, and its default service account."""
-    return (
-        ObjectRef(cluster=cluster, api_version="v1", kind="Namespace", namespace=None, name=name),
-        ObjectRef(
-            cluster=cluster,
-            api_version="rbac.authorization.k8s.io/v1",
-            kind="RoleBinding",
-            namespace=name,
-            name=BINDING,
-        ),
-        ObjectRef(cluster=cluster, api_version="v1", kind="ServiceAccount", namespace=name, name="default"),
-    )
+RESTART = "infra-mcp.dev/restart"  # on a pod template: the request that restarted it last
+_VERSIONS = {"apps": "apps/v1", "rbac.authorization.k8s.io": "rbac.authorization.k8s.io/v1", "": "v1"}
 
 
-def _body(ref: ObjectRef, **rest: Any) -> dict[str, Any]:  # noqa: ANN401 - manifests
-    metadata: dict[str, Any] = {"name": ref.name}
-    if ref.namespace:
-        metadata["namespace"] = ref.namespace
-    metadata.update(rest.pop("metadata", {}))
-    return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": metadata, **rest}
+def in_files(share: Share) -> list[Desired]:
+    """The objects of the addressed locations, in their order: each as the fields that are addressed.
+
+    Raises:
+        InfraError: `manifest-invalid`: a location is in no object.
+    """
+    sets: dict[tuple[str, int, tuple[str | int, ...]], tuple[Located, dict[str, Any], bool]] = {}
+    for location in share.addressed:
+        where = location.path, location.document, location.at
+        if where not in sets:
+            located = _located(share, location)
+            sets[where] = located, _identity(located.ref), False
+        located, fields, whole = sets[where]
+        if not location.field:
+            sets[where] = located, located.object, True
+            continue
+        found, value = get_path(located.object, location.field)
+        if found and not whole:
+            set_path(fields, location.field, value)
+    return [
+        Desired(located.ref, fields, whole=whole or located.ref.kind not in _WORKLOADS, path=located.path)
+        for located, fields, whole in sets.values()
+    ]
 
 
-def namespace(ref: ObjectRef, action: ProvisionNamespace, circle: str | None) -> Wanted:
-    """The namespace itself; `circle` is None where it was there before and does not carry our label."""
-    labels = ({CIRCLE: circle} if circle else {}) | action.labels
-    metadata: dict[str, Any] = {"labels": labels} if labels else {}
-    if action.owner:
-        metadata["annotations"] = {OWNER: action.owner}
-    return Wanted(ref, _body(ref, metadata=metadata), identity="server")
+_WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
 
 
-def binding(ref: ObjectRef, user: str, role_name: str) -> Wanted:
-    """The RoleBinding by which the circle's identity may work in the namespace."""
-    _, _, account_namespace, account = user.split(":")
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role_name}
-    subject = {"kind": "ServiceAccount", "name": account, "namespace": account_namespace}
-    return Wanted(ref, _body(ref, roleRef=role, subjects=[subject]), identity="server")
+def without_file(work: Beside, request: str) -> Desired:
+    """The object of a work without a file, but for pull secrets, whose content is read elsewhere.
+
+    Raises:
+        InfraError: `internal`: there is no such work.
+    """
+    ref = ref_of(work.target)
+    if work.work == "ensure":
+        body: Any = work.given["body"]
+        return Desired(ref, dict(body))
+    if work.work == "restart":
+        template = {"metadata": {"annotations": {RESTART: request}}}
+        return Desired(ref, merge(_identity(ref), {"spec": {"template": template}}), whole=False)
+    raise InfraError("internal", f"{work.work} is no work of Kubernetes manifests.")
 
 
-def service_account(ref: ObjectRef, names: set[str], secrets: list[str]) -> Wanted:
-    """The default service account with its pull secrets: policy's names as an annotation, the Secrets' as the list."""
-    metadata = {"annotations": {PULL_SECRETS: ",".join(sorted(names))}}
-    return Wanted(ref, _body(ref, metadata=metadata, imagePullSecrets=[{"name": name} for name in secrets]))
+def ref_of(target: Target) -> ObjectRef:
+    """A target as the object that it is; of the kinds that actions name without a file."""
+    group, _, kind = target.kind.rpartition("/")
+    version = _VERSIONS.get(group, f"{group}/v1")
+    return ObjectRef(cluster=target.place, api_version=version, kind=kind, namespace=target.scope, name=target.name)
 
 
-def bounds(action: ProvisionNamespace, cluster: str) -> list[Wanted]:
-    """Quota, container defaults and the default-deny network policy, as far as they were asked for."""
-    made = []
-    if action.quota and (hard := _quota(action)):
-        made.append(_inside(action, cluster, "v1", "ResourceQuota", "quota", {"hard": hard}))
-    if action.limits and (default := action.limits.model_dump(exclude_none=True)):
-        spec = {"limits": [{"type": "Container", "default": default}]}
-        made.append(_inside(action, cluster, "v1", "LimitRange", "limits", spec))
-    if action.default_deny:
-        deny = {"podSelector": {}, "policyTypes": ["Ingress"]}
-        made.append(_inside(action, cluster, "networking.k8s.io/v1", "NetworkPolicy", "default-deny", deny))
-    return made
+def _located(share: Share, location: Location) -> Located:
+    for one in share.after.objects_of(location.path):
+        if (one.index, one.at) == (location.document, location.at):
+            return one
+    raise InfraError("manifest-invalid", f"Document {location.document + 1} of {location.path} holds no object.")
 
 
-def _quota(action: ProvisionNamespace) -> dict[str, str]:
-    quota, hard = action.quota, dict[str, str]()
-    if quota and quota.cpu:
-        hard |= {"requests.cpu": quota.cpu, "limits.cpu": quota.cpu}
-    if quota and quota.memory:
-        hard |= {"requests.memory": quota.memory, "limits.memory": quota.memory}
-    if quota and quota.pods:
-        hard["pods"] = str(quota.pods)
-    return hard
-
-
-def _inside(
-    action: ProvisionNamespace, cluster: str, version: str, kind: str, name: str, spec: dict[str, Any]
-) -> Wanted:
-    ref = ObjectRef(cluster=cluster, api_version=version, kind=kind, namespace=action.namespace, name=name)
-    return Wanted(ref, _body(ref, spec=spec))
+def _identity(ref: ObjectRef) -> dict[str, Any]:
+    metadata = {"name": ref.name} | ({"namespace": ref.namespace} if ref.namespace else {})
+    return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": metadata}

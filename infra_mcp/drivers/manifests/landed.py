@@ -1,97 +1,91 @@
-"""Landed: every object observed in the asked state, from the API server, after the write."""
+"""Landed: every object observed in the asked state, from the API server, after the write; and what is now true."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import anyio
 
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.kubernetes.health import status as health_of
-from infra_mcp.drivers.kubernetes.verify import rollout
-from infra_mcp.drivers.manifests import images
-from infra_mcp.drivers.manifests.deploy import Target
-from infra_mcp.drivers.manifests.prepared import Item, Prepared, Task, is_within
+from infra_mcp.drivers.kubernetes.revision import WORKLOADS
+from infra_mcp.drivers.kubernetes.verify import Out, rollout
+from infra_mcp.drivers.manifests.planned import PlannedObject, Rights, Work
 from infra_mcp.errors import InfraError
+from infra_mcp.policy.images import images_in
+from infra_mcp.repository.partial import is_within
 from infra_mcp.together import together
 
-__all__ = ["deployed", "provisioned"]
+__all__ = ["landed"]
 
-_WAIT = 15.0  # seconds; these objects need no controller, only to be there
+_WAIT = 15.0  # seconds; objects that no controller works on need only to be there
 _STEP = 0.05
+_BOUNDS = ("ResourceQuota", "LimitRange", "NetworkPolicy")
 
 
-async def provisioned(
-    cluster: Cluster, task: Task, prepared: Prepared, say: Callable[[str], None] | None = None
-) -> str:
-    """Read every object of a namespace back until it is as asked, and say what is now true.
+async def landed(cluster: Cluster, rights: Rights, work: Work, seconds: float, say: Callable[[str], None]) -> str:
+    """Read every object back until it is as asked, and say what is now true. Workloads are watched until they are out.
 
-    `say` is told which of them is waited for, and why.
+    Args:
+        cluster: where.
+        rights: as whom.
+        work: the plan that was applied.
+        seconds: how long workloads may still take.
+        say: told which object is waited for, and why.
 
     Raises:
-        InfraError: `not-landed`, naming what is not so.
+        InfraError: `not-landed`, naming what is not so and its cause; `object-moved`, when a workload was replaced.
     """
-    await together(partial(_there, cluster, task, item, say) for item in prepared.items)
-    names = prepared.names
-    facts = [f"namespace {names['namespace']} up"]
-    if names["pull_secrets"]:
-        pairs = zip(names["pull_secrets"].split(","), names["secrets"].split(","), strict=True)
-        facts += [f"secret {name} present (as {secret})" for name, secret in pairs]
-        facts.append("service account default uses " + ("it" if "," not in names["secrets"] else "them"))
+    seen = await together(partial(_observed, cluster, rights, work, one, seconds, say) for one in work.objects)
+    return ", ".join(_facts(work, list(zip(work.objects, seen, strict=True))))
+
+
+def _facts(work: Work, seen: list[tuple[PlannedObject, Out]]) -> list[str]:
+    """What is now true, one fact an object that somebody asked for: namespaces, secrets, workloads, then the rest."""
+    facts = [f"namespace {one.desired.ref.name} up" for one, _ in seen if one.desired.ref.kind == "Namespace"]
+    copies = [one.desired for one, _ in seen if one.desired.secret]
+    facts += [f"secret {copy.secret} present (as {copy.ref.name})" for copy in copies]
+    if copies:
+        facts.append("service account default uses " + ("it" if len(copies) == 1 else "them"))
+    facts += [_runs(work.goal.subject, one, out) for one, out in seen if one.desired.ref.kind in WORKLOADS]
     facts += [
-        f"{item.wanted.ref.kind} {item.wanted.ref.name} set"
-        for item in prepared.items
-        if item.wanted.ref.kind in {"ResourceQuota", "LimitRange", "NetworkPolicy"}
+        f"{one.desired.ref.kind} {one.desired.ref.name} set" for one, _ in seen if one.desired.ref.kind in _BOUNDS
     ]
-    return ", ".join(facts)
+    return facts or [f"{one.change.target} is as asked" for one, _ in seen]
 
 
-async def _there(cluster: Cluster, task: Task, item: Item, say: Callable[[str], None] | None) -> None:
-    user = None if item.wanted.identity == "server" else task.user
+def _runs(subject: str, one: PlannedObject, out: Out) -> str:
+    """What a workload that is out runs. One that runs no pod only says so: nothing shows that the version would."""
+    ref, remark = one.desired.ref, health_of(out.live).reason
+    template = ((out.live.get("spec") or {}).get("template") or {}).get("spec") or {}
+    images = ", ".join(list(dict.fromkeys(images_in(one.desired.sets))) or dict.fromkeys(images_in(template)))
+    if not out.ready:
+        return f"{subject} is set in {ref}, image {images}; {remark}"
+    wanted = (out.live.get("spec") or {}).get("replicas")
+    count = f"{out.ready} of {wanted} replicas ready" if wanted is not None else f"{out.ready} ready"
+    return f"{subject} runs as {ref}, {count}{f' ({remark})' if remark else ''}, image {images}"
+
+
+async def _observed(
+    cluster: Cluster, rights: Rights, work: Work, one: PlannedObject, seconds: float, say: Callable[[str], None]
+) -> Out:
+    ref, sets = one.desired.ref, one.desired.sets
+    if ref.kind in WORKLOADS:
+        uid = str((one.live or {}).get("metadata", {}).get("uid", ""))
+        grace = work.goal.grace
+        so = partial(is_within, sets)
+        return await rollout(cluster, ref, uid, as_=rights.user, expect=so, grace=grace, deadline=seconds, say=say)
+    user = None if one.desired.identity == "server" else rights.user
     reason = "it is not there"
     with anyio.move_on_after(_WAIT):
         while True:
-            live = await cluster.get(item.wanted.ref, as_=user)
+            live = await cluster.get(ref, as_=user)
             if live is not None:
                 state = health_of(live)
-                if is_within(item.wanted.sets, live) and state.state == "Current":
-                    return
+                if is_within(sets, live) and state.state == "Current":
+                    return Out(live, 0)
                 reason = state.reason if state.state != "Current" else "it is not as it was written"
-            if say is not None:
-                say(f"{item.wanted.ref}: {reason}")
+            say(f"{ref}: {reason}")
             await anyio.sleep(_STEP)
-    raise InfraError("not-landed", f"{item.wanted.ref} did not come to be as asked: {reason}.")
-
-
-async def deployed(
-    cluster: Cluster,
-    task: Task,
-    prepared: Prepared,
-    to: Target,
-    seconds: float,
-    say: Callable[[str], None] | None = None,
-) -> str:
-    """Watch a rollout until it is out, and say what is now true.
-
-    Args:
-        cluster: the cluster.
-        task: the request and its identity.
-        prepared: the plan that was applied.
-        to: the workload and its image.
-        seconds: how long it may still take.
-        say: told how far the rollout is.
-
-    Raises:
-        InfraError: `not-landed` with the cause, `object-moved` when the workload was replaced.
-    """
-    uid = str((prepared.items[0].live or {})["metadata"]["uid"])
-    expect: Callable[[dict[str, Any]], bool] = partial(images.running, repo=to.repository, image=to.image)
-    out = await rollout(cluster, to.ref, uid, as_=task.user, expect=expect, grace=to.grace, deadline=seconds, say=say)
-    what, remark = f"{prepared.names['app']} {prepared.names['version']}", health_of(out.live).reason
-    if not out.ready:
-        return f"{what} is set in {to.ref}, image {to.image}; {remark}"
-    wanted = (out.live.get("spec") or {}).get("replicas")
-    count = f"{out.ready} of {wanted} replicas ready" if wanted is not None else f"{out.ready} ready"
-    return f"{what} runs as {to.ref}, {count}{f' ({remark})' if remark else ''}, image {to.image}"
+    raise InfraError("not-landed", f"{ref} did not come to be as asked: {reason}.")

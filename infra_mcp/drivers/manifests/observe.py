@@ -8,13 +8,12 @@ from typing import Any
 
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.kubernetes import health
-from infra_mcp.drivers.manifests import images
-from infra_mcp.drivers.manifests.desired import refs
-from infra_mcp.drivers.manifests.drift import drift
+from infra_mcp.drivers.kubernetes.drift import drift
 from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
 from infra_mcp.errors import InfraError
 from infra_mcp.model.marks import PULL_SECRETS
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.policy import images
 from infra_mcp.policy.rules import Policy
 from infra_mcp.repository.value import Tree
 from infra_mcp.together import together
@@ -50,7 +49,8 @@ async def namespace(
     Raises:
         InfraError: `not-found` when it is not there or not bound to the circle, `cluster-unreachable`.
     """
-    space, _, account = refs(cluster.name, name)
+    space = ObjectRef(cluster=cluster.name, api_version="v1", kind="Namespace", namespace=None, name=name)
+    account = ObjectRef(cluster=cluster.name, api_version="v1", kind="ServiceAccount", namespace=name, name="default")
     reads: list[Callable[[], Awaitable[dict[str, Any] | None]]] = [
         partial(cluster.get, space, as_=user),
         partial(cluster.get, account, as_=user),

@@ -17,7 +17,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.masking import Masker
 from infra_mcp.model.digest import canonical, keyed
 from infra_mcp.model.marks import PULL_SECRET_TYPES
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.policy.rules import Policy
 from infra_mcp.policy.sections import PullSecretRules
 from infra_mcp.together import together

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, create_model
 
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.intake import enter
-from infra_mcp.model.action import ACTIONS
+from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.names import Frozen, IdempotencyKey
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import END, Request, State, Submission

@@ -14,7 +14,7 @@ import pytest
 
 from infra_mcp.clients.kube import Cluster, transport, watch
 from infra_mcp.clients.kube.credentials import load
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from infra_mcp.clients.kube.errors import KubeError, is_denied
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.text import one_line
 
 DEPLOYMENT = ObjectRef(cluster="test", api_version="apps/v1", kind="Deployment", namespace="docs-live", name="docs")

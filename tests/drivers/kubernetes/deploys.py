@@ -2,7 +2,7 @@
 
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.kubernetes import ssa
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 
 __all__ = ["ADOPT", "IMAGE", "MARK", "asked", "deploy", "to"]
 

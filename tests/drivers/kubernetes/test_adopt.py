@@ -1,7 +1,7 @@
 import pytest
 
 from infra_mcp.drivers.kubernetes.adopt import extract, foreign_owner, lists, lost_fields, owned_by_us, owners
-from infra_mcp.drivers.kubernetes.merge import merge
+from infra_mcp.repository.partial import merge
 
 WEB = 'k:{"name":"web"}'
 PORT = 'k:{"containerPort":80,"protocol":"TCP"}'

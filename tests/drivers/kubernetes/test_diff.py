@@ -1,7 +1,7 @@
 import pytest
 
 from infra_mcp.drivers.kubernetes.diff import changes
-from infra_mcp.model.plan import FieldChange
+from infra_mcp.model.effect import FieldChange
 
 CONTAINERS = ("spec", "template", "spec", "containers")
 

@@ -1,7 +1,7 @@
 import random
 
 from infra_mcp.drivers.kubernetes.order import order
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 
 
 def manifest(api_version: str, kind: str, name: str = "x", namespace: str | None = None) -> dict:

@@ -4,7 +4,7 @@ import pytest
 
 from infra_mcp.drivers.kubernetes.own import Own
 from infra_mcp.model.marks import CIRCLE, REQUEST, WRITE
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 
 REF = ObjectRef(cluster="c", api_version="v1", kind="Namespace", namespace=None, name="docs-a")
 BODY = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "docs-a", "labels": {CIRCLE: "docs"}}}

@@ -6,8 +6,8 @@ from drivers.kubernetes.deploys import ADOPT, MARK, asked, deploy, to
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.kubernetes import ssa
 from infra_mcp.drivers.kubernetes.adopt import extract
-from infra_mcp.drivers.kubernetes.merge import get_path
 from infra_mcp.errors import InfraError
+from infra_mcp.repository.partial import get_path
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 

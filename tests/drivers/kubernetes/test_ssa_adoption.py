@@ -1,4 +1,4 @@
-"""Adoption on the real API server: a field is taken from people where policy says so, and from nobody else.
+"""Takeover on the real API server: a field is taken from people where policy says so, and from nobody else.
 
 Objects are made as people and controllers make them: by kubectl in its several ways, and through the scale subresource.
 """
@@ -12,9 +12,9 @@ from drivers.kubernetes.deploys import ADOPT, IMAGE, MARK, asked, deploy, to
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.kubernetes import ssa
 from infra_mcp.drivers.kubernetes.diff import changes
-from infra_mcp.drivers.kubernetes.merge import get_path
 from infra_mcp.errors import InfraError
-from infra_mcp.model.plan import Adoption, show_path
+from infra_mcp.model.effect import Takeover, show_path
+from infra_mcp.repository.partial import get_path
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
@@ -66,12 +66,12 @@ async def test_the_first_deploy_of_what_people_made_takes_the_image_and_nothing_
 
     assert get_path(after, IMAGE) == (True, "docs:2")
     assert rest(after) == rest(before)
-    assert [(a.field, a.manager, a.operation) for a in proposal.adoptions] == [
+    assert [(a.field, a.manager, a.operation) for a in proposal.takes] == [
         ('.spec.template.spec.containers[name="web"].image', manager, operation)
     ]
-    assert [show_path(c.path) for c in changes(proposal.live, proposal.dry)] == [proposal.adoptions[0].field]
+    assert [show_path(c.path) for c in changes(proposal.live, proposal.dry)] == [proposal.takes[0].field]
     assert get_path(later, IMAGE) == (True, "docs:3")
-    assert (again.force, again.adoptions) == (False, ())
+    assert (again.force, again.takes) == (False, ())
     assert rest(later) == rest(before)
 
 
@@ -166,9 +166,7 @@ async def test_an_object_without_managers_is_adopted_from_before_first_apply(clu
     proposal = await ssa.propose(cluster, at, live, sets, as_=None, adopt=ADOPT)
     written = await ssa.write(cluster, proposal, as_=None, request="req-1")
 
-    assert proposal.adoptions == (
-        Adoption(field=".imagePullSecrets", manager="before-first-apply", operation="Update"),
-    )
+    assert proposal.takes == (Takeover(field=".imagePullSecrets", manager="before-first-apply", operation="Update"),)
     assert written["imagePullSecrets"] == [{"name": "old"}, {"name": "registry-x"}]
 
 
@@ -179,7 +177,7 @@ async def test_a_field_that_is_co_owned_is_adopted_by_the_same_steps(cluster, ku
     await kubectl("apply", "--server-side", "-f", "-", body=deployment("docs:2"))  # an equal value is owned by both
     proposal, after = await deploy(cluster, ref(), "docs:3")
 
-    assert [(a.manager, a.operation) for a in proposal.adoptions] == [("kubectl", "Apply")]
+    assert [(a.manager, a.operation) for a in proposal.takes] == [("kubectl", "Apply")]
     assert get_path(after, IMAGE) == (True, "docs:3")
 
 
@@ -221,4 +219,4 @@ async def test_a_mark_that_someone_copied_is_left_to_them(cluster, kubectl, ref,
     proposal, after = await deploy(cluster, ref(), "docs:2")
 
     assert get_path(after, MARK) == (True, "req-of-long-ago")
-    assert len(proposal.adoptions) == 1
+    assert len(proposal.takes) == 1

@@ -5,8 +5,8 @@ from drivers.kubernetes.deploys import ADOPT, IMAGE, MARK, asked, to
 
 from infra_mcp.clients.kube import Cause, Cluster, KubeError
 from infra_mcp.drivers.kubernetes import ssa
-from infra_mcp.drivers.kubernetes.merge import get_path
 from infra_mcp.errors import InfraError
+from infra_mcp.repository.partial import get_path
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 

@@ -5,9 +5,9 @@ from drivers.kubernetes.deploys import ADOPT, IMAGE, asked, to
 
 from infra_mcp.drivers.kubernetes import ssa
 from infra_mcp.drivers.kubernetes.diff import changes
-from infra_mcp.drivers.kubernetes.merge import get_path
 from infra_mcp.errors import InfraError, Moved
-from infra_mcp.model.plan import show_path
+from infra_mcp.model.effect import show_path
+from infra_mcp.repository.partial import get_path
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
@@ -69,7 +69,7 @@ async def test_an_object_that_moves_while_it_is_planned_is_read_again(cluster, k
     proposal = await ssa.propose(cluster, ref(), stale, to("docs:2"), as_=None, adopt=ADOPT)
 
     assert proposal.live["metadata"]["annotations"]["note"] == "moved"
-    assert [show_path(c.path) for c in changes(proposal.live, proposal.dry)] == [proposal.adoptions[0].field]
+    assert [show_path(c.path) for c in changes(proposal.live, proposal.dry)] == [proposal.takes[0].field]
     await kubectl("set", "image", "deploy/docs", "web=docs:9")
     with pytest.raises(Moved):
         await ssa.propose(cluster, ref(), stale, to("docs:2"), as_=None, adopt=ADOPT)

@@ -4,7 +4,7 @@ import pytest
 
 from infra_mcp.clients.kube import KubeError
 from infra_mcp.drivers.kubernetes import verify
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 

@@ -9,7 +9,7 @@ import pytest
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.kubernetes.verify import rollout
 from infra_mcp.errors import InfraError
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 
 __all__ = ["LONG", "Workload", "kubectl"]
 

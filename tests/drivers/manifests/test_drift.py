@@ -2,8 +2,8 @@
 
 import pytest
 
-from infra_mcp.drivers.manifests.drift import drift
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.drivers.kubernetes.drift import drift
+from infra_mcp.model.object_ref import ObjectRef
 
 REF = ObjectRef(cluster="c", api_version="apps/v1", kind="Deployment", namespace="docs-live", name="docs")
 

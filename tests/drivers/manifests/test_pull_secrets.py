@@ -13,7 +13,7 @@ from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
 from infra_mcp.errors import InfraError
 from infra_mcp.masking import Masker
-from infra_mcp.model.plan import ObjectRef
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.policy.rbac import render, to_yaml
 from infra_mcp.policy.rules import Policy, load
 

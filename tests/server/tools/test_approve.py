@@ -14,7 +14,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import ElicitResult, InputRequiredResult
 from running_server import unix_transport
 
-from infra_mcp.model.action import ProvisionNamespace
+from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import Request, State
 from infra_mcp.server.operator import OPERATOR

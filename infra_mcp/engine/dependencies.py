@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from infra_mcp.clients.git import Git
-from infra_mcp.drivers.manifests.driver import Manifests
+from infra_mcp.engine.places import Places
 from infra_mcp.ledger import Ledger
 from infra_mcp.policy.rules import Policy
 from infra_mcp.repository.load import load
 from infra_mcp.repository.value import Tree
 
-__all__ = ["Tools", "stamp", "utc"]
+__all__ = ["Dependencies", "stamp", "utc"]
 
 
 def utc() -> datetime:
@@ -27,17 +27,18 @@ def stamp(at: datetime) -> str:
 
 
 @dataclass(frozen=True)
-class Tools:
+class Dependencies:
     """Connections and the policy; no state of any request."""
 
     ledger: Ledger
     git: Git
-    driver: Manifests
+    places: Places
     policy: Callable[[], Policy]  # the policy in force now; raises when there is none
-    cluster: str
-    place: str  # the cluster's name and context: where a request was begun is where it ends
     now: Callable[[], datetime] = utc
 
     async def tree(self, policy: Policy, commit: str) -> Tree:
         """The infra repository at a commit, as a value."""
-        return await load(self.git, commit, [root.path for root in policy.tree.roots], self.cluster)
+        roots = policy.tree.roots
+        of_objects = [root.path for root in roots if root.holds_objects]
+        plain = [root.path for root in roots if not root.holds_objects]
+        return await load(self.git, commit, of_objects, policy.cluster_name() or "", plain)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra_mcp.drivers.manifests.prepared import differences, is_within
+from infra_mcp.repository.partial import differences, is_within
 
 
 def test_the_outermost_missing_field_is_named_once():

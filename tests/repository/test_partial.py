@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra_mcp.drivers.kubernetes.merge import covers, get_path, leaves, merge, remove_path, set_path
+from infra_mcp.repository.partial import covers, get_path, leaves, merge, remove_path, set_path
 
 POD = ("spec", "template", "spec")
 BODY = {

@@ -5,38 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from infra_mcp.model.effect import Change
 from infra_mcp.policy.grammar import repository
 
-__all__ = ["containers_of", "places", "running", "sets_for", "version_of"]
-
-
-def _pod_spec(workload: dict[str, Any]) -> dict[str, Any]:
-    spec: dict[str, Any] = ((workload.get("spec") or {}).get("template") or {}).get("spec") or {}
-    return spec
+__all__ = ["containers_of", "images_in", "new_images", "places", "version_of"]
 
 
 def containers_of(workload: dict[str, Any], repo: str) -> Iterator[tuple[str, str, str]]:
     """List, name and image of each container (init ones first) whose image comes from the repository."""
-    spec = _pod_spec(workload)
+    spec = ((workload.get("spec") or {}).get("template") or {}).get("spec") or {}
     for which in ("initContainers", "containers"):
         for container in spec.get(which) or []:
             image = container.get("image") if isinstance(container, dict) else None
             if isinstance(image, str) and repository(image.partition("@")[0]) == repo:
                 yield which, str(container.get("name", "")), image
-
-
-def sets_for(workload: dict[str, Any], repo: str, image: str) -> dict[str, Any]:
-    """The fields a deploy sets: the image of each such container, and nothing else."""
-    lists: dict[str, list[dict[str, str]]] = {}
-    for which, name, _ in containers_of(workload, repo):
-        lists.setdefault(which, []).append({"name": name, "image": image})
-    metadata = {key: workload["metadata"][key] for key in ("name", "namespace")}
-    return {
-        "apiVersion": workload["apiVersion"],
-        "kind": workload["kind"],
-        "metadata": metadata,
-        "spec": {"template": {"spec": lists}},
-    }
 
 
 def places(workload: dict[str, Any], repo: str) -> set[tuple[str, str]]:
@@ -62,7 +44,24 @@ def version_of(image: str, template: str) -> str:
     return tag or digest or "latest"
 
 
-def running(workload: dict[str, Any], repo: str, image: str) -> bool:
-    """Whether every container from the repository is set to the image, and there is one."""
-    found = [current for _, _, current in containers_of(workload, repo)]
-    return bool(found) and all(current == image for current in found)
+def images_in(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+    """Every image that a value names, by the key `image` at any depth; empty for one that is no text."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "image":
+                yield inner if isinstance(inner, str) else ""
+            else:
+                yield from images_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from images_in(inner)
+
+
+def new_images(change: Change) -> tuple[str, ...]:
+    """Every image that a change would newly run: those that its driver names, and those that stand in its fields."""
+    named = dict.fromkeys(change.images)
+    for field in change.fields:
+        if field.has:
+            last = field.path[-1] if field.path else ""
+            named |= dict.fromkeys(images_in({last: field.after} if isinstance(last, str) else field.after))
+    return tuple(named)

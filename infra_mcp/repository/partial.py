@@ -7,11 +7,13 @@ ones. A list nobody knows is atomic: one value, replaced whole.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from decimal import Decimal
 from typing import Any
 
-from infra_mcp.model.plan import FieldPath
+from infra_mcp.model.effect import FieldPath
 
 __all__ = [
     "ATOMIC",
@@ -19,11 +21,15 @@ __all__ = [
     "SET",
     "Lists",
     "covers",
+    "differences",
     "get_path",
+    "is_within",
     "item_keys",
     "leaves",
     "list_keys",
     "merge",
+    "named_leaves",
+    "ordered_like",
     "remove_path",
     "set_path",
 ]
@@ -60,6 +66,14 @@ _LISTS: dict[tuple[str, ...], Keys] = {
 }
 KEY_DEFAULTS = {"protocol": "TCP"}  # a key that need not be said: its default counts
 _MISSING = object()
+# resource.Quantity: the API server writes 1024Mi as 1Gi.
+_QUANTITIES = frozenset({"hard", "limits", "requests", "default", "defaultRequest"})
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|[KMGTPE]i|[MGTPE])?")
+_UNITS = {"": Decimal(1), "m": Decimal("0.001")} | {
+    unit: Decimal(base) ** (power + 1)
+    for power, letter in enumerate("KMGTPE")
+    for unit, base in ((f"{letter}i", 1024), (letter.replace("K", "k"), 1000))
+}
 
 
 def list_keys(path: tuple[str, ...], lists: Lists) -> Keys:
@@ -226,3 +240,82 @@ def remove_path(obj: dict[str, Any], path: FieldPath) -> bool:
     if index is not None:
         del parent[index]
     return index is not None
+
+
+def differences(current: Any, sets: Any, prefix: FieldPath = ()) -> Iterator[tuple[FieldPath, Any, Any, bool]]:  # noqa: ANN401
+    """Each outermost field of `sets` that `current` has otherwise: path, before, after, whether it was there.
+
+    Lists are compared whole unless both sides' items carry a `name`, as containers do; of several with one name the
+    last counts. What the server adds to an item (defaults) is no difference, nor is another way to write the same
+    quantity.
+    """
+    if isinstance(sets, dict) and isinstance(current, dict):
+        for key, value in sets.items():
+            if key not in current:
+                yield (*prefix, key), None, value, False
+            else:
+                yield from differences(current[key], value, (*prefix, key))
+    elif _named(sets) and _named(current) and {i["name"] for i in sets} <= {i["name"] for i in current}:
+        by_name = {item["name"]: item for item in current}
+        for name, item in {item["name"]: item for item in sets}.items():
+            yield from differences(by_name[name], item, (*prefix, {"name": name}))
+    elif current != sets and not _alike(current, sets) and not _same_quantity(prefix, current, sets):
+        yield prefix, current, sets, True
+
+
+def _alike(current: Any, sets: Any) -> bool:  # noqa: ANN401
+    if not isinstance(current, list) or not isinstance(sets, list):
+        return False
+    if len(current) != len(sets):  # an item that stands twice says it once
+        sets = [item for at, item in enumerate(sets) if item not in sets[:at]]
+    return len(current) == len(sets) and all(
+        isinstance(a, dict) and isinstance(b, dict) and is_within(b, a) for a, b in zip(current, sets, strict=True)
+    )
+
+
+def _same_quantity(path: FieldPath, current: Any, sets: Any) -> bool:  # noqa: ANN401
+    if not any(step in _QUANTITIES for step in path if isinstance(step, str)):
+        return False
+    one, other = (_QUANTITY.fullmatch(str(value)) for value in (current, sets))
+    return bool(one and other) and _value(one) == _value(other)
+
+
+def _value(match: re.Match[str] | None) -> Decimal | None:
+    return Decimal(match[1]) * _UNITS[match[2] or ""] if match else None
+
+
+def _named(value: Any) -> bool:  # noqa: ANN401
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(i, dict) and len(i) > 1 and "name" in i for i in value)
+    )
+
+
+def is_within(sets: Any, live: Any) -> bool:  # noqa: ANN401
+    """Whether `live` says everything that `sets` says."""
+    return next(differences(live, sets), None) is None
+
+
+def named_leaves(sets: Any, prefix: FieldPath = ()) -> Iterator[FieldPath]:  # noqa: ANN401 - any JSON value
+    """The outermost fields of a partial object that `differences` compares as one value."""
+    if isinstance(sets, dict) and sets:
+        for key, value in sets.items():
+            yield from named_leaves(value, (*prefix, key))
+    elif _named(sets):
+        for item in sets:
+            rest = {key: value for key, value in item.items() if key != "name"}
+            yield from named_leaves(rest, (*prefix, {"name": item["name"]}))
+    else:
+        yield prefix
+
+
+def ordered_like(sets: Any, live: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """A partial object whose named items stand in the order of the live ones: another order is no other content."""
+    if isinstance(sets, dict) and isinstance(live, dict):
+        return {key: ordered_like(value, live.get(key)) for key, value in sets.items()}
+    if not (_named(sets) and isinstance(live, list)):
+        return sets
+    names = [item.get("name") if isinstance(item, dict) else None for item in live]
+    items = [ordered_like(item, live[names.index(item["name"])] if item["name"] in names else None) for item in sets]
+    return sorted(items, key=lambda item: names.index(item["name"]) if item["name"] in names else len(names))

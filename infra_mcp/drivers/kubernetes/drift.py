@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
-from infra_mcp.drivers.manifests.prepared import differences
-from infra_mcp.model.plan import Drift, FieldPath, ObjectRef, show_path
+from infra_mcp.model.effect import Drift, FieldPath, show_path
+from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.repository.partial import differences
 
 __all__ = ["drift"]
 
@@ -31,7 +32,7 @@ def drift(
     found = []
     for path, before, after, _ in differences(live, _said(comparable, live)):
         if path not in leave_out:
-            found.append(Drift(ref=ref, field=show_path(path), git=after, live=before))
+            found.append(Drift(target=ref.target, field=show_path(path), git=after, live=before))
     return tuple(found[:_LIMIT])
 
 

@@ -1,13 +1,13 @@
-"""The closed union of typed changes. There is no "run this command"."""
+"""A namespace with what belongs into it."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Union
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from infra_mcp.model.actions.base import ActionModel
 from infra_mcp.model.names import (
-    AppName,
     ClusterName,
     Cpu,
     DnsLabel,
@@ -17,10 +17,9 @@ from infra_mcp.model.names import (
     Memory,
     PeerName,
     PullSecretName,
-    Version,
 )
 
-__all__ = ["ACTIONS", "Action", "ContainerLimits", "Deploy", "ProvisionNamespace", "Quota"]
+__all__ = ["ContainerLimits", "ProvisionNamespace", "Quota"]
 
 
 class Quota(Frozen):
@@ -38,8 +37,29 @@ class ContainerLimits(Frozen):
     memory: Memory | None = Field(None, description="Default memory limit of a container, e.g. 512Mi.")
 
 
-class ProvisionNamespace(Frozen):
+class ProvisionNamespace(ActionModel):
     """A namespace with what belongs into it: labels, pull secrets, bounds, a default network policy."""
+
+    title: ClassVar[str] = "Provision a namespace"
+    description: ClassVar[str] = (
+        "Use this when a namespace is needed, with pull secrets, labels, quota, limits or a default-deny network "
+        "policy. Commits to the infra repository, applies, and answers when it has landed. Does not touch a namespace "
+        "of another circle and deletes nothing."
+    )
+    summary: ClassVar[str] = "a namespace with pull secrets, labels, bounds and a default network policy"
+    example: ClassVar[dict[str, object]] = {"namespace": "docs-staging", "pull_secrets": ["X"]}
+    positional: ClassVar[tuple[str, ...]] = ("namespace",)
+    sentences: ClassVar[dict[str, str]] = {
+        "namespace": "I need a namespace 'docs-staging'",
+        "pull_secrets": "I need a namespace 'docs-staging' with image-pull secret X",
+        "labels": "Please create namespace docs-staging with label team=docs",
+        "quota": "We need a namespace docs-staging with a quota of 4 cpu, 8Gi memory and 20 pods",
+        "limits": "Create namespace docs-staging with container limits of 500m cpu and 512Mi memory",
+        "default_deny": "Can you make a namespace docs-staging with default-deny?",
+        "owner": "I need a namespace called docs owned by docs",
+        "cluster": "I need a namespace docs-staging on cluster sandbox",
+    }
+    listed: ClassVar[bool] = True
 
     action: Literal["provision_namespace"] = "provision_namespace"
     namespace: DnsLabel = Field(description="The namespace's name, e.g. docs-staging.")
@@ -58,22 +78,3 @@ class ProvisionNamespace(Frozen):
     cluster: ClusterName | None = Field(
         None, description="The cluster's name in policy; may be left out when there is one."
     )
-
-
-class Deploy(Frozen):
-    """An app of the catalogue, brought to a version and watched until it is out."""
-
-    action: Literal["deploy"] = "deploy"
-    app: AppName = Field(description="The app's name in the policy's catalogue.")
-    version: Version = Field(description="The image tag to run, e.g. 0.13.4.")
-    on_failure: Literal["rollback", "hold"] | None = Field(
-        None, description="What to do when it does not land; the catalogue's choice when left out."
-    )
-    cluster: ClusterName | None = Field(
-        None, description="The cluster's name in policy; may be left out when there is one."
-    )
-
-
-Action = Annotated[Union[ProvisionNamespace, Deploy], Field(discriminator="action")]  # noqa: UP007 - pydantic's form
-
-ACTIONS: dict[str, type[ProvisionNamespace | Deploy]] = {"provision_namespace": ProvisionNamespace, "deploy": Deploy}

@@ -1,0 +1,43 @@
+"""Deploy: the image of the app's containers, where the workload's manifest says it, and nothing beside it."""
+
+from __future__ import annotations
+
+from anyio import to_thread
+
+from infra_mcp.actions.base import Look, set_fields
+from infra_mcp.actions.workload import workload
+from infra_mcp.errors import InfraError
+from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.policy.images import containers_of
+from infra_mcp.repository.edits import Edit, Goal
+
+__all__ = ["edit"]
+
+
+async def edit(look: Look, action: Deploy) -> Edit:
+    """Set the image of every container that runs the app's repository.
+
+    Raises:
+        InfraError: `not-found`, `not-in-repository`, and what finding and editing raise.
+    """
+    return await to_thread.run_sync(_edit, look, action)  # every file that could not be read is looked through
+
+
+def _edit(look: Look, action: Deploy) -> Edit:
+    app, located = workload(look, action.app)
+    image = app.image_for(action.version)
+    lists: dict[str, list[dict[str, str]]] = {}
+    for which, name, _ in containers_of(located.object, app.repository):
+        lists.setdefault(which, []).append({"name": name, "image": image})
+    if not lists:
+        what = f"No container of {located.ref} in {located.path} has an image of {app.repository}."
+        raise InfraError("not-in-repository", what, next_step="Correct the app's image in infra.toml, or the manifest.")
+    done = set_fields(look.tree, located, {"spec": {"template": {"spec": lists}}})
+    goal = Goal(
+        title=f"Deploy {action.app} {action.version}",
+        subject=f"{action.app} {action.version}",
+        on_failure=action.on_failure or app.on_failure,
+        grace=app.grace_seconds,
+        timeout=app.timeout_seconds,
+    )
+    return Edit(done.tree, goal, done.changes, done.addressed)

@@ -1,0 +1,42 @@
+"""Which rights the server's own login has that it should not have. Asked by SelfSubjectAccessReview."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import anyio
+
+from infra_mcp.clients.kube import Cluster, KubeError
+from infra_mcp.errors import InfraError
+from infra_mcp.together import together
+
+__all__ = ["excess_rights"]
+
+_RETRY_AFTER = 30.0  # seconds until rights that could not be looked at are looked at again
+# What the server's own role does not give: in words, and as verb, group and resource of all namespaces.
+_BEYOND = {
+    "read Secrets": ("get", "", "secrets"),
+    "change workloads": ("patch", "apps", "deployments"),
+    "change namespaces": ("patch", "", "namespaces"),
+    "delete namespaces": ("delete", "", "namespaces"),
+    "grant rights": ("create", "rbac.authorization.k8s.io", "clusterrolebindings"),
+    "act as anybody": ("impersonate", "", "users"),
+}
+
+
+async def excess_rights(cluster: Cluster) -> str:
+    """What the server's login may do beyond the server's own role, in a sentence; empty when nothing. Waits for it."""
+    while True:
+        try:
+            if await cluster.may("*", "*", "*"):
+                found = ["every right in the cluster"]
+            else:
+                allowed = await together(partial(cluster.may, *asked) for asked in _BEYOND.values())
+                found = [words for words, allows in zip(_BEYOND, allowed, strict=True) if allows]
+        except (KubeError, InfraError):
+            await anyio.sleep(_RETRY_AFTER)
+            continue
+        if not found:
+            return ""
+        what = f"The kubeconfig's login has more rights than the server's own role: {', '.join(found)}."
+        return f"{what} Use the account that `infra-mcp rbac render` prints."

@@ -1,0 +1,157 @@
+"""Undo as a new plan: the live values from before our write, only on objects still as we left them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from infra_mcp.clients.kube import FIELD_MANAGER, Cluster
+from infra_mcp.clients.kube.errors import is_denied
+from infra_mcp.drivers.base import Undone
+from infra_mcp.drivers.kubernetes import ssa
+from infra_mcp.drivers.kubernetes.adopt import owners
+from infra_mcp.drivers.kubernetes.revision import WORKLOADS
+from infra_mcp.drivers.kubernetes.verify import rollout
+from infra_mcp.errors import InfraError, Moved
+from infra_mcp.model.digest import canonical
+from infra_mcp.model.effect import FieldChange, show_path
+from infra_mcp.model.names import Frozen
+from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.model.outcome import Written
+from infra_mcp.repository.partial import get_path, set_path
+
+__all__ = ["Left", "is_ours", "settled", "undo"]
+
+_TRIES = 5
+
+
+class Left(Frozen):
+    """One object as we wrote it: what it takes to tell our write and to take it back.
+
+    Args:
+        ref: which.
+        operation: create or update.
+        identity: whose rights it was written with.
+        fields: the set fields, as they were and as we set them.
+        uid: of the object that was written to; None for one that was made.
+        grace: seconds that a cause which may pass is borne when the former state comes back.
+    """
+
+    ref: ObjectRef
+    operation: str
+    identity: str
+    fields: tuple[FieldChange, ...]
+    uid: str | None
+    grace: float
+
+    @classmethod
+    def of(cls, written: Written) -> Left:
+        """What a request's record says of a write."""
+        kept: Any = written.undo
+        target = written.target
+        ref = ObjectRef(
+            cluster=target.place,
+            api_version=kept["api_version"],
+            kind=target.kind.rpartition("/")[2],
+            namespace=target.scope,
+            name=target.name,
+        )
+        fields = tuple(FieldChange.model_validate_json(canonical(one)) for one in kept["fields"])
+        grace = float(kept.get("grace", 30.0))  # the first edition's records have none
+        return cls(
+            ref=ref,
+            operation=written.operation,
+            identity=kept["identity"],
+            fields=fields,
+            uid=kept["uid"],
+            grace=grace,
+        )
+
+
+async def undo(cluster: Cluster, written: Sequence[Written], request: str, *, as_: str, adopt: Sequence[str]) -> Undone:
+    """Restore each written object, in reverse order.
+
+    A namespace is never deleted by an undo, nor anything else we created: that would cascade. Such objects are left
+    and named. An object that already has its former values counts as restored; doing it twice writes once.
+
+    Raises:
+        InfraError: `cluster-denied`, which may pass: do it again.
+        KubeError: the cluster could not be asked.
+    """
+    restored, skipped = [], []
+    for one in map(Left.of, reversed(written)):
+        reason = await _restore(cluster, one, request, as_=as_, adopt=adopt)
+        if reason is None:
+            restored.append(str(one.ref))
+        else:
+            skipped.append(f"{one.ref} ({reason})")
+    return Undone(tuple(restored), tuple(skipped))
+
+
+async def settled(cluster: Cluster, written: Sequence[Written], seconds: float, *, as_: str) -> str:
+    """Wait until restored workloads are out again, and say so.
+
+    Raises:
+        InfraError: one is not, with the cause; also when it could not be observed.
+    """
+    facts = []
+    for one in map(Left.of, written):
+        if one.ref.kind not in WORKLOADS or one.operation == "create":
+            continue
+        so = partial(_is_former, one=one)
+        out = await rollout(cluster, one.ref, one.uid or "", as_=as_, expect=so, grace=one.grace, deadline=seconds)
+        images = ", ".join(sorted({str(f.before) for f in one.fields if f.path[-1:] == ("image",)}))
+        facts.append(f"{one.ref} {'runs' if out.ready else 'is set to'} {images or 'what it was'} again")
+    return "; ".join(facts) or "what it created is kept"
+
+
+async def _restore(cluster: Cluster, one: Left, request: str, *, as_: str, adopt: Sequence[str]) -> str | None:
+    """Restore one object; the reason when it is left alone."""
+    if one.operation == "create":
+        return "created by this request and kept"
+    for _ in range(_TRIES):
+        live = await cluster.get(one.ref, as_=as_)
+        if live is not None and live["metadata"]["uid"] == one.uid and _is_former(live, one):
+            return None
+        if reason := _changed_by_others(live, one):
+            return reason
+        try:
+            gained = [field.path for field in one.fields if not field.had]
+            proposal = await ssa.propose(cluster, one.ref, live, _former(one), as_=as_, adopt=adopt, removes=gained)
+            await ssa.write(cluster, proposal, as_=as_, request=f"{request}.undo")
+        except Moved:
+            continue
+        except InfraError as error:
+            if is_denied(error):
+                raise
+            return error.what
+        return None
+    return "it kept changing"
+
+
+def _changed_by_others(live: dict[str, Any] | None, one: Left) -> str | None:
+    """Why the object is not as we left it: another uid, or our fields with other values or no longer ours."""
+    if live is None:
+        return "it is gone"
+    if live["metadata"]["uid"] != one.uid:
+        return "it was replaced by someone else"
+    moved = [show_path(field.path) for field in one.fields if not is_ours(live, field)]
+    return f"someone else changed {', '.join(moved)} since" if moved else None
+
+
+def is_ours(live: dict[str, Any], field: FieldChange) -> bool:
+    """Whether the field still has the value we wrote, and we still own it."""
+    return get_path(live, field.path) == (True, field.after) and FIELD_MANAGER in owners(live, field.path)
+
+
+def _former(one: Left) -> dict[str, Any]:
+    sets: dict[str, Any] = {}
+    for field in one.fields:
+        if field.had:
+            set_path(sets, field.path, field.before)
+    return sets
+
+
+def _is_former(live: dict[str, Any], one: Left) -> bool:
+    return all(get_path(live, field.path) == (field.had, field.before) for field in one.fields)

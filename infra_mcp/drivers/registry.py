@@ -1,0 +1,12 @@
+"""Which driver carries out or confirms which delivery. A new kind of infrastructure is a driver and a line here."""
+
+from __future__ import annotations
+
+from infra_mcp.drivers.base import Delivery
+from infra_mcp.drivers.manifests import driver as manifests
+
+__all__ = ["DELIVERIES"]
+
+DELIVERIES: dict[str, Delivery] = {
+    one.name: one for one in (Delivery("kubernetes", "kubernetes", manifests.place, manifests.connect),)
+}

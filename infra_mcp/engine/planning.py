@@ -1,0 +1,124 @@
+"""From an action to the whole plan: its edits, each routed to the drivers of what it touches, and the effect."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from anyio import to_thread
+
+from infra_mcp.actions.base import Look
+from infra_mcp.actions.registry import EDITS
+from infra_mcp.drivers.base import Context, Share
+from infra_mcp.engine.dependencies import Dependencies
+from infra_mcp.engine.run import Planned, PlannedPart, PlannedStage, Run
+from infra_mcp.errors import InfraError
+from infra_mcp.model.effect import Effect, FileChange
+from infra_mcp.policy.actions import RULES
+from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.sections import RootRules
+from infra_mcp.repository.edits import Beside, Edit, Location
+from infra_mcp.repository.rebase import changed, file_changes
+from infra_mcp.repository.value import Tree, normal
+
+__all__ = ["context_of", "plan", "plan_part"]
+
+
+async def plan(deps: Dependencies, run: Run) -> Planned:
+    """Plan a request on the head of the branch and on what is live. Writes nothing.
+
+    Raises:
+        InfraError: what editing and the drivers raise.
+        Moved: the ground moved under it.
+    """
+    policy, action = deps.policy(), run.request.action
+    head = await deps.git.head(policy.tree.branch)
+    tree = await deps.tree(policy, head)
+    place = RULES[action.action].about(policy, action).place
+    context = context_of(run, policy)
+
+    async def live(target):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - as `Look` says
+        return await (await deps.places.of(policy, target)).read(context, target)
+
+    look = Look(run.request.id, context.circle, policy, place, tree, live)
+    made = await EDITS[action.action](look, action)
+    edits = made if isinstance(made, tuple) else (made,)
+    stages: list[PlannedStage] = []
+    files: list[FileChange] = []
+    before, created = tree, frozenset[str]()
+    for number, edit in enumerate(edits):
+        files += await to_thread.run_sync(file_changes, before, edit.tree, number)
+        parts = []
+        for delivery, at, share in _routed(policy, before, edit, place):
+            part = await plan_part(deps, replace(context, made=created), delivery, at, number, share)
+            parts.append(part)
+            created |= {one.target.key for one in part.prepared.changes if one.operation == "create"}
+        stages.append(PlannedStage(number, before, edit, tuple(parts)))
+        before = edit.tree
+    effect = Effect(
+        action=action.model_dump(mode="json", exclude_none=True),
+        parts=tuple(part.shown for stage in stages for part in stage.parts),
+        files=tuple(files),
+    )
+    return Planned(effect, tuple(stages))
+
+
+def context_of(run: Run, policy: Policy) -> Context:
+    """On whose behalf the drivers work."""
+    written = tuple(one for part in run.record.parts for one in part.written)
+    return Context(
+        request=run.request.id,
+        circle=run.request.caller.circle or "",
+        policy=policy,
+        say=run.say,
+        resumed=run.begun,
+        nonce=run.record.nonce,
+        written=written,
+    )
+
+
+async def plan_part(
+    deps: Dependencies, context: Context, delivery: str, place: str, stage: int, share: Share
+) -> PlannedPart:
+    """Have one driver plan its share.
+
+    Raises:
+        InfraError: what connecting to the place and the driver raise.
+    """
+    driver = await deps.places.driver(context.policy, delivery, place)
+    prepared = await driver.plan(context, share)
+    return PlannedPart(delivery, place, stage, driver, context, share, prepared)
+
+
+def _routed(policy: Policy, before: Tree, edit: Edit, place: str) -> list[tuple[str, str, Share]]:
+    """An edit's shares, one for each delivery and place, in the order in which the edit names them.
+
+    Raises:
+        InfraError: `delivery-unsupported`: nothing makes a path live; `not-in-repository`: a path below no root.
+    """
+    shares: dict[tuple[str, str], tuple[list[Location], list[Beside]]] = {}
+    for location in edit.addressed:
+        shares.setdefault(_route(policy, location.path, place), ([], []))[0].append(location)
+    for path in changed(before, edit.tree):
+        shares.setdefault(_route(policy, path, place), ([], []))
+    for work in edit.beside:
+        shares.setdefault((work.driver, work.target.place), ([], []))[1].append(work)
+    return [
+        (delivery, at, Share(tuple(locations), tuple(beside), before, edit.tree, edit.goal))
+        for (delivery, at), (locations, beside) in shares.items()
+    ]
+
+
+def _route(policy: Policy, path: str, place: str) -> tuple[str, str]:
+    """The delivery and the place of a path: those of the longest root above it."""
+    roots = [root for root in policy.tree.roots if _is_below(path, root)]
+    if not roots:
+        raise InfraError("not-in-repository", f"{path} is below no root of the policy.")
+    root = max(roots, key=lambda root: len(normal(root.path)))
+    if not root.is_delivered:
+        raise InfraError("delivery-unsupported", f"Nothing delivers {path}: its root {root.path} has delivery none.")
+    return root.delivery, place
+
+
+def _is_below(path: str, root: RootRules) -> bool:
+    below = normal(root.path)
+    return not below or path.startswith(f"{below}/")

@@ -1,0 +1,167 @@
+"""Carrying out a plan: each stage's commit, then its parts, each confirmed while the next is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from time import time
+
+import anyio
+from anyio.abc import TaskGroup
+
+from infra_mcp.engine.approvals import beyond, scope
+from infra_mcp.engine.commits import commit_stage
+from infra_mcp.engine.dependencies import Dependencies
+from infra_mcp.engine.planning import plan_part
+from infra_mcp.engine.run import PlannedPart, PlannedStage, Run
+from infra_mcp.errors import InfraError
+from infra_mcp.model.request import State
+from infra_mcp.model.target import Target
+from infra_mcp.repository.rebase import changed
+
+__all__ = ["carry_out", "confirm"]
+
+_MIN_SECONDS = 10.0  # that a confirmation gets after a restart, however late
+_STEP, _LONGEST_STEP = 0.01, 0.5  # seconds between two looks at a target that a later part needs
+
+Decide = Callable[[Run], Awaitable[object]]
+
+
+async def carry_out(deps: Dependencies, run: Run, decide: Decide) -> str:
+    """Commit, apply and confirm everything of the plan that is not so already.
+
+    Args:
+        deps: the connections.
+        run: the request, planned and allowed.
+        decide: asks policy once more; it may have changed while git or a target was waited for.
+
+    Returns:
+        What is now true.
+
+    Raises:
+        Moved: the ground moved; plan again.
+        InfraError: the first thing that failed.
+    """
+    async with anyio.create_task_group() as group:
+        work = _Work(group)
+        await work.guarded(partial(_carry_out, deps, run, decide, work))
+    if work.failed:
+        raise work.failed[0]
+    return "; ".join(fact for _, fact in sorted(work.facts.items()) if fact)
+
+
+async def confirm(run: Run, part: PlannedPart) -> str:
+    """Watch one part until it is so. Its deadline is chosen once, so that a restart does not begin it anew."""
+    known = run.record.part(part.key)
+    deadline = time() + part.prepared.timeout
+    if known is not None:
+        deadline = known.deadline or deadline
+        run.record = run.record.with_part(known.model_copy(update={"deadline": deadline}))
+    return await part.driver.verify(part.context, part.prepared, max(deadline - time(), _MIN_SECONDS))
+
+
+class _Work:
+    """What goes on side by side: the first failure ends the rest, and is raised as itself, not in a group."""
+
+    def __init__(self, group: TaskGroup) -> None:
+        self._group = group
+        self.failed: list[Exception] = []
+        self.facts: dict[tuple[int, str, str], str] = {}
+
+    def start(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._group.start_soon(self.guarded, work)
+
+    async def guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - raised by `carry_out`
+            self.failed.append(error)
+            self._group.cancel_scope.cancel()
+
+    def confirm(self, run: Run, part: PlannedPart) -> None:
+        async def confirmed() -> None:
+            self.facts[part.key] = await confirm(run, part)
+
+        self.start(confirmed)
+
+
+async def _carry_out(deps: Dependencies, run: Run, decide: Decide, work: _Work) -> None:
+    for stage in run.plan.stages:
+        await _commit(deps, run, stage)
+        for part in stage.parts:
+            if not part.driver.carries_out:
+                run.reach([part.key])
+                work.confirm(run, part)  # others deliver it, and have begun
+        for part in stage.parts:
+            if part.driver.carries_out:
+                work.confirm(run, await _apply(deps, run, part, decide))
+    work.start(partial(_applied, deps, run))  # no confirmation waits for the ledger
+
+
+async def _commit(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
+    """Git first: what is applied is a commit on the branch. From the first one on it is too late to cancel."""
+    for part in stage.parts:
+        run.note(part)
+    if not changed(stage.before, stage.edit.tree):
+        # Nothing to commit, or somebody else committed the same: theirs is not ours to take back.
+        await _record(deps, run, State.APPLYING, "applying")
+        run.reach(part.key for part in stage.parts)
+    elif stage.number in run.on_branch:
+        commit = run.record.stage(stage.number).commit
+        raise InfraError("object-moved", f"Commit {commit} was reverted by someone else while it was being applied.")
+    else:
+        run.say("committing")
+        await commit_stage(deps, run, stage)
+
+
+async def _apply(deps: Dependencies, run: Run, part: PlannedPart, decide: Decide) -> PlannedPart:
+    """Bring one part to what it should be, once what it needs is there."""
+    if part.prepared.needs:
+        part = await _when_ready(deps, run, part)
+    if part.prepared.writes:
+        await decide(run)  # the policy may have changed while we waited for git
+        run.say(f"applying {len(part.prepared.writes)} objects")
+        run.reach([part.key])
+        await part.driver.apply(part.context, part.prepared)
+    return part
+
+
+async def _when_ready(deps: Dependencies, run: Run, part: PlannedPart) -> PlannedPart:
+    """The part planned again on what earlier parts made; it must lie within what was shown.
+
+    Raises:
+        InfraError: `not-landed`: a target that it needs does not come; `object-moved`: it would do something else now.
+    """
+    for target in part.prepared.needs:
+        await _present(run, target)
+    context = replace(part.context, made=frozenset(), seen={})
+    fresh = await plan_part(deps, context, part.delivery, part.place, part.stage, part.share)
+    shown = run.record.approved or scope(run.plan.effect)
+    if strange := beyond(shown, fresh.prepared.changes):
+        what = f"{strange} changed while this change was under way: what is left to do is not what was shown."
+        raise InfraError("object-moved", what)
+    run.note(fresh)
+    await _record(deps, run, State.APPLYING, "applying")
+    return fresh
+
+
+async def _present(run: Run, target: Target) -> None:
+    maker = next(part for part in run.plan.parts if any(one.target.key == target.key for one in part.prepared.changes))
+    step = _STEP
+    with anyio.move_on_after(maker.prepared.timeout):
+        while not await maker.driver.present(maker.context, target):
+            run.say(f"waiting for {target}")
+            await anyio.sleep(step)
+            step = min(step * 1.5, _LONGEST_STEP)
+        return
+    raise InfraError("not-landed", f"{target}, which a later part needs, is not there.")
+
+
+async def _applied(deps: Dependencies, run: Run) -> None:
+    await _record(deps, run, State.VERIFYING, "applied")
+
+
+async def _record(deps: Dependencies, run: Run, state: State, kind: str) -> None:
+    data = {"objects": run.targets, "commit": run.commit or ""}
+    await deps.ledger.record(run.request.id, state, kind, data, record=run.record.kept(), commit=run.commit)

@@ -1,0 +1,38 @@
+"""An app brought to a version."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from infra_mcp.model.actions.base import Release
+from infra_mcp.model.names import ClusterName
+
+__all__ = ["Deploy"]
+
+
+class Deploy(Release):
+    """An app of the catalogue, brought to a version and watched until it is out."""
+
+    title: ClassVar[str] = "Deploy a version"
+    description: ClassVar[str] = (
+        "Use this to bring an app of the catalogue to a version. Edits the image where it is written, commits, "
+        "applies, watches the rollout, and rolls back in cluster and git when it does not land. Leaves replicas as "
+        "they are."
+    )
+    summary: ClassVar[str] = "bring an app of the catalogue to a version, and wait until it has landed"
+    example: ClassVar[dict[str, object]] = {"app": "docs", "version": "0.13.4"}
+    positional: ClassVar[tuple[str, ...]] = ("app", "version")
+    verbs: ClassVar[frozenset[str]] = frozenset(
+        {"deploy", "ship", "release", "rollout", "roll", "upgrade", "bump", "promote", "redeploy"}
+    )
+    listed: ClassVar[bool] = True
+
+    action: Literal["deploy"] = "deploy"
+    on_failure: Literal["rollback", "hold"] | None = Field(
+        None, description="What to do when it does not land; the catalogue's choice when left out."
+    )
+    cluster: ClusterName | None = Field(
+        None, description="The cluster's name in policy; may be left out when there is one."
+    )

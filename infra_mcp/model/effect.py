@@ -1,0 +1,145 @@
+"""What a request would do: every change of every part, and every file. What an approval is about."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import JsonValue
+
+from infra_mcp.model.digest import digest
+from infra_mcp.model.names import Frozen
+from infra_mcp.model.target import Target
+
+__all__ = ["Change", "Drift", "Effect", "FieldChange", "FieldPath", "FileChange", "Part", "Takeover", "show_path"]
+
+# A step is a map key, or the identifying keys of a list item as managedFields write them (`k:{"name":"web"}`), or the
+# value of a set item (`v:"x"`, written {"=": "x"}).
+FieldPath = tuple[str | dict[str, JsonValue], ...]
+
+
+def show_path(path: FieldPath) -> str:
+    """A field path as the API server writes it: `.spec.containers[name="web"].image`."""
+    shown = ""
+    for step in path:
+        if isinstance(step, str):
+            shown += f".{step}"
+        else:
+            shown += "[" + ",".join(f'{k}="{v}"' if k != "=" else f"={v}" for k, v in step.items()) + "]"
+    return shown
+
+
+class FieldChange(Frozen):
+    """One field, before and after. `None` with `had`/`has` false means the field is not there. Secrets come hashed."""
+
+    path: FieldPath
+    before: JsonValue = None
+    after: JsonValue = None
+    had: bool = True
+    has: bool = True
+
+
+class Takeover(Frozen):
+    """A field taken over from another manager, as shown before it is taken. Without a time: that moves by itself."""
+
+    field: str
+    manager: str
+    operation: str
+
+
+class Drift(Frozen):
+    """A difference between git and what is live that this request did not make and leaves alone."""
+
+    target: Target
+    field: str
+    git: JsonValue = None
+    live: JsonValue = None
+
+    def __str__(self) -> str:
+        """As plans and `status` show it."""
+        return f"{self.target}{self.field}: git {self.git!r}, live {self.live!r}"
+
+
+class Change(Frozen):
+    """What happens to one thing.
+
+    Args:
+        target: which.
+        operation: `run` is work that leaves no object of its own, such as a hook.
+        fields: what changes in it, as it is live.
+        takes: the fields taken over from other managers.
+        checked: who checked it: the system itself by a dry run, its schema only, or nobody since nothing changes.
+        identity: whose rights it is written with: the circle's, or the server's own.
+        images: every image that it would newly run.
+        intent: digest of what it should become; the same however often it is planned.
+    """
+
+    target: Target
+    operation: Literal["create", "update", "replace", "delete", "run", "unchanged"]
+    fields: tuple[FieldChange, ...] = ()
+    takes: tuple[Takeover, ...] = ()
+    checked: Literal["server-dry-run", "schema", "none"] = "server-dry-run"
+    identity: Literal["circle", "server"] = "circle"
+    images: tuple[str, ...] = ()
+    intent: str = ""
+
+
+class FileChange(Frozen):
+    """One file of the repository, in the commit of one stage. The diff has no context from elsewhere."""
+
+    path: str
+    operation: Literal["create", "edit", "delete"]
+    before: str | None  # blob id at the base
+    diff: str
+    stage: int = 0
+
+
+class Part(Frozen):
+    """One driver's share of a change, at one place, in one stage."""
+
+    driver: str
+    place: str
+    stage: int
+    changes: tuple[Change, ...]
+
+
+class Effect(Frozen):
+    """Everything an approval would be about, over all stages."""
+
+    action: dict[str, Any]
+    parts: tuple[Part, ...]
+    files: tuple[FileChange, ...]
+
+    @property
+    def digest(self) -> str:
+        """The effect digest: what approvals, commits and receipts name. Nothing that moves by itself is in it."""
+        value = self.model_dump(mode="json")
+        for file in value["files"]:
+            del file["before"]
+        return digest(value)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The changes of all parts, in order."""
+        return tuple(change for part in self.parts for change in part.changes)
+
+    @property
+    def changed(self) -> tuple[Change, ...]:
+        """The changes that are none already so."""
+        return tuple(change for change in self.changes if change.operation != "unchanged")
+
+    @property
+    def already_so(self) -> bool:
+        """Whether the repository and every place say already what was asked."""
+        return not self.changed and not self.files
+
+    def blast_radius(self) -> dict[str, Any]:
+        """Counts, namespaces, deletions, takeovers and the owners they are from."""
+        counts = {
+            name: sum(change.operation == name for change in self.changes)
+            for name in ("create", "update", "unchanged", "delete")
+        }
+        return counts | {
+            "files": len(self.files),
+            "namespaces": sorted({home for change in self.changed if (home := change.target.home)}),
+            "adopted_from": sorted({take.manager for change in self.changed for take in change.takes}),
+        }

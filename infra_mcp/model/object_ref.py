@@ -1,0 +1,38 @@
+"""The identity of a Kubernetes object, with the API version it is spoken to in."""
+
+from __future__ import annotations
+
+from infra_mcp.model.names import Frozen
+from infra_mcp.model.target import Target
+
+__all__ = ["ObjectRef"]
+
+
+class ObjectRef(Frozen):
+    """The identity of an object: cluster, kind and name. The API version is how it is spoken to, not who it is."""
+
+    cluster: str
+    api_version: str
+    kind: str
+    namespace: str | None
+    name: str
+
+    @property
+    def group(self) -> str:
+        """The API group; empty for the core group."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def key(self) -> str:
+        """The identity as one string: what indexes use."""
+        return "|".join((self.cluster, self.group, self.kind, self.namespace or "", self.name))
+
+    @property
+    def target(self) -> Target:
+        """The same identity as everything above the drivers knows it."""
+        kind = f"{self.group}/{self.kind}" if self.group else self.kind
+        return Target(system="kubernetes", place=self.cluster, scope=self.namespace, kind=kind, name=self.name)
+
+    def __str__(self) -> str:
+        """As people write it: `docs-live/deployment/docs`."""
+        return str(self.target)

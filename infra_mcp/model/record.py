@@ -1,0 +1,127 @@
+"""What a restart must know of a request: typed, versioned, and kept in its row of the ledger."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import JsonValue
+
+from infra_mcp.model.approval import Waiting
+from infra_mcp.model.names import Frozen
+from infra_mcp.model.outcome import Written
+
+__all__ = ["Approved", "Mark", "PartRecord", "Record", "StageRecord"]
+
+
+class Mark(Frozen):
+    """One change of an approved effect, in digests. `exact` is None where only what it should become is known."""
+
+    intent: str
+    exact: str | None
+    checked: str
+
+
+class Approved(Frozen):
+    """What was approved, to hold a later look at what is left against: changes by target key, files by digest."""
+
+    changes: dict[str, Mark]
+    files: tuple[str, ...]
+
+
+class StageRecord(Frozen):
+    """One commit of a request: its edits, as `repository.edits` keeps them, its id, and that of its revert."""
+
+    edits: tuple[JsonValue, ...] = ()
+    commit: str | None = None  # may be on the branch; whether it is, git says
+    revert: str | None = None
+
+
+class PartRecord(Frozen):
+    """One driver's share: where it works, what it was about to write, and until when it is waited for.
+
+    Args:
+        driver: which.
+        place: policy's name of the place.
+        where: what that name stood for when the request began; it must end there.
+        stage: the number of its commit.
+        on_failure: whether it is put back, or left for people to look at.
+        written: noted before the first write; the first note of a target stands, since it holds what was before us.
+        timeout: seconds in which it must land, and its former state be back.
+        deadline: seconds since the epoch, chosen once.
+    """
+
+    driver: str
+    place: str
+    where: str
+    stage: int = 0
+    on_failure: Literal["rollback", "hold"] = "hold"
+    written: tuple[Written, ...] = ()
+    timeout: float = 60.0
+    deadline: float | None = None
+
+    @property
+    def key(self) -> tuple[int, str, str]:
+        """Which part of its request it is."""
+        return self.stage, self.driver, self.place
+
+    def adding(self, written: tuple[Written, ...]) -> PartRecord:
+        """The same with more to write."""
+        known = {one.target.key for one in self.written}
+        new = tuple(one for one in written if one.target.key not in known)
+        return self.model_copy(update={"written": self.written + new})
+
+
+class Record(Frozen):
+    """All that a restart must know of one request.
+
+    Args:
+        when: the time of its commits, seconds since the epoch, so that building one again gives the same id.
+        digest: of the effect that it was begun on.
+        approved: what people approved, where they had to.
+        keys: the locks that it holds from its planning to its end.
+        stages: its commits, in order.
+        parts: its parts that may have written something, in order.
+        cause: why it is rolled back.
+        former: until when the former state is waited for, seconds since the epoch.
+        awaiting: what it waits for, or last waited for.
+    """
+
+    version: Literal[1] = 1
+    when: int | None = None
+    digest: str | None = None
+    approved: Approved | None = None
+    keys: tuple[str, ...] = ()
+    stages: tuple[StageRecord, ...] = ()
+    parts: tuple[PartRecord, ...] = ()
+    cause: dict[str, str] | None = None
+    former: float | None = None
+    awaiting: Waiting | None = None
+    nonce: str = ""  # marks this request's bootstrap writes; it leaves the process in no other way
+
+    def kept(self) -> dict[str, Any]:
+        """The JSON for the ledger."""
+        return self.model_dump(mode="json")
+
+    def update(self, **values: Any) -> Record:  # noqa: ANN401 - the fields' own types
+        """The same with other values."""
+        return self.model_copy(update=values)
+
+    def stage(self, number: int) -> StageRecord:
+        """One of its stages; empty where it has not begun."""
+        return self.stages[number] if number < len(self.stages) else StageRecord()
+
+    def with_stage(self, number: int, **values: Any) -> Record:  # noqa: ANN401 - the fields' own types
+        """The same with other values in one stage."""
+        stages = [self.stage(at) for at in range(max(number + 1, len(self.stages)))]
+        stages[number] = stages[number].model_copy(update=values)
+        return self.update(stages=tuple(stages))
+
+    def part(self, key: tuple[int, str, str]) -> PartRecord | None:
+        """One of its parts, by `PartRecord.key`."""
+        return next((one for one in self.parts if one.key == key), None)
+
+    def with_part(self, part: PartRecord) -> Record:
+        """The same with this part, at its place or as the last one."""
+        if self.part(part.key) is None:
+            return self.update(parts=(*self.parts, part))
+        return self.update(parts=tuple(part if one.key == part.key else one for one in self.parts))

@@ -1,0 +1,13 @@
+"""What policy asks of each action: one file an action, found by `RULES`."""
+
+from __future__ import annotations
+
+from infra_mcp.policy.actions import deploy, provision_namespace
+from infra_mcp.policy.actions.base import ActionRules
+
+__all__ = ["RULES"]
+
+RULES: dict[str, ActionRules] = {
+    "provision_namespace": provision_namespace.RULES,
+    "deploy": deploy.RULES,
+}

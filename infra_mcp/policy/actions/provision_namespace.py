@@ -1,0 +1,74 @@
+"""What policy asks of a namespace: its name, labels, pull secrets and bounds, each as granted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
+from infra_mcp.model.effect import Change
+from infra_mcp.model.peer import Caller
+from infra_mcp.model.target import Target
+from infra_mcp.policy.actions.base import FAULT, About, ActionRules
+from infra_mcp.policy.grants import Grant, Refusal, cluster, fixed_labels, labels, namespace, numbers, some
+from infra_mcp.policy.rules import Policy
+
+__all__ = ["RULES"]
+
+_WRITES: Final = frozenset(
+    {
+        "Namespace",
+        "rbac.authorization.k8s.io/RoleBinding",
+        "ServiceAccount",
+        "Secret",
+        "ResourceQuota",
+        "LimitRange",
+        "networking.k8s.io/NetworkPolicy",
+    }
+)
+
+
+def _about(policy: Policy, action: ProvisionNamespace) -> About:
+    place = policy.cluster_name(action.cluster) or ""
+    target = Target(system="kubernetes", place=place, scope=None, kind="Namespace", name=action.namespace)
+    return About(place, scopes=frozenset({action.namespace}), targets=(target,))
+
+
+def _refusals(policy: Policy, _: Caller, to: Grant, action: ProvisionNamespace) -> Iterator[Refusal]:
+    yield from (refused := list(cluster(policy, action.cluster)))
+    if refused:
+        return
+    yield from namespace(policy, to, action.namespace)
+    yield from fixed_labels(action.labels)
+    yield from labels(to, action.labels)
+    granted = set(to.own.pull_secrets) & set(policy.pull_secrets)
+    missing = [name for name in action.pull_secrets if name not in granted]
+    if missing:
+        yield Refusal(
+            f"{to.rule}.pull_secrets",
+            f"{to.name} is not granted a pull secret {some(missing)}.",
+            to.hint("pull_secrets", f"Its own: {some(to.own.pull_secrets)}.", "No pull secret is granted to it."),
+        )
+    for asked in (action.quota, action.limits):
+        if asked is not None:
+            yield from numbers(to, asked.cpu, asked.memory)
+
+
+def _is_about(_: Policy, action: ProvisionNamespace, target: Target) -> bool:
+    return target.home == action.namespace
+
+
+def _effect(policy: Policy, caller: Caller, action: ProvisionNamespace, change: Change) -> Iterator[Refusal]:
+    target = change.target
+    if target.kind == "Secret":
+        circle = caller.circle or ""
+        copies = {policy.pull_secrets[name].target for name in action.pull_secrets if policy.granted(circle, name)}
+        if target.name not in copies:
+            yield Refusal(
+                f"circles.{circle}.pull_secrets",
+                f"The plan would write {target}, which is no copy of a pull secret that was asked for.",
+                FAULT,
+            )
+
+
+RULES = ActionRules(writes=_WRITES, about=_about, is_about=_is_about, refusals=_refusals, effect_refusals=_effect)

@@ -1,0 +1,99 @@
+"""A planned change on another head, and taken back there: pure, and what others did stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from infra_mcp.errors import InfraError, Moved
+from infra_mcp.model.effect import FileChange
+from infra_mcp.repository.commit import diff
+from infra_mcp.repository.edit import apply_edits
+from infra_mcp.repository.edits import DeleteFile, PutFile, SetValue
+from infra_mcp.repository.value import Tree
+
+__all__ = ["changed", "file_changes", "rebase", "revert"]
+
+
+def changed(before: Tree, after: Tree) -> dict[str, bytes | None]:
+    """New content by path of what differs between two trees on one base; None for a file that is gone."""
+    return {path: data for path, data in sorted(after.changed.items()) if data != before.read(path)}
+
+
+def file_changes(before: Tree, after: Tree, stage: int) -> tuple[FileChange, ...]:
+    """Each file that differs, with its diff, by path."""
+    return tuple(
+        FileChange(
+            path=path,
+            operation="delete" if data is None else "create" if before.read(path) is None else "edit",
+            before=before.oid(path),
+            diff=diff(path, before.read(path), data),
+            stage=stage,
+        )
+        for path, data in changed(before, after).items()
+    )
+
+
+def rebase(before: Tree, after: Tree, head: Tree) -> dict[str, bytes | None]:
+    """What to write on another commit than the one that a change was planned on.
+
+    Others' commits do not void a plan, unless they changed a file that it edits or added what it adds.
+
+    Args:
+        before: the tree that the change was planned on.
+        after: the same with the change.
+        head: the tree it is to be committed on.
+
+    Raises:
+        Moved: someone changed one of its files, or added one of its objects elsewhere.
+    """
+    files = changed(before, after)
+    for path in files:
+        if head.read(path) != before.read(path):
+            raise Moved(path)
+    for located in after.objects():
+        if located.path in files and before.read(located.path) is None and head.find(located.ref) is not None:
+            raise Moved(str(located.ref))
+    return files
+
+
+def revert(
+    edits: Iterable[SetValue | PutFile | DeleteFile], ours: Tree, head: Tree, commit: str
+) -> Mapping[str, bytes | None]:
+    """What to write on the present head to take a commit's edits back, one by one; what others changed stays.
+
+    Args:
+        edits: what the commit changed.
+        ours: the tree of that commit.
+        head: the tree to commit on.
+        commit: its id, for messages.
+
+    Returns:
+        New content by path; nothing when the head says already what it said before.
+
+    Raises:
+        InfraError: `undo-incomplete`, when someone changed the very values or files since.
+    """
+    undone: dict[str, bytes | None] = {}
+    values = []
+    for edit in edits:
+        if isinstance(edit, SetValue):
+            if edit.ref is not None and head.find(edit.ref) is None:
+                raise InfraError("undo-incomplete", f"{edit} is no longer in the repository; commit {commit} stays.")
+            values.append(edit.inverted())
+        elif isinstance(edit, PutFile):
+            if head.read(edit.path) is not None:
+                _same(edit.path, ours.read(edit.path), head, commit)
+                undone[edit.path] = None
+        elif head.read(edit.path) != edit.content.encode():
+            _same(edit.path, None, head, commit)
+            undone[edit.path] = edit.content.encode()
+    try:
+        return {**apply_edits(head, reversed(values)).changed, **undone}
+    except Moved as moved:
+        what = f"{moved} was changed by someone else since; commit {commit} stays."
+        raise InfraError("undo-incomplete", what) from moved
+
+
+def _same(path: str, expected: bytes | None, head: Tree, commit: str) -> None:
+    if head.read(path) != expected:
+        raise InfraError("undo-incomplete", f"{path} was changed by someone else since commit {commit}.")
