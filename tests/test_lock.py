@@ -84,6 +84,7 @@ def outside(lock, ranges):
 
 
 @pytest.mark.fault("f22")
+@pytest.mark.promise("install.reproducible")
 def test_what_is_installed_here_is_what_is_locked():
     found = differences(locked(ALL), installed)
 
@@ -97,6 +98,7 @@ def test_a_difference_is_named_and_what_does_not_apply_here_is_none():
 
 
 @pytest.mark.fault("f22")
+@pytest.mark.promise("install.reproducible")
 def test_what_is_locked_is_what_pyproject_allows():
     runtime = PROJECT["project"]["dependencies"]
     beside = [*PROJECT["dependency-groups"]["dev"], *PROJECT["build-system"]["requires"]]
@@ -113,6 +115,7 @@ def test_a_range_without_its_pin_is_noticed():
 
 
 @pytest.mark.fault("f22")
+@pytest.mark.promise("install.reproducible")
 def test_users_are_given_what_the_tests_ran_with():
     everything = {(str(pin.is_for), *pin.hashes) for pin in locked(ALL)}
 
@@ -120,6 +123,7 @@ def test_users_are_given_what_the_tests_ran_with():
 
 
 @pytest.mark.fault("f22")
+@pytest.mark.promise("install.reproducible")
 @pytest.mark.parametrize("name", [RUNTIME, ALL])
 def test_the_lock_has_hashes_and_nothing_of_the_machine_that_made_it(name):
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()

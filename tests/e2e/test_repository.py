@@ -91,6 +91,7 @@ async def test_a_dry_run_refuses_what_the_commit_would_be_refused_for(scenario, 
 
 
 @pytest.mark.fault("d01")
+@pytest.mark.promise("tree.permissions")
 async def test_what_a_request_writes_in_the_peoples_checkout_others_can_read(cluster_setup, tmp_path):
     async with Scenario(cluster_setup, tmp_path, serve=False) as scenario:
         await scenario.start(_usual)

@@ -143,6 +143,7 @@ def test_a_foreign_socket_in_the_place_of_ours_is_replaced_only_by_the_owner(set
 
 
 @pytest.mark.fault("d01")
+@pytest.mark.promise("tree.permissions")
 @pytest.mark.process
 def test_a_server_keeps_the_umask_it_was_started_with_and_its_own_files_to_itself(settings):
     with start_server(settings, setup=_open_to_all) as server:

@@ -218,6 +218,7 @@ async def test_what_no_commit_may_hold_is_refused_before_any_commit_is_built(git
 
 
 @pytest.mark.fault("d01")
+@pytest.mark.promise("tree.permissions")
 @pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
 async def test_what_is_written_in_the_checkout_has_the_permissions_of_its_umask(git: Git, repo, mask: int) -> None:
     base, before = repo.head(), os.umask(mask)
