@@ -82,7 +82,7 @@ class Keys:
     def _has_ledger(self) -> bool:
         """Whether a ledger lies beside, whose keys these would have been."""
         ledger = self._file.with_name("ledger.sqlite3") if self._file else None
-        return ledger is not None and ledger.exists() and ledger.stat().st_size > 0
+        return ledger is not None and ledger.is_file() and ledger.stat().st_size > 0
 
     def _load(self) -> dict[str, str]:
         if self._file is None:
