@@ -15,6 +15,7 @@ from infra_mcp.ledger import asks, clock, messages, peers, schema
 from infra_mcp.ledger.database import Tx, unavailable
 from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.masking import Masker
+from infra_mcp.model.actions import ACTIONS, Release
 from infra_mcp.model.digest import canonical
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import END, OPEN, PARKED, Request, State
@@ -62,11 +63,12 @@ _MARKS = _MARKS.where(_ROWS.c.state.in_(sorted(PARKED))).order_by(_ROWS.c.positi
 _RECENT = select(_ROWS).order_by(_ROWS.c.position.desc()).limit(bindparam("most"))
 _RECENT_OF = _RECENT.where(_ROWS.c.circle == bindparam("of"))
 # An action may be about an app without bringing a version of it.
-_DEPLOYS = select(_ROWS).where(
-    _ROWS.c.app == bindparam("of"), ~_ROWS.c.dry_run, func.json_extract(_ROWS.c.action, "$.action") == "deploy"
+_BRING = [name for name, model in ACTIONS.items() if issubclass(model, Release)]
+_RELEASES = select(_ROWS).where(
+    _ROWS.c.app == bindparam("of"), ~_ROWS.c.dry_run, func.json_extract(_ROWS.c.action, "$.action").in_(_BRING)
 )
-_OPEN_RELEASES = _DEPLOYS.where(_ROWS.c.ended.is_(None)).order_by(_ROWS.c.position)
-_GOOD = _DEPLOYS.where(_ROWS.c.state.in_([State.LANDED, State.UNCHANGED]))
+_OPEN_RELEASES = _RELEASES.where(_ROWS.c.ended.is_(None)).order_by(_ROWS.c.position)
+_GOOD = _RELEASES.where(_ROWS.c.state.in_([State.LANDED, State.UNCHANGED]))
 _LANDED = _GOOD.order_by(_ROWS.c.ended.desc()).limit(1)
 _POSITION = select(_ROWS.c.position).where(_ROWS.c.id == bindparam("which")).scalar_subquery()
 _LANDED_AFTER = _GOOD.where(
@@ -202,12 +204,12 @@ def parked_marks(connection: Connection) -> list[tuple[str, str]]:
 
 
 def open_releases(connection: Connection, app: str) -> list[Request]:
-    """The deploys of an app that have not ended, whatever door they came by, in the order they came; no dry runs."""
+    """The releases of an app that have not ended, whatever door they came by, in the order they came; no dry runs."""
     return [read(row) for row in connection.execute(_OPEN_RELEASES, {"of": app}).mappings()]
 
 
 def landed_version(connection: Connection, app: str) -> str | None:
-    """The version that the last deploy of an app to end well brought, or found there."""
+    """The version that the last release of an app to end well brought, or found there."""
     row = connection.execute(_LANDED, {"of": app}).mappings().first()
     return getattr(read(row).action, "version", None) if row else None
 

@@ -7,17 +7,17 @@ Every sentence and every block in such an answer is understood when it is sent b
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh import intent
 from infra_mcp.mesh.blocks import blocks, show
+from infra_mcp.model.actions import ACTIONS, SAID, ActionModel, AppAction, Release
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
     from infra_mcp.model.peer import Caller
-    from infra_mcp.policy.rules import Policy
     from infra_mcp.policy.sections import CircleRules
 
 __all__ = ["help_ack", "what_may_be_asked"]
@@ -27,7 +27,7 @@ _APPS = 3  # apps whose block is written out; the others are named
 
 async def help_ack(engine: Engine, asker: Caller, text: str) -> str:
     """The ack of an ask that nobody will make anything of: why, and what can be asked instead."""
-    understood = intent.parse(text)
+    understood = intent.parse(text, _own_apps(engine, asker))
     if isinstance(understood, intent.Understood):  # only by the masking of what was kept
         return await what_may_be_asked(engine, asker)
     forms = await what_may_be_asked(engine, asker, understood.nearest)
@@ -49,19 +49,32 @@ async def what_may_be_asked(engine: Engine, caller: Caller, nearest: Sequence[st
         return str(error)
     if rules is None:
         return "This caller belongs to no circle with rights, so it may change nothing."
-    apps = _own_apps(policy, caller)
-    lines = [line for form in nearest for line in _nearest(form, rules, apps)]
+    granted = {name: model for name, model in ACTIONS.items() if name in rules.actions and policy.in_force(name)}
+    apps = _own_apps(engine, caller)
+    lines = [line for form in nearest for line in _nearest(form, granted, apps)]
     if lines:
         lines.insert(0, "Nearest to what you sent:")
-    general = _namespaces(rules) + await _deploys(engine, rules, apps)
+    general = []
+    for name, model in granted.items():
+        if model is SAID:
+            general += _namespaces(rules)
+        elif issubclass(model, Release):
+            general += await _releases(engine, name, apps)
+        else:
+            needed = ", ".join(f'"{key}"' for key, field in model.model_fields.items() if field.is_required())
+            general.append(f'- {model.summary}: an infra block with "action": "{name}" and your {needed}')
     if not general:
         return "The policy in force lets this circle ask for nothing."
     general.append("Each sentence and each block can be sent back as it is, or with other values of the same form.")
     return "\n".join([*lines, f'What "{caller.name}" of circle "{caller.circle}" can ask:', *general])
 
 
-def _own_apps(policy: Policy, caller: Caller) -> list[str]:
+def _own_apps(engine: Engine, caller: Caller) -> list[str]:
     """The apps of the catalogue that are this caller's: its name, and a namespace its circle reaches."""
+    try:
+        policy = engine.policy.current()
+    except InfraError:
+        return []
     return sorted(
         name
         for name, app in policy.apps.items()
@@ -69,16 +82,18 @@ def _own_apps(policy: Policy, caller: Caller) -> list[str]:
     )
 
 
-def _nearest(form: str, rules: CircleRules, apps: Sequence[str]) -> list[str]:
+def _nearest(form: str, granted: Mapping[str, type[ActionModel]], apps: Sequence[str]) -> list[str]:
     """One nearest form, filled in; in words where a value is not known, and not at all where it would be refused."""
     found = blocks(form)
     if not found:
-        return [f"  {form}"] if "provision_namespace" in rules.actions else []
+        return [f"  {form}"] if SAID in granted.values() else []
     value = json.loads(found[0].body)
-    if value.get("action") not in rules.actions:
+    model = granted.get(value.get("action"))
+    if model is None:
         return []
-    if value.get("app") == "<app>" and len(apps) == 1:
-        value["app"] = apps[0]
+    if issubclass(model, AppAction) and value.get("app") not in apps:
+        # A word that is no app of the asker's is none to propose; without any word, its only one is meant.
+        value["app"] = apps[0] if value.get("app") == "<app>" and len(apps) == 1 else "<app>"
     blank = [key for key, item in value.items() if item == f"<{key}>"]
     if not blank:
         return _indented(show(value))
@@ -88,7 +103,7 @@ def _nearest(form: str, rules: CircleRules, apps: Sequence[str]) -> list[str]:
 
 
 def _namespaces(rules: CircleRules) -> list[str]:
-    if "provision_namespace" not in rules.actions or not rules.namespaces:
+    if not rules.namespaces:
         return []
     names = ", ".join(rules.namespaces)
     secrets = f", pull secrets {', '.join(rules.pull_secrets)}" if rules.pull_secrets else ""
@@ -103,20 +118,18 @@ def _said(secret: str) -> str:
     return secret if secret.isupper() else f"'{secret}'"
 
 
-async def _deploys(engine: Engine, rules: CircleRules, apps: Sequence[str]) -> list[str]:
-    if "deploy" not in rules.actions:
-        return []
+async def _releases(engine: Engine, name: str, apps: Sequence[str]) -> list[str]:
     if not apps:
-        return ["- a deploy, by an infra block; the catalogue has no app of this peer yet"]
+        return [f"- a {name}, by an infra block; the catalogue has no app of this peer yet"]
     lines = []
     for app in apps[:_APPS]:
         landed = await engine.ledger.landed_version(app)
         if landed is None:
-            lines.append(f'- a deploy, by an infra block with "action": "deploy", "app": "{app}" and your "version"')
+            lines.append(f'- a {name}, by an infra block with "action": "{name}", "app": "{app}" and your "version"')
         else:
-            block = show({"action": "deploy", "app": app, "version": landed})
+            block = show({"action": name, "app": app, "version": landed})
             lines += [
-                f"- a deploy of {app}, where {landed} landed last; put your version in its place:",
+                f"- a {name} of {app}, where {landed} landed last; put your version in its place:",
                 *_indented(block),
             ]
     if len(apps) > _APPS:

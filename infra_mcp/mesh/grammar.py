@@ -1,5 +1,7 @@
 """The sentences that are understood, as a table, and the matcher that reads it. Pure.
 
+They say the one action whose model has `sentences`: `model.actions.SAID`.
+
 Every word of a sentence must be accounted for by the table. It has only what adds and harms nothing. A name that is not
 quoted must not look like an ordinary word ("I need a namespace soon", "with secret X, later"): it needs a dash or a
 digit, or `called` before it; and no word of the table is a name unless it is quoted.
@@ -11,13 +13,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
 from infra_mcp.model.names import ClusterName, Cpu, DnsLabel, LabelKey, LabelValue, Memory, PeerName, PullSecretName
 
-__all__ = ["GRAMMAR", "POLITE", "SLOTS", "Match", "Token", "describe", "match", "tokens"]
+__all__ = ["GRAMMAR", "POLITE", "SLOTS", "Match", "Token", "describe", "fields", "match", "nearest", "tokens"]
 
 # Words that may stand round a sentence and change nothing.
 POLITE = ("please", "kindly", "hi", "hello", "hey", "infra", "@infra", "thanks", "thank you", "cheers")
@@ -81,8 +84,9 @@ GRAMMAR: dict[str, tuple[str, ...]] = {
 
 
 class Slot(NamedTuple):
-    """A value in a sentence: what it is called for people, its form, and what shows that a bare word is one."""
+    """A value in a sentence: the field it says, what it is for people, its form, and what a bare word of it has."""
 
+    field: tuple[str, ...]
     shown: str
     form: TypeAdapter[str] | None
     bare: str = ""
@@ -90,25 +94,27 @@ class Slot(NamedTuple):
 
 SLOTS: dict[str, Slot] = {
     "NAMESPACE": Slot(
-        "a namespace's name, quoted, or with a dash or digit in it", TypeAdapter(DnsLabel), bare=r"[-0-9]"
+        ("namespace",), "a namespace's name, quoted, or with a dash or digit in it", TypeAdapter(DnsLabel), r"[-0-9]"
     ),
-    "ANYNAME": Slot("a namespace's name", TypeAdapter(DnsLabel)),
+    "ANYNAME": Slot(("namespace",), "a namespace's name", TypeAdapter(DnsLabel)),
     "SECRET": Slot(
+        ("pull_secrets",),
         "a pull secret's name as policy knows it, quoted, or in capitals, or with a dash, dot or digit in it",
         TypeAdapter(PullSecretName),
         bare=r"[-0-9_.]|^[A-Z]+$",
     ),
-    "CPU": Slot("CPUs, such as 4 or 500m", TypeAdapter(Cpu)),
-    "MEMORY": Slot("memory, such as 8Gi", TypeAdapter(Memory)),
-    "PODS": Slot("a number of pods", None),
-    "LIMITCPU": Slot("CPUs of one container", TypeAdapter(Cpu)),
-    "LIMITMEMORY": Slot("memory of one container", TypeAdapter(Memory)),
-    "LABEL": Slot("a label, key=value", None),
-    "DENY": Slot("default deny or default-deny", None),
-    "OWNER": Slot("a peer's name", TypeAdapter(PeerName)),
-    "CLUSTER": Slot("a cluster's name in policy", TypeAdapter(ClusterName)),
+    "CPU": Slot(("quota", "cpu"), "CPUs, such as 4 or 500m", TypeAdapter(Cpu)),
+    "MEMORY": Slot(("quota", "memory"), "memory, such as 8Gi", TypeAdapter(Memory)),
+    "PODS": Slot(("quota", "pods"), "a number of pods", None),
+    "LIMITCPU": Slot(("limits", "cpu"), "CPUs of one container", TypeAdapter(Cpu)),
+    "LIMITMEMORY": Slot(("limits", "memory"), "memory of one container", TypeAdapter(Memory)),
+    "LABEL": Slot(("labels",), "a label, key=value", None),
+    "DENY": Slot(("default_deny",), "default deny or default-deny", None),
+    "OWNER": Slot(("owner",), "a peer's name", TypeAdapter(PeerName)),
+    "CLUSTER": Slot(("cluster",), "a cluster's name in policy", TypeAdapter(ClusterName)),
 }
 _LABEL = (TypeAdapter(LabelKey), TypeAdapter(LabelValue))
+_NAME, _SECRET = TypeAdapter(DnsLabel), TypeAdapter(PullSecretName)
 _NUMBER = re.compile(r"[1-9][0-9]{0,4}")
 
 _STEPS = 20_000  # a sentence that takes more to read is none of ours
@@ -151,6 +157,38 @@ def match(words: list[Token]) -> Match:
         if position == len(words):
             return Match(values, position)
     return Match(None, min(reader.reached, len(words)))
+
+
+def fields(values: tuple[tuple[str, str], ...]) -> dict[str, Any] | None:
+    """What a sentence says, as fields of the action; None where it says something twice."""
+    said: dict[str, Any] = {}
+    for slot, text in values:
+        *outer, name = SLOTS[slot].field
+        inner = said
+        for step in outer:
+            inner = inner.setdefault(step, {})
+        value: Any = int(text) if slot == "PODS" else text or True
+        if slot == "LABEL":
+            inner, (name, _, value) = inner.setdefault(name, {}), text.partition("=")
+        elif slot == "SECRET":
+            value = [*inner.pop(name, ()), text]
+            if text in value[:-1]:
+                return None
+        if name in inner and value is not True:
+            return None
+        inner[name] = value
+    return said
+
+
+def nearest(words: list[Token]) -> str | None:
+    """The sentence for the namespace that seems to be meant, if one is."""
+    names = [word.text for word in words if _is(_NAME, word.text) and (word.quoted or re.search(r"[-0-9]", word.text))]
+    names = [name for name in names if name not in {"image-pull", "default-deny"} and not name.isdigit()]
+    pairs = [(before.text.lower(), after.text) for before, after in pairwise(words)]
+    secrets = [name for before, name in pairs if before == "secret" and _is(_SECRET, name)]
+    if not names or "namespace" not in {word.text.lower() for word in words if not word.quoted}:
+        return None
+    return f"I need a namespace '{names[0]}'" + (f" with image-pull secret {secrets[0]}" if secrets else "")
 
 
 def describe() -> str:

@@ -1,51 +1,38 @@
 """Text into a typed action, never by guessing. Pure.
 
 Two ways lead to an action: one fenced `infra` block of JSON, or a sentence every word of which is accounted for by
-`grammar`. A sentence that means a deploy is answered with the very block to send back. Everything else is not
-understood, which writes nothing.
+`grammar`. A sentence that means another action, by a verb of its model, is answered with the very block to send back.
+Everything else is not understood, which writes nothing.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from itertools import pairwise
+from collections.abc import Collection
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from infra_mcp.mesh.blocks import Fault, blocks, read, show
-from infra_mcp.mesh.grammar import Token, describe, match, tokens
-from infra_mcp.model.actions import Action
-from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
-from infra_mcp.model.names import AppName, DnsLabel, Frozen, PullSecretName, Version
+from infra_mcp.mesh.grammar import Token, fields, match, nearest, tokens
+from infra_mcp.model.actions import ACTIONS, SAID, Action, ActionModel, AppAction, Release
+from infra_mcp.model.names import AppName, Frozen, Version
 
-__all__ = ["NotUnderstood", "Understood", "describe", "parse"]
+__all__ = ["NotUnderstood", "Understood", "parse"]
 
 _LONGEST = 2_000  # characters of a sentence
 _MOST = 120  # words of a sentence
 
-_DEPLOYS = {"deploy", "ship", "release", "rollout", "roll", "upgrade", "bump", "promote", "redeploy"}
-_OTHER = {"delete", "remove", "destroy", "drop", "scale", "restart", "rollback", "undo", "patch", "exec", "run"}
+_BACK = {"back", "revert", "rollback", "undo"}  # the other way: no block is filled in, whatever verb is beside it
+_OTHER = _BACK | {"delete", "destroy", "drop", "exec", "patch", "remove", "run"}
 _NUMBERED = re.compile(r"v?[0-9]+(?:\.[0-9A-Za-z_-]+)+|v[0-9]+")
-# Words of a sentence about a deploy that are not the app's name.
-_FILLERS = _DEPLOYS | {
-    "a",
-    "an",
-    "and",
-    "app",
-    "application",
-    "can",
-    "could",
-    "deployment",
-    "for",
-    "from",
-    "i",
-    "in",
-    "it",
-}
-_FILLERS |= {"latest", "me", "my", "need", "now", "of", "on", "out", "please", "tag", "that", "the", "this", "to", "up"}
-_FILLERS |= {"version", "want", "we", "with", "would", "you"}
+# Words of a sentence that are no app's name.
+_FILLERS = frozenset(
+    ("a", "an", "and", "app", "application", "can", "could", "deployment", "for", "from", "i", "in", "it", "latest",
+     "me", "my", "need", "now", "of", "on", "out", "please", "replica", "replicas", "tag", "that", "the", "this", "to",
+     "up", "version", "want", "we", "with", "would", "you"),
+).union(*(model.verbs for model in ACTIONS.values()))  # fmt: skip
 
 
 class Understood(Frozen):
@@ -61,7 +48,7 @@ class NotUnderstood(Frozen):
     """No action. `nearest` is what to send instead, filled in as far as it can be told.
 
     `code` is an error code: `not-understood`, or why a block is none: `unknown-argument`, `invalid-argument`. `open` is
-    true where someone who attends may make something of it: words that mean no block and no deploy.
+    true where someone who attends may make something of it: words that mean no block.
     """
 
     reason: str
@@ -70,12 +57,13 @@ class NotUnderstood(Frozen):
     open: bool = False
 
 
-def parse(text: str) -> Understood | NotUnderstood:
+def parse(text: str, apps: Collection[str] = ()) -> Understood | NotUnderstood:
     """Read an ask.
 
     Args:
         text: the words as they came. Nothing of a value in them is ever repeated in a reason; `nearest` repeats only
             names that have the form of one.
+        apps: the apps that the asker has, as far as they are known: a word that names one goes before others.
 
     Returns:
         The action, or why there is none. It never raises, whatever the text is.
@@ -92,7 +80,7 @@ def parse(text: str) -> Understood | NotUnderstood:
     read_as = match(words)
     if read_as.values is not None:
         return _from_sentence(read_as.values, words)
-    return _unread(words, read_as.reached)
+    return _unread(words, read_as.reached, apps)
 
 
 def _from_block(body: str, closed: bool) -> Understood | NotUnderstood:
@@ -109,86 +97,62 @@ def _from_block(body: str, closed: bool) -> Understood | NotUnderstood:
 
 
 def _from_sentence(values: tuple[tuple[str, str], ...], words: list[Token]) -> Understood | NotUnderstood:
-    said: dict[str, list[str]] = {}
-    for slot, value in values:
-        said.setdefault("NAMESPACE" if slot == "ANYNAME" else slot, []).append(value)
-    labels = [label.partition("=")[::2] for label in said.get("LABEL", [])]
-    secrets = said.get("SECRET", [])
-    once = ("CPU", "MEMORY", "PODS", "LIMITCPU", "LIMITMEMORY", "OWNER", "CLUSTER")
-    twice = [slot for slot in once if len(said.get(slot, [])) > 1]
-    if twice or len({key for key, _ in labels}) != len(labels) or len(set(secrets)) != len(secrets):
-        return NotUnderstood(
-            reason="Something is said twice, so it cannot be told what is meant.",
-            nearest=_namespace(words),
-            open=True,
-        )
-
-    def one(slot: str) -> str | None:
-        return said[slot][0] if slot in said else None
-
-    pods = one("PODS")
-    quota: dict[str, Any] = {"cpu": one("CPU"), "memory": one("MEMORY"), "pods": int(pods) if pods else None}
-    limits = {"cpu": one("LIMITCPU"), "memory": one("LIMITMEMORY")}
-    fields = {
-        "namespace": one("NAMESPACE"),
-        "pull_secrets": secrets,
-        "labels": dict(labels),
-        "quota": quota if any(quota.values()) else None,
-        "limits": limits if any(limits.values()) else None,
-        "default_deny": "DENY" in said,
-        "owner": one("OWNER"),
-        "cluster": one("CLUSTER"),
-    }
-    try:
-        return Understood(action=ProvisionNamespace.model_validate_json(json.dumps(fields)))
-    except ValidationError:
-        why = "An amount or a number of things in it is more than there may be."
-        return NotUnderstood(reason=why, nearest=_namespace(words), open=True)
+    said = fields(values)
+    why = "Something is said twice, so it cannot be told what is meant."
+    if said is not None:
+        try:
+            return Understood(action=SAID.model_validate_json(json.dumps(said)))
+        except ValidationError:
+            why = "An amount or a number of things in it is more than there may be."
+    return NotUnderstood(reason=why, nearest=_sentence(words), open=True)
 
 
-def _unread(words: list[Token], reached: int) -> NotUnderstood:
+def _unread(words: list[Token], reached: int, apps: Collection[str]) -> NotUnderstood:
     """Say how far a sentence was read, without repeating it, and what comes nearest to it."""
     plain = {word.text.lower() for word in words if not word.quoted}
-    if plain & _DEPLOYS:
-        why = "A deploy is not done by a sentence: send this block, and nothing is left to guess."
-        return NotUnderstood(reason=why, nearest=(_deploy(words),))
-    if plain & _OTHER:
+    meant = [model for model in ACTIONS.values() if plain & model.verbs]
+    if len(meant) == 1 and not plain & _BACK - meant[0].verbs:
+        why = "That is not done by a sentence: send this block, and nothing is left to guess."
+        return NotUnderstood(reason=why, nearest=(_block(meant[0], words, apps),))
+    if meant or plain & _OTHER:
         why = "That is none of what a sentence can ask for; sentences only add namespaces."
         return NotUnderstood(reason=why, open=True)
-    nearest = _namespace(words) if "namespace" in plain else ()
     why = f"Not every word is understood: word {reached + 1} of {len(words)} and what follows cannot be read."
     if reached >= len(words):
         why = "The sentence ends too early."
-    return NotUnderstood(reason=why, nearest=nearest, open=True)
+    return NotUnderstood(reason=why, nearest=_sentence(words), open=True)
 
 
-def _namespace(words: list[Token]) -> tuple[str, ...]:
-    """The sentence for the namespace that seems to be meant."""
-    names = [word.text for word in words if _is(_DNS, word.text) and (word.quoted or re.search(r"[-0-9]", word.text))]
-    names = [name for name in names if name not in {"image-pull", "default-deny"} and not name.isdigit()]
-    secrets = [
-        after.text for before, after in pairwise(words) if before.text.lower() == "secret" and _is(_SECRET, after.text)
-    ]
-    if not names:
-        return ()
-    tail = f" with image-pull secret {secrets[0]}" if secrets else ""
-    return (f"I need a namespace '{names[0]}'{tail}",)
+def _sentence(words: list[Token]) -> tuple[str, ...]:
+    found = nearest(words)
+    return (found,) if found else ()
 
 
-def _deploy(words: list[Token]) -> str:
-    """The block for the deploy that seems to be meant, with what is missing marked as such."""
-    version, app = "<version>", "<app>"
-    for word in words:
-        left, mark, right = word.text.replace("@", ":").partition(":")
-        for part in (left, right) if mark else (word.text,):
-            if version == "<version>" and _NUMBERED.fullmatch(part) and _is(_VERSION, part):
-                version = part
-            elif app == "<app>" and part.lower() not in _FILLERS and _is(_APP, part):
-                app = part
-    return show({"action": "deploy", "app": app, "version": version})
+def _block(model: type[ActionModel], words: list[Token], apps: Collection[str]) -> str:
+    """The block for what seems to be meant, with what is missing marked as such.
+
+    Filled in are an app, a version and whole numbers, where the action needs them.
+    """
+    parts = [part for word in words for part in word.text.replace("@", ":").split(":")]
+    versions = [part for part in parts if _NUMBERED.fullmatch(part) and _is(_VERSION, part)]
+    names = [part for part in parts if part.lower() not in _FILLERS and part not in versions and _is(_APP, part)]
+    numbers = [int(part) for part in parts if part.isascii() and part.isdigit()]
+    found: dict[str, Any] = {"action": model.model_fields["action"].default}
+    for name, field in model.model_fields.items():
+        if not field.is_required():
+            continue
+        if field.annotation is int:
+            known: list[Any] = [numbers.pop(0)] if numbers else []
+        elif issubclass(model, AppAction) and name in AppAction.model_fields:
+            known = [one for one in names if one in apps] or names
+        else:
+            known = versions if issubclass(model, Release) and name in Release.model_fields else []
+        found |= {name: known[0]} if known else {}
+    done = read(json.dumps(found))
+    return done.nearest if isinstance(done, Fault) else show(found)
 
 
-_DNS, _SECRET, _APP, _VERSION = (TypeAdapter(form) for form in (DnsLabel, PullSecretName, AppName, Version))
+_APP, _VERSION = TypeAdapter(AppName), TypeAdapter(Version)
 
 
 def _is(form: TypeAdapter[str], text: str) -> bool:

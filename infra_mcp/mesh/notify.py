@@ -1,4 +1,4 @@
-"""Notifies to the infra peer: a message that is, word for word, a release of one of its sender's apps becomes deploys.
+"""Notifies to the infra peer: a message that is, word for word, a release of one of its sender's apps becomes requests.
 
 Which message that is, in which order versions come and when a release may begin is in the policy (`policy.releases`,
 `schedule`, `freezes`). Everything else that is sent to infra waits in its inbox for whoever attends. A notify has no
@@ -19,7 +19,7 @@ from infra_mcp.ledger.ids import request_id
 from infra_mcp.ledger.records import ReleaseIn
 from infra_mcp.mesh import addresses
 from infra_mcp.mesh.intake import now
-from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.actions import RELEASE, Release
 from infra_mcp.model.request import Request, State, Submission
 from infra_mcp.policy import releases
 
@@ -107,7 +107,7 @@ class Releases:
         waiting = [
             (one.id, one.action.version, one.state)
             for one in await ledger.open_releases(release.app)
-            if isinstance(one.action, Deploy) and not one.dry_run and is_on_its_way(one)
+            if isinstance(one.action, Release) and not one.dry_run and is_on_its_way(one)
         ]
         landed = await ledger.landed_version(release.app)
         decision = releases.decide(app.order, release.version, landed, waiting)
@@ -117,7 +117,7 @@ class Releases:
             what = f"{release.app} {release.version} is older than {decision.than}, which landed or is on its way."
             error = InfraError("older-version", what)
             return ReleaseIn(refusal=error.as_dict()), None
-        action = Deploy.model_validate({"app": release.app, "version": release.version})
+        action = RELEASE.model_validate({"app": release.app, "version": release.version})
         identity = request_id()
         held = self._held(policy, caller, action, identity)
         submission = Submission(
@@ -131,7 +131,7 @@ class Releases:
         return ReleaseIn(submission=submission, request_id=identity, supersedes=decision.supersedes), held
 
     @staticmethod
-    def _held(policy: Policy, caller: Caller, action: Deploy, identity: str) -> Hold | None:
+    def _held(policy: Policy, caller: Caller, action: Release, identity: str) -> Hold | None:
         """What keeps it from beginning at once: asked of the engine as it will ask itself."""
         request = Request(
             id=identity, caller=caller, action=action, door="notify", state=State.SCHEDULED, created=now(), notify="-"

@@ -10,11 +10,14 @@ from infra_mcp.model.actions.base import ActionModel, AppAction, Release
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 
-__all__ = ["ACTIONS", "Action", "ActionModel", "AppAction", "Release"]
+__all__ = ["ACTIONS", "RELEASE", "SAID", "Action", "ActionModel", "AppAction", "Release"]
 
 _MODELS: tuple[type[ActionModel], ...] = (ProvisionNamespace, Deploy)
 
 ACTIONS: dict[str, type[ActionModel]] = {model.model_fields["action"].default: model for model in _MODELS}
+# What a release notice becomes, and what the grammar of sentences says.
+RELEASE: type[Release] = next(model for model in _MODELS if issubclass(model, Release))
+SAID: type[ActionModel] = next(model for model in _MODELS if model.sentences)
 
 if TYPE_CHECKING:
     Action = ActionModel
