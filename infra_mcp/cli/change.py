@@ -1,11 +1,17 @@
-"""`infra-mcp deploy` and `infra-mcp provision-namespace`: the typed actions, with an option for each field.
+"""The typed actions as verbs: an option for each field. What there is stands in `verbs.json`, made from the models.
 
-The common part of every change from the command line is here too: `run` uses it with fields as they come.
+The models themselves are not imported: a command needs nothing but the standard library. The common part of every
+change from the command line is here too: `run` uses it with fields as they come.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from infra_mcp.cli.client import Client
@@ -17,51 +23,88 @@ from infra_mcp.cli.progress import Progress
 from infra_mcp.cli.summary import Summary, summarized, summary_option
 from infra_mcp.errors import Exit, InfraError
 
-__all__ = ["add_parser", "change", "change_options"]
+__all__ = ["COMMON", "VERBS", "add_parser", "change", "change_options", "flag", "metavar", "words"]
+
+# Each action with its fields as JSON Schema; `python tests/pages.py` writes it from the models.
+VERBS: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("verbs.json").read_text(encoding="utf-8"))
+# What every change tool takes beside the action's own fields.
+COMMON = frozenset({"dry_run", "reason", "on_behalf_of", "idempotency_key", "wait_seconds"})
 
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
-    """Add the verbs."""
-    deploying = verb(
-        verbs,
-        "deploy",
-        "bring an app of the catalogue to a version, and wait until it has landed",
-        "deploy docs 0.13.4",
-        "deploy docs 0.13.4 --dry-run",
-        "deploy docs 0.13.4 --no-wait --json",
-    )
-    deploying.add_argument("app", metavar="APP", help="the app's name in the policy's catalogue")
-    deploying.add_argument("version", metavar="VERSION", help="the image tag to run, e.g. 0.13.4")
-    deploying.add_argument(
-        "--on-failure", choices=("rollback", "hold"), help="when it does not land (default: as the catalogue says)"
-    )
-    change_options(deploying)
-    deploying.set_defaults(run=_deploy)
-    providing = verb(
-        verbs,
-        "provision-namespace",
-        "a namespace with pull secrets, labels, bounds and a default network policy",
-        "provision-namespace docs-staging --pull-secret X",
-        "provision-namespace docs-staging --quota cpu=4 --quota memory=8Gi --quota pods=30 --default-deny",
-    )
-    providing.add_argument("namespace", metavar="NAME", help="the namespace's name, e.g. docs-staging")
-    for name, metavar, words in (
-        ("--pull-secret", "SECRET", "a pull secret as policy names it; repeatable"),
-        ("--label", "KEY=VALUE", "a label of the namespace; repeatable"),
-        ("--quota", "KEY=VALUE", "cpu, memory or pods of the whole namespace; repeatable"),
-        ("--limit", "KEY=VALUE", "cpu or memory of a container that names none; repeatable"),
-    ):
-        providing.add_argument(name, metavar=metavar, action="append", default=[], help=words)
-    providing.add_argument("--default-deny", action="store_true", help="deny all traffic into pods unless allowed")
-    providing.add_argument("--owner", metavar="PEER", help="who to ask about it, as an annotation")
-    change_options(providing)
-    providing.set_defaults(run=_provide)
+    """Add a verb for each action."""
+    for action, told in VERBS.items():
+        line = " ".join(_example(action, told))
+        examples = (line, f"{line} --dry-run", f"{line} --no-wait --json")
+        parser = verb(verbs, action.replace("_", "-"), told["summary"], *examples)
+        fields = told["fields"]["properties"]
+        for name in told["positional"]:
+            parser.add_argument(
+                name, metavar=name.upper().replace("_", "-"), help=_shown(fields[name]), **_form(fields[name])
+            )
+        for name, part in fields.items():
+            if name not in told["positional"]:
+                _add_option(parser, flag(action, name), part)
+        change_options(parser)
+        parser.set_defaults(run=partial(_typed, action))
+
+
+def flag(action: str, name: str) -> str:
+    """A field's option: the model's word for it, or the field's name, of one of several where it is repeatable."""
+    told = VERBS[action]
+    several = told["fields"]["properties"][name].get("type") in {"array", "object"}
+    word = told["options"].get(name) or (name.removesuffix("s") if several else name)
+    return f"--{word.replace('_', '-')}"
+
+
+def _add_option(parser: argparse.ArgumentParser, option: str, part: dict[str, Any]) -> None:
+    if part.get("type") == "boolean":
+        parser.add_argument(option, action="store_true", help=_shown(part))
+        return
+    form = _form(part) | ({"action": "append", "default": []} if part.get("type") in {"array", "object"} else {})
+    parser.add_argument(option, metavar=metavar(option, part), help=_shown(part), **form)
+
+
+def _form(part: dict[str, Any]) -> dict[str, Any]:
+    if "enum" in part:
+        return {"choices": tuple(part["enum"])}
+    return {"type": int} if part.get("type") == "integer" else {}
+
+
+def metavar(option: str, part: dict[str, Any]) -> str | None:
+    """What stands for the value of an option; None where its choices do."""
+    if "enum" in part:
+        return None
+    return "KEY=VALUE" if part.get("type") == "object" else option[2:].upper()
+
+
+def words(part: dict[str, Any]) -> str:
+    """A field's description as help shows it."""
+    told = str(part.get("description", "")).removesuffix(".")
+    told = told[:1].lower() + told[1:] if told[1:2].islower() else told
+    keys = f" ({', '.join(part['properties'])})" if "properties" in part else ""
+    return told + keys + ("; repeatable" if part.get("type") in {"array", "object"} else "")
+
+
+def _shown(part: dict[str, Any]) -> str:
+    return words(part).replace("%", "%%")
+
+
+def _example(action: str, told: dict[str, Any]) -> Iterator[str]:
+    yield action.replace("_", "-")
+    given = told["example"]
+    yield from (shlex.quote(str(given[name])) for name in told["positional"])
+    for name, value in given.items():
+        if name in told["positional"]:
+            continue
+        items = [f"{key}={item}" for key, item in value.items()] if isinstance(value, dict) else value
+        for item in items if isinstance(items, list) else [items]:
+            yield flag(action, name)
+            yield from () if item is True else (shlex.quote(str(item)),)
 
 
 def change_options(parser: argparse.ArgumentParser) -> None:
-    """What every change takes: cluster, dry run, reason, key, wait, summary, and how to reach the server."""
-    if parser.prog.split()[-1] != "run":
-        parser.add_argument("--cluster", metavar="NAME", help="the cluster's name in policy, when there are several")
+    """What every change takes: dry run, reason, key, wait, summary, and how to reach the server."""
     parser.add_argument("--dry-run", action="store_true", help="only plan: show what would change, write nothing")
     parser.add_argument("--reason", metavar="TEXT", help="why, for the record")
     key_options(parser)
@@ -70,53 +113,61 @@ def change_options(parser: argparse.ArgumentParser) -> None:
     client_options(parser)
 
 
-def _deploy(options: argparse.Namespace) -> int:
-    fields = {"app": options.app, "version": options.version, "on_failure": options.on_failure}
-    return _typed(options, "deploy", fields)
-
-
-def _provide(options: argparse.Namespace) -> int:
-    quota: dict[str, Any] = _pairs("--quota", options.quota)
-    if quota.get("pods", "").isdecimal():
-        quota["pods"] = int(quota["pods"])
-    fields = {
-        "namespace": options.namespace,
-        "pull_secrets": options.pull_secret,
-        "labels": _pairs("--label", options.label),
-        "quota": quota,
-        "limits": _pairs("--limit", options.limit),
-        "default_deny": options.default_deny,
-        "owner": options.owner,
-    }
-    return _typed(options, "provision_namespace", fields)
-
-
-def _typed(options: argparse.Namespace, action: str, fields: dict[str, Any]) -> int:
-    given = {name: value for name, value in (fields | {"cluster": options.cluster}).items() if value}
-    title = (
-        f"{action.replace('_', '-')} {' '.join(str(one) for one in list(given.values())[:2] if isinstance(one, str))}"
-    )
+def _typed(action: str, options: argparse.Namespace) -> int:
+    told = VERBS[action]
+    fields = {}
+    for name, part in told["fields"]["properties"].items():
+        option = flag(action, name)
+        value = getattr(options, name if name in told["positional"] else option[2:].replace("-", "_"))
+        if part.get("type") == "object":
+            value = _pairs(option, value, part)
+        elif part.get("type") == "array":
+            value = [_value(item, part.get("items", {})) for item in value]
+        if value or type(value) is int:  # what was not given is not sent
+            fields[name] = value
+    title = " ".join([action.replace("_", "-"), *(str(fields[name]) for name in told["positional"] if name in fields)])
+    work = partial(change, options, action=action, fields=fields, own_tool=told["listed"])
     return summarized(
-        options,
-        title,
-        lambda summary: connected(options, lambda client: change(options, client, action, given, summary)),
+        options, title, lambda summary: connected(options, lambda client: work(client=client, summary=summary))
     )
 
 
-def _pairs(option: str, given: list[str]) -> dict[str, Any]:
-    pairs = {}
+def _pairs(option: str, given: list[str], part: dict[str, Any]) -> dict[str, Any]:
+    pairs: dict[str, Any] = {}
     for text in given:
         key, separator, value = text.partition("=")
         if not separator or not key or key in pairs:
             raise InfraError("invalid-argument", f"{option}: KEY=VALUE, each key once.")
-        pairs[key] = value
+        of = part.get("properties", {}).get(key) or part.get("additionalProperties")
+        pairs[key] = _value(value, of if isinstance(of, dict) else {})
     return pairs
 
 
-def change(options: argparse.Namespace, client: Client, action: str, fields: dict[str, Any], summary: Summary) -> int:
+def _value(text: str, part: dict[str, Any]) -> Any:  # noqa: ANN401 - a JSON value
+    """A text as the field has it; the server says what is wrong with any other."""
+    return int(text) if part.get("type") == "integer" and text.isdecimal() and text.isascii() else text
+
+
+def change(
+    options: argparse.Namespace,
+    client: Client,
+    action: str,
+    fields: dict[str, Any],
+    summary: Summary,
+    *,
+    own_tool: bool,
+) -> int:
     """Carry out one change through its tool, print its end, and return the exit code.
 
     With `--no-wait` a change that was taken in and goes on exits with 0.
+
+    Args:
+        options: the command's.
+        client: of the server.
+        action: its name.
+        fields: its fields, and common ones among them.
+        summary: what is to be told of it.
+        own_tool: whether the action has a tool of its own; else `change` takes it.
     """
     arguments = fields | ({"dry_run": True} if options.dry_run else {})
     given = arguments.pop("idempotency_key", None) if options.idempotency_key is None else options.idempotency_key
@@ -127,9 +178,14 @@ def change(options: argparse.Namespace, client: Client, action: str, fields: dic
     if key.derived and not options.json:
         note(f"idempotency key {key.value} (from {key.source}): this run again gives this result, and changes nothing.")
     summary.data["idempotency_key"] = key.value if key.source else ""
+    tool = action if own_tool else "change"
+    if not own_tool:
+        own = {name: value for name, value in arguments.items() if name not in COMMON}
+        common = {name: value for name, value in arguments.items() if name in COMMON}
+        arguments = {"action": action, "arguments": own} | common
     with Progress(quiet=options.json) as told:
         wait = 0.0 if options.no_wait else options.wait
-        result = carry_out(client, action, arguments, key.value, wait=wait, told=told)
+        result = carry_out(client, tool, arguments, key.value, wait=wait, told=told)
     data = result.setdefault("structuredContent", {})
     if key.source:
         data["idempotency_key"] = key.value

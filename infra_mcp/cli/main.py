@@ -25,7 +25,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "peer": ("peer",),
     "ask": ("ask",),
     "messages": ("notify", "inbox", "ack"),
-    "change": ("deploy", "provision-namespace"),
+    "change": (),  # a verb for each action
     "run": ("run",),
     "request": ("request",),
     "approve": ("approve", "deny"),
@@ -68,6 +68,10 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"infra-mcp {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     wanted = [name for name, added in _MODULES.items() if verb in added]
+    if not wanted and verb is not None:
+        from infra_mcp.cli.change import VERBS  # noqa: PLC0415 - the same
+
+        wanted = ["change"] if verb.replace("-", "_") in VERBS else []
     for name in wanted or _MODULES:
         module = import_module(f"infra_mcp.cli.{name}")
         if name == "completion":

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from infra_mcp.cli.change import change, change_options
+from infra_mcp.cli.change import VERBS, change, change_options
 from infra_mcp.cli.client import Client
 from infra_mcp.cli.options import connected, verb
 from infra_mcp.cli.summary import Summary, summarized
@@ -46,9 +46,13 @@ def _run(options: argparse.Namespace) -> int:
         raise InfraError("invalid-argument", "action: give one, as the first argument or in the JSON object.")
 
     def work(summary: Summary, client: Client) -> int:
-        kinds = _kinds(client, action)
+        tools = {tool["name"]: tool["inputSchema"]["properties"] for tool in client.tools()}
+        known = VERBS.get(action)
+        shape = (known["fields"]["properties"] if known else {}) | (tools.get(action) or tools.get("change", {}))
+        kinds = {name: part.get("type", "") for name, part in shape.items()}
         given = fields | dict(_pair(text, kinds) for text in options.arguments)
-        return change(options, client, action, _without_nulls(given), summary)
+        own_tool = action in tools or (known["listed"] if known else "change" not in tools)
+        return change(options, client, action, _without_nulls(given), summary, own_tool=own_tool)
 
     return summarized(
         options, f"run {action}", lambda summary: connected(options, lambda client: work(summary, client))
@@ -75,14 +79,6 @@ def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
         for name, value in fields.items()
         if value is not None
     }
-
-
-def _kinds(client: Client, action: str) -> dict[str, str]:
-    """The JSON type of each argument, from the server; nothing where this caller does not see the tool."""
-    for tool in client.tools():
-        if tool["name"] == action:
-            return {name: part.get("type", "") for name, part in tool["inputSchema"].get("properties", {}).items()}
-    return {}
 
 
 def _pair(text: str, kinds: dict[str, str]) -> tuple[str, Any]:

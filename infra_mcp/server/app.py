@@ -51,6 +51,7 @@ from infra_mcp.server.auth import caller_of_call, door_of_call
 from infra_mcp.server.person import Person
 from infra_mcp.server.protocol import refuse_cursor
 from infra_mcp.server.tools import TOOLS, check, offered
+from infra_mcp.server.tools.change import granted
 from infra_mcp.server.tools.tool import Call, Progress, Service, Tool
 
 __all__ = ["InfraServer", "listed"]
@@ -110,7 +111,7 @@ class InfraServer(MCPServer[Any]):
     async def list_tools(self) -> list[ListedTool]:
         """The tools the caller may use, in the same order each time."""
         caller = await self._known()
-        return [listed(tool) for tool in offered(self.service.toolset, caller, self._granted(caller))]
+        return [listed(tool) for tool in offered(self.service.toolset, caller, granted(self.service.engine, caller))]
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
@@ -228,16 +229,6 @@ class InfraServer(MCPServer[Any]):
         caller = await caller_of_call(self.service.engine.ledger)
         self.service.presence.seen(caller)
         return caller
-
-    def _granted(self, caller: Caller) -> frozenset[str]:
-        try:
-            policy = self.service.engine.policy.current()
-        except InfraError:
-            return frozenset()
-        if caller.attendant:
-            return frozenset(policy.attend.actions)
-        rules = policy.circle(caller.circle) if caller.circle is not None else None
-        return frozenset(rules.actions) if rules is not None else frozenset()
 
     async def _refused(self, tool: Tool, caller: Caller | None, name: str, error: InfraError) -> None:
         """Leave a row for a refused call that would have changed something, where the caller is known.

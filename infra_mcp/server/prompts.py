@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.clarify import what_may_be_asked
+from infra_mcp.model.actions import ACTIONS
 from infra_mcp.server.tools.tool import Toolset
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ _MESH = """\
 - Other peers by name: list_peers, ask, ack, notify_peer, broadcast. inbox() shows and marks nothing; ack, or
   inbox(mark_read=[...]), does.
 """
-_CHANGE = """\
-- Typed: provision_namespace(...) or deploy(...). dry_run=true shows the plan and writes nothing.
+_CHANGE = f"""\
+- Typed: {", ".join(f"{name}(...)" for name, model in ACTIONS.items() if model.listed)}; any other action, if describe()
+  lists one, by change(action, arguments). dry_run=true shows the plan and writes nothing.
 """
 _BOTH = """\
 - A session that attends as infra takes an ask by inbox(claim=id) and acts by a typed tool with on_behalf_of=id.

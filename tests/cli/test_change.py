@@ -12,17 +12,16 @@ import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 from shell import Shell, distinct, shell
 
+from infra_mcp.cli.change import COMMON, flag
 from infra_mcp.cli.following import PARKED, WORKING
 from infra_mcp.cli.main import parser
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import OPEN, State
+from infra_mcp.server.tools.change import Options
 
 pytestmark = pytest.mark.process
-
-# What an option is called where it is not the field's own name.
-NAMES = {"pull_secrets": "pull_secret", "labels": "label", "limits": "limit"}
 
 
 def options_of(verb):
@@ -32,9 +31,21 @@ def options_of(verb):
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_every_action_has_a_verb_and_every_field_an_option(action):
-    fields = {NAMES.get(name, name) for name in ACTIONS[action].model_fields} - {"action"}
+    model = ACTIONS[action]
+    options = {
+        flag(action, name)[2:].replace("-", "_") for name in set(model.model_fields) - {"action", *model.positional}
+    }
 
-    assert fields <= options_of(action.replace("_", "-"))
+    assert {*options, *model.positional} <= options_of(action.replace("_", "-"))
+    assert not set(model.model_fields) & COMMON
+
+
+def test_the_first_options_of_all_keep_their_names():
+    first = {"pull_secret", "label", "quota", "limit", "default_deny", "owner", "cluster", "namespace"}
+
+    assert first <= options_of("provision-namespace")
+    assert {"app", "version", "on_failure", "cluster"} <= options_of("deploy")
+    assert set(Options.model_fields) == COMMON
 
 
 @pytest.mark.anyio

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from pages import PAGES, VERBS, verbs, with_verbs
 
 from infra_mcp.cli.main import parser
 from infra_mcp.cli.stopping import INTERRUPTED, TERMINATED
@@ -16,7 +17,6 @@ from infra_mcp.errors import CODES, Exit, InfraError
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.outcome import Receipt, exit_for
 from infra_mcp.model.request import State
-from infra_mcp.server.pages import PAGES
 from infra_mcp.server.tools import TOOLS
 from infra_mcp.settings import ENVIRONMENT
 
@@ -47,7 +47,14 @@ def leaves(tree: argparse.ArgumentParser, name: str = "infra-mcp"):
 def test_a_page_made_from_the_code_is_up_to_date(name):
     made = (DOCS / name).read_text(encoding="utf-8")
 
-    assert made == PAGES[name](), "run: python -m infra_mcp.server.pages docs"
+    assert made == PAGES[name](), "run: python tests/pages.py"
+
+
+def test_what_the_command_line_knows_of_the_actions_is_what_their_models_say():
+    page = (DOCS / "cli.md").read_text(encoding="utf-8")
+
+    assert VERBS.read_text(encoding="utf-8") == verbs(), "run: python tests/pages.py"
+    assert page == with_verbs(page), "run: python tests/pages.py"
 
 
 def test_every_tool_action_and_error_code_has_a_heading():

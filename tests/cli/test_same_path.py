@@ -7,6 +7,7 @@ from shell import shell
 
 from infra_mcp.cli.completion import commands
 from infra_mcp.cli.main import parser
+from infra_mcp.model.actions import ACTIONS
 from infra_mcp.server.app import InfraServer
 from infra_mcp.server.operator import METHODS, Operator
 from infra_mcp.server.tools import TOOLS
@@ -19,8 +20,14 @@ CALLS = {
     "notify": (["notify", "infra", "hello"], "docs", ["notify_peer"]),
     "inbox": (["inbox"], "docs", ["inbox"]),
     "ack": (["ack", "ask-000000000000"], "docs", ["ack"]),
-    "deploy": (["deploy", "docs", "1"], "docs", ["deploy"]),
-    "provision-namespace": (["provision-namespace", "docs-a"], "docs", ["provision_namespace"]),
+    **{
+        name.replace("_", "-"): (
+            [name.replace("_", "-"), *(str(model.example[field]) for field in model.positional)],
+            "docs",
+            [name if model.listed else "change"],
+        )
+        for name, model in ACTIONS.items()
+    },
     "run": (["run", "deploy", "app=docs", "version=1"], "docs", ["deploy"]),
     "request list": (["request", "list"], "docs", ["infra/requests"]),
     "request show": (["request", "show", "req-0"], "docs", ["get_request"]),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from pages import MEANT, SENTENCES, rows, said
 
-from infra_mcp.mesh.coverage import MEANT, SENTENCES, rows, said
 from infra_mcp.mesh.grammar import SLOTS, match, tokens
 from infra_mcp.mesh.intent import NotUnderstood, Understood, parse
 from infra_mcp.model.actions import ACTIONS

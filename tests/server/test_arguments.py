@@ -138,6 +138,7 @@ NEEDED = {
     "set_description": {"description": "?"},
     "provision_namespace": {"namespace": "docs-a"},
     "deploy": {"app": "docs", "version": "1"},
+    "change": {"action": "deploy"},
     "get_request": {"request_id": "req-1"},
     "approve": {"request_id": "req-1"},
     "cancel": {"request_id": "req-1"},

@@ -35,10 +35,15 @@ def offered(toolset: Toolset, caller: Caller, granted: Collection[str]) -> list[
 
 def _for(tool: Tool, caller: Caller, granted: Collection[str]) -> bool:
     if caller.reader:
-        return tool.read_only and not tool.mail
+        return _only_looks(tool)
     if tool.people:
         return caller.operator or caller.attendant
-    return tool.action is None or tool.action in granted
+    return tool.actions is None or not tool.actions.isdisjoint(granted)
+
+
+def _only_looks(tool: Tool) -> bool:
+    """Whether a tool is for callers who may change nothing and have no mail."""
+    return tool.read_only and not tool.mail and tool.actions is None
 
 
 def check(tool: Tool, toolset: Toolset, caller: Caller) -> None:
@@ -49,7 +54,7 @@ def check(tool: Tool, toolset: Toolset, caller: Caller) -> None:
     """
     if tool.name not in TOOLSETS[toolset]:
         raise InfraError("not-found", "There is no such tool, or not for this caller.", next_step="See tools/list.")
-    if caller.reader and (not tool.read_only or tool.mail):
+    if caller.reader and not _only_looks(tool):
         what = "A host that connects without a token, and does not attend, may only look."
         step = "Give it the token of a peer (INFRA_MCP_TOKEN), or let it attend: infra-mcp connect --attend."
         raise InfraError("policy-denied", what, next_step=step, rule="reader")

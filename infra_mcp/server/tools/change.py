@@ -1,23 +1,30 @@
-"""Change tools: one for each action, made from the action's own model."""
+"""Change tools, made from the models of the actions: one for each that is `listed`, and `change` for all others."""
 
 from __future__ import annotations
 
 import json
-from functools import partial
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, create_model
+from pydantic.fields import FieldInfo
 
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.intake import enter
-from infra_mcp.model.actions import ACTIONS
+from infra_mcp.model.actions import ACTIONS, ActionModel
 from infra_mcp.model.names import Frozen, IdempotencyKey
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import END, Request, State, Submission
-from infra_mcp.server.answers import Answer, of_request
+from infra_mcp.model.schema import schema
+from infra_mcp.server.answers import Answer, as_json, of_request
+from infra_mcp.server.arguments import parse
 from infra_mcp.server.tools.tool import Call, Tool, watch
 
-__all__ = ["TOOLS"]
+if TYPE_CHECKING:
+    from infra_mcp.engine import Engine
+
+__all__ = ["TOOLS", "Options", "fields", "granted", "tools"]
 
 
 class Options(Frozen):
@@ -36,40 +43,72 @@ class Options(Frozen):
     )
 
 
+class Named(Frozen):
+    """Any action by its name, where it has no tool of its own."""
+
+    action: str = Field(max_length=64, description="The action's name; describe() lists those there are.")
+    arguments: dict[str, Any] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="The action's own arguments; describe(action) has their schema.",
+    )
+
+
+class DescribeArguments(Frozen):
+    """What `describe` takes."""
+
+    action: str | None = Field(None, max_length=64, description="An action's name; left out, all are listed.")
+
+
 _ENOUGH = END | {State.AWAITING_APPROVAL}  # people may take long: whoever called is told how they can be asked
-_TITLES = {"provision_namespace": "Provision a namespace", "deploy": "Deploy a version"}
-_DESCRIPTIONS = {
-    "provision_namespace": """\
-Use this when a namespace is needed, with pull secrets, labels, quota, limits or a default-deny network policy.
-Commits to the infra repository, applies, and answers when it has landed. Does not touch a namespace of another circle
-and deletes nothing.""",
-    "deploy": """\
-Use this to bring an app of the catalogue to a version. Edits the image where it is written, commits, applies, watches
-the rollout, and rolls back in cluster and git when it does not land. Leaves replicas as they are.""",
-}
 
 
-def _arguments(name: str) -> type[BaseModel]:
-    """The action's fields but its name, and the common options, as one flat strict model."""
-    fields: dict[str, Any] = {}
-    for key, field in (*ACTIONS[name].model_fields.items(), *Options.model_fields.items()):
-        if key != "action":
-            fields[key] = (field.annotation, field)
-    return create_model(f"{name}_arguments", __base__=Frozen, **fields)
+@cache
+def fields(model: type[ActionModel]) -> type[BaseModel]:
+    """An action's own fields, without its name, as a strict model."""
+    return _made(model.__name__, {key: field for key, field in model.model_fields.items() if key != "action"})
 
 
-async def _change(name: str, call: Call, given: BaseModel) -> Answer:
-    options = Options(**{key: getattr(given, key) for key in Options.model_fields})
+def _made(name: str, of: Mapping[str, FieldInfo]) -> type[BaseModel]:
+    made: dict[str, Any] = {key: (field.annotation, field) for key, field in of.items()}
+    return create_model(f"{name}_arguments", __base__=Frozen, **made)
+
+
+def _with_options(name: str, own: type[BaseModel]) -> type[BaseModel]:
+    """The fields of a model and the common options, as one flat strict model."""
+    return _made(name, own.model_fields | Options.model_fields)
+
+
+def _model(name: str) -> type[ActionModel]:
+    if name not in ACTIONS:
+        what = f"action: there is no such action. There are: {', '.join(ACTIONS)}."
+        raise InfraError("invalid-argument", what, next_step="describe() lists those that the caller is granted.")
+    return ACTIONS[name]
+
+
+async def _named(call: Call, given: BaseModel) -> Answer:
+    named = Named(**{key: getattr(given, key) for key in Named.model_fields})
+    model = _model(named.action)
+    try:
+        own = parse(fields(model), named.arguments)
+    except InfraError as error:
+        step = f'describe(action="{named.action}") shows the arguments.'
+        raise InfraError(error.code, f"arguments: {error.what}", next_step=step) from None
+    return await _change(model, call, own, Options(**{key: getattr(given, key) for key in Options.model_fields}), given)
+
+
+async def _change(model: type[ActionModel], call: Call, own: BaseModel, options: Options, given: BaseModel) -> Answer:
+    """Carry a change out: the action's own fields are among those of `own`, and `given` is the call as it came."""
+    name = model.model_fields["action"].default
     caller, attendant = await _acting(call, options.on_behalf_of)
     await call.service.limits.message(caller)
-    model = ACTIONS[name]
-    own = {key: getattr(given, key) for key in given.model_fields_set if key in model.model_fields}
+    given_fields = {key: getattr(own, key) for key in own.model_fields_set if key in model.model_fields}
     masker = call.engine.masker
     submission = Submission(
         caller=caller,
-        action=model(**own),
+        action=model(**given_fields),
         door=call.door,
-        words=masker.mask(_words(name, given)),
+        words=masker.mask(_words(name, own, given)),
         reason=masker.mask(options.reason),
         idempotency_key=options.idempotency_key,
         dry_run=options.dry_run,
@@ -111,29 +150,97 @@ def _so_far(call: Call, request: Request) -> str:
     return f"{request.id}: {words}" if words else f"{request.id} is {request.state.value}"
 
 
-def _words(name: str, given: BaseModel) -> str:
-    """The call as it came, less how long it waits: what is kept as the words of the request."""
-    sent = given.model_dump(mode="json", include=given.model_fields_set - {"wait_seconds"})
+def _words(name: str, own: BaseModel, given: BaseModel) -> str:
+    """The call as it came, less how long it waits: what is kept as the words of the request, whichever tool it was."""
+    options = given.model_fields_set & set(Options.model_fields)
+    sent = own.model_dump(mode="json", include=own.model_fields_set) | given.model_dump(mode="json", include=options)
+    sent.pop("wait_seconds", None)
     return f"{name} {json.dumps(sent, sort_keys=True, ensure_ascii=False)}"
 
 
-def _tool(name: str) -> Tool:
-    async def answer(call: Call, given: BaseModel) -> Answer:
-        return await _change(name, call, given)
+def granted(engine: Engine, caller: Caller) -> list[str]:
+    """The actions that policy grants a caller, or one that attends for others; hiding is for clarity, no decision."""
+    try:
+        policy = engine.policy.current()
+    except InfraError:
+        return []
+    rules = policy.attend if caller.attendant else policy.circle(caller.circle)
+    return [name for name in ACTIONS if rules is not None and name in rules.actions and policy.in_force(name)]
 
+
+async def _describe(call: Call, given: DescribeArguments) -> Answer:
+    if given.action is None:
+        lines = {name: ACTIONS[name].summary for name in granted(call.engine, call.caller)}
+        text = "\n".join(f"{name}: {summary}" for name, summary in lines.items())
+        return Answer(text or "The policy in force grants this caller no action.", {"actions": lines})
+    model = _model(given.action)
+    data = {
+        "action": given.action,
+        "title": model.title,
+        "description": model.description,
+        "example": model.example,
+        "arguments": schema(fields(model)),
+    }
+    return Answer(as_json(data), data)
+
+
+def _own_tool(name: str, model: type[ActionModel]) -> Tool:
+    async def answer(call: Call, given: BaseModel) -> Answer:
+        options = Options(**{key: getattr(given, key) for key in Options.model_fields})
+        return await _change(model, call, given, options, given)
+
+    return _tool(name, model.title, model.description, _with_options(name, fields(model)), answer, frozenset({name}))
+
+
+def _tool(
+    name: str,
+    title: str,
+    description: str,
+    arguments: type[BaseModel],
+    answer: Callable[[Call, Any], Awaitable[Answer]],
+    actions: frozenset[str],
+) -> Tool:
     return Tool(
         name=name,
-        title=_TITLES[name],
-        description=_DESCRIPTIONS[name].replace("\n", " "),
-        arguments=_arguments(name),
+        title=title,
+        description=description,
+        arguments=arguments,
         answer=answer,
         read_only=False,
         destructive=True,
         idempotent=True,
         open_world=True,
-        action=name,
+        actions=actions,
         recorded=True,
     )
 
 
-TOOLS = tuple(_tool(name) for name in ACTIONS)
+def tools(models: Mapping[str, type[ActionModel]]) -> tuple[Tool, ...]:
+    """The change tools for these actions: one for each that is `listed`, and two for all others together."""
+    own = [_own_tool(name, model) for name, model in models.items() if model.listed]
+    others = frozenset(name for name, model in models.items() if not model.listed)
+    change = _tool(
+        "change",
+        "Make another change",
+        "Use this for an action that has no tool of its own, as describe() lists them. Goes the same way as the other "
+        "change tools: plans, commits, makes it live, and answers when it has landed.",
+        _with_options("change", Named),
+        _named,
+        others,
+    )
+    describe = Tool(
+        name="describe",
+        title="Describe an action",
+        description=(
+            "Use this before change: lists the actions that this caller is granted, or gives one action's arguments as "
+            "a JSON Schema, with an example. Reads only."
+        ),
+        arguments=DescribeArguments,
+        answer=_describe,
+        read_only=True,
+        actions=others,
+    )
+    return (*own, change, describe)
+
+
+TOOLS = tools(ACTIONS)

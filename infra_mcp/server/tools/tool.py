@@ -90,7 +90,7 @@ class Call:
 class Tool:
     """A tool: name, words for a model, arguments, annotations, and what answers it.
 
-    `action` names the policy action without which a peer does not see the tool; None is for everyone.
+    `actions` names the policy actions without any of which a peer does not see the tool; None is for everyone.
     """
 
     name: str
@@ -102,7 +102,7 @@ class Tool:
     destructive: bool = False
     idempotent: bool = True
     open_world: bool = False
-    action: str | None = None
+    actions: frozenset[str] | None = None
     recorded: bool = False  # a refused call leaves a row in the ledger
     mail: bool = False  # about the caller's own messages: nothing for one who only looks
     people: bool = False  # only where a person stands behind the caller: operators and attending sessions

@@ -23,14 +23,14 @@ pytestmark = pytest.mark.anyio
 
 MODES = pytest.mark.parametrize("mode", ["auto", "legacy"])
 ATTEND = '\n[attend]\nnamespaces = ["docs-*"]\nactions = ["deploy"]\n'
-CHANGE = {"deploy", "provision_namespace"}
+CHANGE = {"deploy", "provision_namespace", "change", "describe"}
 LOOK = {"list_peers", "whoami", "get_request", "search_audit", "status"}
 EXPECTED = {
-    "docs": set(TOOLS) - {"approve"},
-    "shop": set(TOOLS) - {"approve", "deploy"},
+    "docs": set(TOOLS) - {"approve"} - CHANGE | {"deploy", "provision_namespace"},
+    "shop": set(TOOLS) - {"approve"} - CHANGE | {"provision_namespace"},
     "reader": set(TOOLS) - {"approve"} - CHANGE,
     "operator": set(TOOLS) - CHANGE,
-    "attending": set(TOOLS) - {"provision_namespace"},
+    "attending": set(TOOLS) - CHANGE | {"deploy"},
     "host": LOOK,
 }
 
@@ -79,7 +79,7 @@ async def test_a_server_for_some_tools_offers_and_takes_no_others(tmp_path, tool
                 result = await client.call_tool(tool.name, {})
                 assert result.structured_content["code"] == "not-found"
 
-        assert listed == {name for name in TOOLSETS[toolset] if name != "approve"}
+        assert listed == TOOLSETS[toolset] - {"approve", "change", "describe"}
         assert listed.isdisjoint(tool.name for tool in gone)
         assert {"get_request", "cancel", "search_audit", "status"} <= listed
         assert at.engine.submitted == []

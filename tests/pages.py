@@ -1,27 +1,46 @@
-"""The reference pages made from the code: `python -m infra_mcp.server.pages docs` writes them there.
+"""What is made from the code: `python tests/pages.py` writes the reference pages, and what the command line reads.
 
-A test fails while a page is not what this writes, so they cannot fall behind.
+Pages go to `docs`, or to another folder that is named. A test fails while one is not what this writes, so that they
+cannot fall behind.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
+
+from pydantic import BaseModel
 
 from infra_mcp.errors import CODES, Exit
-from infra_mcp.mesh import coverage, limits
+from infra_mcp.mesh import limits
 from infra_mcp.mesh.attending import GRACE
+from infra_mcp.mesh.blocks import show
 from infra_mcp.mesh.grammar import describe
-from infra_mcp.model.actions import ACTIONS
+from infra_mcp.mesh.intent import NotUnderstood, Understood, parse
+from infra_mcp.model.actions import ACTIONS, ActionModel
 from infra_mcp.model.schema import schema
+from infra_mcp.server import tools
 from infra_mcp.server.tools import change, control, mesh, read
 from infra_mcp.server.tools.tool import Tool
 
-__all__ = ["PAGES", "asking_page", "errors_page", "main", "tools_page"]
+__all__ = ["MEANT", "PAGES", "SENTENCES", "VERBS", "Row", "main", "rows", "said", "verbs", "with_verbs"]
 
-_MADE = "<!-- Made by `python -m infra_mcp.server.pages docs`; do not edit. -->\n"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+VERBS = Path(tools.__file__).parents[2] / "cli" / "verbs.json"
+
+# For each field that a sentence can say: one that says it. For each action that a sentence means: one that does.
+SENTENCES: Final = {name: model.sentences for name, model in ACTIONS.items() if model.sentences}
+MEANT: Final = {
+    name: " ".join(map(str, (name if name in model.verbs else min(model.verbs), *model.example.values())))
+    for name, model in ACTIONS.items()
+    if model.verbs
+}
+
+_MADE = "<!-- Made by `python tests/pages.py`; do not edit. -->\n"
 _TOOLS = """\
 An argument that a tool does not have is refused by name, and so is a value of another JSON type: `"3"` is no number. A
 null is the argument left out, at any depth, and `3.0` is an integer, as JSON Schema has it.
@@ -29,10 +48,11 @@ Every failure is a result with `isError`, whose text begins with a [stable code]
 has `code`, `what` and `next`. Every end of a request carries request id, effect digest, commit and audit head. An
 answer has at most 19 000 bytes of text and of data, and says what was cut.
 
-`tools/list` shows what the caller may use, less with `serve --tools mesh` (no typed changes) or `--tools change` (no
-mesh, for hosts that have another one); each call is decided again. Who calls is known from the transport: the bearer
-token over HTTP, the connection's first frame on the unix socket. No list notifies of changes; a client may keep one for
-half a minute.
+An action is a tool of its own, or goes through `change` with its name and arguments; `describe` shows those, and
+appears with `change` where policy grants the caller such an action. `tools/list` shows what the caller may use, less
+with `serve --tools mesh` (no typed changes) or `--tools change` (no mesh, for hosts that have another one); each call
+is decided again. Who calls is known from the transport: the bearer token over HTTP, the connection's first frame on the
+unix socket. No list notifies of changes; a client may keep one for half a minute.
 
 Messages follow MCP's specification of 2025-06-18 or 2026-07-28, strictly. A request whose `id` is not a string or an
 integer (null is neither) is answered with the error -32600, over HTTP with status 400. No list has a second page, so
@@ -53,16 +73,14 @@ An ask to `infra` becomes a typed action in one of two ways, and never by a gues
 by name; a null is the field left out. Text round the block is kept as words and means nothing.
 
 ````
-```infra
-{"action": "deploy", "app": "docs", "version": "0.13.4"}
-```
+{block}
 ````
 
 **A sentence** counts only if every word of it stands in the table below; it is for what adds and harms nothing. A
-sentence that means a deploy is answered with the block to send back. What is not understood writes nothing: it is acked
-with what this peer may ask and with the nearest form filled in, ready to be sent back as it is. While a session attends
-as infra, words that mean no block and no deploy wait for it instead; when the last one has left, they wait {grace:g}
-seconds more for its return.
+sentence that means another action (`{meant}`) is answered with the block to send back. What is not understood writes
+nothing: it is acked with what this peer may ask and with the nearest form filled in, ready to be sent back as it is; no
+app is named in it that is none of the asker's. While a session attends as infra, words that mean no block wait for it
+instead; when the last one has left, they wait {grace} seconds more for its return.
 
 Beside the action's fields a block may have `dry_run`, `reason` and `idempotency_key`.
 """
@@ -109,7 +127,7 @@ _GROUPS = (
     ("Mesh", "Names and shapes are Repowire's.", mesh.TOOLS),
     (
         "Change",
-        "One tool for each action; all take the common options. What is refused or fails is an error.",
+        "A tool for each action of every day, and `change` for all others. What is refused or fails is an error.",
         change.TOOLS,
     ),
     ("Control", "", control.TOOLS),
@@ -128,11 +146,13 @@ _EXITS = {
 
 
 def tools_page() -> str:
-    """docs/tools.md: every tool with its arguments and annotations."""
+    """docs/tools.md: every tool with its arguments and annotations, and every action that has none."""
     parts = ["# Tools\n", _MADE, _TOOLS]
-    for name, words, tools in _GROUPS:
+    for name, words, group in _GROUPS:
         parts.append(f"## {name}\n" + (f"\n{words}\n" if words else ""))
-        parts.extend(_tool(tool) for tool in tools)
+        parts.extend(_tool(tool) for tool in group)
+        if group is change.TOOLS:
+            parts.extend(_action(name, model) for name, model in ACTIONS.items() if not model.listed)
     return "\n".join(parts)
 
 
@@ -143,17 +163,28 @@ def _tool(tool: Tool) -> str:
         "idempotent" if tool.idempotent else "not idempotent",
         "open world" if tool.open_world else "closed world",
     ]
-    if tool.action:
-        marks.append(f"needs `{tool.action}` among the circle's actions")
+    if tool.name in ACTIONS:
+        marks.append(f"needs `{tool.name}` among the circle's actions")
+    elif tool.actions is not None:
+        marks.append("needs an action without a tool among the circle's actions")
     lines = [f"### {tool.name}\n", f"{tool.description}\n", f"*{', '.join(marks)}*\n"]
-    shape = schema(tool.arguments)
-    if shape["properties"]:
-        lines += ["| argument | type | default | meaning |", "|---|---|---|---|"]
-        required = shape.get("required", ())
-        lines += [_row(name, part, name in required) for name, part in shape["properties"].items()]
-    else:
-        lines.append("No arguments.")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_table("argument", tool.arguments)]) + "\n"
+
+
+def _action(name: str, model: type[ActionModel]) -> str:
+    marks = f"*through `change`, needs `{name}` among the circle's actions*"
+    return "\n".join([f"### {name}\n", f"{model.description}\n", f"{marks}\n", *_table("argument", model)]) + "\n"
+
+
+def _table(what: str, model: type[BaseModel]) -> Iterator[str]:
+    shape = schema(model)
+    fixed = {"action"} if issubclass(model, ActionModel) else set[str]()
+    fields = {name: part for name, part in shape["properties"].items() if name not in fixed}
+    if not fields:
+        yield "No arguments."
+        return
+    yield from (f"| {what} | type | default | meaning |", "|---|---|---|---|")
+    yield from (_row(name, part, name in shape.get("required", ())) for name, part in fields.items())
 
 
 def _row(name: str, part: dict[str, Any], required: bool) -> str:
@@ -214,35 +245,97 @@ def asking_page() -> str:
         depth=limits.DEPTH,
         rows=limits.ROWS,
     )
-    lines = ["# Asking infra\n", _MADE, _ASKING.replace("{grace:g}", f"{GRACE:g}"), others]
-    lines += [_COVERAGE + "\n".join(_said(row) for row in coverage.rows()) + "\n"]
+    shown = {"block": show({"action": (name := next(iter(MEANT)))} | ACTIONS[name].example), "grace": f"{GRACE:g}"}
+    shown["meant"] = "`, `".join(MEANT)
+    asking = re.sub(r"\{(block|grace|meant)\}", lambda found: shown[found[1]], _ASKING)
+    lines = ["# Asking infra\n", _MADE, asking, others]
+    lines += [_COVERAGE + "\n".join(_said(row) for row in rows()) + "\n"]
     lines += [_SENTENCES, "```", describe().rstrip(), "```\n", "## Actions\n"]
     for name, model in ACTIONS.items():
-        lines += [f"### {name}\n", f"{(model.__doc__ or '').splitlines()[0]}\n", "| field | type | default | meaning |"]
-        lines.append("|---|---|---|---|")
-        shape = schema(model)
-        lines += [
-            _row(field, part, field in shape.get("required", ()))
-            for field, part in shape["properties"].items()
-            if field != "action"
-        ]
-        lines.append("")
+        lines += [f"### {name}\n", f"{(model.__doc__ or '').splitlines()[0]}\n", *_table("field", model), ""]
     return "\n".join(lines)
 
 
-def _said(row: coverage.Row) -> str:
-    means = f"none; `{coverage.MEANT[row.action]}` is answered with the block" if row.answered else "none"
+class Row(NamedTuple):
+    """One field of an action: the sentence that says it, if one can, and what answers a sentence that means it."""
+
+    action: str
+    field: str
+    sentence: str | None
+    answered: str | None
+
+
+def rows() -> list[Row]:
+    """The coverage of all actions, field by field, in the order of the actions' own fields."""
+    found = []
+    for name, model in ACTIONS.items():
+        answer = parse(MEANT[name]) if name in MEANT else None
+        block = answer.nearest[0] if isinstance(answer, NotUnderstood) and answer.nearest else None
+        fields = [field for field in model.model_fields if field != "action"]
+        found += [Row(name, field, model.sentences.get(field), block) for field in fields]
+    return found
+
+
+def said(action: str, field: str) -> object:
+    """What a field becomes by its own sentence; None where that is not understood."""
+    understood = parse(SENTENCES[action][field])
+    return getattr(understood.action, field) if isinstance(understood, Understood) else None
+
+
+def _said(row: Row) -> str:
+    means = f"none; `{MEANT[row.action]}` is answered with the block" if row.answered else "none"
     return f"| `{row.action}` | `{row.field}` | {f'`{row.sentence}`' if row.sentence else means} |"
 
 
 PAGES = {"tools.md": tools_page, "errors.md": errors_page, "asking.md": asking_page}
 
 
-def main(folder: str) -> None:
-    """Write the pages."""
+def verbs() -> str:
+    """cli/verbs.json: what the command line says of each action, read there without a model."""
+    told = {
+        name: {
+            "summary": model.summary,
+            "listed": model.listed,
+            "positional": model.positional,
+            "options": model.options,
+            "example": model.example,
+            "fields": schema(change.fields(model)),
+        }
+        for name, model in ACTIONS.items()
+    }
+    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+
+
+def with_verbs(page: str) -> str:
+    """docs/cli.md with the verbs of the actions between its two marks."""
+    from infra_mcp.cli import change as command  # noqa: PLC0415 - once verbs.json is written
+
+    lines: list[str] = []
+    for name, told in command.VERBS.items():
+        verb, fields, positional = name.replace("_", "-"), told["fields"]["properties"], told["positional"]
+        line = " ".join(["infra-mcp", verb, *(field.upper().replace("_", "-") for field in positional)])
+        lines += [f"### {verb}\n", f"`{line}`: {told['summary']}.\n"]
+        for field, part in fields.items():
+            option = command.flag(name, field)
+            value = "" if part.get("type") == "boolean" else command.metavar(option, part) or "|".join(part["enum"])
+            if field not in positional:
+                lines.append(f"- `{f'{option} {value}'.strip()}`: {command.words(part)}.")
+        lines += [""] if len(fields) > len(positional) else []
+    before, mark, rest = page.partition(_FROM)
+    _, end, after = rest.partition(_TO)
+    return f"{before}{mark}\n\n" + "\n".join(lines) + f"\n{end}{after}"
+
+
+_FROM, _TO = "<!-- from here: made by `python tests/pages.py` -->", "<!-- to here -->"
+
+
+def main(folder: Path = DOCS) -> None:
+    """Write it all."""
+    VERBS.write_text(verbs(), encoding="utf-8")
     for name, page in PAGES.items():
-        (Path(folder) / name).write_text(page(), encoding="utf-8")
+        (folder / name).write_text(page(), encoding="utf-8")
+    (folder / "cli.md").write_text(with_verbs((folder / "cli.md").read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "docs")
+    main(*map(Path, sys.argv[1:2]))
