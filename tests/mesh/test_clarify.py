@@ -151,3 +151,41 @@ async def test_each_circle_is_shown_its_own_forms_and_nothing_of_others(tmp_path
 async def test_without_a_policy_it_says_so(tmp_path):
     async with running_server(tmp_path, "unix", policy=None) as at:
         assert "policy-not-accepted" in await what_may_be_asked(at.engine, DOCS)
+
+
+NO_APP = [
+    "roll back frontend",
+    "deploy frontend 0.13.4",
+    "please ship 0.13.4 of frontend",
+    "update and deploy everything to 0.13.4",
+    "upgrade frontend@0.13.4",
+    "deploy search 0.13.4",
+    '```infra\n{"action": "deploy", "app": "frontend", "version": "0.13.4", "force": true}\n```',
+]
+
+
+@pytest.mark.promise("intent.clarify")
+@pytest.mark.parametrize("text", NO_APP)
+async def test_no_app_is_proposed_that_is_none_of_the_askers(tmp_path, text):
+    other = (
+        '\n[apps.search]\nowner = "shop"\nworkload = "docs-live/deployment/s"\nimage = "registry.example/s:{version}"\n'
+    )
+    async with running_server(tmp_path, "unix", policy=POLICY + other) as at:
+        reply = (await answered(at, DOCS, text)).reply
+        offered = [json.loads(one.body) for one in blocks(reply)]
+
+        assert not any("app" in one for one in offered), reply
+        assert not re.search(r'"(frontend|back|update|everything|search)"', reply)
+        if "0.13.4" in text:
+            assert re.search('"version": "0.13.4".* and, for you to fill in, "app"', reply)
+
+
+@pytest.mark.promise("intent.clarify")
+@pytest.mark.parametrize(
+    "text", ["please update and deploy docs to 0.13.4", "deploy everything of docs 0.13.4", "bump prod docs:0.13.4"]
+)
+async def test_of_all_words_the_one_that_names_an_app_of_the_asker_is_taken_for_it(tmp_path, text):
+    async with running_server(tmp_path, "unix", policy=MORE) as at:
+        reply = (await answered(at, DOCS, text)).reply
+
+        assert json.loads(blocks(reply)[0].body) == {"action": "deploy", "app": "docs", "version": "0.13.4"}

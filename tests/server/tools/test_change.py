@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from running_server import running_server
+from running_server import POLICY, running_server
 
+from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.request import State
 
 pytestmark = pytest.mark.anyio
@@ -141,3 +142,112 @@ async def test_claim_act_and_answer_are_in_the_ledger(tmp_path):
 
         assert (reply["reply"], reply["responder"], reply["exit"]) == ("which ones do you mean?", "infra", 5)
         assert kinds == ["acked", "claimed", "asked"]
+
+
+@pytest.mark.promise("intake.dedupe")
+@every_era
+async def test_an_action_is_the_same_request_by_its_own_tool_and_by_change(tmp_path, mode):
+    async with running_server(tmp_path, "unix") as at, at.unix("docs", mode) as client:
+        own, key = {"app": "docs", "version": "1"}, {"idempotency_key": "k", "reason": "why"}
+        first = data(await client.call_tool("deploy", {**own, **key}))
+        again = data(await client.call_tool("change", {"action": "deploy", "arguments": own, **key}))
+        sent = data(await client.call_tool("change", {"action": "deploy", "arguments": str(own).replace("'", '"')}))
+        tried = data(await client.call_tool("change", {"action": "deploy", "arguments": own, "dry_run": True}))
+        words = [(await at.engine.ledger.request(one["request"])).words for one in (first, sent)]
+
+    assert first["request"] == again["request"] != sent["request"]
+    assert (first["state"], sent["state"], tried["state"]) == ("landed", "landed", "previewed")
+    assert words[1] == 'deploy {"app": "docs", "version": "1"}'
+    assert words[0] == 'deploy {"app": "docs", "idempotency_key": "k", "reason": "why", "version": "1"}'
+
+
+@pytest.mark.promise("attend.claim")
+@every_era
+async def test_a_session_acts_for_the_asker_by_change_as_by_any_other_tool(tmp_path, mode):
+    async with running_server(tmp_path) as at, at.attending(mode) as infra, at.http("docs", mode) as docs:
+        ask_id = await ask(docs)
+        given = {"action": "provision_namespace", "arguments": {"namespace": "docs-preview"}}
+        alone = data(await infra.call_tool("change", given))
+        unclaimed = data(await infra.call_tool("change", {**given, "on_behalf_of": ask_id}))
+        await infra.call_tool("inbox", {"claim": ask_id})
+        done = data(await infra.call_tool("change", {**given, "on_behalf_of": ask_id}))
+        acked = data(await docs.call_tool("wait_on_ack", {"correlation_id": ask_id, "timeout_seconds": 20}))
+
+    assert (alone["code"], unclaimed["code"]) == ("policy-denied", "claim-taken")
+    assert (done["state"], acked["request"]) == ("landed", done["request"])
+
+
+WRONG = [
+    ({"action": "hunter2"}, "invalid-argument", "provision_namespace, deploy"),
+    ({"action": "Deploy"}, "invalid-argument", "provision_namespace, deploy"),
+    ({"action": "deploy"}, "invalid-argument", "app"),
+    ({"action": "deploy", "arguments": {"app": "docs", "version": 1}}, "invalid-argument", "version"),
+    ({"action": "deploy", "arguments": {"app": "docs", "version": "1", "force": True}}, "unknown-argument", "force"),
+    (
+        {"action": "deploy", "arguments": {"app": "docs", "version": "1", "dry_run": True}},
+        "unknown-argument",
+        "dry_run",
+    ),
+    ({"action": "deploy", "arguments": {"action": "deploy", "app": "docs"}}, "unknown-argument", "action"),
+    ({"action": "deploy", "arguments": ["docs", "1"]}, "invalid-argument", "arguments"),
+    ({"action": "deploy", "app": "docs", "version": "1"}, "unknown-argument", "app, version"),
+    ({"arguments": {}}, "invalid-argument", "action"),
+]
+
+
+@pytest.mark.promise("intake.typed")
+@pytest.mark.promise("mcp.errors")
+async def test_a_wrong_action_or_argument_is_refused_by_name_and_leaves_a_row_and_nothing_else(tmp_path):
+    async with running_server(tmp_path, "unix") as at, at.unix("docs") as client:
+        for given, code, named in WRONG:
+            before = (await at.engine.ledger.search("call-refused", circle=None, limit=1)).total
+            result = await client.call_tool("change", given)
+            after = await at.engine.ledger.search("call-refused", circle=None, limit=1)
+
+            assert result.is_error, given
+            assert data(result)["code"] == code, given
+            assert named in data(result)["what"], (given, data(result))
+            assert data(result)["next"]
+            assert "hunter2" not in text(result)
+            assert after.total == before + 1
+            assert after.events[0].data == {"tool": "change", "code": code, "what": data(result)["what"]}
+
+    assert at.engine.submitted == []
+
+
+async def test_what_policy_does_not_grant_is_refused_by_change_as_well(tmp_path):
+    async with running_server(tmp_path, "unix") as at, at.unix("shop") as client:
+        result = await client.call_tool("change", {"action": "deploy", "arguments": {"app": "docs", "version": "1"}})
+
+    assert data(result)["state"] == "refused"
+
+
+async def test_describe_gives_each_action_as_its_tool_has_it_and_lists_the_callers_own(tmp_path):
+    async with running_server(tmp_path, "unix", policy=POLICY + '\n[attend]\nactions = ["deploy"]\n') as at:
+        told = {}
+        for who in ("docs", "shop", "reader", None):
+            async with at.unix(who) as client:
+                told[who] = data(await client.call_tool("describe", {}))["actions"].keys()
+        async with at.attending() as client:
+            told["attending"] = data(await client.call_tool("describe", {}))["actions"].keys()
+        async with at.unix("docs") as client:
+            tools = {tool.name: tool.input_schema for tool in (await client.list_tools()).tools}
+            found = {name: data(await client.call_tool("describe", {"action": name})) for name in ACTIONS}
+            unknown = data(await client.call_tool("describe", {"action": "hunter2"}))
+
+    assert {who: set(names) for who, names in told.items()} == {
+        "docs": {"provision_namespace", "deploy"},
+        "shop": {"provision_namespace"},
+        "reader": set(),
+        None: set(),
+        "attending": {"deploy"},
+    }
+    for name, one in found.items():
+        shape = one["arguments"]
+        own = tools.get(name, shape)
+        assert shape["properties"] == {key: own["properties"][key] for key in shape["properties"]}
+        assert shape.get("required") == own.get("required")
+        assert one["example"] == ACTIONS[name].example
+        assert not shape["additionalProperties"]
+    assert unknown["code"] == "invalid-argument"
+    assert all(name in unknown["what"] for name in ACTIONS)
