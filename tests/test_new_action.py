@@ -80,7 +80,8 @@ import json, sys
 from pathlib import Path
 
 import anyio
-from running_server import POLICY, running_server
+from running_server import POLICY
+from shell import shell
 
 from infra_mcp.actions.registry import EDITS
 from infra_mcp.model.actions import ACTIONS
@@ -101,7 +102,7 @@ async def main(folder):
         TOLD[f"policy for {name}"] = [verdict.decision, verdict.rule]
     TOLD["locks"] = sorted(RULES["pause"].about(policy, action).keys)
     TOLD["edited by"] = EDITS["pause"].__module__
-    async with house(folder, "unix", policy=GRANTED) as at:
+    async with shell(folder, policy=GRANTED) as (at, run):
         async with at.unix("shop") as client:
             TOLD["tools of shop"] = [tool.name for tool in (await client.list_tools()).tools]
         async with at.unix("docs") as client:
@@ -124,7 +125,14 @@ async def main(folder):
             TOLD["sentence"] = await ask("please pause docs for 45 minutes")
             TOLD["too much"] = await ask("please halt docs for 4500 minutes")
             TOLD["help"] = await ask("hm")
-        TOLD["submitted"] = [one.action.model_dump(mode="json", exclude_defaults=True) for one in at.engine.submitted]
+        words = ["--note", "a=b", "--tell", "shop", "--quietly", "--way", "hard", "--dry-run", "--json"]
+        for command in (["pause", "docs", "5", *words], ["run", "pause", "app=docs", "minutes=6", "--reason", "why"]):
+            done = await run(*command, token=at.tokens["docs"])
+            TOLD[command[0]] = [done.code, done.out, done.err]
+        TOLD["submitted"] = {}
+        for one in at.engine.submitted:
+            said = one.action.model_dump(mode="json", exclude_defaults=True)
+            TOLD["submitted"].setdefault(one.door, []).append([said, one.dry_run, one.reason])
 
 
 anyio.run(main, Path(sys.argv[1]))
@@ -191,7 +199,7 @@ def test_a_new_action_is_asked_for_by_a_block_and_what_means_it_is_answered_with
     assert '"app": "docs"' in told["too much"]["reply"]
     assert "4500" not in told["too much"]["reply"]
     assert 'leave an app alone for a while: an infra block with "action": "pause"' in told["help"]["reply"]
-    assert told["submitted"] == [{"app": "docs", "minutes": 30}] * 2
+    assert told["submitted"]["ask"] == told["submitted"]["tool"] == [[{"app": "docs", "minutes": 30}, False, ""]]
 
 
 def test_a_new_action_has_its_rules_and_its_locks(told):
@@ -219,6 +227,18 @@ def test_a_new_action_is_a_verb_of_the_command_with_help_and_completion(run):
         assert words in shown, words
     assert "/pause)" in script
     assert "--quietly" in script
+
+
+def test_a_new_action_is_done_from_the_command_line_with_an_option_for_each_field(told):
+    own = {"app": "docs", "minutes": 5, "tells": ["shop"], "notes": {"a": "b"}, "way": "hard", "silent": True}
+
+    assert (told["pause"][0], told["run"][0]) == (0, 0), (told["pause"], told["run"])
+    assert [
+        one for index, one in enumerate(told["submitted"]["cli"]) if one not in told["submitted"]["cli"][:index]
+    ] == [
+        [own, True, ""],
+        [{"app": "docs", "minutes": 6}, False, "why"],
+    ]
 
 
 def test_a_new_action_stands_on_the_pages(run):

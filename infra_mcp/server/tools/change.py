@@ -86,20 +86,20 @@ def _model(name: str) -> type[ActionModel]:
     return ACTIONS[name]
 
 
-async def _named(call: Call, given: BaseModel) -> Answer:
-    named = Named(**{key: getattr(given, key) for key in Named.model_fields})
-    model = _model(named.action)
+async def _named(call: Call, given: Any) -> Answer:  # noqa: ANN401 - made of `Named` and `Options`
+    model = _model(given.action)
     try:
-        own = parse(fields(model), named.arguments)
+        own = parse(fields(model), given.arguments)
     except InfraError as error:
-        step = f'describe(action="{named.action}") shows the arguments.'
+        step = f'describe(action="{given.action}") shows the arguments.'
         raise InfraError(error.code, f"arguments: {error.what}", next_step=step) from None
-    return await _change(model, call, own, Options(**{key: getattr(given, key) for key in Options.model_fields}), given)
+    return await _change(model, call, own, given)
 
 
-async def _change(model: type[ActionModel], call: Call, own: BaseModel, options: Options, given: BaseModel) -> Answer:
-    """Carry a change out: the action's own fields are among those of `own`, and `given` is the call as it came."""
+async def _change(model: type[ActionModel], call: Call, own: BaseModel, given: BaseModel) -> Answer:
+    """Carry a change out: the action's own fields are among those of `own`, and the options among those of `given`."""
     name = model.model_fields["action"].default
+    options = Options(**{key: getattr(given, key) for key in Options.model_fields})
     caller, attendant = await _acting(call, options.on_behalf_of)
     await call.service.limits.message(caller)
     given_fields = {key: getattr(own, key) for key in own.model_fields_set if key in model.model_fields}
@@ -186,8 +186,7 @@ async def _describe(call: Call, given: DescribeArguments) -> Answer:
 
 def _own_tool(name: str, model: type[ActionModel]) -> Tool:
     async def answer(call: Call, given: BaseModel) -> Answer:
-        options = Options(**{key: getattr(given, key) for key in Options.model_fields})
-        return await _change(model, call, given, options, given)
+        return await _change(model, call, given, given)
 
     return _tool(name, model.title, model.description, _with_options(name, fields(model)), answer, frozenset({name}))
 
