@@ -1,4 +1,8 @@
-"""The closed set of typed changes. There is no "run this command". A new action: a file here, a name in `_MODELS`."""
+"""The closed set of typed changes. There is no "run this command".
+
+A new action: a file here and its name in `_MODELS`, one in `policy.actions` and one in `actions` with their lines in
+`RULES` and `EDITS`. `python tests/pages.py` then writes what the command line and the pages say of it.
+"""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ class ActionModel(Frozen):
         summary: one line for the command line's help.
         example: arguments as they are sent; shown where an example helps, and parsed by a test.
         positional: fields that the command line takes by position, in order; the others are options.
-        options: fields whose option has another name than the field, or whose value is written in another way.
-        sentences: for each field that a sentence can say, one that says it; empty where sentences say none.
+        options: the option of a field where it is not the field's name, less the `s` of one that may be repeated.
+        sentences: for each field that a sentence can say, one that says it; only the action that `mesh.grammar` reads.
         verbs: words by which a sentence means this action; it is answered with the block to send.
         listed: whether it stands in `tools/list` by itself, and not only behind `change`.
     """
