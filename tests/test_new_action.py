@@ -44,7 +44,13 @@ RULES = '''"""What policy asks of a pause."""
 
 from infra_mcp.policy.actions.base import WORKLOADS, ActionRules, app_about, app_refusals, is_workload
 
-RULES = ActionRules(writes=WORKLOADS, about=app_about, refusals=app_refusals, effect_refusals=is_workload)
+RULES = ActionRules(
+    writes=WORKLOADS,
+    about=app_about,
+    is_about=is_workload,
+    refusals=app_refusals,
+    effect_refusals=lambda policy, caller, action, change: iter(()),
+)
 '''
 EDIT = '''"""A pause changes no file."""
 

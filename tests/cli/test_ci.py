@@ -34,7 +34,7 @@ def wheel(folder):
         f"{info}/entry_points.txt": "[console_scripts]\ninfra-mcp = infra_mcp.cli.main:main\n",
     }
     with zipfile.ZipFile(file, "w") as archive:
-        for path in sorted(root.rglob("*.py")):
+        for path in sorted([*root.rglob("*.py"), *root.rglob("*.json")]):
             archive.write(path, f"infra_mcp/{path.relative_to(root).as_posix()}")
         for name, text in texts.items():
             archive.writestr(name, text)
