@@ -77,21 +77,31 @@ async def _roll_back(deps: Dependencies, run: Run, error: InfraError) -> Receipt
     """Unwind what was done, wait for the former state, and say how far that came."""
     run.say(f"rolling back: {error.what}")
     done = await _unwind(deps, run, error)
-    if done.kept:
-        commit = run.commit or "none"
-        message = f"{error.what} What was made is kept ({', '.join(done.kept)}), and commit {commit} stays."
-        return await _end(deps, run, State.FAILED, message, error)
     former = await _former(deps, run, done) if done.restored and not done.problems else ""
+    kept = _kept(run, done)
     if done.problems:
         message = f"{error.what} The rollback is incomplete: {'; '.join(done.problems)}."
         if done.names:
             message += f" Restored: {', '.join(done.names)}."
-        stuck = InfraError("undo-incomplete", message)
-        return await _end(deps, run, State.NEEDS_OPERATOR, message, stuck)
+        stuck = InfraError("undo-incomplete", f"{message}{kept}")
+        return await _end(deps, run, State.NEEDS_OPERATOR, stuck.what, stuck)
+    undone = f" Rolled back: {former}." if done.restored else ""
     git = "".join(f" Commit {one.commit} was reverted by {one.revert}." for one in run.record.stages if one.revert)
-    if not done.restored:
+    if kept:
+        return await _end(deps, run, State.FAILED, f"{error.what}{undone}{kept}{git}", error)
+    if not undone:
         return await _end(deps, run, State.FAILED, f"{error.what} Nothing in the cluster was changed.{git}", error)
-    return await _end(deps, run, State.ROLLED_BACK, f"{error.what} Rolled back: {former}.{git}", error)
+    return await _end(deps, run, State.ROLLED_BACK, f"{error.what}{undone}{git}", error)
+
+
+def _kept(run: Run, done: _Unwinding) -> str:
+    """What stays on purpose, as a sentence; empty where nothing does."""
+    if not done.kept:
+        return ""
+    stages = [run.record.stage(number) for number in sorted(run.on_branch)]
+    stay = [one.commit for one in stages if one.commit and not one.revert]
+    commits = f"commit {stay[0]} stays" if len(stay) == 1 else f"commits {', '.join(stay)} stay"
+    return f" What was made is kept ({', '.join(done.kept)}), and {commits if stay else 'commit none stays'}."
 
 
 async def _unwind(deps: Dependencies, run: Run, error: InfraError) -> _Unwinding:

@@ -1,0 +1,177 @@
+"""Requests over two deliveries and two stages: landed, failed at each point, undone in reverse; one at a time."""
+
+import anyio
+import pytest
+from engine.two_kinds import APPROVAL, NEW, OLD, PAT, STAGES, THINGS, Ground, register, target, until
+
+from infra_mcp.model.request import State
+
+pytestmark = [pytest.mark.anyio, pytest.mark.promise("seam.parts")]
+
+BEFORE = {"first": OLD, "second": None, "third": None, "fourth": OLD}
+FIRST, SECOND = f"{NEW}, stage 1", f"{NEW}, stage 2"
+
+
+@pytest.fixture
+def ground(tmp_path, monkeypatch):
+    register(monkeypatch)
+    made = Ground(tmp_path)
+    made.make()
+    return made
+
+
+async def test_a_request_over_two_stages_lands_with_a_commit_a_stage_in_order(ground):
+    async with ground.engine() as engine:
+        done = await ground.ask(engine)
+
+    assert done.state is State.LANDED, done.receipt
+    assert ground.live() == ground.in_git() == dict.fromkeys(THINGS, NEW)
+    assert ground.subjects() == [FIRST, SECOND]
+    for back in (0, 1):
+        words = ground.git("log", "-1", "--format=%b", f"HEAD~{back}")
+        assert f"Infra-Request: {done.id}" in words
+        assert f"Effect-Digest: {done.receipt['effect_digest']}" in words
+    assert ground.doubled() == []
+
+
+@pytest.mark.promise("approval.stable")
+async def test_both_stages_have_one_effect_that_is_the_same_however_often_it_is_planned(ground):
+    async with ground.engine() as engine:
+        plans = [await ground.ask(engine, dry_run=True) for _ in range(2)]
+
+    assert [one.state for one in plans] == [State.PREVIEWED] * 2
+    assert plans[0].receipt["effect_digest"] == plans[1].receipt["effect_digest"]
+    assert plans[0].receipt["plan"] == plans[1].receipt["plan"]
+    assert (ground.live(), ground.subjects()) == (BEFORE, [])
+
+
+async def test_one_approval_is_for_all_stages(tmp_path, monkeypatch):
+    register(monkeypatch)
+    ground = Ground(tmp_path)
+    ground.make(APPROVAL)
+    async with ground.engine() as engine:
+        waiting = await ground.ask(engine)
+        before = ground.live(), ground.subjects()
+        await engine.approve(PAT, waiting.id, waiting.effect_digest, approve=True, way="cli")
+        done = await engine.wait(waiting.id, 60.0, to_end=True)
+
+    assert (waiting.state, before) == (State.AWAITING_APPROVAL, (BEFORE, []))
+    assert done.state is State.LANDED, done.receipt
+    assert done.receipt["effect_digest"] == waiting.effect_digest
+    assert len(ground.rows("SELECT * FROM approvals")) == 1
+    assert ground.subjects() == [FIRST, SECOND]
+
+
+async def test_a_part_begins_only_when_the_target_it_needs_is_there(ground):
+    ground.delivers = anyio.Event()
+    async with ground.engine() as engine:
+        request = await ground.submit(engine)
+        await until(lambda: ground.world.data("third") or str(target("second")) in engine.progress(request.id))
+        early = ground.world.data("third")
+        ground.delivers.set()
+        done = await ground.end(engine, request)
+
+    assert early is None
+    assert done.state is State.LANDED, done.receipt
+
+
+async def test_a_part_does_not_wait_until_all_before_it_is_confirmed(ground):
+    async with ground.engine() as engine:
+        request = await ground.submit(engine, f"{NEW}-second-slow")
+        await until(lambda: ground.world.data("third"))
+        confirmed = ground.world.things()["second"]["ready"]
+        ground.world.ready("second")
+        done = await ground.end(engine, request)
+
+    assert confirmed is False
+    assert done.state is State.LANDED, done.receipt
+
+
+@pytest.mark.parametrize(
+    "fate", ["first-denied", "first-broken", "second-broken", "third-denied", "third-broken", "fourth-broken"]
+)
+async def test_a_request_that_fails_anywhere_is_undone_in_reverse_with_a_revert_a_stage(ground, fate):
+    async with ground.engine() as engine:
+        done = await ground.ask(engine, f"{NEW}-{fate}")
+        await until(lambda: ground.live() == BEFORE)  # who delivers for others may lag behind
+
+    assert done.state is State.ROLLED_BACK, done.receipt
+    assert str(target(fate.partition("-")[0])) in done.receipt["message"]
+    assert ground.in_git() == BEFORE
+    made = ground.git("log", "--reverse", "--format=%H").splitlines()[1:]
+    stages, reverts = made[: len(made) // 2], made[len(made) // 2 :]
+    assert [ground.git("log", "-1", "--format=%s", one) for one in reverts] == [f"Roll back {done.id}"] * len(stages)
+    for stage, revert in zip(reversed(stages), reverts, strict=True):
+        assert f"Reverts {stage}." in ground.git("log", "-1", "--format=%b", revert)
+    writes = [(by, name) for by, name, _ in ground.world.writes() if by.startswith(done.id)]
+    forward = [name for by, name in writes if by == done.id]
+    assert [name for by, name in writes if by != done.id] == forward[::-1]
+    assert ground.doubled() == []
+
+
+async def test_the_undo_of_what_others_deliver_waits_until_the_revert_is_live(ground):
+    async with ground.engine(deliverer=False) as engine:
+        request = await ground.submit(engine, f"{NEW}-third-broken")
+        await until(lambda: len(ground.subjects()) == len(STAGES))
+        ground.delivered()
+        await until(lambda: "restored" in ground.kinds(request.id))
+        waiting, live = await engine.wait(request.id, 0), ground.live()
+        ground.delivered()
+        done = await ground.end(engine, request)
+
+    assert waiting.state is State.ROLLING_BACK
+    assert live == {"first": OLD, "second": NEW, "third": None, "fourth": NEW}
+    assert done.state is State.ROLLED_BACK, done.receipt
+    assert ground.live() == BEFORE
+
+
+async def test_what_a_part_that_holds_has_made_is_kept_and_named_and_what_came_after_it_is_undone(ground):
+    async with ground.engine() as engine:
+        done = await ground.ask(engine, f"{NEW}-held-fourth-broken")
+        await until(lambda: ground.live()["fourth"] == OLD)
+
+    kept = {"first": NEW, "second": NEW, "third": None, "fourth": OLD}
+    first, second, *_ = ground.git("log", "--reverse", "--format=%H").splitlines()[1:]
+    message = done.receipt["message"]
+    assert done.state is State.FAILED, message
+    assert ground.live() == ground.in_git() == kept
+    assert ground.subjects()[2:] == [f"Roll back {done.id}"]
+    for name in ("first", "second"):
+        assert str(target(name)) in message
+    assert f"commit {first} stays" in message
+    assert f"Commit {second} was reverted" in message
+
+
+async def test_what_could_not_be_undone_is_told_also_where_something_is_kept(ground):
+    async with ground.engine(deliverer=False) as engine:
+        request = await ground.submit(engine, f"{NEW}-held-third-slow-fourth-broken")
+        await until(lambda: len(ground.subjects()) == len(STAGES))
+        ground.delivered("second")
+        await until(lambda: ground.world.data("third"))
+        ground.world.put("third", {"value": "by-hand"}, by="people")
+        ground.delivered()
+        done = await ground.end(engine, request)
+
+    assert done.state is State.NEEDS_OPERATOR, done.receipt
+    assert f"{target('third')} (someone else changed it since)" in done.receipt["message"]
+    assert f"kept ({target('first')}, {target('second')})" in done.receipt["message"]
+    assert ground.world.data("third") == {"value": "by-hand"}
+
+
+@pytest.mark.promise("locks.same", "apply.locks")
+async def test_every_target_and_file_is_held_and_two_requests_on_the_same_never_interleave(ground):
+    async with ground.engine() as engine:
+        requests = [await ground.submit(engine, version) for version in (NEW, "3.0.0", "4.0.0-third-broken")]
+        done = [await ground.end(engine, one) for one in requests]
+
+    assert [one.state.value for one in done] == ["landed", "landed", "rolled_back"]
+    held = {target(name).key for name in THINGS} | {f"file|{path}" for path in THINGS.values()}
+    for one in done:
+        assert set(ground.record(one.id)["keys"]) == held
+    changing = ("committing", "applying", "applied", "reverting", "restored")
+    rows = ground.rows("SELECT request, kind FROM events ORDER BY seq")
+    turns = [row["request"] for row in rows if row["kind"] in changing]
+    assert len(turns) > len(done)
+    assert turns == sorted(turns, key=turns.index)
+    writers = [by.partition(".")[0] for by, *_ in ground.world.writes() if by.startswith("req-")]
+    assert writers == sorted(writers, key=writers.index)
