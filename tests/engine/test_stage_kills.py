@@ -14,9 +14,10 @@ from pathlib import Path
 
 import anyio
 import pytest
-from engine.two_kinds import NEW, OLD, STAGES, THINGS, Ground, register, until
+from engine.two_kinds import NEW, OLD, STAGES, THINGS, Ground, register, target, until
 
 from infra_mcp import effects
+from infra_mcp.engine.locks import Held
 from infra_mcp.model.request import State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("seam.parts", "seam.record", "recover.reobserve")]
@@ -135,8 +136,9 @@ async def test_a_rollback_that_goes_on_after_a_restart_holds_what_it_held_before
     async with ground.engine() as engine:
         first = ground.newest()
         await until(lambda: "restored" in ground.kinds(first))
+        waits = _waits(monkeypatch)
         second = await ground.submit(engine, "3.0.0")
-        await until(lambda: engine.progress(second.id) not in ("", "queued", "planning"))
+        await until(lambda: waits or "committing" in ground.kinds(second.id))
         ground.delivers.set()
         await engine.wait(first, 60.0)
         done = await ground.end(engine, second)
@@ -146,6 +148,18 @@ async def test_a_rollback_that_goes_on_after_a_restart_holds_what_it_held_before
     events = ground.rows("SELECT request, kind FROM events ORDER BY seq")
     begun = events.index({"request": second.id, "kind": "committing"})
     assert max(at for at, one in enumerate(events) if one["request"] == first) < begun
+
+
+def _waits(monkeypatch):
+    """Fills when a request begins to wait for the lock of a thing."""
+    waits, wait_for = [], Held.wait_for
+
+    async def noted(held, keys):
+        waits.extend({target("first").key} & keys)
+        await wait_for(held, keys)
+
+    monkeypatch.setattr(Held, "wait_for", noted)
+    return waits
 
 
 @pytest.mark.process

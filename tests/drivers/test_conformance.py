@@ -1,0 +1,191 @@
+"""Every driver against the one suite: manifests on the real control plane, and both kinds whose world is a file."""
+
+import json
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from drivers.conformance import NEW, OLD, CarryingOut, Conformance
+from drivers.json_world import SCOPE, SECRET, Json, JsonWorld, body
+from e2e.ground import CLUSTER, Ground, suffix
+
+from infra_mcp.actions.base import set_fields
+from infra_mcp.drivers.base import Setup, Share
+from infra_mcp.drivers.manifests.driver import connect
+from infra_mcp.masking import Masker
+from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.model.target import Target
+from infra_mcp.policy.rules import load
+from infra_mcp.repository.edits import Beside, Goal, Location
+from infra_mcp.repository.render import dump
+from infra_mcp.repository.value import Base, Tree
+
+pytestmark = [pytest.mark.anyio, pytest.mark.promise("seam.drivers")]
+
+GOAL = Goal("Bring it there", subject="it", on_failure="rollback", timeout=60.0)
+PASSWORD = "x9Q-conformance-7Lw2"
+
+
+def _empty(cluster):
+    return Tree(Base("0" * 40, cluster, ("",), {}, {}))
+
+
+class JsonKit:
+    """A JSON file as the world of a driver that carries out, or of one that confirms."""
+
+    names, circle, secret, slow = ("one", "two"), "docs", PASSWORD, f"{NEW}-slow"
+    policy = load("")
+
+    def __init__(self, home, *, carries_out):
+        self.world = JsonWorld(home / "world.json")
+        self.masker = Masker(b"k" * 32)
+        self.carries_out = carries_out
+        for name in self.names:
+            self.world.put(name, {"value": OLD}, by="people")
+
+    @asynccontextmanager
+    async def connect(self):
+        yield Json("json", "here", self.world, self.masker, carries_out=self.carries_out)
+
+    def share(self, version):
+        return self._share({name: {"value": version} for name in self.names})
+
+    def secret_share(self):
+        return self._share({"guarded": {"value": NEW, SECRET: PASSWORD}})
+
+    @staticmethod
+    def _share(things):
+        tree = _empty("here")
+        for name, data in things.items():
+            tree = tree.write(f"{name}.json", body(name, **data))
+        return Share(tuple(Location(path=f"{name}.json") for name in things), (), _empty("here"), tree, GOAL)
+
+    def target(self, name):
+        return Target(system="json", place="here", scope=SCOPE, kind="ConfigMap", name=name)
+
+    async def live(self):
+        return {name: self.world.data(name)["value"] for name in self.names}
+
+    async def ground(self):
+        return self.world.writes()
+
+    async def by_others(self, name, version):
+        self.world.put(name, {"value": version}, by="people")
+
+    async def delivered(self, version):
+        for name in self.names:
+            if not self.carries_out and self.world.data(name) != {"value": version}:
+                self.world.put(name, {"value": version}, by="deliverer")
+
+
+class ManifestsKit:
+    """Two Deployments in a namespace of their own, on the real control plane, with the peer's own rights."""
+
+    names, circle, slow = ("one", "two"), "docs", f"{NEW}-slow"
+
+    def __init__(self, ground):
+        self.on, self.space = ground, f"docs-{suffix()}"
+        self.policy = load(ground.policy())
+        self.masker = Masker(b"k" * 32)
+        self.secret = ground.secrets["X"]
+        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.space}}
+        ground.apply([space])
+        ground.apply([*ground.bindings(self.space), *(self._deployment(name, OLD) for name in self.names)])
+        for name in self.names:
+            ground.run("-n", self.space, "rollout", "status", f"deployment/{name}", "--timeout=60s")
+
+    def leave(self):
+        self.on.run("delete", "namespace", self.space, "--wait=false", check=False)
+
+    def connect(self):
+        async def key(_):
+            return b"k" * 32
+
+        return connect(Setup(self.on.server_config, key, self.masker), self.policy, CLUSTER)
+
+    def _deployment(self, name, version):
+        labels, image = {"app": name}, f"registry.example/docs/site:{version}"
+        pod = {"terminationGracePeriodSeconds": 0, "containers": [{"name": "site", "image": image}]}
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name, "namespace": self.space},
+            "spec": {
+                "replicas": 1,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": pod},
+            },
+        }
+
+    def _ref(self, name):
+        return ObjectRef(cluster=CLUSTER, api_version="apps/v1", kind="Deployment", namespace=self.space, name=name)
+
+    def share(self, version):
+        before = _empty(CLUSTER)
+        for name in self.names:
+            before = before.write(f"{name}.yaml", dump(self._deployment(name, OLD)))
+        image = f"registry.example/docs/site:{version}"
+        sets = {"spec": {"template": {"spec": {"containers": [{"name": "site", "image": image}]}}}}
+        after, addressed = before, ()
+        for name in self.names:
+            done = set_fields(after, after.require(self._ref(name)), sets)
+            after, addressed = done.tree, addressed + done.addressed
+        return Share(addressed, (), before, after, GOAL)
+
+    def secret_share(self):
+        target = Target(system="kubernetes", place=CLUSTER, scope=self.space, kind="Secret", name="registry-x")
+        copy = Beside(driver="kubernetes", target=target, work="pull-secret", given={"name": "X"})
+        return Share((), (copy,), _empty(CLUSTER), _empty(CLUSTER), GOAL)
+
+    def target(self, name):
+        return Target(system="kubernetes", place=CLUSTER, scope=self.space, kind="apps/Deployment", name=name)
+
+    def _live(self):
+        return json.loads(self.on.run("-n", self.space, "get", "deployments", "-o", "json").stdout)["items"]
+
+    async def live(self):
+        found = await anyio.to_thread.run_sync(self._live)
+        images = {one["metadata"]["name"]: one["spec"]["template"]["spec"]["containers"][0]["image"] for one in found}
+        return {name: image.rpartition(":")[2] for name, image in images.items()}
+
+    async def ground(self):
+        """Each object's generation and who wrote its fields last; controllers change neither."""
+        found = await anyio.to_thread.run_sync(self._live)
+        return [(one["metadata"]["name"], one["metadata"]["uid"], one["metadata"]["generation"]) for one in found]
+
+    async def by_others(self, name, version):
+        image = f"site=registry.example/docs/site:{version}"
+        await anyio.to_thread.run_sync(self.on.run, "-n", self.space, "set", "image", f"deployment/{name}", image)
+
+    async def delivered(self, _):
+        """The driver does it."""
+
+
+@pytest.fixture(scope="session")
+def ground(control_plane, tmp_path_factory):
+    made = Ground(
+        control_plane.kubectl, control_plane.kubeconfig, control_plane.context, tmp_path_factory.mktemp("conform")
+    )
+    made.prepare()
+    yield made
+    made.leave()
+
+
+class TestManifests(Conformance, CarryingOut):
+    @pytest.fixture
+    def kit(self, ground):
+        made = ManifestsKit(ground)
+        yield made
+        made.leave()
+
+
+class TestOneThatCarriesOut(Conformance, CarryingOut):
+    @pytest.fixture
+    def kit(self, tmp_path):
+        return JsonKit(tmp_path, carries_out=True)
+
+
+class TestOneThatConfirms(Conformance):
+    @pytest.fixture
+    def kit(self, tmp_path):
+        return JsonKit(tmp_path, carries_out=False)
