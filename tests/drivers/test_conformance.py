@@ -7,7 +7,7 @@ import anyio
 import pytest
 from drivers.conformance import NEW, OLD, CarryingOut, Conformance
 from drivers.json_world import SCOPE, SECRET, Json, JsonWorld, body
-from e2e.ground import CLUSTER, Ground, suffix
+from e2e.cluster_setup import CLUSTER, ClusterSetup, suffix
 
 from infra_mcp.actions.base import set_fields
 from infra_mcp.drivers.base import Setup, Share
@@ -163,7 +163,7 @@ class ManifestsKit:
 
 @pytest.fixture(scope="session")
 def ground(control_plane, tmp_path_factory):
-    made = Ground(
+    made = ClusterSetup(
         control_plane.kubectl, control_plane.kubeconfig, control_plane.context, tmp_path_factory.mktemp("conform")
     )
     made.prepare()

@@ -66,7 +66,9 @@ async def test_a_part_begins_only_when_the_target_it_needs_is_there(ground):
     ground.delivers = anyio.Event()
     async with ground.engine() as engine:
         request = await ground.submit(engine)
-        await until(lambda: ground.world.data("third") or str(target("second")) in engine.progress(request.id))
+        await until(
+            lambda: ground.world.data("third") or f"waiting for {target('second')}" in engine.progress(request.id)
+        )
         early = ground.world.data("third")
         ground.delivers.set()
         done = await ground.end(engine, request)

@@ -20,7 +20,7 @@ from typing import Any
 
 import anyio
 from drivers.json_world import KIND, SCOPE, JsonWorld, body, deliveries
-from engine.shelf import DOCS
+from engine.ledger_fixture import DOCS
 
 from infra_mcp.actions.base import Look
 from infra_mcp.actions.registry import EDITS
