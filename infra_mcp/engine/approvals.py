@@ -87,7 +87,8 @@ def beyond(approved: Approved, changes: Iterable[Change]) -> str:
     """The first target of these changes that was not so in the approved effect; nothing when all of it was.
 
     What could only be checked against the schema then (inside a namespace still to be made) may have gained the
-    server's defaults since, but still sets the same and takes nothing from anyone.
+    server's defaults since, but still sets the same and takes nothing from anyone. Where only what it should become is
+    known (a record of the first edition), that decides.
     """
     for change in changes:
         if change.operation == "unchanged":
@@ -95,7 +96,7 @@ def beyond(approved: Approved, changes: Iterable[Change]) -> str:
         then, now = approved.changes.get(change.target.key), _mark(change)
         if then is None or then.intent != now.intent:
             return str(change.target)
-        if then.exact != now.exact and (then.checked == "server-dry-run" or change.takes):
+        if then.exact not in (None, now.exact) and (then.checked == "server-dry-run" or change.takes):
             return str(change.target)
     return ""
 

@@ -183,7 +183,14 @@ async def points(scenario: Scenario, case: KillCase, number: int = 0) -> list[Po
     return _read(noted)
 
 
-async def kill(scenario: Scenario, case: KillCase, at: Point, number: int, again: int = 0) -> list[str]:
+async def kill(
+    scenario: Scenario,
+    case: KillCase,
+    at: Point,
+    number: int,
+    again: int = 0,
+    between: Callable[[Scenario], object] | None = None,
+) -> list[str]:
     """Kill the server at the point, start another, ask again as a client would, and judge; what is wrong.
 
     Args:
@@ -192,6 +199,7 @@ async def kill(scenario: Scenario, case: KillCase, at: Point, number: int, again
         at: where the server is killed.
         number: of this run in this scenario.
         again: kill the server that recovers, too, at the how-manieth point it passes; 0 for not.
+        between: called while no server runs.
 
     Raises:
         EOFError: the recovery was through before that point.
@@ -206,6 +214,8 @@ async def kill(scenario: Scenario, case: KillCase, at: Point, number: int, again
     if code != -signal.SIGKILL:
         passed = ", ".join(map(str, _read(noted)))
         return [f"{at} was not reached; the server ended with {code}, after {passed}"]
+    if between is not None:
+        between(scenario)
     if again:
         await _kill_recovery(scenario, again)
     await scenario.start()

@@ -126,8 +126,11 @@ async def test_a_rollback_that_goes_on_after_a_restart_holds_what_it_held_before
     ground = Ground(tmp_path / "g")
     ground.make()
     with observed(Killer(("git.move", "after", 4))), suppress(BaseExceptionGroup):
-        async with ground.engine() as engine:
-            await ground.ask(engine, FAILS, idempotency_key="once")
+        async with ground.engine(deliverer=False) as engine:
+            request = await ground.submit(engine, FAILS)
+            await until(lambda: len(ground.subjects()) == len(STAGES))
+            ground.delivered()
+            await ground.end(engine, request)
     held = ground.record(ground.newest())["keys"]
 
     ground.delivers = anyio.Event()  # so that the rollback waits for who delivers
@@ -137,10 +140,12 @@ async def test_a_rollback_that_goes_on_after_a_restart_holds_what_it_held_before
         waits = _waits(monkeypatch)
         second = await ground.submit(engine, "3.0.0")
         await until(lambda: waits or "committing" in ground.kinds(second.id))
+        open_ = "finished" not in ground.kinds(first)
         ground.delivers.set()
         await engine.wait(first, 60.0)
         done = await ground.end(engine, second)
 
+    assert open_  # it waited for who delivers, all the while
     assert done.state is State.LANDED, done.receipt
     assert ground.record(first)["keys"] == held
     events = ground.rows("SELECT request, kind FROM events ORDER BY seq")

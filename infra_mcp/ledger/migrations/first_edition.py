@@ -19,7 +19,7 @@ def upgraded(kept: dict[str, Any], commit: str | None, revert: str | None) -> di
         commit: the row's commit.
         revert: the row's revert.
     """
-    same = ("when", "digest", "cause", "former", "awaiting")
+    same = ("when", "digest", "cause", "former", "awaiting", "nonce")
     found: dict[str, Any] = {name: kept[name] for name in same if name in kept}
     edits = [from_json(text) for text in kept.get("edits", ())]
     edits += [{"kind": "put", "path": path} for path in kept.get("created", ())]
