@@ -83,16 +83,18 @@ class ManifestsKit:
 
     names, circle, slow = ("one", "two"), "docs", f"{NEW}-slow"
 
-    def __init__(self, ground):
-        self.on, self.space = ground, f"docs-{suffix()}"
-        self.policy = load(ground.policy())
+    def __init__(self, cluster_setup):
+        self.on, self.space = cluster_setup, f"docs-{suffix()}"
+        self.policy = load(cluster_setup.policy())
         self.masker = Masker(b"k" * 32)
-        self.secret = ground.secrets["X"]
+        self.secret = cluster_setup.secrets["X"]
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.space}}
-        ground.apply([space])
-        ground.apply([*ground.bindings(self.space), *(self._deployment(name, OLD) for name in self.names)])
+        cluster_setup.apply([space])
+        cluster_setup.apply(
+            [*cluster_setup.bindings(self.space), *(self._deployment(name, OLD) for name in self.names)]
+        )
         for name in self.names:
-            ground.run("-n", self.space, "rollout", "status", f"deployment/{name}", "--timeout=60s")
+            cluster_setup.run("-n", self.space, "rollout", "status", f"deployment/{name}", "--timeout=60s")
 
     def leave(self):
         self.on.run("delete", "namespace", self.space, "--wait=false", check=False)
@@ -162,7 +164,7 @@ class ManifestsKit:
 
 
 @pytest.fixture(scope="session")
-def ground(control_plane, tmp_path_factory):
+def cluster_setup(control_plane, tmp_path_factory):
     made = ClusterSetup(
         control_plane.kubectl, control_plane.kubeconfig, control_plane.context, tmp_path_factory.mktemp("conform")
     )
@@ -173,8 +175,8 @@ def ground(control_plane, tmp_path_factory):
 
 class TestManifests(Conformance, CarryingOut):
     @pytest.fixture
-    def kit(self, ground):
-        made = ManifestsKit(ground)
+    def kit(self, cluster_setup):
+        made = ManifestsKit(cluster_setup)
         yield made
         made.leave()
 
