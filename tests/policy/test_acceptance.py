@@ -1,7 +1,7 @@
 import pytest
+from ledger_template import open_new
 
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger import Ledger
 from infra_mcp.masking import Masker
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.policy.rules import digest_of, load
@@ -33,7 +33,7 @@ def memory():
 
 @pytest.fixture
 async def ledger(tmp_path):
-    opened = await Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", Masker(b"k" * 32))
+    opened = await open_new(tmp_path / "state")
     yield opened
     await opened.aclose()
 
