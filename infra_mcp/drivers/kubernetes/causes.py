@@ -24,7 +24,7 @@ from infra_mcp.text import named, one_line, quoted
 __all__ = ["Cause", "ails", "cause", "not_ready", "restarts"]
 
 _TEXT = 500
-_SAID = 180  # of it what others said
+_SAID = 200  # of it what others said
 _QUOTE = 180  # of a text that stands within another
 _LOOPS_AFTER = 3  # restarts that are a loop even when no event says so: events may be dropped
 
@@ -100,7 +100,7 @@ def not_ready(
     if not names:
         return None
     said = next((str(event.get("message")) for event in reversed(events) if event.get("reason") == "Unhealthy"), "")
-    probe = f": {quoted(said, _SAID)}" if said else ""
+    probe = f": {_said(said)}" if said else ""
     return Cause(
         "NotReady", one_line(f"{len(names)} of its pods are not ready ({', '.join(names[:3])}){probe}", _TEXT), False
     )
@@ -151,7 +151,7 @@ def _creation(replicasets: Sequence[dict[str, Any]], events: Sequence[dict[str, 
     said += [str(event.get("message")) for event in events if event.get("reason") == "FailedCreate"]
     for message in said[:1]:
         terminal = bool(_REFUSED_POD.search(message)) and not _MAY_PASS.search(message)
-        yield Cause("PodsNotCreated", f"its pods cannot be created: {quoted(message, _SAID)}", terminal)
+        yield Cause("PodsNotCreated", f"its pods cannot be created: {_said(message)}", terminal)
 
 
 def _pod(pod: dict[str, Any], events: Sequence[dict[str, Any]]) -> Iterator[Cause]:
@@ -162,10 +162,10 @@ def _pod(pod: dict[str, Any], events: Sequence[dict[str, Any]]) -> Iterator[Caus
             yield found._replace(message=one_line(f"{found.message} (pod {name})", _TEXT))
     if (pod.get("status") or {}).get("phase") == "Failed":
         why = pod["status"].get("message") or pod["status"].get("reason") or "no reason given"
-        yield Cause("PodFailed", one_line(f"pod {name} failed: {quoted(str(why), _SAID)}", _TEXT), terminal=False)
+        yield Cause("PodFailed", one_line(f"pod {name} failed: {_said(str(why))}", _TEXT), terminal=False)
     placed = condition(pod, "PodScheduled")
     if placed.get("status") == "False" and placed.get("reason") == "Unschedulable":
-        why = quoted(str(placed.get("message")), _SAID)
+        why = _said(str(placed.get("message")))
         yield Cause(
             "Unschedulable",
             one_line(f"no node takes pod {name}: {why}", _TEXT),
@@ -174,7 +174,7 @@ def _pod(pod: dict[str, Any], events: Sequence[dict[str, Any]]) -> Iterator[Caus
     elif (pod.get("status") or {}).get("phase") == "Pending":
         for event in events:
             if event.get("reason") in _SETTING_UP:
-                why = quoted(str(event.get("message")), _SAID)
+                why = _said(str(event.get("message")))
                 yield Cause(
                     "SettingUp",
                     one_line(f"pod {name} cannot start: {why}", _TEXT),
@@ -188,15 +188,15 @@ def _container(one: dict[str, Any], events: Sequence[dict[str, Any]]) -> Cause |
     reason, said = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
     name, image = one.get("name"), one.get("image")
     if reason in {"InvalidImageName", "ErrImageNeverPull"}:
-        return Cause("Image", f"image {image} cannot be used ({reason}): {quoted(said, _SAID)}", terminal=True)
+        return Cause("Image", f"image {image} cannot be used ({reason}): {_said(said)}", terminal=True)
     if reason in _PULLING:
         return _pull(str(image), said, events)
     if reason == "CreateContainerConfigError":
-        return Cause("Configuration", f"container {name} cannot be configured: {quoted(said, _SAID)}", terminal=False)
+        return Cause("Configuration", f"container {name} cannot be configured: {_said(said)}", terminal=False)
     if reason in _STARTING:
         return Cause(
             "Start",
-            f"container {name} cannot be started: {quoted(said, _SAID)}",
+            f"container {name} cannot be started: {_said(said)}",
             terminal=bool(_CANNOT_RUN.search(said)),
         )
     return _crash(one, reason, events)
@@ -211,13 +211,13 @@ def _pull(image: str, said: str, events: Sequence[dict[str, Any]]) -> Cause:
         # The image's own name may hold any of the words: they count only in what is said about it.
         about = text.replace(image, "")
         if _NO_SUCH_IMAGE.search(about):
-            return Cause("Image", f"image {image} is not there: {quoted(text, _SAID)}", terminal=True)
+            return Cause("Image", f"image {image} is not there: {_said(text)}", terminal=True)
         if _NO_ENTRY.search(about):
-            why = quoted(text, _SAID)
+            why = _said(text)
             return Cause("Image", f"the registry does not let image {image} be pulled: {why}", terminal=True)
     return Cause(
         "ImagePull",
-        f"image {image} cannot be pulled: {quoted(said, _SAID) if said else 'no reason given'}",
+        f"image {image} cannot be pulled: {_said(said) if said else 'no reason given'}",
         terminal=False,
     )
 
@@ -237,3 +237,11 @@ def _crash(one: dict[str, Any], reason: str, events: Sequence[dict[str, Any]]) -
     how = f"exit code {ended.get('exitCode')} ({named(str(ended.get('reason') or 'Error'))})"
     what = f"container {one.get('name')} crashes again and again: {how}, restarts {again}"
     return Cause("CrashLoop", what, terminal=False)
+
+
+def _said(text: str) -> str:
+    """What a kubelet or a controller said, with both its ends: the root of a cause stands last."""
+    line = one_line(text, 4 * _SAID)
+    if len(line) > _SAID:
+        line = f"{line[: _SAID // 3]}…{line[-2 * _SAID // 3 :]}"
+    return quoted(line, _SAID + 1)
