@@ -179,8 +179,8 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def told(run):
     """What a server of the copy says."""
-    (run.folder / "house").mkdir()
-    return json.loads(run("asked.py", run.folder / "house"))
+    (run.folder / "running_server").mkdir()
+    return json.loads(run("asked.py", run.folder / "running_server"))
 
 
 pytestmark = [pytest.mark.process, pytest.mark.promise("seam.action")]
