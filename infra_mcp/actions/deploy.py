@@ -5,11 +5,11 @@ from __future__ import annotations
 from anyio import to_thread
 
 from infra_mcp.actions.base import Look, set_fields
-from infra_mcp.actions.workload import workload
+from infra_mcp.actions.workload import goal, workload
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.policy.images import containers_of
-from infra_mcp.repository.edits import Edit, Goal
+from infra_mcp.repository.edits import Edit
 
 __all__ = ["edit"]
 
@@ -33,11 +33,6 @@ def _edit(look: Look, action: Deploy) -> Edit:
         what = f"No container of {located.ref} in {located.path} has an image of {app.repository}."
         raise InfraError("not-in-repository", what, next_step="Correct the app's image in infra.toml, or the manifest.")
     done = set_fields(look.tree, located, {"spec": {"template": {"spec": lists}}})
-    goal = Goal(
-        title=f"Deploy {action.app} {action.version}",
-        subject=f"{action.app} {action.version}",
-        on_failure=action.on_failure or app.on_failure,
-        grace=app.grace_seconds,
-        timeout=app.timeout_seconds,
-    )
-    return Edit(done.tree, goal, done.changes, done.addressed)
+    runs = f"{action.app} {action.version}"
+    end = goal(app, f"Deploy {runs}", runs, on_failure=action.on_failure)
+    return Edit(done.tree, end, done.changes, done.addressed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra_mcp.actions import deploy, provision_namespace
+from infra_mcp.actions import deploy, provision_namespace, restart, scale
 from infra_mcp.actions.base import EditOf
 
 __all__ = ["EDITS"]
@@ -12,4 +12,6 @@ __all__ = ["EDITS"]
 EDITS: dict[str, EditOf[Any]] = {
     "provision_namespace": provision_namespace.edit,
     "deploy": deploy.edit,
+    "restart": restart.edit,
+    "scale": scale.edit,
 }

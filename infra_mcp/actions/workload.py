@@ -1,14 +1,17 @@
-"""An app's workload in the repository."""
+"""An app's workload in the repository, and what is to be true of it in the end."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from infra_mcp.actions.base import Look
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.policy.sections import AppRules
+from infra_mcp.repository.edits import Goal
 from infra_mcp.repository.render import Located
 
-__all__ = ["ref_of", "workload"]
+__all__ = ["catalogued", "goal", "ref_of", "workload"]
 
 
 def ref_of(cluster: str, app: AppRules) -> ObjectRef:
@@ -17,13 +20,50 @@ def ref_of(cluster: str, app: AppRules) -> ObjectRef:
     return ObjectRef(cluster=cluster, api_version="apps/v1", kind=kind, namespace=namespace, name=name)
 
 
-def workload(look: Look, name: str) -> tuple[AppRules, Located]:
-    """An app of the catalogue and its workload's manifest. That the caller may know of it was decided before.
+def catalogued(look: Look, name: str) -> AppRules:
+    """An app of the catalogue. That the caller may know of it was decided before.
 
     Raises:
-        InfraError: `not-found`, `not-in-repository`, `ambiguous-object`, `manifest-invalid`.
+        InfraError: `not-found`.
     """
     app = look.policy.app(name)
     if app is None:
         raise InfraError("not-found", f"There is no app {name}, or it is not yours.")
+    return app
+
+
+def workload(look: Look, name: str) -> tuple[AppRules, Located]:
+    """An app of the catalogue and its workload's manifest.
+
+    Raises:
+        InfraError: `not-found`, `not-in-repository`, `ambiguous-object`, `manifest-invalid`.
+    """
+    app = catalogued(look, name)
     return app, look.tree.require(ref_of(look.place, app))
+
+
+def goal(
+    app: AppRules,
+    title: str,
+    subject: str,
+    *,
+    done: str = "",
+    on_failure: Literal["rollback", "hold"] | None = None,
+) -> Goal:
+    """What is to be true in the end, with the app's own patience, and what the app does when it does not come true.
+
+    Args:
+        app: the app.
+        title: of the commit.
+        subject: of what the ack says that it runs.
+        done: what the ack says was done with it, where it is not brought to run something.
+        on_failure: asked for instead of what the app does.
+    """
+    return Goal(
+        title=title,
+        subject=subject,
+        done=done,
+        on_failure=on_failure or app.on_failure,
+        grace=app.grace_seconds,
+        timeout=app.timeout_seconds,
+    )

@@ -136,6 +136,7 @@ def _circle_role(policy: Policy, rules: ClusterRules) -> dict[str, Any]:
             _rule("networking.k8s.io", ["networkpolicies"], _WRITE),
             _rule("apps", ["deployments", "statefulsets", "daemonsets"], _WRITE),
             _rule("apps", ["replicasets", "controllerrevisions"], _READ),
+            _rule("autoscaling", ["horizontalpodautoscalers"], ["get", "list"]),
             _rule("", ["pods", "events"], _READ),
         ],
     )

@@ -48,7 +48,7 @@ __all__ = [
 
 # Actions that a policy may name before this version can do them: they grant nothing until it can.
 _LATER = (
-    "provision_app", "change_manifests", "apply_commits", "scale", "restart", "remove", "rollback",
+    "provision_app", "change_manifests", "apply_commits", "remove", "rollback",
 )  # fmt: skip
 GRANTABLE: Final = (*ACTIONS, *_LATER)
 

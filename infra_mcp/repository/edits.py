@@ -107,6 +107,7 @@ class Goal:
     Args:
         title: the subject of the commit.
         subject: of what the ack says that it runs: `docs 0.13.4`.
+        done: what the ack says was done with it, where it is not brought to run something: `restarted`.
         on_failure: put back what was, or leave it for people to look at.
         grace: seconds that a cause which may pass is borne.
         timeout: seconds in all, counted from the last write.
@@ -114,6 +115,7 @@ class Goal:
 
     title: str
     subject: str = ""
+    done: str = ""
     on_failure: Literal["rollback", "hold"] = "hold"
     grace: float = 30.0
     timeout: float = 60.0

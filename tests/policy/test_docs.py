@@ -3,6 +3,7 @@
 import re
 import typing
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
@@ -19,6 +20,9 @@ from infra_mcp.policy.rules import Policy, load
 from infra_mcp.policy.schedule import Schedule
 
 PAGE = Path(__file__).parents[2] / "docs" / "policy.md"
+
+
+RULES_OF = [import_module(f"infra_mcp.policy.actions.{name}") for name in ("base", *ACTIONS)]
 
 
 def keys(model: type[BaseModel], prefix: str) -> list[str]:
@@ -57,7 +61,7 @@ def test_no_key_is_explained_that_is_not_there(page):
 
 def test_every_rule_a_verdict_may_name_is_listed(page):
     sources = "".join(
-        Path(module.__file__).read_text(encoding="utf-8") for module in (decide, effects, grants, matching)
+        Path(module.__file__).read_text(encoding="utf-8") for module in (decide, effects, grants, matching, *RULES_OF)
     )
     named = re.findall(r"Refusal\(\s*f?\"([^\"]+)\"", sources)
     # One text, two rules: what a circle is granted, and what an attending session is.

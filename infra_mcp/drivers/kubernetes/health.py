@@ -64,13 +64,21 @@ def condition(obj: dict[str, Any], kind: str) -> dict[str, Any]:
     return next((one for one in found if one.get("type") == kind), {})
 
 
-def changed_at(obj: dict[str, Any]) -> datetime:
-    """When the pod template was last written, by the API server's clock in whole seconds; very early if unknown."""
+def changed_at(obj: dict[str, Any], fields: frozenset[str] = frozenset({"f:template"})) -> datetime:
+    """When one of these fields of the spec was last written, by the API server's clock in whole seconds.
+
+    Args:
+        obj: the object.
+        fields: the fields, as `managedFields` write them; the pod template when left out.
+
+    Returns:
+        The time; very early if it is not known.
+    """
     entries = (obj.get("metadata") or {}).get("managedFields") or []
     owners = [
         entry
         for entry in entries
-        if "subresource" not in entry and "f:template" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+        if "subresource" not in entry and fields & set((entry.get("fieldsV1") or {}).get("f:spec") or {})
     ]
     return max((time_of(entry.get("time")) for entry in owners), default=_EARLIEST)
 

@@ -20,6 +20,7 @@ __all__ = ["WORKLOADS", "Seen", "is_ready", "look", "selector"]
 WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
 _REVISION = "deployment.kubernetes.io/revision"
 _HASH = "controller-revision-hash"
+_PODS = frozenset({"f:template", "f:replicas"})  # a change of these makes the controller create pods
 
 Objects = list[dict[str, Any]]
 
@@ -92,7 +93,7 @@ async def look(cluster: Cluster, live: dict[str, Any], *, as_: str | None, warni
 def _failed_before(live: dict[str, Any], replicaset: dict[str, Any]) -> bool:
     """Whether a replica set's failure is older than the change; its controller tries again before it clears it."""
     failure = condition(replicaset, "ReplicaFailure")
-    return bool(failure) and time_of(failure.get("lastTransitionTime")) < changed_at(live)
+    return bool(failure) and time_of(failure.get("lastTransitionTime")) < changed_at(live, _PODS)
 
 
 def is_ready(pod: dict[str, Any]) -> bool:
@@ -160,7 +161,7 @@ def _recent(live: dict[str, Any], events: Objects, *, pods: set[str], owners: se
     One of the very second of the change may be older than it. If it is not, it comes again: a creation that failed is
     tried again within seconds.
     """
-    since = changed_at(live)
+    since = changed_at(live, _PODS)
     found = []
     for event in events:
         uid, when = (event.get("involvedObject") or {}).get("uid"), _when(event)

@@ -52,6 +52,7 @@ class Proposal:
     sets: dict[str, Any]
     adopt: tuple[str, ...]
     removes: tuple[FieldPath, ...] = ()
+    through: frozenset[str] = frozenset()
 
     @property
     def unchanged(self) -> bool:
@@ -68,6 +69,7 @@ async def propose(
     as_: str | None,
     adopt: Sequence[str],
     removes: Sequence[FieldPath] = (),
+    through: Iterable[str] = (),
 ) -> Proposal:
     """Find out by dry run what setting some fields of an object does; nothing is written.
 
@@ -82,6 +84,7 @@ async def propose(
         as_: the service account to act as; None for the server's own identity.
         adopt: patterns of managers whose fields may be taken.
         removes: fields that we own and that are to go.
+        through: subresources through which such a manager may have written: `scale`, once no autoscaler is there.
 
     Raises:
         InfraError: `field-conflict` naming field and owner, `owned-elsewhere`, `object-invalid`, or what the API server
@@ -105,7 +108,7 @@ async def propose(
         owner = adoption.foreign_owner(live)
         if owner:
             raise InfraError("owned-elsewhere", f"{ref} belongs to {named(owner)}.")
-        start = Proposal(live, live, {}, False, (), ref, wanted, tuple(adopt), tuple(removes))
+        start = Proposal(live, live, {}, False, (), ref, wanted, tuple(adopt), tuple(removes), frozenset(through))
         if covers(live, wanted, adoption.lists(live)) and not any(get_path(live, path)[0] for path in removes):
             return start
         try:
@@ -201,8 +204,8 @@ async def _update(cluster: Cluster, proposal: Proposal, as_: str | None) -> Prop
 
 async def _adoption(cluster: Cluster, proposal: Proposal, conflict: KubeError, as_: str | None) -> Proposal:
     """Show by a forced dry run what would be taken, after checking that everyone named may lose it."""
-    live, adopt = proposal.live or {}, proposal.adopt
-    refused = [c for c in conflict.causes if not _adoptable(c.manager, c.subresource, adopt)]
+    live = proposal.live or {}
+    refused = [c for c in conflict.causes if not _adoptable(c.manager, c.subresource, proposal)]
     if refused:
         raise KubeError(conflict.status, conflict.reason, conflict.message, tuple(refused)).translate(proposal.ref)
     try:
@@ -215,7 +218,7 @@ async def _adoption(cluster: Cluster, proposal: Proposal, conflict: KubeError, a
     ours = [*leaves(proposal.sets, known), *proposal.removes]
     lost = adoption.lost_fields(live, dry)
     for one in lost:
-        if not _adoptable(one.manager, one.subresource, adopt) or not _within(one.path, ours):
+        if not _adoptable(one.manager, one.subresource, proposal) or not _within(one.path, ours):
             what = f"{proposal.ref}: {show_path(one.path)} is owned by {named(one.manager)}."
             raise InfraError("field-conflict", what)
     taken = {
@@ -236,9 +239,8 @@ async def _again(cluster: Cluster, proposal: Proposal, as_: str | None) -> Propo
     live = await _read(cluster, proposal.ref, as_)
     if live is None or proposal.live is None or live["metadata"]["uid"] != proposal.live["metadata"]["uid"]:
         raise Moved(str(proposal.ref))
-    fresh = await propose(
-        cluster, proposal.ref, live, proposal.sets, as_=as_, adopt=proposal.adopt, removes=proposal.removes
-    )
+    kept: Any = {"adopt": proposal.adopt, "removes": proposal.removes, "through": proposal.through}
+    fresh = await propose(cluster, proposal.ref, live, proposal.sets, as_=as_, **kept)
     if _shown(fresh) != _shown(proposal):
         raise Moved(str(proposal.ref))
     return fresh
@@ -282,9 +284,11 @@ def _shown(proposal: Proposal) -> tuple[Any, ...]:
     return changes(proposal.live, proposal.dry), taken, proposal.force
 
 
-def _adoptable(manager: str, subresource: str, adopt: Iterable[str]) -> bool:
-    """Whether policy lets this manager lose a field; never one that writes through a subresource, as autoscalers do."""
-    return not subresource and bool(manager) and any(fnmatchcase(manager, pattern) for pattern in adopt)
+def _adoptable(manager: str, subresource: str, proposal: Proposal) -> bool:
+    """Whether policy lets this manager lose a field; one that writes through a subresource only where that was said."""
+    if subresource and subresource not in proposal.through:
+        return False  # autoscalers write so
+    return bool(manager) and any(fnmatchcase(manager, pattern) for pattern in proposal.adopt)
 
 
 def _within(path: FieldPath, ours: Sequence[FieldPath]) -> bool:

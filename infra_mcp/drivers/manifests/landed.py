@@ -14,6 +14,7 @@ from infra_mcp.drivers.kubernetes.verify import Out, rollout
 from infra_mcp.drivers.manifests.planned import PlannedObject, Rights, Work
 from infra_mcp.errors import InfraError
 from infra_mcp.policy.images import images_in
+from infra_mcp.repository.edits import Goal
 from infra_mcp.repository.partial import is_within
 from infra_mcp.together import together
 
@@ -48,23 +49,24 @@ def _facts(work: Work, seen: list[tuple[PlannedObject, Out]]) -> list[str]:
     facts += [f"secret {copy.secret} present (as {copy.ref.name})" for copy in copies]
     if copies:
         facts.append("service account default uses " + ("it" if len(copies) == 1 else "them"))
-    facts += [_runs(work.goal.subject, one, out) for one, out in seen if one.desired.ref.kind in WORKLOADS]
+    facts += [_runs(work.goal, one, out) for one, out in seen if one.desired.ref.kind in WORKLOADS]
     facts += [
         f"{one.desired.ref.kind} {one.desired.ref.name} set" for one, _ in seen if one.desired.ref.kind in _BOUNDS
     ]
     return facts or [f"{one.change.target} is as asked" for one, _ in seen]
 
 
-def _runs(subject: str, one: PlannedObject, out: Out) -> str:
+def _runs(goal: Goal, one: PlannedObject, out: Out) -> str:
     """What a workload that is out runs. One that runs no pod only says so: nothing shows that the version would."""
     ref, remark = one.desired.ref, health_of(out.live).reason
     template = ((out.live.get("spec") or {}).get("template") or {}).get("spec") or {}
     images = ", ".join(list(dict.fromkeys(images_in(one.desired.sets))) or dict.fromkeys(images_in(template)))
     if not out.ready:
-        return f"{subject} is set in {ref}, image {images}; {remark}"
+        return f"{goal.subject} is set in {ref}, image {images}; {remark}"
     wanted = (out.live.get("spec") or {}).get("replicas")
     count = f"{out.ready} of {wanted} replicas ready" if wanted is not None else f"{out.ready} ready"
-    return f"{subject} runs as {ref}, {count}{f' ({remark})' if remark else ''}, image {images}"
+    lead = f"{goal.subject} {goal.done}:" if goal.done else f"{goal.subject} runs as"
+    return f"{lead} {ref}, {count}{f' ({remark})' if remark else ''}, image {images}"
 
 
 async def _observed(

@@ -8,6 +8,7 @@ from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.kubernetes import ssa
 from infra_mcp.drivers.kubernetes.diff import changes
 from infra_mcp.drivers.manifests.planned import Desired, PlannedObject, Rights
+from infra_mcp.drivers.manifests.scaling import through
 from infra_mcp.errors import InfraError
 from infra_mcp.model.digest import digest
 from infra_mcp.model.effect import Change, FieldChange
@@ -49,7 +50,9 @@ async def planned(
         creates = live is None and not _made_by_the_cluster(want)
         operation = "create" if creates else "update"
         return PlannedObject(want, _change(operation, fields, checked="schema", **same), live)
-    proposal = await ssa.propose(cluster, want.ref, live, want.sets, as_=rights.user, adopt=rights.adopt)
+    proposal = await ssa.propose(
+        cluster, want.ref, live, want.sets, as_=rights.user, adopt=rights.adopt, through=through(want)
+    )
     fields = tuple(_shown(want, live)) if want.content else changes(proposal.live, proposal.dry)
     operation = "create" if live is None else "update"
     change = _change(operation, fields, takes=proposal.takes, **same)

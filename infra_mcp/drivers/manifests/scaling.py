@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
 
-from infra_mcp.clients.kube import Cluster
+from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.drivers.manifests.planned import Desired
 from infra_mcp.errors import InfraError
 
-__all__ = ["refuse_autoscaled"]
+__all__ = ["refuse_autoscaled", "through"]
+
+
+def through(want: Desired) -> tuple[str, ...]:
+    """The subresources through which people may have set what is to be set: `kubectl scale` writes by `scale`."""
+    return ("scale",) if _scales(want) else ()
 
 
 async def refuse_autoscaled(cluster: Cluster, user: str, wanted: Iterable[Desired]) -> None:
     """Refuse to set the replicas of a workload that an autoscaler scales (`autoscaling/v2`, also KEDA's).
 
     Raises:
-        InfraError: `owned-elsewhere`, naming the autoscaler.
+        InfraError: `owned-elsewhere`, naming the autoscaler; `cluster-denied`: the circle may not look for one.
     """
     for one in wanted:
-        if one.whole or "replicas" not in (one.sets.get("spec") or {}):
+        if not _scales(one):
             continue
-        listed = await cluster.list("autoscaling/v2", "HorizontalPodAutoscaler", one.ref.namespace or "", as_=user)
-        for scaler in listed["items"]:
+        for scaler in await _autoscalers(cluster, user, one.ref.namespace or ""):
             target = scaler["spec"].get("scaleTargetRef") or {}
             if (target.get("kind"), target.get("name")) == (one.ref.kind, one.ref.name):
                 name = scaler["metadata"]["name"]
@@ -29,3 +35,20 @@ async def refuse_autoscaled(cluster: Cluster, user: str, wanted: Iterable[Desire
                     f"{one.ref} is scaled by the autoscaler {one.ref.namespace}/{name}, which would set its own number."
                 )
                 raise InfraError("owned-elsewhere", what, next_step="Change the autoscaler's bounds in its manifest.")
+
+
+async def _autoscalers(cluster: Cluster, user: str, namespace: str) -> list[dict[str, Any]]:
+    try:
+        listed = await cluster.list("autoscaling/v2", "HorizontalPodAutoscaler", namespace, as_=user)
+    except KubeError as error:
+        if error.status != HTTPStatus.FORBIDDEN:
+            raise
+        what = f"The circle's role does not let it look for autoscalers in {namespace}, and one would undo a scaling."
+        step = "A cluster admin applies what `infra-mcp rbac render` prints now."
+        raise InfraError("cluster-denied", what, next_step=step) from error
+    found: list[dict[str, Any]] = listed["items"]
+    return found
+
+
+def _scales(one: Desired) -> bool:
+    return not one.whole and "replicas" in (one.sets.get("spec") or {})

@@ -13,15 +13,18 @@ from pydantic import Field
 from infra_mcp.model.actions.base import ActionModel, AppAction, Release
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
+from infra_mcp.model.actions.restart import Restart
+from infra_mcp.model.actions.scale import Scale
 
-__all__ = ["ACTIONS", "RELEASE", "SAID", "Action", "ActionModel", "AppAction", "Release"]
+__all__ = ["ACTIONS", "FIRST_EDITION", "RELEASE", "SAID", "Action", "ActionModel", "AppAction", "Release"]
 
-_MODELS: tuple[type[ActionModel], ...] = (ProvisionNamespace, Deploy)
+_MODELS: tuple[type[ActionModel], ...] = (ProvisionNamespace, Deploy, Restart, Scale)
 
 ACTIONS: dict[str, type[ActionModel]] = {model.model_fields["action"].default: model for model in _MODELS}
 # What a release notice becomes, and what the grammar of sentences says.
 RELEASE: type[Release] = next(model for model in _MODELS if issubclass(model, Release))
 SAID: type[ActionModel] = next(model for model in _MODELS if model.sentences)
+FIRST_EDITION = frozenset(name for name, model in ACTIONS.items() if model.first_edition)
 
 if TYPE_CHECKING:
     Action = ActionModel

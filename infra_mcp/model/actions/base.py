@@ -24,6 +24,7 @@ class ActionModel(Frozen):
         options: the option of a field where it is not the field's name, less the `s` of one that may be repeated.
         sentences: for each field that a sentence can say, one that says it; only the action that `mesh.grammar` reads.
         verbs: words by which a sentence means this action; it is answered with the block to send.
+        first_edition: whether a policy grants it that was accepted before acceptances said which actions there were.
         listed: whether it stands in `tools/list` by itself, and not only behind `change`.
     """
 
@@ -37,6 +38,7 @@ class ActionModel(Frozen):
     options: ClassVar[dict[str, str]] = {}
     sentences: ClassVar[dict[str, str]] = {}
     verbs: ClassVar[frozenset[str]] = frozenset()
+    first_edition: ClassVar[bool] = False
     listed: ClassVar[bool] = False
 
 

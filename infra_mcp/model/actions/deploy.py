@@ -27,6 +27,7 @@ class Deploy(Release):
     verbs: ClassVar[frozenset[str]] = frozenset(
         {"deploy", "ship", "release", "rollout", "roll", "upgrade", "bump", "promote", "redeploy"}
     )
+    first_edition: ClassVar[bool] = True
     listed: ClassVar[bool] = True
 
     action: Literal["deploy"] = "deploy"

@@ -59,6 +59,7 @@ class ProvisionNamespace(ActionModel):
         "owner": "I need a namespace called docs owned by docs",
         "cluster": "I need a namespace docs-staging on cluster sandbox",
     }
+    first_edition: ClassVar[bool] = True
     listed: ClassVar[bool] = True
 
     action: Literal["provision_namespace"] = "provision_namespace"

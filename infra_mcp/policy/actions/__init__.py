@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra_mcp.policy.actions import deploy, provision_namespace
+from infra_mcp.policy.actions import deploy, provision_namespace, restart, scale
 from infra_mcp.policy.actions.base import ActionRules
 
 __all__ = ["RULES"]
@@ -10,4 +10,6 @@ __all__ = ["RULES"]
 RULES: dict[str, ActionRules] = {
     "provision_namespace": provision_namespace.RULES,
     "deploy": deploy.RULES,
+    "restart": restart.RULES,
+    "scale": scale.RULES,
 }

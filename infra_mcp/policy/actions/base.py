@@ -11,10 +11,11 @@ from infra_mcp.model.effect import Change
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.target import Target
 from infra_mcp.policy.grants import Grant, Refusal, cluster, namespace, some
+from infra_mcp.policy.images import new_images
 from infra_mcp.policy.rules import Policy
 from infra_mcp.policy.sections import AppRules
 
-__all__ = ["FAULT", "WORKLOADS", "About", "ActionRules", "app_about", "app_refusals", "is_workload"]
+__all__ = ["FAULT", "WORKLOADS", "About", "ActionRules", "app_about", "app_refusals", "is_workload", "same_images"]
 
 FAULT: Final = "This is not the caller's to change; an operator should look at the plan."
 WORKLOADS: Final = frozenset({"apps/Deployment", "apps/StatefulSet", "apps/DaemonSet"})
@@ -98,3 +99,10 @@ def is_workload(policy: Policy, action: AppAction, target: Target) -> bool:
     app = policy.app(action.app)
     place = (target.scope, target.kind.rpartition("/")[2], target.name)
     return app is not None and place == tuple(app.workload_parts)
+
+
+def same_images(_: Policy, __: Caller, action: AppAction, change: Change) -> Iterator[Refusal]:
+    """What an action asks of a plan when it is not about a version: that no image changes."""
+    for reference in new_images(change):
+        what = f"The plan would set {reference[:200]}, and a {action.action} changes no image."
+        yield Refusal("effect.scope", what, FAULT)

@@ -1,0 +1,33 @@
+"""An app's pods, replaced by new ones of the same version."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from infra_mcp.model.actions.base import AppAction
+from infra_mcp.model.names import ClusterName
+
+__all__ = ["Restart"]
+
+
+class Restart(AppAction):
+    """New pods for an app as it is: a new revision of its workload, watched until it is out."""
+
+    title: ClassVar[str] = "Restart an app"
+    description: ClassVar[str] = (
+        "Use this to replace the pods of an app of the catalogue by new ones of the same version, at the pace of its "
+        "rollout strategy: after a Secret or ConfigMap changed, or when it hangs. Writes one annotation of the pod "
+        "template in the cluster, and nothing in git; answers when the new pods are ready. Leaves image and replicas "
+        "alone."
+    )
+    summary: ClassVar[str] = "replace an app's pods by new ones of the same version, and wait until they are ready"
+    example: ClassVar[dict[str, object]] = {"app": "docs"}
+    positional: ClassVar[tuple[str, ...]] = ("app",)
+    verbs: ClassVar[frozenset[str]] = frozenset({"restart", "reboot", "bounce", "recycle"})
+
+    action: Literal["restart"] = "restart"
+    cluster: ClusterName | None = Field(
+        None, description="The cluster's name in policy; may be left out when there is one."
+    )

@@ -1,0 +1,49 @@
+"""What policy asks of a scaling: an app of the caller's own, and no more replicas than are granted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from infra_mcp.model.actions.scale import Scale
+from infra_mcp.model.effect import Change
+from infra_mcp.model.peer import Caller
+from infra_mcp.policy.actions.base import (
+    FAULT,
+    WORKLOADS,
+    ActionRules,
+    app_about,
+    app_refusals,
+    is_workload,
+    same_images,
+)
+from infra_mcp.policy.grants import Grant, Refusal
+from infra_mcp.policy.rules import Policy
+
+__all__ = ["RULES"]
+
+_REPLICAS: Final = ("spec", "replicas")
+
+
+def _refusals(policy: Policy, caller: Caller, to: Grant, action: Scale) -> Iterator[Refusal]:
+    yield from app_refusals(policy, caller, to, action)
+    limit = to.own.limits.replicas
+    if limit is None or action.replicas > limit:
+        yield Refusal(
+            f"{to.rule}.limits.replicas",
+            f"{to.name} may not ask for {action.replicas} replicas.",
+            to.hint("limits", "No replicas are granted." if limit is None else f"At most {limit} replicas.", ""),
+        )
+
+
+def _effect(policy: Policy, caller: Caller, action: Scale, change: Change) -> Iterator[Refusal]:
+    yield from same_images(policy, caller, action, change)
+    for field in change.fields:
+        if field.path == _REPLICAS and field.after != action.replicas:
+            what = f"The plan would set {field.after} replicas, and the request is for {action.replicas}."
+            yield Refusal("effect.scope", what, FAULT)
+
+
+RULES = ActionRules(
+    writes=WORKLOADS, about=app_about, is_about=is_workload, refusals=_refusals, effect_refusals=_effect
+)
