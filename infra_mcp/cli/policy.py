@@ -43,10 +43,17 @@ def _show(options: argparse.Namespace) -> int:
     lines += _granted(found.get("summary"))
     if found["pending"]:
         lines.append(f"infra.toml says something else: {found['pending']} (see `infra-mcp policy diff`)")
+    lines += _waiting(found)
     if found["pending_problem"]:
         lines.append(f"infra.toml cannot be accepted: {found['pending_problem']}")
     show(options.json, found, "\n".join(lines))
     return int(Exit.LANDED)
+
+
+def _waiting(found: dict[str, Any]) -> list[str]:
+    """The actions that an acceptance brings into force beside what the file changes."""
+    names = ", ".join(found["waiting"])
+    return [f"granted, and in force once the policy is accepted again: {names}"] if names else []
 
 
 def _granted(summary: dict[str, Any] | None) -> list[str]:
@@ -66,7 +73,7 @@ def _granted(summary: dict[str, Any] | None) -> list[str]:
 
 def _diff(options: argparse.Namespace) -> int:
     found = operate(options, "operator/policy.diff", {})
-    text = found["diff"] or "infra.toml is what is in force."
+    text = "\n".join([found["diff"] or "infra.toml is what is in force.", *_waiting(found)])
     if found["pending_problem"]:
         text += f"\nIt cannot be accepted: {found['pending_problem']}"
     show(options.json, found, text)
@@ -75,14 +82,14 @@ def _diff(options: argparse.Namespace) -> int:
 
 def _accept(options: argparse.Namespace) -> int:
     found = operate(options, "operator/policy.diff", {})
-    digest = options.digest or found["pending"]
+    digest = options.digest or found["pending"] or (found["in_force"] if found["waiting"] else None)
     if found["pending_problem"]:
         raise InfraError("policy-invalid", found["pending_problem"])
     if digest is None:
         show(options.json, {"in_force": found["in_force"]}, f"infra.toml is in force already: {found['in_force']}")
         return int(Exit.LANDED)
     if not options.yes and not options.digest:
-        note(f"{found['diff']}\n\ninfra.toml: {digest}")
+        note("\n".join(filter(None, [found["diff"], *_waiting(found), f"\ninfra.toml: {digest}"])))
         if not _agreed():
             raise InfraError("policy-not-accepted", "Nothing was accepted.", next_step="Answer y, or give --yes.")
     made = operate(options, "operator/policy.accept", {"digest": digest})

@@ -36,6 +36,8 @@ async def status(deps: Dependencies, caller: Caller, namespace: str | None, app:
     recent = partial(deps.ledger.recent, caller.circle, _RECENT, True)
     there, requests = await both(partial(_there, deps, policy, caller, namespace, app), recent)
     found: dict[str, Any] = {"cluster": policy.cluster_name(), **there}
+    if waiting := policy.waiting(caller.circle):
+        found["waiting_for_policy_accept"] = list(waiting)
     found["open"] = [_line(request) for request in requests if request.state not in END]
     found["recent"] = [_line(request) for request in requests if request.state in END]
     return found

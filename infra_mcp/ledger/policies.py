@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
+
 from sqlalchemy import Connection, insert, select
 
 from infra_mcp.errors import InfraError
@@ -10,11 +13,13 @@ from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.masking import Masker
 
-__all__ = ["accept", "accepted"]
+__all__ = ["accept", "accepted", "actions"]
+
+_KIND = "policy-accepted"
 
 
-def accept(tx: Tx, masker: Masker, digest: str, text: str, by: str) -> None:
-    """Keep a policy as the one in force.
+def accept(tx: Tx, masker: Masker, digest: str, text: str, by: str, known: Collection[str] | None) -> None:
+    """Keep a policy as the one in force, with the actions that there were when it was accepted.
 
     Raises:
         InfraError: `policy-invalid`, when there is what looks like a secret in it: it would have to be kept as it is.
@@ -27,7 +32,8 @@ def accept(tx: Tx, masker: Masker, digest: str, text: str, by: str) -> None:
         )
     row = {"digest": digest, "text": text, "by": by, "at": clock.now()}
     tx.connection.execute(insert(schema.policies), row)
-    append(tx, Entry(row["at"], "policy-accepted", by, None, data={"digest": digest, "policy": text}))
+    data = {"digest": digest, "policy": text} | ({} if known is None else {"actions": sorted(known)})
+    append(tx, Entry(row["at"], _KIND, by, None, data=data))
 
 
 def accepted(connection: Connection) -> tuple[str, str] | None:
@@ -35,3 +41,12 @@ def accepted(connection: Connection) -> tuple[str, str] | None:
     columns = schema.policies.c
     row = connection.execute(select(columns.digest, columns.text).order_by(columns.id.desc()).limit(1)).first()
     return (row.digest, row.text) if row else None
+
+
+def actions(connection: Connection, digest: str) -> frozenset[str] | None:
+    """The actions that there were when a policy was last accepted; None where its acceptance does not say."""
+    rows, found = schema.policies.c, schema.events.c
+    last = select(rows.at).where(rows.digest == digest).order_by(rows.id.desc()).limit(1).scalar_subquery()
+    event = select(found.data).where(found.kind == _KIND, found.at == last).order_by(found.seq.desc()).limit(1)
+    data = json.loads(connection.execute(event).scalar() or "{}")
+    return frozenset(data["actions"]) if data.get("digest") == digest and "actions" in data else None

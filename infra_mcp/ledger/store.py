@@ -6,7 +6,7 @@ caller must not go on: no row, no effect.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -346,17 +346,21 @@ class Ledger(Members):
         return await self._database.read(events.head)
 
     @effect("ledger.policy")
-    async def accept_policy(self, digest: str, text: str, by: str) -> None:
-        """Put a policy in force, on the word of the operator named.
+    async def accept_policy(self, digest: str, text: str, by: str, actions: Collection[str] | None = None) -> None:
+        """Put a policy in force, on the word of the operator named, with the actions that there are now.
 
         Raises:
             InfraError: `policy-invalid`, when it holds what looks like a secret.
         """
-        await self._database.write(lambda tx: policies.accept(tx, self.masker, digest, text, by))
+        await self._database.write(lambda tx: policies.accept(tx, self.masker, digest, text, by, actions))
 
     async def accepted_policy(self) -> tuple[str, str] | None:
         """Digest and text of the policy in force."""
         return await self._database.read(policies.accepted)
+
+    async def accepted_actions(self, digest: str) -> frozenset[str] | None:
+        """The actions that there were when a policy was last accepted; None where its acceptance does not say."""
+        return await self._database.read(lambda connection: policies.actions(connection, digest))
 
     async def key(self, name: str) -> bytes:
         """A random key of this ledger, 32 bytes, kept beside it and not in it; made when first asked for."""

@@ -3,6 +3,9 @@
 The file is where people write; the ledger holds the text that was accepted, and that text decides. So a change of the
 file, by whoever can write to the repository, changes nothing until an operator has looked at its digest. A deployment
 may pin a digest instead: then the file decides if it has exactly that digest, and nothing decides otherwise.
+
+A policy grants the actions that there were when it was accepted: what a later version can do comes into force with the
+next acceptance. An acceptance of the first edition says nothing of actions, and is of those that edition had.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -18,6 +22,7 @@ from anyio import to_thread
 
 from infra_mcp.errors import InfraError
 from infra_mcp.masking import Masker
+from infra_mcp.model.actions import ACTIONS, FIRST_EDITION
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.rules import Policy, digest_of, load
 
@@ -31,11 +36,14 @@ class Accepted(Protocol):
 
     masker: Masker
 
-    async def accept_policy(self, digest: str, text: str, by: str) -> None:
-        """Remember a text as accepted, in one transaction."""
+    async def accept_policy(self, digest: str, text: str, by: str, actions: Collection[str] | None) -> None:
+        """Remember a text as accepted, and the actions that there were then, in one transaction."""
 
     async def accepted_policy(self) -> tuple[str, str] | None:
         """The digest and the text accepted last."""
+
+    async def accepted_actions(self, digest: str) -> frozenset[str] | None:
+        """The actions that there were when that digest was last accepted; None where that was not noted."""
 
 
 class Pending(NamedTuple):
@@ -52,13 +60,21 @@ class PolicyInForce:
     Args:
         file: infra.toml, as people edit it.
         ledger: where acceptance is recorded.
-        pin: a digest (`sha256:…`) given by the deployment, which then is the only acceptance that counts.
+        pin: a digest (`sha256:…`) given by the deployment, which then is the only acceptance that counts; after a `+`,
+            with commas, the actions beside the first edition's that it accepts.
+
+    Raises:
+        InfraError: `invalid-argument`: the pin names what is no action.
     """
 
     def __init__(self, file: Path, ledger: Accepted, pin: str | None = None) -> None:
         self._file = file
         self._ledger = ledger
-        self._pin = pin
+        self._pin, _, more = (pin or "").partition("+")
+        self._pinned_actions = FIRST_EDITION | set(filter(None, more.split(",")))
+        if unknown := self._pinned_actions - set(ACTIONS):
+            what = f"The policy pin names what is no action: {', '.join(sorted(unknown))[:200]}."
+            raise InfraError("invalid-argument", what, next_step=f"The actions are {', '.join(ACTIONS)}.")
         self._policy: Policy | None = None
         self._fault: InfraError | None = None
         self._changed = anyio.Event()
@@ -95,11 +111,13 @@ class PolicyInForce:
         if known is None:
             return None
         digest, text = known
-        if self._policy is not None and self._policy.digest == digest:
+        noted = await self._ledger.accepted_actions(digest)
+        actions = FIRST_EDITION if noted is None else noted
+        if self._policy is not None and (self._policy.digest, self._policy.known) == (digest, actions):
             return self._policy
         if digest_of(text) != digest:
             raise InfraError("policy-not-accepted", "The accepted policy in the ledger is not what was accepted.")
-        return load(text)
+        return load(text).accepted_for(actions)
 
     async def _pinned(self) -> Policy:
         if self._policy is not None and self._policy.digest == self._pin:
@@ -108,7 +126,7 @@ class PolicyInForce:
         if digest_of(text) != self._pin:
             what = "infra.toml has not the digest this deployment pins."
             raise InfraError("policy-not-accepted", what, next_step="Pin the file's digest, or restore the file.")
-        return load(text)
+        return load(text).accepted_for(self._pinned_actions)
 
     async def pending(self) -> Pending | None:
         """The file, if it says something else than what is in force.
@@ -155,7 +173,7 @@ class PolicyInForce:
             what = "infra.toml has another digest by now, so nothing was accepted."
             raise InfraError("policy-not-accepted", what, next_step="Look at the file again and accept what it is now.")
         policy = self._acceptable(text)
-        await self._ledger.accept_policy(digest, text, by.name)
+        await self._ledger.accept_policy(digest, text, by.name, ACTIONS)
         await self.refresh()
         if self._fault is not None:
             raise self._fault

@@ -191,7 +191,7 @@ def _against(policy: Policy, caller: Caller, to: Grant, action: ActionModel) -> 
         yield Refusal(
             f"{to.rule}.actions",
             f"{to.name} may {name} only once the policy is accepted anew: it was accepted before this action existed.",
-            "An operator runs `infra-mcp policy accept`.",
+            "An operator runs `infra-mcp policy accept`, or adds the action to a deployment's --policy-pin.",
         )
     else:
         yield from RULES[name].refusals(policy, caller, to, action)

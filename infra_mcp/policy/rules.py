@@ -61,6 +61,18 @@ class Policy(Frozen):
         """Whether the policy's grants of an action count: it was there when the policy was accepted."""
         return action in self._actions
 
+    @property
+    def known(self) -> frozenset[str]:
+        """The actions that were there when it was accepted."""
+        return self._actions
+
+    def waiting(self, circle: str | None = None) -> tuple[str, ...]:
+        """The actions it grants, to a circle or to anybody, that come into force when it is accepted again."""
+        grants = self.circles.values() if circle is None else filter(None, [self.circle(circle)])
+        granted = {action for grant in grants for action in grant.actions}
+        granted |= set(self.attend.actions) if circle is None else set()  # not told to those it acts for
+        return tuple(name for name in ACTIONS if name in granted - self._actions)
+
     def accepted_for(self, actions: Iterable[str]) -> Policy:
         """The same policy, as one that was accepted when only these actions were there."""
         made = self.model_copy()

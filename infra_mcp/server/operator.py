@@ -248,10 +248,10 @@ class Operator:
 
     async def policy_show(self, caller: Caller, given: Nothing) -> dict[str, Any]:  # noqa: ARG002 - one form for all
         """The policy in force, and whether the file says something else."""
-        shown: dict[str, Any] = {"in_force": None, "problem": "", "pending": None, "pending_problem": ""}
+        shown: dict[str, Any] = {"in_force": None, "problem": "", "pending": None, "pending_problem": "", "waiting": []}
         try:
             policy = self._policy.current()
-            shown |= {"in_force": policy.digest, "summary": _summary(policy)}
+            shown |= {"in_force": policy.digest, "summary": _summary(policy), "waiting": list(policy.waiting())}
         except InfraError as error:
             shown["problem"] = str(error)
         accepted = await self.ledger.accepted_policy()
@@ -270,7 +270,7 @@ class Operator:
         shown = await self.policy_show(caller, given)
         text = await self._policy.read()
         changes = await to_thread.run_sync(_changes, shown["text"], text)
-        return {key: shown[key] for key in ("in_force", "pending", "pending_problem")} | {"diff": changes}
+        return {key: shown[key] for key in ("in_force", "pending", "pending_problem", "waiting")} | {"diff": changes}
 
     async def policy_accept(self, caller: Caller, given: Digest) -> dict[str, Any]:
         """Put the file in force, if it still has this digest."""

@@ -3,11 +3,38 @@ from ledger_template import open_new
 
 from infra_mcp.errors import InfraError
 from infra_mcp.masking import Masker
+from infra_mcp.model.actions import FIRST_EDITION
+from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.actions.restart import Restart
+from infra_mcp.model.actions.scale import Scale
+from infra_mcp.model.peer import Caller
 from infra_mcp.policy.acceptance import PolicyInForce
-from infra_mcp.policy.rules import digest_of, load
+from infra_mcp.policy.decide import admit
+from infra_mcp.policy.rules import Policy, digest_of, load
 
 FIRST = "[clusters.a]\ncontext = 'a'\n"
 SECOND = "[clusters.a]\ncontext = 'b'\n"
+GRANTED = """
+[clusters.a]
+context = "a"
+[circles.docs]
+namespaces = ["docs-*"]
+actions = ["deploy", "restart", "scale", "rollback"]
+images = ["registry.example/docs/*"]
+limits = { replicas = 3 }
+[circles.shop]
+actions = ["deploy"]
+[apps.docs]
+owner = "docs"
+workload = "docs-live/deployment/docs"
+image = "registry.example/docs/site:{version}"
+"""
+NEW = ("restart", "scale")
+ASKED = {
+    "deploy": Deploy(app="docs", version="1"),
+    "restart": Restart(app="docs"),
+    "scale": Scale(app="docs", replicas=2),
+}
 
 pytestmark = pytest.mark.anyio
 
@@ -19,11 +46,14 @@ class Memory:
         self.masker = Masker(b"k" * 32)
         self.rows = []
 
-    async def accept_policy(self, digest, text, by):
-        self.rows.append((digest, self.masker.mask(text), by))
+    async def accept_policy(self, digest, text, by, actions):
+        self.rows.append((digest, self.masker.mask(text), by, frozenset(actions)))
 
     async def accepted_policy(self):
         return self.rows[-1][:2] if self.rows else None
+
+    async def accepted_actions(self, digest):
+        return next(row[3] for row in reversed(self.rows) if row[0] == digest)
 
 
 @pytest.fixture
@@ -43,6 +73,10 @@ def file(tmp_path):
     path = tmp_path / "infra.toml"
     path.write_bytes(FIRST.encode())
     return path
+
+
+def allowed_of(policy: Policy, caller: Caller) -> list[str]:
+    return [name for name, action in ASKED.items() if admit(policy, caller, action).decision == "allow"]
 
 
 def code_of(in_force: PolicyInForce) -> str:
@@ -165,7 +199,7 @@ async def test_what_is_no_policy_or_holds_a_secret_is_not_accepted(file, ledger,
 
 async def test_a_row_that_was_changed_is_not_in_force(file, memory, operator):
     await PolicyInForce(file, memory).accept(digest_of(FIRST), operator)
-    memory.rows[-1] = (digest_of(FIRST), SECOND, "operator")
+    memory.rows[-1] = (digest_of(FIRST), SECOND, "operator", frozenset())
     in_force = PolicyInForce(file, memory)
     await in_force.refresh()
 
@@ -186,8 +220,75 @@ async def test_a_pinned_digest_is_in_force_without_an_acceptance(file, ledger):
     in_force = PolicyInForce(file, ledger, pin=digest_of(FIRST))
     await in_force.refresh()
 
-    assert in_force.current() == load(FIRST)
+    assert in_force.current() == load(FIRST).accepted_for(FIRST_EDITION)
     assert await ledger.accepted_policy() is None
+
+
+@pytest.mark.promise("policy.accepted")
+async def test_a_pin_grants_the_actions_of_the_first_edition_and_those_that_it_names(file, ledger, docs):
+    file.write_text(GRANTED, encoding="utf-8")
+    for more, allowed in (("", []), ("+scale", ["scale"]), ("+restart,scale", ["restart", "scale"])):
+        in_force = PolicyInForce(file, ledger, pin=digest_of(GRANTED) + more)
+        await in_force.refresh()
+
+        assert allowed_of(in_force.current(), docs) == ["deploy", *allowed]
+        assert in_force.current().waiting() == tuple(name for name in NEW if name not in allowed)
+        assert await in_force.pending() is None
+
+
+async def test_a_pin_that_names_no_action_says_which_there_are(file, ledger):
+    with pytest.raises(InfraError, match="no action: everything") as refused:
+        PolicyInForce(file, ledger, pin=digest_of(FIRST) + "+scale,everything")
+
+    assert refused.value.code == "invalid-argument"
+    assert "restart" in refused.value.next_step
+
+
+@pytest.mark.promise("policy.accepted")
+@pytest.mark.promise("policy.default-deny")
+async def test_a_policy_accepted_by_the_first_edition_grants_no_action_that_came_later(file, ledger, docs, operator):
+    file.write_text(GRANTED, encoding="utf-8")
+    await ledger.accept_policy(digest_of(GRANTED), GRANTED, "operator")  # as that edition noted it: without actions
+    in_force = PolicyInForce(file, ledger)
+    await in_force.refresh()
+
+    assert allowed_of(in_force.current(), docs) == ["deploy"]
+    assert in_force.current().waiting("docs") == NEW
+    verdict = admit(in_force.current(), docs, ASKED["scale"])
+    assert verdict.rule == "circles.docs.actions"
+    assert "accepted anew" in verdict.reason
+    assert "infra-mcp policy accept" in verdict.would_pass
+
+    told = in_force.changed()
+    await in_force.accept(digest_of(GRANTED), operator)  # the very same text
+
+    assert told.is_set()
+    assert allowed_of(in_force.current(), docs) == ["deploy", *NEW]
+    assert in_force.current().waiting() == ()
+    again = PolicyInForce(file, ledger)
+    await again.refresh()
+    assert allowed_of(again.current(), docs) == ["deploy", *NEW]
+
+
+@pytest.mark.promise("policy.accepted")
+async def test_what_an_acceptance_knew_is_asked_of_that_acceptance_and_of_no_other(file, ledger, docs):
+    file.write_text(GRANTED, encoding="utf-8")
+    await ledger.accept_policy(digest_of(GRANTED), GRANTED, "operator", ["deploy", "scale"])
+    await ledger.accept_policy(digest_of(FIRST), FIRST, "operator", ["deploy", "scale", "restart"])
+    await ledger.accept_policy(digest_of(GRANTED), GRANTED, "operator", ["deploy", "restart"])
+    in_force = PolicyInForce(file, ledger)
+    await in_force.refresh()
+
+    assert allowed_of(in_force.current(), docs) == ["deploy", "restart"]
+
+
+def test_a_circle_is_told_of_its_own_grants_that_wait_and_of_no_others(docs):
+    policy = load(GRANTED).accepted_for(FIRST_EDITION)
+
+    assert policy.waiting("shop") == ()
+    assert policy.waiting("nobody") == ()
+    assert policy.waiting(docs.circle) == NEW
+    assert load(GRANTED).waiting() == ()
 
 
 @pytest.mark.promise("policy.accepted")
