@@ -24,6 +24,7 @@ from infra_mcp.repository.partial import get_path, set_path
 __all__ = ["Left", "is_ours", "settled", "undo"]
 
 _TRIES = 5
+_REPLICAS = ("spec", "replicas")
 
 
 class Left(Frozen):
@@ -101,8 +102,9 @@ async def settled(cluster: Cluster, written: Sequence[Written], seconds: float, 
             continue
         so = partial(_is_former, one=one)
         out = await rollout(cluster, one.ref, one.uid or "", as_=as_, expect=so, grace=one.grace, deadline=seconds)
-        images = ", ".join(sorted({str(f.before) for f in one.fields if f.path[-1:] == ("image",)}))
-        facts.append(f"{one.ref} {'runs' if out.ready else 'is set to'} {images or 'what it was'} again")
+        was = ", ".join(sorted({str(f.before) for f in one.fields if f.path[-1:] == ("image",)}))
+        was = was or ", ".join(f"{f.before} replicas" for f in one.fields if f.path == _REPLICAS)
+        facts.append(f"{one.ref} {'runs' if out.ready else 'is set to'} {was or 'what it was'} again")
     return "; ".join(facts) or "what it created is kept"
 
 

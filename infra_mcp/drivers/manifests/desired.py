@@ -59,7 +59,7 @@ def without_file(work: Beside, request: str) -> Desired:
         return Desired(ref, dict(body))
     if work.work == "restart":
         template = {"metadata": {"annotations": {RESTART: request}}}
-        return Desired(ref, merge(_identity(ref), {"spec": {"template": template}}), whole=False)
+        return Desired(ref, merge(_identity(ref), {"spec": {"template": template}}), whole=False, restarts=True)
     raise InfraError("internal", f"{work.work} is no work of Kubernetes manifests.")
 
 

@@ -62,7 +62,9 @@ def _runs(goal: Goal, one: PlannedObject, out: Out) -> str:
     template = ((out.live.get("spec") or {}).get("template") or {}).get("spec") or {}
     images = ", ".join(list(dict.fromkeys(images_in(one.desired.sets))) or dict.fromkeys(images_in(template)))
     if not out.ready:
-        return f"{goal.subject} is set in {ref}, image {images}; {remark}"
+        is_number = "replicas" in (one.desired.sets.get("spec") or {})
+        lead = f"{goal.subject} {goal.done}:" if is_number else f"{goal.subject} is set in"
+        return f"{lead} {ref}, image {images}; {remark}"
     wanted = (out.live.get("spec") or {}).get("replicas")
     count = f"{out.ready} of {wanted} replicas ready" if wanted is not None else f"{out.ready} ready"
     lead = f"{goal.subject} {goal.done}:" if goal.done else f"{goal.subject} runs as"

@@ -159,6 +159,11 @@ def _require_live(one: Desired, live: dict[str, Any] | None) -> None:
     if live is None:
         where = f"is in {one.path} and not" if one.path else "is not"
         raise InfraError("not-in-cluster", f"{one.ref} {where} in the cluster.")
+    if one.restarts and (live.get("spec") or {}).get("paused"):
+        step = f"`kubectl rollout resume` it, or leave it as it is: {one.ref.kind}s that are paused replace no pods."
+        raise InfraError(
+            "object-invalid", f"The rollout of {one.ref} is paused, so nothing restarts it.", next_step=step
+        )
     images = list(_addressed_images(one.sets))
     for repo in {repository(image.partition("@")[0]) for _, _, image in images}:
         ours = {(which, name) for which, name, image in images if repository(image.partition("@")[0]) == repo}

@@ -41,6 +41,7 @@ class Desired:
         content: the digest of what must not be shown (a pull secret); it stands for `sets` in the plan.
         secret: the pull secret's name in policy.
         path: the file that says it; empty where none does.
+        restarts: whether it is set so that all pods are replaced.
     """
 
     ref: ObjectRef
@@ -49,6 +50,7 @@ class Desired:
     content: str | None = None
     secret: str = ""
     path: str = ""
+    restarts: bool = False
 
     @property
     def identity(self) -> Literal["circle", "server"]:
