@@ -33,6 +33,7 @@ ASKED_FOR = {
     "lock-dropped",
     "event-after-effect",
     "policy-skipped-at-apply",
+    "old-policy-new-action",
     "secret-unmasked",
     "create-only-dropped",
     "answered-before-durable",

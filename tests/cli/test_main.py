@@ -16,6 +16,7 @@ from infra_mcp.cli.main import parser
 from infra_mcp.errors import CODES, Exit, InfraError
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
+from infra_mcp.policy.rules import digest_of
 
 pytestmark = pytest.mark.process
 
@@ -182,6 +183,31 @@ async def test_a_changed_policy_is_shown_and_accepted_by_its_digest(tmp_path):
         assert again.code == 0
         assert shown.json["in_force"] == accepted.json["in_force"]
         assert (await run("policy", "accept", "--yes", token=at.tokens["docs"])).code == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.promise("policy.accepted")
+async def test_a_policy_that_grants_what_came_later_is_shown_and_accepted_again_though_the_file_is_the_same(tmp_path):
+    async with shell(tmp_path) as (at, run):
+        text = POLICY.replace('"deploy"', '"deploy", "scale"')
+        at.engine.settings.policy_file.write_text(text, encoding="utf-8")
+        await at.engine.ledger.accept_policy(digest_of(text), text, "operator")  # as the first edition did
+        await at.engine.policy.refresh()
+        shown = await run("policy", "show")
+        diff = await run("policy", "diff")
+        asked = await run("policy", "accept")
+        accepted = await run("policy", "accept", "--yes")
+        after = await run("policy", "diff", "--json")
+        again = await run("policy", "accept", "--yes")
+
+        waits = "granted, and in force once the policy is accepted again: scale"
+        assert waits in shown.out
+        assert diff.out.splitlines() == ["infra.toml is what is in force.", waits]
+        assert (asked.code, waits in asked.err) == (3, True)
+        assert accepted.code == 0, accepted
+        assert digest_of(text) in accepted.out
+        assert (after.json["waiting"], after.json["pending"]) == ([], None)
+        assert "in force already" in again.out
 
 
 @pytest.mark.anyio

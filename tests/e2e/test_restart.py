@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from infra_mcp.ledger import Ledger
+from infra_mcp.policy.rules import digest_of
+
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
 MARK = "infra-mcp.dev/restart"
@@ -137,6 +140,29 @@ async def test_a_killed_restart_restarts_once(world, state):
     assert not uids(world, "docs") & former
     live = world.live_object("deployment", "docs", world.namespace)
     assert live["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "2"
+
+
+@pytest.mark.promise("policy.accepted")
+async def test_a_policy_that_the_first_edition_accepted_grants_a_new_action_only_once_it_is_accepted_again(world):
+    await world.stop()
+    text = world.settings.policy_file.read_text(encoding="utf-8")
+    ledger = await Ledger.open_in(world.settings.state_dir)
+    await ledger.accept_policy(digest_of(text), text, "operator")  # as that edition noted it: without the actions
+    await ledger.aclose()
+    await world.start()
+
+    refused = await restart(world)
+    deployed = await world.tool("deploy", app="docs", version="0.13.4")
+    assert refused.data["error"]["code"] == "policy-denied", refused.text
+    assert "infra-mcp policy accept" in refused.text
+    assert deployed.ok, deployed.text
+    assert (await world.tool("status")).data["waiting_for_policy_accept"] == ["restart", "scale"]
+    assert "waiting_for_policy_accept" not in (await world.tool("status", by="shop")).data
+
+    await world.operate("operator/policy.accept", digest=digest_of(text))
+    made = await restart(world)
+    assert made.ok, made.text
+    assert "waiting_for_policy_accept" not in (await world.tool("status")).data
 
 
 async def restart(world, app="docs", **options):

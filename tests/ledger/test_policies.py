@@ -32,3 +32,18 @@ async def test_a_policy_with_a_secret_in_it_is_not_kept(ledger):
     assert caught.value.code == "policy-invalid"
     assert "hunter2" not in str(caught.value)
     assert await ledger.accepted_policy() is None
+
+
+@pytest.mark.promise("policy.accepted")
+async def test_an_acceptance_notes_the_actions_there_were_and_an_older_one_notes_none(ledger):
+    assert await ledger.accepted_actions("sha256:a") is None
+    await ledger.accept_policy("sha256:a", "first", "operator")
+    assert await ledger.accepted_actions("sha256:a") is None
+    await ledger.accept_policy("sha256:a", "first", "operator", ["scale", "deploy"])
+    await ledger.accept_policy("sha256:b", "second", "operator", ["deploy"])
+    assert await ledger.accepted_actions("sha256:a") == {"deploy", "scale"}
+    assert await ledger.accepted_actions("sha256:b") == {"deploy"}
+    await ledger.accept_policy("sha256:a", "first", "operator", [])
+    assert await ledger.accepted_actions("sha256:a") == set()
+    newest = (await ledger.search("", circle=None)).events[0]
+    assert newest.data == {"digest": "sha256:a", "policy": "first", "actions": []}
