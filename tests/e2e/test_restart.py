@@ -1,8 +1,12 @@
 """An app restarted: new pods, once, and nothing in git."""
 
 import json
+import signal
+from functools import partial
 
+import anyio
 import pytest
+from e2e.fault_injection import Point, observe, undisturbed
 
 from infra_mcp.ledger import Ledger
 from infra_mcp.policy.rules import digest_of
@@ -126,17 +130,22 @@ async def test_a_restart_that_does_not_land_goes_back_to_the_pods_there_were(sce
 
 
 @pytest.mark.promise("recover.reobserve")
-@pytest.mark.parametrize("state", ["applying", "verifying"])
-async def test_a_killed_restart_restarts_once(scenario, state):
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_restart_killed_at_its_write_restarts_once(scenario, when):
     former = uids(scenario, "docs")
-    asked = await restart(scenario, wait_seconds=0)
-    assert asked.ok, asked.text
-    await scenario.reached(state)
-    await scenario.restart()
-    (row,) = await scenario.settled()
+    await scenario.stop()
+    points = str(scenario.home / "points")
+    await scenario.start(partial(observe, points, Point("kube.apply", when)))
+    async with anyio.create_task_group() as group:
+        group.start_soon(undisturbed, partial(restart, scenario))
+        assert await scenario.gone() == -signal.SIGKILL
+        await scenario.start()
+        (row,) = await scenario.settled()
+        group.cancel_scope.cancel()
 
     assert row["state"] == "landed", row["receipt"]
     assert mark(scenario) == row["id"]
+    assert len(uids(scenario, "docs")) == 2
     assert not uids(scenario, "docs") & former
     live = scenario.live_object("deployment", "docs", scenario.namespace)
     assert live["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "2"
