@@ -52,7 +52,7 @@ async def test_a_plan_shows_what_a_restart_writes_and_that_no_file_changes(scena
     assert mark(scenario) is None
 
 
-@pytest.mark.promise("intake.idempotent")
+@pytest.mark.promise("intake.dedupe")
 async def test_the_same_key_again_restarts_once_and_another_request_again(scenario):
     first = await restart(scenario, idempotency_key="restart-1")
     after = uids(scenario, "docs")
