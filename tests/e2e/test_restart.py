@@ -1,6 +1,7 @@
 """An app restarted: new pods, once, and nothing in git."""
 
 import json
+import re
 import signal
 from functools import partial
 
@@ -63,6 +64,21 @@ async def test_the_same_key_again_restarts_once_and_another_request_again(scenar
     third = await restart(scenario)
     assert third.ok, third.text
     assert not uids(scenario, "docs") & after
+
+
+@pytest.mark.promise("seam.action")
+@pytest.mark.parametrize(
+    ("words", "says"), [("restart docs", "docs restarted: "), ("scale docs to 3", "scaled to 3: ")]
+)
+async def test_words_that_mean_it_are_answered_with_the_block_that_does_it(scenario, words, says):
+    told = await scenario.ask(words)
+    assert not told.ok
+    block = re.search(r"```infra\n.*?```", told.text, re.DOTALL)
+    assert block, told.text
+    done = await scenario.ask(block.group())
+
+    assert done.ok, done.text
+    assert says in done.text
 
 
 @pytest.mark.parametrize("kind", ["statefulset", "daemonset"])
