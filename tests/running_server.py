@@ -52,6 +52,7 @@ context = "kwok-infra"
 namespaces = ["docs-*"]
 actions = ["provision_namespace", "deploy"]
 pull_secrets = ["X"]
+labels = ["team", "tier"]
 images = ["registry.example/docs/*"]
 [circles.shop]
 namespaces = ["shop-*"]

@@ -181,7 +181,11 @@ class Driver(Protocol):
         """One thing as it is live, for an edit that must know it; None when it is not there or not to be seen."""
 
     async def plan(self, context: Context, share: Share) -> Prepared:
-        """Compare a share with what is live. Writes nothing; equal ground gives equal changes."""
+        """Compare a share with what is live. Writes nothing; equal ground gives equal changes.
+
+        Raises:
+            Moved: it moved under the comparison; plan again, with a context of its own.
+        """
 
     async def apply(self, context: Context, prepared: Prepared) -> None:
         """Write what the plan says, each write bound to what the plan was made on.

@@ -134,7 +134,7 @@ async def _when_ready(deps: Dependencies, run: Run, part: PlannedPart) -> Planne
         InfraError: `not-landed`: a target that it needs does not come; `object-moved`: it would do something else now.
     """
     for target in part.prepared.needs:
-        await _present(run, target)
+        await _present(run, part, target)
     context = replace(part.context, made=frozenset(), seen={})
     fresh = await plan_part(deps, context, part.delivery, part.place, part.stage, part.share)
     shown = run.record.approved or scope(run.plan.effect)
@@ -146,8 +146,10 @@ async def _when_ready(deps: Dependencies, run: Run, part: PlannedPart) -> Planne
     return fresh
 
 
-async def _present(run: Run, target: Target) -> None:
-    maker = next(part for part in run.plan.parts if any(one.target.key == target.key for one in part.prepared.changes))
+async def _present(run: Run, part: PlannedPart, target: Target) -> None:
+    """Wait until a target is there: who makes it says so, or the part itself, where no part of this request does."""
+    makers = (one for one in run.plan.parts if any(c.target.key == target.key for c in one.prepared.changes))
+    maker = next(makers, part)
     step = _STEP
     with anyio.move_on_after(maker.prepared.timeout):
         while not await maker.driver.present(maker.context, target):
