@@ -71,7 +71,7 @@ class ParkingEngine(FakeEngine):
     async def park(self, request: Request, note: str | None = None) -> bool:
         """Park a request by a plan with this note; false when policy wants nobody's approval."""
         plan = plan_of(request, note)
-        verdict = judge(self.policy.current(), request.caller, request.action, plan)
+        verdict = judge(self.policy.current(), request.caller, request.action, plan.effect)
         if verdict.decision != "needs-approval":
             return False
         waiting = wait_for(verdict, plan.effect.digest, None, datetime.now(UTC))

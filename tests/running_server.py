@@ -179,7 +179,7 @@ class FakeEngine:
 
     async def get(self, caller: Caller, request_id: str) -> Request | None:
         found = await self.ledger.request(request_id)
-        return None if found is None or (not caller.operator and found.caller.circle != caller.circle) else found
+        return None if found is None or (not caller.reads_all and found.caller.circle != caller.circle) else found
 
     async def cancel(self, caller: Caller, request_id: str) -> Request:
         found = await self.get(caller, request_id)

@@ -54,7 +54,8 @@ async def test_a_restored_ledger_opens_verifies_and_keeps_its_keys(saved, tmp_pa
         await ledger.mail.ack(shop, saved["asked"].id, "it goes on", now=NOW)
     finally:
         await ledger.aclose()
-    assert json.loads((new / "keys.json").read_text("utf-8")) == json.loads((place / "keys.json").read_text("utf-8"))
+    keys, before = (json.loads((folder / "keys.json").read_text("utf-8")) for folder in (new, place))
+    assert keys.items() >= before.items(), "one that is first needed there may have come"
     assert {file.stat().st_mode & 0o777 for file in new.iterdir()} == {0o600}
     assert new.stat().st_mode & 0o777 == 0o700
 

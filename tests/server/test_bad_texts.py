@@ -86,6 +86,7 @@ async def test_words_of_a_peer_are_data_in_every_answer_that_shows_them(tmp_path
             await docs.call_tool("list_peers", {"include_self": True, "show_offline": True}),
             await docs.call_tool("whoami", {}),
             await docs.call_tool("get_request", {"request_id": request}),
+            await attending.call_tool("get_request", {"request_id": request}),
             await docs.call_tool("search_audit", {"limit": 100}),
             await attending.call_tool("search_audit", {"query": "SYSTEM", "limit": 100}),
             done,
