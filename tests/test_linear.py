@@ -165,7 +165,6 @@ NAMES = [
     "masking",
     "masking of JSON",
     "search",
-    "policy",
 ]
 NAMES += ["policy", "names", "release", "arguments", "answers", "terminal", "cluster", "commit"]
 

@@ -135,9 +135,11 @@ class Match:
     reached: int
 
 
+# Each character is read a bounded number of times: a run of marks ends the word before it or belongs to it as a whole.
 _TOKEN = re.compile(
-    r"""(?:'(?P<a>[^']*)'|"(?P<b>[^"]*)"|`(?P<c>[^`]*)`|\u2018(?P<d>[^\u2019]*)\u2019|\u201c(?P<e>[^\u201d]*)\u201d)(?=[\s,.!?]|\Z)"""
-    r"|(?P<mark>[,.!?])(?=[\s,.!?]|\Z)|(?P<comma>,)|(?P<word>[^\s,]+?)(?=[\s,]|[.!?]+(?:\s|\Z)|\Z)"
+    r"""(?:'(?P<a>[^']{0,300})'|"(?P<b>[^"]{0,300})"|`(?P<c>[^`]{0,300})`"""
+    r"""|\u2018(?P<d>[^\u2019]{0,300})\u2019|\u201c(?P<e>[^\u201d]{0,300})\u201d)(?=[\s,.!?]|\Z)"""
+    r"|(?P<mark>[,.!?])(?=[\s,.!?]|\Z)|(?P<comma>,)|(?P<word>(?:[^\s,.!?]+|[.!?]+(?![.!?\s]|\Z))+)"
 )
 
 
