@@ -23,10 +23,12 @@ PARTS = {
     "long": "slow and not outside",
     "outside": "outside",
 }
-PARALLEL = ["-n", "4"]  # more than the cores of a small machine, since most tests wait most of their time
+# More than the cores of a small machine, since most tests wait most of their time. A test that hangs ends its worker,
+# which xdist names and replaces: an event loop that a signal interrupts may wait for ever for tasks that do not end.
+PARALLEL = ["-n", "4", "--timeout-method=thread"]
 # What a target runs, a session of pytest each: its parts, and how. Only `quick` needs no control plane.
 TARGETS: dict[str, list[tuple[tuple[str, ...], list[str]]]] = {
-    "test": [(("quick",), PARALLEL), (("core",), ["-n", "2"])],
+    "test": [(("quick",), PARALLEL), (("core",), ["-n", "2", *PARALLEL[2:]])],
     "test-all": [(("quick", "core", "rest"), PARALLEL)],
     "kill": [(("long",), [])],
     "test-clients": [(("outside",), [])],

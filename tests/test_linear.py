@@ -43,7 +43,7 @@ deploy_on = "docs {version} is out"
 """
 SMALL, LARGE = 16_384, 65_536
 MOST = 8.0  # times the computing for four times the text: 4 is linear, 16 is quadratic; the rest is the machine's
-LEAST = 0.02  # seconds of computing below which a ratio says nothing
+LEAST = 0.1  # seconds of computing below which a ratio says nothing
 FOUND = 3  # such texts, and it is clear
 SECONDS = 120  # of computing that one reader may take for all texts
 

@@ -104,6 +104,9 @@ async def test_a_release_older_than_what_landed_is_refused_and_the_ledger_says_s
         assert "0.13.10" in told
         assert len(scenario.requests()) == 1
         found = await scenario.tool("search_audit", query="older-version")
+        assert len(found.data["events"]) == 1, "words are shown to whoever may see every circle"
+        async with scenario.attend() as session:
+            found = await scenario.call(session, "search_audit", query="older-version")
         assert "0.13.9" in found.text
         assert scenario.image() == "registry.example/docs/site:0.13.10"
 

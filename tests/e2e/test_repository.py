@@ -82,12 +82,12 @@ async def test_a_dry_run_refuses_what_the_commit_would_be_refused_for(scenario, 
     before = scenario.git("count-objects")
 
     seen = await scenario.tool("provision_namespace", namespace=name, dry_run=True)
+    assert scenario.git("count-objects") == before
     made = await scenario.tool("provision_namespace", namespace=name)
 
     assert not made.ok
     assert not seen.ok
     assert seen.data["error"]["code"] == made.data["error"]["code"] in {"git-failed", "checkout-refused"}
-    assert scenario.git("count-objects") == before
 
 
 @pytest.mark.fault("d01")
