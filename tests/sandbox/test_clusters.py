@@ -152,9 +152,18 @@ async def test_one_whose_processes_are_gone_starts_again_with_its_objects(mine):
     kubectl(mine, "rollout", "status", "deployment/after", "--timeout=60s")
 
 
+async def _lose(component):
+    """Kill a component; a signal is answered before its process has ended."""
+    pid = _pids("mine")[component]
+    os.kill(pid, 9)
+    with anyio.fail_after(20):
+        while pid in _pids("mine").values():  # noqa: ASYNC110 - another process's child
+            await anyio.sleep(0.001)
+    return pid
+
+
 async def test_one_of_which_a_part_is_gone_is_whole_again(mine):
-    before = _pids("mine")
-    os.kill(before["kube-scheduler"], 9)
+    await _lose("kube-scheduler")
     assert await sandbox.up("mine") == mine
     assert _pids("mine").keys() == set(processes.COMPONENTS)
 
@@ -166,10 +175,7 @@ async def test_a_part_that_ends_in_the_last_moment_of_a_start_is_not_missed(monk
     async def ready_but_for_the_scheduler(probe):
         await ready(probe)
         if not lost:
-            lost.append(_pids("mine")["kube-scheduler"])
-            os.kill(lost[0], 9)
-            while lost[0] in _pids("mine").values():  # noqa: ASYNC110 - another process's child
-                await anyio.sleep(0.001)
+            lost.append(await _lose("kube-scheduler"))
 
     monkeypatch.setattr(starting, "_ready", ready_but_for_the_scheduler)
     await processes.end(Place.of("mine"))
