@@ -20,7 +20,7 @@ from e2e.scenario import Scenario
 from mesh import Line
 from wire import Http, Peer, Webbed
 
-__all__ = ["contest"]
+__all__ = ["contest", "peer_of", "raw_get"]
 
 HERE = Path(__file__).parent
 CALLS = 20  # a round
@@ -36,8 +36,8 @@ async def contest(scenario: Scenario, rounds: int) -> list[Line]:
 async def _reading(scenario: Scenario, rounds: int) -> Line:
     line = Line("status of one app, against a raw GET of its Deployment + echo of a bare mcp server, by HTTP", "ms")
     line.ratio = 1.3
-    async with _bare() as bare, _raw(scenario) as (get, path, identity):
-        http, peer = _peer(scenario)
+    async with _bare() as bare, raw_get(scenario) as (get, path, identity):
+        http, peer = peer_of(scenario)
         parts: list[tuple[float, float]] = []
         for _ in range(rounds):
             ours, echoed, got = [], [], []
@@ -60,7 +60,8 @@ async def _timed(call: Any) -> float:
     return (time.perf_counter() - begin) * 1000
 
 
-def _peer(scenario: Scenario) -> tuple[Http, Webbed]:
+def peer_of(scenario: Scenario) -> tuple[Http, Webbed]:
+    """A connection of its own as peer docs."""
     assert scenario.server is not None
     at = urlsplit(scenario.server.url)
     http = Http(str(at.hostname), int(at.port or 0))
@@ -84,7 +85,7 @@ async def _bare() -> AsyncIterator[Peer]:
 
 
 @asynccontextmanager
-async def _raw(scenario: Scenario) -> AsyncIterator[tuple[Http, str, dict[str, str]]]:
+async def raw_get(scenario: Scenario) -> AsyncIterator[tuple[Http, str, dict[str, str]]]:
     """A connection to the API server, the path of the app's Deployment, and the headers the server reads it with."""
     config = yaml.safe_load(scenario.cluster_setup.server_config.read_text(encoding="utf-8"))
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
@@ -124,7 +125,7 @@ class Counted:
 
 
 async def _traffic(scenario: Scenario) -> list[Line]:
-    http, peer = _peer(scenario)
+    http, peer = peer_of(scenario)
     listed = len(json.dumps(await peer.request("tools/list", {}), ensure_ascii=False).encode()) / 4
     asked, released = Counted(peer), Counted(peer)
     said = await asked.tool(
