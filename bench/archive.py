@@ -77,7 +77,7 @@ async def _fill(place: Town, level: int) -> None:
             there = _size(place)[0]
             while there < level:
                 count = min(_A_TIME, level - there)
-                await ledger._database.write(partial(_add, place, chosen, there, count))  # noqa: SLF001 - no door is for this
+                await ledger._database.write(partial(_add, place, chosen, there, count))  # noqa: SLF001 - no channel is for this
                 there += count
         finally:
             await ledger.aclose()
@@ -107,7 +107,7 @@ async def _measure(place: Town, up: float) -> tuple[int, int]:
         up: the seconds its server took to start.
     """
     count, size = _size(place)
-    operator = await Socket.open(place.server.socket, door="cli")
+    operator = await Socket.open(place.server.socket, channel="cli")
     try:
         questions = (
             {"query": _NEEDLE},

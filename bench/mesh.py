@@ -83,15 +83,15 @@ class Line:
 
 # -- ours
 class Pair:
-    """Two peers of one circle, by one door. The second answers whatever it is asked."""
+    """Two peers of one circle, by one channel. The second answers whatever it is asked."""
 
-    def __init__(self, place: Town, first: Resident, second: Resident, door: str) -> None:
-        self.place, self.first, self.second, self.door = place, first, second, door
+    def __init__(self, place: Town, first: Resident, second: Resident, channel: str) -> None:
+        self.place, self.first, self.second, self.channel = place, first, second, channel
         self._stack = AsyncExitStack()
 
     async def peer(self, who: Resident) -> Peer:
         """A connection of its own."""
-        if self.door == "HTTP":
+        if self.channel == "HTTP":
             http = self.place.http()
             self._stack.callback(http.close)
             return self.place.over(http, who)
@@ -225,11 +225,13 @@ class Others:
 # -- all of it
 async def contest(home: Path, rounds: int, many_peers: int) -> list[Line]:
     """The lines about peers among themselves."""
-    trip = {door: Line(f"ask -> ack between two peers, by {door}", "ms", ratio=1.0) for door in ("socket", "HTTP")}
-    wake = {door: Line(f"wake-up of wait_on_ack, by {door}", "ms", below=20.0) for door in ("socket", "HTTP")}
+    trip = {
+        channel: Line(f"ask -> ack between two peers, by {channel}", "ms", ratio=1.0) for channel in ("socket", "HTTP")
+    }
+    wake = {channel: Line(f"wake-up of wait_on_ack, by {channel}", "ms", below=20.0) for channel in ("socket", "HTTP")}
     sent = {
-        (door, many): Line(f"notifies a second, {many} at a time, by {door}", "/s", ratio=3.0)
-        for door in ("socket", "HTTP")
+        (channel, many): Line(f"notifies a second, {many} at a time, by {channel}", "/s", ratio=3.0)
+        for channel in ("socket", "HTTP")
         for many in (1, 16)
     }
     crowd = _crowd_lines(many_peers)
@@ -246,22 +248,22 @@ async def contest(home: Path, rounds: int, many_peers: int) -> list[Line]:
             print(f"\nno rival: {why}")
         for turn in range(rounds):
             residents = place.residents[turn * 10 : turn * 10 + 10]
-            for door, at in (("socket", 0), ("HTTP", 4)):
-                async with Pair(place, residents[at], residents[at + 1], door) as pair:
+            for channel, at in (("socket", 0), ("HTTP", 4)):
+                async with Pair(place, residents[at], residents[at + 1], channel) as pair:
                     answering = asyncio.create_task(pair.answer())
-                    trip[door].ours += [statistics.median([await pair.round_trip() for _ in range(BATCH)])]
+                    trip[channel].ours += [statistics.median([await pair.round_trip() for _ in range(BATCH)])]
                     answering.cancel()
                     await asyncio.gather(answering, return_exceptions=True)
-                async with Pair(place, residents[at + 2], residents[at + 1], door) as pair:
-                    wake[door].ours += [statistics.median([await pair.wake() for _ in range(3)])]
+                async with Pair(place, residents[at + 2], residents[at + 1], channel) as pair:
+                    wake[channel].ours += [statistics.median([await pair.wake() for _ in range(3)])]
                 for many in (1, 16):
                     who = residents[at + 2] if many == 1 else residents[at + 3]
-                    async with Pair(place, who, residents[(at + 5) % 10], door) as pair:
-                        sent[door, many].ours.append(await pair.notify(many))
+                    async with Pair(place, who, residents[(at + 5) % 10], channel) as pair:
+                        sent[channel, many].ours.append(await pair.notify(many))
                 if others is not None:
-                    trip[door].rival += [statistics.median([await others.round_trip() for _ in range(BATCH)])]
+                    trip[channel].rival += [statistics.median([await others.round_trip() for _ in range(BATCH)])]
                     for many in (1, 16):
-                        sent[door, many].rival.append(await others.notify(many))
+                        sent[channel, many].rival.append(await others.notify(many))
         await _crowded(place, others, crowd, rounds, many_peers)
     return [*trip.values(), *wake.values(), *sent.values(), *crowd]
 

@@ -44,7 +44,7 @@ class Town:
     connections: list[Http] = field(default_factory=list)
 
     def http(self) -> Http:
-        """A connection to the HTTP door."""
+        """A connection to the HTTP channel."""
         at = urlsplit(self.server.url)
         assert at.hostname is not None
         assert at.port is not None

@@ -58,7 +58,7 @@ def _checked(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 class Peer:
-    """What both doors give: tools by name."""
+    """What both channels give: tools by name."""
 
     async def request(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         raise NotImplementedError

@@ -28,18 +28,18 @@ from infra_mcp.ledger import Accepted, Ask, AskIn, Ledger
 from infra_mcp.ledger.ids import request_id
 from infra_mcp.ledger.records import ReleaseIn
 from infra_mcp.masking import texts
-from infra_mcp.mesh.attending import Desk
+from infra_mcp.mesh.attending import AttendantSessions
 from infra_mcp.mesh.intake import now
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import END, Request, State, Submission
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.policy.decide import admit, refusal
-from infra_mcp.policy.rules import digest_of
+from infra_mcp.policy.policy import digest_of
 from infra_mcp.server import http
 from infra_mcp.server.operator import OPERATOR, Operator
 from infra_mcp.server.ownership import prepared
-from infra_mcp.server.socket import LONGEST_LINE, listen
+from infra_mcp.server.socket import MAX_LINE, listen
 from infra_mcp.server.tools.tool import Service
 from infra_mcp.settings import Settings
 
@@ -85,7 +85,7 @@ def landed(request: Request) -> Receipt:
 
 @dataclass
 class FakeEngine:
-    """What the doors need of an engine. Requests end as `script` says, once `gate` is open."""
+    """What the channels need of an engine. Requests end as `script` says, once `gate` is open."""
 
     settings: Settings
     ledger: Ledger
@@ -258,7 +258,7 @@ async def unix_transport(path: Path, hello: dict[str, Any] | None) -> AsyncItera
     """
     to_client, client_reads = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     client_writes, from_client = anyio.create_memory_object_stream[SessionMessage](0)
-    reader, writer = await asyncio.open_unix_connection(path, limit=LONGEST_LINE)
+    reader, writer = await asyncio.open_unix_connection(path, limit=MAX_LINE)
 
     async def send(message: BaseModel) -> None:
         writer.write(message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
@@ -297,7 +297,7 @@ async def unix_transport(path: Path, hello: dict[str, Any] | None) -> AsyncItera
 @asynccontextmanager
 async def running_server(
     tmp_path: Path,
-    door: str = "both",
+    channel: str = "both",
     *,
     script: Script = landed,
     held: bool = False,
@@ -308,7 +308,7 @@ async def running_server(
 
     Args:
         tmp_path: for state and repository.
-        door: `unix` leaves HTTP out, which takes longer to stop.
+        channel: `unix` leaves HTTP out, which takes longer to stop.
         script: how requests end.
         held: requests wait for `engine.gate` before they end.
         policy: the accepted policy's text; None for none.
@@ -333,8 +333,8 @@ async def running_server(
                 if not held:
                     engine.gate.set()
                 service = Service(engine)  # type: ignore[arg-type]
-                service.desk = Desk(engine, grace)  # type: ignore[arg-type]
-                await group.start(service.desk.open)
+                service.attendants = AttendantSessions(engine, grace)  # type: ignore[arg-type]
+                await group.start(service.attendants.open)
                 url = http.url_of(listener)
                 server = http.make_server(service, url)
                 operator = Operator(
@@ -348,7 +348,7 @@ async def running_server(
                 stopped = anyio.Event()
 
                 async def web() -> None:
-                    if door != "unix":
+                    if channel != "unix":
                         await http.serve(server, listener)
                     stopped.set()
 

@@ -53,7 +53,7 @@ class ServerProcess:
 
     Args:
         process: the child.
-        url: of the HTTP door.
+        url: of the HTTP channel.
         socket: path of the unix socket.
         log: file its stdout and stderr go to.
     """
@@ -112,7 +112,7 @@ def start_server(
     seconds: float = 60.0,
     **options: Any,
 ) -> ServerProcess:
-    """Start a server and wait until both doors accept calls.
+    """Start a server and wait until both channels accept calls.
 
     Args:
         settings: where its things are.

@@ -83,10 +83,10 @@ class Shell:
 
 
 @asynccontextmanager
-async def shell(tmp_path: Path, door: str = "unix", **options: Any) -> AsyncIterator[tuple[RunningServer, Shell]]:
+async def shell(tmp_path: Path, channel: str = "unix", **options: Any) -> AsyncIterator[tuple[RunningServer, Shell]]:
     """A running server, and a shell in its repository."""
     await anyio.run_process(["git", "init", "-q", "-b", "main", str(tmp_path / "repo")])
-    async with running_server(tmp_path, door, **options) as at:
+    async with running_server(tmp_path, channel, **options) as at:
         yield at, Shell(tmp_path)
 
 

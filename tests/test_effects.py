@@ -45,14 +45,14 @@ NO_EFFECT = {
     ids=["cluster", "git", "ledger"],
 )
 @pytest.mark.promise("recover.reobserve")
-def test_every_public_write_is_marked_as_an_effect(room, writes, door):
+def test_every_public_write_is_marked_as_an_effect(room, writes, channel):
     there = functions(PACKAGE / room)
-    found = unmarked(there, writes, door.__name__)
+    found = unmarked(there, writes, channel.__name__)
     assert found, "the search finds nothing that writes, so it searches for the wrong thing"
-    public = {name.split(".", 1)[1] for name in found if name.startswith(f"{door.__name__}.")}
-    assert {name for name in public if not name.startswith("_")} <= set(NO_EFFECT[door.__name__])
+    public = {name.split(".", 1)[1] for name in found if name.startswith(f"{channel.__name__}.")}
+    assert {name for name in public if not name.startswith("_")} <= set(NO_EFFECT[channel.__name__])
     assert [one.effect for one in there if one.effect], "no effect is marked in this room"
-    # What the ledger hands out is a door, too.
+    # What the ledger hands out is a channel, too.
     assert [name for name in found if name.startswith(("Mail.", "Approvals.")) and "._" not in name] == []
 
 
@@ -61,11 +61,11 @@ def test_every_public_write_is_marked_as_an_effect(room, writes, door):
     [("clients/kube", cluster_write, "Cluster"), ("clients/git", git_write, "Git"), ("ledger", ledger_write, "Ledger")],
     ids=["cluster", "git", "ledger"],
 )
-def test_a_mark_that_is_missing_is_noticed(room, writes, door):
+def test_a_mark_that_is_missing_is_noticed(room, writes, channel):
     there = functions(PACKAGE / room)
     for one in [function for function in there if function.effect]:
         without = [replace(other, effect=None) if other is one else other for other in there]
-        assert one.name in unmarked(without, writes, door)
+        assert one.name in unmarked(without, writes, channel)
 
 
 def test_only_the_doors_of_these_rooms_are_used_from_outside():

@@ -25,7 +25,8 @@ from infra_mcp.masking import Masker
 from infra_mcp.mesh import blocks, grammar, intent, quoting, words
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.peer import Caller
-from infra_mcp.policy import releases, rules
+from infra_mcp.policy import releases
+from infra_mcp.policy.policy import load
 from infra_mcp.repository import commit
 from infra_mcp.server import answers, arguments
 from infra_mcp.server.tools import TOOLS
@@ -88,7 +89,7 @@ def readers() -> dict[str, Callable[[str], Any]]:
     """Whatever reads texts of peers, clusters, git and pushers before a bound is set on them."""
     masker = Masker(b"k" * 32)
     docs = Caller(name="docs", circle="docs", strength="token")
-    policy = rules.load(POLICY)
+    policy = load(POLICY)
     return {
         "blocks": blocks.blocks,
         "block": lambda text: blocks.read('{"action": "deploy", "app": ' + json.dumps(text) + ', "x": 1}'),
@@ -104,7 +105,7 @@ def readers() -> dict[str, Callable[[str], Any]]:
         "masking": masker.mask,
         "masking of JSON": lambda text: masker.mask_json({text: [text], "password": text}),
         "search": search.match,
-        "policy": rules.load,
+        "policy": load,
         "names": lambda text: Deploy(app=text, version=text),
         "release": lambda text: releases.match(policy, docs, text),
         "arguments": lambda text: arguments.parse(

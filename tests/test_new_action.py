@@ -94,7 +94,7 @@ from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.decide import admit
-from infra_mcp.policy.rules import load
+from infra_mcp.policy.policy import load
 
 GRANTED = POLICY.replace('actions = ["provision_namespace", "deploy"]', 'actions = ["deploy", "pause"]')
 TOLD = {}
@@ -138,7 +138,7 @@ async def main(folder):
         TOLD["submitted"] = {}
         for one in at.engine.submitted:
             said = one.action.model_dump(mode="json", exclude_defaults=True)
-            TOLD["submitted"].setdefault(one.door, []).append([said, one.dry_run, one.reason])
+            TOLD["submitted"].setdefault(one.channel, []).append([said, one.dry_run, one.reason])
 
 
 anyio.run(main, Path(sys.argv[1]))

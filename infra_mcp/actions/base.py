@@ -10,7 +10,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ActionModel
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.target import Target
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.edit import apply_edits
 from infra_mcp.repository.edits import Edit, Location, PutFile, SetValue
 from infra_mcp.repository.layout import place

@@ -7,11 +7,11 @@ from typing import Any
 from anyio import to_thread
 
 from infra_mcp.actions.base import Ensured, Look, ensure
+from infra_mcp.gather import gather_pair
 from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.marks import BINDING, CIRCLE, OWNER, PULL_SECRETS, REQUEST
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.edits import Beside, Edit, Goal
-from infra_mcp.together import both
 
 __all__ = ["edit"]
 
@@ -25,7 +25,7 @@ async def edit(look: Look, action: ProvisionNamespace) -> Edit:
         InfraError: `ambiguous-object`, `manifest-invalid`, as finding and editing do.
     """
     space, bound, account = _refs(look.place, action.namespace)
-    live, binding = await both(lambda: look.live(space.target), lambda: look.live(bound.target))
+    live, binding = await gather_pair(lambda: look.live(space.target), lambda: look.live(bound.target))
     holder = await look.live(account.target) if action.pull_secrets and binding is not None else None
     # Every file that could not be read is looked through, so this is no work for the event loop.
     return await to_thread.run_sync(_edit, look, action, live, binding, holder)

@@ -37,9 +37,9 @@ def _backup(options: argparse.Namespace) -> int:
     file = str(Path(options.file).absolute())
 
     async def alone(settings: Settings) -> dict[str, Any]:
-        from infra_mcp.server.saving import saved_alone  # noqa: PLC0415 - imports the ledger
+        from infra_mcp.server.saving import backup_offline  # noqa: PLC0415 - imports the ledger
 
-        return await saved_alone(settings, file)
+        return await backup_offline(settings, file)
 
     made = operate(options, "operator/backup", {"file": file}, alone)
     lines = [

@@ -17,9 +17,9 @@ import time
 from typing import Any, NoReturn
 
 from infra_mcp.cli.conversation import Conversation, Lines, error_frame, parsed
-from infra_mcp.cli.endpoint import LONGEST, Endpoint, events
+from infra_mcp.cli.endpoint import MAX_ANSWER, Endpoint, events
 from infra_mcp.cli.session import Flight, Session, stated_version
-from infra_mcp.cli.splice import LONGEST_LINE
+from infra_mcp.cli.splice import MAX_LINE
 from infra_mcp.errors import InfraError
 
 __all__ = ["Bridge", "bridge"]
@@ -69,12 +69,12 @@ class Bridge:
 
     def run(self) -> None:
         """Read the host's lines until it ends, then end the session."""
-        lines = Lines(LONGEST_LINE)
+        lines = Lines(MAX_LINE)
         while piece := os.read(self._stdin, _PIECE):
             for line in lines.feed(piece):
                 self._take(line)
             if lines.too_long():
-                told = f"invalid-argument: A line is longer than {LONGEST_LINE} bytes."
+                told = f"invalid-argument: A line is longer than {MAX_LINE} bytes."
                 self._tell(error_frame(None, told, {"code": "invalid-argument"}))
         with self._lock:
             flights = list(self._flights.values())
@@ -148,7 +148,7 @@ class Bridge:
                     self._http.done(connection)
                     return
             raise ConnectionResetError
-        body = response.read(LONGEST if response.status == http.client.OK else _LONGEST_ERROR)
+        body = response.read(MAX_ANSWER if response.status == http.client.OK else _LONGEST_ERROR)
         self._http.done(connection)
         if response.status == _MISSING and self._http.id is not None and not flight.modern:
             raise _SessionGoneError
@@ -189,7 +189,7 @@ class Bridge:
             self._http.id = self._http.version = None
             _, response = self._http.exchange("POST", opening, Flight())
             streamed = "event-stream" in (response.getheader("Content-Type") or "")
-            for data in events(response) if streamed else [response.read(LONGEST)]:
+            for data in events(response) if streamed else [response.read(MAX_ANSWER)]:
                 result = (parsed(data) or {}).get("result")
                 if isinstance(result, dict):
                     self._begin(result, response)

@@ -1,4 +1,4 @@
-"""The client side of both doors: standard library only, so that a command is up in tens of milliseconds.
+"""The client side of both channels: standard library only, so that a command is up in tens of milliseconds.
 
 It speaks MCP 2026-07-28 (stateless: each request carries its own version), over the unix socket in stdio's framing, and
 over HTTP to a server elsewhere. Beside MCP the socket has methods of its own; a URL has none. The token comes from the

@@ -20,9 +20,9 @@ from urllib.parse import SplitResult, urlsplit
 from infra_mcp.errors import InfraError
 from infra_mcp.proof import PATH, prove, which_and_key
 
-__all__ = ["LONGEST", "Endpoint", "events"]
+__all__ = ["MAX_ANSWER", "Endpoint", "events"]
 
-LONGEST = 16 * 1024 * 1024  # bytes of an answer
+MAX_ANSWER = 16 * 1024 * 1024  # bytes of an answer
 _PATH = "/mcp"
 _CONNECTING = 10.0  # seconds
 _LONGEST_PROOF = 1_024  # bytes
@@ -169,11 +169,11 @@ def events(response: http.client.HTTPResponse) -> Iterator[bytes]:
     """The data of each event; comments (pings) and other fields are passed over. See the HTML standard, 9.2.6.
 
     Raises:
-        ValueError: an event is longer than `LONGEST`.
+        ValueError: an event is longer than `MAX_ANSWER`.
     """
     data: list[bytes] = []
     size = 0
-    while line := response.readline(LONGEST + 1):
+    while line := response.readline(MAX_ANSWER + 1):
         line = line.rstrip(b"\r\n")
         if not line:
             if data:
@@ -182,5 +182,5 @@ def events(response: http.client.HTTPResponse) -> Iterator[bytes]:
         elif line.startswith(b"data:"):
             data.append(line[5:].removeprefix(b" "))
             size += len(line)
-            if size > LONGEST:
+            if size > MAX_ANSWER:
                 raise ValueError

@@ -32,7 +32,7 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
 def _render(options: argparse.Namespace) -> int:
     from infra_mcp.policy import rbac  # noqa: PLC0415 - only this command needs the policy's code
     from infra_mcp.policy.acceptance import read_policy  # noqa: PLC0415 - the same
-    from infra_mcp.policy.rules import load  # noqa: PLC0415 - the same
+    from infra_mcp.policy.policy import load  # noqa: PLC0415 - the same
 
     policy = load(read_policy(settings_of(options).policy_file))
     name = policy.cluster_name(options.cluster)

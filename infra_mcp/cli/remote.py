@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from infra_mcp.cli.client import VERSION, BrokenConnectionError, Client
-from infra_mcp.cli.endpoint import LONGEST, Endpoint, events
+from infra_mcp.cli.endpoint import MAX_ANSWER, Endpoint, events
 from infra_mcp.errors import InfraError
 
 __all__ = ["Remote", "remote"]
@@ -76,7 +76,7 @@ class Remote:
         kind = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
         if response.status == http.client.OK and kind == _STREAM:
             return self._streamed(response, frame, heard)
-        body = response.read(LONGEST + 1 if response.status == http.client.OK else _LONGEST_ERROR)
+        body = response.read(MAX_ANSWER + 1 if response.status == http.client.OK else _LONGEST_ERROR)
         if response.status == http.client.OK and kind == "application/json":
             return _frame(body)
         self.close()
@@ -113,7 +113,7 @@ class Remote:
 
 
 def _frame(body: bytes) -> dict[str, Any]:
-    if len(body) > LONGEST:
+    if len(body) > MAX_ANSWER:
         raise ValueError
     try:
         answer = json.loads(body)

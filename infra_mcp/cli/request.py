@@ -68,7 +68,7 @@ def _watch(options: argparse.Namespace) -> int:
 
 
 def _followed(client: Client, request: str, wait: float, told: Told) -> dict[str, Any]:
-    """Look again and again: `get_request` does not wait, so that it is the same for every caller and door."""
+    """Look again and again: `get_request` does not wait, so that it is the same for every caller and channel."""
     until = time.monotonic() + wait
     result = _look(client, request)
     while not result.get("isError"):

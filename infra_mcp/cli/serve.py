@@ -40,7 +40,7 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         "--port",
         metavar="PORT",
         type=int,
-        help=f"of the HTTP door (default: {_PORT}, on demand 0); 0 takes a free one",
+        help=f"of the HTTP channel (default: {_PORT}, on demand 0); 0 takes a free one",
     )
     parser.add_argument("--host", metavar="HOST", default="127.0.0.1", help="only loopback in this version")
     parser.add_argument("--policy-pin", metavar="DIGEST", help="the only policy digest this server takes (sha256:…)")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Link", "Splice"]
 
-LONGEST_LINE = 8 * 1024 * 1024  # bytes of one frame, as at the server's end
+MAX_LINE = 8 * 1024 * 1024  # bytes of one frame, as at the server's end
 _PIECE = 65_536  # bytes read at once, and held for a side that does not take them
 _WHOLE = 4096  # bytes that a pipe which can be written takes without blocking (PIPE_BUF on Linux)
 
@@ -95,7 +95,7 @@ class Splice:
         self._stdin, self._stdout = host
         self._conversation = Conversation()
         self._link: Link | None = None
-        self._lines = Lines(LONGEST_LINE)
+        self._lines = Lines(MAX_LINE)
         self._queue: deque[bytes] = deque()  # lines of the host that no server has got
         self._to_host = bytearray()
         self._over = False  # the host says no more
@@ -172,7 +172,7 @@ class Splice:
         if piece:
             self._queue.extend(self._lines.feed(piece))
             if self._lines.too_long():
-                told = f"invalid-argument: A line is longer than {LONGEST_LINE} bytes."
+                told = f"invalid-argument: A line is longer than {MAX_LINE} bytes."
                 self._to_host += error_frame(None, told, {"code": "invalid-argument"}) + b"\n"
             return
         self._over = True

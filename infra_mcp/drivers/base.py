@@ -17,7 +17,7 @@ from infra_mcp.masking import Masker
 from infra_mcp.model.effect import Change, Drift
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.edits import Beside, Goal, Location
 from infra_mcp.repository.value import Tree
 

@@ -1,4 +1,4 @@
-"""Carries requests from intake to their end. Doors use `Engine` and nothing else of this room."""
+"""Carries requests from intake to their end. Channels use `Engine` and nothing else of this room."""
 
 from infra_mcp.engine.engine import Engine
 

@@ -22,7 +22,7 @@ from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Caller, Strength
 from infra_mcp.model.record import Approved, Mark, Record
 from infra_mcp.model.request import Request, State
-from infra_mcp.policy.approvals import missing, patience, satisfied
+from infra_mcp.policy.approvals import approval_timeout, missing, satisfied
 
 __all__ = ["Decisions", "beyond", "carried", "scope", "still_carried", "used_up", "wait_for", "waiting_for"]
 
@@ -31,7 +31,7 @@ def wait_for(verdict: Verdict, effect: str, before: Waiting | None, now: datetim
     """What a request waits for from now on. Asked again about the same effect, the time goes on running."""
     if before is not None and before.digest == effect:
         return before.model_copy(update={"verdict": verdict})
-    until = now + timedelta(seconds=patience(verdict))
+    until = now + timedelta(seconds=approval_timeout(verdict))
     return Waiting(digest=effect, since=stamp(now), until=stamp(until), verdict=verdict)
 
 
@@ -154,7 +154,7 @@ class Decisions:
                 way=way,
                 strength=strength,
                 at=stamp(now),
-                expires=stamp(now + timedelta(seconds=patience(waiting.verdict))),
+                expires=stamp(now + timedelta(seconds=approval_timeout(waiting.verdict))),
             )
             await self._ledger.approvals.give(given)
             try:

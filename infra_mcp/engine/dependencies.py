@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from infra_mcp.clients.git import Git
 from infra_mcp.engine.places import Places
 from infra_mcp.ledger import Ledger
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.load import load
 from infra_mcp.repository.value import Tree
 

@@ -1,4 +1,4 @@
-"""The engine as doors see it: submit, wait, look, approve, cancel.
+"""The engine as channels see it: submit, wait, look, approve, cancel.
 
 Requests are worked on by `Worker`, at the places that `Places` connects to; what waits is looked after by `Scheduler`.
 """
@@ -28,8 +28,9 @@ from infra_mcp.engine.run import Run
 from infra_mcp.engine.scheduler import Scheduler
 from infra_mcp.engine.signals import Signals
 from infra_mcp.engine.status import status
-from infra_mcp.engine.worker import LOOK, Worker, news
+from infra_mcp.engine.worker import PARKED_CHANGED, Worker, signals_of
 from infra_mcp.errors import InfraError
+from infra_mcp.gather import gather_pair
 from infra_mcp.ledger import Accepted, Ask, AskIn, Ledger
 from infra_mcp.ledger.ids import request_id as new_request_id
 from infra_mcp.ledger.keys import Keys
@@ -40,7 +41,6 @@ from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import END, PARKED, Request, State, Submission
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.settings import Settings
-from infra_mcp.together import both
 
 __all__ = ["Engine"]
 
@@ -49,7 +49,7 @@ _UNBEGUN = PARKED | {State.RECEIVED, State.QUEUED, State.PLANNED}
 
 
 class Engine:
-    """Everything behind the doors. Made by `Engine.open`, which also recovers what was interrupted.
+    """Everything behind the channels. Made by `Engine.open`, which also recovers what was interrupted.
 
     Attributes:
         signals: wakes whoever waits for news: names are ids of requests and asks, and `Address.signal` of inboxes. Who
@@ -107,7 +107,7 @@ class Engine:
             await policy.refresh()
             engine = cls(settings, ledger, policy, deliveries=deliveries)
             async with anyio.create_task_group() as group:
-                await group.start(engine._places.keep, policy, partial(engine.signals.wake, LOOK))
+                await group.start(engine._places.keep, policy, partial(engine.signals.wake, PARKED_CHANGED))
                 await group.start(engine._worker.run)
                 await engine._look_at_ledger()
                 group.start_soon(engine._scheduler.run)
@@ -142,7 +142,7 @@ class Engine:
 
     def _begin(self, request: Request) -> None:
         if request.state in PARKED:
-            self.signals.wake(LOOK)
+            self.signals.wake(PARKED_CHANGED)
         else:
             self._worker.enqueue(request)
 
@@ -175,7 +175,7 @@ class Engine:
                 if accepted.fresh:
                     self._begin(accepted.request)
         gone = [one for release in releases for one in release.supersedes]
-        self.signals.wake(told, *gone, own, infra.signal, LOOK)
+        self.signals.wake(told, *gone, own, infra.signal, PARKED_CHANGED)
         return told, taken
 
     async def wait(
@@ -248,7 +248,7 @@ class Engine:
         and decided anew, and only carried out if its effect is still the one that was approved.
 
         Args:
-            by: who decides, as the door knows them: an operator, or for `elicitation` an attendant whose person did.
+            by: who decides, as the channel knows them: an operator, or for `elicitation` an attendant whose person did.
             request_id: which request.
             digest: of the effect they looked at.
             approve: yes or no.
@@ -267,7 +267,7 @@ class Engine:
             )
         if goes_on:
             self._worker.enqueue(request)
-        self.signals.wake(*news(request))
+        self.signals.wake(*signals_of(request))
         return request
 
     async def cancel(self, caller: Caller, request_id: str) -> Request:
@@ -295,13 +295,13 @@ class Engine:
         made = report.receipt(Run.of(request), State.CANCELLED, "Cancelled before anything was changed.")
         with suppress(ValueError):  # it has ended by itself meanwhile
             await self.ledger.finish(request.id, made, {})
-        self.signals.wake(*news(request))
+        self.signals.wake(*signals_of(request))
         return await self.wait(request.id, 0)
 
     async def status(self, caller: Caller, *, namespace: str | None = None, app: str | None = None) -> dict[str, Any]:
         """What is there and what waits, as far as the caller may see. See `status.status` and `waiting`."""
         look = partial(status, self._deps, caller, namespace, app)
-        found, waiting = await both(look, partial(self.waiting, caller))
+        found, waiting = await gather_pair(look, partial(self.waiting, caller))
         return found | {"waiting": waiting}
 
     async def waiting(self, caller: Caller) -> list[dict[str, Any]]:

@@ -27,12 +27,12 @@ from infra_mcp.engine.planning import plan
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.stages import carry_out, confirm
 from infra_mcp.errors import InfraError, Moved, Unavailable
+from infra_mcp.gather import gather
 from infra_mcp.model.approval import Verdict
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.decide import admit, judge, refusal
-from infra_mcp.together import together
 
 __all__ = ["Pipeline"]
 
@@ -112,7 +112,7 @@ class Pipeline:
             first = "" if verdict.decision == "allow" else f" It would have to wait: {verdict.reason}"
             return await self._end(run, State.PREVIEWED, f"This is what would be done; nothing was changed.{first}")
         if effect.already_so and not run.begun:
-            facts = await together(partial(confirm, run, part) for part in run.plan.parts)
+            facts = await gather(partial(confirm, run, part) for part in run.plan.parts)
             return await self._end(run, State.UNCHANGED, f"already so: {'; '.join(filter(None, facts))}")
         if not run.begun:
             if await park_if_unapproved(self.deps, run, verdict):
@@ -164,7 +164,7 @@ class Pipeline:
             steps.append(partial(self._check_movable, run))
         if any(file.stage == 0 for file in effect.files):
             steps.append(partial(draft, self.deps, run, first))
-        await together(steps)
+        await gather(steps)
 
     async def _check_movable(self, run: Run) -> None:
         """Refuse now what a commit, or the move of the branch to it, would be refused for."""
@@ -182,7 +182,7 @@ class Pipeline:
             run.approved = False
             digest, now = run.record.digest or "", self.deps.now()
             if not await used_up(self.deps.ledger, run.request, verdict, digest, now):
-                run.forget_beginning()
+                run.reset()
                 raise Moved("who approved it")
 
     async def _carry_out(self, run: Run) -> str:
@@ -190,7 +190,7 @@ class Pipeline:
             return await carry_out(self.deps, run, self._decide)
         except Moved:
             if not any(stage.commit for stage in run.record.stages) and not run.wrote:
-                run.forget_beginning()  # nothing is recorded as begun: it is planned, and decided, from the start
+                run.reset()  # nothing is recorded as begun: it is planned, and decided, from the start
             raise
 
     async def _decide(self, run: Run) -> Verdict:

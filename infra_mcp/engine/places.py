@@ -13,10 +13,10 @@ from anyio.abc import TaskGroup, TaskStatus
 from infra_mcp.drivers.base import Delivery, Driver, Setup
 from infra_mcp.drivers.registry import DELIVERIES
 from infra_mcp.errors import InfraError
+from infra_mcp.gather import gather
 from infra_mcp.model.target import Target
 from infra_mcp.policy.acceptance import PolicyInForce
-from infra_mcp.policy.rules import Policy
-from infra_mcp.together import together
+from infra_mcp.policy.policy import Policy
 
 __all__ = ["Places"]
 
@@ -134,7 +134,7 @@ class Places:
         """Whether every place that was connected to answers now; not while one cannot be connected to."""
         if self.trouble or not self._open:
             return False
-        return all(await together(one.driver.answers for one in self._open.values()))
+        return all(await gather(one.driver.answers for one in self._open.values()))
 
     async def _look_at_rights(self, place: str, driver: Driver) -> None:
         self.rights[place] = await driver.excess()

@@ -14,7 +14,7 @@ from infra_mcp.engine.run import Planned, PlannedPart, PlannedStage, Run
 from infra_mcp.errors import InfraError
 from infra_mcp.model.effect import Effect, FileChange
 from infra_mcp.policy.actions import RULES
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import RootRules
 from infra_mcp.repository.edits import Beside, Edit, Location
 from infra_mcp.repository.rebase import changed, file_changes

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from infra_mcp.together import both
+from infra_mcp.gather import gather_pair
 
 __all__ = ["Readiness"]
 
@@ -40,7 +40,7 @@ class Readiness:
         async with self._looking:
             if anyio.current_time() >= self._until:
                 writes = partial(to_thread.run_sync, _takes_writes, self._folders)
-                cluster, disk = await both(self._answers, writes)
+                cluster, disk = await gather_pair(self._answers, writes)
                 self._found = [] if cluster else ["cluster"]
                 self._found += [] if disk else ["disk"]
                 self._until = anyio.current_time() + _FRESH

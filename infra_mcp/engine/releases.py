@@ -10,7 +10,7 @@ from infra_mcp.ledger import Ledger
 from infra_mcp.model.actions import Release
 from infra_mcp.model.request import Request, State
 from infra_mcp.policy.freezes import Freeze, frozen
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.versions import compare
 
 __all__ = ["Hold", "hold", "is_on_its_way", "overtaken_by"]

@@ -198,7 +198,7 @@ class Run:
         )
         self.record = self.record.with_part(known.adding(part.prepared.writes))
 
-    def forget_beginning(self) -> None:
+    def reset(self) -> None:
         """Nothing was recorded as begun, let alone written: as it was before it was to begin."""
         self.begun = False
         self.record = self.record.update(digest=None, approved=None, stages=(), parts=())

@@ -20,13 +20,13 @@ from infra_mcp.engine.approvals import Decisions, waiting_for
 from infra_mcp.engine.releases import hold, overtaken_by
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.signals import Signals
-from infra_mcp.engine.worker import LOOK, news
+from infra_mcp.engine.worker import PARKED_CHANGED, signals_of
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import PARKED, Request, State
 from infra_mcp.policy.acceptance import PolicyInForce
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 
 __all__ = ["Scheduler"]
 
@@ -56,7 +56,7 @@ class Scheduler:
     Args:
         ledger: where the requests are.
         policy: the policy in force; when it changes, everything is looked at again.
-        signals: what wakes it, under the name `LOOK`, and what it wakes.
+        signals: what wakes it, under the name `PARKED_CHANGED`, and what it wakes.
         decisions: for approvals that are due to expire.
         resume: hands a request to the worker; False while the places cannot be worked with.
         now: tells the time.
@@ -95,7 +95,7 @@ class Scheduler:
         async with anyio.create_task_group() as group:
             group.start_soon(self._follow_policy)
             while True:
-                with self._signals.waiter(LOOK) as woken:
+                with self._signals.waiter(PARKED_CHANGED) as woken:
                     seconds = await self._safely()
                     with anyio.move_on_after(seconds):
                         await woken.wait()
@@ -103,7 +103,7 @@ class Scheduler:
     async def _follow_policy(self) -> None:
         while True:
             changed = self._policy.changed()
-            self._signals.wake(LOOK)
+            self._signals.wake(PARKED_CHANGED)
             await changed.wait()
 
     async def _safely(self) -> float:
@@ -165,7 +165,7 @@ class Scheduler:
         made = report.receipt(Run.of(request), State.FAILED, error.what, error)
         with suppress(ValueError):  # it has ended by itself meanwhile
             await self._ledger.finish(request.id, made, error.as_dict())
-        self._signals.wake(*news(request))
+        self._signals.wake(*signals_of(request))
 
     def _in_force(self) -> Policy | None:
         try:
@@ -193,10 +193,10 @@ class Scheduler:
         if await self._decisions.look(request, now):
             found = await self._ledger.request(request.id)
             self._resume(found or request)
-            self._signals.wake(*news(request))
+            self._signals.wake(*signals_of(request))
             return None, "approved"
         if now >= waiting.over:
-            self._signals.wake(*news(request))
+            self._signals.wake(*signals_of(request))
             return None, "expired"
         overtaken = request.notify and policy and await overtaken_by(self._ledger, policy, request)
         if anew or overtaken:

@@ -11,10 +11,10 @@ import anyio
 from infra_mcp.drivers.base import Context, Question
 from infra_mcp.engine.dependencies import Dependencies
 from infra_mcp.errors import InfraError
+from infra_mcp.gather import gather, gather_pair
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import END
-from infra_mcp.policy.rules import Policy
-from infra_mcp.together import both, together
+from infra_mcp.policy.policy import Policy
 
 __all__ = ["status"]
 
@@ -34,7 +34,7 @@ async def status(deps: Dependencies, caller: Caller, namespace: str | None, app:
     """
     policy = deps.policy()
     recent = partial(deps.ledger.recent, caller.circle, _RECENT, True)
-    there, requests = await both(partial(_there, deps, policy, caller, namespace, app), recent)
+    there, requests = await gather_pair(partial(_there, deps, policy, caller, namespace, app), recent)
     found: dict[str, Any] = {"cluster": policy.cluster_name(), **there}
     if waiting := policy.waiting(caller.circle):
         found["waiting_for_policy_accept"] = list(waiting)
@@ -73,14 +73,14 @@ async def _apps(deps: Dependencies, policy: Policy, caller: Caller) -> list[dict
         if caller.reads_all
         or (rules.owner == caller.name and policy.reaches(caller.circle, rules.workload_parts.namespace))
     ]
-    landed = await together(partial(deps.ledger.landed_version, name) for name in names)
+    landed = await gather(partial(deps.ledger.landed_version, name) for name in names)
     lines: list[dict[str, Any]] = [
         {"app": name, "workload": policy.apps[name].workload, "landed": version}
         for name, version in zip(names, landed, strict=True)
     ]
     if caller.circle is None:  # the cluster is read as a circle only
         return lines
-    looked = await together(partial(_fares, deps, policy, caller.circle, name) for name in names[:_MAX_APPS])
+    looked = await gather(partial(_fares, deps, policy, caller.circle, name) for name in names[:_MAX_APPS])
     return [line | found for line, found in zip(lines, looked, strict=False)] + lines[len(looked) :]
 
 

@@ -22,9 +22,9 @@ from infra_mcp.model.peer import Address
 from infra_mcp.model.request import END, PARKED, Request, State
 from infra_mcp.policy.actions import RULES
 
-__all__ = ["LOOK", "Worker", "news"]
+__all__ = ["PARKED_CHANGED", "Worker", "signals_of"]
 
-LOOK = "parked requests"  # the signal for whoever looks after them
+PARKED_CHANGED = "parked requests"  # the signal for whoever looks after them
 
 _log = logging.getLogger(__name__)
 _SIDE_BY_SIDE = 16
@@ -32,10 +32,10 @@ _LEDGER_RETRY = 2.0  # seconds
 _RETRY_AFTER = 1.0  # seconds between two tries to connect to the places of an interrupted request
 
 
-def news(request: Request) -> tuple[str, ...]:
+def signals_of(request: Request) -> tuple[str, ...]:
     """Who is to be woken when something has come of a request: who waits for it, for its ask, or at an inbox."""
     inbox = Address(name=request.caller.name, circle=request.caller.circle).signal
-    return (request.id, inbox, LOOK, *([request.ask] if request.ask else []))
+    return (request.id, inbox, PARKED_CHANGED, *([request.ask] if request.ask else []))
 
 
 class Worker:
@@ -92,11 +92,11 @@ class Worker:
         send, receive = anyio.create_memory_object_stream[Request](math.inf)
         self._send = send
         try:
-            await self._take_up(send, receive, task_status)
+            await self._load_context(send, receive, task_status)
         finally:
             self._send = None
 
-    async def _take_up(
+    async def _load_context(
         self,
         send: MemoryObjectSendStream[Request],
         receive: MemoryObjectReceiveStream[Request],
@@ -146,7 +146,7 @@ class Worker:
             holding.set()
             del self._runs[request_id]
             self._recalled.discard(request_id)
-            self._signals.wake(*news(ended))
+            self._signals.wake(*signals_of(ended))
         if fresh is not None:
             self.enqueue(fresh)
 

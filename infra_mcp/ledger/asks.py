@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 
-from infra_mcp.ledger import clock, ids, parties, schema
+from infra_mcp.ledger import clock, ids, peer_filters, schema
 from infra_mcp.ledger.database import Tx, unavailable
 from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.ledger.records import Ask, AskIn
@@ -25,11 +25,11 @@ _LISTS = ("attachments", "reply_attachments")
 _OUTBOX = schema.outbox
 # Asks to a peer that are open and wait for its answer: those that are a request already wait for its end.
 TO = and_(
-    parties.is_party("to", _ROWS.c.receiver, _ROWS.c.receiver_circle),
+    peer_filters.is_party("to", _ROWS.c.receiver, _ROWS.c.receiver_circle),
     _ROWS.c.state == "open",
     _ROWS.c.request.is_(None),
 )
-OF_SENDER = parties.is_party("from", _ROWS.c.sender, _ROWS.c.circle)
+OF_SENDER = peer_filters.is_party("from", _ROWS.c.sender, _ROWS.c.circle)
 _INSERT = insert(_ROWS)
 _INSERT_ACK = insert(_OUTBOX)
 _UPDATE = update(_ROWS).where(_ROWS.c.id == bindparam("which"))
@@ -37,8 +37,11 @@ _JOIN = update(schema.requests).where(schema.requests.c.id == bindparam("which")
 _ONE = select(_ROWS).where(_ROWS.c.id == bindparam("ask"))
 _OWN = _ONE.where(
     or_(
-        and_(OF_SENDER, _ROWS.c.position > parties.since("from")),
-        and_(parties.is_party("to", _ROWS.c.receiver, _ROWS.c.receiver_circle), _ROWS.c.position > parties.since("to")),
+        and_(OF_SENDER, _ROWS.c.position > peer_filters.since("from")),
+        and_(
+            peer_filters.is_party("to", _ROWS.c.receiver, _ROWS.c.receiver_circle),
+            _ROWS.c.position > peer_filters.since("to"),
+        ),
     )
 )
 _OPEN_ABOUT = select(_ROWS).where(_ROWS.c.request == bindparam("about"), _ROWS.c.state == "open")
@@ -49,7 +52,7 @@ _UNDELIVERED = (
     .where(_OUTBOX.c.delivered.is_(None))
     .order_by(_ROWS.c.acked_at, _ROWS.c.id)
 )
-_UNDELIVERED_TO = _UNDELIVERED.where(parties.is_party("to", _OUTBOX.c.receiver, _OUTBOX.c.circle))
+_UNDELIVERED_TO = _UNDELIVERED.where(peer_filters.is_party("to", _OUTBOX.c.receiver, _OUTBOX.c.circle))
 _DELIVERED = (
     update(_OUTBOX)
     .where(_OUTBOX.c.ask.in_(bindparam("ids", expanding=True)), _OUTBOX.c.delivered.is_(None))
@@ -154,7 +157,7 @@ def ask(connection: Connection, ask_id: str) -> Ask | None:
 
 def own(connection: Connection, of: Address, ask_id: str) -> Ask | None:
     """The ask of that id, if this peer sent or got it."""
-    row = connection.execute(_OWN, parties.given("from", of) | parties.given("to", of) | {"ask": ask_id})
+    row = connection.execute(_OWN, peer_filters.given("from", of) | peer_filters.given("to", of) | {"ask": ask_id})
     return next((read(one) for one in row.mappings()), None)
 
 
@@ -165,14 +168,14 @@ def listed(connection: Connection, wanted: Any, given: Mapping[str, Any] | None 
 
 def waiting(connection: Connection, receiver: Address) -> list[Ask]:
     """All open asks that wait for this peer's answer, oldest first."""
-    return listed(connection, _WAITING, parties.given("to", receiver))
+    return listed(connection, _WAITING, peer_filters.given("to", receiver))
 
 
 def undelivered(connection: Connection, sender: Address | None) -> list[Ask]:
     """Acked asks whose sender has not seen the ack, oldest first."""
     if sender is None:
         return listed(connection, _UNDELIVERED)
-    return listed(connection, _UNDELIVERED_TO, parties.given("to", sender))
+    return listed(connection, _UNDELIVERED_TO, peer_filters.given("to", sender))
 
 
 def delivered(tx: Tx, ask_ids: Iterable[str], at: str | None = None) -> int:

@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, literal_column, select
 
 from infra_mcp.ledger import schema
-from infra_mcp.ledger.chain import Walk
+from infra_mcp.ledger.chain import ChainVerifier
 from infra_mcp.ledger.heads import Committed, given_out
+from infra_mcp.ledger.message_digests import MessageDigests
 from infra_mcp.ledger.records import ChainReport
-from infra_mcp.ledger.retold import approvals, asks, messages, parsed, requests
-from infra_mcp.ledger.words import Words
+from infra_mcp.ledger.verify_rows import approvals, asks, messages, parsed, requests
 
 __all__ = ["Audit"]
 
@@ -23,7 +23,7 @@ _PIECE = 500  # events checked in one go
 _ROWS = 100  # rows checked in one go, each with its events
 _MOST_WRONG = 1_000  # ids told; where more are wrong, nobody reads them all
 
-Check = Callable[[Connection, list[dict[str, Any]], Words], list[str]]
+Check = Callable[[Connection, list[dict[str, Any]], MessageDigests], list[str]]
 _TABLES: tuple[tuple[Any, Check], ...] = (
     (schema.requests, requests),
     (schema.asks, asks),
@@ -43,9 +43,9 @@ class Audit:
             it was given out here, else it is a claim that anyone may have made.
     """
 
-    def __init__(self, heads: frozenset[str], words: Words, key: bytes, commits: Sequence[Committed]) -> None:
+    def __init__(self, heads: frozenset[str], words: MessageDigests, key: bytes, commits: Sequence[Committed]) -> None:
         self._heads, self._key, self._commits = heads, key, commits
-        self._walk = Walk(heads | {one.head for one in commits})
+        self._walk = ChainVerifier(heads | {one.head for one in commits})
         self._words = words
         self._last = 0  # the last event checked
         self._rows = [0] * len(_TABLES)  # and the last row of each table

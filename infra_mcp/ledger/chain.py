@@ -14,7 +14,7 @@ from typing import Any
 
 from infra_mcp.model.digest import canonical
 
-__all__ = ["FIELDS", "GENESIS", "Walk", "link"]
+__all__ = ["FIELDS", "GENESIS", "ChainVerifier", "link"]
 
 GENESIS = "0" * 64
 # What a hash covers: every column of an event but the hash itself, in the form the column has.
@@ -41,7 +41,7 @@ def link(event: Mapping[str, Any]) -> str:
 
 
 @dataclass
-class Walk:
+class ChainVerifier:
     """Checks a chain from its first event on, in as many pieces as it comes in.
 
     Args:

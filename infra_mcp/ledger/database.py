@@ -21,8 +21,8 @@ from sqlalchemy.pool import PoolProxiedConnection, StaticPool
 
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.chain import GENESIS
-from infra_mcp.ledger.files import Watched, make_private
-from infra_mcp.ledger.turns import Queue, Step, Tx
+from infra_mcp.ledger.files import FileGuard, make_private
+from infra_mcp.ledger.write_queue import Queue, Tx, WriteJob
 
 __all__ = ["Database", "Tx", "unavailable"]
 
@@ -53,7 +53,7 @@ class Database:
         self._sqlite = place.get_backend_name() == "sqlite"
         on_disk = self._sqlite and name not in {"", ":memory:"} and not name.startswith("file:")
         self.path: Path | None = Path(name) if on_disk else None
-        self._watched: list[Watched] = []
+        self._watched: list[FileGuard] = []
         self._damaged = False
         # The parameters hold people's words; they have no place in an error or a log.
         arguments: dict[str, Any] = {"check_same_thread": False, "timeout": busy_seconds} if self._sqlite else {}
@@ -97,9 +97,9 @@ class Database:
         Raises:
             InfraError: `ledger-unavailable`.
         """
-        mine = Step(step)
+        mine = WriteJob(step)
         if await self._queue.joined(mine):  # else somebody else has made it
-            batch: list[Step[Any]] = []
+            batch: list[WriteJob[Any]] = []
             try:
                 async with self._limiter:
                     batch = self._queue.take()
@@ -120,7 +120,7 @@ class Database:
             with self._engine.begin() as connection:
                 return step(connection)
 
-    def _write(self, batch: Sequence[Step[Any]]) -> None:
+    def _write(self, batch: Sequence[WriteJob[Any]]) -> None:
         """Make some steps one transaction. Raises nothing: each step has its result or its error after this."""
         try:
             with _translated():
@@ -135,7 +135,7 @@ class Database:
                 step.fail(_own(error))
 
     @staticmethod
-    def _try(tx: Tx, step: Step[Any]) -> None:
+    def _try(tx: Tx, step: WriteJob[Any]) -> None:
         """One step, taken back alone when it fails.
 
         Raises:
@@ -175,7 +175,7 @@ class Database:
             self.known = (newest.seq, newest.hash) if newest else (0, GENESIS)
             if self.path:
                 files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
-                self._watched = [Watched(file) for file in files if file.exists()]
+                self._watched = [FileGuard(file) for file in files if file.exists()]
 
     def _settle(self) -> None:
         """What must stand outside a transaction: the journal's mode, and a look through a file of ordinary size."""
@@ -193,7 +193,7 @@ class Database:
     def _look(self) -> None:
         """Notice files that were removed, exchanged or cut under us: SQLite would go on writing into nowhere."""
         for file in self._watched:
-            size = file.shrunk_to()
+            size = file.truncated_to()
             if size is None:
                 continue
             if size or file is self._watched[0]:

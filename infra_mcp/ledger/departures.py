@@ -11,11 +11,11 @@ from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
-from infra_mcp.ledger import asks, messages, parties, requests, schema
+from infra_mcp.ledger import asks, messages, peer_filters, requests, schema
 from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append
+from infra_mcp.ledger.message_digests import MessageDigests, between_peers
 from infra_mcp.ledger.records import Ask
-from infra_mcp.ledger.words import Words, between_peers
 from infra_mcp.masking import Masker
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address
@@ -25,7 +25,7 @@ __all__ = ["Departure", "settle"]
 
 _ROWS, _ASKS, _OUTBOX, _MESSAGES = schema.requests, schema.asks, schema.outbox, schema.messages
 _UNBEGUN = sorted(PARKED | {State.RECEIVED, State.QUEUED, State.PLANNED})
-_OWN = parties.is_party("from", _ROWS.c.caller, _ROWS.c.circle)
+_OWN = peer_filters.is_party("from", _ROWS.c.caller, _ROWS.c.circle)
 _WAITING = select(_ROWS).where(_OWN, _ROWS.c.open, _ROWS.c.state.in_(_UNBEGUN)).order_by(_ROWS.c.position)
 # A key is its peer's: a newcomer that happens to choose the same means something of its own.
 _KEYS = update(_ROWS).where(_OWN, ~_ROWS.c.open).values(idempotency_key=None)
@@ -34,7 +34,7 @@ _TO_IT = select(_ASKS).where(asks.TO)
 _READ = update(_MESSAGES).where(messages.UNREAD).values(read=bindparam("at"))
 _TAKEN = (
     update(_OUTBOX)
-    .where(parties.is_party("to", _OUTBOX.c.receiver, _OUTBOX.c.circle), _OUTBOX.c.delivered.is_(None))
+    .where(peer_filters.is_party("to", _OUTBOX.c.receiver, _OUTBOX.c.circle), _OUTBOX.c.delivered.is_(None))
     .values(delivered=bindparam("at"))
 )
 
@@ -60,9 +60,9 @@ class Departure:
         return names | {Address(name=one.receiver, circle=one.receiver_circle).signal for one in self.asks}
 
 
-def settle(tx: Tx, masker: Masker, words: Words, peer: Address, at: str) -> Departure:
+def settle(tx: Tx, masker: Masker, words: MessageDigests, peer: Address, at: str) -> Departure:
     """End what hangs on a peer that is no more, and mark its mail as read."""
-    given: dict[str, Any] = parties.given("from", peer) | parties.given("to", peer)
+    given: dict[str, Any] = peer_filters.given("from", peer) | peer_filters.given("to", peer)
     cancelled = [requests.read(row) for row in tx.connection.execute(_WAITING, given).mappings().all()]
     for one in cancelled:
         message = f"Peer {peer.name} was removed. Nothing was changed."
@@ -78,7 +78,7 @@ def settle(tx: Tx, masker: Masker, words: Words, peer: Address, at: str) -> Depa
     return Departure(tuple(cancelled), (*asked, *to_it))
 
 
-def _close(tx: Tx, words: Words, ask: Ask, reply: str, at: str) -> None:
+def _close(tx: Tx, words: MessageDigests, ask: Ask, reply: str, at: str) -> None:
     told, data = words.told(between_peers(ask.circle, ask.receiver_circle), reply)
     data |= {"closed": "acked", "from": ask.receiver, "removed": True}
     append(tx, Entry(at, "acked", ask.sender, ask.circle or ask.receiver_circle, told, data, None, None, ask.id))

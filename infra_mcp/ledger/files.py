@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["Watched", "make_private"]
+__all__ = ["FileGuard", "make_private"]
 
 
 def make_private(path: Path) -> None:
@@ -28,7 +28,7 @@ def make_private(path: Path) -> None:
             path.chmod(0o600)
 
 
-class Watched:
+class FileGuard:
     """A file that may only grow, and must stay the same file: SQLite would go on writing into one that was removed.
 
     Only `stat` is used: opening and closing the file would drop SQLite's own locks, since POSIX locks belong to a
@@ -43,7 +43,7 @@ class Watched:
         status = path.stat()
         self._identity, self._size = (status.st_dev, status.st_ino), status.st_size
 
-    def shrunk_to(self) -> int | None:
+    def truncated_to(self) -> int | None:
         """The size it was cut to since the last look; None when it was not.
 
         Raises:

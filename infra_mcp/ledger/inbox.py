@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import BindParameter, Connection, and_, bindparam, func, literal_column, select, update
 
-from infra_mcp.ledger import asks, messages, parties, schema
+from infra_mcp.ledger import asks, messages, peer_filters, schema
 from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.records import Counts, Inbox
 from infra_mcp.model.peer import Address
@@ -21,7 +21,7 @@ _DEEPEST = 1_000  # asks of one exchange that are followed
 _AT_ONCE = 500  # ids of one statement
 
 # Acks that a peer, who asked, has not marked as seen.
-_ACKED = and_(parties.is_party("to", _OUTBOX.c.receiver, _OUTBOX.c.circle), _OUTBOX.c.delivered.is_(None))
+_ACKED = and_(peer_filters.is_party("to", _OUTBOX.c.receiver, _OUTBOX.c.circle), _OUTBOX.c.delivered.is_(None))
 _LIMIT: BindParameter[int] = bindparam("most")
 # A share for each sender: the first of each, then the second of each, so that many of one hide none of another.
 _NTH_ASK = func.row_number().over(partition_by=(_ASKS.c.sender, _ASKS.c.circle), order_by=_ASKS.c.position)
@@ -43,7 +43,7 @@ _WAITS = select(
     select(func.count()).select_from(_OUTBOX).where(_ACKED).scalar_subquery().label("acks"),
 )
 
-_BETWEEN = parties.is_party("to", _ASKS.c.receiver, _ASKS.c.receiver_circle)
+_BETWEEN = peer_filters.is_party("to", _ASKS.c.receiver, _ASKS.c.receiver_circle)
 _OPEN_ASKS = select(func.count()).select_from(_ASKS).where(asks.OF_SENDER, _ASKS.c.state == "open")
 _COUNTS = select(
     _OPEN_ASKS.scalar_subquery().label("open_from_sender"),
@@ -75,7 +75,7 @@ _MARKS = (
 
 def inbox(connection: Connection, of: Address, limit: int) -> Inbox:
     """At most `limit` of each kind, each sender's oldest first and in turn, and how many more there are."""
-    given = parties.given("to", of) | {"most": limit}
+    given = peer_filters.given("to", of) | {"most": limit}
     # Most looks find nothing: count first, and read what there is.
     there = connection.execute(_WAITS, given).mappings().one()
     return Inbox(
@@ -92,14 +92,18 @@ def mark(tx: Tx, of: Address, ids: Sequence[str], at: str) -> int:
     wanted = list(dict.fromkeys(ids))
     for first in range(0, len(wanted), _AT_ONCE):
         # Whoever looked at it in a session that claimed it may mark it, too: it is the infra peer's inbox.
-        given = parties.given("to", of) | {"ids": wanted[first : first + _AT_ONCE], "at": at}
+        given = peer_filters.given("to", of) | {"ids": wanted[first : first + _AT_ONCE], "at": at}
         done += sum(tx.connection.execute(one, given).rowcount for one in _MARKS)
     return done
 
 
 def counts(connection: Connection, sender: Address, receiver: Address, reply_to: str | None) -> Counts:
     """How much is open, in one look."""
-    found = connection.execute(_COUNTS, parties.given("from", sender) | parties.given("to", receiver)).mappings().one()
+    found = (
+        connection.execute(_COUNTS, peer_filters.given("from", sender) | peer_filters.given("to", receiver))
+        .mappings()
+        .one()
+    )
     return Counts(**found, depth=depth(connection, reply_to) if reply_to is not None else 0)
 
 

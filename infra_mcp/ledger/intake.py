@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger import asks, claims, parties, schema
+from infra_mcp.ledger import asks, claims, peer_filters, schema
 from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.ledger.records import Accepted, Ask, AskIn
@@ -26,10 +26,10 @@ OPEN_OF_CIRCLE = 200
 _ROWS, _ASKS = schema.requests, schema.asks
 _INSERT = insert(_ROWS)
 _LINK = update(_ASKS).where(_ASKS.c.id == bindparam("which"))
-_OWN = select(_ROWS).where(parties.is_party("from", _ROWS.c.caller, _ROWS.c.circle))
+_OWN = select(_ROWS).where(peer_filters.is_party("from", _ROWS.c.caller, _ROWS.c.circle))
 _OF_KEY = _OWN.where(_ROWS.c.idempotency_key == bindparam("key"))
 _COUNT = select(func.count()).select_from(_ROWS).where(_ROWS.c.open)
-_OPEN_OF_PEER = _COUNT.where(parties.is_party("from", _ROWS.c.caller, _ROWS.c.circle))
+_OPEN_OF_PEER = _COUNT.where(peer_filters.is_party("from", _ROWS.c.caller, _ROWS.c.circle))
 _OPEN_OF_CIRCLE = _COUNT.where(_ROWS.c.circle == bindparam("of"))
 _SAME_WORDS = (
     _OWN.join(_ASKS, _ASKS.c.request == _ROWS.c.id)
@@ -92,7 +92,7 @@ def accept(tx: Tx, masker: Masker, intake: Intake) -> Accepted | InfraError:
 
 def _full(connection: Connection, caller: Caller) -> str:
     """Why no more requests of a peer, or of its circle, are taken in; empty while there is room."""
-    given = parties.given("from", Address(name=caller.name, circle=caller.circle))
+    given = peer_filters.given("from", Address(name=caller.name, circle=caller.circle))
     if (connection.execute(_OPEN_OF_PEER, given).scalar() or 0) >= OPEN_OF_PEER:
         return f"This peer has {OPEN_OF_PEER} open requests already."
     if (connection.execute(_OPEN_OF_CIRCLE, {"of": caller.circle}).scalar() or 0) >= OPEN_OF_CIRCLE:
@@ -108,7 +108,7 @@ def _refuse(tx: Tx, masker: Masker, intake: Intake, data: dict[str, Any]) -> Non
 def _earlier(connection: Connection, submission: Submission, ask: AskIn | None, meant: str) -> Any:  # noqa: ANN401 - a row
     """The request this one repeats: by key, else the open one that the same words of the same peer are about."""
     caller = submission.caller
-    given = parties.given("from", Address(name=caller.name, circle=caller.circle))
+    given = peer_filters.given("from", Address(name=caller.name, circle=caller.circle))
     if submission.idempotency_key is not None:
         return connection.execute(_OF_KEY, given | {"key": submission.idempotency_key}).mappings().first()
     if ask is None:
@@ -159,7 +159,7 @@ def _take(tx: Tx, masker: Masker, intake: Intake, ask: AskIn | None, meant: str)
     words, reason = written(masker.sparing(texts(action)), submission.words), written(masker, submission.reason)
     told = {
         "action": action,
-        "door": submission.door,
+        "door": submission.channel,
         "dry_run": submission.dry_run,
         "idempotency_key": submission.idempotency_key,
         "reason": reason,
@@ -180,7 +180,7 @@ def _take(tx: Tx, masker: Masker, intake: Intake, ask: AskIn | None, meant: str)
         "circle": caller.circle,
         "strength": caller.strength,
         "operator": caller.operator,
-        "door": submission.door,
+        "door": submission.channel,
         "action": canonical(action).decode(),
         "app": action.get("app"),
         "digest": meant,

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from infra_mcp.effects import effect
-from infra_mcp.ledger import asks, claims, clock, inbox, letters, messages, releases, retention
+from infra_mcp.ledger import ask_rows, asks, claims, clock, inbox, messages, releases, retention
 from infra_mcp.ledger.database import Database, Tx
 from infra_mcp.ledger.events import written
+from infra_mcp.ledger.message_digests import MessageDigests
 from infra_mcp.ledger.records import Accepted, Ask, Counts, Inbox, Message, ReleaseIn
-from infra_mcp.ledger.words import Words
 from infra_mcp.masking import Masker
 from infra_mcp.model.peer import Address, Caller
 
@@ -25,7 +25,7 @@ class Mail:
     Times are ISO 8601.
     """
 
-    def __init__(self, database: Database, masker: Masker, words: Words) -> None:
+    def __init__(self, database: Database, masker: Masker, words: MessageDigests) -> None:
         self._database = database
         self._masker = masker
         self._words = words
@@ -62,7 +62,7 @@ class Mail:
 
         def step(tx: Tx) -> Ask:
             said = self._masked(text, attachments)
-            return letters.ask(tx, self._words, sender, receiver, said, reply_to, clock.normal(now))
+            return ask_rows.ask(tx, self._words, sender, receiver, said, reply_to, clock.normal(now))
 
         return await self._database.write(step)
 
@@ -89,7 +89,7 @@ class Mail:
 
         def step(tx: Tx) -> Ask:
             said = self._masked(message, attachments)
-            return letters.ack(tx, self._words, by, ask_id, said, clock.normal(now))
+            return ask_rows.ack(tx, self._words, by, ask_id, said, clock.normal(now))
 
         return await self._database.write(step)
 
@@ -221,6 +221,6 @@ class Mail:
         at = clock.normal(before)
         return await self._database.write(lambda tx: retention.purge(tx, at))
 
-    def _masked(self, text: str | None, attachments: Sequence[dict[str, Any]] = ()) -> letters.Said:
+    def _masked(self, text: str | None, attachments: Sequence[dict[str, Any]] = ()) -> ask_rows.MaskedText:
         said = None if text is None else written(self._masker, text)
-        return letters.Said(said, tuple(written(self._masker, list(attachments))))
+        return ask_rows.MaskedText(said, tuple(written(self._masker, list(attachments))))

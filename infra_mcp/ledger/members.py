@@ -6,8 +6,8 @@ from infra_mcp.effects import effect
 from infra_mcp.ledger import clock, departures, peers
 from infra_mcp.ledger.database import Database, Tx
 from infra_mcp.ledger.identities import Identities
+from infra_mcp.ledger.message_digests import MessageDigests
 from infra_mcp.ledger.records import Peer
-from infra_mcp.ledger.words import Words
 from infra_mcp.masking import Masker
 from infra_mcp.model.peer import Address, Caller
 
@@ -22,7 +22,7 @@ class Members:
         identities: who holds a token, remembered from one call to the next.
     """
 
-    def __init__(self, database: Database, masker: Masker, words: Words) -> None:
+    def __init__(self, database: Database, masker: Masker, words: MessageDigests) -> None:
         self._database = database
         self._words = words
         self.masker = masker

@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
-from infra_mcp.ledger import ids, parties, schema
+from infra_mcp.ledger import ids, peer_filters, schema
 from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append
+from infra_mcp.ledger.message_digests import MessageDigests, between_peers
 from infra_mcp.ledger.records import Message
-from infra_mcp.ledger.words import Words, between_peers
 from infra_mcp.model.peer import Address, Caller
 
 __all__ = ["BY", "UNREAD", "answered", "handled", "keep", "one", "outcome", "post", "read", "shown"]
@@ -24,17 +24,19 @@ _AGAIN = (
     .where(_EVENTS.request == bindparam("request"), _EVENTS.kind == "notified-again")
     .order_by(_EVENTS.seq)
 )
-_MINE = parties.is_party("to", _ROWS.c.receiver, _ROWS.c.receiver_circle)
+_MINE = peer_filters.is_party("to", _ROWS.c.receiver, _ROWS.c.receiver_circle)
 # Messages to a peer that it has not marked as read, and messages of a peer.
 UNREAD = and_(_MINE, _ROWS.c.read.is_(None))
-BY = parties.is_party("from", _ROWS.c.sender, _ROWS.c.circle)
+BY = peer_filters.is_party("from", _ROWS.c.sender, _ROWS.c.circle)
 _INSERT = insert(_ROWS)
-_ONE = select(_ROWS).where(_ROWS.c.id == bindparam("message"), _MINE, _ROWS.c.event > parties.since("to"))
+_ONE = select(_ROWS).where(_ROWS.c.id == bindparam("message"), _MINE, _ROWS.c.event > peer_filters.since("to"))
 _RECEIVER = select(_ROWS.c.receiver).where(_ROWS.c.id == bindparam("notify"))
 _HANDLED = update(_ROWS).where(_ROWS.c.id == bindparam("message")).values(read=bindparam("at"))
 
 
-def post(tx: Tx, words: Words, sender: Caller, receivers: Sequence[Address], text: str, kind: str, at: str) -> str:
+def post(
+    tx: Tx, words: MessageDigests, sender: Caller, receivers: Sequence[Address], text: str, kind: str, at: str
+) -> str:
     """One event, and a row for each receiver. Returns the one id. `text` is masked already.
 
     The chain holds the words only where the infra peer or an operator sends it, or everyone it goes to is one.
@@ -89,7 +91,7 @@ def read(connection: Connection, wanted: Any, given: Mapping[str, Any]) -> list[
 
 def one(connection: Connection, receiver: Address, message_id: str) -> Message | None:
     """This peer's copy of a message, read or not."""
-    return next(iter(read(connection, _ONE, parties.given("to", receiver) | {"message": message_id})), None)
+    return next(iter(read(connection, _ONE, peer_filters.given("to", receiver) | {"message": message_id})), None)
 
 
 def shown(address: Address) -> str:

@@ -9,8 +9,8 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger import intake, messages, requests
 from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append, written
+from infra_mcp.ledger.message_digests import MessageDigests
 from infra_mcp.ledger.records import Accepted, ReleaseIn
-from infra_mcp.ledger.words import Words
 from infra_mcp.masking import Masker
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address, Caller
@@ -35,7 +35,7 @@ class Notify:
         return Address(name=self.sender.name, circle=self.sender.circle)
 
 
-def notified(tx: Tx, masker: Masker, words: Words, given: Notify) -> tuple[str, list[Accepted]]:
+def notified(tx: Tx, masker: Masker, words: MessageDigests, given: Notify) -> tuple[str, list[Accepted]]:
     """Keep the notify and do what policy made of it. Returns its id, and what was taken in or is repeated."""
     notify = messages.post(tx, words, given.sender, [given.infra], given.text, "notify", given.at)
     if given.releases:

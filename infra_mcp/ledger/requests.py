@@ -38,7 +38,6 @@ _ROWS = schema.requests
 # What a row and a request call by the same name, as it is.
 _SAME = (
     "id",
-    "door",
     "state",
     "created",
     "words",
@@ -173,7 +172,7 @@ def read(row: Any) -> Request:  # noqa: ANN401 - a row of `requests`
     """
     caller = {"name": row["caller"]} | {name: row[name] for name in ("circle", "strength", "operator")}
     value = {name: row[name] for name in _SAME} | {"caller": caller}
-    value |= {"commit": row["commit_id"], "revert": row["revert_id"]}
+    value |= {"channel": row["door"], "commit": row["commit_id"], "revert": row["revert_id"]}
     try:
         value |= {name: from_json(row[name] or "null") for name in ("action", "record", "receipt")}
         return Request.model_validate_json(to_json(value))
@@ -204,7 +203,7 @@ def parked_marks(connection: Connection) -> list[tuple[str, str]]:
 
 
 def open_releases(connection: Connection, app: str) -> list[Request]:
-    """The releases of an app that have not ended, whatever door they came by, in the order they came; no dry runs."""
+    """The releases of an app that have not ended, by any channel, oldest first, without dry runs."""
     return [read(row) for row in connection.execute(_OPEN_RELEASES, {"of": app}).mappings()]
 
 

@@ -16,12 +16,12 @@ from sqlalchemy import Connection
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import (
+    ask_rows,
     asks,
     audit,
     clock,
     events,
     intake,
-    letters,
     peers,
     policies,
     requests,
@@ -34,9 +34,9 @@ from infra_mcp.ledger.heads import HEADS, Committed
 from infra_mcp.ledger.keys import LEDGER, MASKING, MESSAGES, Keys
 from infra_mcp.ledger.mail import Mail
 from infra_mcp.ledger.members import Members
+from infra_mcp.ledger.message_digests import MessageDigests
 from infra_mcp.ledger.records import Accepted, Ask, AskIn, ChainReport, Event, Peer, SearchPage
 from infra_mcp.ledger.requests import Move
-from infra_mcp.ledger.words import Words
 from infra_mcp.masking import Masker
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address, Caller
@@ -60,7 +60,7 @@ class Ledger(Members):
 
     def __init__(self, database: Database, masker: Masker, keys: Keys) -> None:
         self._keys = keys
-        words = Words(lambda: keys.key(MESSAGES))
+        words = MessageDigests(lambda: keys.key(MESSAGES))
         super().__init__(database, masker, words)
         self.mail = Mail(database, masker, words)
         self.approvals = Approvals(database)
@@ -146,7 +146,7 @@ class Ledger(Members):
             at = clock.normal(now)
             done = intake.accept(tx, self.masker, intake.Intake(submission, request_id, ask, at))
             if isinstance(done, Accepted) and done.ask_id is not None and ask and ask.reply_to:
-                letters.answered_by(tx, self._words, submission.caller, ask.reply_to, done.ask_id, at)
+                ask_rows.answered_by(tx, self._words, submission.caller, ask.reply_to, done.ask_id, at)
             return done
 
         done = await self._database.write(step)
@@ -225,13 +225,13 @@ class Ledger(Members):
         def step(tx: Tx) -> str:
             ask_id = asks.answer(tx, self.masker, asked, message, kind)
             if ask.reply_to:
-                letters.answered_by(tx, self._words, caller, ask.reply_to, ask_id, asked.created)
+                ask_rows.answered_by(tx, self._words, caller, ask.reply_to, ask_id, asked.created)
             return ask_id
 
         return await self._database.write(step)
 
     async def request(self, request_id: str) -> Request | None:
-        """The request of that id. Whether the caller may see it is the door's to decide."""
+        """The request of that id. Whether the caller may see it is the channel's to decide."""
         return await self._database.read(lambda connection: requests.request(connection, request_id))
 
     async def open_requests(self) -> list[Request]:
@@ -247,7 +247,7 @@ class Ledger(Members):
         return await self._database.read(requests.parked_marks)
 
     async def open_releases(self, app: str) -> list[Request]:
-        """The deploys of an app that have not ended, by whatever door, oldest first, without dry runs."""
+        """The deploys of an app that have not ended, by whatever channel, oldest first, without dry runs."""
         return await self._database.read(lambda connection: requests.open_releases(connection, app))
 
     async def landed_version(self, app: str) -> str | None:
@@ -269,7 +269,7 @@ class Ledger(Members):
         return await self._database.read(lambda connection: requests.recent(connection, circle, limit, every_open))
 
     async def ask(self, ask_id: str) -> Ask | None:
-        """The ask of that id. Whether the caller may see it is the door's to decide."""
+        """The ask of that id. Whether the caller may see it is the channel's to decide."""
         return await self._database.read(lambda connection: asks.ask(connection, ask_id))
 
     async def undelivered(self, sender: Address | None = None) -> list[Ask]:

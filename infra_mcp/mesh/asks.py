@@ -17,7 +17,7 @@ from infra_mcp.ledger.records import AskIn
 from infra_mcp.mesh import addresses, intent
 from infra_mcp.mesh.clarify import help_ack, what_may_be_asked
 from infra_mcp.mesh.intake import enter, now
-from infra_mcp.mesh.limits import LONGEST, Limits, check_attachments
+from infra_mcp.mesh.limits import MAX_TEXT, Limits, check_attachments
 from infra_mcp.mesh.words import check
 from infra_mcp.model.peer import Address
 from infra_mcp.model.request import Submission
@@ -25,10 +25,10 @@ from infra_mcp.model.request import Submission
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
     from infra_mcp.ledger.records import Ask
-    from infra_mcp.mesh.attending import Desk
+    from infra_mcp.mesh.attending import AttendantSessions
     from infra_mcp.model.peer import Caller
 
-__all__ = ["LONGEST", "ask", "own_ask", "resolution"]
+__all__ = ["MAX_TEXT", "ask", "own_ask", "resolution"]
 
 
 async def ask(
@@ -40,7 +40,7 @@ async def ask(
     reply_to: str | None = None,
     circle: str | None = None,
     attachments: Sequence[dict[str, Any]] = (),
-    desk: Desk | None = None,
+    attendants: AttendantSessions | None = None,
     limits: Limits | None = None,
 ) -> str:
     """Send an ask and return its id; the answer is its ack.
@@ -56,7 +56,7 @@ async def ask(
         reply_to: an ask of the receiver that this one answers; it is closed in the same transaction.
         circle: the circle to look the receiver up in; see `addresses.find`.
         attachments: small JSON objects, which hang on the ask as they are and mean nothing to infra.
-        desk: where sessions attend; None for nowhere.
+        attendants: where sessions attend; None for nowhere.
         limits: the bounds; None for none.
 
     Raises:
@@ -72,9 +72,14 @@ async def ask(
     if repeats or address != addresses.infra(engine):
         return await _open(engine, caller, address, text, reply_to, attachments, limits or Limits(engine))
     understood = intent.parse(text)
-    if isinstance(understood, intent.NotUnderstood) and understood.open and desk is not None and desk.present:
+    if (
+        isinstance(understood, intent.NotUnderstood)
+        and understood.open
+        and attendants is not None
+        and attendants.present
+    ):
         ask_id = await _open(engine, caller, address, text, reply_to, attachments, limits or Limits(engine))
-        await desk.settle(ask_id)
+        await attendants.settle(ask_id)
         return ask_id
     ask_id = await _answered(
         engine, caller, AskIn(text=text, receiver=address.name, reply_to=reply_to), understood, limits
@@ -142,7 +147,7 @@ async def _answered(
         submission = Submission(
             caller=caller,
             action=understood.action,
-            door="ask",
+            channel="ask",
             words=words,
             reason=engine.masker.mask(understood.reason or ""),
             idempotency_key=understood.idempotency_key,
@@ -155,7 +160,7 @@ async def _answered(
         forms = f"\n{await what_may_be_asked(engine, caller)}" if error.code == "unknown-argument" else ""
         return await engine.ledger.answer(caller, incoming, engine.masker.mask(f"{error}{forms}"), "refused", now())
     if accepted.ask_id is None:
-        # The same key or words came first by another door: this ask gets an ack of its own, naming that request.
+        # The same key or words came first by another channel: this ask gets an ack of its own, naming that request.
         message = f"This is {accepted.request.id}, asked before; get_request shows where it stands."
         return await engine.ledger.answer(caller, incoming, message, "same-request", now())
     return accepted.ask_id

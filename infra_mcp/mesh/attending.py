@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from infra_mcp.engine import Engine
     from infra_mcp.ledger.records import Ask
 
-__all__ = ["GRACE", "Desk"]
+__all__ = ["GRACE", "AttendantSessions"]
 
 GRACE = 60.0  # seconds
 _RETRY = 5.0  # seconds until the ledger is tried again
@@ -35,7 +35,7 @@ _RETRY = 5.0  # seconds until the ledger is tried again
 _log = logging.getLogger(__name__)
 
 
-class Desk:
+class AttendantSessions:
     """Where attending sessions sit. One for each server.
 
     Args:
@@ -61,7 +61,7 @@ class Desk:
         """Keep the desk for the server's life.
 
         Gives back the claims of sessions that died with the last server, then helps whoever waits in vain, until
-        cancelled. To be started before the doors accept calls: `await group.start(desk.open)`.
+        cancelled. To be started before the channels accept calls: `await group.start(desk.open)`.
         """
         await self._engine.ledger.mail.release(None)
         self._helped = not await self._engine.ledger.mail.unanswered(peer_name(self._engine))

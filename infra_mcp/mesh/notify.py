@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from infra_mcp.engine import Engine
     from infra_mcp.mesh.limits import Limits
     from infra_mcp.model.peer import Caller
-    from infra_mcp.policy.rules import Policy
+    from infra_mcp.policy.policy import Policy
 
 __all__ = ["Notified", "Releases"]
 
@@ -123,7 +123,7 @@ class Releases:
         submission = Submission(
             caller=caller,
             action=action,
-            door="notify",
+            channel="notify",
             words=self._engine.masker.mask(words),
             reason=decision.note,
             scheduled=held is not None,
@@ -134,6 +134,12 @@ class Releases:
     def _held(policy: Policy, caller: Caller, action: Release, identity: str) -> Hold | None:
         """What keeps it from beginning at once: asked of the engine as it will ask itself."""
         request = Request(
-            id=identity, caller=caller, action=action, door="notify", state=State.SCHEDULED, created=now(), notify="-"
+            id=identity,
+            caller=caller,
+            action=action,
+            channel="notify",
+            state=State.SCHEDULED,
+            created=now(),
+            notify="-",
         )
         return hold(policy, request, datetime.now(UTC))

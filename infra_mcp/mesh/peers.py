@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from infra_mcp.ledger.records import Peer
     from infra_mcp.model.peer import Caller
 
-__all__ = ["HEADER", "LONGEST", "Presence", "Table", "describe", "me", "own_description", "table"]
+__all__ = ["HEADER", "MAX_DESCRIPTION", "Presence", "Table", "describe", "me", "own_description", "table"]
 
 # Repowire's header, so that what reads its list reads ours.
 HEADER = (
     "peer_id\tname\tproject\tcircle\trole\tstatus\tpath\tmachine\tdescription\tbackend\tlast_seen\tturn_state\tmodel"
 )
 
-LONGEST = 500  # characters of a description
+MAX_DESCRIPTION = 500  # characters of a description
 _MOST = 18_000  # bytes of a table, as JSON
 
 
@@ -175,10 +175,10 @@ async def describe(engine: Engine, caller: Caller, description: str) -> str:
     if caller.circle is None:
         what = "Only a peer of a circle has a description of its own; infra's is in the policy."
         raise InfraError("invalid-argument", what, next_step="Call it as a peer.")
-    line = one_line(description, 2 * LONGEST)
+    line = one_line(description, 2 * MAX_DESCRIPTION)
     line = engine.masker.sparing(line).mask(line)  # by the rules alone: it goes back to whoever said it
-    if len(line) > LONGEST:
-        raise InfraError("invalid-argument", f"description: longer than {LONGEST} characters.")
+    if len(line) > MAX_DESCRIPTION:
+        raise InfraError("invalid-argument", f"description: longer than {MAX_DESCRIPTION} characters.")
     await engine.ledger.set_description(caller.name, line, caller.circle)
     engine.ledger.identities.described[caller.name, caller.circle] = line
     return line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from infra_mcp.errors import InfraError
-from infra_mcp.mesh.limits import LONGEST
+from infra_mcp.mesh.limits import MAX_TEXT
 
 __all__ = ["check"]
 
@@ -26,8 +26,8 @@ def check(text: str, argument: str) -> None:
         size = len(text.encode("utf-8"))
     except UnicodeEncodeError:
         raise InfraError("invalid-argument", f"{argument}: not text.", next_step="Send plain text.") from None
-    if size > LONGEST:
-        what = f"{argument}: longer than {LONGEST} bytes."
+    if size > MAX_TEXT:
+        what = f"{argument}: longer than {MAX_TEXT} bytes."
         raise InfraError("invalid-argument", what, next_step="Send fewer words, and where the rest can be read.")
     if _CONTROL.search(text):
         raise InfraError("invalid-argument", f"{argument}: holds control characters.", next_step="Send plain text.")

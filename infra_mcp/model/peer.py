@@ -13,7 +13,7 @@ Strength = Literal["token", "same-user"]
 
 
 class Caller(Frozen):
-    """A caller as the door knows it.
+    """A caller as the channel knows it.
 
     `circle` is None for an operator, who may read, approve, accept policy and manage peers, but changes nothing. It is
     None too for an attendant, a local session in the infra repository that acts for those who asked and has no rights

@@ -11,9 +11,9 @@ from infra_mcp.model.actions import Action
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.peer import Caller
 
-__all__ = ["END", "OPEN", "PARKED", "Door", "Request", "State", "Submission"]
+__all__ = ["END", "OPEN", "PARKED", "Channel", "Request", "State", "Submission"]
 
-Door = Literal["tool", "ask", "cli", "notify"]
+Channel = Literal["tool", "ask", "cli", "notify"]
 
 
 class State(StrEnum):
@@ -46,14 +46,14 @@ END = frozenset(State) - OPEN
 
 
 class Submission(Frozen):
-    """What a door hands to the engine: the action, who asks, and the words it came in (already masked).
+    """What a channel hands to the engine: the action, who asks, and the words it came in (already masked).
 
     Acting for someone else, `caller` is who asked, `attendant` who acts, and `on_behalf_of` the ask that was claimed.
     """
 
     caller: Caller
     action: Action
-    door: Door
+    channel: Channel
     words: str = ""
     reason: str = ""
     idempotency_key: str | None = None
@@ -71,7 +71,7 @@ class Request(Frozen):
     id: str
     caller: Caller
     action: Action
-    door: Door
+    channel: Channel
     state: State
     created: str
     words: str = ""

@@ -24,7 +24,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.masking import Masker
 from infra_mcp.model.actions import ACTIONS, FIRST_EDITION
 from infra_mcp.model.peer import Caller
-from infra_mcp.policy.rules import Policy, digest_of, load
+from infra_mcp.policy.policy import Policy, digest_of, load
 
 __all__ = ["Accepted", "Pending", "PolicyInForce", "read_policy"]
 
@@ -153,7 +153,7 @@ class PolicyInForce:
 
         Args:
             digest: what the operator accepts, as `pending` or `sha256sum` shows it.
-            by: who accepts; only operators may, and the door knows who is one.
+            by: who accepts; only operators may, and the channel knows who is one.
 
         Returns:
             The policy now in force.

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from infra_mcp.model.approval import Approval, Need, Verdict
 from infra_mcp.model.peer import Caller
 
-__all__ = ["in_words", "missing", "patience", "satisfied"]
+__all__ = ["approval_timeout", "in_words", "missing", "satisfied"]
 
 _STRENGTHS = {"same-user": 0, "token": 1}
 
@@ -64,7 +64,7 @@ def in_words(need: Need) -> str:
     return many + (" known by a token" if need.strength == "token" else "")
 
 
-def patience(verdict: Verdict) -> float:
+def approval_timeout(verdict: Verdict) -> float:
     """How long a request waits for its approvals, in seconds: the shortest time that any of its rules gives."""
     return min((need.seconds for need in verdict.needs), default=0.0)
 

@@ -20,8 +20,8 @@ from infra_mcp.policy.effects import effect_refusals, touched
 from infra_mcp.policy.freezes import frozen
 from infra_mcp.policy.grants import Grant, Refusal, grants, some
 from infra_mcp.policy.matching import Subject, denials, requirements
-from infra_mcp.policy.rules import Policy
-from infra_mcp.policy.times import spelled
+from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.times import format_duration
 
 __all__ = ["admit", "judge", "refusal"]
 
@@ -136,7 +136,7 @@ def _needs(policy: Policy, wanted: list[tuple[Need, str]]) -> Verdict:
         f"Rule {need.rule.removeprefix('rules.')} requires {in_words(need)}" + (f" ({reason})" if reason else "")
         for need, reason in wanted
     ]
-    passes = "; ".join(f"{in_words(need)} within {spelled(need.seconds)}" for need, _ in wanted)
+    passes = "; ".join(f"{in_words(need)} within {format_duration(need.seconds)}" for need, _ in wanted)
     return Verdict(
         decision="needs-approval",
         rule=wanted[0][0].rule,

@@ -19,7 +19,7 @@ from infra_mcp.policy.actions.base import FAULT
 from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.grants import Grant, Refusal
 from infra_mcp.policy.images import new_images
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 
 __all__ = ["effect_refusals", "touched"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from infra_mcp.policy.across import Freeze
 from infra_mcp.policy.matching import about
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.rules import Freeze
 
 __all__ = ["Freeze", "frozen"]
 

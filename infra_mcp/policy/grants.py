@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.grammar import bytes_of, is_image, matches, millicores
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import GrantRules
 
 __all__ = [

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from infra_mcp.model.approval import Need
-from infra_mcp.policy.across import Match, Require, Rule
 from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.grants import Refusal
+from infra_mcp.policy.rules import Match, Require, Rule
 
 __all__ = ["Subject", "about", "denials", "requirements"]
 

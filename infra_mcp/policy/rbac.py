@@ -14,8 +14,8 @@ import yaml
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.marks import BINDING
-from infra_mcp.policy.fences import fences
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.admission_policies import admission_policies
+from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import ClusterRules
 
 __all__ = ["render", "to_yaml"]
@@ -56,7 +56,7 @@ def render(policy: Policy, cluster: str, namespaces: Sequence[str] = ()) -> list
         *_server(rules),
         _circle_role(policy, rules),
         *_sources(policy, own),
-        *fences(policy, rules),
+        *admission_policies(policy, rules),
         *(_binding(policy, rules, name) for name in sorted(set(namespaces))),
     ]
     for one in objects:

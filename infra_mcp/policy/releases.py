@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import State
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.versions import Comparison, Order, compare
 
 __all__ = ["Older", "Release", "Same", "Take", "decide", "match", "render"]

@@ -1,235 +1,86 @@
-"""The policy: infra.toml read, checked and held as a value. What a policy means is decided in `decide`, not here."""
+"""The sections of infra.toml that cut across circles: rules, and freezes. They only take away."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-import tomllib
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pydantic import Field, PrivateAttr, ValidationError
+from infra_mcp.model.names import Frozen
+from infra_mcp.policy.grammar import Explanation, NamePattern, RuleId, Text
+from infra_mcp.policy.times import LongDuration, Moment, seconds
 
-from infra_mcp.errors import InfraError
-from infra_mcp.model.actions import ACTIONS
-from infra_mcp.model.names import AppName, Circle, ClusterName, Frozen, PullSecretName
-from infra_mcp.policy.across import Freeze, Rule
-from infra_mcp.policy.grammar import matches, protected
-from infra_mcp.policy.sections import (
-    AppRules,
-    AttendRules,
-    CircleRules,
-    ClusterRules,
-    GrantRules,
-    MessageRules,
-    PeerRules,
-    PullSecretRules,
-    TreeRules,
-)
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-from infra_mcp.text import one_line
-
-__all__ = ["Policy", "digest_of", "load"]
-
-_LARGEST: Final = 2**20  # bytes of a policy file; people write it by hand
-_DOTS: Final = 1_000  # in one line
-_SHOWN: Final = 5  # problems named at once
+__all__ = ["Freeze", "FreezeMatch", "Match", "Require", "Rule"]
 
 
-class Policy(Frozen):
-    """What infra.toml says. Equal text gives equal policies; nothing of it changes after loading."""
+class Match(BaseModel):
+    """What a rule is about: all keys given must match, each by one of its patterns.
 
-    tree: TreeRules = TreeRules()
-    peer: PeerRules = PeerRules()
-    clusters: dict[ClusterName, ClusterRules] = Field(default_factory=dict)
-    circles: dict[Circle, CircleRules] = Field(default_factory=dict)
-    pull_secrets: dict[PullSecretName, PullSecretRules] = Field(default_factory=dict)
-    apps: dict[AppName, AppRules] = Field(default_factory=dict)
-    rules: tuple[Rule, ...] = ()
-    freeze: tuple[Freeze, ...] = ()
-    attend: AttendRules = AttendRules()
-    messages: MessageRules = MessageRules()
-
-    _digest: str = PrivateAttr(default="")
-    _actions: frozenset[str] = PrivateAttr(default=frozenset(ACTIONS))
-
-    def in_force(self, action: str) -> bool:
-        """Whether the policy's grants of an action count: it was there when the policy was accepted."""
-        return action in self._actions
-
-    @property
-    def known(self) -> frozenset[str]:
-        """The actions that were there when it was accepted."""
-        return self._actions
-
-    def waiting(self, circle: str | None = None) -> tuple[str, ...]:
-        """The actions it grants, to a circle or to anybody, that come into force when it is accepted again."""
-        grants = self.circles.values() if circle is None else filter(None, [self.circle(circle)])
-        granted = {action for grant in grants for action in grant.actions}
-        granted |= set(self.attend.actions) if circle is None else set()  # not told to those it acts for
-        return tuple(name for name in ACTIONS if name in granted - self._actions)
-
-    def accepted_for(self, actions: Iterable[str]) -> Policy:
-        """The same policy, as one that was accepted when only these actions were there."""
-        made = self.model_copy()
-        made._actions = frozenset(actions)  # noqa: SLF001 - its own
-        return made
-
-    @property
-    def digest(self) -> str:
-        """`sha256:` and the hash of the file's bytes: what an operator accepts, and what `sha256sum` shows."""
-        return self._digest
-
-    def circle(self, name: str | None) -> CircleRules | None:
-        """What a circle may do; None for a circle the policy does not name."""
-        return self.circles.get(name) if name else None
-
-    def app(self, name: str) -> AppRules | None:
-        """An app of the catalogue. Whether a caller may know of it is decided in `decide`."""
-        return self.apps.get(name)
-
-    def pull_secret(self, name: str) -> PullSecretRules | None:
-        """Where a pull secret comes from. Whether a circle may have it is decided in `decide`."""
-        return self.pull_secrets.get(name)
-
-    def cluster(self, name: str | None = None) -> ClusterRules | None:
-        """A cluster by name; without a name, the only one."""
-        resolved = self.cluster_name(name)
-        return self.clusters[resolved] if resolved else None
-
-    def cluster_name(self, name: str | None = None) -> str | None:
-        """The name of the cluster meant: the one given if policy has it, or the only one there is."""
-        if name is None:
-            return next(iter(self.clusters)) if len(self.clusters) == 1 else None
-        return name if name in self.clusters else None
-
-    def service_account(self, circle: str, cluster: str | None = None) -> str:
-        """A circle's Kubernetes identity, as the API server names it."""
-        rules = self.cluster(cluster)
-        own = rules.service_accounts if rules else ClusterRules.model_fields["service_accounts"].default
-        return f"system:serviceaccount:{own}:circle-{circle}"
-
-    @property
-    def places(self) -> tuple[tuple[str, str], ...]:
-        """Every delivery of the tree's roots with the place where it works; none while no cluster is named."""
-        place = self.cluster_name()
-        deliveries = dict.fromkeys(root.delivery for root in self.tree.roots if root.is_delivered)
-        return tuple((delivery, place) for delivery in deliveries) if place else ()
-
-    def reaches(self, circle: str | None, namespace: str) -> bool:
-        """Whether a namespace is one of a circle's; protected ones never are."""
-        rules = self.circle(circle)
-        return rules is not None and self.within(rules, namespace)
-
-    def within(self, grant: GrantRules, namespace: str) -> bool:
-        """Whether a namespace is one of those that are granted; protected ones never are."""
-        if any(protected(namespace, c.service_accounts) for c in self.clusters.values()):
-            return False
-        return any(matches(pattern, namespace) for pattern in grant.namespaces) and not protected(namespace, "")
-
-    def granted(self, circle: str | None, pull_secret: str) -> bool:
-        """Whether a circle may have a pull secret, and there is one of that name."""
-        rules = self.circle(circle)
-        return rules is not None and pull_secret in rules.pull_secrets and pull_secret in self.pull_secrets
-
-
-def digest_of(text: str) -> str:
-    """The digest of a policy's text."""
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-
-
-def load(text: str) -> Policy:
-    """Read a policy.
-
-    Args:
-        text: the content of infra.toml.
-
-    Returns:
-        The policy, complete and consistent: every name it uses is one it has.
-
-    Raises:
-        InfraError: `policy-invalid`, naming each wrong key (five at most) and what is wrong, and no value.
+    Keys this version does not know are kept, not refused: a rule that cannot be evaluated denies, and says which key.
     """
-    if len(text.encode()) > _LARGEST:
-        raise InfraError("policy-invalid", "The policy is larger than 1 MiB.")
-    if any(line.count(".") > _DOTS for line in text.splitlines()):  # tomllib reads a dotted key in quadratic time
-        raise InfraError("policy-invalid", f"A line of the policy has more than {_DOTS} dots.")
-    try:
-        # By way of JSON, so that strict types take a TOML array where a tuple is meant, and still no "3" for 3.
-        data = json.dumps(tomllib.loads(text), default=str)
-    except tomllib.TOMLDecodeError as error:
-        raise InfraError("policy-invalid", f"The policy is not TOML: {one_line(str(error))}.") from None
-    except RecursionError:
-        raise InfraError("policy-invalid", "The policy is nested too deeply.") from None
-    try:
-        policy = Policy.model_validate_json(data)
-    except ValidationError as error:
-        _refuse([_problem(one) for one in error.errors(include_url=False, include_input=False)])
-    _refuse(list(_inconsistencies(policy)))
-    policy._digest = digest_of(text)  # noqa: SLF001 - set once, here, and no key of the file
-    return policy
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    namespaces: tuple[NamePattern, ...] | None = None
+    actions: tuple[NamePattern, ...] | None = None
+    peers: tuple[NamePattern, ...] | None = None
+    circles: tuple[NamePattern, ...] | None = None
+    apps: tuple[NamePattern, ...] | None = None
 
 
-def _refuse(problems: list[str]) -> None:
-    if problems:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise InfraError("policy-invalid", "; ".join(problems[:_SHOWN]) + more + ".")
+class Require(BaseModel):
+    """What a rule wants before it lets something through. What this version cannot check denies."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    approvals: int = Field(default=1, ge=1, le=10)
+    by: Text = "operator"
+    strength: Text = "same-user"
+    expires: LongDuration = "1h"
+
+    @property
+    def expires_seconds(self) -> float:
+        """How long a request waits for its approvals, and how long one of them holds, in seconds."""
+        return seconds(self.expires)
 
 
-def _problem(error: ErrorDetails) -> str:
-    where = _path(*(step for step in error["loc"] if step != "[key]"))
-    if error["type"] == "extra_forbidden":
-        return f"{where} is no key of the policy"
-    if error["type"] == "missing":
-        return f"{where} is missing"
-    if error["type"] == "value_error":
-        return f"{where} {error['msg'].removeprefix('Value error, ')}"
-    said = error["msg"]
-    return f"{where}: {said[:1].lower()}{said[1:]}"
+class Rule(Frozen):
+    """A rule across circles: it only takes away."""
+
+    id: RuleId
+    match: Match = Match()
+    deny: bool = False
+    require: Require | None = None
+    reason: Explanation = ""
+
+    @model_validator(mode="after")
+    def _does_one_thing(self) -> Rule:
+        if self.deny == (self.require is not None):
+            msg = "must have either deny = true or require"
+            raise ValueError(msg)
+        return self
 
 
-def _path(*steps: str | int) -> str:
-    """A key path as people write it; what is no plain key is not repeated."""
-    shown = ".".join(str(s) if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", str(s)) else "(not a plain key)" for s in steps)
-    return shown or "the file"
+class FreezeMatch(Frozen):
+    """What a freeze is about: all keys given must match, each by one of its patterns."""
+
+    apps: tuple[NamePattern, ...] | None = None
+    namespaces: tuple[NamePattern, ...] | None = None
+    circles: tuple[NamePattern, ...] | None = None
 
 
-def _inconsistencies(policy: Policy) -> Iterator[str]:
-    """What each key by itself cannot show: names without a meaning, and grants that would undo the walls."""
-    if len(policy.clusters) > 1:
-        yield "clusters: only one cluster can be named so far"
-    for name, circle in policy.circles.items():
-        yield from _circle(policy, name, circle)
-    for name, app in policy.apps.items():
-        if app.cluster is not None and app.cluster not in policy.clusters:
-            yield f"{_path('apps', name, 'cluster')} names no cluster of the policy"
-    yield from _grant(policy, policy.attend, "attend")
-    for section, ids in (("rules", [one.id for one in policy.rules]), ("freeze", [one.id for one in policy.freeze])):
-        for rule, times in Counter(ids).items():
-            if times > 1:
-                yield f"{section}: the id {rule} is there twice"
+class Freeze(Frozen):
+    """A time in which nothing is changed."""
 
+    model_config = ConfigDict(populate_by_name=False)
 
-def _grant(policy: Policy, grant: GrantRules, *where: str) -> Iterator[str]:
-    for pattern in grant.namespaces:
-        if "*" not in pattern and any(pattern == c.service_accounts for c in policy.clusters.values()):
-            yield f"{_path(*where, 'namespaces')} holds the namespace of the service accounts"
-    for unknown in sorted(set(grant.pull_secrets) - set(policy.pull_secrets)):
-        yield f"{_path(*where, 'pull_secrets')}: there is no pull_secrets.{unknown}"
+    id: RuleId
+    begins: Moment = Field(alias="from")
+    until: Moment
+    match: FreezeMatch = FreezeMatch()
+    reason: Explanation = ""
 
-
-def _circle(policy: Policy, name: str, circle: CircleRules) -> Iterator[str]:
-    yield from _grant(policy, circle, "circles", name)
-    targets = Counter(policy.pull_secrets[s].target for s in set(circle.pull_secrets) & set(policy.pull_secrets))
-    for target, times in targets.items():
-        if times > 1:
-            yield f"{_path('circles', name, 'pull_secrets')}: two of them would be copied to the Secret {target}"
-    for secret, rules in policy.pull_secrets.items():
-        # Within its namespaces a circle can replace what others would then copy.
-        if secret not in circle.pull_secrets and policy.reaches(name, rules.place.namespace):
-            where = _path("circles", name, "namespaces")
-            yield f"{where} reaches the source of pull_secrets.{secret}, which is not granted to it"
+    @model_validator(mode="after")
+    def _lasts(self) -> Freeze:
+        if self.until <= self.begins:
+            msg = "must end after it begins"
+            raise ValueError(msg)
+        return self

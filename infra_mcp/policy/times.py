@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
-__all__ = ["Duration", "LongDuration", "Moment", "seconds", "spelled"]
+__all__ = ["Duration", "LongDuration", "Moment", "format_duration", "seconds"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # RFC 3339, with the space that TOML allows for the T.
@@ -22,7 +22,7 @@ def seconds(duration: str) -> float:
     return float(int(duration[:-1]) * _UNITS[duration[-1]])
 
 
-def spelled(amount: float) -> str:
+def format_duration(amount: float) -> str:
     """A number of seconds as people write it, in the largest unit that fits: `90s`, `1h`."""
     unit, size = next((one for one in reversed(_UNITS.items()) if amount % one[1] == 0), ("s", 1))
     return f"{int(amount // size)}{unit}"

@@ -24,7 +24,7 @@ TRAILERS = (
     "Audit-Proof",
     "Idempotency-Key",
 )
-LONGEST_SUBJECT, LONGEST_LINE, LONGEST_BODY, LONGEST_VALUE = 100, 500, 200, 300
+LONGEST_SUBJECT, MAX_LINE, LONGEST_BODY, LONGEST_VALUE = 100, 500, 200, 300
 LONGEST_DIFF, LONGEST_ROW = 1000, 2000  # rows, characters
 SMALL = 2500  # pairs of rows that are compared one by one
 _OTHER_SPACE = re.compile(r"[^\S \t]")
@@ -51,7 +51,7 @@ def message(subject: str, body: str, trailers: Mapping[str, str]) -> str:
         raise ValueError(unknown)
     title = one_line(subject, LONGEST_SUBJECT) or "infra-mcp"
     title = f"infra-mcp: {title}" if title.startswith(("---", "#", ";")) else title
-    rows = [one_line(row, LONGEST_LINE) for row in re.split(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]", body)]
+    rows = [one_line(row, MAX_LINE) for row in re.split(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]", body)]
     text = "\n".join(f" {row}" if _STRUCTURE.match(row) else row for row in rows[:LONGEST_BODY])
     text = re.sub(r"\n{3,}", "\n\n", text).strip("\n").rstrip()
     values = {name: one_line(trailers[name], LONGEST_VALUE) for name in TRAILERS if name in trailers}

@@ -14,7 +14,7 @@ from infra_mcp.repository.changes import ABSENT, Change, Key, differences, put, 
 from infra_mcp.repository.edits import SetValue
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.render import Found
-from infra_mcp.repository.spans import Cut, Sheet
+from infra_mcp.repository.spans import SourceText, Splice
 from infra_mcp.repository.value import Tree
 
 __all__ = ["apply_edit", "apply_edits", "remove_field", "resolve", "set_field", "set_fields"]
@@ -178,8 +178,8 @@ def _rewrite(data: bytes, edits: list[tuple[int, tuple[Key, ...], Any]]) -> byte
 
 
 def _changed(
-    sheet: Sheet, change: Change, wanted: list[Any], meant: set[tuple[Key, ...]]
-) -> tuple[Sheet, list[Any], set[tuple[Key, ...]]]:
+    sheet: SourceText, change: Change, wanted: list[Any], meant: set[tuple[Key, ...]]
+) -> tuple[SourceText, list[Any], set[tuple[Key, ...]]]:
     cut = _cut(sheet, change)
     line = sheet.text.count("\n", 0, cut.start) + 1
     try:
@@ -195,8 +195,8 @@ def _changed(
     return after, now, left
 
 
-def _sheet(text: str) -> Sheet:
-    return Sheet(text, compose(text), _is_json(text))
+def _sheet(text: str) -> SourceText:
+    return SourceText(text, compose(text), _is_json(text))
 
 
 def _is_json(text: str) -> bool:
@@ -213,7 +213,7 @@ def _document(change: Change) -> int:
     return change.path[0] if isinstance(change.path[0], int) else 0
 
 
-def _cut(sheet: Sheet, change: Change) -> Cut:
+def _cut(sheet: SourceText, change: Change) -> Splice:
     path = change.path[1:]
     steps = sheet.walk(_document(change), path)
     last = steps[-1]

@@ -21,7 +21,7 @@ LARGEST = 8 * 1024 * 1024  # bytes
 TOO_LARGE = f"the file is larger than {LARGEST // 1024 // 1024} MiB"
 DEEPEST = 100  # collections inside each other
 DOCUMENTS = 1000
-LONGEST_KEY = 2**63  # of keys that are numbers; others are read differently by different readers
+MAX_KEY = 2**63  # of keys that are numbers; others are read differently by different readers
 THROUGH_ALIASES = 20_000  # values reached through aliases, in all documents of a file
 
 _CORE = "tag:yaml.org,2002:"
@@ -216,7 +216,7 @@ def key_text(node: Node) -> str:
     key = _scalar(node.real) if node.real.kind == "scalar" else None
     if isinstance(key, bool):
         return "true" if key else "false"
-    if isinstance(key, str) or (isinstance(key, int) and abs(key) < LONGEST_KEY):
+    if isinstance(key, str) or (isinstance(key, int) and abs(key) < MAX_KEY):
         return str(key)
     raise Unreadable(node.line, "a key is neither text nor a whole number")
 

@@ -15,14 +15,14 @@ from infra_mcp.repository import styles
 from infra_mcp.repository.changes import Key
 from infra_mcp.repository.nodes import Node, Unreadable, is_merge, key_text
 
-__all__ = ["Cut", "Sheet", "Step"]
+__all__ = ["PathStep", "SourceText", "Splice"]
 
 _EMPTY_LINE_END = re.compile(r"[ \t]*(#[^\r\n]*)?(?=\r?\n|$)")
 _HEADER = re.compile(r"([|>])([-+]?[1-9]?[-+]?)([^\r\n]*)")
 
 
 @dataclass(frozen=True)
-class Cut:
+class Splice:
     """Characters `start` to `end` become `text`."""
 
     start: int
@@ -31,7 +31,7 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Step:
+class PathStep:
     """A node on the way to a value: what holds it, where in there, and the node itself, aliases followed."""
 
     holder: Node | None
@@ -41,7 +41,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class SourceText:
     """One text with the nodes of its documents, and the habits its author has."""
 
     text: str
@@ -54,9 +54,9 @@ class Sheet:
         first = self.text.find("\n")
         return "\r\n" if first > 0 and self.text[first - 1] == "\r" else "\n"
 
-    def walk(self, document: int, path: tuple[Key, ...]) -> list[Step]:
+    def walk(self, document: int, path: tuple[Key, ...]) -> list[PathStep]:
         """The steps from the root to what the path names, or to as much of it as is there."""
-        steps = [Step(None, 0, self.roots[document].real, None)]
+        steps = [PathStep(None, 0, self.roots[document].real, None)]
         for key in path:
             step = self._below(steps[-1].node, key)
             if step is None:
@@ -64,22 +64,22 @@ class Sheet:
             steps.append(step)
         return steps
 
-    def _below(self, node: Node, key: Key) -> Step | None:
+    def _below(self, node: Node, key: Key) -> PathStep | None:
         if node.kind == "seq" and isinstance(key, int):
             if key >= len(node.items):
                 return None
             item = node.items[key]
-            return Step(node, key, item.real, item if item.target else None)
+            return PathStep(node, key, item.real, item if item.target else None)
         if node.kind != "map":
             return None
         for position, (name, item) in enumerate(node.pairs):
             if not is_merge(name) and key_text(name) == key:
-                return Step(node, position, item.real, item if item.target else None)
+                return PathStep(node, position, item.real, item if item.target else None)
         for name, item in node.pairs:
             for source in (item.real.items or [item]) if is_merge(name) else ():
                 found = self._below(source.real, key)
                 if found:
-                    return Step(found.holder, found.position, found.node, name)
+                    return PathStep(found.holder, found.position, found.node, name)
         return None
 
     def uses(self, document: int, path: tuple[Key, ...]) -> list[int]:
@@ -129,7 +129,7 @@ class Sheet:
 
     # -- one cut for each kind of change
 
-    def replace(self, step: Step, value: Any) -> Cut:  # noqa: ANN401 - any JSON value
+    def replace(self, step: PathStep, value: Any) -> Splice:  # noqa: ANN401 - any JSON value
         """Another value where one stands."""
         node, holder = step.node, step.holder
         in_flow = holder is None or holder.style == "flow"
@@ -138,12 +138,12 @@ class Sheet:
             if simple or in_flow or step.shared:
                 return self._scalar(node, value, in_flow)
         elif in_flow or node.style == "flow":
-            return Cut(node.start, node.end, styles.flow(value, as_json=self.as_json))
+            return Splice(node.start, node.end, styles.flow(value, as_json=self.as_json))
         if step.shared:
             raise Unreadable(step.shared.line, "what stands here is shared through an anchor")
         return self._anew(step, value)
 
-    def insert(self, step: Step, key: str, value: Any) -> Cut:  # noqa: ANN401 - any JSON value
+    def insert(self, step: PathStep, key: str, value: Any) -> Splice:  # noqa: ANN401 - any JSON value
         """A new key at the end of a mapping."""
         node = step.node
         if node.style == "flow":
@@ -153,14 +153,14 @@ class Sheet:
             raise Unreadable(node.line, "a mapping is written in a way that nothing can be added to")
         return self._new_lines(node, node.column, styles.lines({key: value}, *self._habits()))
 
-    def append(self, step: Step, value: Any) -> Cut:  # noqa: ANN401 - any JSON value
+    def append(self, step: PathStep, value: Any) -> Splice:  # noqa: ANN401 - any JSON value
         """A new item at the end of a list."""
         node = step.node
         if node.style == "flow":
             return self._into_flow(node, styles.flow(value, as_json=self.as_json))
         return self._new_lines(node, node.column, styles.lines([value], *self._habits()))
 
-    def remove(self, step: Step) -> Cut:
+    def remove(self, step: PathStep) -> Splice:
         """A key or item taken out, with its lines; never the last one."""
         node, holder, position = step.node, step.holder, step.position
         if holder is None or step.shared:
@@ -173,17 +173,17 @@ class Sheet:
             raise Unreadable(first.line, "a document cannot be left empty")
         if holder.style == "flow":
             if position + 1 < count:
-                return Cut(first.start, firsts[position + 1].start, "")
-            return Cut(self.end(lasts[position - 1]), self.end(last), "")
+                return Splice(first.start, firsts[position + 1].start, "")
+            return Splice(self.end(lasts[position - 1]), self.end(last), "")
         begin = first.start if holder.kind == "map" else self.text.rfind("-", 0, first.start)
         if self.text[self.line_start(begin) : begin].strip():
             if position or holder.kind == "seq":
                 raise Unreadable(first.line, "what is to be removed shares its line")
-            return Cut(begin, firsts[1].start, "")  # the first key of a list's item: the next takes its place
+            return Splice(begin, firsts[1].start, "")  # the first key of a list's item: the next takes its place
         end = self.text.find("\n", self.end(last))
-        return Cut(self.line_start(begin), len(self.text) if end < 0 else end + 1, "")
+        return Splice(self.line_start(begin), len(self.text) if end < 0 else end + 1, "")
 
-    def _scalar(self, node: Node, value: Any, in_flow: bool) -> Cut:  # noqa: ANN401 - any JSON value
+    def _scalar(self, node: Node, value: Any, in_flow: bool) -> Splice:  # noqa: ANN401 - any JSON value
         end = self.end(node)
         if node.style in ("|", ">"):
             return self._block_scalar(node, end, value)
@@ -197,9 +197,9 @@ class Sheet:
         else:
             text = styles.scalar(value, in_flow=in_flow and ":" not in old, as_json=self.as_json)
         glue = " " if node.start == end and self.text[end - 1 : end] not in (" ", "\t") else ""
-        return Cut(node.start, end, glue + text)
+        return Splice(node.start, end, glue + text)
 
-    def _block_scalar(self, node: Node, end: int, value: Any) -> Cut:  # noqa: ANN401 - any JSON value
+    def _block_scalar(self, node: Node, end: int, value: Any) -> Splice:  # noqa: ANN401 - any JSON value
         """A `|` or `>` block keeps its header (with a comment there) and its indentation, where the new text allows."""
         header = _HEADER.match(self.text, node.start)
         body = self.line_end(node.start)
@@ -208,11 +208,11 @@ class Sheet:
         block = styles.literal(value) if isinstance(value, str) else None
         comment = header[3] if header else ""
         if block is None or not indent or header is None or header[2].strip("+-"):
-            return Cut(node.start, end, styles.scalar(value) + comment)
+            return Splice(node.start, end, styles.scalar(value) + comment)
         text = self.newline.join([f"|{block[0]}{comment}", *(indent + line if line else "" for line in block[1])])
-        return Cut(node.start, end, text)
+        return Splice(node.start, end, text)
 
-    def _anew(self, step: Step, value: Any) -> Cut:  # noqa: ANN401 - any JSON value
+    def _anew(self, step: PathStep, value: Any) -> Splice:  # noqa: ANN401 - any JSON value
         """A block collection where something of another shape stands, or the other way round."""
         node, holder = step.node, step.holder
         if holder is None or list(self._comments(node)):
@@ -224,7 +224,7 @@ class Sheet:
         if self.text[head : node.start].strip() and node.start != self.end(node):
             raise Unreadable(node.line, "a comment or an anchor stands between a key and its value")
         if not isinstance(value, dict | list) or not value:
-            return Cut(head, self.end(node), " " + styles.scalar(value))
+            return Splice(head, self.end(node), " " + styles.scalar(value))
         rest = _EMPTY_LINE_END.match(self.text, self.end(node))
         if rest is None or (rest[1] and node.kind != "scalar"):
             raise Unreadable(node.line, "a value shares its last line with a comment or another value")
@@ -234,22 +234,22 @@ class Sheet:
         rows = [" " * (holder.column + by) + row if row else row for row in rows]
         if holder.kind == "seq" and not rest[1]:
             rows[0] = " " + rows[0].lstrip(" ")
-            return Cut(head, rest.end(), self.newline.join(rows))
-        return Cut(head, rest.end(), rest[0].rstrip() + self.newline + self.newline.join(rows))
+            return Splice(head, rest.end(), self.newline.join(rows))
+        return Splice(head, rest.end(), rest[0].rstrip() + self.newline + self.newline.join(rows))
 
-    def _new_lines(self, node: Node, column: int, rows: list[str]) -> Cut:
+    def _new_lines(self, node: Node, column: int, rows: list[str]) -> Splice:
         end = self.end(node)
         rest = _EMPTY_LINE_END.match(self.text, end)
         if rest is None:
             raise Unreadable(node.line, "a collection shares its last line with something else")
         lines = [" " * column + row if row else row for row in rows]
-        return Cut(rest.end(), rest.end(), self.newline + self.newline.join(lines))
+        return Splice(rest.end(), rest.end(), self.newline + self.newline.join(lines))
 
-    def _into_flow(self, node: Node, text: str) -> Cut:
+    def _into_flow(self, node: Node, text: str) -> Splice:
         closing = node.end - 1
         last = node.pairs[-1][1] if node.pairs else node.items[-1] if node.items else None
         if last is None:
-            return Cut(node.start + 1, closing, text)
+            return Splice(node.start + 1, closing, text)
         end = self.end(last)
         gap = self.text[end:closing]
         if gap.lstrip().startswith(","):
@@ -259,7 +259,7 @@ class Sheet:
         indent = self.text[start : first.start]
         own_line = not indent.strip() and "\n" in gap
         comma = "" if gap.lstrip().startswith(",") else ","
-        return Cut(end, end, comma + (self.newline + indent if own_line else " ") + text)
+        return Splice(end, end, comma + (self.newline + indent if own_line else " ") + text)
 
     def _habits(self) -> tuple[int, int]:
         """How far the author indents a mapping and a list inside a mapping; 2 and 2 where nothing shows it."""

@@ -22,9 +22,9 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 
+from infra_mcp.gather import gather
 from infra_mcp.sandbox.progress import Progress
 from infra_mcp.sandbox.versions import Versions
-from infra_mcp.together import together
 
 __all__ = ["Addresses", "download"]
 
@@ -80,7 +80,7 @@ async def download(
             known = sum(wholes) if len(done) == len(wanted) and all(wholes) else 0
             progress.update("downloading the control plane", sum(sizes) / 1e6, known / 1e6, "MB")
 
-        await together(partial(_fetch_in_thread, file, into, received) for file in wanted)
+        await gather(partial(_fetch_in_thread, file, into, received) for file in wanted)
     except (OSError, TimeoutError, ValueError, KeyError, tarfile.TarError) as error:
         return _said(error)
     return None

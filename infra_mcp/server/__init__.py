@@ -1,1 +1,1 @@
-"""The doors: MCP over HTTP and over a unix socket, and the methods only the operator has."""
+"""The channels: MCP over HTTP and over a unix socket, and the methods only the operator has."""

@@ -47,8 +47,8 @@ from infra_mcp.model.schema import schema
 from infra_mcp.server import prompts, resources
 from infra_mcp.server.answers import Answer, as_json, bounded, of_error
 from infra_mcp.server.arguments import parse
-from infra_mcp.server.auth import caller_of_call, door_of_call
-from infra_mcp.server.person import Person
+from infra_mcp.server.auth import caller_of_call, channel_of_call
+from infra_mcp.server.elicitation import Person
 from infra_mcp.server.protocol import refuse_cursor
 from infra_mcp.server.tools import TOOLS, check, offered
 from infra_mcp.server.tools.change import granted
@@ -140,7 +140,7 @@ class InfraServer(MCPServer[Any]):
 
     async def _resource(self, uri: str, context: Context[Any, Any] | None) -> Answer:
         caller = await self._caller()
-        return await resources.look_up(Call(self.service, caller, door_of_call(), _progress(context)), uri)
+        return await resources.look_up(Call(self.service, caller, channel_of_call(), _progress(context)), uri)
 
     async def list_prompts(self) -> list[ListedPrompt]:
         """The prompts that are of use to the caller."""
@@ -163,7 +163,7 @@ class InfraServer(MCPServer[Any]):
         return GetPromptResult(description=prompts.PROMPTS[name].description, messages=[message])
 
     async def _prompt(self, name: str, arguments: object, context: Context[Any, Any] | None) -> Answer:
-        call = Call(self.service, await self._caller(), door_of_call(), _progress(context))
+        call = Call(self.service, await self._caller(), channel_of_call(), _progress(context))
         if arguments:
             raise InfraError("unknown-argument", "A prompt takes no arguments here.", next_step="Leave them out.")
         return Answer(await prompts.words(call, name, peer_name(self.service.engine)))
@@ -201,9 +201,9 @@ class InfraServer(MCPServer[Any]):
             if tool is not _NO_TOOL:
                 check(tool, self.service.toolset, caller)
             person = Person(context) if context is not None else None
-            door = door_of_call(_client(context))
+            channel = channel_of_call(_client(context))
             known = partial(caller_of_call, self.service.engine.ledger)
-            call = Call(self.service, caller, door, _progress(context), person, known)
+            call = Call(self.service, caller, channel, _progress(context), person, known)
             answer = await tool.answer(call, parse(tool.arguments, arguments))
             await call.still_known()
         except InfraError as error:

@@ -21,13 +21,13 @@ from pydantic import PrivateAttr
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.request import Door
+from infra_mcp.model.request import Channel
 from infra_mcp.server.operator import OPERATOR
 
 if TYPE_CHECKING:
     from infra_mcp.ledger.store import Ledger
 
-__all__ = ["COMMAND_LINE", "READER", "Binding", "Tokens", "bind", "binding_of", "caller_of_call", "door_of_call"]
+__all__ = ["COMMAND_LINE", "READER", "Binding", "Tokens", "bind", "binding_of", "caller_of_call", "channel_of_call"]
 
 COMMAND_LINE = "infra-mcp-cli"  # as it calls itself over HTTP
 # A host on this machine that shows no token: it may look at what the operator may look at, and no more.
@@ -40,12 +40,12 @@ class Binding:
 
     Args:
         token: of a peer, or None.
-        door: whether the command line speaks.
+        channel: whether the command line speaks.
         local: who the connection is without a token.
     """
 
     token: str | None
-    door: Door = "tool"
+    channel: Channel = "tool"
     local: Caller = OPERATOR
 
     async def caller(self, ledger: Ledger) -> Caller:
@@ -112,7 +112,7 @@ class PeerToken(AccessToken):
 
 
 class Tokens:
-    """The token verifier of the HTTP door: peers' tokens, asked of the ledger at each request."""
+    """The token verifier of the HTTP channel: peers' tokens, asked of the ledger at each request."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -150,8 +150,8 @@ async def caller_of_call(ledger: Ledger) -> Caller:
     return await binding.caller(ledger)
 
 
-def door_of_call(client: str | None = None) -> Door:
-    """Which door the call came through, for the record; it gives no rights.
+def channel_of_call(client: str | None = None) -> Channel:
+    """Which channel the call came through, for the record; it gives no rights.
 
     Args:
         client: what the client calls itself, which tells the command line over HTTP.
@@ -159,4 +159,4 @@ def door_of_call(client: str | None = None) -> Door:
     if get_access_token() is not None:
         return "cli" if client == COMMAND_LINE else "tool"
     binding = _binding.get()
-    return binding.door if binding is not None else "tool"
+    return binding.channel if binding is not None else "tool"

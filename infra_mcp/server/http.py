@@ -25,10 +25,10 @@ from infra_mcp.errors import InfraError
 from infra_mcp.proof import PATH, prove
 from infra_mcp.server.app import InfraServer
 from infra_mcp.server.auth import Tokens
+from infra_mcp.server.connection_counter import ConnectionCounter
 from infra_mcp.server.connections import HttpConnection, room
-from infra_mcp.server.gate import Gate
+from infra_mcp.server.http_guard import HttpGuard
 from infra_mcp.server.sessions import ALL
-from infra_mcp.server.visitors import Visitors
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -77,7 +77,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 def make_server(service: Service, url: str) -> InfraServer:
-    """The MCP server for both doors, with the bearer tokens of peers (RFC 6750) and its metadata (RFC 9728)."""
+    """The MCP server for both channels, with the bearer tokens of peers (RFC 6750) and its metadata (RFC 9728)."""
     # There is no authorization server: tokens are given out by the operator. The metadata has to name one; it names us.
     auth = AuthSettings(
         issuer_url=AnyHttpUrl(url.removesuffix("/mcp")),
@@ -134,13 +134,13 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-async def serve(server: InfraServer, listener: socket.socket, visitors: Visitors | None = None) -> None:
+async def serve(server: InfraServer, listener: socket.socket, counter: ConnectionCounter | None = None) -> None:
     """Serve until the service is stopping; then give what is open a second to be answered, and return.
 
     Args:
-        server: the MCP server behind the door.
+        server: the MCP server behind the channel.
         listener: the bound port.
-        visitors: who is there; told of each call.
+        counter: who is there; told of each call.
     """
     # Names of this machine are compared by the gate, which also bounds the sessions of each peer.
     security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
@@ -155,7 +155,7 @@ async def serve(server: InfraServer, listener: socket.socket, visitors: Visitors
         return None if caller is None else f"{caller.circle or ''}/{caller.name}"
 
     config = uvicorn.Config(
-        Gate(app, principal, Visitors() if visitors is None else visitors, server.service.stopping),
+        HttpGuard(app, principal, ConnectionCounter() if counter is None else counter, server.service.stopping),
         http=cast("type[asyncio.Protocol]", partial(HttpConnection, room("http"))),  # it is only called
         ws="none",
         backlog=_BACKLOG,

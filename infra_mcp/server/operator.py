@@ -14,7 +14,7 @@ from anyio import to_thread
 from pydantic import BaseModel, Field
 
 from infra_mcp.engine.signals import IDENTITIES
-from infra_mcp.engine.worker import LOOK
+from infra_mcp.engine.worker import PARKED_CHANGED
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.heads import Committed
 from infra_mcp.ledger.vouching import CONFIRMED, signed
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from infra_mcp.engine import Engine
     from infra_mcp.ledger.store import Ledger
     from infra_mcp.policy.acceptance import PolicyInForce
-    from infra_mcp.policy.rules import Policy
+    from infra_mcp.policy.policy import Policy
 
 __all__ = ["METHODS", "OPERATOR", "Operator"]
 
@@ -235,7 +235,7 @@ class Operator:
         """Remove a peer; its tokens end at once, and so does what it asked for and has not begun."""
         gone = await self.ledger.remove_peer(given.name, given.place)
         if self._engine is not None:
-            self._engine.signals.wake(IDENTITIES, LOOK, *gone.signals)
+            self._engine.signals.wake(IDENTITIES, PARKED_CHANGED, *gone.signals)
         return {"removed": given.name, "ended": sorted(gone.ids)}
 
     async def peer_token(self, caller: Caller, given: Named) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The server as a process: it owns the state directory, opens the engine, serves both doors, and stops cleanly.
+"""The server as a process: it owns the state directory, opens the engine, serves both channels, and stops cleanly.
 
 Nothing happens at import, so that a process forked after the imports can start in a tenth of a second.
 """
@@ -20,12 +20,12 @@ from infra_mcp.clients.git import Git
 from infra_mcp.engine import Engine
 from infra_mcp.errors import InfraError
 from infra_mcp.server import http
+from infra_mcp.server.connection_counter import ConnectionCounter
 from infra_mcp.server.log import to_stderr
 from infra_mcp.server.operator import Operator
 from infra_mcp.server.ownership import owned
 from infra_mcp.server.socket import check_path, listen
 from infra_mcp.server.tools.tool import Service, Toolset
-from infra_mcp.server.visitors import Visitors
 from infra_mcp.settings import Settings
 
 __all__ = ["Serving", "serve"]
@@ -62,8 +62,8 @@ async def serve(
     Args:
         settings: repository, state directory, kubeconfig.
         host: only loopback in this version.
-        port: of the HTTP door; 0 takes a free one, written to `run/http.json` in the state directory.
-        ready: called once, when both doors accept calls.
+        port: of the HTTP channel; 0 takes a free one, written to `run/http.json` in the state directory.
+        ready: called once, when both channels accept calls.
         policy_pin: the digest of the policy the deployment accepts, instead of an operator.
         idle: seconds without a client on the socket or a call over HTTP after which it leaves; None stays.
         log_file: where its log goes, for those who look for it; None when that is its terminal's affair.
@@ -121,7 +121,7 @@ async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) 
         opening.start_soon(give_up)
         async with Engine.open(settings, policy_pin=start.policy_pin) as engine:
             opened.set()
-            service, visitors = Service(engine, stopping=stopping, toolset=start.toolset), Visitors()
+            service, counter = Service(engine, stopping=stopping, toolset=start.toolset), ConnectionCounter()
             server = http.make_server(service, http.url_of(listener))
             operator = Operator(
                 engine.ledger,
@@ -132,14 +132,14 @@ async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) 
             )
             serving = Serving(http.url_of(listener), settings.socket, os.getpid())
             async with anyio.create_task_group() as rooms:
-                await rooms.start(service.desk.open)
+                await rooms.start(service.attendants.open)
                 accepting = anyio.Event()
                 rooms.start_soon(_announce, accepting, serving, start)
                 if start.idle is not None:
-                    rooms.start_soon(_leave, engine, visitors, start.idle, stopping)
-                async with anyio.create_task_group() as doors:  # each closes by itself at a stop
-                    doors.start_soon(listen, settings.socket, server, operator, accepting, visitors)
-                    doors.start_soon(http.serve, server, listener, visitors)
+                    rooms.start_soon(_leave, engine, counter, start.idle, stopping)
+                async with anyio.create_task_group() as channels:  # each closes by itself at a stop
+                    channels.start_soon(listen, settings.socket, server, operator, accepting, counter)
+                    channels.start_soon(http.serve, server, listener, counter)
                 rooms.cancel_scope.cancel()
         opening.cancel_scope.cancel()
 
@@ -152,11 +152,11 @@ async def _check_repository(settings: Settings) -> None:
         await git.aclose()
 
 
-async def _leave(engine: Engine, visitors: Visitors, idle: float, stopping: anyio.Event) -> None:
+async def _leave(engine: Engine, counter: ConnectionCounter, idle: float, stopping: anyio.Event) -> None:
     """Stop the server once nobody has been there for that long and no work is left."""
     while True:
-        await visitors.absent(idle)
-        if await _resting(engine) and not visitors.present:
+        await counter.absent(idle)
+        if await _resting(engine) and not counter.present:
             log.info("nobody has been here for %.0f s, and nothing is left to do: stopping", idle)
             stopping.set()
             return

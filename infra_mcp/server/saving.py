@@ -14,7 +14,7 @@ from infra_mcp.server.ownership import owned
 if TYPE_CHECKING:
     from infra_mcp.settings import Settings
 
-__all__ = ["restored", "saved", "saved_alone"]
+__all__ = ["backup_offline", "restored", "saved"]
 
 
 async def saved(settings: Settings, file: str) -> dict[str, Any]:
@@ -35,7 +35,7 @@ async def saved(settings: Settings, file: str) -> dict[str, Any]:
     return {"file": file, "bytes": size, "events": made.events, "head": made.head}
 
 
-async def saved_alone(settings: Settings, file: str) -> dict[str, Any]:
+async def backup_offline(settings: Settings, file: str) -> dict[str, Any]:
     """The same without a server. The ledger is not opened, so one of an older schema is saved as it is.
 
     Raises:

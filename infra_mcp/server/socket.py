@@ -25,9 +25,9 @@ from infra_mcp.errors import InfraError
 from infra_mcp.mesh.intake import peer_name
 from infra_mcp.server import connections
 from infra_mcp.server.auth import Binding, bind, binding_of
+from infra_mcp.server.connection_counter import ConnectionCounter
 from infra_mcp.server.connections import Place, room
 from infra_mcp.server.protocol import is_answerless, serve_stream
-from infra_mcp.server.visitors import Visitors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from infra_mcp.server.app import InfraServer
     from infra_mcp.server.operator import Operator
 
-__all__ = ["LONGEST_LINE", "check_path", "listen"]
+__all__ = ["MAX_LINE", "check_path", "listen"]
 
 log = logging.getLogger("infra_mcp.server")
 
-LONGEST_LINE = 8 * 1024 * 1024  # bytes of one frame
-LONGEST_PATH = 104  # bytes of a socket's path that every system takes
+MAX_LINE = 8 * 1024 * 1024  # bytes of one frame
+MAX_PATH = 104  # bytes of a socket's path that every system takes
 _GRACE = 1.0  # seconds that calls under way get at a stop to be answered; their waits end at once
 _PARSE_ERROR, _INVALID_REQUEST, _OWN_ERROR = -32700, -32600, -32000
 
@@ -54,13 +54,13 @@ def check_path(path: Path) -> None:
     Raises:
         InfraError: `setup-failed`.
     """
-    if len(str(path).encode()) > LONGEST_PATH:
-        what = f"The socket's path {path} is longer than {LONGEST_PATH} bytes."
+    if len(str(path).encode()) > MAX_PATH:
+        what = f"The socket's path {path} is longer than {MAX_PATH} bytes."
         raise InfraError("setup-failed", what, next_step="Choose a shorter state directory: INFRA_MCP_STATE.")
 
 
 async def listen(
-    path: Path, server: InfraServer, operator: Operator, ready: anyio.Event, visitors: Visitors | None = None
+    path: Path, server: InfraServer, operator: Operator, ready: anyio.Event, counter: ConnectionCounter | None = None
 ) -> None:
     """Accept connections until the service stops or this is cancelled, then remove the socket.
 
@@ -72,10 +72,10 @@ async def listen(
         server: the MCP server behind it.
         operator: the methods beside it.
         ready: set when connections are accepted.
-        visitors: who is there; told of each connection.
+        counter: who is there; told of each connection.
     """
     await anyio.Path(path).unlink(missing_ok=True)
-    visitors = Visitors() if visitors is None else visitors
+    counter = ConnectionCounter() if counter is None else counter
     among = room("socket")
 
     async def serve(stream: ByteStream) -> None:
@@ -85,7 +85,7 @@ async def listen(
             if place is None:
                 return
             try:
-                with visitors.visit(), scope:
+                with counter.visit(), scope:
                     await _serve(stream, server, operator, place)
             finally:
                 place.leave()
@@ -170,7 +170,7 @@ class _Connection:
 
     def _seat(self, caller: Caller) -> AbstractAsyncContextManager[None]:
         """Where an attending session sits as long as its connection lasts; its claims end with it."""
-        return self._server.service.desk.sit(caller) if caller.attendant else nullcontext()
+        return self._server.service.attendants.sit(caller) if caller.attendant else nullcontext()
 
     async def _frames(self, lines: AsyncIterator[bytes], first: dict[str, Any] | None) -> None:
         bind(self._binding)
@@ -325,7 +325,7 @@ async def _lines(stream: ByteStream) -> AsyncIterator[bytes]:
             line, searched, begun = bytes(buffer[:end]), 0, True
             del buffer[: end + 1]
             yield line
-        if len(buffer) > LONGEST_LINE:
-            raise _LineError(f"A line is longer than {LONGEST_LINE} bytes.")
+        if len(buffer) > MAX_LINE:
+            raise _LineError(f"A line is longer than {MAX_LINE} bytes.")
         if begun:
             deadline = anyio.current_time() + connections.HEAD_SECONDS if buffer else inf

@@ -43,7 +43,7 @@ def words_of(caller: Caller, request: Request) -> tuple[str, str]:
     """A request's words and reason, as a caller may see them: of one's own, only a sentence that holds but names."""
     if not sent(caller, request.caller.name, request.caller.circle):
         return request.words, request.reason
-    return (request.words if request.door == "ask" and not request.reason else ""), ""
+    return (request.words if request.channel == "ask" and not request.reason else ""), ""
 
 
 def unsaid(caller: Caller, event: Event) -> Event:
@@ -55,12 +55,12 @@ def unsaid(caller: Caller, event: Event) -> Event:
 
 
 def facts(request: Request, caller: Caller) -> dict[str, Any]:
-    """Who asked for what, when, by which door, and what came of it."""
+    """Who asked for what, when, by which channel, and what came of it."""
     words, reason = words_of(caller, request)
     told = receipt_fields(request) | {
         "caller": request.caller.name,
         "circle": request.caller.circle,
-        "door": request.door,
+        "door": request.channel,
         "attendant": request.attendant,
         "created": request.created,
         "words": words,

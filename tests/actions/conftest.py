@@ -4,7 +4,7 @@ import pytest
 from repository.conftest import tree_of
 
 from infra_mcp.actions.base import Look
-from infra_mcp.policy.rules import load
+from infra_mcp.policy.policy import load
 
 __all__ = ["look_at", "tree_of"]
 

@@ -108,7 +108,9 @@ async def test_the_workflow_deploys_what_its_tag_names_once_and_writes_its_summa
         assert [code for code, _ in again] == [0, 0, 0], again
         assert "idempotency key github/77/" in first[-1][1]
         changes = [one for one in distinct(at) if not one.dry_run]
-        assert [(one.action.version, one.door, one.reason) for one in changes] == [("0.13.4", "cli", "release 0.13.4")]
+        assert [(one.action.version, one.channel, one.reason) for one in changes] == [
+            ("0.13.4", "cli", "release 0.13.4")
+        ]
         assert summary.count("### infra-mcp deploy docs 0.13.4: done") == 2
         assert at.tokens["docs"] not in str(first) + str(again) + summary
 

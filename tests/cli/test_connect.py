@@ -222,9 +222,9 @@ async def test_an_attending_session_leaves_the_desk_when_its_host_dies(tmp_path)
     async with at_home(tmp_path) as (at, repo, env):
         async with host(repo, env, "--attend", "infra") as line:
             await line.call("whoami")
-            assert at.service.desk._sessions
+            assert at.service.attendants._sessions
             line.process.kill()
             await line.ended()
         with anyio.fail_after(20):
-            while at.service.desk._sessions:  # noqa: ASYNC110 - another process's death shows in no event of ours
+            while at.service.attendants._sessions:  # noqa: ASYNC110 - another process's death shows in no event of ours
                 await anyio.sleep(0.01)

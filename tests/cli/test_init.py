@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra_mcp.cli.main import main
-from infra_mcp.policy.rules import load
+from infra_mcp.policy.policy import load
 
 KUBECONFIG = """
 apiVersion: v1

@@ -16,7 +16,7 @@ from infra_mcp.cli.main import parser
 from infra_mcp.errors import CODES, Exit, InfraError
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
-from infra_mcp.policy.rules import digest_of
+from infra_mcp.policy.policy import digest_of
 
 pytestmark = pytest.mark.process
 
@@ -69,7 +69,7 @@ async def test_run_reads_fields_by_the_tools_own_types(tmp_path):
             "quota": {"pods": 3},
             "default_deny": True,
         }
-        assert (first.reason, first.idempotency_key, first.door) == ("trial", "k", "cli")
+        assert (first.reason, first.idempotency_key, first.channel) == ("trial", "k", "cli")
         assert second.action.version == "0.10"
 
 

@@ -10,7 +10,7 @@ import pytest
 from limited import run_limited
 
 from infra_mcp.cli.main import main
-from infra_mcp.policy.rules import digest_of
+from infra_mcp.policy.policy import digest_of
 
 pytestmark = pytest.mark.process
 

@@ -118,7 +118,7 @@ async def test_by_a_url_a_command_calls_the_same_tools_as_the_same_peer_through_
         assert asked.json["state"] == "landed", asked
         assert deployed.code == 0, deployed
         assert (refused.code, refused.json["code"]) == (3, "policy-denied")
-        assert {one.door for one in distinct(at)} == {"ask", "cli"}
+        assert {one.channel for one in distinct(at)} == {"ask", "cli"}
         assert {one["action"] for one in listed.json["requests"]} == {"deploy", "provision_namespace"}
         assert "asked by docs" in shown.out
         assert "c" * 40 in shown.out

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import pytest
 from server_process import wait_until
 
-from infra_mcp.cli.splice import LONGEST_LINE, Link, Splice
+from infra_mcp.cli.splice import MAX_LINE, Link, Splice
 
 DEADLINE = 20.0
 GONE = ("server-unreachable: gone", {"code": "server-unreachable"})
@@ -175,7 +175,7 @@ def test_a_host_that_no_longer_listens_ends_it():
 def test_a_line_too_long_is_refused_and_the_next_one_passes():
     with rig() as at:
         server = at.server()
-        at.say(b"x" * (LONGEST_LINE + 200_000), request(2))
+        at.say(b"x" * (MAX_LINE + 200_000), request(2))
 
         assert at.hear()["error"]["data"]["code"] == "invalid-argument"
         assert received(server)["id"] == 2

@@ -28,9 +28,9 @@ def script(request):
 @pytest.mark.anyio
 @pytest.mark.promise("audit.both-ways")
 @pytest.mark.parametrize("door", ["unix", "both"], ids=["socket", "url"])
-async def test_an_object_leads_to_its_request_and_a_request_to_its_objects_and_commit(tmp_path, door):
-    async with shell(tmp_path, door, script=script) as (at, here):
-        run = here.but(INFRA_MCP_TOKEN=at.tokens["docs"], **({"INFRA_MCP_URL": at.url} if door == "both" else {}))
+async def test_an_object_leads_to_its_request_and_a_request_to_its_objects_and_commit(tmp_path, channel):
+    async with shell(tmp_path, channel, script=script) as (at, here):
+        run = here.but(INFRA_MCP_TOKEN=at.tokens["docs"], **({"INFRA_MCP_URL": at.url} if channel == "both" else {}))
         asked = await run("ask", SEED, "--json")
         deployed = await run("deploy", "docs", "1.0", "--json")
         (made,) = (await run("audit", "show", "namespace/docs-staging", "--json")).json["requests"]
@@ -56,10 +56,10 @@ async def test_an_object_leads_to_its_request_and_a_request_to_its_objects_and_c
 @pytest.mark.anyio
 @pytest.mark.promise("read.scoped")
 @pytest.mark.parametrize("door", ["unix", "both"], ids=["socket", "url"])
-async def test_another_circle_sees_neither_way_and_the_operator_both(tmp_path, door):
-    async with shell(tmp_path, door, script=script) as (at, here):
+async def test_another_circle_sees_neither_way_and_the_operator_both(tmp_path, channel):
+    async with shell(tmp_path, channel, script=script) as (at, here):
         made = await here("deploy", "docs", "1.0", "--json", token=at.tokens["docs"])
-        run = here.but(**({"INFRA_MCP_URL": at.url} if door == "both" else {}))
+        run = here.but(**({"INFRA_MCP_URL": at.url} if channel == "both" else {}))
         other = [
             await run("audit", "show", what, "--json", token=at.tokens["shop"])
             for what in (made.json["request"], "docs-live/deployment/docs", "req-000000000000", "docs-live/pod/x")

@@ -19,7 +19,7 @@ from infra_mcp.errors import InfraError, Moved
 from infra_mcp.masking import Masker
 from infra_mcp.model.effect import Effect, Part
 from infra_mcp.model.target import Target
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 
 __all__ = ["NEW", "OLD", "CarryingOut", "Conformance", "Kit"]
 

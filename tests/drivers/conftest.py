@@ -23,7 +23,7 @@ async def cluster(control_plane) -> AsyncIterator[Cluster]:
 @pytest.fixture
 async def space(cluster: Cluster) -> AsyncIterator[str]:
     name = f"ssa-{uuid.uuid4().hex[:10]}"
-    await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, as_=None)
+    await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, as_user=None)
     yield name
     await cluster._transport.request("DELETE", f"/api/v1/namespaces/{name}")
 
@@ -84,10 +84,10 @@ def deployment(space):
 async def namespace(control_plane, cluster):
     """One in which pods can be made: its default service account is there."""
     name = f"verify-{uuid.uuid4().hex[:8]}"
-    await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, as_=None)
+    await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, as_user=None)
     account = ObjectRef(cluster="test", api_version="v1", kind="ServiceAccount", namespace=name, name="default")
     with anyio.fail_after(20):
-        while await cluster.get(account, as_=None) is None:
+        while await cluster.get(account, as_user=None) is None:
             await anyio.lowlevel.checkpoint()
     yield name
     await as_admin(control_plane, "delete", "namespace", name, "--wait=false")

@@ -26,7 +26,7 @@ from infra_mcp.model.digest import digest
 from infra_mcp.model.effect import Change, FieldChange
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 
 __all__ = ["KIND", "SCOPE", "Json", "JsonWorld", "body", "deliveries"]
 

@@ -15,7 +15,7 @@ from infra_mcp.drivers.manifests.driver import connect
 from infra_mcp.masking import Masker
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.target import Target
-from infra_mcp.policy.rules import load
+from infra_mcp.policy.policy import load
 from infra_mcp.repository.edits import Beside, Goal, Location
 from infra_mcp.repository.render import dump
 from infra_mcp.repository.value import Base, Tree

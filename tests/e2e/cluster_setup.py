@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
+from infra_mcp.policy.policy import load
 from infra_mcp.policy.rbac import render
-from infra_mcp.policy.rules import load
 
 __all__ = ["CLUSTER", "ClusterSetup", "suffix"]
 

@@ -18,7 +18,7 @@ from e2e.scenario import Reply
 
 from infra_mcp.model.request import END
 
-__all__ = ["Desk", "Mailbox", "RandomRequests"]
+__all__ = ["AttendantSessions", "Mailbox", "RandomRequests"]
 
 _ENDS = {state.value for state in END}
 _INFRA = ("infra", None)
@@ -270,7 +270,7 @@ class Mailbox:
             tried["answered"] = (await self.session.call("inbox", mark_read=ids)).ok
 
 
-class Desk(Mailbox):
+class AttendantSessions(Mailbox):
     """A session that attends as infra: it claims what the server could not answer, and acts for the asker or acks."""
 
     async def answer(self, ask: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ from server_process import ServerProcess, start_server
 
 from infra_mcp.cli.client import connect
 from infra_mcp.model.request import END
-from infra_mcp.policy.rules import digest_of
+from infra_mcp.policy.policy import digest_of
 from infra_mcp.server import offline
 from infra_mcp.settings import Settings
 

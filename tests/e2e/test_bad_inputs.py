@@ -64,12 +64,12 @@ REFUSED = [
 
 @DOORS
 @pytest.mark.promise("policy.reason")
-async def test_what_is_wrong_or_not_allowed_is_refused_by_every_way_in_and_writes_nothing(scenario, door):
+async def test_what_is_wrong_or_not_allowed_is_refused_by_every_way_in_and_writes_nothing(scenario, channel):
     head, dirt = scenario.git("rev-parse", "HEAD"), scenario.git("status", "--porcelain")
     spaces = set(scenario.kubectl("get", "namespaces", "-o", "name").split())
 
     for action, fields, named in REFUSED:
-        ok, text = await door(scenario, action, fields)
+        ok, text = await channel(scenario, action, fields)
         assert not ok, (action, fields)
         assert named in text, (action, fields, text)
 
@@ -77,7 +77,7 @@ async def test_what_is_wrong_or_not_allowed_is_refused_by_every_way_in_and_write
     mine = {name for name in scenario.kubectl("get", "namespaces", "-o", "name").split() if scenario.name in name}
     assert mine <= spaces
     assert scenario.image() == "registry.example/docs/site:0.13.3"
-    ok, text = await door(scenario, "provision_namespace", {"namespace": scenario.fresh()})
+    ok, text = await channel(scenario, "provision_namespace", {"namespace": scenario.fresh()})
     assert ok, text
 
 

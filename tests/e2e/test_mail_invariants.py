@@ -11,7 +11,7 @@ import anyio
 import pytest
 from e2e.fault_injection import MAIL_INVARIANTS, verdict_on_mail
 from e2e.random_load import RandomLoad
-from e2e.random_requests import Desk, Mailbox, RandomRequests
+from e2e.random_requests import AttendantSessions, Mailbox, RandomRequests
 from e2e.scenario import Scenario
 
 pytestmark = [pytest.mark.cluster, pytest.mark.anyio, pytest.mark.promise("mesh.durable")]
@@ -74,7 +74,7 @@ async def day(cluster_setup, tmp_path, anyio_backend):  # noqa: ARG001 - the loo
         async with anyio.create_task_group() as people:
             for number, session in enumerate(load.sessions):
                 people.start_soon(session.stay)
-                people.start_soon((Mailbox if session.who[1] else Desk)(load, session, number).run)
+                people.start_soon((Mailbox if session.who[1] else AttendantSessions)(load, session, number).run)
             people.start_soon(load.approve)
             await load.rage(0)
             errands = RandomRequests(load, load.sessions[0], 0)

@@ -180,11 +180,11 @@ def be_late():
     """In the server's process: someone else makes each namespace a moment before us, as ours but for its nonce."""
     create = Cluster.create
 
-    async def late(self, body, *, as_):
+    async def late(self, body, *, as_user):
         if body["kind"] == "Namespace":
             about = body["metadata"]
-            await create(self, squat(about["name"], about["annotations"]["infra-mcp.dev/request"]), as_=as_)
-        return await create(self, body, as_=as_)
+            await create(self, squat(about["name"], about["annotations"]["infra-mcp.dev/request"]), as_user=as_user)
+        return await create(self, body, as_user=as_user)
 
     Cluster.create = late
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from e2e.fault_injection import DEPLOYMENTS, INSIDE, now, verdict, verdict_on_mail
 from e2e.random_load import KILLS, SEED, RandomLoad, seed_for
-from e2e.random_requests import Desk, Mailbox, RandomRequests
+from e2e.random_requests import AttendantSessions, Mailbox, RandomRequests
 from e2e.scenario import Scenario
 
 pytestmark = [pytest.mark.cluster, pytest.mark.anyio]
@@ -26,7 +26,7 @@ async def _storm(scenario: Scenario, seed: int, kills: int) -> tuple[RandomLoad,
     async with anyio.create_task_group() as people:
         for number, session in enumerate(load.sessions):
             people.start_soon(session.stay)
-            people.start_soon((Mailbox if session.who[1] else Desk)(load, session, number).run)
+            people.start_soon((Mailbox if session.who[1] else AttendantSessions)(load, session, number).run)
         people.start_soon(load.approve)
         async with anyio.create_task_group() as errands:
             for number, session in enumerate(load.sessions):

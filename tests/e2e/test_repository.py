@@ -138,7 +138,7 @@ def _watch_the_loop():
 
     from infra_mcp.repository import nodes  # noqa: PLC0415 - the same
 
-    class Watched(nodes._Composer):
+    class FileGuard(nodes._Composer):
         def __init__(self, text):
             super().__init__(text)
             if len(text) > 100_000:
@@ -148,4 +148,4 @@ def _watch_the_loop():
                 except RuntimeError:
                     sys.stderr.write("composed in a thread\n")
 
-    nodes._Composer = Watched
+    nodes._Composer = FileGuard

@@ -10,7 +10,7 @@ import pytest
 from e2e.fault_injection import Point, observe, undisturbed
 
 from infra_mcp.ledger import Ledger
-from infra_mcp.policy.rules import digest_of
+from infra_mcp.policy.policy import digest_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 

@@ -12,7 +12,7 @@ from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.record import Record
 from infra_mcp.model.request import State, Submission
-from infra_mcp.policy.rules import digest_of
+from infra_mcp.policy.policy import digest_of
 
 __all__ = ["DOCS", "EFFECT", "NEED", "PAT", "Clock", "LedgerFixture"]
 
@@ -76,7 +76,7 @@ class LedgerFixture:
     async def deploy(self, version="0.13.4", *, app="docs", caller=DOCS, **given):
         """A deploy by a tool, queued."""
         action = Deploy(app=app, version=version)
-        submission = Submission(caller=caller, action=action, door=given.pop("door", "tool"), **given)
+        submission = Submission(caller=caller, action=action, channel=given.pop("door", "tool"), **given)
         taken = await self.ledger.accept(submission, request_id=request_id(), ask=None, now=self.clock.stamp)
         return taken.request
 
@@ -84,7 +84,7 @@ class LedgerFixture:
         """A release by a notify."""
         infra = Address(name="infra")
         told = await self.ledger.mail.post(DOCS, [infra], f"release/{version} merged", now=self.clock.stamp)
-        return await self.deploy(version, door="notify", scheduled=scheduled, notify=told)
+        return await self.deploy(version, channel="notify", scheduled=scheduled, notify=told)
 
     async def ends(self, request, state=State.LANDED):
         """End a request."""

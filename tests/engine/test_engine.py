@@ -1,4 +1,4 @@
-"""The engine's own methods for doors, with no cluster behind it."""
+"""The engine's own methods for channels, with no cluster behind it."""
 
 import anyio
 import pytest
@@ -45,7 +45,7 @@ async def _meanwhile(engine, waits, does):
 
 def _release(version, **given):
     action = Deploy(app="docs", version=version)
-    submission = Submission(caller=DOCS, action=action, door="notify", scheduled=True)
+    submission = Submission(caller=DOCS, action=action, channel="notify", scheduled=True)
     return ReleaseIn(submission=submission, request_id=request_id(), **given)
 
 
@@ -91,7 +91,7 @@ async def test_a_wait_for_an_ack_between_peers_wakes_at_once(ledger_fixture, eng
 
 
 async def test_a_wait_for_an_ask_about_a_request_wakes_when_that_ends(ledger_fixture, engine):
-    submission = Submission(caller=DOCS, action=Deploy(app="docs", version="1.0.0"), door="ask", words="go")
+    submission = Submission(caller=DOCS, action=Deploy(app="docs", version="1.0.0"), channel="ask", words="go")
     taken = await ledger_fixture.ledger.accept(
         submission, request_id=request_id(), ask=AskIn(text="go"), now=ledger_fixture.clock.stamp
     )
@@ -108,7 +108,7 @@ async def test_a_wait_for_an_ask_about_a_request_wakes_when_that_ends(ledger_fix
 
 async def test_a_wait_for_a_claimed_ask_that_joined_an_earlier_request_wakes_when_that_ends(ledger_fixture, engine):
     action = Deploy(app="docs", version="1.0.0")
-    submission = Submission(caller=DOCS, action=action, door="tool", words="go", idempotency_key="k")
+    submission = Submission(caller=DOCS, action=action, channel="tool", words="go", idempotency_key="k")
     taken = await ledger_fixture.ledger.accept(
         submission, request_id=request_id(), ask=None, now=ledger_fixture.clock.stamp
     )

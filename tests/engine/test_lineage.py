@@ -9,7 +9,7 @@ from engine.ledger_fixture import PAT
 from infra_mcp.engine import Engine
 from infra_mcp.ledger import Ledger
 from infra_mcp.policy.acceptance import PolicyInForce
-from infra_mcp.policy.rules import digest_of
+from infra_mcp.policy.policy import digest_of
 from infra_mcp.settings import Settings
 
 pytestmark = pytest.mark.anyio

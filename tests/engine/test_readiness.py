@@ -24,9 +24,9 @@ from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.outcome import exit_for
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import Submission
+from infra_mcp.policy.policy import digest_of
+from infra_mcp.policy.policy import load as load_policy
 from infra_mcp.policy.rbac import render, to_yaml
-from infra_mcp.policy.rules import digest_of
-from infra_mcp.policy.rules import load as load_policy
 from infra_mcp.server import http
 from infra_mcp.server.ownership import prepared
 from infra_mcp.server.tools.tool import Service
@@ -44,7 +44,7 @@ PAT = Caller(name="pat", circle=None, strength="token", operator=True)
 
 @asynccontextmanager
 async def served(tmp_path, kubeconfig, context):
-    """A real engine and its HTTP door, connected by a kubeconfig; and what `/readyz` says."""
+    """A real engine and its HTTP channel, connected by a kubeconfig; and what `/readyz` says."""
     settings = Settings(repo=tmp_path / "repo", state_dir=tmp_path / "state", kubeconfig=kubeconfig)
     await anyio.run_process(["git", "init", "-q", str(settings.repo)])
     prepared(settings.state_dir)
@@ -124,7 +124,7 @@ async def test_a_change_that_fails_by_an_unreachable_api_server_exits_with_6_and
     async with served(tmp_path, to(tmp_path / "config", "http://127.0.0.1:9"), "it") as (engine, _):
         caller = Caller(name="docs", circle="docs", strength="token")
         action = Deploy(app="docs", version="1.0.1")
-        made = await engine.submit(Submission(caller=caller, action=action, door="tool"))
+        made = await engine.submit(Submission(caller=caller, action=action, channel="tool"))
         ended = await engine.wait(made.request.id, 30)
         apps = (await engine.status(caller))["apps"]
 

@@ -9,7 +9,7 @@ from infra_mcp.engine.status import status
 from infra_mcp.errors import InfraError
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import State
-from infra_mcp.policy.rules import load
+from infra_mcp.policy.policy import load
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from engine.ledger_fixture import DOCS, NEED
 from infra_mcp.engine.dependencies import Dependencies
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.signals import Signals
-from infra_mcp.engine.worker import LOOK, Worker
+from infra_mcp.engine.worker import PARKED_CHANGED, Worker
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import AskIn
 from infra_mcp.ledger.ids import request_id
@@ -65,7 +65,7 @@ async def bench(ledger_fixture):
 
 async def _asked(ledger_fixture):
     action = Deploy(app="docs", version="0.13.4")
-    submission = Submission(caller=DOCS, action=action, door="ask", words="go")
+    submission = Submission(caller=DOCS, action=action, channel="ask", words="go")
     taken = await ledger_fixture.ledger.accept(
         submission, request_id=request_id(), ask=AskIn(text="go"), now=ledger_fixture.clock.stamp
     )
@@ -76,7 +76,7 @@ async def _asked(ledger_fixture):
 async def test_a_request_that_must_wait_lets_go_of_its_objects_and_wakes_who_waits_for_news(ledger_fixture, bench):
     first, second = await _asked(ledger_fixture), await ledger_fixture.deploy()
     bench.does = bench.parks
-    names = (first.id, first.ask, INBOX, LOOK)
+    names = (first.id, first.ask, INBOX, PARKED_CHANGED)
     async with anyio.create_task_group() as group:
         await group.start(bench.worker.run)
         await bench.until(lambda: bench.worker.working_on == 0 and set(bench.came) == {first.id, second.id})

@@ -31,7 +31,7 @@ from infra_mcp.model.request import END, Request, Submission
 from infra_mcp.model.target import Target
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.actions.base import About
-from infra_mcp.policy.rules import digest_of
+from infra_mcp.policy.policy import digest_of
 from infra_mcp.repository.edit import apply_edits
 from infra_mcp.repository.edits import Edit, Goal, Location, PutFile, SetValue
 from infra_mcp.repository.value import Tree
@@ -236,7 +236,7 @@ class Ground:
     async def submit(engine: Engine, version: str = NEW, **more: object) -> Request:
         """Ask for a version."""
         action = Deploy(app="docs", version=version)
-        taken = await engine.submit(Submission(caller=DOCS, action=action, door="tool", **more))
+        taken = await engine.submit(Submission(caller=DOCS, action=action, channel="tool", **more))
         return taken.request
 
     async def ask(self, engine: Engine, version: str = NEW, **more: object) -> Request:

@@ -55,7 +55,7 @@ def submission():
     def make(action="docs-staging", caller=DOCS, **given):
         if isinstance(action, str):
             action = ProvisionNamespace(namespace=action, pull_secrets=("X",))
-        return Submission(caller=caller, action=action, door=given.pop("door", "tool"), **given)
+        return Submission(caller=caller, action=action, channel=given.pop("door", "tool"), **given)
 
     return make
 

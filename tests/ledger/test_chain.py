@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra_mcp.ledger.chain import FIELDS, GENESIS, Walk, link
+from infra_mcp.ledger.chain import FIELDS, GENESIS, ChainVerifier, link
 
 
 def chained(texts):
@@ -18,7 +18,7 @@ def chained(texts):
 
 
 def walked(rows, heads=()):
-    walk = Walk(frozenset(heads))
+    walk = ChainVerifier(frozenset(heads))
     walk.feed(rows)
     return walk
 
@@ -67,7 +67,7 @@ def test_a_head_behind_a_broken_link_proves_nothing():
 
 def test_pieces_are_checked_as_one_chain():
     rows = chained("abcdef")
-    walk = Walk(frozenset({rows[5]["hash"]}))
+    walk = ChainVerifier(frozenset({rows[5]["hash"]}))
     for row in rows:
         walk.feed([row])
     assert (walk.events, walk.broken_at, walk.proved_to, walk.missing) == (6, None, 6, ())

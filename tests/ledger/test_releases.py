@@ -33,7 +33,7 @@ async def told(ledger, at, caller):
 async def test_a_notify_and_the_release_in_it_are_kept_and_it_waits_for_its_time(ledger, notified, docs, infra):
     notify, (taken,) = await notified("0.13.4")
     assert (taken.fresh, taken.request.id, taken.request.notify) == (True, "req-0.13.4", notify)
-    assert (taken.request.state, taken.request.door, taken.request.caller) == (State.SCHEDULED, "notify", docs)
+    assert (taken.request.state, taken.request.channel, taken.request.caller) == (State.SCHEDULED, "notify", docs)
     assert await ledger.parked() == await ledger.open_requests() == [taken.request]
     assert (await ledger.mail.inbox(infra)).messages == (), "the server has done with it"
     kinds = [(one.kind, one.text) for one in (await ledger.search("", circle="docs")).events]
@@ -220,7 +220,7 @@ def _taken_id(caller, request_id):
     from infra_mcp.model.request import Submission  # noqa: PLC0415 - only here
 
     action = Deploy(app="site", version="1")
-    return ReleaseIn(submission=Submission(caller=caller, action=action, door="notify"), request_id=request_id)
+    return ReleaseIn(submission=Submission(caller=caller, action=action, channel="notify"), request_id=request_id)
 
 
 async def test_a_key_makes_a_notify_sent_twice_one_release(ledger, notified):

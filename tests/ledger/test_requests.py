@@ -30,7 +30,7 @@ from infra_mcp.model.request import Submission
 async def main():
     ledger = await Ledger.open_in(Path(sys.argv[1]))
     caller = Caller(name="docs", circle="docs", strength="token")
-    submission = Submission(caller=caller, action=ProvisionNamespace(namespace="docs-staging"), door="ask")
+    submission = Submission(caller=caller, action=ProvisionNamespace(namespace="docs-staging"), channel="ask")
     await ledger.accept(submission, request_id="req-0", ask=AskIn(text="w"), now="2026-11-22T10:00:00Z")
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -81,7 +81,7 @@ async def test_a_request_comes_back_as_it_was_taken_in(ledger, accept, deploy, d
     taken = await accept(ledger, deploy, ask="deploy it", reason="why not", dry_run=True, idempotency_key="k1")
     request = await ledger.request(taken.request.id)
     assert request == taken.request
-    assert (request.action, request.caller, request.door, request.state) == (deploy, docs, "ask", State.QUEUED)
+    assert (request.action, request.caller, request.channel, request.state) == (deploy, docs, "ask", State.QUEUED)
     assert (request.reason, request.dry_run, request.idempotency_key) == ("why not", True, "k1")
     assert request.created == "2026-11-22T10:00:00.000000Z"
     assert request.ask == taken.ask_id

@@ -35,7 +35,7 @@ async def test_the_seeds_sentence_becomes_one_request_with_its_words_kept(tmp_pa
 
         assert found.reply == "provision_namespace is done."
         assert request.words == SEED
-        assert (request.door, request.caller.name) == ("ask", "docs")
+        assert (request.channel, request.caller.name) == ("ask", "docs")
 
 
 @pytest.mark.promise("intent.fenced-json")

@@ -11,7 +11,7 @@ from running_server import running_server
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.acks import ack
 from infra_mcp.mesh.asks import ask
-from infra_mcp.mesh.attending import Desk
+from infra_mcp.mesh.attending import AttendantSessions
 from infra_mcp.mesh.inbox import look
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.server.operator import OPERATOR
@@ -33,7 +33,7 @@ ONE, TWO = session("one"), session("two")
 
 
 async def asked(at, text=ODD, caller=DOCS) -> str:
-    return await ask(at.engine, caller, "infra", text, desk=at.service.desk, limits=at.service.limits)
+    return await ask(at.engine, caller, "infra", text, attendants=at.service.attendants, limits=at.service.limits)
 
 
 async def state(at, ask_id) -> str:
@@ -44,7 +44,7 @@ async def state(at, ask_id) -> str:
 async def test_what_is_not_understood_waits_only_while_somebody_attends(tmp_path):
     async with running_server(tmp_path, "unix", grace=0.0) as at:
         before = await asked(at)
-        async with at.service.desk.sit(ONE):
+        async with at.service.attendants.sit(ONE):
             during = await asked(at)
             (waiting,) = (await look(at.engine, INFRA)).asks
 
@@ -60,7 +60,7 @@ async def test_what_is_not_understood_waits_only_while_somebody_attends(tmp_path
 
 async def test_an_ask_that_is_written_while_the_last_one_leaves_waits_for_nobody(tmp_path, monkeypatch):
     async with running_server(tmp_path, "unix", grace=0.0) as at, AsyncExitStack() as one:
-        await one.enter_async_context(at.service.desk.sit(ONE))
+        await one.enter_async_context(at.service.attendants.sit(ONE))
         real = at.engine.ledger.mail.open_ask
 
         async def late(*given, **more):
@@ -85,7 +85,7 @@ async def test_an_ask_that_is_written_while_the_last_one_leaves_waits_for_nobody
     ],
 )
 async def test_what_the_server_can_answer_itself_never_waits_for_the_desk(tmp_path, text):
-    async with running_server(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.attendants.sit(ONE):
         found = await at.engine.wait_ask(await asked(at, text), 5)
         assert found.state == "acked"
         assert (await look(at.engine, INFRA)).asks == ()
@@ -94,35 +94,39 @@ async def test_what_the_server_can_answer_itself_never_waits_for_the_desk(tmp_pa
 @pytest.mark.promise("attend.claim")
 async def test_who_comes_back_within_the_grace_finds_what_waited(tmp_path):
     async with running_server(tmp_path, "unix", grace=FOR_EVER) as at:
-        async with at.service.desk.sit(ONE):
+        async with at.service.attendants.sit(ONE):
             first = await asked(at)
         second = await asked(at)  # nobody sits, and somebody may be back
-        async with at.service.desk.sit(TWO):
+        async with at.service.attendants.sit(TWO):
             waiting = [one.id for one in (await look(at.engine, INFRA)).asks]
 
-        assert at.service.desk.present
+        assert at.service.attendants.present
         assert waiting == [first, second]
 
 
 @pytest.mark.promise("attend.claim")
 async def test_a_claim_is_one_sessions_and_dies_with_it(tmp_path):
     async with running_server(tmp_path, "unix", grace=FOR_EVER) as at:
-        desk = at.service.desk
-        async with desk.sit(TWO):
-            async with desk.sit(ONE):
+        attendants = at.service.attendants
+        async with attendants.sit(TWO):
+            async with attendants.sit(ONE):
                 ask_id = await asked(at)
-                await desk.claim(ONE, ask_id)
-                await desk.claim(ONE, ask_id)
-                for refused in (desk.claim(TWO, ask_id), desk.requester(TWO, ask_id), ack(at.engine, TWO, ask_id, "x")):
+                await attendants.claim(ONE, ask_id)
+                await attendants.claim(ONE, ask_id)
+                for refused in (
+                    attendants.claim(TWO, ask_id),
+                    attendants.requester(TWO, ask_id),
+                    ack(at.engine, TWO, ask_id, "x"),
+                ):
                     with pytest.raises(InfraError) as caught:
                         await refused
                     assert caught.value.code == "claim-taken"
-                assert (await desk.requester(ONE, ask_id)) == DOCS
+                assert (await attendants.requester(ONE, ask_id)) == DOCS
             with pytest.raises(InfraError, match="claim-taken"):
-                await desk.requester(ONE, ask_id)
+                await attendants.requester(ONE, ask_id)
             with pytest.raises(InfraError, match="claim-taken"):
-                await desk.claim(ONE, ask_id)  # its connection is gone
-            await desk.claim(TWO, ask_id)
+                await attendants.claim(ONE, ask_id)  # its connection is gone
+            await attendants.claim(TWO, ask_id)
             await ack(at.engine, TWO, ask_id, "done by hand")
         found = await at.engine.ledger.ask(ask_id)
 
@@ -133,12 +137,12 @@ async def test_a_claim_is_one_sessions_and_dies_with_it(tmp_path):
 async def test_others_who_attend_are_woken_when_a_claim_is_free_again(tmp_path):
     async with (
         running_server(tmp_path, "unix", grace=FOR_EVER) as at,
-        at.service.desk.sit(TWO),
+        at.service.attendants.sit(TWO),
         AsyncExitStack() as one,
     ):
-        await one.enter_async_context(at.service.desk.sit(ONE))
+        await one.enter_async_context(at.service.attendants.sit(ONE))
         ask_id = await asked(at)
-        await at.service.desk.claim(ONE, ask_id)
+        await at.service.attendants.claim(ONE, ask_id)
         with at.engine.signals.waiter(INFRA.signal) as freed:
             await one.aclose()
             assert freed.is_set()
@@ -147,10 +151,10 @@ async def test_others_who_attend_are_woken_when_a_claim_is_free_again(tmp_path):
 
 @pytest.mark.promise("attend.claim")
 async def test_claims_of_a_dead_server_are_given_back_and_its_asks_wait_for_a_return(tmp_path):
-    async with running_server(tmp_path, "unix", grace=FOR_EVER) as at, at.service.desk.sit(ONE):
+    async with running_server(tmp_path, "unix", grace=FOR_EVER) as at, at.service.attendants.sit(ONE):
         ask_id = await asked(at)
-        await at.service.desk.claim(ONE, ask_id)
-        next_desk = Desk(at.engine, FOR_EVER)
+        await at.service.attendants.claim(ONE, ask_id)
+        next_desk = AttendantSessions(at.engine, FOR_EVER)
         async with anyio.create_task_group() as group:
             await group.start(next_desk.open)
             freed = await at.engine.ledger.ask(ask_id)
@@ -161,17 +165,17 @@ async def test_claims_of_a_dead_server_are_given_back_and_its_asks_wait_for_a_re
 
 async def test_a_server_that_finds_nobody_waiting_keeps_nobody_waiting(tmp_path):
     async with running_server(tmp_path, "unix", grace=FOR_EVER) as at:
-        assert not at.service.desk.present
+        assert not at.service.attendants.present
         assert await state(at, await asked(at)) == "acked"
 
 
 @pytest.mark.promise("attend.claim")
 async def test_after_the_grace_of_a_new_server_whoever_still_waits_is_helped(tmp_path):
     async with running_server(tmp_path, "unix", grace=FOR_EVER) as at:
-        async with at.service.desk.sit(ONE):
+        async with at.service.attendants.sit(ONE):
             ask_ids = [await asked(at), await asked(at, "what about the disk?", SHOP)]
             async with anyio.create_task_group() as group:
-                await group.start(Desk(at.engine, 0.0).open)
+                await group.start(AttendantSessions(at.engine, 0.0).open)
                 found = [await at.engine.wait_ask(one, 5) for one in ask_ids]
                 group.cancel_scope.cancel()
 
@@ -190,9 +194,9 @@ async def test_an_outage_of_the_ledger_when_a_session_leaves_does_not_keep_its_c
                 raise InfraError("ledger-unavailable", "No.")
             return await real(name)
 
-        async with at.service.desk.sit(ONE):
+        async with at.service.attendants.sit(ONE):
             ask_id = await asked(at)
-            await at.service.desk.claim(ONE, ask_id)
+            await at.service.attendants.claim(ONE, ask_id)
             monkeypatch.setattr(at.engine.ledger.mail, "release", broken)
         with anyio.fail_after(5):
             while (await at.engine.ledger.ask(ask_id)).claim is not None:
@@ -211,7 +215,7 @@ async def test_an_outage_of_the_ledger_does_not_keep_who_waits_from_being_helped
                 raise InfraError("ledger-unavailable", "No.")
             return await real(name)
 
-        async with at.service.desk.sit(ONE):
+        async with at.service.attendants.sit(ONE):
             ask_id = await asked(at)
             monkeypatch.setattr(at.engine.ledger.mail, "unanswered", broken)
         assert (await at.engine.wait_ask(ask_id, 5)).state == "acked"
@@ -220,15 +224,15 @@ async def test_an_outage_of_the_ledger_does_not_keep_who_waits_from_being_helped
 
 @pytest.mark.parametrize("caller", [DOCS, Caller(name="infra", circle=None, strength="same-user")])
 async def test_who_does_not_attend_neither_sits_nor_claims_nor_acts_for_others(tmp_path, caller):
-    async with running_server(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.attendants.sit(ONE):
         ask_id = await asked(at)
         with pytest.raises(InfraError, match="policy-denied"):
-            async with at.service.desk.sit(caller):
+            async with at.service.attendants.sit(caller):
                 raise NotImplementedError
         with pytest.raises(InfraError, match="policy-denied"):
-            await at.service.desk.claim(caller, ask_id)
+            await at.service.attendants.claim(caller, ask_id)
         with pytest.raises(InfraError, match="invalid-argument"):
-            await at.service.desk.requester(caller, ask_id)
+            await at.service.attendants.requester(caller, ask_id)
         with pytest.raises(InfraError) as caught:
             await ack(at.engine, caller, ask_id, "x")
         assert caught.value.code in {"not-found", "claim-taken"}
@@ -237,9 +241,9 @@ async def test_who_does_not_attend_neither_sits_nor_claims_nor_acts_for_others(t
 
 @pytest.mark.promise("attend.claim")
 async def test_an_attendant_asks_back_and_the_answer_comes_to_infras_inbox(tmp_path):
-    async with running_server(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.attendants.sit(ONE):
         first = await asked(at)
-        await at.service.desk.claim(ONE, first)
+        await at.service.attendants.claim(ONE, first)
         back = await ask(at.engine, ONE, "docs", "which ingress?", reply_to=first)
         closed = await at.engine.ledger.ask(first)
         await ack(at.engine, DOCS, back, "the one of the site")
@@ -251,7 +255,7 @@ async def test_an_attendant_asks_back_and_the_answer_comes_to_infras_inbox(tmp_p
 
 @pytest.mark.promise("attend.claim")
 async def test_a_question_of_infras_is_also_answered_by_an_ask_that_the_server_understands(tmp_path):
-    async with running_server(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.attendants.sit(ONE):
         question = await ask(at.engine, ONE, "docs", "which namespace?")
         answer = await ask(at.engine, DOCS, "infra", "I need a namespace 'docs-staging'", reply_to=question)
         closed = await at.engine.ledger.ask(question)
@@ -261,19 +265,19 @@ async def test_a_question_of_infras_is_also_answered_by_an_ask_that_the_server_u
 
 
 async def test_two_asks_in_the_same_words_are_two(tmp_path):
-    async with running_server(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.attendants.sit(ONE):
         assert await asked(at) != await asked(at)
 
 
 @pytest.mark.fault("f27")
 async def test_a_claimed_ask_of_a_peer_that_was_removed_acts_for_nobody(tmp_path):
-    async with running_server(tmp_path, "unix") as at, at.service.desk.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.attendants.sit(ONE):
         claimed = await asked(at)
-        await at.service.desk.claim(ONE, claimed)
+        await at.service.attendants.claim(ONE, claimed)
         await at.operator.call(OPERATOR, "operator/peer.remove", {"name": "docs"})
 
         with pytest.raises(InfraError) as refused:
-            await at.service.desk.requester(ONE, claimed)
+            await at.service.attendants.requester(ONE, claimed)
 
         assert refused.value.code == "claim-taken"
         assert await state(at, claimed) == "acked"

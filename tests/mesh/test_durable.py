@@ -15,7 +15,7 @@ from server_process import start_server
 
 from infra_mcp.ledger import Ledger
 from infra_mcp.policy.acceptance import PolicyInForce
-from infra_mcp.policy.rules import digest_of
+from infra_mcp.policy.policy import digest_of
 from infra_mcp.server.operator import OPERATOR
 from infra_mcp.server.ownership import prepared
 from infra_mcp.settings import Settings
@@ -45,8 +45,8 @@ class Town:
         await ledger.aclose()
 
     @asynccontextmanager
-    async def client(self, server, door: str, mode: str, peer: str | None) -> AsyncIterator[Client]:
-        if peer is None or door == "unix":
+    async def client(self, server, channel: str, mode: str, peer: str | None) -> AsyncIterator[Client]:
+        if peer is None or channel == "unix":
             hello = {"token": self.tokens[peer]} if peer else {"attend": "infra"}
             async with Client(unix_transport(server.socket, hello), mode=mode, cache=None) as client:
                 yield client
@@ -76,26 +76,32 @@ async def call(client: Client, tool: str, **given):
 
 @pytest.mark.promise("mesh.durable")
 @every_way
-async def test_what_was_accepted_before_a_kill_is_there_after_it_until_its_receiver_marks_it(town, door, mode):
+async def test_what_was_accepted_before_a_kill_is_there_after_it_until_its_receiver_marks_it(town, channel, mode):
     with start_server(town.settings) as server:
-        async with town.client(server, door, mode, "docs") as docs:
+        async with town.client(server, channel, mode, "docs") as docs:
             asked = (await call(docs, "ask", peer_name="shop", query="are you there?"))["result"]
             told = (await call(docs, "notify_peer", peer_name="shop", message="for later"))["result"]
         server.kill()
     with start_server(town.settings) as server:
-        async with town.client(server, door, mode, "shop") as shop:
+        async with town.client(server, channel, mode, "shop") as shop:
             looks = [await call(shop, "inbox") for _ in range(2)]
             await call(shop, "ack", correlation_id=asked, message="I am")
         server.kill()
     with start_server(town.settings) as server:
-        async with town.client(server, door, mode, "docs") as docs, town.client(server, door, mode, "shop") as shop:
+        async with (
+            town.client(server, channel, mode, "docs") as docs,
+            town.client(server, channel, mode, "shop") as shop,
+        ):
             back = await call(docs, "inbox")
             resolved = await call(docs, "wait_on_ack", correlation_id=asked, timeout_seconds=0)
             still = await call(shop, "inbox", mark_read=[told])
             again = await call(shop, "ack", correlation_id=asked, message="I am")
         server.kill()
     with start_server(town.settings) as server:
-        async with town.client(server, door, mode, "docs") as docs, town.client(server, door, mode, "shop") as shop:
+        async with (
+            town.client(server, channel, mode, "docs") as docs,
+            town.client(server, channel, mode, "shop") as shop,
+        ):
             quiet = [await call(one, "inbox") for one in (docs, shop)]
 
     assert [[one["id"] for one in look["asks"]] for look in looks] == [[asked], [asked]]

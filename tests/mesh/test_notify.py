@@ -70,7 +70,7 @@ async def test_the_words_of_the_catalogue_become_a_deploy_whose_outcome_is_notif
         assert taken.id.startswith("notif-")
         assert (told_of["app"], told_of["version"], told_of["state"]) == ("docs", "0.13.4", "queued")
         assert (request.action.app, request.action.version) == ("docs", "0.13.4")
-        assert (request.door, request.words, request.notify) == ("notify", READY, taken.id)
+        assert (request.channel, request.words, request.notify) == ("notify", READY, taken.id)
         assert (request.caller.name, request.caller.circle) == ("docs", "docs")
         assert (outcome.text, outcome.reply_to) == ("deploy is done.", taken.id)
         assert (outcome.sender, outcome.request) == ("infra", request.id)
@@ -167,7 +167,7 @@ async def test_what_is_older_than_what_landed_is_refused(tmp_path):
 async def test_a_deploy_that_policy_has_not_let_through_stands_in_no_release_s_way(tmp_path):
     async with running_server(tmp_path, "unix", policy=policy()) as at:
         action = Deploy(app="docs", version="99.0.0")
-        submission = Submission(caller=SHOP, action=action, door="tool")
+        submission = Submission(caller=SHOP, action=action, channel="tool")
         await at.engine.ledger.accept(submission, request_id=request_id(), ask=None, now=now())
         taken = await take(at, READY)
         assert [one["version"] for one in taken.requests] == ["0.13.4"]

@@ -4,7 +4,7 @@ import pytest
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.peer import Caller
-from infra_mcp.policy.rules import Policy, load
+from infra_mcp.policy.policy import Policy, load
 
 POLICY = """
 [tree]

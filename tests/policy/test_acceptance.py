@@ -10,7 +10,7 @@ from infra_mcp.model.actions.scale import Scale
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.policy.decide import admit
-from infra_mcp.policy.rules import Policy, digest_of, load
+from infra_mcp.policy.policy import Policy, digest_of, load
 
 FIRST = "[clusters.a]\ncontext = 'a'\n"
 SECOND = "[clusters.a]\ncontext = 'b'\n"

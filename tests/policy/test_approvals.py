@@ -4,7 +4,7 @@ import pytest
 
 from infra_mcp.model.approval import Approval, Need, Verdict
 from infra_mcp.model.peer import Caller
-from infra_mcp.policy.approvals import in_words, missing, patience, satisfied
+from infra_mcp.policy.approvals import approval_timeout, in_words, missing, satisfied
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DIGEST = "sha256:aa"
@@ -157,8 +157,8 @@ def test_what_is_missing_is_said_in_words(needs, approvals, said):
 
 
 def test_a_request_waits_as_long_as_its_most_impatient_rule():
-    assert patience(verdict(ONE, Need(rule="rules.r", seconds=60.0), TWO)) == 60.0
-    assert patience(verdict()) == 0.0
+    assert approval_timeout(verdict(ONE, Need(rule="rules.r", seconds=60.0), TWO)) == 60.0
+    assert approval_timeout(verdict()) == 0.0
 
 
 def test_what_a_rule_wants_is_said_in_words():

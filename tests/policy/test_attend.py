@@ -10,7 +10,7 @@ from infra_mcp.model.effect import Change, Effect, FieldChange, Part
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.decide import admit, judge
-from infra_mcp.policy.rules import load
+from infra_mcp.policy.policy import load
 
 ATTEND = """
 [attend]

@@ -5,7 +5,7 @@ from infra_mcp.model.actions.provision_namespace import ContainerLimits, Provisi
 from infra_mcp.model.approval import Need
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.decide import admit, refusal
-from infra_mcp.policy.rules import load
+from infra_mcp.policy.policy import load
 
 NAMESPACE = ProvisionNamespace(namespace="docs-staging", pull_secrets=("X",))
 DEPLOY = Deploy(app="docs", version="0.13.4")

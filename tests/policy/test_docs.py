@@ -16,7 +16,7 @@ from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.peer import Caller, Strength
 from infra_mcp.model.request import State
 from infra_mcp.policy import decide, effects, grants, matching, releases, versions
-from infra_mcp.policy.rules import Policy, load
+from infra_mcp.policy.policy import Policy, load
 from infra_mcp.policy.schedule import Schedule
 
 PAGE = Path(__file__).parents[2] / "docs" / "policy.md"
@@ -66,10 +66,10 @@ def test_every_rule_a_verdict_may_name_is_listed(page):
     named = re.findall(r"Refusal\(\s*f?\"([^\"]+)\"", sources)
     # One text, two rules: what a circle is granted, and what an attending session is.
     named = [name.replace("{to.rule}", who) for name in named for who in ("circles.NAME", "attend")]
-    spelled = {re.sub(r"\{[^}]*\}", "NAME", name) for name in named}
+    format_duration = {re.sub(r"\{[^}]*\}", "NAME", name) for name in named}
 
-    assert len(spelled) >= 20
-    assert not [name for name in spelled if f"`{name}`" not in page]
+    assert len(format_duration) >= 20
+    assert not [name for name in format_duration if f"`{name}`" not in page]
 
 
 def test_every_value_that_can_be_chosen_is_explained(page):
@@ -79,10 +79,10 @@ def test_every_value_that_can_be_chosen_is_explained(page):
 
 def test_every_schedule_on_the_page_can_be_read(page):
     table = page.partition("| `schedule` |")[2].partition("\n\n")[0]
-    spelled = [one for row in table.splitlines()[2:] for one in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    format_duration = [one for row in table.splitlines()[2:] for one in re.findall(r"`([^`]+)`", row.split("|")[1])]
 
-    assert len(spelled) >= 5
-    assert all(Schedule.parse(one).text == one for one in spelled)
+    assert len(format_duration) >= 5
+    assert all(Schedule.parse(one).text == one for one in format_duration)
 
 
 def test_the_examples_on_the_page_are_policies(page):

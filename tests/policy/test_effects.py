@@ -7,7 +7,7 @@ from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.decide import judge
 from infra_mcp.policy.effects import effect_refusals, touched
-from infra_mcp.policy.rules import load
+from infra_mcp.policy.policy import load
 
 NAMESPACE = ProvisionNamespace(namespace="docs-staging", pull_secrets=("X",))
 DEPLOY = Deploy(app="docs", version="0.13.4")

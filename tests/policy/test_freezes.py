@@ -8,7 +8,7 @@ from infra_mcp.model.effect import Change, Effect, Part
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.policy.decide import admit, judge, refusal
 from infra_mcp.policy.freezes import frozen
-from infra_mcp.policy.rules import load
+from infra_mcp.policy.policy import load
 
 BEGINS = datetime(2026, 12, 20, 17, tzinfo=UTC)
 UNTIL = datetime(2027, 1, 4, 5, tzinfo=UTC)

@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from infra_mcp.errors import InfraError
+from infra_mcp.policy.policy import load
 from infra_mcp.policy.rbac import render, to_yaml
-from infra_mcp.policy.rules import load
 
 EXAMPLE = Path(__file__).parents[2] / "manifests" / "example"
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import OPEN, State
+from infra_mcp.policy.policy import Policy, load
 from infra_mcp.policy.releases import Older, Release, Same, Take, decide, match, render
-from infra_mcp.policy.rules import Policy, load
 from infra_mcp.policy.sections import AppRules
 
 MESSAGE = "release/0.13.4 merged, ready to deploy"

@@ -20,7 +20,7 @@ def request(state: State, **receipt) -> Request:
         id="req-1",
         caller=CALLER,
         action=Deploy(app="docs", version="1"),
-        door="tool",
+        channel="tool",
         state=state,
         created="now",
         receipt={"message": "it is so", "audit_head": "h" * 64, "effect_digest": "sha256:e", **receipt}

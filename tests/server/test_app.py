@@ -29,8 +29,8 @@ def data(result):
 
 
 @every_way
-async def test_a_peer_asks_in_words_and_gets_one_ack_with_the_receipt(tmp_path, door, mode):
-    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+async def test_a_peer_asks_in_words_and_gets_one_ack_with_the_receipt(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs", mode) as client:
         asked = await client.call_tool("ask", {"peer_name": "infra", "query": SEED})
         acked = await client.call_tool("wait_on_ack", {"correlation_id": asked.content[0].text, "timeout_seconds": 5})
 
@@ -47,8 +47,8 @@ async def test_a_peer_asks_in_words_and_gets_one_ack_with_the_receipt(tmp_path, 
 
 
 @every_way
-async def test_a_typed_change_is_submitted_as_exactly_that_action(tmp_path, door, mode):
-    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+async def test_a_typed_change_is_submitted_as_exactly_that_action(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs", mode) as client:
         given = {"namespace": "docs-a", "labels": {"team": "docs"}, "quota": {"pods": 3}, "reason": "trial"}
         result = await client.call_tool("provision_namespace", given)
 
@@ -66,8 +66,8 @@ async def test_a_typed_change_is_submitted_as_exactly_that_action(tmp_path, door
 
 @pytest.mark.promise("intake.typed")
 @every_way
-async def test_a_misspelt_argument_is_refused_by_name_and_nothing_is_submitted(tmp_path, door, mode):
-    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+async def test_a_misspelt_argument_is_refused_by_name_and_nothing_is_submitted(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs", mode) as client:
         result = await client.call_tool("deploy", {"app": "docs", "version": "1.0", "dryRun": True})
 
         assert result.is_error
@@ -84,16 +84,16 @@ async def test_two_peers_at_once_are_never_taken_for_each_other(tmp_path):
     async with running_server(tmp_path) as at:
         seen: list[tuple[str, str]] = []
 
-        async def call(peer: str, door: str, mode: str) -> None:
-            async with getattr(at, door)(peer, mode) as client:
+        async def call(peer: str, channel: str, mode: str) -> None:
+            async with getattr(at, channel)(peer, mode) as client:
                 for _ in range(8):
                     result = await client.call_tool("whoami", {})
                     seen.append((peer, data(result)["result"].splitlines()[1].split("\t")[1]))
 
         async with anyio.create_task_group() as group:
-            for door, mode in WAYS:
+            for channel, mode in WAYS:
                 for peer in ("docs", "shop"):
-                    group.start_soon(call, peer, door, mode)
+                    group.start_soon(call, peer, channel, mode)
 
         assert len(seen) == 64
         assert all(peer == known for peer, known in seen)
@@ -101,8 +101,8 @@ async def test_two_peers_at_once_are_never_taken_for_each_other(tmp_path):
 
 @pytest.mark.promise("auth.transport")
 @every_way
-async def test_no_argument_says_who_asks(tmp_path, door, mode):
-    async with running_server(tmp_path, door) as at, getattr(at, door)("shop", mode) as client:
+async def test_no_argument_says_who_asks(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("shop", mode) as client:
         for extra in ({"caller": "docs"}, {"circle": "docs"}, {"from_peer": "docs"}):
             assert (await client.call_tool("provision_namespace", {"namespace": "shop-a", **extra})).is_error
         behalf = await client.call_tool("provision_namespace", {"namespace": "docs-a", "on_behalf_of": "ask-1"})
@@ -142,11 +142,11 @@ async def test_a_revoked_token_ends_at_once_also_on_an_open_connection(tmp_path,
 
 
 @every_way
-async def test_a_caller_sees_the_tools_its_circle_may_use(tmp_path, door, mode):
+async def test_a_caller_sees_the_tools_its_circle_may_use(tmp_path, channel, mode):
     async with running_server(tmp_path) as at:
         shown = {}
         for peer in ("docs", "shop", "reader"):
-            async with getattr(at, door)(peer, mode) as client:
+            async with getattr(at, channel)(peer, mode) as client:
                 shown[peer] = {tool.name for tool in (await client.list_tools()).tools}
 
         others = {"change", "describe"}  # for actions that neither circle is granted
@@ -165,8 +165,8 @@ async def test_the_operator_sees_no_tool_that_changes_the_world_and_is_refused_o
 
 
 @every_way
-async def test_a_tool_that_is_hidden_is_refused_by_policy_when_called_anyway(tmp_path, door, mode):
-    async with running_server(tmp_path, door) as at, getattr(at, door)("shop", mode) as client:
+async def test_a_tool_that_is_hidden_is_refused_by_policy_when_called_anyway(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("shop", mode) as client:
         result = await client.call_tool("deploy", {"app": "docs", "version": "1"})
         unknown = await client.call_tool("Deploy", {"app": "docs", "version": "1"})
 
@@ -176,7 +176,7 @@ async def test_a_tool_that_is_hidden_is_refused_by_policy_when_called_anyway(tmp
 
 
 @every_way
-async def test_an_end_that_failed_is_an_error_result_with_code_cause_and_receipt(tmp_path, door, mode):
+async def test_an_end_that_failed_is_an_error_result_with_code_cause_and_receipt(tmp_path, channel, mode):
     def script(request):
         error = InfraError("not-landed", "Image not found.").as_dict()
         return Receipt(
@@ -188,7 +188,7 @@ async def test_an_end_that_failed_is_an_error_result_with_code_cause_and_receipt
             commit="c",
         )
 
-    async with running_server(tmp_path, door, script=script) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, channel, script=script) as at, getattr(at, channel)("docs", mode) as client:
         result = await client.call_tool("deploy", {"app": "docs", "version": "9"})
 
         assert result.is_error
@@ -199,8 +199,8 @@ async def test_an_end_that_failed_is_an_error_result_with_code_cause_and_receipt
 
 
 @every_way
-async def test_a_wait_that_runs_out_gives_a_handle_and_the_request_goes_on(tmp_path, door, mode):
-    async with running_server(tmp_path, door, held=True) as at, getattr(at, door)("docs", mode) as client:
+async def test_a_wait_that_runs_out_gives_a_handle_and_the_request_goes_on(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel, held=True) as at, getattr(at, channel)("docs", mode) as client:
         result = await client.call_tool("deploy", {"app": "docs", "version": "9", "wait_seconds": 0})
         request = data(result)["request"]
         at.engine.gate.set()
@@ -214,8 +214,8 @@ async def test_a_wait_that_runs_out_gives_a_handle_and_the_request_goes_on(tmp_p
 
 
 @every_way
-async def test_a_long_wait_reports_progress(tmp_path, door, mode):
-    async with running_server(tmp_path, door, held=True) as at, getattr(at, door)("docs", mode) as client:
+async def test_a_long_wait_reports_progress(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel, held=True) as at, getattr(at, channel)("docs", mode) as client:
         told: list[str | None] = []
 
         async def progress(_passed: float, _total: float | None, message: str | None) -> None:
@@ -231,10 +231,10 @@ async def test_a_long_wait_reports_progress(tmp_path, door, mode):
 
 
 @every_way
-async def test_a_client_that_gives_up_waiting_does_not_stop_the_request(tmp_path, door, mode):
+async def test_a_client_that_gives_up_waiting_does_not_stop_the_request(tmp_path, channel, mode):
     async with running_server(tmp_path, held=True) as at:
         with pytest.raises(BaseException):  # noqa: B017, PT011 - however this client's era tells a timeout
-            async with getattr(at, door)("docs", mode) as client:
+            async with getattr(at, channel)("docs", mode) as client:
                 await client.call_tool("deploy", {"app": "docs", "version": "9"}, read_timeout_seconds=0.3)
         open_request = (await at.engine.ledger.open_requests())[0]
         at.engine.gate.set()
@@ -243,8 +243,8 @@ async def test_a_client_that_gives_up_waiting_does_not_stop_the_request(tmp_path
 
 
 @every_way
-async def test_the_same_key_again_gives_the_first_result(tmp_path, door, mode):
-    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+async def test_the_same_key_again_gives_the_first_result(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs", mode) as client:
         given = {"app": "docs", "version": "9", "idempotency_key": "k1"}
         first, second = [await client.call_tool("deploy", given) for _ in range(2)]
         other = await client.call_tool("deploy", {**given, "version": "10"})
@@ -254,11 +254,11 @@ async def test_the_same_key_again_gives_the_first_result(tmp_path, door, mode):
 
 
 @every_way
-async def test_requests_of_another_circle_look_like_not_there(tmp_path, door, mode):
+async def test_requests_of_another_circle_look_like_not_there(tmp_path, channel, mode):
     async with (
-        running_server(tmp_path, door) as at,
-        getattr(at, door)("docs", mode) as docs,
-        getattr(at, door)("shop", mode) as shop,
+        running_server(tmp_path, channel) as at,
+        getattr(at, channel)("docs", mode) as docs,
+        getattr(at, channel)("shop", mode) as shop,
     ):
         asked = (await docs.call_tool("ask", {"peer_name": "infra", "query": SEED})).content[0].text
         reply = data(await docs.call_tool("wait_on_ack", {"correlation_id": asked}))
@@ -276,8 +276,8 @@ async def test_requests_of_another_circle_look_like_not_there(tmp_path, door, mo
 
 
 @every_way
-async def test_cancel_ends_a_request_that_has_not_written(tmp_path, door, mode):
-    async with running_server(tmp_path, door, held=True) as at, getattr(at, door)("docs", mode) as client:
+async def test_cancel_ends_a_request_that_has_not_written(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel, held=True) as at, getattr(at, channel)("docs", mode) as client:
         started = await client.call_tool("deploy", {"app": "docs", "version": "9", "wait_seconds": 0})
         cancelled = await client.call_tool("cancel", {"request_id": data(started)["request"]})
         again = await client.call_tool("cancel", {"request_id": data(started)["request"]})
@@ -288,8 +288,8 @@ async def test_cancel_ends_a_request_that_has_not_written(tmp_path, door, mode):
 
 
 @every_way
-async def test_without_an_accepted_policy_nothing_is_allowed_and_asks_say_so(tmp_path, door, mode):
-    async with running_server(tmp_path, door, policy=None) as at, getattr(at, door)("docs", mode) as client:
+async def test_without_an_accepted_policy_nothing_is_allowed_and_asks_say_so(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel, policy=None) as at, getattr(at, channel)("docs", mode) as client:
         names = {tool.name for tool in (await client.list_tools()).tools}
         asked = (await client.call_tool("ask", {"peer_name": "infra", "query": "do something"})).content[0].text
         reply = data(await client.call_tool("wait_on_ack", {"correlation_id": asked}))
@@ -300,11 +300,11 @@ async def test_without_an_accepted_policy_nothing_is_allowed_and_asks_say_so(tmp
 
 @pytest.mark.promise("secrets.nowhere")
 @every_way
-async def test_a_crash_shows_its_code_only_and_logs_no_argument(tmp_path, door, mode, caplog):
+async def test_a_crash_shows_its_code_only_and_logs_no_argument(tmp_path, channel, mode, caplog):
     async def broken(_, *, app, **__):
         raise RuntimeError(app)
 
-    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs", mode) as client:
         at.engine.status = broken
         result = await client.call_tool("status", {"app": "hunter2"})
 
@@ -317,9 +317,9 @@ async def test_a_crash_shows_its_code_only_and_logs_no_argument(tmp_path, door, 
 
 @pytest.mark.promise("secrets.nowhere")
 @every_way
-async def test_a_secret_in_words_or_arguments_comes_back_from_nowhere(tmp_path, door, mode):
+async def test_a_secret_in_words_or_arguments_comes_back_from_nowhere(tmp_path, channel, mode):
     secret = "ghp_" + "Zb9" * 12
-    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs", mode) as client:
         asked = (await client.call_tool("ask", {"peer_name": "infra", "query": f"use {secret} please"})).content[0].text
         answers = [
             await client.call_tool("wait_on_ack", {"correlation_id": asked}),

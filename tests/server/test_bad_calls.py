@@ -18,7 +18,7 @@ from shell import shell
 from infra_mcp.errors import CODES
 from infra_mcp.mesh.limits import ROWS
 from infra_mcp.model.request import State
-from infra_mcp.server.socket import LONGEST_LINE
+from infra_mcp.server.socket import MAX_LINE
 
 pytestmark = pytest.mark.anyio
 
@@ -119,8 +119,8 @@ async def test_a_flood_of_calls_that_are_no_calls_leaves_a_bounded_number_of_row
 @MODES
 @pytest.mark.promise("mcp.errors")
 @pytest.mark.parametrize("door", ["http", "unix"])
-async def test_tools_that_are_not_there_or_not_for_the_caller_are_refused_and_leave_a_row(tmp_path, door, mode):
-    async with running_server(tmp_path, door) as at, getattr(at, door)("shop", mode) as client:
+async def test_tools_that_are_not_there_or_not_for_the_caller_are_refused_and_leave_a_row(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("shop", mode) as client:
         for number, (name, arguments, code) in enumerate(
             [
                 ("deploy", DEPLOY, "policy-denied"),
@@ -227,8 +227,8 @@ async def test_a_key_with_other_arguments_is_refused_by_every_way_in(tmp_path):
 @pytest.mark.parametrize("door", ["http", "unix"])
 @pytest.mark.promise("intake.typed")
 @pytest.mark.promise("mcp.errors")
-async def test_wrong_arguments_of_a_tool_are_refused_by_name_and_rule(tmp_path, door, mode):
-    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+async def test_wrong_arguments_of_a_tool_are_refused_by_name_and_rule(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs", mode) as client:
         for number, fields in enumerate(SHAPES, start=1):
             result = await client.call_tool("provision_namespace", fields)
 
@@ -321,7 +321,7 @@ async def test_numbers_that_are_none_are_refused_as_they_stand_on_the_wire(tmp_p
 
 @pytest.mark.promise("secrets.nowhere")
 async def test_eight_mebibytes_in_one_argument_are_refused_and_the_next_connection_is_served(tmp_path):
-    huge = SECRET + "x" * (LONGEST_LINE + (1 << 20))
+    huge = SECRET + "x" * (MAX_LINE + (1 << 20))
     async with running_server(tmp_path) as at:
         async with wire(at) as line:
             with suppress(anyio.BrokenResourceError):  # it need not be read to its end
@@ -339,7 +339,7 @@ async def test_eight_mebibytes_in_one_argument_are_refused_and_the_next_connecti
                 answer = await web.post(at.url, json=body, headers=headers | {"MCP-Protocol-Version": version})
                 assert answer.status_code == 413
                 assert SECRET not in answer.text
-        for door in ("http", "unix"):
-            async with getattr(at, door)("docs") as client:
+        for channel in ("http", "unix"):
+            async with getattr(at, channel)("docs") as client:
                 assert not (await client.call_tool("whoami", {})).is_error
         assert at.engine.submitted == []

@@ -47,8 +47,8 @@ def shown(name) -> str:
 
 @pytest.mark.promise("intake.typed")
 @pytest.mark.parametrize("door", ["http", "unix"])
-async def test_a_bad_name_is_refused_wherever_a_name_is_taken(tmp_path, door):
-    async with running_server(tmp_path, door) as at, getattr(at, door)("docs") as client:
+async def test_a_bad_name_is_refused_wherever_a_name_is_taken(tmp_path, channel):
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs") as client:
         rows = 0
         for name in NAMES:
             calls = [
@@ -120,8 +120,8 @@ async def test_a_bad_name_of_a_peer_or_circle_is_refused(tmp_path, name):
 
 @pytest.mark.promise("intake.typed")
 @pytest.mark.parametrize("door", ["http", "unix"])
-async def test_arguments_of_every_wrong_shape_are_refused(tmp_path, door):
-    async with running_server(tmp_path, door) as at, getattr(at, door)("docs") as client:
+async def test_arguments_of_every_wrong_shape_are_refused(tmp_path, channel):
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs") as client:
         for arguments in (
             {"namespace": "docs-a", "dryRun": True},
             {"namespace": "docs-a", "context": "prod"},
@@ -149,8 +149,8 @@ async def test_arguments_of_every_wrong_shape_are_refused(tmp_path, door):
 
 @pytest.mark.promise("secrets.nowhere")
 @pytest.mark.parametrize("door", ["http", "unix"])
-async def test_a_secret_in_any_argument_of_any_tool_comes_back_from_none(tmp_path, door, caplog, capfd):
-    async with running_server(tmp_path, door) as at, getattr(at, door)("docs") as client:
+async def test_a_secret_in_any_argument_of_any_tool_comes_back_from_none(tmp_path, channel, caplog, capfd):
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs") as client:
         tools = (await client.list_tools()).tools
         for tool in tools:
             for name in tool.input_schema["properties"]:

@@ -62,11 +62,11 @@ def check_result(result) -> None:
 
 @MODES
 @pytest.mark.parametrize("door", ["http", "unix"])
-async def test_words_of_a_peer_are_data_in_every_answer_that_shows_them(tmp_path, door, mode):
+async def test_words_of_a_peer_are_data_in_every_answer_that_shows_them(tmp_path, channel, mode):
     async with (
-        running_server(tmp_path, door) as at,
-        getattr(at, door)("docs", mode) as docs,
-        getattr(at, door)("shop", mode) as shop,
+        running_server(tmp_path, channel) as at,
+        getattr(at, channel)("docs", mode) as docs,
+        getattr(at, channel)("shop", mode) as shop,
         at.attending(mode) as attending,
     ):
         asked = await docs.call_tool("ask", {"peer_name": "shop", "query": EVIL})
@@ -107,7 +107,7 @@ async def test_words_of_a_peer_are_data_in_every_answer_that_shows_them(tmp_path
 
 @MODES
 @pytest.mark.parametrize("door", ["http", "unix"])
-async def test_what_a_cluster_says_is_data_in_receipts_errors_and_reads(tmp_path, door, mode):
+async def test_what_a_cluster_says_is_data_in_receipts_errors_and_reads(tmp_path, channel, mode):
     def script(request):
         error = InfraError("not-landed", f"The pod said: {ACTIVE} {EVIL}").as_dict()
         message = f"Rolled back: {ACTIVE} {EVIL}"
@@ -118,7 +118,7 @@ async def test_what_a_cluster_says_is_data_in_receipts_errors_and_reads(tmp_path
     async def status(*_, **__):
         return {"namespace": "docs-live", "note": ACTIVE, "pods": [{"name": EVIL, "why": ACTIVE}], EVIL: 1}
 
-    async with running_server(tmp_path, door, script=script) as at, getattr(at, door)("docs", mode) as client:
+    async with running_server(tmp_path, channel, script=script) as at, getattr(at, channel)("docs", mode) as client:
         failed = await client.call_tool("deploy", {"app": "docs", "version": "1"})
         asked = await client.call_tool(
             "ask", {"peer_name": "infra", "query": "I need a namespace 'docs-x' with image-pull secret X"}

@@ -15,7 +15,7 @@ from sandbox_scripts import few_descriptors
 from server_process import start_server
 
 from infra_mcp.cli.client import connect
-from infra_mcp.policy.rules import digest_of
+from infra_mcp.policy.policy import digest_of
 from infra_mcp.settings import Settings
 
 HEAD = "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"

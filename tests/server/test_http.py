@@ -1,4 +1,4 @@
-"""The HTTP door: loopback only, nothing repeated, nothing held open at a stop."""
+"""The HTTP channel: loopback only, nothing repeated, nothing held open at a stop."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ import pytest
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.policy.acceptance import PolicyInForce
-from infra_mcp.policy.rules import digest_of
+from infra_mcp.policy.policy import digest_of
 from infra_mcp.server.operator import OPERATOR, Operator
 
 pytestmark = pytest.mark.anyio

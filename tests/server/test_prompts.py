@@ -22,8 +22,8 @@ async def words(client, name):
 @pytest.mark.promise("mcp.both-eras")
 async def test_how_to_ask_is_told_to_everyone_with_what_this_caller_may_ask(tmp_path, mode):
     async with running_server(tmp_path) as at:
-        for door in ("http", "unix"):
-            async with getattr(at, door)("docs", mode) as client:
+        for channel in ("http", "unix"):
+            async with getattr(at, channel)("docs", mode) as client:
                 listed = [prompt.name for prompt in (await client.list_prompts()).prompts]
                 text = await words(client, "ask_infra")
 

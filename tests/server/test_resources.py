@@ -25,8 +25,8 @@ async def read(client, uri):
 
 @every_way
 @pytest.mark.promise("mcp.both-eras")
-async def test_a_request_and_a_namespace_are_read_as_the_tools_show_them(tmp_path, door, mode):
-    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+async def test_a_request_and_a_namespace_are_read_as_the_tools_show_them(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs", mode) as client:
         templates = (await client.list_resource_templates()).resource_templates
         done = await client.call_tool("deploy", {"app": "docs", "version": "1"})
         request = done.structured_content["request"]
@@ -42,14 +42,14 @@ async def test_a_request_and_a_namespace_are_read_as_the_tools_show_them(tmp_pat
 @every_way
 @pytest.mark.promise("read.scoped")
 @pytest.mark.promise("mcp.errors")
-async def test_what_is_out_of_scope_looks_like_not_there(tmp_path, door, mode):
+async def test_what_is_out_of_scope_looks_like_not_there(tmp_path, channel, mode):
     async def scoped(*_, **__):
         raise InfraError("not-found", "There is no such namespace, or it is not yours.")
 
     async with (
-        running_server(tmp_path, door) as at,
-        getattr(at, door)("docs", mode) as docs,
-        getattr(at, door)("shop", mode) as shop,
+        running_server(tmp_path, channel) as at,
+        getattr(at, channel)("docs", mode) as docs,
+        getattr(at, channel)("shop", mode) as shop,
     ):
         request = (await docs.call_tool("deploy", {"app": "docs", "version": "1"})).structured_content["request"]
         at.engine.status = scoped
@@ -70,8 +70,8 @@ async def test_what_is_out_of_scope_looks_like_not_there(tmp_path, door, mode):
 
 @every_way
 @pytest.mark.promise("secrets.nowhere")
-async def test_a_uri_that_is_none_of_ours_is_refused_and_not_repeated(tmp_path, door, mode, caplog):
-    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as client:
+async def test_a_uri_that_is_none_of_ours_is_refused_and_not_repeated(tmp_path, channel, mode, caplog):
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs", mode) as client:
         for uri in (
             "infra://requests/hunter2/../../etc",
             "infra://namespaces/HUNTER2",

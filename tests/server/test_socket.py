@@ -11,9 +11,9 @@ import pytest
 from running_server import POLICY, running_server
 
 from infra_mcp.errors import InfraError
-from infra_mcp.policy.rules import digest_of
+from infra_mcp.policy.policy import digest_of
 from infra_mcp.server.operator import METHODS
-from infra_mcp.server.socket import LONGEST_LINE, LONGEST_PATH, check_path
+from infra_mcp.server.socket import MAX_LINE, MAX_PATH, check_path
 
 pytestmark = pytest.mark.anyio
 
@@ -146,7 +146,7 @@ async def test_a_first_frame_that_says_something_else_ends_the_connection(tmp_pa
         assert await line.ended()
 
 
-class Desk:
+class AttendantSessions:
     """Notes who sits and who left."""
 
     def __init__(self):
@@ -165,16 +165,16 @@ class Desk:
 @pytest.mark.promise("attend.claim")
 async def test_a_session_sits_at_the_desk_as_long_as_its_connection_lasts(tmp_path):
     async with running_server(tmp_path, "unix") as at:
-        at.service.desk = desk = Desk()
+        at.service.attendants = attendants = AttendantSessions()
         async with wire(at) as line, wire(at) as host:
             hello = await line.ask("infra/hello", {"attend": "infra"})
             await host.ask("infra/hello", {"host": True})
             await line.ask("infra/requests")
 
-            assert desk.sitting == [hello["result"]["caller"]["session"]]
+            assert attendants.sitting == [hello["result"]["caller"]["session"]]
         with anyio.fail_after(10):
-            await desk.left.wait()
-        assert desk.sitting == []
+            await attendants.left.wait()
+        assert attendants.sitting == []
 
 
 async def test_two_open_requests_of_one_id_are_not_mixed_up(tmp_path):
@@ -320,7 +320,7 @@ async def test_a_line_longer_than_the_bound_ends_that_connection_only(tmp_path):
         async with wire(at) as line:
             await line.ask("infra/hello")
             try:
-                await line.send(b"x" * (LONGEST_LINE + 65_537))
+                await line.send(b"x" * (MAX_LINE + 65_537))
             except anyio.BrokenResourceError:
                 pass  # it ended while we were still sending
             else:
@@ -379,5 +379,5 @@ async def test_the_operator_stops_the_server(tmp_path):
 
 def test_a_path_too_long_for_a_socket_is_refused_before_anything_starts(tmp_path):
     with pytest.raises(InfraError, match="longer than") as caught:
-        check_path(tmp_path / ("x" * LONGEST_PATH))
+        check_path(tmp_path / ("x" * MAX_PATH))
     assert caught.value.code == "setup-failed"

@@ -13,7 +13,7 @@ import pytest
 from hosts import MODERN, OPENING
 from running_server import running_server
 
-from infra_mcp.server import gate
+from infra_mcp.server import http_guard
 
 pytestmark = pytest.mark.anyio
 
@@ -134,7 +134,7 @@ async def test_what_a_proxy_says_of_the_caller_counts_for_nothing(tmp_path):
 
 
 async def test_slow_bodies_hold_up_nobody_and_are_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr(gate, "BODY_SECONDS", 1.0)
+    monkeypatch.setattr(http_guard, "BODY_SECONDS", 1.0)
     async with web(tmp_path) as (at, client):
         head = "".join(f"{name}: {value}\r\n" for name, value in (NOW | bearer(at.tokens["docs"])).items())
         port = int(at.url.split(":")[2].split("/")[0])

@@ -13,7 +13,7 @@ from infra_mcp.text import quoted
 __all__ = ["IDENTITY", "build", "check_path", "replaced"]
 
 IDENTITY = ("infra-mcp", "infra-mcp@localhost")
-LONGEST_PATH, LONGEST_NAME = 1000, 255
+MAX_PATH, LONGEST_NAME = 1000, 255
 
 
 def check_path(path: str) -> None:
@@ -24,7 +24,7 @@ def check_path(path: str) -> None:
     """
     parts = path.split("/")
     bad = (
-        len(path) > LONGEST_PATH
+        len(path) > MAX_PATH
         or not path.isprintable()
         or "\\" in path
         or any(part in ("", ".", "..") or len(part.encode()) > LONGEST_NAME for part in parts)

@@ -25,7 +25,7 @@ TREE, SYMLINK, GITLINK = "40000", "120000", "160000"
 WINDOW = 400  # requests in one flush: well below a pipe's 64 KiB, so that writing them never blocks
 KEPT_TREES = 50_000
 MOST_FILES = 500_000
-LONGEST_PREFIX = 4096  # PATH_MAX of Linux
+MAX_PREFIX = 4096  # PATH_MAX of Linux
 _OID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _BAD_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/.]|/\.|\.lock(/|$)|[/.]$")
 
@@ -275,7 +275,7 @@ class Objects:
 
 def _require_listable(files: int, prefix: str) -> None:
     """Refuse trees that stand in each other many times over, at every depth: small to push, endless to list."""
-    if files > MOST_FILES or len(prefix) > LONGEST_PREFIX:
+    if files > MOST_FILES or len(prefix) > MAX_PREFIX:
         what = f"The commit has more than {MOST_FILES} files, or folders deeper than can be checked out."
         raise InfraError("git-failed", what, next_step="Name fewer folders in [tree] roots.")
 

@@ -11,7 +11,7 @@ from infra_mcp.text import one_line
 
 __all__ = ["Logged", "newest"]
 
-LONGEST_AUTHOR = 200
+MAX_AUTHOR = 200
 _AUTHOR = re.compile(r"^author (.*>)", re.MULTILINE)
 _TRAILER = re.compile(r"([A-Za-z0-9-]+)\s*:\s*(.*)")
 
@@ -33,7 +33,7 @@ def newest(runner: Runner, objects: Objects, branch: str, limit: int) -> list[Lo
 def _logged(commit: str, data: bytes) -> Logged:
     head, _, message = data.decode("utf-8", "replace").partition("\n\n")
     author = _AUTHOR.search(head)
-    return Logged(commit, one_line(author[1], LONGEST_AUTHOR) if author else "", _trailers(message))
+    return Logged(commit, one_line(author[1], MAX_AUTHOR) if author else "", _trailers(message))
 
 
 def _trailers(message: str) -> dict[str, str]:

@@ -39,8 +39,8 @@ _OWN = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
 class Cluster:
     """A cluster that is connected to; made by `connect`.
 
-    `as_` is, everywhere, the full user name of the service account a call runs as (sent as `Impersonate-User`), or None
-    for the server's own identity. Every method raises `KubeError` when the cluster says no or nothing, and `InfraError`
+    `as_user` is the full user name of the service account a call runs as (sent as `Impersonate-User`), or None for
+    the server's own identity. Every method raises `KubeError` when the cluster says no or nothing, and `InfraError`
     (`object-invalid`) for a kind or a name the cluster cannot have.
     """
 
@@ -84,50 +84,52 @@ class Cluster:
         finally:
             await connection.aclose()
 
-    async def get(self, ref: ObjectRef, *, as_: str | None) -> dict[str, Any] | None:
+    async def get(self, ref: ObjectRef, *, as_user: str | None) -> dict[str, Any] | None:
         """Read an object; None when it is not there."""
         self._check(ref)
         path = await self._discovery.path(ref.api_version, ref.kind, ref.namespace, ref.name)
         try:
-            found, _ = await self._transport.request("GET", path, as_=as_, secret=ref.kind == "Secret")
+            found, _ = await self._transport.request("GET", path, as_user=as_user, secret=ref.kind == "Secret")
         except KubeError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
         return dict(found)
 
-    async def dry_run(self, body: dict[str, Any], *, as_: str | None, force: bool = False) -> dict[str, Any]:
+    async def dry_run(self, body: dict[str, Any], *, as_user: str | None, force: bool = False) -> dict[str, Any]:
         """Server-side apply with `dryRun=All`: all of admission and validation, nothing written.
 
         Args:
             body: what to apply.
-            as_: see the class.
+            as_user: see the class.
             force: only `drivers.manifests.ssa` may: show what an adoption would take.
 
         Returns:
             The object as it would be.
         """
-        found, _ = await self._apply(body, as_, force=force, dry_run=True)
+        found, _ = await self._apply(body, as_user, force=force, dry_run=True)
         return found
 
     @effect("kube.apply")
-    async def write(self, body: dict[str, Any], *, as_: str | None, force: bool = False) -> tuple[dict[str, Any], int]:
+    async def write(
+        self, body: dict[str, Any], *, as_user: str | None, force: bool = False
+    ) -> tuple[dict[str, Any], int]:
         """Server-side apply (KEP-555) as field manager `infra-mcp`, with strict field validation.
 
         Cancelled or broken under way, the outcome is unknown; see `KubeError.is_unknown`.
 
         Args:
             body: what to apply; with resourceVersion "1" to create only, with uid and resourceVersion to update.
-            as_: see the class.
+            as_user: see the class.
             force: only `drivers.manifests.ssa` may: the adoption that its dry run showed.
 
         Returns:
             The object, and 201 when it was created, else 200.
         """
-        return await self._apply(body, as_, force=force, dry_run=False)
+        return await self._apply(body, as_user, force=force, dry_run=False)
 
     @effect("kube.create")
-    async def create(self, body: dict[str, Any], *, as_: str | None) -> dict[str, Any]:
+    async def create(self, body: dict[str, Any], *, as_user: str | None) -> dict[str, Any]:
         """Create by POST: needs no `patch` right, and never changes what is there.
 
         Raises:
@@ -136,7 +138,7 @@ class Cluster:
         about = body["metadata"]
         path = await self._discovery.path(body["apiVersion"], body["kind"], about.get("namespace"))
         found, _ = await self._transport.request(
-            "POST", path, _OWN, kind="write", as_=as_, body=body, secret=body["kind"] == "Secret"
+            "POST", path, _OWN, kind="write", as_user=as_user, body=body, secret=body["kind"] == "Secret"
         )
         return dict(found)
 
@@ -146,7 +148,7 @@ class Cluster:
         kind: str,
         namespace: str | None,
         *,
-        as_: str | None,
+        as_user: str | None,
         label_selector: str | None = None,
         field_selector: str | None = None,
     ) -> dict[str, Any]:
@@ -160,7 +162,7 @@ class Cluster:
         items: builtins.list[dict[str, Any]] = []
         while True:
             try:
-                page, _ = await self._transport.request("GET", path, params, as_=as_, secret=kind == "Secret")
+                page, _ = await self._transport.request("GET", path, params, as_user=as_user, secret=kind == "Secret")
             except KubeError as error:
                 if error.status != HTTPStatus.GONE or "continue" not in params:
                     raise
@@ -181,7 +183,7 @@ class Cluster:
         kind: str,
         namespace: str | None,
         *,
-        as_: str | None,
+        as_user: str | None,
         name: str | None = None,
         label_selector: str | None = None,
         resource_version: str | None = None,
@@ -197,7 +199,7 @@ class Cluster:
             api_version: of the kind.
             kind: what to watch.
             namespace: None for all, or for a kind without.
-            as_: see the class.
+            as_user: see the class.
             name: watch only this object.
             label_selector: watch only matching objects.
             resource_version: go on from a read or list; None yields what is there first, as `ADDED`.
@@ -213,10 +215,15 @@ class Cluster:
             path,
             _selectors(label_selector, field_selector),
             lambda: self.list(
-                api_version, kind, namespace, as_=as_, label_selector=label_selector, field_selector=field_selector
+                api_version,
+                kind,
+                namespace,
+                as_user=as_user,
+                label_selector=label_selector,
+                field_selector=field_selector,
             ),
             only={"apiVersion": api_version, "kind": kind, "metadata": only} if name is not None else None,
-            as_=as_,
+            as_user=as_user,
         )
         async with aclosing(watch.events(resource_version)) as events:
             async for event in events:
@@ -254,7 +261,7 @@ class Cluster:
         return (found.get("status") or {}).get("allowed") is True
 
     async def _apply(
-        self, body: dict[str, Any], as_: str | None, *, force: bool, dry_run: bool
+        self, body: dict[str, Any], as_user: str | None, *, force: bool, dry_run: bool
     ) -> tuple[dict[str, Any], int]:
         about = body["metadata"]
         path = await self._discovery.path(body["apiVersion"], body["kind"], about.get("namespace"), about["name"])
@@ -264,7 +271,7 @@ class Cluster:
             path,
             params,
             kind="dry-run" if dry_run else "write",
-            as_=as_,
+            as_user=as_user,
             body=body,
             secret=body["kind"] == "Secret",
         )

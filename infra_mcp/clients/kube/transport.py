@@ -60,7 +60,7 @@ class _Asked(NamedTuple):
     path: str
     params: Mapping[str, str]
     kind: Kind
-    as_: str | None
+    as_user: str | None
     body: dict[str, Any] | None
     accept: str
 
@@ -88,7 +88,7 @@ class Transport:
         params: Mapping[str, str] | None = None,
         *,
         kind: Kind = "read",
-        as_: str | None = None,
+        as_user: str | None = None,
         body: dict[str, Any] | None = None,
         accept: str = "application/json",
         secret: bool = False,
@@ -100,7 +100,7 @@ class Transport:
             path: path below the host, quoted.
             params: query parameters.
             kind: what may be done when it fails: see the module.
-            as_: the service account to impersonate, as a full user name; None: the server's own identity.
+            as_user: the service account to impersonate, as a full user name; None: the server's own identity.
             body: sent as JSON.
             accept: the media type asked for.
             secret: a Secret is addressed, so the texts of errors are dropped.
@@ -111,7 +111,7 @@ class Transport:
         Raises:
             KubeError: everything else than 2xx, and no answer at all (status 0).
         """
-        asked = _Asked(method, path, params or {}, kind, as_, body, accept)
+        asked = _Asked(method, path, params or {}, kind, as_user, body, accept)
         login = await self._due()
         renewed, tries, busy = False, 0, 0
         while True:
@@ -144,14 +144,14 @@ class Transport:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, params: Mapping[str, str], *, as_: str | None, seconds: float
+        self, path: str, params: Mapping[str, str], *, as_user: str | None, seconds: float
     ) -> AsyncIterator[AsyncGenerator[dict[str, Any]]]:
         """Open a watch and hand out its events as they come. One try: who watches decides how to go on.
 
         Args:
             path: path of the collection.
             params: query parameters.
-            as_: as in `request`.
+            as_user: as in `request`.
             seconds: the longest it may stay open.
 
         Raises:
@@ -165,7 +165,7 @@ class Transport:
         try:
             for last in (False, True):
                 opened = await login.rest.request(
-                    "GET", _url(login, path, params), headers=_headers(login, as_), _request_timeout=limits
+                    "GET", _url(login, path, params), headers=_headers(login, as_user), _request_timeout=limits
                 )
                 response = opened.response
                 if response.status == HTTPStatus.OK:
@@ -187,7 +187,7 @@ class Transport:
         if asked.kind != "read":
             limit = self._timeouts.write + self._timeouts.connect
             params["timeout"] = f"{self._timeouts.write:g}s"
-        headers = _headers(login, asked.as_) | {"Accept": asked.accept}
+        headers = _headers(login, asked.as_user) | {"Accept": asked.accept}
         headers["Content-Type"] = "application/apply-patch+yaml" if asked.method == "PATCH" else "application/json"
         opened = await login.rest.request(
             asked.method,
@@ -245,16 +245,16 @@ def _url(login: Login, path: str, params: Mapping[str, str]) -> str:
     return f"{login.host}{path}?{query}" if query else f"{login.host}{path}"
 
 
-def _headers(login: Login, as_: str | None) -> dict[str, str]:
+def _headers(login: Login, as_user: str | None) -> dict[str, str]:
     headers = {"User-Agent": "infra-mcp"}
     if login.authorization:
         headers["Authorization"] = login.authorization
-    if as_ is not None:
+    if as_user is not None:
         # An empty Impersonate-User header would mean no impersonation at all: the request would run as the server.
-        if not as_.startswith("system:serviceaccount:"):
+        if not as_user.startswith("system:serviceaccount:"):
             what = "only service accounts are impersonated"
             raise ValueError(what)
-        headers["Impersonate-User"] = as_
+        headers["Impersonate-User"] = as_user
     return headers
 
 

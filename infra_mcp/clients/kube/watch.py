@@ -45,7 +45,7 @@ class Watch:
         selectors: `labelSelector` and `fieldSelector`, as query parameters.
         lister: lists the same collection with the same selectors.
         only: the object that is watched, as far as it is known, where it is one; so that its absence can be told.
-        as_: the identity to watch as.
+        as_user: the identity to watch as.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class Watch:
         lister: Lister,
         *,
         only: dict[str, Any] | None,
-        as_: str | None,
+        as_user: str | None,
     ) -> None:
         self._transport = transport
         self._path = path
         self._selectors = selectors
         self._lister = lister
-        self._as = as_
+        self._as_user = as_user
         self._seen: dict[tuple[str, str], dict[str, Any]] = {}
         self._only = only
 
@@ -111,7 +111,7 @@ class Watch:
             "timeoutSeconds": str(LIFETIME),
         }
         async with (
-            self._transport.stream(self._path, params, as_=self._as, seconds=LIFETIME + 30) as stream,
+            self._transport.stream(self._path, params, as_user=self._as_user, seconds=LIFETIME + 30) as stream,
             aclosing(stream) as events,
         ):
             async for event in events:

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 from infra_mcp.drivers.kubernetes.health import condition
 from infra_mcp.text import named, one_line, quoted
 
-__all__ = ["Cause", "ails", "cause", "not_ready", "restarts"]
+__all__ = ["Cause", "cause", "is_failing", "not_ready", "restarts"]
 
 _TEXT = 500
 _SAID = 200  # of it what others said
@@ -106,7 +106,7 @@ def not_ready(
     )
 
 
-def ails(pod: dict[str, Any]) -> bool:
+def is_failing(pod: dict[str, Any]) -> bool:
     """Whether a pod by itself shows that something is wrong, so that it is worth asking for events."""
     return bool(restarts([pod])) or next(_pod(pod, []), None) is not None
 

@@ -11,20 +11,22 @@ from infra_mcp.model.object_ref import ObjectRef
 __all__ = ["read_once"]
 
 
-async def read_once(cluster: Cluster, context: Context, ref: ObjectRef, *, as_: str | None) -> dict[str, Any] | None:
+async def read_once(
+    cluster: Cluster, context: Context, ref: ObjectRef, *, as_user: str | None
+) -> dict[str, Any] | None:
     """An object as it is live; None when it is not there.
 
     Args:
         cluster: where.
         context: of this planning; it remembers.
         ref: which.
-        as_: the identity to read as; None for the server's own.
+        as_user: the identity to read as; None for the server's own.
 
     Raises:
         KubeError: as the cluster answers.
     """
-    key = f"{as_ or ''} {ref.key}"
+    key = f"{as_user or ''} {ref.key}"
     if key not in context.seen:
-        context.seen[key] = await cluster.get(ref, as_=as_)
+        context.seen[key] = await cluster.get(ref, as_user=as_user)
     found: dict[str, Any] | None = context.seen[key]
     return found

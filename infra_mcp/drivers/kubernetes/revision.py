@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.drivers.kubernetes.health import changed_at, condition, time_of
-from infra_mcp.together import together
+from infra_mcp.gather import gather
 
 __all__ = ["WORKLOADS", "Seen", "is_ready", "look", "selector"]
 
@@ -50,13 +50,13 @@ def selector(live: dict[str, Any]) -> str:
     return ",".join(parts)
 
 
-async def look(cluster: Cluster, live: dict[str, Any], *, as_: str | None, warnings: bool = True) -> Seen:
+async def look(cluster: Cluster, live: dict[str, Any], *, as_user: str | None, warnings: bool = True) -> Seen:
     """Look at the pods of the revision the workload's controller works on.
 
     Args:
         cluster: where.
         live: the workload, as it is now.
-        as_: the identity to read as. What it may not read is taken as not there: the workload's own state still tells
+        as_user: the identity to read as. What it may not read counts as absent: the workload's own state still tells
             whether it landed, only the cause may stay unknown.
         warnings: whether to read events too.
 
@@ -64,7 +64,7 @@ async def look(cluster: Cluster, live: dict[str, Any], *, as_: str | None, warni
         KubeError: the API server cannot be asked.
     """
     kind, uid, namespace = live["kind"], live["metadata"]["uid"], live["metadata"]["namespace"]
-    read = partial(_list, cluster, namespace, as_)
+    read = partial(_list, cluster, namespace, as_user)
     chosen = selector(live)
     calls = [partial(read, "v1", "Pod", label_selector=chosen)]
     if kind == "Deployment":
@@ -73,7 +73,7 @@ async def look(cluster: Cluster, live: dict[str, Any], *, as_: str | None, warni
         calls.append(partial(read, "apps/v1", "ControllerRevision", label_selector=chosen))
     if warnings:
         calls.append(partial(read, "v1", "Event", field_selector="type=Warning"))
-    found, *rest = await together(calls)
+    found, *rest = await gather(calls)
     told = (rest.pop() if warnings else None) or []
     others = _owned((rest[0] if rest else None) or [], uid)
     sets = _current(live, others) if kind == "Deployment" else []
@@ -118,7 +118,7 @@ def _uids(objects: Objects) -> set[str]:
 async def _list(
     cluster: Cluster,
     namespace: str,
-    as_: str | None,
+    as_user: str | None,
     api_version: str,
     kind: str,
     label_selector: str | None = None,
@@ -127,7 +127,7 @@ async def _list(
     """The objects; None where they may not be read."""
     try:
         found = await cluster.list(
-            api_version, kind, namespace, as_=as_, label_selector=label_selector, field_selector=field_selector
+            api_version, kind, namespace, as_user=as_user, label_selector=label_selector, field_selector=field_selector
         )
     except KubeError as error:
         if error.status == HTTPStatus.FORBIDDEN:

@@ -8,7 +8,7 @@ import anyio
 
 from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.errors import InfraError
-from infra_mcp.together import together
+from infra_mcp.gather import gather
 
 __all__ = ["excess_rights"]
 
@@ -31,7 +31,7 @@ async def excess_rights(cluster: Cluster) -> str:
             if await cluster.may("*", "*", "*"):
                 found = ["every right in the cluster"]
             else:
-                allowed = await together(partial(cluster.may, *asked) for asked in _BEYOND.values())
+                allowed = await gather(partial(cluster.may, *asked) for asked in _BEYOND.values())
                 found = [words for words, allows in zip(_BEYOND, allowed, strict=True) if allows]
         except (KubeError, InfraError):
             await anyio.sleep(_RETRY_AFTER)

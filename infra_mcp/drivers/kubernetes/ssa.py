@@ -66,7 +66,7 @@ async def propose(
     live: dict[str, Any] | None,
     sets: Mapping[str, Any],
     *,
-    as_: str | None,
+    as_user: str | None,
     adopt: Sequence[str],
     removes: Sequence[FieldPath] = (),
     through: Iterable[str] = (),
@@ -81,7 +81,7 @@ async def propose(
         ref: which object.
         live: the object as read a moment ago; None when it is not there.
         sets: a partial object: only the fields to set; items of keyed lists with their keys, atomic lists whole.
-        as_: the service account to act as; None for the server's own identity.
+        as_user: the service account to act as; None for the server's own identity.
         adopt: patterns of managers whose fields may be taken.
         removes: fields that we own and that are to go.
         through: subresources through which such a manager may have written: `scale`, once no autoscaler is there.
@@ -95,7 +95,7 @@ async def propose(
     if live is None:
         body = merge({"apiVersion": ref.api_version, "kind": ref.kind, "metadata": _name(ref)}, wanted)
         try:
-            dry = await cluster.dry_run(_create_only(body), as_=as_)
+            dry = await cluster.dry_run(_create_only(body), as_user=as_user)
         except KubeError as error:
             if error.status == HTTPStatus.CONFLICT:
                 raise Moved(str(ref)) from error
@@ -112,17 +112,17 @@ async def propose(
         if covers(live, wanted, adoption.lists(live)) and not any(get_path(live, path)[0] for path in removes):
             return start
         try:
-            return await _update(cluster, replace(start, body=_body(start)), as_)
+            return await _update(cluster, replace(start, body=_body(start)), as_user)
         except Moved:
             # A status moves all the time. What was read and is to be written must be as the caller saw it.
-            live = await _read(cluster, ref, as_)
+            live = await _read(cluster, ref, as_user)
             if live is None or not _same(read, live, start):
                 raise
     raise Moved(str(ref))
 
 
 async def write(
-    cluster: Cluster, proposal: Proposal, *, as_: str | None, request: str, nonce: str = ""
+    cluster: Cluster, proposal: Proposal, *, as_user: str | None, request: str, nonce: str = ""
 ) -> dict[str, Any]:
     """Write what was proposed, marked with the request's id; nothing when it is so already.
 
@@ -132,7 +132,7 @@ async def write(
     Args:
         cluster: where.
         proposal: what `propose` returned.
-        as_: the same identity as there.
+        as_user: the same identity as there.
         request: the request's id, put into the annotation `infra-mcp.dev/request`.
         nonce: by what a create is recognised later, put into `infra-mcp.dev/write`; a new one when left out.
 
@@ -152,10 +152,10 @@ async def write(
         body = _marked(proposal, marks)
         body = _create_only(body) if live is None else _bound(body, live)
         try:
-            written, _ = await cluster.write(body, as_=as_, force=proposal.force)
+            written, _ = await cluster.write(body, as_user=as_user, force=proposal.force)
         except KubeError as error:
             if error.is_unknown:
-                return await _observe(cluster, proposal, error, as_, marks)
+                return await _observe(cluster, proposal, error, as_user, marks)
             if live is None and error.status == HTTPStatus.CONFLICT:
                 raise InfraError("exists", f"{proposal.ref} was created by someone else meanwhile.") from error
             if not error.status:
@@ -163,7 +163,7 @@ async def write(
             if not error.is_version_conflict and not error.is_field_conflict:
                 raise error.translate(proposal.ref) from error
             await anyio.sleep(BREATH * attempt)  # a controller writes several times in a row
-            proposal = await _again(cluster, proposal, as_)
+            proposal = await _again(cluster, proposal, as_user)
         else:
             return written
     raise Moved(str(proposal.ref))
@@ -186,30 +186,30 @@ def _body(start: Proposal) -> dict[str, Any]:
     return body
 
 
-async def _update(cluster: Cluster, proposal: Proposal, as_: str | None) -> Proposal:
+async def _update(cluster: Cluster, proposal: Proposal, as_user: str | None) -> Proposal:
     """Dry-run the update of a live object; on a conflict, as an adoption."""
     try:
-        dry = await cluster.dry_run(_bound(proposal.body, proposal.live or {}), as_=as_)
+        dry = await cluster.dry_run(_bound(proposal.body, proposal.live or {}), as_user=as_user)
     except KubeError as error:
         if not error.is_field_conflict:
             if not error.status:
                 raise  # nobody answered: the caller waits and looks again
             raise _told(error, proposal.ref) from error
-        proposal = await _adoption(cluster, proposal, error, as_)
+        proposal = await _adoption(cluster, proposal, error, as_user)
     else:
         proposal = replace(proposal, dry=dry)
     _check_removals(proposal)
     return proposal
 
 
-async def _adoption(cluster: Cluster, proposal: Proposal, conflict: KubeError, as_: str | None) -> Proposal:
+async def _adoption(cluster: Cluster, proposal: Proposal, conflict: KubeError, as_user: str | None) -> Proposal:
     """Show by a forced dry run what would be taken, after checking that everyone named may lose it."""
     live = proposal.live or {}
     refused = [c for c in conflict.causes if not _adoptable(c.manager, c.subresource, proposal)]
     if refused:
         raise KubeError(conflict.status, conflict.reason, conflict.message, tuple(refused)).translate(proposal.ref)
     try:
-        dry = await cluster.dry_run(_bound(proposal.body, live), as_=as_, force=True)
+        dry = await cluster.dry_run(_bound(proposal.body, live), as_user=as_user, force=True)
     except KubeError as error:
         if not error.status:
             raise  # nobody answered: the caller waits and looks again
@@ -234,25 +234,25 @@ async def _adoption(cluster: Cluster, proposal: Proposal, conflict: KubeError, a
     return replace(proposal, dry=dry, force=True, takes=takes)
 
 
-async def _again(cluster: Cluster, proposal: Proposal, as_: str | None) -> Proposal:
+async def _again(cluster: Cluster, proposal: Proposal, as_user: str | None) -> Proposal:
     """The same proposal on the object as it is now, if it is still the same."""
-    live = await _read(cluster, proposal.ref, as_)
+    live = await _read(cluster, proposal.ref, as_user)
     if live is None or proposal.live is None or live["metadata"]["uid"] != proposal.live["metadata"]["uid"]:
         raise Moved(str(proposal.ref))
     kept: Any = {"adopt": proposal.adopt, "removes": proposal.removes, "through": proposal.through}
-    fresh = await propose(cluster, proposal.ref, live, proposal.sets, as_=as_, **kept)
+    fresh = await propose(cluster, proposal.ref, live, proposal.sets, as_user=as_user, **kept)
     if _shown(fresh) != _shown(proposal):
         raise Moved(str(proposal.ref))
     return fresh
 
 
 async def _observe(
-    cluster: Cluster, proposal: Proposal, unknown: KubeError, as_: str | None, marks: Mapping[str, str]
+    cluster: Cluster, proposal: Proposal, unknown: KubeError, as_user: str | None, marks: Mapping[str, str]
 ) -> dict[str, Any]:
     """After a write without an answer: the object shows our marks and our fields, or nobody can say."""
     await anyio.sleep(SETTLE)
     try:
-        live = await cluster.get(proposal.ref, as_=as_)
+        live = await cluster.get(proposal.ref, as_user=as_user)
     except KubeError:
         raise unknown from None
     if live is None:
@@ -265,9 +265,9 @@ async def _observe(
     raise unknown
 
 
-async def _read(cluster: Cluster, ref: ObjectRef, as_: str | None) -> dict[str, Any] | None:
+async def _read(cluster: Cluster, ref: ObjectRef, as_user: str | None) -> dict[str, Any] | None:
     try:
-        return await cluster.get(ref, as_=as_)
+        return await cluster.get(ref, as_user=as_user)
     except KubeError as error:
         if not error.status:
             raise  # nobody answered: the caller waits and looks again

@@ -70,7 +70,9 @@ class Left(Frozen):
         )
 
 
-async def undo(cluster: Cluster, written: Sequence[Written], request: str, *, as_: str, adopt: Sequence[str]) -> Undone:
+async def undo(
+    cluster: Cluster, written: Sequence[Written], request: str, *, as_user: str, adopt: Sequence[str]
+) -> Undone:
     """Restore each written object, in reverse order.
 
     A namespace is never deleted by an undo, nor anything else we created: that would cascade. Such objects are left
@@ -82,7 +84,7 @@ async def undo(cluster: Cluster, written: Sequence[Written], request: str, *, as
     """
     restored, skipped = [], []
     for one in map(Left.of, reversed(written)):
-        reason = await _restore(cluster, one, request, as_=as_, adopt=adopt)
+        reason = await _restore(cluster, one, request, as_user=as_user, adopt=adopt)
         if reason is None:
             restored.append(str(one.ref))
         else:
@@ -90,7 +92,7 @@ async def undo(cluster: Cluster, written: Sequence[Written], request: str, *, as
     return Undone(tuple(restored), tuple(skipped))
 
 
-async def settled(cluster: Cluster, written: Sequence[Written], seconds: float, *, as_: str) -> str:
+async def settled(cluster: Cluster, written: Sequence[Written], seconds: float, *, as_user: str) -> str:
     """Wait until restored workloads are out again, and say so.
 
     Raises:
@@ -101,27 +103,31 @@ async def settled(cluster: Cluster, written: Sequence[Written], seconds: float, 
         if one.ref.kind not in WORKLOADS or one.operation == "create":
             continue
         so = partial(_is_former, one=one)
-        out = await rollout(cluster, one.ref, one.uid or "", as_=as_, expect=so, grace=one.grace, deadline=seconds)
+        out = await rollout(
+            cluster, one.ref, one.uid or "", as_user=as_user, expect=so, grace=one.grace, deadline=seconds
+        )
         was = ", ".join(sorted({str(f.before) for f in one.fields if f.path[-1:] == ("image",)}))
         was = was or ", ".join(f"{f.before} replicas" for f in one.fields if f.path == _REPLICAS)
         facts.append(f"{one.ref} {'runs' if out.ready else 'is set to'} {was or 'what it was'} again")
     return "; ".join(facts) or "what it created is kept"
 
 
-async def _restore(cluster: Cluster, one: Left, request: str, *, as_: str, adopt: Sequence[str]) -> str | None:
+async def _restore(cluster: Cluster, one: Left, request: str, *, as_user: str, adopt: Sequence[str]) -> str | None:
     """Restore one object; the reason when it is left alone."""
     if one.operation == "create":
         return "created by this request and kept"
     for _ in range(_TRIES):
-        live = await cluster.get(one.ref, as_=as_)
+        live = await cluster.get(one.ref, as_user=as_user)
         if live is not None and live["metadata"]["uid"] == one.uid and _is_former(live, one):
             return None
         if reason := _changed_by_others(live, one):
             return reason
         try:
             gained = [field.path for field in one.fields if not field.had]
-            proposal = await ssa.propose(cluster, one.ref, live, _former(one), as_=as_, adopt=adopt, removes=gained)
-            await ssa.write(cluster, proposal, as_=as_, request=f"{request}.undo")
+            proposal = await ssa.propose(
+                cluster, one.ref, live, _former(one), as_user=as_user, adopt=adopt, removes=gained
+            )
+            await ssa.write(cluster, proposal, as_user=as_user, request=f"{request}.undo")
         except Moved:
             continue
         except InfraError as error:

@@ -17,7 +17,7 @@ import anyio
 
 from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.clients.kube.errors import DENIED_FOR, is_denied
-from infra_mcp.drivers.kubernetes.causes import Cause, ails, cause, not_ready, restarts
+from infra_mcp.drivers.kubernetes.causes import Cause, cause, is_failing, not_ready, restarts
 from infra_mcp.drivers.kubernetes.health import Health, status
 from infra_mcp.drivers.kubernetes.revision import WORKLOADS, Seen, look, selector
 from infra_mcp.errors import InfraError
@@ -41,7 +41,7 @@ async def rollout(
     ref: ObjectRef,
     uid: str,
     *,
-    as_: str | None,
+    as_user: str | None,
     expect: Callable[[dict[str, Any]], bool],
     grace: float,
     deadline: float,
@@ -53,7 +53,7 @@ async def rollout(
         cluster: where.
         ref: the workload.
         uid: of the object that was written; empty where it is not known: then the one that is there.
-        as_: the identity to read as.
+        as_user: the identity to read as.
         expect: whether a live object still says what was written.
         grace: seconds that a cause which may pass is borne.
         deadline: seconds in all.
@@ -67,14 +67,14 @@ async def rollout(
             someone else; `cluster-unreachable` when it could not be observed; `cluster-denied`.
     """
     view = _View()
-    judge = _Judge(cluster, ref, uid, as_, expect, grace)
+    judge = _Judge(cluster, ref, uid, as_user, expect, grace)
     found: Out | InfraError | None = None
     async with anyio.create_task_group() as group:
-        group.start_soon(_follow, cluster, ref, as_, view)
+        group.start_soon(_follow, cluster, ref, as_user, view)
         with anyio.move_on_after(deadline):
             await view.first.wait()
             if view.live is not None and ref.kind in WORKLOADS:
-                group.start_soon(_follow_pods, cluster, view.live, as_, view)
+                group.start_soon(_follow_pods, cluster, view.live, as_user, view)
             while found is None:
                 changed = view.changed
                 found = await judge.look(view)
@@ -117,19 +117,19 @@ class _View:
         self.changed = anyio.Event()
 
 
-async def _follow(cluster: Cluster, ref: ObjectRef, as_: str | None, view: _View) -> None:
+async def _follow(cluster: Cluster, ref: ObjectRef, as_user: str | None, view: _View) -> None:
     """Keep the object in view, whatever happens to the connection. A refusal of rights has to last to count."""
     denied: float | None = None
     while True:
         try:
-            live = await cluster.get(ref, as_=as_)
+            live = await cluster.get(ref, as_user=as_user)
             denied = None
             view.see(live)
             if live is None:
                 return
             version = live["metadata"]["resourceVersion"]
             watch = cluster.watch(
-                ref.api_version, ref.kind, ref.namespace, as_=as_, name=ref.name, resource_version=version
+                ref.api_version, ref.kind, ref.namespace, as_user=as_user, name=ref.name, resource_version=version
             )
             async with aclosing(watch) as events:
                 async for event in events:
@@ -144,13 +144,15 @@ async def _follow(cluster: Cluster, ref: ObjectRef, as_: str | None, view: _View
         await anyio.sleep(_TICK)
 
 
-async def _follow_pods(cluster: Cluster, live: dict[str, Any], as_: str | None, view: _View) -> None:
+async def _follow_pods(cluster: Cluster, live: dict[str, Any], as_user: str | None, view: _View) -> None:
     """Wake whoever looks when a pod does not do well. Those that do are not worth a look: the workload counts them."""
     namespace = live["metadata"]["namespace"]
     try:
-        async with aclosing(cluster.watch("v1", "Pod", namespace, as_=as_, label_selector=selector(live))) as events:
+        async with aclosing(
+            cluster.watch("v1", "Pod", namespace, as_user=as_user, label_selector=selector(live))
+        ) as events:
             async for event in events:
-                if ails(event["object"]):
+                if is_failing(event["object"]):
                     view.ailing = True
                     view.wake()
     except KubeError:
@@ -169,12 +171,12 @@ class _Judge:
         cluster: Cluster,
         ref: ObjectRef,
         uid: str,
-        as_: str | None,
+        as_user: str | None,
         expect: Callable[[dict[str, Any]], bool],
         grace: float,
         clock: Callable[[], float] = anyio.current_time,
     ) -> None:
-        self._cluster, self._ref, self._uid, self._as = cluster, ref, uid, as_
+        self._cluster, self._ref, self._uid, self._as_user = cluster, ref, uid, as_user
         self._expect, self._grace, self._clock = expect, grace, clock
         self._was_so = False
         self._looked = clock()  # when pods and events were last read
@@ -199,7 +201,7 @@ class _Judge:
         if not out and not self._is_due(view, live):
             return None
         try:
-            found = await self._steady(live) if out else await self._hindered(live)
+            found = await self._steady(live) if out else await self._find_cause(live)
         except KubeError as error:
             view.trouble = error
             return None
@@ -232,7 +234,7 @@ class _Judge:
         """The workload when no new pod is being started again: one that was has to stay up for a while first."""
         if live["kind"] not in WORKLOADS:
             return Out(live, 0)
-        self._seen = await look(self._cluster, live, as_=self._as, warnings=False)
+        self._seen = await look(self._cluster, live, as_user=self._as_user, warnings=False)
         count, now = restarts(self._seen.pods), self._clock()
         if count != self._restarts:
             self._restarts, self._steady_since = count, now
@@ -244,9 +246,9 @@ class _Judge:
         ready = updated if self._seen.ready is None else self._seen.ready
         return Out(live, ready) if ready >= updated else None
 
-    async def _hindered(self, live: dict[str, Any]) -> InfraError | None:
+    async def _find_cause(self, live: dict[str, Any]) -> InfraError | None:
         if live["kind"] in WORKLOADS and _observed(live):
-            self._seen = await look(self._cluster, live, as_=self._as)
+            self._seen = await look(self._cluster, live, as_user=self._as_user)
         pods, events, replicasets, blockers, _ = self._seen
         self._cause = found = cause(pods, events, replicasets, blockers)
         if self._health.state == "Failed":

@@ -15,8 +15,8 @@ from infra_mcp.drivers.kubernetes import ssa
 from infra_mcp.drivers.kubernetes.order import order
 from infra_mcp.drivers.manifests.planned import PlannedObject, Rights, Work
 from infra_mcp.errors import InfraError, Moved
+from infra_mcp.gather import gather
 from infra_mcp.model.object_ref import ObjectRef
-from infra_mcp.together import together
 
 __all__ = ["apply"]
 
@@ -42,7 +42,7 @@ async def apply(cluster: Cluster, rights: Rights, work: Work) -> None:
     inside = [one for one in work.to_write if one.desired.identity == "circle"]
     if work.late:
         inside = await _dry_run_inside(cluster, rights, inside)
-    await together(partial(_write, cluster, rights, one) for one in inside)
+    await gather(partial(_write, cluster, rights, one) for one in inside)
 
 
 async def _create(cluster: Cluster, rights: Rights, one: PlannedObject) -> None:
@@ -50,9 +50,9 @@ async def _create(cluster: Cluster, rights: Rights, one: PlannedObject) -> None:
     ref, sets = one.desired.ref, one.desired.sets
     try:
         with anyio.CancelScope(shield=True):
-            await cluster.create(rights.own.marked(ref, sets), as_=None)
+            await cluster.create(rights.own.marked(ref, sets), as_user=None)
     except KubeError as error:
-        live = await cluster.get(ref, as_=None)
+        live = await cluster.get(ref, as_user=None)
         if rights.own.made(ref, sets, live):
             return  # the answer was lost, the write was not
         if live is not None and error.status == 409:  # noqa: PLR2004 - HTTP conflict
@@ -66,11 +66,13 @@ async def _dry_run_inside(cluster: Cluster, rights: Rights, objects: list[Planne
     async def check(one: PlannedObject) -> PlannedObject:
         live = await _present(cluster, rights, one.desired.ref)
         proposal = await _patiently(
-            lambda: ssa.propose(cluster, one.desired.ref, live, one.desired.sets, as_=rights.user, adopt=rights.adopt)
+            lambda: ssa.propose(
+                cluster, one.desired.ref, live, one.desired.sets, as_user=rights.user, adopt=rights.adopt
+            )
         )
         return replace(one, live=live, proposal=proposal)
 
-    return await together(partial(check, one) for one in objects)
+    return await gather(partial(check, one) for one in objects)
 
 
 async def _present(cluster: Cluster, rights: Rights, ref: ObjectRef) -> dict[str, Any] | None:
@@ -79,7 +81,7 @@ async def _present(cluster: Cluster, rights: Rights, ref: ObjectRef) -> dict[str
     step = _STEP
     with anyio.move_on_after(_DEFAULT_ACCOUNT):
         while True:
-            live = await _patiently(lambda: cluster.get(ref, as_=rights.user))
+            live = await _patiently(lambda: cluster.get(ref, as_user=rights.user))
             if live is not None or not is_default:
                 return live
             await anyio.sleep(step)
@@ -107,4 +109,6 @@ async def _write(cluster: Cluster, rights: Rights, one: PlannedObject) -> None:
     if one.proposal is None:
         raise Moved(str(ref))
     with anyio.CancelScope(shield=True):
-        await ssa.write(cluster, one.proposal, as_=rights.user, request=rights.own.request, nonce=rights.own.nonce(ref))
+        await ssa.write(
+            cluster, one.proposal, as_user=rights.user, request=rights.own.request, nonce=rights.own.nonce(ref)
+        )

@@ -23,7 +23,7 @@ from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
 from infra_mcp.errors import InfraError
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 
 __all__ = ["Manifests", "connect", "place"]
 
@@ -76,7 +76,9 @@ class Manifests:
         ref = ref_of(target)
         as_server = ref.kind in {"Namespace", "RoleBinding"}
         try:
-            return await read_once(self.cluster, context, ref, as_=None if as_server else self._rights(context).user)
+            return await read_once(
+                self.cluster, context, ref, as_user=None if as_server else self._rights(context).user
+            )
         except KubeError as error:
             if error.status in _DENIED:
                 return None
@@ -113,7 +115,7 @@ class Manifests:
         """Whether any object shows our write: this request's nonce, or our values in fields that are ours."""
         rights = self._rights(context)
         for one in map(Left.of, written):
-            live = await self.cluster.get(one.ref, as_=None if one.identity == "server" else rights.user)
+            live = await self.cluster.get(one.ref, as_user=None if one.identity == "server" else rights.user)
             if rights.own.wrote(one.ref, live, one.uid):
                 return True
             if live is not None and any(is_ours(live, field) for field in one.fields):
@@ -124,12 +126,12 @@ class Manifests:
     async def undo(self, context: Context, written: Sequence[Written]) -> Undone:
         """Put back what was live before, on objects that are still as we left them."""
         rights = self._rights(context)
-        return await undo(self.cluster, written, context.request, as_=rights.user, adopt=rights.adopt)
+        return await undo(self.cluster, written, context.request, as_user=rights.user, adopt=rights.adopt)
 
     @translated
     async def settled(self, context: Context, written: Sequence[Written], seconds: float) -> str:
         """Wait until what was put back is live again, and say so."""
-        return await settled(self.cluster, written, seconds, as_=self._rights(context).user)
+        return await settled(self.cluster, written, seconds, as_user=self._rights(context).user)
 
     async def answers(self) -> bool:
         """Whether the API server answers and takes the login; what it may is another matter."""

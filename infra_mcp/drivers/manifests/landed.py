@@ -13,10 +13,10 @@ from infra_mcp.drivers.kubernetes.revision import WORKLOADS
 from infra_mcp.drivers.kubernetes.verify import Out, rollout
 from infra_mcp.drivers.manifests.planned import PlannedObject, Rights, Work
 from infra_mcp.errors import InfraError
+from infra_mcp.gather import gather
 from infra_mcp.policy.images import images_in
 from infra_mcp.repository.edits import Goal
 from infra_mcp.repository.partial import is_within
-from infra_mcp.together import together
 
 __all__ = ["landed"]
 
@@ -38,7 +38,7 @@ async def landed(cluster: Cluster, rights: Rights, work: Work, seconds: float, s
     Raises:
         InfraError: `not-landed`, naming what is not so and its cause; `object-moved`, when a workload was replaced.
     """
-    seen = await together(partial(_observed, cluster, rights, work, one, seconds, say) for one in work.objects)
+    seen = await gather(partial(_observed, cluster, rights, work, one, seconds, say) for one in work.objects)
     return ", ".join(_facts(work, list(zip(work.objects, seen, strict=True))))
 
 
@@ -79,12 +79,12 @@ async def _observed(
         uid = str((one.live or {}).get("metadata", {}).get("uid", ""))
         grace = work.goal.grace
         so = partial(is_within, sets)
-        return await rollout(cluster, ref, uid, as_=rights.user, expect=so, grace=grace, deadline=seconds, say=say)
+        return await rollout(cluster, ref, uid, as_user=rights.user, expect=so, grace=grace, deadline=seconds, say=say)
     user = None if one.desired.identity == "server" else rights.user
     reason = "it is not there"
     with anyio.move_on_after(_WAIT):
         while True:
-            live = await cluster.get(ref, as_=user)
+            live = await cluster.get(ref, as_user=user)
             if live is not None:
                 state = health_of(live)
                 if is_within(sets, live) and state.state == "Current":

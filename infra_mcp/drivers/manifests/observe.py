@@ -11,12 +11,12 @@ from infra_mcp.drivers.kubernetes import health
 from infra_mcp.drivers.kubernetes.drift import drift
 from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
 from infra_mcp.errors import InfraError
+from infra_mcp.gather import gather
 from infra_mcp.model.marks import PULL_SECRETS
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.policy import images
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.value import Tree
-from infra_mcp.together import together
 
 __all__ = ["app", "namespace"]
 
@@ -33,7 +33,7 @@ async def app(cluster: Cluster, policy: Policy, name: str, user: str, tree: Tree
     rules = policy.apps[name]
     place = rules.workload_parts
     ref = _workload_ref(cluster, place.kind, place.namespace, place.name)
-    live = await cluster.get(ref, as_=user)
+    live = await cluster.get(ref, as_user=user)
     if live is None:
         return {"workload": str(ref), "health": "absent", "drift": _drift(tree, ref, None)}
     found = [images.version_of(image, rules.image) for _, _, image in images.containers_of(live, rules.repository)]
@@ -52,11 +52,11 @@ async def namespace(
     space = ObjectRef(cluster=cluster.name, api_version="v1", kind="Namespace", namespace=None, name=name)
     account = ObjectRef(cluster=cluster.name, api_version="v1", kind="ServiceAccount", namespace=name, name="default")
     reads: list[Callable[[], Awaitable[dict[str, Any] | None]]] = [
-        partial(cluster.get, space, as_=user),
-        partial(cluster.get, account, as_=user),
-        *(partial(cluster.list, "apps/v1", kind, name, as_=user) for kind in _WORKLOADS),
+        partial(cluster.get, space, as_user=user),
+        partial(cluster.get, account, as_user=user),
+        *(partial(cluster.list, "apps/v1", kind, name, as_user=user) for kind in _WORKLOADS),
     ]
-    live, holder, *lists = await together(reads)
+    live, holder, *lists = await gather(reads)
     if live is None:
         raise InfraError("not-found", "There is no such namespace, or it is not yours.")
     items = [(kind, item) for kind, found in zip(_WORKLOADS, lists, strict=True) for item in (found or {})["items"]]
@@ -64,15 +64,15 @@ async def namespace(
     there = {_workload_ref(cluster, kind, name, item["metadata"]["name"]): item for kind, item in items}
     in_git = [one.ref for one in (tree.objects(name) if tree else ()) if one.ref.kind in _WORKLOADS]
     known = {ref.key for ref in there}
-    both = {**there, **{ref: None for ref in in_git if ref.key not in known}}
+    gather_pair = {**there, **{ref: None for ref in in_git if ref.key not in known}}
     marked = (((holder or {}).get("metadata") or {}).get("annotations") or {}).get(PULL_SECRETS, "")
     names = [one for one in str(marked).split(",") if one]
-    states = await together(partial(secrets.state, policy, one, name, as_=user, circle=circle) for one in names)
+    states = await gather(partial(secrets.state, policy, one, name, as_user=user, circle=circle) for one in names)
     return {
         "phase": (live.get("status") or {}).get("phase"),
         "workloads": workloads[:_MOST],
         "workloads_in_all": len(workloads),
-        "drift": [line for ref, item in both.items() for line in _drift(tree, ref, item)][:_MOST],
+        "drift": [line for ref, item in gather_pair.items() for line in _drift(tree, ref, item)][:_MOST],
         "pull_secrets": dict(zip(names, states, strict=True)),
     }
 

@@ -17,6 +17,7 @@ from infra_mcp.drivers.manifests.propose import planned
 from infra_mcp.drivers.manifests.pull_secrets import PullSecret, PullSecrets
 from infra_mcp.drivers.manifests.scaling import refuse_autoscaled
 from infra_mcp.errors import InfraError
+from infra_mcp.gather import gather, gather_pair
 from infra_mcp.model.effect import Drift
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.outcome import Written
@@ -24,7 +25,6 @@ from infra_mcp.model.target import Target
 from infra_mcp.policy.grammar import repository
 from infra_mcp.policy.images import containers_of
 from infra_mcp.repository.partial import differences, is_within, ordered_like
-from infra_mcp.together import both, together
 
 __all__ = ["plan"]
 
@@ -48,8 +48,10 @@ async def plan(cluster: Cluster, secrets: PullSecrets, context: Context, share: 
     wanted = in_files(share)
     wanted += [without_file(one, context.request) for one in share.beside if one.work != "pull-secret"]
     copies = [(one.target.scope or "", str(one.given["name"])) for one in share.beside if one.work == "pull-secret"]
-    reads = [partial(secrets.read, context.policy, name, scope, as_=rights.user, bound=None) for scope, name in copies]
-    spaces, sources = await both(partial(_spaces, cluster, context, rights, wanted), partial(together, reads))
+    reads = [
+        partial(secrets.read, context.policy, name, scope, as_user=rights.user, bound=None) for scope, name in copies
+    ]
+    spaces, sources = await gather_pair(partial(_spaces, cluster, context, rights, wanted), partial(gather, reads))
     wanted += [Desired(one.copy_ref, one.body, content=one.content, secret=one.name) for one in sources]
     late = {one.ref.key for one in wanted if _is_late(one.ref, spaces, context)}
     live = await _live(cluster, rights, wanted, spaces, sources, late, context)
@@ -58,7 +60,7 @@ async def plan(cluster: Cluster, secrets: PullSecrets, context: Context, share: 
             _require_live(one, live[one.ref.key])
     wanted = [replace(one, sets=ordered_like(one.sets, live.get(one.ref.key))) for one in wanted]
     await refuse_autoscaled(cluster, rights.user, wanted)
-    objects = await together(
+    objects = await gather(
         partial(planned, cluster, rights, one, live.get(one.ref.key), late=one.ref.key in late) for one in wanted
     )
     _refuse_updates_as_server(objects)
@@ -87,7 +89,7 @@ async def _spaces(cluster: Cluster, context: Context, rights: Rights, wanted: It
     """
     found = _Spaces()
     wanted = [one for one in wanted if one.identity == "server"]
-    read = await together(partial(read_once, cluster, context, one.ref, as_=None) for one in wanted)
+    read = await gather(partial(read_once, cluster, context, one.ref, as_user=None) for one in wanted)
     found.live = {one.ref.key: live for one, live in zip(wanted, read, strict=True)}
     bindings = {one.ref.namespace: one for one in wanted if one.ref.kind == "RoleBinding"}
     for space in wanted:
@@ -144,7 +146,7 @@ async def _live(
     known = spaces.live | {one.copy_ref.key: None if one.copy_ref.key in late else one.live for one in sources}
     known |= dict.fromkeys(late, None)
     rest = [one.ref for one in wanted if one.ref.key not in known]
-    read = await together(partial(read_once, cluster, context, ref, as_=rights.user) for ref in rest)
+    read = await gather(partial(read_once, cluster, context, ref, as_user=rights.user) for ref in rest)
     return known | {ref.key: live for ref, live in zip(rest, read, strict=True)}
 
 

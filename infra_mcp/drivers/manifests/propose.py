@@ -51,7 +51,7 @@ async def planned(
         operation = "create" if creates else "update"
         return PlannedObject(want, _change(operation, fields, checked="schema", **same), live)
     proposal = await ssa.propose(
-        cluster, want.ref, live, want.sets, as_=rights.user, adopt=rights.adopt, through=through(want)
+        cluster, want.ref, live, want.sets, as_user=rights.user, adopt=rights.adopt, through=through(want)
     )
     fields = tuple(_shown(want, live)) if want.content else changes(proposal.live, proposal.dry)
     operation = "create" if live is None else "update"

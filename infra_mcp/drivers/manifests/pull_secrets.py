@@ -14,13 +14,13 @@ from typing import Any
 
 from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.errors import InfraError
+from infra_mcp.gather import gather
 from infra_mcp.masking import Masker
 from infra_mcp.model.digest import canonical, keyed
 from infra_mcp.model.marks import PULL_SECRET_TYPES
 from infra_mcp.model.object_ref import ObjectRef
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import PullSecretRules
-from infra_mcp.together import together
 
 __all__ = ["PullSecret", "PullSecrets"]
 
@@ -50,7 +50,7 @@ class PullSecrets:
         self._key = key
         self._masker = masker
 
-    async def read(self, policy: Policy, name: str, namespace: str, *, as_: str, bound: bool | None) -> PullSecret:
+    async def read(self, policy: Policy, name: str, namespace: str, *, as_user: str, bound: bool | None) -> PullSecret:
         """A pull secret's source and, where the circle is bound already, the copy that is there.
 
         Whether the circle is granted it has been decided before; the API server decides again, since it is read as it.
@@ -59,7 +59,7 @@ class PullSecrets:
             policy: says where it lies and what the copy is called.
             name: its name in policy.
             namespace: where the copy belongs.
-            as_: the circle's identity.
+            as_user: the circle's identity.
             bound: whether the circle may read in the namespace already; None when nobody knows yet, and then a copy
                 that it may not read counts as not there.
 
@@ -71,10 +71,10 @@ class PullSecrets:
         if rules is None:
             raise InfraError("pull-secret-unavailable", f"There is no pull secret {name}.")
         copy_ref = self._ref(namespace, rules.target)
-        reads = [partial(self._source, name, rules, as_)]
+        reads = [partial(self._source, name, rules, as_user)]
         if bound is not False:
-            reads.append(partial(self._copy, copy_ref, as_, bound))
-        source, *copies = await together(reads)
+            reads.append(partial(self._copy, copy_ref, as_user, bound))
+        source, *copies = await gather(reads)
         if source is None:
             raise InfraError("pull-secret-unavailable", f"The source of pull secret {name} is not there.")
         kind, data = self._checked(name, source)
@@ -91,12 +91,12 @@ class PullSecrets:
             raise InfraError("exists", f"{copy_ref} is there and is not a copy of pull secret {name}.")
         return PullSecret(name, copy_ref, self._hash(kind, data), body, live)
 
-    async def state(self, policy: Policy, name: str, namespace: str, *, as_: str, circle: str) -> str:
+    async def state(self, policy: Policy, name: str, namespace: str, *, as_user: str, circle: str) -> str:
         """How a copy compares with its source now: `current`, `rotated`, or what is wrong."""
         if not policy.granted(circle, name):
             return "not granted any more"
         try:
-            found = await self.read(policy, name, namespace, as_=as_, bound=True)
+            found = await self.read(policy, name, namespace, as_user=as_user, bound=True)
         except InfraError as error:
             return error.what
         if found.live is None:
@@ -107,18 +107,18 @@ class PullSecrets:
     def _ref(self, namespace: str, name: str) -> ObjectRef:
         return ObjectRef(cluster=self._cluster.name, api_version="v1", kind="Secret", namespace=namespace, name=name)
 
-    async def _copy(self, ref: ObjectRef, as_: str, bound: bool | None) -> dict[str, Any] | None:
+    async def _copy(self, ref: ObjectRef, as_user: str, bound: bool | None) -> dict[str, Any] | None:
         try:
-            return await self._cluster.get(ref, as_=as_)
+            return await self._cluster.get(ref, as_user=as_user)
         except KubeError as error:
             if bound is None and error.status == 403:  # noqa: PLR2004 - HTTP forbidden
                 return None
             raise
 
-    async def _source(self, name: str, rules: PullSecretRules, as_: str) -> dict[str, Any] | None:
+    async def _source(self, name: str, rules: PullSecretRules, as_user: str) -> dict[str, Any] | None:
         ref = self._ref(rules.place.namespace, rules.place.name)
         try:
-            return await self._cluster.get(ref, as_=as_)
+            return await self._cluster.get(ref, as_user=as_user)
         except KubeError as error:
             if error.status != 403:  # noqa: PLR2004 - HTTP forbidden
                 raise

@@ -39,7 +39,7 @@ async def refuse_autoscaled(cluster: Cluster, user: str, wanted: Iterable[Desire
 
 async def _autoscalers(cluster: Cluster, user: str, namespace: str) -> list[dict[str, Any]]:
     try:
-        listed = await cluster.list("autoscaling/v2", "HorizontalPodAutoscaler", namespace, as_=user)
+        listed = await cluster.list("autoscaling/v2", "HorizontalPodAutoscaler", namespace, as_user=user)
     except KubeError as error:
         if error.status != HTTPStatus.FORBIDDEN:
             raise

@@ -12,7 +12,7 @@ from infra_mcp.model.peer import Caller
 from infra_mcp.model.target import Target
 from infra_mcp.policy.grants import Grant, Refusal, cluster, namespace, some
 from infra_mcp.policy.images import new_images
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import AppRules
 
 __all__ = ["FAULT", "WORKLOADS", "About", "ActionRules", "app_about", "app_refusals", "is_workload", "same_images"]

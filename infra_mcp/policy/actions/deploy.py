@@ -10,7 +10,7 @@ from infra_mcp.model.peer import Caller
 from infra_mcp.policy.actions.base import FAULT, WORKLOADS, ActionRules, app_about, app_refusals, is_workload
 from infra_mcp.policy.grants import Grant, Refusal, image
 from infra_mcp.policy.images import new_images
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 
 __all__ = ["RULES"]
 

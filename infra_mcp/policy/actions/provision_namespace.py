@@ -11,7 +11,7 @@ from infra_mcp.model.peer import Caller
 from infra_mcp.model.target import Target
 from infra_mcp.policy.actions.base import FAULT, About, ActionRules
 from infra_mcp.policy.grants import Grant, Refusal, cluster, fixed_labels, labels, namespace, numbers, some
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 
 __all__ = ["RULES"]
 

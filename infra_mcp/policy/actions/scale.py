@@ -18,7 +18,7 @@ from infra_mcp.policy.actions.base import (
     same_images,
 )
 from infra_mcp.policy.grants import Grant, Refusal
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 
 __all__ = ["RULES"]
 

@@ -18,13 +18,13 @@ from infra_mcp.mesh.quoting import harmless
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.request import State
 from infra_mcp.server.answers import Answer, of_request, parked, plan_lines
-from infra_mcp.server.person import Reply
+from infra_mcp.server.elicitation import Elicited
 from infra_mcp.server.tools.tool import Call, Progress, Tool, until
 
 if TYPE_CHECKING:
     from infra_mcp.ledger.records import Event
     from infra_mcp.model.request import Request
-    from infra_mcp.server.person import Person
+    from infra_mcp.server.elicitation import Person
 
 __all__ = ["TOOL", "planned", "question"]
 
@@ -56,23 +56,25 @@ async def _approve(call: Call, given: ApproveArguments) -> Answer:
     digest = request.effect_digest
     shown = question(request, await call.engine.ledger.trail(request.id))
     reply = await _reply(call, call.person, call.engine.masker.mask(shown))
-    if not isinstance(reply, Reply):
+    if not isinstance(reply, Elicited):
         return Answer("", asks=reply)
-    if reply is Reply.NOTHING:
+    if reply is Elicited.NOTHING:
         return parked(request, "Nobody decided. ")
     await call.still_known()
-    decided = await call.engine.approve(call.caller, request.id, digest, approve=reply is Reply.YES, way="elicitation")
+    decided = await call.engine.approve(
+        call.caller, request.id, digest, approve=reply is Elicited.YES, way="elicitation"
+    )
     answer = of_request(decided)
-    said = "Approved" if reply is Reply.YES else "Denied"
+    said = "Approved" if reply is Elicited.YES else "Denied"
     # That a denied request ends as it does is what was asked for: no failure.
-    return Answer(f"{said} by the person asked. {answer.text}", answer.data | {"approved": reply is Reply.YES})
+    return Answer(f"{said} by the person asked. {answer.text}", answer.data | {"approved": reply is Elicited.YES})
 
 
 async def _reply(call: Call, person: Person, shown: str) -> Any:  # noqa: ANN401 - a Reply, or the SDK's own result
     """The person's answer; with signs of life meanwhile, and no answer when the server stops first."""
     beside = [] if call.progress is None else [partial(_signs, call.progress)]
     reply = await until(call.service.stopping, partial(person.ask, shown), *beside)
-    return Reply.NOTHING if reply is None else reply
+    return Elicited.NOTHING if reply is None else reply
 
 
 async def _signs(progress: Progress) -> None:

@@ -107,7 +107,7 @@ async def _change(model: type[ActionModel], call: Call, own: BaseModel, given: B
     submission = Submission(
         caller=caller,
         action=model(**given_fields),
-        door=call.door,
+        channel=call.channel,
         words=masker.mask(_words(name, own, given)),
         reason=masker.mask(options.reason),
         idempotency_key=options.idempotency_key,
@@ -137,7 +137,7 @@ async def _acting(call: Call, ask_id: str | None) -> tuple[Caller, Caller | None
             attend, `claim-taken` without a claim.
     """
     if ask_id is not None:
-        return await call.service.desk.requester(call.caller, ask_id), call.caller
+        return await call.service.attendants.requester(call.caller, ask_id), call.caller
     if call.caller.attendant:
         what = "A session that attends changes nothing in its own name."
         step = 'Claim the ask it is for, then name it: inbox(claim="ask-…"), on_behalf_of="ask-…".'

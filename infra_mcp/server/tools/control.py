@@ -48,7 +48,7 @@ async def look(call: Call, request_id: str) -> Answer:
         "caller": request.caller.name,
         "circle": request.caller.circle,
         "attendant": request.attendant,
-        "door": request.door,
+        "door": request.channel,
         "words": words,
         "reason": reason,
         "created": request.created,

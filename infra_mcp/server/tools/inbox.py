@@ -41,7 +41,7 @@ async def _inbox(call: Call, given: InboxArguments) -> Answer:
         data["marked"] = await inbox.mark_read(call.engine, call.caller, given.mark_read)
         done.append(f"Marked as read: {data['marked']} of {len(set(given.mark_read))}.")
     if given.claim is not None:
-        claimed = await call.service.desk.claim(call.caller, given.claim)
+        claimed = await call.service.attendants.claim(call.caller, given.claim)
         data["claimed"] = claimed.id
         done.append(
             f'Claimed {claimed.id}. Act with on_behalf_of="{claimed.id}", or ack it; the claim ends with this session.'

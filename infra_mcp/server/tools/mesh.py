@@ -14,7 +14,7 @@ from pydantic import Field
 
 from infra_mcp.errors import Exit, InfraError
 from infra_mcp.mesh import acks, addresses, asks, posts
-from infra_mcp.mesh.limits import LONGEST, check_attachments
+from infra_mcp.mesh.limits import MAX_TEXT, check_attachments
 from infra_mcp.mesh.quoting import harmless, harmless_json
 from infra_mcp.mesh.words import check
 from infra_mcp.model.names import Frozen
@@ -52,7 +52,7 @@ class AskArguments(Frozen):
     peer_name: str = Field(max_length=64, description="Who is asked; infra for a change, any other peer by name.")
     query: str = Field(
         min_length=1,
-        max_length=LONGEST,
+        max_length=MAX_TEXT,
         description="The words, e.g. I need a namespace 'docs-staging' with image-pull secret X",
     )
     reply_to: str | None = Field(
@@ -71,7 +71,7 @@ async def _ask(call: Call, given: AskArguments) -> Answer:
         reply_to=given.reply_to,
         circle=given.circle,
         attachments=given.attachments,
-        desk=call.service.desk,
+        attendants=call.service.attendants,
         limits=call.service.limits,
     )
     return Answer(ask_id, {"result": ask_id})
@@ -134,7 +134,7 @@ class AckArguments(Frozen):
 
     correlation_id: str = Field(max_length=64, description="The ask's id.")
     message: str | None = Field(
-        None, max_length=LONGEST, description="The reply; left out it says: seen, nothing to add."
+        None, max_length=MAX_TEXT, description="The reply; left out it says: seen, nothing to add."
     )
     attachments: Attachments = Field((), max_length=20, description=_ATTACHMENTS)
 
@@ -157,7 +157,7 @@ class NotifyArguments(Frozen):
 
     peer_name: str = Field(max_length=64, description="Who is told.")
     message: str = Field(
-        min_length=1, max_length=LONGEST, description="The words, e.g. release/0.13.4 merged, ready to deploy"
+        min_length=1, max_length=MAX_TEXT, description="The words, e.g. release/0.13.4 merged, ready to deploy"
     )
     circle: str | None = Field(None, max_length=64, description=_CIRCLE)
     attachments: Attachments = Field((), max_length=20, description=_ATTACHMENTS)
@@ -182,7 +182,7 @@ async def _notify_peer(call: Call, given: NotifyArguments) -> Answer:
 class BroadcastArguments(Frozen):
     """What `broadcast` takes."""
 
-    message: str = Field(min_length=1, max_length=LONGEST, description="The words.")
+    message: str = Field(min_length=1, max_length=MAX_TEXT, description="The words.")
 
 
 async def _broadcast(call: Call, given: BroadcastArguments) -> Answer:

@@ -45,7 +45,7 @@ async def _whoami(call: Call, given: NoArguments) -> Answer:  # noqa: ARG001 - a
 class DescriptionArguments(Frozen):
     """What `set_description` takes."""
 
-    description: str = Field(max_length=peers.LONGEST, description="One line, e.g. docs: site and search.")
+    description: str = Field(max_length=peers.MAX_DESCRIPTION, description="One line, e.g. docs: site and search.")
 
 
 async def _set_description(call: Call, given: DescriptionArguments) -> Answer:

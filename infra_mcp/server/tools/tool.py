@@ -12,17 +12,17 @@ from pydantic import BaseModel
 
 from infra_mcp.engine.signals import IDENTITIES
 from infra_mcp.errors import InfraError
-from infra_mcp.mesh.attending import Desk
+from infra_mcp.mesh.attending import AttendantSessions
 from infra_mcp.mesh.limits import Limits
 from infra_mcp.mesh.notify import Releases
 from infra_mcp.mesh.peers import Presence
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.request import Door
+from infra_mcp.model.request import Channel
 from infra_mcp.server.answers import Answer
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
-    from infra_mcp.server.person import Person
+    from infra_mcp.server.elicitation import Person
 
 __all__ = ["Call", "Progress", "Service", "Tool", "Toolset", "until", "watch"]
 
@@ -43,30 +43,30 @@ Toolset = Literal["all", "mesh", "change"]
 class Service:
     """What all calls of one server share.
 
-    `desk` is where sessions attend: `await group.start(service.desk.open)` before the doors accept calls.
+    `desk` is where sessions attend: `await group.start(service.desk.open)` before the channels accept calls.
     """
 
     engine: Engine
     presence: Presence = field(default_factory=Presence)
     stopping: anyio.Event = field(default_factory=anyio.Event)
     toolset: Toolset = "all"
-    desk: Desk = field(init=False)
+    attendants: AttendantSessions = field(init=False)
     limits: Limits = field(init=False)
     releases: Releases = field(init=False)
 
     def __post_init__(self) -> None:
-        self.desk = Desk(self.engine)
+        self.attendants = AttendantSessions(self.engine)
         self.limits = Limits(self.engine)
         self.releases = Releases(self.engine)
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call: who calls, by which door, how to tell how far it is, and how to ask the person behind it."""
+    """One call: who calls, by which channel, how to tell how far it is, and how to ask the person behind it."""
 
     service: Service
     caller: Caller
-    door: Door
+    channel: Channel
     progress: Progress | None  # None where the client did not ask for it
     person: Person | None = None  # None where there is no client to ask
     known: Callable[[], Awaitable[Caller]] | None = None  # who calls, by now

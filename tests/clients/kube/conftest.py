@@ -27,7 +27,7 @@ async def cluster(control_plane) -> AsyncIterator[Cluster]:
 async def space(cluster: Cluster) -> str:
     """A namespace of its own for one test; it is left to be deleted with its contents."""
     name = f"kube-{uuid.uuid4().hex[:10]}"
-    await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, as_=None)
+    await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, as_user=None)
     yield name
     await cluster._transport.request("DELETE", f"/api/v1/namespaces/{name}")
 

@@ -34,63 +34,63 @@ async def refused(call) -> KubeError:
 @pytest.mark.promise("apply.cas")
 async def test_a_create_makes_the_object_once_and_never_changes_one_that_is_there(cluster, space, ref, config_map):
     body = versioned(config_map(space, a="1"), resourceVersion="1")
-    _, status = await cluster.write(body, as_=None)
-    before = await cluster.get(ref("ConfigMap", "it", space), as_=None)
-    error = await refused(cluster.write(versioned(config_map(space, a="2"), resourceVersion="1"), as_=None))
-    dry = await refused(cluster.dry_run(versioned(config_map(space, a="2"), resourceVersion="1"), as_=None))
+    _, status = await cluster.write(body, as_user=None)
+    before = await cluster.get(ref("ConfigMap", "it", space), as_user=None)
+    error = await refused(cluster.write(versioned(config_map(space, a="2"), resourceVersion="1"), as_user=None))
+    dry = await refused(cluster.dry_run(versioned(config_map(space, a="2"), resourceVersion="1"), as_user=None))
 
     assert status == 201
     assert error.is_version_conflict
     assert dry.is_version_conflict
-    assert await cluster.get(ref("ConfigMap", "it", space), as_=None) == before
+    assert await cluster.get(ref("ConfigMap", "it", space), as_user=None) == before
     assert [e["operation"] for e in before["metadata"]["managedFields"]] == ["Apply"]
 
 
 @pytest.mark.promise("apply.cas")
 async def test_an_update_never_brings_a_deleted_object_back(cluster, space, ref, config_map):
-    made, _ = await cluster.write(config_map(space), as_=None)
+    made, _ = await cluster.write(config_map(space), as_user=None)
     await cluster._transport.request("DELETE", f"/api/v1/namespaces/{space}/configmaps/it")
     version, uid = made["metadata"]["resourceVersion"], made["metadata"]["uid"]
-    error = await refused(cluster.write(versioned(config_map(space), resourceVersion=version, uid=uid), as_=None))
+    error = await refused(cluster.write(versioned(config_map(space), resourceVersion=version, uid=uid), as_user=None))
 
     assert error.is_version_conflict
     assert "uid mismatch" in error.message
-    assert await cluster.get(ref("ConfigMap", "it", space), as_=None) is None
+    assert await cluster.get(ref("ConfigMap", "it", space), as_user=None) is None
     # Why the uid is sent: without it the same write creates the object again.
-    _, status = await cluster.write(versioned(config_map(space), resourceVersion=version), as_=None)
+    _, status = await cluster.write(versioned(config_map(space), resourceVersion=version), as_user=None)
     assert status == 201
 
 
 @pytest.mark.promise("apply.cas")
 async def test_an_update_of_what_moved_changes_nothing(cluster, space, ref, config_map):
-    made, _ = await cluster.write(config_map(space, a="1"), as_=None)
-    moved, _ = await cluster.write(config_map(space, a="2"), as_=None)
+    made, _ = await cluster.write(config_map(space, a="1"), as_user=None)
+    moved, _ = await cluster.write(config_map(space, a="2"), as_user=None)
     about = made["metadata"]
     body = versioned(config_map(space, a="3"), resourceVersion=about["resourceVersion"], uid=about["uid"])
-    error = await refused(cluster.write(body, as_=None))
+    error = await refused(cluster.write(body, as_user=None))
 
     assert error.is_version_conflict
-    assert await cluster.get(ref("ConfigMap", "it", space), as_=None) == moved
+    assert await cluster.get(ref("ConfigMap", "it", space), as_user=None) == moved
 
 
 @pytest.mark.promise("apply.cas")
 async def test_an_update_of_another_object_of_the_same_name_changes_nothing(cluster, space, ref, config_map):
-    made, _ = await cluster.write(config_map(space), as_=None)
+    made, _ = await cluster.write(config_map(space), as_user=None)
     await cluster._transport.request("DELETE", f"/api/v1/namespaces/{space}/configmaps/it")
-    other, _ = await cluster.write(config_map(space), as_=None)
+    other, _ = await cluster.write(config_map(space), as_user=None)
     body = versioned(
         config_map(space, a="2"), resourceVersion=other["metadata"]["resourceVersion"], uid=made["metadata"]["uid"]
     )
-    error = await refused(cluster.write(body, as_=None))
+    error = await refused(cluster.write(body, as_user=None))
 
     assert error.status == 422
     assert error.is_version_conflict
-    assert await cluster.get(ref("ConfigMap", "it", space), as_=None) == other
+    assert await cluster.get(ref("ConfigMap", "it", space), as_user=None) == other
 
 
 async def test_a_post_refuses_what_is_there(cluster, space):
     error = await refused(
-        cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}}, as_=None)
+        cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}}, as_user=None)
     )
 
     assert (error.status, error.reason) == (409, "AlreadyExists")
@@ -98,12 +98,12 @@ async def test_a_post_refuses_what_is_there(cluster, space):
 
 
 async def test_a_dry_run_writes_nothing(cluster, space, ref, config_map):
-    assert (await cluster.dry_run(config_map(space), as_=None))["data"] == {"a": "1"}
-    assert await cluster.get(ref("ConfigMap", "it", space), as_=None) is None
+    assert (await cluster.dry_run(config_map(space), as_user=None))["data"] == {"a": "1"}
+    assert await cluster.get(ref("ConfigMap", "it", space), as_user=None) is None
 
 
 async def test_a_missing_namespace_is_not_found_in_a_dry_run_too(cluster, config_map):
-    error = await refused(cluster.dry_run(config_map("no-such-namespace"), as_=None))
+    error = await refused(cluster.dry_run(config_map("no-such-namespace"), as_user=None))
 
     assert (error.status, error.translate(None).code) == (404, "not-found")
 
@@ -112,7 +112,7 @@ async def test_unknown_fields_and_wrong_types_are_the_callers_error_though_the_s
     cluster, space, config_map
 ):
     for body in (config_map(space) | {"dta": {}}, config_map(space) | {"data": ["a"]}):
-        error = await refused(cluster.dry_run(body, as_=None))
+        error = await refused(cluster.dry_run(body, as_user=None))
 
         assert error.status == 500
         assert error.translate(None).code == "object-invalid"
@@ -122,7 +122,7 @@ async def test_unknown_fields_and_wrong_types_are_the_callers_error_though_the_s
 async def test_a_secrets_value_is_in_no_error_about_it(cluster, space):
     body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "it", "namespace": space}}
     for data in ({"data": {"a": 31415926}}, {"data": {"a": "not base64 hunter2!"}}, {"stringData": {"a": ["hunter2"]}}):
-        error = await refused(cluster.dry_run(body | data, as_=None))
+        error = await refused(cluster.dry_run(body | data, as_user=None))
 
         told = f"{error!r} {error.causes} {error.translate(None)}"
         assert not any(value in told for value in ("hunter2", "31415926"))
@@ -133,10 +133,10 @@ async def test_a_list_is_complete_over_pages_and_its_items_say_what_they_are(clu
     monkeypatch.setattr("infra_mcp.clients.kube.cluster.PAGE", 3)
     async with anyio.create_task_group() as group:
         for n in range(7):
-            group.start_soon(lambda n=n: cluster.write(config_map(space, f"n{n}"), as_=None))
-    listed = await cluster.list("v1", "ConfigMap", space, as_=None)
+            group.start_soon(lambda n=n: cluster.write(config_map(space, f"n{n}"), as_user=None))
+    listed = await cluster.list("v1", "ConfigMap", space, as_user=None)
     names = [item["metadata"]["name"] for item in listed["items"] if item["metadata"]["name"].startswith("n")]
-    one = await cluster.list("v1", "ConfigMap", space, as_=None, field_selector="metadata.name=n3")
+    one = await cluster.list("v1", "ConfigMap", space, as_user=None, field_selector="metadata.name=n3")
 
     assert names == [f"n{n}" for n in range(7)]
     assert {(item["apiVersion"], item["kind"]) for item in listed["items"]} == {("v1", "ConfigMap")}
@@ -149,9 +149,9 @@ async def test_pages_of_a_state_that_is_gone_are_read_again_at_once(
 ):
     monkeypatch.setattr("infra_mcp.clients.kube.cluster.PAGE", 1)
     for n in range(3):
-        await broken.write(config_map(space, f"n{n}"), as_=None)
+        await broken.write(config_map(space, f"n{n}"), as_user=None)
     proxy.faults = [fault("continue=", status=410, body={"reason": "Expired"})]
-    listed = await broken.list("v1", "ConfigMap", space, as_=None)
+    listed = await broken.list("v1", "ConfigMap", space, as_user=None)
     names = [item["metadata"]["name"] for item in listed["items"]]
 
     assert [name for name in names if name.startswith("n")] == ["n0", "n1", "n2"]
@@ -161,19 +161,19 @@ async def test_pages_of_a_state_that_is_gone_are_read_again_at_once(
 async def test_what_a_service_account_may_not_do_is_denied_and_not_done_as_the_server(cluster, space, ref, config_map):
     nobody = f"system:serviceaccount:{space}:nobody"
     for call in (
-        cluster.get(ref("ConfigMap", "it", space), as_=nobody),
-        cluster.list("v1", "ConfigMap", space, as_=nobody),
-        cluster.dry_run(config_map(space), as_=nobody),
-        cluster.write(config_map(space), as_=nobody),
-        cluster.create(config_map(space), as_=nobody),
+        cluster.get(ref("ConfigMap", "it", space), as_user=nobody),
+        cluster.list("v1", "ConfigMap", space, as_user=nobody),
+        cluster.dry_run(config_map(space), as_user=nobody),
+        cluster.write(config_map(space), as_user=nobody),
+        cluster.create(config_map(space), as_user=nobody),
     ):
         error = await refused(call)
 
         assert error.translate("x").code == "cluster-denied"
-    assert await cluster.get(ref("ConfigMap", "it", space), as_=None) is None
+    assert await cluster.get(ref("ConfigMap", "it", space), as_user=None) is None
 
 
 async def test_an_object_of_another_cluster_is_not_looked_for_here(cluster, ref):
     elsewhere = ref("Namespace", "default").model_copy(update={"cluster": "other"})
     with pytest.raises(ValueError, match="cluster other"):
-        await cluster.get(elsewhere, as_=None)
+        await cluster.get(elsewhere, as_user=None)

@@ -86,7 +86,7 @@ async def test_another_current_context_does_not_change_which_cluster_is_asked(co
     path = tmp_path / "config"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     async with Cluster.connect("test", path, control_plane.context) as cluster:
-        assert await cluster.get(ref("Namespace", "default"), as_=None) is not None
+        assert await cluster.get(ref("Namespace", "default"), as_user=None) is not None
 
 
 @pytest.mark.promise("cluster.named")
@@ -220,7 +220,7 @@ async def test_a_credential_near_its_end_is_renewed_before_it_is_refused(broken,
     monkeypatch.setattr(transport, "_login", replace(transport._login, expires=time.time() + 10))
     monkeypatch.setattr(transport, "_renewed", time.monotonic() - 3600)
     token_file.write_text("second", encoding="utf-8")
-    await broken.list("v1", "Namespace", None, as_=None)
+    await broken.list("v1", "Namespace", None, as_user=None)
 
     assert [headers["authorization"] for _, headers in proxy.seen] == ["Bearer second"]
 

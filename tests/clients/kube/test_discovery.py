@@ -30,7 +30,7 @@ async def test_a_name_that_leaves_its_path_is_refused(cluster, name):
 
 @pytest.mark.parametrize("name", ["a?b=c", "a#b", "a b", "ü", "$(id)", "--server=x", "a\r\nX: y"])
 async def test_an_odd_name_stays_one_segment_and_is_just_not_there(cluster, ref, name):
-    assert await cluster.get(ref("ConfigMap", name, "default"), as_=None) is None
+    assert await cluster.get(ref("ConfigMap", name, "default"), as_user=None) is None
 
 
 async def test_scope_is_not_guessed(cluster):
@@ -72,17 +72,19 @@ async def test_a_definition_made_later_is_found(cluster, ref):
                 ],
             },
         },
-        as_=None,
+        as_user=None,
     )
     try:
         definition = ref("CustomResourceDefinition", f"things.{group}", None, "apiextensions.k8s.io/v1")
-        async for event in cluster.watch(definition.api_version, definition.kind, None, as_=None, name=definition.name):
+        async for event in cluster.watch(
+            definition.api_version, definition.kind, None, as_user=None, name=definition.name
+        ):
             conditions = event["object"].get("status", {}).get("conditions") or []
             if any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
                 break
 
         assert await cluster.namespaced(f"{group}/v1", "Thing")
-        assert await cluster.get(ref("Thing", "none", "default", f"{group}/v1"), as_=None) is None
+        assert await cluster.get(ref("Thing", "none", "default", f"{group}/v1"), as_user=None) is None
     finally:
         await cluster._transport.request(
             "DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/things.{group}"

@@ -26,7 +26,7 @@ async def events(broken, space):
     opened = []
 
     def start(**options):
-        watching = broken.watch("v1", "ConfigMap", space, as_=None, label_selector="mine=yes", **options)
+        watching = broken.watch("v1", "ConfigMap", space, as_user=None, label_selector="mine=yes", **options)
         opened.append(watching)
 
         async def following():
@@ -45,7 +45,7 @@ def put(cluster, space, config_map):
     async def write(name: str, value: str) -> dict:
         body = config_map(space, name, a=value)
         body["metadata"]["labels"] = {"mine": "yes"}
-        return (await cluster.write(body, as_=None, force=True))[0]
+        return (await cluster.write(body, as_user=None, force=True))[0]
 
     return write
 
@@ -144,7 +144,7 @@ async def test_an_object_deleted_while_its_version_expired_is_told_as_deleted(
 
 async def test_what_the_server_denies_is_raised(cluster, space):
     with pytest.raises(KubeError) as denied:
-        async for _ in cluster.watch("v1", "ConfigMap", space, as_=f"system:serviceaccount:{space}:nobody"):
+        async for _ in cluster.watch("v1", "ConfigMap", space, as_user=f"system:serviceaccount:{space}:nobody"):
             pass
 
     assert denied.value.status == 403
@@ -163,7 +163,7 @@ async def test_a_refused_credential_is_read_anew(events, put, proxy, fault, toke
 async def test_cancelling_ends_it_while_nothing_happens(broken, space, proxy):
     async def follow(scope: anyio.CancelScope, done: anyio.Event) -> None:
         with scope:
-            async with aclosing(broken.watch("v1", "ConfigMap", space, as_=None, name="none")) as watching:
+            async with aclosing(broken.watch("v1", "ConfigMap", space, as_user=None, name="none")) as watching:
                 async for _ in watching:
                     pass
         done.set()
@@ -178,7 +178,7 @@ async def test_cancelling_ends_it_while_nothing_happens(broken, space, proxy):
 
 
 async def test_a_selector_cannot_be_widened_by_a_name(broken, space, proxy):
-    watching = broken.watch("v1", "ConfigMap", space, as_=None, name="a,metadata.name!=b")
+    watching = broken.watch("v1", "ConfigMap", space, as_user=None, name="a,metadata.name!=b")
     async with anyio.create_task_group() as group:
         group.start_soon(anext, watching)
         await proxy.until("watch=1")

@@ -16,9 +16,9 @@ def to(image: str) -> dict:
 
 
 async def deploy(cluster: Cluster, ref: ObjectRef, image: str, adopt=ADOPT) -> tuple[ssa.Proposal, dict]:
-    live = await cluster.get(ref, as_=None)
-    proposal = await ssa.propose(cluster, ref, live, to(image), as_=None, adopt=adopt)
-    return proposal, await ssa.write(cluster, proposal, as_=None, request=f"req-{image}")
+    live = await cluster.get(ref, as_user=None)
+    proposal = await ssa.propose(cluster, ref, live, to(image), as_user=None, adopt=adopt)
+    return proposal, await ssa.write(cluster, proposal, as_user=None, request=f"req-{image}")
 
 
 def asked(obj: dict) -> dict:

@@ -60,7 +60,7 @@ async def test_the_first_deploy_of_what_people_made_takes_the_image_and_nothing_
         await kubectl(*args)
     if then == "set image":
         manager, operation = "kubectl-set", "Update"
-    before = await cluster.get(ref(), as_=None)
+    before = await cluster.get(ref(), as_user=None)
     proposal, after = await deploy(cluster, ref(), "docs:2")
     again, later = await deploy(cluster, ref(), "docs:3", adopt=())
 
@@ -94,9 +94,9 @@ async def test_replicas_an_autoscaler_set_stay_its_own(cluster, kubectl, ref, de
 async def test_a_field_scaled_through_the_subresource_is_never_adopted(cluster, kubectl, ref, deployment):
     await kubectl("apply", "-f", "-", body=deployment())
     await kubectl("scale", "deploy/docs", "--replicas=5")
-    live = await cluster.get(ref(), as_=None)
+    live = await cluster.get(ref(), as_user=None)
     with pytest.raises(InfraError, match=r"\.spec\.replicas is owned by kubectl \(through scale\)") as refused:
-        await ssa.propose(cluster, ref(), live, {"spec": {"replicas": 3}}, as_=None, adopt=("*",))
+        await ssa.propose(cluster, ref(), live, {"spec": {"replicas": 3}}, as_user=None, adopt=("*",))
 
     assert refused.value.code == "field-conflict"
 
@@ -107,13 +107,13 @@ async def test_a_field_of_another_manager_is_a_conflict_that_names_field_and_own
     cluster, kubectl, ref, deployment, manager
 ):
     await kubectl("apply", "--server-side", "--field-manager", manager, "-f", "-", body=deployment())
-    live = await cluster.get(ref(), as_=None)
+    live = await cluster.get(ref(), as_user=None)
     with pytest.raises(InfraError) as refused:
-        await ssa.propose(cluster, ref(), live, to("docs:2"), as_=None, adopt=ADOPT)
+        await ssa.propose(cluster, ref(), live, to("docs:2"), as_user=None, adopt=ADOPT)
 
     assert refused.value.code == "field-conflict"
     assert f'.spec.template.spec.containers[name="web"].image is owned by {manager}' in refused.value.what
-    assert asked(await cluster.get(ref(), as_=None)) == asked(live)
+    assert asked(await cluster.get(ref(), as_user=None)) == asked(live)
 
 
 @pytest.mark.promise("apply.no-force")
@@ -123,30 +123,30 @@ async def test_one_owner_who_may_not_lose_a_field_keeps_all_of_them(cluster, kub
     path = f"/apis/apps/v1/namespaces/{ref().namespace}/deployments/docs"
     other = {"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"minReadySeconds": 3}}
     await cluster._transport.request("PATCH", path, {"fieldManager": "terraform"}, body=other)
-    live = await cluster.get(ref(), as_=None)
+    live = await cluster.get(ref(), as_user=None)
     sets = to("docs:2")
     sets["spec"]["minReadySeconds"] = 9
     with pytest.raises(InfraError, match=r"minReadySeconds is owned by terraform") as refused:
-        await ssa.propose(cluster, ref(), live, sets, as_=None, adopt=ADOPT)
+        await ssa.propose(cluster, ref(), live, sets, as_user=None, adopt=ADOPT)
 
     assert "image" not in refused.value.what
-    assert asked(await cluster.get(ref(), as_=None)) == asked(live)
+    assert asked(await cluster.get(ref(), as_user=None)) == asked(live)
 
 
 @pytest.mark.promise("apply.no-force")
 async def test_nothing_is_forced_when_policy_adopts_nobody(cluster, kubectl, ref, deployment, monkeypatch):
     await kubectl("apply", "-f", "-", body=deployment())
-    live = await cluster.get(ref(), as_=None)
+    live = await cluster.get(ref(), as_user=None)
     forced = []
     apply = Cluster._apply
 
-    async def watched(self, body, as_, *, force, dry_run):
+    async def watched(self, body, as_user, *, force, dry_run):
         forced.append(force)
-        return await apply(self, body, as_, force=force, dry_run=dry_run)
+        return await apply(self, body, as_user, force=force, dry_run=dry_run)
 
     monkeypatch.setattr(Cluster, "_apply", watched)
     with pytest.raises(InfraError, match="is owned by kubectl-client-side-apply"):
-        await ssa.propose(cluster, ref(), live, to("docs:2"), as_=None, adopt=())
+        await ssa.propose(cluster, ref(), live, to("docs:2"), as_user=None, adopt=())
 
     assert forced == [False]
 
@@ -155,16 +155,16 @@ async def test_nothing_is_forced_when_policy_adopts_nobody(cluster, kubectl, ref
 async def test_an_object_without_managers_is_adopted_from_before_first_apply(cluster, kubectl, ref):
     at = ref("ServiceAccount", "default", "v1")
     with anyio.fail_after(10):
-        async for event in cluster.watch("v1", "ServiceAccount", at.namespace, as_=None, name="default"):
+        async for event in cluster.watch("v1", "ServiceAccount", at.namespace, as_user=None, name="default"):
             live = event["object"]
             break
     await kubectl("patch", "sa/default", "-p", '{"imagePullSecrets": [{"name": "old"}]}')
-    live = await cluster.get(at, as_=None)
+    live = await cluster.get(at, as_user=None)
     sets = {"imagePullSecrets": [{"name": "old"}, {"name": "registry-x"}]}
     if live["metadata"].get("managedFields"):  # a server that records the patch: then that is whom it is taken from
         pytest.fail("the default service account has managers here")
-    proposal = await ssa.propose(cluster, at, live, sets, as_=None, adopt=ADOPT)
-    written = await ssa.write(cluster, proposal, as_=None, request="req-1")
+    proposal = await ssa.propose(cluster, at, live, sets, as_user=None, adopt=ADOPT)
+    written = await ssa.write(cluster, proposal, as_user=None, request="req-1")
 
     assert proposal.takes == (Takeover(field=".imagePullSecrets", manager="before-first-apply", operation="Update"),)
     assert written["imagePullSecrets"] == [{"name": "old"}, {"name": "registry-x"}]
@@ -203,13 +203,13 @@ async def test_what_helm_argo_and_flux_own_is_refused_even_without_a_conflict(
     body["metadata"] |= {"labels": body["metadata"]["labels"] | marks.get("labels", {})}
     body["metadata"] |= {"annotations": marks.get("annotations", {})}
     await kubectl("apply", "-f", "-", body=body)
-    live = await cluster.get(ref(), as_=None)
+    live = await cluster.get(ref(), as_user=None)
     for sets in (to("docs:2"), to("docs:1"), {"metadata": {"labels": {"new": "label"}}}):
         with pytest.raises(InfraError, match=owner) as refused:
-            await ssa.propose(cluster, ref(), live, sets, as_=None, adopt=("*",))
+            await ssa.propose(cluster, ref(), live, sets, as_user=None, adopt=("*",))
 
         assert refused.value.code == "owned-elsewhere"
-    assert asked(await cluster.get(ref(), as_=None)) == asked(live)
+    assert asked(await cluster.get(ref(), as_user=None)) == asked(live)
 
 
 async def test_a_mark_that_someone_copied_is_left_to_them(cluster, kubectl, ref, deployment):

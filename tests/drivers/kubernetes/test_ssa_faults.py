@@ -17,7 +17,7 @@ class Scripted:
     def __init__(self, *answers: dict | KubeError) -> None:
         self.answers = list(answers)
 
-    async def dry_run(self, _body, *, as_, force=False):  # noqa: ARG002 - as Cluster's
+    async def dry_run(self, _body, *, as_user, force=False):  # noqa: ARG002 - as Cluster's
         answer = self.answers.pop(0)
         if isinstance(answer, KubeError):
             raise answer
@@ -42,7 +42,7 @@ async def test_a_field_that_would_be_lost_beside_the_set_ones_is_a_conflict(ref)
             ref("ConfigMap", api_version="v1"),
             live,
             {"data": {"a": "2"}},
-            as_=None,
+            as_user=None,
             adopt=ADOPT,
         )
 
@@ -53,7 +53,7 @@ async def test_an_apply_that_would_remove_more_than_was_asked_is_refused(ref):
     live, dry = owned_map({"a": "1", "b": "1"}), owned_map({"a": "2"})
     with pytest.raises(InfraError, match=r"would also remove \.data\.b"):
         await ssa.propose(
-            Scripted(dry), ref("ConfigMap", api_version="v1"), live, {"data": {"a": "2"}}, as_=None, adopt=ADOPT
+            Scripted(dry), ref("ConfigMap", api_version="v1"), live, {"data": {"a": "2"}}, as_user=None, adopt=ADOPT
         )
 
 
@@ -67,9 +67,9 @@ def lossy(monkeypatch):
     def make(*, landed: bool, gone: bool = False) -> None:
         write = Cluster.write
 
-        async def lost(self, body, *, as_, force=False):
+        async def lost(self, body, *, as_user, force=False):
             if landed:
-                await write(self, body, as_=as_, force=force)
+                await write(self, body, as_user=as_user, force=force)
             if gone:
                 monkeypatch.setattr(Cluster, "get", unreachable)
             raise KubeError(0, "OutcomeUnknown", "ServerDisconnectedError")
@@ -86,10 +86,10 @@ async def test_a_write_whose_answer_is_lost_is_looked_at_and_counts_when_it_land
 ):
     if exists:
         await kubectl("apply", "-f", "-", body=deployment())
-    live = await cluster.get(ref(), as_=None)
-    proposal = await ssa.propose(cluster, ref(), live, deployment("docs:2"), as_=None, adopt=ADOPT)
+    live = await cluster.get(ref(), as_user=None)
+    proposal = await ssa.propose(cluster, ref(), live, deployment("docs:2"), as_user=None, adopt=ADOPT)
     lossy(landed=True)
-    written = await ssa.write(cluster, proposal, as_=None, request="req-1")
+    written = await ssa.write(cluster, proposal, as_user=None, request="req-1")
 
     assert get_path(written, IMAGE) == (True, "docs:2")
     assert get_path(written, MARK) == (True, "req-1")
@@ -97,22 +97,22 @@ async def test_a_write_whose_answer_is_lost_is_looked_at_and_counts_when_it_land
 
 async def test_a_write_that_is_lost_and_does_not_show_is_said_to_be_unknown(cluster, kubectl, ref, deployment, lossy):
     await kubectl("apply", "-f", "-", body=deployment())
-    live = await cluster.get(ref(), as_=None)
-    proposal = await ssa.propose(cluster, ref(), live, to("docs:2"), as_=None, adopt=ADOPT)
+    live = await cluster.get(ref(), as_user=None)
+    proposal = await ssa.propose(cluster, ref(), live, to("docs:2"), as_user=None, adopt=ADOPT)
     lossy(landed=False)
     with pytest.raises(KubeError) as lost:
-        await ssa.write(cluster, proposal, as_=None, request="req-1")
+        await ssa.write(cluster, proposal, as_user=None, request="req-1")
 
     assert lost.value.is_unknown
-    assert asked(await cluster.get(ref(), as_=None)) == asked(live)
+    assert asked(await cluster.get(ref(), as_user=None)) == asked(live)
 
 
 async def test_a_write_that_is_lost_with_the_cluster_is_said_to_be_unknown(cluster, kubectl, ref, deployment, lossy):
     await kubectl("apply", "-f", "-", body=deployment())
-    live = await cluster.get(ref(), as_=None)
-    proposal = await ssa.propose(cluster, ref(), live, to("docs:2"), as_=None, adopt=ADOPT)
+    live = await cluster.get(ref(), as_user=None)
+    proposal = await ssa.propose(cluster, ref(), live, to("docs:2"), as_user=None, adopt=ADOPT)
     lossy(landed=True, gone=True)
     with pytest.raises(KubeError) as lost:
-        await ssa.write(cluster, proposal, as_=None, request="req-1")
+        await ssa.write(cluster, proposal, as_user=None, request="req-1")
 
     assert lost.value.is_unknown

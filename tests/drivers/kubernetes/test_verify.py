@@ -19,7 +19,7 @@ async def test_it_is_out_when_every_pod_of_the_new_version_is_ready(web, kind):
     await web.wait(await web.apply("1"), "1")
     live = await web.wait(await web.apply("2"), "2")
 
-    pods = await web.cluster.list("v1", "Pod", web.ref.namespace, as_=None)
+    pods = await web.cluster.list("v1", "Pod", web.ref.namespace, as_user=None)
     images = {
         pod["spec"]["containers"][0]["image"] for pod in pods["items"] if "deletionTimestamp" not in pod["metadata"]
     }
@@ -187,7 +187,7 @@ async def test_cancelling_the_wait_ends_it(web):
 
 
 async def progress(web):
-    live = await web.cluster.get(web.ref, as_=None)
+    live = await web.cluster.get(web.ref, as_user=None)
     return condition(live, "Progressing").get("reason")
 
 

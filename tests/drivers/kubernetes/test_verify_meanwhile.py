@@ -82,7 +82,7 @@ async def test_without_the_right_to_see_pods_the_workload_itself_decides(web, co
         web.cluster,
         web.ref,
         uid,
-        as_=f"system:serviceaccount:{web.ref.namespace}:narrow",
+        as_user=f"system:serviceaccount:{web.ref.namespace}:narrow",
         expect=lambda _: True,
         grace=0.0,
         deadline=LONG,
@@ -95,9 +95,9 @@ async def test_without_the_right_to_see_pods_the_workload_itself_decides(web, co
 async def test_without_the_right_to_see_the_workload_it_is_denied(web, monkeypatch):
     monkeypatch.setattr(verify, "DENIED_FOR", 1.0)
     uid = await web.apply("1")
-    as_ = f"system:serviceaccount:{web.ref.namespace}:default"
+    as_user = f"system:serviceaccount:{web.ref.namespace}:default"
     with pytest.raises(InfraError) as caught:
-        await rollout(web.cluster, web.ref, uid, as_=as_, expect=lambda _: True, grace=0.0, deadline=LONG)
+        await rollout(web.cluster, web.ref, uid, as_user=as_user, expect=lambda _: True, grace=0.0, deadline=LONG)
 
     assert caught.value.code == "cluster-denied"
 

@@ -43,14 +43,14 @@ class Workload:
         }
 
     async def apply(self, tag, **spec):
-        live, _ = await self.cluster.write(self.body(tag, **spec), as_=None)
+        live, _ = await self.cluster.write(self.body(tag, **spec), as_user=None)
         return live["metadata"]["uid"]
 
     async def wait(self, uid, tag="1", grace=LONG, deadline=LONG):
         def expect(live):
             return live["spec"]["template"]["spec"]["containers"][0]["image"] == self.image(tag)
 
-        out = await rollout(self.cluster, self.ref, uid, as_=None, expect=expect, grace=grace, deadline=deadline)
+        out = await rollout(self.cluster, self.ref, uid, as_user=None, expect=expect, grace=grace, deadline=deadline)
         return out.live
 
     async def fails(self, uid, tag, **times):

@@ -23,8 +23,8 @@ class Live:
         metadata = {"name": "docs", "namespace": "docs-live", "generation": 1}
         self.found = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec, "status": {}}
 
-    async def get(self, _ref, *, as_):
-        assert as_ == "circle"
+    async def get(self, _ref, *, as_user):
+        assert as_user == "circle"
         return self.found
 
 

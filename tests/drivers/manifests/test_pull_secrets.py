@@ -14,8 +14,8 @@ from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
 from infra_mcp.errors import InfraError
 from infra_mcp.masking import Masker
 from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.policy.policy import Policy, load
 from infra_mcp.policy.rbac import render, to_yaml
-from infra_mcp.policy.rules import Policy, load
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster, pytest.mark.timeout(120)]
 
@@ -57,10 +57,10 @@ class Place:
     other: str
 
     async def read(self, name="X", *, user=None, bound=True):
-        return await self.secrets.read(self.policy, name, self.target, as_=user or self.user, bound=bound)
+        return await self.secrets.read(self.policy, name, self.target, as_user=user or self.user, bound=bound)
 
     async def state(self, name="X", circle="docs"):
-        return await self.secrets.state(self.policy, name, self.target, as_=self.user, circle=circle)
+        return await self.secrets.state(self.policy, name, self.target, as_user=self.user, circle=circle)
 
     async def fails(self, name="X", **who):
         with pytest.raises(InfraError) as caught:
@@ -113,10 +113,10 @@ async def installed(control_plane):
     async with Cluster.connect("test", control_plane.kubeconfig, control_plane.context) as cluster:
         made = Installed(cluster, policy, mark)
         try:
-            await cluster.create(namespace(made.sources), as_=None)
+            await cluster.create(namespace(made.sources), as_user=None)
             await kubectl(control_plane, "apply", "-f", "-", body=manifests)
             plain = {"type": "Opaque", "data": {"password": base64.b64encode(PASSWORD.encode()).decode()}}
-            await cluster.create(secret(made.sources, "plain") | plain, as_=None)
+            await cluster.create(secret(made.sources, "plain") | plain, as_user=None)
             yield made
         finally:
             gone = ["--wait=false", "--ignore-not-found"]
@@ -128,9 +128,9 @@ async def installed(control_plane):
 async def place(control_plane, installed):
     cluster, policy = installed.cluster, installed.policy
     target = f"{installed.mark}-docs-{uuid.uuid4().hex[:6]}"
-    await cluster.create(namespace(target), as_=None)
-    await cluster.create(render(policy, "test", [target])[-1], as_=None)
-    await cluster.write(secret(installed.sources, "registry-x"), as_=None, force=True)
+    await cluster.create(namespace(target), as_user=None)
+    await cluster.create(render(policy, "test", [target])[-1], as_user=None)
+    await cluster.write(secret(installed.sources, "registry-x"), as_user=None, force=True)
     masker = Masker(b"k" * 32)
     secrets = PullSecrets(cluster, b"k" * 32, masker)
     users = [policy.service_account(circle) for circle in ("docs", "shop")]
@@ -172,10 +172,10 @@ async def test_what_is_no_pull_secret_or_not_there_is_not_copied(place, name):
 @pytest.mark.promise("pull-secret.granted")
 async def test_a_copy_is_compared_with_its_source_and_rotation_shows(place):
     told = [await place.state()]
-    await place.cluster.write((await place.read()).body, as_=place.user)
+    await place.cluster.write((await place.read()).body, as_user=place.user)
     told.append(await place.state())
     live = await place.read()
-    await place.cluster.write(secret(place.sources, "registry-x", ROTATED), as_=None, force=True)
+    await place.cluster.write(secret(place.sources, "registry-x", ROTATED), as_user=None, force=True)
     told.append(await place.state())
 
     assert told == ["missing", "current", "rotated"]
@@ -190,7 +190,7 @@ async def test_a_copy_whose_grant_was_taken_away_says_so_and_nothing_else_is_rea
 
 async def test_a_secret_of_another_kind_in_the_copys_place_is_left_alone(place):
     other = secret(place.target, "copy-x") | {"type": "Opaque", "data": {"mine": "bWluZQ=="}}
-    await place.cluster.create(other, as_=None)
+    await place.cluster.create(other, as_user=None)
 
     assert (await place.fails()).code == "exists"
 
@@ -210,7 +210,7 @@ async def test_once_read_its_content_is_known_to_the_masker_in_every_form(place)
 async def test_neither_its_hash_nor_its_repr_shows_the_content(place):
     found = await place.read()
     other = await PullSecrets(place.cluster, b"o" * 32, place.masker).read(
-        place.policy, "X", place.target, as_=place.user, bound=True
+        place.policy, "X", place.target, as_user=place.user, bound=True
     )
 
     assert found.content == (await place.read()).content

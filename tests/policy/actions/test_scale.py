@@ -7,7 +7,7 @@ from infra_mcp.model.actions.scale import Scale
 from infra_mcp.model.effect import Change, Effect, FieldChange, Part
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.policy.decide import admit, judge
-from infra_mcp.policy.rules import load
+from infra_mcp.policy.policy import load
 
 POLICY = """
 [clusters.sandbox]

@@ -25,11 +25,11 @@ def text(result) -> str:
 
 @pytest.mark.promise("mcp.small")
 @every_way
-async def test_a_long_text_is_cut_with_its_count_and_read_on_by_show(tmp_path, door, mode):
+async def test_a_long_text_is_cut_with_its_count_and_read_on_by_show(tmp_path, channel, mode):
     async with (
-        running_server(tmp_path, door) as at,
-        getattr(at, door)("docs", mode) as docs,
-        getattr(at, door)("shop", mode) as shop,
+        running_server(tmp_path, channel) as at,
+        getattr(at, channel)("docs", mode) as docs,
+        getattr(at, channel)("shop", mode) as shop,
     ):
         words = "".join(f"{number:06} " for number in range(8_000))
         asked = text(await docs.call_tool("ask", {"peer_name": "shop", "query": words}))
@@ -46,8 +46,8 @@ async def test_a_long_text_is_cut_with_its_count_and_read_on_by_show(tmp_path, d
 
 
 @every_way
-async def test_what_makes_no_sense_is_refused(tmp_path, door, mode):
-    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as docs:
+async def test_what_makes_no_sense_is_refused(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs", mode) as docs:
         codes = [
             data(await docs.call_tool("inbox", given))["code"]
             for given in (
@@ -72,11 +72,11 @@ async def test_what_makes_no_sense_is_refused(tmp_path, door, mode):
 @pytest.mark.parametrize(
     ("door", "mode"), [pytest.param(*way, marks=[pytest.mark.slow] * (way != ("unix", "auto"))) for way in WAYS]
 )
-async def test_a_flood_is_stopped_leaves_one_row_and_does_not_touch_others(tmp_path, door, mode):
+async def test_a_flood_is_stopped_leaves_one_row_and_does_not_touch_others(tmp_path, channel, mode):
     async with (
-        running_server(tmp_path, door) as at,
-        getattr(at, door)("docs", mode) as docs,
-        getattr(at, door)("shop", mode) as shop,
+        running_server(tmp_path, channel) as at,
+        getattr(at, channel)("docs", mode) as docs,
+        getattr(at, channel)("shop", mode) as shop,
     ):
         at.service.limits._clock = lambda: 1.0
         codes: list[str | None] = []

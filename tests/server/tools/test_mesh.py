@@ -26,11 +26,11 @@ def text(result) -> str:
 @pytest.mark.promise("mesh.tools")
 @pytest.mark.promise("mcp.both-eras")
 @every_way
-async def test_a_peer_asks_another_is_answered_and_finds_the_answer_by_waiting(tmp_path, door, mode):
+async def test_a_peer_asks_another_is_answered_and_finds_the_answer_by_waiting(tmp_path, channel, mode):
     async with (
-        running_server(tmp_path, door) as at,
-        getattr(at, door)("docs", mode) as docs,
-        getattr(at, door)("shop", mode) as shop,
+        running_server(tmp_path, channel) as at,
+        getattr(at, channel)("docs", mode) as docs,
+        getattr(at, channel)("shop", mode) as shop,
     ):
         asked = await docs.call_tool("ask", {"peer_name": "shop", "query": "which version of the cart runs?"})
         pending = await docs.call_tool("wait_on_ack", {"correlation_id": text(asked), "timeout_seconds": 0})
@@ -54,14 +54,14 @@ async def test_a_peer_asks_another_is_answered_and_finds_the_answer_by_waiting(t
 
 @pytest.mark.promise("mesh.tools")
 @every_way
-async def test_notifies_and_broadcasts_reach_inboxes_under_one_id(tmp_path, door, mode):
-    async with running_server(tmp_path, door) as at:
+async def test_notifies_and_broadcasts_reach_inboxes_under_one_id(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel) as at:
         for name in ("site", "search"):
             await at.add(name, "docs")
         async with (
-            getattr(at, door)("docs", mode) as docs,
-            getattr(at, door)("site", mode) as site,
-            getattr(at, door)("shop", mode) as shop,
+            getattr(at, channel)("docs", mode) as docs,
+            getattr(at, channel)("site", mode) as site,
+            getattr(at, channel)("shop", mode) as shop,
         ):
             told = await docs.call_tool("notify_peer", {"peer_name": "site", "message": "index rebuilt"})
             cast = await docs.call_tool("broadcast", {"message": "freeze at noon"})
@@ -80,9 +80,9 @@ async def test_notifies_and_broadcasts_reach_inboxes_under_one_id(tmp_path, door
 
 @pytest.mark.promise("mesh.tools")
 @every_way
-async def test_peers_describe_themselves_and_list_each_other(tmp_path, door, mode):
-    async with running_server(tmp_path, door) as at, getattr(at, door)("docs", mode) as docs:
-        async with getattr(at, door)("shop", mode) as shop:
+async def test_peers_describe_themselves_and_list_each_other(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs", mode) as docs:
+        async with getattr(at, channel)("shop", mode) as shop:
             said = await shop.call_tool("set_description", {"description": "carts and prices"})
         listed = await docs.call_tool("list_peers", {"circle": "*", "show_offline": True})
         own = await docs.call_tool("list_peers", {})
@@ -98,11 +98,11 @@ async def test_peers_describe_themselves_and_list_each_other(tmp_path, door, mod
 
 @pytest.mark.promise("mesh.tools")
 @every_way
-async def test_an_ask_in_return_closes_the_first_with_its_words(tmp_path, door, mode):
+async def test_an_ask_in_return_closes_the_first_with_its_words(tmp_path, channel, mode):
     async with (
-        running_server(tmp_path, door) as at,
-        getattr(at, door)("docs", mode) as docs,
-        getattr(at, door)("shop", mode) as shop,
+        running_server(tmp_path, channel) as at,
+        getattr(at, channel)("docs", mode) as docs,
+        getattr(at, channel)("shop", mode) as shop,
     ):
         first = text(await docs.call_tool("ask", {"peer_name": "shop", "query": "deploy?"}))
         second = text(await shop.call_tool("ask", {"peer_name": "docs", "query": "which version?", "reply_to": first}))
@@ -119,11 +119,11 @@ async def test_an_ask_in_return_closes_the_first_with_its_words(tmp_path, door, 
 
 
 @every_way
-async def test_a_wait_wakes_at_once_when_the_ack_comes(tmp_path, door, mode):
+async def test_a_wait_wakes_at_once_when_the_ack_comes(tmp_path, channel, mode):
     async with (
-        running_server(tmp_path, door) as at,
-        getattr(at, door)("docs", mode) as docs,
-        getattr(at, door)("shop", mode) as shop,
+        running_server(tmp_path, channel) as at,
+        getattr(at, channel)("docs", mode) as docs,
+        getattr(at, channel)("shop", mode) as shop,
     ):
         asked = text(await docs.call_tool("ask", {"peer_name": "shop", "query": "ready?"}))
         waits = anyio.Event()
@@ -148,8 +148,8 @@ async def test_a_wait_wakes_at_once_when_the_ack_comes(tmp_path, door, mode):
 
 @pytest.mark.promise("report.progress")
 @every_way
-async def test_who_waits_for_infra_is_told_how_far_it_is(tmp_path, door, mode):
-    async with running_server(tmp_path, door, held=True) as at, getattr(at, door)("docs", mode) as docs:
+async def test_who_waits_for_infra_is_told_how_far_it_is(tmp_path, channel, mode):
+    async with running_server(tmp_path, channel, held=True) as at, getattr(at, channel)("docs", mode) as docs:
         told: list[str] = []
 
         async def progress(_passed: float, _total: float | None, message: str | None) -> None:
@@ -166,11 +166,11 @@ async def test_who_waits_for_infra_is_told_how_far_it_is(tmp_path, door, mode):
 
 
 @every_way
-async def test_an_inbox_that_is_waited_at_answers_when_something_comes(tmp_path, door, mode):
+async def test_an_inbox_that_is_waited_at_answers_when_something_comes(tmp_path, channel, mode):
     async with (
-        running_server(tmp_path, door) as at,
-        getattr(at, door)("docs", mode) as docs,
-        getattr(at, door)("shop", mode) as shop,
+        running_server(tmp_path, channel) as at,
+        getattr(at, channel)("docs", mode) as docs,
+        getattr(at, channel)("shop", mode) as shop,
     ):
         waits = anyio.Event()
         found = {}
@@ -192,12 +192,12 @@ async def test_an_inbox_that_is_waited_at_answers_when_something_comes(tmp_path,
 
 @pytest.mark.promise("mesh.durable")
 @every_way
-async def test_looking_marks_nothing_and_only_the_receivers_own_word_does(tmp_path, door, mode):
+async def test_looking_marks_nothing_and_only_the_receivers_own_word_does(tmp_path, channel, mode):
     async with (
-        running_server(tmp_path, door) as at,
-        getattr(at, door)("docs", mode) as docs,
-        getattr(at, door)("shop", mode) as shop,
-        getattr(at, door)("reader", mode) as third,
+        running_server(tmp_path, channel) as at,
+        getattr(at, channel)("docs", mode) as docs,
+        getattr(at, channel)("shop", mode) as shop,
+        getattr(at, channel)("reader", mode) as third,
     ):
         note = text(await docs.call_tool("notify_peer", {"peer_name": "shop", "message": "a"}))
         asked = text(await docs.call_tool("ask", {"peer_name": "shop", "query": "b"}))
@@ -214,11 +214,11 @@ async def test_looking_marks_nothing_and_only_the_receivers_own_word_does(tmp_pa
 
 
 @every_way
-async def test_what_is_no_peer_or_not_mine_to_ack_is_refused_with_the_next_step(tmp_path, door, mode):
+async def test_what_is_no_peer_or_not_mine_to_ack_is_refused_with_the_next_step(tmp_path, channel, mode):
     async with (
-        running_server(tmp_path, door) as at,
-        getattr(at, door)("docs", mode) as docs,
-        getattr(at, door)("shop", mode) as shop,
+        running_server(tmp_path, channel) as at,
+        getattr(at, channel)("docs", mode) as docs,
+        getattr(at, channel)("shop", mode) as shop,
     ):
         await at.engine.ledger.add_peer("shop", "readers")
         asked = text(await docs.call_tool("ask", {"peer_name": "shop", "query": "x", "circle": "shop"}))
@@ -249,11 +249,11 @@ async def test_what_is_no_peer_or_not_mine_to_ack_is_refused_with_the_next_step(
 
 
 @every_way
-async def test_attachments_arrive_with_ask_ack_and_notify(tmp_path, door, mode):
+async def test_attachments_arrive_with_ask_ack_and_notify(tmp_path, channel, mode):
     async with (
-        running_server(tmp_path, door) as at,
-        getattr(at, door)("docs", mode) as docs,
-        getattr(at, door)("shop", mode) as shop,
+        running_server(tmp_path, channel) as at,
+        getattr(at, channel)("docs", mode) as docs,
+        getattr(at, channel)("shop", mode) as shop,
     ):
         given = [{"path": "a.txt", "lines": [1, 2]}]
         asked = text(await docs.call_tool("ask", {"peer_name": "shop", "query": "see", "attachments": given}))
@@ -286,11 +286,11 @@ async def test_exit_codes_of_asks_say_what_came_of_them(tmp_path):
 
 @pytest.mark.promise("intake.dedupe")
 @every_way
-async def test_the_same_words_of_two_peers_are_two_requests(tmp_path, door, mode):
+async def test_the_same_words_of_two_peers_are_two_requests(tmp_path, channel, mode):
     async with (
-        running_server(tmp_path, door, held=True) as at,
-        getattr(at, door)("docs", mode) as docs,
-        getattr(at, door)("shop", mode) as shop,
+        running_server(tmp_path, channel, held=True) as at,
+        getattr(at, channel)("docs", mode) as docs,
+        getattr(at, channel)("shop", mode) as shop,
     ):
         first, again, other = [
             text(await peer.call_tool("ask", {"peer_name": "infra", "query": SEED})) for peer in (docs, docs, shop)

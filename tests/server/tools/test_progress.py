@@ -111,8 +111,8 @@ async def test_a_wait_whose_client_wants_no_signs_has_nothing_to_do(monkeypatch)
 @pytest.mark.parametrize("tool", ["deploy", "wait_on_ack", "inbox"])
 @pytest.mark.promise("report.progress")
 @pytest.mark.promise("mcp.both-eras")
-async def test_every_tool_that_waits_tells_how_far_it_is_until_the_end(tmp_path, door, mode, tool):
-    async with running_server(tmp_path, door, held=True) as at, getattr(at, door)("docs", mode) as client:
+async def test_every_tool_that_waits_tells_how_far_it_is_until_the_end(tmp_path, channel, mode, tool):
+    async with running_server(tmp_path, channel, held=True) as at, getattr(at, channel)("docs", mode) as client:
         slices: list[float] = []
         wait = at.engine.wait
 

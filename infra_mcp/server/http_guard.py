@@ -12,16 +12,16 @@ from mcp.types import INVALID_REQUEST
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from infra_mcp.server.connection_counter import ConnectionCounter
 from infra_mcp.server.protocol import is_answerless
 from infra_mcp.server.sessions import Sessions
-from infra_mcp.server.visitors import Visitors
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from infra_mcp.server.connections import Place
 
-__all__ = ["BODY_SECONDS", "Gate"]
+__all__ = ["BODY_SECONDS", "HttpGuard"]
 
 BODY_SECONDS = 20.0  # a body has to be there whole; the largest taken is 4 MiB
 _ENDPOINT = "/mcp"
@@ -33,7 +33,7 @@ _HOST, _ORIGIN = re.compile(_HERE), re.compile(rb"https?://" + _HERE)
 _PORTS = 65_536
 
 
-class Gate:
+class HttpGuard:
     """An ASGI application before another one.
 
     A Host or Origin that is not this machine is refused here, before anyone logs it. Two Authorization headers are
@@ -44,7 +44,7 @@ class Gate:
     Args:
         app: the application.
         principal: whose a token is; None for nobody's.
-        visitors: told of each call of the MCP endpoint, as long as it lasts.
+        counter: told of each call of the MCP endpoint, as long as it lasts.
         stopping: set at a stop.
     """
 
@@ -52,13 +52,13 @@ class Gate:
         self,
         app: ASGIApp,
         principal: Callable[[str], Awaitable[str | None]],
-        visitors: Visitors,
+        counter: ConnectionCounter,
         stopping: anyio.Event,
     ) -> None:
         self._app = app
         self._principal = principal
         self._sessions = Sessions(app)
-        self._visitors = visitors
+        self._visitors = counter
         self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +69,7 @@ class Gate:
         if (refused := _turned_away(scope)) is not None:
             await refused(scope, receive, send)
         elif scope["path"] != _ENDPOINT:
-            await self._app(scope, _timely(receive), _silent(send))
+            await self._app(scope, _limit_body_time(receive), _silent(send))
         else:
             # The server keeps no events that a stream could go on after, and the SDK then answers nothing at all.
             scope["headers"] = [one for one in scope["headers"] if one[0] != b"last-event-id"]
@@ -81,7 +81,7 @@ class Gate:
         kind, _, token = _header(scope, b"authorization").decode("latin-1").partition(" ")
         who = await self._principal(token.strip()) if kind.lower() == "bearer" else None
         if who is None:
-            await self._app(scope, _timely(receive), _silent(send))  # which refuses it
+            await self._app(scope, _limit_body_time(receive), _silent(send))  # which refuses it
             return
         place: Place | None = scope.get("state", {}).get("place")
         if place is not None and not place.take(who):
@@ -95,7 +95,7 @@ class Gate:
             if scope["method"] == "GET":
                 await self._stream(who, scope, receive, send)
             else:
-                await self._sessions.serve(who, scope, *_explained(scope, _timely(receive), _silent(send)))
+                await self._sessions.serve(who, scope, *_explained(scope, _limit_body_time(receive), _silent(send)))
         finally:
             if place is not None:
                 place.done()
@@ -118,7 +118,7 @@ class Gate:
                 group.cancel_scope.cancel()
 
             group.start_soon(end)
-            await self._sessions.serve(who, scope, _timely(receive), _silent(passed))
+            await self._sessions.serve(who, scope, _limit_body_time(receive), _silent(passed))
             group.cancel_scope.cancel()
         if open_ended:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -145,7 +145,7 @@ def _turned_away(scope: Scope) -> JSONResponse | None:
     return None
 
 
-def _timely(receive: Receive) -> Receive:
+def _limit_body_time(receive: Receive) -> Receive:
     """The messages of a request, with an end to the wait for its body."""
     deadline = anyio.current_time() + BODY_SECONDS
     whole = False

@@ -25,7 +25,7 @@ async def full(ledger, receipt, docs, shop, at, infra, attendant, deploy, submis
     await mail.claim(bare.id, "s1", now=NOW)
     await mail.ack(attendant("s1"), bare.id, None, now=NOW)
     note = await mail.post(docs, [at(shop)], "a note", now=NOW)
-    sent = submission(deploy, door="notify", words="w", scheduled=True)
+    sent = submission(deploy, channel="notify", words="w", scheduled=True)
     told = {"code": "older-version", "what": "old", "next": "-"}
     releases = [ReleaseIn(submission=sent, request_id="req-1"), ReleaseIn(refusal=told)]
     notify, _ = await mail.notified(docs, infra, "a release", releases, now=NOW)

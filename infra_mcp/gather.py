@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 import anyio
 
-__all__ = ["both", "together"]
+__all__ = ["gather", "gather_pair"]
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
-async def together(calls: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
+async def gather(calls: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
     """Run all calls concurrently and return their results in the given order.
 
     The first that fails cancels the others. One error of the earliest call that failed is raised, not a group: callers
@@ -40,8 +40,8 @@ async def together(calls: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
     return [results[index] for index in range(len(waiting))]
 
 
-async def both(one: Callable[[], Awaitable[T]], other: Callable[[], Awaitable[U]]) -> tuple[T, U]:
+async def gather_pair(one: Callable[[], Awaitable[T]], other: Callable[[], Awaitable[U]]) -> tuple[T, U]:
     """`together` for two calls with results of different types."""
     calls: list[Callable[[], Awaitable[Any]]] = [one, other]
-    first, second = await together(calls)
+    first, second = await gather(calls)
     return first, second

@@ -12,26 +12,28 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger import asks, ids, schema
 from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append
+from infra_mcp.ledger.message_digests import MessageDigests, between_peers
 from infra_mcp.ledger.messages import shown
 from infra_mcp.ledger.records import Ask
-from infra_mcp.ledger.words import Words, between_peers
 from infra_mcp.model.peer import Address, Caller
 
-__all__ = ["Said", "ack", "answered_by", "ask"]
+__all__ = ["MaskedText", "ack", "answered_by", "ask"]
 
 _EVENTS = schema.events.c
 _CLOSING = select(_EVENTS.data).where(_EVENTS.ask == bindparam("ask"), _EVENTS.kind == "acked")
 
 
 @dataclass(frozen=True)
-class Said:
+class MaskedText:
     """Masked words, and what is attached to them."""
 
     text: str | None
     attachments: tuple[dict[str, Any], ...] = ()
 
 
-def ask(tx: Tx, words: Words, sender: Caller, receiver: Address, said: Said, reply_to: str | None, at: str) -> Ask:
+def ask(
+    tx: Tx, words: MessageDigests, sender: Caller, receiver: Address, said: MaskedText, reply_to: str | None, at: str
+) -> Ask:
     """A new ask; it closes the one it replies to.
 
     The same reply again gives the first: whoever asked may not have heard that it was taken.
@@ -65,7 +67,7 @@ def ask(tx: Tx, words: Words, sender: Caller, receiver: Address, said: Said, rep
     return new
 
 
-def ack(tx: Tx, words: Words, by: Caller, ask_id: str, said: Said, at: str) -> Ask:
+def ack(tx: Tx, words: MessageDigests, by: Caller, ask_id: str, said: MaskedText, at: str) -> Ask:
     """Close an ask; the same again changes nothing.
 
     Raises:
@@ -75,7 +77,10 @@ def ack(tx: Tx, words: Words, by: Caller, ask_id: str, said: Said, at: str) -> A
     if found is None or not _received(found, by):
         raise InfraError("not-found", "There is no such ask to this caller.", next_step="Look into the inbox.")
     if found.state == "acked":
-        nothing_new = said == Said(None) or (said.text, said.attachments) == (found.reply, found.reply_attachments)
+        nothing_new = said == MaskedText(None) or (said.text, said.attachments) == (
+            found.reply,
+            found.reply_attachments,
+        )
         if nothing_new:
             return found
         raise InfraError("already-acked", "The ask is closed already, with another answer.")
@@ -85,7 +90,7 @@ def ack(tx: Tx, words: Words, by: Caller, ask_id: str, said: Said, at: str) -> A
     return closed or found
 
 
-def answered_by(tx: Tx, words: Words, by: Caller, ask_id: str, answer: str, at: str) -> None:
+def answered_by(tx: Tx, words: MessageDigests, by: Caller, ask_id: str, answer: str, at: str) -> None:
     """Close an ask of the infra peer's that was answered by an ask which the server deals with itself.
 
     One that was closed meanwhile stays as it is.
@@ -96,10 +101,12 @@ def answered_by(tx: Tx, words: Words, by: Caller, ask_id: str, answer: str, at: 
     found = asks.ask(tx.connection, ask_id)
     if found is not None and found.state == "open" and _received(found, by):
         _free(found, by)
-        _close(tx, words, found, by, Said(f"Answered by {answer}."), at)
+        _close(tx, words, found, by, MaskedText(f"Answered by {answer}."), at)
 
 
-def _close(tx: Tx, words: Words, found: Ask, by: Caller, said: Said, at: str, *, replied: str | None = None) -> None:
+def _close(
+    tx: Tx, words: MessageDigests, found: Ask, by: Caller, said: MaskedText, at: str, *, replied: str | None = None
+) -> None:
     how = "replied" if replied else "acked"
     private = between_peers(found.circle, found.receiver_circle)
     told, data = words.told(private, said.text, said.attachments)
@@ -123,7 +130,7 @@ def _replied(tx: Tx, sender: Caller, receiver: Address, reply_to: str) -> Ask:
     return found
 
 
-def _first(connection: Connection, earlier: Ask, said: Said) -> Ask:
+def _first(connection: Connection, earlier: Ask, said: MaskedText) -> Ask:
     """The ask that closed the earlier one, in the same words.
 
     Raises:

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import anyio
 
-__all__ = ["Visitors"]
+__all__ = ["ConnectionCounter"]
 
 
-class Visitors:
+class ConnectionCounter:
     """Counts visits. One for each server."""
 
     def __init__(self) -> None:

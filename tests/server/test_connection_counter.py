@@ -7,42 +7,42 @@ import pytest
 
 from infra_mcp.errors import InfraError
 from infra_mcp.server import process
-from infra_mcp.server.visitors import Visitors
+from infra_mcp.server.connection_counter import ConnectionCounter
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_nobody_is_there_only_when_the_last_one_has_left():
-    visitors, alone = Visitors(), anyio.Event()
+    counter, alone = ConnectionCounter(), anyio.Event()
 
     async def wait():
-        await visitors.absent(0)
+        await counter.absent(0)
         alone.set()
 
     async with anyio.create_task_group() as group:
-        with visitors.visit():
-            with visitors.visit():
+        with counter.visit():
+            with counter.visit():
                 group.start_soon(wait)
                 await anyio.wait_all_tasks_blocked()
             await anyio.wait_all_tasks_blocked()
-            assert visitors.present
+            assert counter.present
             assert not alone.is_set()
         with anyio.fail_after(10):
             await alone.wait()
-    assert not visitors.present
+    assert not counter.present
 
 
 async def test_a_visit_begins_the_wait_anew():
-    visitors, alone = Visitors(), anyio.Event()
+    counter, alone = ConnectionCounter(), anyio.Event()
 
     async def wait():
-        await visitors.absent(3600)
+        await counter.absent(3600)
         alone.set()
 
     async with anyio.create_task_group() as group:
         group.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
-        with visitors.visit():
+        with counter.visit():
             pass
         await anyio.wait_all_tasks_blocked()
         assert not alone.is_set()
@@ -68,7 +68,7 @@ async def test_a_server_on_demand_stays_as_long_as_there_is_work_or_doubt(monkey
     monkeypatch.setattr(process, "_LOOK", 0.0)
     engine, stopping = Engine(False, InfraError("ledger-unavailable", "It is full."), False, True), anyio.Event()
     with anyio.fail_after(10):
-        await process._leave(engine, Visitors(), 0.0, stopping)
+        await process._leave(engine, ConnectionCounter(), 0.0, stopping)
 
     assert stopping.is_set()
     assert engine.asked == 4
@@ -76,8 +76,8 @@ async def test_a_server_on_demand_stays_as_long_as_there_is_work_or_doubt(monkey
 
 async def test_somebody_who_comes_while_it_looks_keeps_it(monkeypatch):
     monkeypatch.setattr(process, "_LOOK", 0.0)
-    visitors, stopping = Visitors(), anyio.Event()
-    visit, came = visitors.visit(), anyio.Event()
+    counter, stopping = ConnectionCounter(), anyio.Event()
+    visit, came = counter.visit(), anyio.Event()
 
     class Slow(Engine):
         async def idle(self):
@@ -88,7 +88,7 @@ async def test_somebody_who_comes_while_it_looks_keeps_it(monkeypatch):
 
     engine = Slow(True, True)
     async with anyio.create_task_group() as group:
-        group.start_soon(process._leave, engine, visitors, 0.0, stopping)
+        group.start_soon(process._leave, engine, counter, 0.0, stopping)
         with anyio.fail_after(10):
             await came.wait()
         await anyio.wait_all_tasks_blocked()

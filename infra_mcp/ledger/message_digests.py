@@ -12,7 +12,7 @@ from typing import Any
 
 from infra_mcp.model.digest import canonical, keyed
 
-__all__ = ["Words", "between_peers"]
+__all__ = ["MessageDigests", "between_peers"]
 
 
 def between_peers(circle: str | None, other: str | None) -> bool:
@@ -20,7 +20,7 @@ def between_peers(circle: str | None, other: str | None) -> bool:
     return circle is not None and other is not None
 
 
-class Words:
+class MessageDigests:
     """Tells events what was said.
 
     Args:

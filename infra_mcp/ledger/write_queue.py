@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 from sqlalchemy import Connection
 
-__all__ = ["MOST", "Queue", "Step", "Tx"]
+__all__ = ["MOST", "Queue", "Tx", "WriteJob"]
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class Tx:
     head: tuple[int, str] | None = None  # the newest event, once looked up or added
 
 
-class Step(Generic[T]):
+class WriteJob(Generic[T]):
     """One step of a transaction: what it is to do, and then its result or its error."""
 
     def __init__(self, step: Callable[[Tx], T]) -> None:
@@ -64,10 +64,10 @@ class Queue:
     """The steps that wait. All of it runs on the event loop, between two of its pauses."""
 
     def __init__(self) -> None:
-        self._waiting: list[Step[Any]] = []
+        self._waiting: list[WriteJob[Any]] = []
         self._led = False
 
-    async def joined(self, mine: Step[Any]) -> bool:
+    async def joined(self, mine: WriteJob[Any]) -> bool:
         """Add a step; returns once it is made, or once its caller must lead (true).
 
         A caller that is cancelled takes its step away, unless that has begun: then it waits for its end.
@@ -87,14 +87,14 @@ class Queue:
             raise
         return not mine.begun
 
-    def take(self) -> list[Step[Any]]:
+    def take(self) -> list[WriteJob[Any]]:
         """The steps of the next transaction, in the order they came."""
         batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
         for step in batch:
             step.begun = True
         return batch
 
-    def done(self, leader: Step[Any], batch: Sequence[Step[Any]]) -> None:
+    def done(self, leader: WriteJob[Any], batch: Sequence[WriteJob[Any]]) -> None:
         """A transaction has ended, or its leader was cancelled before it began: wake who waited, and hand on."""
         for step in batch:
             step.turn.set()
@@ -102,7 +102,7 @@ class Queue:
             self._waiting.remove(leader)
         self._hand_on()
 
-    def _leave(self, mine: Step[Any]) -> None:
+    def _leave(self, mine: WriteJob[Any]) -> None:
         self._waiting.remove(mine)
         if mine.turn.is_set():  # it was to lead
             self._hand_on()

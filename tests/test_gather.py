@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from infra_mcp.errors import InfraError
-from infra_mcp.together import both, together
+from infra_mcp.gather import gather, gather_pair
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +20,7 @@ async def _after(turns, value):
 async def test_results_come_in_the_order_of_the_calls():
     calls = [partial(_after, turns, turns) for turns in (9, 1, 5)]
 
-    assert await together(calls) == [9, 1, 5]
+    assert await gather(calls) == [9, 1, 5]
 
 
 async def test_the_first_error_comes_as_itself_and_ends_the_others():
@@ -36,7 +36,7 @@ async def test_the_first_error_comes_as_itself_and_ends_the_others():
             ended.set()
 
     with pytest.raises(InfraError, match="not-found"):
-        await together([waits, fails])
+        await gather([waits, fails])
 
     assert ended.is_set()
 
@@ -44,14 +44,14 @@ async def test_the_first_error_comes_as_itself_and_ends_the_others():
 async def test_being_cancelled_ends_all_of_them_and_passes_on():
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await together([anyio.sleep_forever, anyio.sleep_forever])
+        await gather([anyio.sleep_forever, anyio.sleep_forever])
 
     assert scope.cancelled_caught
 
 
 async def test_two_calls_of_different_types():
-    assert await both(partial(_after, 1, "a"), partial(_after, 2, 2)) == ("a", 2)
+    assert await gather_pair(partial(_after, 1, "a"), partial(_after, 2, 2)) == ("a", 2)
 
 
 async def test_nothing_to_do_is_done():
-    assert await together([]) == []
+    assert await gather([]) == []

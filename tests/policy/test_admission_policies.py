@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from infra_mcp.policy.policy import load
 from infra_mcp.policy.rbac import render, to_yaml
-from infra_mcp.policy.rules import load
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 

@@ -13,17 +13,17 @@ from typing import Any, Final
 
 from infra_mcp.model.marks import BINDING, CIRCLE, PREFIX, PULL_SECRET_TYPES
 from infra_mcp.policy.grants import FREE_LABELS
-from infra_mcp.policy.rules import Policy
+from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import ClusterRules
 
-__all__ = ["fences"]
+__all__ = ["admission_policies"]
 
 _API: Final = "admissionregistration.k8s.io/v1"
 _RBAC: Final = "rbac.authorization.k8s.io"
 _NOTHING = {"": "^$"}  # CEL wants the type of an empty map to be known
 
 
-def fences(policy: Policy, cluster: ClusterRules) -> list[dict[str, Any]]:
+def admission_policies(policy: Policy, cluster: ClusterRules) -> list[dict[str, Any]]:
     """The admission policies and what binds them, in a fixed order."""
     found = []
     server, others = _as_server(cluster), _as_anyone_else(cluster)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger import turns
+from infra_mcp.ledger import write_queue
 from infra_mcp.ledger.events import Entry, append
 
 pytestmark = pytest.mark.anyio
@@ -289,7 +289,7 @@ async def test_all_cancelled_and_the_next_write_goes_on(ledger, busy):
 
 
 async def test_more_than_share_one_transaction_take_several(ledger, busy, monkeypatch):
-    monkeypatch.setattr(turns, "MOST", 8)
+    monkeypatch.setattr(write_queue, "MOST", 8)
     begun = transactions(ledger)
     async with busy(*(adding(ledger, f"k{number}") for number in range(20))):
         pass

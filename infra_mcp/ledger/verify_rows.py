@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, case, or_, select
 
 from infra_mcp.ledger import schema
-from infra_mcp.ledger.words import Words
+from infra_mcp.ledger.message_digests import MessageDigests
 
 __all__ = ["approvals", "asks", "messages", "parsed", "requests"]
 
@@ -17,7 +17,7 @@ _EVENTS = schema.events.c
 Row = dict[str, Any]
 
 
-def requests(connection: Connection, rows: list[Row], _words: Words) -> list[str]:
+def requests(connection: Connection, rows: list[Row], _words: MessageDigests) -> list[str]:
     """Requests: who asked what, in which words, how far it came and how it ended."""
     # What a step tells beside its state may be long, and is of no account here.
     data = case((_EVENTS.kind.in_(["received", "finished"]), _EVENTS.data), else_="{}").label("data")
@@ -43,7 +43,7 @@ def _request(row: Row, events: list[Row]) -> bool:
     )
 
 
-def asks(connection: Connection, rows: list[Row], words: Words) -> list[str]:
+def asks(connection: Connection, rows: list[Row], words: MessageDigests) -> list[str]:
     """Asks: who asked whom what, which request it became, and how it was answered."""
     own = or_(_EVENTS.request.is_(None), _EVENTS.kind.in_(["received", "asked-again"]))
     told = _told(connection, _EVENTS.ask.in_([row["id"] for row in rows]) & own, "ask")
@@ -56,7 +56,7 @@ def asks(connection: Connection, rows: list[Row], words: Words) -> list[str]:
     ]
 
 
-def _asked(row: Row, events: list[Row], words: Words) -> bool:
+def _asked(row: Row, events: list[Row], words: MessageDigests) -> bool:
     request = next((event["request"] for event in events if event["request"]), None)
     if not events or row["request"] != request:
         return False
@@ -77,7 +77,7 @@ def _asked(row: Row, events: list[Row], words: Words) -> bool:
     return words.match(first, row["text"], _list(row["attachments"]))
 
 
-def _answered(row: Row, events: list[Row], ended: list[Row], words: Words) -> bool:
+def _answered(row: Row, events: list[Row], ended: list[Row], words: MessageDigests) -> bool:
     acked = [event for event in events if event["kind"] == "acked"]
     if row["request"]:
         reply = _part(ended[-1]["data"], "receipt").get("message") if ended else None
@@ -93,7 +93,7 @@ def _answered(row: Row, events: list[Row], ended: list[Row], words: Words) -> bo
     return row["reply"] is not None and words.match(last, row["reply"], attachments)
 
 
-def messages(connection: Connection, rows: list[Row], words: Words) -> list[str]:
+def messages(connection: Connection, rows: list[Row], words: MessageDigests) -> list[str]:
     """Messages: who sent what to whom, and what came of it."""
     told = _told(connection, _EVENTS.seq.in_({row["event"] for row in rows}), "seq")
     about = _EVENTS.request.in_({row["request"] for row in rows} - {None}) & (_EVENTS.kind == "notified-again")
@@ -101,7 +101,7 @@ def messages(connection: Connection, rows: list[Row], words: Words) -> list[str]
     return [row["id"] for row in rows if not _message(row, told[row["event"]], again[row["request"]], words)]
 
 
-def _message(row: Row, events: list[Row], again: list[Row], words: Words) -> bool:
+def _message(row: Row, events: list[Row], again: list[Row], words: MessageDigests) -> bool:
     if not events:
         return False
     event, gone = events[0], row["purged"] and row["text"] == ""
@@ -125,7 +125,7 @@ def _message(row: Row, events: list[Row], again: list[Row], words: Words) -> boo
     return bool(row["request"] == event["request"] and (gone or row["text"] == said))
 
 
-def approvals(connection: Connection, rows: list[Row], _words: Words) -> list[str]:
+def approvals(connection: Connection, rows: list[Row], _words: MessageDigests) -> list[str]:
     """Approvals: who decided what about which effect, and whether it was used."""
     given = _told(connection, _EVENTS.seq.in_([row["event"] for row in rows]), "seq")
     about = _EVENTS.request.in_({row["request"] for row in rows}) & (_EVENTS.kind == "approvals-used")

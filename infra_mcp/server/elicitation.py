@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
 
-__all__ = ["Decision", "Person", "Reply"]
+__all__ = ["Decision", "Elicited", "Person"]
 
 
 class Decision(BaseModel):
@@ -38,7 +38,7 @@ class Decision(BaseModel):
     approve: bool = Field(title="Approve", description="Yes: exactly this change, once. No: it is denied.")
 
 
-class Reply(Enum):
+class Elicited(Enum):
     """What the person said."""
 
     YES = "yes"
@@ -63,7 +63,7 @@ class Person:
         able = declared.elicitation if declared is not None else None
         return able is not None and (able.form is not None or able.url is None)
 
-    async def ask(self, question: str) -> Reply | InputRequiredResult:
+    async def ask(self, question: str) -> Elicited | InputRequiredResult:
         """Put a question and get the answer, or what the call must return so that the client puts it.
 
         An answer counts only for the very words that were shown: when the question reads otherwise by the time the
@@ -80,10 +80,10 @@ class Person:
         try:
             found = await resolve_arguments(wanted, build_resolver_plans(wanted, set()), {}, self._context)
         except (MCPError, ToolError):  # the client cannot after all, or what it sent is not an answer: no approval
-            return Reply.NOTHING
+            return Elicited.NOTHING
         if isinstance(found, InputRequiredResult):
             return found
         outcome = found["decision"]
         if isinstance(outcome, AcceptedElicitation):
-            return Reply.YES if outcome.data.approve is True else Reply.NO
-        return Reply.NO if isinstance(outcome, DeclinedElicitation) else Reply.NOTHING
+            return Elicited.YES if outcome.data.approve is True else Elicited.NO
+        return Elicited.NO if isinstance(outcome, DeclinedElicitation) else Elicited.NOTHING

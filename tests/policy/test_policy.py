@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from infra_mcp.policy.rules import digest_of, load
+from infra_mcp.policy.policy import digest_of, load
 from infra_mcp.policy.sections import LimitRules
 
 APP = """
