@@ -11,8 +11,6 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["EFFECTS", "effect", "observe"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 Observer = Callable[[str, str], None]

@@ -13,8 +13,6 @@ from typing import Final
 
 from infra_mcp.text import one_line
 
-__all__ = ["CODES", "CodeInfo", "Exit", "InfraError", "Locked", "Moved", "Unavailable"]
-
 _LONGEST: Final = 4_000  # characters of a sentence: what others wrote, and we quote, cannot go on without end
 
 

@@ -7,8 +7,6 @@ from typing import Any, TypeVar
 
 import anyio
 
-__all__ = ["gather", "gather_pair"]
-
 T = TypeVar("T")
 U = TypeVar("U")
 

@@ -19,8 +19,6 @@ from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-__all__ = ["RULES", "Masker", "Rule", "texts"]
-
 _MARKER = re.compile(r"\[masked:[0-9a-f]{8}\]")
 _KEYED = re.compile(r"hmac:[0-9a-f]{32}")  # what stands for a secret already, see model/digest
 _PASSES = 5  # a marker beside a secret can show it where a letter hid it; two are usual where there is any

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-__all__ = ["PATH", "prove", "which_and_key"]
-
 PATH = "/proof"  # beside /mcp
 _NAMED = 32  # characters of a hash that name it; as many are the key
 

@@ -14,18 +14,6 @@ from pathlib import Path
 
 from infra_mcp.errors import InfraError
 
-__all__ = [
-    "ENVIRONMENT",
-    "Settings",
-    "cache_home",
-    "given_binaries",
-    "given_run",
-    "given_token",
-    "given_url",
-    "sandbox_home",
-    "state_home",
-]
-
 ENVIRONMENT = {
     "INFRA_MCP_REPO": "The infra repository, where the command is not run inside it.",
     "INFRA_MCP_STATE": "The state directory, instead of $XDG_STATE_HOME/infra-mcp/<repository id>.",

@@ -12,8 +12,6 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["clip", "escaped", "named", "one_line", "quoted", "visible"]
-
 FRAGMENT: Final = 256  # characters of a fragment in a sentence
 # Selectors of glyph variants: one is usual after an emoji, a row of the rare ones spells hidden text.
 _SELECTORS = re.compile("[\ufe00-\ufe0d\U000e0100-\U000e01ef]")

@@ -150,14 +150,14 @@ def ledger_write(function: Function) -> bool:
     return bool({"._writer", ".link"} & function.mentions)
 
 
-def unmarked(all_functions: list[Function], writes: Callable[[Function], bool], channel: str) -> set[str]:
+def unmarked(all_functions: list[Function], writes: Callable[[Function], bool], entry: str) -> set[str]:
     """The functions that write, by themselves or through others, without a mark on themselves or in between.
 
-    The door's own public methods are told, and spread no further: their names are everyday words.
+    The entry class's own public methods are told, and spread no further: their names are everyday words.
     """
     tainted = {id(function) for function in all_functions if function.effect is None and writes(function)}
     while True:
-        names = {name for one in all_functions if id(one) in tainted for name in _called(one, channel)}
+        names = {name for one in all_functions if id(one) in tainted for name in _called(one, entry)}
         more = {
             id(function)
             for function in all_functions
@@ -168,9 +168,9 @@ def unmarked(all_functions: list[Function], writes: Callable[[Function], bool], 
         tainted |= more
 
 
-def _called(function: Function, channel: str) -> set[str]:
+def _called(function: Function, entry: str) -> set[str]:
     """How others would mention it: a method as `.name`, a function also by its name alone."""
     owner, _, short = function.name.rpartition(".")
-    if short.startswith("__") or (owner == channel and not short.startswith("_")):
+    if short.startswith("__") or (owner == entry and not short.startswith("_")):
         return set()
     return {f".{short}"} if owner else {short, f".{short}"}

@@ -40,32 +40,32 @@ NO_EFFECT = {
 
 
 @pytest.mark.parametrize(
-    ("room", "writes", "door"),
+    ("room", "writes", "entry"),
     [("clients/kube", cluster_write, Cluster), ("clients/git", git_write, Git), ("ledger", ledger_write, Ledger)],
     ids=["cluster", "git", "ledger"],
 )
 @pytest.mark.promise("recover.reobserve")
-def test_every_public_write_is_marked_as_an_effect(room, writes, channel):
+def test_every_public_write_is_marked_as_an_effect(room, writes, entry):
     there = functions(PACKAGE / room)
-    found = unmarked(there, writes, channel.__name__)
+    found = unmarked(there, writes, entry.__name__)
     assert found, "the search finds nothing that writes, so it searches for the wrong thing"
-    public = {name.split(".", 1)[1] for name in found if name.startswith(f"{channel.__name__}.")}
-    assert {name for name in public if not name.startswith("_")} <= set(NO_EFFECT[channel.__name__])
+    public = {name.split(".", 1)[1] for name in found if name.startswith(f"{entry.__name__}.")}
+    assert {name for name in public if not name.startswith("_")} <= set(NO_EFFECT[entry.__name__])
     assert [one.effect for one in there if one.effect], "no effect is marked in this room"
-    # What the ledger hands out is a channel, too.
+    # What the ledger hands out is a entry, too.
     assert [name for name in found if name.startswith(("Mail.", "Approvals.")) and "._" not in name] == []
 
 
 @pytest.mark.parametrize(
-    ("room", "writes", "door"),
+    ("room", "writes", "entry"),
     [("clients/kube", cluster_write, "Cluster"), ("clients/git", git_write, "Git"), ("ledger", ledger_write, "Ledger")],
     ids=["cluster", "git", "ledger"],
 )
-def test_a_mark_that_is_missing_is_noticed(room, writes, channel):
+def test_a_mark_that_is_missing_is_noticed(room, writes, entry):
     there = functions(PACKAGE / room)
     for one in [function for function in there if function.effect]:
         without = [replace(other, effect=None) if other is one else other for other in there]
-        assert one.name in unmarked(without, writes, channel)
+        assert one.name in unmarked(without, writes, entry)
 
 
 def test_only_the_doors_of_these_rooms_are_used_from_outside():

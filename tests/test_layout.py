@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted((ROOT / "infra_mcp").rglob("*.py"))
-LONGEST = 400
+MAX_LINES = 400
 EMPTY_NAMES = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "misc"}
 # Assembled, so that this file does not hold what it looks for.
 FORBIDDEN = [f"/{folder}/" for folder in ("root", "work")] + ["tmp/" + "proto"]
@@ -35,7 +35,7 @@ def test_a_module_says_what_it_is_for_and_stays_short():
     texts = {_name(module): module.read_text(encoding="utf-8") for module in MODULES}
     silent = [name for name, text in texts.items() if text.strip() and not ast.get_docstring(ast.parse(text))]
 
-    assert [name for name, text in texts.items() if len(text.splitlines()) > LONGEST] == [], "split them by step"
+    assert [name for name, text in texts.items() if len(text.splitlines()) > MAX_LINES] == [], "split them by step"
     assert silent == [], "a module begins with what it is for"
 
 

@@ -18,8 +18,6 @@ from infra_mcp.repository.partial import differences, named_leaves
 from infra_mcp.repository.render import Located, dump
 from infra_mcp.repository.value import Tree
 
-__all__ = ["EditOf", "Ensured", "Look", "ensure"]
-
 A_contra = TypeVar("A_contra", bound=ActionModel, contravariant=True)
 
 

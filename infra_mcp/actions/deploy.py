@@ -11,8 +11,6 @@ from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.policy.images import containers_of
 from infra_mcp.repository.edits import Edit
 
-__all__ = ["edit"]
-
 
 async def edit(look: Look, action: Deploy) -> Edit:
     """Set the image of every container that runs the app's repository.

@@ -13,8 +13,6 @@ from infra_mcp.model.marks import BINDING, CIRCLE, OWNER, PULL_SECRETS, REQUEST
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.edits import Beside, Edit, Goal
 
-__all__ = ["edit"]
-
 Sets = tuple[ObjectRef, dict[str, Any]]
 
 

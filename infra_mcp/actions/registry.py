@@ -7,8 +7,6 @@ from typing import Any
 from infra_mcp.actions import deploy, provision_namespace, restart, scale
 from infra_mcp.actions.base import EditOf
 
-__all__ = ["EDITS"]
-
 EDITS: dict[str, EditOf[Any]] = {
     "provision_namespace": provision_namespace.edit,
     "deploy": deploy.edit,

@@ -7,8 +7,6 @@ from infra_mcp.actions.workload import catalogued, goal, ref_of
 from infra_mcp.model.actions.restart import Restart
 from infra_mcp.repository.edits import Beside, Edit
 
-__all__ = ["edit"]
-
 
 async def edit(look: Look, action: Restart) -> Edit:
     """Leave the repository as it is, and ask the driver for a restart.

@@ -10,8 +10,6 @@ from infra_mcp.errors import InfraError
 from infra_mcp.model.actions.scale import Scale
 from infra_mcp.repository.edits import Edit
 
-__all__ = ["edit"]
-
 
 async def edit(look: Look, action: Scale) -> Edit:
     """Set the number of replicas; where the manifest says none it is added.

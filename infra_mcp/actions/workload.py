@@ -11,8 +11,6 @@ from infra_mcp.policy.sections import AppRules
 from infra_mcp.repository.edits import Goal
 from infra_mcp.repository.render import Located
 
-__all__ = ["catalogued", "goal", "ref_of", "workload"]
-
 
 def ref_of(cluster: str, app: AppRules) -> ObjectRef:
     """The workload of an app of the catalogue."""

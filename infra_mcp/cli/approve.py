@@ -8,8 +8,6 @@ from typing import Any
 from infra_mcp.cli.options import client_options, connected, verb
 from infra_mcp.cli.output import show
 
-__all__ = ["add_parser"]
-
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verbs."""

@@ -16,8 +16,6 @@ from infra_mcp.text import escaped
 if TYPE_CHECKING:
     from infra_mcp.clients.git.trailers import Logged
 
-__all__ = ["add_parser"]
-
 _REQUEST = re.compile(r"req-[^/]+")
 _COMMITS = 10_000  # looked through for heads
 

@@ -11,8 +11,6 @@ from infra_mcp.cli.options import common_options, settings_of, verb
 from infra_mcp.cli.output import show
 from infra_mcp.settings import Settings
 
-__all__ = ["add_parser"]
-
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verbs."""

@@ -22,8 +22,6 @@ from infra_mcp.cli.session import Flight, Session, stated_version
 from infra_mcp.cli.splice import MAX_LINE
 from infra_mcp.errors import InfraError
 
-__all__ = ["Bridge", "bridge"]
-
 _PIECE = 65_536
 _LONGEST_ERROR = 64 * 1024  # bytes of the body of an error
 _PAUSE = 1.0  # seconds before the server's own stream is opened again

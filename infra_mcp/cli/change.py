@@ -23,8 +23,6 @@ from infra_mcp.cli.progress import Progress
 from infra_mcp.cli.summary import Summary, summarized, summary_option
 from infra_mcp.errors import Exit, InfraError
 
-__all__ = ["COMMON", "VERBS", "add_parser", "change", "change_options", "flag", "metavar", "words"]
-
 # Each action with its fields as JSON Schema; `python tests/pages.py` writes it from the models.
 VERBS: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("verbs.json").read_text(encoding="utf-8"))
 # What every change tool takes beside the action's own fields.

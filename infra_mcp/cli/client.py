@@ -18,8 +18,6 @@ from infra_mcp import __version__
 from infra_mcp.errors import CODES, InfraError
 from infra_mcp.settings import Settings, given_token
 
-__all__ = ["NAME", "VERSION", "BrokenConnectionError", "Client", "Told", "Transport", "connect", "token_of"]
-
 NAME = "infra-mcp-cli"  # how the client calls itself
 VERSION = "2026-07-28"
 Told = Callable[[str], None]

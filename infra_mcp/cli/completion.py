@@ -9,8 +9,6 @@ from typing import Any
 
 from infra_mcp.cli.options import verb
 
-__all__ = ["SHELLS", "add_parser", "commands"]
-
 _FILES = {"FILE", "DIR"}  # what an option or argument is called that takes a path
 
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from infra_mcp.cli.splice import Link
     from infra_mcp.errors import InfraError
 
-__all__ = ["add_parser", "quick", "run"]
-
 _HELLO = "infra-mcp-connect"
 _PATIENCE = 60.0  # seconds until a server must have taken the connection
 _PAUSE = 0.02  # seconds before a server that is stopping is looked for again

@@ -12,8 +12,6 @@ TYPE_CHECKING = False  # as type checkers know it; typing takes 5 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Conversation", "Lines", "error_frame"]
-
 _OWN_ERROR = -32000
 _REPLAYED = "infra-mcp-connect"  # the id of an `initialize` that the host did not send
 

@@ -20,8 +20,6 @@ from urllib.parse import SplitResult, urlsplit
 from infra_mcp.errors import InfraError
 from infra_mcp.proof import PATH, prove, which_and_key
 
-__all__ = ["MAX_ANSWER", "Endpoint", "events"]
-
 MAX_ANSWER = 16 * 1024 * 1024  # bytes of an answer
 _PATH = "/mcp"
 _CONNECTING = 10.0  # seconds

@@ -14,8 +14,6 @@ from infra_mcp.cli.client import BrokenConnectionError, Client, Told
 from infra_mcp.cli.stopping import goes_on
 from infra_mcp.errors import InfraError
 
-__all__ = ["PARKED", "WORKING", "carry_out", "follow", "steady"]
-
 T = TypeVar("T")
 
 PARKED = "awaiting_approval"  # people must do something first, so a command does not wait for it

@@ -15,8 +15,6 @@ from infra_mcp.cli.output import note, show
 from infra_mcp.errors import InfraError
 from infra_mcp.settings import Settings
 
-__all__ = ["add_parser"]
-
 _LARGEST = 1 << 20  # bytes of a manifest looked at
 
 _TEMPLATE = """\

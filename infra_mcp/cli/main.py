@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-__all__ = ["main", "parser"]
-
 # Which module adds which verbs, in the order of the help.
 _MODULES: dict[str, tuple[str, ...]] = {
     "init": ("init",),

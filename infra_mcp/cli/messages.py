@@ -11,8 +11,6 @@ from infra_mcp.cli.output import said, show_result
 from infra_mcp.cli.progress import Progress
 from infra_mcp.errors import CODES, Exit
 
-__all__ = ["add_parser"]
-
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verbs."""

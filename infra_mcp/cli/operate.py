@@ -13,9 +13,6 @@ from infra_mcp.cli.options import settings_of
 from infra_mcp.errors import InfraError
 from infra_mcp.settings import Settings
 
-__all__ = ["operate"]
-
-
 Alone = Callable[[Settings], Awaitable[dict[str, Any]]]
 
 

@@ -13,19 +13,6 @@ from infra_mcp.cli.stopping import stoppable
 from infra_mcp.errors import InfraError
 from infra_mcp.settings import Settings, given_url
 
-__all__ = [
-    "Handler",
-    "client_options",
-    "common_options",
-    "connected",
-    "connection",
-    "seconds",
-    "settings_of",
-    "url_of",
-    "verb",
-    "wait_options",
-]
-
 Handler = Callable[[argparse.Namespace], int]
 WAIT = 600.0  # seconds a command waits if not told otherwise
 _LONGEST = 24 * 3600.0

@@ -9,8 +9,6 @@ from typing import Any
 from infra_mcp.errors import CODES, Exit, InfraError
 from infra_mcp.text import escaped
 
-__all__ = ["code_of", "fail", "note", "said", "show", "show_result"]
-
 
 def show(as_json: bool, data: Any, text: str) -> None:  # noqa: ANN401 - any JSON value
     """Print the answer of a command on stdout: `data` as JSON, or `text`."""

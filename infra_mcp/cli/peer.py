@@ -9,8 +9,6 @@ from infra_mcp.cli.operate import operate
 from infra_mcp.cli.options import common_options, verb
 from infra_mcp.cli.output import note, show
 
-__all__ = ["add_parser"]
-
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""

@@ -18,8 +18,6 @@ from typing import Any
 
 from infra_mcp.settings import given_run
 
-__all__ = ["Key", "key_for", "key_options"]
-
 _KEPT = 48  # characters of a run's id that stand in the key, for people
 _DIGEST = 32  # hex digits: 128 bits
 _SOURCES = {

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["Place", "find"]
-
 # With one of these git looks elsewhere, or otherwise.
 _TOLD = (
     "GIT_DIR",

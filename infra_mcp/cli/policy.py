@@ -11,8 +11,6 @@ from infra_mcp.cli.options import common_options, verb
 from infra_mcp.cli.output import note, show
 from infra_mcp.errors import Exit, InfraError
 
-__all__ = ["add_parser"]
-
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""

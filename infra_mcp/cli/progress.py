@@ -10,8 +10,6 @@ from typing import Any, Self
 from infra_mcp.cli.output import note
 from infra_mcp.text import one_line
 
-__all__ = ["Progress"]
-
 _AGAIN = 30.0  # seconds after which a plain line that says the same is printed again, so that a log shows life
 _LONGEST = 300  # characters of one message
 

@@ -9,8 +9,6 @@ from infra_mcp.cli.options import common_options, settings_of, verb
 from infra_mcp.cli.output import show
 from infra_mcp.errors import InfraError
 
-__all__ = ["add_parser"]
-
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""

@@ -16,8 +16,6 @@ from infra_mcp.cli.client import VERSION, BrokenConnectionError, Client
 from infra_mcp.cli.endpoint import MAX_ANSWER, Endpoint, events
 from infra_mcp.errors import InfraError
 
-__all__ = ["Remote", "remote"]
-
 _IDLE = 2.0  # seconds after which a connection is not used again: the other end may be closing it
 _LONGEST_ERROR = 64 * 1024  # bytes of the body of an error
 _STREAM = "text/event-stream"

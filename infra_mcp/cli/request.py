@@ -16,8 +16,6 @@ from infra_mcp.cli.summary import Summary, summarized, summary_option
 from infra_mcp.errors import InfraError
 from infra_mcp.text import one_line
 
-__all__ = ["add_parser"]
-
 _PAUSE = 0.5  # seconds between two looks at a request
 _MOST = 200  # requests listed at once
 _PAGE = 100  # events looked through at once for the requests they belong to

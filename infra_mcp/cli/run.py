@@ -14,8 +14,6 @@ from infra_mcp.cli.options import connected, verb
 from infra_mcp.cli.summary import Summary, summarized
 from infra_mcp.errors import InfraError
 
-__all__ = ["add_parser"]
-
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""

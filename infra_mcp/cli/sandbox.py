@@ -12,8 +12,6 @@ from infra_mcp.cli.options import verb
 from infra_mcp.cli.output import fail, note, show
 from infra_mcp.errors import Exit, InfraError
 
-__all__ = ["add_parser", "binaries", "down", "main", "status", "up"]
-
 # infra_mcp.sandbox is imported where a verb runs: it costs what every other command must not wait for.
 
 _WAYS = ("given", "download", "build")

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from infra_mcp.server.process import Serving
     from infra_mcp.settings import Settings
 
-__all__ = ["add_parser"]
-
 _PORT = 8420
 _IDLE = 300.0  # seconds
 _LONGEST_IDLE = 7 * 24 * 3600.0

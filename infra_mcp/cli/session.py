@@ -16,8 +16,6 @@ from typing import Any
 
 from infra_mcp.cli.endpoint import Endpoint
 
-__all__ = ["Flight", "Session", "stated_version"]
-
 _VERSION = "io.modelcontextprotocol/protocolVersion"
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}  # methods whose header names the thing
 _IDLE = 2.0  # seconds after which a connection is not used again: the other end may be closing it

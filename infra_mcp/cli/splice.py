@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["Link", "Splice"]
-
 MAX_LINE = 8 * 1024 * 1024  # bytes of one frame, as at the server's end
 _PIECE = 65_536  # bytes read at once, and held for a side that does not take them
 _WHOLE = 4096  # bytes that a pipe which can be written takes without blocking (PIPE_BUF on Linux)

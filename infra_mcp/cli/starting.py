@@ -22,8 +22,6 @@ from infra_mcp.server.ownership import prepared
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LOG", "start"]
-
 LOG = "server.log"  # in the state directory
 _LONGEST_LOG = 5 * 1024 * 1024  # bytes; a longer one is put aside, as the one before, when a server starts
 _PATIENCE = 60.0  # seconds a server may take until it takes calls

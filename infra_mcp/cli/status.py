@@ -9,8 +9,6 @@ from infra_mcp.cli.client import Client, token_of
 from infra_mcp.cli.options import client_options, connected, verb
 from infra_mcp.cli.output import said, show, show_result
 
-__all__ = ["add_parser"]
-
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""

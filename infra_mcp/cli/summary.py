@@ -19,8 +19,6 @@ from infra_mcp.cli.stopping import INTERRUPTED, TERMINATED, Terminated
 from infra_mcp.errors import Exit, InfraError
 from infra_mcp.text import escaped
 
-__all__ = ["Summary", "block", "inline", "summarized", "summary_option"]
-
 _LONGEST = 10_000  # characters of a block
 _LONGEST_CELL = 500
 _MARKUP = re.compile(r"[\\`*_{}\[\]|#~!$]")

@@ -21,8 +21,6 @@ from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.edits import Beside, Goal, Location
 from infra_mcp.repository.value import Tree
 
-__all__ = ["Context", "Delivery", "Driver", "Place", "Prepared", "Question", "Setup", "Share", "Undone"]
-
 
 def _silent(_: str) -> None:
     """Nobody listens."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from infra_mcp.drivers.base import Delivery
 from infra_mcp.drivers.manifests import driver as manifests
 
-__all__ = ["DELIVERIES"]
-
 DELIVERIES: dict[str, Delivery] = {
     one.name: one for one in (Delivery("kubernetes", "kubernetes", manifests.place, manifests.connect),)
 }

@@ -24,8 +24,6 @@ from infra_mcp.model.record import Approved, Mark, Record
 from infra_mcp.model.request import Request, State
 from infra_mcp.policy.approvals import approval_timeout, missing, satisfied
 
-__all__ = ["Decisions", "beyond", "carried", "scope", "still_carried", "used_up", "wait_for", "waiting_for"]
-
 
 def wait_for(verdict: Verdict, effect: str, before: Waiting | None, now: datetime) -> Waiting:
     """What a request waits for from now on. Asked again about the same effect, the time goes on running."""

@@ -13,8 +13,6 @@ from infra_mcp.repository.commit import message
 from infra_mcp.repository.edits import keep, kept
 from infra_mcp.repository.rebase import changed, rebase, revert
 
-__all__ = ["commit_stage", "draft", "observe_commits", "revert_stage"]
-
 
 async def draft(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
     """Build a stage's commit on the head it was planned on; no ref moves, and it may never be used."""

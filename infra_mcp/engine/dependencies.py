@@ -13,8 +13,6 @@ from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.load import load
 from infra_mcp.repository.value import Tree
 
-__all__ = ["Dependencies", "stamp", "utc"]
-
 
 def utc() -> datetime:
     """The present."""

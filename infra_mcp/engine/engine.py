@@ -42,8 +42,6 @@ from infra_mcp.model.request import END, PARKED, Request, State, Submission
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.settings import Settings
 
-__all__ = ["Engine"]
-
 _log = logging.getLogger(__name__)
 _UNBEGUN = PARKED | {State.RECEIVED, State.QUEUED, State.PLANNED}
 

@@ -19,8 +19,6 @@ from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.record import PartRecord
 from infra_mcp.model.request import State
 
-__all__ = ["DENIED", "DENIED_FOR", "after_failure", "give_up"]
-
 T = TypeVar("T")
 _TRIES = 6
 _BREATH = 0.05  # seconds, longer each time, while the branch keeps moving

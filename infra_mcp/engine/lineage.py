@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from infra_mcp.clients.git import Git
     from infra_mcp.ledger import Ledger
 
-__all__ = ["behind"]
-
 _COMMITS = 100  # the newest; a made-up trailer on top of them hides nothing
 
 

@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-__all__ = ["Held", "Locks"]
-
 
 class Locks:
     """Locks by key, held from a request's planning to its end.

@@ -12,8 +12,6 @@ from infra_mcp.model.approval import Verdict
 from infra_mcp.model.request import State
 from infra_mcp.policy.approvals import missing
 
-__all__ = ["park_if_not_due", "park_if_unapproved"]
-
 
 async def park_if_not_due(deps: Dependencies, run: Run) -> bool:
     """Whether a release that has not begun must wait for its time; if so it is parked.

@@ -34,8 +34,6 @@ from infra_mcp.model.request import State
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.decide import admit, judge, refusal
 
-__all__ = ["Pipeline"]
-
 _ATTEMPTS = 12
 _PATIENCE = 90.0  # seconds for a place that stops answering after our first write
 

@@ -18,8 +18,6 @@ from infra_mcp.model.target import Target
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.policy.policy import Policy
 
-__all__ = ["Places"]
-
 _log = logging.getLogger(__name__)
 _RETRY_AFTER = 5.0  # seconds until a place that could not be connected to is tried again
 

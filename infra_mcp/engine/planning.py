@@ -20,8 +20,6 @@ from infra_mcp.repository.edits import Beside, Edit, Location
 from infra_mcp.repository.rebase import changed, file_changes
 from infra_mcp.repository.value import Tree, normal
 
-__all__ = ["context_of", "plan", "plan_part"]
-
 
 async def plan(deps: Dependencies, run: Run) -> Planned:
     """Plan a request on the head of the branch and on what is live. Writes nothing.

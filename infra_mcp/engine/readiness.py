@@ -13,8 +13,6 @@ from anyio import to_thread
 
 from infra_mcp.gather import gather_pair
 
-__all__ = ["Readiness"]
-
 _FRESH = 1.0  # seconds for which an answer is given again: anyone on this machine may ask
 _PATIENCE = 3.0  # seconds for the API server to answer
 _PROBE = b"\0" * 65_536  # what the disk must take

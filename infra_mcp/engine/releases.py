@@ -13,8 +13,6 @@ from infra_mcp.policy.freezes import Freeze, frozen
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.versions import compare
 
-__all__ = ["Hold", "hold", "is_on_its_way", "overtaken_by"]
-
 _FREEZES = 16  # that follow each other without a gap, before one gives up telling when the last ends
 
 

@@ -10,8 +10,6 @@ from infra_mcp.model.effect import FieldChange, show_path
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
 
-__all__ = ["end_for", "receipt", "shown_plan"]
-
 _OWN_ENDS = {"superseded": State.SUPERSEDED}
 _ENDS = {
     Exit.INVALID: State.REFUSED,

@@ -13,8 +13,6 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.policy.acceptance import PolicyInForce
 
-__all__ = ["Retention"]
-
 _log = logging.getLogger(__name__)
 _FIRST = 60.0  # seconds after the start, which has better things to do
 _EVERY = 3600.0  # seconds

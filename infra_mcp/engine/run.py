@@ -17,8 +17,6 @@ from infra_mcp.model.request import Request, State
 from infra_mcp.repository.edits import Edit
 from infra_mcp.repository.value import Tree
 
-__all__ = ["Planned", "PlannedPart", "PlannedStage", "Run", "record_of"]
-
 _MAX_UNREAD = 5  # files named in a note
 _WRITING = {State.APPLYING, State.VERIFYING, State.ROLLING_BACK}
 

@@ -28,8 +28,6 @@ from infra_mcp.model.request import PARKED, Request, State
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.policy.policy import Policy
 
-__all__ = ["Scheduler"]
-
 _log = logging.getLogger(__name__)
 _LONGEST = 15.0  # seconds between two looks while anything waits for a time
 _LEAST = 0.01

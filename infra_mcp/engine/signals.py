@@ -8,8 +8,6 @@ from typing import TypeVar
 
 import anyio
 
-__all__ = ["IDENTITIES", "Signals"]
-
 T = TypeVar("T")
 
 IDENTITIES = "identities"  # woken when a token or a peer ended: who waits is to be looked at again

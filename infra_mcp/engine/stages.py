@@ -20,8 +20,6 @@ from infra_mcp.model.request import State
 from infra_mcp.model.target import Target
 from infra_mcp.repository.rebase import changed
 
-__all__ = ["carry_out", "confirm"]
-
 _MIN_SECONDS = 10.0  # that a confirmation gets after a restart, however late
 _STEP, _LONGEST_STEP = 0.01, 0.5  # seconds between two looks at a target that a later part needs
 

@@ -16,8 +16,6 @@ from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import END
 from infra_mcp.policy.policy import Policy
 
-__all__ = ["status"]
-
 _RECENT = 10
 _MAX_APPS = 20  # that are looked at in the cluster when none is named
 _PATIENCE = 10.0  # seconds for one of them

@@ -22,8 +22,6 @@ from infra_mcp.model.peer import Address
 from infra_mcp.model.request import END, PARKED, Request, State
 from infra_mcp.policy.actions import RULES
 
-__all__ = ["PARKED_CHANGED", "Worker", "signals_of"]
-
 PARKED_CHANGED = "parked requests"  # the signal for whoever looks after them
 
 _log = logging.getLogger(__name__)

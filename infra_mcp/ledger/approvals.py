@@ -15,8 +15,6 @@ from infra_mcp.ledger.events import Entry, append
 from infra_mcp.model.approval import Approval
 from infra_mcp.model.request import State
 
-__all__ = ["Approvals"]
-
 _ROWS = schema.approvals
 
 

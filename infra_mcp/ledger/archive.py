@@ -14,8 +14,6 @@ from typing import IO
 
 from infra_mcp.errors import InfraError
 
-__all__ = ["pack", "unpack"]
-
 _BLOCK = tarfile.BLOCKSIZE
 _END = 2 * _BLOCK  # zeros; tar itself fills the last record with more
 _PIECE = 1 << 20  # bytes copied at once

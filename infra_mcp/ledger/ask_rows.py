@@ -17,8 +17,6 @@ from infra_mcp.ledger.messages import shown
 from infra_mcp.ledger.records import Ask
 from infra_mcp.model.peer import Address, Caller
 
-__all__ = ["MaskedText", "ack", "answered_by", "ask"]
-
 _EVENTS = schema.events.c
 _CLOSING = select(_EVENTS.data).where(_EVENTS.ask == bindparam("ask"), _EVENTS.kind == "acked")
 

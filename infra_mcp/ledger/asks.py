@@ -17,9 +17,6 @@ from infra_mcp.model.digest import canonical
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import Request
 
-__all__ = ["OF_SENDER", "TO", "ack_all", "answer", "ask", "close", "delivered", "insert_row", "join", "listed"]
-__all__ += ["opened", "own", "read", "undelivered", "waiting"]
-
 _ROWS = schema.asks
 _LISTS = ("attachments", "reply_attachments")
 _OUTBOX = schema.outbox

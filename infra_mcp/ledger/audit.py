@@ -17,8 +17,6 @@ from infra_mcp.ledger.message_digests import MessageDigests
 from infra_mcp.ledger.records import ChainReport
 from infra_mcp.ledger.verify_rows import approvals, asks, messages, parsed, requests
 
-__all__ = ["Audit"]
-
 _PIECE = 500  # events checked in one go
 _ROWS = 100  # rows checked in one go, each with its events
 _MOST_WRONG = 1_000  # ids told; where more are wrong, nobody reads them all

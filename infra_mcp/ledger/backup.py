@@ -27,8 +27,6 @@ from infra_mcp.ledger.files import make_private
 from infra_mcp.ledger.keys import LEDGER, Keys
 from infra_mcp.ledger.schema import REVISIONS
 
-__all__ = ["Snapshot", "backup", "restore"]
-
 _LEDGER, _KEYS = "ledger.sqlite3", "keys.json"
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}  # what file systems without hard links say
 _LARGEST_KEYS = 1 << 20  # bytes; ours has some hundred

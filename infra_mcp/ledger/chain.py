@@ -14,8 +14,6 @@ from typing import Any
 
 from infra_mcp.model.digest import canonical
 
-__all__ = ["FIELDS", "GENESIS", "ChainVerifier", "link"]
-
 GENESIS = "0" * 64
 # What a hash covers: every column of an event but the hash itself, in the form the column has.
 FIELDS = (

@@ -12,8 +12,6 @@ from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append
 from infra_mcp.ledger.records import Ask
 
-__all__ = ["claim", "held", "release"]
-
 _ROWS = schema.asks
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["normal", "now"]
-
 _DATE = len("2026-01-31")
 
 

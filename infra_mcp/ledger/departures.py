@@ -21,8 +21,6 @@ from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address
 from infra_mcp.model.request import PARKED, Request, State
 
-__all__ = ["Departure", "settle"]
-
 _ROWS, _ASKS, _OUTBOX, _MESSAGES = schema.requests, schema.asks, schema.outbox, schema.messages
 _UNBEGUN = sorted(PARKED | {State.RECEIVED, State.QUEUED, State.PLANNED})
 _OWN = peer_filters.is_party("from", _ROWS.c.caller, _ROWS.c.circle)

@@ -17,8 +17,6 @@ from infra_mcp.ledger.subjects import ends, subjects
 from infra_mcp.masking import Masker
 from infra_mcp.model.digest import canonical
 
-__all__ = ["Entry", "append", "event", "has", "head", "trail", "written"]
-
 _INDEXED = 64_000  # characters of an event that full-text search covers
 _INSERT = insert(schema.events)
 _INSERT_SUBJECT = insert(schema.subjects)

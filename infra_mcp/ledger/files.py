@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["FileGuard", "make_private"]
-
 
 def make_private(path: Path) -> None:
     """The file with mode 0600 in a directory with mode 0700. SQLite gives its other files the mode of this one.

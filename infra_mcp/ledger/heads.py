@@ -15,8 +15,6 @@ from sqlalchemy import Connection, select
 from infra_mcp.ledger import schema
 from infra_mcp.model.names import Frozen
 
-__all__ = ["HEADS", "Committed", "given_out", "proof_of"]
-
 HEADS = "heads"  # the name of the key
 _ROWS = schema.requests.c
 

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from infra_mcp.ledger.records import Peer
 from infra_mcp.model.peer import Caller
 
-__all__ = ["Identities"]
-
 _MOST = 4096  # tokens, and names; the one remembered first goes first
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import secrets
 
-__all__ = ["ask_id", "notify_id", "request_id"]
-
 # Crockford's base32 in lower case: no i, l, o, u, so that it can be typed from a screen.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 

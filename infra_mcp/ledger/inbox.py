@@ -14,8 +14,6 @@ from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.records import Counts, Inbox
 from infra_mcp.model.peer import Address
 
-__all__ = ["counts", "depth", "inbox", "mark"]
-
 _ASKS, _MESSAGES, _OUTBOX = schema.asks, schema.messages, schema.outbox
 _DEEPEST = 1_000  # asks of one exchange that are followed
 _AT_ONCE = 500  # ids of one statement

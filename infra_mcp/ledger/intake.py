@@ -18,8 +18,6 @@ from infra_mcp.model.digest import canonical, digest
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import State, Submission
 
-__all__ = ["OPEN_OF_CIRCLE", "OPEN_OF_PEER", "Intake", "accept"]
-
 OPEN_OF_PEER = 50  # requests that have not ended, those that wait among them
 OPEN_OF_CIRCLE = 200
 

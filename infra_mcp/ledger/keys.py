@@ -14,8 +14,6 @@ from pathlib import Path
 
 from infra_mcp.errors import InfraError
 
-__all__ = ["LEDGER", "MASKING", "MESSAGES", "SECRETS", "Keys", "lost"]
-
 MASKING = "masking"  # markers of masked secrets
 SECRETS = "secrets"  # keyed hashes of pull secrets
 MESSAGES = "messages"  # keyed hashes of what peers said to each other

@@ -14,8 +14,6 @@ from infra_mcp.ledger.records import Accepted, Ask, Counts, Inbox, Message, Rele
 from infra_mcp.masking import Masker
 from infra_mcp.model.peer import Address, Caller
 
-__all__ = ["Mail"]
-
 
 class Mail:
     """The mail of one ledger: `Ledger.mail`.

@@ -11,8 +11,6 @@ from infra_mcp.ledger.records import Peer
 from infra_mcp.masking import Masker
 from infra_mcp.model.peer import Address, Caller
 
-__all__ = ["Members"]
-
 
 class Members:
     """The part of a `Ledger` that is about peers and tokens.

@@ -12,8 +12,6 @@ from typing import Any
 
 from infra_mcp.model.digest import canonical, keyed
 
-__all__ = ["MessageDigests", "between_peers"]
-
 
 def between_peers(circle: str | None, other: str | None) -> bool:
     """Whether both sides are peers of circles, by their circles."""

@@ -15,8 +15,6 @@ from infra_mcp.ledger.message_digests import MessageDigests, between_peers
 from infra_mcp.ledger.records import Message
 from infra_mcp.model.peer import Address, Caller
 
-__all__ = ["BY", "UNREAD", "answered", "handled", "keep", "one", "outcome", "post", "read", "shown"]
-
 _ROWS = schema.messages
 _EVENTS = schema.events.c
 _AGAIN = (

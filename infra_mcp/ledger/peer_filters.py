@@ -9,8 +9,6 @@ from sqlalchemy import ColumnElement, and_, bindparam, func, select
 from infra_mcp.ledger import schema
 from infra_mcp.model.peer import Address
 
-__all__ = ["given", "is_party", "since"]
-
 # Parameters are `to_name`, `to_circle`, `from_name` and `from_circle`: an UPDATE takes a column's name for a new value.
 Side = Literal["to", "from"]
 

@@ -23,8 +23,6 @@ from infra_mcp.masking import Masker
 from infra_mcp.model.names import Circle, PeerName, alike
 from infra_mcp.model.peer import Caller
 
-__all__ = ["add", "caller_for", "circle_of", "describe", "is_newer", "issue", "listed", "remove", "revoke"]
-
 _ROWS, _TOKENS = schema.peers, schema.tokens.c
 _ITS = and_(_TOKENS.peer == _ROWS.c.name, _TOKENS.circle == _ROWS.c.circle)
 _ALL = select(_ROWS, select(func.count()).where(_ITS).scalar_subquery().label("tokens")).order_by(

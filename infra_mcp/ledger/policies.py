@@ -13,8 +13,6 @@ from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.masking import Masker
 
-__all__ = ["accept", "accepted", "actions"]
-
 _KIND = "policy-accepted"
 
 

@@ -7,9 +7,6 @@ from typing import Any, Literal
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.request import Request, Submission
 
-__all__ = ["Accepted", "Ask", "AskIn", "ChainReport", "Counts", "Event", "Inbox", "Message", "Peer", "ReleaseIn"]
-__all__ += ["SearchPage"]
-
 
 class AskIn(Frozen):
     """An ask to the infra peer as it comes in; its sender is the caller, known from the transport."""

@@ -16,8 +16,6 @@ from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import Request, State
 
-__all__ = ["Notify", "notified"]
-
 
 @dataclass(frozen=True)
 class Notify:

@@ -20,9 +20,6 @@ from infra_mcp.model.digest import canonical
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import END, OPEN, PARKED, Request, State
 
-__all__ = ["Move", "finish", "landed_after", "landed_version", "move", "open_releases", "open_requests", "parked"]
-__all__ += ["parked_marks", "read", "recent", "request"]
-
 # The order of the open states; a request goes forward only.
 _ORDER = [
     State.RECEIVED,

@@ -10,8 +10,6 @@ from infra_mcp.ledger import clock, schema
 from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append
 
-__all__ = ["purge"]
-
 _ASKS, _MESSAGES, _OUTBOX = schema.asks, schema.messages, schema.outbox
 
 

@@ -15,8 +15,6 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger.keys import LEDGER, Keys, lost
 from infra_mcp.ledger.schema import HEAD, REVISIONS, meta
 
-__all__ = ["belongs", "claim", "identity", "outdated", "upgrade"]
-
 
 def outdated(connection: Connection) -> bool:
     """Whether the schema is missing or older than ours. Reads only.

@@ -9,9 +9,6 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, ForeignKey, ForeignKeyConstraint, Index, Integer, MetaData, Table, Text
 from sqlalchemy import UniqueConstraint as Unique
 
-__all__ = ["HEAD", "REVISIONS", "SEARCH", "approvals", "asks", "events", "messages", "meta", "metadata", "outbox"]
-__all__ += ["peers", "policies", "requests", "subjects", "tokens"]
-
 # Every migration there is, oldest first. A ledger at another revision was written by a newer version.
 REVISIONS = ("0001", "0002", "0003")
 HEAD = REVISIONS[-1]

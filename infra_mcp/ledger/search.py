@@ -14,8 +14,6 @@ from infra_mcp.ledger.clock import normal
 from infra_mcp.ledger.events import event
 from infra_mcp.ledger.records import Event, SearchPage
 
-__all__ = ["Query", "about", "find", "match"]
-
 _LONGEST = 1_000  # characters of a query
 _MOST = 200  # events of one answer
 _SHOWN_TEXT = 2_000  # characters of a string in an answer

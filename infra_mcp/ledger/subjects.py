@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["MOST", "ends", "subjects"]
-
 # An event names at most this many of each; what a change touches is in its plan, complete.
 MOST = 500
 

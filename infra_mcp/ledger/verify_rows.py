@@ -11,8 +11,6 @@ from sqlalchemy import ColumnElement, Connection, case, or_, select
 from infra_mcp.ledger import schema
 from infra_mcp.ledger.message_digests import MessageDigests
 
-__all__ = ["approvals", "asks", "messages", "parsed", "requests"]
-
 _EVENTS = schema.events.c
 Row = dict[str, Any]
 

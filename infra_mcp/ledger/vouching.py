@@ -17,8 +17,6 @@ from sqlalchemy import Connection, select
 from infra_mcp.ledger import schema
 from infra_mcp.model.peer import Caller
 
-__all__ = ["CONFIRMED", "Operators", "operators", "signed"]
-
 _NEEDED = 2  # who count and vouch for one more
 CONFIRMED = "operator-confirmed"
 _HOST = ""  # stands for the server's own user in an event's `by`

@@ -9,8 +9,6 @@ from typing import Any, Generic, TypeVar
 import anyio
 from sqlalchemy import Connection
 
-__all__ = ["MOST", "Queue", "Tx", "WriteJob"]
-
 T = TypeVar("T")
 
 MOST = 256  # steps of one transaction: more would keep readers waiting

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from infra_mcp.ledger.records import Ask
     from infra_mcp.model.peer import Caller
 
-__all__ = ["ack"]
-
 
 async def ack(
     engine: Engine,

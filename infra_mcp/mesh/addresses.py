@@ -19,8 +19,6 @@ from infra_mcp.model.peer import Address, Caller
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
 
-__all__ = ["find", "infra", "own"]
-
 _SHOWN = 10  # candidates named
 
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from infra_mcp.engine import Engine
     from infra_mcp.ledger.records import Ask
 
-__all__ = ["GRACE", "AttendantSessions"]
-
 GRACE = 60.0  # seconds
 _RETRY = 5.0  # seconds until the ledger is tried again
 

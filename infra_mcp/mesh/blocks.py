@@ -13,8 +13,6 @@ from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.names import Frozen, IdempotencyKey
 from infra_mcp.model.schema import schema, settled
 
-__all__ = ["EXTRAS", "Fault", "blocks", "read", "show"]
-
 _LARGEST = 65_536  # bytes of a block
 _FIELDS = 1_000  # fields of a block, at all depths
 _NAMED = 5  # faults named in one answer

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from infra_mcp.model.peer import Caller
     from infra_mcp.policy.sections import CircleRules
 
-__all__ = ["help_ack", "what_may_be_asked"]
-
 _APPS = 3  # apps whose block is written out; the others are named
 
 

@@ -20,8 +20,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from infra_mcp.model.names import ClusterName, Cpu, DnsLabel, LabelKey, LabelValue, Memory, PeerName, PullSecretName
 
-__all__ = ["GRAMMAR", "POLITE", "SLOTS", "Match", "Token", "describe", "fields", "match", "nearest", "tokens"]
-
 # Words that may stand round a sentence and change nothing.
 POLITE = ("please", "kindly", "hi", "hello", "hey", "infra", "@infra", "thanks", "thank you", "cheers")
 

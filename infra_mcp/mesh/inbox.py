@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from infra_mcp.ledger.records import Ask, Inbox, Message
     from infra_mcp.model.peer import Address, Caller
 
-__all__ = ["fresh", "look", "mark_read", "one", "shown", "wait"]
-
 _BYTES = 17_000  # of the text, and of the data, of an answer; together below 10k tokens
 _LEAST = 400  # bytes of a message that are shown in any case
 _PIECE = 14_000  # bytes of one message read by itself

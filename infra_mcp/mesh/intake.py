@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from infra_mcp.mesh.limits import Limits
     from infra_mcp.model.request import Submission
 
-__all__ = ["enter", "now", "peer_name"]
-
 
 def now() -> str:
     """The time, as the ledger writes it."""

@@ -19,8 +19,6 @@ from infra_mcp.mesh.grammar import Token, fields, match, nearest, tokens
 from infra_mcp.model.actions import ACTIONS, SAID, Action, ActionModel, AppAction, Release
 from infra_mcp.model.names import AppName, Frozen, Version
 
-__all__ = ["NotUnderstood", "Understood", "parse"]
-
 _LONGEST = 2_000  # characters of a sentence
 _MOST = 120  # words of a sentence
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from infra_mcp.engine import Engine
     from infra_mcp.model.peer import Address, Caller
 
-__all__ = ["ATTACHED", "BURST", "DEPTH", "MAX_TEXT", "OPEN", "RATE", "ROWS", "UNREAD", "Limits", "check_attachments"]
-
 MAX_TEXT: Final = 65_536  # bytes of a text
 ATTACHED: Final = 65_536  # bytes of all attachments of a message, as JSON
 BURST: Final = 200  # messages a sender may send at once

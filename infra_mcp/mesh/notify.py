@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from infra_mcp.model.peer import Caller
     from infra_mcp.policy.policy import Policy
 
-__all__ = ["Notified", "Releases"]
-
 
 class Notified(NamedTuple):
     """A notify that infra took: its id, and what became of it; both lists empty for one that is only kept."""

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from infra_mcp.ledger.records import Peer
     from infra_mcp.model.peer import Caller
 
-__all__ = ["HEADER", "MAX_DESCRIPTION", "Presence", "Table", "describe", "me", "own_description", "table"]
-
 # Repowire's header, so that what reads its list reads ours.
 HEADER = (
     "peer_id\tname\tproject\tcircle\trole\tstatus\tpath\tmachine\tdescription\tbackend\tlast_seen\tturn_state\tmodel"

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from infra_mcp.mesh.limits import Limits
     from infra_mcp.model.peer import Caller
 
-__all__ = ["Broadcast", "broadcast", "send"]
-
 _BIG = 10  # receivers of a broadcast that count as one message more
 
 

@@ -12,8 +12,6 @@ from typing import Any
 
 from infra_mcp.text import clip, visible
 
-__all__ = ["cell", "harmless", "harmless_json", "quoted"]
-
 _CLOSING = re.compile(r"<(?=\s*/)")
 
 

@@ -7,8 +7,6 @@ import re
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.limits import MAX_TEXT
 
-__all__ = ["check"]
-
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 

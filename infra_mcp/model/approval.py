@@ -10,8 +10,6 @@ from pydantic import Field
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.peer import Strength
 
-__all__ = ["Approval", "Need", "Verdict", "Waiting", "Way"]
-
 # How the decision came: typed on the command line, or by a human whom the attending session's host asked.
 Way = Literal["cli", "elicitation"]
 

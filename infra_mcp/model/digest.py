@@ -7,8 +7,6 @@ import hmac
 import json
 from typing import Any
 
-__all__ = ["canonical", "digest", "keyed"]
-
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

@@ -10,8 +10,6 @@ from infra_mcp.model.digest import digest
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.target import Target
 
-__all__ = ["Change", "Drift", "Effect", "FieldChange", "FieldPath", "FileChange", "Part", "Takeover", "show_path"]
-
 # A step is a map key, or the identifying keys of a list item as managedFields write them (`k:{"name":"web"}`), or the
 # value of a set item (`v:"x"`, written {"=": "x"}).
 FieldPath = tuple[str | dict[str, JsonValue], ...]

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["BINDING", "CIRCLE", "OWNER", "PREFIX", "PULL_SECRETS", "PULL_SECRET_TYPES", "REQUEST", "WRITE"]
-
 BINDING: Final = "infra-mcp-circle"  # the RoleBinding in each of a circle's namespaces
 PREFIX: Final = "infra-mcp.dev/"  # of our labels and annotations
 CIRCLE: Final = f"{PREFIX}circle"  # label of a namespace: the circle it was made for

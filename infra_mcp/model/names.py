@@ -10,23 +10,6 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-__all__ = [
-    "AppName",
-    "Circle",
-    "ClusterName",
-    "Cpu",
-    "DnsLabel",
-    "Frozen",
-    "IdempotencyKey",
-    "LabelKey",
-    "LabelValue",
-    "Memory",
-    "PeerName",
-    "PullSecretName",
-    "Version",
-    "alike",
-]
-
 
 class Frozen(BaseModel):
     """A value: compared by content, never changed, with no fields but its own."""

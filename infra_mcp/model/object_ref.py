@@ -5,8 +5,6 @@ from __future__ import annotations
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.target import Target
 
-__all__ = ["ObjectRef"]
-
 
 class ObjectRef(Frozen):
     """The identity of an object: cluster, kind and name. The API version is how it is spoken to, not who it is."""

@@ -11,8 +11,6 @@ from infra_mcp.model.names import Frozen
 from infra_mcp.model.request import State
 from infra_mcp.model.target import Target
 
-__all__ = ["Receipt", "Written", "exit_for"]
-
 
 class Written(Frozen):
     """One thing as we wrote it, noted before the write.

@@ -6,8 +6,6 @@ from typing import Literal
 
 from infra_mcp.model.names import Frozen
 
-__all__ = ["Address", "Caller", "Strength"]
-
 # How well the caller is known: by a token of its own, or only by being the same user on this machine.
 Strength = Literal["token", "same-user"]
 

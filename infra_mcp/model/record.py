@@ -10,8 +10,6 @@ from infra_mcp.model.approval import Waiting
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.outcome import Written
 
-__all__ = ["Approved", "Mark", "PartRecord", "Record", "StageRecord"]
-
 
 class Mark(Frozen):
     """One change of an approved effect, in digests. `exact` is None where only what it should become is known."""

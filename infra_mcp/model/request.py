@@ -11,8 +11,6 @@ from infra_mcp.model.actions import Action
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.peer import Caller
 
-__all__ = ["END", "OPEN", "PARKED", "Channel", "Request", "State", "Submission"]
-
 Channel = Literal["tool", "ask", "cli", "notify"]
 
 

@@ -10,8 +10,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-__all__ = ["schema", "settled"]
-
 _schemas: dict[type[BaseModel], dict[str, Any]] = {}
 
 

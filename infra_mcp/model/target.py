@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from infra_mcp.model.names import Frozen
 
-__all__ = ["Target"]
-
 
 class Target(Frozen):
     """One thing that a change is about: an object, a release, a record, a resource.

@@ -26,8 +26,6 @@ from infra_mcp.model.actions import ACTIONS, FIRST_EDITION
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.policy import Policy, digest_of, load
 
-__all__ = ["Accepted", "Pending", "PolicyInForce", "read_policy"]
-
 _LARGEST = 2**20  # bytes
 
 

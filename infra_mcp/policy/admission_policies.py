@@ -16,8 +16,6 @@ from infra_mcp.policy.grants import FREE_LABELS
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import ClusterRules
 
-__all__ = ["admission_policies"]
-
 _API: Final = "admissionregistration.k8s.io/v1"
 _RBAC: Final = "rbac.authorization.k8s.io"
 _NOTHING = {"": "^$"}  # CEL wants the type of an empty map to be known

@@ -8,8 +8,6 @@ from datetime import datetime, timedelta
 from infra_mcp.model.approval import Approval, Need, Verdict
 from infra_mcp.model.peer import Caller
 
-__all__ = ["approval_timeout", "in_words", "missing", "satisfied"]
-
 _STRENGTHS = {"same-user": 0, "token": 1}
 
 

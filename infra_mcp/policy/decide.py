@@ -23,8 +23,6 @@ from infra_mcp.policy.matching import Subject, denials, requirements
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.times import format_duration
 
-__all__ = ["admit", "judge", "refusal"]
-
 _COMMAND = "`infra-mcp approve ID DIGEST`"
 
 

@@ -21,8 +21,6 @@ from infra_mcp.policy.grants import Grant, Refusal
 from infra_mcp.policy.images import new_images
 from infra_mcp.policy.policy import Policy
 
-__all__ = ["effect_refusals", "touched"]
-
 # What only the server's own identity creates, since a circle cannot.
 _BOOTSTRAP: Final = frozenset({"Namespace", "rbac.authorization.k8s.io/RoleBinding"})
 

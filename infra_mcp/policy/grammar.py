@@ -13,33 +13,6 @@ from pydantic import AfterValidator, StringConstraints
 
 from infra_mcp.policy.schedule import Schedule
 
-__all__ = [
-    "WORKLOADS",
-    "Branch",
-    "Explanation",
-    "ImagePattern",
-    "ImageTemplate",
-    "LabelPattern",
-    "Layout",
-    "ManagerPattern",
-    "NamePattern",
-    "NamespacePattern",
-    "ObjectPlace",
-    "Place",
-    "RelativePath",
-    "RuleId",
-    "ScheduleText",
-    "Template",
-    "Text",
-    "WorkloadPlace",
-    "bytes_of",
-    "is_image",
-    "matches",
-    "millicores",
-    "protected",
-    "repository",
-]
-
 # The kinds a catalogue app may be, as people write them, and the API they belong to (all of them apps/v1).
 WORKLOADS: Final = {"deployment": "Deployment", "statefulset": "StatefulSet", "daemonset": "DaemonSet"}
 

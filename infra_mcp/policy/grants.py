@@ -14,20 +14,6 @@ from infra_mcp.policy.grammar import bytes_of, is_image, matches, millicores
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import GrantRules
 
-__all__ = [
-    "Grant",
-    "Refusal",
-    "cluster",
-    "fixed_labels",
-    "grants",
-    "image",
-    "images_hint",
-    "labels",
-    "namespace",
-    "numbers",
-    "some",
-]
-
 # Labels by which clusters switch protections on and off carry a prefix. These recommended ones switch nothing.
 FREE_LABELS: Final = frozenset(
     f"app.kubernetes.io/{name}" for name in ("name", "instance", "version", "component", "part-of")

@@ -8,8 +8,6 @@ from typing import Any
 from infra_mcp.model.effect import Change
 from infra_mcp.policy.grammar import repository
 
-__all__ = ["containers_of", "images_in", "new_images", "places", "version_of"]
-
 
 def containers_of(workload: dict[str, Any], repo: str) -> Iterator[tuple[str, str, str]]:
     """List, name and image of each container (init ones first) whose image comes from the repository."""

@@ -15,8 +15,6 @@ from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.grants import Refusal
 from infra_mcp.policy.rules import Match, Require, Rule
 
-__all__ = ["Subject", "about", "denials", "requirements"]
-
 _STRENGTHS: Final = ("same-user", "token")
 _APPROVERS: Final = ("operator",)
 

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 from infra_mcp.text import one_line
 
-__all__ = ["Policy", "digest_of", "load"]
-
 _LARGEST: Final = 2**20  # bytes of a policy file; people write it by hand
 _DOTS: Final = 1_000  # in one line
 _SHOWN: Final = 5  # problems named at once

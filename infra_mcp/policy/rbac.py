@@ -18,8 +18,6 @@ from infra_mcp.policy.admission_policies import admission_policies
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import ClusterRules
 
-__all__ = ["render", "to_yaml"]
-
 _GROUP: Final = "rbac.authorization.k8s.io"
 _API: Final = f"{_GROUP}/v1"
 _LABELS: Final = {"app.kubernetes.io/part-of": "infra-mcp"}

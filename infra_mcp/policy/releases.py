@@ -15,8 +15,6 @@ from infra_mcp.model.request import State
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.versions import Comparison, Order, compare
 
-__all__ = ["Older", "Release", "Same", "Take", "decide", "match", "render"]
-
 _VERSION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")  # OCI distribution spec, tag grammar
 _ENDS: Final = " \t\r\n"  # what an editor or a shell adds at the ends of a message
 

@@ -8,8 +8,6 @@ from infra_mcp.model.names import Frozen
 from infra_mcp.policy.grammar import Explanation, NamePattern, RuleId, Text
 from infra_mcp.policy.times import LongDuration, Moment, seconds
 
-__all__ = ["Freeze", "FreezeMatch", "Match", "Require", "Rule"]
-
 
 class Match(BaseModel):
     """What a rule is about: all keys given must match, each by one of its patterns.

@@ -18,8 +18,6 @@ from itertools import count
 from typing import Final
 from zoneinfo import ZoneInfo
 
-__all__ = ["Schedule", "Window"]
-
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _EVERY: Final = re.compile(r"every ([1-9][0-9]{0,3})([mh])")
 _HOURS: Final = re.compile(r"([0-2][0-9]):([0-5][0-9])-([0-2][0-9]):([0-5][0-9])")

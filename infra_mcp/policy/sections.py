@@ -31,21 +31,6 @@ from infra_mcp.policy.schedule import Schedule
 from infra_mcp.policy.times import Duration, LongDuration, seconds
 from infra_mcp.policy.versions import Order
 
-__all__ = [
-    "GRANTABLE",
-    "AppRules",
-    "AttendRules",
-    "CircleRules",
-    "ClusterRules",
-    "GrantRules",
-    "LimitRules",
-    "MessageRules",
-    "PeerRules",
-    "PullSecretRules",
-    "RootRules",
-    "TreeRules",
-]
-
 # Actions that a policy may name before this version can do them: they grant nothing until it can.
 _LATER = (
     "provision_app", "change_manifests", "apply_commits", "remove", "rollback",

@@ -8,8 +8,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
-__all__ = ["Duration", "LongDuration", "Moment", "format_duration", "seconds"]
-
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # RFC 3339, with the space that TOML allows for the T.
 _MOMENT = re.compile(

@@ -12,8 +12,6 @@ import re
 from datetime import date
 from typing import Any, Final, Literal, NamedTuple, get_args
 
-__all__ = ["ORDERS", "Comparison", "Order", "compare", "newer", "readable"]
-
 Order = Literal["semver", "date", "arrival"]
 ORDERS: Final[tuple[Order, ...]] = get_args(Order)
 

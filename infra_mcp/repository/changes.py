@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["ABSENT", "Change", "Key", "differences", "put", "same"]
-
 Key = str | int
 ABSENT = object()  # the wanted value of what is to be taken out
 # Empty maps that mean the same as none, so that taking out what we put in leaves no trace.

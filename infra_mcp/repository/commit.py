@@ -13,8 +13,6 @@ from infra_mcp.model.digest import digest
 from infra_mcp.repository.nodes import Unreadable, decode
 from infra_mcp.text import one_line, visible
 
-__all__ = ["TRAILERS", "diff", "message"]
-
 TRAILERS = (
     "Infra-Request",
     "Requested-By",

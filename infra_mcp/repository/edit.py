@@ -17,8 +17,6 @@ from infra_mcp.repository.render import Found
 from infra_mcp.repository.spans import SourceText, Splice
 from infra_mcp.repository.value import Tree
 
-__all__ = ["apply_edit", "apply_edits", "remove_field", "resolve", "set_field", "set_fields"]
-
 CHANGES = 2000  # single changes that one call may come to
 
 

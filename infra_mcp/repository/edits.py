@@ -15,19 +15,6 @@ from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.target import Target
 from infra_mcp.repository.value import Tree
 
-__all__ = [
-    "Beside",
-    "DeleteFile",
-    "Edit",
-    "FileEdit",
-    "Goal",
-    "Location",
-    "PutFile",
-    "SetValue",
-    "keep",
-    "kept",
-]
-
 
 class SetValue(Frozen):
     """One value set in one document of one file; enough to make it again on another head, and to undo it.

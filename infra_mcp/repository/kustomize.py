@@ -11,8 +11,6 @@ from typing import Any
 
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 
-__all__ = ["governed", "is_kustomization", "patches"]
-
 _NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _REFERENCES = ("resources", "bases", "components")
 # Files that change what is built: they may look like an object and are none.

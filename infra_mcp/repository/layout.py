@@ -13,8 +13,6 @@ from infra_mcp.repository.nodes import Unreadable
 from infra_mcp.repository.render import Document, read
 from infra_mcp.repository.value import SUFFIXES, normal
 
-__all__ = ["detect_roots", "place"]
-
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 # Folders whose YAML is for a tool, not for a cluster.

@@ -18,8 +18,6 @@ from infra_mcp.repository.render import Document, Located, located, read
 from infra_mcp.repository.value import SUFFIXES, Base, Manifest, Tree, normal
 from infra_mcp.text import one_line
 
-__all__ = ["load", "manifests_of"]
-
 CHARTS = ("Chart.yaml", "Chart.yml")
 KEPT_TREES = 8
 KEPT_BYTES = 64 * 1024 * 1024  # of manifests, over all commits

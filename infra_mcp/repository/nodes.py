@@ -15,8 +15,6 @@ import yaml
 
 from infra_mcp.repository.scalars import NotJson, as_json, plain
 
-__all__ = ["Node", "Unreadable", "compose", "decode", "is_merge", "key_text", "values"]
-
 LARGEST = 8 * 1024 * 1024  # bytes
 TOO_LARGE = f"the file is larger than {LARGEST // 1024 // 1024} MiB"
 DEEPEST = 100  # collections inside each other

@@ -15,25 +15,6 @@ from typing import Any
 
 from infra_mcp.model.effect import FieldPath
 
-__all__ = [
-    "ATOMIC",
-    "KEY_DEFAULTS",
-    "SET",
-    "Lists",
-    "covers",
-    "differences",
-    "get_path",
-    "is_within",
-    "item_keys",
-    "leaves",
-    "list_keys",
-    "merge",
-    "named_leaves",
-    "ordered_like",
-    "remove_path",
-    "set_path",
-]
-
 # The names of the fields that identify an item; none for an atomic list, "=" for a set of scalars.
 Keys = tuple[str, ...]
 # Which kind of list stands at a path; the path is of field names only, items left out.

@@ -11,8 +11,6 @@ from infra_mcp.repository.edit import apply_edits
 from infra_mcp.repository.edits import DeleteFile, PutFile, SetValue
 from infra_mcp.repository.value import Tree
 
-__all__ = ["changed", "file_changes", "rebase", "revert"]
-
 
 def changed(before: Tree, after: Tree) -> dict[str, bytes | None]:
     """New content by path of what differs between two trees on one base; None for a file that is gone."""

@@ -11,8 +11,6 @@ from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.nodes import Node, Unreadable, compose, decode, values
 from infra_mcp.repository.styles import lines
 
-__all__ = ["Document", "Found", "Located", "dump", "located", "parse", "read"]
-
 # apiVersion and kind as the API server's own conventions have them.
 _API_VERSION = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[a-z0-9]+")
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["NotJson", "as_json", "plain"]
-
 _WORDS: dict[str, bool | None] = {
     **{word: True for name in ("y", "yes", "true", "on") for word in (name, name.capitalize(), name.upper())},
     **{word: False for name in ("n", "no", "false", "off") for word in (name, name.capitalize(), name.upper())},

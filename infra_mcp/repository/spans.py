@@ -15,8 +15,6 @@ from infra_mcp.repository import styles
 from infra_mcp.repository.changes import Key
 from infra_mcp.repository.nodes import Node, Unreadable, is_merge, key_text
 
-__all__ = ["PathStep", "SourceText", "Splice"]
-
 _EMPTY_LINE_END = re.compile(r"[ \t]*(#[^\r\n]*)?(?=\r?\n|$)")
 _HEADER = re.compile(r"([|>])([-+]?[1-9]?[-+]?)([^\r\n]*)")
 

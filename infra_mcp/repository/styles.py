@@ -12,8 +12,6 @@ from yaml.resolver import Resolver
 
 from infra_mcp.repository.scalars import NotJson, plain
 
-__all__ = ["double", "flow", "lines", "literal", "scalar", "single"]
-
 _SAFE = re.compile(r"[A-Za-z0-9_/.](?:[A-Za-z0-9_/.@%+=~()-]|[ :,](?![ #]|$))*")
 _SAFE_IN_FLOW = re.compile(r"[A-Za-z0-9_/.](?:[A-Za-z0-9_/.@%+=~()-]| (?![ #]|$))*")
 _DOCUMENT_MARK = ("...", "---")

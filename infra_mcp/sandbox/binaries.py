@@ -25,8 +25,6 @@ from infra_mcp.sandbox.progress import Progress
 from infra_mcp.sandbox.versions import BINARIES, pinned
 from infra_mcp.settings import cache_home
 
-__all__ = ["Source", "cached", "ensure"]
-
 
 class Source(StrEnum):
     """Where binaries come from."""

@@ -23,8 +23,6 @@ from infra_mcp.sandbox import toolchain
 from infra_mcp.sandbox.progress import Progress
 from infra_mcp.sandbox.versions import BINARIES, Versions
 
-__all__ = ["build"]
-
 _RENAMED = {"server": "etcd"}  # Go names a binary after its folder
 _LINKING = 60  # what linking one binary takes, counted in packages compiled
 _CACHED = "not installed but available in build cache"

@@ -23,8 +23,6 @@ from infra_mcp.sandbox.probe import Probe
 from infra_mcp.sandbox.progress import Progress
 from infra_mcp.sandbox.starting import Unstarted, start, why
 
-__all__ = ["Sandbox", "Status", "down", "status", "status_of", "up"]
-
 _TRIES = 3  # a port that was free can be taken, and a controller gives up on an API server that is slow to come
 _OK = 200
 

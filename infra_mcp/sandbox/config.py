@@ -12,8 +12,6 @@ import yaml
 from infra_mcp.sandbox import stages
 from infra_mcp.sandbox.places import Place
 
-__all__ = ["NODE", "NODE_NAME", "POD", "free_ports", "write"]
-
 _PORTS = ("kubeApiserver", "etcd", "etcdPeer", "kubeControllerManager", "kubeScheduler", "kwokController")
 _BINARIES = {
     "etcd": "etcd",

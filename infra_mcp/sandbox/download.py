@@ -26,8 +26,6 @@ from infra_mcp.gather import gather
 from infra_mcp.sandbox.progress import Progress
 from infra_mcp.sandbox.versions import Versions
 
-__all__ = ["Addresses", "download"]
-
 _FIRST_ANSWER = 5.0  # seconds; without the internet this fails fast
 _STALLED = 30.0  # seconds without a byte
 _GIVE_UP_LOOKING = 10.0  # seconds for all checksums; a resolver that is not there can take long to say so

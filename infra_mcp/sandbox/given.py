@@ -13,8 +13,6 @@ import anyio
 from infra_mcp.sandbox.versions import BINARIES
 from infra_mcp.settings import given_binaries
 
-__all__ = ["find"]
-
 _SAY = {"kubectl": ("version", "--client")}
 _NUMBER = re.compile(r"\bv?(\d+)\.(\d+)\.\d+")
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import anyio
 
-__all__ = ["exclusive"]
-
 _POLL = 0.1  # seconds; flock has no wait that can be cancelled
 
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from infra_mcp.errors import InfraError
 from infra_mcp.settings import sandbox_home
 
-__all__ = ["Note", "Place"]
-
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 
 

@@ -11,8 +11,6 @@ import anyio.to_thread
 
 from infra_mcp.sandbox.places import Place
 
-__all__ = ["Probe"]
-
 _LONGEST_ANSWER = 5.0  # seconds
 
 

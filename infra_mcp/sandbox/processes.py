@@ -19,8 +19,6 @@ import anyio
 from infra_mcp.errors import InfraError
 from infra_mcp.sandbox.places import Place
 
-__all__ = ["COMPONENTS", "Child", "components", "end", "running"]
-
 # What runs when a sandbox is up, by the names kwokctl gives them.
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok-controller")
 

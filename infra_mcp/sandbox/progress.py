@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-__all__ = ["Progress", "duration"]
-
 _PLAIN_EVERY = 10.0  # seconds
 _REDRAW_EVERY = 0.2  # seconds
 _TRUST_AFTER = 0.03  # the part that must be done before a rate says anything

@@ -13,8 +13,6 @@ from importlib.resources import files
 
 import yaml
 
-__all__ = ["LABEL", "MODES", "documents"]
-
 LABEL = "infra-mcp.dev/sandbox"
 
 # mode (the label's value) -> the word that selects it in an image's tag

@@ -15,8 +15,6 @@ from infra_mcp.sandbox import config, processes
 from infra_mcp.sandbox.places import Note, Place
 from infra_mcp.sandbox.probe import Probe
 
-__all__ = ["Unstarted", "start", "why"]
-
 _LONGEST_START = 120.0  # seconds; some four when the machine has nothing else to do
 _POLL = 0.1  # seconds; each look costs the API server a handshake
 _OK, _CREATED = 200, 201

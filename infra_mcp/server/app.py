@@ -54,8 +54,6 @@ from infra_mcp.server.tools import TOOLS, check, offered
 from infra_mcp.server.tools.change import granted
 from infra_mcp.server.tools.tool import Call, Progress, Service, Tool
 
-__all__ = ["InfraServer", "listed"]
-
 log = logging.getLogger("infra_mcp.server")
 
 UNAUTHENTICATED = -32001  # a code of the range JSON-RPC leaves to servers

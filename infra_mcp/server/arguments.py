@@ -16,8 +16,6 @@ from pydantic import BaseModel, ValidationError
 from infra_mcp.errors import InfraError
 from infra_mcp.model.schema import schema, settled
 
-__all__ = ["parse", "refusal"]
-
 M = TypeVar("M", bound=BaseModel)
 
 _PLAIN = re.compile(r"^[A-Za-z_][A-Za-z0-9_.-]{0,39}$")

@@ -27,8 +27,6 @@ from infra_mcp.server.operator import OPERATOR
 if TYPE_CHECKING:
     from infra_mcp.ledger.store import Ledger
 
-__all__ = ["COMMAND_LINE", "READER", "Binding", "Tokens", "bind", "binding_of", "caller_of_call", "channel_of_call"]
-
 COMMAND_LINE = "infra-mcp-cli"  # as it calls itself over HTTP
 # A host on this machine that shows no token: it may look at what the operator may look at, and no more.
 READER = Caller(name="reader", circle=None, strength="same-user", reader=True)

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 import anyio
 
-__all__ = ["ConnectionCounter"]
-
 
 class ConnectionCounter:
     """Counts visits. One for each server."""

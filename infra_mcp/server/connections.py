@@ -14,8 +14,6 @@ from typing import Any, Final, Literal
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["HEAD_SECONDS", "HttpConnection", "Place", "Room", "room"]
-
 HEAD_SECONDS: float = 10.0  # a request's head, and a line of the socket, has to be there whole
 _WISHED: Final = 8_192  # descriptors a server takes where the system lets it
 _RESERVE: Final = 256  # descriptors kept for what is no connection of a client: ledger, git, clusters, accepted ones

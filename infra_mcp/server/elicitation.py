@@ -27,8 +27,6 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
 
-__all__ = ["Decision", "Elicited", "Person"]
-
 
 class Decision(BaseModel):
     """The form a person fills in; the model that called the tool does not, and sees it only as a result."""

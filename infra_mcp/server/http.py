@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from infra_mcp.server.tools.tool import Service
 
-__all__ = ["LOOPBACK", "make_server", "open_listener", "serve", "url_of"]
-
 LOOPBACK = "127.0.0.1"
 _HEX = re.compile(r"[0-9a-f]{32}")
 _QUEUE = 2_048  # connections that wait to be accepted; more are reset

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from infra_mcp.server.connections import Place
 
-__all__ = ["BODY_SECONDS", "HttpGuard"]
-
 BODY_SECONDS = 20.0  # a body has to be there whole; the largest taken is 4 MiB
 _ENDPOINT = "/mcp"
 _ACCEPTED, _BAD_REQUEST, _FORBIDDEN, _NOT_ACCEPTABLE, _REQUEST_TIMEOUT = 202, 400, 403, 406, 408

@@ -20,8 +20,6 @@ from typing import Final
 from infra_mcp.masking import Masker
 from infra_mcp.text import one_line
 
-__all__ = ["Folding", "OneLine", "to_stderr"]
-
 _LONGEST: Final = 2_000  # characters of a record
 _FRAMES: Final = 12  # of a fault, the innermost ones
 _BURST: Final = 20.0  # records of one place at once

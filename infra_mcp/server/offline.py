@@ -14,8 +14,6 @@ from infra_mcp.server.operator import OPERATOR, Operator
 from infra_mcp.server.ownership import owned
 from infra_mcp.settings import Settings
 
-__all__ = ["call"]
-
 
 async def call(settings: Settings, method: str, params: dict[str, Any]) -> dict[str, Any]:
     """Carry out one operator method.

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from infra_mcp.policy.acceptance import PolicyInForce
     from infra_mcp.policy.policy import Policy
 
-__all__ = ["METHODS", "OPERATOR", "Operator"]
-
 # Whoever opens the socket without a token. It is the same user as the server, and no more is known of it.
 OPERATOR = Caller(name="operator", circle=None, strength="same-user", operator=True)
 _LOCAL = (OPERATOR.name, "reader")  # names of callers without a token

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from infra_mcp.errors import InfraError
 
-__all__ = ["owned", "prepared"]
-
 
 def prepared(state_dir: Path) -> Path:
     """Make the state directory and the socket's directory, for this user only.

@@ -28,8 +28,6 @@ from infra_mcp.server.socket import check_path, listen
 from infra_mcp.server.tools.tool import Service, Toolset
 from infra_mcp.settings import Settings
 
-__all__ = ["Serving", "serve"]
-
 log = logging.getLogger("infra_mcp.server")
 
 _LOOK = 5.0  # seconds until a server that nobody visits, with work to do, looks again whether that is done

@@ -17,8 +17,6 @@ from infra_mcp.server.tools.tool import Toolset
 if TYPE_CHECKING:
     from infra_mcp.server.tools.tool import Call
 
-__all__ = ["INSTRUCTIONS", "PROMPTS", "Prompt", "words"]
-
 _ALWAYS = """\
 This is the infra peer: it owns the Kubernetes manifests of an infra repository. Ask it for changes; it edits the
 repository, commits, applies as the caller's narrow identity, watches until the change has landed, and answers with

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from mcp.shared._stream_protocols import ReadStream, WriteStream
     from mcp.shared.message import SessionMessage
 
-__all__ = ["is_answerless", "refuse_cursor", "serve_stream"]
-
 
 def is_answerless(frame: object) -> bool:
     """Whether a message is a request whose id no answer could carry: neither a string nor an integer, null included.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from infra_mcp.server.answers import Answer
     from infra_mcp.server.tools.tool import Call
 
-__all__ = ["MIME", "TEMPLATES", "look_up"]
-
 MIME = "application/json"
 TEMPLATES = (
     ResourceTemplate(

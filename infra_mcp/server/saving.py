@@ -14,8 +14,6 @@ from infra_mcp.server.ownership import owned
 if TYPE_CHECKING:
     from infra_mcp.settings import Settings
 
-__all__ = ["backup_offline", "restored", "saved"]
-
 
 async def saved(settings: Settings, file: str) -> dict[str, Any]:
     """Write ledger and keys into a new file of mode 0600; a server may go on writing the ledger.

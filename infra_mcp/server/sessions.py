@@ -14,8 +14,6 @@ from typing import Final
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["ALL", "EACH", "Sessions"]
-
 ALL: Final = 2_000  # sessions of all principals together
 EACH: Final = 100  # sessions of one principal
 _HEADER = b"mcp-session-id"

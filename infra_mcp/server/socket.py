@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from infra_mcp.server.app import InfraServer
     from infra_mcp.server.operator import Operator
 
-__all__ = ["MAX_LINE", "check_path", "listen"]
-
 log = logging.getLogger("infra_mcp.server")
 
 MAX_LINE = 8 * 1024 * 1024  # bytes of one frame

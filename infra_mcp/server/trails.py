@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from infra_mcp.model.peer import Caller
     from infra_mcp.model.request import Request
 
-__all__ = ["facts", "of_object", "of_request", "scope", "unsaid", "words_of"]
-
 _EVENTS = 2_000  # the newest events about an object that are looked through for their requests
 
 

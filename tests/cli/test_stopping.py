@@ -27,7 +27,7 @@ async def stopped(process, number, said):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"])
-@pytest.mark.parametrize("door", ["unix", "both"], ids=["socket", "url"])
+@pytest.mark.parametrize("channel", ["unix", "both"], ids=["socket", "url"])
 async def test_a_cancelled_pipeline_leaves_the_request_to_the_server_and_names_it(tmp_path, number, code, channel):
     async with shell(tmp_path, channel, held=True) as (at, run):
         url, summary = (["--url", at.url] if channel == "both" else []), tmp_path / "summary.md"

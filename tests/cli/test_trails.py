@@ -27,7 +27,7 @@ def script(request):
 
 @pytest.mark.anyio
 @pytest.mark.promise("audit.both-ways")
-@pytest.mark.parametrize("door", ["unix", "both"], ids=["socket", "url"])
+@pytest.mark.parametrize("channel", ["unix", "both"], ids=["socket", "url"])
 async def test_an_object_leads_to_its_request_and_a_request_to_its_objects_and_commit(tmp_path, channel):
     async with shell(tmp_path, channel, script=script) as (at, here):
         run = here.but(INFRA_MCP_TOKEN=at.tokens["docs"], **({"INFRA_MCP_URL": at.url} if channel == "both" else {}))
@@ -55,7 +55,7 @@ async def test_an_object_leads_to_its_request_and_a_request_to_its_objects_and_c
 
 @pytest.mark.anyio
 @pytest.mark.promise("read.scoped")
-@pytest.mark.parametrize("door", ["unix", "both"], ids=["socket", "url"])
+@pytest.mark.parametrize("channel", ["unix", "both"], ids=["socket", "url"])
 async def test_another_circle_sees_neither_way_and_the_operator_both(tmp_path, channel):
     async with shell(tmp_path, channel, script=script) as (at, here):
         made = await here("deploy", "docs", "1.0", "--json", token=at.tokens["docs"])

@@ -40,7 +40,7 @@ async def by_cli(scenario, action, fields):
     return done.returncode == 0, done.stdout + done.stderr
 
 
-DOORS = pytest.mark.parametrize("door", [by_tool, by_ask, by_cli])
+DOORS = pytest.mark.parametrize("channel", [by_tool, by_ask, by_cli])
 
 REFUSED = [
     ("provision_namespace", {"namespace": "kube-system"}, "circles.docs.namespaces"),

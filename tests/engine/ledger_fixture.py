@@ -76,7 +76,7 @@ class LedgerFixture:
     async def deploy(self, version="0.13.4", *, app="docs", caller=DOCS, **given):
         """A deploy by a tool, queued."""
         action = Deploy(app=app, version=version)
-        submission = Submission(caller=caller, action=action, channel=given.pop("door", "tool"), **given)
+        submission = Submission(caller=caller, action=action, channel=given.pop("channel", "tool"), **given)
         taken = await self.ledger.accept(submission, request_id=request_id(), ask=None, now=self.clock.stamp)
         return taken.request
 

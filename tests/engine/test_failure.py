@@ -37,7 +37,7 @@ class Repo:
         self("init", "-q", "-b", "main")
         self.commit("README.md")
         self.ours = self.commit(NEW)
-        self.git = Git(top, top.parent / "git.lock", approval_timeout=0.01)
+        self.git = Git(top, top.parent / "git.lock", patience=0.01)
 
     def __call__(self, *words):
         named = ["-c", "user.name=u", "-c", "user.email=u@localhost"]

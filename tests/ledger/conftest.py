@@ -55,7 +55,7 @@ def submission():
     def make(action="docs-staging", caller=DOCS, **given):
         if isinstance(action, str):
             action = ProvisionNamespace(namespace=action, pull_secrets=("X",))
-        return Submission(caller=caller, action=action, channel=given.pop("door", "tool"), **given)
+        return Submission(caller=caller, action=action, channel=given.pop("channel", "tool"), **given)
 
     return make
 
@@ -71,7 +71,7 @@ def accept(submission):
 
     async def run(ledger, action="docs-staging", *, ask=None, now=NOW, **given):
         if ask is not None:
-            given = {"door": "ask", "words": ask} | given
+            given = {"channel": "ask", "words": ask} | given
         sent = AskIn(text=ask) if ask is not None else None
         return await ledger.accept(submission(action, **given), request_id=request_id(), ask=sent, now=now)
 

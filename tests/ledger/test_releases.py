@@ -17,7 +17,7 @@ def notified(ledger, docs, infra, submission):
 
     async def run(version, *supersedes, scheduled=True, extra=(), caller=docs, **given):
         text = f"release/{version} merged, ready to deploy"
-        given = {"door": "notify", "words": text, "scheduled": scheduled} | given
+        given = {"channel": "notify", "words": text, "scheduled": scheduled} | given
         sent = submission(Deploy(app="docs", version=version), caller=caller, **given)
         release = ReleaseIn(submission=sent, request_id=f"req-{version}", supersedes=supersedes)
         return await ledger.mail.notified(caller, infra, text, [release, *extra], now=NOW)

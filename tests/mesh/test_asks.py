@@ -8,7 +8,7 @@ import pytest
 from running_server import running_server
 
 from infra_mcp.errors import InfraError
-from infra_mcp.mesh.asks import LONGEST, ask, own_ask, resolution
+from infra_mcp.mesh.asks import MAX_TEXT, ask, own_ask, resolution
 from infra_mcp.model.peer import Caller
 from infra_mcp.server.operator import OPERATOR
 
@@ -177,7 +177,7 @@ async def test_an_ask_that_reaches_nobody_is_refused_at_once(tmp_path, receiver,
         assert caught.value.code == code
 
 
-@pytest.mark.parametrize("text", ["ü" * (LONGEST // 2 + 1), "a\x00b", "a\x1b[31mb", "\ud800"])
+@pytest.mark.parametrize("text", ["ü" * (MAX_TEXT // 2 + 1), "a\x00b", "a\x1b[31mb", "\ud800"])
 async def test_words_too_long_or_with_control_characters_are_refused(tmp_path, text):
     async with running_server(tmp_path, "unix") as at:
         with pytest.raises(InfraError) as caught:

@@ -23,7 +23,7 @@ from infra_mcp.settings import Settings
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 every_way = pytest.mark.parametrize(
-    ("door", "mode"), [("http", "auto"), ("http", "legacy"), ("unix", "auto"), ("unix", "legacy")]
+    ("channel", "mode"), [("http", "auto"), ("http", "legacy"), ("unix", "auto"), ("unix", "legacy")]
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 from running_server import running_server
 
 from infra_mcp.errors import InfraError
-from infra_mcp.mesh.peers import HEADER, LONGEST, Presence, describe, me, table
+from infra_mcp.mesh.peers import HEADER, MAX_DESCRIPTION, Presence, describe, me, table
 from infra_mcp.model.peer import Caller
 from infra_mcp.server.answers import MAXIMUM
 from infra_mcp.server.operator import OPERATOR
@@ -169,7 +169,7 @@ async def test_a_list_that_is_too_long_says_how_many_are_left_out(tmp_path, said
 async def test_a_description_too_long_or_of_nobody_is_refused(tmp_path, caller):
     async with running_server(tmp_path, "unix") as at:
         with pytest.raises(InfraError) as caught:
-            await describe(at.engine, caller, "x" * (LONGEST + 1) if caller is DOCS else "x")
+            await describe(at.engine, caller, "x" * (MAX_DESCRIPTION + 1) if caller is DOCS else "x")
         assert caught.value.code == "invalid-argument"
 
 

@@ -35,7 +35,7 @@ sys.path[:0] = [str(ROOT), str(HERE.parent)]
 
 from saboteurs.changed import changed  # noqa: E402 - it is on the path now
 
-LONGEST = 1800.0  # seconds for one run of tests
+MAX_SECONDS = 1800.0  # seconds for one run of tests
 CLUSTER = ("INFRA_MCP_TEST_KUBECONFIG", "INFRA_MCP_TEST_CONTEXT")
 # What a patch makes that fits the code no longer: it breaks down, which is not what it was to break.
 CRASHES = ("NameError", "UnboundLocalError", "ImportError", "ModuleNotFoundError", "AttributeError", "TypeError")
@@ -168,7 +168,7 @@ def _test(root: Path, promises: Iterable[str], tests: Iterable[str], *options: s
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "tests" / "saboteurs")])}
     with log.open("a", encoding="utf-8") as out:
         done = subprocess.run(
-            argv, cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False, timeout=LONGEST
+            argv, cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False, timeout=MAX_SECONDS
         )
     if done.returncode not in {0, 1, 2, 5} or not outcomes.is_file():
         raise Broken(f"pytest ended with {done.returncode}:\n{log.read_text(encoding='utf-8')[-2000:]}")

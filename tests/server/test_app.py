@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 SEED = "I need a namespace 'docs-staging' with image-pull secret X"
 WAYS = [("http", "auto"), ("http", "legacy"), ("unix", "auto"), ("unix", "legacy")]
-every_way = pytest.mark.parametrize(("door", "mode"), WAYS, ids=["-".join(way) for way in WAYS])
+every_way = pytest.mark.parametrize(("channel", "mode"), WAYS, ids=["-".join(way) for way in WAYS])
 
 
 def data(result):

@@ -118,7 +118,7 @@ async def test_a_flood_of_calls_that_are_no_calls_leaves_a_bounded_number_of_row
 
 @MODES
 @pytest.mark.promise("mcp.errors")
-@pytest.mark.parametrize("door", ["http", "unix"])
+@pytest.mark.parametrize("channel", ["http", "unix"])
 async def test_tools_that_are_not_there_or_not_for_the_caller_are_refused_and_leave_a_row(tmp_path, channel, mode):
     async with running_server(tmp_path, channel) as at, getattr(at, channel)("shop", mode) as client:
         for number, (name, arguments, code) in enumerate(
@@ -224,7 +224,7 @@ async def test_a_key_with_other_arguments_is_refused_by_every_way_in(tmp_path):
 
 # -- group 5: arguments
 @MODES
-@pytest.mark.parametrize("door", ["http", "unix"])
+@pytest.mark.parametrize("channel", ["http", "unix"])
 @pytest.mark.promise("intake.typed")
 @pytest.mark.promise("mcp.errors")
 async def test_wrong_arguments_of_a_tool_are_refused_by_name_and_rule(tmp_path, channel, mode):

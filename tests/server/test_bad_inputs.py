@@ -46,7 +46,7 @@ def shown(name) -> str:
 
 
 @pytest.mark.promise("intake.typed")
-@pytest.mark.parametrize("door", ["http", "unix"])
+@pytest.mark.parametrize("channel", ["http", "unix"])
 async def test_a_bad_name_is_refused_wherever_a_name_is_taken(tmp_path, channel):
     async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs") as client:
         rows = 0
@@ -119,7 +119,7 @@ async def test_a_bad_name_of_a_peer_or_circle_is_refused(tmp_path, name):
 
 
 @pytest.mark.promise("intake.typed")
-@pytest.mark.parametrize("door", ["http", "unix"])
+@pytest.mark.parametrize("channel", ["http", "unix"])
 async def test_arguments_of_every_wrong_shape_are_refused(tmp_path, channel):
     async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs") as client:
         for arguments in (
@@ -148,7 +148,7 @@ async def test_arguments_of_every_wrong_shape_are_refused(tmp_path, channel):
 
 
 @pytest.mark.promise("secrets.nowhere")
-@pytest.mark.parametrize("door", ["http", "unix"])
+@pytest.mark.parametrize("channel", ["http", "unix"])
 async def test_a_secret_in_any_argument_of_any_tool_comes_back_from_none(tmp_path, channel, caplog, capfd):
     async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs") as client:
         tools = (await client.list_tools()).tools

@@ -61,7 +61,7 @@ def check_result(result) -> None:
 
 
 @MODES
-@pytest.mark.parametrize("door", ["http", "unix"])
+@pytest.mark.parametrize("channel", ["http", "unix"])
 async def test_words_of_a_peer_are_data_in_every_answer_that_shows_them(tmp_path, channel, mode):
     async with (
         running_server(tmp_path, channel) as at,
@@ -106,7 +106,7 @@ async def test_words_of_a_peer_are_data_in_every_answer_that_shows_them(tmp_path
 
 
 @MODES
-@pytest.mark.parametrize("door", ["http", "unix"])
+@pytest.mark.parametrize("channel", ["http", "unix"])
 async def test_what_a_cluster_says_is_data_in_receipts_errors_and_reads(tmp_path, channel, mode):
     def script(request):
         error = InfraError("not-landed", f"The pod said: {ACTIVE} {EVIL}").as_dict()

@@ -14,7 +14,7 @@ from infra_mcp.server.answers import MAXIMUM
 pytestmark = pytest.mark.anyio
 
 WAYS = [("http", "auto"), ("http", "legacy"), ("unix", "auto"), ("unix", "legacy")]
-every_way = pytest.mark.parametrize(("door", "mode"), WAYS, ids=["-".join(way) for way in WAYS])
+every_way = pytest.mark.parametrize(("channel", "mode"), WAYS, ids=["-".join(way) for way in WAYS])
 
 
 async def read(client, uri):

@@ -12,8 +12,6 @@ from infra_mcp.clients.git.runner import Done, Runner
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.text import one_line
 
-__all__ = ["Advance", "Busy", "check", "contains"]
-
 WRITE_SECONDS = 300.0  # a checkout with slow filters may take its time
 FAST_FORWARD = (
     "--ff-only",

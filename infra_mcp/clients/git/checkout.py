@@ -16,8 +16,6 @@ from infra_mcp.clients.git.runner import Runner
 from infra_mcp.errors import InfraError
 from infra_mcp.text import one_line
 
-__all__ = ["Checkout", "busy", "find", "in_the_way", "require_clear", "require_idle"]
-
 # Files of a checkout's own git folder that say an operation waits for its end.
 UNFINISHED = {
     "MERGE_HEAD": "a merge",

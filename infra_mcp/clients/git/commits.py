@@ -10,8 +10,6 @@ from infra_mcp.clients.git.writer import Writer
 from infra_mcp.errors import InfraError
 from infra_mcp.text import quoted
 
-__all__ = ["IDENTITY", "build", "check_path", "replaced"]
-
 IDENTITY = ("infra-mcp", "infra-mcp@localhost")
 MAX_PATH, LONGEST_NAME = 1000, 255
 

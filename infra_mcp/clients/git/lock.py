@@ -15,8 +15,6 @@ from anyio import to_thread
 
 from infra_mcp.errors import InfraError
 
-__all__ = ["Hold", "RepositoryLock"]
-
 POLL_SECONDS = 0.02
 
 

@@ -20,8 +20,6 @@ from infra_mcp.clients.git.trailers import Logged, newest
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError, Locked
 
-__all__ = ["Git"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 RETRY_SECONDS = 0.05

@@ -20,8 +20,6 @@ from typing import NamedTuple
 from infra_mcp.errors import InfraError
 from infra_mcp.text import quoted
 
-__all__ = ["HYGIENE", "Done", "Runner", "readable"]
-
 # What a repository's or a user's configuration must not do to us: run hooks or daemons, collect garbage, sign, reach
 # for a transport that runs commands, or write index formats that reach beyond the file we name.
 HYGIENE: dict[str, str] = {

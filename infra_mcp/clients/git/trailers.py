@@ -9,8 +9,6 @@ from infra_mcp.clients.git.objects import Objects, ref_of
 from infra_mcp.clients.git.runner import Runner
 from infra_mcp.text import one_line
 
-__all__ = ["Logged", "newest"]
-
 MAX_AUTHOR = 200
 _AUTHOR = re.compile(r"^author (.*>)", re.MULTILINE)
 _TRAILER = re.compile(r"([A-Za-z0-9-]+)\s*:\s*(.*)")

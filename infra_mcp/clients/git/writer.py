@@ -20,8 +20,6 @@ from infra_mcp.clients.git.runner import READ_SECONDS, Runner, readable
 from infra_mcp.errors import InfraError
 from infra_mcp.text import quoted
 
-__all__ = ["Writer"]
-
 GITLINK = "160000"
 
 

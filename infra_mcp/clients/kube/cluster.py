@@ -29,8 +29,6 @@ if TYPE_CHECKING:  # these import `kubernetes`: a second, paid in `connect`, in 
     from infra_mcp.clients.kube.schema import Schemas
     from infra_mcp.clients.kube.transport import Timeouts, Transport
 
-__all__ = ["FIELD_MANAGER", "Cluster"]
-
 FIELD_MANAGER = "infra-mcp"
 PAGE = 500  # items asked for at once
 _OWN = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}

@@ -34,8 +34,6 @@ from infra_mcp.clients.kube.kubeconfig import read
 from infra_mcp.errors import InfraError
 from infra_mcp.text import one_line
 
-__all__ = ["Login", "load"]
-
 PLUGIN_DEADLINE = 30.0  # seconds an exec plugin may take
 _LOOPBACK = ("localhost", "::1")
 

@@ -16,8 +16,6 @@ from infra_mcp.clients.kube.transport import Transport
 from infra_mcp.errors import InfraError
 from infra_mcp.text import one_line, quoted
 
-__all__ = ["Discovery", "Resource"]
-
 _ACCEPT = ",".join(
     f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList" for version in ("v2", "v2beta1")
 )

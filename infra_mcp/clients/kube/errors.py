@@ -17,8 +17,6 @@ from infra_mcp.errors import InfraError, Unavailable
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.text import named, one_line, quoted
 
-__all__ = ["DENIED_FOR", "Cause", "KubeError", "is_denied"]
-
 WITHHELD = "(text withheld: it may quote the Secret)"
 _OWNER = re.compile(r'conflict with ("(?:[^"\\]|\\.)*")(?: with subresource ("(?:[^"\\]|\\.)*"))?')
 _NOT_TYPED = re.compile(r"^failed to (create typed|convert)|field not declared in schema")

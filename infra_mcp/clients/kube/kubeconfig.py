@@ -21,8 +21,6 @@ import yaml
 from infra_mcp.errors import InfraError
 from infra_mcp.text import quoted
 
-__all__ = ["contexts", "read"]
-
 _SECTIONS = {"contexts": "context", "clusters": "cluster", "users": "user"}
 _PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 _IMPERSONATION = {"as": str, "as-uid": str, "as-groups": list, "as-user-extra": dict}

@@ -19,8 +19,6 @@ from infra_mcp.clients.kube.transport import Transport
 from infra_mcp.errors import InfraError
 from infra_mcp.text import one_line
 
-__all__ = ["Schemas", "check"]
-
 MOST = 20  # errors that are told
 DEEPEST = 64
 _REF = "#/components/schemas/"

@@ -29,8 +29,6 @@ from infra_mcp.clients.kube.errors import KubeError
 from infra_mcp.errors import InfraError
 from infra_mcp.text import one_line, quoted
 
-__all__ = ["Kind", "Timeouts", "Transport"]
-
 Kind = Literal["read", "dry-run", "write"]
 
 PAUSES = (0.1, 0.3, 1.0)  # seconds between tries

@@ -20,8 +20,6 @@ from infra_mcp.clients.kube.errors import KubeError
 if TYPE_CHECKING:  # it imports `kubernetes`
     from infra_mcp.clients.kube.transport import Transport
 
-__all__ = ["Watch"]
-
 LIFETIME = 240  # seconds after which the server ends a watch, so that no balancer does
 PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between tries while the server cannot be reached
 _FINAL = {

@@ -15,8 +15,6 @@ from infra_mcp.clients.kube import FIELD_MANAGER
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.repository.partial import ATOMIC, KEY_DEFAULTS, SET, item_keys
 
-__all__ = ["Lost", "extract", "foreign_owner", "lists", "lost_fields", "owned_by_us", "owners"]
-
 Fields = Mapping[str, Any]
 
 

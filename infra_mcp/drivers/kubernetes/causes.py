@@ -21,8 +21,6 @@ from typing import Any, Final, NamedTuple
 from infra_mcp.drivers.kubernetes.health import condition
 from infra_mcp.text import named, one_line, quoted
 
-__all__ = ["Cause", "cause", "is_failing", "not_ready", "restarts"]
-
 _TEXT = 500
 _SAID = 200  # of it what others said
 _QUOTE = 180  # of a text that stands within another

@@ -14,8 +14,6 @@ from infra_mcp.model.effect import FieldChange, FieldPath
 from infra_mcp.model.marks import REQUEST, WRITE
 from infra_mcp.repository.partial import SET, Lists, item_keys, list_keys
 
-__all__ = ["changes"]
-
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _IGNORED: set[tuple[str, ...]] = {
     ("apiVersion",),

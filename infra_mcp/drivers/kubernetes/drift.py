@@ -9,8 +9,6 @@ from infra_mcp.model.effect import Drift, FieldPath, show_path
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.partial import differences
 
-__all__ = ["drift"]
-
 _LIMIT = 20
 # Fields that the API server drops when they are false or 0. For others that is a value: `runAsUser: 0`.
 _DROPPED: Final = {

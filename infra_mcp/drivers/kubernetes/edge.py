@@ -8,8 +8,6 @@ from typing import Any, ParamSpec, TypeVar
 
 from infra_mcp.clients.kube import KubeError
 
-__all__ = ["translated"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -16,8 +16,6 @@ from typing import Any, Final, Literal, NamedTuple
 
 from infra_mcp.text import quoted
 
-__all__ = ["Health", "State", "changed_at", "condition", "status", "time_of"]
-
 State = Literal["Current", "InProgress", "Failed", "Terminating"]
 
 _UNSCHEDULABLE_FOR = timedelta(seconds=15)

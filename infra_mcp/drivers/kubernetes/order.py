@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 from infra_mcp.model.object_ref import ObjectRef
 
-__all__ = ["order"]
-
 T = TypeVar("T")
 
 _CORE, _RBAC, _APPS, _STORAGE = "", "rbac.authorization.k8s.io", "apps", "storage.k8s.io"

@@ -18,8 +18,6 @@ from infra_mcp.drivers.kubernetes.adopt import owners
 from infra_mcp.model.marks import REQUEST, WRITE
 from infra_mcp.model.object_ref import ObjectRef
 
-__all__ = ["Own", "carries", "shows"]
-
 _NAME_LABEL = "kubernetes.io/metadata.name"  # the API server's own
 _SERVERS = frozenset({"managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink"})
 

@@ -8,8 +8,6 @@ from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.base import Context
 from infra_mcp.model.object_ref import ObjectRef
 
-__all__ = ["read_once"]
-
 
 async def read_once(
     cluster: Cluster, context: Context, ref: ObjectRef, *, as_user: str | None

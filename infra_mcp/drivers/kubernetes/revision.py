@@ -15,8 +15,6 @@ from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.drivers.kubernetes.health import changed_at, condition, time_of
 from infra_mcp.gather import gather
 
-__all__ = ["WORKLOADS", "Seen", "is_ready", "look", "selector"]
-
 WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
 _REVISION = "deployment.kubernetes.io/revision"
 _HASH = "controller-revision-hash"

@@ -10,8 +10,6 @@ from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather
 
-__all__ = ["excess_rights"]
-
 _RETRY_AFTER = 30.0  # seconds until rights that could not be looked at are looked at again
 # What the server's own role does not give: in words, and as verb, group and resource of all namespaces.
 _BEYOND = {

@@ -31,8 +31,6 @@ from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.partial import Lists, covers, get_path, leaves, merge, remove_path
 from infra_mcp.text import named, one_line
 
-__all__ = ["Proposal", "propose", "write"]
-
 TRIES = 8  # writes of one proposal while only fields it does not read or write move
 BREATH = 0.01  # seconds, longer each time
 SETTLE = 0.25  # seconds after a broken write before it is looked at

@@ -21,8 +21,6 @@ from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.outcome import Written
 from infra_mcp.repository.partial import get_path, set_path
 
-__all__ = ["Left", "is_ours", "settled", "undo"]
-
 _TRIES = 5
 _REPLICAS = ("spec", "replicas")
 

@@ -23,8 +23,6 @@ from infra_mcp.drivers.kubernetes.revision import WORKLOADS, Seen, look, selecto
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
 
-__all__ = ["Out", "rollout"]
-
 _TICK: Final = 1.0  # seconds; causes are told by events, too, and nothing watches those
 _STEADY: Final = 10.0  # seconds without another restart after which a pod that was restarted counts as steady
 

@@ -18,8 +18,6 @@ from infra_mcp.errors import InfraError, Moved
 from infra_mcp.gather import gather
 from infra_mcp.model.object_ref import ObjectRef
 
-__all__ = ["apply"]
-
 T = TypeVar("T")
 
 _DEFAULT_ACCOUNT = 10.0  # seconds; the controller needs milliseconds

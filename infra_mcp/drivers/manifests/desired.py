@@ -13,8 +13,6 @@ from infra_mcp.repository.edits import Beside, Location
 from infra_mcp.repository.partial import get_path, merge, set_path
 from infra_mcp.repository.render import Located
 
-__all__ = ["RESTART", "in_files", "ref_of", "without_file"]
-
 RESTART = "infra-mcp.dev/restart"  # on a pod template: the request that restarted it last
 _VERSIONS = {"apps": "apps/v1", "rbac.authorization.k8s.io": "rbac.authorization.k8s.io/v1", "": "v1"}
 

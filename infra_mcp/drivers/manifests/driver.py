@@ -25,8 +25,6 @@ from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
 from infra_mcp.policy.policy import Policy
 
-__all__ = ["Manifests", "connect", "place"]
-
 _DENIED = frozenset({403, 404})  # not there, or not bound to the circle: the same to who asks
 
 

@@ -18,8 +18,6 @@ from infra_mcp.policy.images import images_in
 from infra_mcp.repository.edits import Goal
 from infra_mcp.repository.partial import is_within
 
-__all__ = ["landed"]
-
 _WAIT = 15.0  # seconds; objects that no controller works on need only to be there
 _STEP = 0.05
 _BOUNDS = ("ResourceQuota", "LimitRange", "NetworkPolicy")

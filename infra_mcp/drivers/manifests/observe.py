@@ -18,8 +18,6 @@ from infra_mcp.policy import images
 from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.value import Tree
 
-__all__ = ["app", "namespace"]
-
 _WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 _MOST = 50
 

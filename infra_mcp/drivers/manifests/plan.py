@@ -26,8 +26,6 @@ from infra_mcp.policy.grammar import repository
 from infra_mcp.policy.images import containers_of
 from infra_mcp.repository.partial import differences, is_within, ordered_like
 
-__all__ = ["plan"]
-
 
 @dataclass
 class _Spaces:

@@ -12,8 +12,6 @@ from infra_mcp.model.effect import Change, FieldChange
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.edits import Goal
 
-__all__ = ["Desired", "PlannedObject", "Rights", "Work"]
-
 
 @dataclass(frozen=True)
 class Rights:

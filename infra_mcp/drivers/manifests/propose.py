@@ -15,8 +15,6 @@ from infra_mcp.model.effect import Change, FieldChange
 from infra_mcp.policy.images import images_in
 from infra_mcp.repository.partial import differences, is_within
 
-__all__ = ["planned"]
-
 _HIDDEN = ("content",)
 
 

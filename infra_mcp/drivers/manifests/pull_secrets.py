@@ -22,8 +22,6 @@ from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import PullSecretRules
 
-__all__ = ["PullSecret", "PullSecrets"]
-
 
 @dataclass(frozen=True)
 class PullSecret:

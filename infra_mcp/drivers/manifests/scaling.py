@@ -10,8 +10,6 @@ from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.drivers.manifests.planned import Desired
 from infra_mcp.errors import InfraError
 
-__all__ = ["refuse_autoscaled", "through"]
-
 
 def through(want: Desired) -> tuple[str, ...]:
     """The subresources through which people may have set what is to be set: `kubectl scale` writes by `scale`."""

@@ -8,8 +8,6 @@ from pydantic_core import from_json
 
 from infra_mcp.model.target import Target
 
-__all__ = ["upgraded"]
-
 
 def upgraded(kept: dict[str, Any], commit: str | None, revert: str | None) -> dict[str, Any]:
     """A record of the first edition as version 1 has it: it had one stage with one part, and only a cluster as a place.

@@ -8,8 +8,6 @@ from pydantic import Field
 
 from infra_mcp.model.names import AppName, Frozen, Version
 
-__all__ = ["ActionModel", "AppAction", "Release"]
-
 
 class ActionModel(Frozen):
     """One typed change. A class below it is all that is said of an action anywhere: see `model.actions`.

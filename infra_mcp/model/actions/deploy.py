@@ -9,8 +9,6 @@ from pydantic import Field
 from infra_mcp.model.actions.base import Release
 from infra_mcp.model.names import ClusterName
 
-__all__ = ["Deploy"]
-
 
 class Deploy(Release):
     """An app of the catalogue, brought to a version and watched until it is out."""

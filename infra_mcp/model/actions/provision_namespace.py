@@ -19,8 +19,6 @@ from infra_mcp.model.names import (
     PullSecretName,
 )
 
-__all__ = ["ContainerLimits", "ProvisionNamespace", "Quota"]
-
 
 class Quota(Frozen):
     """Upper bounds for a whole namespace (a ResourceQuota). An absent field bounds nothing."""

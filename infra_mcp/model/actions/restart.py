@@ -9,8 +9,6 @@ from pydantic import Field
 from infra_mcp.model.actions.base import AppAction
 from infra_mcp.model.names import ClusterName
 
-__all__ = ["Restart"]
-
 
 class Restart(AppAction):
     """New pods for an app as it is: a new revision of its workload, watched until it is out."""

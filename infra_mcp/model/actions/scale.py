@@ -9,8 +9,6 @@ from pydantic import Field
 from infra_mcp.model.actions.base import AppAction
 from infra_mcp.model.names import ClusterName
 
-__all__ = ["Scale"]
-
 
 class Scale(AppAction):
     """The replicas of an app's workload, in its manifest and in the cluster, watched until they are ready."""

@@ -15,8 +15,6 @@ from infra_mcp.policy.images import new_images
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import AppRules
 
-__all__ = ["FAULT", "WORKLOADS", "About", "ActionRules", "app_about", "app_refusals", "is_workload", "same_images"]
-
 FAULT: Final = "This is not the caller's to change; an operator should look at the plan."
 WORKLOADS: Final = frozenset({"apps/Deployment", "apps/StatefulSet", "apps/DaemonSet"})
 

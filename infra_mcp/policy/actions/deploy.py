@@ -12,8 +12,6 @@ from infra_mcp.policy.grants import Grant, Refusal, image
 from infra_mcp.policy.images import new_images
 from infra_mcp.policy.policy import Policy
 
-__all__ = ["RULES"]
-
 
 def _refusals(policy: Policy, caller: Caller, to: Grant, action: Deploy) -> Iterator[Refusal]:
     refused = list(app_refusals(policy, caller, to, action))

@@ -13,8 +13,6 @@ from infra_mcp.policy.actions.base import FAULT, About, ActionRules
 from infra_mcp.policy.grants import Grant, Refusal, cluster, fixed_labels, labels, namespace, numbers, some
 from infra_mcp.policy.policy import Policy
 
-__all__ = ["RULES"]
-
 _WRITES: Final = frozenset(
     {
         "Namespace",

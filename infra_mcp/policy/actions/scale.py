@@ -20,8 +20,6 @@ from infra_mcp.policy.actions.base import (
 from infra_mcp.policy.grants import Grant, Refusal
 from infra_mcp.policy.policy import Policy
 
-__all__ = ["RULES"]
-
 _REPLICAS: Final = ("spec", "replicas")
 
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from infra_mcp.model.request import Request
     from infra_mcp.server.elicitation import Person
 
-__all__ = ["TOOL", "planned", "question"]
-
 _LONGEST = 6_000  # characters of the question; a person reads it in a dialog
 _WORDS = 600  # characters shown of what a peer wrote
 _LINE = 300  # characters of one change, and of the arguments

@@ -24,8 +24,6 @@ from infra_mcp.server.tools.tool import Call, Tool, watch
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
 
-__all__ = ["TOOLS", "Options", "fields", "granted", "tools"]
-
 
 class Options(Frozen):
     """What every change tool takes beside the action's own fields."""

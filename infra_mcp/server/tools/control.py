@@ -16,8 +16,6 @@ from infra_mcp.server.tools import approve
 from infra_mcp.server.tools.tool import Call, Tool
 from infra_mcp.server.trails import unsaid, words_of
 
-__all__ = ["TOOLS", "look"]
-
 _TRAIL = 100  # events of a request shown
 
 

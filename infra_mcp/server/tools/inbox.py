@@ -16,8 +16,6 @@ from infra_mcp.server.tools.tool import Call, Tool, watch
 if TYPE_CHECKING:
     from infra_mcp.ledger.records import Inbox
 
-__all__ = ["TOOLS"]
-
 
 class InboxArguments(Frozen):
     """What `inbox` takes."""

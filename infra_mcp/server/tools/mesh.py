@@ -25,8 +25,6 @@ from infra_mcp.server.tools.tool import Call, Tool, watch
 if TYPE_CHECKING:
     from infra_mcp.ledger.records import Ask
 
-__all__ = ["TOOLS"]
-
 Attachments = tuple[Annotated[dict[str, Any], Field(max_length=50)], ...]
 _ATTACHMENTS = "Small JSON objects, 64 KiB together."
 _CIRCLE = "The peer's circle, where more than one has a peer of that name."

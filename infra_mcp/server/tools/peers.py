@@ -9,8 +9,6 @@ from infra_mcp.model.names import Frozen
 from infra_mcp.server.answers import Answer
 from infra_mcp.server.tools.tool import Call, Tool
 
-__all__ = ["TOOLS"]
-
 
 class ListArguments(Frozen):
     """What `list_peers` takes."""

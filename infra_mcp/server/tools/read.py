@@ -11,8 +11,6 @@ from infra_mcp.model.names import AppName, DnsLabel, Frozen
 from infra_mcp.server.answers import Answer
 from infra_mcp.server.tools.tool import Call, Tool
 
-__all__ = ["TOOLS", "look"]
-
 
 class StatusArguments(Frozen):
     """What `status` takes."""

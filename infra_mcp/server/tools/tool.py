@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from infra_mcp.engine import Engine
     from infra_mcp.server.elicitation import Person
 
-__all__ = ["Call", "Progress", "Service", "Tool", "Toolset", "until", "watch"]
-
 T = TypeVar("T")
 # Tells the client seconds passed, and how far it is.
 Progress = Callable[[float, str], Awaitable[None]]

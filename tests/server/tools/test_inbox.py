@@ -12,7 +12,7 @@ from infra_mcp.model.peer import Address
 pytestmark = pytest.mark.anyio
 
 WAYS = [("http", "auto"), ("http", "legacy"), ("unix", "auto"), ("unix", "legacy")]
-every_way = pytest.mark.parametrize(("door", "mode"), WAYS, ids=["-".join(way) for way in WAYS])
+every_way = pytest.mark.parametrize(("channel", "mode"), WAYS, ids=["-".join(way) for way in WAYS])
 
 
 def data(result):
@@ -70,7 +70,7 @@ async def test_what_makes_no_sense_is_refused(tmp_path, channel, mode):
 
 
 @pytest.mark.parametrize(
-    ("door", "mode"), [pytest.param(*way, marks=[pytest.mark.slow] * (way != ("unix", "auto"))) for way in WAYS]
+    ("channel", "mode"), [pytest.param(*way, marks=[pytest.mark.slow] * (way != ("unix", "auto"))) for way in WAYS]
 )
 async def test_a_flood_is_stopped_leaves_one_row_and_does_not_touch_others(tmp_path, channel, mode):
     async with (

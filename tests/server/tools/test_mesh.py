@@ -11,7 +11,7 @@ from running_server import running_server
 pytestmark = pytest.mark.anyio
 
 WAYS = [("http", "auto"), ("http", "legacy"), ("unix", "auto"), ("unix", "legacy")]
-every_way = pytest.mark.parametrize(("door", "mode"), WAYS, ids=["-".join(way) for way in WAYS])
+every_way = pytest.mark.parametrize(("channel", "mode"), WAYS, ids=["-".join(way) for way in WAYS])
 SEED = "I need a namespace 'docs-staging' with image-pull secret X"
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 PROMISED = 2.0  # seconds
 WAYS = [("http", "auto"), ("http", "legacy"), ("unix", "auto"), ("unix", "legacy")]
-every_way = pytest.mark.parametrize(("door", "mode"), WAYS, ids=["-".join(way) for way in WAYS])
+every_way = pytest.mark.parametrize(("channel", "mode"), WAYS, ids=["-".join(way) for way in WAYS])
 
 
 class Clock:
