@@ -11,12 +11,10 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError, creat
 
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.names import Frozen, IdempotencyKey
-from infra_mcp.model.schema import schema, settled
+from infra_mcp.model.schema import path, refusal, schema, settled
 
 _LARGEST = 65_536  # bytes of a block
 _FIELDS = 1_000  # fields of a block, at all depths
-_NAMED = 5  # faults named in one answer
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 _FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})(?P<info>[^`\n]*)")  # one repeat: two that share blanks are quadratic
 _SNAKE = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _ONE_LINE = re.compile(r" {0,3}```infra[ \t]+(\{.*\})[ \t]*```[ \t]*")
@@ -86,8 +84,11 @@ def read(body: str) -> tuple[BaseModel, Extras] | Fault:
     value = settled(value, schema(form))
     try:
         given = form.model_validate_json(json.dumps(value))
-    except (ValidationError, ValueError) as error:
-        return Fault(*_told(form, error), _nearest(form, value))
+    except ValidationError as error:
+        problem = refusal(form, error, "the block")
+        return Fault(problem.code, problem.what, _nearest(form, value))
+    except ValueError:
+        return Fault("invalid-argument", "The infra block contains an invalid character.", _nearest(form, value))
     own = {key: getattr(given, key) for key in given.model_fields_set if key in ACTIONS[name].model_fields}
     extras = {key: getattr(given, key) for key in given.model_fields_set if key in EXTRAS}
     return ACTIONS[name](**own), Extras(**extras)
@@ -154,7 +155,7 @@ class _Fields:
         value: dict[str, Any] = {}
         for key, item in pairs:
             if key in value:
-                self.problem = self.problem or f"The field {_shown(key)} stands twice in the infra block."
+                self.problem = self.problem or f"The field {path([key], key)} stands twice in the infra block."
             value[key] = item
         if self.count > _FIELDS:
             self.problem = f"The infra block has more than {_FIELDS} fields."
@@ -173,47 +174,3 @@ def _form(name: str) -> type[BaseModel]:
     for key, field in (*ACTIONS[name].model_fields.items(), *Extras.model_fields.items()):
         fields[key] = (field.annotation, field)
     return create_model(f"{name}_block", __base__=Frozen, **fields)
-
-
-def _told(form: type[BaseModel], error: ValueError) -> tuple[str, str]:
-    if not isinstance(error, ValidationError):
-        return "invalid-argument", "The infra block holds what is no text."
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
-    if unknown:
-        names = ", ".join(_where(fault["loc"]) for fault in unknown[:_NAMED])
-        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-        return "unknown-argument", f"Not a field of this: {names}{more}. There are: {', '.join(form.model_fields)}."
-    told = "; ".join(
-        f"{_where(fault['loc'])}: {_RULES.get(fault['type'], 'not of the form it must have')}"
-        for fault in faults[:_NAMED]
-    )
-    return "invalid-argument", f"{told}."
-
-
-# What pydantic finds, in words that hold nothing of what was sent.
-_RULES = {
-    "missing": "it is needed",
-    "string_type": "it must be a text",
-    "int_type": "it must be a whole number",
-    "int_from_float": "it must be a whole number",
-    "bool_type": "it must be true or false",
-    "tuple_type": "it must be a list",
-    "dict_type": "it must be an object",
-    "model_type": "it must be an object",
-    "too_long": "it has too many entries",
-    "string_too_long": "it is too long",
-    "greater_than_equal": "it is too small",
-    "less_than_equal": "it is too large",
-    "literal_error": "it must be one of the words there are for it",
-    "string_pattern_mismatch": "it does not have the form of such a name or amount",
-}
-
-
-def _where(location: tuple[int | str, ...]) -> str:
-    steps = [str(step) if isinstance(step, int) else _shown(step) for step in location if step != "[key]"]
-    return ".".join(steps) or "the block"
-
-
-def _shown(name: str) -> str:
-    return name if _PLAIN.fullmatch(name) else "(a name not shown)"

@@ -1,15 +1,27 @@
-"""The JSON Schema of a model that callers fill in, and what they may write otherwise than it says. Pure.
+"""The JSON Schema of a model that callers fill in, what they may write differently, and how a refusal says it. Pure.
 
-Two habits of clients are met in every argument, at any depth: null for what is left out, and 3.0 for 3, which JSON and
-JSON Schema hold for one number. What is somebody's own data (a schema without a type) stays as it came.
+Two habits of clients are accepted in every argument, at any depth: null for an omitted one, and 3.0 for 3, which is the
+same number in JSON. Data of the caller's own (a schema without a type) stays unchanged.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from infra_mcp.errors import InfraError
+
+_LISTED = 5  # problems listed in one refusal
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
+# Pydantic's messages that are made of the rule alone. Every other kind gets our text, so that no version of pydantic
+# can put the rejected value into an answer.
+_SAFE = re.compile(
+    r"(?:bool|dict|float|int|list|model|string|tuple)_type|int_from_float|finite_number|literal_error"
+    r"|(?:greater|less)_than(?:_equal)?|(?:string_)?too_(?:long|short)|string_pattern_mismatch"
+)
 _schemas: dict[type[BaseModel], dict[str, Any]] = {}
 
 
@@ -67,3 +79,52 @@ def _trimmed(node: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401 - a
         else:
             plain[key] = _trimmed(value, definitions)
     return plain
+
+
+def refusal(model: type[BaseModel], error: ValidationError, whole: str = "the arguments") -> InfraError:
+    """What is wrong with the arguments of a model, as an error that repeats nothing sent but plain argument names."""
+    unknown, wrong = problems(error, whole)
+    if unknown:
+        known = f"There are: {', '.join(model.model_fields)}." if model.model_fields else "It takes none."
+        return InfraError("unknown-argument", f"Unknown argument: {listed(unknown, ', ')}. {known}")
+    return InfraError("invalid-argument", f"{listed(wrong)}.")
+
+
+def problems(error: ValidationError, whole: str, longest: int = 40) -> tuple[list[str], list[str]]:
+    """The paths of unknown fields, and what is wrong with the other fields.
+
+    Args:
+        error: what pydantic found.
+        whole: the name of the whole value, for a problem that has no path.
+        longest: characters of a name that is repeated; a longer one may be no name.
+    """
+    unknown, wrong = [], []
+    for one in error.errors(include_url=False, include_context=False, include_input=False):
+        where = path(one["loc"], whole, longest)
+        match one["type"]:
+            case "extra_forbidden":
+                unknown.append(where)
+            case "missing":
+                wrong.append(f"{where} is missing")
+            case "value_error":  # a check of ours, which never repeats the value
+                wrong.append(f"{where} {one['msg'].removeprefix('Value error, ')}")
+            case kind if _SAFE.fullmatch(kind):
+                wrong.append(f"{where}: {one['msg'][:1].lower()}{one['msg'][1:]}")
+            case "json_invalid":
+                wrong.append(f"{where}: not well-formed JSON text")
+            case _:
+                wrong.append(f"{where}: not of the required form")
+    return unknown, wrong
+
+
+def path(location: Sequence[int | str], whole: str, longest: int = 40) -> str:
+    """A path of fields as people write it; a part that is no plain name is not repeated."""
+    steps = [str(step) for step in location if step != "[key]"]
+    plain = (step if len(step) <= longest and _PLAIN.fullmatch(step) else "(a name not shown)" for step in steps)
+    return ".".join(plain) or whole
+
+
+def listed(items: Sequence[str], separator: str = "; ") -> str:
+    """The first five items, and how many more there are."""
+    more = f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
+    return separator.join(items[:_LISTED]) + more

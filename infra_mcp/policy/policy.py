@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pydantic import Field, PrivateAttr, ValidationError
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.names import AppName, Circle, ClusterName, Frozen, PullSecretName
+from infra_mcp.model.schema import listed, path, problems
 from infra_mcp.policy.grammar import matches, protected
 from infra_mcp.policy.rules import Freeze, Rule
 from infra_mcp.policy.sections import (
@@ -28,14 +28,11 @@ from infra_mcp.policy.sections import (
     PullSecretRules,
     TreeRules,
 )
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 from infra_mcp.text import one_line
 
 _LARGEST: Final = 2**20  # bytes of a policy file; people write it by hand
 _DOTS: Final = 1_000  # in one line
-_SHOWN: Final = 5  # problems named at once
+_MAX_NAME: Final = 64  # characters of a key that a message repeats
 
 
 class Policy(Frozen):
@@ -166,7 +163,8 @@ def load(text: str) -> Policy:
     try:
         policy = Policy.model_validate_json(data)
     except ValidationError as error:
-        _refuse([_problem(one) for one in error.errors(include_url=False, include_input=False)])
+        unknown, wrong = problems(error, "the file", _MAX_NAME)
+        _refuse([f"{where} is no key of the policy" for where in unknown] + wrong)
     _refuse(list(_inconsistencies(policy)))
     policy._digest = digest_of(text)  # noqa: SLF001 - set once, here, and no key of the file
     return policy
@@ -174,26 +172,11 @@ def load(text: str) -> Policy:
 
 def _refuse(problems: list[str]) -> None:
     if problems:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise InfraError("policy-invalid", "; ".join(problems[:_SHOWN]) + more + ".")
+        raise InfraError("policy-invalid", f"{listed(problems)}.")
 
 
-def _problem(error: ErrorDetails) -> str:
-    where = _path(*(step for step in error["loc"] if step != "[key]"))
-    if error["type"] == "extra_forbidden":
-        return f"{where} is no key of the policy"
-    if error["type"] == "missing":
-        return f"{where} is missing"
-    if error["type"] == "value_error":
-        return f"{where} {error['msg'].removeprefix('Value error, ')}"
-    said = error["msg"]
-    return f"{where}: {said[:1].lower()}{said[1:]}"
-
-
-def _path(*steps: str | int) -> str:
-    """A key path as people write it; what is no plain key is not repeated."""
-    shown = ".".join(str(s) if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", str(s)) else "(not a plain key)" for s in steps)
-    return shown or "the file"
+def _path(*steps: str) -> str:
+    return path(steps, "the file", _MAX_NAME)
 
 
 def _inconsistencies(policy: Policy) -> Iterator[str]:
