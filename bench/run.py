@@ -216,7 +216,8 @@ async def on_a_cluster(rounds: int, parts: list[str]) -> list[Row | mesh.Line]:
         try:
             (home / "cluster_setup").mkdir()
             (home / "scenario").mkdir()
-            cluster_setup = ClusterSetup(found.kubectl, found.kubeconfig, found.context, home / "cluster_setup")
+            kubectl, kubeconfig = Path(found.kubectl), Path(found.kubeconfig)
+            cluster_setup = ClusterSetup(kubectl, kubeconfig, found.context, home / "cluster_setup")
             await asyncio.to_thread(cluster_setup.prepare)
             if "plans" in parts:
                 rows += await plans.contest(cluster_setup, home / "plans", APPS, rounds)

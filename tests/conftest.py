@@ -14,8 +14,7 @@ import hypothesis
 import pytest
 
 from infra_mcp import sandbox
-from infra_mcp.sandbox import given
-from infra_mcp.sandbox.binaries import cached, ensure
+from infra_mcp.sandbox.binaries import cached, ensure, find_given
 from infra_mcp.settings import cache_home, sandbox_home
 
 T = TypeVar("T")
@@ -70,7 +69,7 @@ def control_plane(request: pytest.FixtureRequest) -> ControlPlane:
     request.getfixturevalue("binaries")
     _in_place(_remove_leftovers)
     made = _in_place(sandbox.up, _sandbox(request.config))  # one worker starts it; the others wait, and find it up
-    return ControlPlane(made.kubeconfig, made.context, made.kubectl)
+    return ControlPlane(Path(made.kubeconfig), made.context, Path(made.kubectl))
 
 
 def _sandbox(config: pytest.Config) -> str:
@@ -95,7 +94,7 @@ def binaries() -> Path:
 
     Fails, and does not skip, where they are not.
     """
-    found = anyio.run(given.find)
+    found = anyio.run(find_given)
     if _in_place(_cached) is None and isinstance(found, str):
         pytest.fail(f"The control plane's binaries are {found}. Get them once: make binaries", pytrace=False)
     return _in_place(ensure, sandbox.Progress())

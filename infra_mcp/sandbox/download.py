@@ -1,8 +1,8 @@
-"""The binaries, downloaded from their projects' own release addresses, where the internet can be reached.
+"""The binaries, downloaded from their projects' own release addresses.
 
-Each file is checked against the SHA-256 that the same publisher publishes for it. That finds a file cut short, changed
-by a proxy or mixed up; it does not prove that the publisher was honest, nor that the address was not taken over (the
-build from Go modules does better: go.sum is part of this package). Nothing is run that was not checked.
+Each file is checked against the SHA-256 that its publisher publishes. That finds a file cut short, changed by a proxy
+or mixed up; it does not prove that the publisher was honest, nor that the address was not taken over (the build from
+Go modules does: go.sum is part of this package). Nothing is run that was not checked.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from functools import partial
 from pathlib import Path
 
 import anyio
-import anyio.from_thread
-import anyio.to_thread
+from anyio import from_thread, to_thread
 
 from infra_mcp.gather import gather
 from infra_mcp.sandbox.progress import Progress
 from infra_mcp.sandbox.versions import Versions
 
-_FIRST_ANSWER = 5.0  # seconds; without the internet this fails fast
-_STALLED = 30.0  # seconds without a byte
-_GIVE_UP_LOOKING = 10.0  # seconds for all checksums; a resolver that is not there can take long to say so
+_ANSWER_TIMEOUT = 5.0  # seconds; without the internet this fails fast
+_READ_TIMEOUT = 30.0  # seconds without a byte
+_MAX_CHECKSUMS = 10.0  # seconds for all checksums; a resolver that is not there can take long to fail
 _CHUNK = 1 << 20
 
 
@@ -58,18 +57,18 @@ async def download(
     Args:
         into: where the binaries go.
         versions: which; Kubernetes publishes servers for Linux only.
-        progress: told how much is there.
+        progress: reports how much has arrived.
         addresses: where from; the projects' own by default.
 
     Returns:
-        None when all are there and checked; otherwise, in words, why not.
+        None when all are there and checked; otherwise the reason.
     """
     if versions.system != "linux" or versions.machine not in ("amd64", "arm64"):
         return f"no releases for {versions.system} on {versions.machine}"
     where = addresses or Addresses()
     try:
-        with anyio.fail_after(_GIVE_UP_LOOKING):
-            wanted = await anyio.to_thread.run_sync(_wanted, where, versions, abandon_on_cancel=True)
+        with anyio.fail_after(_MAX_CHECKSUMS):
+            wanted = await to_thread.run_sync(_wanted, where, versions, abandon_on_cancel=True)
         done: dict[str, tuple[int, int]] = {}
 
         def received(name: str, size: int, whole: int) -> None:
@@ -78,25 +77,13 @@ async def download(
             known = sum(wholes) if len(done) == len(wanted) and all(wholes) else 0
             progress.update("downloading the control plane", sum(sizes) / 1e6, known / 1e6, "MB")
 
-        await gather(partial(_fetch_in_thread, file, into, received) for file in wanted)
-    except (OSError, TimeoutError, ValueError, KeyError, tarfile.TarError) as error:
-        return _said(error)
-    return None
-
-
-def _said(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
+        await gather(partial(to_thread.run_sync, _fetch, file, into, received) for file in wanted)
+    except urllib.error.HTTPError as error:
         error.close()
         return f"{error.url} answered {error.code}"
-    return str(error) or "no answer in time"
-
-
-async def _fetch_in_thread(file: _File, into: Path, received: Callable[[str, int, int], None]) -> None:
-    def tell(size: int, whole: int) -> None:
-        anyio.from_thread.check_cancelled()  # when another file failed
-        anyio.from_thread.run_sync(received, file.name, size, whole)
-
-    await anyio.to_thread.run_sync(_fetch, file, into, tell)
+    except (OSError, ValueError, KeyError, tarfile.TarError) as error:
+        return str(error) or "no answer in time"
+    return None
 
 
 def _wanted(where: Addresses, versions: Versions) -> list[_File]:
@@ -131,22 +118,23 @@ def _sha256(text: str) -> str:
 
 
 def _read(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=_FIRST_ANSWER) as answer:  # noqa: S310 - our own constant addresses
+    with urllib.request.urlopen(url, timeout=_ANSWER_TIMEOUT) as answer:  # noqa: S310 - our own constant addresses
         text: str = answer.read(_CHUNK).decode()
         return text
 
 
-def _fetch(file: _File, into: Path, tell: Callable[[int, int], None]) -> None:
+def _fetch(file: _File, into: Path, received: Callable[[str, int, int], None]) -> None:
     target = into / file.name
     taken = hashlib.sha256()
     size = 0
-    with urllib.request.urlopen(file.url, timeout=_STALLED) as answer, target.open("wb") as out:  # noqa: S310 - as above
+    with urllib.request.urlopen(file.url, timeout=_READ_TIMEOUT) as answer, target.open("wb") as out:  # noqa: S310 - as above
         whole = int(answer.headers.get("Content-Length") or 0)
         while chunk := answer.read(_CHUNK):
             out.write(chunk)
             taken.update(chunk)
             size += len(chunk)
-            tell(size, whole)
+            from_thread.check_cancelled()  # when another file failed
+            from_thread.run_sync(received, file.name, size, whole)
     if taken.hexdigest() != file.sha256:
         target.unlink()
         msg = f"{file.url} is not what its publisher's checksum says"

@@ -1,7 +1,7 @@
-"""The processes of one sandbox: found by the path they were started with, ended by their ids, exactly those.
+"""The processes of one sandbox: found by the path they were started with, and ended by their ids.
 
 No pid file is trusted: after a reboot its number may be anybody's, and a sandbox killed while starting may have none.
-What is started from a sandbox's folder carries that path as its first argument.
+A process that is started from a sandbox's folder has that path as its first argument.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 
@@ -22,29 +23,25 @@ from infra_mcp.sandbox.places import Place
 # What runs when a sandbox is up, by the names kwokctl gives them.
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok-controller")
 
-_LONGEST_END = 10.0  # seconds from SIGKILL to being gone
+_MAX_END = 10.0  # seconds from SIGKILL to being gone
 _POLL = 0.02  # seconds
 
 
-@dataclass(frozen=True)
-class Child:
-    """A process of a sandbox.
-
-    Args:
-        pid: its id.
-        name: what it runs.
-        passing: whether it only tells its version, which kwokctl asks before it starts anything.
-    """
+class Child(NamedTuple):
+    """A process of a sandbox."""
 
     pid: int
-    name: str
-    passing: bool = False
+    name: str  # of its program
+    passing: bool  # whether it only prints its version, which kwokctl asks for before it starts anything
 
 
 def running(place: Place) -> list[Child]:
     """The processes of this sandbox, also those of a start that was interrupted."""
-    ours = ((pid, argv) for pid, argv in _everyone() if _belongs(argv, place))
-    return [Child(pid, Path(argv[0]).name, passing="--version" in argv) for pid, argv in ours]
+    return [
+        Child(pid, Path(argv[0]).name, passing="--version" in argv)
+        for pid, argv in _all_processes()
+        if _belongs(argv, place)
+    ]
 
 
 def components(place: Place) -> set[str]:
@@ -53,16 +50,15 @@ def components(place: Place) -> set[str]:
 
 
 async def end(place: Place) -> int:
-    """End all of them and wait until they are gone; returns how many there were.
+    """End all of them by SIGKILL and wait until they are gone; returns how many there were.
 
-    SIGKILL, since their data goes too or is on disk already; and again, until none is found, since a kwokctl that is
-    still starting a cluster may have started one more meanwhile.
+    Again until none is found, since a kwokctl that is still starting a cluster may have started one more meanwhile.
 
     Raises:
         InfraError: `setup-failed`, when one cannot be ended, for example another user's.
     """
-    ended = set()
-    deadline = anyio.current_time() + _LONGEST_END
+    ended = set()  # their data goes too, or is on disk already
+    deadline = anyio.current_time() + _MAX_END
     while children := running(place):
         for child in sorted(children, key=lambda child: child.name != "kwokctl"):
             try:
@@ -80,9 +76,8 @@ async def end(place: Place) -> int:
 
 def _belongs(argv: list[str], place: Place) -> bool:
     """Whether a command line is a component of this place, or the kwokctl that starts it."""
-    if argv[0].startswith(f"{place.cluster}{os.sep}bin{os.sep}"):
-        return True
-    return Path(argv[0]).name == "kwokctl" and os.fspath(place.config) in argv
+    is_kwokctl = Path(argv[0]).name == "kwokctl" and os.fspath(place.config) in argv
+    return is_kwokctl or argv[0].startswith(f"{place.cluster}{os.sep}bin{os.sep}")
 
 
 def _kill(pid: int, place: Place) -> bool:
@@ -90,32 +85,28 @@ def _kill(pid: int, place: Place) -> bool:
     if sys.platform != "linux":
         os.kill(pid, signal.SIGKILL)
         return True
-    try:
+    with suppress(ProcessLookupError), ExitStack() as stack:
         descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return False
-    try:
+        stack.callback(os.close, descriptor)
         argv = _argv(pid)
-        if argv is None or not _belongs(argv, place):
-            return False
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-    except ProcessLookupError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
+        if argv and _belongs(argv, place):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            return True
+    return False
 
 
-def _everyone() -> Iterator[tuple[int, list[str]]]:
+def _all_processes() -> Iterator[tuple[int, list[str]]]:
     """Every process's id and command line; those that ended and were not waited for have none."""
     if sys.platform != "linux":
-        yield from _listed()
-        return
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            argv = _argv(int(entry.name))
+        ps = ["ps", "-axww", "-o", "pid=,args="]
+        done = subprocess.run(ps, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+        for line in done.stdout.splitlines():
+            pid, *argv = line.split()  # an argument with a space comes apart; our paths have none
             if argv:
-                yield int(entry.name), argv
+                yield int(pid), argv
+        return
+    pids = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
+    yield from ((pid, argv) for pid in pids if (argv := _argv(pid)))
 
 
 def _argv(pid: int) -> list[str] | None:
@@ -124,14 +115,3 @@ def _argv(pid: int) -> list[str] | None:
     except OSError:
         return None
     return [os.fsdecode(part) for part in line.split(b"\0")[:-1]] or None
-
-
-def _listed() -> Iterator[tuple[int, list[str]]]:
-    """The same from `ps`, where there is no /proc; arguments with spaces come apart, which our paths bear."""
-    done = subprocess.run(
-        ["ps", "-axww", "-o", "pid=,args="], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
-    )
-    for line in done.stdout.splitlines():
-        pid, *argv = line.split()
-        if argv:
-            yield int(pid), argv

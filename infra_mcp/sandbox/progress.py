@@ -1,4 +1,4 @@
-"""Progress of things that take minutes: a line redrawn on a terminal, else a plain line every ten seconds."""
+"""Progress of tasks that take minutes: a line redrawn on a terminal, else a plain line every ten seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TRUST_AFTER = 0.03  # the part that must be done before a rate says anything
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: `40 s`, `6 min`, `1 h 5 min`."""
+    """A time for people: `40 s`, `6 min`, `1 h 5 min`."""
     if seconds < 90:  # noqa: PLR2004 - up to here seconds are easier to read than minutes
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
@@ -21,7 +21,7 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Tells one person at one stream how far a task is.
+    """Reports on one stream how far a task is.
 
     Args:
         stream: where to write; None writes nothing.
@@ -38,18 +38,18 @@ class Progress:
         self._drawn = False
 
     def say(self, text: str) -> None:
-        """One line that stays."""
-        self._wipe()
+        """Write one line that stays."""
+        self.close()
         self._write(text + "\n")
 
     def update(self, title: str, done: float, total: float, unit: str = "") -> None:
-        """How far the task called `title` is; its time left is reckoned from its own first update.
+        """Report how far the task called `title` is; its time left is estimated from its own first update.
 
         Args:
-            title: what is being done, in words; another title is another task.
+            title: what is being done; another title is another task.
             done: how much is done, from 0 to `total`.
             total: how much there is to do; 0 when not known yet.
-            unit: what is counted, to be shown with the numbers; nothing to show only the part done.
+            unit: what is counted; empty to show only the percentage.
         """
         now = self._clock()
         if title != self._title:
@@ -60,15 +60,17 @@ class Progress:
         self._shown = now
         text = self._line(done, total, unit, now - self._started)
         if self._terminal:
-            self._wipe()
+            self.close()
             self._write(text[: shutil.get_terminal_size().columns - 1])
             self._drawn = True
         else:
             self._write(text + "\n")
 
     def close(self) -> None:
-        """End a line that is being redrawn."""
-        self._wipe()
+        """Remove a line that is being redrawn."""
+        if self._drawn:
+            self._write("\r\x1b[K")
+            self._drawn = False
 
     def _line(self, done: float, total: float, unit: str, elapsed: float) -> str:
         if not total:
@@ -77,11 +79,6 @@ class Progress:
         counts = f" ({done:.0f} of {total:.0f} {unit})" if unit else ""
         left = f", about {duration(elapsed / part * (1 - part))} left" if _TRUST_AFTER <= part < 1 else ""
         return f"{self._title}: {part:.0%}{counts}{left}"
-
-    def _wipe(self) -> None:
-        if self._drawn:
-            self._write("\r\x1b[K")
-            self._drawn = False
 
     def _write(self, text: str) -> None:
         if self._stream is not None:

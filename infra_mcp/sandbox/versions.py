@@ -1,4 +1,4 @@
-"""Which control plane a sandbox is made of: the versions in `gomod/go.mod`, the only place that names them."""
+"""The versions of a sandbox's control plane: those in `gomod/go.mod`, the only place that names them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "
 
 @dataclass(frozen=True)
 class Versions:
-    """The versions of one set of binaries, without a leading `v`, and the machine they run on, in Go's words."""
+    """The versions of one set of binaries, without a leading `v`, and the machine they run on, as Go names it."""
 
     kubernetes: str
     etcd: str
@@ -29,8 +29,7 @@ class Versions:
     @property
     def key(self) -> str:
         """The name of the set's folder in the cache."""
-        versions = f"kubernetes-{self.kubernetes}_etcd-{self.etcd}_kwok-{self.kwok}"
-        return f"{versions}_{self.system}-{self.machine}"
+        return f"kubernetes-{self.kubernetes}_etcd-{self.etcd}_kwok-{self.kwok}_{self.system}-{self.machine}"
 
 
 @cache

@@ -11,7 +11,7 @@ import pytest
 
 from infra_mcp import sandbox
 from infra_mcp.errors import InfraError
-from infra_mcp.sandbox import toolchain
+from infra_mcp.sandbox.build import find_go, go_environment
 from infra_mcp.settings import cache_home
 
 pytestmark = [pytest.mark.outside, pytest.mark.timeout(600)]
@@ -26,10 +26,10 @@ def actionlint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("actionlint")
     module = Path(sandbox.__file__).parent / "gomod"
     try:
-        go = anyio.run(toolchain.find, module, cache_home(), sandbox.Progress(sys.stderr))
+        go = anyio.run(find_go, module, cache_home(), sandbox.Progress(sys.stderr))
     except InfraError as error:
         pytest.skip(f"no Go to build actionlint with: {error.what}")
-    env = toolchain.environment() | {"GOBIN": str(folder)}
+    env = go_environment() | {"GOBIN": str(folder)}
     argv = [go, "install", LINTER]
     done = subprocess.run(argv, env=env, cwd=folder, capture_output=True, text=True, check=False, timeout=280)
     if done.returncode:

@@ -187,8 +187,8 @@ def _cluster() -> Iterator[None]:
     name = f"prove-{os.getpid()}"
     try:
         made = anyio.run(sandbox.up, name)
-        os.environ |= dict(zip(CLUSTER, (str(made.kubeconfig), made.context), strict=True))
-        os.environ["INFRA_MCP_TEST_KUBECTL"] = str(made.kubectl)
+        os.environ |= dict(zip(CLUSTER, (made.kubeconfig, made.context), strict=True))
+        os.environ["INFRA_MCP_TEST_KUBECTL"] = made.kubectl
         yield
     finally:
         anyio.run(sandbox.down, name)

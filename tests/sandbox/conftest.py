@@ -32,7 +32,7 @@ def bare(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(path))
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
     monkeypatch.setenv("INFRA_MCP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("infra_mcp.sandbox.toolchain._USUAL", ())
+    monkeypatch.setattr("infra_mcp.sandbox.build._GO_PLACES", ())
     monkeypatch.setattr("infra_mcp.sandbox.download._wanted", _no_internet)
     return path
 

@@ -1,9 +1,10 @@
 import anyio
 import pytest
+from sandbox_scripts import says
 
 from infra_mcp.errors import InfraError
 from infra_mcp.sandbox import binaries
-from infra_mcp.sandbox.binaries import Source, cached, ensure
+from infra_mcp.sandbox.binaries import Source, cached, ensure, find_given
 from infra_mcp.sandbox.progress import Progress
 from infra_mcp.sandbox.versions import BINARIES, pinned
 
@@ -93,3 +94,39 @@ async def test_a_set_that_lost_a_file_is_not_taken_for_whole():
     (folder / "kwok").unlink()
     assert cached() is None
     assert (await ensure(Progress()) / "kwok").exists()
+
+
+async def test_all_of_them_on_path_are_taken(bare, fake_binaries, monkeypatch):
+    monkeypatch.setenv("PATH", f"{bare}:{fake_binaries}")
+    assert await find_given() == {name: fake_binaries / name for name in BINARIES}
+
+
+async def test_kubebuilder_assets_come_before_path(bare, fake_binaries, tmp_path, monkeypatch):
+    says(tmp_path / "assets" / "etcd", "etcd Version: 3.6.9")
+    monkeypatch.setenv("PATH", f"{bare}:{fake_binaries}")
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path / "assets"))
+    found = await find_given()
+    assert found["etcd"] == tmp_path / "assets" / "etcd"
+    assert found["kubectl"] == fake_binaries / "kubectl"
+
+
+async def test_if_one_is_missing_none_is_taken_and_it_is_named(bare, fake_binaries, monkeypatch):
+    (fake_binaries / "kwok").unlink()
+    monkeypatch.setenv("PATH", f"{bare}:{fake_binaries}")
+    assert await find_given() == "not on this machine: kwok"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("etcd", "etcd Version: 3.4.20", "of versions that do not fit: etcd 3.4"),
+        ("kwokctl", "kwokctl version v0.7.0", "of versions that do not fit: kwokctl 0.7"),
+        ("kube-apiserver", "Kubernetes v0.0.0-master+$Format:%H$", "of versions that do not fit: kube-apiserver 0.0"),
+        ("kubectl", "no such thing", "of versions that do not fit: kubectl (no version)"),
+        ("kube-scheduler", "Kubernetes v1.35.1", "of different Kubernetes versions: 1.35, 1.36"),
+    ],
+)
+async def test_versions_that_do_not_fit_are_named(bare, fake_binaries, monkeypatch, name, text, why):
+    says(fake_binaries / name, text)
+    monkeypatch.setenv("PATH", f"{bare}:{fake_binaries}")
+    assert await find_given() == why

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -63,13 +64,13 @@ def _command(*words):
 
 
 def _pids(name):
-    return {child.name: child.pid for child in processes.running(Place.of(name))}
+    return {child.name: child.pid for child in processes.running(Place(name))}
 
 
 async def _components(name):
     """Wait until a component runs, and return its sandbox's processes."""
     with anyio.fail_after(60):
-        while not processes.components(Place.of(name)):  # noqa: ASYNC110 - they are another process's children
+        while not processes.components(Place(name)):  # noqa: ASYNC110 - they are another process's children
             await anyio.sleep(0.01)
     return _pids(name)
 
@@ -114,24 +115,25 @@ async def test_callers_need_wait_for_nothing_when_it_is_up(mine):
 
 async def test_up_again_says_so_and_starts_nothing(mine):
     before = _pids("mine")
-    assert await sandbox.up("mine") == mine
+    assert replace(await sandbox.up("mine"), pids=mine.pids) == mine
     assert _pids("mine") == before
 
 
-async def test_the_users_own_kubeconfig_and_home_stay_as_they_are(machine, mine):
+@pytest.mark.usefixtures("mine")
+async def test_the_users_own_kubeconfig_and_home_stay_as_they_are(machine):
     home = machine / "home"
     assert (home / ".kube" / "config").read_text() == OWN_KUBECONFIG
     assert sorted(str(path.relative_to(home)) for path in home.rglob("*")) == [".kube", ".kube/config"]
-    assert mine.kubeconfig.stat().st_mode & 0o777 == 0o600
-    assert mine.kubeconfig.parent.stat().st_mode & 0o777 == 0o700
+    assert Place("mine").kubeconfig.stat().st_mode & 0o777 == 0o600
+    assert Place("mine").kubeconfig.parent.stat().st_mode & 0o777 == 0o700
 
 
 async def test_status_names_it_its_server_and_its_processes(mine):
     (found,) = json.loads(_command("status", "--json").stdout)
     assert (found["name"], found["state"], found["context"]) == ("mine", "up", "kwok-mine")
-    assert found["kubeconfig"] == str(mine.kubeconfig)
+    assert found["kubeconfig"] == mine.kubeconfig
     assert found["pids"] == _pids("mine")
-    assert found["server"] in mine.kubeconfig.read_text()
+    assert found["server"] in Place("mine").kubeconfig.read_text()
     assert json.loads(_command("status", "--name", "mine", "--json").stdout) == found
     absent = _command("status", "--name", "absent", "--json")
     assert (json.loads(absent.stdout)["state"], absent.returncode) == ("none", 6)
@@ -144,9 +146,9 @@ async def test_several_run_side_by_side_each_with_its_own_objects(mine, control_
 
 async def test_one_whose_processes_are_gone_starts_again_with_its_objects(mine):
     kubectl(mine, "create", "configmap", "kept")
-    await processes.end(Place.of("mine"))
+    await processes.end(Place("mine"))
     assert (await sandbox.status_of("mine")).state == "broken"
-    assert await sandbox.up("mine") == mine
+    assert replace(await sandbox.up("mine"), pids=mine.pids) == mine
     assert kubectl(mine, "get", "configmap", "kept", "-o", "name") == "configmap/kept\n"
     kubectl(mine, "create", "deployment", "after", "--image=web:1")
     kubectl(mine, "rollout", "status", "deployment/after", "--timeout=60s")
@@ -164,7 +166,7 @@ async def _lose(component):
 
 async def test_one_of_which_a_part_is_gone_is_whole_again(mine):
     await _lose("kube-scheduler")
-    assert await sandbox.up("mine") == mine
+    assert replace(await sandbox.up("mine"), pids=mine.pids) == mine
     assert _pids("mine").keys() == set(processes.COMPONENTS)
 
 
@@ -172,13 +174,13 @@ async def test_one_of_which_a_part_is_gone_is_whole_again(mine):
 async def test_a_part_that_ends_in_the_last_moment_of_a_start_is_not_missed(monkeypatch):
     ready, lost = starting._ready, []
 
-    async def ready_but_for_the_scheduler(probe):
-        await ready(probe)
+    async def ready_but_for_the_scheduler(*place):
+        await ready(*place)
         if not lost:
             lost.append(await _lose("kube-scheduler"))
 
     monkeypatch.setattr(starting, "_ready", ready_but_for_the_scheduler)
-    await processes.end(Place.of("mine"))
+    await processes.end(Place("mine"))
     await sandbox.up("mine")
     assert lost
     assert _pids("mine").keys() == set(processes.COMPONENTS)
@@ -186,14 +188,14 @@ async def test_a_part_that_ends_in_the_last_moment_of_a_start_is_not_missed(monk
 
 async def test_a_start_again_waits_for_no_place_on_a_node_that_was_cordoned(mine):
     kubectl(mine, "cordon", "node-1")
-    await processes.end(Place.of("mine"))
-    assert await sandbox.up("mine") == mine
+    await processes.end(Place("mine"))
+    assert replace(await sandbox.up("mine"), pids=mine.pids) == mine
     kubectl(mine, "uncordon", "node-1")
     assert kubectl(mine, "get", "pod", "-n", "default", "sandbox-start", "--ignore-not-found") == ""
 
 
 async def test_one_whose_binaries_are_gone_says_how_to_make_it_anew(machine):
-    place = Place.of("bare")
+    place = Place("bare")
     place.folder.mkdir(parents=True)
     place.write(Note("ready", str(machine / "gone"), 1))
     with pytest.raises(InfraError, match="are gone from") as caught:
@@ -209,13 +211,13 @@ async def test_what_a_killed_up_left_is_cleared_by_the_next_and_down_leaves_noth
     made = await sandbox.up("half")
     after = _pids("half")
     assert after.keys() == set(processes.COMPONENTS)
-    assert len(processes.running(Place.of("half"))) == len(after)
+    assert len(processes.running(Place("half"))) == len(after)
     assert not set(before.values()) & set(after.values())
     kubectl(made, "get", "--raw", "/readyz")
 
     assert json.loads(_command("down", "--name", "half", "--json").stdout) == {"removed": ["half"]}
     assert _pids("half") == {}
-    assert not [path for path in Place.of("half").folder.parent.iterdir() if "half" in path.name]
+    assert not [path for path in Place("half").folder.parent.iterdir() if "half" in path.name]
     assert not await sandbox.down("half")
 
 
@@ -224,7 +226,7 @@ async def test_down_ends_what_an_interrupted_up_started():
     await _kill_an_up_of("stopped")
     assert await sandbox.down("stopped")
     assert _pids("stopped") == {}
-    assert not Place.of("stopped").folder.exists()
+    assert not Place("stopped").folder.exists()
 
 
 @pytest.mark.usefixtures("machine")

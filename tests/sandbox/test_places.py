@@ -13,19 +13,19 @@ def home(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["", "A", "a/b", "..", "-a", "a-", "a b", "a\n", "x" * 41, "test_1"])
 def test_a_name_that_could_leave_its_folder_is_refused(name):
     with pytest.raises(InfraError) as caught:
-        Place.of(name)
+        Place(name)
     assert caught.value.code == "invalid-argument"
 
 
 @pytest.mark.parametrize("name", ["infra", "a", "test-123", "x" * 40])
 def test_each_name_has_a_folder_of_its_own(name, home):
-    place = Place.of(name)
+    place = Place(name)
     assert place.folder == home / name
     assert place.context == f"kwok-{name}"
 
 
 def test_a_note_is_read_as_it_was_written():
-    place = Place.of("infra")
+    place = Place("infra")
     place.folder.mkdir(parents=True)
     assert place.read() is None
     place.write(Note("ready", "/bin", 6443))
@@ -34,7 +34,7 @@ def test_a_note_is_read_as_it_was_written():
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"state": "ready"}', '{"state": 1, "other": 2}'])
 def test_a_note_that_cannot_be_read_counts_as_none(text):
-    place = Place.of("infra")
+    place = Place("infra")
     place.folder.mkdir(parents=True)
     (place.folder / "sandbox.json").write_text(text)
     assert place.read() is None

@@ -16,7 +16,7 @@ def start(tmp_path, monkeypatch):
     begun = []
 
     def begin(name, program="etcd", *arguments):
-        folder = Place.of(name).cluster / "bin"
+        folder = Place(name).cluster / "bin"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / program).unlink(missing_ok=True)
         (folder / program).symlink_to(shutil.which("sleep"))
@@ -37,15 +37,15 @@ def start(tmp_path, monkeypatch):
 async def test_exactly_the_processes_of_that_sandbox_are_ended(start):
     ours = [start("infra"), start("infra", "kube-apiserver")]
     others = [start("infra2"), start("other"), start.other("sleep", "600")]
-    assert {child.pid for child in processes.running(Place.of("infra"))} == {child.pid for child in ours}
-    assert await processes.end(Place.of("infra")) == 2
+    assert {child.pid for child in processes.running(Place("infra"))} == {child.pid for child in ours}
+    assert await processes.end(Place("infra")) == 2
     assert [child.wait(5) for child in ours] == [-9, -9]
     assert [child.poll() for child in others] == [None, None, None]
 
 
 async def test_who_only_names_the_sandbox_in_an_argument_is_left_alone(start):
     start("infra")
-    place = Place.of("infra")
+    place = Place("infra")
     reader = start.other("tail", "-f", "/dev/null", place.config)
     assert reader.pid not in {child.pid for child in processes.running(place)}
 
@@ -53,11 +53,11 @@ async def test_who_only_names_the_sandbox_in_an_argument_is_left_alone(start):
 async def test_a_component_that_only_tells_its_version_does_not_count_as_running(start):
     start("infra", "etcd")
     start("infra", "kube-apiserver", "--version")
-    assert processes.components(Place.of("infra")) == {"etcd"}
+    assert processes.components(Place("infra")) == {"etcd"}
 
 
 async def test_a_stale_pid_file_ends_nobody(start):
-    place = Place.of("infra")
+    place = Place("infra")
     bystander = start("other")
     (place.cluster / "pids").mkdir(parents=True)
     (place.cluster / "pids" / "etcd.pid").write_text(str(bystander.pid))

@@ -7,19 +7,21 @@ import pytest
 import yaml
 from sandbox_scripts import kubectl
 
-from infra_mcp.sandbox.stages import LABEL, MODES, documents
+from infra_mcp.sandbox.config import MODES, stages
+
+LABEL = "infra-mcp.dev/sandbox"
 
 
 def test_every_stage_is_whole_and_has_a_name_of_its_own():
-    stages = documents()
-    assert "${" not in yaml.safe_dump_all(stages)
-    names = [stage["metadata"]["name"] for stage in stages]
+    every = stages()
+    assert "${" not in yaml.safe_dump_all(every)
+    names = [stage["metadata"]["name"] for stage in every]
     assert len(set(names)) == len(names) > 8
-    assert {stage["spec"]["resourceRef"]["kind"] for stage in stages} == {"Node", "Pod", "PersistentVolumeClaim"}
+    assert {stage["spec"]["resourceRef"]["kind"] for stage in every} == {"Node", "Pod", "PersistentVolumeClaim"}
 
 
 def test_every_way_to_fail_is_known_by_its_word_wherever_words_are_looked_for():
-    text = yaml.safe_dump_all(documents(), width=10_000)
+    text = yaml.safe_dump_all(stages(), width=10_000)
     lists = {tuple(sorted(found.split("|"))) for found in re.findall(r"-\((?:\?<word>)?([a-z|]+)\)", text)}
     assert lists == {tuple(sorted(MODES.values()))}
     for mode, word in MODES.items():
