@@ -45,15 +45,26 @@ class Takeover(Frozen):
 
 
 class Drift(Frozen):
-    """A difference between git and what is live that this request did not make and leaves alone."""
+    """A difference between git and what is live that this request did not make and leaves alone.
+
+    Args:
+        target: the object.
+        field: the field's path in it.
+        git: its value in git, already masked.
+        live: its live value, already masked.
+        manager: the field manager that keeps a field that git no longer sets.
+    """
 
     target: Target
     field: str
     git: JsonValue = None
     live: JsonValue = None
+    manager: str | None = None
 
     def __str__(self) -> str:
         """As plans and `status` show it."""
+        if self.manager is not None:
+            return f"{self.target}{self.field}: not in git, live {self.live!r}, held by {self.manager}"
         return f"{self.target}{self.field}: git {self.git!r}, live {self.live!r}"
 
 

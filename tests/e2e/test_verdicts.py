@@ -295,7 +295,6 @@ async def test_rights_refused_for_good_end_the_request(scenario):
 
 
 @pytest.mark.fault("l08")
-@pytest.mark.xfail(strict=True, reason="what git no longer says is not compared with what kubectl applied")
 async def test_status_names_a_field_that_was_removed_from_git_and_stays_live_with_its_owner(scenario):
     text = scenario.manifest.read_text(encoding="utf-8")
     scenario.manifest.write_text(text.replace("  labels: {app: docs}\nspec:", "spec:"), encoding="utf-8")

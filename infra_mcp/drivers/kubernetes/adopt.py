@@ -16,6 +16,7 @@ from infra_mcp.model.effect import FieldPath
 from infra_mcp.repository.partial import ATOMIC, KEY_DEFAULTS, SET, item_keys
 
 Fields = Mapping[str, Any]
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class Lost(NamedTuple):
@@ -50,6 +51,26 @@ def extract(live: Mapping[str, Any]) -> dict[str, Any]:
     if live["metadata"].get("namespace"):
         metadata["namespace"] = live["metadata"]["namespace"]
     return {**body, "apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata}
+
+
+def applied_by_others(live: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What each other manager last applied and still holds; nothing for an object that a tool manages as a whole.
+
+    Client-side apply (KEP-555 calls it the migration source) writes its whole body into an annotation.
+    """
+    if foreign_owner(live) is not None:
+        return
+    text = (live.get("metadata", {}).get("annotations") or {}).get(LAST_APPLIED)
+    try:
+        body = json.loads(text or "null")
+    except ValueError:
+        body = None
+    if isinstance(body, dict):
+        yield "kubectl", body
+    for entry in _others(live):
+        if entry.get("operation") == "Apply" and not entry.get("subresource"):
+            others = [other.get("fieldsV1") or {} for other in _entries(live) if other is not entry]
+            yield str(entry.get("manager", "")), _take(live, entry.get("fieldsV1") or {}, others)
 
 
 def _take(value: Any, fields: Fields, others: list[Fields]) -> Any:  # noqa: ANN401 - any JSON value

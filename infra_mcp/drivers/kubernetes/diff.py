@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from infra_mcp.drivers.kubernetes.adopt import lists
+from infra_mcp.drivers.kubernetes.adopt import LAST_APPLIED, lists
 from infra_mcp.model.effect import FieldChange, FieldPath
 from infra_mcp.model.marks import REQUEST, WRITE
 from infra_mcp.repository.partial import SET, Lists, item_keys, list_keys
 
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _IGNORED: set[tuple[str, ...]] = {
     ("apiVersion",),
     ("kind",),
@@ -86,7 +85,7 @@ def _mask(hide: Callable[[str], str]) -> Mask:
         return hide(str(value))
 
     def mask(path: FieldPath, value: Any) -> Any:  # noqa: ANN401 - any JSON value
-        if path[0] in {"data", "stringData"} or path[-1] == _LAST_APPLIED:
+        if path[0] in {"data", "stringData"} or path[-1] == LAST_APPLIED:
             return masked(value)
         return value
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
+from infra_mcp.drivers.kubernetes.adopt import applied_by_others
 from infra_mcp.model.effect import Drift, FieldPath, show_path
 from infra_mcp.model.object_ref import ObjectRef
-from infra_mcp.repository.partial import differences
+from infra_mcp.repository.partial import differences, is_within
 
 _LIMIT = 20
+# Which object it is, and what the server keeps: a file need not say either.
+_SILENT: Final[tuple[FieldPath, ...]] = (
+    ("apiVersion",),
+    ("kind",),
+    ("status",),
+    ("metadata", "name"),
+    ("metadata", "namespace"),
+)
 # Fields that the API server drops when they are false or 0. For others that is a value: `runAsUser: 0`.
 _DROPPED: Final = {
     *("paused", "minReadySeconds", "hostNetwork", "hostPID", "hostIPC", "stdin", "stdinOnce", "tty", "readOnly"),
@@ -20,18 +29,41 @@ _DROPPED: Final = {
 def drift(
     ref: ObjectRef, git: dict[str, Any], live: dict[str, Any], leave_out: Collection[FieldPath]
 ) -> tuple[Drift, ...]:
-    """Fields that git sets and the live object has otherwise, less the ones this request is about.
+    """The first 20 fields, except those of this request, in which git and the live object differ.
 
-    What git leaves empty says nothing about what the cluster does not have. Quantities and defaults may be written in
-    more than one way (`1` and `1000m`): such a difference shows, and harms nothing, since nothing acts on it. No more
-    than 20 are listed.
+    These are the fields that git sets and the live object has otherwise, and the fields that another manager applied,
+    that git no longer sets and that are still live. A field that git leaves empty is not compared with an absent one.
     """
     comparable = {key: value for key, value in git.items() if key not in {"apiVersion", "kind", "status"}}
     found = []
     for path, before, after, _ in differences(live, _said(comparable, live)):
         if path not in leave_out:
             found.append(Drift(target=ref.target, field=show_path(path), git=after, live=before))
+    for manager, applied in applied_by_others(live):
+        for path, value in _left(git, applied, live):
+            if path not in leave_out:
+                found.append(Drift(target=ref.target, field=show_path(path), live=value, manager=manager))
     return tuple(found[:_LIMIT])
+
+
+def _left(git: Any, applied: Any, live: Any, path: FieldPath = ()) -> Iterator[tuple[FieldPath, Any]]:  # noqa: ANN401
+    """The outermost fields that were applied, are not in git any more and are live as applied."""
+    git, applied, live = _fields(git), _fields(applied), _fields(live)
+    for key, value in applied.items():
+        step = {"name": key[0]} if isinstance(key, tuple) else key
+        if key not in live or (*path, step) in _SILENT or value in (None, "", [], {}):
+            continue
+        if git.get(key) is not None:
+            yield from _left(git[key], value, live[key], (*path, step))
+        elif is_within(value, live[key]):
+            yield (*path, step), live[key]
+
+
+def _fields(value: Any) -> dict[Any, Any]:  # noqa: ANN401 - any JSON value
+    """A map as it is, a list of named items by their names; empty for everything else."""
+    if isinstance(value, list) and all(isinstance(item, dict) and "name" in item for item in value):
+        return {(item["name"],): item for item in value}
+    return value if isinstance(value, dict) else {}
 
 
 def _said(git: Any, live: Any) -> Any:  # noqa: ANN401 - any JSON value

@@ -62,7 +62,7 @@ async def namespace(
     there = {_workload_ref(cluster, kind, name, item["metadata"]["name"]): item for kind, item in items}
     in_git = [one.ref for one in (tree.objects(name) if tree else ()) if one.ref.kind in _WORKLOADS]
     known = {ref.key for ref in there}
-    gather_pair = {**there, **{ref: None for ref in in_git if ref.key not in known}}
+    every = {**there, **{ref: None for ref in in_git if ref.key not in known}}
     marked = (((holder or {}).get("metadata") or {}).get("annotations") or {}).get(PULL_SECRETS, "")
     names = [one for one in str(marked).split(",") if one]
     states = await gather(partial(secrets.state, policy, one, name, as_user=user, circle=circle) for one in names)
@@ -70,7 +70,7 @@ async def namespace(
         "phase": (live.get("status") or {}).get("phase"),
         "workloads": workloads[:_MOST],
         "workloads_in_all": len(workloads),
-        "drift": [line for ref, item in gather_pair.items() for line in _drift(tree, ref, item)][:_MOST],
+        "drift": [line for ref, item in every.items() for line in _drift(tree, ref, item)][:_MOST],
         "pull_secrets": dict(zip(names, states, strict=True)),
     }
 

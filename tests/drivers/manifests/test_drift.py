@@ -1,5 +1,7 @@
 """What git says and the cluster does not."""
 
+import json
+
 import pytest
 
 from infra_mcp.drivers.kubernetes.drift import drift
@@ -78,3 +80,44 @@ def test_an_equal_item_that_stands_twice_is_no_drift(items):
 )
 def test_what_git_says_and_the_cluster_has_otherwise_stays_drift(git, live):
     assert len(drift(REF, {"spec": git}, {"spec": live}, [])) == 1
+
+
+TWO = [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
+APPLIED = {"metadata": {"labels": {"app": "docs"}}, "spec": {"env": TWO}}
+
+
+def _live(by, **over):
+    """An object as it is live after APPLIED was applied client-side or server-side."""
+    fields = {"f:metadata": {"f:labels": {"f:app": {}}}}
+    fields["f:spec"] = {"f:env": {f'k:{{"name":"{name}"}}': {".": {}, "f:name": {}, "f:value": {}} for name in "AB"}}
+    last = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(APPLIED)}
+    entry = {"manager": "kubectl", "operation": "Apply", "fieldsV1": fields}
+    about = {"annotations": last} if by == "client" else {"managedFields": [entry]}
+    return {"metadata": APPLIED["metadata"] | about, "spec": APPLIED["spec"]} | over
+
+
+@pytest.mark.fault("l08")
+@pytest.mark.parametrize("by", ["client", "server"])
+def test_a_field_that_was_applied_and_is_gone_from_git_is_named_with_its_manager(by):
+    git = {"metadata": {}, "spec": {"env": [{"name": "A", "value": "1"}]}}
+
+    found = [str(one).partition("/docs")[2] for one in drift(REF, git, _live(by), [])]
+
+    assert found == [
+        ".metadata.labels: not in git, live {'app': 'docs'}, held by kubectl",
+        """.spec.env[name="B"]: not in git, live {'name': 'B', 'value': '2'}, held by kubectl""",
+    ]
+    assert drift(REF, APPLIED, _live(by), []) == ()
+    assert drift(REF, git | {"spec": APPLIED["spec"]}, _live(by), [("metadata", "labels")]) == ()
+
+
+@pytest.mark.fault("l08")
+@pytest.mark.parametrize("by", ["client", "server"])
+def test_what_changed_since_it_was_applied_or_belongs_to_a_tools_object_is_not_named(by):
+    changed = _live(by, spec={"env": [{"name": "A", "value": "1"}, {"name": "B", "value": "3"}]})
+    released = _live(by)
+    released["metadata"] = released["metadata"] | {"labels": {"app": "docs", "helm.toolkit.fluxcd.io/name": "docs"}}
+    git = {"metadata": APPLIED["metadata"], "spec": {"env": [{"name": "A", "value": "1"}]}}
+
+    assert drift(REF, git, released, []) == ()
+    assert [one.manager for one in drift(REF, git, changed, [])] == ([] if by == "client" else ["kubectl"])
