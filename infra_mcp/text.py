@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 FRAGMENT: Final = 256  # characters of a fragment in a sentence
 # Selectors of glyph variants: one is usual after an emoji, a row of the rare ones spells hidden text.
@@ -18,6 +18,7 @@ _SELECTORS = re.compile("[\ufe00-\ufe0d\U000e0100-\U000e01ef]")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,199}")
 # Nothing in a text that is only this has to be written otherwise.
 _USUAL = re.compile(r"[\n\t -~\u2026\u2192\u201c\u201d]*")
+_CLOSING = re.compile(r"<(?=\s*/)")
 # What a terminal would obey, and what would make a line read otherwise than it is.
 _ACTIVE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
@@ -55,6 +56,39 @@ def clip(text: str, most: int) -> tuple[str, int]:
     """The beginning of a text that fits into `most` bytes, and how many characters are left out."""
     kept = text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
     return kept, len(text) - len(kept)
+
+
+def harmless(text: str) -> str:
+    r"""A peer's text with every character visible and no closing tag.
+
+    Line ends and tabs stay. Controls, bidirectional marks, zero-width and other formatting characters, line separators
+    and private or unassigned characters are written as their number, such as `\u202e`. `</` becomes `<\/`.
+    """
+    return _CLOSING.sub(r"<\\", visible(text))
+
+
+def harmless_json(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """The same for every text inside a JSON value, names of fields too."""
+    if isinstance(value, str):
+        return harmless(value)
+    if isinstance(value, list | tuple):
+        return [harmless_json(item) for item in value]
+    if isinstance(value, dict):
+        return {harmless(str(key)): harmless_json(item) for key, item in value.items()}
+    return value
+
+
+def quoted_lines(text: str, most: int) -> str:
+    """A peer's text quoted line by line, at most `most` bytes of it, with the number of characters that were cut."""
+    shown, cut = clip(harmless(text), most)
+    lines = "\n".join(f"> {line}" for line in shown.split("\n"))
+    return f"{lines}\n({cut} more characters not shown)" if cut else lines
+
+
+def cell(text: str) -> str:
+    """A peer's text as one cell of a table: in quotes, on one line, so that it is no row and no heading."""
+    line = " ".join(harmless(text).split())
+    return '"' + line.replace('"', "'") + '"' if line else ""
 
 
 def escaped(text: str) -> str:

@@ -22,7 +22,7 @@ from infra_mcp import text as texts_of_others
 from infra_mcp.clients.kube.errors import KubeError
 from infra_mcp.ledger import search
 from infra_mcp.masking import Masker
-from infra_mcp.mesh import blocks, grammar, intent, quoting, words
+from infra_mcp.mesh import blocks, grammar, intent, limits
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy import releases
@@ -96,11 +96,11 @@ def readers() -> dict[str, Callable[[str], Any]]:
         "intent": intent.parse,
         "visible text": lambda text: (texts_of_others.visible(text), texts_of_others.quoted(text, len(text))),
         "grammar": lambda text: grammar.match(grammar.tokens(text)),
-        "words": lambda text: words.check(text, "query"),
+        "words": lambda text: limits.check_text(text, "query"),
         "quoting": lambda text: (
-            quoting.quoted(text, len(text)),
-            quoting.cell(text),
-            quoting.harmless_json({text: text}),
+            texts_of_others.quoted_lines(text, len(text)),
+            texts_of_others.cell(text),
+            texts_of_others.harmless_json({text: text}),
         ),
         "masking": masker.mask,
         "masking of JSON": lambda text: masker.mask_json({text: [text], "password": text}),

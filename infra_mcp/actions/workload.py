@@ -24,7 +24,7 @@ def catalogued(look: Look, name: str) -> AppRules:
     Raises:
         InfraError: `not-found`.
     """
-    app = look.policy.app(name)
+    app = look.policy.apps.get(name)
     if app is None:
         raise InfraError("not-found", f"There is no app {name}, or it is not yours.")
     return app

@@ -9,8 +9,9 @@ from typing import Any
 from infra_mcp.ledger import Ledger
 from infra_mcp.model.actions import Release
 from infra_mcp.model.request import Request, State
-from infra_mcp.policy.freezes import Freeze, frozen
+from infra_mcp.policy.matching import active_freeze
 from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.sections import Freeze
 from infra_mcp.policy.versions import compare
 
 _FREEZES = 16  # that follow each other without a gap, before one gives up telling when the last ends
@@ -38,17 +39,17 @@ def hold(policy: Policy, request: Request, now: datetime) -> Hold | None:
     action = request.action
     if not isinstance(action, Release) or request.notify is None:
         return None
-    app = policy.app(action.app)
+    app = policy.apps.get(action.app)
     if app is None:
         return None
     arrived = datetime.fromisoformat(request.created)
     space, circle = (app.workload_parts.namespace,), request.caller.circle
     due = max(app.when.due(arrived, now), now)
     by, words = "schedule", f"its schedule ({app.schedule}) opens"
-    if due <= now and (first := frozen(policy, app=action.app, namespaces=space, circle=circle, now=now)):
+    if due <= now and (first := active_freeze(policy, app=action.app, namespaces=space, circle=circle, now=now)):
         by, words = f"freeze.{first.id}", _of(first)
     for _ in range(_FREEZES):
-        found = frozen(policy, app=action.app, namespaces=space, circle=circle, now=due)
+        found = active_freeze(policy, app=action.app, namespaces=space, circle=circle, now=due)
         if found is None:
             break
         due = max(app.when.due(arrived, found.until), found.until)
@@ -65,7 +66,7 @@ async def overtaken_by(ledger: Ledger, policy: Policy, request: Request) -> str 
     Where that order cannot read a version, the one that arrived later is newer.
     """
     action = request.action
-    app = policy.app(action.app) if isinstance(action, Release) else None
+    app = policy.apps.get(action.app) if isinstance(action, Release) else None
     if app is None or not isinstance(action, Release):
         return None
     after = False  # whether a request came after this one; the ledger has them oldest first

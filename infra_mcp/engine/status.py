@@ -54,7 +54,7 @@ async def _there(
     if caller.circle is None:
         raise InfraError("not-found", "An operator has no circle to look into a namespace with.")
     if app is not None:
-        known = policy.app(app)
+        known = policy.apps.get(app)
         if known is None or known.owner != caller.name:
             raise InfraError("not-found", f"There is no app {app}, or it is not yours.")
     elif namespace is None or not policy.reaches(caller.circle, namespace):

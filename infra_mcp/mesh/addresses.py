@@ -13,13 +13,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from infra_mcp.errors import InfraError
-from infra_mcp.mesh.intake import peer_name
 from infra_mcp.model.peer import Address, Caller
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
 
 _SHOWN = 10  # candidates named
+
+
+def peer_name(engine: Engine) -> str:
+    """The name asks are sent to: the policy's, or `infra` while no policy is in force."""
+    try:
+        return engine.policy.current().peer.name
+    except InfraError:
+        return "infra"
 
 
 def infra(engine: Engine) -> Address:

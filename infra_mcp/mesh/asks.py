@@ -17,8 +17,7 @@ from infra_mcp.ledger.records import AskIn
 from infra_mcp.mesh import addresses, intent
 from infra_mcp.mesh.clarify import help_ack, what_may_be_asked
 from infra_mcp.mesh.intake import enter, now
-from infra_mcp.mesh.limits import MAX_TEXT, Limits, check_attachments
-from infra_mcp.mesh.words import check
+from infra_mcp.mesh.limits import Limits, check_attachments, check_text
 from infra_mcp.model.peer import Address
 from infra_mcp.model.request import Submission
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from infra_mcp.ledger.records import Ask
     from infra_mcp.mesh.attending import AttendantSessions
     from infra_mcp.model.peer import Caller
-
-__all__ = ["MAX_TEXT", "ask", "own_ask", "resolution"]
 
 
 async def ask(
@@ -65,7 +62,7 @@ async def ask(
     """
     if limits is not None:
         await limits.message(caller)
-    check(text, "query")
+    check_text(text, "query")
     check_attachments(attachments)
     address = await addresses.find(engine, caller, receiver, circle)
     repeats = reply_to is not None and await _replied(engine, caller, address, reply_to)
@@ -79,7 +76,7 @@ async def ask(
         and attendants.present
     ):
         ask_id = await _open(engine, caller, address, text, reply_to, attachments, limits or Limits(engine))
-        await attendants.settle(ask_id)
+        await attendants.answer_if_abandoned(ask_id)
         return ask_id
     ask_id = await _answered(
         engine, caller, AskIn(text=text, receiver=address.name, reply_to=reply_to), understood, limits
@@ -164,6 +161,49 @@ async def _answered(
         message = f"This is {accepted.request.id}, asked before; get_request shows where it stands."
         return await engine.ledger.answer(caller, incoming, message, "same-request", now())
     return accepted.ask_id
+
+
+async def ack(
+    engine: Engine,
+    caller: Caller,
+    ask_id: str,
+    message: str | None = None,
+    *,
+    attachments: Sequence[dict[str, Any]] = (),
+    limits: Limits | None = None,
+) -> Ask:
+    """Close an ask, with an answer or without, and wake whoever waits for it. The same ack again changes nothing.
+
+    Args:
+        engine: for the ledger and the signals.
+        caller: the receiver of the ask; for asks to infra a session that has claimed it.
+        ask_id: which ask.
+        message: the answer; None says "seen, nothing to add".
+        attachments: small JSON objects that go with the answer.
+        limits: the bounds; None for none.
+
+    Returns:
+        The ask as it is closed.
+
+    Raises:
+        InfraError: `not-found` for an ask of others and for none, in the same words; `already-acked` when it has
+            another answer; `claim-taken` when this session has not claimed it; `too-many`, `invalid-argument`,
+            `ledger-unavailable`.
+    """
+    if limits is not None:
+        await limits.message(caller)
+    if message is not None:
+        check_text(message, "message")
+    check_attachments(attachments)
+    if addresses.own(caller).circle is None and not caller.attendant:
+        # Peers of circles are asked, and infra, for which sessions attend. Whose ask it is, the ledger looks at.
+        what = "There is no such ask to this caller."
+        raise InfraError("not-found", what, next_step="Look into the inbox.")
+    with anyio.CancelScope(shield=True):
+        closed = await engine.ledger.mail.ack(caller, ask_id, message, attachments=attachments, now=now())
+        engine.signals.wake(closed.id)
+        engine.signals.wake(Address(name=closed.sender, circle=closed.circle).signal)
+    return closed
 
 
 async def own_ask(engine: Engine, caller: Caller, ask_id: str) -> Ask:

@@ -19,8 +19,9 @@ import anyio
 from anyio.abc import TaskStatus
 
 from infra_mcp.errors import InfraError
+from infra_mcp.mesh.addresses import peer_name
 from infra_mcp.mesh.clarify import help_ack
-from infra_mcp.mesh.intake import now, peer_name
+from infra_mcp.mesh.intake import now
 from infra_mcp.model.peer import Address, Caller
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class AttendantSessions:
                 self._until = anyio.current_time() + (0.0 if self._helped else _RETRY)
 
     @asynccontextmanager
-    async def sit(self, caller: Caller) -> AsyncIterator[None]:
+    async def attend(self, caller: Caller) -> AsyncIterator[None]:
         """Attend as long as the block lasts; at its end the session's claims are free again.
 
         Args:
@@ -132,7 +133,7 @@ class AttendantSessions:
         # Whoever is of a circle came by a token; nobody else may change anything anyhow.
         return Caller(name=found.sender, circle=found.circle, strength="token")
 
-    async def settle(self, ask_id: str) -> None:
+    async def answer_if_abandoned(self, ask_id: str) -> None:
         """Help an ask that was opened for somebody who sat here, should they all have left while it was written."""
         if not self.present:
             await self.help(await self._engine.wait_ask(ask_id, 0))

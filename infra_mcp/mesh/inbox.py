@@ -16,8 +16,7 @@ import anyio
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh import addresses
 from infra_mcp.mesh.intake import now
-from infra_mcp.mesh.quoting import harmless, harmless_json, quoted
-from infra_mcp.text import clip
+from infra_mcp.text import clip, harmless, harmless_json, quoted_lines
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
@@ -87,7 +86,7 @@ def _piece(entry: dict[str, Any], words: str, offset: int) -> tuple[str, dict[st
         entry |= {"attachments": [], "attachments_in_text": True}
     part, left = _fitting(text[offset:], _PIECE)
     data = entry | {"text": part, "offset": offset, "not_shown": left}
-    lines = [_heading(entry), quoted(part, _PIECE)]
+    lines = [_heading(entry), quoted_lines(part, _PIECE)]
     if left:
         following = offset + len(part)
         data["next_offset"] = following
@@ -101,7 +100,7 @@ def _fitting(text: str, most: int) -> tuple[str, int]:
     Short lines and characters that JSON escapes take more than their own bytes; usual texts do not.
     """
     part, _ = clip(text, most)
-    while part and max(len(quoted(part, most).encode()), len(_json(part).encode())) > most + 2:
+    while part and max(len(quoted_lines(part, most).encode()), len(_json(part).encode())) > most + 2:
         part = part[: len(part) * 3 // 4]
     return part, len(text) - len(part)
 
@@ -210,11 +209,11 @@ def _heading(entry: dict[str, Any]) -> str:
 def _block(entry: dict[str, Any], part: str, cut: int, infra: bool) -> str:
     lines = [_heading(entry)]
     if part:
-        lines.append(quoted(part, len(part) * 4))
+        lines.append(quoted_lines(part, len(part) * 4))
     if cut:
         lines.append(f'({cut} more characters: inbox(show="{entry["id"]}"))')
     if entry.get("attachments"):
-        lines.append(quoted(f"attachments: {_json(entry['attachments'])}", _ATTACHED * 2))
+        lines.append(quoted_lines(f"attachments: {_json(entry['attachments'])}", _ATTACHED * 2))
     if entry.get("attachments_not_shown"):
         lines.append(f'({entry["attachments_not_shown"]} attachments not shown: inbox(show="{entry["id"]}"))')
     if "seen" in entry:

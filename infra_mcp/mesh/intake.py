@@ -22,14 +22,6 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def peer_name(engine: Engine) -> str:
-    """The name asks are sent to: the policy's, or `infra` while no policy is in force."""
-    try:
-        return engine.policy.current().peer.name
-    except InfraError:
-        return "infra"
-
-
 def _refusal(engine: Engine, submission: Submission) -> InfraError | None:
     """What policy refuses it with at first sight; the engine decides all of it again."""
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -38,6 +39,8 @@ _ROW_EVERY: Final = 60.0  # seconds between two ledger rows about one sender's r
 _MOST: Final = {"ask": OPEN, "post": UNREAD}
 _PAIRS: Final = 100_000  # senders and receivers remembered together
 _SENDERS: Final = 10_000  # senders remembered; who is forgotten begins with a full bucket
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 _log = logging.getLogger(__name__)
 
@@ -219,3 +222,24 @@ def check_attachments(attachments: Sequence[dict[str, Any]]) -> None:
     if size > ATTACHED:
         what = f"attachments: more than {ATTACHED} bytes of JSON together."
         raise InfraError("invalid-argument", what, next_step="Put it where both can read it, and send the place.")
+
+
+def check_text(text: str, argument: str) -> None:
+    """Refuse a text that is too long or not plain.
+
+    Args:
+        text: the text as it came in.
+        argument: the argument's name, for the refusal.
+
+    Raises:
+        InfraError: `invalid-argument`.
+    """
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise InfraError("invalid-argument", f"{argument}: not plain text.", next_step="Send plain text.") from None
+    if size > MAX_TEXT:
+        what = f"{argument}: longer than {MAX_TEXT} bytes."
+        raise InfraError("invalid-argument", what, next_step="Send less text, and a link to the rest.")
+    if _CONTROL.search(text):
+        raise InfraError("invalid-argument", f"{argument}: contains control characters.", next_step="Send plain text.")

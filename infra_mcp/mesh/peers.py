@@ -14,9 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from infra_mcp.errors import InfraError
-from infra_mcp.mesh.intake import peer_name
-from infra_mcp.mesh.quoting import cell
-from infra_mcp.text import one_line
+from infra_mcp.mesh.addresses import peer_name
+from infra_mcp.text import cell, one_line
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine

@@ -17,11 +17,10 @@ from infra_mcp.model.peer import Caller
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.approvals import in_words
 from infra_mcp.policy.effects import effect_refusals, touched
-from infra_mcp.policy.freezes import frozen
+from infra_mcp.policy.grammar import format_duration
 from infra_mcp.policy.grants import Grant, Refusal, grants, some
-from infra_mcp.policy.matching import Subject, denials, requirements
+from infra_mcp.policy.matching import Subject, active_freeze, denials, requirements
 from infra_mcp.policy.policy import Policy
-from infra_mcp.policy.times import format_duration
 
 _COMMAND = "`infra-mcp approve ID DIGEST`"
 
@@ -41,9 +40,8 @@ def admit(
         caller: who asks, as the transport knows it; the asker, where an attending session acts for someone.
         action: what is asked.
         attendant: whether an attending session acts: then the asker's circle and [attend] must both grant it.
-        now: the present, with its offset. Without it freezes are not asked. So it is left out for a release that came
-            by a notify, which a freeze holds and does not refuse (the engine asks `freezes.frozen` for it), and for a
-            change whose first write has begun, which no freeze stops half-way.
+        now: the present, with its offset; None ignores freezes: for a release from a notify, which a freeze delays and
+            does not refuse (see `engine.releases`), and for a change whose first write has begun.
 
     Returns:
         The verdict, with the policy's digest. A refusal tells only of the caller's own circle. With `needs-approval`,
@@ -121,7 +119,7 @@ def _freeze(policy: Policy, subject: Subject, now: datetime | None) -> Iterable[
     if now is None:
         return
     app = next(iter(subject.apps), None)
-    one = frozen(policy, app=app, namespaces=subject.namespaces, circle=subject.circle, now=now)
+    one = active_freeze(policy, app=app, namespaces=subject.namespaces, circle=subject.circle, now=now)
     if one is not None:
         until = one.until.isoformat()
         why = f" ({one.reason})" if one.reason else ""

@@ -7,9 +7,10 @@ they refuse: somebody may have pasted a secret there.
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated, Final, NamedTuple
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 from infra_mcp.policy.schedule import Schedule
 
@@ -25,6 +26,12 @@ _TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _IMAGE = re.compile(rf"({_REPOSITORY}):({_TAG})")
 _LONGEST_IMAGE = 400
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# RFC 3339, with the space that TOML allows for the T.
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 
 
 class Place(NamedTuple):
@@ -72,6 +79,17 @@ def millicores(cpu: str) -> int:
 def bytes_of(memory: str) -> int:
     """A memory quantity in bytes: `8Gi` is 8 times 2^30."""
     return int(memory[:-2]) * _BINARY[memory[-2:]]
+
+
+def seconds(duration: str) -> float:
+    """A duration such as `30s`, `10m`, `1h` or `30d`, in seconds."""
+    return float(int(duration[:-1]) * _UNITS[duration[-1]])
+
+
+def format_duration(amount: float) -> str:
+    """A number of seconds as people write it, in the largest unit that fits: `90s`, `1h`."""
+    unit, size = next((one for one in reversed(_UNITS.items()) if amount % one[1] == 0), ("s", 1))
+    return f"{int(amount // size)}{unit}"
 
 
 def _namespace_pattern(value: str) -> str:
@@ -152,6 +170,30 @@ def _workload(value: str) -> str:
     return value
 
 
+def _duration(value: str) -> str:
+    if seconds(value) > 24 * 3600:
+        msg = "must be at most 24h"
+        raise ValueError(msg)
+    return value
+
+
+def _long(value: str) -> str:
+    if seconds(value) > 366 * _UNITS["d"]:
+        msg = "must be at most 366d"
+        raise ValueError(msg)
+    return value
+
+
+def _moment(value: object) -> datetime:
+    try:
+        if isinstance(value, str) and _MOMENT.fullmatch(value):
+            return datetime.fromisoformat(value.upper())
+    except ValueError:  # the 31st of February; its message repeats the value
+        pass
+    msg = "must be a date and time with its offset, as in 2026-12-20T18:00:00+01:00 (RFC 3339)"
+    raise ValueError(msg)
+
+
 Branch = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/-]*$", max_length=200), AfterValidator(_branch)
 ]
@@ -182,3 +224,6 @@ ObjectPlace = Annotated[str, StringConstraints(pattern=rf"^{_DNS}/[a-z0-9]([-a-z
 WorkloadPlace = Annotated[
     str, StringConstraints(pattern=rf"^{_DNS}/[a-z]+/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"), AfterValidator(_workload)
 ]
+Duration = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}[smh]$"), AfterValidator(_duration)]
+LongDuration = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}[smhd]$"), AfterValidator(_long)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from infra_mcp.model.approval import Need
 from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.grants import Refusal
-from infra_mcp.policy.rules import Match, Require, Rule
+from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.sections import Freeze, Match, Require, Rule
 
 _STRENGTHS: Final = ("same-user", "token")
 _APPROVERS: Final = ("operator",)
@@ -75,6 +77,35 @@ def requirements(rules: Iterable[Rule], subject: Subject) -> Iterator[tuple[Need
             wanted = rule.require.model_dump(include={"approvals", "by", "strength"})
             need = Need.model_validate(wanted | {"rule": f"rules.{rule.id}", "seconds": rule.require.expires_seconds})
             yield need, rule.reason
+
+
+def active_freeze(
+    policy: Policy, *, app: str | None, namespaces: Iterable[str], circle: str | None, now: datetime
+) -> Freeze | None:
+    """The freeze that a change would fall into.
+
+    A direct change in it is refused (`decide`); a release that came by a notify is held until it ends, and then due
+    by its schedule again. What has begun is not stopped by it.
+
+    Args:
+        policy: the policy in force.
+        app: the app that is deployed; None for a change of something else, which a freeze of apps is not about.
+        namespaces: the namespaces that are touched.
+        circle: the circle of whoever asks.
+        now: the present, with its offset.
+
+    Returns:
+        The one that ends last, where several hold now; None when none does.
+    """
+    held = [
+        one
+        for one in policy.freeze
+        if one.begins <= now < one.until
+        and about(one.match.apps, () if app is None else (app,))
+        and about(one.match.namespaces, namespaces)
+        and about(one.match.circles, (circle or "",))
+    ]
+    return max(held, key=lambda one: one.until, default=None)
 
 
 def _cannot(rule: Rule) -> str:

@@ -16,16 +16,17 @@ from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.names import AppName, Circle, ClusterName, Frozen, PullSecretName
 from infra_mcp.model.schema import listed, path, problems
 from infra_mcp.policy.grammar import matches, protected
-from infra_mcp.policy.rules import Freeze, Rule
 from infra_mcp.policy.sections import (
     AppRules,
     AttendRules,
     CircleRules,
     ClusterRules,
+    Freeze,
     GrantRules,
     MessageRules,
     PeerRules,
     PullSecretRules,
+    Rule,
     TreeRules,
 )
 from infra_mcp.text import one_line
@@ -82,14 +83,6 @@ class Policy(Frozen):
     def circle(self, name: str | None) -> CircleRules | None:
         """What a circle may do; None for a circle the policy does not name."""
         return self.circles.get(name) if name else None
-
-    def app(self, name: str) -> AppRules | None:
-        """An app of the catalogue. Whether a caller may know of it is decided in `decide`."""
-        return self.apps.get(name)
-
-    def pull_secret(self, name: str) -> PullSecretRules | None:
-        """Where a pull secret comes from. Whether a circle may have it is decided in `decide`."""
-        return self.pull_secrets.get(name)
 
     def cluster(self, name: str | None = None) -> ClusterRules | None:
         """A cluster by name; without a name, the only one."""

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.names import ClusterName, Cpu, DnsLabel, Frozen, Memory, PeerName, PullSecretName
 from infra_mcp.policy.grammar import (
     WORKLOADS,
     Branch,
+    Duration,
     Explanation,
     ImagePattern,
     ImageTemplate,
     LabelPattern,
     Layout,
+    LongDuration,
     ManagerPattern,
+    Moment,
+    NamePattern,
     NamespacePattern,
     ObjectPlace,
     Place,
     RelativePath,
+    RuleId,
     ScheduleText,
     Template,
     Text,
     WorkloadPlace,
     repository,
+    seconds,
 )
 from infra_mcp.policy.schedule import Schedule
-from infra_mcp.policy.times import Duration, LongDuration, seconds
 from infra_mcp.policy.versions import Order
 
 # Actions that a policy may name before this version can do them: they grant nothing until it can.
@@ -204,3 +209,78 @@ class MessageRules(Frozen):
     def keep_seconds(self) -> float:
         """How long the text of a message that is done with is kept, in seconds."""
         return seconds(self.keep)
+
+
+class Match(BaseModel):
+    """What a rule is about: all keys given must match, each by one of its patterns.
+
+    Keys this version does not know are kept, not refused: a rule that cannot be evaluated denies, and says which key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    namespaces: tuple[NamePattern, ...] | None = None
+    actions: tuple[NamePattern, ...] | None = None
+    peers: tuple[NamePattern, ...] | None = None
+    circles: tuple[NamePattern, ...] | None = None
+    apps: tuple[NamePattern, ...] | None = None
+
+
+class Require(BaseModel):
+    """What a rule wants before it lets something through. What this version cannot check denies."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    approvals: int = Field(default=1, ge=1, le=10)
+    by: Text = "operator"
+    strength: Text = "same-user"
+    expires: LongDuration = "1h"
+
+    @property
+    def expires_seconds(self) -> float:
+        """How long a request waits for its approvals, and how long one of them holds, in seconds."""
+        return seconds(self.expires)
+
+
+class Rule(Frozen):
+    """A rule across circles: it only takes away."""
+
+    id: RuleId
+    match: Match = Match()
+    deny: bool = False
+    require: Require | None = None
+    reason: Explanation = ""
+
+    @model_validator(mode="after")
+    def _does_one_thing(self) -> Rule:
+        if self.deny == (self.require is not None):
+            msg = "must have either deny = true or require"
+            raise ValueError(msg)
+        return self
+
+
+class FreezeMatch(Frozen):
+    """What a freeze is about: all keys given must match, each by one of its patterns."""
+
+    apps: tuple[NamePattern, ...] | None = None
+    namespaces: tuple[NamePattern, ...] | None = None
+    circles: tuple[NamePattern, ...] | None = None
+
+
+class Freeze(Frozen):
+    """A time in which nothing is changed."""
+
+    model_config = ConfigDict(populate_by_name=False)
+
+    id: RuleId
+    begins: Moment = Field(alias="from")
+    until: Moment
+    match: FreezeMatch = FreezeMatch()
+    reason: Explanation = ""
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Freeze:
+        if self.until <= self.begins:
+            msg = "must end after it begins"
+            raise ValueError(msg)
+        return self

@@ -40,8 +40,7 @@ from pydantic import AnyUrl, BaseModel
 from infra_mcp import __version__
 from infra_mcp.errors import InfraError
 from infra_mcp.masking import texts
-from infra_mcp.mesh.intake import peer_name
-from infra_mcp.mesh.quoting import harmless, harmless_json
+from infra_mcp.mesh.addresses import peer_name
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.schema import schema
 from infra_mcp.server import prompts, resources
@@ -53,6 +52,7 @@ from infra_mcp.server.protocol import refuse_cursor
 from infra_mcp.server.tools import TOOLS, check, offered
 from infra_mcp.server.tools.change import granted
 from infra_mcp.server.tools.tool import Call, Progress, Service, Tool
+from infra_mcp.text import harmless, harmless_json
 
 log = logging.getLogger("infra_mcp.server")
 

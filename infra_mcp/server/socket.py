@@ -22,7 +22,7 @@ from mcp.types.jsonrpc import jsonrpc_message_adapter
 from pydantic import ValidationError
 
 from infra_mcp.errors import InfraError
-from infra_mcp.mesh.intake import peer_name
+from infra_mcp.mesh.addresses import peer_name
 from infra_mcp.server import connections
 from infra_mcp.server.auth import Binding, bind, binding_of
 from infra_mcp.server.connection_counter import ConnectionCounter
@@ -168,7 +168,7 @@ class _Connection:
 
     def _seat(self, caller: Caller) -> AbstractAsyncContextManager[None]:
         """Where an attending session sits as long as its connection lasts; its claims end with it."""
-        return self._server.service.attendants.sit(caller) if caller.attendant else nullcontext()
+        return self._server.service.attendants.attend(caller) if caller.attendant else nullcontext()
 
     async def _frames(self, lines: AsyncIterator[bytes], first: dict[str, Any] | None) -> None:
         bind(self._binding)

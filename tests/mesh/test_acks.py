@@ -7,8 +7,7 @@ import pytest
 from running_server import running_server
 
 from infra_mcp.errors import InfraError
-from infra_mcp.mesh.acks import ack
-from infra_mcp.mesh.asks import ask
+from infra_mcp.mesh.asks import ack, ask
 from infra_mcp.model.peer import Address, Caller
 
 pytestmark = pytest.mark.anyio

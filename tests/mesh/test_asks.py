@@ -8,7 +8,8 @@ import pytest
 from running_server import running_server
 
 from infra_mcp.errors import InfraError
-from infra_mcp.mesh.asks import MAX_TEXT, ask, own_ask, resolution
+from infra_mcp.mesh.asks import ask, own_ask, resolution
+from infra_mcp.mesh.limits import MAX_TEXT
 from infra_mcp.model.peer import Caller
 from infra_mcp.server.operator import OPERATOR
 

@@ -9,8 +9,7 @@ import pytest
 from running_server import running_server
 
 from infra_mcp.errors import InfraError
-from infra_mcp.mesh.acks import ack
-from infra_mcp.mesh.asks import ask
+from infra_mcp.mesh.asks import ack, ask
 from infra_mcp.mesh.attending import AttendantSessions
 from infra_mcp.mesh.inbox import look
 from infra_mcp.model.peer import Address, Caller
@@ -44,7 +43,7 @@ async def state(at, ask_id) -> str:
 async def test_what_is_not_understood_waits_only_while_somebody_attends(tmp_path):
     async with running_server(tmp_path, "unix", grace=0.0) as at:
         before = await asked(at)
-        async with at.service.attendants.sit(ONE):
+        async with at.service.attendants.attend(ONE):
             during = await asked(at)
             (waiting,) = (await look(at.engine, INFRA)).asks
 
@@ -60,7 +59,7 @@ async def test_what_is_not_understood_waits_only_while_somebody_attends(tmp_path
 
 async def test_an_ask_that_is_written_while_the_last_one_leaves_waits_for_nobody(tmp_path, monkeypatch):
     async with running_server(tmp_path, "unix", grace=0.0) as at, AsyncExitStack() as one:
-        await one.enter_async_context(at.service.attendants.sit(ONE))
+        await one.enter_async_context(at.service.attendants.attend(ONE))
         real = at.engine.ledger.mail.open_ask
 
         async def late(*given, **more):
@@ -85,7 +84,7 @@ async def test_an_ask_that_is_written_while_the_last_one_leaves_waits_for_nobody
     ],
 )
 async def test_what_the_server_can_answer_itself_never_waits_for_the_desk(tmp_path, text):
-    async with running_server(tmp_path, "unix") as at, at.service.attendants.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.attendants.attend(ONE):
         found = await at.engine.wait_ask(await asked(at, text), 5)
         assert found.state == "acked"
         assert (await look(at.engine, INFRA)).asks == ()
@@ -94,10 +93,10 @@ async def test_what_the_server_can_answer_itself_never_waits_for_the_desk(tmp_pa
 @pytest.mark.promise("attend.claim")
 async def test_who_comes_back_within_the_grace_finds_what_waited(tmp_path):
     async with running_server(tmp_path, "unix", grace=FOR_EVER) as at:
-        async with at.service.attendants.sit(ONE):
+        async with at.service.attendants.attend(ONE):
             first = await asked(at)
         second = await asked(at)  # nobody sits, and somebody may be back
-        async with at.service.attendants.sit(TWO):
+        async with at.service.attendants.attend(TWO):
             waiting = [one.id for one in (await look(at.engine, INFRA)).asks]
 
         assert at.service.attendants.present
@@ -108,8 +107,8 @@ async def test_who_comes_back_within_the_grace_finds_what_waited(tmp_path):
 async def test_a_claim_is_one_sessions_and_dies_with_it(tmp_path):
     async with running_server(tmp_path, "unix", grace=FOR_EVER) as at:
         attendants = at.service.attendants
-        async with attendants.sit(TWO):
-            async with attendants.sit(ONE):
+        async with attendants.attend(TWO):
+            async with attendants.attend(ONE):
                 ask_id = await asked(at)
                 await attendants.claim(ONE, ask_id)
                 await attendants.claim(ONE, ask_id)
@@ -137,10 +136,10 @@ async def test_a_claim_is_one_sessions_and_dies_with_it(tmp_path):
 async def test_others_who_attend_are_woken_when_a_claim_is_free_again(tmp_path):
     async with (
         running_server(tmp_path, "unix", grace=FOR_EVER) as at,
-        at.service.attendants.sit(TWO),
+        at.service.attendants.attend(TWO),
         AsyncExitStack() as one,
     ):
-        await one.enter_async_context(at.service.attendants.sit(ONE))
+        await one.enter_async_context(at.service.attendants.attend(ONE))
         ask_id = await asked(at)
         await at.service.attendants.claim(ONE, ask_id)
         with at.engine.signals.waiter(INFRA.signal) as freed:
@@ -151,7 +150,7 @@ async def test_others_who_attend_are_woken_when_a_claim_is_free_again(tmp_path):
 
 @pytest.mark.promise("attend.claim")
 async def test_claims_of_a_dead_server_are_given_back_and_its_asks_wait_for_a_return(tmp_path):
-    async with running_server(tmp_path, "unix", grace=FOR_EVER) as at, at.service.attendants.sit(ONE):
+    async with running_server(tmp_path, "unix", grace=FOR_EVER) as at, at.service.attendants.attend(ONE):
         ask_id = await asked(at)
         await at.service.attendants.claim(ONE, ask_id)
         next_desk = AttendantSessions(at.engine, FOR_EVER)
@@ -172,7 +171,7 @@ async def test_a_server_that_finds_nobody_waiting_keeps_nobody_waiting(tmp_path)
 @pytest.mark.promise("attend.claim")
 async def test_after_the_grace_of_a_new_server_whoever_still_waits_is_helped(tmp_path):
     async with running_server(tmp_path, "unix", grace=FOR_EVER) as at:
-        async with at.service.attendants.sit(ONE):
+        async with at.service.attendants.attend(ONE):
             ask_ids = [await asked(at), await asked(at, "what about the disk?", SHOP)]
             async with anyio.create_task_group() as group:
                 await group.start(AttendantSessions(at.engine, 0.0).open)
@@ -194,7 +193,7 @@ async def test_an_outage_of_the_ledger_when_a_session_leaves_does_not_keep_its_c
                 raise InfraError("ledger-unavailable", "No.")
             return await real(name)
 
-        async with at.service.attendants.sit(ONE):
+        async with at.service.attendants.attend(ONE):
             ask_id = await asked(at)
             await at.service.attendants.claim(ONE, ask_id)
             monkeypatch.setattr(at.engine.ledger.mail, "release", broken)
@@ -215,7 +214,7 @@ async def test_an_outage_of_the_ledger_does_not_keep_who_waits_from_being_helped
                 raise InfraError("ledger-unavailable", "No.")
             return await real(name)
 
-        async with at.service.attendants.sit(ONE):
+        async with at.service.attendants.attend(ONE):
             ask_id = await asked(at)
             monkeypatch.setattr(at.engine.ledger.mail, "unanswered", broken)
         assert (await at.engine.wait_ask(ask_id, 5)).state == "acked"
@@ -224,10 +223,10 @@ async def test_an_outage_of_the_ledger_does_not_keep_who_waits_from_being_helped
 
 @pytest.mark.parametrize("caller", [DOCS, Caller(name="infra", circle=None, strength="same-user")])
 async def test_who_does_not_attend_neither_sits_nor_claims_nor_acts_for_others(tmp_path, caller):
-    async with running_server(tmp_path, "unix") as at, at.service.attendants.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.attendants.attend(ONE):
         ask_id = await asked(at)
         with pytest.raises(InfraError, match="policy-denied"):
-            async with at.service.attendants.sit(caller):
+            async with at.service.attendants.attend(caller):
                 raise NotImplementedError
         with pytest.raises(InfraError, match="policy-denied"):
             await at.service.attendants.claim(caller, ask_id)
@@ -241,7 +240,7 @@ async def test_who_does_not_attend_neither_sits_nor_claims_nor_acts_for_others(t
 
 @pytest.mark.promise("attend.claim")
 async def test_an_attendant_asks_back_and_the_answer_comes_to_infras_inbox(tmp_path):
-    async with running_server(tmp_path, "unix") as at, at.service.attendants.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.attendants.attend(ONE):
         first = await asked(at)
         await at.service.attendants.claim(ONE, first)
         back = await ask(at.engine, ONE, "docs", "which ingress?", reply_to=first)
@@ -255,7 +254,7 @@ async def test_an_attendant_asks_back_and_the_answer_comes_to_infras_inbox(tmp_p
 
 @pytest.mark.promise("attend.claim")
 async def test_a_question_of_infras_is_also_answered_by_an_ask_that_the_server_understands(tmp_path):
-    async with running_server(tmp_path, "unix") as at, at.service.attendants.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.attendants.attend(ONE):
         question = await ask(at.engine, ONE, "docs", "which namespace?")
         answer = await ask(at.engine, DOCS, "infra", "I need a namespace 'docs-staging'", reply_to=question)
         closed = await at.engine.ledger.ask(question)
@@ -265,13 +264,13 @@ async def test_a_question_of_infras_is_also_answered_by_an_ask_that_the_server_u
 
 
 async def test_two_asks_in_the_same_words_are_two(tmp_path):
-    async with running_server(tmp_path, "unix") as at, at.service.attendants.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.attendants.attend(ONE):
         assert await asked(at) != await asked(at)
 
 
 @pytest.mark.fault("f27")
 async def test_a_claimed_ask_of_a_peer_that_was_removed_acts_for_nobody(tmp_path):
-    async with running_server(tmp_path, "unix") as at, at.service.attendants.sit(ONE):
+    async with running_server(tmp_path, "unix") as at, at.service.attendants.attend(ONE):
         claimed = await asked(at)
         await at.service.attendants.claim(ONE, claimed)
         await at.operator.call(OPERATOR, "operator/peer.remove", {"name": "docs"})

@@ -9,8 +9,7 @@ import pytest
 from running_server import running_server
 
 from infra_mcp.errors import InfraError
-from infra_mcp.mesh.acks import ack
-from infra_mcp.mesh.asks import ask
+from infra_mcp.mesh.asks import ack, ask
 from infra_mcp.mesh.inbox import fresh, look, mark_read, one, shown, wait
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.server.answers import MAXIMUM, as_json

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra_mcp.mesh.quoting import cell, harmless, harmless_json, quoted
-from infra_mcp.text import clip
+from infra_mcp.text import cell, clip, harmless, harmless_json, quoted_lines
 
 HOSTILE = st.text(
     st.one_of(
@@ -50,7 +49,7 @@ def test_nothing_invisible_and_no_closing_tag_comes_through(text):
 
 @given(HOSTILE, st.integers(0, 300))
 def test_every_line_of_a_quotation_is_marked_and_what_is_cut_is_counted(text, most):
-    lines = quoted(text, most).split("\n")
+    lines = quoted_lines(text, most).split("\n")
     shown = [line for line in lines if line.startswith("> ")]
     rest = lines[len(shown) :]
     kept = "\n".join(line[2:] for line in shown)

@@ -7,7 +7,7 @@ from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.effect import Change, Effect, Part
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.policy.decide import admit, judge, refusal
-from infra_mcp.policy.freezes import frozen
+from infra_mcp.policy.matching import active_freeze
 from infra_mcp.policy.policy import load
 
 BEGINS = datetime(2026, 12, 20, 17, tzinfo=UTC)
@@ -25,7 +25,7 @@ NAMESPACE = ProvisionNamespace(namespace="docs-staging")
 
 
 def found(text, app="docs", namespaces=("docs-live",), circle="docs", now=DURING):
-    one = frozen(load(text), app=app, namespaces=namespaces, circle=circle, now=now)
+    one = active_freeze(load(text), app=app, namespaces=namespaces, circle=circle, now=now)
     return one.id if one else None
 
 

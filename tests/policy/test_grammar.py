@@ -2,8 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra_mcp.policy.grammar import bytes_of, is_image, matches, millicores, protected, repository
-from infra_mcp.policy.times import seconds
+from infra_mcp.policy.grammar import bytes_of, is_image, matches, millicores, protected, repository, seconds
 
 
 @pytest.mark.parametrize(

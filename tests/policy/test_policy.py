@@ -26,9 +26,9 @@ def test_the_whole_policy_is_read(policy, policy_text):
     assert policy.circles["docs"].limits == LimitRules(replicas=10, cpu="20", memory="40Gi")
     assert policy.service_account("docs") == "system:serviceaccount:infra-mcp:circle-docs"
     assert policy.clusters["sandbox"].circle_role == "infra-mcp-circle"
-    assert policy.pull_secret("X").target == "registry-x-copy"
-    assert policy.pull_secret("Y").target == "registry-y"
-    app = policy.app("till")
+    assert policy.pull_secrets["X"].target == "registry-x-copy"
+    assert policy.pull_secrets["Y"].target == "registry-y"
+    app = policy.apps["till"]
     assert app.workload_parts == ("till", "StatefulSet", "till")
     assert app.repository == "registry.example/shop/till"
     assert app.image_for("2") == "registry.example/shop/till:v2"

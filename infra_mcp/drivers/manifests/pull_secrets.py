@@ -65,7 +65,7 @@ class PullSecrets:
             InfraError: `pull-secret-unavailable`, or `exists` when something else has the copy's name; never with a
                 word of the content.
         """
-        rules = policy.pull_secret(name)
+        rules = policy.pull_secrets.get(name)
         if rules is None:
             raise InfraError("pull-secret-unavailable", f"There is no pull secret {name}.")
         copy_ref = self._ref(namespace, rules.target)

@@ -62,7 +62,7 @@ class ActionRules:
 
 def app_about(policy: Policy, action: AppAction) -> About:
     """What an action about an app of the catalogue is about: the app, and the namespace that it runs in."""
-    app = policy.app(action.app)
+    app = policy.apps.get(action.app)
     place = policy.cluster_name(getattr(action, "cluster", None)) or ""
     scopes = frozenset({app.workload_parts.namespace}) if app else frozenset[str]()
     return About(place, frozenset({action.app}), scopes)
@@ -73,7 +73,7 @@ def app_refusals(policy: Policy, caller: Caller, to: Grant, action: AppAction) -
     yield from (refused := list(cluster(policy, getattr(action, "cluster", None))))
     if refused:
         return
-    app = policy.app(action.app)
+    app = policy.apps.get(action.app)
     if app is None or app.owner != caller.name:
         own = sorted(name for name, one in policy.apps.items() if one.owner == caller.name)
         yield Refusal(
@@ -94,7 +94,7 @@ def _at_home(policy: Policy, action: AppAction, app: AppRules) -> Iterator[Refus
 
 def is_workload(policy: Policy, action: AppAction, target: Target) -> bool:
     """Whether a target is the app's own workload, and nothing else."""
-    app = policy.app(action.app)
+    app = policy.apps.get(action.app)
     place = (target.scope, target.kind.rpartition("/")[2], target.name)
     return app is not None and place == tuple(app.workload_parts)
 

@@ -16,7 +16,7 @@ from infra_mcp.policy.policy import Policy
 def _refusals(policy: Policy, caller: Caller, to: Grant, action: Deploy) -> Iterator[Refusal]:
     refused = list(app_refusals(policy, caller, to, action))
     yield from refused
-    app = policy.app(action.app)
+    app = policy.apps.get(action.app)
     if app is None or any(one.rule.startswith(("apps.", "clusters")) for one in refused):
         return
     asked = app.image_for(action.version)
@@ -30,7 +30,7 @@ def _refusals(policy: Policy, caller: Caller, to: Grant, action: Deploy) -> Iter
 
 
 def _effect(policy: Policy, _: Caller, action: Deploy, change: Change) -> Iterator[Refusal]:
-    app = policy.app(action.app)
+    app = policy.apps.get(action.app)
     for reference in new_images(change):
         if app is not None and reference != app.image_for(action.version):
             what = f"The plan would set {reference[:200]}, and the deploy is to {app.image_for(action.version)}."

@@ -14,12 +14,12 @@ import anyio
 from pydantic import Field
 
 from infra_mcp.errors import InfraError
-from infra_mcp.mesh.quoting import harmless
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.request import State
 from infra_mcp.server.answers import Answer, of_request, parked, plan_lines
 from infra_mcp.server.elicitation import Elicited
 from infra_mcp.server.tools.tool import Call, Progress, Tool, until
+from infra_mcp.text import harmless
 
 if TYPE_CHECKING:
     from infra_mcp.ledger.records import Event

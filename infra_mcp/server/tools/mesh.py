@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from infra_mcp.errors import Exit, InfraError
-from infra_mcp.mesh import acks, addresses, asks, posts
-from infra_mcp.mesh.limits import MAX_TEXT, check_attachments
-from infra_mcp.mesh.quoting import harmless, harmless_json
-from infra_mcp.mesh.words import check
+from infra_mcp.mesh import addresses, asks, posts
+from infra_mcp.mesh.limits import MAX_TEXT, check_attachments, check_text
 from infra_mcp.model.names import Frozen
 from infra_mcp.server.answers import Answer, as_json, of_error, own, receipt_fields
 from infra_mcp.server.tools import inbox, peers
 from infra_mcp.server.tools.tool import Call, Tool, watch
+from infra_mcp.text import harmless, harmless_json
 
 if TYPE_CHECKING:
     from infra_mcp.ledger.records import Ask
@@ -138,7 +137,7 @@ class AckArguments(Frozen):
 
 
 async def _ack(call: Call, given: AckArguments) -> Answer:
-    closed = await acks.ack(
+    closed = await asks.ack(
         call.engine,
         call.caller,
         given.correlation_id,
@@ -163,12 +162,12 @@ class NotifyArguments(Frozen):
 
 async def _notify_peer(call: Call, given: NotifyArguments) -> Answer:
     await call.service.limits.message(call.caller)
-    check(given.message, "message")
+    check_text(given.message, "message")
     check_attachments(given.attachments)
     words = given.message
     if given.attachments:  # a message is its words; what hangs on it goes with them
         words += f"\n\nattachments: {json.dumps(given.attachments, ensure_ascii=False)}"
-        check(words, "message and attachments")
+        check_text(words, "message and attachments")
     to = await addresses.find(call.engine, call.caller, given.peer_name, given.circle)
     if to != addresses.infra(call.engine):
         sent = await posts.send(call.engine, call.caller, to, words, call.service.limits)
@@ -184,7 +183,7 @@ class BroadcastArguments(Frozen):
 
 
 async def _broadcast(call: Call, given: BroadcastArguments) -> Answer:
-    check(given.message, "message")
+    check_text(given.message, "message")
     done = await posts.broadcast(call.engine, call.caller, given.message, call.service.limits)
     text = f"Broadcast sent to: {', '.join(done.reached) or 'nobody'}"
     if done.failed:
