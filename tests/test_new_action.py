@@ -75,7 +75,7 @@ LINES = {
         ("from infra_mcp.policy.actions import ", "from infra_mcp.policy.actions import pause, "),
     ),
     "actions/registry.py": (
-        ("EDITS: dict[str, EditOf[Any]] = {", 'EDITS: dict[str, EditOf[Any]] = {"pause": pause.edit,'),
+        ("EDITS: dict[str, EditOf] = {", 'EDITS: dict[str, EditOf] = {"pause": pause.edit,'),
         ("from infra_mcp.actions import ", "from infra_mcp.actions import pause, "),
     ),
 }

@@ -1,1 +1,1 @@
-"""What each action changes in the repository: one file an action, found by `registry`. They know no driver."""
+"""What each action changes in the repository: one file for each action, listed in `registry`. They know no driver."""

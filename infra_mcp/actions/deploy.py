@@ -1,4 +1,4 @@
-"""Deploy: the image of the app's containers, where the workload's manifest says it, and nothing beside it."""
+"""Deploy: sets the image of the app's containers in the workload's manifest, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ async def edit(look: Look, action: Deploy) -> Edit:
     """Set the image of every container that runs the app's repository.
 
     Raises:
-        InfraError: `not-found`, `not-in-repository`, and what finding and editing raise.
+        InfraError: `not-found`, `not-in-repository`, or the manifest cannot be found or edited.
     """
-    return await to_thread.run_sync(_edit, look, action)  # every file that could not be read is looked through
+    return await to_thread.run_sync(_edit, look, action)  # it searches every file that could not be read
 
 
 def _edit(look: Look, action: Deploy) -> Edit:
@@ -30,7 +30,6 @@ def _edit(look: Look, action: Deploy) -> Edit:
     if not lists:
         what = f"No container of {located.ref} in {located.path} has an image of {app.repository}."
         raise InfraError("not-in-repository", what, next_step="Correct the app's image in infra.toml, or the manifest.")
-    done = set_fields(look.tree, located, {"spec": {"template": {"spec": lists}}})
     runs = f"{action.app} {action.version}"
-    end = goal(app, f"Deploy {runs}", runs, on_failure=action.on_failure)
-    return Edit(done.tree, end, done.changes, done.addressed)
+    made = Edit(look.tree, goal(app, f"Deploy {runs}", runs, on_failure=action.on_failure))
+    return set_fields(made, located, {"spec": {"template": {"spec": lists}}})

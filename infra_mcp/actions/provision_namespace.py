@@ -1,4 +1,4 @@
-"""Provision: a namespace, its binding to the circle, its service account's pull secrets and its bounds."""
+"""Provision: a namespace, its binding to the circle, its service account's pull secrets and its limits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from anyio import to_thread
 
-from infra_mcp.actions.base import Ensured, Look, ensure
+from infra_mcp.actions.base import Look, ensure
 from infra_mcp.gather import gather_pair
 from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.marks import BINDING, CIRCLE, OWNER, PULL_SECRETS, REQUEST
@@ -17,15 +17,15 @@ Sets = tuple[ObjectRef, dict[str, Any]]
 
 
 async def edit(look: Look, action: ProvisionNamespace) -> Edit:
-    """Say in the repository what the namespace is to hold; copies of pull secrets have no file.
+    """Write the namespace's objects into the repository; copies of pull secrets have no file.
 
     Raises:
-        InfraError: `ambiguous-object`, `manifest-invalid`, as finding and editing do.
+        InfraError: `ambiguous-object`, `manifest-invalid`: an object cannot be found or edited.
     """
-    space, bound, account = _refs(look.place, action.namespace)
+    space, bound, account = _refs(look, action)
     live, binding = await gather_pair(lambda: look.live(space.target), lambda: look.live(bound.target))
     holder = await look.live(account.target) if action.pull_secrets and binding is not None else None
-    # Every file that could not be read is looked through, so this is no work for the event loop.
+    # In a thread, since it searches every file that could not be read.
     return await to_thread.run_sync(_edit, look, action, live, binding, holder)
 
 
@@ -36,40 +36,37 @@ def _edit(
     binding: dict[str, Any] | None,
     holder: dict[str, Any] | None,
 ) -> Edit:
-    space, bound, account = _refs(look.place, action.namespace)
+    space, bound, account = _refs(look, action)
     wanted = [_namespace(space, look, action, live)]
     beside: list[Beside] = []
     if live is not None and binding is not None and look.tree.find(bound) is None and not _is_ours(binding):
-        # An admin bound this namespace: that binding is theirs, and git need not say it.
+        # An admin bound this namespace: that binding is theirs, and need not be in git.
         beside.append(_beside(bound, "ensure", body=_binding(bound, look)))
     else:
         wanted.append((bound, _binding(bound, look)))
     if action.pull_secrets:
         wanted.append(_account(account, look, action, holder or {}))
-    wanted += _bounds(look.place, action)
-    done = Ensured(look.tree, (), ())
+    wanted += _bounds(action, look.place)
+    for name in sorted(action.pull_secrets):
+        copy = look.policy.pull_secrets[name].target
+        beside.append(_beside(_ref(action, look.place, "v1", "Secret", copy), "pull-secret", name=name))
+    done = Edit(look.tree, Goal(title=f"Provision {action.namespace}"), beside=tuple(beside))
     for ref, sets in wanted:
-        more = ensure(look, done.tree, ref, sets)
-        done = Ensured(more.tree, done.changes + more.changes, done.addressed + more.addressed)
-    beside += [
-        _beside(_secret(look, action.namespace, name), "pull-secret", name=name) for name in sorted(action.pull_secrets)
-    ]
-    return Edit(done.tree, Goal(title=f"Provision {action.namespace}"), done.changes, done.addressed, tuple(beside))
+        done = ensure(look, done, ref, sets)
+    return done
 
 
-def _refs(cluster: str, name: str) -> tuple[ObjectRef, ObjectRef, ObjectRef]:
+def _refs(look: Look, action: ProvisionNamespace) -> tuple[ObjectRef, ObjectRef, ObjectRef]:
     """The namespace, its binding to a circle, and its default service account."""
-    rbac = "rbac.authorization.k8s.io/v1"
     return (
-        ObjectRef(cluster=cluster, api_version="v1", kind="Namespace", namespace=None, name=name),
-        ObjectRef(cluster=cluster, api_version=rbac, kind="RoleBinding", namespace=name, name=BINDING),
-        ObjectRef(cluster=cluster, api_version="v1", kind="ServiceAccount", namespace=name, name="default"),
+        ObjectRef(cluster=look.place, api_version="v1", kind="Namespace", namespace=None, name=action.namespace),
+        _ref(action, look.place, "rbac.authorization.k8s.io/v1", "RoleBinding", BINDING),
+        _ref(action, look.place, "v1", "ServiceAccount", "default"),
     )
 
 
-def _secret(look: Look, namespace: str, name: str) -> ObjectRef:
-    rules = look.policy.pull_secrets[name]
-    return ObjectRef(cluster=look.place, api_version="v1", kind="Secret", namespace=namespace, name=rules.target)
+def _ref(action: ProvisionNamespace, cluster: str, version: str, kind: str, name: str) -> ObjectRef:
+    return ObjectRef(cluster=cluster, api_version=version, kind=kind, namespace=action.namespace, name=name)
 
 
 def _beside(ref: ObjectRef, work: str, **given: Any) -> Beside:  # noqa: ANN401 - JSON values
@@ -89,7 +86,7 @@ def _body(ref: ObjectRef, **rest: Any) -> dict[str, Any]:  # noqa: ANN401 - mani
 
 
 def _namespace(ref: ObjectRef, look: Look, action: ProvisionNamespace, live: dict[str, Any] | None) -> Sets:
-    """The namespace itself. One that was there before keeps its circle label, or has none."""
+    """The namespace itself. An existing one keeps its circle label, or has none."""
     circle = look.circle if live is None else (live["metadata"].get("labels") or {}).get(CIRCLE)
     labels = ({CIRCLE: circle} if circle else {}) | action.labels
     metadata: dict[str, Any] = {"labels": labels} if labels else {}
@@ -99,7 +96,7 @@ def _namespace(ref: ObjectRef, look: Look, action: ProvisionNamespace, live: dic
 
 
 def _binding(ref: ObjectRef, look: Look) -> dict[str, Any]:
-    """The RoleBinding by which the circle's identity may work in the namespace."""
+    """The RoleBinding that gives the circle's identity its rights in the namespace."""
     rules = look.policy.clusters[look.place]
     _, _, account_namespace, account = look.policy.service_account(look.circle, look.place).split(":")
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": rules.circle_role}
@@ -108,9 +105,9 @@ def _binding(ref: ObjectRef, look: Look) -> dict[str, Any]:
 
 
 def _account(ref: ObjectRef, look: Look, action: ProvisionNamespace, live: dict[str, Any]) -> Sets:
-    """The service account with what it has already, live and in git, and what this request adds.
+    """The service account with its present pull secrets, live and in git, and those of this request.
 
-    `imagePullSecrets` is one atomic list: whoever sets it sets all of it, so it is planned on the live one.
+    `imagePullSecrets` is an atomic list, which is always set as a whole, so it is planned on the live one.
     """
     located = look.tree.find(ref)
     listed: list[str] = []
@@ -125,18 +122,18 @@ def _account(ref: ObjectRef, look: Look, action: ProvisionNamespace, live: dict[
     return ref, _body(ref, metadata=metadata, imagePullSecrets=[{"name": name} for name in listed])
 
 
-def _bounds(cluster: str, action: ProvisionNamespace) -> list[Sets]:
-    """Quota, container defaults and the default-deny network policy, as far as they were asked for."""
-    made = []
-    if action.quota and (hard := _quota(action)):
-        made.append(_inside(action, cluster, "v1", "ResourceQuota", "quota", {"hard": hard}))
+def _bounds(action: ProvisionNamespace, cluster: str) -> list[Sets]:
+    """Quota, container defaults and the default-deny network policy, where they were asked for."""
+    specs: list[tuple[str, str, str, dict[str, Any]]] = []
+    if hard := _quota(action):
+        specs.append(("v1", "ResourceQuota", "quota", {"hard": hard}))
     if action.limits and (default := action.limits.model_dump(exclude_none=True)):
-        spec = {"limits": [{"type": "Container", "default": default}]}
-        made.append(_inside(action, cluster, "v1", "LimitRange", "limits", spec))
+        specs.append(("v1", "LimitRange", "limits", {"limits": [{"type": "Container", "default": default}]}))
     if action.default_deny:
         deny = {"podSelector": {}, "policyTypes": ["Ingress"]}
-        made.append(_inside(action, cluster, "networking.k8s.io/v1", "NetworkPolicy", "default-deny", deny))
-    return made
+        specs.append(("networking.k8s.io/v1", "NetworkPolicy", "default-deny", deny))
+    refs = [(_ref(action, cluster, version, kind, name), spec) for version, kind, name, spec in specs]
+    return [(ref, _body(ref, spec=spec)) for ref, spec in refs]
 
 
 def _quota(action: ProvisionNamespace) -> dict[str, str]:
@@ -148,8 +145,3 @@ def _quota(action: ProvisionNamespace) -> dict[str, str]:
     if quota and quota.pods:
         hard["pods"] = str(quota.pods)
     return hard
-
-
-def _inside(action: ProvisionNamespace, cluster: str, version: str, kind: str, name: str, spec: dict[str, Any]) -> Sets:
-    ref = ObjectRef(cluster=cluster, api_version=version, kind=kind, namespace=action.namespace, name=name)
-    return ref, _body(ref, spec=spec)

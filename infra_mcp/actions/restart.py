@@ -1,4 +1,4 @@
-"""Restart: new pods for an app as it is. It has no file: the driver marks the pod template in the cluster."""
+"""Restart: new pods for an app as it is. No file changes: the driver marks the pod template in the cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from infra_mcp.repository.edits import Beside, Edit
 
 
 async def edit(look: Look, action: Restart) -> Edit:
-    """Leave the repository as it is, and ask the driver for a restart.
+    """Change no file, and ask the driver for a restart.
 
     Raises:
         InfraError: `not-found`.

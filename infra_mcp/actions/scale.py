@@ -1,4 +1,4 @@
-"""Scale: the replicas of an app's workload, where its manifest says them, and nothing beside it."""
+"""Scale: sets the replicas of an app's workload in its manifest, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from infra_mcp.repository.edits import Edit
 
 
 async def edit(look: Look, action: Scale) -> Edit:
-    """Set the number of replicas; where the manifest says none it is added.
+    """Set the number of replicas, or add it to the manifest.
 
     Raises:
-        InfraError: `invalid-argument`: it is a DaemonSet; `not-found`, `not-in-repository`, and what finding and
-            editing raise.
+        InfraError: `invalid-argument`: it is a DaemonSet; `not-found`, `not-in-repository`, or the manifest cannot be
+            found or edited.
     """
-    return await to_thread.run_sync(_edit, look, action)  # every file that could not be read is looked through
+    return await to_thread.run_sync(_edit, look, action)  # it searches every file that could not be read
 
 
 def _edit(look: Look, action: Scale) -> Edit:
@@ -27,7 +27,6 @@ def _edit(look: Look, action: Scale) -> Edit:
         what = f"{action.app} cannot be scaled: {located.ref} is a DaemonSet, which runs one pod on each node."
         step = "Change in its manifest which nodes it selects."
         raise InfraError("invalid-argument", what, next_step=step)
-    done = set_fields(look.tree, located, {"spec": {"replicas": action.replicas}})
-    said = f"Scale {action.app} to {action.replicas}"
-    end = goal(app, said, action.app, done=f"scaled to {action.replicas}")
-    return Edit(done.tree, end, done.changes, done.addressed)
+    title = f"Scale {action.app} to {action.replicas}"
+    made = Edit(look.tree, goal(app, title, action.app, done=f"scaled to {action.replicas}"))
+    return set_fields(made, located, {"spec": {"replicas": action.replicas}})

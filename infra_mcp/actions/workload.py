@@ -1,4 +1,4 @@
-"""An app's workload in the repository, and what is to be true of it in the end."""
+"""An app's workload in the repository, and the goal of a change of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ref_of(cluster: str, app: AppRules) -> ObjectRef:
 
 
 def catalogued(look: Look, name: str) -> AppRules:
-    """An app of the catalogue. That the caller may know of it was decided before.
+    """An app of the catalogue. Policy has already decided that the caller may know of it.
 
     Raises:
         InfraError: `not-found`.
@@ -48,14 +48,14 @@ def goal(
     done: str = "",
     on_failure: Literal["rollback", "hold"] | None = None,
 ) -> Goal:
-    """What is to be true in the end, with the app's own patience, and what the app does when it does not come true.
+    """The goal of a change of an app, with the app's times and its choice of what to do on failure.
 
     Args:
         app: the app.
         title: of the commit.
-        subject: of what the ack says that it runs.
-        done: what the ack says was done with it, where it is not brought to run something.
-        on_failure: asked for instead of what the app does.
+        subject: what the ack says is running.
+        done: what the ack says was done with it, where no version was brought to run.
+        on_failure: overrides the app's choice.
     """
     return Goal(
         title=title,

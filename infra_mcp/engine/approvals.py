@@ -1,24 +1,25 @@
-"""People's yes and no: what a parked request waits for, who may decide, and whether what they gave carries a plan.
+"""Approvals: what a parked request waits for, who may decide, and whether the approvals cover a plan.
 
-An approval is for one effect of one request. It is used up in the ledger before the first write, and holds from then on
-for what remains of that effect, and for nothing else.
+An approval is for one effect of one request. It is used up in the ledger before the first write, and from then on
+covers the rest of that effect, and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import anyio
 
-from infra_mcp.engine.dependencies import stamp
-from infra_mcp.engine.run import record_of
+from infra_mcp.engine import report
+from infra_mcp.engine.dependencies import Dependencies, stamp
+from infra_mcp.engine.run import Run, record_of
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.model.approval import Approval, Verdict, Waiting, Way
 from infra_mcp.model.digest import digest
 from infra_mcp.model.effect import Change, Effect
-from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Caller, Strength
 from infra_mcp.model.record import Approved, Mark, Record
 from infra_mcp.model.request import Request, State
@@ -26,7 +27,7 @@ from infra_mcp.policy.approvals import approval_timeout, missing, satisfied
 
 
 def wait_for(verdict: Verdict, effect: str, before: Waiting | None, now: datetime) -> Waiting:
-    """What a request waits for from now on. Asked again about the same effect, the time goes on running."""
+    """What a request waits for from now on. Asked again about the same effect, it does not wait longer."""
     if before is not None and before.digest == effect:
         return before.model_copy(update={"verdict": verdict})
     until = now + timedelta(seconds=approval_timeout(verdict))
@@ -34,59 +35,84 @@ def wait_for(verdict: Verdict, effect: str, before: Waiting | None, now: datetim
 
 
 def waiting_for(request: Request) -> Waiting | None:
-    """What a request's record says that it waits for, or last waited for."""
+    """What a request waits for, or last waited for, by its record."""
     return record_of(request).awaiting
 
 
-async def carried(ledger: Ledger, request: Request, verdict: Verdict, effect: str, now: datetime) -> bool:
-    """Whether the approvals there are carry a plan that has not begun.
+async def park_if_unapproved(deps: Dependencies, run: Run, verdict: Verdict) -> bool:
+    """Park a plan that has not begun and needs approvals, with what people need to decide; whether it was parked."""
+    run.approved = False
+    if verdict.decision == "allow":
+        return False
+    request, effect, now = run.request, run.plan.effect.digest, deps.now()
+    if await carried(deps.ledger, request, verdict, effect, now):
+        run.approved = True
+        return False
+    before = run.record.awaiting
+    waiting = wait_for(verdict, effect, before, now)
+    lacks = missing(verdict, effect, request.caller, await deps.ledger.approvals.of(request.id), now)
+    moved = before is not None and before.digest != effect
+    first = f"What it would do has changed since {before.digest} was shown. " if before and moved else ""
+    data = {
+        "effect_digest": effect,
+        "plan": report.shown_plan(run.plan),
+        "needs": [need.model_dump(mode="json") for need in verdict.needs],
+        "rule": verdict.rule,
+        "missing": lacks,
+        "until": waiting.until,
+        "message": f"{first}It waits for an approval of {effect} until {waiting.until}: {lacks}.",
+    }
+    run.record = run.record.update(awaiting=waiting)
+    await deps.save(run, State.AWAITING_APPROVAL, "approval-needed", data, effect_digest=effect)
+    return True
 
-    One marked as used counts here: it was marked for this very request, which then was interrupted before its first
-    write.
+
+async def carried(ledger: Ledger, request: Request, verdict: Verdict, effect: str, now: datetime) -> bool:
+    """Whether the approvals of a request cover its plan, which has not begun.
+
+    Those marked as used count here: the request was interrupted between the mark and its first write.
     """
     given = [one.model_copy(update={"used": None}) for one in await ledger.approvals.of(request.id)]
     return satisfied(verdict, effect, request.caller, given, now)
 
 
 async def used_up(ledger: Ledger, request: Request, verdict: Verdict, effect: str, now: datetime) -> bool:
-    """Use up the approvals of a plan that begins. False when they do not carry it any more: an approver was removed."""
+    """Use up the approvals of a plan that begins. False when they no longer cover it: an approver was removed."""
     await ledger.approvals.use(request.id, effect, stamp(now))
     return await carried(ledger, request, verdict, effect, now)
 
 
 async def still_carried(ledger: Ledger, request: Request, verdict: Verdict, record: Record, effect: Effect) -> None:
-    """Whether what a request was begun on still carries what is left to do, by the policy in force now.
+    """Check that the approvals a request was begun on still cover the rest of it, by the policy in force now.
 
     Raises:
-        InfraError: `needs-approval`, when the policy wants more by now; `object-moved`, when something would be done
-            that was not in the effect that was approved.
+        InfraError: `needs-approval`, when the policy requires more by now; `object-moved`, when the rest of it is not
+            part of the approved effect.
     """
     given = [one for one in await ledger.approvals.of(request.id) if one.used]
-    if not given or record.approved is None:
-        raise InfraError("needs-approval", f"{verdict.reason} (rule {verdict.rule})", rule=verdict.rule)
-    begun = min(datetime.fromisoformat(one.used) for one in given if one.used)
-    # Who was removed since counted when it was used.
+    begun = min((datetime.fromisoformat(one.used) for one in given if one.used), default=None)
+    # An approver who was removed since counted when the approval was used.
     valid = [one.model_copy(update={"used": None, "gone": False, "vouched": True}) for one in given]
-    if not satisfied(verdict, record.digest or "", request.caller, valid, begun):
+    enough = begun is not None and satisfied(verdict, record.digest or "", request.caller, valid, begun)
+    if record.approved is None or not enough:
         raise InfraError("needs-approval", f"{verdict.reason} (rule {verdict.rule})", rule=verdict.rule)
-    strange = beyond(record.approved, effect.changed) or _strange_file(record.approved, effect)
-    if strange:
-        what = f"{strange} changed while this change was under way: what is left to do is not what was approved."
+    if strange := beyond(record.approved, effect.changed) or _strange_file(record.approved, effect):
+        what = f"{strange} changed while this change was under way: the rest of it differs from what was approved."
         raise InfraError("object-moved", what)
 
 
 def scope(effect: Effect) -> Approved:
-    """What was approved, in digests, to hold a later look at what is left against."""
+    """An approved effect as digests, to compare the rest of it with later."""
     changes = {change.target.key: _mark(change) for change in effect.changes}
     return Approved(changes=changes, files=tuple(_file(one.path, one.diff) for one in effect.files))
 
 
 def beyond(approved: Approved, changes: Iterable[Change]) -> str:
-    """The first target of these changes that was not so in the approved effect; nothing when all of it was.
+    """The first target whose change is not part of the approved effect; empty when all are.
 
-    What could only be checked against the schema then (inside a namespace still to be made) may have gained the
-    server's defaults since, but still sets the same and takes nothing from anyone. Where only what it should become is
-    known (a record of the first edition), that decides.
+    A change that was only checked against the schema then (inside a namespace still to be created) may have gained the
+    server's defaults since, but still sets the same fields and takes over none. A record of the first edition knows
+    the intent only; then the intent decides.
     """
     for change in changes:
         if change.operation == "unchanged":
@@ -112,37 +138,33 @@ def _file(path: str, diff: str) -> str:
     return digest([path, diff])
 
 
+@dataclass
 class Decisions:
-    """Takes in what people decide. One at a time, so that a yes and the end of the wait cannot cross.
+    """Records what people decide. One at a time, so that an approval and the end of the wait cannot cross."""
 
-    Args:
-        ledger: where approvals and requests are.
-    """
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._lock = anyio.Lock()
+    ledger: Ledger
+    _lock: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def decide(
         self, by: Caller, request_id: str, effect: str, *, approve: bool, way: Way, now: datetime
     ) -> tuple[Request, bool]:
-        """Record one person's yes or no, with all that follows from it for the request.
+        """Record one person's approval or denial, and resume or end the request.
 
         Returns:
-            The request as it is then, and whether it goes on.
+            The request as it is then, and whether it was resumed.
 
         Raises:
-            InfraError: `policy-denied` for who may not decide this, or not any more; `not-found`; `approval-mismatch`,
-                naming the digest the request has now, or how it ended.
+            InfraError: `policy-denied`: they may not decide this; `not-found`; `approval-mismatch`, with the digest the
+                request has now, or how it ended.
         """
         approver, strength = _approver(by, way)
         async with self._lock:
-            request = await self._ledger.request(request_id)
+            request = await self.ledger.request(request_id)
             if request is None:
                 raise InfraError("not-found", f"There is no request {request_id}.")
             if (by.name, by.circle) == (request.caller.name, request.caller.circle):
-                what = "Nobody approves what they asked for."
-                raise InfraError("policy-denied", what, next_step="Someone else approves it.", rule="approval.not-self")
+                what, step = "You cannot approve your own request.", "Ask someone else to approve it."
+                raise InfraError("policy-denied", what, next_step=step, rule="approval.not-self")
             waiting = _open(request, effect, now)
             given = Approval(
                 request=request.id,
@@ -154,78 +176,65 @@ class Decisions:
                 at=stamp(now),
                 expires=stamp(now + timedelta(seconds=approval_timeout(waiting.verdict))),
             )
-            await self._ledger.approvals.give(given)
+            await self.ledger.approvals.give(given)
             try:
                 if not approve:
                     return await self._denied(request, approver), False
                 return await self._resumed(request, waiting, now)
-            except ValueError:  # it ended meanwhile
-                raise _not_waiting(await self._ledger.request(request.id) or request) from None
+            except ValueError:  # the request ended meanwhile
+                raise _not_waiting(await self.ledger.request(request.id) or request) from None
 
     async def look(self, request: Request, now: datetime) -> bool:
-        """Expire a request whose time is up, or let one go on whose approvals are all there.
-
-        Returns:
-            Whether it goes on.
-        """
+        """Expire a request that waited too long, or resume one that has its approvals; whether it was resumed."""
         async with self._lock:
-            fresh = await self._ledger.request(request.id)
+            fresh = await self.ledger.request(request.id)
             waiting = waiting_for(fresh) if fresh else None
             if fresh is None or waiting is None or fresh.state is not State.AWAITING_APPROVAL:
                 return False
-            for one in await self._ledger.approvals.of(fresh.id):
+            for one in await self.ledger.approvals.of(fresh.id):
                 if not one.approve and one.effect_digest == waiting.digest:
-                    await self._denied(fresh, one.approver)  # it was recorded, and then the server ended
+                    await self._denied(fresh, one.approver)  # the server ended after it was recorded
                     return False
             if now >= waiting.over:
                 lacks = await self.lacking(fresh, waiting, now)
                 error = InfraError("not-approved", f"It was not approved in time, by {waiting.until}: {lacks}")
-                await _end(self._ledger, fresh, State.EXPIRED, error)
+                await self._end(fresh, State.EXPIRED, error)
                 return False
             return (await self._resumed(fresh, waiting, now))[1]
 
     async def lacking(self, request: Request, waiting: Waiting, now: datetime) -> str:
-        """What is still missing, in words."""
-        given = await self._ledger.approvals.of(request.id)
+        """What is still missing, as a text."""
+        given = await self.ledger.approvals.of(request.id)
         return missing(waiting.verdict, waiting.digest, request.caller, given, now)
 
     async def _resumed(self, request: Request, waiting: Waiting, now: datetime) -> tuple[Request, bool]:
-        given: Sequence[Approval] = await self._ledger.approvals.of(request.id)
+        given = await self.ledger.approvals.of(request.id)
         if not satisfied(waiting.verdict, waiting.digest, request.caller, given, now):
             return request, False
         data = {"effect_digest": waiting.digest, "by": sorted({one.approver for one in given if one.approve})}
-        await self._ledger.record(request.id, State.QUEUED, "resumed", data)
-        return await self._ledger.request(request.id) or request, True
+        await self.ledger.record(request.id, State.QUEUED, "resumed", data)
+        return await self.ledger.request(request.id) or request, True
 
     async def _denied(self, request: Request, approver: str) -> Request:
-        await _end(self._ledger, request, State.REFUSED, InfraError("not-approved", f"It was denied by {approver}."))
-        return await self._ledger.request(request.id) or request
+        await self._end(request, State.REFUSED, InfraError("not-approved", f"It was denied by {approver}."))
+        return await self.ledger.request(request.id) or request
 
-
-async def _end(ledger: Ledger, request: Request, state: State, error: InfraError) -> None:
-    receipt = Receipt(
-        request=request.id,
-        state=state,
-        message=f"{error.what} Nothing was changed.",
-        action=request.action.action,
-        effect_digest=request.effect_digest,
-        error=error.as_dict(),
-    )
-    await ledger.finish(request.id, receipt, error.as_dict())
+    async def _end(self, request: Request, state: State, error: InfraError) -> None:
+        await report.finish(self.ledger, Run.of(request), state, f"{error.what} Nothing was changed.", error)
 
 
 def _approver(by: Caller, way: Way) -> tuple[str, Strength]:
-    """Who decides, and how well they are known: the person of an attending session is no better known than its user."""
+    """Who decides, and how well they are known: for the person of an attending session, as its user on this machine."""
     if by.operator:
         return by.name, by.strength
     if by.attendant and way == "elicitation":
         return "operator", "same-user"
-    what = "Only an operator approves, or the person of a session that attends as infra, when asked."
-    raise InfraError("policy-denied", what, next_step="An operator runs `infra-mcp approve`.", rule="approve")
+    what = "Only an operator, or the person of an attending session in a form, may approve."
+    raise InfraError("policy-denied", what, next_step="Ask an operator to run `infra-mcp approve`.", rule="approve")
 
 
 def _not_waiting(request: Request) -> InfraError:
-    what = f"{request.id} waits for no approval: it is {request.state.value}."
+    what = f"{request.id} is not waiting for approval: it is {request.state.value}."
     return InfraError("approval-mismatch", what, next_step="Look at the request.")
 
 
@@ -234,9 +243,9 @@ def _open(request: Request, effect: str, now: datetime) -> Waiting:
     if request.state is not State.AWAITING_APPROVAL or waiting is None:
         raise _not_waiting(request)
     if waiting.digest != effect:
-        what = f"{request.id} has the effect {waiting.digest} now, and not the one that was named."
+        what = f"{request.id} has the effect {waiting.digest} now, not the one you named."
         raise InfraError("approval-mismatch", what)
     if now >= waiting.over:
         what = f"{request.id} waited until {waiting.until}: it is expiring."
-        raise InfraError("approval-mismatch", what, next_step="Its asker sends it again.")
+        raise InfraError("approval-mismatch", what, next_step="Its asker must send it again.")
     return waiting

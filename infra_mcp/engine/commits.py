@@ -16,18 +16,15 @@ from infra_mcp.repository.rebase import changed, rebase, revert
 
 async def draft(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
     """Build a stage's commit on the head it was planned on; no ref moves, and it may never be used."""
-    text = _message(run, stage, await _head(deps))
-    base = stage.before.base
-    run.draft = base, await deps.git.build_commit(base, changed(stage.before, stage.edit.tree), text, _when(run))
+    base, files = stage.before.base, changed(stage.before, stage.edit.tree)
+    run.draft = base, await deps.git.build_commit(base, files, await _message(deps, run, stage), _when(run))
 
 
 async def commit_stage(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
-    """Commit what a stage edits and move the branch to it.
-
-    Commits that others made meanwhile are built upon, unless they touch a file of ours.
+    """Commit what a stage edits and move the branch to it, on top of commits that change none of its files.
 
     Raises:
-        Moved: someone changed one of our files, or moved the branch at the last moment.
+        Moved: another commit changed one of its files, or moved the branch at the last moment.
         InfraError: `checkout-refused`, with the files; nothing is applied then.
     """
     policy = deps.policy()
@@ -40,27 +37,19 @@ async def commit_stage(deps: Dependencies, run: Run, stage: PlannedStage) -> Non
         if run.draft and run.draft[0] == head and stage.number == 0:
             commit = run.draft[1]
         else:
-            text = _message(run, stage, await _head(deps))
-            commit = await deps.git.build_commit(head, files, text, _when(run))
+            commit = await deps.git.build_commit(head, files, await _message(deps, run, stage), _when(run))
         run.record = run.record.with_stage(stage.number, edits=keep(stage.edit.changes), commit=commit)
-        await deps.ledger.record(
-            run.request.id,
-            State.APPLYING,
-            "committing",
-            {"commit": commit, "files": sorted(files), "objects": run.targets},
-            record=run.record.kept(),
-            commit=commit,
-            effect_digest=run.record.digest,
-        )
+        data = {"commit": commit, "files": sorted(files), "objects": run.targets}
+        await deps.save(run, State.APPLYING, "committing", data, commit=commit, effect_digest=run.record.digest)
         await deps.git.move(branch, commit, head)
     run.on_branch |= {stage.number}
 
 
 async def observe_commits(deps: Dependencies, run: Run) -> None:
-    """Ask the branch itself which recorded commits are on it, after waiting for a git that outlived us.
+    """Ask the branch which recorded commits are on it, after waiting for a git process that outlived us.
 
     Raises:
-        InfraError: `cannot-observe`, when it cannot be told.
+        InfraError: `cannot-observe`, when git cannot tell.
     """
     for number, stage in enumerate(run.record.stages):
         if number in run.on_branch or stage.commit is None:
@@ -68,7 +57,7 @@ async def observe_commits(deps: Dependencies, run: Run) -> None:
         try:
             there = await deps.git.contains(deps.policy().tree.branch, stage.commit)
         except InfraError as error:
-            what = f"Whether commit {stage.commit} is on the branch: {error.what}"
+            what = f"Cannot tell whether commit {stage.commit} is on the branch: {error.what}"
             raise InfraError("cannot-observe", what) from error
         if there:
             run.on_branch |= {number}
@@ -76,12 +65,12 @@ async def observe_commits(deps: Dependencies, run: Run) -> None:
 
 
 async def revert_stage(deps: Dependencies, run: Run, number: int, cause: str) -> None:
-    """Commit the inverse of what a stage committed, edit by edit, on the present head.
+    """Commit the inverse of a stage's commit, edit by edit, on the present head.
 
-    What others changed in the same files stays. When the branch says already what it said before, nothing is done.
+    Changes of others in the same files stay. When the branch already has the former content, nothing is done.
 
     Raises:
-        InfraError: `checkout-refused`; `undo-incomplete` when someone changed the very fields since.
+        InfraError: `checkout-refused`; `undo-incomplete` when the very same fields were changed since.
         Moved: the branch moved at the last moment.
     """
     policy, stage = deps.policy(), run.record.stage(number)
@@ -94,18 +83,12 @@ async def revert_stage(deps: Dependencies, run: Run, number: int, cause: str) ->
         changes = await to_thread.run_sync(revert, kept(stage.edits), *trees, ours)
         if not changes:
             return
-        trailers = {"Infra-Request": run.request.id, **_by(run), **await _head(deps)}
+        trailers = _trailers(run) | await _head(deps)
         text = message(f"Roll back {run.request.id}", f"{cause}\n\nReverts {ours}.", trailers)
         reverting = await deps.git.build_commit(head, changes, text, _when(run))
         run.record = run.record.with_stage(number, revert=reverting)
-        await deps.ledger.record(
-            run.request.id,
-            State.ROLLING_BACK,
-            "reverting",
-            {"commit": ours, "revert": reverting},
-            record=run.record.kept(),
-            revert=reverting,
-        )
+        data = {"commit": ours, "revert": reverting}
+        await deps.save(run, State.ROLLING_BACK, "reverting", data, revert=reverting)
         await deps.git.move(branch, reverting, head)
 
 
@@ -114,27 +97,21 @@ def _when(run: Run) -> int:
     return run.record.when or 0
 
 
-async def _head(deps: Dependencies) -> dict[str, str]:
-    """The trailers that bind a commit to the ledger: its head, and that this ledger's keys gave it out."""
-    head = await deps.ledger.head()
-    return {"Audit-Head": head, "Audit-Proof": proof_of(await deps.ledger.key(HEADS), head)}
-
-
-def _message(run: Run, stage: PlannedStage, head: dict[str, str]) -> str:
+async def _message(deps: Dependencies, run: Run, stage: PlannedStage) -> str:
     request = run.request
-    trailers = {
-        "Infra-Request": request.id,
-        **_by(run),
-        "Effect-Digest": run.record.digest or run.plan.effect.digest,
-        **head,
-    }
+    trailers = _trailers(run) | {"Effect-Digest": run.record.digest or run.plan.effect.digest} | await _head(deps)
     if request.idempotency_key:
         trailers["Idempotency-Key"] = request.idempotency_key
     return message(stage.edit.goal.title, request.reason or request.words, trailers)
 
 
-def _by(run: Run) -> dict[str, str]:
-    """Who asked, and who acted for them where somebody did."""
-    request = run.request
-    acted = {"Acted-By": request.attendant} if request.attendant else {}
-    return {"Requested-By": request.caller.name} | acted
+def _trailers(run: Run) -> dict[str, str]:
+    """The request, its asker, and the attendant that acted for them, if any."""
+    acted = {"Acted-By": run.request.attendant} if run.request.attendant else {}
+    return {"Infra-Request": run.request.id, "Requested-By": run.request.caller.name} | acted
+
+
+async def _head(deps: Dependencies) -> dict[str, str]:
+    """The trailers that bind a commit to the ledger: its head, and a proof by this ledger's keys."""
+    head = await deps.ledger.head()
+    return {"Audit-Head": head, "Audit-Proof": proof_of(await deps.ledger.key(HEADS), head)}

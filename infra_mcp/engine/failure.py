@@ -1,8 +1,9 @@
-"""What happens when a change does not land: nothing was written, hold it, or roll it back; and what to say."""
+"""Ends a request that did not land: nothing was written, hold it, or roll it back; and says which."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from time import time
 from typing import TypeVar
 
@@ -21,14 +22,14 @@ from infra_mcp.model.request import State
 
 T = TypeVar("T")
 _TRIES = 6
-_BREATH = 0.05  # seconds, longer each time, while the branch keeps moving
+_MOVED_PAUSE = 0.05  # seconds, longer each time, while the branch keeps moving
 _LOCKED = (1.0, 2.0, 5.0, 10.0, *(30.0,) * 19)  # seconds between two looks at a lock: ten minutes in all
 DENIED = "cluster-denied"
-DENIED_FOR = 10.0  # seconds a refusal of rights may last: an API server that was restarted has not read its rules yet
+DENIED_FOR = 10.0  # seconds that rights may be denied: a restarted API server has not read its rules yet
 
 
 async def after_failure(deps: Dependencies, run: Run, error: InfraError | None) -> Receipt:
-    """End a request that did not land. `error` is None when a rollback was interrupted and goes on.
+    """End a request that did not land. `error` is None to continue an interrupted rollback.
 
     Raises:
         InfraError: `ledger-unavailable`.
@@ -41,40 +42,38 @@ async def after_failure(deps: Dependencies, run: Run, error: InfraError | None) 
         return await give_up(deps, run, error)
     if run.begun:
         try:
-            await observe_commits(deps, run)  # git may have moved the branch and failed to say so
+            await observe_commits(deps, run)  # git may have moved the branch and then failed
         except InfraError as unknown:
             return await give_up(deps, run, unknown)
-    if not run.on_branch and not run.wrote:
+    if not run.on_branch and not run.applied:
         message = f"{error.what} Nothing was changed." if run.begun else error.what
-        return await _end(deps, run, report.end_for(error), message, error)
+        return await report.finish(deps.ledger, run, report.end_for(error), message, error)
     run.record = run.record.update(cause=error.as_dict())
-    await deps.ledger.record(
-        run.request.id, State.ROLLING_BACK, "not_landed", error.as_dict(), record=run.record.kept(), commit=run.commit
-    )
+    await deps.save(run, State.ROLLING_BACK, "not_landed", error.as_dict(), commit=run.commit)
     return await _roll_back(deps, run, error)
 
 
 async def give_up(deps: Dependencies, run: Run, error: InfraError) -> Receipt:
-    """End a request in a person's hands: nothing more is written, since nobody can say what would be undone."""
+    """Leave a request to an operator: nothing more is written, since we cannot tell what to undo."""
     commits = ", ".join(stage.commit for stage in run.record.stages if stage.commit)
     message = f"{error.what} Commit: {commits or 'none'}. Objects: {', '.join(run.targets) or 'none'}."
-    return await _end(deps, run, State.NEEDS_OPERATOR, message, error)
+    return await report.finish(deps.ledger, run, State.NEEDS_OPERATOR, message, error)
 
 
-class _Unwinding:
-    """How far a rollback came: what was put back, what could not be, and what is kept on purpose."""
+@dataclass
+class _Rollback:
+    """How far a rollback came: what was restored, what could not be, and what is kept on purpose."""
 
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-        self.restored: list[tuple[PartRecord, Driver]] = []
-        self.names: list[str] = []
-        self.kept: list[str] = []
+    problems: list[str] = field(default_factory=list)
+    restored: list[tuple[PartRecord, Driver]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
 
 
 async def _roll_back(deps: Dependencies, run: Run, error: InfraError) -> Receipt:
-    """Unwind what was done, wait for the former state, and say how far that came."""
+    """Undo the stages, wait for the former state, and report how far that came."""
     run.say(f"rolling back: {error.what}")
-    done = await _unwind(deps, run, error)
+    done = await _undo_stages(deps, run, error)
     former = await _former(deps, run, done) if done.restored and not done.problems else ""
     kept = _kept(run, done)
     if done.problems:
@@ -82,18 +81,16 @@ async def _roll_back(deps: Dependencies, run: Run, error: InfraError) -> Receipt
         if done.names:
             message += f" Restored: {', '.join(done.names)}."
         stuck = InfraError("undo-incomplete", f"{message}{kept}")
-        return await _end(deps, run, State.NEEDS_OPERATOR, stuck.what, stuck)
+        return await report.finish(deps.ledger, run, State.NEEDS_OPERATOR, stuck.what, stuck)
     undone = f" Rolled back: {former}." if done.restored else ""
     git = "".join(f" Commit {one.commit} was reverted by {one.revert}." for one in run.record.stages if one.revert)
-    if kept:
-        return await _end(deps, run, State.FAILED, f"{error.what}{undone}{kept}{git}", error)
-    if not undone:
-        return await _end(deps, run, State.FAILED, f"{error.what} Nothing in the cluster was changed.{git}", error)
-    return await _end(deps, run, State.ROLLED_BACK, f"{error.what}{undone}{git}", error)
+    state = State.ROLLED_BACK if undone and not kept else State.FAILED
+    nothing = "" if undone or kept else " Nothing in the cluster was changed."
+    return await report.finish(deps.ledger, run, state, f"{error.what}{undone}{nothing}{kept}{git}", error)
 
 
-def _kept(run: Run, done: _Unwinding) -> str:
-    """What stays on purpose, as a sentence; empty where nothing does."""
+def _kept(run: Run, done: _Rollback) -> str:
+    """What is kept on purpose, as a sentence; empty where nothing is."""
     if not done.kept:
         return ""
     stages = [run.record.stage(number) for number in sorted(run.on_branch)]
@@ -102,12 +99,12 @@ def _kept(run: Run, done: _Unwinding) -> str:
     return f" What was made is kept ({', '.join(done.kept)}), and {commits if stay else 'commit none stays'}."
 
 
-async def _unwind(deps: Dependencies, run: Run, error: InfraError) -> _Unwinding:
-    """Each stage, the last first: git, then its parts in reverse. Each is tried even when another cannot be.
+async def _undo_stages(deps: Dependencies, run: Run, error: InfraError) -> _Rollback:
+    """Undo each stage, the last first: git, then its parts in reverse. One failure does not stop the others.
 
-    A part that holds and has written something ends it: what it made stays, with all that came before it.
+    A part that holds and has written something ends it: what it made is kept, with everything before it.
     """
-    done = _Unwinding()
+    done = _Rollback()
     for number in reversed(range(max(len(run.record.stages), 1))):
         parts = [part for part in run.record.parts if part.stage == number]
         for part in parts:
@@ -119,13 +116,13 @@ async def _unwind(deps: Dependencies, run: Run, error: InfraError) -> _Unwinding
         reverted = await _revert(deps, run, number, error.what, done, waits=not undoes)
         for part in reversed(parts):
             await _undo(deps, run, part, done)
-        if not reverted:  # no place waited for somebody's lock
+        if not reverted:  # the places did not wait for another git's lock
             await _revert(deps, run, number, error.what, done, waits=True)
     return done
 
 
-async def _revert(deps: Dependencies, run: Run, number: int, cause: str, done: _Unwinding, *, waits: bool) -> bool:
-    """Take a stage's commit back, or add why not to the problems; False when another git's lock is in the way."""
+async def _revert(deps: Dependencies, run: Run, number: int, cause: str, done: _Rollback, *, waits: bool) -> bool:
+    """Revert a stage's commit, or add the problem; False when another git's lock is in the way and we do not wait."""
     for seconds in (*_LOCKED, 0.0):
         try:
             await _persist(lambda: revert_stage(deps, run, number, cause))
@@ -134,23 +131,21 @@ async def _revert(deps: Dependencies, run: Run, number: int, cause: str, done: _
                 return False
             if not seconds:
                 done.problems.append(held.what)
-            run.say("rolling back: waits for another git process to let go of its lock")
+            run.say("rolling back: waiting for another git process to release its lock")
             await sleep(seconds)
+            continue
         except InfraError as failed:
             if failed.code == "ledger-unavailable":
                 raise
             done.problems.append(failed.what)
-            break
         except Moved as moved:
             done.problems.append(f"the branch kept moving ({moved})")
-            break
-        else:
-            break
+        break
     return True
 
 
-async def _undo(deps: Dependencies, run: Run, part: PartRecord, done: _Unwinding) -> None:
-    """Put back what one part wrote, where a write may have reached it; what was left is a problem."""
+async def _undo(deps: Dependencies, run: Run, part: PartRecord, done: _Rollback) -> None:
+    """Undo one part where a write may have reached it; what the driver skipped is a problem."""
     if part.key not in run.applied or part.on_failure == "hold":
         return
     try:
@@ -166,36 +161,32 @@ async def _undo(deps: Dependencies, run: Run, part: PartRecord, done: _Unwinding
         done.names += undone.restored
 
 
-async def _former(deps: Dependencies, run: Run, done: _Unwinding) -> str:
-    """Wait for the former state of everything that was put back: the sentence that says it, or more problems."""
-    deadline = await _former_deadline(deps, run, max(part.timeout for part, _ in done.restored))
+async def _former(deps: Dependencies, run: Run, done: _Rollback) -> str:
+    """Wait for the former state of what was restored: a text that says so, or more problems.
+
+    The deadline is chosen once: as long as the change itself may take to land.
+    """
+    if run.record.former is None:
+        run.record = run.record.update(former=time() + max(part.timeout for part, _ in done.restored))
+        await deps.save(run, State.ROLLING_BACK, "restored", {"objects": run.targets})
     facts = []
     for part, driver in done.restored:
         try:
-            seconds = max(deadline - time(), 5.0)
+            seconds = max((run.record.former or 0.0) - time(), 5.0)
             facts.append(await driver.settled(context_of(run, deps.policy()), part.written, seconds))
         except InfraError as error:
-            done.problems.append(f"the former version was put back and is not up: {error.what.rstrip('.')}")
+            done.problems.append(f"the former version was restored and is not ready: {error.what.rstrip('.')}")
     return "; ".join(facts)
 
 
-async def _former_deadline(deps: Dependencies, run: Run, seconds: float) -> float:
-    """Until when the former state is waited for, chosen once: as long as the change itself may take to land."""
-    if run.record.former is None:
-        run.record = run.record.update(former=time() + seconds)
-        data = {"objects": run.targets}
-        await deps.ledger.record(run.request.id, State.ROLLING_BACK, "restored", data, record=run.record.kept())
-    return run.record.former or time()
-
-
 async def _is_kept(deps: Dependencies, run: Run, part: PartRecord) -> bool:
-    """Whether a part holds what it made: it is not put back, and something of it shows or nobody can tell."""
+    """Whether a part holds what it made: it is not undone, and some of it is there, or we cannot tell."""
     if part.on_failure != "hold" or part.key not in run.applied:
         return False
     try:
         return await (await _driver(deps, part)).observe(context_of(run, deps.policy()), part.written)
     except InfraError:
-        return True  # it cannot be told, so nothing is taken back
+        return True
 
 
 async def _driver(deps: Dependencies, part: PartRecord) -> Driver:
@@ -203,21 +194,16 @@ async def _driver(deps: Dependencies, part: PartRecord) -> Driver:
 
 
 async def _persist(call: Callable[[], Awaitable[T]]) -> T:
-    """Try again while the branch moves, or a place does not answer or refuses rights, for a bounded time."""
+    """Try again for a bounded time while the branch moves, or a place does not answer or denies rights."""
     began = time()
     for attempt in range(_TRIES):
         try:
             return await call()
         except Moved:
-            await sleep(_BREATH * 2**attempt)
+            await sleep(_MOVED_PAUSE * 2**attempt)
         except InfraError as error:
             may_pass = error.code == DENIED and time() - began < DENIED_FOR
             if not isinstance(error, Unavailable) and not may_pass:
                 raise
             await sleep(0.5 * 2**attempt)
     return await call()
-
-
-async def _end(deps: Dependencies, run: Run, state: State, message: str, error: InfraError) -> Receipt:
-    made = report.receipt(run, state, message, error)
-    return await deps.ledger.finish(run.request.id, made, error.as_dict())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
 
 import anyio
 
@@ -11,13 +12,17 @@ import anyio
 class Locks:
     """Locks by key, held from a request's planning to its end.
 
-    They live in the one process that owns the ledger. A request's record keeps its keys, and after a restart those that
-    were interrupted take the same ones again before anything new is begun.
+    They live in the one process that owns the ledger. A request's record keeps its keys, and after a restart the
+    interrupted requests take the same keys again before anything new begins.
     """
 
     def __init__(self) -> None:
-        self._locks: dict[str, anyio.Semaphore] = {}
-        self._users: dict[str, int] = {}
+        # A lock exists as long as a request holds it or waits for it.
+        self._locks: WeakValueDictionary[str, anyio.Semaphore] = WeakValueDictionary()
+
+    def of(self, key: str) -> anyio.Semaphore:
+        """The lock of one key."""
+        return self._locks.setdefault(key, anyio.Semaphore(1, max_value=1))
 
     @asynccontextmanager
     async def hold(self, keys: Iterable[str]) -> AsyncIterator[Held]:
@@ -29,71 +34,46 @@ class Locks:
         finally:
             held.release()
 
-    async def take(self, key: str) -> None:
-        """Wait for one key."""
-        self._users[key] = self._users.get(key, 0) + 1
-        try:
-            await self._locks.setdefault(key, anyio.Semaphore(1, max_value=1)).acquire()
-        except BaseException:
-            self._leave(key)
-            raise
-
-    def take_nowait(self, key: str) -> bool:
-        """Take one key if nobody holds it."""
-        lock = self._locks.setdefault(key, anyio.Semaphore(1, max_value=1))
-        try:
-            lock.acquire_nowait()
-        except anyio.WouldBlock:
-            return False
-        self._users[key] = self._users.get(key, 0) + 1
-        return True
-
-    def give_back(self, key: str) -> None:
-        """Let go of one key."""
-        self._locks[key].release()
-        self._leave(key)
-
-    def _leave(self, key: str) -> None:
-        self._users[key] -= 1
-        if not self._users[key]:
-            del self._users[key], self._locks[key]
-
 
 class Held:
     """The keys that one request holds."""
 
     def __init__(self, locks: Locks) -> None:
         self._locks = locks
-        self.keys: frozenset[str] = frozenset()
+        self._held: dict[str, anyio.Semaphore] = {}
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys that are held now."""
+        return frozenset(self._held)
 
     def extend(self, keys: frozenset[str]) -> bool:
-        """Hold more keys, if all of them are free; otherwise hold what was held before.
-
-        Returns:
-            Whether all are held now.
-        """
-        taken: list[str] = []
+        """Hold more keys if all of them are free; otherwise change nothing and return False."""
+        taken: dict[str, anyio.Semaphore] = {}
         for key in sorted(keys - self.keys):
-            if not self._locks.take_nowait(key):
-                for one in taken:
-                    self._locks.give_back(one)
+            lock = self._locks.of(key)
+            try:
+                lock.acquire_nowait()
+            except anyio.WouldBlock:
+                for other in taken.values():
+                    other.release()
                 return False
-            taken.append(key)
-        self.keys |= keys
+            taken[key] = lock
+        self._held |= taken
         return True
 
     async def wait_for(self, keys: frozenset[str]) -> None:
-        """Let go of everything, and hold these keys as soon as they are free.
+        """Release everything, and hold these keys as soon as they are free.
 
-        They are taken in one order everywhere, so that no two requests wait for each other.
+        Every request takes them in the same order, so that no two wait for each other.
         """
         self.release()
         for key in sorted(keys):
-            await self._locks.take(key)
-            self.keys |= {key}
+            lock = self._locks.of(key)
+            await lock.acquire()
+            self._held[key] = lock
 
     def release(self) -> None:
-        """Let go of everything."""
-        for key in self.keys:
-            self._locks.give_back(key)
-        self.keys = frozenset()
+        """Release everything."""
+        while self._held:
+            self._held.popitem()[1].release()

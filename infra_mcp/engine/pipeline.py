@@ -1,14 +1,13 @@
 """The one flow, in order: plan, decide, commit, apply, confirm, report. Every channel ends here.
 
-Each step writes its event before its effect. A step that was interrupted is observed again and then finished: planning
-anew on what is there tells what is still to be done, so recovery is not a second way through. What waited for its time
-or for people comes in at the top again, too.
+Each step writes its event before its effect. After an interruption a request is planned again on what is there, which
+shows what is left to do: recovery is no second way through. A request that was parked starts at the top again, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from dataclasses import dataclass
 from functools import partial
 from secrets import token_hex
 from time import time
@@ -17,13 +16,13 @@ from typing import Any
 import anyio
 
 from infra_mcp.engine import report
-from infra_mcp.engine.approvals import scope, still_carried, used_up
+from infra_mcp.engine.approvals import park_if_unapproved, scope, still_carried, used_up
 from infra_mcp.engine.commits import draft, observe_commits
 from infra_mcp.engine.dependencies import Dependencies
 from infra_mcp.engine.failure import DENIED, DENIED_FOR, after_failure, give_up
 from infra_mcp.engine.locks import Held
-from infra_mcp.engine.parking import park_if_not_due, park_if_unapproved
 from infra_mcp.engine.planning import plan
+from infra_mcp.engine.releases import park_if_not_due
 from infra_mcp.engine.run import Run
 from infra_mcp.engine.stages import carry_out, confirm
 from infra_mcp.errors import InfraError, Moved, Unavailable
@@ -38,22 +37,21 @@ _ATTEMPTS = 12
 _PATIENCE = 90.0  # seconds for a place that stops answering after our first write
 
 
+@dataclass
 class Pipeline:
     """Carries requests from queued to their end."""
 
-    def __init__(self, deps: Dependencies) -> None:
-        self.deps = deps
+    deps: Dependencies
 
     async def carry(self, run: Run, held: Held) -> Receipt | None:
         """Bring one request to its end, and record that end.
 
         Args:
             run: the request.
-            held: the locks that it holds; what it is planned to touch is added to them.
+            held: the locks that it holds; those of its plan are added to them.
 
         Returns:
-            The receipt; None when the request must wait first, for its time or for people, which is recorded then. When
-            it may go on it comes here again, to be planned and decided anew.
+            The receipt; None when the request was parked, which is recorded then.
 
         Raises:
             InfraError: `ledger-unavailable` only: then nothing was changed after the last record.
@@ -71,7 +69,7 @@ class Pipeline:
             return await after_failure(self.deps, run, error)
 
     def _elsewhere(self, run: Run) -> str:
-        """Why a request that has begun cannot go on: a place's name stands for another place by now."""
+        """Why a request that has begun cannot continue: a place's name means another place by now."""
         for part in run.record.parts:
             now = self.deps.places.where(self.deps.policy(), part.driver, part.place)
             if part.where != now:
@@ -85,13 +83,12 @@ class Pipeline:
                 return await self._attempt(run, held)
             except Moved as moved:
                 if attempt == _ATTEMPTS - 1:
-                    raise InfraError(
-                        "object-moved", f"{moved} kept changing while this change was under way."
-                    ) from moved
+                    what = f"{moved} kept changing while this change was under way."
+                    raise InfraError("object-moved", what) from moved
                 await anyio.sleep(0.01 * attempt)
             except InfraError as error:
-                # Before our first write a place that does not answer, or refuses rights, is an answer; after it, we
-                # look again.
+                # A place that does not answer, or denies rights, fails a request before its first write. After that
+                # write we try again.
                 silent = isinstance(error, Unavailable) and time() - started <= _PATIENCE
                 denied = (denied or time()) if error.code == DENIED else 0.0
                 if not run.begun or not (silent or (denied and time() - denied < DENIED_FOR)):
@@ -120,15 +117,14 @@ class Pipeline:
         return await self._end(run, State.LANDED, await self._carry_out(run))
 
     async def _plan(self, run: Run, held: Held) -> None:
-        """Plan on the branch's head and on what is live, until everything that the plan touches is held.
+        """Plan until everything that the plan touches is held.
 
-        After an interruption the plan shows what is left to do. What an interrupted request has done is looked at
-        before any decision, even if it may do nothing more.
+        An interrupted request looks at what it has done before any decision, even if it may do nothing more.
         """
         run.say("planning")
         if run.begun:
             await observe_commits(self.deps, run)
-        self._require(self._admit(run))
+        self._require(admit(self.deps.policy(), run.request.caller, run.request.action, **self._circumstances(run)))
         if not run.record.nonce:
             run.record = run.record.update(nonce=token_hex(16))
         while True:
@@ -141,22 +137,35 @@ class Pipeline:
             run.say("waiting for its turn")
             await held.wait_for(keys)
 
+    async def _decide(self, run: Run) -> Verdict:
+        """What the policy in force says of the plan: allowed, or approvals needed.
+
+        For a request that has begun, the approvals that it was begun on must still be enough.
+        """
+        request, effect = run.request, run.plan.effect
+        verdict = judge(self.deps.policy(), request.caller, request.action, effect, **self._circumstances(run))
+        self._require(verdict)
+        if verdict.decision != "allow" and run.begun:
+            await still_carried(self.deps.ledger, request, verdict, run.record, effect)
+        return verdict
+
+    def _circumstances(self, run: Run) -> dict[str, Any]:
+        """Whether an attendant acts, and the time where a freeze refuses: it parks a release, and no begun request."""
+        at = None if run.begun or run.request.notify else self.deps.now()
+        return {"attendant": run.request.attendant is not None, "now": at}
+
+    @staticmethod
+    def _require(verdict: Verdict) -> None:
+        if verdict.decision == "refuse":
+            raise refusal(verdict)
+
     async def _prepare(self, run: Run) -> None:
-        """Record the plan; at its side, see whether the branch could move, and build the commit that would move it."""
+        """Record the plan; meanwhile check that the branch can move, and build the commit."""
         effect, first = run.plan.effect, run.plan.stages[0]
         run.record = run.record.update(when=run.record.when or int(time()))
-        planned = report.shown_plan(run.plan)
-        record = run.record.kept()
+        shown = report.shown_plan(run.plan)
         steps: list[Callable[[], Awaitable[Any]]] = [
-            partial(
-                self.deps.ledger.record,
-                run.request.id,
-                State.PLANNED,
-                "planned",
-                planned,
-                record=record,
-                effect_digest=effect.digest,
-            )
+            partial(self.deps.save, run, State.PLANNED, "planned", shown, effect_digest=effect.digest)
         ]
         if effect.files:
             steps.append(partial(self._check_movable, run))
@@ -171,7 +180,7 @@ class Pipeline:
             await self.deps.git.check_movable(self.deps.policy().tree.branch, base, paths)
 
     async def _begin(self, run: Run, verdict: Verdict) -> None:
-        """From here on it is too late to cancel, and what was approved is used up."""
+        """From here on it is too late to cancel, and the approvals are used up."""
         run.begun = True
         effect = run.plan.effect
         run.record = run.record.update(digest=run.record.digest or effect.digest)
@@ -181,42 +190,15 @@ class Pipeline:
             digest, now = run.record.digest or "", self.deps.now()
             if not await used_up(self.deps.ledger, run.request, verdict, digest, now):
                 run.reset()
-                raise Moved("who approved it")
+                raise Moved("the approver")
 
     async def _carry_out(self, run: Run) -> str:
         try:
             return await carry_out(self.deps, run, self._decide)
         except Moved:
-            if not any(stage.commit for stage in run.record.stages) and not run.wrote:
+            if not run.applied and not any(stage.commit for stage in run.record.stages):
                 run.reset()  # nothing is recorded as begun: it is planned, and decided, from the start
             raise
 
-    async def _decide(self, run: Run) -> Verdict:
-        """Policy on the effect, by the policy in force at this moment.
-
-        Returns:
-            A verdict that allows, or that wants approvals: of a request that has begun, those it was begun on hold.
-        """
-        request, effect = run.request, run.plan.effect
-        now = self._moment(run)
-        verdict = judge(self.deps.policy(), request.caller, request.action, effect, attendant=run.attended, now=now)
-        self._require(verdict)
-        if verdict.decision != "allow" and run.begun:
-            await still_carried(self.deps.ledger, request, verdict, run.record, effect)
-        return verdict
-
-    def _admit(self, run: Run) -> Verdict:
-        request, now = run.request, self._moment(run)
-        return admit(self.deps.policy(), request.caller, request.action, attendant=run.attended, now=now)
-
-    def _moment(self, run: Run) -> datetime | None:
-        """The time, where a freeze would refuse: what has begun goes on, and a release is held by it instead."""
-        return None if run.begun or run.request.notify else self.deps.now()
-
-    @staticmethod
-    def _require(verdict: Verdict) -> None:
-        if verdict.decision == "refuse":
-            raise refusal(verdict)
-
     async def _end(self, run: Run, state: State, facts: str) -> Receipt:
-        return await self.deps.ledger.finish(run.request.id, report.receipt(run, state, facts), {})
+        return await report.finish(self.deps.ledger, run, state, facts)

@@ -1,4 +1,4 @@
-"""From an action to the whole plan: its edits, each routed to the drivers of what it touches, and the effect."""
+"""From an action to its plan: its edits, the drivers that carry them out, and the effect."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from infra_mcp.drivers.base import Context, Share
 from infra_mcp.engine.dependencies import Dependencies
 from infra_mcp.engine.run import Planned, PlannedPart, PlannedStage, Run
 from infra_mcp.errors import InfraError
-from infra_mcp.model.effect import Effect, FileChange
+from infra_mcp.model.effect import Effect, FileChange, Part
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.policy import Policy
-from infra_mcp.policy.sections import RootRules
 from infra_mcp.repository.edits import Beside, Edit, Location
 from infra_mcp.repository.rebase import changed, file_changes
 from infra_mcp.repository.value import Tree, normal
 
 
 async def plan(deps: Dependencies, run: Run) -> Planned:
-    """Plan a request on the head of the branch and on what is live. Writes nothing.
+    """Plan a request on the head of the branch and on the live state. Writes nothing.
 
     Raises:
-        InfraError: what editing and the drivers raise.
-        Moved: the ground moved under it.
+        InfraError: an edit or a driver failed.
+        Moved: the branch or the live state changed meanwhile.
     """
     policy, action = deps.policy(), run.request.action
     head = await deps.git.head(policy.tree.branch)
@@ -54,15 +53,18 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
         before = edit.tree
     effect = Effect(
         action=action.model_dump(mode="json", exclude_none=True),
-        parts=tuple(part.shown for stage in stages for part in stage.parts),
+        parts=tuple(
+            Part(driver=part.delivery, place=part.place, stage=part.stage, changes=part.prepared.changes)
+            for stage in stages
+            for part in stage.parts
+        ),
         files=tuple(files),
     )
     return Planned(effect, tuple(stages))
 
 
 def context_of(run: Run, policy: Policy) -> Context:
-    """On whose behalf the drivers work."""
-    written = tuple(one for part in run.record.parts for one in part.written)
+    """The context in which drivers work for a request."""
     return Context(
         request=run.request.id,
         circle=run.request.caller.circle or "",
@@ -70,7 +72,7 @@ def context_of(run: Run, policy: Policy) -> Context:
         say=run.say,
         resumed=run.begun,
         nonce=run.record.nonce,
-        written=written,
+        written=tuple(one for part in run.record.parts for one in part.written),
     )
 
 
@@ -80,7 +82,7 @@ async def plan_part(
     """Have one driver plan its share.
 
     Raises:
-        InfraError: what connecting to the place and the driver raise.
+        InfraError: connecting to the place failed, or the driver did.
     """
     driver = await deps.places.driver(context.policy, delivery, place)
     prepared = await driver.plan(context, share)
@@ -88,11 +90,7 @@ async def plan_part(
 
 
 def _routed(policy: Policy, before: Tree, edit: Edit, place: str) -> list[tuple[str, str, Share]]:
-    """An edit's shares, one for each delivery and place, in the order in which the edit names them.
-
-    Raises:
-        InfraError: `delivery-unsupported`: nothing makes a path live; `not-in-repository`: a path below no root.
-    """
+    """An edit's shares, one for each delivery and place, in the order of the edit."""
     shares: dict[tuple[str, str], tuple[list[Location], list[Beside]]] = {}
     for location in edit.addressed:
         shares.setdefault(_route(policy, location.path, place), ([], []))[0].append(location)
@@ -108,15 +106,11 @@ def _routed(policy: Policy, before: Tree, edit: Edit, place: str) -> list[tuple[
 
 def _route(policy: Policy, path: str, place: str) -> tuple[str, str]:
     """The delivery and the place of a path: those of the longest root above it."""
-    roots = [root for root in policy.tree.roots if _is_below(path, root)]
+    above = {normal(root.path): root for root in reversed(policy.tree.roots)}
+    roots = [below for below in above if not below or path.startswith(f"{below}/")]
     if not roots:
-        raise InfraError("not-in-repository", f"{path} is below no root of the policy.")
-    root = max(roots, key=lambda root: len(normal(root.path)))
+        raise InfraError("not-in-repository", f"{path} is not below a root of the policy.")
+    root = above[max(roots, key=len)]
     if not root.is_delivered:
         raise InfraError("delivery-unsupported", f"Nothing delivers {path}: its root {root.path} has delivery none.")
     return root.delivery, place
-
-
-def _is_below(path: str, root: RootRules) -> bool:
-    below = normal(root.path)
-    return not below or path.startswith(f"{below}/")

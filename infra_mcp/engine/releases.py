@@ -1,4 +1,4 @@
-"""Releases that came by a notify: until when one waits, and whether another one has overtaken it."""
+"""Releases that came by a notify: when one may begin, and whether another has overtaken it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from infra_mcp.engine.dependencies import Dependencies
+from infra_mcp.engine.run import Run
+from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.model.actions import Release
 from infra_mcp.model.request import Request, State
@@ -14,7 +17,7 @@ from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import Freeze
 from infra_mcp.policy.versions import compare
 
-_FREEZES = 16  # that follow each other without a gap, before one gives up telling when the last ends
+_MAX_FREEZES = 16  # without a gap between them, that are added up to a due time
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,14 @@ class Hold:
 
 
 def hold(policy: Policy, request: Request, now: datetime) -> Hold | None:
-    """What holds a release back at this moment, by the policy in force; None when it may begin. Pure.
+    """Why a release must wait now, by the policy in force; None when it may begin. Pure.
 
-    A freeze may begin between now and the time the schedule opens: then it is due after that. An app that the
-    catalogue does not have any more holds nothing back: its release is refused when it is looked at.
+    Where a freeze begins before the schedule opens, it is due after that freeze. A release of an app that is no longer
+    in the catalogue does not wait: it is refused.
     """
     action = request.action
-    if not isinstance(action, Release) or request.notify is None:
-        return None
-    app = policy.apps.get(action.app)
-    if app is None:
+    app = policy.apps.get(action.app) if isinstance(action, Release) and request.notify else None
+    if app is None or not isinstance(action, Release):
         return None
     arrived = datetime.fromisoformat(request.created)
     space, circle = (app.workload_parts.namespace,), request.caller.circle
@@ -48,7 +49,7 @@ def hold(policy: Policy, request: Request, now: datetime) -> Hold | None:
     by, words = "schedule", f"its schedule ({app.schedule}) opens"
     if due <= now and (first := active_freeze(policy, app=action.app, namespaces=space, circle=circle, now=now)):
         by, words = f"freeze.{first.id}", _of(first)
-    for _ in range(_FREEZES):
+    for _ in range(_MAX_FREEZES):
         found = active_freeze(policy, app=action.app, namespaces=space, circle=circle, now=due)
         if found is None:
             break
@@ -63,13 +64,13 @@ def _of(found: Freeze) -> str:
 async def overtaken_by(ledger: Ledger, policy: Policy, request: Request) -> str | None:
     """The newer version that landed, or is on its way, while this release waited; by the app's own order.
 
-    Where that order cannot read a version, the one that arrived later is newer.
+    Where that order cannot compare two versions, the later request is newer.
     """
     action = request.action
     app = policy.apps.get(action.app) if isinstance(action, Release) else None
     if app is None or not isinstance(action, Release):
         return None
-    after = False  # whether a request came after this one; the ledger has them oldest first
+    after = False  # whether the request came after this one: the ledger lists the oldest first
     for other in await ledger.open_releases(action.app):
         if other.id == request.id:
             after = True
@@ -88,9 +89,33 @@ async def overtaken_by(ledger: Ledger, policy: Policy, request: Request) -> str 
 
 
 def is_on_its_way(other: Request) -> bool:
-    """Whether an open request may count against a release: one itself, or let through by policy. Anyone can ask."""
+    """Whether an open request counts against a release: another release, or a request that policy has let through."""
     return other.notify is not None or other.state not in {State.RECEIVED, State.QUEUED}
 
 
 def _version(request: Request) -> str:
     return request.action.version if isinstance(request.action, Release) else ""
+
+
+async def park_if_not_due(deps: Dependencies, run: Run) -> bool:
+    """Park a release that has not begun and must wait for its time; whether it was parked.
+
+    Called with its locks held, since another release may have landed while it waited for them.
+
+    Raises:
+        InfraError: `superseded`, when a newer version landed or is on its way by now.
+    """
+    request = run.request
+    if request.notify is None or run.begun:
+        return False
+    policy = deps.policy()
+    if newer := await overtaken_by(deps.ledger, policy, request):
+        raise InfraError("superseded", f"{newer} took its place before it began.")
+    if found := hold(policy, request, deps.now()):
+        data = found.shown() | {"message": f"It waits until {found.words}."}
+        await deps.save(run, State.SCHEDULED, "held", data)
+        return True
+    if request.state is State.SCHEDULED:
+        await deps.save(run, State.QUEUED, "due", {})
+        run.request = request.model_copy(update={"state": State.QUEUED})
+    return False

@@ -1,4 +1,4 @@
-"""The words of receipts and plans: what is now true, or why not. Pure."""
+"""The texts of receipts and plans, and the end of a request."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 from infra_mcp.engine.run import Planned, Run
 from infra_mcp.errors import Exit, InfraError
+from infra_mcp.ledger import Ledger
 from infra_mcp.model.effect import FieldChange, show_path
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
 
-_OWN_ENDS = {"superseded": State.SUPERSEDED}
 _ENDS = {
     Exit.INVALID: State.REFUSED,
     Exit.REFUSED: State.REFUSED,
@@ -21,16 +21,19 @@ _ENDS = {
 
 def end_for(error: InfraError) -> State:
     """The end state of a request that ended by an error before anything was written."""
-    return _OWN_ENDS.get(error.code) or _ENDS.get(error.exit, State.FAILED)
+    return State.SUPERSEDED if error.code == "superseded" else _ENDS.get(error.exit, State.FAILED)
+
+
+async def finish(ledger: Ledger, run: Run, state: State, message: str, error: InfraError | None = None) -> Receipt:
+    """Record the end of a request; the ledger adds the audit head to its receipt."""
+    made = receipt(run, state, message, error)
+    return await ledger.finish(run.request.id, made, error.as_dict() if error else {})
 
 
 def receipt(run: Run, state: State, message: str, error: InfraError | None = None) -> Receipt:
-    """The one terminal answer; the ledger adds the audit head in the transaction that ends the request.
-
-    The effect digest is that of the plan that was committed, not of a later look at what remained to be done.
-    """
+    """The one terminal answer. Its effect digest is that of the plan that was committed, not of what remained later."""
     request, plan = run.request, run.planned
-    if request.notify is not None and request.reason:  # a release's own note: which versions its order could not tell
+    if request.notify is not None and request.reason:  # a release's note: which versions its order could not compare
         message = f"{message} {request.reason}"
     return Receipt(
         request=request.id,
@@ -61,8 +64,8 @@ def shown_plan(plan: Planned) -> dict[str, Any]:
             for change in plan.effect.changes
         ],
         "files": [{"path": file.path, "operation": file.operation, "diff": file.diff} for file in plan.effect.files],
-        "drift": [str(one) for one in plan.drift],
-        "notes": list(plan.notes),
+        "drift": [str(one) for part in plan.parts for one in part.prepared.drift],
+        "notes": plan.notes,
         "blast_radius": plan.effect.blast_radius(),
     }
 

@@ -1,4 +1,4 @@
-"""Takes the words of what is done with away, once they are as old as policy keeps them. One task for each server."""
+"""Deletes the texts of old messages, once they are older than the policy keeps them. One task for each server."""
 
 from __future__ import annotations
 
@@ -18,42 +18,27 @@ _FIRST = 60.0  # seconds after the start, which has better things to do
 _EVERY = 3600.0  # seconds
 
 
-class Retention:
-    """Looks each hour for messages whose time is over, by `[messages] keep` of the policy in force.
-
-    Without a policy in force nothing is taken.
-
-    Args:
-        ledger: where the messages are.
-        policy: the policy in force.
-        now: tells the time.
-    """
-
-    def __init__(self, ledger: Ledger, policy: PolicyInForce, now: Callable[[], datetime]) -> None:
-        self._ledger = ledger
-        self._policy = policy
-        self._now = now
-
-    async def run(self) -> None:
-        """Look again and again, until cancelled."""
-        await anyio.sleep(_FIRST)
-        while True:
-            try:
-                await self.look()
-            except InfraError as error:
-                _log.warning("old messages could not be taken away: %s", error.what)
-            await anyio.sleep(_EVERY)
-
-    async def look(self) -> int:
-        """Take away what is over its time; returns how many messages lost their words.
-
-        Raises:
-            InfraError: `ledger-unavailable`.
-        """
+async def keep_purging(ledger: Ledger, policy: PolicyInForce, now: Callable[[], datetime]) -> None:
+    """Purge each hour, until cancelled."""
+    await anyio.sleep(_FIRST)
+    while True:
         try:
-            seconds = self._policy.current().messages.keep_seconds
-        except InfraError:
-            return 0
-        with anyio.CancelScope(shield=True):
-            taken = await self._ledger.mail.purge(stamp(self._now() - timedelta(seconds=seconds)))
-        return taken  # noqa: RET504 - not inside: to a type checker the scope could swallow it
+            await purge(ledger, policy, now())
+        except InfraError as error:
+            _log.warning("old messages could not be deleted: %s", error.what)
+        await anyio.sleep(_EVERY)
+
+
+async def purge(ledger: Ledger, policy: PolicyInForce, now: datetime) -> int:
+    """Delete the texts older than `[messages] keep`; returns of how many messages. Without a policy none is deleted.
+
+    Raises:
+        InfraError: `ledger-unavailable`.
+    """
+    try:
+        seconds = policy.current().messages.keep_seconds
+    except InfraError:
+        return 0
+    with anyio.CancelScope(shield=True):
+        taken = await ledger.mail.purge(stamp(now - timedelta(seconds=seconds)))
+    return taken  # noqa: RET504 - not inside: to a type checker the scope could swallow it

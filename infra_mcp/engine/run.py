@@ -1,4 +1,4 @@
-"""What one request's way through the pipeline carries along."""
+"""A request that is being worked on, and its plan."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from infra_mcp.drivers.base import Context, Driver, Prepared, Share
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.migrations.first_edition import upgraded
 from infra_mcp.model.digest import canonical
-from infra_mcp.model.effect import Drift, Effect, Part
+from infra_mcp.model.effect import Effect
 from infra_mcp.model.record import PartRecord, Record
 from infra_mcp.model.request import Request, State
 from infra_mcp.repository.edits import Edit
@@ -22,10 +22,10 @@ _WRITING = {State.APPLYING, State.VERIFYING, State.ROLLING_BACK}
 
 
 def record_of(request: Request) -> Record:
-    """What the ledger keeps of a request for the engine, of whatever version.
+    """The record that the ledger keeps of a request, of any version.
 
     Raises:
-        ValueError: a newer version wrote it, or it is none.
+        ValueError: a newer version wrote it, or it is invalid.
     """
     kept = request.record
     if "version" not in kept:
@@ -35,7 +35,7 @@ def record_of(request: Request) -> Record:
 
 @dataclass(frozen=True)
 class PlannedPart:
-    """One driver's share, as it was planned."""
+    """One driver's share, as planned."""
 
     delivery: str
     place: str
@@ -47,13 +47,8 @@ class PlannedPart:
 
     @property
     def key(self) -> tuple[int, str, str]:
-        """Which part of its request it is; the same as of its record."""
+        """Which part of its request it is: `PartRecord.key`."""
         return self.stage, self.delivery, self.place
-
-    @property
-    def shown(self) -> Part:
-        """The part as the effect has it."""
-        return Part(driver=self.delivery, place=self.place, stage=self.stage, changes=self.prepared.changes)
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Planned:
-    """A whole change as it was planned on one head of the branch."""
+    """A whole change, planned on one head of the branch."""
 
     effect: Effect
     stages: tuple[PlannedStage, ...]
@@ -79,23 +74,17 @@ class Planned:
         return tuple(part for stage in self.stages for part in stage.parts)
 
     @property
-    def drift(self) -> tuple[Drift, ...]:
-        """The differences that are left alone."""
-        return tuple(one for part in self.parts for one in part.prepared.drift)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> list[str]:
         """What a reader should know beside the changes, and which files could not be read."""
-        notes = tuple(note for part in self.parts for note in part.prepared.notes)
-        unread = list(self.stages[0].before.broken.values()) if self.stages else []
-        if not unread:
-            return notes
-        more = f" And {len(unread) - _MAX_UNREAD} more." if len(unread) > _MAX_UNREAD else ""
-        return (*notes, f"not read: {' '.join(unread[:_MAX_UNREAD])}{more}")
+        notes = [note for part in self.parts for note in part.prepared.notes]
+        if unread := list(self.stages[0].before.broken.values()) if self.stages else []:
+            more = f" And {len(unread) - _MAX_UNREAD} more." if len(unread) > _MAX_UNREAD else ""
+            notes.append(f"not read: {' '.join(unread[:_MAX_UNREAD])}{more}")
+        return notes
 
     @property
     def keys(self) -> frozenset[str]:
-        """The locks that the effect asks for: every target and every file."""
+        """The lock keys of the effect: every target and every file."""
         targets = {change.target.key for change in self.effect.changes}
         return frozenset(targets | {f"file|{file.path}" for file in self.effect.files})
 
@@ -107,11 +96,11 @@ class Run:
     Attributes:
         begun: too late to cancel: the event that precedes the first write is recorded.
         on_branch: stages whose commit is known to be on the branch.
-        applied: parts that a write of ours may have reached.
-        approved: the plan at hand needs approvals, and those that are there carry it.
-        fault: why it cannot be taken up at all.
+        applied: parts that one of our writes may have reached.
         draft: the head that the first stage's commit was built on, and the commit; it is not on the branch.
-        progress: how far it is, for people; nothing is decided by it.
+        approved: this plan needs approvals, and has them.
+        fault: why it cannot be continued at all.
+        progress: how far it is, for people; nothing depends on it.
     """
 
     request: Request
@@ -130,23 +119,16 @@ class Run:
     @classmethod
     def of(cls, request: Request) -> Run:
         """A run for a request, new or from before a restart; with a `fault` where its record cannot be read."""
-        record, fault = Record(), None
+        run = cls(request, Record(), begun=request.state in _WRITING)
         try:
-            record = record_of(request)
+            run.record = record_of(request)
         except (TypeError, ValueError, LookupError):
-            fault = InfraError("cannot-observe", "What it was about to write cannot be read any more.")
-        run = cls(request, record, begun=request.state in _WRITING, fault=fault)
+            run.fault = InfraError("cannot-observe", "The record of what it was about to write cannot be read.")
         if run.begun:
             # An interrupted stage without a commit had no commit to wait for, so its writes may have begun.
-            done = request.state in _WRITING - {State.APPLYING}
-            reached = [part.key for part in record.parts if done or record.stage(part.stage).commit is None]
-            run.applied = frozenset(reached)
+            done, stage = request.state is not State.APPLYING, run.record.stage
+            run.reach(part.key for part in run.record.parts if done or stage(part.stage).commit is None)
         return run
-
-    @property
-    def attended(self) -> bool:
-        """Whether an attending session made it for the asker: then both must be allowed to."""
-        return self.request.attendant is not None
 
     @property
     def plan(self) -> Planned:
@@ -158,26 +140,21 @@ class Run:
 
     @property
     def commit(self) -> str | None:
-        """The newest commit of ours that is known to be on the branch."""
+        """Its newest commit that is known to be on the branch."""
         return next((self.record.stage(n).commit for n in sorted(self.on_branch, reverse=True)), None)
 
     @property
     def revert(self) -> str | None:
-        """The last revert of ours."""
+        """Its last revert."""
         return next((stage.revert for stage in self.record.stages if stage.revert), None)
 
     @property
-    def wrote(self) -> bool:
-        """Whether a write to some place may have happened."""
-        return bool(self.applied)
-
-    @property
     def targets(self) -> list[str]:
-        """What was noted as about to be written, as people write it."""
+        """The targets in its record, as people write them."""
         return [str(one.target) for part in self.record.parts for one in part.written]
 
     def say(self, progress: str) -> None:
-        """Tell how far it is, to whoever looks."""
+        """Say how far it is."""
         self.progress = progress
 
     def reach(self, parts: Iterable[tuple[int, str, str]]) -> None:
@@ -197,6 +174,6 @@ class Run:
         self.record = self.record.with_part(known.adding(part.prepared.writes))
 
     def reset(self) -> None:
-        """Nothing was recorded as begun, let alone written: as it was before it was to begin."""
+        """Go back to before the beginning: nothing was recorded as begun, and nothing written."""
         self.begun = False
         self.record = self.record.update(digest=None, approved=None, stages=(), parts=())

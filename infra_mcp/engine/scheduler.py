@@ -1,7 +1,6 @@
-"""Looks after the requests that wait: lets go on what may, and ends what waited too long. One task for each server.
+"""Looks after parked requests: resumes what may continue, and ends what waited too long. One task for each server.
 
-Sleeps are short, and the clock is read anew after each: a clock that jumps, or a machine that slept, delays nothing by
-more than that.
+Sleeps are short, and the clock is read after each: a clock that jumps, or a machine that slept, delays little.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,8 +18,7 @@ from infra_mcp.engine import report
 from infra_mcp.engine.approvals import Decisions, waiting_for
 from infra_mcp.engine.releases import hold, overtaken_by
 from infra_mcp.engine.run import Run
-from infra_mcp.engine.signals import Signals
-from infra_mcp.engine.worker import PARKED_CHANGED, signals_of
+from infra_mcp.engine.signals import PARKED_CHANGED, Signals, signals_of
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.model.peer import Caller
@@ -29,16 +27,16 @@ from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.policy.policy import Policy
 
 _log = logging.getLogger(__name__)
-_LONGEST = 15.0  # seconds between two looks while anything waits for a time
-_LEAST = 0.01
-_LISTED = 50  # that wait, in a status
+_MAX_SECONDS = 15.0  # between two looks while anything waits for a time
+_MIN_SECONDS = 0.01
+_MAX_LISTED = 50  # parked requests in a status
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a look found, which holds until the request or its approvals change, or its time comes."""
+    """What a look found; valid until the request or its approvals change, or its time comes."""
 
-    mark: str  # of the request as it was; empty for a release, which others may overtake at any time
+    mark: str  # of the request as it was; empty for a release, which another may overtake at any time
     due: datetime | None
     words: str
 
@@ -46,37 +44,29 @@ class _Seen:
         return bool(self.mark) and self.mark == mark and self.due is not None and now < self.due
 
 
+@dataclass
 class Scheduler:
-    """Fires releases when they are due, and looks after the time of approvals.
+    """Enqueues releases when they are due, and watches the time of approvals.
 
-    Decides nothing by itself: what it hands in is held, planned and decided by the pipeline as anything else.
+    It decides nothing: the pipeline plans and decides what it enqueues, as anything else.
 
     Args:
         ledger: where the requests are.
-        policy: the policy in force; when it changes, everything is looked at again.
-        signals: what wakes it, under the name `PARKED_CHANGED`, and what it wakes.
-        decisions: for approvals that are due to expire.
-        resume: hands a request to the worker; False while the places cannot be worked with.
-        now: tells the time.
+        policy: the policy in force; when it changes, every parked request is looked at again.
+        signals: `PARKED_CHANGED` wakes the scheduler.
+        decisions: resumes or expires what waits for approvals.
+        enqueue: hands a request to the worker; False while the places cannot be reached.
+        now: the clock.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        policy: PolicyInForce,
-        signals: Signals,
-        decisions: Decisions,
-        resume: Callable[[Request], bool],
-        now: Callable[[], datetime],
-    ) -> None:
-        self._ledger = ledger
-        self._policy = policy
-        self._signals = signals
-        self._decisions = decisions
-        self._resume = resume
-        self._now = now
-        self._digest: str | None = None  # of the policy that was in force at the last look
-        self._seen: dict[str, _Seen] = {}
+    ledger: Ledger
+    policy: PolicyInForce
+    signals: Signals
+    decisions: Decisions
+    enqueue: Callable[[Request], bool]
+    now: Callable[[], datetime]
+    _digest: str | None = None  # of the policy that was in force at the last look
+    _seen: dict[str, _Seen] = field(default_factory=dict)
 
     @property
     def parked(self) -> int:
@@ -84,7 +74,7 @@ class Scheduler:
         return len(self._seen)
 
     def words(self, request_id: str) -> str:
-        """What a request waits for, as of the last look; empty for one that does not wait."""
+        """What a request waits for, as of the last look; empty for one that is not parked."""
         known = self._seen.get(request_id)
         return known.words if known else ""
 
@@ -93,32 +83,31 @@ class Scheduler:
         async with anyio.create_task_group() as group:
             group.start_soon(self._follow_policy)
             while True:
-                with self._signals.waiter(PARKED_CHANGED) as woken:
-                    seconds = await self._safely()
+                with self.signals.waiter(PARKED_CHANGED) as woken:
+                    seconds = await self._look_safely()
                     with anyio.move_on_after(seconds):
                         await woken.wait()
 
     async def _follow_policy(self) -> None:
         while True:
-            changed = self._policy.changed()
-            self._signals.wake(PARKED_CHANGED)
+            changed = self.policy.changed()
+            self.signals.wake(PARKED_CHANGED)
             await changed.wait()
 
-    async def _safely(self) -> float:
-        """One look; seconds until the next. Nothing that goes wrong with one ends the others, or the server."""
+    async def _look_safely(self) -> float:
         try:
             return await self.look()
         except InfraError as error:
             _log.warning("parked requests could not be looked at: %s", error.what)
-        except Exception:  # noqa: BLE001 - the next look may be better
+        except Exception:  # noqa: BLE001 - the next look may succeed
             _log.exception("parked requests could not be looked at")
-        return _LONGEST
+        return _MAX_SECONDS
 
     async def look(self) -> float:
-        """Look at every parked request that is new, has changed or is due, and at all under another policy.
+        """Look at every parked request that is new, has changed or is due; at all of them under another policy.
 
         Returns:
-            Seconds until the next look is worth while; infinity when nothing waits for a time.
+            Seconds until the next look; infinity when nothing waits for a time.
 
         Raises:
             InfraError: `ledger-unavailable`.
@@ -127,9 +116,9 @@ class Scheduler:
         anew = policy is not None and policy.digest != self._digest
         first, self._digest = self._digest is None, policy.digest if policy else self._digest
         seen: dict[str, _Seen] = {}
-        for identity, mark in await self._ledger.parked_marks():
+        for identity, mark in await self.ledger.parked_marks():
             known = self._seen.get(identity)
-            if known is None or anew or not known.holds(mark, self._now()):
+            if known is None or anew or not known.holds(mark, self.now()):
                 known = await self._look_at(identity, policy, mark, anew=anew and not first)
             if known is not None:
                 seen[identity] = known
@@ -137,21 +126,21 @@ class Scheduler:
         times = [one.due for one in seen.values() if one.due is not None]
         if not times:
             return float("inf")
-        return min(max((min(times) - self._now()).total_seconds(), _LEAST), _LONGEST)
+        return min(max((min(times) - self.now()).total_seconds(), _MIN_SECONDS), _MAX_SECONDS)
 
     async def _look_at(self, identity: str, policy: Policy | None, mark: str, *, anew: bool) -> _Seen | None:
-        """One parked request; None for one that does not wait any more."""
-        request = await self._ledger.request(identity)
+        """One parked request; None when it is no longer parked."""
+        request = await self.ledger.request(identity)
         if request is None or request.state not in PARKED:
             return None
         try:
             if request.state is State.SCHEDULED:
                 due, words = await self._release(policy, request)
             else:
-                due, words = await self._approval(request, anew=anew)
+                due, words = await self._approval(policy, request, anew=anew)
         except InfraError:
             raise
-        except Exception as fault:  # noqa: BLE001 - a fault with one request ends it, and keeps no other waiting
+        except Exception as fault:  # noqa: BLE001 - a fault with one request ends it, and delays no other
             await self._end(request, fault)
             return None
         return _Seen(mark if request.notify is None else "", due, words)
@@ -159,51 +148,47 @@ class Scheduler:
     async def _end(self, request: Request, fault: Exception) -> None:
         _log.error("%s ended by a fault while it waited", request.id, exc_info=fault)
         what = f"Internal error while it waited: {type(fault).__name__}. The server's log has the details."
-        error = InfraError("internal", what)
-        made = report.receipt(Run.of(request), State.FAILED, error.what, error)
-        with suppress(ValueError):  # it has ended by itself meanwhile
-            await self._ledger.finish(request.id, made, error.as_dict())
-        self._signals.wake(*signals_of(request))
+        with suppress(ValueError):  # it ended meanwhile
+            await report.finish(self.ledger, Run.of(request), State.FAILED, what, InfraError("internal", what))
+        self.signals.wake(*signals_of(request))
 
     def _in_force(self) -> Policy | None:
         try:
-            return self._policy.current()
+            return self.policy.current()
         except InfraError:
-            return None  # then nothing is due, and approvals expire all the same
+            return None  # then no release is due, and approvals still expire
 
     async def _release(self, policy: Policy | None, request: Request) -> tuple[datetime | None, str]:
-        """Hand in a release that is due or was overtaken: with its objects locked that is looked at once more."""
+        """Enqueue a release that is due or was overtaken; the pipeline checks that again with its objects locked."""
         if policy is None:
             return None, "waits for a policy in force"
-        found = hold(policy, request, self._now())
-        if found is not None and await overtaken_by(self._ledger, policy, request) is None:
+        found = hold(policy, request, self.now())
+        if found is not None and await overtaken_by(self.ledger, policy, request) is None:
             return found.due, f"waits until {found.words}: due {found.shown()['due']}"
-        # Where it cannot be worked with it is signalled when it can; busy, when it is done.
-        return None, "due" if self._resume(request) else "due, and waits for the cluster to be reachable"
+        # A signal follows once the places can be reached.
+        return None, "due" if self.enqueue(request) else "due, and waits for the cluster to be reachable"
 
-    async def _approval(self, request: Request, *, anew: bool) -> tuple[datetime | None, str]:
-        """Expire what waited too long. Under another policy than before, what waits is planned and decided anew."""
-        policy = self._in_force()
+    async def _approval(self, policy: Policy | None, request: Request, *, anew: bool) -> tuple[datetime | None, str]:
+        """Expire what waited too long. Under another policy than before, it is planned and decided again."""
         waiting = waiting_for(request)
         if waiting is None:
             return None, "waits for an approval"
-        now = self._now()
-        if await self._decisions.look(request, now):
-            found = await self._ledger.request(request.id)
-            self._resume(found or request)
-            self._signals.wake(*signals_of(request))
+        now = self.now()
+        if await self.decisions.look(request, now):
+            found = await self.ledger.request(request.id)
+            self.enqueue(found or request)
+            self.signals.wake(*signals_of(request))
             return None, "approved"
         if now >= waiting.over:
-            self._signals.wake(*signals_of(request))
+            self.signals.wake(*signals_of(request))
             return None, "expired"
-        overtaken = request.notify and policy and await overtaken_by(self._ledger, policy, request)
-        if anew or overtaken:
-            self._resume(request)
-        lacks = await self._decisions.lacking(request, waiting, now)
+        if anew or (request.notify and policy and await overtaken_by(self.ledger, policy, request)):
+            self.enqueue(request)
+        lacks = await self.decisions.lacking(request, waiting, now)
         return waiting.over, f"waits for an approval until {waiting.until}: {lacks}"
 
     async def waiting(self, caller: Caller) -> list[dict[str, Any]]:
-        """What waits, as `status` shows it: of the caller's circle, or all for those who may look at all.
+        """The parked requests that the caller may see, for `status`: what, since when, until when, and why.
 
         Oldest first, and bounded: a last line says how many more there are.
 
@@ -213,9 +198,9 @@ class Scheduler:
         policy = self._in_force()
         if caller.circle is None and not caller.reads_all:
             return []
-        parked = await self._ledger.parked(None if caller.reads_all else caller.circle)
-        lines = [await self._line(policy, request) for request in parked[:_LISTED]]
-        more = len(parked) - _LISTED
+        parked = await self.ledger.parked(None if caller.reads_all else caller.circle)
+        lines = [await self._line(policy, request) for request in parked[:_MAX_LISTED]]
+        more = len(parked) - _MAX_LISTED
         return lines + ([{"request": None, "why": f"{more} more wait; they are not shown"}] if more > 0 else [])
 
     async def _line(self, policy: Policy | None, request: Request) -> dict[str, Any]:
@@ -230,17 +215,16 @@ class Scheduler:
             "since": request.created,
         }
         if request.state is State.SCHEDULED:
-            found = hold(policy, request, self._now()) if policy else None
+            found = hold(policy, request, self.now()) if policy else None
             return line | (found.shown() if found else {"due": None, "held_by": None, "why": "it is due"})
         waiting = waiting_for(request)
         if waiting is None:
             return line
-        lacks = await self._decisions.lacking(request, waiting, self._now())
         return line | {
             "since": waiting.since,
             "until": waiting.until,
             "due": None,
             "held_by": waiting.verdict.rule,
-            "why": lacks,
+            "why": await self.decisions.lacking(request, waiting, self.now()),
             "effect_digest": waiting.digest,
         }

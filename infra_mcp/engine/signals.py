@@ -1,4 +1,4 @@
-"""Waking whoever waits for news of a request, an ask or an inbox, at once and in this process."""
+"""Wakes tasks of this process that wait for news of a request, an ask or an inbox."""
 
 from __future__ import annotations
 
@@ -8,17 +8,27 @@ from typing import TypeVar
 
 import anyio
 
+from infra_mcp.model.peer import Address
+from infra_mcp.model.request import Request
+
 T = TypeVar("T")
 
-IDENTITIES = "identities"  # woken when a token or a peer ended: who waits is to be looked at again
+IDENTITIES = "identities"  # woken when a token or a peer ended: check the callers of open waits again
+PARKED_CHANGED = "parked requests"  # wakes the scheduler
 
-_MOST = 1000  # names that others are woken with
+_MAX_NAMES = 1000  # that others are woken with
+
+
+def signals_of(request: Request) -> tuple[str, ...]:
+    """The names to wake on news of a request: itself, its asker's inbox, the scheduler, and its ask."""
+    inbox = Address(name=request.caller.name, circle=request.caller.circle).signal
+    return (request.id, inbox, PARKED_CHANGED, *([request.ask] if request.ask else []))
 
 
 class Signals:
     """Waiters by name: a request's id, an ask's id, an inbox (`Address.signal`).
 
-    A signal is a hint to look at the ledger again, never the news itself.
+    A signal is a hint to read the ledger again, never the news itself.
     """
 
     def __init__(self) -> None:
@@ -27,7 +37,7 @@ class Signals:
 
     @contextmanager
     def waiter(self, *names: str) -> Iterator[anyio.Event]:
-        """An event that `wake` sets for any of the names. Taken before looking, so that nothing is missed between."""
+        """An event that `wake` sets for any of the names. Take it before you look, so that nothing is missed."""
         event = anyio.Event()
         for name in names:
             self._waiting.setdefault(name, set()).add(event)
@@ -35,9 +45,8 @@ class Signals:
             yield event
         finally:
             for name in set(names):
-                waiting = self._waiting[name]
-                waiting.discard(event)
-                if not waiting:
+                self._waiting[name].discard(event)
+                if not self._waiting[name]:
                     del self._waiting[name]
 
     async def until(
@@ -48,14 +57,14 @@ class Signals:
         seconds: float,
         seen: Callable[[T], None] | None = None,
     ) -> T:
-        """What `look` finds, as soon as it is `done`, or when the seconds have run out. Looks at every signal.
+        """What `look` finds once it is `done`, or when the time is over. Looks again at every signal.
 
         Args:
             names: the signals.
-            look: finds out how things are.
-            done: whether that is what is waited for.
-            seconds: the longest wait; 0 only looks.
-            seen: told what each look finds.
+            look: reads the present state.
+            done: whether that state ends the wait.
+            seconds: the longest wait; 0 looks once.
+            seen: called with each state.
         """
         deadline = anyio.current_time() + seconds
         while True:
@@ -70,13 +79,13 @@ class Signals:
                     await event.wait()
 
     def also(self, name: str, other: str) -> None:
-        """From now on wake who waits for `other`, too, when `name` is woken. What was said long ago is forgotten."""
-        if len(self._also) >= _MOST and name not in self._also:
+        """From now on a wake of `name` wakes `other` too. The oldest such pairs are forgotten."""
+        if len(self._also) >= _MAX_NAMES and name not in self._also:
             del self._also[next(iter(self._also))]
         self._also.setdefault(name, set()).add(other)
 
     def wake(self, *names: str) -> None:
-        """Wake everyone who waits for one of the names."""
+        """Wake every task that waits for one of the names."""
         others = [other for name in names for other in self._also.get(name, ())]
         for name in {*names, *others}:
             for event in self._waiting.get(name, ()):

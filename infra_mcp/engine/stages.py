@@ -1,4 +1,4 @@
-"""Carrying out a plan: each stage's commit, then its parts, each confirmed while the next is under way."""
+"""Carries out a plan: each stage's commit, then its parts, each confirmed while the next is applied."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from infra_mcp.model.target import Target
 from infra_mcp.repository.rebase import changed
 
 _MIN_SECONDS = 10.0  # that a confirmation gets after a restart, however late
-_STEP, _LONGEST_STEP = 0.01, 0.5  # seconds between two looks at a target that a later part needs
+_MIN_PAUSE, _MAX_PAUSE = 0.01, 0.5  # seconds between two looks at a target that a later part needs
 
 Decide = Callable[[Run], Awaitable[object]]
 
 
 async def carry_out(deps: Dependencies, run: Run, decide: Decide) -> str:
-    """Commit, apply and confirm everything of the plan that is not so already.
+    """Commit, apply and confirm what is left to do of the plan.
 
     Args:
         deps: the connections.
         run: the request, planned and allowed.
-        decide: asks policy once more; it may have changed while git or a target was waited for.
+        decide: decides again; the policy may have changed while we waited for git or a target.
 
     Returns:
         What is now true.
 
     Raises:
-        Moved: the ground moved; plan again.
-        InfraError: the first thing that failed.
+        Moved: the branch or the live state changed; plan again.
+        InfraError: the first failure.
     """
     async with anyio.create_task_group() as group:
         work = _Work(group)
@@ -50,7 +50,7 @@ async def carry_out(deps: Dependencies, run: Run, decide: Decide) -> str:
 
 
 async def confirm(run: Run, part: PlannedPart) -> str:
-    """Watch one part until it is so. Its deadline is chosen once, so that a restart does not begin it anew."""
+    """Watch one part until it has landed. Its deadline is chosen once: a restart does not extend it."""
     known = run.record.part(part.key)
     deadline = time() + part.prepared.timeout
     if known is not None:
@@ -60,28 +60,25 @@ async def confirm(run: Run, part: PlannedPart) -> str:
 
 
 class _Work:
-    """What goes on side by side: the first failure ends the rest, and is raised as itself, not in a group."""
+    """Concurrent work: the first failure cancels the rest, and is raised as itself, not in a group."""
 
     def __init__(self, group: TaskGroup) -> None:
-        self._group = group
+        self.group = group
         self.failed: list[Exception] = []
         self.facts: dict[tuple[int, str, str], str] = {}
-
-    def start(self, work: Callable[[], Awaitable[None]]) -> None:
-        self._group.start_soon(self.guarded, work)
 
     async def guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Exception as error:  # noqa: BLE001 - raised by `carry_out`
             self.failed.append(error)
-            self._group.cancel_scope.cancel()
+            self.group.cancel_scope.cancel()
 
     def confirm(self, run: Run, part: PlannedPart) -> None:
         async def confirmed() -> None:
             self.facts[part.key] = await confirm(run, part)
 
-        self.start(confirmed)
+        self.group.start_soon(self.guarded, confirmed)
 
 
 async def _carry_out(deps: Dependencies, run: Run, decide: Decide, work: _Work) -> None:
@@ -90,11 +87,12 @@ async def _carry_out(deps: Dependencies, run: Run, decide: Decide, work: _Work) 
         for part in stage.parts:
             if not part.driver.carries_out:
                 run.reach([part.key])
-                work.confirm(run, part)  # others deliver it, and have begun
+                work.confirm(run, part)  # others deliver it, as soon as it is committed
         for part in stage.parts:
             if part.driver.carries_out:
                 work.confirm(run, await _apply(deps, run, part, decide))
-    work.start(partial(_applied, deps, run))  # no confirmation waits for the ledger
+    # Started, so that no confirmation waits for the ledger.
+    work.group.start_soon(work.guarded, partial(_save, deps, run, State.VERIFYING, "applied"))
 
 
 async def _commit(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
@@ -103,7 +101,7 @@ async def _commit(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
         run.note(part)
     if not changed(stage.before, stage.edit.tree):
         # Nothing to commit, or somebody else committed the same: theirs is not ours to take back.
-        await _record(deps, run, State.APPLYING, "applying")
+        await _save(deps, run, State.APPLYING, "applying")
         run.reach(part.key for part in stage.parts)
     elif stage.number in run.on_branch:
         commit = run.record.stage(stage.number).commit
@@ -114,7 +112,7 @@ async def _commit(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
 
 
 async def _apply(deps: Dependencies, run: Run, part: PlannedPart, decide: Decide) -> PlannedPart:
-    """Bring one part to what it should be, once what it needs is there."""
+    """Apply one part, once the targets that it needs are there."""
     if part.prepared.needs:
         part = await _when_ready(deps, run, part)
     if part.prepared.writes:
@@ -126,42 +124,33 @@ async def _apply(deps: Dependencies, run: Run, part: PlannedPart, decide: Decide
 
 
 async def _when_ready(deps: Dependencies, run: Run, part: PlannedPart) -> PlannedPart:
-    """The part planned again on what earlier parts made; it must lie within what was shown.
-
-    Raises:
-        InfraError: `not-landed`: a target that it needs does not come; `object-moved`: it would do something else now.
-    """
+    """Plan a part again on what earlier parts made; it must do nothing that was not shown."""
     for target in part.prepared.needs:
         await _present(run, part, target)
     context = replace(part.context, made=frozenset(), seen={})
     fresh = await plan_part(deps, context, part.delivery, part.place, part.stage, part.share)
     shown = run.record.approved or scope(run.plan.effect)
     if strange := beyond(shown, fresh.prepared.changes):
-        what = f"{strange} changed while this change was under way: what is left to do is not what was shown."
+        what = f"{strange} changed while this change was under way: the rest of it differs from what was shown."
         raise InfraError("object-moved", what)
     run.note(fresh)
-    await _record(deps, run, State.APPLYING, "applying")
+    await _save(deps, run, State.APPLYING, "applying")
     return fresh
 
 
 async def _present(run: Run, part: PlannedPart, target: Target) -> None:
-    """Wait until a target is there: who makes it says so, or the part itself, where no part of this request does."""
+    """Wait until a target is there, as the driver of the part that makes it sees it; else that of this part."""
     makers = (one for one in run.plan.parts if any(c.target.key == target.key for c in one.prepared.changes))
     maker = next(makers, part)
-    step = _STEP
+    pause = _MIN_PAUSE
     with anyio.move_on_after(maker.prepared.timeout):
         while not await maker.driver.present(maker.context, target):
             run.say(f"waiting for {target}")
-            await anyio.sleep(step)
-            step = min(step * 1.5, _LONGEST_STEP)
+            await anyio.sleep(pause)
+            pause = min(pause * 1.5, _MAX_PAUSE)
         return
     raise InfraError("not-landed", f"{target}, which a later part needs, is not there.")
 
 
-async def _applied(deps: Dependencies, run: Run) -> None:
-    await _record(deps, run, State.VERIFYING, "applied")
-
-
-async def _record(deps: Dependencies, run: Run, state: State, kind: str) -> None:
-    data = {"objects": run.targets, "commit": run.commit or ""}
-    await deps.ledger.record(run.request.id, state, kind, data, record=run.record.kept(), commit=run.commit)
+async def _save(deps: Dependencies, run: Run, state: State, kind: str) -> None:
+    await deps.save(run, state, kind, {"objects": run.targets, "commit": run.commit or ""}, commit=run.commit)

@@ -1,4 +1,4 @@
-"""What there is and how it fares, as far as the caller may see: read live, as the circle."""
+"""What there is and its health, as far as the caller may see: read live, as the circle."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from infra_mcp.engine.dependencies import Dependencies
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather, gather_pair
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.request import END
+from infra_mcp.model.request import END, Request
 from infra_mcp.policy.policy import Policy
 
-_RECENT = 10
-_MAX_APPS = 20  # that are looked at in the cluster when none is named
+_MAX_RECENT = 10
+_MAX_APPS = 20  # that are read in the cluster when none is named
 _PATIENCE = 10.0  # seconds for one of them
 
 
 async def status(deps: Dependencies, caller: Caller, namespace: str | None, app: str | None) -> dict[str, Any]:
     """The caller's apps, its namespace's workloads and pull secrets, and its circle's requests.
 
-    What lies outside the caller's circle looks like not there. An operator sees requests and policy; the cluster is
-    read as a circle only, so an operator names none. Without a namespace or an app, all apps are listed.
+    What is outside the caller's circle looks absent. The cluster is read as a circle only, so an operator sees
+    requests and policy. Without a namespace or an app, all apps are listed.
 
     Raises:
         InfraError: `not-found`, `cluster-unreachable`, `cluster-denied`.
     """
     policy = deps.policy()
-    recent = partial(deps.ledger.recent, caller.circle, _RECENT, True)
-    there, requests = await gather_pair(partial(_there, deps, policy, caller, namespace, app), recent)
-    found: dict[str, Any] = {"cluster": policy.cluster_name(), **there}
+    recent = partial(deps.ledger.recent, caller.circle, _MAX_RECENT, True)
+    live, requests = await gather_pair(partial(_live, deps, policy, caller, namespace, app), recent)
+    found: dict[str, Any] = {"cluster": policy.cluster_name(), **live}
     if waiting := policy.waiting(caller.circle):
         found["waiting_for_policy_accept"] = list(waiting)
     found["open"] = [_line(request) for request in requests if request.state not in END]
@@ -41,18 +41,13 @@ async def status(deps: Dependencies, caller: Caller, namespace: str | None, app:
     return found
 
 
-async def _there(
+async def _live(
     deps: Dependencies, policy: Policy, caller: Caller, namespace: str | None, app: str | None
 ) -> dict[str, Any]:
-    """What the caller looks at in the cluster; for one who named nothing, the apps.
-
-    Raises:
-        InfraError: as for `status`.
-    """
     if not (namespace or app):
         return {"apps": await _apps(deps, policy, caller)}
     if caller.circle is None:
-        raise InfraError("not-found", "An operator has no circle to look into a namespace with.")
+        raise InfraError("not-found", "An operator has no circle, and so cannot look into a namespace or an app.")
     if app is not None:
         known = policy.apps.get(app)
         if known is None or known.owner != caller.name:
@@ -64,7 +59,7 @@ async def _there(
 
 
 async def _apps(deps: Dependencies, policy: Policy, caller: Caller) -> list[dict[str, Any]]:
-    """The caller's apps, each as it is live; for who may look at all every app, as the ledger knows it."""
+    """The caller's apps, each as it is live; for those who read all, every app as the ledger knows it."""
     names = [
         name
         for name, rules in sorted(policy.apps.items())
@@ -78,13 +73,13 @@ async def _apps(deps: Dependencies, policy: Policy, caller: Caller) -> list[dict
     ]
     if caller.circle is None:  # the cluster is read as a circle only
         return lines
-    looked = await gather(partial(_fares, deps, policy, caller.circle, name) for name in names[:_MAX_APPS])
-    return [line | found for line, found in zip(lines, looked, strict=False)] + lines[len(looked) :]
+    read = await gather(partial(_health, deps, policy, caller.circle, name) for name in names[:_MAX_APPS])
+    return [line | found for line, found in zip(lines, read, strict=False)] + lines[len(read) :]
 
 
-async def _fares(deps: Dependencies, policy: Policy, circle: str, app: str) -> dict[str, Any]:
-    """One app among many: what keeps it from being seen is its reason, and no failure of the others."""
-    reason = "the API server gave no answer in time"
+async def _health(deps: Dependencies, policy: Policy, circle: str, app: str) -> dict[str, Any]:
+    """One app among many: when it cannot be read, that is its reason, and the others are still read."""
+    reason = "the API server did not answer in time"
     with anyio.move_on_after(_PATIENCE):
         try:
             return await _compared(deps, policy, circle, Question(app=app))
@@ -94,7 +89,7 @@ async def _fares(deps: Dependencies, policy: Policy, circle: str, app: str) -> d
 
 
 async def _compared(deps: Dependencies, policy: Policy, circle: str, question: Question) -> dict[str, Any]:
-    """What is live, compared with the branch's head; where that cannot be read, its drift says why."""
+    """The live state compared with the head of the branch; where that cannot be read, `drift` says why."""
     delivery, place = next(iter(policy.places), ("", ""))
     driver = await deps.places.driver(policy, delivery, place)
     context = Context(request="", circle=circle, policy=policy)
@@ -105,7 +100,7 @@ async def _compared(deps: Dependencies, policy: Policy, circle: str, question: Q
     return await driver.status(context, replace(question, tree=tree))
 
 
-def _line(request: Any) -> dict[str, Any]:  # noqa: ANN401 - a Request
+def _line(request: Request) -> dict[str, Any]:
     receipt = request.receipt or {}
     return {
         "request": request.id,

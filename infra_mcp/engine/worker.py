@@ -1,4 +1,4 @@
-"""Claims requests and carries each to its end, side by side as far as their objects allow."""
+"""Takes requests from the queue and carries each to its end, side by side as far as their objects allow."""
 
 from __future__ import annotations
 
@@ -7,42 +7,31 @@ import math
 import traceback
 
 import anyio
-from anyio.abc import TaskStatus
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.abc import TaskGroup, TaskStatus
+from anyio.streams.memory import MemoryObjectSendStream
 
 from infra_mcp.engine import report
 from infra_mcp.engine.dependencies import Dependencies
 from infra_mcp.engine.locks import Locks
 from infra_mcp.engine.pipeline import Pipeline
 from infra_mcp.engine.run import Run
-from infra_mcp.engine.signals import Signals
+from infra_mcp.engine.signals import Signals, signals_of
 from infra_mcp.errors import InfraError
 from infra_mcp.model.outcome import Receipt
-from infra_mcp.model.peer import Address
 from infra_mcp.model.request import END, PARKED, Request, State
 from infra_mcp.policy.actions import RULES
 
-PARKED_CHANGED = "parked requests"  # the signal for whoever looks after them
-
 _log = logging.getLogger(__name__)
-_SIDE_BY_SIDE = 16
+_MAX_CONCURRENT = 16
 _LEDGER_RETRY = 2.0  # seconds
 _RETRY_AFTER = 1.0  # seconds between two tries to connect to the places of an interrupted request
-
-
-def signals_of(request: Request) -> tuple[str, ...]:
-    """Who is to be woken when something has come of a request: who waits for it, for its ask, or at an inbox."""
-    inbox = Address(name=request.caller.name, circle=request.caller.circle).signal
-    return (request.id, inbox, PARKED_CHANGED, *([request.ask] if request.ask else []))
 
 
 class Worker:
     """Works on requests from the moment they are durable. One for each server.
 
-    A request that must wait, for its time or for people, is let go of: it holds no object and costs nothing until it is
-    handed in again.
-
-    Not promised: an order between requests on different objects. On one object, first come is first served.
+    A parked request is released: it holds no lock and costs nothing until it is enqueued again. Requests on one object
+    are served in their order; between different objects no order is promised.
     """
 
     def __init__(self, deps: Dependencies, signals: Signals) -> None:
@@ -50,9 +39,9 @@ class Worker:
         self._pipeline = Pipeline(deps)
         self._signals = signals
         self._locks = Locks()
-        self._limit = anyio.CapacityLimiter(_SIDE_BY_SIDE)
+        self._limit = anyio.CapacityLimiter(_MAX_CONCURRENT)
         self._runs: dict[str, Run] = {}
-        self._recalled: set[str] = set()  # handed in while they were about to be let go of
+        self._recalled: set[str] = set()  # enqueued while they were being worked on
         self._send: MemoryObjectSendStream[Request] | None = None  # while it runs
 
     @property
@@ -61,59 +50,21 @@ class Worker:
         return len(self._runs)
 
     def busy(self, request_id: str) -> bool:
-        """Whether a request is being worked on, or is about to be."""
+        """Whether a request is being worked on, or is in the queue."""
         return request_id in self._runs
 
     def progress(self, request_id: str) -> str:
-        """How far a request is; empty when nobody works on it."""
+        """How far a request is; empty when it is not being worked on."""
         run = self._runs.get(request_id)
         return run.progress if run else ""
 
     def enqueue(self, request: Request) -> None:
-        """Take up a request that is durable in the ledger. One that is about to be let go of is taken up again then."""
+        """Put a durable request into the queue; one that is being worked on is looked at again afterwards."""
         if request.id in self._runs:
             self._recalled.add(request.id)
-        elif self._send is not None:  # else whoever works next finds it in the ledger
+        elif self._send is not None:  # else the next worker finds it in the ledger
             self._runs[request.id] = Run.of(request)
             self._send.send_nowait(request)
-
-    def resume(self, request: Request) -> None:
-        """Take up a parked request, unless it is being worked on already."""
-        if not self.busy(request.id):
-            self.enqueue(request)
-
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Recover what was interrupted, then work until cancelled.
-
-        Interrupted requests hold their objects again before anything new is begun. Parked ones stay parked.
-        """
-        send, receive = anyio.create_memory_object_stream[Request](math.inf)
-        self._send = send
-        try:
-            await self._load_context(send, receive, task_status)
-        finally:
-            self._send = None
-
-    async def _load_context(
-        self,
-        send: MemoryObjectSendStream[Request],
-        receive: MemoryObjectReceiveStream[Request],
-        task_status: TaskStatus[None],
-    ) -> None:
-        async with send, receive, anyio.create_task_group() as group:
-            for request in await self._deps.ledger.open_requests():
-                if request.id in self._runs or request.state in PARKED:
-                    continue  # claimed meanwhile, or not to be worked on yet
-                self._runs[request.id] = Run.of(request)
-                if self._runs[request.id].begun:
-                    holding = anyio.Event()
-                    group.start_soon(self._carry, request.id, holding)
-                    await holding.wait()
-                else:
-                    send.send_nowait(request)
-            task_status.started()
-            async for request in receive:
-                group.start_soon(self._carry, request.id, anyio.Event())
 
     def cancel(self, request_id: str) -> bool:
         """Stop a request whose first write has not begun. False when it is too late."""
@@ -124,32 +75,56 @@ class Worker:
         run.scope.cancel()
         return True
 
-    async def _carry(self, request_id: str, holding: anyio.Event) -> None:
-        """Bring one request to its end, whatever happens: nothing but the server's end leaves here.
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Recover what was interrupted, then work until cancelled. Parked requests stay parked."""
+        send, receive = anyio.create_memory_object_stream[Request](math.inf)
+        self._send = send
+        try:
+            async with send, receive, anyio.create_task_group() as group:
+                await self._recover(group)
+                task_status.started()
+                async for request in receive:
+                    group.start_soon(self._carry, request.id, anyio.Event())
+        finally:
+            self._send = None
 
-        Args:
-            request_id: which.
-            holding: set once it holds its objects, or never will.
+    async def _recover(self, group: TaskGroup) -> None:
+        """Enqueue open requests; those that were interrupted hold their objects again before anything new begins."""
+        for request in await self._deps.ledger.open_requests():
+            if self.busy(request.id) or request.state in PARKED:
+                continue
+            run = Run.of(request)
+            if run.begun:
+                self._runs[request.id] = run
+                holding = anyio.Event()
+                group.start_soon(self._carry, request.id, holding)
+                await holding.wait()
+            else:
+                self.enqueue(request)
+
+    async def _carry(self, request_id: str, holding: anyio.Event) -> None:
+        """Bring one request to its end; only the end of the server raises from here.
+
+        `holding` is set once it holds its objects, or never will.
         """
-        scope = self._runs[request_id].scope
-        ended = self._runs[request_id].request
+        scope, request = self._runs[request_id].scope, self._runs[request_id].request
         try:
             with scope:
                 await self._guarded(request_id, holding)
-            run = self._runs[request_id]  # the ledger may have been read anew meanwhile
+            run = self._runs[request_id]  # it may have been reloaded from the ledger meanwhile
             if run.cancelled and scope.cancelled_caught:
                 await self._finish(run, State.CANCELLED, "Cancelled before anything was changed.")
-            fresh = await self._handed_in_again(request_id)
+            fresh = await self._recalled_request(request_id)
         finally:
             holding.set()
             del self._runs[request_id]
             self._recalled.discard(request_id)
-            self._signals.wake(*signals_of(ended))
+            self._signals.wake(*signals_of(request))
         if fresh is not None:
             self.enqueue(fresh)
 
-    async def _handed_in_again(self, request_id: str) -> Request | None:
-        """A request that was parked, approved at once, and handed in again before it was let go of."""
+    async def _recalled_request(self, request_id: str) -> Request | None:
+        """A request that was parked, approved at once, and enqueued again before it was released."""
         while request_id in self._recalled:
             self._recalled.discard(request_id)
             found = await self._look_up(request_id)
@@ -181,23 +156,23 @@ class Worker:
             except InfraError as error:
                 if error.code == "ledger-unavailable":
                     _log.warning("%s waits for the ledger: %s", request_id, error.what)
-                    await self._again(run)
+                    await self._reload(run)
                     continue
                 await self._give_up(run, error)
-            except BaseException as fault:  # a fault of ours must still end the request; it is logged whole, masked
-                cancelled = anyio.current_effective_deadline() == -math.inf  # else it only looks so: a library's own
+            except BaseException as fault:  # a fault of ours must still end the request; it is logged in full, masked
+                cancelled = anyio.current_effective_deadline() == -math.inf  # else a library raised its own
                 if cancelled or isinstance(fault, KeyboardInterrupt | SystemExit):
                     raise
                 found = await self._look_up(request_id)
                 if found is not None and found.state in END:
-                    return  # it was cancelled, or its time was up, while it was parked
+                    return  # it was cancelled, or expired, while it was parked
                 _log.error("%s ended by a fault: %s", request_id, self._masked(traceback.format_exc()))
                 what = f"Internal error: {type(fault).__name__}. The server's log has the details."
                 await self._give_up(run, InfraError("internal", what))
             return
 
     async def _until_connected(self, run: Run) -> None:
-        """Wait until the places of an interrupted request can be worked with: what it did there must be looked at."""
+        """Wait for the places of an interrupted request: it must look at what it did there."""
         while run.begun:
             try:
                 for part in run.record.parts:
@@ -208,27 +183,22 @@ class Worker:
             else:
                 return
 
-    async def _again(self, run: Run) -> None:
-        """Wait for the ledger, and take the run up as it knows it: what was not recorded did not happen."""
-        while True:
+    async def _reload(self, run: Run) -> None:
+        """Wait for the ledger, and continue from what it knows: what was not recorded did not happen."""
+        found = None
+        while found is None:
             await anyio.sleep(_LEDGER_RETRY)
-            try:
-                found = await self._deps.ledger.request(run.request.id)
-            except InfraError as error:
-                _log.warning("%s waits for the ledger: %s", run.request.id, error.what)
-                continue
-            fresh = Run.of(found or run.request)
-            fresh.scope = run.scope
-            fresh.cancelled = run.cancelled
-            self._runs[run.request.id] = fresh
-            return
+            found = await self._look_up(run.request.id)
+        fresh = Run.of(found)
+        fresh.scope, fresh.cancelled = run.scope, run.cancelled
+        self._runs[run.request.id] = fresh
 
     async def _give_up(self, run: Run, error: InfraError) -> None:
-        """End a request that could not even fail in order. Whether a person must look depends on what had begun."""
+        """End a request that could not even fail in order; an operator must look at one that has begun."""
         await self._finish(run, State.NEEDS_OPERATOR if run.begun else report.end_for(error), error.what, error)
 
     async def _finish(self, run: Run, state: State, message: str, error: InfraError | None = None) -> None:
-        """Record an end, as soon as the ledger can; one that is recorded already stands."""
+        """Record an end as soon as the ledger can, without details where they cannot be recorded."""
         data = error.as_dict() if error else {}
         action, full = run.request.action.action, True
         bare = Receipt(request=run.request.id, state=state, message=message, action=action, error=data or None)
@@ -242,7 +212,7 @@ class Worker:
                     return
                 _log.error("%s cannot be ended: %s", run.request.id, self._masked(traceback.format_exc()))
                 if full and not isinstance(fault, InfraError):
-                    full = False  # what cannot be told of it is left out
+                    full = False
                 else:
                     await anyio.sleep(_LEDGER_RETRY)
             else:

@@ -1,1 +1,1 @@
-"""The words of the product as frozen types. No I/O, no library but pydantic."""
+"""The types of the product, frozen. No I/O, no library but pydantic."""

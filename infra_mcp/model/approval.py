@@ -1,4 +1,4 @@
-"""What policy says of a change, and what people decide about it: bound to its effect digest, for a while, once."""
+"""Verdicts of the policy on a change, and approvals by people: for one effect digest, for a time, once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pydantic import Field
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.peer import Strength
 
-# How the decision came: typed on the command line, or by a human whom the attending session's host asked.
+# How the decision came: by the command line, or by the person whom an attending session's host asked.
 Way = Literal["cli", "elicitation"]
 
 
 class Approval(Frozen):
-    """One person's yes or no to one effect of one request. Times are ISO 8601, UTC."""
+    """One person's decision on one effect of one request. Times are ISO 8601, UTC."""
 
     request: str
     effect_digest: str
@@ -26,33 +26,33 @@ class Approval(Frozen):
     at: str
     expires: str
     used: str | None = None  # when the request it allowed began its first write
-    gone: bool = False  # whether the approver was removed since; looked up, not kept
-    vouched: bool = True  # whether the approver counts where a rule wants several; looked up, not kept
+    gone: bool = False  # whether the approver was removed since; looked up, not stored
+    vouched: bool = True  # whether the approver counts where a rule requires several; looked up, not stored
 
 
 class Need(Frozen):
-    """What one rule of the policy wants before a plan may go on."""
+    """The approvals that one rule of the policy requires."""
 
     rule: str
     approvals: int = 1  # from different people
     by: str = "operator"
-    strength: Strength = "same-user"  # the least that counts; a token is more
-    seconds: float = 3600.0  # how long a request waits for them, and how long one holds
+    strength: Strength = "same-user"  # the minimum; a token is stronger
+    seconds: float = 3600.0  # how long a request waits for them, and how long one is valid
 
 
 class Verdict(Frozen):
-    """What policy says: allow, refuse, or needs approval; by which rule; and what would pass."""
+    """The policy's answer: allow, refuse, or needs approval; by which rule; and what would pass."""
 
     decision: Literal["allow", "refuse", "needs-approval"]
     rule: str
     reason: Annotated[str, Field(max_length=1000)]
     would_pass: str = ""
     policy: str = ""  # digest of the policy that decided
-    needs: tuple[Need, ...] = ()  # with needs-approval: what every rule that requires one wants
+    needs: tuple[Need, ...] = ()  # with needs-approval: of every rule that requires approvals
 
 
 class Waiting(Frozen):
-    """What a parked request waits for, as its record keeps it. Times are ISO 8601, UTC."""
+    """The approval that a parked request waits for, in its record. Times are ISO 8601, UTC."""
 
     digest: str  # of the effect that was shown
     since: str

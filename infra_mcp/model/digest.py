@@ -1,4 +1,4 @@
-"""One way to write a value as bytes, and its digest."""
+"""The canonical bytes of a value, and its digest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=Fal
 
 
 def canonical(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    """JSON with sorted keys and no spaces (the part of RFC 8785 our values need: no floats)."""
+    """JSON with sorted keys and no spaces (the part of RFC 8785 that our values need: no floats)."""
     return _JSON.encode(value).encode()
 
 
@@ -21,5 +21,5 @@ def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value
 
 
 def keyed(key: bytes, value: bytes) -> str:
-    """A keyed hash (HMAC-SHA-256, RFC 2104), short enough to show: equal content shows equal, and nothing else."""
+    """A short keyed hash (HMAC-SHA-256, RFC 2104): it shows whether content is equal, and nothing else."""
     return "hmac:" + hmac.new(key, value, hashlib.sha256).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""What a request would do: every change of every part, and every file. What an approval is about."""
+"""The effect of a request, which approvals are for: every change of every part, and every file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def show_path(path: FieldPath) -> str:
 
 
 class FieldChange(Frozen):
-    """One field, before and after. `None` with `had`/`has` false means the field is not there. Secrets come hashed."""
+    """One field, before and after. `None` with `had` or `has` false means that it is absent. Secrets are hashed."""
 
     path: FieldPath
     before: JsonValue = None
@@ -37,7 +37,7 @@ class FieldChange(Frozen):
 
 
 class Takeover(Frozen):
-    """A field taken over from another manager, as shown before it is taken. Without a time: that moves by itself."""
+    """A field to take over from another manager. It has no time, since that changes without us."""
 
     field: str
     manager: str
@@ -45,7 +45,7 @@ class Takeover(Frozen):
 
 
 class Drift(Frozen):
-    """A difference between git and what is live that this request did not make and leaves alone.
+    """A difference between git and the live state that this request did not make and leaves alone.
 
     Args:
         target: the object.
@@ -69,17 +69,17 @@ class Drift(Frozen):
 
 
 class Change(Frozen):
-    """What happens to one thing.
+    """The change of one target.
 
     Args:
         target: which.
         operation: `run` is work that leaves no object of its own, such as a hook.
-        fields: what changes in it, as it is live.
+        fields: its changes, against the live state.
         takes: the fields taken over from other managers.
-        checked: who checked it: the system itself by a dry run, its schema only, or nobody since nothing changes.
+        checked: what checked it: a dry run of the system, its schema only, or nothing since nothing changes.
         identity: whose rights it is written with: the circle's, or the server's own.
         images: every image that it would newly run.
-        intent: digest of what it should become; the same however often it is planned.
+        intent: digest of the desired state; the same each time it is planned.
     """
 
     target: Target
@@ -93,7 +93,7 @@ class Change(Frozen):
 
 
 class FileChange(Frozen):
-    """One file of the repository, in the commit of one stage. The diff has no context from elsewhere."""
+    """One file of the repository, in the commit of one stage. The diff has no context lines."""
 
     path: str
     operation: Literal["create", "edit", "delete"]
@@ -112,7 +112,7 @@ class Part(Frozen):
 
 
 class Effect(Frozen):
-    """Everything an approval would be about, over all stages."""
+    """Everything that an approval is for, over all stages."""
 
     action: dict[str, Any]
     parts: tuple[Part, ...]
@@ -120,7 +120,7 @@ class Effect(Frozen):
 
     @property
     def digest(self) -> str:
-        """The effect digest: what approvals, commits and receipts name. Nothing that moves by itself is in it."""
+        """The effect digest, which approvals, commits and receipts name. Nothing that changes without us is in it."""
         value = self.model_dump(mode="json")
         for file in value["files"]:
             del file["before"]
@@ -133,12 +133,12 @@ class Effect(Frozen):
 
     @property
     def changed(self) -> tuple[Change, ...]:
-        """The changes that are none already so."""
+        """The changes without the unchanged targets."""
         return tuple(change for change in self.changes if change.operation != "unchanged")
 
     @property
     def already_so(self) -> bool:
-        """Whether the repository and every place say already what was asked."""
+        """Whether the repository and every place already are as asked."""
         return not self.changed and not self.files
 
     def blast_radius(self) -> dict[str, Any]:

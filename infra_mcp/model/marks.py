@@ -1,6 +1,6 @@
-"""Names that we put into a cluster and that safety rests on, each defined here and nowhere else.
+"""Names that we write into a cluster and that safety depends on, each defined only here.
 
-All but `WRITE` can be written by others too, and so prove nothing about who made an object.
+Others can write all but `WRITE`, so these prove nothing about who made an object.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ BINDING: Final = "infra-mcp-circle"  # the RoleBinding in each of a circle's nam
 PREFIX: Final = "infra-mcp.dev/"  # of our labels and annotations
 CIRCLE: Final = f"{PREFIX}circle"  # label of a namespace: the circle it was made for
 REQUEST: Final = f"{PREFIX}request"  # annotation: the id of the request that wrote last; for people
-WRITE: Final = f"{PREFIX}write"  # annotation: a nonce that only the write it belongs to has carried out of the process
+WRITE: Final = f"{PREFIX}write"  # annotation: a nonce that leaves the process in its own write only
 OWNER: Final = f"{PREFIX}owner"  # annotation of a namespace: whom to ask about it
 PULL_SECRETS: Final = f"{PREFIX}pull-secrets"  # annotation of a service account: its pull secrets' names in policy
 # The types of Secret that are pull secrets, each with the one key of its data.

@@ -1,7 +1,7 @@
-"""Names and numbers as they may come in, each with the rule it follows.
+"""Names and numbers from outside, each with the syntax it follows.
 
-A name that passes here cannot be an option, a path, a template or a second line: what reaches files, URLs and children
-is only what these patterns let through.
+A name that passes cannot be an option, a path, a template or a second line: only such names reach files, URLs and
+child processes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 
 class Frozen(BaseModel):
-    """A value: compared by content, never changed, with no fields but its own."""
+    """A value: compared by content, never changed, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -47,12 +47,12 @@ _LOOKS = str.maketrans({"1": "l", "0": "o"})
 
 
 def alike(one: str, other: str) -> bool:
-    """Whether two names can be taken for each other: they differ at most by case, or by characters that look alike."""
+    """Whether two names can be mistaken for each other: they differ by case or look-alike characters only."""
     return not _looks(one).isdisjoint(_looks(other))
 
 
 def _looks(name: str) -> frozenset[str]:
-    """What a name may be read as: a capital I as an i and as an l, and so a 1 that stands for it."""
+    """The readings of a name: a capital I is an i or an l, and so is a 1."""
     texts = (name, name.replace("I", "l"), name.replace("1", "i"))
     read = (text.lower().translate(_LOOKS) for text in texts)
     return frozenset(text.replace("rn", "m").replace("vv", "w") for text in read)

@@ -1,4 +1,4 @@
-"""The identity of a Kubernetes object, with the API version it is spoken to in."""
+"""The identity of a Kubernetes object, with the API version to use for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from infra_mcp.model.target import Target
 
 
 class ObjectRef(Frozen):
-    """The identity of an object: cluster, kind and name. The API version is how it is spoken to, not who it is."""
+    """The identity of an object: cluster, kind and name. The API version is not part of the identity."""
 
     cluster: str
     api_version: str
@@ -22,12 +22,12 @@ class ObjectRef(Frozen):
 
     @property
     def key(self) -> str:
-        """The identity as one string: what indexes use."""
+        """The identity as one string, for indexes."""
         return "|".join((self.cluster, self.group, self.kind, self.namespace or "", self.name))
 
     @property
     def target(self) -> Target:
-        """The same identity as everything above the drivers knows it."""
+        """The same identity in the form that everything above the drivers uses."""
         kind = f"{self.group}/{self.kind}" if self.group else self.kind
         return Target(system="kubernetes", place=self.cluster, scope=self.namespace, kind=kind, name=self.name)
 

@@ -1,4 +1,4 @@
-"""What came of it: applied and landed are never one word."""
+"""The outcome of a request, and its exit code."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from infra_mcp.model.target import Target
 
 
 class Written(Frozen):
-    """One thing as we wrote it, noted before the write.
+    """One write to a target, recorded before it happens.
 
     Args:
         target: which.
         operation: create, update, replace, delete or run.
-        undo: what its driver needs to tell our write and to take it back. Nobody else looks into it.
+        undo: what its driver needs to recognise our write and to undo it; only the driver reads it.
     """
 
     target: Target
@@ -59,9 +59,9 @@ _EXITS = {
 
 
 def exit_for(state: str, code: str | None = None) -> Exit:
-    """The exit code for an end state; an open state is a wait that ran out.
+    """The exit code for an end state, or for an open one when the wait was too short.
 
-    What was refused or failed has its code's own exit: an approval that is missing, a cluster that cannot be reached.
+    A refusal or failure has the exit code of its error: a missing approval, a cluster that cannot be reached.
     """
     end = State(state)
     if end in {State.REFUSED, State.FAILED} and code in CODES:

@@ -1,4 +1,4 @@
-"""Who asks: always known from the transport, never from an argument."""
+"""Who asks: known from the transport, never from an argument."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Strength = Literal["token", "same-user"]
 class Caller(Frozen):
     """A caller as the channel knows it.
 
-    `circle` is None for an operator, who may read, approve, accept policy and manage peers, but changes nothing. It is
-    None too for an attendant, a local session in the infra repository that acts for those who asked and has no rights
-    of its own. `session` is one attending connection: claims hang on it and end with it.
+    `circle` is None for an operator, who may read, approve, accept policy and manage peers, but cannot ask for changes;
+    and for an attendant, a local session in the infra repository that acts for askers and has no rights of its own.
+    `session` is one attending connection; its claims end with it.
     """
 
     name: str
@@ -23,22 +23,22 @@ class Caller(Frozen):
     strength: Strength
     operator: bool = False
     attendant: bool = False
-    reader: bool = False  # a local host without a token: may look at what the operator may look at, and no more
+    reader: bool = False  # a local host without a token: may read what the operator may read, and no more
     session: str | None = None
 
     @property
     def reads_all(self) -> bool:
-        """Whether it may look at what any circle did: people at this machine, and sessions that act for them."""
+        """Whether it may read what any circle did: people at this machine, and sessions that act for them."""
         return self.operator or self.attendant or self.reader
 
 
 class Address(Frozen):
-    """Where a message goes: a peer's name in its circle. `circle` is None for the infra peer itself."""
+    """A peer's name in its circle. `circle` is None for the infra peer."""
 
     name: str
     circle: str | None = None
 
     @property
     def signal(self) -> str:
-        """The name its waiters are woken by when something comes into its inbox."""
+        """The signal of its inbox."""
         return f"inbox {self.circle or ''}/{self.name}"

@@ -1,4 +1,4 @@
-"""What a restart must know of a request: typed, versioned, and kept in its row of the ledger."""
+"""What a restart must know of a request: typed, versioned, and stored in its row of the ledger."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from infra_mcp.model.outcome import Written
 
 
 class Mark(Frozen):
-    """One change of an approved effect, in digests. `exact` is None where only what it should become is known."""
+    """One change of an approved effect, as digests. `exact` is None where only the desired state is known."""
 
     intent: str
     exact: str | None
@@ -20,7 +20,7 @@ class Mark(Frozen):
 
 
 class Approved(Frozen):
-    """What was approved, to hold a later look at what is left against: changes by target key, files by digest."""
+    """An approved effect, to compare the rest of it with: changes by target key, files by digest."""
 
     changes: dict[str, Mark]
     files: tuple[str, ...]
@@ -35,16 +35,16 @@ class StageRecord(Frozen):
 
 
 class PartRecord(Frozen):
-    """One driver's share: where it works, what it was about to write, and until when it is waited for.
+    """One driver's share: where it works, what it was about to write, and how long we wait for it.
 
     Args:
         driver: which.
-        place: policy's name of the place.
-        where: what that name stood for when the request began; it must end there.
+        place: the name of the place in policy.
+        where: what that name meant when the request began; it must end there.
         stage: the number of its commit.
-        on_failure: whether it is put back, or left for people to look at.
-        written: noted before the first write; the first note of a target stands, since it holds what was before us.
-        timeout: seconds in which it must land, and its former state be back.
+        on_failure: roll back, or leave it for people to look at.
+        written: recorded before the first write; the first record of a target stays, since it has the former state.
+        timeout: seconds in which it must land, or its former state be back.
         deadline: seconds since the epoch, chosen once.
     """
 
@@ -63,7 +63,7 @@ class PartRecord(Frozen):
         return self.stage, self.driver, self.place
 
     def adding(self, written: tuple[Written, ...]) -> PartRecord:
-        """The same with more to write."""
+        """The same with more to write; what is recorded of a target stays."""
         known = {one.target.key for one in self.written}
         new = tuple(one for one in written if one.target.key not in known)
         return self.model_copy(update={"written": self.written + new})
@@ -75,13 +75,14 @@ class Record(Frozen):
     Args:
         when: the time of its commits, seconds since the epoch, so that building one again gives the same id.
         digest: of the effect that it was begun on.
-        approved: what people approved, where they had to.
+        approved: the approved effect, where approvals were needed.
         keys: the locks that it holds from its planning to its end.
         stages: its commits, in order.
         parts: its parts that may have written something, in order.
         cause: why it is rolled back.
-        former: until when the former state is waited for, seconds since the epoch.
-        awaiting: what it waits for, or last waited for.
+        former: how long a rollback waits for the former state, seconds since the epoch.
+        awaiting: the approval that it waits for, or last waited for.
+        nonce: marks this request's bootstrap writes; it leaves the process in no other way.
     """
 
     version: Literal[1] = 1
@@ -94,7 +95,7 @@ class Record(Frozen):
     cause: dict[str, str] | None = None
     former: float | None = None
     awaiting: Waiting | None = None
-    nonce: str = ""  # marks this request's bootstrap writes; it leaves the process in no other way
+    nonce: str = ""
 
     def kept(self) -> dict[str, Any]:
         """The JSON for the ledger."""
@@ -119,7 +120,6 @@ class Record(Frozen):
         return next((one for one in self.parts if one.key == key), None)
 
     def with_part(self, part: PartRecord) -> Record:
-        """The same with this part, at its place or as the last one."""
-        if self.part(part.key) is None:
-            return self.update(parts=(*self.parts, part))
-        return self.update(parts=tuple(part if one.key == part.key else one for one in self.parts))
+        """The same with this part, in its place or as the last one."""
+        parts = {one.key: one for one in self.parts} | {part.key: part}
+        return self.update(parts=tuple(parts.values()))

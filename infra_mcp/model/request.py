@@ -1,4 +1,4 @@
-"""A request: one action asked by one peer, and how far it has come."""
+"""A request: one action asked by one peer, and its state."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Channel = Literal["tool", "ask", "cli", "notify"]
 
 
 class State(StrEnum):
-    """How far a request has come. Those after `rolling_back` are ends; every end is told to the asker."""
+    """The state of a request. Those after `rolling_back` are ends; the asker learns of every end."""
 
     RECEIVED = "received"
-    SCHEDULED = "scheduled"  # waits for the time its schedule opens; nobody works on it
+    SCHEDULED = "scheduled"  # parked until its schedule opens
     QUEUED = "queued"
     PLANNED = "planned"
-    AWAITING_APPROVAL = "awaiting_approval"  # planned, and waits for people; nobody works on it
+    AWAITING_APPROVAL = "awaiting_approval"  # planned, and parked until people approve
     APPLYING = "applying"
     VERIFYING = "verifying"
     ROLLING_BACK = "rolling_back"
@@ -44,9 +44,9 @@ END = frozenset(State) - OPEN
 
 
 class Submission(Frozen):
-    """What a channel hands to the engine: the action, who asks, and the words it came in (already masked).
+    """What a channel hands to the engine: the action, who asks, and the text it came in (already masked).
 
-    Acting for someone else, `caller` is who asked, `attendant` who acts, and `on_behalf_of` the ask that was claimed.
+    When an attendant acts, `caller` is the asker, `attendant` acts, and `on_behalf_of` is the ask that was claimed.
     """
 
     caller: Caller
@@ -58,13 +58,13 @@ class Submission(Frozen):
     dry_run: bool = False
     attendant: str | None = None
     on_behalf_of: str | None = None
-    session: str | None = None  # the attending session that must hold the claim of `on_behalf_of`
-    scheduled: bool = False  # begins as `scheduled`: when it may go on is the app's schedule in policy
+    session: str | None = None  # the attending session that must have claimed `on_behalf_of`
+    scheduled: bool = False  # begins as `scheduled`, and waits for the app's schedule in policy
     notify: str | None = None  # the notify it came in; its sender is notified of the outcome
 
 
 class Request(Frozen):
-    """A request as the ledger holds it."""
+    """A request as the ledger stores it."""
 
     id: str
     caller: Caller

@@ -30,17 +30,17 @@ def schema(model: type[BaseModel]) -> dict[str, Any]:
     if model not in _schemas:
         raw = model.model_json_schema()
         _schemas[model] = _trimmed(raw, raw.get("$defs", {}))
-        _schemas[model].pop("description", None)  # the tool has its own
+        _schemas[model].pop("description", None)  # the tool has one
         _schemas[model].setdefault("properties", {})
     return _schemas[model]
 
 
 def settled(value: Any, shape: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
-    """A value without the nulls that mean nothing, and with integers where the schema has them.
+    """A caller's value without nulls for known names, and with integers where the schema has them.
 
     Args:
-        value: what a caller sent; a null of an unknown name stays, and is refused by that name.
-        shape: its schema, as `schema` gives it.
+        value: the value; a null for an unknown name stays, and is refused by that name.
+        shape: its schema, from `schema`.
     """
     if isinstance(value, dict):
         known = shape.get("properties", {})

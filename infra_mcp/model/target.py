@@ -1,4 +1,4 @@
-"""What a change is about, whatever system holds it."""
+"""What a change is about, in any system."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from infra_mcp.model.names import Frozen
 
 
 class Target(Frozen):
-    """One thing that a change is about: an object, a release, a record, a resource.
+    """One object, release, record or resource.
 
     Args:
-        system: what holds it: `kubernetes`, `helm`, `dns`, `terraform`.
-        place: policy's name of the cluster, name server or workspace.
-        scope: what policy grants by: a namespace or a zone; None where it belongs to the whole place.
+        system: `kubernetes`, `helm`, `dns`, `terraform`.
+        place: the name in policy of the cluster, name server or workspace.
+        scope: the namespace or zone, by which policy grants; None where it belongs to the whole place.
         kind: its kind in that system: `apps/Deployment`, `Namespace`, `A`.
         name: its name in the scope.
     """
@@ -24,12 +24,12 @@ class Target(Frozen):
 
     @property
     def key(self) -> str:
-        """The identity as one string: what locks and records use."""
+        """The identity as one string, for locks and records."""
         return "|".join((self.system, self.place, self.scope or "", self.kind, self.name))
 
     @property
     def home(self) -> str | None:
-        """The scope it lies in, or is; None for what belongs to its place as a whole."""
+        """The scope that it is in, or is; None where it belongs to the whole place."""
         return self.scope or (self.name if self.kind == "Namespace" else None)
 
     def __str__(self) -> str:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from anyio import to_thread
 from pydantic import BaseModel, Field
 
-from infra_mcp.engine.signals import IDENTITIES
-from infra_mcp.engine.worker import PARKED_CHANGED
+from infra_mcp.engine.signals import IDENTITIES, PARKED_CHANGED
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.heads import Committed
 from infra_mcp.ledger.vouching import CONFIRMED, signed

@@ -16,7 +16,7 @@ from infra_mcp.masking import Masker
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.target import Target
 from infra_mcp.policy.policy import load
-from infra_mcp.repository.edits import Beside, Goal, Location
+from infra_mcp.repository.edits import Beside, Edit, Goal, Location
 from infra_mcp.repository.render import dump
 from infra_mcp.repository.value import Base, Tree
 
@@ -128,11 +128,10 @@ class ManifestsKit:
             before = before.write(f"{name}.yaml", dump(self._deployment(name, OLD)))
         image = f"registry.example/docs/site:{version}"
         sets = {"spec": {"template": {"spec": {"containers": [{"name": "site", "image": image}]}}}}
-        after, addressed = before, ()
+        done = Edit(before, GOAL)
         for name in self.names:
-            done = set_fields(after, after.require(self._ref(name)), sets)
-            after, addressed = done.tree, addressed + done.addressed
-        return Share(addressed, (), before, after, GOAL)
+            done = set_fields(done, done.tree.require(self._ref(name)), sets)
+        return Share(done.addressed, (), before, done.tree, GOAL)
 
     def secret_share(self):
         target = Target(system="kubernetes", place=CLUSTER, scope=self.space, kind="Secret", name="registry-x")

@@ -141,7 +141,7 @@ async def test_a_notify_takes_releases_in_and_wakes_whoever_it_concerns(engine):
     found = await _meanwhile(engine, lambda: engine.wait(first.request.id, LONG), newer)
 
     assert found.state is State.SUPERSEDED
-    (waits,) = await engine.waiting(DOCS)
+    (waits,) = await engine._scheduler.waiting(DOCS)
     assert (waits["version"], waits["state"]) == ("0.13.5", "scheduled")
 
 

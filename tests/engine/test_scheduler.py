@@ -173,7 +173,7 @@ async def test_what_goes_wrong_with_one_look_does_not_end_it(hand, monkeypatch):
 
     monkeypatch.setattr(hand.scheduler, "look", broken)
 
-    assert await hand.scheduler._safely() == 15.0
+    assert await hand.scheduler._look_safely() == 15.0
 
 
 async def test_what_waits_is_shown_with_due_time_freeze_and_missing_approval(ledger_fixture, hand):

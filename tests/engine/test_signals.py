@@ -78,7 +78,7 @@ async def test_who_waits_for_another_name_is_woken_with_it():
 
 
 async def test_what_is_woken_with_another_name_is_bounded(monkeypatch):
-    monkeypatch.setattr(module, "_MOST", 2)
+    monkeypatch.setattr(module, "_MAX_NAMES", 2)
     signals = Signals()
     for name in "abc":
         signals.also(name, "inbox")

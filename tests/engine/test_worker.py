@@ -10,8 +10,8 @@ from engine.ledger_fixture import DOCS, NEED
 
 from infra_mcp.engine.dependencies import Dependencies
 from infra_mcp.engine.run import Run
-from infra_mcp.engine.signals import Signals
-from infra_mcp.engine.worker import PARKED_CHANGED, Worker
+from infra_mcp.engine.signals import PARKED_CHANGED, Signals
+from infra_mcp.engine.worker import Worker
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import AskIn
 from infra_mcp.ledger.ids import request_id

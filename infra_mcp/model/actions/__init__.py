@@ -1,7 +1,7 @@
 """The closed set of typed changes. There is no "run this command".
 
 A new action: a file here and its name in `_MODELS`, one in `policy.actions` and one in `actions` with their lines in
-`RULES` and `EDITS`. `python tests/pages.py` then writes what the command line and the pages say of it.
+`RULES` and `EDITS`. `python tests/pages.py` then writes its part of the pages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["ACTIONS", "FIRST_EDITION", "RELEASE", "SAID", "Action", "ActionModel
 _MODELS: tuple[type[ActionModel], ...] = (ProvisionNamespace, Deploy, Restart, Scale)
 
 ACTIONS: dict[str, type[ActionModel]] = {model.model_fields["action"].default: model for model in _MODELS}
-# What a release notice becomes, and what the grammar of sentences says.
+# The action of a release notice, and that of the grammar of sentences.
 RELEASE: type[Release] = next(model for model in _MODELS if issubclass(model, Release))
 SAID: type[ActionModel] = next(model for model in _MODELS if model.sentences)
 FIRST_EDITION = frozenset(name for name, model in ACTIONS.items() if model.first_edition)

@@ -1,29 +1,33 @@
-"""What every action is: its fields, and as class variables all that tools, command line, sentences and pages say."""
+"""The base of actions: the fields, and as class variables the texts of tools, command line, sentences and pages."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from infra_mcp.model.names import AppName, Frozen, Version
+from infra_mcp.model.names import AppName, ClusterName, Frozen, Version
+
+Cluster = Annotated[
+    ClusterName | None, Field(description="The cluster's name in policy; may be left out when there is one.")
+]
 
 
 class ActionModel(Frozen):
-    """One typed change. A class below it is all that is said of an action anywhere: see `model.actions`.
+    """One typed change. Its subclass holds every text and option of an action: see `model.actions`.
 
     Attributes:
-        action: its name, the same for all of a class.
+        action: its name.
         title: for people, two to five words.
-        description: for whoever chooses a tool: when to use it, what it does, what it leaves alone.
+        description: for the choice of a tool: when to use it, what it does, what it leaves alone.
         summary: one line for the command line's help.
-        example: arguments as they are sent; shown where an example helps, and parsed by a test.
+        example: example arguments; parsed by a test.
         positional: fields that the command line takes by position, in order; the others are options.
-        options: the option of a field where it is not the field's name, less the `s` of one that may be repeated.
-        sentences: for each field that a sentence can say, one that says it; only the action that `mesh.grammar` reads.
-        verbs: words by which a sentence means this action; it is answered with the block to send.
-        first_edition: whether a policy grants it that was accepted before acceptances said which actions there were.
-        listed: whether it stands in `tools/list` by itself, and not only behind `change`.
+        options: the option of a field, where it is not the field's name, without the `s` of a repeated one.
+        sentences: an example sentence for each field of the action that `mesh.grammar` reads.
+        verbs: words for this action in a sentence; the answer is the block to send.
+        first_edition: whether a policy of the first edition, whose acceptance names no actions, grants it.
+        listed: whether `tools/list` has it as a tool of its own, and not only through `change`.
     """
 
     action: str
@@ -47,6 +51,6 @@ class AppAction(ActionModel):
 
 
 class Release(AppAction):
-    """An action that brings an app to a version: releases order, wait and supersede by it."""
+    """An action that brings an app to a version, by which releases are ordered and superseded."""
 
     version: Version = Field(description="The image tag to run, e.g. 0.13.4.")

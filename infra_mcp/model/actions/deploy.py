@@ -1,4 +1,4 @@
-"""An app brought to a version."""
+"""The action that brings an app to a version."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from infra_mcp.model.actions.base import Release
-from infra_mcp.model.names import ClusterName
+from infra_mcp.model.actions.base import Cluster, Release
 
 
 class Deploy(Release):
@@ -32,6 +31,4 @@ class Deploy(Release):
     on_failure: Literal["rollback", "hold"] | None = Field(
         None, description="What to do when it does not land; the catalogue's choice when left out."
     )
-    cluster: ClusterName | None = Field(
-        None, description="The cluster's name in policy; may be left out when there is one."
-    )
+    cluster: Cluster = None

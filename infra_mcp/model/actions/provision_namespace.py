@@ -1,4 +1,4 @@
-"""A namespace with what belongs into it."""
+"""The action that provides a namespace with what belongs in it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from infra_mcp.model.actions.base import ActionModel
+from infra_mcp.model.actions.base import ActionModel, Cluster
 from infra_mcp.model.names import (
-    ClusterName,
     Cpu,
     DnsLabel,
     Frozen,
@@ -21,7 +20,7 @@ from infra_mcp.model.names import (
 
 
 class Quota(Frozen):
-    """Upper bounds for a whole namespace (a ResourceQuota). An absent field bounds nothing."""
+    """Upper bounds for a whole namespace (a ResourceQuota). An absent field sets no bound."""
 
     cpu: Cpu | None = Field(None, description="Sum of CPU requests and limits, e.g. 4 or 500m.")
     memory: Memory | None = Field(None, description="Sum of memory requests and limits, e.g. 8Gi.")
@@ -29,14 +28,14 @@ class Quota(Frozen):
 
 
 class ContainerLimits(Frozen):
-    """What a container gets that names no limits of its own (a LimitRange)."""
+    """Defaults for containers that set no limits (a LimitRange)."""
 
     cpu: Cpu | None = Field(None, description="Default CPU limit of a container, e.g. 500m.")
     memory: Memory | None = Field(None, description="Default memory limit of a container, e.g. 512Mi.")
 
 
 class ProvisionNamespace(ActionModel):
-    """A namespace with what belongs into it: labels, pull secrets, bounds, a default network policy."""
+    """A namespace with what belongs in it: labels, pull secrets, bounds, a default network policy."""
 
     title: ClassVar[str] = "Provision a namespace"
     description: ClassVar[str] = (
@@ -74,6 +73,4 @@ class ProvisionNamespace(ActionModel):
     limits: ContainerLimits | None = Field(None, description="Defaults for containers that name no limits.")
     default_deny: bool = Field(False, description="Deny all traffic into pods unless a network policy allows it.")
     owner: PeerName | None = Field(None, description="Who to ask about it, as an annotation.")
-    cluster: ClusterName | None = Field(
-        None, description="The cluster's name in policy; may be left out when there is one."
-    )
+    cluster: Cluster = None

@@ -1,13 +1,10 @@
-"""An app's pods, replaced by new ones of the same version."""
+"""The action that replaces an app's pods by new ones of the same version."""
 
 from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
-
-from infra_mcp.model.actions.base import AppAction
-from infra_mcp.model.names import ClusterName
+from infra_mcp.model.actions.base import AppAction, Cluster
 
 
 class Restart(AppAction):
@@ -26,6 +23,4 @@ class Restart(AppAction):
     verbs: ClassVar[frozenset[str]] = frozenset({"restart", "reboot", "bounce", "recycle"})
 
     action: Literal["restart"] = "restart"
-    cluster: ClusterName | None = Field(
-        None, description="The cluster's name in policy; may be left out when there is one."
-    )
+    cluster: Cluster = None

@@ -1,4 +1,4 @@
-"""An app brought to a number of pods."""
+"""The action that brings an app to a number of pods."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from infra_mcp.model.actions.base import AppAction
-from infra_mcp.model.names import ClusterName
+from infra_mcp.model.actions.base import AppAction, Cluster
 
 
 class Scale(AppAction):
@@ -26,6 +25,4 @@ class Scale(AppAction):
 
     action: Literal["scale"] = "scale"
     replicas: int = Field(ge=0, le=10_000, description="How many pods it is to have; 0 stops it.")
-    cluster: ClusterName | None = Field(
-        None, description="The cluster's name in policy; may be left out when there is one."
-    )
+    cluster: Cluster = None

@@ -1,10 +1,12 @@
-"""Whether a change could be carried out now, and with which rights: as the pages say, which are compared with it."""
+"""Whether work can be done, and with which rights, compared with the pages; and whether the ledger is an older copy."""
 
 from __future__ import annotations
 
 import json
 import re
 import resource
+import shutil
+import subprocess
 import uuid
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,12 +20,14 @@ from running_server import running_server
 
 from infra_mcp.clients.kube.credentials import load
 from infra_mcp.engine import Engine
-from infra_mcp.engine.readiness import Readiness
+from infra_mcp.engine.health import Readiness
 from infra_mcp.errors import Exit
+from infra_mcp.ledger import Ledger
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.outcome import exit_for
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import Submission
+from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.policy.policy import digest_of
 from infra_mcp.policy.policy import load as load_policy
 from infra_mcp.policy.rbac import render, to_yaml
@@ -226,3 +230,57 @@ async def test_a_server_with_its_own_rights_alone_says_nothing(tmp_path, admitte
     async with served(tmp_path, admitted, "it") as (engine, ready):
         await until(ready, [])
         assert await rights_of(engine) == ""
+
+
+BARE = '[clusters.sandbox]\ncontext = "kwok-infra"\n'
+ELSEWHERE = "f" * 64
+
+
+async def _reported(settings, caplog):
+    """What a server that starts on this ledger reports of it: in its health, and in its log."""
+    caplog.clear()
+    async with Engine.open(settings) as engine:
+        return engine.health().get("ledger"), caplog.text
+
+
+def _git(repo, *arguments):
+    own = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"]
+    done = subprocess.run(["git", "-C", repo, *own, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def _commit(repo, head):
+    _git(repo, "commit", "-q", "--allow-empty", "-m", f"Deploy docs 1\n\nAudit-Head: {head}")
+
+
+@pytest.mark.fault("w04")
+async def test_an_older_copy_of_the_ledger_is_noticed_at_start_against_the_newest_heads_on_the_branch(tmp_path, caplog):
+    repo, state = tmp_path / "repo", tmp_path / "state"
+    repo.mkdir()
+    _git(repo, "init", "-q", "-b", "main")
+    settings = Settings(repo=repo, state_dir=state, kubeconfig=tmp_path / "none")
+    settings.policy_file.write_text(BARE, encoding="utf-8")
+    ledger = await Ledger.open_in(state)
+    await PolicyInForce(settings.policy_file, ledger).accept(digest_of(BARE), PAT)
+    _commit(repo, await ledger.head())
+    await ledger.aclose()
+    shutil.copytree(state, tmp_path / "older")
+    ledger = await Ledger.open_in(state)
+    _commit(repo, newest := await ledger.note("note", "docs", {}))
+    await ledger.aclose()
+    last = _git(repo, "rev-parse", "HEAD")
+
+    whole = await _reported(settings, caplog)
+    behind, logged = await _reported(
+        Settings(repo=repo, state_dir=tmp_path / "older", kubeconfig=tmp_path / "none"), caplog
+    )
+    _commit(repo, ELSEWHERE)  # whoever can push can write one: it is told as what it is, and hides nothing
+    claimed, _ = await _reported(settings, caplog)
+
+    assert (whole[0], "older copy" in whole[1]) == (None, False)
+    assert last[:12] in behind
+    assert newest[:12] in behind
+    assert "older copy" in behind
+    assert "Ann" in behind
+    assert behind in logged
+    assert ELSEWHERE[:12] in claimed
