@@ -170,9 +170,9 @@ def test_as_deep_as_is_allowed_is_read():
 
 def test_the_page_of_the_roots_tells_how_much_is_read():
     page = (Path(__file__).parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
-    said = " ".join(page.split())
+    text = " ".join(page.split())
 
-    assert f"up to {LARGEST // 2**20} MiB, {DOCUMENTS:,} documents, and {DEEPEST} collections inside each other" in said
+    assert f"at most {LARGEST // 2**20} MiB, {DOCUMENTS:,} documents, and {DEEPEST} nested collections" in text
 
 
 def test_an_alias_bomb_is_refused_before_it_grows():
