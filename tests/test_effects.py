@@ -90,7 +90,7 @@ def test_no_git_command_is_started_that_nobody_has_judged():
     started = set()
     for function in functions(PACKAGE / "clients/git"):
         for call in (node for node in ast.walk(function.node) if isinstance(node, ast.Call)):
-            named = isinstance(call.func, ast.Attribute) and call.func.attr in {"run", "start"} and call.args
+            named = isinstance(call.func, ast.Attribute) and call.func.attr in {"run", "start", "batch"} and call.args
             if named and isinstance(call.args[0], ast.Constant):
                 started.add(call.args[0].value)
     assert "merge" in started

@@ -14,7 +14,7 @@ from infra_mcp.errors import Exit, InfraError
 from infra_mcp.text import escaped
 
 if TYPE_CHECKING:
-    from infra_mcp.clients.git.trailers import Logged
+    from infra_mcp.clients.git.commits import Logged
 
 _REQUEST = re.compile(r"req-[^/]+")
 _COMMITS = 10_000  # looked through for heads

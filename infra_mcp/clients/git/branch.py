@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
-from infra_mcp.clients.git import checkout as trees
+from infra_mcp.clients.git import checkout as checkouts
 from infra_mcp.clients.git.checkout import Checkout
 from infra_mcp.clients.git.commits import replaced
 from infra_mcp.clients.git.objects import Objects, ref_of
@@ -28,88 +29,80 @@ class Busy(Exception):  # noqa: N818 - a signal to wait and try again, never sho
     """Another git process holds a lock of the repository."""
 
 
-def check(runner: Runner, objects: Objects, branch: str, base: str, paths: Collection[str]) -> None:
-    """Everything that would refuse a commit of these paths, or the move to it, now; see `Git.check_movable`."""
+def check(objects: Objects, branch: str, base: str, paths: Collection[str]) -> None:
+    """Raise what would refuse a commit of these paths, or the move to it, now; see `Git.check_movable`."""
     for path in paths:
         replaced(objects, base, path)
     if objects.head(branch) != base:
         raise Moved(f"branch {branch}")
-    checkout = trees.find(runner, branch)
+    checkout = checkouts.find(objects.runner, branch)
     if checkout:
-        trees.require_idle(runner, checkout, branch)
-        trees.require_clear(runner, checkout, paths)
+        checkout.require_idle()
+        checkout.require_clear(paths)
 
 
-def contains(runner: Runner, objects: Objects, branch: str, commit: str) -> bool:
+def contains(objects: Objects, branch: str, commit: str) -> bool:
     """Whether the commit is the branch's head or one of its ancestors; an unknown commit is not."""
     head = objects.head(branch)
     if head == commit:
         return True
-    return objects.resolve(f"{commit}^{{commit}}") is not None and _is_ancestor(runner, commit, head)
+    return objects.resolve(f"{commit}^{{commit}}") is not None and _is_ancestor(objects.runner, commit, head)
 
 
+@dataclass(frozen=True)
 class Advance:
-    """One move of a branch from `base` to `commit`, tried until it is done, refused, or out of patience.
+    """A move of a branch, tried until it is done or refused."""
 
-    Args:
-        runner: starts git.
-        objects: reads the repository.
-        branch: the branch's short name.
-        commit: where it goes.
-        base: where it must be now.
-        keep: the descriptor of the lock that the writing children inherit.
-    """
-
-    def __init__(self, runner: Runner, objects: Objects, branch: str, *, commit: str, base: str, keep: int) -> None:
-        self._runner = runner
-        self._objects = objects
-        self._branch = branch
-        self._commit = commit
-        self._base = base
-        # What changes refs or files holds the repository's lock, even after us.
-        self._writer = Runner(runner.repo, keep=[keep], seconds=WRITE_SECONDS)
+    objects: Objects
+    branch: str
+    commit: str  # where it goes
+    base: str  # where it must be now
+    lock: int  # the descriptor that the writing children inherit, so that they hold the repository's lock even after us
 
     def attempt(self) -> None:
-        """Try once. What is not done is not half done either.
+        """Try once: it is done, or nothing is.
 
         Raises:
             Busy: another git is at work; nothing is decided yet.
-            Moved: the branch is not at the base any more, or cannot be fast-forwarded from it.
+            Moved: the branch is no longer at the base, or cannot be fast-forwarded from it.
             InfraError: `checkout-refused`, naming files or the operation in progress; `git-failed`.
         """
-        head = self._objects.head(self._branch)
-        if head == self._commit:
+        head = self.objects.head(self.branch)
+        if head == self.commit:
             return
-        ahead = [self._base] == self._objects.parents(self._commit) or _is_ancestor(
-            self._runner, self._base, self._commit
-        )
-        if head != self._base or not ahead:
-            raise Moved(f"branch {self._branch}")
-        checkout = trees.find(self._runner, self._branch)
+        runner = self.objects.runner
+        ahead = [self.base] == self.objects.parents(self.commit) or _is_ancestor(runner, self.base, self.commit)
+        if head != self.base or not ahead:
+            raise Moved(f"branch {self.branch}")
+        checkout = checkouts.find(runner, self.branch)
         if checkout is None:
             self._swap()
             return
-        if trees.busy(self._runner, checkout, self._branch):
+        if checkout.is_busy():
             raise Busy
-        paths = self._objects.changed(self._base, self._commit)
-        trees.require_clear(self._runner, checkout, paths)
-        trees.require_idle(self._runner, checkout, self._branch)
+        paths = self.objects.changed(self.base, self.commit)
+        checkout.require_clear(paths)
+        checkout.require_idle()
         self._merge(checkout, paths)
+
+    @property
+    def _writer(self) -> Runner:
+        return Runner(self.objects.runner.repo, keep=[self.lock], seconds=WRITE_SECONDS)
 
     def _merge(self, checkout: Checkout, paths: Collection[str]) -> None:
         # A branch may carry options of its own for merges (`--squash`, `--no-commit`): not for ours.
-        own = {f"branch.{self._branch}.mergeOptions": "--ff-only"}
-        done = self._writer.run("merge", *FAST_FORWARD, self._commit, at=checkout.top, config=own, check=False)
-        head = self._objects.head(self._branch)
-        if head == self._commit:
+        own = {f"branch.{self.branch}.mergeOptions": "--ff-only"}
+        done = self._writer.run("merge", *FAST_FORWARD, self.commit, at=checkout.top, config=own, check=False)
+        head = self.objects.head(self.branch)
+        if head == self.commit:
             return
         if done.code == 0:
-            what = f"git moved something else than branch {self._branch}: HEAD changed at the same moment."
+            what = f"git did not move branch {self.branch} but another: HEAD changed at the same moment."
             raise InfraError("checkout-refused", what)
         if "index.lock" not in done.err and "cannot lock ref" in done.err:
             self._take_back(checkout, paths, head)
-        if head != self._base or "Not possible to fast-forward" in done.err:
-            raise Moved(f"branch {self._branch}")
+        if head != self.base or "Not possible to fast-forward" in done.err:
+            raise Moved(f"branch {self.branch}")
         self._refuse(done)
 
     def _take_back(self, checkout: Checkout, paths: Collection[str], head: str) -> None:
@@ -117,33 +110,33 @@ class Advance:
 
         The two-tree form of read-tree touches only paths that differ between the trees and are still as we left them.
         """
-        if head == self._base:
-            self._writer.run("read-tree", "-m", "-u", self._commit, self._base, at=checkout.top, check=False)
-        left = trees.in_the_way(self._runner, checkout, paths)
+        if head == self.base:
+            self._writer.run("read-tree", "-m", "-u", self.commit, self.base, at=checkout.top, check=False)
+        left = checkout.in_the_way(paths)
         if left:
             names = ", ".join(one_line(path) for path in sorted(left))
-            what = f"Branch {self._branch} moved while git was moving it; our edit is left uncommitted in: {names}."
+            what = f"Branch {self.branch} moved while git was moving it; our edit is left uncommitted in: {names}."
             raise InfraError("checkout-refused", what, next_step="Restore these files, then send it again.")
 
     def _swap(self) -> None:
         """Move a branch that is checked out nowhere."""
-        ref = ref_of(self._branch)
-        if self._runner.run("symbolic-ref", "-q", ref, check=False).code == 0:
-            raise InfraError("git-failed", f"Branch {self._branch} is an alias of another ref.")
+        ref = ref_of(self.branch)
+        if self.objects.runner.run("symbolic-ref", "-q", ref, check=False).code == 0:
+            raise InfraError("git-failed", f"Branch {self.branch} is an alias of another ref.")
         reason = ("-m", "infra-mcp: fast-forward")
-        done = self._writer.run("update-ref", "--no-deref", *reason, ref, self._commit, self._base, check=False)
+        done = self._writer.run("update-ref", "--no-deref", *reason, ref, self.commit, self.base, check=False)
         if done.code == 0:
             return
-        if self._objects.head(self._branch) != self._base:
-            raise Moved(f"branch {self._branch}")
+        if self.objects.head(self.branch) != self.base:
+            raise Moved(f"branch {self.branch}")
         self._refuse(done)
 
     def _refuse(self, done: Done) -> None:
         if "File exists" in done.err or "cannot lock ref" in done.err:
             raise Busy
         names = [one_line(line.strip()) for line in done.err.splitlines() if line.startswith("\t")]
-        said = f"These files of the checkout stand in the way: {', '.join(names)}." if names else f"git: {done.why}."
-        raise InfraError("checkout-refused", said)
+        what = f"These files of the checkout stand in the way: {', '.join(names)}." if names else f"git: {done.why}."
+        raise InfraError("checkout-refused", what)
 
 
 def _is_ancestor(runner: Runner, old: str, new: str) -> bool:

@@ -1,11 +1,11 @@
-"""The one lock on the repository, which outlives a killed server for as long as its git children do."""
+"""The lock on the repository, which outlives a killed server for as long as its git children run."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,25 +20,25 @@ POLL_SECONDS = 0.02
 
 @dataclass
 class Hold:
-    """A lock that is held: its descriptor, for the children that write, until it is given back."""
+    """A held lock, with its descriptor for the children that write."""
 
     lock: RepositoryLock
     descriptor: int
     live: bool = True
 
 
-# Who holds what, by task: what is called inside `hold` must not wait for itself.
+# What each task holds: a call inside `hold` must not wait for itself.
 _held: ContextVar[tuple[Hold, ...]] = ContextVar("held", default=())
 
 
 class RepositoryLock:
     """An exclusive lock (flock(2)) that git children inherit.
 
-    The kernel frees it when the last descriptor of this opening is closed. It is given back by closing, never by
-    LOCK_UN, which would take it from a child that still writes.
+    It is released by closing, never by LOCK_UN, which would take it from a child that still writes: the kernel frees it
+    when the last descriptor of this opening is closed.
 
     Args:
-        path: the lock file; made when missing, with its directory.
+        path: the lock file; created when missing, with its directory.
         patience: how long to wait for it, in seconds.
     """
 
@@ -48,35 +48,33 @@ class RepositoryLock:
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[Hold]:
-        """Hold the lock; inside a task that holds it already, the same hold again.
+        """Hold the lock; a task that holds it already gets the same hold again.
 
         Raises:
-            InfraError: `git-failed`, when someone else kept it for longer than the patience.
+            InfraError: `git-failed`, when another process kept it for longer than the patience.
         """
         for hold in _held.get():
             if hold.live and hold.lock is self:
                 yield hold
                 return
-        hold = Hold(self, await self._take())
-        token = _held.set((*_held.get(), hold))
+        hold = Hold(self, await to_thread.run_sync(self._open))
         try:
-            yield hold
+            await self._wait(hold.descriptor)
+            token = _held.set((*_held.get(), hold))
+            try:
+                yield hold
+            finally:
+                _held.reset(token)
+                hold.live = False
         finally:
-            _held.reset(token)
-            hold.live = False
             os.close(hold.descriptor)
 
-    async def _take(self) -> int:
-        descriptor = await to_thread.run_sync(self._open)
-        try:
-            with anyio.move_on_after(self.patience):
-                while not _locked(descriptor):  # noqa: ASYNC110 - the holder is another process, which sets no event of ours
-                    await anyio.sleep(POLL_SECONDS)
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
+    async def _wait(self, descriptor: int) -> None:
+        with anyio.move_on_after(self.patience):
+            while True:
+                with suppress(BlockingIOError):
+                    return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                await anyio.sleep(POLL_SECONDS)
         what = "Another git operation of infra-mcp on this repository, perhaps of a killed server, is still running."
         raise InfraError("git-failed", what, next_step="Wait for it to end, then send it again.")
 
@@ -86,11 +84,3 @@ class RepositoryLock:
             return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise InfraError("git-failed", f"The lock file cannot be opened: {error.strerror}.") from error
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -6,31 +6,23 @@ kept; refs do, so they are resolved by git afresh each time they are asked for.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import subprocess
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from infra_mcp.clients.git.runner import READ_SECONDS, Runner, readable
+from infra_mcp.clients.git.runner import READ_SECONDS, Batch, Runner
 from infra_mcp.errors import InfraError
 from infra_mcp.text import quoted
-
-__all__ = ["GITLINK", "SYMLINK", "TREE", "Entry", "Objects", "ref_of"]
 
 TREE, SYMLINK, GITLINK = "40000", "120000", "160000"
 WINDOW = 400  # requests in one flush: well below a pipe's 64 KiB, so that writing them never blocks
 KEPT_TREES = 50_000
-MOST_FILES = 500_000
+MAX_FILES = 500_000
 MAX_PREFIX = 4096  # PATH_MAX of Linux
 _OID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _BAD_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/.]|/\.|\.lock(/|$)|[/.]$")
-
-
-_Tree = tuple[tuple[str, str, str], ...]  # mode, name, id
 
 
 class Entry(NamedTuple):
@@ -62,14 +54,13 @@ class Objects:
     """The object database of one repository. Synchronous; safe to call from several threads."""
 
     def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+        self.runner = runner
         self._turn = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._buffer = bytearray()
-        self._trees: dict[str, _Tree] = {}
+        self._batch: Batch | None = None
+        self._trees: dict[str, dict[str, Entry]] = {}
 
     def resolve(self, name: str) -> str | None:
-        """The id of what `name` stands for now, or None."""
+        """The id of the object that `name` refers to now, or None."""
         found = self._ask([f"info {name}"])[0]
         return found.oid if found else None
 
@@ -115,31 +106,26 @@ class Objects:
             deeper: list[tuple[str, str]] = []
             for prefix, tree in level:
                 _require_listable(len(found) + len(deeper), prefix)
-                for mode, name, oid in trees[tree]:
-                    if mode == TREE:
-                        deeper.append((f"{prefix}{name}/", oid))
-                    elif mode != GITLINK:
-                        found[prefix + name] = Entry(mode, oid)
+                for name, entry in trees[tree].items():
+                    if entry.mode == TREE:
+                        deeper.append((f"{prefix}{name}/", entry.oid))
+                    elif entry.mode != GITLINK:
+                        found[prefix + name] = entry
             level = deeper
         return found
 
     def lookup(self, commit: str, path: str) -> Entry | None:
-        """What stands at one path of a commit, folders too; None when nothing does, or a parent is no folder."""
-        entry = Entry(TREE, self._root(commit))
+        """The file or folder at one path of a commit; None when there is none, or a parent is not a folder."""
+        entry: Entry | None = Entry(TREE, self._root(commit))
         for part in path.split("/"):
-            if entry.mode != TREE:
+            if entry is None or entry.mode != TREE:
                 return None
-            (tree,) = self._read_trees([entry.oid]).values()
-            below = {name: Entry(mode, oid) for mode, name, oid in tree}
-            if part not in below:
-                return None
-            entry = below[part]
+            entry = self.tree(entry.oid).get(part)
         return entry
 
-    def tree(self, oid: str) -> dict[str, Entry]:
+    def tree(self, oid: str) -> Mapping[str, Entry]:
         """The entries of one tree, by name."""
-        (entries,) = self._read_trees([oid]).values()
-        return {name: Entry(mode, below) for mode, name, below in entries}
+        return self._read_trees([oid])[oid]
 
     def changed(self, old: str, new: str) -> list[str]:
         """The paths at which two commits differ, sorted; only folders that differ are read."""
@@ -147,13 +133,14 @@ class Objects:
 
     def parents(self, commit: str) -> list[str]:
         """The ids of a commit's parents."""
-        (found,) = self._contents([_oid(commit)], "commit")
-        headers = found.data.partition(b"\n\n")[0].decode("utf-8", "replace").splitlines()
-        return [line.removeprefix("parent ") for line in headers if line.startswith("parent ")]
+        ((_, headers, _),) = self.commits([commit])
+        return [line.removeprefix("parent ") for line in headers.splitlines() if line.startswith("parent ")]
 
-    def commits(self, oids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-        """Commits as they are stored, in the given order."""
-        return ((found.oid, found.data) for found in self._contents([_oid(oid) for oid in oids], "commit"))
+    def commits(self, oids: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+        """Commits in the given order: id, headers, message."""
+        for found in self._contents([_oid(oid) for oid in oids], "commit"):
+            headers, _, message = found.data.decode("utf-8", "replace").partition("\n\n")
+            yield found.oid, headers, message
 
     def close(self) -> None:
         """End the child."""
@@ -168,22 +155,22 @@ class Objects:
 
     def _differing(self, prefix: str, old: str | None, new: str | None) -> Iterator[str]:
         trees = self._read_trees(oid for oid in (old, new) if oid)
-        before, after = ({n: (m, o) for m, n, o in trees[tree]} if tree else {} for tree in (old, new))
+        before, after = (trees[tree] if tree else {} for tree in (old, new))
         for name in before.keys() | after.keys():
-            was, now = before.get(name), after.get(name)
-            if was == now:
+            sides = before.get(name), after.get(name)
+            if sides[0] == sides[1]:
                 continue
-            if (was and was[0] != TREE) or (now and now[0] != TREE):
+            if any(side and side.mode != TREE for side in sides):
                 yield prefix + name
-            folders = [side[1] if side and side[0] == TREE else None for side in (was, now)]
+            folders = [side.oid if side and side.mode == TREE else None for side in sides]
             if any(folders):
                 yield from self._differing(f"{prefix}{name}/", *folders)
 
-    def _read_trees(self, oids: Iterable[str]) -> dict[str, _Tree]:
+    def _read_trees(self, oids: Iterable[str]) -> dict[str, dict[str, Entry]]:
         kept = self._trees
         trees = {oid: kept.get(oid) for oid in oids}
         read = {
-            found.oid: tuple(_entries(found.data, len(found.oid) // 2))
+            found.oid: dict(_entries(found.data, len(found.oid) // 2))
             for found in self._contents([oid for oid, tree in trees.items() if tree is None], "tree")
         }
         # A new dictionary when it is full: another thread may still walk the old one.
@@ -213,7 +200,7 @@ class Objects:
                 except (EOFError, OSError) as error:
                     self._drop()
                     if last:
-                        self._runner.run("rev-parse", "--git-dir")  # says why, where git takes the repository for none
+                        self.runner.run("rev-parse", "--git-dir")  # gives the reason, where git refuses the repository
                         raise InfraError("git-failed", "git cat-file ended before it had answered.") from error
                 except InfraError:
                     self._drop()
@@ -221,62 +208,32 @@ class Objects:
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
     def _exchange(self, commands: Collection[str]) -> list[_Object | None]:
-        if self._child is None:
+        if self._batch is None:
             form = "--batch-command=%(objectname) %(objecttype) %(objectsize)"
-            self._child = self._runner.start("cat-file", form, "--buffer", feed=True, quiet=True)
-        if self._child.stdin is None:  # pragma: no cover - it was started with a pipe
-            raise EOFError
-        _write(self._child.stdin.fileno(), "\n".join([*commands, "flush", ""]).encode("utf-8", "surrogateescape"))
+            self._batch = self.runner.batch("cat-file", form, "--buffer", quiet=True)
+        self._batch.write("\n".join([*commands, "flush", ""]).encode("utf-8", "surrogateescape"))
         deadline = time.monotonic() + READ_SECONDS
-        return [self._reply(command.startswith("contents"), deadline) for command in commands]
-
-    def _reply(self, content: bool, deadline: float) -> _Object | None:
-        while (end := self._buffer.find(b"\n")) < 0:
-            self._fill(deadline)
-        header = bytes(self._buffer[:end]).decode("utf-8", "replace")
-        del self._buffer[: end + 1]
-        oid, _, rest = header.partition(" ")
-        kind, _, size = rest.partition(" ")
-        if not size.isdigit() or not _OID.fullmatch(oid):
-            return None  # "NAME missing" or "NAME ambiguous"
-        if not content:
-            return _Object(oid, kind, int(size), b"")
-        while len(self._buffer) <= int(size):
-            self._fill(deadline)
-        data = bytes(self._buffer[: int(size)])
-        del self._buffer[: int(size) + 1]
-        return _Object(oid, kind, int(size), data)
-
-    def _fill(self, deadline: float) -> None:
-        if self._child is None or self._child.stdout is None:  # pragma: no cover - only called with a child
-            raise EOFError
-        source = self._child.stdout.fileno()
-        if not readable(source, deadline):
-            raise InfraError("git-failed", f"git cat-file did not answer within {READ_SECONDS:g} s.")
-        piece = os.read(source, 1 << 20)
-        if not piece:
-            raise EOFError
-        self._buffer += piece
+        return [_reply(self._batch, command.startswith("contents"), deadline) for command in commands]
 
     def _drop(self) -> None:
-        child, self._child, self._buffer = self._child, None, bytearray()
-        if child is None:
-            return
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        try:
-            child.wait(timeout=1.0)  # it ends by itself when its input does
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        if self._batch is not None:
+            self._batch.close()
+            self._batch = None
+
+
+def _reply(batch: Batch, content: bool, deadline: float) -> _Object | None:
+    oid, _, rest = batch.read_line(deadline).decode("utf-8", "replace").partition(" ")
+    kind, _, size = rest.partition(" ")
+    if not size.isdigit() or not _OID.fullmatch(oid):
+        return None  # "NAME missing" or "NAME ambiguous"
+    data = batch.read(int(size) + 1, deadline)[:-1] if content else b""
+    return _Object(oid, kind, int(size), data)
 
 
 def _require_listable(files: int, prefix: str) -> None:
-    """Refuse trees that stand in each other many times over, at every depth: small to push, endless to list."""
-    if files > MOST_FILES or len(prefix) > MAX_PREFIX:
-        what = f"The commit has more than {MOST_FILES} files, or folders deeper than can be checked out."
+    """Refuse trees that contain each other many times over, at every depth: small to push, endless to list."""
+    if files > MAX_FILES or len(prefix) > MAX_PREFIX:
+        what = f"The commit has more than {MAX_FILES} files, or folders deeper than can be checked out."
         raise InfraError("git-failed", what, next_step="Name fewer folders in [tree] roots.")
 
 
@@ -286,17 +243,11 @@ def _oid(oid: str) -> str:
     return oid
 
 
-def _entries(data: bytes, width: int) -> Iterator[tuple[str, str, str]]:
+def _entries(data: bytes, width: int) -> Iterator[tuple[str, Entry]]:
     r"""The entries of a tree object: `MODE NAME\0` and the id's bytes, one after the other."""
     at = 0
     while at < len(data):
         space, null = data.index(b" ", at), data.index(b"\0", at)
         name = data[space + 1 : null].decode("utf-8", "surrogateescape")
-        yield data[at:space].decode("ascii"), name, data[null + 1 : null + 1 + width].hex()
+        yield name, Entry(data[at:space].decode("ascii"), data[null + 1 : null + 1 + width].hex())
         at = null + 1 + width
-
-
-def _write(target: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(target, view) :]

@@ -1,27 +1,22 @@
-"""The infra repository for everyone above: read at once, built beside, moved only by what git itself accepts."""
+"""The infra repository as the rest of the product uses it: async, with git's work in worker threads."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 import anyio
 from anyio import to_thread
 
 from infra_mcp.clients.git import branch as branches
-from infra_mcp.clients.git.commits import build
+from infra_mcp.clients.git.commits import Logged, build, newest
 from infra_mcp.clients.git.lock import RepositoryLock
 from infra_mcp.clients.git.objects import Entry, Objects
 from infra_mcp.clients.git.runner import Runner
-from infra_mcp.clients.git.trailers import Logged, newest
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError, Locked
 
-P = ParamSpec("P")
-R = TypeVar("R")
 RETRY_SECONDS = 0.05
 
 
@@ -34,8 +29,8 @@ class Git:
 
     Args:
         repo: the top of a working tree of the repository (any of its worktrees).
-        lock_file: a file in the state directory. Its lock is inherited by the git children that write, so that what a
-            killed server left running is waited for.
+        lock_file: a file in the state directory. Its lock is inherited by the git children that write, so that those a
+            killed server left running are waited for.
         patience: seconds to wait for another git's index or ref lock before refusing.
         lock_patience: seconds to wait for `exclusive`.
     """
@@ -47,13 +42,13 @@ class Git:
         self._patience = patience
 
     async def check_usable(self) -> None:
-        """Say early, and as git says it, that git refuses to work in this repository with our environment.
+        """Report early that git refuses to work in this repository with our environment.
 
         Raises:
             InfraError: `setup-failed`, with git's reason.
         """
         try:
-            await _thread(self._runner.run, "rev-parse", "--git-dir")
+            await to_thread.run_sync(self._runner.run, "rev-parse", "--git-dir")
         except InfraError as error:
             raise InfraError("setup-failed", f"git refuses {self._runner.repo}: {error.what}") from error
 
@@ -63,29 +58,29 @@ class Git:
         Raises:
             InfraError: `git-failed`, when there is no such branch.
         """
-        return await _thread(self._objects.head, branch)
+        return await to_thread.run_sync(self._objects.head, branch)
 
     async def list_tree(self, commit: str, paths: Sequence[str]) -> dict[str, Entry]:
-        """Every file (and symlink, mode 120000) of a commit at or below the paths; `.` is all of it.
+        """Every file (and symlink, mode 120000) of a commit at or below the paths; `.` is the whole tree.
 
-        A path that is not there has no files. Submodules are left out.
+        A path that does not exist has no files. Submodules are left out.
 
         Raises:
             InfraError: `git-failed`, when there is no such commit.
         """
-        return await _thread(self._objects.files, commit, list(paths))
+        return await to_thread.run_sync(self._objects.files, commit, list(paths))
 
     async def read_blobs(self, oids: Iterable[str], largest: int | None = None) -> dict[str, bytes]:
         """The content of blobs, by id, exactly as stored; those larger than that many bytes are left out.
 
         Raises:
-            InfraError: `git-failed`, naming an id that is no blob.
+            InfraError: `git-failed`, naming an id that is not a blob's.
         """
-        return await _thread(self._objects.blobs, list(oids), largest)
+        return await to_thread.run_sync(self._objects.blobs, list(oids), largest)
 
     @effect("git.build")
     async def build_commit(self, base: str, changes: Mapping[str, bytes | None], message: str, when: int) -> str:
-        """Make a commit object on top of `base`; no ref and no working tree changes.
+        """Create a commit object on top of `base`; no ref and no working tree changes.
 
         The same arguments give the same id. Bytes are stored as they are, an existing file keeps its mode, author and
         committer are infra-mcp itself.
@@ -100,23 +95,23 @@ class Git:
             InfraError: `git-failed`: a path that leaves the tree, lies in git's own files or behind a symlink; nothing
                 would change; or git failed.
         """
-        return await _thread(build, self._runner, self._objects, base, dict(changes), message=message, when=when)
+        return await to_thread.run_sync(build, self._objects, base, dict(changes), message, when)
 
     async def check_movable(self, branch: str, base: str, paths: Collection[str]) -> None:
-        """Say early whether a commit of these paths, or the move to it, would be refused. Writes nothing.
+        """Report early that a commit of these paths, or the move to it, would be refused. Writes nothing.
 
         Raises:
             InfraError: `git-failed`, for a path that no commit may hold; `checkout-refused`, naming the files or
                 the operation in progress.
             Moved: the branch is not at `base`.
         """
-        await _thread(branches.check, self._runner, self._objects, branch, base, list(paths))
+        await to_thread.run_sync(branches.check, self._objects, branch, base, list(paths))
 
     @effect("git.move")
     async def move(self, branch: str, commit: str, base: str) -> None:
         """Move the branch from `base` forward to `commit`; a branch that is there already is fine.
 
-        Where it is checked out, in whatever worktree, this is `git merge --ff-only` in that checkout; else a
+        Where it is checked out, in any worktree, this is `git merge --ff-only` in that checkout; else a
         compare-and-swap of the ref. A lock of another git is waited for, and never removed.
 
         Raises:
@@ -125,13 +120,11 @@ class Git:
             Moved: the branch is no longer at `base`, or `commit` is not ahead of it.
         """
         async with self._lock.hold() as hold:
-            advance = branches.Advance(
-                self._runner, self._objects, branch, commit=commit, base=base, keep=hold.descriptor
-            )
+            advance = branches.Advance(self._objects, branch, commit, base, hold.descriptor)
             deadline = anyio.current_time() + self._patience
             while True:
                 try:
-                    return await _thread(advance.attempt)
+                    return await to_thread.run_sync(advance.attempt)
                 except branches.Busy as busy:
                     if anyio.current_time() >= deadline:
                         what = f"Another git process holds a lock (index.lock or a ref's) that branch {branch} needs."
@@ -140,23 +133,21 @@ class Git:
                 await anyio.sleep(RETRY_SECONDS)
 
     async def contains(self, branch: str, commit: str) -> bool:
-        """Whether the branch contains the commit, asked after whatever an earlier server left running has ended.
+        """Whether the branch contains the commit, asked after git children that an earlier server left have ended.
 
         Raises:
-            InfraError: `git-failed`, when there is no such branch, or what was left running does not end.
+            InfraError: `git-failed`, when there is no such branch, or such a child does not end.
         """
         async with self._lock.hold():
-            return await _thread(branches.contains, self._runner, self._objects, branch, commit)
+            return await to_thread.run_sync(branches.contains, self._objects, branch, commit)
 
-    @asynccontextmanager
-    async def exclusive(self) -> AsyncIterator[None]:
+    def exclusive(self) -> AbstractAsyncContextManager[object]:
         """Hold the short lock on the repository; `move` and `contains` inside it do not wait for it again.
 
         Raises:
-            InfraError: `git-failed`, when it cannot be had in time.
+            InfraError: `git-failed`, when it is not free in time.
         """
-        async with self._lock.hold():
-            yield
+        return self._lock.hold()
 
     async def log_trailers(self, branch: str, limit: int) -> list[Logged]:
         """The newest commits of the branch, each with its author and trailers; of a repeated trailer the last.
@@ -166,14 +157,9 @@ class Git:
         Raises:
             InfraError: `git-failed`, when there is no such branch.
         """
-        return await _thread(newest, self._runner, self._objects, branch, limit)
+        return await to_thread.run_sync(newest, self._objects, branch, limit)
 
     async def aclose(self) -> None:
         """End the persistent child. The next call would start another."""
         with anyio.CancelScope(shield=True):
-            await _thread(self._objects.close)
-
-
-async def _thread(function: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
-    """Run in a worker thread that a cancellation waits for."""
-    return await to_thread.run_sync(partial(function, *args, **options), abandon_on_cancel=False)
+            await to_thread.run_sync(self._objects.close)

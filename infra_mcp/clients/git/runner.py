@@ -1,4 +1,4 @@
-"""Starts git: always the same flags, the same clean environment, and an end that is waited for.
+"""Starts git, always with the same flags and the same clean environment, and waits for its end.
 
 Everything here is synchronous and runs in worker threads. A thread is never abandoned, so a cancelled task still waits
 for its git child, and no child is left half done.
@@ -20,8 +20,8 @@ from typing import NamedTuple
 from infra_mcp.errors import InfraError
 from infra_mcp.text import quoted
 
-# What a repository's or a user's configuration must not do to us: run hooks or daemons, collect garbage, sign, reach
-# for a transport that runs commands, or write index formats that reach beyond the file we name.
+# A repository's or a user's configuration must not make git run hooks or daemons, collect garbage, sign, use a
+# transport that runs commands, or write index formats that reach beyond the file we name.
 HYGIENE: dict[str, str] = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
@@ -57,11 +57,11 @@ class Done(NamedTuple):
 
     @property
     def why(self) -> str:
-        """The first telling line of what git said, as a quotation."""
+        """The first line of git's message that gives a reason, quoted."""
         lines = [line.strip() for line in self.err.splitlines() if line.strip()]
-        said = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[0] if lines else "")
-        said = said.removeprefix("fatal: ").removeprefix("error: ")
-        return quoted(said) if said else f"it ended with {self.code}"
+        reason = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[0] if lines else "")
+        reason = reason.removeprefix("fatal: ").removeprefix("error: ")
+        return quoted(reason) if reason else f"it ended with {self.code}"
 
 
 class Runner:
@@ -84,7 +84,7 @@ class Runner:
         return self.path("rev-parse", "--path-format=absolute", "--git-common-dir")
 
     def path(self, *args: str, at: Path | None = None) -> Path:
-        """The path that `git ARGS` answers with."""
+        """The path that `git ARGS` prints."""
         return Path(self.run(*args, at=at).out.decode("utf-8", "surrogateescape").rstrip("\n"))
 
     def start(
@@ -100,9 +100,9 @@ class Runner:
         Args:
             *args: the command and its arguments.
             at: the working tree to run in, when it is not the repository's own.
-            feed: whether standard input is a pipe; it is closed otherwise.
+            feed: whether standard input is a pipe; it is the null device otherwise.
             config: settings beyond `HYGIENE`.
-            quiet: whether what it says on standard error is dropped.
+            quiet: whether its standard error is dropped.
 
         Raises:
             InfraError: `setup-failed`, when there is no git.
@@ -124,50 +124,109 @@ class Runner:
                 "setup-failed", "git is not installed, or not on PATH.", next_step="Install git 2.36 or newer."
             ) from error
 
-    def finish(self, child: subprocess.Popen[bytes], data: bytes | None = None) -> Done:
-        """Feed the child, wait for its end and return it; one that takes too long is told to stop, then killed.
-
-        Raises:
-            InfraError: `git-failed`, when it did not end in time.
-        """
-        try:
-            out, err = child.communicate(data, timeout=self._seconds)
-        except subprocess.TimeoutExpired as error:
-            _stop(child)
-            raise InfraError("git-failed", f"git did not end within {self._seconds:g} s and was stopped.") from error
-        return Done(child.returncode, out, (err or b"").decode("utf-8", "replace"))
-
     def run(
-        self,
-        *args: str,
-        data: bytes | None = None,
-        check: bool = True,
-        at: Path | None = None,
-        config: Mapping[str, str] | None = None,
+        self, *args: str, check: bool = True, at: Path | None = None, config: Mapping[str, str] | None = None
     ) -> Done:
-        """Run `git ARGS` to its end.
+        """Run `git ARGS` to its end; one that takes too long is asked to stop, then killed.
 
         Args:
             *args: the command and its arguments.
-            data: what to feed; nothing when None.
             check: whether a non-zero end is an error.
-            at: as in `start`, like the rest.
-            config: settings beyond `HYGIENE`.
+            at: as in `start`.
+            config: as in `start`.
 
         Raises:
-            InfraError: `git-failed`, naming the command and the first line git said.
+            InfraError: `git-failed`, with git's reason, or when it did not end in time.
         """
-        child = self.start(*args, at=at, feed=data is not None, config=config)
-        done = self.finish(child, data)
+        child = self.start(*args, at=at, config=config)
+        try:
+            out, err = child.communicate(timeout=self._seconds)
+        except subprocess.TimeoutExpired as error:
+            _stop(child)
+            raise InfraError("git-failed", f"git did not end within {self._seconds:g} s and was stopped.") from error
+        done = Done(child.returncode, out, err.decode("utf-8", "replace"))
         if check and done.code:
             raise InfraError("git-failed", f"git {args[0]}: {done.why}.")
         return done
 
+    def batch(self, *args: str, quiet: bool = False) -> Batch:
+        """Start `git ARGS`, a command that answers its input line by line."""
+        return Batch(args[0], self.start(*args, feed=True, quiet=quiet))
+
+
+class Batch:
+    """A git child that answers its input, until that is closed."""
+
+    def __init__(self, name: str, child: subprocess.Popen[bytes]) -> None:
+        if child.stdin is None or child.stdout is None:  # pragma: no cover - `batch` starts it with pipes
+            raise AssertionError
+        self.name = name
+        self._child = child
+        self._input, self._output = child.stdin, child.stdout
+        self._buffer = bytearray()
+
+    def write(self, data: bytes, *, last: bool = False) -> None:
+        """Write all of it; after the last, the input is closed."""
+        with contextlib.suppress(BrokenPipeError):  # a child that has ended is noticed when its answer is read
+            view = memoryview(data)
+            while view:
+                view = view[self._input.write(view) or 0 :]
+            if last:
+                self._input.close()
+
+    def read_line(self, deadline: float) -> bytes:
+        """The next line of the answer, without its end.
+
+        Raises:
+            EOFError: the child has ended, with what it wrote to standard error.
+            InfraError: `git-failed`, when it does not answer by the deadline.
+        """
+        while (end := self._buffer.find(b"\n")) < 0:
+            self._fill(deadline)
+        return self._take(end + 1)[:-1]
+
+    def read(self, size: int, deadline: float) -> bytes:
+        """The next bytes of the answer; raises as `read_line`."""
+        while len(self._buffer) < size:
+            self._fill(deadline)
+        return self._take(size)
+
+    def close(self) -> str:
+        """End the child by closing its pipes, wait for that, and return what it wrote to standard error."""
+        for pipe in (self._input, self._output):
+            with contextlib.suppress(OSError):
+                pipe.close()
+        try:
+            self._child.wait(timeout=1.0)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        errors = self._child.stderr
+        if errors is None or errors.closed:
+            return ""
+        with errors:
+            return errors.read().decode("utf-8", "replace")
+
+    def _fill(self, deadline: float) -> None:
+        poller = select.poll()  # unlike select, for descriptors above 1023 too
+        poller.register(self._output, select.POLLIN)
+        if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise InfraError("git-failed", f"git {self.name} did not answer within {READ_SECONDS:g} s.")
+        piece = os.read(self._output.fileno(), 1 << 20)
+        if not piece:
+            raise EOFError(self.close())
+        self._buffer += piece
+
+    def _take(self, size: int) -> bytes:
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
+
 
 def _environment(top: Path, config: Mapping[str, str]) -> dict[str, str]:
-    """Our environment without what would steer git, and without our own tokens.
+    """Our environment without variables that would steer git, and without our own tokens.
 
-    Settings stay wherever they stand: a repository may be one's own, or safe, only by those of the environment.
+    Git settings in the environment stay: a repository may be one's own, or safe, only by them.
     """
     ours = ("GIT_", "INFRA_MCP_")
     clean = {k: v for k, v in os.environ.items() if k.startswith(SETTINGS) or not k.startswith(ours)}
@@ -182,24 +241,17 @@ def _environment(top: Path, config: Mapping[str, str]) -> dict[str, str]:
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_LITERAL_PATHSPECS": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",
-        # Traces that a setting writes to standard error would be taken for git's reasons.
+        # Traces on standard error would be taken for git's reasons.
         "GIT_TRACE2": "0",
         "GIT_TRACE2_PERF": "0",
         "GIT_TRACE2_EVENT": "0",
-        # Were the repository gone, git would look for one further up.
+        # If the repository were gone, git would look for one further up.
         "GIT_CEILING_DIRECTORIES": str(top.resolve().parent),
     }
 
 
-def readable(descriptor: int, deadline: float) -> bool:
-    """Wait until there is something to read, or the end, by the monotonic clock; any descriptor, above 1023 too."""
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
-    return bool(poller.poll(max(0.0, deadline - time.monotonic()) * 1000))
-
-
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    """End a child and its own children: politely first, so that git removes its lock files."""
+    """End a child and its own children: by SIGTERM first, so that git removes its lock files."""
     for how in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, how)

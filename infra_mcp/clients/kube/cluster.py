@@ -1,17 +1,17 @@
 """One cluster, by its name in policy: read, list, watch, apply, create.
 
-Objects are plain dicts, as the API server gives them. An operation is one round trip: paths come from discovery,
-which is kept in memory, over connections that are kept open.
-
-Exec credential plugins are the only children this package starts. They get the null device as standard input and a
-session of their own, whatever this process's own descriptor 0 is.
+Objects are plain dicts, as the API server gives them. An operation is one round trip: paths come from discovery, which
+is kept in memory, and connections stay open. Exec credential plugins are the only children this package starts; their
+standard input is the null device, and they have a session of their own.
 """
 
 from __future__ import annotations
 
 import builtins
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
@@ -35,11 +35,11 @@ _OWN = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
 
 
 class Cluster:
-    """A cluster that is connected to; made by `connect`.
+    """A connected cluster; made by `connect`.
 
     `as_user` is the full user name of the service account a call runs as (sent as `Impersonate-User`), or None for
-    the server's own identity. Every method raises `KubeError` when the cluster says no or nothing, and `InfraError`
-    (`object-invalid`) for a kind or a name the cluster cannot have.
+    the server's own identity. Every method raises `KubeError` when the cluster refuses or does not answer, and
+    `InfraError` (`object-invalid`) for a kind or a name the cluster cannot have.
     """
 
     def __init__(self, name: str, transport: Transport, discovery: Discovery, schemas: Schemas) -> None:
@@ -56,7 +56,7 @@ class Cluster:
         """Log in to the cluster of a named context. No request is sent yet.
 
         A kubeconfig's `current-context` is never used. Proxy variables are respected as the kubernetes library does,
-        but never for an API server on this machine. Credentials that expire are renewed shortly before, and once on a
+        but never for an API server on this machine. Credentials are renewed shortly before they expire, and once on a
         401; a context that then names another server is refused.
 
         Args:
@@ -68,23 +68,22 @@ class Cluster:
         Raises:
             InfraError: `setup-failed`: no such context, or its credential does not load.
         """
-        room = "infra_mcp.clients.kube."
         credentials, discovery, schema, transport = [
-            await to_thread.run_sync(import_module, room + module)
+            await to_thread.run_sync(import_module, f"infra_mcp.clients.kube.{module}")
             for module in ("credentials", "discovery", "schema", "transport")
         ]
-        login = await credentials.load(kubeconfig, context)
-        connection = transport.Transport(
-            login, lambda: credentials.load(kubeconfig, context), timeouts or transport.Timeouts()
-        )
+        log_in = partial(credentials.load, kubeconfig, context)
+        connection = transport.Transport(await log_in(), log_in, timeouts or transport.Timeouts())
         try:
             yield cls(name, connection, discovery.Discovery(connection), schema.Schemas(connection))
         finally:
             await connection.aclose()
 
     async def get(self, ref: ObjectRef, *, as_user: str | None) -> dict[str, Any] | None:
-        """Read an object; None when it is not there."""
-        self._check(ref)
+        """Read an object; None when it does not exist."""
+        if ref.cluster != self.name:
+            msg = f"an object of cluster {ref.cluster} was asked of cluster {self.name}"
+            raise ValueError(msg)
         path = await self._discovery.path(ref.api_version, ref.kind, ref.namespace, ref.name)
         try:
             found, _ = await self._transport.request("GET", path, as_user=as_user, secret=ref.kind == "Secret")
@@ -100,7 +99,7 @@ class Cluster:
         Args:
             body: what to apply.
             as_user: see the class.
-            force: only `drivers.manifests.ssa` may: show what an adoption would take.
+            force: only `drivers.kubernetes.ssa` may, to show what a takeover would take.
 
         Returns:
             The object as it would be.
@@ -114,12 +113,12 @@ class Cluster:
     ) -> tuple[dict[str, Any], int]:
         """Server-side apply (KEP-555) as field manager `infra-mcp`, with strict field validation.
 
-        Cancelled or broken under way, the outcome is unknown; see `KubeError.is_unknown`.
+        When it is cancelled or its connection breaks, the outcome is unknown; see `KubeError.is_unknown`.
 
         Args:
             body: what to apply; with resourceVersion "1" to create only, with uid and resourceVersion to update.
             as_user: see the class.
-            force: only `drivers.manifests.ssa` may: the adoption that its dry run showed.
+            force: only `drivers.kubernetes.ssa` may, for the takeover that its dry run showed.
 
         Returns:
             The object, and 201 when it was created, else 200.
@@ -128,10 +127,10 @@ class Cluster:
 
     @effect("kube.create")
     async def create(self, body: dict[str, Any], *, as_user: str | None) -> dict[str, Any]:
-        """Create by POST: needs no `patch` right, and never changes what is there.
+        """Create by POST: needs no `patch` right, and never changes an existing object.
 
         Raises:
-            KubeError: 409 `AlreadyExists` when it is there; unknown outcome when the connection breaks under way.
+            KubeError: 409 `AlreadyExists` when it exists; unknown outcome when the connection breaks.
         """
         about = body["metadata"]
         path = await self._discovery.path(body["apiVersion"], body["kind"], about.get("namespace"))
@@ -156,7 +155,8 @@ class Cluster:
             The list, all pages in one: `items`, each with its apiVersion and kind, and `metadata.resourceVersion`.
         """
         path = await self._discovery.path(api_version, kind, namespace)
-        params = _selectors(label_selector, field_selector) | {"limit": str(PAGE)}
+        selectors = _selectors(label_selector, field_selector)
+        params = selectors | {"limit": str(PAGE)}
         items: builtins.list[dict[str, Any]] = []
         while True:
             try:
@@ -164,9 +164,7 @@ class Cluster:
             except KubeError as error:
                 if error.status != HTTPStatus.GONE or "continue" not in params:
                     raise
-                params = _selectors(
-                    label_selector, field_selector
-                )  # the pages are of a state that is gone: all at once
+                params = dict(selectors)  # the state that the pages are of is gone: all at once
                 items.clear()
                 continue
             items += ({"apiVersion": api_version, "kind": kind} | item for item in page.get("items") or [])
@@ -189,9 +187,8 @@ class Cluster:
         """Watch a collection, or one object of it by `name`, until the caller stops.
 
         Use it under `contextlib.aclosing`, so that its connection closes at once. Its cancellation is immediate.
-        Dropped connections are taken up again; after an expired version it lists again and yields what it finds as
-        `ADDED` or `MODIFIED`, and what is gone as `DELETED` (then with its metadata only). Whether an object of that
-        name is still the same one is told by its uid.
+        Dropped connections are opened again; after an expired version it lists again and yields the differences, a
+        deleted object with its metadata only. Whether an object of that name is still the same one, its uid says.
 
         Args:
             api_version: of the kind.
@@ -200,46 +197,32 @@ class Cluster:
             as_user: see the class.
             name: watch only this object.
             label_selector: watch only matching objects.
-            resource_version: go on from a read or list; None yields what is there first, as `ADDED`.
+            resource_version: continue from a read or list; None yields the existing objects first, as `ADDED`.
 
         Yields:
             `{"type": "ADDED" | "MODIFIED" | "DELETED", "object": …}`.
         """
         path = await self._discovery.path(api_version, kind, namespace)
-        field_selector = f"metadata.name={_escape(name)}" if name is not None else None
-        only = {"name": name} | ({"namespace": namespace} if namespace else {})
-        watch = Watch(
-            self._transport,
-            path,
-            _selectors(label_selector, field_selector),
-            lambda: self.list(
-                api_version,
-                kind,
-                namespace,
-                as_user=as_user,
-                label_selector=label_selector,
-                field_selector=field_selector,
-            ),
-            only={"apiVersion": api_version, "kind": kind, "metadata": only} if name is not None else None,
-            as_user=as_user,
-        )
+        # These three characters would end the value in a field selector.
+        escaped = re.sub(r"[\\,=]", r"\\\g<0>", name or "")
+        field_selector = f"metadata.name={escaped}" if name is not None else None
+        only = None
+        if name is not None:
+            metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
+            only = {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+        asked = {"as_user": as_user, "label_selector": label_selector, "field_selector": field_selector}
+        lister = partial(self.list, api_version, kind, namespace, **asked)
+        selectors = _selectors(label_selector, field_selector)
+        watch = Watch(self._transport, path, selectors, lister, only, as_user)
         async with aclosing(watch.events(resource_version)) as events:
             async for event in events:
                 yield event
 
-    async def namespaced(self, api_version: str, kind: str) -> bool:
-        """Whether objects of the kind live in namespaces.
-
-        Raises:
-            InfraError: `object-invalid`, when the cluster has no such kind.
-        """
-        return (await self._discovery.find(api_version, kind)).namespaced
-
     async def schema_errors(self, body: dict[str, Any]) -> builtins.list[str]:
-        """What the server's own OpenAPI v3 says against a whole new object; empty when nothing.
+        """The errors of a whole new object by the server's own OpenAPI v3.
 
-        Checks unknown fields, types, required fields, enums and the form of quantities. It knows no admission, no CEL
-        rule and no check across fields: a dry run does, where one is possible.
+        Checks unknown fields, types, required fields, enums and the form of quantities; not admission, CEL rules and
+        checks across fields, which a dry run does where one is possible.
 
         Returns:
             Sentences with the field's path, never its value.
@@ -247,11 +230,11 @@ class Cluster:
         return await self._schemas.errors(body)
 
     async def check(self) -> None:
-        """Read one object that every cluster has: whether the API server answers, and takes the login."""
+        """Read one object that every cluster has: the API server must answer, and accept the login."""
         await self._transport.request("GET", "/api/v1/namespaces/default")
 
     async def may(self, verb: str, group: str, resource: str) -> bool:
-        """Whether the server's own identity may do something in all namespaces. Asks the API server; stores nothing."""
+        """Whether the server's own identity may do something in all namespaces, as the API server answers now."""
         spec = {"resourceAttributes": {"verb": verb, "group": group, "resource": resource}}
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -275,17 +258,7 @@ class Cluster:
         )
         return dict(found), status
 
-    def _check(self, ref: ObjectRef) -> None:
-        if ref.cluster != self.name:
-            msg = f"an object of cluster {ref.cluster} was asked of cluster {self.name}"
-            raise ValueError(msg)
-
 
 def _selectors(label_selector: str | None, field_selector: str | None) -> dict[str, str]:
     given = {"labelSelector": label_selector, "fieldSelector": field_selector}
     return {k: v for k, v in given.items() if v is not None}
-
-
-def _escape(value: str) -> str:
-    """A value in a field selector, where these three characters would end it."""
-    return value.replace("\\", "\\\\").replace(",", "\\,").replace("=", "\\=")

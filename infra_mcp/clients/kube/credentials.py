@@ -1,8 +1,8 @@
-"""One context of a kubeconfig, made into a login: host, TLS, authorization.
+"""The login of one context of a kubeconfig: host, TLS, authorization.
 
-The context is always named, and `kubeconfig` reads its entries. Making a client of them is the library's work
-(certificates, OIDC); exec plugins run here, because the library's way gives them our standard input (which may be a
-JSON-RPC pipe), no deadline, and logs what they print.
+`kubeconfig` reads the context's entries, and the library makes a client of them (certificates, OIDC). Exec plugins run
+here, because the library would give them our standard input (which may be a JSON-RPC pipe), no deadline, and would log
+their output.
 
 Importing this module imports `kubernetes` and aiohttp, which takes about a second: only `Cluster.connect` does, in a
 thread.
@@ -17,7 +17,7 @@ import json
 import os
 import subprocess
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,22 +35,17 @@ from infra_mcp.errors import InfraError
 from infra_mcp.text import one_line
 
 PLUGIN_DEADLINE = 30.0  # seconds an exec plugin may take
-_LOOPBACK = ("localhost", "::1")
 
 
 @dataclass(frozen=True)
 class Login:
-    """What it takes to be let in: made by `load`, renewed by making another."""
+    """Made by `load`; renewed by making another."""
 
     host: str
     rest: Any  # the library's RESTClientObject; opens no connection before its first request
     authorization: str | None
     expires: float | None  # unix time in seconds, where an exec plugin said so
     tls: str  # digest of the TLS material: a new token alone needs no new connections
-
-    def on(self, rest: Any) -> Login:  # noqa: ANN401 - the library has no types
-        """The same login over connections that are open already."""
-        return replace(self, rest=rest)
 
 
 async def load(kubeconfig: Path, context: str) -> Login:
@@ -61,8 +56,7 @@ async def load(kubeconfig: Path, context: str) -> Login:
         context: the context's exact name.
 
     Raises:
-        InfraError: `setup-failed`: no such file or context, no such user or cluster, or a credential that does not
-        load.
+        InfraError: `setup-failed`: no such file, context, user or cluster, or a credential that does not load.
     """
     try:
         return await _load(kubeconfig, context)
@@ -93,14 +87,11 @@ async def _ask_plugin(
     spec: dict[str, Any], cluster: dict[str, Any], context: str
 ) -> tuple[dict[str, Any], float | None]:
     """Run an exec credential plugin (client.authentication.k8s.io/v1) and return its answer as a kubeconfig user."""
-    info: dict[str, Any] = {
-        "apiVersion": spec.get("apiVersion"),
-        "kind": "ExecCredential",
-        "spec": {"interactive": False},
-    }
+    about: dict[str, Any] = {"interactive": False}
     if spec.get("provideClusterInfo"):
         known = {"server", "certificate-authority-data", "tls-server-name", "insecure-skip-tls-verify", "proxy-url"}
-        info["spec"]["cluster"] = {k: v for k, v in cluster.items() if k in known}
+        about["cluster"] = {k: v for k, v in cluster.items() if k in known}
+    info = {"apiVersion": spec.get("apiVersion"), "kind": "ExecCredential", "spec": about}
     failed = InfraError("setup-failed", f"The credential plugin of context {context!r} gave no credential.")
     try:
         with anyio.fail_after(PLUGIN_DEADLINE):
@@ -129,7 +120,7 @@ async def _ask_plugin(
 
 
 def _build(config: dict[str, Any], context: str, expires: float | None) -> Login:
-    """Let the library read the credential and make its client. Files and TLS: in a thread, with a loop of its own."""
+    """Let the library read the credential and make its client; in a thread, since it reads files, with its own loop."""
     configuration = Configuration()
     # The library writes inline keys to files, since OpenSSL reads only files; they are gone once the key is loaded.
     with tempfile.TemporaryDirectory(prefix="infra-mcp-") as scratch:
@@ -160,6 +151,6 @@ def _digest(*files: str | None) -> str:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether the API server is on this machine: then a proxy of the environment is never meant."""
+    """Whether the API server is on this machine: then a proxy of the environment is never used."""
     name = urlsplit(host).hostname or ""
-    return name in _LOOPBACK or name.startswith("127.")
+    return name in ("localhost", "::1") or name.startswith("127.")

@@ -1,4 +1,4 @@
-"""Which kinds the cluster has, and the paths they are served at.
+"""The kinds of a cluster, and the paths they are served at.
 
 Aggregated discovery (KEP-3352, served since Kubernetes 1.27): two requests for everything, kept in memory, fetched
 again only when a kind is missing, since a definition may have been created since.
@@ -22,9 +22,9 @@ _ACCEPT = ",".join(
 
 
 class Resource(NamedTuple):
-    """How a kind is addressed: the collection's name, and whether its objects live in namespaces."""
+    """How a kind is addressed."""
 
-    plural: str
+    plural: str  # the collection's name
     namespaced: bool
 
 
@@ -50,10 +50,7 @@ class Discovery:
                     self._known = await self._fetch()
         found = self._known.get((api_version, kind))
         if found is None:
-            what = f"The cluster has no kind {one_line(kind, 80)} in {one_line(api_version, 80)}."
-            raise InfraError(
-                "object-invalid", what, next_step="Check apiVersion and kind, or install the definition first."
-            )
+            raise unknown_kind(api_version, kind)
         return found
 
     async def path(self, api_version: str, kind: str, namespace: str | None, name: str | None = None) -> str:
@@ -62,13 +59,13 @@ class Discovery:
         A namespaced kind without a namespace gives the collection of all namespaces; there is no default namespace.
 
         Raises:
-            InfraError: `object-invalid`: unknown kind, a namespace where there is none or none where there must be one,
-                or a name that cannot stand in a path.
+            InfraError: `object-invalid`: an unknown kind, a missing or a needless namespace, or a name that cannot be
+                in a path.
             KubeError: discovery cannot be read.
         """
         found = await self.find(api_version, kind)
         if namespace is not None and not found.namespaced:
-            raise InfraError("object-invalid", f"A {one_line(kind, 80)} is in no namespace.")
+            raise InfraError("object-invalid", f"A {one_line(kind, 80)} has no namespace.")
         if namespace is None and found.namespaced and name is not None:
             raise InfraError("object-invalid", f"A {one_line(kind, 80)} needs a namespace.")
         path = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
@@ -82,12 +79,17 @@ class Discovery:
         for path in ("/api", "/apis"):
             answer, _ = await self._transport.request("GET", path, accept=_ACCEPT)
             if answer.get("kind") != "APIGroupDiscoveryList":
-                raise KubeError(
-                    0, "Unreachable", "its API server has no aggregated discovery (Kubernetes 1.27 or newer)"
-                )
+                what = "its API server has no aggregated discovery (Kubernetes 1.27 or newer)"
+                raise KubeError(0, "Unreachable", what)
             for group in answer.get("items") or []:
                 _collect(group, known)
         return known
+
+
+def unknown_kind(api_version: str, kind: str) -> InfraError:
+    """The error for a kind that the cluster does not have."""
+    what = f"The cluster has no kind {one_line(kind, 80)} in {one_line(api_version, 80)}."
+    return InfraError("object-invalid", what, next_step="Check apiVersion and kind, or install the definition first.")
 
 
 def _collect(group: dict[str, Any], known: dict[tuple[str, str], Resource]) -> None:
@@ -97,13 +99,12 @@ def _collect(group: dict[str, Any], known: dict[tuple[str, str], Resource]) -> N
         for resource in version.get("resources") or []:
             kind = resource.get("responseKind", {}).get("kind")
             if kind:
-                known.setdefault(
-                    (api_version, kind), Resource(resource["resource"], resource.get("scope") == "Namespaced")
-                )
+                found = Resource(resource["resource"], resource.get("scope") == "Namespaced")
+                known.setdefault((api_version, kind), found)
 
 
 def _segment(name: str) -> str:
-    """A name as one path segment; what the API server's own rule for path segments forbids is refused."""
+    """A name as one path segment, by the API server's own rule for path segments."""
     if name in {"", ".", ".."} or "/" in name or "%" in name:
         raise InfraError("object-invalid", f"{quoted(name, 80)} is not a name an object can have.")
     return quote(name, safe="")

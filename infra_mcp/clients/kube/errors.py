@@ -1,6 +1,6 @@
-"""What a cluster may answer instead of doing it, as one exception of our own.
+"""The API server's refusals and failures, as one exception of our own.
 
-The API server's `Status` is parsed once, here. Headers and bodies never travel further: texts are cut to 256 characters
+The API server's `Status` is parsed once, here. Headers and bodies go no further: texts are cut to 256 characters
 without control characters, and texts about a Secret are dropped, since a validation message may quote its content.
 """
 
@@ -20,20 +20,14 @@ from infra_mcp.text import named, one_line, quoted
 WITHHELD = "(text withheld: it may quote the Secret)"
 _OWNER = re.compile(r'conflict with ("(?:[^"\\]|\\.)*")(?: with subresource ("(?:[^"\\]|\\.)*"))?')
 _NOT_TYPED = re.compile(r"^failed to (create typed|convert)|field not declared in schema")
-# how rights are refused, and how an admission plugin refuses everything until it has read what it goes by
+# how rights are refused, and how an admission plugin refuses everything until it has read its configuration
 _RBAC = re.compile(r'User ".*" cannot |not yet ready to handle request')
+MAX_CAUSES = 50
 DENIED_FOR = 10.0  # seconds a refusal of rights may last: an API server that was restarted has not read its rules yet
 
 
-def _unquote(text: str) -> str:
-    try:
-        return str(json.loads(text))  # Go's %q, in the cases that names of managers can be
-    except ValueError:
-        return text.strip('"')
-
-
 def is_denied(error: Exception) -> bool:
-    """Whether it is a refusal of rights, and not of an object, as the cluster answered it or as it was translated."""
+    """Whether it is a refusal of rights, and not of an object; a `KubeError` or its translation."""
     if isinstance(error, KubeError):
         return error.status == HTTPStatus.FORBIDDEN and _RBAC.search(error.message) is not None
     return isinstance(error, InfraError) and error.code == "cluster-denied"
@@ -41,7 +35,7 @@ def is_denied(error: Exception) -> bool:
 
 @dataclass(frozen=True)
 class Cause:
-    """One cause of a refusal: its machine-readable reason, the field, and the server's words."""
+    """One cause of a refusal: its machine-readable reason, the field, and the server's message."""
 
     reason: str
     field: str
@@ -49,43 +43,44 @@ class Cause:
 
     @property
     def manager(self) -> str:
-        """Who owns the field, for a `FieldManagerConflict`; else empty."""
-        found = _OWNER.search(self.message)
-        return one_line(_unquote(found[1])) if found else ""
+        """The owner of the field, for a `FieldManagerConflict`; else empty."""
+        return self._owner(1)
 
     @property
     def subresource(self) -> str:
         """The subresource the owner wrote through, such as `scale`; usually empty."""
+        return self._owner(2)
+
+    def _owner(self, group: int) -> str:
         found = _OWNER.search(self.message)
-        return one_line(_unquote(found[2])) if found and found[2] else ""
+        text = found[group] or "" if found else ""
+        try:
+            return one_line(str(json.loads(text)))  # Go's %q, in the cases that names of managers can be
+        except ValueError:
+            return one_line(text.strip('"'))
 
 
+@dataclass(eq=False)
 class KubeError(Exception):
-    """The cluster did not do it.
+    """A request that the cluster refused, or did not answer.
 
     Args:
         status: the HTTP status; 0 when there was no answer.
-        reason: the server's reason (`Conflict`, `Invalid`, …), `Unreachable`, or `OutcomeUnknown` for a write of which
-            nobody can say from here whether it happened: read again before saying anything.
+        reason: the server's reason (`Conflict`, `Invalid`, …), `Unreachable`, or `OutcomeUnknown` for a write that may
+            or may not have happened: read again before saying anything.
         message: one cleaned line.
         causes: the `details.causes` of the answer.
         retry_after: seconds the server asks to wait.
     """
 
-    def __init__(
-        self,
-        status: int,
-        reason: str,
-        message: str,
-        causes: tuple[Cause, ...] = (),
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(f"{status} {reason}: {message}")
-        self.status = status
-        self.reason = reason
-        self.message = message
-        self.causes = causes
-        self.retry_after = retry_after
+    status: int
+    reason: str
+    message: str
+    causes: tuple[Cause, ...] = ()
+    retry_after: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.reason}: {self.message}"
 
     @classmethod
     def parse(cls, status: int, headers: Mapping[str, str], data: bytes, *, secret: bool = False) -> KubeError:
@@ -94,7 +89,7 @@ class KubeError(Exception):
         Args:
             status: the HTTP status.
             headers: the answer's headers; only `Retry-After` is read.
-            data: the body; a `Status`, or whatever a proxy put there.
+            data: the body: a `Status`, or a proxy's text.
             secret: the request carried or addressed a Secret, so texts that may quote it are dropped.
         """
         try:
@@ -103,25 +98,18 @@ class KubeError(Exception):
             body = None
         if not isinstance(body, dict):
             body = {"message": "" if secret else data[:4096].decode("utf-8", "replace")}
-        details = body.get("details")
-        details = details if isinstance(details, dict) else {}
+        details = found if isinstance(found := body.get("details"), dict) else {}
         causes = []
-        listed = details.get("causes")
-        for cause in [one for one in (listed if isinstance(listed, list) else [])[:50] if isinstance(one, dict)]:
-            reason = one_line(str(cause.get("reason", "")))
-            message = one_line(str(cause.get("message", "")))
-            if secret and reason != "FieldManagerConflict":
-                message = WITHHELD
-            causes.append(Cause(reason, one_line(str(cause.get("field", ""))), message))
+        for cause in (found if isinstance(found := details.get("causes"), list) else [])[:MAX_CAUSES]:
+            if isinstance(cause, dict):
+                reason, field, message = (one_line(str(cause.get(key, ""))) for key in ("reason", "field", "message"))
+                withheld = secret and reason != "FieldManagerConflict"
+                causes.append(Cause(reason, field, WITHHELD if withheld else message))
         message = one_line(str(body.get("message") or "no further text"))
         reason = named(str(body.get("reason") or f"HTTP {status}"))
         if status == HTTPStatus.INTERNAL_SERVER_ERROR and _NOT_TYPED.search(message):
-            reason = "SchemaMismatch"  # how server-side apply says: unknown field, or wrong type
-        if secret and status in {
-            HTTPStatus.BAD_REQUEST,
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            HTTPStatus.INTERNAL_SERVER_ERROR,
-        }:
+            reason = "SchemaMismatch"  # server-side apply's answer to an unknown field, or a wrong type
+        if secret and status in _MAY_QUOTE:
             message = WITHHELD
         after = headers.get("Retry-After") or details.get("retryAfterSeconds")
         try:
@@ -137,7 +125,7 @@ class KubeError(Exception):
 
     @property
     def is_version_conflict(self) -> bool:
-        """The object is not the one that was read: it moved, was deleted, or is another one of the same name."""
+        """The object is not the one that was read: it changed, was deleted, or is another one of the same name."""
         if self.status == HTTPStatus.CONFLICT:
             return self.reason != "AlreadyExists" and not self.is_field_conflict
         return self.status == HTTPStatus.UNPROCESSABLE_ENTITY and any(c.field == "metadata.uid" for c in self.causes)
@@ -149,45 +137,43 @@ class KubeError(Exception):
 
     @property
     def is_invalid(self) -> bool:
-        """The object itself is at fault; sending it again cannot help."""
+        """The object itself is wrong; sending it again cannot help."""
         return self.reason == "SchemaMismatch" or self.status in _INVALID
 
     def translate(self, ref: ObjectRef | str | None = None) -> InfraError:
-        """The error in the product's own words.
+        """The error for users.
 
         Args:
-            ref: the object it is about, or words for it, where that is known.
+            ref: the object it is about, or a phrase for it, where that is known.
         """
-        code, what, advice = self._translate(str(ref or "the request"))
-        return (InfraError if self.status else Unavailable)(code, what, next_step=advice)
-
-    def _translate(self, what: str) -> tuple[str, str, str | None]:
+        what = str(ref or "the request")
         message = quoted(self.message) if self.status else self.message
-        said = f"{what}: the API server answered {self.status} {self.reason}: {message}"
+        answer = f"{what}: the API server answered {self.status} {self.reason}: {message}"
+        advice = None
         if self.is_unknown:
-            return "cluster-unreachable", f"Whether {what} was written is not known: {message}.", None
-        if self.is_field_conflict:
-            return "field-conflict", f"{what}: {self._owners()}.", None
-        if self.is_version_conflict:
-            return "object-moved", f"{what} is not as it was read: {message}", None
-        if self.is_invalid:
-            return "object-invalid", said, None
+            code, sentence = "cluster-unreachable", f"Whether {what} was written is not known: {message}."
+        elif self.is_field_conflict:
+            code, sentence = "field-conflict", f"{what}: {self._owners()}."
+        elif self.is_version_conflict:
+            code, sentence = "object-moved", f"{what} is not as it was read: {message}"
         # Admission checks (quota, pod security, webhooks) forbid too; then the object is at fault, not a missing right.
-        if self.status == HTTPStatus.FORBIDDEN and not _RBAC.search(self.message):
-            return "object-invalid", said, None
-        code, sentence, advice = _BY_STATUS.get(self.status, ("cluster-error", "{said}", None))
-        return code, sentence.format(what=what, said=said, message=message), advice
+        elif self.is_invalid or (self.status == HTTPStatus.FORBIDDEN and not is_denied(self)):
+            code, sentence = "object-invalid", answer
+        else:
+            code, form, advice = _BY_STATUS.get(self.status, ("cluster-error", "{answer}", None))
+            sentence = form.format(what=what, answer=answer, message=message)
+        return (InfraError if self.status else Unavailable)(code, sentence, next_step=advice)
 
     def _owners(self) -> str:
         owned = []
-        for cause in self.causes:
-            if cause.reason == "FieldManagerConflict":
-                through = f" (through {named(cause.subresource)})" if cause.subresource else ""
-                owner = named(cause.manager) if cause.manager else "another manager"
-                owned.append(f"{cause.field} is owned by {owner}{through}")
+        for cause in (one for one in self.causes if one.reason == "FieldManagerConflict"):
+            through = f" (through {named(cause.subresource)})" if cause.subresource else ""
+            owner = named(cause.manager) if cause.manager else "another manager"
+            owned.append(f"{cause.field} is owned by {owner}{through}")
         return ", ".join(owned)
 
 
+_MAY_QUOTE = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.INTERNAL_SERVER_ERROR}
 _INVALID = {
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.NOT_ACCEPTABLE,
@@ -202,9 +188,9 @@ _BY_STATUS: dict[int, tuple[str, str, str | None]] = {
         "The API server does not accept our login (401): {message}",
         "Renew the credential of the context that infra.toml names.",
     ),
-    HTTPStatus.FORBIDDEN: ("cluster-denied", "{said}", None),
-    HTTPStatus.NOT_FOUND: ("not-found", "{said}", "Create what is named there first, or check its name."),
-    HTTPStatus.CONFLICT: ("exists", "{what} is there already.", None),
+    HTTPStatus.FORBIDDEN: ("cluster-denied", "{answer}", None),
+    HTTPStatus.NOT_FOUND: ("not-found", "{answer}", "Create the named object first, or check its name."),
+    HTTPStatus.CONFLICT: ("exists", "{what} already exists.", None),
     HTTPStatus.TOO_MANY_REQUESTS: (
         "cluster-unreachable",
         "The API server is too busy for {what}.",

@@ -1,10 +1,10 @@
-"""A kubeconfig as kubectl reads it: several files as one, every field of its own type, each entry named when it is not.
+"""A kubeconfig as kubectl reads it: several files as one, every field of its own type, each error with its entry.
 
-The kubernetes library has a merger too. It lets wrong forms pass until something breaks on them, and takes the first of
-two equal names within a file, where kubectl refuses; so files are read here, and the library gets whole entries.
+The kubernetes library has a merger too. It accepts wrong forms until something breaks on them, and takes the first of
+two equal names within a file, where kubectl refuses; so files are read here, and the library gets complete entries.
 
-What is not done is refused by name, never ignored: a user that impersonates another (the server itself impersonates the
-circles' accounts), and the auth providers that kubectl no longer has.
+Unsupported features are refused by name, never ignored: a user that impersonates another (the server itself
+impersonates the circles' accounts), and the auth providers that kubectl no longer has.
 """
 
 from __future__ import annotations
@@ -21,41 +21,20 @@ import yaml
 from infra_mcp.errors import InfraError
 from infra_mcp.text import quoted
 
-_SECTIONS = {"contexts": "context", "clusters": "cluster", "users": "user"}
 _PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 _IMPERSONATION = {"as": str, "as-uid": str, "as-groups": list, "as-user-extra": dict}
+_CERTIFICATE = ("client-certificate", "client-certificate-data", "client-key", "client-key-data")
+_AUTHORITY = ("certificate-authority", "certificate-authority-data")
 # The fields that are used, with the type kubectl wants of each. Others are left out, as kubectl leaves them out.
 _FIELDS: dict[str, dict[str, Any]] = {
     "context": {"cluster": str, "user": str},
-    "cluster": {
-        "server": str,
-        "tls-server-name": str,
-        "insecure-skip-tls-verify": bool,
-        "certificate-authority": str,
-        "certificate-authority-data": str,
-        "proxy-url": str,
-    },
-    "user": {
-        "client-certificate": str,
-        "client-certificate-data": str,
-        "client-key": str,
-        "client-key-data": str,
-        "token": str,
-        "tokenFile": str,
-        "username": str,
-        "password": str,
-        "exec": dict,
-        "auth-provider": dict,
-    }
+    "cluster": dict.fromkeys(("server", "tls-server-name", "proxy-url", *_AUTHORITY), str)
+    | {"insecure-skip-tls-verify": bool},
+    "user": dict.fromkeys((*_CERTIFICATE, "token", "tokenFile", "username", "password"), str)
+    | {"exec": dict, "auth-provider": dict}
     | _IMPERSONATION,
-    "exec": {
-        "apiVersion": str,
-        "command": str,
-        "args": list,
-        "env": list,
-        "interactiveMode": str,
-        "provideClusterInfo": bool,
-    },
+    "exec": dict.fromkeys(("apiVersion", "command", "interactiveMode"), str)
+    | {"args": list, "env": list, "provideClusterInfo": bool},
     "env": {"name": str, "value": str},
     "auth-provider": {"name": str, "config": dict},
 }
@@ -63,7 +42,7 @@ _TYPES = {str: "a text", bool: "true or false", list: "a list", dict: "an object
 
 
 class _Loader(yaml.CSafeLoader):
-    """YAML as kubectl reads it: a date is the text that stands there."""
+    """YAML as kubectl reads it: a date is a text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own form
         first: [(tag, form) for tag, form in resolvers if not tag.endswith(":timestamp")]
@@ -75,21 +54,20 @@ def read(kubeconfig: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """One context's cluster and user, by the context's exact name.
 
     Args:
-        kubeconfig: the file, or several in the form of KUBECONFIG. Of two entries of one name the first file's counts.
+        kubeconfig: the file, or several in the form of KUBECONFIG; of two entries of one name the first file's is used.
         name: the context's name.
 
     Returns:
-        The entries of cluster and user: of every field that is there and not empty its value, paths absolute. The
-        cluster's server is a URL. The user's token is that of its token file, where there is one.
+        The entries of cluster and user: every field that is not empty, paths absolute. The cluster's server is a URL.
+        The user's token is that of its token file, where there is one.
 
     Raises:
         InfraError: `setup-failed`, naming file and entry, and never a value.
     """
     files = list(_files(kubeconfig))
-    context = _entry(files, kubeconfig, "contexts", name)
-    cluster = _entry(files, kubeconfig, "clusters", context["cluster"])
-    user = _entry(files, kubeconfig, "users", context["user"])
-    return cluster, user
+    context = _entry(files, kubeconfig, "context", name)
+    cluster = _entry(files, kubeconfig, "cluster", context["cluster"])
+    return cluster, _entry(files, kubeconfig, "user", context["user"])
 
 
 def contexts(kubeconfig: Path) -> list[str]:
@@ -98,18 +76,12 @@ def contexts(kubeconfig: Path) -> list[str]:
     Raises:
         InfraError: `setup-failed`, as for `read`.
     """
-    return list(
-        dict.fromkeys(
-            str(entry["name"])
-            for file, config in _files(kubeconfig)
-            for entry in _list(file, config, "contexts")
-            if isinstance(entry, dict) and entry.get("name")
-        )
-    )
+    listed = (entry for file, config in _files(kubeconfig) for entry in _list(file, config, "contexts"))
+    return list(dict.fromkeys(str(entry["name"]) for entry in listed if entry.get("name")))
 
 
 def _files(kubeconfig: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Each file that is there, with what it holds. Of several, as in KUBECONFIG, some may be missing."""
+    """Each file that exists, with its content. Of several, as in KUBECONFIG, some may be missing."""
     names = dict.fromkeys(name for name in str(kubeconfig).split(os.pathsep) if name)
     found, missing = False, None
     for file in (Path(name).expanduser() for name in names):
@@ -128,11 +100,7 @@ def _files(kubeconfig: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def _parsed(file: Path, content: bytes) -> dict[str, Any]:
     try:
-        loader = _Loader(content)
-        try:
-            config = loader.get_data()  # of several documents the first, as kubectl
-        finally:
-            loader.dispose()
+        config = next(yaml.load_all(content, _Loader), None)  # of several documents the first, as kubectl
     except (yaml.YAMLError, ValueError, RecursionError):
         config = []  # the parser's message would quote the line, and it may be a token's
     config = {} if config is None else config
@@ -141,18 +109,17 @@ def _parsed(file: Path, content: bytes) -> dict[str, Any]:
     return config
 
 
-def _list(file: Path, config: dict[str, Any], section: str) -> list[Any]:
+def _list(file: Path, config: dict[str, Any], section: str) -> list[dict[str, Any]]:
     entries = config.get(section)
     if not isinstance(entries, list | None):
         raise _failed(f"{section} of {file} is not a list.")
-    return entries or []
+    return [entry for entry in entries or () if isinstance(entry, dict)]
 
 
-def _entry(files: list[tuple[Path, dict[str, Any]]], kubeconfig: Path, section: str, name: str) -> dict[str, Any]:
+def _entry(files: list[tuple[Path, dict[str, Any]]], kubeconfig: Path, kind: str, name: str) -> dict[str, Any]:
     """The entry of that name in the first file that has one; two in one file are as wrong as none, as for kubectl."""
-    kind = _SECTIONS[section]
     for file, config in files:
-        found = [one for one in _list(file, config, section) if isinstance(one, dict) and one.get("name") == name]
+        found = [one for one in _list(file, config, f"{kind}s") if one.get("name") == name]
         if len(found) > 1:
             raise _failed(f"{file} has more than one {kind} named {quoted(name)}.")
         if found:
@@ -162,7 +129,7 @@ def _entry(files: list[tuple[Path, dict[str, Any]]], kubeconfig: Path, section: 
 
 
 class _Entry:
-    """One entry: where it stands, for paths and for errors."""
+    """One entry, with its place for paths and for errors."""
 
     def __init__(self, file: Path, place: str) -> None:
         self._folder = file.parent.absolute()
@@ -176,8 +143,8 @@ class _Entry:
                 self._check_base64(f"{key}-data", given[f"{key}-data"])
             elif key in given:
                 given[key] = str(self._folder / given[key])
-        if kind == "context" and (lacks := next((key for key in _FIELDS[kind] if key not in given), None)):
-            raise self._wrong(f"names no {lacks}")
+        if kind == "context" and (missing := next((key for key in _FIELDS[kind] if key not in given), None)):
+            raise self._wrong(f"names no {missing}")
         if kind == "cluster":
             self._cluster(given)
         elif kind == "user":
@@ -185,7 +152,7 @@ class _Entry:
         return given
 
     def _fields(self, kind: str, entry: object, at: str) -> dict[str, Any]:
-        """The fields of an object that are used, of the type each must have; null and empty are as good as absent."""
+        """The used fields of an object, each of the type it must have; null and empty are as good as absent."""
         if entry is None:
             return {}
         if not isinstance(entry, dict):
@@ -198,16 +165,13 @@ class _Entry:
         return {key: value for key, value in given.items() if value}
 
     def _cluster(self, given: dict[str, Any]) -> None:
-        server = given.get("server")
-        if server is None:
+        if "server" not in given:
             raise self._wrong("has no `server`")
-        if "://" not in server:  # as for kubectl, an address is enough
-            secure = {"certificate-authority", "certificate-authority-data", "insecure-skip-tls-verify"} & given.keys()
-            server = f"{'https' if secure else 'http'}://{server}"
-        given["server"] = server
-        for key in ("server", "proxy-url"):
-            if key in given:
-                self._check_address(key, given[key])
+        if "://" not in given["server"]:  # as for kubectl, an address is enough
+            secure = {*_AUTHORITY, "insecure-skip-tls-verify"} & given.keys()
+            given["server"] = f"{'https' if secure else 'http'}://{given['server']}"
+        for key in {"server", "proxy-url"} & given.keys():
+            self._check_address(key, given[key])
 
     def _check_base64(self, key: str, text: str) -> None:
         try:
@@ -220,16 +184,16 @@ class _Entry:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
         except ValueError:
-            raise self._wrong(f"has a `{key}` that is no address") from None
+            raise self._wrong(f"has a `{key}` that is not an address") from None
         if not host or not url.isprintable():
-            raise self._wrong(f"has a `{key}` that is no address")
+            raise self._wrong(f"has a `{key}` that is not an address")
         if parts.scheme not in {"http", "https"}:
             raise self._wrong(f"has a `{key}` of scheme {quoted(parts.scheme, 20)}; only http and https can be used")
 
     def _user(self, given: dict[str, Any]) -> None:
         if acts := next((key for key in _IMPERSONATION if key in given), None):
             step = "Name a user with credentials of its own; the server impersonates the circles' accounts itself."
-            raise _failed(f"The {self._place} impersonates somebody (`{acts}`), which is not supported.", step)
+            raise _failed(f"The {self._place} impersonates another (`{acts}`), which is not supported.", step)
         if "tokenFile" in given:
             given["token"] = self._token(given.pop("tokenFile"), given.get("token"))
         if not given.get("token", "").isprintable():
@@ -239,20 +203,20 @@ class _Entry:
         if "auth-provider" in given:
             given["auth-provider"] = self._fields("auth-provider", given["auth-provider"], " in `auth-provider`")
             if (provider := given["auth-provider"].get("name", "")) != "oidc":
-                what = f"The {self._place} logs in by auth-provider {quoted(provider, 40)}, which kubectl has no more."
+                what = f"The {self._place} uses auth-provider {quoted(provider, 40)}, which kubectl no longer has."
                 raise _failed(what, "Use the provider's exec plugin, as its documentation says for kubectl.")
 
     def _token(self, file: str, else_: str | None) -> str:
-        """The token in a file; the user's other one where the file gives none."""
+        """The token in a file; the user's other one where the file has none."""
+        token, why = "", "it is empty"
         try:
             token = Path(file).read_text(encoding="utf-8").strip()
-            why = "it is empty"
         except OSError as error:
-            token, why = "", error.strerror or type(error).__name__
+            why = error.strerror or type(error).__name__
         except ValueError:
-            token, why = "", "it is not text"
+            why = "it is not text"
         if not (token or else_):
-            raise _failed(f"The {self._place} names a token file that gives no token: {file} ({why}).")
+            raise _failed(f"The {self._place} names a token file without a token: {file} ({why}).")
         return token or else_ or ""
 
     def _plugin(self, spec: object) -> dict[str, Any]:
@@ -263,7 +227,7 @@ class _Entry:
         if not all(isinstance(one, str) for one in given.get("args", ())):
             raise self._wrong(f"has `args`{at} that are not all texts")
         if given.get("interactiveMode") == "Always":
-            raise self._wrong("has an exec plugin that wants a terminal (`interactiveMode: Always`)")
+            raise self._wrong("has an exec plugin that needs a terminal (`interactiveMode: Always`)")
         variables, given["env"] = given.get("env", ()), {}
         for one in variables:
             variable = self._fields("env", one, f" in `env`{at}")
@@ -275,7 +239,7 @@ class _Entry:
         return given
 
     def _wrong(self, what: str) -> InfraError:
-        return _failed(f"The {self._place} {what}.", "Correct the kubeconfig: `kubectl config view` reads it too.")
+        return _failed(f"The {self._place} {what}.", "Correct the kubeconfig; `kubectl config view` must accept it.")
 
 
 def _failed(what: str, step: str | None = None) -> InfraError:

@@ -1,29 +1,30 @@
-"""An object against the server's own OpenAPI v3 (KEP-2896), for what cannot be dry-run yet.
+"""Checks an object against the server's own OpenAPI v3 (KEP-2896), where a dry run is not possible yet.
 
-The document of a group version is fetched once; of it the schemas are kept. The walk follows structural schemas:
-`$ref`, `allOf`, maps, lists, enums, `x-kubernetes-int-or-string`, `x-kubernetes-preserve-unknown-fields`, and the two
-types that are strings or numbers (Quantity, IntOrString). What it does not know it lets pass.
+The document of a group version is fetched once, and its schemas are kept. The walk follows structural schemas: `$ref`,
+`allOf`, maps, lists, enums, `x-kubernetes-int-or-string`, `x-kubernetes-preserve-unknown-fields`, and the two types
+that are strings or numbers (Quantity, IntOrString). It accepts everything that it does not know.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from itertools import islice
 from typing import Any
 
 import anyio
 
+from infra_mcp.clients.kube.discovery import unknown_kind
 from infra_mcp.clients.kube.errors import KubeError
 from infra_mcp.clients.kube.transport import Transport
-from infra_mcp.errors import InfraError
 from infra_mcp.text import one_line
 
-MOST = 20  # errors that are told
-DEEPEST = 64
+MAX_ERRORS = 20
+MAX_DEPTH = 64
 _REF = "#/components/schemas/"
 _QUANTITY = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?")
-_TYPES: dict[type, str] = {str: "string", list: "array", dict: "object"}
+_TYPES = {str: "string", list: "array", dict: "object", bool: "boolean", int: "integer", float: "number"}  # bool is int
 _RANGES = {"int32": 2**31, "int64": 2**63}
 
 Schema = dict[str, Any]
@@ -38,7 +39,7 @@ class Schemas:
         self._fetching = anyio.Lock()
 
     async def errors(self, body: dict[str, Any]) -> list[str]:
-        """What is wrong with a whole object; empty when nothing is found.
+        """The errors of a whole object.
 
         Raises:
             InfraError: `object-invalid`, when the cluster has no such kind.
@@ -52,10 +53,7 @@ class Schemas:
                 schemas = await self._fetch(api_version)
             root = _root(schemas, api_version, kind)
         if root is None:
-            what = f"The cluster has no kind {one_line(kind, 80)} in {one_line(api_version, 80)}."
-            raise InfraError(
-                "object-invalid", what, next_step="Check apiVersion and kind, or install the definition first."
-            )
+            raise unknown_kind(api_version, kind)
         return check(body, root, schemas)
 
     async def _fetch(self, api_version: str) -> dict[str, Schema]:
@@ -65,7 +63,7 @@ class Schemas:
         try:
             document, _ = await self._transport.request("GET", path)
         except KubeError as error:
-            if error.status == 404:  # noqa: PLR2004 - no such group version
+            if error.status == HTTPStatus.NOT_FOUND:
                 return {}
             raise
         schemas: dict[str, Schema] = document.get("components", {}).get("schemas", {})
@@ -76,26 +74,21 @@ class Schemas:
 def _root(schemas: dict[str, Schema], api_version: str, kind: str) -> Schema | None:
     group, _, version = api_version.rpartition("/")
     wanted = {"group": group, "version": version, "kind": kind}
-    for schema in schemas.values():
-        if wanted in schema.get("x-kubernetes-group-version-kind", []):
-            return schema
-    return None
+    return next((one for one in schemas.values() if wanted in one.get("x-kubernetes-group-version-kind", [])), None)
 
 
 def check(body: Any, schema: Schema, schemas: dict[str, Schema]) -> list[str]:  # noqa: ANN401 - any JSON value
-    """The first errors of a value against a schema, as sentences with a path and without the value."""
-    return list(islice(_Check(schemas).walk(body, schema, "", 0), MOST))
+    """The first errors of a value against a schema, each with its path and without the value."""
+    return list(islice(_Check(schemas).walk(body, schema, "", 0), MAX_ERRORS))
 
 
 class _Check:
-    """One walk; knows the schemas that references name."""
-
     def __init__(self, schemas: dict[str, Schema]) -> None:
         self._schemas = schemas
 
     def walk(self, value: Any, schema: Schema, path: str, depth: int) -> Iterator[str]:  # noqa: ANN401 - any JSON value
         schema = self._resolve(schema)
-        if value is None or depth > DEEPEST:
+        if value is None or depth > MAX_DEPTH:
             return  # null is how YAML says absent
         wrong = _scalar(value, schema)
         if wrong:
@@ -127,7 +120,7 @@ class _Check:
                 yield f"{below}: no such field"
 
     def _resolve(self, schema: Schema) -> Schema:
-        """The schema with `$ref` and `allOf` folded in; what stands beside them wins, except that properties add up."""
+        """The schema with `$ref` and `allOf` merged; its own keys win, except that properties add up."""
         parts: list[Schema] = list(schema.get("allOf", []))
         if "$ref" in schema:
             name = schema["$ref"].removeprefix(_REF)
@@ -140,15 +133,13 @@ class _Check:
             properties = {**merged.get("properties", {}), **part.get("properties", {})}
             required = [*merged.get("required", []), *part.get("required", [])]
             merged |= part
-            if properties:
-                merged |= {"properties": properties}
-            if required:
-                merged |= {"required": required}
+            merged |= {"properties": properties} if properties else {}
+            merged |= {"required": required} if required else {}
         return merged
 
 
 def _scalar(value: Any, schema: Schema) -> str | None:  # noqa: ANN401
-    """What is wrong with the value's own type, enum or range; None when nothing."""
+    """The error of the value's own type, enum or range."""
     wanted = _types(schema)
     got = _type(value)
     if wanted and got not in wanted and not (got == "integer" and "number" in wanted):
@@ -156,7 +147,7 @@ def _scalar(value: Any, schema: Schema) -> str | None:  # noqa: ANN401
     if str(schema.get("x-name", "")).endswith("api.resource.Quantity") and not _QUANTITY.fullmatch(str(value)):
         return "is not a quantity, such as 500m or 2Gi"
     if "enum" in schema and value not in schema["enum"]:
-        return "must be one of " + ", ".join(map(str, schema["enum"][:MOST]))
+        return "must be one of " + ", ".join(map(str, schema["enum"][:MAX_ERRORS]))
     limit = _RANGES.get(schema.get("format", "")) if got == "integer" else None
     if limit is not None and not -limit <= value < limit:
         return f"is out of the range of {schema['format']}"
@@ -172,10 +163,4 @@ def _types(schema: Schema) -> set[str]:
 
 
 def _type(value: Any) -> str:  # noqa: ANN401
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int):
-        return "integer"
-    if isinstance(value, float):
-        return "number"
-    return _TYPES.get(type(value), "unknown")
+    return next((name for python, name in _TYPES.items() if isinstance(value, python)), "unknown")

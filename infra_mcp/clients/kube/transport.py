@@ -1,9 +1,8 @@
-"""Requests to one API server: JSON in, JSON out, with the retries that are safe and no others.
+"""Requests to one API server: JSON in, JSON out, with only the retries that are safe.
 
 - Reads and dry runs are tried again after 429, 502, 503, 504 (reads after any 5xx) and broken connections, a few times.
-- Writes are sent again only after 429, which says they were not executed. When the connection breaks under a write,
-  or a
-  5xx comes back, the outcome is unknown and the error says so.
+- Writes are sent again only after 429, which means that they were not executed. When the connection breaks under a
+  write, or a 5xx comes back, the outcome is unknown and the error says so.
 - 401 renews the credential once, then the request is sent again; it was not executed.
 
 Importing this module imports `kubernetes` and aiohttp: see `credentials`.
@@ -14,10 +13,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 import aiohttp
@@ -32,18 +32,18 @@ from infra_mcp.text import one_line, quoted
 Kind = Literal["read", "dry-run", "write"]
 
 PAUSES = (0.1, 0.3, 1.0)  # seconds between tries
-PATIENCE = 10.0  # the longest Retry-After that is waited for, in seconds
-BUSY = 5  # how often a 429 is waited for
-EARLY = 60.0  # seconds before its end that a credential is renewed
+MAX_WAIT = 10.0  # seconds; a longer Retry-After is not waited for
+MAX_BUSY = 5  # how often a 429 is waited for
+RENEW_BEFORE = 60.0  # seconds before its end that a credential is renewed
 LARGE = 200_000  # bytes from which JSON is parsed in a thread
-_PASSING = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
-_NO_API_SERVER = "what answers there is not an API server"
+_TRANSIENT = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+_NO_API_SERVER = "the server that answers there is not an API server"
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientProxyConnectionError)
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds. A write is given up by the server (`?timeout=`) before we stop waiting, so that none lands later."""
+    """Seconds. The server gives a write up (`?timeout=`) before we stop waiting, so that none lands later."""
 
     connect: float = 5.0
     read: float = 15.0
@@ -51,20 +51,8 @@ class Timeouts:
     quiet: float = 75.0  # how long a watch may be silent; the server's bookmarks come about once a minute
 
 
-class _Asked(NamedTuple):
-    """One request, as it is sent once or more."""
-
-    method: str
-    path: str
-    params: Mapping[str, str]
-    kind: Kind
-    as_user: str | None
-    body: dict[str, Any] | None
-    accept: str
-
-
 class Transport:
-    """The connections to one API server, shared by all who ask through it."""
+    """The connections to one API server, shared by all its callers."""
 
     def __init__(self, login: Login, renew: Callable[[], Awaitable[Login]], timeouts: Timeouts) -> None:
         self._login = login
@@ -97,10 +85,10 @@ class Transport:
             method: the HTTP method; PATCH is always server-side apply here.
             path: path below the host, quoted.
             params: query parameters.
-            kind: what may be done when it fails: see the module.
+            kind: decides the retries; see the module.
             as_user: the service account to impersonate, as a full user name; None: the server's own identity.
             body: sent as JSON.
-            accept: the media type asked for.
+            accept: the media type to ask for.
             secret: a Secret is addressed, so the texts of errors are dropped.
 
         Returns:
@@ -109,12 +97,12 @@ class Transport:
         Raises:
             KubeError: everything else than 2xx, and no answer at all (status 0).
         """
-        asked = _Asked(method, path, params or {}, kind, as_user, body, accept)
-        login = await self._due()
+        send = partial(self._once, method, path, params or {}, kind, as_user, body, accept)
+        login = await self._current_login()
         renewed, tries, busy = False, 0, 0
         while True:
             try:
-                status, headers, data = await self._once(login, asked)
+                status, headers, data = await send(login)
             except (aiohttp.ClientError, TimeoutError, OSError) as broken:
                 sent = not isinstance(broken, _NOT_SENT)
                 if kind == "write" or tries >= len(PAUSES):
@@ -127,7 +115,7 @@ class Transport:
             error = KubeError.parse(status, headers, data, secret=secret)
             if status == HTTPStatus.UNAUTHORIZED and not renewed:
                 renewed, login = True, await self._renew_after(login)
-            elif status == HTTPStatus.TOO_MANY_REQUESTS and busy < BUSY and (error.retry_after or 0) <= PATIENCE:
+            elif status == HTTPStatus.TOO_MANY_REQUESTS and busy < MAX_BUSY and (error.retry_after or 0) <= MAX_WAIT:
                 if kind == "write" and error.retry_after is None:
                     raise error
                 await anyio.sleep(error.retry_after if error.retry_after is not None else PAUSES[-1])
@@ -144,7 +132,7 @@ class Transport:
     async def stream(
         self, path: str, params: Mapping[str, str], *, as_user: str | None, seconds: float
     ) -> AsyncIterator[AsyncGenerator[dict[str, Any]]]:
-        """Open a watch and hand out its events as they come. One try: who watches decides how to go on.
+        """Open a watch and yield its events, without retries.
 
         Args:
             path: path of the collection.
@@ -155,7 +143,7 @@ class Transport:
         Raises:
             KubeError: the watch was refused, or the connection broke or went silent (status 0), also while iterating.
         """
-        login = await self._due()
+        login = await self._current_login()
         limits = aiohttp.ClientTimeout(
             total=seconds, sock_connect=self._timeouts.connect, sock_read=self._timeouts.quiet
         )
@@ -179,36 +167,38 @@ class Transport:
             if response is not None:
                 response.close()
 
-    async def _once(self, login: Login, asked: _Asked) -> tuple[int, Mapping[str, str], bytes]:
-        params = dict(asked.params)
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str],
+        kind: Kind,
+        as_user: str | None,
+        body: dict[str, Any] | None,
+        accept: str,
+        login: Login,
+    ) -> tuple[int, Mapping[str, str], bytes]:
         limit = self._timeouts.read
-        if asked.kind != "read":
+        if kind != "read":
             limit = self._timeouts.write + self._timeouts.connect
-            params["timeout"] = f"{self._timeouts.write:g}s"
-        headers = _headers(login, asked.as_user) | {"Accept": asked.accept}
-        headers["Content-Type"] = "application/apply-patch+yaml" if asked.method == "PATCH" else "application/json"
+            params = {**params, "timeout": f"{self._timeouts.write:g}s"}
+        content = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
         opened = await login.rest.request(
-            asked.method,
-            _url(login, asked.path, params),
-            headers=headers,
-            body=asked.body,
+            method,
+            _url(login, path, params),
+            headers=_headers(login, as_user) | {"Accept": accept, "Content-Type": content},
+            body=body,
             _request_timeout=aiohttp.ClientTimeout(total=limit, sock_connect=self._timeouts.connect),
         )
-        data = await opened.read()
-        return opened.status, opened.headers, data
+        return opened.status, opened.headers, await opened.read()
 
-    async def _due(self) -> Login:
+    async def _current_login(self) -> Login:
         """The login, renewed first when its end is near. A plugin that fails then is asked again at the 401."""
         login = self._login
-        if (
-            login.expires is not None
-            and time.time() > login.expires - EARLY
-            and time.monotonic() > self._renewed + EARLY / 2
-        ):
-            try:
+        near = login.expires is not None and time.time() > login.expires - RENEW_BEFORE
+        if near and time.monotonic() > self._renewed + RENEW_BEFORE / 2:
+            with suppress(KubeError):
                 return await self._renew_after(login)
-            except KubeError:
-                return login
         return login
 
     async def _renew_after(self, seen: Login) -> Login:
@@ -225,7 +215,7 @@ class Transport:
                 what = "the kubeconfig's context names another server now; restart to change clusters"
                 raise KubeError(HTTPStatus.UNAUTHORIZED, "Unauthorized", what)
             if fresh.tls == seen.tls:
-                fresh = fresh.on(seen.rest)
+                fresh = replace(fresh, rest=seen.rest)
             else:
                 self._retired.append(seen.rest)  # others may be in the middle of a request
             self._login = fresh
@@ -235,12 +225,11 @@ class Transport:
 def _may_pass(status: int, kind: Kind) -> bool:
     if kind == "read":
         return status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return kind == "dry-run" and status in _PASSING
+    return kind == "dry-run" and status in _TRANSIENT
 
 
 def _url(login: Login, path: str, params: Mapping[str, str]) -> str:
-    query = urlencode(params)
-    return f"{login.host}{path}?{query}" if query else f"{login.host}{path}"
+    return f"{login.host}{path}?{urlencode(params)}" if params else f"{login.host}{path}"
 
 
 def _headers(login: Login, as_user: str | None) -> dict[str, str]:
@@ -274,24 +263,20 @@ async def _parse(data: bytes, *, unknown: bool) -> dict[str, Any]:
 
 
 async def _events(content: aiohttp.StreamReader) -> AsyncGenerator[dict[str, Any]]:
-    """The stream's lines, each a watch event. Lines may be longer than the reader's own limit for `readline`.
-
-    Raises:
-        KubeError: with status 0, at a line that is no event: something between us and the API server wrote it.
-    """
+    """The stream's lines, each a watch event. Lines may be longer than the reader's own limit for `readline`."""
     rest = b""
     async for chunk in content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             if line.strip():
                 event = await _parse(line, unknown=False)
-                if not _is_event(event):
+                if not _is_event(event):  # something between us and the API server wrote it
                     raise KubeError(0, "Unreachable", _NO_API_SERVER)
                 yield event
 
 
 def _is_event(event: dict[str, Any]) -> bool:
-    """Whether it has what every event has: a status, or an object with its version and, but in a bookmark, its name."""
+    """Whether it has a status, or an object with its version and, except in a bookmark, its name."""
     kind, about = event.get("type"), event.get("object")
     if kind == "ERROR" or not isinstance(about, dict):
         return isinstance(about, dict)

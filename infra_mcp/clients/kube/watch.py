@@ -1,8 +1,7 @@
-"""List, then watch, for as long as anyone listens.
+"""List, then watch, until the caller stops.
 
-What is promised: every object of the collection is seen at least once in its latest state, also across dropped
-connections and expired versions; a deletion is told, also one that happened while nobody watched. What is not: that
-each state in between is seen
+Every object of the collection is reported at least once in its latest state, and every deletion, also across dropped
+connections and expired versions; not every state in between
 (https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes).
 """
 
@@ -10,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -31,55 +31,35 @@ _FINAL = {
     HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 
-Lister = Callable[[], Awaitable[dict[str, Any]]]
 
-
+@dataclass
 class Watch:
-    """One watch of one collection, or of one object in it.
+    """One watch of one collection, or of one object in it."""
 
-    Args:
-        transport: where to ask.
-        path: the collection's path.
-        selectors: `labelSelector` and `fieldSelector`, as query parameters.
-        lister: lists the same collection with the same selectors.
-        only: the object that is watched, as far as it is known, where it is one; so that its absence can be told.
-        as_user: the identity to watch as.
-    """
-
-    def __init__(
-        self,
-        transport: Transport,
-        path: str,
-        selectors: dict[str, str],
-        lister: Lister,
-        *,
-        only: dict[str, Any] | None,
-        as_user: str | None,
-    ) -> None:
-        self._transport = transport
-        self._path = path
-        self._selectors = selectors
-        self._lister = lister
-        self._as_user = as_user
-        self._seen: dict[tuple[str, str], dict[str, Any]] = {}
-        self._only = only
+    transport: Transport
+    path: str
+    selectors: dict[str, str]  # `labelSelector` and `fieldSelector`, as query parameters
+    lister: Callable[[], Awaitable[dict[str, Any]]]  # lists the same collection with the same selectors
+    only: dict[str, Any] | None  # the one object that is watched, so that its absence can be reported
+    as_user: str | None
+    seen: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     async def events(self, resource_version: str | None) -> AsyncGenerator[dict[str, Any]]:
         """Yield `{"type": "ADDED" | "MODIFIED" | "DELETED", "object": …}` until the caller stops.
 
         Args:
-            resource_version: go on from there; None lists first, and yields what is there as `ADDED`.
+            resource_version: continue from there; None lists first, and yields every object as `ADDED`.
 
         Raises:
-            KubeError: the server refuses it for good (403, 404 …). Broken connections are not raised: it goes on.
+            KubeError: the server refuses it for good (403, 404 …); after a broken connection it continues.
         """
         version, failures = resource_version, 0
-        if version is not None and self._only is not None:
-            self._remember(self._only)
+        if version is not None and self.only is not None:
+            self._remember(self.only)
         while True:
             try:
                 if version is None:
-                    listed = await self._lister()
+                    listed = await self.lister()
                     version = listed["metadata"]["resourceVersion"]
                     for event in self._compare(listed["items"]):
                         yield event
@@ -102,14 +82,14 @@ class Watch:
     async def _follow(self, version: str) -> AsyncGenerator[dict[str, Any]]:
         """The events of one connection. It ends when the server ends it."""
         params = {
-            **self._selectors,
+            **self.selectors,
             "watch": "1",
             "allowWatchBookmarks": "true",
             "resourceVersion": version,
             "timeoutSeconds": str(LIFETIME),
         }
         async with (
-            self._transport.stream(self._path, params, as_user=self._as_user, seconds=LIFETIME + 30) as stream,
+            self.transport.stream(self.path, params, as_user=self.as_user, seconds=LIFETIME + 30) as stream,
             aclosing(stream) as events,
         ):
             async for event in events:
@@ -120,28 +100,25 @@ class Watch:
                 yield event
 
     def _compare(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """What a new list means against what was seen before."""
-        gone = dict(self._seen)
-        events = []
-        for item in items:
-            known = gone.pop(_key(item), None)
-            events.append({"type": "MODIFIED" if known else "ADDED", "object": item})
-        events.extend({"type": "DELETED", "object": stub} for stub in gone.values())
+        """The events between what was seen before and a new list."""
+        gone = dict(self.seen)
+        events = [{"type": "MODIFIED" if gone.pop(_key(item), None) else "ADDED", "object": item} for item in items]
+        events += [{"type": "DELETED", "object": stub} for stub in gone.values()]
         for event in events:
             self._note(event)
         return events
 
     def _note(self, event: dict[str, Any]) -> None:
         if event["type"] == "DELETED":
-            self._seen.pop(_key(event["object"]), None)
+            self.seen.pop(_key(event["object"]), None)
         else:
             self._remember(event["object"])
 
     def _remember(self, found: dict[str, Any]) -> None:
-        """Keep who it is, not what it is: enough to tell that it is gone."""
+        """Keep only its identity: enough to report that it is gone."""
         about = found["metadata"]
         metadata = {k: about[k] for k in ("name", "namespace", "uid", "resourceVersion") if k in about}
-        self._seen[_key(found)] = {"apiVersion": found["apiVersion"], "kind": found["kind"], "metadata": metadata}
+        self.seen[_key(found)] = {"apiVersion": found["apiVersion"], "kind": found["kind"], "metadata": metadata}
 
 
 def _key(found: dict[str, Any]) -> tuple[str, str]:

@@ -139,7 +139,7 @@ async def test_what_our_check_came_too_early_for_git_refuses_itself(
         repo.write("apps/new/ns.yaml", "mine\n")
     if what == "ignored":
         (repo.top / ".git/info/exclude").write_text("*.yaml\n", encoding="utf-8")
-    monkeypatch.setattr("infra_mcp.clients.git.checkout.require_clear", lambda *_: None)
+    monkeypatch.setattr("infra_mcp.clients.git.checkout.Checkout.require_clear", lambda *_: None)
 
     await refused(git, repo, commit, "apps/docs/web.yaml" if what == "changed" else "apps/new/ns.yaml")
 

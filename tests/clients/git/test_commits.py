@@ -117,9 +117,9 @@ async def test_what_is_no_file_in_the_tree_is_not_written_over_or_through(git: G
         "out/x.yaml": "out is a symlink",
         "link.yaml": "a symlink",
         "sub": "a submodule",
-        "sub/x.yaml": "sub is no folder",
+        "sub/x.yaml": "sub is not a folder",
         "apps": "a folder",
-        "README.md/x.yaml": "README.md is no folder",
+        "README.md/x.yaml": "README.md is not a folder",
     }.items():
         with pytest.raises(InfraError, match=what):
             await git.build_commit(base, {path: b"x\n"}, "m\n", WHEN)

@@ -143,7 +143,7 @@ async def test_concurrent_reads_do_not_mix(git: Git, repo) -> None:
 
 async def test_a_child_that_died_is_replaced(git: Git, repo) -> None:
     await git.head("main")
-    child = git._objects._child
+    child = git._objects._batch._child
     assert child is not None
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
@@ -164,7 +164,7 @@ async def test_the_child_gets_a_clean_environment_and_no_token(
     git = Git(repo.top, lock_file)
 
     commit = await git.head("main")
-    child = git._objects._child
+    child = git._objects._batch._child
     assert child is not None
     given, session = environment_of(child.pid), os.getsid(child.pid)
     await git.aclose()

@@ -186,7 +186,7 @@ async def broken(proxy: FaultProxy, token_file: Path, tmp_path: Path, monkeypatc
     kubeconfig.write_text(json.dumps(config), encoding="utf-8")
     limits = transport.Timeouts(connect=2.0, read=0.5, write=0.5, quiet=5.0)
     async with Cluster.connect("test", kubeconfig, "proxied", timeouts=limits) as connected:
-        await connected.namespaced("v1", "ConfigMap")
+        await connected._discovery.find("v1", "ConfigMap")
         proxy.seen.clear()
         yield connected
 

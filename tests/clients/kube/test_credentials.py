@@ -151,7 +151,7 @@ async def test_inline_keys_are_on_no_disk_once_they_are_loaded(control_plane, tm
     for _ in range(2):  # the library remembers file names; the second time they must not be used
         async with Cluster.connect("test", path, control_plane.context) as cluster:
             assert list(scratch.iterdir()) == []
-            assert await cluster.namespaced("v1", "Pod")
+            assert (await cluster._discovery.find("v1", "Pod")).namespaced
 
 
 @pytest.fixture
@@ -232,7 +232,7 @@ async def test_a_proxy_of_the_environment_is_not_asked_for_a_server_on_this_mach
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     async with Cluster.connect("test", control_plane.kubeconfig, control_plane.context) as cluster:
-        assert await cluster.namespaced("v1", "Pod")
+        assert (await cluster._discovery.find("v1", "Pod")).namespaced
 
 
 async def test_a_proxy_of_the_environment_is_asked_for_a_server_elsewhere(tmp_path, monkeypatch):
@@ -241,4 +241,4 @@ async def test_a_proxy_of_the_environment_is_asked_for_a_server_elsewhere(tmp_pa
     monkeypatch.setattr("infra_mcp.clients.kube.transport.PAUSES", ())
     async with Cluster.connect("test", write(tmp_path / "config", "http://192.0.2.1"), "right") as cluster:
         with pytest.raises(KubeError, match="ClientProxyConnectionError"):
-            await cluster.namespaced("v1", "Pod")
+            await cluster._discovery.find("v1", "Pod")

@@ -15,8 +15,8 @@ async def test_kinds_have_their_paths(cluster):
     assert await path("v1", "Namespace", None, "a") == "/api/v1/namespaces/a"
     assert await path("apps/v1", "Deployment", "a") == "/apis/apps/v1/namespaces/a/deployments"
     assert await path("apps/v1", "Deployment", None) == "/apis/apps/v1/deployments"
-    assert await cluster.namespaced("v1", "ServiceAccount")
-    assert not await cluster.namespaced("v1", "Namespace")
+    assert (await cluster._discovery.find("v1", "ServiceAccount")).namespaced
+    assert not (await cluster._discovery.find("v1", "Namespace")).namespaced
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../../../nodes/x", "a%2fb"])
@@ -36,23 +36,23 @@ async def test_an_odd_name_stays_one_segment_and_is_just_not_there(cluster, ref,
 async def test_scope_is_not_guessed(cluster):
     with pytest.raises(InfraError, match="needs a namespace"):
         await cluster._discovery.path("v1", "ConfigMap", None, "a")
-    with pytest.raises(InfraError, match="in no namespace"):
+    with pytest.raises(InfraError, match="has no namespace"):
         await cluster._discovery.path("v1", "Namespace", "a", "a")
 
 
 async def test_discovery_is_read_once_and_again_only_for_an_unknown_kind(broken, proxy):
-    await broken.namespaced("apps/v1", "Deployment")
+    await broken._discovery.find("apps/v1", "Deployment")
 
     assert proxy.seen == []
     with pytest.raises(InfraError, match="no kind Nothing in v1") as refused:
-        await broken.namespaced("v1", "Nothing")
+        await broken._discovery.find("v1", "Nothing")
     assert refused.value.code == "object-invalid"
     assert [line for line, _ in proxy.seen] == ["GET /api", "GET /apis"]
 
 
 async def test_a_definition_made_later_is_found(cluster, ref):
     group = f"t{uuid.uuid4().hex[:8]}.infra-mcp.dev"
-    await cluster.namespaced("v1", "Pod")
+    await cluster._discovery.find("v1", "Pod")
     await cluster.create(
         {
             "apiVersion": "apiextensions.k8s.io/v1",
@@ -83,7 +83,7 @@ async def test_a_definition_made_later_is_found(cluster, ref):
             if any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
                 break
 
-        assert await cluster.namespaced(f"{group}/v1", "Thing")
+        assert (await cluster._discovery.find(f"{group}/v1", "Thing")).namespaced
         assert await cluster.get(ref("Thing", "none", "default", f"{group}/v1"), as_user=None) is None
     finally:
         await cluster._transport.request(
@@ -94,4 +94,4 @@ async def test_a_definition_made_later_is_found(cluster, ref):
 async def test_a_server_without_aggregated_discovery_is_told_so(broken, proxy, fault):
     proxy.faults = [fault("GET /api", status=200, body={"kind": "APIVersions", "versions": ["v1"]})]
     with pytest.raises(KubeError, match="aggregated discovery"):
-        await broken.namespaced("v1", "Nothing")
+        await broken._discovery.find("v1", "Nothing")

@@ -28,7 +28,7 @@ CASES = [
     ),
     (parse(409, "the object has been modified", "Conflict"), "object-moved", "not as it was read"),
     (parse(409, "uid mismatch: no existing object was found", "Conflict"), "object-moved", "uid mismatch"),
-    (parse(409, 'namespaces "x" already exists', "AlreadyExists"), "exists", "is there already"),
+    (parse(409, 'namespaces "x" already exists', "AlreadyExists"), "exists", "already exists."),
     (
         parse(
             422, "invalid", "Invalid", {"reason": "FieldValueInvalid", "field": "metadata.uid", "message": "immutable"}

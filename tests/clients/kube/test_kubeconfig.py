@@ -355,7 +355,7 @@ async def test_what_kubectl_can_log_in_with_so_can_we_and_nothing_else(control_p
     for what, files in variants(real, tmp_path).items():
         try:
             async with Cluster.connect("test", files, "it") as connected:
-                ours[what] = await connected.namespaced("v1", "Pod")
+                ours[what] = (await connected._discovery.find("v1", "Pod")).namespaced
         except (InfraError, KubeError):
             ours[what] = False
         environment = os.environ | {"KUBECONFIG": str(files), "HOME": str(tmp_path)}
