@@ -60,7 +60,12 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
         ),
         files=tuple(files),
     )
-    return Planned(effect, tuple(stages))
+    return Planned(effect, tuple(stages), await to_thread.run_sync(_unread, tree, effect))
+
+
+def _unread(tree: Tree, effect: Effect) -> tuple[str, ...]:
+    names = {(change.target.kind.rpartition("/")[2], change.target.name) for change in effect.changes}
+    return tuple(sorted({problem for kind, name in names for problem in tree.unread(kind, name)}))
 
 
 def context_of(run: Run, policy: Policy) -> Context:

@@ -67,6 +67,7 @@ class Planned:
 
     effect: Effect
     stages: tuple[PlannedStage, ...]
+    unread: tuple[str, ...] = ()  # why files that say an object's kind and name cannot be read
 
     @property
     def parts(self) -> tuple[PlannedPart, ...]:
@@ -77,9 +78,9 @@ class Planned:
     def notes(self) -> list[str]:
         """What a reader should know beside the changes, and which files could not be read."""
         notes = [note for part in self.parts for note in part.prepared.notes]
-        if unread := list(self.stages[0].before.broken.values()) if self.stages else []:
-            more = f" And {len(unread) - _MAX_UNREAD} more." if len(unread) > _MAX_UNREAD else ""
-            notes.append(f"not read: {' '.join(unread[:_MAX_UNREAD])}{more}")
+        if self.unread:
+            more = f" And {len(self.unread) - _MAX_UNREAD} more." if len(self.unread) > _MAX_UNREAD else ""
+            notes.append(f"not read: {' '.join(self.unread[:_MAX_UNREAD])}{more}")
         return notes
 
     @property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
@@ -50,11 +51,7 @@ def patches(kustomizations: Mapping[str, bytes]) -> frozenset[str]:
 
 
 def _references(path: str, data: bytes, keys: Collection[str]) -> Iterable[str]:
-    try:
-        documents: list[Any] = values(compose(decode(data)))
-    except Unreadable:
-        return
-    for document in documents:
+    for document in _documents(data):
         for key in keys if isinstance(document, dict) else ():
             named = document.get(key)
             for one in named if isinstance(named, list) else ():
@@ -63,6 +60,14 @@ def _references(path: str, data: bytes, keys: Collection[str]) -> Iterable[str]:
                     target = posixpath.normpath(posixpath.join(posixpath.dirname(path), entry))
                     if not target.startswith(("..", "/")):
                         yield target if target != "." else ""
+
+
+@lru_cache(maxsize=4096)
+def _documents(data: bytes) -> list[Any]:
+    try:
+        return values(compose(decode(data)))
+    except Unreadable:
+        return []
 
 
 def _nearest(path: str, folders: Mapping[str, str]) -> str | None:

@@ -1,4 +1,7 @@
-"""Reads a commit's manifests into a tree; what was read before, by blob id, is not read again."""
+"""Reads a commit's manifests into a tree; what was read before, by blob id, is not read again.
+
+A file is parsed when somebody asks for an object that it could hold: most files of a large repository never are.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,14 @@ import posixpath
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from weakref import WeakKeyDictionary
 
 from anyio import to_thread
 
 from infra_mcp.clients.git import Entry, Git
 from infra_mcp.repository.kustomize import governed, is_kustomization, patches
-from infra_mcp.repository.nodes import LARGEST, TOO_LARGE, Unreadable
-from infra_mcp.repository.render import Document, Located, located, read
+from infra_mcp.repository.nodes import LARGEST, TOO_LARGE
 from infra_mcp.repository.value import SUFFIXES, Base, Manifest, Tree, normal
 from infra_mcp.text import one_line
 
@@ -23,20 +25,11 @@ KEPT_TREES = 8
 KEPT_BYTES = 64 * 1024 * 1024  # of manifests, over all commits
 
 
-@dataclass(frozen=True)
-class _Read:
-    """A blob once read: its objects, or the line and reason why not."""
-
-    data: bytes
-    documents: tuple[Document, ...] = ()
-    problem: tuple[int, str] | None = None
-
-
 @dataclass
 class _Kept:
     """What was read of one repository. Blobs and commits never change, so nothing of it grows old."""
 
-    blobs: dict[str, _Read] = field(default_factory=dict)
+    blobs: dict[str, bytes | None] = field(default_factory=dict)  # None for one that is too large
     size: int = 0
     manifests: dict[tuple[str, str, str], Manifest] = field(default_factory=dict)  # by path, blob id and cluster
     trees: OrderedDict[tuple[str, tuple[str, ...], tuple[str, ...], str], Tree] = field(default_factory=OrderedDict)
@@ -90,32 +83,39 @@ async def _with_plain(git: Git, base: Base, roots: tuple[str, ...]) -> Base:
     return replace(base, plain=roots, oids={**base.oids, **oids}, manifests={**base.manifests, **files})
 
 
-async def _blobs(git: Git, kept: _Kept, oids: list[str]) -> dict[str, _Read]:
-    """What these blobs hold; only those not known yet are read, in a worker thread."""
+async def _blobs(git: Git, kept: _Kept, oids: list[str]) -> dict[str, bytes | None]:
+    """The content of these blobs; only those not known yet are read."""
     known = {oid: kept.blobs[oid] for oid in oids if oid in kept.blobs}
     missing = [oid for oid in dict.fromkeys(oids) if oid not in known]
     if not missing:
         return known
-    fresh = await to_thread.run_sync(_read_all, await git.read_blobs(missing, LARGEST))
-    fresh |= {oid: _Read(b"", problem=(1, TOO_LARGE)) for oid in missing if oid not in fresh}
-    kept.size += sum(len(blob.data) for blob in fresh.values())
+    fresh = dict.fromkeys(missing) | await git.read_blobs(missing, LARGEST)
+    size = sum(len(data or b"") for data in fresh.values())
+    kept.size += size
     if kept.size > KEPT_BYTES:
-        kept.manifests, kept.blobs, kept.size = {}, {}, sum(len(blob.data) for blob in fresh.values())
+        kept.manifests, kept.blobs, kept.size = {}, {}, size
     kept.blobs.update(fresh)
     return known | fresh
 
 
 def manifests_of(listed: Mapping[str, Entry], roots: Sequence[str]) -> list[str]:
     """The paths that are read as manifests: plain files of the right suffix, in no chart and no hidden folder."""
-    charts = {posixpath.dirname(path) for path in listed if posixpath.basename(path) in CHARTS}
+    charts = {
+        posixpath.dirname(path) for path in listed if path.endswith(CHARTS) and posixpath.basename(path) in CHARTS
+    }
+
+    @cache
+    def is_left_out(folder: str) -> bool:
+        return _is_hidden(folder, roots) or not charts.isdisjoint(_folders(folder))
+
     return [
         path
         for path, entry in sorted(listed.items())
         if path.endswith(SUFFIXES)
         and entry.mode.startswith("100")
         and not is_kustomization(path)
-        and not _hidden(path, roots)
-        and not charts.intersection(_folders(path))
+        and not posixpath.basename(path).startswith(".")
+        and not is_left_out(posixpath.dirname(path))
     ]
 
 
@@ -124,23 +124,19 @@ def _base(
     cluster: str,
     roots: tuple[str, ...],
     listed: Mapping[str, Entry],
-    blobs: Mapping[str, _Read],
+    blobs: Mapping[str, bytes | None],
     *,
     known: dict[tuple[str, str, str], Manifest],
 ) -> Base:
-    kustomizations = {path: blob.data for path, blob in blobs.items() if is_kustomization(path)}
+    kustomizations = {path: data or b"" for path, data in blobs.items() if is_kustomization(path)}
     manifests: dict[str, Manifest] = {}
     changes = patches(kustomizations)
-    for path, blob in blobs.items():
+    for path, data in blobs.items():
         if path in changes:
-            manifests[path] = Manifest(blob.data)
+            manifests[path] = Manifest(data or b"")
         elif path not in kustomizations:
             key = (path, listed[path].oid, cluster)
-            manifests[path] = known[key] = known.get(key) or _manifest(path, blob, cluster)
-    index: dict[str, list[Located]] = {}
-    for file in manifests.values():
-        for one in file.objects:
-            index.setdefault(one.ref.key, []).append(one)
+            manifests[path] = known[key] = known.get(key) or _manifest(path, data, cluster)
     return Base(
         commit=commit,
         cluster=cluster,
@@ -148,37 +144,24 @@ def _base(
         oids={path: entry.oid for path, entry in listed.items()},
         manifests=manifests,
         kustomized=governed(kustomizations, manifests),
-        index={key: tuple(found) for key, found in index.items()},
-        broken={path: file for path, file in manifests.items() if file.problem},
     )
 
 
-def _manifest(path: str, blob: _Read, cluster: str) -> Manifest:
-    if not path.isprintable():  # nor can it be written to, nor recorded
-        return Manifest(blob.data, problem=f"{one_line(path)}, line 1: the path is not printable text in UTF-8.")
-    if blob.problem:
-        line, why = blob.problem
-        return Manifest(blob.data, problem=f"{path}, line {line}: {why}.")
-    return Manifest(blob.data, tuple(located(document, path, cluster) for document in blob.documents))
+def _manifest(path: str, data: bytes | None, cluster: str) -> Manifest:
+    refusal = None
+    if data is None:
+        refusal = f"{one_line(path)}, line 1: {TOO_LARGE}."
+    elif not path.isprintable():  # nor can it be written to, nor recorded
+        refusal = f"{one_line(path)}, line 1: the path is not printable text in UTF-8."
+    return Manifest(data or b"", path, cluster, refusal)
 
 
-def _read_all(blobs: Mapping[str, bytes]) -> dict[str, _Read]:
-    return {oid: _read(data) for oid, data in blobs.items()}
-
-
-def _read(data: bytes) -> _Read:
-    try:
-        return _Read(data, tuple(read(data)))
-    except Unreadable as error:
-        return _Read(data, problem=(error.line, error.why))
-
-
-def _folders(path: str) -> list[str]:
-    """The folders a path lies in, from the repository's top (empty) down."""
-    parts = path.split("/")[:-1]
+def _folders(folder: str) -> list[str]:
+    """A folder and those it lies in, from the repository's top (empty) down."""
+    parts = folder.split("/") if folder else []
     return ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
 
 
-def _hidden(path: str, roots: Sequence[str]) -> bool:
-    root = max((root for root in roots if not root or path.startswith(f"{root}/")), key=len, default="")
-    return any(part.startswith(".") for part in path.removeprefix(root).split("/"))
+def _is_hidden(folder: str, roots: Sequence[str]) -> bool:
+    root = max((root for root in roots if not root or f"{folder}/".startswith(f"{root}/")), key=len, default="")
+    return any(part.startswith(".") for part in folder.removeprefix(root).split("/"))

@@ -48,8 +48,8 @@ def rebase(before: Tree, after: Tree, head: Tree) -> dict[str, bytes | None]:
     for path in files:
         if head.read(path) != before.read(path):
             raise Moved(path)
-    for located in after.objects():
-        if located.path in files and before.read(located.path) is None and head.find(located.ref) is not None:
+    for located in (one for path in files if before.read(path) is None for one in after.objects_of(path)):
+        if head.find(located.ref) is not None:
             raise Moved(str(located.ref))
     return files
 

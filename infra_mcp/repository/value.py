@@ -6,7 +6,7 @@ import copy
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from functools import cached_property
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
@@ -17,23 +17,59 @@ __all__ = ["SUFFIXES", "Base", "Located", "Manifest", "Tree", "normal"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 NAMED = 3  # files in a message; the rest is counted
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_ESCAPE = re.compile(rb"\\(?:[xuU]|[ \t]*[\r\n])")  # of a double-quoted text: what can stand for a letter, or for none
+_Literal = tuple[bytes, re.Pattern[bytes]]  # bytes, and the same where no word goes on around them
+_QUOTED = re.compile(r"[\"'\\]")
 BY_HAND = "Change it by hand, where kustomize builds it from."
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A file under the roots: its bytes, and either its objects or what is wrong with it."""
+    """A file under the roots: its bytes, and either its objects or what is wrong with it, parsed when first asked for.
+
+    Args:
+        data: its bytes.
+        path: empty for a file that holds no objects, whatever is in it.
+        cluster: the name of the cluster that its objects are for.
+        refusal: why it is not even parsed.
+    """
 
     data: bytes
-    objects: tuple[Located, ...] = ()
-    problem: str | None = None  # names the file and the line
+    path: str = ""
+    cluster: str = ""
+    refusal: str | None = None
+
+    @cached_property
+    def _parsed(self) -> tuple[tuple[Located, ...], str | None]:
+        if self.refusal or not self.path:
+            return (), self.refusal
+        try:
+            return tuple(parse(self.data, self.path, self.cluster)), None
+        except InfraError as error:
+            return (), error.what
+
+    @property
+    def objects(self) -> tuple[Located, ...]:
+        """Its objects, in its order."""
+        return self._parsed[0]
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot be read, with its name and the line."""
+        return self._parsed[1]
+
+    def could_hold(self, words: Iterable[_Literal]) -> bool:
+        """Whether these could be kind, name or namespace of one of its objects, told without parsing it."""
+        data = self.data
+        if data[:2] in _UTF_16 or (b"\\" in data and _ESCAPE.search(data)):
+            return True
+        return all(word in data for word, _ in words) and all(whole.search(data) for _, whole in words)
 
     def mentions(self, ref: ObjectRef) -> bool:
         """Whether a file that is not read may yet be about this object: its kind, name and namespace stand in it."""
-        encoding = "utf-16" if self.data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-        text = self.data.decode(encoding, "replace")
-        words = [word for word in (ref.kind, ref.name, ref.namespace) if word]
-        return all(re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", text) for word in words)
+        text = self.data.decode("utf-16" if self.data[:2] in _UTF_16 else "utf-8", "replace")
+        return all(re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", text) for word in _words(ref))
 
 
 @dataclass(frozen=True)
@@ -47,8 +83,6 @@ class Base:
     manifests: Mapping[str, Manifest]
     plain: tuple[str, ...] = ()  # the roots whose files are no manifests, whatever is in them
     kustomized: Mapping[str, str] = field(default_factory=dict)  # path of a manifest: the kustomization it belongs to
-    index: Mapping[str, tuple[Located, ...]] = field(default_factory=dict)  # by `ObjectRef.key`
-    broken: Mapping[str, Manifest] = field(default_factory=dict)
 
 
 class Tree:
@@ -79,12 +113,16 @@ class Tree:
     @property
     def broken(self) -> Mapping[str, str]:
         """The manifests that cannot be read, by path, each with what is wrong."""
-        files = {path: file for path, file in self._base.broken.items() if path not in self._changed}
-        return MappingProxyType({path: file.problem or "" for path, file in files.items()})
+        return {path: file.problem for path, file in self._files().items() if file.problem}
+
+    def unread(self, kind: str, name: str) -> list[str]:
+        """What is wrong with the files that cannot be read and say this kind and name, of whatever namespace."""
+        words, files = _literals([kind, name]), self._files().values()
+        return [one.problem for one in files if (one.refusal or one.could_hold(words)) and one.problem]
 
     def read(self, path: str) -> bytes | None:
         """The bytes of a file under the roots, or None when there is none at this path."""
-        file = self._changed[path] if path in self._changed else self._base.manifests.get(path)
+        file = self._file(path)
         return file.data if file else None
 
     def document(self, path: str, index: int) -> Found:
@@ -108,7 +146,7 @@ class Tree:
 
     def objects_of(self, path: str) -> tuple[Located, ...]:
         """The objects of one file, in its order; none of a file that holds none, or is not there."""
-        file = self._changed[path] if path in self._changed else self._base.manifests.get(path)
+        file = self._file(path)
         return tuple(_copy(one) for one in file.objects) if file else ()
 
     def write(self, path: str, data: bytes | None) -> Tree:
@@ -125,8 +163,10 @@ class Tree:
             raise InfraError("manifest-invalid", f"{path} is there and is no plain manifest.")
         if data == self.read(path):
             return self
-        objects = () if data is None or plain else tuple(parse(data, path, self.cluster))
-        return Tree(self._base, {**self._changed, path: None if data is None else Manifest(data, objects)})
+        file = None if data is None else Manifest(data) if plain else Manifest(data, path, self.cluster)
+        if file and file.problem:
+            raise InfraError("manifest-invalid", file.problem)
+        return Tree(self._base, {**self._changed, path: file})
 
     def find(self, ref: ObjectRef) -> Located | None:
         """The object with this identity (`ObjectRef.key`: the API version does not matter), or None.
@@ -167,20 +207,28 @@ class Tree:
 
         Those that kustomize builds are left out.
         """
-        for path in sorted({**self._base.manifests, **self._changed}):
-            if path not in self._base.kustomized:
-                file = self._changed[path] if path in self._changed else self._base.manifests[path]
-                found = file.objects if file else ()
-                yield from (_copy(one) for one in found if namespace in {None, one.ref.namespace})
+        words = _literals([namespace] if namespace else [])
+        for path, file in sorted(self._files().items()):
+            if path not in self._base.kustomized and file.could_hold(words):
+                yield from (_copy(one) for one in file.objects if namespace in {None, one.ref.namespace})
+
+    def _file(self, path: str) -> Manifest | None:
+        return self._changed[path] if path in self._changed else self._base.manifests.get(path)
+
+    def _files(self) -> dict[str, Manifest]:
+        """Every file, by path: those that were written last."""
+        there = {path: file for path, file in self._base.manifests.items() if path not in self._changed}
+        return there | {path: file for path, file in self._changed.items() if file}
+
+    def _candidates(self, ref: ObjectRef) -> list[Manifest]:
+        words = _literals(_words(ref))
+        return [file for file in self._files().values() if file.could_hold(words)]
 
     def _lookup(self, ref: ObjectRef) -> list[Located]:
-        there = [one for one in self._base.index.get(ref.key, ()) if one.path not in self._changed]
-        written = (one for file in self._changed.values() if file for one in file.objects)
-        return there + [one for one in written if one.ref.key == ref.key]
+        return [one for file in self._candidates(ref) for one in file.objects if one.ref.key == ref.key]
 
     def _suspects(self, ref: ObjectRef) -> list[str]:
-        files = (file for path, file in self._base.broken.items() if path not in self._changed)
-        return [file.problem or "" for file in files if file.mentions(ref)]
+        return [file.problem for file in self._candidates(ref) if file.problem and file.mentions(ref)]
 
     def _refuse_nameless(self, ref: ObjectRef) -> None:
         """A file without a namespace may mean any: it is not edited, and only where it can be meant is that advised."""
@@ -218,6 +266,20 @@ def _below(path: str, root: str) -> bool:
     parts = path.split("/")
     whole = not any(part in ("", ".", "..") or part.startswith(".") for part in parts[root.count("/") + bool(root) :])
     return whole and (not root or path.startswith(f"{root}/"))
+
+
+def _words(ref: ObjectRef) -> list[str]:
+    return [word for word in (ref.kind, ref.name, ref.namespace) if word]
+
+
+def _literals(words: Iterable[str]) -> list[_Literal]:
+    """What stands in a file that has these values: they have no white space, so all of it, up to a quote or escape."""
+    found = []
+    for word in words:
+        first, *more = (part.encode("utf-8", "surrogatepass") for part in _QUOTED.split(word))
+        end = b"" if more else rb"(?![\w-])"
+        found.append((first, re.compile(rb"(?<![\w.-])" + re.escape(first) + end)))
+    return found
 
 
 def _place(one: Located) -> str:

@@ -100,8 +100,8 @@ def test_as_many_objects_of_one_name_as_files_may_hold_are_loaded_in_linear_time
     code = """
 import anyio
 from infra_mcp.clients.git import Entry
-from infra_mcp.repository import load as module
-from infra_mcp.repository.render import Document
+from infra_mcp.repository import load as module, value
+from infra_mcp.repository.render import Document, located
 
 class Files:
     async def list_tree(self, commit, paths):
@@ -110,9 +110,9 @@ class Files:
         return {oid: b"x" for oid in oids}
 
 one = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "docs"}}
-module.read = lambda data: [Document(i, one) for i in range(500)]
+value.parse = lambda data, path, cluster: [located(Document(i, one), path, cluster) for i in range(500)]
 tree = anyio.run(module.load, Files(), "c" * 40, ["."], "sandbox")
-print(len(tree._base.index))
+print(len({one.ref.key for one in tree.objects()}))
 """
     done = run_limited(code, cpu=30)
 

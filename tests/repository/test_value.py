@@ -6,6 +6,7 @@ import pytest
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.repository import value
 from infra_mcp.repository.edit import apply_edit
 from infra_mcp.repository.edits import SetValue
 
@@ -179,6 +180,44 @@ def test_nothing_is_written_outside_the_roots(tree_of, path):
 def test_what_cannot_be_read_is_not_written(tree_of):
     with pytest.raises(InfraError, match=r"a.yaml, line 3"):
         tree_of({"a.yaml": manifest()}).write("a.yaml", BROKEN.encode())
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ('"w\\x65b"', "web"),
+        ('"\\u0077eb"', "web"),
+        ('"w\\\n    eb"', "web"),
+        ("!!str web", "web"),
+        (">-\n    web", "web"),
+        ("'it''s'", "it's"),
+        ('"it\\"s"', 'it"s'),
+    ],
+)
+def test_an_object_is_found_however_its_name_is_written(tree_of, written, name):
+    tree = tree_of({"a.yaml": manifest(written), "b.yaml": manifest("other")})
+
+    assert tree.find(ref(name)).path == "a.yaml"
+
+
+def test_a_file_that_does_not_say_the_name_is_not_parsed(tree_of, monkeypatch):
+    parsed = []
+    parse = value.parse
+    monkeypatch.setattr(
+        value, "parse", lambda data, path, cluster: (parsed.append(path), parse(data, path, cluster))[1]
+    )
+    tree = tree_of({"a.yaml": manifest(), "b.yaml": manifest("other"), "c.yaml": manifest(namespace="live")})
+
+    assert tree.find(ref()).path == "a.yaml"
+    assert tree.find(ref()).path == "a.yaml"
+    assert parsed == ["a.yaml"]
+
+
+def test_files_that_cannot_be_read_are_told_where_they_say_kind_and_name_whatever_the_namespace(tree_of):
+    tree = tree_of({"a.yaml": manifest(), "broken.yaml": BROKEN, "large.yaml": "#" * (9 << 20)})
+
+    assert [one.partition(",")[0] for one in tree.unread("Deployment", "web")] == ["broken.yaml", "large.yaml"]
+    assert [one.partition(",")[0] for one in tree.unread("Deployment", "other")] == ["large.yaml"]
 
 
 def test_objects_handed_out_can_be_changed_without_changing_the_tree(tree_of):

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from anyio import to_thread
+
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.kubernetes import health
 from infra_mcp.drivers.kubernetes.drift import drift
@@ -33,10 +35,11 @@ async def app(cluster: Cluster, policy: Policy, name: str, user: str, tree: Tree
     ref = _workload_ref(cluster, place.kind, place.namespace, place.name)
     live = await cluster.get(ref, as_user=user)
     if live is None:
-        return {"workload": str(ref), "health": "absent", "drift": _drift(tree, ref, None)}
+        return {"workload": str(ref), "health": "absent", "drift": await to_thread.run_sync(_drift, tree, ref, None)}
     found = [images.version_of(image, rules.image) for _, _, image in images.containers_of(live, rules.repository)]
     version = found[0] if found else None
-    return _workload(live) | {"workload": str(ref), "version": version, "drift": _drift(tree, ref, live)}
+    said = await to_thread.run_sync(_drift, tree, ref, live)  # files are parsed for it
+    return _workload(live) | {"workload": str(ref), "version": version, "drift": said}
 
 
 async def namespace(
@@ -60,9 +63,6 @@ async def namespace(
     items = [(kind, item) for kind, found in zip(_WORKLOADS, lists, strict=True) for item in (found or {})["items"]]
     workloads = [_workload(item) | {"kind": kind} for kind, item in items]
     there = {_workload_ref(cluster, kind, name, item["metadata"]["name"]): item for kind, item in items}
-    in_git = [one.ref for one in (tree.objects(name) if tree else ()) if one.ref.kind in _WORKLOADS]
-    known = {ref.key for ref in there}
-    every = {**there, **{ref: None for ref in in_git if ref.key not in known}}
     marked = (((holder or {}).get("metadata") or {}).get("annotations") or {}).get(PULL_SECRETS, "")
     names = [one for one in str(marked).split(",") if one]
     states = await gather(partial(secrets.state, policy, one, name, as_user=user, circle=circle) for one in names)
@@ -70,13 +70,21 @@ async def namespace(
         "phase": (live.get("status") or {}).get("phase"),
         "workloads": workloads[:_MOST],
         "workloads_in_all": len(workloads),
-        "drift": [line for ref, item in every.items() for line in _drift(tree, ref, item)][:_MOST],
+        "drift": await to_thread.run_sync(_drifts, tree, name, there),
         "pull_secrets": dict(zip(names, states, strict=True)),
     }
 
 
 def _workload_ref(cluster: Cluster, kind: str, namespace: str, name: str) -> ObjectRef:
     return ObjectRef(cluster=cluster.name, api_version="apps/v1", kind=kind, namespace=namespace, name=name)
+
+
+def _drifts(tree: Tree | None, namespace: str, live: dict[ObjectRef, dict[str, Any]]) -> list[str]:
+    """The lines of every workload of a namespace, in the cluster or in git."""
+    known = {ref.key for ref in live}
+    in_git = [one.ref for one in (tree.objects(namespace) if tree else ()) if one.ref.kind in _WORKLOADS]
+    compared = {**live, **{ref: None for ref in in_git if ref.key not in known}}
+    return [line for ref, item in compared.items() for line in _drift(tree, ref, item)][:_MOST]
 
 
 def _drift(tree: Tree | None, ref: ObjectRef, live: dict[str, Any] | None) -> list[str]:
