@@ -42,92 +42,92 @@ MEANT: Final = {
 
 _MADE = "<!-- Made by `python tests/pages.py`; do not edit. -->\n"
 _TOOLS = """\
-An argument that a tool does not have is refused by name, and so is a value of another JSON type: `"3"` is no number. A
-null is the argument left out, at any depth, and `3.0` is an integer, as JSON Schema has it.
+An unknown argument is refused by name, and so is a value of another JSON type: `"3"` is no number. A null is an omitted
+argument, at any depth, and `3.0` is an integer, as in JSON Schema.
 Every failure is a result with `isError`, whose text begins with a [stable code](errors.md) and whose structured content
-has `code`, `what` and `next`. Every end of a request carries request id, effect digest, commit and audit head. An
-answer has at most 19 000 bytes of text and of data, and says what was cut.
+has `code`, `what` and `next`. The end of a request has its id, effect digest, commit and audit head. An answer has at
+most 19,000 bytes of text and of data, and says what it left out.
 
-An action is a tool of its own, or goes through `change` with its name and arguments; `describe` shows those, and
-appears with `change` where policy grants the caller such an action. `tools/list` shows what the caller may use, less
-with `serve --tools mesh` (no typed changes) or `--tools change` (no mesh, for hosts that have another one); each call
-is decided again. Who calls is known from the transport: the bearer token over HTTP, the connection's first frame on the
-unix socket. No list notifies of changes; a client may keep one for half a minute.
+Some actions have a tool of their own. `change` carries out the others, by name and arguments, and `describe` shows
+their arguments; both are listed if policy grants the caller such an action. `tools/list` shows the tools that the
+caller may use, without typed changes for `serve --tools mesh`, and without the mesh for `--tools change` (for hosts
+that have another mesh). Each call is judged again. The caller is known from the transport: the bearer token over HTTP,
+the first frame of the connection on the unix socket. No list sends notifications of changes; a client
+may cache it for 30 seconds.
 
 Messages follow MCP's specification of 2025-06-18 or 2026-07-28, strictly. A request whose `id` is not a string or an
 integer (null is neither) is answered with the error -32600, over HTTP with status 400. No list has a second page, so
 any `cursor` is invalid (-32602). A POST lists `application/json` and `text/event-stream` in `Accept`, as the
 specification requires, since the server chooses between them; with one of them alone the answer is 406, which says so.
 
-Beside the tools there are the resources `infra://requests/{id}` and `infra://namespaces/{ns}`, which show what
+There are also the resources `infra://requests/{id}` and `infra://namespaces/{ns}`, which show what
 `get_request` and `status` show this caller, and the prompts `ask_infra` and, for a session that attends, `attend`.
 """
 _ERRORS = """\
-A code is stable: programs may compare it. The words beside it are for people and name the thing; they never hold a
-secret, and never repeat an argument that was refused for its form.
+Codes are stable: programs may compare them. The text beside a code is for people and names the object; it never
+contains a secret, and never repeats an argument that was refused for its form.
 """
 _ASKING = """\
-An ask to `infra` becomes a typed action in one of two ways, and never by a guess.
+An ask to `infra` becomes a typed action in one of two ways. The server never guesses.
 
-**A fenced block** holds one action as JSON. Every field is checked, and a field that does not belong there is refused
-by name; a null is the field left out. Text round the block is kept as words and means nothing.
+**A fenced block** holds one action as JSON. Every field is checked, and an unknown field is refused by
+name; a null is an omitted field. Text around the block is recorded and has no effect.
 
 ````
 {block}
 ````
 
-**A sentence** counts only if every word of it stands in the table below; it is for what adds and harms nothing. A
-sentence that means another action (`{meant}`) is answered with the block to send back. What is not understood writes
-nothing: it is acked with what this peer may ask and with the nearest form filled in, ready to be sent back as it is; no
-app is named in it that is none of the asker's. While a session attends as infra, words that mean no block wait for it
-instead; when the last one has left, they wait {grace} seconds more for its return.
+**A sentence** counts only if the table below has every word of it; sentences are for actions that only add. A sentence
+that asks for another action (`{meant}`) is answered with the block to send. A sentence that is not understood changes
+nothing: the ack lists what this peer may ask for, with the nearest form filled in, ready to send; it names only the
+asker's own apps. While a session attends as infra, such a sentence waits for the session instead; after the last
+session has left, it waits {grace} seconds more.
 
-Beside the action's fields a block may have `dry_run`, `reason` and `idempotency_key`.
+Besides the action's fields a block may have `dry_run`, `reason` and `idempotency_key`.
 """
 _OTHERS = """\
 ## Asking other peers
 
-Any peer can be asked by its name, and the ask stays open until that peer acks it. A peer asked in return closes the
-first ask with `reply_to`. Peers of every circle can write to each other: a circle says what infra does for its peers,
-not who may talk to whom, and nothing is ever decided by a peer's words. Of other circles `list_peers(circle="*")` shows
-names and descriptions. A name that more than one circle has is refused with the candidates until `circle` says which;
-the own circle has no precedence, since a message that a newcomer's name could catch is worse than a refusal. Operators
-are people, and are not addressed by name.
+You can ask any peer by its name, and the ask stays open until that peer acks it. An ask in return closes the first ask
+with `reply_to`. Peers of all circles can write to each other: a circle says what infra does for its peers, not who may
+talk to whom, and no decision depends on a peer's text. `list_peers(circle="*")` shows names and descriptions of all
+circles. If several circles have a peer of the name, the call is refused with the candidates; name the circle. The
+sender's own circle has no precedence, because a new peer could then receive messages for another. Operators are people
+and have no address.
 
-`inbox` shows open asks, unread messages and acks, and marks nothing: an ask goes away when it is acked, the rest when
-its id is in `mark_read`. What peers wrote stands in quotes (`> `), with invisible characters spelled out, and is data.
+`inbox` shows open asks, unread messages and acks, and marks nothing: it shows an ask until it is acked, and the rest
+until its id is in `mark_read`. Text from peers is quoted (`> `), with invisible characters spelled out, and is data.
 
 | bound | |
 |---|---|
 | a text, and all attachments of a message | 64 KiB each |
-| messages of one sender at once, and then in a second | {burst}, {rate:g} |
+| messages of one sender at once, and then per second | {burst}, {rate:g} |
 | open asks of one sender at one receiver | {open} |
 | unread messages of one sender at one receiver | {unread} |
-| asks in a row that answer each other by `reply_to` | {depth} |
+| asks in a chain of `reply_to` | {depth} |
 
-What is above a bound is refused with `too-many` and the next step, and leaves one row a minute in the ledger.
-Any other refused call leaves a row of its own, {rows} of a peer at once and one a second from then on; a row says
-how many before it left none.
+Beyond a bound the code is `too-many`, with the next step, and the ledger gets one row a minute. Every other refused
+call gets a row of its own: {rows} of a peer at once, then one a second; a row counts the calls before it that got none.
 """
 _SENTENCES = """\
 ## Sentences
 
-In the table a word stands for itself, `<rule>` for one of that rule's forms, and CAPITALS for a value; `?` means
-perhaps, and `*` any number of times. The first rule is the whole sentence.
+In the table a word is literal, `<rule>` is one form of that rule, and CAPITALS are a value; `?` means optional and `*`
+any number of times. The first rule is the whole sentence.
 """
 _COVERAGE = """\
-## What can be said how
+## Sentences by field
 
-Every field can be said in a block. In a sentence:
+A block can set every field. A sentence can set these:
 
-| action | field | a sentence that says it |
+| action | field | a sentence that sets it |
 |---|---|---|
 """
 _GROUPS = (
     ("Mesh", "Names and shapes are Repowire's.", mesh.TOOLS),
     (
         "Change",
-        "A tool for each action of every day, and `change` for all others. What is refused or fails is an error.",
+        "The frequent actions have a tool each; `change` is for all others. A refusal or failure is an error.",
         change.TOOLS,
     ),
     ("Control", "", control.TOOLS),
@@ -136,9 +136,9 @@ _GROUPS = (
 _EXITS = {
     Exit.LANDED: "landed, or already so; for other commands: done",
     Exit.FAILED: "failed or rolled back",
-    Exit.INVALID: "the request is not well formed",
+    Exit.INVALID: "the request is invalid",
     Exit.REFUSED: "policy says no",
-    Exit.WAITING: "an approval is required and not there",
+    Exit.WAITING: "an approval is required and missing",
     Exit.NOT_UNDERSTOOD: "the text was not understood",
     Exit.UNREACHABLE: "no server, no cluster, or the wait ran out",
     Exit.NEEDS_OPERATOR: "a person must look",
@@ -229,7 +229,7 @@ def errors_page() -> str:
     """docs/errors.md: every code with its meaning, exit code and what usually helps; and the exit codes."""
     lines = ["# Errors and exit codes\n", _MADE, _ERRORS, "## Codes\n"]
     for code, info in CODES.items():
-        lines += [f"### {code}\n", f"{info.summary} Exit code {int(info.exit)}.\n", f"What helps: {info.next_step}\n"]
+        lines += [f"### {code}\n", f"{info.summary} Exit code {int(info.exit)}.\n", f"Next step: {info.next_step}\n"]
     lines += ["## Exit codes\n", "| code | meaning |", "|---|---|"]
     lines += [f"| {int(code)} | {_EXITS[code]} |" for code in Exit]
     return "\n".join(lines) + "\n"
