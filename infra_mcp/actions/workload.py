@@ -7,6 +7,7 @@ from typing import Literal
 from infra_mcp.actions.base import Look
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.policy.grammar import seconds
 from infra_mcp.policy.sections import AppRules
 from infra_mcp.repository.edits import Goal
 from infra_mcp.repository.render import Located
@@ -62,6 +63,6 @@ def goal(
         subject=subject,
         done=done,
         on_failure=on_failure or app.on_failure,
-        grace=app.grace_seconds,
-        timeout=app.timeout_seconds,
+        grace=seconds(app.grace),
+        timeout=seconds(app.timeout),
     )

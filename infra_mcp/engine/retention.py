@@ -12,6 +12,7 @@ from infra_mcp.engine.dependencies import stamp
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.policy.acceptance import PolicyInForce
+from infra_mcp.policy.grammar import seconds
 
 _log = logging.getLogger(__name__)
 _FIRST = 60.0  # seconds after the start, which has better things to do
@@ -36,9 +37,9 @@ async def purge(ledger: Ledger, policy: PolicyInForce, now: datetime) -> int:
         InfraError: `ledger-unavailable`.
     """
     try:
-        seconds = policy.current().messages.keep_seconds
+        kept = seconds(policy.current().messages.keep)
     except InfraError:
         return 0
     with anyio.CancelScope(shield=True):
-        taken = await ledger.mail.purge(stamp(now - timedelta(seconds=seconds)))
+        taken = await ledger.mail.purge(stamp(now - timedelta(seconds=kept)))
     return taken  # noqa: RET504 - not inside: to a type checker the scope could swallow it

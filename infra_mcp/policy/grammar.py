@@ -1,12 +1,13 @@
-"""The small languages of the policy file: patterns, image references, templates, places in a cluster.
+"""The small languages of the policy file: patterns, image references, templates, places, durations and moments.
 
-Each is checked when the file is read, so that the deciding code compares plain strings. Messages never repeat the value
-they refuse: somebody may have pasted a secret there.
+Each is checked when the file is read, so that deciding code compares plain strings. Messages never repeat the refused
+value, which may be a secret pasted by mistake.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Final, NamedTuple
 
@@ -24,7 +25,7 @@ _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = rf"(?:{_DOMAIN}/)?{_COMPONENT}(?:/{_COMPONENT})*"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _IMAGE = re.compile(rf"({_REPOSITORY}):({_TAG})")
-_LONGEST_IMAGE = 400
+_MAX_IMAGE = 400
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -48,18 +49,13 @@ def matches(pattern: str, value: str) -> bool:
 
 
 def protected(namespace: str, own: str) -> bool:
-    """Whether no pattern may ever reach this namespace.
-
-    Args:
-        namespace: its name.
-        own: the namespace of the service accounts, which must not be within reach of what they are given.
-    """
+    """Whether no pattern may reach this namespace. `own` is the namespace of the service accounts."""
     return namespace.startswith("kube-") or namespace in {"default", own}
 
 
 def is_image(reference: str) -> bool:
     """Whether it is a repository and a tag by the OCI distribution spec's grammar, without a digest."""
-    return len(reference) <= _LONGEST_IMAGE and _IMAGE.fullmatch(reference) is not None
+    return len(reference) <= _MAX_IMAGE and _IMAGE.fullmatch(reference) is not None
 
 
 def repository(reference: str) -> str:
@@ -92,70 +88,15 @@ def format_duration(amount: float) -> str:
     return f"{int(amount // size)}{unit}"
 
 
-def _namespace_pattern(value: str) -> str:
-    if value.startswith("kube-") or value == "default":
-        msg = "can only match protected namespaces (kube-*, default), which no circle may have"
-        raise ValueError(msg)
-    return value
+def _check(holds: Callable[[str], object], message: str) -> AfterValidator:
+    """A validator that refuses with this message every value for which the condition does not hold."""
 
+    def validate(value: str) -> str:
+        if not holds(value):
+            raise ValueError(message)
+        return value
 
-def _image_pattern(value: str) -> str:
-    if value != "*" and ("/" not in value or "*" in value.partition("/")[0]):
-        msg = "must name the registry in full before the first slash; a * there would match other people's registries"
-        raise ValueError(msg)
-    return value
-
-
-def _image_template(value: str) -> str:
-    before, mark, after = value.partition("{version}")
-    if not mark or "{" in before + after or "}" in before + after:
-        msg = "must contain {version} exactly once, and no other braces"
-        raise ValueError(msg)
-    if "@" in value or not is_image(f"{before}0{after}") or ":" not in before.rpartition("/")[2]:
-        msg = "must be an image reference with {version} in its tag, e.g. registry.example/docs/site:{version}"
-        raise ValueError(msg)
-    return value
-
-
-def _template(value: str) -> str:
-    if value.count("{version}") != 1 or value.count("{") != 1 or value.count("}") != 1:
-        msg = "must contain {version} exactly once, and no other braces"
-        raise ValueError(msg)
-    return value
-
-
-def _manager(value: str) -> str:
-    if not value.strip("*"):
-        msg = "would take fields from every manager, controllers included; name the managers"
-        raise ValueError(msg)
-    return value
-
-
-def _relative(value: str) -> str:
-    if value != "." and any(part in {"", ".", "..", ".git"} or part.startswith("-") for part in value.split("/")):
-        msg = "must be a path inside the repository, without ., .., .git or a leading dash"
-        raise ValueError(msg)
-    return value
-
-
-def _branch(value: str) -> str:
-    if any(part.endswith((".", ".lock")) or part.startswith((".", "-")) or not part for part in value.split("/")):
-        msg = "must be a branch's name, as git check-ref-format has it"
-        raise ValueError(msg)
-    if ".." in value:
-        msg = "must not contain .."
-        raise ValueError(msg)
-    return value
-
-
-def _layout(value: str) -> str:
-    named = re.findall(r"\{([^{}]*)\}", value)
-    if not {"kind", "name"} <= set(named) <= {"root", "namespace", "kind", "name"} or re.search(
-        r"[{}]", re.sub(r"\{[^{}]*\}", "", value)
-    ):
-        msg = "must be made of {root}, {namespace}, {kind} and {name}, the last two in any case"
-        raise ValueError(msg)
-    return _relative(value)
+    return AfterValidator(validate)
 
 
 def _schedule(value: str) -> str:
@@ -163,25 +104,26 @@ def _schedule(value: str) -> str:
     return value
 
 
-def _workload(value: str) -> str:
-    if value.split("/")[1] not in WORKLOADS:
-        msg = f"must name a kind among {', '.join(WORKLOADS)}, as namespace/kind/name"
-        raise ValueError(msg)
-    return value
+def _is_path(value: str) -> bool:
+    return value == "." or not any(part in {"", ".", "..", ".git"} or part.startswith("-") for part in value.split("/"))
 
 
-def _duration(value: str) -> str:
-    if seconds(value) > 24 * 3600:
-        msg = "must be at most 24h"
-        raise ValueError(msg)
-    return value
+def _is_branch(value: str) -> bool:
+    parts = value.split("/")
+    return ".." not in value and all(
+        part and not part.startswith((".", "-")) and not part.endswith((".", ".lock")) for part in parts
+    )
 
 
-def _long(value: str) -> str:
-    if seconds(value) > 366 * _UNITS["d"]:
-        msg = "must be at most 366d"
-        raise ValueError(msg)
-    return value
+def _is_layout(value: str) -> bool:
+    fields = re.findall(r"\{([^{}]*)\}", value)
+    braces = re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", value))
+    return {"kind", "name"} <= set(fields) <= {"root", "namespace", "kind", "name"} and not braces
+
+
+def _is_image_template(value: str) -> bool:
+    before, _, after = value.partition("{version}")
+    return "@" not in value and is_image(f"{before}0{after}") and ":" in before.rpartition("/")[2]
 
 
 def _moment(value: object) -> datetime:
@@ -194,36 +136,81 @@ def _moment(value: object) -> datetime:
     raise ValueError(msg)
 
 
+_PATH = _check(_is_path, "must be a path inside the repository, without ., .., .git or a leading dash")
+_ONE_VERSION = _check(
+    lambda value: value.count("{version}") == value.count("{") == value.count("}") == 1,
+    "must contain {version} exactly once, and no other braces",
+)
+
 Branch = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/-]*$", max_length=200), AfterValidator(_branch)
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/-]*$", max_length=200),
+    _check(_is_branch, "must be a branch's name, as git check-ref-format has it, without .."),
 ]
 Layout = Annotated[
-    str, StringConstraints(pattern=r"^[-A-Za-z0-9_./{}]+\.ya?ml$", max_length=200), AfterValidator(_layout)
+    str,
+    StringConstraints(pattern=r"^[-A-Za-z0-9_./{}]+\.ya?ml$", max_length=200),
+    _check(_is_layout, "must be made of {root}, {namespace}, {kind} and {name}, the last two in any case"),
+    _PATH,
 ]
 ScheduleText = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_schedule)]
 Explanation = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=300)]
 NamespacePattern = Annotated[
-    str, StringConstraints(pattern=r"^[-a-z0-9*]+$", max_length=63), AfterValidator(_namespace_pattern)
+    str,
+    StringConstraints(pattern=r"^[-a-z0-9*]+$", max_length=63),
+    _check(
+        lambda value: not protected(value, "default"),
+        "can only match protected namespaces (kube-*, default), which no circle may have",
+    ),
 ]
 NamePattern = Annotated[str, StringConstraints(pattern=r"^[-A-Za-z0-9._*]+$", max_length=64)]
 ManagerPattern = Annotated[
-    str, StringConstraints(pattern=r"^[-A-Za-z0-9._/*]+$", max_length=128), AfterValidator(_manager)
+    str,
+    StringConstraints(pattern=r"^[-A-Za-z0-9._/*]+$", max_length=128),
+    _check(
+        lambda value: value.strip("*"),
+        "would take fields from every manager, controllers included; name the managers",
+    ),
 ]
 ImagePattern = Annotated[
-    str, StringConstraints(pattern=r"^[-A-Za-z0-9._/:*]+$", max_length=255), AfterValidator(_image_pattern)
+    str,
+    StringConstraints(pattern=r"^[-A-Za-z0-9._/:*]+$", max_length=255),
+    _check(
+        lambda value: value == "*" or ("/" in value and "*" not in value.partition("/")[0]),
+        "must name the registry in full before the first slash; a * there would match other people's registries",
+    ),
 ]
 LabelPattern = Annotated[str, StringConstraints(pattern=r"^[-A-Za-z0-9._/*]+$", max_length=253)]
-ImageTemplate = Annotated[str, StringConstraints(max_length=255), AfterValidator(_image_template)]
-Template = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=300), AfterValidator(_template)]
-RelativePath = Annotated[
-    str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f\\]+$", max_length=255), AfterValidator(_relative)
+ImageTemplate = Annotated[
+    str,
+    StringConstraints(max_length=255),
+    _ONE_VERSION,
+    _check(
+        _is_image_template,
+        "must be an image reference with {version} in its tag, e.g. registry.example/docs/site:{version}",
+    ),
 ]
+Template = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=300), _ONE_VERSION]
+RelativePath = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f\\]+$", max_length=255), _PATH]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=253)]
 RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 ObjectPlace = Annotated[str, StringConstraints(pattern=rf"^{_DNS}/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 WorkloadPlace = Annotated[
-    str, StringConstraints(pattern=rf"^{_DNS}/[a-z]+/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"), AfterValidator(_workload)
+    str,
+    StringConstraints(pattern=rf"^{_DNS}/[a-z]+/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"),
+    _check(
+        lambda value: value.split("/")[1] in WORKLOADS,
+        f"must name a kind among {', '.join(WORKLOADS)}, as namespace/kind/name",
+    ),
 ]
-Duration = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}[smh]$"), AfterValidator(_duration)]
-LongDuration = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}[smhd]$"), AfterValidator(_long)]
+Duration = Annotated[
+    str,
+    StringConstraints(pattern=r"^[1-9][0-9]{0,4}[smh]$"),
+    _check(lambda value: seconds(value) <= 24 * _UNITS["h"], "must be at most 24h"),
+]
+LongDuration = Annotated[
+    str,
+    StringConstraints(pattern=r"^[1-9][0-9]{0,4}[smhd]$"),
+    _check(lambda value: seconds(value) <= 366 * _UNITS["d"], "must be at most 366d"),
+]
 Moment = Annotated[datetime, BeforeValidator(_moment)]

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from infra_mcp.model.approval import Need
-from infra_mcp.policy.grammar import matches
+from infra_mcp.policy.grammar import matches, seconds
 from infra_mcp.policy.grants import Refusal
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import Freeze, Match, Require, Rule
@@ -75,7 +75,7 @@ def requirements(rules: Iterable[Rule], subject: Subject) -> Iterator[tuple[Need
     for rule in rules:
         if rule.require is not None and _about(rule.match, subject):
             wanted = rule.require.model_dump(include={"approvals", "by", "strength"})
-            need = Need.model_validate(wanted | {"rule": f"rules.{rule.id}", "seconds": rule.require.expires_seconds})
+            need = Need.model_validate(wanted | {"rule": f"rules.{rule.id}", "seconds": seconds(rule.require.expires)})
             yield need, rule.reason
 
 

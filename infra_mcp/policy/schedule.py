@@ -1,10 +1,9 @@
 """When a release may begin: at once, in batches, or within windows of local time. Pure.
 
-What a window's times mean on the days when clocks change: a local time stands for the first moment at which the zone's
-clock shows it or a later time. So where the clock jumps over it in spring, it is the moment of the jump, and where it
-comes twice in autumn, it is the first of the two. A window lasts from the one such moment to the other; one that lies
-wholly within the jump does not open that day. In Europe/Berlin, `Sun 01:00-02:30` lasts from 01:00 to 03:00 (one hour)
-on 2026-03-29, `Sun 02:10-02:50` does not open then, and on 2026-10-25 it lasts 40 minutes, the first time round.
+On days when clocks change, a local time is the first moment at which the zone's clock shows it or a later time: in
+spring the moment of the jump, in autumn the first of the two. A window within the jump does not open that day. In
+Europe/Berlin, `Sun 01:00-02:30` lasts from 01:00 to 03:00 (one hour) on 2026-03-29, `Sun 02:10-02:50` does not open
+then, and on 2026-10-25 it lasts 40 minutes, the first time round.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ _HOURS: Final = re.compile(r"([0-2][0-9]):([0-5][0-9])-([0-2][0-9]):([0-5][0-9])
 _ZONE: Final = re.compile(r"UTC|[A-Z][A-Za-z_]+(/[A-Za-z0-9_+-]+){1,2}")
 _DAY: Final = timedelta(days=1)
 _MIDNIGHT: Final = 1440  # minutes after the one before
-_MOST: Final = 20  # windows of one schedule
+_MAX_WINDOWS: Final = 20  # windows of one schedule
 
 
 @dataclass(frozen=True)
 class Window:
-    """Hours of local time that come again each week."""
+    """Hours of local time, every week."""
 
     days: frozenset[int]  # of the week, Monday is 0: those on which it opens
     begin: int  # minutes after midnight
@@ -49,14 +48,14 @@ class Window:
         raise AssertionError  # count never ends
 
     def _on(self, day: date) -> tuple[datetime, datetime]:
-        """When it opens and when it has closed again; twice the same when it does not open on that day."""
+        """When it opens and closes; twice the same moment on a day when it does not open."""
         begin = _moment(day, self.begin, self.zone)
         return begin, _moment(day, self.end, self.zone) if day.weekday() in self.days else begin
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a release may begin. It says nothing about when it must be done."""
+    """When a release may begin, not when it must be done."""
 
     text: str  # as the policy has it
     period: timedelta | None = None
@@ -73,35 +72,29 @@ class Schedule:
                 of the IANA database (`Europe/Berlin`, `UTC`).
 
         Raises:
-            ValueError: it is none of these. The message names no value.
+            ValueError: it is none of these. The message repeats no value.
         """
         if text == "now":
             return Schedule(text)
         if text.startswith("every"):
             return Schedule(text, period=_period(text))
         parts = text.split(";")
-        if len(parts) > _MOST:
-            msg = f"may have {_MOST} windows at most"
+        if len(parts) > _MAX_WINDOWS:
+            msg = f"may have {_MAX_WINDOWS} windows at most"
             raise ValueError(msg)
         return Schedule(text, windows=tuple(_window(part) for part in parts))
-
-    @property
-    def immediate(self) -> bool:
-        """Whether a release never waits."""
-        return self.period is None and not self.windows
 
     def due(self, arrived: datetime, now: datetime) -> datetime:
         """When a release that waits may begin.
 
-        A tick that passed since it arrived has not been missed: the release may begin at once, however long nobody was
-        there to start it. A window that passed has: it waits for the next.
+        After a tick that passed since then it may begin at once; after a window that passed it waits for the next.
 
         Args:
             arrived: when the release came. Later than now (a clock was set back) counts as now.
             now: the present.
 
         Returns:
-            A moment in UTC at which the schedule is open. It may begin now when that is not after `now`.
+            A moment in UTC at which the schedule is open: now, when it is not after `now`.
 
         Raises:
             ValueError: a time without its offset.
@@ -111,14 +104,6 @@ class Schedule:
         if self.period is not None:
             return _tick(arrived, self.period)
         return min((window.opens(now) for window in self.windows), default=arrived)
-
-    def open_at(self, moment: datetime) -> bool:
-        """Whether a release that arrives at this very moment may begin at once.
-
-        Raises:
-            ValueError: a time without its offset.
-        """
-        return self.due(moment, moment) == moment
 
 
 def _utc(moment: datetime) -> datetime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.names import ClusterName, Cpu, DnsLabel, Frozen, Memory, PeerName, PullSecretName
@@ -31,7 +31,6 @@ from infra_mcp.policy.grammar import (
     Text,
     WorkloadPlace,
     repository,
-    seconds,
 )
 from infra_mcp.policy.schedule import Schedule
 from infra_mcp.policy.versions import Order
@@ -41,13 +40,6 @@ _LATER = (
     "provision_app", "change_manifests", "apply_commits", "remove", "rollback",
 )  # fmt: skip
 GRANTABLE: Final = (*ACTIONS, *_LATER)
-
-
-def _action(value: str) -> str:
-    if value not in GRANTABLE:
-        msg = f"is no action; there are {', '.join(GRANTABLE)}"
-        raise ValueError(msg)
-    return value
 
 
 class RootRules(Frozen):
@@ -122,7 +114,10 @@ class GrantRules(Frozen):
     @field_validator("actions")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_action(one) for one in value)
+        if not set(value) <= set(GRANTABLE):
+            msg = f"is no action; there are {', '.join(GRANTABLE)}"
+            raise ValueError(msg)
+        return value
 
 
 class CircleRules(GrantRules):
@@ -189,61 +184,43 @@ class AppRules(Frozen):
         """When a release of it may begin."""
         return Schedule.parse(self.schedule)
 
-    @property
-    def grace_seconds(self) -> float:
-        """How long a cause that may pass by itself is borne, in seconds."""
-        return seconds(self.grace)
-
-    @property
-    def timeout_seconds(self) -> float:
-        """How long a rollout may take, in seconds."""
-        return seconds(self.timeout)
-
 
 class MessageRules(Frozen):
     """What becomes of messages between peers."""
 
     keep: LongDuration = "30d"
 
-    @property
-    def keep_seconds(self) -> float:
-        """How long the text of a message that is done with is kept, in seconds."""
-        return seconds(self.keep)
 
+class FreezeMatch(Frozen):
+    """Which changes a freeze is about: every given key must match, by one of its patterns."""
 
-class Match(BaseModel):
-    """What a rule is about: all keys given must match, each by one of its patterns.
-
-    Keys this version does not know are kept, not refused: a rule that cannot be evaluated denies, and says which key.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
-
+    apps: tuple[NamePattern, ...] | None = None
     namespaces: tuple[NamePattern, ...] | None = None
+    circles: tuple[NamePattern, ...] | None = None
+
+
+class Match(FreezeMatch):
+    """Which changes a rule is about. Keys that this version does not know are kept: the rule then denies."""
+
+    model_config = ConfigDict(extra="allow")
+
     actions: tuple[NamePattern, ...] | None = None
     peers: tuple[NamePattern, ...] | None = None
-    circles: tuple[NamePattern, ...] | None = None
-    apps: tuple[NamePattern, ...] | None = None
 
 
-class Require(BaseModel):
-    """What a rule wants before it lets something through. What this version cannot check denies."""
+class Require(Frozen):
+    """The approvals that a rule requires. A requirement that this version cannot check denies."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow")
 
     approvals: int = Field(default=1, ge=1, le=10)
     by: Text = "operator"
     strength: Text = "same-user"
     expires: LongDuration = "1h"
 
-    @property
-    def expires_seconds(self) -> float:
-        """How long a request waits for its approvals, and how long one of them holds, in seconds."""
-        return seconds(self.expires)
-
 
 class Rule(Frozen):
-    """A rule across circles: it only takes away."""
+    """A rule across circles, which only restricts."""
 
     id: RuleId
     match: Match = Match()
@@ -259,16 +236,8 @@ class Rule(Frozen):
         return self
 
 
-class FreezeMatch(Frozen):
-    """What a freeze is about: all keys given must match, each by one of its patterns."""
-
-    apps: tuple[NamePattern, ...] | None = None
-    namespaces: tuple[NamePattern, ...] | None = None
-    circles: tuple[NamePattern, ...] | None = None
-
-
 class Freeze(Frozen):
-    """A time in which nothing is changed."""
+    """A period in which nothing may change."""
 
     model_config = ConfigDict(populate_by_name=False)
 

@@ -1,4 +1,4 @@
-"""Which of two versions is the newer one, by the order that an app declares. Pure.
+"""Which of two versions is newer, by the order that an app declares. Pure.
 
 `semver` is Semantic Versioning 2.0.0, section 11: a leading v is tolerated, a third part that is left out is 0, build
 metadata is ignored. `date` reads 2026-11-22, 20261122 and 2026.11.22, the last with a number for the day's builds where
@@ -29,23 +29,17 @@ Rank = tuple[Any, ...]
 
 
 class Comparison(NamedTuple):
-    """How two versions stand to each other."""
+    """Which of two versions is newer."""
 
     sign: int  # 1: the first is newer, -1: it is older, 0: neither
     by: Order  # what decided; `arrival` too where the declared order could not read one of them
 
 
 def compare(order: Order, late: str, early: str) -> Comparison:
-    """How a version stands to one that came before it.
+    """Compare a version with one that arrived earlier.
 
-    Args:
-        order: what the app declares.
-        late: the version that came later.
-        early: the version that came before.
-
-    Returns:
-        The comparison. Equal versions are neither newer nor older by any order; neither are different ones of the same
-        rank, such as v1.0.0 and 1.0.0.
+    Equal versions are neither newer nor older by any order; neither are different ones of the same rank, such as v1.0.0
+    and 1.0.0.
     """
     if late == early:
         return Comparison(0, order)
@@ -53,16 +47,6 @@ def compare(order: Order, late: str, early: str) -> Comparison:
     if ranks[0] is None or ranks[1] is None:
         return Comparison(1, "arrival")
     return Comparison((ranks[0] > ranks[1]) - (ranks[0] < ranks[1]), order)
-
-
-def newer(order: Order, late: str, early: str) -> bool:
-    """Whether a version is newer than one that came before it. See `compare`."""
-    return compare(order, late, early).sign > 0
-
-
-def readable(order: Order, version: str) -> bool:
-    """Whether an order can read a version. `arrival` reads none, and need not."""
-    return _rank(order, version) is not None
 
 
 def _rank(order: Order, version: str) -> Rank | None:

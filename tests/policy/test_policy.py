@@ -2,7 +2,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from infra_mcp.policy.grammar import seconds
 from infra_mcp.policy.policy import digest_of, load
+from infra_mcp.policy.schedule import Schedule
 from infra_mcp.policy.sections import LimitRules
 
 APP = """
@@ -32,7 +34,7 @@ def test_the_whole_policy_is_read(policy, policy_text):
     assert app.workload_parts == ("till", "StatefulSet", "till")
     assert app.repository == "registry.example/shop/till"
     assert app.image_for("2") == "registry.example/shop/till:v2"
-    assert (app.grace_seconds, app.timeout_seconds, app.on_failure) == (30.0, 600.0, "rollback")
+    assert (seconds(app.grace), seconds(app.timeout), app.on_failure) == (30.0, 600.0, "rollback")
 
 
 def test_the_keys_of_releases_and_messages_are_read():
@@ -41,7 +43,7 @@ def test_the_keys_of_releases_and_messages_are_read():
     assert policy.apps["a"].when.period == timedelta(hours=6)
     assert policy.apps["a"].order == "date"
     assert policy.freeze[0].until == datetime(2027, 1, 4, 5, tzinfo=UTC)
-    assert policy.messages.keep_seconds == 12 * 3600
+    assert seconds(policy.messages.keep) == 12 * 3600
 
 
 @pytest.mark.parametrize(
@@ -57,12 +59,12 @@ def test_a_moment_may_be_written_as_toml_or_as_text(written, quote):
 def test_what_a_policy_of_before_does_not_say_changes_nothing(policy):
     app = policy.apps["docs"]
 
-    assert app.when.immediate
+    assert app.when == Schedule.parse("now")
     assert app.order == "semver"
     assert policy.freeze == ()
     assert policy.attend.actions == policy.attend.namespaces == ()
-    assert policy.messages.keep_seconds == 30 * 86400
-    assert policy.rules[0].require.expires_seconds == 3600
+    assert seconds(policy.messages.keep) == 30 * 86400
+    assert seconds(policy.rules[0].require.expires) == 3600
 
 
 def test_two_apps_of_one_owner_may_have_the_same_message():
