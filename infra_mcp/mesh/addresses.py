@@ -1,11 +1,8 @@
-"""Whom a name means.
+"""Which peer a name means.
 
-Peers of every circle can write to each other: a circle says what infra does for its peers, not who may talk to whom.
-Talking gives no right to anything (nothing is ever decided by a peer's words), teams that depend on each other sit in
-different circles, and Repowire's users address across circles as a matter of course. What another circle shows of
-itself is names and descriptions. A name that more than one circle has is never resolved by guessing, also not in
-favour of the sender's own circle: a message for `docs` that a new `docs` next door would catch is worse than a
-refusal. Operators are people, and are not addressed by name.
+Peers of all circles can write to each other: circles limit what infra does for their peers, not who may talk, and a
+message gives no right to anything. A name that more than one circle has is refused and never guessed, not even in
+favour of the sender's own circle: the message could reach another peer. Operators are people, and have no address.
 """
 
 from __future__ import annotations
@@ -18,11 +15,11 @@ from infra_mcp.model.peer import Address, Caller
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
 
-_SHOWN = 10  # candidates named
+_LISTED = 10  # candidates in a message
 
 
 def peer_name(engine: Engine) -> str:
-    """The name asks are sent to: the policy's, or `infra` while no policy is in force."""
+    """The infra peer's name: the policy's, or `infra` while no policy is in force."""
     try:
         return engine.policy.current().peer.name
     except InfraError:
@@ -35,13 +32,13 @@ def infra(engine: Engine) -> Address:
 
 
 def own(caller: Caller) -> Address:
-    """The caller's own address: where its messages are, and what it sends under. An attendant's is infra's.
+    """The caller's address, which is infra's for an attendant.
 
     Raises:
-        InfraError: `policy-denied` for a connection that only reads, which is nobody.
+        InfraError: `policy-denied` for a connection that only reads, which is no peer.
     """
     if caller.reader:
-        what = "A connection without a token only reads: it is no peer, and has no inbox."
+        what = "A connection without a token can only read: it is no peer and has no inbox."
         raise InfraError("policy-denied", what, next_step="Connect with the token of a peer, or attend as infra.")
     return Address(name=caller.name, circle=caller.circle)
 
@@ -51,13 +48,12 @@ async def find(engine: Engine, caller: Caller, name: str, circle: str | None = N
 
     Args:
         engine: for peers and policy.
-        caller: who asks for it; never the answer.
-        name: as `list_peers` shows it.
-        circle: its circle; None and `*` look in all of them.
+        caller: the sender, which is never the result.
+        name: the name in `list_peers`.
+        circle: the peer's circle; None and `*` mean all circles.
 
     Raises:
-        InfraError: `not-found`; `ambiguous-peer`, naming each as name (circle); `invalid-argument` when it is the
-            caller itself.
+        InfraError: `not-found`; `ambiguous-peer`, listing each as name (circle); `invalid-argument` for the caller.
     """
     caller_itself = own(caller)
     peer = infra(engine)
@@ -69,12 +65,12 @@ async def find(engine: Engine, caller: Caller, name: str, circle: str | None = N
         found = [one for one in found if circle in {None, "*", one.circle}]
     if not found:
         what = "There is no peer of that name" + ("." if circle is None else " in that circle.")
-        raise InfraError("not-found", what, next_step='list_peers(circle="*", show_offline=true) shows who there is.')
+        raise InfraError("not-found", what, next_step='list_peers(circle="*", show_offline=true) lists all peers.')
     if len(found) > 1:
-        shown = ", ".join(f"{one.name} ({one.circle})" for one in found[:_SHOWN])
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        what = f"More than one peer is called so: {shown}{more}."
+        shown = ", ".join(f"{one.name} ({one.circle})" for one in found[:_LISTED])
+        more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+        what = f"More than one peer has this name: {shown}{more}."
         raise InfraError("ambiguous-peer", what, next_step='Name the circle too, as in circle="docs".')
     if found[0] == caller_itself:
-        raise InfraError("invalid-argument", "That is the caller itself.", next_step="Name another peer.")
+        raise InfraError("invalid-argument", "A peer cannot send to itself.", next_step="Name another peer.")
     return found[0]

@@ -1,8 +1,7 @@
-"""Asks: words from one peer to another, tracked until the one ack.
+"""Asks: texts from one peer to another, tracked until their one ack.
 
-An ask to the infra peer is answered by the server itself: it becomes a typed action whose end is the ack, or it is
-acked at once with what can be asked. Only words that mean neither wait for a session that attends, while there is one.
-An ask to any other peer waits for that peer.
+The server answers an ask to the infra peer: it becomes a typed action whose end is the ack, or it is acked at once with
+what can be asked. Only a text that means no action waits for an attending session. Other asks wait for their receiver.
 """
 
 from __future__ import annotations
@@ -42,19 +41,19 @@ async def ask(
 ) -> str:
     """Send an ask and return its id; the answer is its ack.
 
-    The text is durable, with detected secrets masked, before this returns. Whatever is wrong with the *meaning* of an
-    ask to infra is told by its ack, so that an accepted ask always ends in one.
+    The text is durable, with detected secrets masked, before this returns. The ack reports an ask to infra that means
+    no action, so that an accepted ask always ends in one.
 
     Args:
-        engine: where understood actions go.
-        caller: who asks.
-        receiver: the name of the peer asked.
-        text: the words.
+        engine: receives understood actions.
+        caller: the sender.
+        receiver: the name of the receiving peer.
+        text: the text.
         reply_to: an ask of the receiver that this one answers; it is closed in the same transaction.
         circle: the circle to look the receiver up in; see `addresses.find`.
-        attachments: small JSON objects, which hang on the ask as they are and mean nothing to infra.
-        attendants: where sessions attend; None for nowhere.
-        limits: the bounds; None for none.
+        attachments: small JSON objects, which infra does not read.
+        attendants: the attending sessions; None for none.
+        limits: the limits; None for none.
 
     Raises:
         InfraError: `not-found` for an unknown receiver or `reply_to`, `ambiguous-peer`, `too-many`,
@@ -69,12 +68,8 @@ async def ask(
     if repeats or address != addresses.infra(engine):
         return await _open(engine, caller, address, text, reply_to, attachments, limits or Limits(engine))
     understood = intent.parse(text)
-    if (
-        isinstance(understood, intent.NotUnderstood)
-        and understood.open
-        and attendants is not None
-        and attendants.present
-    ):
+    is_open = isinstance(understood, intent.NotUnderstood) and understood.open
+    if is_open and attendants is not None and attendants.present:
         ask_id = await _open(engine, caller, address, text, reply_to, attachments, limits or Limits(engine))
         await attendants.answer_if_abandoned(ask_id)
         return ask_id
@@ -88,21 +83,14 @@ async def ask(
 
 
 async def _replied(engine: Engine, caller: Caller, address: Address, reply_to: str) -> bool:
-    """Whether `reply_to`, which this ask may answer, was answered by an ask before. The ledger decides when it writes.
-
-    The ledger alone knows the same answer, sent again because the sender never heard of it, from another.
-
-    Raises:
-        InfraError: `not-found`: it is no ask of that peer to this one, or was acked.
-    """
+    """Whether an ask answered `reply_to` before: only the ledger can tell the same answer, sent again, from another."""
     found = await engine.ledger.ask(reply_to)
-    parties = (found.sender, found.circle, found.receiver, found.receiver_circle) if found else None
-    replied = found is not None and found.closed == "replied"
-    may = parties == (address.name, address.circle, caller.name, caller.circle)
-    if not may or found is None or not (found.state == "open" or replied):
-        what = "reply_to: no open ask with that id came from that peer to this one."
-        raise InfraError("not-found", what, next_step="Leave reply_to out, or look into the inbox.")
-    return replied
+    if found is not None and (found.state == "open" or found.closed == "replied"):
+        parties = (found.sender, found.circle, found.receiver, found.receiver_circle)
+        if parties == (address.name, address.circle, caller.name, caller.circle):
+            return found.closed == "replied"
+    what = "reply_to: no open ask with that id came from that peer to this one."
+    raise InfraError("not-found", what, next_step="Leave reply_to out, or look into the inbox.")
 
 
 async def _open(
@@ -114,7 +102,7 @@ async def _open(
     attachments: Sequence[dict[str, Any]],
     limits: Limits,
 ) -> str:
-    """An ask that waits for its receiver, whom it wakes."""
+    """Open an ask that waits for its receiver, and wake the receiver."""
     async with limits.asking(caller, address, reply_to):
         with anyio.CancelScope(shield=True):
             opened = await engine.ledger.mail.open_ask(
@@ -133,7 +121,7 @@ async def _answered(
     understood: intent.Understood | intent.NotUnderstood,
     limits: Limits | None,
 ) -> str:
-    """An ask to infra that the server answers: by a request whose end is the ack, or at once."""
+    """Answer an ask to infra: by a request whose end is the ack, or at once."""
     words = engine.masker.mask(asked.text)
     incoming = asked.model_copy(update={"text": words})
     try:
@@ -157,7 +145,7 @@ async def _answered(
         forms = f"\n{await what_may_be_asked(engine, caller)}" if error.code == "unknown-argument" else ""
         return await engine.ledger.answer(caller, incoming, engine.masker.mask(f"{error}{forms}"), "refused", now())
     if accepted.ask_id is None:
-        # The same key or words came first by another channel: this ask gets an ack of its own, naming that request.
+        # The same key or text came first by another channel: this ask gets its own ack, which names that request.
         message = f"This is {accepted.request.id}, asked before; get_request shows where it stands."
         return await engine.ledger.answer(caller, incoming, message, "same-request", now())
     return accepted.ask_id
@@ -172,23 +160,19 @@ async def ack(
     attachments: Sequence[dict[str, Any]] = (),
     limits: Limits | None = None,
 ) -> Ask:
-    """Close an ask, with an answer or without, and wake whoever waits for it. The same ack again changes nothing.
+    """Close an ask and wake its sender. The same ack again changes nothing. Returns the closed ask.
 
     Args:
         engine: for the ledger and the signals.
-        caller: the receiver of the ask; for asks to infra a session that has claimed it.
-        ask_id: which ask.
-        message: the answer; None says "seen, nothing to add".
+        caller: the receiver of the ask; for an ask to infra, a session that has claimed it.
+        ask_id: the ask's id.
+        message: the answer; None for "seen, nothing to add".
         attachments: small JSON objects that go with the answer.
-        limits: the bounds; None for none.
-
-    Returns:
-        The ask as it is closed.
+        limits: the limits; None for none.
 
     Raises:
-        InfraError: `not-found` for an ask of others and for none, in the same words; `already-acked` when it has
-            another answer; `claim-taken` when this session has not claimed it; `too-many`, `invalid-argument`,
-            `ledger-unavailable`.
+        InfraError: `not-found`, with the same message for an ask of others; `already-acked` when it has another answer;
+            `claim-taken` when this session has not claimed it; `too-many`, `invalid-argument`, `ledger-unavailable`.
     """
     if limits is not None:
         await limits.message(caller)
@@ -196,7 +180,7 @@ async def ack(
         check_text(message, "message")
     check_attachments(attachments)
     if addresses.own(caller).circle is None and not caller.attendant:
-        # Peers of circles are asked, and infra, for which sessions attend. Whose ask it is, the ledger looks at.
+        # Only peers of circles, and attending sessions for infra, receive asks. The ledger checks the receiver.
         what = "There is no such ask to this caller."
         raise InfraError("not-found", what, next_step="Look into the inbox.")
     with anyio.CancelScope(shield=True):
@@ -207,21 +191,20 @@ async def ack(
 
 
 async def own_ask(engine: Engine, caller: Caller, ask_id: str) -> Ask:
-    """An ask this caller sent.
+    """An ask that this caller sent.
 
     Raises:
-        InfraError: `not-found`, in the same words for an ask of someone else and for none.
+        InfraError: `not-found`, with the same message for an ask of another sender.
     """
     found = await engine.ledger.mail.own(addresses.own(caller), ask_id)
     if found is None or (found.sender, found.circle) != (caller.name, caller.circle):
-        raise InfraError(
-            "not-found", "There is no such ask of this caller.", next_step="Check the id that ask returned."
-        )
+        what = "There is no such ask of this caller."
+        raise InfraError("not-found", what, next_step="Check the id that ask returned.")
     return found
 
 
 def resolution(found: Ask) -> dict[str, Any]:
-    """An ask as `wait_on_ack` gives it, with Repowire's keys."""
+    """An ask as `wait_on_ack` returns it, with Repowire's keys."""
     acked = found.state != "open"
     return {
         "correlation_id": found.id,

@@ -1,10 +1,8 @@
-"""Sessions that attend as the infra peer: who sits, what they may claim, and what happens when nobody does.
+"""Sessions that attend as the infra peer: which there are, what they claim, and how asks end without them.
 
-A session has no rights of its own. It claims an ask the server could not answer, and acts in the asker's name, once. A
-claim is its session's: it dies with the connection. Asks wait for an attendant only while one sits, or for a grace
-after the last one left, since hosts reconnect; then they get the ack that says what can be asked, as they would have
-had at once without an attendant. A server that starts and finds asks waiting gives the same grace: somebody attended to
-its predecessor. One that finds none does not keep newcomers waiting for nobody.
+A session has no rights of its own: it claims an ask that the server could not answer, and acts once, for the asker. Its
+claims end with its connection. Asks wait only while a session attends, or for a grace period after the last one left or
+after a start that finds waiting asks, since hosts reconnect. Then they get the ack that says what can be asked.
 """
 
 from __future__ import annotations
@@ -35,81 +33,82 @@ _log = logging.getLogger(__name__)
 
 
 class AttendantSessions:
-    """Where attending sessions sit. One for each server.
+    """The attending sessions of one server.
 
     Args:
         engine: for the ledger, the policy in force and the signals.
-        grace: how long asks go on waiting after the last session left, or after a start that finds them, in seconds.
+        grace: how long asks wait after the last session left, or after a start that finds them, in seconds.
     """
 
     def __init__(self, engine: Engine, grace: float = GRACE) -> None:
         self._engine = engine
         self._grace = grace
         self._sessions: set[str] = set()
-        self._gone: set[str] = set()  # sessions that left, whose claims are still to be given back
-        self._helped = True  # since somebody sat here last
-        self._until = 0.0  # the loop's time at which nobody is expected back any more
+        self._gone: set[str] = set()  # sessions that left, whose claims are not released yet
+        self._answered = True  # whether every ask was answered since the last session left
+        self._until = 0.0  # the loop's time at which the grace period ends
         self._changed = anyio.Event()
 
     @property
     def present(self) -> bool:
-        """Whether somebody sits here, or may be back within the grace."""
+        """Whether a session attends, or may reconnect within the grace period."""
         return bool(self._sessions) or anyio.current_time() < self._until
 
     async def open(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Keep the desk for the server's life.
+        """Release claims of sessions that ended, and answer asks that no session will attend to, until cancelled.
 
-        Gives back the claims of sessions that died with the last server, then helps whoever waits in vain, until
-        cancelled. To be started before the channels accept calls: `await group.start(desk.open)`.
+        Start it with `await group.start(attendants.open)`, before the channels accept calls.
         """
         await self._engine.ledger.mail.release(None)
-        self._helped = not await self._engine.ledger.mail.unanswered(peer_name(self._engine))
-        if not self._helped:
+        self._answered = not await self._engine.ledger.mail.unanswered(peer_name(self._engine))
+        if not self._answered:
             self._until = anyio.current_time() + self._grace
         task_status.started()
         while True:
             changed = self._changed
-            left = math.inf if self._sessions or self._helped else self._until - anyio.current_time()
+            left = math.inf if self._sessions or self._answered else self._until - anyio.current_time()
             if self._gone:
                 left = min(left, _RETRY)
             with anyio.move_on_after(left):
                 await changed.wait()
             if self._gone and await self._free():
-                self._helped = False
-            if not self.present and not self._helped:
-                self._helped = await self._help_all()
-                self._until = anyio.current_time() + (0.0 if self._helped else _RETRY)
+                self._answered = False
+            if not self.present and not self._answered:
+                self._answered = await self._answer_all()
+                self._until = anyio.current_time() + (0.0 if self._answered else _RETRY)
 
     @asynccontextmanager
     async def attend(self, caller: Caller) -> AsyncIterator[None]:
-        """Attend as long as the block lasts; at its end the session's claims are free again.
-
-        Args:
-            caller: the attendant, with the session of its connection.
+        """Attend as long as the block lasts; its end releases the session's claims.
 
         Raises:
             InfraError: `policy-denied` for a caller who does not attend.
         """
         session = _session(caller)
         self._sessions.add(session)
-        self._helped = False
+        self._answered = False
         self._change()
         try:
             yield
         finally:
             with anyio.CancelScope(shield=True):
-                await self._leave(session)
+                self._sessions.discard(session)
+                self._gone.add(session)
+                if not self._sessions:
+                    self._until = anyio.current_time() + self._grace
+                await self._free()
+                self._change()
 
     async def claim(self, caller: Caller, ask_id: str) -> Ask:
-        """Take an ask to answer it; claiming again what one has changes nothing.
+        """Claim an ask to answer it; the same claim again changes nothing.
 
         Raises:
             InfraError: `policy-denied` for a caller who does not attend; `claim-taken` for an ask that another session
-                has or that a request answers already; `not-found` for one that is not open.
+                has or that a request answers; `not-found` for one that is not open.
         """
         session = _session(caller)
         if session not in self._sessions:
-            raise InfraError("claim-taken", "This session does not sit at the desk any more.", next_step="Reconnect.")
+            raise InfraError("claim-taken", "This session no longer attends.", next_step="Reconnect.")
         with anyio.CancelScope(shield=True):
             claimed = await self._engine.ledger.mail.claim(ask_id, session, now=now())
             if session not in self._sessions:  # it left while the claim was written
@@ -118,7 +117,7 @@ class AttendantSessions:
         return claimed
 
     async def requester(self, caller: Caller, ask_id: str) -> Caller:
-        """Whom an attendant acts for: the sender of an ask this session has claimed.
+        """The caller for whom an attendant acts: the sender of an ask that its session has claimed.
 
         Raises:
             InfraError: `invalid-argument` for a caller who does not attend; `claim-taken` for an ask that is not this
@@ -130,19 +129,16 @@ class AttendantSessions:
         found = await self._engine.ledger.ask(ask_id)
         if found is None or found.claim is None or found.claim != caller.session:
             raise InfraError("claim-taken", "on_behalf_of: this session has no claim on such an ask.")
-        # Whoever is of a circle came by a token; nobody else may change anything anyhow.
+        # A peer of a circle connects with a token; no other caller may change anything.
         return Caller(name=found.sender, circle=found.circle, strength="token")
 
     async def answer_if_abandoned(self, ask_id: str) -> None:
-        """Help an ask that was opened for somebody who sat here, should they all have left while it was written."""
+        """Answer an ask that was opened for a session, if all sessions left while it was written."""
         if not self.present:
-            await self.help(await self._engine.wait_ask(ask_id, 0))
+            await self.answer(await self._engine.wait_ask(ask_id, 0))
 
-    async def help(self, found: Ask) -> None:
-        """Ack an ask that nobody will attend to with what its sender may ask.
-
-        One that was claimed, answered or acked meanwhile stays as it is.
-        """
+    async def answer(self, found: Ask) -> None:
+        """Ack an ask with what its sender may ask, unless it was claimed or acked meanwhile."""
         asker = Caller(name=found.sender, circle=found.circle, strength="token")
         message = await help_ack(self._engine, asker, found.text)
         infra = Caller(name=peer_name(self._engine), circle=None, strength="same-user")
@@ -155,40 +151,32 @@ class AttendantSessions:
         self._engine.signals.wake(found.id)
         self._engine.signals.wake(Address(name=found.sender, circle=found.circle).signal)
 
-    async def _help_all(self) -> bool:
-        """Help everyone who waits; false when the ledger could not be used."""
+    async def _answer_all(self) -> bool:
+        """Answer every waiting ask; false when the ledger could not be used."""
         try:
             for found in await self._engine.ledger.mail.unanswered(peer_name(self._engine)):
                 if self.present:
-                    return True  # somebody came meanwhile
-                await self.help(found)
+                    return True  # a session came meanwhile
+                await self.answer(found)
         except InfraError as error:
-            _log.warning("asks that nobody attends to could not be answered: %s", error.code)
+            _log.warning("asks that no session attends to could not be answered: %s", error.code)
             return False
         return True
 
-    async def _leave(self, session: str) -> None:
-        self._sessions.discard(session)
-        self._gone.add(session)
-        if not self._sessions:
-            self._until = anyio.current_time() + self._grace
-        await self._free()
-        self._change()
-
     async def _free(self) -> bool:
-        """Give back what sessions that left had claimed; what fails now is tried again. Whether an ask is free now."""
-        some = False
+        """Release the claims of sessions that left; what fails is tried again. Whether an ask is free now."""
+        released = False
         for session in sorted(self._gone):
             try:
                 freed = await self._engine.ledger.mail.release(session)
             except InfraError as error:
-                _log.warning("claims of a session that left could not be given back yet: %s", error.code)
+                _log.warning("claims of a session that left could not be released yet: %s", error.code)
                 continue
             self._gone.discard(session)
             if freed:
-                some = True
+                released = True
                 self._engine.signals.wake(Address(name=peer_name(self._engine)).signal)
-        return some
+        return released
 
     def _change(self) -> None:
         changed, self._changed = self._changed, anyio.Event()

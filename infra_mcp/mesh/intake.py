@@ -1,7 +1,8 @@
-"""The one place where a typed action enters the engine, whatever words or form it came in."""
+"""The one place where a typed action enters the engine, from a tool or an ask."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -22,27 +23,20 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _refusal(engine: Engine, submission: Submission) -> InfraError | None:
-    """What policy refuses it with at first sight; the engine decides all of it again."""
-    try:
-        policy = engine.policy.current()
-    except InfraError:
-        return None
-    attended = submission.attendant is not None
-    verdict = admit(policy, submission.caller, submission.action, attendant=attended)
-    return refusal(verdict) if verdict.decision == "refuse" else None
-
-
 async def enter(
     engine: Engine, submission: Submission, ask: AskIn | None = None, limits: Limits | None = None
 ) -> Accepted:
-    """Hand a submission to the engine, whole or not at all: a client that goes away changes nothing from here on.
+    """Submit a request, whole or not at all, also when the client disconnects.
 
     Raises:
         InfraError: `idempotency-conflict`, `ledger-unavailable`, `invalid-argument`; `too-many`, when too many are open
-            or too many dry runs came, and what policy refuses it with, when too many were refused to keep each.
+            or too many dry runs came, and the policy's refusal, when too many refused requests came to keep each.
     """
-    refused = _refusal(engine, submission)
+    refused = None
+    with suppress(InfraError):  # no policy in force; the engine decides all of it again
+        attended = submission.attendant is not None
+        verdict = admit(engine.policy.current(), submission.caller, submission.action, attendant=attended)
+        refused = refusal(verdict) if verdict.decision == "refuse" else None
     idle = submission.dry_run or refused is not None
     if idle and limits is not None and not limits.spare(submission.caller):
         step = "Wait some seconds, then send fewer."

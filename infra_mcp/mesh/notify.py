@@ -1,13 +1,12 @@
-"""Notifies to the infra peer: a message that is, word for word, a release of one of its sender's apps becomes requests.
+"""Messages without an answer: a notify to one peer, a broadcast to the sender's circle.
 
-Which message that is, in which order versions come and when a release may begin is in the policy (`policy.releases`,
-`schedule`, `freezes`). Everything else that is sent to infra waits in its inbox for whoever attends. A notify has no
-thread: what comes of it is notified back to its sender.
+A notify to the infra peer that is, word for word, a release of one of its sender's apps becomes requests, and their
+results are notified back (see `policy.releases`). Any other waits in infra's inbox for an attending session.
 """
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +19,7 @@ from infra_mcp.ledger.records import ReleaseIn
 from infra_mcp.mesh import addresses
 from infra_mcp.mesh.intake import now
 from infra_mcp.model.actions import RELEASE, Release
+from infra_mcp.model.peer import Address
 from infra_mcp.model.request import Request, State, Submission
 from infra_mcp.policy import releases
 
@@ -30,8 +30,59 @@ if TYPE_CHECKING:
     from infra_mcp.policy.policy import Policy
 
 
+_BIG = 10  # receivers of a broadcast that cost as much as one message
+
+
+class Broadcast(NamedTuple):
+    """The receivers that a broadcast reached, and the others with the reason."""
+
+    id: str
+    reached: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
+
+
+async def send(engine: Engine, caller: Caller, receiver: Address, text: str, limits: Limits) -> str:
+    """Send a message to one peer's inbox, where it stays until marked as read; returns its id.
+
+    Raises:
+        InfraError: `too-many`, `ledger-unavailable`.
+    """
+    async with limits.posting(caller, [receiver]):
+        with anyio.CancelScope(shield=True):
+            sent = await engine.ledger.mail.post(caller, [receiver], text, "notify", now=now())
+            engine.signals.wake(receiver.signal)
+    return sent
+
+
+async def broadcast(engine: Engine, caller: Caller, text: str, limits: Limits) -> Broadcast:
+    """Send a message to every other peer of the caller's circle, in one transaction.
+
+    Raises:
+        InfraError: `policy-denied` for a caller without a circle; `too-many`, `ledger-unavailable`.
+    """
+    if caller.circle is None:
+        what = "Only a peer of a circle has a circle to broadcast to."
+        raise InfraError("policy-denied", what, next_step="notify_peer reaches one peer by name.")
+    own = addresses.own(caller)
+    everyone = [
+        Address(name=peer.name, circle=peer.circle)
+        for peer in await engine.ledger.peers()
+        if peer.role == "agent" and peer.circle == caller.circle and peer.name != own.name
+    ]
+    await limits.message(caller, 1 + len(everyone) // _BIG)
+    sent = ""
+    async with limits.posting(caller, everyone) as reached:
+        if reached:
+            with anyio.CancelScope(shield=True):
+                sent = await engine.ledger.mail.post(caller, reached, text, "broadcast", now=now())
+                for receiver in reached:
+                    engine.signals.wake(receiver.signal)
+    failed = tuple((one.name, "too many unread") for one in everyone if one not in reached)
+    return Broadcast(sent, tuple(one.name for one in reached), failed)
+
+
 class Notified(NamedTuple):
-    """A notify that infra took: its id, and what became of it; both lists empty for one that is only kept."""
+    """A notify to infra: its id, the requests and the refusals; both empty for a message that is no release."""
 
     id: str
     requests: tuple[dict[str, Any], ...]
@@ -39,31 +90,33 @@ class Notified(NamedTuple):
 
 
 class Releases:
-    """Takes in the notifies to infra of one server, those about one app one after the other."""
+    """Accepts the notifies to infra of one server, one at a time for each app."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._locks: dict[str, anyio.Lock] = {}
 
     async def take(self, caller: Caller, text: str, words: str, limits: Limits) -> Notified:
-        """Take in a notify, durable before this returns.
+        """Accept a notify, durable before this returns. A refused release is no failure of the notify.
 
         Args:
-            caller: who sent it; the owner of the apps it can release.
+            caller: the sender, and the owner of the apps that it can release.
             text: the message, matched as a whole.
-            words: what is kept of it: the message and what hung on it.
-            limits: the bounds.
+            words: the text to keep: the message with its attachments.
+            limits: the limits.
 
         Raises:
-            InfraError: `too-many`, `ledger-unavailable`. A release that is not taken is no failure of the notify.
+            InfraError: `too-many`, `ledger-unavailable`.
         """
         infra = addresses.infra(self._engine)
-        policy = self._policy()
-        found = releases.match(policy, caller, text) if policy is not None else []
+        found: list[releases.Release] = []
+        with suppress(InfraError):  # without a policy in force no message is a release
+            policy = self._engine.policy.current()
+            found = releases.match(policy, caller, text)
         async with limits.posting(caller, [infra]), AsyncExitStack() as locked:
             for app in sorted({one.app for one in found}):
                 await locked.enter_async_context(self._locks.setdefault(app, anyio.Lock()))
-            given = [(one, *(await self._decided(policy, caller, one, words))) for one in found if policy is not None]
+            given = [(one, *(await self._decided(policy, caller, one, words))) for one in found]
             with anyio.CancelScope(shield=True):
                 notify_id, accepted = await self._engine.notified(
                     caller, infra, words, [release for _, release, _ in given]
@@ -72,34 +125,25 @@ class Releases:
         states = {one.request.id: one.request.state for one in accepted}
         requests, refused = [], []
         for one, release, held in given:
-            told: dict[str, Any] = {"app": one.app, "version": one.version}
+            row: dict[str, Any] = {"app": one.app, "version": one.version}
             if release.refusal is not None:
-                refused.append(told | release.refusal)
+                refused.append(row | release.refusal)
                 continue
             request = release.same or release.request_id
-            told = {"request": request} | told
+            row = {"request": request} | row
             if request in states:
-                told["state"] = states[request].value
+                row["state"] = states[request].value
             if release.submission is not None and release.submission.reason:
-                told["note"] = release.submission.reason
-            if held is not None:
-                told |= held.shown()
-            if release.supersedes:
-                told["supersedes"] = list(release.supersedes)
-            requests.append(told)
+                row["note"] = release.submission.reason
+            row |= held.shown() if held is not None else {}
+            row |= {"supersedes": list(release.supersedes)} if release.supersedes else {}
+            requests.append(row)
         return Notified(notify_id, tuple(requests), tuple(refused))
-
-    def _policy(self) -> Policy | None:
-        """The policy in force; without one, nothing is a release."""
-        try:
-            return self._engine.policy.current()
-        except InfraError:
-            return None
 
     async def _decided(
         self, policy: Policy, caller: Caller, release: releases.Release, words: str
     ) -> tuple[ReleaseIn, Hold | None]:
-        """What becomes of one release, by what landed and what waits at this moment."""
+        """Decide about one release, by the version that landed and those that wait now."""
         app = policy.apps[release.app]
         ledger = self._engine.ledger
         waiting = [
@@ -113,11 +157,19 @@ class Releases:
             return ReleaseIn(same=decision.request_id), None
         if isinstance(decision, releases.Older):
             what = f"{release.app} {release.version} is older than {decision.than}, which landed or is on its way."
-            error = InfraError("older-version", what)
-            return ReleaseIn(refusal=error.as_dict()), None
+            return ReleaseIn(refusal=InfraError("older-version", what).as_dict()), None
         action = RELEASE.model_validate({"app": release.app, "version": release.version})
         identity = request_id()
-        held = self._held(policy, caller, action, identity)
+        request = Request(  # as the engine will see it: the same question decides whether it waits
+            id=identity,
+            caller=caller,
+            action=action,
+            channel="notify",
+            state=State.SCHEDULED,
+            created=now(),
+            notify="-",
+        )
+        held = hold(policy, request, datetime.now(UTC))
         submission = Submission(
             caller=caller,
             action=action,
@@ -127,17 +179,3 @@ class Releases:
             scheduled=held is not None,
         )
         return ReleaseIn(submission=submission, request_id=identity, supersedes=decision.supersedes), held
-
-    @staticmethod
-    def _held(policy: Policy, caller: Caller, action: Release, identity: str) -> Hold | None:
-        """What keeps it from beginning at once: asked of the engine as it will ask itself."""
-        request = Request(
-            id=identity,
-            caller=caller,
-            action=action,
-            channel="notify",
-            state=State.SCHEDULED,
-            created=now(),
-            notify="-",
-        )
-        return hold(policy, request, datetime.now(UTC))

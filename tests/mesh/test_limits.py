@@ -9,7 +9,7 @@ from running_server import running_server
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.asks import ack, ask
 from infra_mcp.mesh.limits import ATTACHED, BURST, DEPTH, OPEN, RATE, ROWS, UNREAD, Limits, check_attachments
-from infra_mcp.mesh.posts import broadcast, send
+from infra_mcp.mesh.notify import broadcast, send
 from infra_mcp.model.peer import Address, Caller
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ from running_server import running_server
 
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.inbox import look
-from infra_mcp.mesh.posts import broadcast, send
+from infra_mcp.mesh.notify import broadcast, send
 from infra_mcp.model.peer import Address, Caller
 
 pytestmark = pytest.mark.anyio

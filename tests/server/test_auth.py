@@ -9,7 +9,7 @@ import pytest
 from running_server import running_server
 
 from infra_mcp.mesh.asks import ack, ask
-from infra_mcp.mesh.posts import send
+from infra_mcp.mesh.notify import send
 from infra_mcp.model.peer import Caller
 from infra_mcp.server.operator import OPERATOR
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from infra_mcp.errors import Exit, InfraError
-from infra_mcp.mesh import addresses, asks, posts
+from infra_mcp.mesh import addresses, asks, notify
 from infra_mcp.mesh.limits import MAX_TEXT, check_attachments, check_text
 from infra_mcp.model.names import Frozen
 from infra_mcp.server.answers import Answer, as_json, of_error, own, receipt_fields
@@ -170,7 +170,7 @@ async def _notify_peer(call: Call, given: NotifyArguments) -> Answer:
         check_text(words, "message and attachments")
     to = await addresses.find(call.engine, call.caller, given.peer_name, given.circle)
     if to != addresses.infra(call.engine):
-        sent = await posts.send(call.engine, call.caller, to, words, call.service.limits)
+        sent = await notify.send(call.engine, call.caller, to, words, call.service.limits)
         return Answer(sent, {"result": sent})
     taken = await call.service.releases.take(call.caller, given.message, words, call.service.limits)
     return Answer(taken.id, {"result": taken.id, "requests": list(taken.requests), "refused": list(taken.refused)})
@@ -184,7 +184,7 @@ class BroadcastArguments(Frozen):
 
 async def _broadcast(call: Call, given: BroadcastArguments) -> Answer:
     check_text(given.message, "message")
-    done = await posts.broadcast(call.engine, call.caller, given.message, call.service.limits)
+    done = await notify.broadcast(call.engine, call.caller, given.message, call.service.limits)
     text = f"Broadcast sent to: {', '.join(done.reached) or 'nobody'}"
     if done.failed:
         text += f"; Failed: {', '.join(f'{name} ({why})' for name, why in done.failed)}"
