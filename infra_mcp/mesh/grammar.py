@@ -1,10 +1,8 @@
-"""The sentences that are understood, as a table, and the matcher that reads it. Pure.
+"""The table of sentences that are understood, all for `model.actions.SAID`, and the matcher that reads it. Pure.
 
-They say the one action whose model has `sentences`: `model.actions.SAID`.
-
-Every word of a sentence must be accounted for by the table. It has only what adds and harms nothing. A name that is not
-quoted must not look like an ordinary word ("I need a namespace soon", "with secret X, later"): it needs a dash or a
-digit, or `called` before it; and no word of the table is a name unless it is quoted.
+Every word of a sentence must match, and a sentence only adds something harmless. A name without quotes must not look
+like an ordinary word ("I need a namespace soon", "with secret X, later"): it needs a dash or digit, or `called` before
+it. No word of the table is a name unless it is quoted.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from infra_mcp.model.names import ClusterName, Cpu, DnsLabel, LabelKey, LabelValue, Memory, PeerName, PullSecretName
 
-# Words that may stand round a sentence and change nothing.
+# Words around a sentence that change nothing.
 POLITE = ("please", "kindly", "hi", "hello", "hey", "infra", "@infra", "thanks", "thank you", "cheers")
 
 # Rule -> its forms. A word stands for itself, <rule> for one of its forms, CAPITALS for a value; `?` means perhaps,
@@ -43,8 +41,8 @@ GRAMMAR: dict[str, tuple[str, ...]] = {
     "namespace": ("<a>? namespace <called> ANYNAME", "<a>? namespace NAMESPACE", "<a>? NAMESPACE namespace"),
     "a": ("a", "the", "a new", "new"),
     "called": ("called", "named"),
-    # Lists of names have one form only, and after one comes only what no further name could stand before. Otherwise a
-    # word more would be a name more: "X, please" and "X, later please", "X and owned by" and "X and later owned by".
+    # A list of names has one form only, and after it comes nothing that could begin with a further name. Otherwise one
+    # more word would be one more name: "X, please" and "X, later please", "X and owned by" and "X and later owned by".
     "part": (
         ",? with <secrets>",
         "<and> <secrets>",
@@ -82,7 +80,7 @@ GRAMMAR: dict[str, tuple[str, ...]] = {
 
 
 class Slot(NamedTuple):
-    """A value in a sentence: the field it says, what it is for people, its form, and what a bare word of it has."""
+    """A value in a sentence: its field, its description, its form, and a pattern that it has without quotes."""
 
     field: tuple[str, ...]
     shown: str
@@ -113,13 +111,14 @@ SLOTS: dict[str, Slot] = {
 }
 _LABEL = (TypeAdapter(LabelKey), TypeAdapter(LabelValue))
 _NAME, _SECRET = TypeAdapter(DnsLabel), TypeAdapter(PullSecretName)
+_NO_NAMES = {"image-pull", "default-deny"}
 _NUMBER = re.compile(r"[1-9][0-9]{0,4}")
 
-_STEPS = 20_000  # a sentence that takes more to read is none of ours
+_MAX_STEPS = 20_000  # of reading a sentence
 
 
 class Token(NamedTuple):
-    """A word, a mark, or what stood between quotes."""
+    """A word, a mark, or a text between quotes."""
 
     text: str
     quoted: bool
@@ -127,7 +126,7 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True)
 class Match:
-    """What a sentence says: values with their slots, in order. `reached` is the first token nobody accounts for."""
+    """The values of a sentence with their slots, in order. `reached` is the first token that does not match."""
 
     values: tuple[tuple[str, str], ...] | None
     reached: int
@@ -142,7 +141,7 @@ _TOKEN = re.compile(
 
 
 def tokens(text: str) -> list[Token]:
-    """The words of a text. What cannot be a word or a quoted name here is one all the same, and matches nothing."""
+    """The words of a text; anything that is not a word or a quoted name is a token that matches nothing."""
     found = []
     for one in _TOKEN.finditer(text):
         kind = one.lastgroup or ""
@@ -160,11 +159,11 @@ def match(words: list[Token]) -> Match:
 
 
 def fields(values: tuple[tuple[str, str], ...]) -> dict[str, Any] | None:
-    """What a sentence says, as fields of the action; None where it says something twice."""
-    said: dict[str, Any] = {}
+    """The values as fields of the action; None where a field has two."""
+    found: dict[str, Any] = {}
     for slot, text in values:
         *outer, name = SLOTS[slot].field
-        inner = said
+        inner = found
         for step in outer:
             inner = inner.setdefault(step, {})
         value: Any = int(text) if slot == "PODS" else text or True
@@ -177,22 +176,22 @@ def fields(values: tuple[tuple[str, str], ...]) -> dict[str, Any] | None:
         if name in inner and value is not True:
             return None
         inner[name] = value
-    return said
+    return found
 
 
 def nearest(words: list[Token]) -> str | None:
-    """The sentence for the namespace that seems to be meant, if one is."""
-    names = [word.text for word in words if _is(_NAME, word.text) and (word.quoted or re.search(r"[-0-9]", word.text))]
-    names = [name for name in names if name not in {"image-pull", "default-deny"} and not name.isdigit()]
+    """The sentence for the namespace that seems to be meant, if any."""
+    names = [word.text for word in words if word.quoted or re.search(r"[-0-9]", word.text)]
+    names = [one for one in names if is_valid(_NAME, one) and one not in _NO_NAMES and not one.isdigit()]
     pairs = [(before.text.lower(), after.text) for before, after in pairwise(words)]
-    secrets = [name for before, name in pairs if before == "secret" and _is(_SECRET, name)]
+    secrets = [name for before, name in pairs if before == "secret" and is_valid(_SECRET, name)]
     if not names or "namespace" not in {word.text.lower() for word in words if not word.quoted}:
         return None
     return f"I need a namespace '{names[0]}'" + (f" with image-pull secret {secrets[0]}" if secrets else "")
 
 
 def describe() -> str:
-    """The table for people: a rule a line, its forms after it, then the values."""
+    """The table as text: one rule a line with its forms, then the values."""
     lines = [f"{name}: {' | '.join(forms)}" for name, forms in GRAMMAR.items()]
     return "\n".join([*lines, "", *(f"{name}: {slot.shown}" for name, slot in SLOTS.items())]) + "\n"
 
@@ -215,7 +214,7 @@ class _Reader:
     def _items(self, items: tuple[tuple[str, str], ...], at: int, values: _Values) -> Iterator[tuple[int, _Values]]:
         self._steps += 1
         self.reached = max(self.reached, at)
-        if self._steps > _STEPS:
+        if self._steps > _MAX_STEPS:
             return
         if not items:
             yield at, values
@@ -254,12 +253,9 @@ def _parsed(form: str) -> tuple[tuple[str, str], ...]:
 
 @cache
 def _vocabulary() -> frozenset[str]:
-    """Every word that stands for itself somewhere in the table."""
+    """Every literal word of the table."""
     words = {item for forms in GRAMMAR.values() for form in forms for item, _ in _parsed(form)}
-    return frozenset(word for word in words if not word.startswith("<") and word not in SLOTS) | {
-        "default",
-        "default-deny",
-    }
+    return frozenset({word for word in words if not word.startswith("<")} - SLOTS.keys() | {"default", "default-deny"})
 
 
 def _fits(name: str, token: Token) -> bool:
@@ -268,13 +264,14 @@ def _fits(name: str, token: Token) -> bool:
         return _NUMBER.fullmatch(text) is not None
     if name == "LABEL":
         key, equals, value = text.partition("=")
-        return bool(equals) and _is(_LABEL[0], key) and _is(_LABEL[1], value)
+        return bool(equals) and is_valid(_LABEL[0], key) and is_valid(_LABEL[1], value)
     if not token.quoted and (text.lower() in _vocabulary() or not re.search(slot.bare, text)):
         return False
-    return slot.form is not None and _is(slot.form, text)
+    return slot.form is not None and is_valid(slot.form, text)
 
 
-def _is(form: TypeAdapter[str], text: str) -> bool:
+def is_valid(form: TypeAdapter[str], text: str) -> bool:
+    """Whether a text has a form."""
     try:
         form.validate_python(text)
     except ValidationError:

@@ -1,8 +1,7 @@
-"""What waits for a peer: open asks to it, messages it has not marked as read, and acks of its own asks.
+"""A peer's inbox: open asks to it, messages it has not marked as read, and acks of its own asks.
 
-Looking marks nothing; only the receiver's own word does. What others wrote is shown as data: quoted in the text, in
-fields of its own in the data, made harmless in both, and bounded, with counts of what does not fit. One ask or message
-by itself can be read to its end piece by piece.
+Looking marks nothing; only the receiver does. Texts of others appear as data: quoted in the text, in separate fields of
+the data, harmless in both, and bounded, with counts of the rest. One ask or message can be read in pieces.
 """
 
 from __future__ import annotations
@@ -23,37 +22,37 @@ if TYPE_CHECKING:
     from infra_mcp.ledger.records import Ask, Inbox, Message
     from infra_mcp.model.peer import Address, Caller
 
-_BYTES = 17_000  # of the text, and of the data, of an answer; together below 10k tokens
-_LEAST = 400  # bytes of a message that are shown in any case
-_PIECE = 14_000  # bytes of one message read by itself
-_ENTRY = 300  # bytes of an entry beside its words
-_ATTACHED = 2_000  # bytes of attachments shown beside others
+_MAX_BYTES = 17_000  # of the text, and of the data, of an answer; together below 10k tokens
+_MIN_PART = 400  # bytes of every message that are displayed
+_PIECE = 14_000  # bytes of one message that is read alone
+_ENTRY = 300  # bytes of an entry beside its text
+_ATTACHED = 2_000  # bytes of attachments displayed with other entries
 
 
 async def look(engine: Engine, of: Address) -> Inbox:
-    """What waits at an address. Marks nothing."""
+    """The inbox of an address. Marks nothing."""
     return await engine.ledger.mail.inbox(of)
 
 
 def fresh(found: Inbox) -> bool:
-    """Whether there is anything its receiver has not marked: what a wait is for."""
+    """Whether there is anything that its receiver has not marked."""
     return bool(found.messages or found.acks or any(ask.seen is None for ask in found.asks))
 
 
 async def wait(engine: Engine, of: Address, seconds: float, seen: Callable[[Inbox], None] | None = None) -> Inbox:
-    """What waits at an address, once there is something unmarked, or when the seconds have run out. Wakes at once.
+    """The inbox of an address, as soon as something is unmarked, or after the seconds (0 only looks).
 
     Args:
         engine: for the ledger and the signals.
         of: the address.
-        seconds: the longest wait; 0 only looks.
-        seen: told what each look finds.
+        seconds: the longest wait.
+        seen: called with each inbox that was read.
     """
     return await engine.signals.until((of.signal,), lambda: look(engine, of), fresh, seconds, seen)
 
 
 async def mark_read(engine: Engine, caller: Caller, ids: Sequence[str]) -> int:
-    """Mark asks, messages and acks of this caller as read; returns how many were not yet. Others' are not touched."""
+    """Mark asks, messages and acks of this caller, and no others, as read; returns how many were unread."""
     of = addresses.own(caller)
     with anyio.CancelScope(shield=True):
         marked = await engine.ledger.mail.mark_read(of, list(ids), now=now())
@@ -61,10 +60,10 @@ async def mark_read(engine: Engine, caller: Caller, ids: Sequence[str]) -> int:
 
 
 async def one(engine: Engine, caller: Caller, identity: str, offset: int) -> tuple[str, dict[str, Any]]:
-    """One ask or message by itself, from a character on: text and data.
+    """One ask or message from a character on: text and data.
 
     Raises:
-        InfraError: `not-found`, in the same words for what is of others and for what is not there.
+        InfraError: `not-found`, with the same message for those of others.
     """
     of = addresses.own(caller)
     ask = await engine.ledger.mail.own(of, identity)
@@ -82,7 +81,7 @@ def _piece(entry: dict[str, Any], words: str, offset: int) -> tuple[str, dict[st
     text = harmless(words)
     attached = _json(entry.get("attachments", []))
     if len(attached.encode()) > _ATTACHED:
-        text += f"\n\nattachments: {attached}"  # so that they can be read to their end, too
+        text += f"\n\nattachments: {attached}"  # they can then be read in pieces, too
         entry |= {"attachments": [], "attachments_in_text": True}
     part, left = _fitting(text[offset:], _PIECE)
     data = entry | {"text": part, "offset": offset, "not_shown": left}
@@ -95,10 +94,7 @@ def _piece(entry: dict[str, Any], words: str, offset: int) -> tuple[str, dict[st
 
 
 def _fitting(text: str, most: int) -> tuple[str, int]:
-    """The beginning of a text that takes at most so many bytes, quoted and as JSON, and how many characters are left.
-
-    Short lines and characters that JSON escapes take more than their own bytes; usual texts do not.
-    """
+    """The beginning of a text that fits into so many bytes, quoted and as JSON, and how many characters are left."""
     part, _ = clip(text, most)
     while part and max(len(quoted_lines(part, most).encode()), len(_json(part).encode())) > most + 2:
         part = part[: len(part) * 3 // 4]
@@ -110,28 +106,22 @@ def _json(value: Any) -> str:  # noqa: ANN401 - any JSON value
 
 
 def shown(found: Inbox, of: Address, infra: bool) -> tuple[str, dict[str, Any]]:
-    """An inbox as text and as data, within bounds.
-
-    Args:
-        found: what there is.
-        of: whose it is.
-        infra: whether it is infra's, where an ask must be claimed before it is answered.
-    """
+    """An inbox as bounded text and data; in infra's an ask must be claimed before it is answered."""
     entries = [(_ask(ask), ask.text) for ask in found.asks]
     entries += [(_message(message), message.text) for message in found.messages]
     entries += [(_ack(ask), ask.reply or "") for ask in found.acks]
-    share = max(_LEAST, _BYTES // max(1, len(entries)) - _ENTRY)
-    text = _Budget(_BYTES)
+    share = max(_MIN_PART, _MAX_BYTES // max(1, len(entries)) - _ENTRY)
+    text = _Budget(_MAX_BYTES)
     data: dict[str, list[dict[str, Any]]] = {"asks": [], "messages": [], "acks": []}
     left_out = dict.fromkeys(data, 0) | {key: count for key, count in found.more.items() if count}
-    room = _Budget(_BYTES)
+    room = _Budget(_MAX_BYTES)
     for entry, words in entries:
         kind = "asks" if "seen" in entry else "acks" if "close_reason" in entry else "messages"
         attached = len(_json(entry.get("attachments", [])).encode())
         if attached > _ATTACHED:
             entry |= {"attachments": [], "attachments_not_shown": len(entry["attachments"])}
             attached = 0
-        part, cut = _fitting(harmless(words), max(_LEAST, share - attached))
+        part, cut = _fitting(harmless(words), max(_MIN_PART, share - attached))
         full = entry | {"text": part} | ({"not_shown": cut} if cut else {})
         block = _block(full, part, cut, infra)
         if text.takes(block) and room.takes(_json(full)):
@@ -139,8 +129,7 @@ def shown(found: Inbox, of: Address, infra: bool) -> tuple[str, dict[str, Any]]:
         else:
             left_out[kind] = left_out.get(kind, 0) + 1
     counts = {kind: len(data[kind]) + left_out.get(kind, 0) for kind in data}
-    told = {"asks": "open asks", "messages": "unread messages", "acks": "acks not marked as read"}
-    head = ", ".join(f"{counts[kind]} {words}" for kind, words in told.items())
+    head = f"{counts['asks']} open asks, {counts['messages']} unread messages, {counts['acks']} acks not marked as read"
     lines = [f"Inbox of {of.name}: {head}.", *text.parts]
     hidden = {kind: count for kind, count in left_out.items() if count}
     if hidden:
@@ -152,7 +141,7 @@ def shown(found: Inbox, of: Address, infra: bool) -> tuple[str, dict[str, Any]]:
 
 
 class _Budget:
-    """Room for so many bytes; what does not fit any more is left out whole, and so is all after it."""
+    """Room for so many bytes; the first part that does not fit and all after it are left out."""
 
     def __init__(self, most: int) -> None:
         self._left = most
@@ -166,15 +155,10 @@ class _Budget:
         return True
 
 
-def _of(name: str, circle: str | None) -> str:
-    return f"{name} ({circle})" if circle else name
-
-
 def _ask(ask: Ask) -> dict[str, Any]:
     entry: dict[str, Any] = {"id": ask.id, "from_peer": ask.sender, "circle": ask.circle}
     entry |= {"created": ask.created, "reply_to": ask.reply_to, "seen": ask.seen is not None}
-    if ask.claim is not None:
-        entry["claimed"] = True
+    entry |= {"claimed": True} if ask.claim is not None else {}
     return entry | {"attachments": harmless_json(ask.attachments)}
 
 
@@ -191,31 +175,26 @@ def _ack(ask: Ask) -> dict[str, Any]:
 
 
 def _heading(entry: dict[str, Any]) -> str:
-    who = _of(entry["from_peer"], entry["circle"])
-    parts = [f"{entry['id']} from {who}, {entry['created']}"]
-    if "seen" in entry:
-        parts[0] = f"ask {parts[0]}"
-        parts += ["seen"] if entry["seen"] else []
-        parts += ["claimed"] if entry.get("claimed") else []
-    elif "close_reason" in entry:
-        parts[0] = f"{entry['close_reason']} {parts[0]}"
-    else:
-        parts[0] = f"{entry['kind']} {parts[0]}"
+    kind = "ask" if "seen" in entry else entry.get("close_reason") or entry["kind"]
+    who = f"{entry['from_peer']} ({entry['circle']})" if entry["circle"] else entry["from_peer"]
+    parts = [f"{kind} {entry['id']} from {who}, {entry['created']}"]
+    parts += [flag for flag in ("seen", "claimed") if entry.get(flag)]
     parts += [f"about {entry['request']}"] if entry.get("request") else []
     parts += [f"in reply to {entry['reply_to']}"] if entry.get("reply_to") else []
     return "; ".join(parts)
 
 
 def _block(entry: dict[str, Any], part: str, cut: int, infra: bool) -> str:
+    more = f'inbox(show="{entry["id"]}")'
     lines = [_heading(entry)]
     if part:
         lines.append(quoted_lines(part, len(part) * 4))
     if cut:
-        lines.append(f'({cut} more characters: inbox(show="{entry["id"]}"))')
+        lines.append(f"({cut} more characters: {more})")
     if entry.get("attachments"):
         lines.append(quoted_lines(f"attachments: {_json(entry['attachments'])}", _ATTACHED * 2))
     if entry.get("attachments_not_shown"):
-        lines.append(f'({entry["attachments_not_shown"]} attachments not shown: inbox(show="{entry["id"]}"))')
+        lines.append(f"({entry['attachments_not_shown']} attachments not shown: {more})")
     if "seen" in entry:
         claim = infra and not entry.get("claimed")
         lines.append(f'Next: inbox(claim="{entry["id"]}")' if claim else f'Next: ack("{entry["id"]}", "…")')

@@ -1,8 +1,7 @@
-"""Text into a typed action, never by guessing. Pure.
+"""A text as a typed action, never by guessing. Pure.
 
-Two ways lead to an action: one fenced `infra` block of JSON, or a sentence every word of which is accounted for by
-`grammar`. A sentence that means another action, by a verb of its model, is answered with the very block to send back.
-Everything else is not understood, which writes nothing.
+Only one fenced `infra` block of JSON, or a sentence that `grammar` reads to its last word, is an action. A sentence
+with a verb of another action is answered with the block to send.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from infra_mcp.mesh.blocks import Fault, blocks, read, show
-from infra_mcp.mesh.grammar import Token, fields, match, nearest, tokens
+from infra_mcp.mesh.grammar import Token, fields, is_valid, match, nearest, tokens
 from infra_mcp.model.actions import ACTIONS, SAID, Action, ActionModel, AppAction, Release
 from infra_mcp.model.names import AppName, Frozen, Version
 
-_LONGEST = 2_000  # characters of a sentence
-_MOST = 120  # words of a sentence
+_MAX_SENTENCE = 2_000  # characters
+_MAX_WORDS = 120
 
-_BACK = {"back", "revert", "rollback", "undo"}  # the other way: no block is filled in, whatever verb is beside it
+_BACK = {"back", "revert", "rollback", "undo"}  # no block is filled in for these, whatever verb is beside them
 _OTHER = _BACK | {"delete", "destroy", "drop", "exec", "patch", "remove", "run"}
 _NUMBERED = re.compile(r"v?[0-9]+(?:\.[0-9A-Za-z_-]+)+|v[0-9]+")
 # Words of a sentence that are no app's name.
@@ -31,10 +30,11 @@ _FILLERS = frozenset(
      "me", "my", "need", "now", "of", "on", "out", "please", "replica", "replicas", "tag", "that", "the", "this", "to",
      "up", "version", "want", "we", "with", "would", "you"),
 ).union(*(model.verbs for model in ACTIONS.values()))  # fmt: skip
+_APP, _VERSION = TypeAdapter(AppName), TypeAdapter(Version)
 
 
 class Understood(Frozen):
-    """An action, with what else was said of it."""
+    """An action, with the other fields of its block."""
 
     action: Action
     reason: str = ""
@@ -43,10 +43,10 @@ class Understood(Frozen):
 
 
 class NotUnderstood(Frozen):
-    """No action. `nearest` is what to send instead, filled in as far as it can be told.
+    """No action. `nearest` is what to send instead, filled in as far as it is known.
 
-    `code` is an error code: `not-understood`, or why a block is none: `unknown-argument`, `invalid-argument`. `open` is
-    true where someone who attends may make something of it: words that mean no block.
+    `code` is an error code: `not-understood`, or for a block `unknown-argument` or `invalid-argument`. `open` is true
+    for a text without a block, which an attending session may understand.
     """
 
     reason: str
@@ -56,24 +56,20 @@ class NotUnderstood(Frozen):
 
 
 def parse(text: str, apps: Collection[str] = ()) -> Understood | NotUnderstood:
-    """Read an ask.
+    """Read any text of an ask. Never raises; reasons repeat no value, and `nearest` only names in the form of one.
 
     Args:
-        text: the words as they came. Nothing of a value in them is ever repeated in a reason; `nearest` repeats only
-            names that have the form of one.
-        apps: the apps that the asker has, as far as they are known: a word that names one goes before others.
-
-    Returns:
-        The action, or why there is none. It never raises, whatever the text is.
+        text: the text.
+        apps: the known apps of the asker, whose names go before other words.
     """
     found = blocks(text)
     if len(found) > 1:
         return NotUnderstood(reason=f"There are {len(found)} infra blocks; an ask carries one action.")
     if found:
         return _from_block(*found[0])
-    words = tokens(text) if len(text) <= _LONGEST else []
-    if not words or len(words) > _MOST:
-        why = "It is longer than a sentence that can be understood." if text.strip() else "It says nothing."
+    words = tokens(text) if len(text) <= _MAX_SENTENCE else []
+    if not words or len(words) > _MAX_WORDS:
+        why = "The sentence is too long." if text.strip() else "The text is empty."
         return NotUnderstood(reason=why, open=bool(text.strip()))
     read_as = match(words)
     if read_as.values is not None:
@@ -83,9 +79,8 @@ def parse(text: str, apps: Collection[str] = ()) -> Understood | NotUnderstood:
 
 def _from_block(body: str, closed: bool) -> Understood | NotUnderstood:
     if not closed:
-        return NotUnderstood(
-            reason="The infra block has no end: a line of ``` after the JSON.", code="invalid-argument"
-        )
+        why = "The infra block has no end: a line of ``` after the JSON."
+        return NotUnderstood(reason=why, code="invalid-argument")
     done = read(body)
     if isinstance(done, Fault):
         nearest = (done.nearest,) if done.nearest else ()
@@ -95,27 +90,27 @@ def _from_block(body: str, closed: bool) -> Understood | NotUnderstood:
 
 
 def _from_sentence(values: tuple[tuple[str, str], ...], words: list[Token]) -> Understood | NotUnderstood:
-    said = fields(values)
-    why = "Something is said twice, so it cannot be told what is meant."
-    if said is not None:
+    found = fields(values)
+    why = "The sentence gives one value twice."
+    if found is not None:
         try:
-            return Understood(action=SAID.model_validate_json(json.dumps(said)))
+            return Understood(action=SAID.model_validate_json(json.dumps(found)))
         except ValidationError:
-            why = "An amount or a number of things in it is more than there may be."
+            why = "An amount, or a number of things, in the sentence is too large."
     return NotUnderstood(reason=why, nearest=_sentence(words), open=True)
 
 
 def _unread(words: list[Token], reached: int, apps: Collection[str]) -> NotUnderstood:
-    """Say how far a sentence was read, without repeating it, and what comes nearest to it."""
+    """Report how far a sentence was read, without repeating it, and the nearest form."""
     plain = {word.text.lower() for word in words if not word.quoted}
     meant = [model for model in ACTIONS.values() if plain & model.verbs]
     if len(meant) == 1 and not plain & _BACK - meant[0].verbs:
-        why = "That is not done by a sentence: send this block, and nothing is left to guess."
+        why = "A sentence cannot ask for this action: send this block."
         return NotUnderstood(reason=why, nearest=(_block(meant[0], words, apps),))
     if meant or plain & _OTHER:
-        why = "That is none of what a sentence can ask for; sentences only add namespaces."
+        why = "A sentence cannot ask for this; sentences only add namespaces."
         return NotUnderstood(reason=why, open=True)
-    why = f"Not every word is understood: word {reached + 1} of {len(words)} and what follows cannot be read."
+    why = f"The sentence is not understood from word {reached + 1} of {len(words)} on."
     if reached >= len(words):
         why = "The sentence ends too early."
     return NotUnderstood(reason=why, nearest=_sentence(words), open=True)
@@ -127,13 +122,10 @@ def _sentence(words: list[Token]) -> tuple[str, ...]:
 
 
 def _block(model: type[ActionModel], words: list[Token], apps: Collection[str]) -> str:
-    """The block for what seems to be meant, with what is missing marked as such.
-
-    Filled in are an app, a version and whole numbers, where the action needs them.
-    """
+    """The block for the action that seems to be meant, with the app, version and numbers that the action needs."""
     parts = [part for word in words for part in word.text.replace("@", ":").split(":")]
-    versions = [part for part in parts if _NUMBERED.fullmatch(part) and _is(_VERSION, part)]
-    names = [part for part in parts if part.lower() not in _FILLERS and part not in versions and _is(_APP, part)]
+    versions = [part for part in parts if _NUMBERED.fullmatch(part) and is_valid(_VERSION, part)]
+    names = [part for part in parts if part.lower() not in _FILLERS and part not in versions and is_valid(_APP, part)]
     numbers = [int(part) for part in parts if part.isascii() and part.isdigit()]
     found: dict[str, Any] = {"action": model.model_fields["action"].default}
     for name, field in model.model_fields.items():
@@ -148,14 +140,3 @@ def _block(model: type[ActionModel], words: list[Token], apps: Collection[str]) 
         found |= {name: known[0]} if known else {}
     done = read(json.dumps(found))
     return done.nearest if isinstance(done, Fault) else show(found)
-
-
-_APP, _VERSION = TypeAdapter(AppName), TypeAdapter(Version)
-
-
-def _is(form: TypeAdapter[str], text: str) -> bool:
-    try:
-        form.validate_python(text)
-    except ValidationError:
-        return False
-    return True

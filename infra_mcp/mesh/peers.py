@@ -1,9 +1,8 @@
-"""Peers as others see them: who is there, and what they say of themselves.
+"""Lists of peers, with their descriptions.
 
-A peer sees its own circle and the infra peer by default, and names and descriptions of other circles when it asks for
-them (see `addresses` for why). "Online" means heard from lately by this server: callers without a session have no other
-sign of life, and nothing depends on it. What a peer says of itself stands in quotes, so that no description can look
-like another row or a heading.
+A peer sees its own circle and the infra peer by default, and names and descriptions of other circles on request (see
+`addresses`). "Online" means that it called this server lately; nothing depends on it. A description is in quotes, so
+that it cannot look like another row or a heading.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from infra_mcp.errors import InfraError
@@ -19,7 +19,6 @@ from infra_mcp.text import cell, one_line
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
-    from infra_mcp.ledger.records import Peer
     from infra_mcp.model.peer import Caller
 
 # Repowire's header, so that what reads its list reads ours.
@@ -28,28 +27,24 @@ HEADER = (
 )
 
 MAX_DESCRIPTION = 500  # characters of a description
-_MOST = 18_000  # bytes of a table, as JSON
-
-
-def _utc() -> datetime:
-    return datetime.now(UTC)
+_MAX_BYTES = 18_000  # bytes of a table, as JSON
+_utc = partial(datetime.now, UTC)
 
 
 class Presence:
-    """When each peer was last heard from by this process.
+    """The last call of each peer to this process.
 
     Args:
         online: how long after a call a peer counts as online.
-        clock: tells the time; tests give their own.
+        clock: the time; tests give their own.
     """
 
     def __init__(self, online: timedelta = timedelta(minutes=5), clock: Callable[[], datetime] = _utc) -> None:
-        self._online = online
-        self._clock = clock
+        self._online, self._clock = online, clock
         self._seen: dict[tuple[str, str | None], datetime] = {}
 
     def seen(self, caller: Caller) -> None:
-        """A call of this peer came in."""
+        """Note a call of this peer."""
         self._seen[caller.name, caller.circle] = self._clock()
 
     def status(self, name: str, circle: str | None) -> str:
@@ -58,13 +53,13 @@ class Presence:
         return "online" if last is not None and self._clock() - last < self._online else "offline"
 
     def last(self, name: str, circle: str | None) -> str:
-        """The time it was last heard from, or nothing."""
+        """The time of its last call, or nothing."""
         last = self._seen.get((name, circle))
         return last.isoformat(timespec="seconds").replace("+00:00", "Z") if last is not None else ""
 
 
 class Table(NamedTuple):
-    """Lines under Repowire's header, and how many peers did not fit."""
+    """Lines below Repowire's header, and the number of peers that did not fit."""
 
     text: str
     not_shown: int
@@ -93,15 +88,15 @@ async def table(
     include_self: bool = False,
     circle: str | None = None,
 ) -> Table:
-    """The peers this caller wants to see, as tab-separated lines under Repowire's header.
+    """The peers that this caller may list, as tab-separated lines below Repowire's header.
 
     Args:
         engine: for ledger and policy.
-        presence: who was heard from.
-        caller: who looks.
-        show_offline: also peers not heard from lately.
+        presence: for the last calls.
+        caller: the reader.
+        show_offline: also peers that did not call lately.
         include_self: also the caller.
-        circle: peers of this circle; `*` all peers; None the caller's own circle, for a caller without one all.
+        circle: peers of this circle; `*` for all; None for the caller's own circle, or all without one.
     """
     everywhere = circle == "*" or (circle is None and caller.circle is None)
     wanted = caller.circle if circle is None else circle
@@ -114,30 +109,21 @@ async def table(
         itself = (peer.name, peer.circle) == (caller.name, caller.circle)
         status = presence.status(peer.name, peer.circle)
         if (include_self or not itself) and (show_offline or status == "online"):
-            shown = peer.model_copy(update={"description": own_description(engine, caller)}) if itself else peer
-            near = peer.circle == caller.circle or caller.circle is None
-            rows.append(_known(shown, presence, status, near=near))
-    return _bounded(rows)
-
-
-def _known(peer: Peer, presence: Presence, status: str, *, near: bool) -> str:
-    """A peer's row; when it was last heard from is its own circle's business."""
-    last = presence.last(peer.name, peer.circle) if near else ""
-    return _row(peer.name, peer.circle, "agent", status=status, description=peer.description, last=last)
-
-
-def _bounded(rows: list[str]) -> Table:
-    left = _MOST
-    for shown, row in enumerate(rows):
+            shown = own_description(engine, caller) if itself else peer.description
+            # Only its own circle, and callers without one, see the time of its last call.
+            last = presence.last(peer.name, peer.circle) if caller.circle in {None, peer.circle} else ""
+            rows.append(_row(peer.name, peer.circle, "agent", status=status, description=shown, last=last))
+    left = _MAX_BYTES
+    for kept, row in enumerate(rows):
         left -= len(json.dumps(row, ensure_ascii=False).encode())  # as it is in the data, with its tabs escaped
         if left < 0:
-            more = f"# {len(rows) - shown} more not shown; name a circle to see fewer"
-            return Table("\n".join([HEADER, *rows[:shown], more]), len(rows) - shown)
+            more = f"# {len(rows) - kept} more not shown; name a circle to see fewer"
+            return Table("\n".join([HEADER, *rows[:kept], more]), len(rows) - kept)
     return Table("\n".join([HEADER, *rows]), 0)
 
 
 async def me(engine: Engine, presence: Presence, caller: Caller) -> str:
-    """The caller as the server knows it: header and one line."""
+    """The header and the caller's own line."""
     if caller.attendant:
         return f"{HEADER}\n{_infra(engine)}"
     role = "human" if caller.operator else "reader" if caller.reader else "agent"
@@ -153,18 +139,15 @@ async def me(engine: Engine, presence: Presence, caller: Caller) -> str:
 
 
 def own_description(engine: Engine, caller: Caller) -> str:
-    """What a caller said of itself, as it said it; nothing after a restart.
+    """The caller's description as it was sent, empty after a restart.
 
-    Not as the ledger has it: masked there, it would tell the caller whether a guess equals a secret.
+    Not the ledger's masked text: it would tell the caller whether a guess equals a secret.
     """
     return engine.ledger.identities.described.get((caller.name, caller.circle or ""), "")
 
 
 async def describe(engine: Engine, caller: Caller, description: str) -> str:
-    """Set what the caller says of itself, as one line; kept and shown to others with secrets masked.
-
-    Returns:
-        The line as it was given.
+    """Set the caller's description, one line, which others see with secrets masked; returns the line.
 
     Raises:
         InfraError: `invalid-argument`, when it is too long or the caller is no peer of a circle.
@@ -173,7 +156,7 @@ async def describe(engine: Engine, caller: Caller, description: str) -> str:
         what = "Only a peer of a circle has a description of its own; infra's is in the policy."
         raise InfraError("invalid-argument", what, next_step="Call it as a peer.")
     line = one_line(description, 2 * MAX_DESCRIPTION)
-    line = engine.masker.sparing(line).mask(line)  # by the rules alone: it goes back to whoever said it
+    line = engine.masker.sparing(line).mask(line)  # by the rules alone: it goes back to its sender
     if len(line) > MAX_DESCRIPTION:
         raise InfraError("invalid-argument", f"description: longer than {MAX_DESCRIPTION} characters.")
     await engine.ledger.set_description(caller.name, line, caller.circle)

@@ -1,15 +1,14 @@
-"""The admission policies that hold the peer's identities to what the policy file says, inside the API server.
+"""The admission policies that enforce infra.toml for the peer's identities inside the API server (KEP-3488).
 
-RBAC cannot say "create, but only names of this pattern". Three of them say it: for the namespaces and bindings the
-server creates, and for the Secrets a circle writes. The fourth looks at everyone else: nobody but the server sets or
-changes infra-mcp's labels and annotations of a namespace, since bindings follow them. (KEP-3488, CEL for admission
-control.)
+RBAC cannot limit create to names of a pattern. Three policies do: for namespaces and bindings of the server, and for
+Secrets of circles. The fourth lets only the server set infra-mcp's labels and annotations of a namespace, since
+bindings follow them.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from infra_mcp.model.marks import BINDING, CIRCLE, PREFIX, PULL_SECRET_TYPES
 from infra_mcp.policy.grants import FREE_LABELS
@@ -22,7 +21,7 @@ _NOTHING = {"": "^$"}  # CEL wants the type of an empty map to be known
 
 
 def admission_policies(policy: Policy, cluster: ClusterRules) -> list[dict[str, Any]]:
-    """The admission policies and what binds them, in a fixed order."""
+    """The admission policies and their bindings, in a fixed order."""
     found = []
     server, others = _as_server(cluster), _as_anyone_else(cluster)
     for suffix, group, resources, who, variables, validations in (
@@ -81,7 +80,7 @@ def _as_server(cluster: ClusterRules) -> str:
 
 
 def _as_anyone_else(cluster: ClusterRules) -> str:
-    """Everyone but the server, and the server of another infra-mcp in this cluster: its account may bind circles."""
+    """Everyone but this server and other servers of infra-mcp in the cluster, whose accounts may bind circles."""
     another = _all(
         "request.userInfo.username.startsWith('system:serviceaccount:')",
         "request.userInfo.username.endsWith(':server')",
@@ -105,7 +104,7 @@ def _namespaces(policy: Policy, cluster: ClusterRules) -> Parts:
     variables = [
         {"name": "circle", "expression": f"object.metadata.?labels[?{_text(CIRCLE)}].orValue('')"},
         {"name": "patterns", "expression": _text(_patterns(policy))},
-        {"name": "granted", "expression": _text(_labels(policy))},
+        {"name": "granted", "expression": _text(_patterns(policy, "labels"))},
     ]
     return variables, [
         ("request.operation == 'CREATE'", "infra-mcp creates namespaces and never changes one"),
@@ -128,7 +127,7 @@ def _namespaces(policy: Policy, cluster: ClusterRules) -> Parts:
 
 
 def _marks() -> Parts:
-    """What begins with our prefix is as it was, or, in a new namespace, not there."""
+    """Keys with our prefix stay as they were, and are absent in a new namespace."""
     found, variables = [], []
     for what in ("labels", "annotations"):
         now, before = f"variables.{what}", f"variables.{what}Before"
@@ -142,7 +141,7 @@ def _marks() -> Parts:
             f"{now}.all(k, {ours} || (k in {before} && {now}[k] == {before}[k]))",
             f"{before}.all(k, {ours} || k in {now})",
         ]
-    return variables, [(_all(*found), f"nobody but infra-mcp sets or changes {PREFIX}* labels and annotations here")]
+    return variables, [(_all(*found), f"only infra-mcp may set or change {PREFIX}* labels and annotations here")]
 
 
 def _bindings(policy: Policy, cluster: ClusterRules) -> Parts:
@@ -189,26 +188,19 @@ def _secrets(policy: Policy, cluster: ClusterRules) -> Parts:
     ]
 
 
-def _patterns(policy: Policy) -> dict[str, str]:
-    """A regular expression (RE2) for each circle that has namespaces."""
-    found = {}
-    for name, circle in sorted(policy.circles.items()):
-        if circle.namespaces:
-            found[name] = "^(" + "|".join(p.replace("*", "[-a-z0-9]*") for p in circle.namespaces) + ")$"
-    return found or _NOTHING
-
-
-def _labels(policy: Policy) -> dict[str, str]:
-    """The same for each circle that may set labels."""
-    found = {}
-    for name, circle in sorted(policy.circles.items()):
-        if circle.labels:
-            found[name] = "^(" + "|".join(p.replace(".", "[.]").replace("*", ".*") for p in circle.labels) + ")$"
-    return found or _NOTHING
+def _patterns(policy: Policy, key: Literal["namespaces", "labels"] = "namespaces") -> dict[str, str]:
+    """A regular expression (RE2) for each circle that is granted namespaces or labels."""
+    anything = "[-a-z0-9]*" if key == "namespaces" else ".*"  # a namespace's name has no dots to quote
+    found = {name: getattr(circle, key) for name, circle in sorted(policy.circles.items())}
+    return {
+        name: "^(" + "|".join(one.replace(".", "[.]").replace("*", anything) for one in patterns) + ")$"
+        for name, patterns in found.items()
+        if patterns
+    } or _NOTHING
 
 
 def _within(name: str, cluster: ClusterRules) -> str:
-    """The name is one of the circle's, and none of the protected ones."""
+    """The name matches the circle's patterns and is not protected."""
     return _all(
         "variables.circle in variables.patterns",
         f"{name}.matches(variables.patterns[variables.circle])",
@@ -217,5 +209,5 @@ def _within(name: str, cluster: ClusterRules) -> str:
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - strings, and lists and maps of them
-    """A CEL literal. What goes in has passed the grammar of names, which knows no quotes and no backslashes."""
+    """A CEL literal. The grammar of names allows no quotes and no backslashes."""
     return json.dumps(value).replace('"', "'")

@@ -1,8 +1,8 @@
-"""Whether what people decided is enough for what the rules require. Pure; whatever cannot be told counts as no."""
+"""Whether the approvals of a request meet what the rules require. Pure; anything unclear counts as no."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from infra_mcp.model.approval import Approval, Need, Verdict
@@ -12,18 +12,17 @@ _STRENGTHS = {"same-user": 0, "token": 1}
 
 
 def satisfied(verdict: Verdict, digest: str, requester: Caller, approvals: Sequence[Approval], now: datetime) -> bool:
-    """Whether a plan may go on. Asked until the first write begins, not after: an approval is used up then.
+    """Whether a plan may go on; not asked after the first write, which uses up the approvals.
 
-    What counts, for each rule that requires it: approvals of this very effect, not used, not expired, by different
-    people who are known well enough, none of them whoever asked; where a rule wants several, only by operators for whom
-    others vouch. Operators belong to no circle, so one who is called
-    like the requester is taken for the requester. One denial of this effect is a no, whoever else approved.
+    For each rule count approvals of this effect, not used and not expired, by different people other than the requester
+    who authenticated strongly enough; where a rule wants several, only operators whom others confirmed. Operators have
+    no circle, so one with the requester's name counts as the requester. One denial of this effect is a no.
 
     Args:
-        verdict: what `judge` said of the plan now.
+        verdict: the verdict of `judge` on the plan now.
         digest: the plan's effect digest now.
-        requester: who asked; for an ask that someone acted on, the asker.
-        approvals: what people decided about the request.
+        requester: the requester; for an attended ask, the asker.
+        approvals: the decisions about the request.
         now: the present, with its offset.
     """
     if verdict.decision == "allow":
@@ -34,36 +33,33 @@ def satisfied(verdict: Verdict, digest: str, requester: Caller, approvals: Seque
 
 
 def missing(verdict: Verdict, digest: str, requester: Caller, approvals: Sequence[Approval], now: datetime) -> str:
-    """What is still missing, in words for people; empty when nothing is. Arguments as for `satisfied`."""
+    """What is still missing, as text; empty when nothing is. Arguments as for `satisfied`."""
     if satisfied(verdict, digest, requester, approvals, now):
         return ""
     if verdict.decision == "refuse" or not verdict.needs:
         return f"{verdict.rule} refuses it, so no approval helps"
     if _denied(digest, approvals):
         return "it was denied"
-    return "; ".join(_lacks(verdict, digest, requester, approvals, now))
-
-
-def _lacks(
-    verdict: Verdict, digest: str, requester: Caller, approvals: Sequence[Approval], now: datetime
-) -> Iterator[str]:
+    lacks = []
     for need in verdict.needs:
         there = _given(need, digest, requester, approvals, now)
-        if len(there) >= need.approvals:
-            continue
-        why = {one.approver: _against(one, need, requester, now) for one in approvals if one.effect_digest == digest}
-        lost = ", ".join(f"{who}'s does not count: {why[who]}" for who in sorted(why.keys() - there) if why[who])
-        yield f"{need.rule} has {len(there)} of {in_words(need)}" + (f" ({lost})" if lost else "")
+        if len(there) < need.approvals:
+            why = {
+                one.approver: _against(one, need, requester, now) for one in approvals if one.effect_digest == digest
+            }
+            lost = ", ".join(f"{who}'s does not count: {why[who]}" for who in sorted(why.keys() - there) if why[who])
+            lacks.append(f"{need.rule} has {len(there)} of {in_words(need)}" + (f" ({lost})" if lost else ""))
+    return "; ".join(lacks)
 
 
 def in_words(need: Need) -> str:
-    """What a rule wants, in words: `2 approvals by operators known by a token`."""
+    """What a rule requires, as text: `2 approvals by different operators known by a token`."""
     many = "1 approval by an operator" if need.approvals == 1 else f"{need.approvals} approvals by different operators"
     return many + (" known by a token" if need.strength == "token" else "")
 
 
 def approval_timeout(verdict: Verdict) -> float:
-    """How long a request waits for its approvals, in seconds: the shortest time that any of its rules gives."""
+    """How many seconds a request waits for its approvals: the shortest time of its rules."""
     return min((need.seconds for need in verdict.needs), default=0.0)
 
 
@@ -82,19 +78,15 @@ def _given(need: Need, digest: str, requester: Caller, approvals: Sequence[Appro
 def _against(approval: Approval, need: Need, requester: Caller, now: datetime) -> str:
     """Why an approval of the right effect does not count for a rule; empty when it does."""
     if approval.approver == requester.name:
-        return "nobody approves what they asked for"
+        return "requesters cannot approve their own request"
     if approval.gone:
-        return "no operator any more"
+        return "no longer an operator"
     if _STRENGTHS[approval.strength] < _STRENGTHS[need.strength]:
-        return "not known well enough"
+        return "not authenticated strongly enough"
     if need.approvals > 1 and not approval.vouched:
-        return "no operator who counts by themselves: others must confirm them"
-    # By the rule as it is now, too: it may have been made stricter since.
-    until = min(_moment(approval.expires), _moment(approval.at) + timedelta(seconds=need.seconds))
-    if now >= until:
+        return "others must confirm this operator first"
+    # Also by the current rule, which may be stricter than at the time of the approval.
+    given, until = datetime.fromisoformat(approval.at), datetime.fromisoformat(approval.expires)
+    if now >= min(until, given + timedelta(seconds=need.seconds)):
         return "expired"
     return "used already" if approval.used is not None else ""
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)

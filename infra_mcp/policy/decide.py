@@ -1,12 +1,12 @@
-"""The decision. `admit` before anything is read, `judge` on the effect of a plan. Pure: equal input, equal verdict.
+"""The decision: `admit` before anything is read, `judge` on the effect of a plan. Pure: equal input, equal verdict.
 
-Default deny: only what a circle is granted passes. Deny beats allow: any reason against it decides, whatever speaks for
-it. A rule that cannot be evaluated denies. The names of rules in verdicts are stable; docs/policy.md lists them.
+Default deny: only granted actions pass, and one reason against a request refuses it. A rule that cannot be evaluated
+denies. Rule ids in verdicts are stable; docs/policy.md lists them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 
 from infra_mcp.errors import InfraError
@@ -33,22 +33,21 @@ def admit(
     attendant: bool = False,
     now: datetime | None = None,
 ) -> Verdict:
-    """Whether this caller may ask for this at all. Nothing has been read when this is asked.
+    """Whether this caller may request this action, before anything is read.
 
     Args:
         policy: the policy in force.
-        caller: who asks, as the transport knows it; the asker, where an attending session acts for someone.
-        action: what is asked.
-        attendant: whether an attending session acts: then the asker's circle and [attend] must both grant it.
+        caller: the requester, as the transport identified it; for an attended ask, the asker.
+        action: the requested action.
+        attendant: whether an attending session acts: then the asker's circle and [attend] must both grant the action.
         now: the present, with its offset; None ignores freezes: for a release from a notify, which a freeze delays and
             does not refuse (see `engine.releases`), and for a change whose first write has begun.
 
     Returns:
-        The verdict, with the policy's digest. A refusal tells only of the caller's own circle. With `needs-approval`,
-        `needs` holds what every rule wants; `approvals.satisfied` says whether it is there.
+        The verdict. A refusal reveals only the caller's own circle. `needs-approval` lists what every rule requires in
+        `needs`; see `approvals.satisfied`.
     """
-    against = list(_refusals(policy, caller, action, attendant=attendant))
-    return _verdict(policy, against, _subject(policy, caller, action, frozenset()), now)
+    return _decide(policy, caller, action, None, attendant, now)
 
 
 def judge(
@@ -60,32 +59,12 @@ def judge(
     attendant: bool = False,
     now: datetime | None = None,
 ) -> Verdict:
-    """Whether what a plan would really do is allowed. Asks again all that `admit` asks: the policy may have changed.
-
-    Args:
-        policy: the policy in force now.
-        caller: as for `admit`.
-        action: what was asked.
-        effect: what would be done.
-        attendant: as for `admit`.
-        now: as for `admit`.
-
-    Returns:
-        The verdict, as `admit` gives it.
-    """
-    against = list(_refusals(policy, caller, action, attendant=attendant))
-    if not against:
-        against = list(effect_refusals(policy, caller, action, effect, attendant=attendant))
-    return _verdict(policy, against, _subject(policy, caller, action, touched(effect)), now)
+    """Whether the effect of a plan is allowed; repeats the checks of `admit`, since the policy may have changed."""
+    return _decide(policy, caller, action, effect, attendant, now)
 
 
 def refusal(verdict: Verdict, *, request: str = "ID", digest: str = "DIGEST") -> InfraError:
-    """A verdict that does not allow, as the error the asker sees.
-
-    Args:
-        verdict: what was decided.
-        request: the request's id, for the command that approves it.
-        digest: its effect digest, for the same.
+    """A verdict other than `allow` as an error; `request` and `digest` complete the command that approves it.
 
     Raises:
         ValueError: the verdict allows.
@@ -99,13 +78,36 @@ def refusal(verdict: Verdict, *, request: str = "ID", digest: str = "DIGEST") ->
     return InfraError(code, f"{verdict.reason} (rule {verdict.rule})", next_step=next_step, rule=verdict.rule)
 
 
-def _verdict(policy: Policy, against: Iterable[Refusal], subject: Subject, now: datetime | None) -> Verdict:
-    for found in (*against, *denials(policy.rules, subject), *_freeze(policy, subject, now)):
+def _decide(
+    policy: Policy,
+    caller: Caller,
+    action: ActionModel,
+    effect: Effect | None,
+    attendant: bool,
+    now: datetime | None,
+) -> Verdict:
+    against = list(_refusals(policy, caller, action, attendant=attendant))
+    about = RULES[action.action].about(policy, action)
+    namespaces = about.scopes
+    if effect is not None:
+        namespaces |= touched(effect)
+        against += () if against else effect_refusals(policy, caller, action, effect, attendant=attendant)
+    subject = Subject(action.action, caller.name, caller.circle or "", namespaces, about.apps)
+    against += denials(policy.rules, subject)
+    app = next(iter(subject.apps), None)
+    freeze = now and active_freeze(policy, app=app, namespaces=subject.namespaces, circle=subject.circle, now=now)
+    if freeze:
+        until = freeze.until.isoformat()
+        why = f" ({freeze.reason})" if freeze.reason else ""
+        what = f"Nothing may change here until {until}{why}."
+        against.append(Refusal(f"freeze.{freeze.id}", what, f"The same request after {until}."))
+    if against:
+        first = against[0]
         return Verdict(
             decision="refuse",
-            rule=found.rule,
-            reason=found.reason[:1000],
-            would_pass=found.would_pass,
+            rule=first.rule,
+            reason=first.reason[:1000],
+            would_pass=first.would_pass,
             policy=policy.digest,
         )
     if wanted := list(requirements(policy.rules, subject)):
@@ -115,19 +117,8 @@ def _verdict(policy: Policy, against: Iterable[Refusal], subject: Subject, now: 
     return Verdict(decision="allow", rule=rule, reason=reason, policy=policy.digest)
 
 
-def _freeze(policy: Policy, subject: Subject, now: datetime | None) -> Iterable[Refusal]:
-    if now is None:
-        return
-    app = next(iter(subject.apps), None)
-    one = active_freeze(policy, app=app, namespaces=subject.namespaces, circle=subject.circle, now=now)
-    if one is not None:
-        until = one.until.isoformat()
-        why = f" ({one.reason})" if one.reason else ""
-        yield Refusal(f"freeze.{one.id}", f"Nothing is changed here until {until}{why}.", f"The same after {until}.")
-
-
 def _needs(policy: Policy, wanted: list[tuple[Need, str]]) -> Verdict:
-    """What the rules want, and how it is given: who, how many, by when."""
+    """The verdict that names the required approvals and how to give them."""
     why = [
         f"Rule {need.rule.removeprefix('rules.')} requires {in_words(need)}" + (f" ({reason})" if reason else "")
         for need, reason in wanted
@@ -137,26 +128,19 @@ def _needs(policy: Policy, wanted: list[tuple[Need, str]]) -> Verdict:
         decision="needs-approval",
         rule=wanted[0][0].rule,
         reason=("; ".join(why) + ".")[:1000],
-        would_pass=f"{passes}, and never by whoever asked: {_COMMAND}.",
+        would_pass=f"{passes}, but not by the requester: {_COMMAND}.",
         policy=policy.digest,
         needs=tuple(need for need, _ in wanted),
     )
 
 
-def _subject(policy: Policy, caller: Caller, action: ActionModel, scopes: frozenset[str]) -> Subject:
-    about = RULES[action.action].about(policy, action)
-    circle = caller.circle or ""
-    namespaces = about.scopes | scopes
-    return Subject(action=action.action, peer=caller.name, circle=circle, namespaces=namespaces, apps=about.apps)
-
-
 def _refusals(policy: Policy, caller: Caller, action: ActionModel, *, attendant: bool) -> Iterator[Refusal]:
-    """Every reason against the action, the first to be told first. None at all means that it is granted."""
+    """Every reason against the action, the one to report first. The action is granted when there is none."""
     circle = caller.circle
     if circle is None:
         yield Refusal(
             "caller.circle",
-            f"{caller.name} belongs to no circle, and so may look and decide but change nothing.",
+            f"{caller.name} belongs to no circle, and so may read and approve but change nothing.",
             "The same request from a peer, with its own token.",
         )
         return
@@ -171,7 +155,7 @@ def _refusals(policy: Policy, caller: Caller, action: ActionModel, *, attendant:
         against = list(_against(policy, caller, to, action))
         yield from against
         if against:
-            return  # what the session may do is not told of what the asker may not do
+            return  # do not reveal the session's grants for a request that the asker may not make
 
 
 def _against(policy: Policy, caller: Caller, to: Grant, action: ActionModel) -> Iterator[Refusal]:
@@ -186,7 +170,7 @@ def _against(policy: Policy, caller: Caller, to: Grant, action: ActionModel) -> 
     elif not policy.in_force(name):
         yield Refusal(
             f"{to.rule}.actions",
-            f"{to.name} may {name} only once the policy is accepted anew: it was accepted before this action existed.",
+            f"{to.name} may {name} once the policy is accepted again: the last acceptance is older than this action.",
             "An operator runs `infra-mcp policy accept`, or adds the action to a deployment's --policy-pin.",
         )
     else:

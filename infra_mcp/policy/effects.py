@@ -1,12 +1,13 @@
-"""What a plan would really do, held against the policy. Pure.
+"""The effect of a plan, checked against the policy. Pure.
 
-`grants` looks at what was asked; this looks at what would be written, so that no fault in between (a file that says
-something else, a driver that adds an object) turns a small grant into a large one.
+`grants` checks the request, this module the writes, so that no fault in between (a file with other content, a driver
+that adds an object) exceeds the grant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any, Final
 
 from infra_mcp.model.actions import ActionModel
@@ -17,23 +18,23 @@ from infra_mcp.policy import grants
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.actions.base import FAULT
 from infra_mcp.policy.grammar import matches
-from infra_mcp.policy.grants import Grant, Refusal
+from infra_mcp.policy.grants import Refusal
 from infra_mcp.policy.images import new_images
 from infra_mcp.policy.policy import Policy
 
-# What only the server's own identity creates, since a circle cannot.
+# Only the server's own identity creates these.
 _BOOTSTRAP: Final = frozenset({"Namespace", "rbac.authorization.k8s.io/RoleBinding"})
 
 
 def touched(effect: Effect) -> frozenset[str]:
-    """The scopes that an effect is about, those it only compares included."""
+    """The scopes of an effect, also those it only compares."""
     return frozenset(scope for change in effect.changes if (scope := change.target.home) is not None)
 
 
 def effect_refusals(
     policy: Policy, caller: Caller, action: ActionModel, effect: Effect, *, attendant: bool = False
 ) -> Iterator[Refusal]:
-    """Every reason against an effect. Whether the caller may ask for it at all was decided before."""
+    """Every reason against an effect, beside those against the request."""
     rules = RULES[action.action]
     granted = grants.grants(policy, caller, attendant=attendant)
     place = rules.about(policy, action).place
@@ -51,13 +52,20 @@ def effect_refusals(
                 yield from grants.namespace(policy, to, target.home)
             yield from grants.labels(to, _labels(change))
         yield from _identity(change)
-        yield from _takeovers(policy, change)
-        yield from _images(granted, change)
+        for take in change.takes:
+            if not any(matches(pattern, take.manager) for pattern in policy.tree.adopt):
+                yield Refusal(
+                    "tree.adopt",
+                    f"{take.field} of {change.target} belongs to {take.manager[:128]}.",
+                    "Ask its owner to change it, or an operator to list that manager in [tree] adopt.",
+                )
+        for reference, to in product(new_images(change), granted):
+            yield from grants.image(to, reference)
         yield from rules.effect_refusals(policy, caller, action, change)
 
 
 def _labels(change: Change) -> list[str]:
-    """The labels that a plan would set on a namespace, but for the one by which we know its circle."""
+    """The labels that a plan would set on a namespace, without the one that names its circle."""
     found: list[str] = []
     for field in change.fields if change.target.kind == "Namespace" else ():
         value: Any = field.after
@@ -69,28 +77,11 @@ def _labels(change: Change) -> list[str]:
 
 
 def _identity(change: Change) -> Iterator[Refusal]:
-    """The server's identity makes a namespace and its binding, changes neither, and does nothing else."""
+    """The server's identity only creates a namespace and its binding, and never changes them."""
     target = change.target
     bootstrap = target.kind in _BOOTSTRAP and (target.kind == "Namespace" or target.name == BINDING)
     if (change.identity == "server") != bootstrap:
-        what = f"The plan would write {target} as the {change.identity}'s identity."
-        yield Refusal("effect.identity", what, FAULT)
+        yield Refusal("effect.identity", f"The plan would write {target} as the {change.identity}'s identity.", FAULT)
     if bootstrap and change.operation not in {"create", "unchanged"}:
-        what = f"{target} is there and is not as asked; namespaces and bindings are only ever created."
+        what = f"{target} exists and differs from the request; infra-mcp only creates namespaces and bindings."
         yield Refusal("effect.identity", what, "A cluster admin changes it, or the request leaves it as it is.")
-
-
-def _takeovers(policy: Policy, change: Change) -> Iterator[Refusal]:
-    for take in change.takes:
-        if not any(matches(pattern, take.manager) for pattern in policy.tree.adopt):
-            yield Refusal(
-                "tree.adopt",
-                f"{take.field} of {change.target} belongs to {take.manager[:128]}.",
-                "Ask its owner to change it, or an operator to list that manager in [tree] adopt.",
-            )
-
-
-def _images(granted: tuple[Grant, ...], change: Change) -> Iterator[Refusal]:
-    for reference in new_images(change):
-        for to in granted:
-            yield from grants.image(to, reference)

@@ -1,7 +1,7 @@
-"""What is granted, asked one question at a time: to a circle, and to a session that acts for others. Pure.
+"""What is granted to a circle, and to an attending session, one question at a time. Pure.
 
-A refusal speaks of the caller's own circle and of what the caller sent, and of nothing else: what exists elsewhere
-reads the same as what does not exist. What an attending session is granted is not listed to those it acts for.
+A refusal reveals only the caller's own circle and request: what exists elsewhere reads the same as what does not exist.
+The grants of an attending session are not listed to the peers that it acts for.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from infra_mcp.policy.grammar import bytes_of, is_image, matches, millicores
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import GrantRules
 
-# Labels by which clusters switch protections on and off carry a prefix. These recommended ones switch nothing.
+# Labels that switch protections of a cluster have a prefix. These recommended ones switch nothing.
 FREE_LABELS: Final = frozenset(
     f"app.kubernetes.io/{name}" for name in ("name", "instance", "version", "component", "part-of")
 )
 _LISTED = 8
-_LONGEST = 80
+_MAX_LENGTH = 80
+NONE = "No {} is granted to this circle."
 
 
 class Refusal(NamedTuple):
-    """Why not: the rule that decided, in words, and what would pass."""
+    """A reason against a request: the rule, the reason as text, and what would pass."""
 
     rule: str
     reason: str
@@ -31,27 +32,27 @@ class Refusal(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """What somebody is granted, and how verdicts speak of it."""
+    """The grants of a circle or session, and their names in verdicts."""
 
-    rule: str  # how its keys begin in the policy: circles.NAME, or attend
+    rule: str  # the prefix of its keys in the policy: circles.NAME, or attend
     who: str
     own: GrantRules
-    listed: bool  # whether a refusal may say what would pass
+    listed: bool  # whether a refusal may list what would pass
 
     @property
     def name(self) -> str:
-        """The same at the beginning of a sentence."""
+        """`who` at the beginning of a sentence."""
         return self.who[:1].upper() + self.who[1:]
 
     def hint(self, key: str, found: str, none: str) -> str:
-        """What would pass: what was found, or that there is nothing, or only where to look."""
+        """What would pass: the grants, or that there are none, or only where they are."""
         if not self.listed:
-            return f"What {key} of [{self.rule}] in infra.toml grants, or an operator who does it."
+            return f"A value that {key} of [{self.rule}] in infra.toml grants, or an operator who does it."
         return found if getattr(self.own, key) else none
 
 
 def grants(policy: Policy, caller: Caller, *, attendant: bool) -> tuple[Grant, ...]:
-    """All that must grant something before it is allowed: the asker's circle, and [attend] where a session acts."""
+    """All that must grant a request: the asker's circle, and [attend] where a session acts."""
     own = policy.circle(caller.circle) or GrantRules()
     circle = Grant(f"circles.{caller.circle}", f"circle {caller.circle}", own, listed=True)
     acting = Grant("attend", "an attending session", policy.attend, listed=False)
@@ -59,13 +60,13 @@ def grants(policy: Policy, caller: Caller, *, attendant: bool) -> tuple[Grant, .
 
 
 def some(values: Iterable[str]) -> str:
-    """A list for people, bounded."""
-    listed = [value[:_LONGEST] for value in values]
+    """A bounded list as text."""
+    listed = [value[:_MAX_LENGTH] for value in values]
     return ", ".join(listed[:_LISTED]) + (", …" if len(listed) > _LISTED else "")
 
 
 def cluster(policy: Policy, name: str | None) -> Iterator[Refusal]:
-    """Whether a cluster is one that the policy names; where none is asked for, the only one."""
+    """Whether the policy has the cluster; without a name, whether it has exactly one."""
     if policy.cluster_name(name) is None:
         yield Refusal(
             "clusters",
@@ -75,16 +76,12 @@ def cluster(policy: Policy, name: str | None) -> Iterator[Refusal]:
 
 
 def namespace(policy: Policy, to: Grant, name: str) -> Iterator[Refusal]:
-    """Whether a namespace is granted. The answer is the same for one that exists and one that does not."""
+    """Whether a namespace is granted, whether it exists or not."""
     if not policy.within(to.own, name):
         yield Refusal(
             f"{to.rule}.namespaces",
-            f"Namespace {name} is not one of {to.who}'s.",
-            to.hint(
-                "namespaces",
-                f"A namespace named {some(to.own.namespaces)}.",
-                "No namespace is granted to this circle.",
-            ),
+            f"{to.name} may not use namespace {name}.",
+            to.hint("namespaces", f"A namespace named {some(to.own.namespaces)}.", NONE.format("namespace")),
         )
 
 
@@ -94,19 +91,13 @@ def image(to: Grant, reference: str) -> Iterator[Refusal]:
     if not (is_image(reference) and any(matches(pattern, reference) for pattern in own)):
         yield Refusal(
             f"{to.rule}.images",
-            f"Image {reference[:200]} is not one {to.who} may run.",
-            to.hint("images", images_hint(own), images_hint(own)),
+            f"{to.name} may not run image {reference[:200]}.",
+            to.hint("images", f"An image of {some(own)}.", NONE.format("image")),
         )
 
 
-def images_hint(patterns: Iterable[str]) -> str:
-    """What images would pass."""
-    shown = some(patterns)
-    return f"An image of {shown}." if shown else "No image is granted to this circle."
-
-
 def fixed_labels(labels: Iterable[str]) -> Iterator[Refusal]:
-    """Prefixed labels switch protections (pod security, admission, our own fence): not by request."""
+    """Refuse labels with a prefix: they switch protections (pod security, admission, infra-mcp's own)."""
     held = [key for key in labels if "/" in key and key not in FREE_LABELS]
     if held:
         yield Refusal(
@@ -117,13 +108,13 @@ def fixed_labels(labels: Iterable[str]) -> Iterator[Refusal]:
 
 
 def labels(to: Grant, keys: Iterable[str]) -> Iterator[Refusal]:
-    """Whether labels are granted, by their keys: a label may switch what others select by it."""
+    """Whether labels are granted, by their keys."""
     held = [key for key in keys if not any(matches(pattern, key) for pattern in to.own.labels)]
     if held:
         yield Refusal(
             f"{to.rule}.labels",
             f"{to.name} may not set the label {some(held)}.",
-            to.hint("labels", f"A label of {some(to.own.labels)}.", "No label is granted to this circle."),
+            to.hint("labels", f"A label of {some(to.own.labels)}.", NONE.format("label")),
         )
 
 

@@ -1,4 +1,4 @@
-"""Where an app's image stands in a workload: containers are found by the image's repository. Pure."""
+"""The images of workloads; an app's containers are found by its image's repository. Pure."""
 
 from __future__ import annotations
 
@@ -25,15 +25,7 @@ def places(workload: dict[str, Any], repo: str) -> set[tuple[str, str]]:
 
 
 def version_of(image: str, template: str) -> str:
-    """The version a deploy of this image would name.
-
-    Args:
-        image: a reference as a workload has it.
-        template: the app's image, with `{version}` in its tag.
-
-    Returns:
-        What stands for `{version}`, else the whole tag; without a tag the digest, and `latest` without either.
-    """
+    """The version of an image: its part for the template's `{version}`, else its tag, its digest or `latest`."""
     name, _, digest = image.partition("@")
     tag = name.removeprefix(repository(name)).removeprefix(":")
     before, _, after = template.removeprefix(repository(template)).removeprefix(":").partition("{version}")
@@ -43,7 +35,7 @@ def version_of(image: str, template: str) -> str:
 
 
 def images_in(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
-    """Every image that a value names, by the key `image` at any depth; empty for one that is no text."""
+    """Every value of the key `image` at any depth; empty for one that is no text."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key == "image":
@@ -56,7 +48,7 @@ def images_in(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
 
 
 def new_images(change: Change) -> tuple[str, ...]:
-    """Every image that a change would newly run: those that its driver names, and those that stand in its fields."""
+    """Every image that a change would newly run, as its driver or its fields name it."""
     named = dict.fromkeys(change.images)
     for field in change.fields:
         if field.has:

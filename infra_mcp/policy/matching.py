@@ -1,29 +1,28 @@
-"""The rules that cut across circles: which of them are about a change, and what they want. Pure.
+"""Rules and freezes across circles: which of them apply to a change, and what they require. Pure.
 
-A rule either holds, does not hold, or cannot be told (a key this version does not know). Not to be told counts as a
-denial, unless a key that is known already says that the rule is about something else.
+A rule with a key that this version does not know denies, unless a known key shows that it does not apply.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
 from typing import Final
 
 from infra_mcp.model.approval import Need
 from infra_mcp.policy.grammar import matches, seconds
 from infra_mcp.policy.grants import Refusal
 from infra_mcp.policy.policy import Policy
-from infra_mcp.policy.sections import Freeze, Match, Require, Rule
+from infra_mcp.policy.sections import Freeze, FreezeMatch, Rule
 
 _STRENGTHS: Final = ("same-user", "token")
-_APPROVERS: Final = ("operator",)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a rule can be about."""
+    """A change, as rules match it."""
 
     action: str
     peer: str
@@ -32,27 +31,31 @@ class Subject:
     apps: frozenset[str] = frozenset()
 
 
-def about(patterns: tuple[str, ...] | None, values: Iterable[str]) -> bool:
-    """Whether one of the values matches one of the patterns. Patterns that are not given are about everything."""
-    return patterns is None or any(matches(pattern, value) for pattern in patterns for value in values)
-
-
-def _about(match: Match, subject: Subject) -> bool:
-    """Whether every key that is known here says that the rule is about this."""
-    return (
-        about(match.namespaces, subject.namespaces)
-        and about(match.actions, (subject.action,))
-        and about(match.peers, (subject.peer,))
-        and about(match.circles, (subject.circle,))
-        and about(match.apps, subject.apps)
+def _applies(match: FreezeMatch, **values: Collection[str]) -> bool:
+    """Whether for every given key one of the values matches one of its patterns."""
+    given = {key: getattr(match, key) for key in values}
+    return all(
+        patterns is None or any(matches(*pair) for pair in product(patterns, values[key]))
+        for key, patterns in given.items()
     )
 
 
-def denials(rules: Iterable[Rule], subject: Subject) -> Iterator[Refusal]:
-    """Every rule that denies, and every one that cannot be evaluated."""
+def _applying(rules: Iterable[Rule], subject: Subject) -> Iterator[Rule]:
     for rule in rules:
-        if not _about(rule.match, subject):
-            continue
+        if _applies(
+            rule.match,
+            namespaces=subject.namespaces,
+            actions=(subject.action,),
+            peers=(subject.peer,),
+            circles=(subject.circle,),
+            apps=subject.apps,
+        ):
+            yield rule
+
+
+def denials(rules: Iterable[Rule], subject: Subject) -> Iterator[Refusal]:
+    """Every rule that denies or cannot be evaluated."""
+    for rule in _applying(rules, subject):
         if cannot := _cannot(rule):
             yield Refusal(
                 f"rules.{rule.id}",
@@ -63,17 +66,14 @@ def denials(rules: Iterable[Rule], subject: Subject) -> Iterator[Refusal]:
             yield Refusal(
                 f"rules.{rule.id}",
                 rule.reason or f"Rule {rule.id} denies this.",
-                "Nothing, while this rule stands: it is an operator's to change.",
+                "Nothing, until an operator changes the rule in infra.toml.",
             )
 
 
 def requirements(rules: Iterable[Rule], subject: Subject) -> Iterator[tuple[Need, str]]:
-    """What every rule wants that requires an approval first, and its reason.
-
-    Asked after `denials`, which holds the rules that cannot be evaluated.
-    """
-    for rule in rules:
-        if rule.require is not None and _about(rule.match, subject):
+    """The approvals that each rule requires, and its reason. Check `denials` first."""
+    for rule in _applying(rules, subject):
+        if rule.require is not None:
             wanted = rule.require.model_dump(include={"approvals", "by", "strength"})
             need = Need.model_validate(wanted | {"rule": f"rules.{rule.id}", "seconds": seconds(rule.require.expires)})
             yield need, rule.reason
@@ -82,41 +82,26 @@ def requirements(rules: Iterable[Rule], subject: Subject) -> Iterator[tuple[Need
 def active_freeze(
     policy: Policy, *, app: str | None, namespaces: Iterable[str], circle: str | None, now: datetime
 ) -> Freeze | None:
-    """The freeze that a change would fall into.
-
-    A direct change in it is refused (`decide`); a release that came by a notify is held until it ends, and then due
-    by its schedule again. What has begun is not stopped by it.
+    """The freeze that applies to a change now and ends last, if any; a change that has begun continues.
 
     Args:
         policy: the policy in force.
-        app: the app that is deployed; None for a change of something else, which a freeze of apps is not about.
-        namespaces: the namespaces that are touched.
-        circle: the circle of whoever asks.
+        app: the app; None for another change, to which a freeze of apps does not apply.
+        namespaces: the namespaces of the change.
+        circle: the requester's circle.
         now: the present, with its offset.
-
-    Returns:
-        The one that ends last, where several hold now; None when none does.
     """
-    held = [
-        one
-        for one in policy.freeze
-        if one.begins <= now < one.until
-        and about(one.match.apps, () if app is None else (app,))
-        and about(one.match.namespaces, namespaces)
-        and about(one.match.circles, (circle or "",))
-    ]
+    values = {"apps": () if app is None else (app,), "namespaces": tuple(namespaces), "circles": (circle or "",)}
+    held = [one for one in policy.freeze if one.begins <= now < one.until and _applies(one.match, **values)]
     return max(held, key=lambda one: one.until, default=None)
 
 
 def _cannot(rule: Rule) -> str:
     if rule.match.model_extra:
         return "it matches by a key this version does not know"
-    return _uncheckable(rule.require) if rule.require else ""
-
-
-def _uncheckable(require: Require) -> str:
-    if require.model_extra:
+    if rule.require and rule.require.model_extra:
         return "it requires something this version does not know"
-    if require.by not in _APPROVERS:
+    if rule.require and rule.require.by != "operator":
         return "approvers can only be operators"
-    return "" if require.strength in _STRENGTHS else "it requires a strength that cannot be checked"
+    unknown = rule.require and rule.require.strength not in _STRENGTHS
+    return "it requires a strength that cannot be checked" if unknown else ""

@@ -1,4 +1,4 @@
-"""The policy: infra.toml read, checked and held as a value. What a policy means is decided in `decide`, not here."""
+"""infra.toml, read and checked, as a value. `decide` applies it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from infra_mcp.policy.sections import (
 )
 from infra_mcp.text import one_line
 
-_LARGEST: Final = 2**20  # bytes of a policy file; people write it by hand
-_DOTS: Final = 1_000  # in one line
+_MAX_BYTES: Final = 2**20  # people write the file by hand
+_MAX_DOTS: Final = 1_000  # in one line
 _MAX_NAME: Final = 64  # characters of a key that a message repeats
 
 
 class Policy(Frozen):
-    """What infra.toml says. Equal text gives equal policies; nothing of it changes after loading."""
+    """The content of infra.toml. Equal text gives equal policies; a policy never changes."""
 
     tree: TreeRules = TreeRules()
     peer: PeerRules = PeerRules()
@@ -53,44 +53,44 @@ class Policy(Frozen):
     _digest: str = PrivateAttr(default="")
     _actions: frozenset[str] = PrivateAttr(default=frozenset(ACTIONS))
 
-    def in_force(self, action: str) -> bool:
-        """Whether the policy's grants of an action count: it was there when the policy was accepted."""
-        return action in self._actions
-
     @property
     def known(self) -> frozenset[str]:
-        """The actions that were there when it was accepted."""
+        """The actions that existed when it was accepted."""
         return self._actions
 
+    def in_force(self, action: str) -> bool:
+        """Whether its grants of an action count: the action existed when it was accepted."""
+        return action in self._actions
+
     def waiting(self, circle: str | None = None) -> tuple[str, ...]:
-        """The actions it grants, to a circle or to anybody, that come into force when it is accepted again."""
-        grants = self.circles.values() if circle is None else filter(None, [self.circle(circle)])
+        """The actions it grants, to a circle or to anyone, that need another acceptance."""
+        # A circle does not see the grants of sessions that act for it.
+        grants = (*self.circles.values(), self.attend) if circle is None else filter(None, [self.circle(circle)])
         granted = {action for grant in grants for action in grant.actions}
-        granted |= set(self.attend.actions) if circle is None else set()  # not told to those it acts for
         return tuple(name for name in ACTIONS if name in granted - self._actions)
 
     def accepted_for(self, actions: Iterable[str]) -> Policy:
-        """The same policy, as one that was accepted when only these actions were there."""
+        """The same policy, as accepted when only these actions existed."""
         made = self.model_copy()
         made._actions = frozenset(actions)  # noqa: SLF001 - its own
         return made
 
     @property
     def digest(self) -> str:
-        """`sha256:` and the hash of the file's bytes: what an operator accepts, and what `sha256sum` shows."""
+        """`sha256:` and the hash of the file's bytes, as `sha256sum` prints it."""
         return self._digest
 
     def circle(self, name: str | None) -> CircleRules | None:
-        """What a circle may do; None for a circle the policy does not name."""
+        """A circle's grants; None for a circle that the policy does not name."""
         return self.circles.get(name) if name else None
 
     def cluster(self, name: str | None = None) -> ClusterRules | None:
-        """A cluster by name; without a name, the only one."""
+        """A cluster by name, or the only one."""
         resolved = self.cluster_name(name)
         return self.clusters[resolved] if resolved else None
 
     def cluster_name(self, name: str | None = None) -> str | None:
-        """The name of the cluster meant: the one given if policy has it, or the only one there is."""
+        """The given name, if the policy has that cluster, or the name of the only one."""
         if name is None:
             return next(iter(self.clusters)) if len(self.clusters) == 1 else None
         return name if name in self.clusters else None
@@ -103,24 +103,24 @@ class Policy(Frozen):
 
     @property
     def places(self) -> tuple[tuple[str, str], ...]:
-        """Every delivery of the tree's roots with the place where it works; none while no cluster is named."""
+        """Every delivery of the tree's roots with its place; none while the policy names no cluster."""
         place = self.cluster_name()
         deliveries = dict.fromkeys(root.delivery for root in self.tree.roots if root.is_delivered)
         return tuple((delivery, place) for delivery in deliveries) if place else ()
 
     def reaches(self, circle: str | None, namespace: str) -> bool:
-        """Whether a namespace is one of a circle's; protected ones never are."""
+        """Whether a circle is granted a namespace; protected ones never are."""
         rules = self.circle(circle)
         return rules is not None and self.within(rules, namespace)
 
     def within(self, grant: GrantRules, namespace: str) -> bool:
-        """Whether a namespace is one of those that are granted; protected ones never are."""
+        """Whether a namespace is granted; protected ones never are."""
         if any(protected(namespace, c.service_accounts) for c in self.clusters.values()):
             return False
         return any(matches(pattern, namespace) for pattern in grant.namespaces) and not protected(namespace, "")
 
     def granted(self, circle: str | None, pull_secret: str) -> bool:
-        """Whether a circle may have a pull secret, and there is one of that name."""
+        """Whether a pull secret exists and is granted to a circle."""
         rules = self.circle(circle)
         return rules is not None and pull_secret in rules.pull_secrets and pull_secret in self.pull_secrets
 
@@ -131,23 +131,17 @@ def digest_of(text: str) -> str:
 
 
 def load(text: str) -> Policy:
-    """Read a policy.
-
-    Args:
-        text: the content of infra.toml.
-
-    Returns:
-        The policy, complete and consistent: every name it uses is one it has.
+    """Read the content of infra.toml as a policy, complete and consistent: every name in it has a section.
 
     Raises:
-        InfraError: `policy-invalid`, naming each wrong key (five at most) and what is wrong, and no value.
+        InfraError: `policy-invalid`, with up to five wrong keys and what is wrong with each, and no value.
     """
-    if len(text.encode()) > _LARGEST:
+    if len(text.encode()) > _MAX_BYTES:
         raise InfraError("policy-invalid", "The policy is larger than 1 MiB.")
-    if any(line.count(".") > _DOTS for line in text.splitlines()):  # tomllib reads a dotted key in quadratic time
-        raise InfraError("policy-invalid", f"A line of the policy has more than {_DOTS} dots.")
+    if any(line.count(".") > _MAX_DOTS for line in text.splitlines()):  # tomllib reads a dotted key in quadratic time
+        raise InfraError("policy-invalid", f"A line of the policy has more than {_MAX_DOTS} dots.")
     try:
-        # By way of JSON, so that strict types take a TOML array where a tuple is meant, and still no "3" for 3.
+        # As JSON, so that strict types take a TOML array for a tuple, and still no "3" for 3.
         data = json.dumps(tomllib.loads(text), default=str)
     except tomllib.TOMLDecodeError as error:
         raise InfraError("policy-invalid", f"The policy is not TOML: {one_line(str(error))}.") from None
@@ -173,9 +167,9 @@ def _path(*steps: str) -> str:
 
 
 def _inconsistencies(policy: Policy) -> Iterator[str]:
-    """What each key by itself cannot show: names without a meaning, and grants that would undo the walls."""
+    """Faults that no key shows alone: unknown names, and grants that would break the isolation of circles."""
     if len(policy.clusters) > 1:
-        yield "clusters: only one cluster can be named so far"
+        yield "clusters: only one cluster is supported"
     for name, circle in policy.circles.items():
         yield from _circle(policy, name, circle)
     for name, app in policy.apps.items():

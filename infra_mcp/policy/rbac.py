@@ -1,7 +1,7 @@
-"""What a cluster admin applies so that the peer may do what the policy says, and no more.
+"""The objects that a cluster admin applies to give the peer exactly the rights of the policy.
 
-Everything is worked out from the policy, in a fixed order, so that a review of the difference is a review of the
-change. The server itself gets no right on any workload or secret.
+They are computed from the policy in a fixed order, so that a diff shows the change. The server itself gets no right on
+any workload or secret.
 """
 
 from __future__ import annotations
@@ -26,25 +26,21 @@ _WRITE: Final = ["get", "list", "watch", "create", "patch"]
 
 
 def render(policy: Policy, cluster: str, namespaces: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The objects to apply, as an admin.
+    """The manifests for an admin, in the order to apply them. The namespaces of pull secrets' sources must exist.
 
     Args:
-        policy: the policy they are worked out from.
+        policy: the policy.
         cluster: the cluster's name in the policy.
-        namespaces: namespaces that are there already, and that a circle may work in from now on: each gets the binding
-            that the server itself makes only in namespaces it created.
-
-    Returns:
-        Manifests, in the order to apply them. The namespaces of pull secrets' sources must be there.
+        namespaces: existing namespaces to give to a circle: each gets the binding that the server creates only in its
+            own namespaces.
 
     Raises:
-        InfraError: `invalid-argument`, for a cluster the policy does not name, or a namespace that no circle's pattern
-            matches, or more than one.
+        InfraError: `invalid-argument`, for an unknown cluster, or a namespace of no circle or of several.
     """
     rules = policy.clusters.get(cluster)
     if rules is None:
         known = ", ".join(policy.clusters) or "none"
-        raise InfraError("invalid-argument", f"The policy names no such cluster; it names {known}.")
+        raise InfraError("invalid-argument", f"The policy has no such cluster; it has {known}.")
     own = rules.service_accounts
     accounts = [f"circle-{circle}" for circle in sorted(policy.circles)]
     objects = [
@@ -64,7 +60,7 @@ def render(policy: Policy, cluster: str, namespaces: Sequence[str] = ()) -> list
 
 def _account(own: str, name: str) -> dict[str, Any]:
     metadata = {"name": name, "namespace": own}
-    # Nothing but the server runs as these, and circles' accounts are only ever impersonated.
+    # Only the server runs with such an account; circles' accounts are impersonated.
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False}
 
 
@@ -114,10 +110,10 @@ def _server(rules: ClusterRules) -> list[dict[str, Any]]:
 
 
 def _circle_role(policy: Policy, rules: ClusterRules) -> dict[str, Any]:
-    """What a circle may do in each of its namespaces: what the actions write, and what explains how it went.
+    """A circle's rights in its namespaces: the writes of the actions, and reads to report their result.
 
-    Secrets: create cannot be limited to names by RBAC (an admission policy does it); get and patch are, to the names of
-    the copies; there is no list and no watch, which would hand out every Secret of the namespace.
+    Secrets: RBAC cannot limit create to names (an admission policy does); get and patch are limited to the copies; list
+    and watch would expose every Secret of the namespace.
     """
     copies = sorted(
         {policy.pull_secrets[secret].target for circle in policy.circles.values() for secret in circle.pull_secrets}
@@ -141,7 +137,7 @@ def _circle_role(policy: Policy, rules: ClusterRules) -> dict[str, Any]:
 
 
 def _sources(policy: Policy, own: str) -> list[dict[str, Any]]:
-    """Each pull secret is read by the circles that are granted it, in their own name; the server reads none."""
+    """The circles with a pull secret read its source as themselves; the server reads none."""
     objects: list[dict[str, Any]] = []
     for name, secret in sorted(policy.pull_secrets.items()):
         circles = [f"circle-{circle}" for circle, rules in sorted(policy.circles.items()) if name in rules.pull_secrets]
@@ -155,9 +151,9 @@ def _sources(policy: Policy, own: str) -> list[dict[str, Any]]:
 def _binding(policy: Policy, rules: ClusterRules, namespace: str) -> dict[str, Any]:
     circles = [circle for circle in sorted(policy.circles) if policy.reaches(circle, namespace)]
     if len(circles) != 1:
-        shown = namespace if re.fullmatch(r"[-a-z0-9]{1,63}", namespace) else "that is no namespace's name"
+        shown = namespace if re.fullmatch(r"[-a-z0-9]{1,63}", namespace) else "with an invalid name"
         count = "more than one circle" if circles else "no circle"
-        raise InfraError("invalid-argument", f"The namespace {shown} is one of {count}, so nobody can be bound to it.")
+        raise InfraError("invalid-argument", f"The namespace {shown} belongs to {count}, so it gets no binding.")
     role = {"kind": "ClusterRole", "metadata": {"name": rules.circle_role}}
     return _bound(role, BINDING, namespace, rules.service_accounts, [f"circle-{circles[0]}"])
 
@@ -165,17 +161,17 @@ def _binding(policy: Policy, rules: ClusterRules, namespace: str) -> dict[str, A
 # -- as text ---------------------------------------------------------------------------------------------------------
 
 _WHY: Final = {
-    "Namespace": "Where the peer's identities live. Nothing that a circle may change is in here.",
-    "ServiceAccount": "An identity: `server` is what infra-mcp runs as, `circle-NAME` what it acts as for a circle.",
-    "impersonate": "The server may act as these circles' accounts, and as nobody else.",
-    "server": "All that the server does in its own name: look at namespaces and their bindings, and create them.",
-    "circle": "What a circle may do, in its own namespaces only.",
-    "pull": "A pull secret's source: read by its name, by the circles that are granted it.",
-    "namespaces": "Holds the namespaces the server creates to the circles' name patterns.",
-    "bindings": "Holds the bindings the server creates to that circle's account, in namespaces made for it.",
-    "marks": "Lets nobody else set or change infra-mcp's labels and annotations of a namespace.",
-    "secrets": "Holds the Secrets a circle writes to copies of the pull secrets it is granted.",
-    BINDING: "A namespace that was there before: this circle may work in it from now on.",
+    "Namespace": "The namespace of the peer's identities. Circles cannot change anything in it.",
+    "ServiceAccount": "An identity: infra-mcp runs as `server`, and acts for a circle as `circle-NAME`.",
+    "impersonate": "The server may act as these circles' accounts, and as no other.",
+    "server": "All rights of the server itself: read and create namespaces and their bindings.",
+    "circle": "The rights of a circle, in its own namespaces only.",
+    "pull": "A pull secret's source: only its circles may read it, by its name.",
+    "namespaces": "Limits the namespaces that the server creates to the circles' name patterns.",
+    "bindings": "Limits the bindings that the server creates to that circle's account, in namespaces made for it.",
+    "marks": "Lets only infra-mcp set or change its labels and annotations of a namespace.",
+    "secrets": "Limits the Secrets that a circle writes to copies of its granted pull secrets.",
+    BINDING: "An existing namespace: this circle may work in it from now on.",
 }
 
 
@@ -190,7 +186,7 @@ def _why(one: dict[str, Any]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Several lines stay several lines; equal lists are written out, not aliased."""
+    """Writes several lines as several lines, and equal lists in full."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401, ARG002 - the base class's signature
         return True
@@ -204,16 +200,16 @@ _Dumper.add_representer(str, _string)
 
 
 def to_yaml(objects: Sequence[dict[str, Any]]) -> str:
-    """The same as one YAML stream, each part with a line saying what it is for, for `kubectl apply -f -`."""
+    """One YAML stream for `kubectl apply -f -`, each kind of object with a comment on its purpose."""
     head = (
-        "# What infra-mcp needs in this cluster, worked out from its policy file. Apply it as a cluster admin:\n"
+        "# What infra-mcp needs in this cluster, computed from its policy file. Apply it as a cluster admin:\n"
         "#   infra-mcp rbac render | kubectl apply -f -\n"
         "# Print and apply it again when circles, namespaces or pull secrets of the policy change.\n"
     )
-    parts, said = [], ""
+    parts, last = [], ""
     for one in objects:
         why = _why(one)
-        note = f"# {why}\n" if why and why != said else ""
-        said = why
+        note = f"# {why}\n" if why and why != last else ""
+        last = why
         parts.append(f"---\n{note}{yaml.dump(one, Dumper=_Dumper, sort_keys=False, width=110)}")
     return head + "".join(parts)

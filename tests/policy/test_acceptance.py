@@ -237,7 +237,7 @@ async def test_a_pin_grants_the_actions_of_the_first_edition_and_those_that_it_n
 
 
 async def test_a_pin_that_names_no_action_says_which_there_are(file, ledger):
-    with pytest.raises(InfraError, match="no action: everything") as refused:
+    with pytest.raises(InfraError, match="unknown action: everything") as refused:
         PolicyInForce(file, ledger, pin=digest_of(FIRST) + "+scale,everything")
 
     assert refused.value.code == "invalid-argument"
@@ -256,7 +256,7 @@ async def test_a_policy_accepted_by_the_first_edition_grants_no_action_that_came
     assert in_force.current().waiting("docs") == NEW
     verdict = admit(in_force.current(), docs, ASKED["scale"])
     assert verdict.rule == "circles.docs.actions"
-    assert "accepted anew" in verdict.reason
+    assert "accepted again" in verdict.reason
     assert "infra-mcp policy accept" in verdict.would_pass
 
     told = in_force.changed()

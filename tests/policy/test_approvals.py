@@ -135,7 +135,7 @@ def test_what_cannot_be_told_counts_as_no(found, is_enough):
             [yes(strength="same-user")],
             (
                 "rules.two has 1 of 2 approvals by different operators; rules.known has 0 of 1 approval by an operator "
-                "known by a token (alice's does not count: not known well enough)"
+                "known by a token (alice's does not count: not authenticated strongly enough)"
             ),
         ),
         ((ONE, TWO), [yes()], "rules.two has 1 of 2 approvals by different operators"),
@@ -144,7 +144,7 @@ def test_what_cannot_be_told_counts_as_no(found, is_enough):
             [yes("docs"), yes("bob", ago=99), yes("carol", used="2026-11-22T11:00:00Z"), yes(effect_digest="x")],
             (
                 "rules.one has 0 of 1 approval by an operator (bob's does not count: expired, carol's does not count: "
-                "used already, docs's does not count: nobody approves what they asked for)"
+                "used already, docs's does not count: requesters cannot approve their own request)"
             ),
         ),
         ((TWO,), [yes(), yes(ago=99)], "rules.two has 1 of 2 approvals by different operators"),

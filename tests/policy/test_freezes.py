@@ -75,8 +75,8 @@ def test_what_is_asked_for_directly_is_refused_while_a_freeze_holds_and_told_unt
     verdict = admit(load(policy_text + FREEZE), docs, action, now=DURING)
 
     assert (verdict.decision, verdict.rule) == ("refuse", "freeze.year-end")
-    assert verdict.reason == "Nothing is changed here until 2027-01-04T06:00:00+01:00 (Nobody is there.)."
-    assert verdict.would_pass == "The same after 2027-01-04T06:00:00+01:00."
+    assert verdict.reason == "Nothing may change here until 2027-01-04T06:00:00+01:00 (Nobody is there.)."
+    assert verdict.would_pass == "The same request after 2027-01-04T06:00:00+01:00."
     assert refusal(verdict).code == "policy-denied"
 
 

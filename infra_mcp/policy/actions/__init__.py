@@ -1,11 +1,9 @@
-"""What policy asks of each action: one file an action, found by `RULES`."""
+"""The checks of policy for each action, one file an action."""
 
 from __future__ import annotations
 
 from infra_mcp.policy.actions import deploy, provision_namespace, restart, scale
 from infra_mcp.policy.actions.base import ActionRules
-
-__all__ = ["RULES"]
 
 RULES: dict[str, ActionRules] = {
     "provision_namespace": provision_namespace.RULES,

@@ -1,4 +1,4 @@
-"""What policy asks of an action, and what actions about an app of the catalogue share. Pure."""
+"""The checks of policy for an action, and those that all actions about an app share. Pure."""
 
 from __future__ import annotations
 
@@ -13,55 +13,28 @@ from infra_mcp.model.target import Target
 from infra_mcp.policy.grants import Grant, Refusal, cluster, namespace, some
 from infra_mcp.policy.images import new_images
 from infra_mcp.policy.policy import Policy
-from infra_mcp.policy.sections import AppRules
 
-FAULT: Final = "This is not the caller's to change; an operator should look at the plan."
+FAULT: Final = "The caller cannot correct this; an operator should look at the plan."
 WORKLOADS: Final = frozenset({"apps/Deployment", "apps/StatefulSet", "apps/DaemonSet"})
 
 
 @dataclass(frozen=True)
 class About:
-    """What an action is about, before anything is read: rules match by it, and it is locked.
+    """What an action is about before anything is read, for rules and locks."""
 
-    Args:
-        place: policy's name of the cluster; empty where the action is about none.
-        apps: the apps of the catalogue.
-        scopes: the namespaces or zones.
-        targets: the targets that it is about by itself.
-    """
-
-    place: str
-    apps: frozenset[str] = frozenset()
-    scopes: frozenset[str] = frozenset()
-    targets: tuple[Target, ...] = ()
+    place: str  # the policy's name of the cluster; empty for none
+    apps: frozenset[str] = frozenset()  # of the catalogue
+    scopes: frozenset[str] = frozenset()  # namespaces or zones
+    targets: tuple[Target, ...] = ()  # targets that the action names itself
 
     @property
     def keys(self) -> frozenset[str]:
-        """The locks that a request holds from its planning on."""
+        """The locks that a request holds from planning on."""
         return frozenset({f"app|{name}" for name in self.apps} | {target.key for target in self.targets})
 
 
-@dataclass(frozen=True)
-class ActionRules:
-    """What policy asks of one action. Each function is pure.
-
-    Args:
-        writes: the kinds of targets that it may write, as `Target.kind` has them; nothing else, whatever a plan says.
-        about: what it is about.
-        is_about: whether a target is one that it is about.
-        refusals: every reason of a grant against it, the first to be told first.
-        effect_refusals: every reason against one change of its plan, beside those that hold for all actions.
-    """
-
-    writes: frozenset[str]
-    about: Callable[[Policy, Any], About]
-    is_about: Callable[[Policy, Any, Target], bool]
-    refusals: Callable[[Policy, Caller, Grant, Any], Iterator[Refusal]]
-    effect_refusals: Callable[[Policy, Caller, Any, Change], Iterator[Refusal]]
-
-
 def app_about(policy: Policy, action: AppAction) -> About:
-    """What an action about an app of the catalogue is about: the app, and the namespace that it runs in."""
+    """An action about an app is about the app and its namespace."""
     app = policy.apps.get(action.app)
     place = policy.cluster_name(getattr(action, "cluster", None)) or ""
     scopes = frozenset({app.workload_parts.namespace}) if app else frozenset[str]()
@@ -69,7 +42,7 @@ def app_about(policy: Policy, action: AppAction) -> About:
 
 
 def app_refusals(policy: Policy, caller: Caller, to: Grant, action: AppAction) -> Iterator[Refusal]:
-    """What every action about an app asks: a cluster, an app of the caller's own that runs there, and its namespace."""
+    """Every action about an app needs a cluster, an app of the caller that runs there, and a grant of its namespace."""
     yield from (refused := list(cluster(policy, getattr(action, "cluster", None))))
     if refused:
         return
@@ -78,29 +51,44 @@ def app_refusals(policy: Policy, caller: Caller, to: Grant, action: AppAction) -
         own = sorted(name for name, one in policy.apps.items() if one.owner == caller.name)
         yield Refusal(
             f"apps.{action.app}",
-            f"There is no app {action.app}, or it is not one of {caller.name}'s.",
+            f"There is no app {action.app}, or {caller.name} does not own it.",
             f"One of its own: {some(own)}." if own else f"The catalogue has no app of {caller.name}.",
         )
         return
-    yield from _at_home(policy, action, app)
-    yield from namespace(policy, to, app.workload_parts.namespace)
-
-
-def _at_home(policy: Policy, action: AppAction, app: AppRules) -> Iterator[Refusal]:
     home = policy.cluster_name(app.cluster)
     if policy.cluster_name(getattr(action, "cluster", None)) != home:
         yield Refusal("clusters", f"App {action.app} does not run in that cluster.", f"Cluster {home}, or none named.")
+    yield from namespace(policy, to, app.workload_parts.namespace)
 
 
 def is_workload(policy: Policy, action: AppAction, target: Target) -> bool:
-    """Whether a target is the app's own workload, and nothing else."""
+    """Whether a target is the app's workload."""
     app = policy.apps.get(action.app)
     place = (target.scope, target.kind.rpartition("/")[2], target.name)
     return app is not None and place == tuple(app.workload_parts)
 
 
 def same_images(_: Policy, __: Caller, action: AppAction, change: Change) -> Iterator[Refusal]:
-    """What an action asks of a plan when it is not about a version: that no image changes."""
+    """The plan of an action without a version may change no image."""
     for reference in new_images(change):
         what = f"The plan would set {reference[:200]}, and a {action.action} changes no image."
         yield Refusal("effect.scope", what, FAULT)
+
+
+@dataclass(frozen=True)
+class ActionRules:
+    """The checks of one action, each a pure function; the defaults are for an action about an app.
+
+    Args:
+        refusals: every reason of a grant against the action, the one to report first.
+        effect_refusals: every reason against one change of its plan, beside those for all actions.
+        writes: the kinds that it may write, as in `Target.kind`; no plan may write others.
+        about: what the action is about.
+        is_about: whether the action is about a target.
+    """
+
+    refusals: Callable[[Policy, Caller, Grant, Any], Iterator[Refusal]] = app_refusals
+    effect_refusals: Callable[[Policy, Caller, Any, Change], Iterator[Refusal]] = same_images
+    writes: frozenset[str] = WORKLOADS
+    about: Callable[[Policy, Any], About] = app_about
+    is_about: Callable[[Policy, Any, Target], bool] = is_workload

@@ -1,4 +1,4 @@
-"""What policy asks of a namespace: its name, labels, pull secrets and bounds, each as granted. Pure."""
+"""The checks of a namespace: its name, labels, pull secrets and amounts, each as granted. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from infra_mcp.model.effect import Change
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.target import Target
 from infra_mcp.policy.actions.base import FAULT, About, ActionRules
-from infra_mcp.policy.grants import Grant, Refusal, cluster, fixed_labels, labels, namespace, numbers, some
+from infra_mcp.policy.grants import NONE, Grant, Refusal, cluster, fixed_labels, labels, namespace, numbers, some
 from infra_mcp.policy.policy import Policy
 
 _WRITES: Final = frozenset(
@@ -45,15 +45,11 @@ def _refusals(policy: Policy, _: Caller, to: Grant, action: ProvisionNamespace) 
         yield Refusal(
             f"{to.rule}.pull_secrets",
             f"{to.name} is not granted a pull secret {some(missing)}.",
-            to.hint("pull_secrets", f"Its own: {some(to.own.pull_secrets)}.", "No pull secret is granted to it."),
+            to.hint("pull_secrets", f"Its own: {some(to.own.pull_secrets)}.", NONE.format("pull secret")),
         )
     for asked in (action.quota, action.limits):
         if asked is not None:
             yield from numbers(to, asked.cpu, asked.memory)
-
-
-def _is_about(_: Policy, action: ProvisionNamespace, target: Target) -> bool:
-    return target.home == action.namespace
 
 
 def _effect(policy: Policy, caller: Caller, action: ProvisionNamespace, change: Change) -> Iterator[Refusal]:
@@ -64,9 +60,9 @@ def _effect(policy: Policy, caller: Caller, action: ProvisionNamespace, change: 
         if target.name not in copies:
             yield Refusal(
                 f"circles.{circle}.pull_secrets",
-                f"The plan would write {target}, which is no copy of a pull secret that was asked for.",
+                f"The plan would write {target}, which is no copy of a requested pull secret.",
                 FAULT,
             )
 
 
-RULES = ActionRules(writes=_WRITES, about=_about, is_about=_is_about, refusals=_refusals, effect_refusals=_effect)
+RULES = ActionRules(_refusals, _effect, _WRITES, _about, lambda _, action, target: target.home == action.namespace)

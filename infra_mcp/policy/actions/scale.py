@@ -1,4 +1,4 @@
-"""What policy asks of a scaling: an app of the caller's own, and no more replicas than are granted. Pure."""
+"""The checks of a scaling: an app of the caller, and no more replicas than granted. Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ from typing import Final
 from infra_mcp.model.actions.scale import Scale
 from infra_mcp.model.effect import Change
 from infra_mcp.model.peer import Caller
-from infra_mcp.policy.actions.base import (
-    FAULT,
-    WORKLOADS,
-    ActionRules,
-    app_about,
-    app_refusals,
-    is_workload,
-    same_images,
-)
+from infra_mcp.policy.actions.base import FAULT, ActionRules, app_refusals, same_images
 from infra_mcp.policy.grants import Grant, Refusal
 from infra_mcp.policy.policy import Policy
 
@@ -42,6 +34,4 @@ def _effect(policy: Policy, caller: Caller, action: Scale, change: Change) -> It
             yield Refusal("effect.scope", what, FAULT)
 
 
-RULES = ActionRules(
-    writes=WORKLOADS, about=app_about, is_about=is_workload, refusals=_refusals, effect_refusals=_effect
-)
+RULES = ActionRules(_refusals, _effect)
