@@ -20,8 +20,8 @@ async def contest(scenario: Scenario, rounds: int) -> list[Line]:
     """The lines, on a scenario whose app `docs` has so many replicas. A raw watch beside it says when what was so."""
     before = Line("deploy: from the call until the Deployment is written", "ms", below=120.0)
     after = Line("deploy: our ack after the last pod is ready", "ms", below=40.0)
-    counted = Line("deploy: our ack after the controller has counted its pods", "ms", note="for information")
-    controller = Line("the controller's own time from the last ready pod to its count", "ms", note="for information")
+    counted = Line("deploy: our ack after the controller has counted its new pods and no old ones", "ms", below=40.0)
+    controller = Line("the controller's own part of the row before the last", "ms", note="for information")
     http, peer = peer_of(scenario)
     async with raw_get(scenario) as (get, path, headers):
         collections = [path.rpartition("/")[0], f"/api/v1/namespaces/{scenario.namespace}/pods"]
