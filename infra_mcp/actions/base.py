@@ -13,7 +13,7 @@ from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.edit import apply_edits
 from infra_mcp.repository.edits import Edit, Location, PutFile, SetValue
 from infra_mcp.repository.layout import place
-from infra_mcp.repository.partial import differences, named_leaves
+from infra_mcp.repository.partial import differences, leaves
 from infra_mcp.repository.render import Located, dump
 from infra_mcp.repository.value import Tree
 
@@ -74,7 +74,7 @@ def set_fields(edit: Edit, located: Located, sets: dict[str, Any]) -> Edit:
         for path, before, after, _ in differences(located.object, sets)
     )
     addressed = tuple(
-        Location(path=located.path, document=located.index, at=located.at, field=path) for path in named_leaves(sets)
+        Location(path=located.path, document=located.index, at=located.at, field=path) for path in leaves(sets)
     )
     return _more(edit, apply_edits(edit.tree, changes), changes, addressed)
 

@@ -1,4 +1,4 @@
-"""Which driver carries out or confirms which delivery. A new kind of infrastructure is a driver and a line here."""
+"""The driver of each delivery. A new kind of infrastructure is a driver and a line here."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.target import Target
 
@@ -14,6 +16,12 @@ class ObjectRef(Frozen):
     kind: str
     namespace: str | None
     name: str
+
+    @classmethod
+    def of(cls, target: Target, api_version: str) -> ObjectRef:
+        """The object that a target names, in an API version."""
+        kind = target.kind.rpartition("/")[2]
+        return cls(cluster=target.place, api_version=api_version, kind=kind, namespace=target.scope, name=target.name)
 
     @property
     def group(self) -> str:
@@ -30,6 +38,12 @@ class ObjectRef(Frozen):
         """The same identity in the form that everything above the drivers uses."""
         kind = f"{self.group}/{self.kind}" if self.group else self.kind
         return Target(system="kubernetes", place=self.cluster, scope=self.namespace, kind=kind, name=self.name)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The identity as a partial object: how a body of it begins."""
+        metadata = {"name": self.name} | ({"namespace": self.namespace} if self.namespace else {})
+        return {"apiVersion": self.api_version, "kind": self.kind, "metadata": metadata}
 
     def __str__(self) -> str:
         """As people write it: `docs-live/deployment/docs`."""

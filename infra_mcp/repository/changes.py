@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from infra_mcp.repository.partial import same
+
 Key = str | int
 ABSENT = object()  # the wanted value of what is to be taken out
 # Empty maps that mean the same as none, so that taking out what we put in leaves no trace.
@@ -125,12 +127,3 @@ def _dropped(now: list[Any], wanted: list[Any]) -> list[int] | None:
         else:
             dropped.append(i)
     return dropped if ahead is ABSENT and len(dropped) < len(now) else None
-
-
-def same(one: Any, other: Any) -> bool:  # noqa: ANN401 - any JSON value
-    """Equal as JSON: true is not 1."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(item, other[key]) for key, item in one.items())
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)

@@ -10,9 +10,10 @@ from typing import Any
 
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.effect import FieldPath, show_path
-from infra_mcp.repository.changes import ABSENT, Change, Key, differences, put, same
+from infra_mcp.repository.changes import ABSENT, Change, Key, differences, put
 from infra_mcp.repository.edits import SetValue
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
+from infra_mcp.repository.partial import same
 from infra_mcp.repository.render import Found
 from infra_mcp.repository.spans import SourceText, Splice
 from infra_mcp.repository.value import Tree

@@ -1,14 +1,14 @@
-"""Partial objects: laid over one another, looked into, compared. Pure.
+"""Merges, reads and compares partial objects. Pure.
 
-Lists are merged as server-side apply merges them, so it must be known which kind each is. `managedFields` say so for
-every list that is live (see `adopt.lists`); for the rest stands what Kubernetes' own schemas say of the well-known
-ones. A list nobody knows is atomic: one value, replaced whole.
+Lists are merged as server-side apply merges them. Which kind each is, `managedFields` say for lists that are live (see
+`adopt.lists`), and Kubernetes' own schemas for the well-known ones. Any other list is atomic: replaced whole.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from decimal import Decimal
 from typing import Any
@@ -19,6 +19,9 @@ from infra_mcp.model.effect import FieldPath
 Keys = tuple[str, ...]
 # Which kind of list stands at a path; the path is of field names only, items left out.
 Lists = Mapping[tuple[str, ...], Keys]
+# Whether an entry of a partial object asks for nothing: by its key, its value, the live value (or None), its list keys.
+IsVoid = Callable[[str, Any, Any, Keys], bool]
+Difference = tuple[FieldPath, Any, Any, bool]
 
 ATOMIC: Keys = ()
 SET: Keys = ("=",)
@@ -44,6 +47,7 @@ _LISTS: dict[tuple[str, ...], Keys] = {
     ("secrets",): ("name",),  # of a ServiceAccount; its imagePullSecrets are atomic
     ("spec", "ports"): ("port", "protocol"),  # of a Service
     ("webhooks",): ("name",),
+    ("subjects",): ("kind", "name"),  # of a binding: atomic to the server, but another subject changes none of these
 }
 KEY_DEFAULTS = {"protocol": "TCP"}  # a key that need not be said: its default counts
 _MISSING = object()
@@ -93,8 +97,7 @@ def merge(body: dict[str, Any], sets: Mapping[str, Any], lists: Lists | None = N
         sets: what is to be; items of keyed lists carry their keys.
         lists: which lists are keyed, by path.
     """
-    merged = _merge(body, sets, (), lists or {})
-    return dict(merged)
+    return dict(_merge(body, sets, (), lists or {}))
 
 
 def _merge(old: Any, new: Any, path: tuple[str, ...], lists: Lists) -> Any:  # noqa: ANN401 - any JSON value
@@ -115,34 +118,119 @@ def _merge(old: Any, new: Any, path: tuple[str, ...], lists: Lists) -> Any:  # n
     return out_items
 
 
+def differences(
+    live: Any,  # noqa: ANN401 - any JSON value
+    sets: Any,  # noqa: ANN401 - any JSON value
+    lists: Lists | None = None,
+    *,
+    exact: bool = False,
+    is_void: IsVoid | None = None,
+) -> Iterator[Difference]:
+    """Each outermost field of a partial object that `live` has otherwise: path, before, after, whether it was there.
+
+    Items of keyed lists are compared by their keys, of several with equal keys the last counts; a list that lacks one
+    of them differs as a whole, as an atomic list does.
+
+    Args:
+        live: what is there.
+        sets: a partial object.
+        lists: which lists are keyed, by path.
+        exact: whether another form of a quantity differs, and what the server adds to items of atomic lists (defaults).
+        is_void: which entries ask for nothing; empty lists where it is left out.
+    """
+    return _differences(live, sets, (), (), (lists or {}, exact, is_void or _is_void))
+
+
+def _differences(
+    live: Any,  # noqa: ANN401 - any JSON value
+    sets: Any,  # noqa: ANN401 - any JSON value
+    path: FieldPath,
+    names: tuple[str, ...],
+    rules: tuple[Lists, bool, IsVoid],
+) -> Iterator[Difference]:
+    lists, exact, is_void = rules
+    if isinstance(sets, Mapping) and isinstance(live, dict):
+        for key, value in sets.items():
+            below = (*names, key)
+            if is_void(key, value, live.get(key), list_keys(below, lists)):
+                continue
+            if key in live:
+                yield from _differences(live[key], value, (*path, key), below, rules)
+            else:
+                yield (*path, key), None, value, False
+        return
+    keys = list_keys(names, lists)
+    items, there = dict(keyed(sets, keys)), dict(keyed(live, keys))
+    if items and items.keys() <= there.keys():
+        for key, (step, item) in items.items():
+            yield from _differences(there[key][1], item, (*path, step), names, rules)
+    elif not same(live, sets) and (
+        exact or not (_adds_defaults(live, sets, is_void) or _same_quantity(path, live, sets))
+    ):
+        yield path, live, sets, True
+
+
+def _is_void(_key: str, value: Any, live: Any, keys: Keys) -> bool:  # noqa: ANN401 - any JSON value
+    """An empty list asks for no item of a keyed list; and the API server leaves empty lists out."""
+    return bool(value == [] and (keys or live is None))
+
+
+def keyed(items: Any, keys: Keys) -> Iterator[tuple[str, tuple[dict[str, Any], Any]]]:  # noqa: ANN401 - any JSON value
+    """Each item of a keyed list with its keys, by the text of these; nothing where a key is missing, or no list."""
+    steps = [item_keys(item, keys) for item in items] if keys and isinstance(items, list) else []
+    if None not in steps:
+        for step, item in zip(steps, items if steps else (), strict=True):
+            yield json.dumps(step, sort_keys=True), (step or {}, item)
+
+
+def _adds_defaults(live: Any, sets: Any, is_void: IsVoid) -> bool:  # noqa: ANN401 - any JSON value
+    """Whether an atomic list only has more fields in its items than was set."""
+    if not isinstance(live, list) or not isinstance(sets, list):
+        return False
+    if len(live) != len(sets):  # an item that stands twice says it once
+        sets = [item for at, item in enumerate(sets) if item not in sets[:at]]
+    return len(live) == len(sets) and all(
+        isinstance(a, dict) and isinstance(b, dict) and next(differences(a, b, is_void=is_void), None) is None
+        for a, b in zip(live, sets, strict=True)
+    )
+
+
+def _same_quantity(path: FieldPath, one: Any, other: Any) -> bool:  # noqa: ANN401 - any JSON value
+    if not any(step in _QUANTITIES for step in path if isinstance(step, str)):
+        return False
+    found = [_QUANTITY.fullmatch(str(value)) for value in (one, other)]
+    return all(found) and len({Decimal(match[1]) * _UNITS[match[2] or ""] for match in found if match}) == 1
+
+
+def is_within(sets: Any, live: Any, names: tuple[str, ...] = ()) -> bool:  # noqa: ANN401 - any JSON value
+    """Whether the live object says everything that a partial one says, defaults and forms of quantities aside.
+
+    Args:
+        sets: a partial object, or a part of one.
+        live: the same part of the live one.
+        names: the field names that lead to a part.
+    """
+    return next(_differences(live, sets, (), names, ({}, False, _is_void)), None) is None
+
+
 def covers(live: Any, sets: Any, lists: Lists | None = None) -> bool:  # noqa: ANN401 - any JSON value
-    """Whether everything a partial object says is so already."""
-    return _covers(live, sets, (), lists or {})
+    """Whether everything a partial object says is so already, to the letter."""
+    return next(differences(live, sets, lists, exact=True), None) is None
 
 
-def _covers(live: Any, sets: Any, path: tuple[str, ...], lists: Lists) -> bool:  # noqa: ANN401 - any JSON value
-    if isinstance(sets, Mapping):
-        return isinstance(live, dict) and all(
-            _covers(live.get(k, _MISSING), v, (*path, k), lists) for k, v in sets.items()
-        )
-    if isinstance(sets, list):
-        keys = list_keys(path, lists)
-        if not sets:  # no item of a keyed list is asked for; and the API server leaves empty lists out
-            return bool(keys) or live is _MISSING or live == []
-        if keys and isinstance(live, list):
-            for item in sets:
-                wanted = item_keys(item, keys)
-                index = None if wanted is None else _find(live, wanted)
-                if index is None or (keys != SET and not _covers(live[index], item, path, lists)):
-                    return False
-            return True
-    return type(live) is type(sets) and bool(live == sets)
+def same(one: Any, other: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Equal as JSON: true is not 1."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(item, other[key]) for key, item in one.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def leaves(sets: Mapping[str, Any], lists: Lists | None = None) -> Iterator[FieldPath]:
     """The paths a partial object sets; keys of items are no paths of their own, unless an item is nothing else."""
     if sets:  # the path of nothing would be the whole object
-        yield from _leaves(sets, (), (), lists or {}, frozenset())
+        yield from _leaves(sets, (), (), lists or {}, {})
 
 
 def _leaves(
@@ -150,21 +238,18 @@ def _leaves(
     path: FieldPath,
     names: tuple[str, ...],
     lists: Lists,
-    skip: frozenset[str],
+    keys: Mapping[str, Any],
 ) -> Iterator[FieldPath]:
-    if isinstance(value, Mapping) and set(value) - skip:
+    if isinstance(value, Mapping) and value.keys() - keys.keys():
         for key in value:
-            if key not in skip:
-                yield from _leaves(value[key], (*path, key), (*names, key), lists, frozenset())
+            if key not in keys:
+                yield from _leaves(value[key], (*path, key), (*names, key), lists, {})
         return
-    keys = list_keys(names, lists) if isinstance(value, list) and value else ATOMIC
-    found = [item_keys(item, keys) for item in value] if keys else []
-    if not keys or None in found:
+    items = list(keyed(value, list_keys(names, lists)))
+    for _, (step, item) in items:
+        yield from _leaves({} if "=" in step else item, (*path, step), names, lists, step)
+    if not items:
         yield path
-        return
-    for item, step in zip(value, found, strict=True):
-        if step is not None:
-            yield from _leaves(item if keys != SET else {}, (*path, step), names, lists, frozenset(step))
 
 
 def get_path(obj: Any, path: FieldPath) -> tuple[bool, Any]:  # noqa: ANN401 - any JSON value
@@ -210,93 +295,24 @@ def set_path(obj: dict[str, Any], path: FieldPath, value: Any) -> None:  # noqa:
 
 def remove_path(obj: dict[str, Any], path: FieldPath) -> bool:
     """Take out what is at the path, in place; whether something was there. What is left empty by it stays."""
-    parent_path: Sequence[Any] = path[:-1]
-    found, parent = get_path(obj, tuple(parent_path))
-    last = path[-1]
-    if not found:
-        return False
-    if isinstance(last, str):
-        return isinstance(parent, dict) and parent.pop(last, _MISSING) is not _MISSING
-    index = _find(parent, last) if isinstance(parent, list) else None
-    if index is not None:
-        del parent[index]
-    return index is not None
+    found, _ = get_path(obj, path)
+    if found:
+        _, parent = get_path(obj, path[:-1])
+        last = path[-1]
+        del parent[last if isinstance(last, str) else _find(parent, last)]
+    return found
 
 
-def differences(current: Any, sets: Any, prefix: FieldPath = ()) -> Iterator[tuple[FieldPath, Any, Any, bool]]:  # noqa: ANN401
-    """Each outermost field of `sets` that `current` has otherwise: path, before, after, whether it was there.
-
-    Lists are compared whole unless both sides' items carry a `name`, as containers do; of several with one name the
-    last counts. What the server adds to an item (defaults) is no difference, nor is another way to write the same
-    quantity.
-    """
-    if isinstance(sets, dict) and isinstance(current, dict):
-        for key, value in sets.items():
-            if key not in current:
-                yield (*prefix, key), None, value, False
-            else:
-                yield from differences(current[key], value, (*prefix, key))
-    elif _named(sets) and _named(current) and {i["name"] for i in sets} <= {i["name"] for i in current}:
-        by_name = {item["name"]: item for item in current}
-        for name, item in {item["name"]: item for item in sets}.items():
-            yield from differences(by_name[name], item, (*prefix, {"name": name}))
-    elif current != sets and not _alike(current, sets) and not _same_quantity(prefix, current, sets):
-        yield prefix, current, sets, True
-
-
-def _alike(current: Any, sets: Any) -> bool:  # noqa: ANN401
-    if not isinstance(current, list) or not isinstance(sets, list):
-        return False
-    if len(current) != len(sets):  # an item that stands twice says it once
-        sets = [item for at, item in enumerate(sets) if item not in sets[:at]]
-    return len(current) == len(sets) and all(
-        isinstance(a, dict) and isinstance(b, dict) and is_within(b, a) for a, b in zip(current, sets, strict=True)
-    )
-
-
-def _same_quantity(path: FieldPath, current: Any, sets: Any) -> bool:  # noqa: ANN401
-    if not any(step in _QUANTITIES for step in path if isinstance(step, str)):
-        return False
-    one, other = (_QUANTITY.fullmatch(str(value)) for value in (current, sets))
-    return bool(one and other) and _value(one) == _value(other)
-
-
-def _value(match: re.Match[str] | None) -> Decimal | None:
-    return Decimal(match[1]) * _UNITS[match[2] or ""] if match else None
-
-
-def _named(value: Any) -> bool:  # noqa: ANN401
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(i, dict) and len(i) > 1 and "name" in i for i in value)
-    )
-
-
-def is_within(sets: Any, live: Any) -> bool:  # noqa: ANN401
-    """Whether `live` says everything that `sets` says."""
-    return next(differences(live, sets), None) is None
-
-
-def named_leaves(sets: Any, prefix: FieldPath = ()) -> Iterator[FieldPath]:  # noqa: ANN401 - any JSON value
-    """The outermost fields of a partial object that `differences` compares as one value."""
-    if isinstance(sets, dict) and sets:
-        for key, value in sets.items():
-            yield from named_leaves(value, (*prefix, key))
-    elif _named(sets):
-        for item in sets:
-            rest = {key: value for key, value in item.items() if key != "name"}
-            yield from named_leaves(rest, (*prefix, {"name": item["name"]}))
-    else:
-        yield prefix
-
-
-def ordered_like(sets: Any, live: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """A partial object whose named items stand in the order of the live ones: another order is no other content."""
+def ordered_like(sets: Any, live: Any, names: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - any JSON value
+    """A partial object whose keyed items stand in the order of the live ones: another order is no other content."""
     if isinstance(sets, dict) and isinstance(live, dict):
-        return {key: ordered_like(value, live.get(key)) for key, value in sets.items()}
-    if not (_named(sets) and isinstance(live, list)):
+        return {key: ordered_like(value, live.get(key), (*names, key)) for key, value in sets.items()}
+    keys = list_keys(names, {})
+    items, there = dict(keyed(sets, keys)), dict(keyed(live, keys))
+    if not items or len(items) < len(sets) or not there:
         return sets
-    names = [item.get("name") if isinstance(item, dict) else None for item in live]
-    items = [ordered_like(item, live[names.index(item["name"])] if item["name"] in names else None) for item in sets]
-    return sorted(items, key=lambda item: names.index(item["name"]) if item["name"] in names else len(names))
+    ranks = {key: rank for rank, key in enumerate(there)}
+    return [
+        ordered_like(item, there[key][1] if key in there else None, names)
+        for key, (_, item) in sorted(items.items(), key=lambda one: ranks.get(one[0], len(ranks)))
+    ]

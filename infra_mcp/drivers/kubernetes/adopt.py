@@ -1,7 +1,7 @@
-"""Who owns what in a live object, as its `managedFields` say (KEP-555). Pure.
+"""Reads from `managedFields` who owns which fields of a live object (KEP-555). Pure.
 
-Ownership of a field that an apply does not name means its deletion. So the body of an apply begins with `extract`: all
-that we own, with its live values; and nothing is ever taken from another manager but the fields a request sets.
+An apply deletes the fields that its manager owns and does not send. So the body of an apply begins with `extract`: all
+that we own, with its live values; and only fields that a request sets are ever taken over from another manager.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class Lost(NamedTuple):
-    """A field that another manager would lose to us. `time` (RFC 3339) may be missing in `managedFields`."""
+    """A field that another manager would lose to us."""
 
     manager: str
     operation: str
     subresource: str
     path: FieldPath
-    time: str | None
 
 
 def _entries(live: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -34,7 +33,7 @@ def _entries(live: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def owned_by_us(live: Mapping[str, Any]) -> dict[str, Any]:
-    """Our own entry of `managedFields`: what we applied, not through a subresource. Empty when there is none."""
+    """Our own entry of `managedFields`, for applies without a subresource; empty when there is none."""
     for entry in _entries(live):
         identity = entry.get("manager"), entry.get("operation"), entry.get("subresource", "")
         if identity == (FIELD_MANAGER, "Apply", ""):
@@ -43,13 +42,11 @@ def owned_by_us(live: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def extract(live: Mapping[str, Any]) -> dict[str, Any]:
-    """The body that says again exactly what we own: applied, it changes neither fields nor resourceVersion."""
+    """The body with exactly what we own: applied, it changes neither fields nor resourceVersion."""
     others = [entry.get("fieldsV1") or {} for entry in _others(live)]
     body = _take(live, owned_by_us(live).get("fieldsV1") or {}, others)
-    metadata = body.get("metadata", {})
-    metadata["name"] = live["metadata"]["name"]
-    if live["metadata"].get("namespace"):
-        metadata["namespace"] = live["metadata"]["namespace"]
+    name = {key: live["metadata"][key] for key in ("name", "namespace") if live["metadata"].get(key)}
+    metadata = body.get("metadata", {}) | name
     return {**body, "apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata}
 
 
@@ -76,7 +73,7 @@ def applied_by_others(live: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, 
 def _take(value: Any, fields: Fields, others: list[Fields]) -> Any:  # noqa: ANN401 - any JSON value
     """The part of a live value that a field set covers.
 
-    A leaf takes the live value whole, unless others own fields below it: then what we own is only that it is there.
+    A leaf takes the whole live value, unless others own fields below it: then we own only its existence.
     """
     if not fields:
         if any(set(other) - {"."} for other in others):
@@ -102,8 +99,7 @@ def _take_items(items: list[Any], fields: Fields, others: list[Fields]) -> Itera
         for keys, key in wanted:
             if item_keys(item, tuple(keys)) == keys:
                 taken = _take(item, fields[key], [o[key] for o in others if key in o])
-                said = {k: v for k, v in keys.items() if k not in KEY_DEFAULTS or k in taken}
-                yield {**said, **taken}
+                yield {k: v for k, v in keys.items() if k not in KEY_DEFAULTS} | taken
 
 
 def lists(*objects: Mapping[str, Any] | None) -> dict[tuple[str, ...], tuple[str, ...]]:
@@ -144,16 +140,13 @@ def _paths(fields: Fields, path: FieldPath) -> Iterator[FieldPath]:
             yield (*path, {"=": json.loads(key[2:])})
 
 
-def _owned(
-    entries: Iterable[Mapping[str, Any]],
-) -> dict[tuple[str, str, str], tuple[dict[str, FieldPath], str | None]]:
-    """Each manager's fields, by (manager, operation, subresource). A path's text is its key here."""
-    found: dict[tuple[str, str, str], tuple[dict[str, FieldPath], str | None]] = {}
+def _owned(entries: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], dict[str, FieldPath]]:
+    """Each manager's fields, by (manager, operation, subresource); each path by its text."""
+    found: dict[tuple[str, str, str], dict[str, FieldPath]] = {}
     for entry in entries:
         identity = str(entry.get("manager", "")), str(entry.get("operation", "")), str(entry.get("subresource", ""))
-        paths, time = found.get(identity, ({}, None))
-        paths |= {json.dumps(p, sort_keys=True): p for p in _paths(entry.get("fieldsV1") or {}, ())}
-        found[identity] = (paths, entry.get("time") or time)
+        paths = {json.dumps(p, sort_keys=True): p for p in _paths(entry.get("fieldsV1") or {}, ())}
+        found.setdefault(identity, {}).update(paths)
     return found
 
 
@@ -165,11 +158,12 @@ def _others(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
 def lost_fields(live: Mapping[str, Any], dry: Mapping[str, Any]) -> list[Lost]:
     """What each other manager owns in `live` and no more in `dry`, in a stable order."""
     after = _owned(_others(dry))
-    lost = []
-    for identity, (paths, time) in sorted(_owned(_others(live)).items()):
-        kept = after.get(identity, ({}, None))[0]
-        lost += [Lost(*identity, path, time) for text, path in sorted(paths.items()) if text not in kept]
-    return lost
+    return [
+        Lost(*identity, path)
+        for identity, paths in sorted(_owned(_others(live)).items())
+        for text, path in sorted(paths.items())
+        if text not in after.get(identity, {})
+    ]
 
 
 def owners(live: Mapping[str, Any], path: FieldPath, *, others: bool = False) -> list[str]:
@@ -184,17 +178,17 @@ def owners(live: Mapping[str, Any], path: FieldPath, *, others: bool = False) ->
     return sorted(
         {
             manager
-            for (manager, _, _), (paths, _) in _owned(entries).items()
+            for (manager, _, _), paths in _owned(entries).items()
             if any(owned[: len(path)] == path for owned in paths.values())
         }
     )
 
 
 def foreign_owner(live: Mapping[str, Any]) -> str | None:
-    """Whose object this is, when a tool manages it as a whole: `Helm release docs-live/docs`. None for people's.
+    """The tool that manages this object as a whole: `Helm release docs-live/docs`. None for people's objects.
 
-    Known by labels and annotations; by the manager's name only together with one of them. The label
-    `app.kubernetes.io/managed-by: Helm` alone is what charts write, also when a person applied their output.
+    Labels and annotations show it; the manager's name only together with one of them. Charts write the label
+    `app.kubernetes.io/managed-by: Helm` also when a person applied their output, so it alone shows nothing.
     """
     about = live.get("metadata", {})
     labels, annotations = about.get("labels") or {}, about.get("annotations") or {}

@@ -1,25 +1,26 @@
-"""What would change in an object, field by field: the live object against what a dry run answered. Pure.
+"""Compares the live object with the answer of a dry run (changes), and with git (drift). Pure.
 
-Lists are compared item by item where their items have keys, as the server says in `managedFields`. What the server
-keeps for itself (versions, status, generated names and addresses) and our own marks are no changes.
+Lists are compared item by item where their items have keys, as the server says in `managedFields`. What the server sets
+itself (versions, status, generated names and addresses) and our own marks are no changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final
 
-from infra_mcp.drivers.kubernetes.adopt import LAST_APPLIED, lists
-from infra_mcp.model.effect import FieldChange, FieldPath
+from infra_mcp.drivers.kubernetes.adopt import LAST_APPLIED, applied_by_others, lists
+from infra_mcp.model.effect import Drift, FieldChange, FieldPath, show_path
 from infra_mcp.model.marks import REQUEST, WRITE
-from infra_mcp.repository.partial import SET, Lists, item_keys, list_keys
+from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.repository.partial import Keys, Lists, differences, is_within, keyed, list_keys
 
-_IGNORED: set[tuple[str, ...]] = {
-    ("apiVersion",),
-    ("kind",),
-    ("status",),
-    ("metadata", "name"),
-    ("metadata", "namespace"),
+# The identity, and what the server sets: a file may leave them out.
+_UNCOMPARED: set[tuple[str, ...]] = {
+    *(("apiVersion",), ("kind",), ("status",)),
+    *(("metadata", "name"), ("metadata", "namespace")),
+}
+_IGNORED: set[tuple[str, ...]] = _UNCOMPARED | {
     ("metadata", "managedFields"),
     ("metadata", "resourceVersion"),
     ("metadata", "generation"),
@@ -36,60 +37,98 @@ _ALLOCATED: set[tuple[str, ...]] = {
     ("spec", "healthCheckNodePort"),
     ("spec", "ports", "nodePort"),
 }
+_MAX_DRIFT = 20
+# Fields that the API server drops when they are false or 0. For others that is a value: `runAsUser: 0`.
+_DROPPED: Final = {
+    *("paused", "minReadySeconds", "hostNetwork", "hostPID", "hostIPC", "stdin", "stdinOnce", "tty", "readOnly"),
+    *("initialDelaySeconds", "hostPort", "publishNotReadyAddresses"),
+}
 _ABSENT = object()
-Mask = Callable[[FieldPath, Any], Any]
 
 
-def changes(
-    live: Mapping[str, Any] | None, dry: Mapping[str, Any], *, hide: Callable[[str], str] | None = None
-) -> tuple[FieldChange, ...]:
-    """The fields that differ, in a stable order; defaults the server adds are among them.
+def changes(live: Mapping[str, Any] | None, dry: Mapping[str, Any]) -> tuple[FieldChange, ...]:
+    """The fields that differ, in a stable order, defaults that the server adds among them; a Secret's values hidden.
 
-    Maps are told by their leaves; an item of a keyed list that comes or goes is told as a whole.
+    A map shows by its leaves; an item that a keyed list gains or loses shows as a whole.
 
     Args:
         live: the object as it is; None when it would be created.
         dry: the object as it would be.
-        hide: turns a Secret's value into what may be shown, such as a keyed hash. Without it they are all shown alike.
     """
-    mask = _mask(hide or (lambda _: "[hidden]")) if dry.get("kind") == "Secret" else _plain
-    ignored = set(_IGNORED)
-    if live is None and dry.get("kind") == "Service":
-        ignored |= _ALLOCATED
-    before = {} if live is None else live
-    made = [None] if live is not None else [dry.get("metadata", {}).get("uid")]
+    ignored, made_up = set(_IGNORED), None
+    if live is None:
+        made_up = dry.get("metadata", {}).get("uid")  # a Job's labels carry it
+        ignored |= _ALLOCATED if dry.get("kind") == "Service" else set()
     found = []
-    for path, old, new in _walk(before, dry, (), (), lists(live, dry), ignored):
-        if live is None and new in made:
-            continue  # a Job's labels carry its uid, which a dry run makes up
-        found.append(
-            FieldChange(
-                path=path,
-                before=None if old is _ABSENT else mask(path, old),
-                after=None if new is _ABSENT else mask(path, new),
-                had=old is not _ABSENT,
-                has=new is not _ABSENT,
-            )
-        )
+    for path, old, new in _walk(live or {}, dry, (), (), lists(live, dry), ignored):
+        if live is None and new == made_up:
+            continue
+        if dry.get("kind") == "Secret" and (path[0] in {"data", "stringData"} or path[-1] == LAST_APPLIED):
+            old, new = _hidden(old), _hidden(new)  # noqa: PLW2901 - from here on only masked
+        had, has = old is not _ABSENT, new is not _ABSENT
+        before, after = old if had else None, new if has else None
+        found.append(FieldChange(path=path, before=before, after=after, had=had, has=has))
     return tuple(found)
 
 
-def _plain(_path: FieldPath, value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    return value
+def _hidden(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, dict):
+        return {key: _hidden(inner) for key, inner in value.items()}
+    return value if value is _ABSENT else "[hidden]"
 
 
-def _mask(hide: Callable[[str], str]) -> Mask:
-    def masked(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-        if isinstance(value, dict):
-            return {k: masked(v) for k, v in value.items()}
-        return hide(str(value))
+def drift(
+    ref: ObjectRef, git: dict[str, Any], live: dict[str, Any], leave_out: Collection[FieldPath]
+) -> tuple[Drift, ...]:
+    """The first 20 fields, except those of this request, in which git and the live object differ.
 
-    def mask(path: FieldPath, value: Any) -> Any:  # noqa: ANN401 - any JSON value
-        if path[0] in {"data", "stringData"} or path[-1] == LAST_APPLIED:
-            return masked(value)
-        return value
+    These are the fields that git sets and the live object has otherwise, and the fields that another manager applied,
+    that git no longer sets and that are still live. A field that git leaves empty is not compared with an absent one.
+    """
+    comparable = {key: value for key, value in git.items() if key not in {"apiVersion", "kind", "status"}}
+    found: list[tuple[FieldPath, Any, Any, str | None]] = [
+        (path, after, before, None) for path, before, after, _ in differences(live, comparable, is_void=_is_unset)
+    ]
+    for manager, applied in applied_by_others(live):
+        found += [(path, None, value, manager) for path, value in _left(git, applied, live)]
+    return tuple(
+        Drift(target=ref.target, field=show_path(path), git=value, live=there, manager=manager)
+        for path, value, there, manager in found
+        if path not in leave_out
+    )[:_MAX_DRIFT]
 
-    return mask
+
+def _left(
+    git: Any,  # noqa: ANN401 - any JSON value
+    applied: Any,  # noqa: ANN401 - any JSON value
+    live: Any,  # noqa: ANN401 - any JSON value
+    path: FieldPath = (),
+    names: tuple[str, ...] = (),
+) -> Iterator[tuple[FieldPath, Any]]:
+    """The outermost fields that were applied, are not in git any more and are live as applied."""
+    keys = list_keys(names, {})
+    git, applied, live = (
+        {key: (key, inner) for key, inner in value.items()} if isinstance(value, dict) else dict(keyed(value, keys))
+        for value in (git, applied, live)
+    )
+    for key, (step, value) in applied.items():
+        here, below = (*path, step), (*names, step) if isinstance(step, str) else names
+        if key not in live or below in _UNCOMPARED or value in (None, "", [], {}):
+            continue
+        there = live[key][1]
+        if key in git and git[key][1] is not None:
+            yield from _left(git[key][1], value, there, here, below)
+        elif is_within(value, there, below):
+            yield here, there
+
+
+def _is_unset(key: str, value: Any, live: Any, keys: Keys = ()) -> bool:  # noqa: ANN401 - any JSON value
+    """Whether git sets nothing: a null, or an empty value where the live object has none."""
+    if value is None or live is not None:
+        return value is None
+    if isinstance(value, dict):
+        return all(_is_unset(inner, below, None, keys) for inner, below in value.items())
+    return value in ("", [], [None]) or (key in _DROPPED and not value)
 
 
 def _walk(
@@ -102,7 +141,9 @@ def _walk(
 ) -> Iterator[tuple[FieldPath, Any, Any]]:
     if names in ignored or old == new:
         return
-    if _is_map(old, new):
+    sides = [value for value in (old, new) if value is not _ABSENT]
+    # A map that comes or goes empty is itself the change.
+    if all(isinstance(value, dict) for value in sides) and (len(sides) > 1 or sides[0]):
         older, newer = ({} if value is _ABSENT else value for value in (old, new))
         for key in sorted({*older, *newer}):
             pair = older.get(key, _ABSENT), newer.get(key, _ABSENT)
@@ -112,51 +153,26 @@ def _walk(
     if pairs is None:
         yield path, old, new
         return
-    for step, before, after in pairs:
-        if before is _ABSENT or after is _ABSENT:
-            yield (*path, step), _without(before, names, ignored), _without(after, names, ignored)
+    for step, one, other in pairs:
+        if one is _ABSENT or other is _ABSENT:
+            before, after = (
+                {key: inner for key, inner in value.items() if (*names, key) not in ignored}
+                if isinstance(value, dict)
+                else value
+                for value in (one, other)
+            )
+            yield (*path, step), before, after
         else:
-            yield from _walk(before, after, (*path, step), names, known, ignored)
+            yield from _walk(one, other, (*path, step), names, known, ignored)
 
 
-def _is_map(old: Any, new: Any) -> bool:  # noqa: ANN401 - any JSON value
-    """Whether to go on by key; a map that comes or goes empty is itself the change."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return True
-    return (isinstance(old, dict) and new is _ABSENT and bool(old)) or (
-        isinstance(new, dict) and old is _ABSENT and bool(new)
-    )
-
-
-def _pairs(
-    old: Any,  # noqa: ANN401 - any JSON value
-    new: Any,  # noqa: ANN401 - any JSON value
-    keys: tuple[str, ...],
-) -> list[tuple[dict[str, Any], Any, Any]] | None:
-    """The items of two keyed lists side by side, in the order they stand; None when they cannot be told apart."""
-    if not keys or not all(isinstance(value, list) or value is _ABSENT for value in (old, new)):
+def _pairs(old: Any, new: Any, keys: Keys) -> list[tuple[dict[str, Any], Any, Any]] | None:  # noqa: ANN401 - JSON
+    """The items of two keyed lists side by side, in their order; None where keys are missing or stand twice."""
+    values = [[] if value is _ABSENT else value for value in (old, new)]
+    if not keys or not all(isinstance(value, list) for value in values):
         return None
-    sides: list[list[tuple[dict[str, Any], Any]]] = []
-    for value in (old, new):
-        side: list[tuple[dict[str, Any], Any]] = []
-        for one in [] if value is _ABSENT else value:
-            step = item_keys(one, keys)
-            if step is None or any(step == other for other, _ in side):
-                return None
-            side.append((step, one))
-        sides.append(side)
-    before, after = sides
-    steps = [step for step, _ in before] + [step for step, _ in after if all(step != other for other, _ in before)]
-
-    def item(side: list[tuple[dict[str, Any], Any]], step: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
-        return next((found for other, found in side if other == step), _ABSENT)
-
-    if keys == SET:
-        return [(s, item(before, s), item(after, s)) for s in steps if item(before, s) != item(after, s)]
-    return [(step, item(before, step), item(after, step)) for step in steps]
-
-
-def _without(item: Any, names: tuple[str, ...], ignored: set[tuple[str, ...]]) -> Any:  # noqa: ANN401 - any JSON value
-    if not isinstance(item, dict):
-        return item
-    return {key: value for key, value in item.items() if (*names, key) not in ignored}
+    before, after = (dict(keyed(value, keys)) for value in values)
+    if [len(before), len(after)] != [len(value) for value in values]:
+        return None
+    none: Any = {}, _ABSENT
+    return [(step, before.get(key, none)[1], after.get(key, none)[1]) for key, (step, _) in (before | after).items()]

@@ -1,11 +1,10 @@
-"""Whether an object is in the state its spec asks for: a table from kind to a rule, after kstatus. Pure.
+"""Tells whether an object is in the state its spec asks for: a table from kind to a rule, after kstatus. Pure.
 
 Source: sigs.k8s.io/cli-utils, pkg/kstatus. Generic rules come first (deletion, observedGeneration, Reconciling and
 Stalled conditions), then the kind's own, then a `Ready` condition; an object with none of these is Current. As there, a
-running Job and a failed Pod are Current: that is their state, not a verdict on what ran in them. Current does not mean
-that the newest version runs: a workload may ask for no pods, or keep old ones, and its reason says so then. Otherwise
-than there, a StatefulSet whose pods are replaced by hand (OnDelete) is Current only when its pods are there and ready,
-and a condition of before the last change of the pod template does not make a Deployment Failed.
+running Job and a failed Pod are Current. Current does not mean that the newest version runs: a workload may ask for no
+pods, or keep old ones; its reason says so then. Unlike there, a StatefulSet whose pods are replaced by hand (OnDelete)
+is Current only when its pods are there and ready, and a condition older than the pod template fails no Deployment.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from infra_mcp.text import quoted
 State = Literal["Current", "InProgress", "Failed", "Terminating"]
 
 _UNSCHEDULABLE_FOR = timedelta(seconds=15)
-_FOREVER = 2**31 - 1  # what stands for "no deadline" in progressDeadlineSeconds
-_COUNTING = {"Deployment", "StatefulSet", "DaemonSet"}  # without numbers they would look like one that runs nothing
+_FOREVER = 2**31 - 1  # "no deadline" in progressDeadlineSeconds
+_COUNTING = {"Deployment", "StatefulSet", "DaemonSet"}  # without a status they would look as if they ran nothing
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -48,7 +47,8 @@ def status(obj: dict[str, Any], now: datetime | None = None) -> Health:
         return Health("InProgress", "its controller has not seen the change yet")
     if _is(obj, "Reconciling") == "True":
         return Health("InProgress", _why(obj, "Reconciling") or "it is being reconciled")
-    if _is(obj, "Stalled") == "True" and not _is_outdated(obj, "Stalled"):
+    stalled = condition(obj, "Stalled")
+    if stalled.get("status") == "True" and stalled.get("observedGeneration") in {None, metadata.get("generation")}:
         return Health("Failed", _why(obj, "Stalled") or "it is stalled")
     if obj.get("kind") in _COUNTING and "observedGeneration" not in seen:
         return Health("InProgress", "its controller has not seen it yet")
@@ -58,38 +58,27 @@ def status(obj: dict[str, Any], now: datetime | None = None) -> Health:
 
 def condition(obj: dict[str, Any], kind: str) -> dict[str, Any]:
     """One of an object's conditions; empty when it has none of that type."""
-    found = (obj.get("status") or {}).get("conditions") or []
-    return next((one for one in found if one.get("type") == kind), {})
+    return next((one for one in (obj.get("status") or {}).get("conditions") or [] if one.get("type") == kind), {})
 
 
 def changed_at(obj: dict[str, Any], fields: frozenset[str] = frozenset({"f:template"})) -> datetime:
-    """When one of these fields of the spec was last written, by the API server's clock in whole seconds.
+    """When one of these fields of the spec was last written, by the API server's clock; very early if unknown.
 
     Args:
         obj: the object.
         fields: the fields, as `managedFields` write them; the pod template when left out.
-
-    Returns:
-        The time; very early if it is not known.
     """
-    entries = (obj.get("metadata") or {}).get("managedFields") or []
-    owners = [
-        entry
-        for entry in entries
-        if "subresource" not in entry and fields & set((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    times = [
+        time_of(entry.get("time"))
+        for entry in (obj.get("metadata") or {}).get("managedFields") or []
+        if "subresource" not in entry and fields & ((entry.get("fieldsV1") or {}).get("f:spec") or {}).keys()
     ]
-    return max((time_of(entry.get("time")) for entry in owners), default=_EARLIEST)
+    return max(times, default=_EARLIEST)
 
 
 def time_of(text: str | None) -> datetime:
     """A time as the API server writes it; very early for none."""
     return datetime.fromisoformat(text) if text else _EARLIEST
-
-
-def _is_outdated(obj: dict[str, Any], kind: str) -> bool:
-    """Whether the condition was written for another generation of the object."""
-    seen = condition(obj, kind).get("observedGeneration")
-    return seen is not None and seen != obj["metadata"].get("generation")
 
 
 def _is(obj: dict[str, Any], kind: str) -> str | None:
@@ -131,7 +120,7 @@ def _deployment(obj: dict[str, Any], _: datetime | None) -> Health:
     spec, wanted = obj.get("spec") or {}, _wanted(obj)
     there, updated, ready, available = _counts(obj, "replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
     progress = condition(obj, "Progressing")
-    # It is kept until there is progress, and this change's own deadline passes a second after the change or later.
+    # It stays until there is progress, and this change's own deadline passes a second after the change or later.
     since = time_of(progress.get("lastUpdateTime") or progress.get("lastTransitionTime"))
     if progress.get("reason") == "ProgressDeadlineExceeded" and (since > changed_at(obj) or since == _EARLIEST):
         return Health("Failed", "its progress deadline is exceeded")
@@ -150,10 +139,8 @@ def _deployment(obj: dict[str, Any], _: datetime | None) -> Health:
 
 
 def _replica_set(obj: dict[str, Any], _: datetime | None) -> Health:
-    wanted = _wanted(obj)
-    there, labelled, available, ready = _counts(
-        obj, "replicas", "fullyLabeledReplicas", "availableReplicas", "readyReplicas"
-    )
+    wanted, labels = _wanted(obj), "fullyLabeledReplicas"
+    there, labelled, available, ready = _counts(obj, "replicas", labels, "availableReplicas", "readyReplicas")
     return _first(
         (_is(obj, "ReplicaFailure") == "True", _why(obj, "ReplicaFailure") or "its pods cannot be created"),
         (wanted > labelled, f"{labelled} of {wanted} replicas are labelled"),
@@ -191,14 +178,8 @@ def _stateful_set(obj: dict[str, Any], _: datetime | None) -> Health:
 
 
 def _daemon_set(obj: dict[str, Any], _: datetime | None) -> Health:
-    wanted, there, updated, available, ready = _counts(
-        obj,
-        "desiredNumberScheduled",
-        "currentNumberScheduled",
-        "updatedNumberScheduled",
-        "numberAvailable",
-        "numberReady",
-    )
+    scheduled = (f"{which}NumberScheduled" for which in ("desired", "current", "updated"))
+    wanted, there, updated, available, ready = _counts(obj, *scheduled, "numberAvailable", "numberReady")
     return _first(
         (wanted > there, f"{there} of {wanted} pods are there"),
         (wanted > updated, f"{updated} of {wanted} pods are updated"),
@@ -237,15 +218,12 @@ def _pod(obj: dict[str, Any], now: datetime | None) -> Health:
 
 
 def _claim(obj: dict[str, Any], _: datetime | None) -> Health:
-    phase = (obj.get("status") or {}).get("phase")
-    return CURRENT if phase == "Bound" else Health("InProgress", "it is not bound to a volume")
+    return _first(((obj.get("status") or {}).get("phase") != "Bound", "it is not bound to a volume"))
 
 
 def _service(obj: dict[str, Any], _: datetime | None) -> Health:
     spec = obj.get("spec") or {}
-    if spec.get("type") == "LoadBalancer" and not spec.get("clusterIP"):
-        return Health("InProgress", "it has no address yet")
-    return CURRENT
+    return _first((spec.get("type") == "LoadBalancer" and not spec.get("clusterIP"), "it has no address yet"))
 
 
 def _definition(obj: dict[str, Any], _: datetime | None) -> Health:
@@ -259,22 +237,18 @@ def _definition(obj: dict[str, Any], _: datetime | None) -> Health:
     return Health("InProgress", "it is being installed")
 
 
-def _always(_: dict[str, Any], __: datetime | None) -> Health:
-    return CURRENT
-
-
 _RULES: Final[dict[tuple[str, str], Callable[[dict[str, Any], datetime | None], Health]]] = {
     ("apps", "Deployment"): _deployment,
     ("apps", "ReplicaSet"): _replica_set,
     ("apps", "StatefulSet"): _stateful_set,
     ("apps", "DaemonSet"): _daemon_set,
     ("batch", "Job"): _job,
-    ("batch", "CronJob"): _always,
+    ("batch", "CronJob"): lambda *_: CURRENT,
     ("", "Pod"): _pod,
     ("", "PersistentVolumeClaim"): _claim,
     ("", "Service"): _service,
-    ("", "ConfigMap"): _always,
-    ("", "Secret"): _always,
-    ("policy", "PodDisruptionBudget"): _always,
+    ("", "ConfigMap"): lambda *_: CURRENT,
+    ("", "Secret"): lambda *_: CURRENT,
+    ("policy", "PodDisruptionBudget"): lambda *_: CURRENT,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
 }

@@ -1,9 +1,9 @@
-"""Which writes are our own: by a nonce, the manager and the whole body; never by what others could write as well.
+"""Recognises our own writes: by a nonce, the manager and the whole body, which others cannot write.
 
-After a lost answer or a kill an object may be there, and be ours or someone else's. The nonce of a create leaves the
-process in that write alone: it is worked out from a random secret of the request, which the ledger records before the
-request's first write and shows to nobody. An update carries none, so that it adds nothing to people's objects: it is
-bound to the object that was read, and grants nothing that was not there.
+After a lost answer or a kill, an existing object may be ours or someone else's. The nonce of a create leaves the
+process only in that write: it is derived from a random secret of the request, which the ledger records before the
+request's first write and never shows. An update carries none, so that it adds nothing to people's objects: it is bound
+to the object that was read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Own:
 
     Args:
         request: its id.
-        secret: random, from its record; empty for a request of which none is known, and then nothing is its own.
+        secret: random, from its record; without one nothing is its own.
     """
 
     request: str
@@ -51,9 +51,9 @@ class Own:
         return bool(self.secret) and carries(live, self.nonce(ref))
 
     def made(self, ref: ObjectRef, body: dict[str, Any], live: Mapping[str, Any] | None) -> bool:
-        """Whether the object there is the one that our create of this body made, and nothing was put into it since.
+        """Whether our create of this body made the live object, and nothing was added since.
 
-        Others' annotations are no part of that: some clusters put theirs on every namespace.
+        Annotations of others do not count: some clusters put theirs on every namespace.
         """
         if live is None or not self.wrote(ref, live, None):
             return False
@@ -73,14 +73,14 @@ class Own:
 
 def carries(live: Mapping[str, Any] | None, nonce: str) -> bool:
     """Whether an object carries the nonce of a create, as our field manager's."""
-    return _is_ours(live, WRITE, nonce)
+    return _is_marked(live, WRITE, nonce)
 
 
 def shows(live: Mapping[str, Any] | None, request: str, uid: str) -> bool:
-    """Whether the very object that was read shows a request's mark, as our field manager's."""
-    return live is not None and live["metadata"]["uid"] == uid and _is_ours(live, REQUEST, request)
+    """Whether the very object that was read carries a request's mark, as our field manager's."""
+    return live is not None and live["metadata"]["uid"] == uid and _is_marked(live, REQUEST, request)
 
 
-def _is_ours(live: Mapping[str, Any] | None, mark: str, value: str) -> bool:
+def _is_marked(live: Mapping[str, Any] | None, mark: str, value: str) -> bool:
     found = ((live or {}).get("metadata", {}).get("annotations") or {}).get(mark)
     return live is not None and found == value and FIELD_MANAGER in owners(live, ("metadata", "annotations", mark))

@@ -1,7 +1,6 @@
-"""The pods of the revision a workload is being brought to, those of others that block it, and warnings. Reads only.
+"""Reads the pods of a workload's newest revision, pods of others that block it, and warnings.
 
-Other pods of former revisions are left out: they end, and fail while they do, and nothing of that says how the new one
-fares.
+Other pods of former revisions are left out: they end, and fail meanwhile, which says nothing about the new revision.
 """
 
 from __future__ import annotations
@@ -24,17 +23,13 @@ Objects = list[dict[str, Any]]
 
 
 class Seen(NamedTuple):
-    """What was found: pods of the revision, warnings, oldest first, and the replica set, if nothing older ails it.
+    """What `look` found."""
 
-    `blockers` are pods of other revisions that the controller waits for; `ready` counts the revision's ready pods, and
-    is None where pods may not be read.
-    """
-
-    pods: Objects
-    events: Objects
-    replicasets: Objects
-    blockers: Objects
-    ready: int | None
+    pods: Objects  # of the revision
+    events: Objects  # warnings, oldest first
+    replicasets: Objects  # that of the revision, unless its failure is older than the change
+    blockers: Objects  # pods of other revisions that the controller waits for
+    ready: int | None  # ready pods of the revision; None where pods may not be read
 
 
 def selector(live: dict[str, Any]) -> str:
@@ -52,44 +47,40 @@ async def look(cluster: Cluster, live: dict[str, Any], *, as_user: str | None, w
     """Look at the pods of the revision the workload's controller works on.
 
     Args:
-        cluster: where.
-        live: the workload, as it is now.
-        as_user: the identity to read as. What it may not read counts as absent: the workload's own state still tells
-            whether it landed, only the cause may stay unknown.
+        cluster: the connection.
+        live: the live workload.
+        as_user: the identity to read as. Objects that it may not read count as absent: the workload's own state still
+            tells whether it landed, only the cause may stay unknown.
         warnings: whether to read events too.
 
     Raises:
         KubeError: the API server cannot be asked.
     """
-    kind, uid, namespace = live["kind"], live["metadata"]["uid"], live["metadata"]["namespace"]
-    read = partial(_list, cluster, namespace, as_user)
-    chosen = selector(live)
+    kind, chosen = live["kind"], selector(live)
+    read = partial(_list, cluster, live["metadata"]["namespace"], as_user)
     calls = [partial(read, "v1", "Pod", label_selector=chosen)]
-    if kind == "Deployment":
-        calls.append(partial(read, "apps/v1", "ReplicaSet", label_selector=chosen))
-    if kind == "DaemonSet":
-        calls.append(partial(read, "apps/v1", "ControllerRevision", label_selector=chosen))
+    if between := {"Deployment": "ReplicaSet", "DaemonSet": "ControllerRevision"}.get(kind):
+        calls.append(partial(read, "apps/v1", between, label_selector=chosen))
     if warnings:
         calls.append(partial(read, "v1", "Event", field_selector="type=Warning"))
     found, *rest = await gather(calls)
-    told = (rest.pop() if warnings else None) or []
-    others = _owned((rest[0] if rest else None) or [], uid)
-    sets = _current(live, others) if kind == "Deployment" else []
-    owners = _uids(others if kind == "Deployment" else [live])
-    mine = [pod for pod in found or [] if any(_owned([pod], owner) for owner in owners)]
+    reported = (rest.pop() if warnings else None) or []
+    others, sets = _owned((rest[0] if rest else None) or [], [live]), []
     if kind == "Deployment":
-        pods = [pod for pod in mine if any(_owned([pod], owner) for owner in _uids(sets))]
+        sets = _current(live, others)
+        mine = _owned(found or [], others)
+        pods = _owned(mine, sets)
     else:
-        revision = _revision(live, others)
+        mine, revision = _owned(found or [], [live]), _revision(live, others)
         pods = [pod for pod in mine if revision in {None, (pod["metadata"].get("labels") or {}).get(_HASH)}]
     blockers = [pod for pod in mine if pod not in pods and _blocks(live, pod)]
-    events = _recent(live, told, pods=_uids(pods + blockers), owners=_uids([live, *sets]))
+    events = _recent(live, reported, pods=_uids(pods + blockers), owners=_uids([live, *sets]))
     ready = None if found is None else sum(is_ready(pod) and not _is_leaving(pod) for pod in pods)
     return Seen(pods, events, [one for one in sets if not _failed_before(live, one)], blockers, ready)
 
 
 def _failed_before(live: dict[str, Any], replicaset: dict[str, Any]) -> bool:
-    """Whether a replica set's failure is older than the change; its controller tries again before it clears it."""
+    """Whether a replica set's failure is older than the change; its controller retries before it clears the failure."""
     failure = condition(replicaset, "ReplicaFailure")
     return bool(failure) and time_of(failure.get("lastTransitionTime")) < changed_at(live, _PODS)
 
@@ -100,7 +91,7 @@ def is_ready(pod: dict[str, Any]) -> bool:
 
 
 def _blocks(live: dict[str, Any], pod: dict[str, Any]) -> bool:
-    """Whether a pod of another revision is waited for: until it is gone, or in an ordered StatefulSet until ready."""
+    """Whether the controller waits for a pod of another revision: to be gone, or ready in an ordered StatefulSet."""
     ordered = live["kind"] == "StatefulSet" and live["spec"].get("podManagementPolicy", "OrderedReady") != "Parallel"
     return _is_leaving(pod) or (ordered and not is_ready(pod))
 
@@ -114,19 +105,11 @@ def _uids(objects: Objects) -> set[str]:
 
 
 async def _list(
-    cluster: Cluster,
-    namespace: str,
-    as_user: str | None,
-    api_version: str,
-    kind: str,
-    label_selector: str | None = None,
-    field_selector: str | None = None,
+    cluster: Cluster, namespace: str, as_user: str | None, api_version: str, kind: str, **selectors: str
 ) -> Objects | None:
     """The objects; None where they may not be read."""
     try:
-        found = await cluster.list(
-            api_version, kind, namespace, as_user=as_user, label_selector=label_selector, field_selector=field_selector
-        )
+        found = await cluster.list(api_version, kind, namespace, as_user=as_user, **selectors)
     except KubeError as error:
         if error.status == HTTPStatus.FORBIDDEN:
             return None
@@ -135,8 +118,9 @@ async def _list(
     return items
 
 
-def _owned(objects: Objects, uid: str) -> Objects:
-    return [one for one in objects if any(o.get("uid") == uid for o in one["metadata"].get("ownerReferences") or [])]
+def _owned(objects: Objects, owners: Objects) -> Objects:
+    uids = _uids(owners)
+    return [one for one in objects if any(o.get("uid") in uids for o in one["metadata"].get("ownerReferences") or [])]
 
 
 def _current(live: dict[str, Any], sets: Objects) -> Objects:
@@ -160,17 +144,14 @@ def _recent(live: dict[str, Any], events: Objects, *, pods: set[str], owners: se
     tried again within seconds.
     """
     since = changed_at(live, _PODS)
-    found = []
-    for event in events:
-        uid, when = (event.get("involvedObject") or {}).get("uid"), _when(event)
-        if uid in pods or (uid in owners and when > since):
-            found.append((when, event))
-    return [event for _, event in sorted(found, key=lambda one: one[0])]
+
+    def counts(event: dict[str, Any]) -> bool:
+        uid = (event.get("involvedObject") or {}).get("uid")
+        return uid in pods or (uid in owners and _when(event) > since)
+
+    return sorted(filter(counts, events), key=_when)
 
 
 def _when(event: dict[str, Any]) -> datetime:
-    series = event.get("series") or {}
-    for one in (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime")):
-        if one:
-            return time_of(one)
-    return time_of(event["metadata"].get("creationTimestamp"))
+    last = (event.get("series") or {}).get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
+    return time_of(last or event["metadata"].get("creationTimestamp"))

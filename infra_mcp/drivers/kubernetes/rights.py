@@ -1,4 +1,4 @@
-"""Which rights the server's own login has that it should not have. Asked by SelfSubjectAccessReview."""
+"""Finds the rights of the server's login that its role does not give, by SelfSubjectAccessReview."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather
 
-_RETRY_AFTER = 30.0  # seconds until rights that could not be looked at are looked at again
-# What the server's own role does not give: in words, and as verb, group and resource of all namespaces.
+_RETRY_AFTER = 30.0  # seconds, when the rights could not be read
+# Rights that the server's own role does not give: as text, and as verb, group and resource of all namespaces.
 _BEYOND = {
     "read Secrets": ("get", "", "secrets"),
     "change workloads": ("patch", "apps", "deployments"),
@@ -23,14 +23,14 @@ _BEYOND = {
 
 
 async def excess_rights(cluster: Cluster) -> str:
-    """What the server's login may do beyond the server's own role, in a sentence; empty when nothing. Waits for it."""
+    """The login's rights beyond the server's own role, in a sentence; empty without any. Waits for the cluster."""
     while True:
         try:
             if await cluster.may("*", "*", "*"):
                 found = ["every right in the cluster"]
             else:
                 allowed = await gather(partial(cluster.may, *asked) for asked in _BEYOND.values())
-                found = [words for words, allows in zip(_BEYOND, allowed, strict=True) if allows]
+                found = [text for text, allows in zip(_BEYOND, allowed, strict=True) if allows]
         except (KubeError, InfraError):
             await anyio.sleep(_RETRY_AFTER)
             continue

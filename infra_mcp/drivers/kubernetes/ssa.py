@@ -1,18 +1,18 @@
 """Server-side apply of exactly the fields a request sets: proposed by a dry run, then written as proposed.
 
-The body of every apply is what we own, with its live values, and what the request sets; nothing else is touched. A
-field that others own is taken only when policy lets that owner be adopted, and only as the forced dry run showed it.
-`force` stands in this module alone: in `_adoption`, after the owners were checked, and in `write`, for what that
-showed.
+The body of every apply is what we own, with its live values, and what the request sets. A field that others own is
+taken over only when policy allows it for that owner, and only as the forced dry run showed it. Only this module forces:
+in `_adoption`, after the owners were checked, and in `write`, for what that showed.
 
 A write carries uid and resourceVersion of the read it was proposed on; a create carries resourceVersion "1", which no
-object has, so that it never changes one that is there.
+object has, so that it never changes an existing one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 from secrets import token_hex
@@ -33,7 +33,7 @@ from infra_mcp.text import named, one_line
 
 TRIES = 8  # writes of one proposal while only fields it does not read or write move
 BREATH = 0.01  # seconds, longer each time
-SETTLE = 0.25  # seconds after a broken write before it is looked at
+SETTLE = 0.25  # seconds after a broken write before the object is read
 _IDENTITY = ("apiVersion", "kind")
 
 
@@ -41,20 +41,20 @@ _IDENTITY = ("apiVersion", "kind")
 class Proposal:
     """One object, as it is and as the API server says it would be."""
 
+    ref: ObjectRef
     live: dict[str, Any] | None  # None: it would be created
     dry: dict[str, Any]
-    body: dict[str, Any]  # what will be applied, less version and mark
-    force: bool  # the write takes the fields in `takes`, and no others
-    takes: tuple[Takeover, ...]
-    ref: ObjectRef
     sets: dict[str, Any]
     adopt: tuple[str, ...]
     removes: tuple[FieldPath, ...] = ()
-    through: frozenset[str] = frozenset()
+    through: tuple[str, ...] = ()
+    body: dict[str, Any] = field(default_factory=dict)  # what will be applied, without version and mark
+    force: bool = False  # the write takes the fields in `takes`, and no others
+    takes: tuple[Takeover, ...] = ()
 
     @property
     def unchanged(self) -> bool:
-        """Whether the live object says already what is asked; then `write` writes nothing."""
+        """Whether the live object is already as asked; then `write` writes nothing."""
         return self.live is not None and not changes(self.live, self.dry)
 
 
@@ -71,48 +71,42 @@ async def propose(
 ) -> Proposal:
     """Find out by dry run what setting some fields of an object does; nothing is written.
 
-    No request when the live object says it all already; one dry run when nobody else owns the fields; two when somebody
-    does whom policy lets be adopted.
+    No request when the live object has all of them already; one dry run when nobody else owns the fields; two when
+    their owner's fields may be taken over.
 
     Args:
-        cluster: where.
-        ref: which object.
-        live: the object as read a moment ago; None when it is not there.
+        cluster: the connection.
+        ref: the object.
+        live: the object as just read; None when it is not there.
         sets: a partial object: only the fields to set; items of keyed lists with their keys, atomic lists whole.
         as_user: the service account to act as; None for the server's own identity.
         adopt: patterns of managers whose fields may be taken.
-        removes: fields that we own and that are to go.
+        removes: fields that we own and that the apply removes.
         through: subresources through which such a manager may have written: `scale`, once no autoscaler is there.
 
     Raises:
-        InfraError: `field-conflict` naming field and owner, `owned-elsewhere`, `object-invalid`, or what the API server
-            says otherwise.
+        InfraError: `field-conflict` naming field and owner, `owned-elsewhere`, `object-invalid`, or the API server's
+            own refusal.
         Moved: the object is not as it was read.
     """
     wanted = _partial(sets)
     if live is None:
-        body = merge({"apiVersion": ref.api_version, "kind": ref.kind, "metadata": _name(ref)}, wanted)
-        try:
+        body = merge(ref.identity, wanted)
+        with _translated(ref, HTTPStatus.CONFLICT):
             dry = await cluster.dry_run(_create_only(body), as_user=as_user)
-        except KubeError as error:
-            if error.status == HTTPStatus.CONFLICT:
-                raise Moved(str(ref)) from error
-            if not error.status:
-                raise  # nobody answered: the caller waits and looks again
-            raise error.translate(ref) from error
-        return Proposal(None, dry, body, force=False, takes=(), ref=ref, sets=wanted, adopt=tuple(adopt))
+        return Proposal(ref, None, dry, wanted, tuple(adopt), body=body)
     read = live
     for _ in range(TRIES):
         owner = adoption.foreign_owner(live)
         if owner:
             raise InfraError("owned-elsewhere", f"{ref} belongs to {named(owner)}.")
-        start = Proposal(live, live, {}, False, (), ref, wanted, tuple(adopt), tuple(removes), frozenset(through))
+        start = Proposal(ref, live, live, wanted, tuple(adopt), tuple(removes), tuple(through))
         if covers(live, wanted, adoption.lists(live)) and not any(get_path(live, path)[0] for path in removes):
             return start
         try:
             return await _update(cluster, replace(start, body=_body(start)), as_user)
         except Moved:
-            # A status moves all the time. What was read and is to be written must be as the caller saw it.
+            # A status moves all the time. What is set or removed must still be as the caller saw it.
             live = await _read(cluster, ref, as_user)
             if live is None or not _same(read, live, start):
                 raise
@@ -122,25 +116,25 @@ async def propose(
 async def write(
     cluster: Cluster, proposal: Proposal, *, as_user: str | None, request: str, nonce: str = ""
 ) -> dict[str, Any]:
-    """Write what was proposed, marked with the request's id; nothing when it is so already.
+    """Write a proposal, marked with the request's id; nothing when the object is already as asked.
 
-    When only what the proposal neither reads nor writes has moved (a Deployment's status does all the time), it is
-    proposed again and written if that comes to the very same.
+    When only fields moved that the proposal neither reads nor writes (a Deployment's status does all the time), it is
+    proposed again, and written if the result is the same.
 
     Args:
-        cluster: where.
-        proposal: what `propose` returned.
+        cluster: the connection.
+        proposal: the result of `propose`.
         as_user: the same identity as there.
-        request: the request's id, put into the annotation `infra-mcp.dev/request`.
-        nonce: by what a create is recognised later, put into `infra-mcp.dev/write`; a new one when left out.
+        request: the request's id, for the annotation `infra-mcp.dev/request`.
+        nonce: recognises a create later, in the annotation `infra-mcp.dev/write`; a new one when left out.
 
     Returns:
         The object as written, or as it is.
 
     Raises:
         Moved: the object is not as it was proposed on; nothing was written.
-        InfraError: `exists`: a create met an object; or what the API server says otherwise.
-        KubeError: the connection broke under the write, and the object does not show it (`is_unknown`).
+        InfraError: `exists`: a create met an object; or the API server's own refusal.
+        KubeError: the connection broke during the write, and the object does not show it (`is_unknown`).
     """
     marks = {REQUEST: request} | ({WRITE: nonce or token_hex(16)} if proposal.live is None else {})
     for attempt in range(TRIES):
@@ -186,32 +180,25 @@ def _body(start: Proposal) -> dict[str, Any]:
 
 async def _update(cluster: Cluster, proposal: Proposal, as_user: str | None) -> Proposal:
     """Dry-run the update of a live object; on a conflict, as an adoption."""
-    try:
-        dry = await cluster.dry_run(_bound(proposal.body, proposal.live or {}), as_user=as_user)
-    except KubeError as error:
-        if not error.is_field_conflict:
-            if not error.status:
-                raise  # nobody answered: the caller waits and looks again
-            raise _told(error, proposal.ref) from error
-        proposal = await _adoption(cluster, proposal, error, as_user)
-    else:
-        proposal = replace(proposal, dry=dry)
+    with _translated(proposal.ref):
+        try:
+            dry = await cluster.dry_run(_bound(proposal.body, proposal.live or {}), as_user=as_user)
+            proposal = replace(proposal, dry=dry)
+        except KubeError as error:
+            if not error.is_field_conflict:
+                raise
+            proposal = await _adoption(cluster, proposal, error, as_user)
     _check_removals(proposal)
     return proposal
 
 
 async def _adoption(cluster: Cluster, proposal: Proposal, conflict: KubeError, as_user: str | None) -> Proposal:
-    """Show by a forced dry run what would be taken, after checking that everyone named may lose it."""
+    """Find out by a forced dry run what would be taken over, after checking that every named owner may lose it."""
     live = proposal.live or {}
     refused = [c for c in conflict.causes if not _adoptable(c.manager, c.subresource, proposal)]
     if refused:
         raise KubeError(conflict.status, conflict.reason, conflict.message, tuple(refused)).translate(proposal.ref)
-    try:
-        dry = await cluster.dry_run(_bound(proposal.body, live), as_user=as_user, force=True)
-    except KubeError as error:
-        if not error.status:
-            raise  # nobody answered: the caller waits and looks again
-        raise _told(error, proposal.ref) from error
+    dry = await cluster.dry_run(_bound(proposal.body, live), as_user=as_user, force=True)
     known = adoption.lists(live, dry)
     ours = [*leaves(proposal.sets, known), *proposal.removes]
     lost = adoption.lost_fields(live, dry)
@@ -219,17 +206,12 @@ async def _adoption(cluster: Cluster, proposal: Proposal, conflict: KubeError, a
         if not _adoptable(one.manager, one.subresource, proposal) or not _within(one.path, ours):
             what = f"{proposal.ref}: {show_path(one.path)} is owned by {named(one.manager)}."
             raise InfraError("field-conflict", what)
-    taken = {
-        (show_path(one.path), named(one.manager)): Takeover(
-            field=show_path(one.path), manager=named(one.manager), operation=one.operation
-        )
-        for one in lost
-    }
+    taken = {(show_path(one.path), named(one.manager)): one.operation for one in lost}
     for cause in conflict.causes:  # an object without managedFields: its owner is only in the conflict
-        if not any(field == cause.field for field, _ in taken):
-            taken[cause.field, cause.manager] = Takeover(field=cause.field, manager=cause.manager, operation="Update")
-    takes = tuple(taken[key] for key in sorted(taken))
-    return replace(proposal, dry=dry, force=True, takes=takes)
+        if not any(path == cause.field for path, _ in taken):
+            taken[cause.field, cause.manager] = "Update"
+    takes = (Takeover(field=path, manager=who, operation=how) for (path, who), how in sorted(taken.items()))
+    return replace(proposal, dry=dry, force=True, takes=tuple(takes))
 
 
 async def _again(cluster: Cluster, proposal: Proposal, as_user: str | None) -> Proposal:
@@ -247,7 +229,7 @@ async def _again(cluster: Cluster, proposal: Proposal, as_user: str | None) -> P
 async def _observe(
     cluster: Cluster, proposal: Proposal, unknown: KubeError, as_user: str | None, marks: Mapping[str, str]
 ) -> dict[str, Any]:
-    """After a write without an answer: the object shows our marks and our fields, or nobody can say."""
+    """After a write without an answer: the object, if it shows our marks and our fields."""
     await anyio.sleep(SETTLE)
     try:
         live = await cluster.get(proposal.ref, as_user=as_user)
@@ -264,26 +246,30 @@ async def _observe(
 
 
 async def _read(cluster: Cluster, ref: ObjectRef, as_user: str | None) -> dict[str, Any] | None:
-    try:
+    with _translated(ref):
         return await cluster.get(ref, as_user=as_user)
+
+
+@contextmanager
+def _translated(ref: ObjectRef, *moved: HTTPStatus) -> Iterator[None]:
+    """Raise the product's errors for the cluster's; without an answer its own, so that the caller waits and retries."""
+    try:
+        yield
     except KubeError as error:
+        if error.is_version_conflict or error.status in moved:
+            raise Moved(str(ref)) from error
         if not error.status:
-            raise  # nobody answered: the caller waits and looks again
-        raise _told(error, ref) from error
-
-
-def _told(error: KubeError, ref: ObjectRef) -> InfraError | Moved:
-    return Moved(str(ref)) if error.is_version_conflict else error.translate(ref)
+            raise
+        raise error.translate(ref) from error
 
 
 def _shown(proposal: Proposal) -> tuple[Any, ...]:
-    """What of a proposal a plan shows; the time of an entry moves with any write of that manager."""
-    taken = {(a.field, a.manager, a.operation) for a in proposal.takes}
-    return changes(proposal.live, proposal.dry), taken, proposal.force
+    """The part of a proposal that a plan shows."""
+    return changes(proposal.live, proposal.dry), set(proposal.takes), proposal.force
 
 
 def _adoptable(manager: str, subresource: str, proposal: Proposal) -> bool:
-    """Whether policy lets this manager lose a field; one that writes through a subresource only where that was said."""
+    """Whether policy lets this manager lose a field; one behind a subresource only where the caller allows it."""
     if subresource and subresource not in proposal.through:
         return False  # autoscalers write so
     return bool(manager) and any(fnmatchcase(manager, pattern) for pattern in proposal.adopt)
@@ -302,7 +288,7 @@ def _same(read: dict[str, Any], live: dict[str, Any], start: Proposal) -> bool:
 
 
 def _check_atomic(start: Proposal, lists: Lists) -> None:
-    """Refuse to replace an atomic list by items that lack what their live namesakes have: someone took it for keyed."""
+    """Refuse to replace an atomic list by items that lack fields of their live namesakes, as if it were keyed."""
     for path in leaves(start.sets, lists):
         new, old = get_path(start.sets, path)[1], get_path(start.live, path)[1]
         if not isinstance(new, list) or not isinstance(old, list):
@@ -314,7 +300,7 @@ def _check_atomic(start: Proposal, lists: Lists) -> None:
 
 
 def _check_removals(proposal: Proposal) -> None:
-    """Refuse what would take away more than was asked; and a removal that others' ownership makes void."""
+    """Refuse to remove more than was asked; and a removal that has no effect, since others own the field too."""
     live = proposal.live or {}
     ours = [*leaves(proposal.sets, adoption.lists(live, proposal.dry)), *proposal.removes]
     for change in changes(live, proposal.dry):
@@ -334,10 +320,6 @@ def _partial(sets: Mapping[str, Any]) -> dict[str, Any]:
     return wanted | ({"metadata": metadata} if metadata else {})
 
 
-def _name(ref: ObjectRef) -> dict[str, Any]:
-    return {"name": ref.name} | ({"namespace": ref.namespace} if ref.namespace else {})
-
-
 def _create_only(body: dict[str, Any]) -> dict[str, Any]:
     return merge(body, {"metadata": {"resourceVersion": "1"}})
 
@@ -349,11 +331,7 @@ def _bound(body: dict[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _marked(proposal: Proposal, marks: Mapping[str, str]) -> dict[str, Any]:
-    """The body with the request's marks, less one that someone copied and owns: it is not worth a conflict."""
-    live = proposal.live or {}
-    ours = {
-        key: value
-        for key, value in marks.items()
-        if not adoption.owners(live, ("metadata", "annotations", key), others=True)
-    }
+    """The body with the request's marks, without one that someone copied and owns: it is not worth a conflict."""
+    path, live = ("metadata", "annotations"), proposal.live or {}
+    ours = {key: value for key, value in marks.items() if not adoption.owners(live, (*path, key), others=True)}
     return merge(proposal.body, {"metadata": {"annotations": ours}}) if ours else proposal.body

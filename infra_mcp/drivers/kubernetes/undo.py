@@ -1,4 +1,4 @@
-"""Undo as a new plan: the live values from before our write, only on objects still as we left them."""
+"""Restores the live values from before our write, as a new plan, only on objects still as we left them."""
 
 from __future__ import annotations
 
@@ -26,46 +26,27 @@ _REPLICAS = ("spec", "replicas")
 
 
 class Left(Frozen):
-    """One object as we wrote it: what it takes to tell our write and to take it back.
+    """One object as we wrote it, from a request's record: what it takes to recognise our write and to undo it.
 
     Args:
-        ref: which.
-        operation: create or update.
-        identity: whose rights it was written with.
         fields: the set fields, as they were and as we set them.
-        uid: of the object that was written to; None for one that was made.
-        grace: seconds that a cause which may pass is borne when the former state comes back.
+        uid: of the object that was written to; None for a created one.
+        grace: seconds that a temporary cause is tolerated when the former state comes back.
     """
 
     ref: ObjectRef
     operation: str
-    identity: str
     fields: tuple[FieldChange, ...]
     uid: str | None
-    grace: float
+    grace: float = 30.0  # the first edition's records have none
 
     @classmethod
     def of(cls, written: Written) -> Left:
-        """What a request's record says of a write."""
+        """The object of one recorded write."""
         kept: Any = written.undo
-        target = written.target
-        ref = ObjectRef(
-            cluster=target.place,
-            api_version=kept["api_version"],
-            kind=target.kind.rpartition("/")[2],
-            namespace=target.scope,
-            name=target.name,
-        )
-        fields = tuple(FieldChange.model_validate_json(canonical(one)) for one in kept["fields"])
-        grace = float(kept.get("grace", 30.0))  # the first edition's records have none
-        return cls(
-            ref=ref,
-            operation=written.operation,
-            identity=kept["identity"],
-            fields=fields,
-            uid=kept["uid"],
-            grace=grace,
-        )
+        ref = ObjectRef.of(written.target, kept["api_version"]).model_dump()
+        rest = {key: value for key, value in kept.items() if key not in {"api_version", "identity"}}
+        return cls.model_validate_json(canonical({**rest, "ref": ref, "operation": written.operation}))
 
 
 async def undo(
@@ -73,8 +54,8 @@ async def undo(
 ) -> Undone:
     """Restore each written object, in reverse order.
 
-    A namespace is never deleted by an undo, nor anything else we created: that would cascade. Such objects are left
-    and named. An object that already has its former values counts as restored; doing it twice writes once.
+    Created objects stay and are named: to delete a namespace would cascade. An object that has its former values
+    already counts as restored; an undo that runs twice writes once.
 
     Raises:
         InfraError: `cluster-denied`, which may pass: do it again.
@@ -114,6 +95,11 @@ async def _restore(cluster: Cluster, one: Left, request: str, *, as_user: str, a
     """Restore one object; the reason when it is left alone."""
     if one.operation == "create":
         return "created by this request and kept"
+    former: dict[str, Any] = {}
+    for field in one.fields:
+        if field.had:
+            set_path(former, field.path, field.before)
+    gained = [field.path for field in one.fields if not field.had]
     for _ in range(_TRIES):
         live = await cluster.get(one.ref, as_user=as_user)
         if live is not None and live["metadata"]["uid"] == one.uid and _is_former(live, one):
@@ -121,10 +107,7 @@ async def _restore(cluster: Cluster, one: Left, request: str, *, as_user: str, a
         if reason := _changed_by_others(live, one):
             return reason
         try:
-            gained = [field.path for field in one.fields if not field.had]
-            proposal = await ssa.propose(
-                cluster, one.ref, live, _former(one), as_user=as_user, adopt=adopt, removes=gained
-            )
+            proposal = await ssa.propose(cluster, one.ref, live, former, as_user=as_user, adopt=adopt, removes=gained)
             await ssa.write(cluster, proposal, as_user=as_user, request=f"{request}.undo")
         except Moved:
             continue
@@ -149,14 +132,6 @@ def _changed_by_others(live: dict[str, Any] | None, one: Left) -> str | None:
 def is_ours(live: dict[str, Any], field: FieldChange) -> bool:
     """Whether the field still has the value we wrote, and we still own it."""
     return get_path(live, field.path) == (True, field.after) and FIELD_MANAGER in owners(live, field.path)
-
-
-def _former(one: Left) -> dict[str, Any]:
-    sets: dict[str, Any] = {}
-    for field in one.fields:
-        if field.had:
-            set_path(sets, field.path, field.before)
-    return sets
 
 
 def _is_former(live: dict[str, Any], one: Left) -> bool:

@@ -1,15 +1,16 @@
-"""Watching a rollout until it is out, or until it is sure that it will not be.
+"""Watches a rollout until it is out, or until it certainly will not be.
 
-Out means: the same object (by uid) is Current by kstatus, still says what was written, as many pods of its newest
-revision are ready as its controller counts, and none of them is being started again. A cause that cannot pass ends the
-wait at once; one that may pass, after the app's grace. A pod that is merely not ready yet is no cause: it has until the
-deadline. Not noticed: a container that first crashes after it was out; a Deployment's `minReadySeconds` is for that.
+Out means: the same object (by uid) is Current by kstatus, still has the written values, as many pods of its newest
+revision are ready as its controller counts, and none of them restarts. A terminal cause ends the wait at once, any
+other after the app's grace. A pod that is merely not ready yet is no cause: it has until the deadline. Not noticed: a
+container that first crashes after it was out; a Deployment's `minReadySeconds` is for that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +24,7 @@ from infra_mcp.drivers.kubernetes.revision import WORKLOADS, Seen, look, selecto
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
 
-_TICK: Final = 1.0  # seconds; causes are told by events, too, and nothing watches those
+_TICK: Final = 1.0  # seconds; events show causes too, and nothing watches those
 _STEADY: Final = 10.0  # seconds without another restart after which a pod that was restarted counts as steady
 
 
@@ -48,17 +49,17 @@ async def rollout(
     """Wait until a workload's rollout is out. Reads and watches only.
 
     Args:
-        cluster: where.
+        cluster: the connection.
         ref: the workload.
-        uid: of the object that was written; empty where it is not known: then the one that is there.
+        uid: of the object that was written; empty where unknown: then the one that is there.
         as_user: the identity to read as.
-        expect: whether a live object still says what was written.
-        grace: seconds that a cause which may pass is borne.
+        expect: whether a live object still has the written values.
+        grace: seconds that a temporary cause is tolerated.
         deadline: seconds in all.
-        say: told how far it is, in words, at every look.
+        say: reports the progress, at every look.
 
     Returns:
-        The live object that is out, and its ready pods. Without the right to read pods the controller's count is taken.
+        The live object that is out, and its ready pods: the controller's count where pods may not be read.
 
     Raises:
         InfraError: `not-landed` with the cause; `object-moved` when the object was deleted, replaced, or changed by
@@ -78,7 +79,7 @@ async def rollout(
                 found = await judge.look(view)
                 if found is None:
                     if say is not None:
-                        say(judge.words(view))
+                        say(judge.progress(view))
                     with anyio.move_on_after(_TICK):
                         await changed.wait()
         group.cancel_scope.cancel()
@@ -90,15 +91,15 @@ async def rollout(
 
 
 class _View:
-    """The object as last seen, and a signal for when there is something new to see."""
+    """The object as last seen, and a signal for news."""
 
     def __init__(self) -> None:
         self.live: dict[str, Any] | None = None
-        self.trouble: KubeError | None = None  # the cluster cannot be asked just now
-        self.refused: KubeError | None = None  # it says no, and will
+        self.trouble: KubeError | None = None  # the cluster does not answer just now
+        self.refused: KubeError | None = None  # a refusal that lasts
         self.first = anyio.Event()
         self.changed = anyio.Event()
-        self.ailing = False  # a pod was seen that does not do well, and was not looked into yet
+        self.ailing = False  # a failing pod was seen, and its cause was not looked for yet
 
     def see(self, live: dict[str, Any] | None) -> None:
         self.live, self.trouble = live, None
@@ -116,7 +117,7 @@ class _View:
 
 
 async def _follow(cluster: Cluster, ref: ObjectRef, as_user: str | None, view: _View) -> None:
-    """Keep the object in view, whatever happens to the connection. A refusal of rights has to last to count."""
+    """Keep the object in view, whatever happens to the connection. A refusal of rights counts once it lasts."""
     denied: float | None = None
     while True:
         try:
@@ -143,59 +144,55 @@ async def _follow(cluster: Cluster, ref: ObjectRef, as_user: str | None, view: _
 
 
 async def _follow_pods(cluster: Cluster, live: dict[str, Any], as_user: str | None, view: _View) -> None:
-    """Wake whoever looks when a pod does not do well. Those that do are not worth a look: the workload counts them."""
+    """Wake the waiter when a pod fails. The workload's own status counts the others."""
     namespace = live["metadata"]["namespace"]
+    watch = cluster.watch("v1", "Pod", namespace, as_user=as_user, label_selector=selector(live))
     try:
-        async with aclosing(
-            cluster.watch("v1", "Pod", namespace, as_user=as_user, label_selector=selector(live))
-        ) as events:
+        async with aclosing(watch) as events:
             async for event in events:
                 if is_failing(event["object"]):
                     view.ailing = True
                     view.wake()
     except KubeError:
-        return  # then it is looked at every tick
+        return  # then every tick looks
 
 
 def _passing(error: KubeError) -> bool:
     return error.status in {0, HTTPStatus.TOO_MANY_REQUESTS} or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
+@dataclass
 class _Judge:
-    """What the sight of the object and its pods means, with the memory it takes to say "still"."""
+    """Decides what the view of the object and its pods means; it remembers since when."""
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        ref: ObjectRef,
-        uid: str,
-        as_user: str | None,
-        expect: Callable[[dict[str, Any]], bool],
-        grace: float,
-        clock: Callable[[], float] = anyio.current_time,
-    ) -> None:
-        self._cluster, self._ref, self._uid, self._as_user = cluster, ref, uid, as_user
-        self._expect, self._grace, self._clock = expect, grace, clock
-        self._was_so = False
-        self._looked = clock()  # when pods and events were last read
-        self._since: dict[str, float] = {}  # by kind of cause, when it was first seen
-        self._restarts = 0
-        self._steady_since = 0.0
-        self._health = Health("InProgress", "it was not observed")
-        self._seen = Seen([], [], [], [], 0)
-        self._cause: Cause | None = None
+    cluster: Cluster
+    ref: ObjectRef
+    uid: str
+    as_user: str | None
+    expect: Callable[[dict[str, Any]], bool]
+    grace: float
+    clock: Callable[[], float] = anyio.current_time
+    was_so: bool = False
+    since: dict[str, float] = field(default_factory=dict)  # by kind of cause, when it was first seen
+    restarts: int = 0
+    steady_since: float = 0.0
+    cause: Cause | None = None
+
+    def __post_init__(self) -> None:
+        self.looked = self.clock()  # when pods and events were last read
+        self.seen, self.health = Seen([], [], [], [], 0), Health("InProgress", "it was not observed")
 
     async def look(self, view: _View) -> Out | InfraError | None:
         """The workload when it is out, an error when it will not be, None while it may be yet."""
         if view.refused is not None:
-            return view.refused.translate(self._ref)
+            return view.refused.translate(self.ref)
         live = view.live
         if (moved := self._moved(live)) or live is None:
             return moved
-        self._health = status(live)
-        if blocked := _blocked(live, self._health):
+        self.health = status(live)
+        if blocked := _blocked(live, self.health):
             return self._not_landed(blocked)
-        out = self._health.state == "Current" and self._was_so
+        out = self.health.state == "Current" and self.was_so
         if not out and not self._is_due(view, live):
             return None
         try:
@@ -207,87 +204,87 @@ class _Judge:
         return found
 
     def _is_due(self, view: _View, live: dict[str, Any]) -> bool:
-        """Whether to read pods and events: when one ails, when the workload failed, and else once a tick."""
-        now = self._clock()
+        """Whether to read pods and events: when one fails, when the workload failed, and else once a tick."""
+        now = self.clock()
         if live["kind"] in WORKLOADS and not _observed(live):
             return False
-        if not view.ailing and self._health.state != "Failed" and now - self._looked < _TICK:
+        if not view.ailing and self.health.state != "Failed" and now - self.looked < _TICK:
             return False
-        view.ailing, self._looked = False, now
+        view.ailing, self.looked = False, now
         return True
 
     def _moved(self, live: dict[str, Any] | None) -> InfraError | None:
         if live is None or live["metadata"].get("deletionTimestamp"):
-            return InfraError("object-moved", f"{self._ref} was deleted by someone else meanwhile.")
-        self._uid = self._uid or live["metadata"]["uid"]
-        if live["metadata"]["uid"] != self._uid:
-            return InfraError("object-moved", f"{self._ref} was deleted and created again by someone else meanwhile.")
-        is_so = self._expect(live)
-        if self._was_so and not is_so:
-            return InfraError("object-moved", f"{self._ref} was changed by someone else meanwhile.")
-        self._was_so = is_so
+            return InfraError("object-moved", f"{self.ref} was deleted by someone else meanwhile.")
+        self.uid = self.uid or live["metadata"]["uid"]
+        if live["metadata"]["uid"] != self.uid:
+            return InfraError("object-moved", f"{self.ref} was deleted and created again by someone else meanwhile.")
+        is_so = self.expect(live)
+        if self.was_so and not is_so:
+            return InfraError("object-moved", f"{self.ref} was changed by someone else meanwhile.")
+        self.was_so = is_so
         return None
 
     async def _steady(self, live: dict[str, Any]) -> Out | None:
-        """The workload when no new pod is being started again: one that was has to stay up for a while first."""
+        """The workload when no new pod restarts: one that did must stay up for a while first."""
         if live["kind"] not in WORKLOADS:
             return Out(live, 0)
-        self._seen = await look(self._cluster, live, as_user=self._as_user, warnings=False)
-        count, now = restarts(self._seen.pods), self._clock()
-        if count != self._restarts:
-            self._restarts, self._steady_since = count, now
-        return self._out(live) if count == 0 or now - self._steady_since >= min(self._grace, _STEADY) else None
+        self.seen = await look(self.cluster, live, as_user=self.as_user, warnings=False)
+        count, now = restarts(self.seen.pods), self.clock()
+        if count != self.restarts:
+            self.restarts, self.steady_since = count, now
+        return self._out(live) if count == 0 or now - self.steady_since >= min(self.grace, _STEADY) else None
 
     def _out(self, live: dict[str, Any]) -> Out | None:
         """The workload when as many pods of its newest revision are ready as its controller says it updated."""
         updated = _updated(live)
-        ready = updated if self._seen.ready is None else self._seen.ready
+        ready = updated if self.seen.ready is None else self.seen.ready
         return Out(live, ready) if ready >= updated else None
 
     async def _find_cause(self, live: dict[str, Any]) -> InfraError | None:
         if live["kind"] in WORKLOADS and _observed(live):
-            self._seen = await look(self._cluster, live, as_user=self._as_user)
-        pods, events, replicasets, blockers, _ = self._seen
-        self._cause = found = cause(pods, events, replicasets, blockers)
-        if self._health.state == "Failed":
+            self.seen = await look(self.cluster, live, as_user=self.as_user)
+        pods, events, replicasets, blockers, _ = self.seen
+        self.cause = found = cause(pods, events, replicasets, blockers)
+        if self.health.state == "Failed":
             return self._not_landed(self._because())
-        # A crash loop goes on while its container happens to run; everything else that is gone is over.
-        self._since = {k: t for k, t in self._since.items() if k == "CrashLoop" or (found and k == found.kind)}
+        # A crash loop lasts while its container happens to run; any other cause that is gone is over.
+        self.since = {k: t for k, t in self.since.items() if k == "CrashLoop" or (found and k == found.kind)}
         if found is None:
             return None
-        now = self._clock()
-        if found.terminal or now - self._since.setdefault(found.kind, now) >= self._grace:
+        now = self.clock()
+        if found.terminal or now - self.since.setdefault(found.kind, now) >= self.grace:
             return self._not_landed(found.message)
         return None
 
-    def words(self, view: _View) -> str:
-        """What is being waited for: `docs-live/deployment/docs: 3 of 5 replicas are ready`, and what hinders it."""
+    def progress(self, view: _View) -> str:
+        """What the wait is for: `docs-live/deployment/docs: 3 of 5 replicas are ready`, and the cause of a delay."""
         if view.trouble is not None:
-            return f"{self._ref}: the cluster does not answer just now"
-        waits = self._health.reason or "up, and looked at again"
-        return f"{self._ref}: {waits}" + (f" ({self._cause.message})" if self._cause else "")
+            return f"{self.ref}: the cluster does not answer just now"
+        waits = self.health.reason or "up, and looked at again"
+        return f"{self.ref}: {waits}" + (f" ({self.cause.message})" if self.cause else "")
 
     def _because(self) -> str:
-        found = self._cause or not_ready(self._seen.pods, self._seen.events, self._seen.blockers)
-        return f"{self._health.reason}; {found.message}" if found else self._health.reason
+        found = self.cause or not_ready(self.seen.pods, self.seen.events, self.seen.blockers)
+        return f"{self.health.reason}; {found.message}" if found else self.health.reason
 
     def _not_landed(self, why: str) -> InfraError:
-        return InfraError("not-landed", f"{self._ref} did not land: {why.rstrip('.')}.")
+        return InfraError("not-landed", f"{self.ref} did not land: {why.rstrip('.')}.")
 
     def too_late(self, view: _View, deadline: float) -> Out | InfraError:
-        """What to say when the time is up."""
+        """The result when the time is up."""
         if view.trouble is not None:
-            return view.trouble.translate(self._ref)
-        if view.live is not None and self._health.state == "Current":
-            if not self._was_so:
-                return self._not_landed("it is not as it was written")
+            return view.trouble.translate(self.ref)
+        if view.live is not None and self.health.state == "Current":
+            if not self.was_so:
+                return self._not_landed("it differs from what was written")
             if out := self._out(view.live):
                 return out  # and restarted once on the way
         return self._not_landed(f"not within {deadline:.0f} s: {self._because()}")
 
 
 def _observed(live: dict[str, Any]) -> bool:
-    """Whether the controller has seen the change: before, what there is of status and pods is about the former one."""
+    """Whether the controller has seen the change: until then status and pods are about the former state."""
     return bool((live.get("status") or {}).get("observedGeneration") == live["metadata"].get("generation"))
 
 
@@ -298,7 +295,7 @@ def _updated(live: dict[str, Any]) -> int:
 
 
 def _blocked(live: dict[str, Any], health: Health) -> str:
-    """Why a workload replaces no pod by itself, however long one waits."""
+    """Why a workload will replace no pod, however long the wait."""
     spec, seen = live.get("spec") or {}, live.get("status") or {}
     if not _observed(live):
         return ""
@@ -306,7 +303,7 @@ def _blocked(live: dict[str, Any], health: Health) -> str:
     strategy = spec.get("updateStrategy") or {}
     if live["kind"] == "Deployment" and spec.get("paused") and health.state == "InProgress":
         return "its rollout is paused"
-    # kstatus calls such a StatefulSet Current; what was asked for does not run yet all the same.
+    # kstatus calls such a StatefulSet Current, and yet the new version does not run.
     if strategy.get("type") == "OnDelete" and updated < there:
         return f"its pods are replaced only when someone deletes them (OnDelete), and {updated} of {there} were"
     partition = int((strategy.get("rollingUpdate") or {}).get("partition") or 0)

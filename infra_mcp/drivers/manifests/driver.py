@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from functools import wraps
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.drivers.base import Context, Place, Prepared, Question, Setup, Share, Undone
-from infra_mcp.drivers.kubernetes.edge import translated
-from infra_mcp.drivers.kubernetes.reading import read_once
 from infra_mcp.drivers.kubernetes.rights import excess_rights
 from infra_mcp.drivers.kubernetes.undo import Left, is_ours, settled, undo
 from infra_mcp.drivers.manifests import observe
-from infra_mcp.drivers.manifests.apply import apply
-from infra_mcp.drivers.manifests.desired import ref_of
-from infra_mcp.drivers.manifests.landed import landed
+from infra_mcp.drivers.manifests.apply import apply, landed
+from infra_mcp.drivers.manifests.objects import Access, ref_of
 from infra_mcp.drivers.manifests.plan import plan
-from infra_mcp.drivers.manifests.planned import Rights
 from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
 from infra_mcp.errors import InfraError
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
 from infra_mcp.policy.policy import Policy
 
-_DENIED = frozenset({403, 404})  # not there, or not bound to the circle: the same to who asks
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_DENIED = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})  # the same to a caller that is not bound there
+
+
+def _translated(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """A driver's method that raises the product's errors for a cluster's; `Unavailable`, when nothing answered."""
+
+    @wraps(function)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await function(*args, **kwargs)
+        except KubeError as error:
+            raise error.translate(None) from error
+
+    return call
 
 
 def place(policy: Policy, name: str) -> Place:
@@ -36,7 +49,7 @@ def place(policy: Policy, name: str) -> Place:
     """
     rules = policy.clusters.get(name)
     if rules is None:
-        raise InfraError("policy-invalid", "The policy in force names no cluster.")
+        raise InfraError("policy-invalid", "The policy has no such cluster.")
     return Place(f"{name} ({rules.context})", (name, rules.context))
 
 
@@ -53,12 +66,12 @@ async def connect(setup: Setup, policy: Policy, name: str) -> AsyncIterator[Mani
 
 
 class Manifests:
-    """What carries out deliveries of plain manifests. Holds no state between calls but its connection.
+    """Carries out deliveries of plain manifests. Holds no state between calls but its connection.
 
     Args:
-        cluster: the connection; every call says as whom.
-        secrets: how pull secrets are read, hashed and hidden.
-        where: what the cluster's name stands for.
+        cluster: the connection; every call names its identity.
+        secrets: reads, hashes and hides pull secrets.
+        where: the cluster's name and context.
     """
 
     carries_out = True
@@ -68,36 +81,32 @@ class Manifests:
         self.where = where
         self._secrets = secrets
 
-    @translated
+    @_translated
     async def read(self, context: Context, target: Target) -> dict[str, Any] | None:
-        """One object as it is live: a namespace and its binding as the server, everything else as the circle."""
-        ref = ref_of(target)
-        as_server = ref.kind in {"Namespace", "RoleBinding"}
+        """One live object: a namespace and its binding read as the server, everything else as the circle."""
         try:
-            return await read_once(
-                self.cluster, context, ref, as_user=None if as_server else self._rights(context).user
-            )
+            return await self._access(context).get_once(ref_of(target))
         except KubeError as error:
             if error.status in _DENIED:
                 return None
             raise
 
-    @translated
+    @_translated
     async def plan(self, context: Context, share: Share) -> Prepared:
         """Compare a share with the cluster. See `plan.plan`."""
-        return await plan(self.cluster, self._secrets, context, share)
+        return await plan(self._access(context), self._secrets, context, share)
 
-    @translated
+    @_translated
     async def apply(self, context: Context, prepared: Prepared) -> None:
-        """Write what the plan says. See `apply.apply`."""
-        await apply(self.cluster, self._rights(context), prepared.own)
+        """Write the plan. See `apply.apply`."""
+        await apply(self._access(context), prepared.own)
 
-    @translated
+    @_translated
     async def verify(self, context: Context, prepared: Prepared, seconds: float) -> str:
-        """Wait until every object is as asked. See `landed.landed`."""
-        return await landed(self.cluster, self._rights(context), prepared.own, seconds, context.say)
+        """Wait until every object is as planned. See `apply.landed`."""
+        return await landed(self._access(context), prepared.own, seconds, context.say)
 
-    @translated
+    @_translated
     async def present(self, context: Context, target: Target) -> bool:
         """Whether an object is there and, for a namespace, open to the circle."""
         live = await self.read(context, target)
@@ -108,31 +117,31 @@ class Manifests:
         account = target.model_copy(update={"scope": target.name, "kind": "ServiceAccount", "name": "default"})
         return await self.read(context, account) is not None
 
-    @translated
+    @_translated
     async def observe(self, context: Context, written: Sequence[Written]) -> bool:
         """Whether any object shows our write: this request's nonce, or our values in fields that are ours."""
-        rights = self._rights(context)
+        access = self._access(context)
         for one in map(Left.of, written):
-            live = await self.cluster.get(one.ref, as_user=None if one.identity == "server" else rights.user)
-            if rights.own.wrote(one.ref, live, one.uid):
+            live = await access.get(one.ref)
+            if access.own.wrote(one.ref, live, one.uid):
                 return True
             if live is not None and any(is_ours(live, field) for field in one.fields):
                 return True
         return False
 
-    @translated
+    @_translated
     async def undo(self, context: Context, written: Sequence[Written]) -> Undone:
-        """Put back what was live before, on objects that are still as we left them."""
-        rights = self._rights(context)
-        return await undo(self.cluster, written, context.request, as_user=rights.user, adopt=rights.adopt)
+        """Restore the former live values of objects that are still as we left them."""
+        access = self._access(context)
+        return await undo(self.cluster, written, context.request, as_user=access.user, adopt=access.adopt)
 
-    @translated
+    @_translated
     async def settled(self, context: Context, written: Sequence[Written], seconds: float) -> str:
-        """Wait until what was put back is live again, and say so."""
-        return await settled(self.cluster, written, seconds, as_user=self._rights(context).user)
+        """Wait until what was restored is live again, and say so."""
+        return await settled(self.cluster, written, seconds, as_user=self._access(context).user)
 
     async def answers(self) -> bool:
-        """Whether the API server answers and takes the login; what it may is another matter."""
+        """Whether the API server answers and takes the login, whatever rights that has."""
         try:
             await self.cluster.check()
         except KubeError as error:
@@ -143,25 +152,24 @@ class Manifests:
         """Which rights the login has beyond the server's own role. See `rights.excess_rights`."""
         return await excess_rights(self.cluster)
 
-    @translated
+    @_translated
     async def status(self, context: Context, question: Question) -> dict[str, Any]:
         """An app's workload, or a namespace's workloads and pull secrets, as they are now.
 
         Raises:
             InfraError: `not-found`, also where the circle may not look.
         """
-        user = self._rights(context).user
+        user = self._access(context).user
         try:
             if question.app is not None:
                 return await observe.app(self.cluster, context.policy, question.app, user, question.tree)
-            scope = question.scope or ""
             return await observe.namespace(
-                self.cluster, context.policy, scope, user, context.circle, self._secrets, question.tree
+                self.cluster, context, question.scope or "", user, self._secrets, question.tree
             )
         except KubeError as error:
             if error.status in _DENIED:
                 raise InfraError("not-found", "There is no such namespace, or it is not yours.") from None
             raise
 
-    def _rights(self, context: Context) -> Rights:
-        return Rights.of(context, self.cluster.name)
+    def _access(self, context: Context) -> Access:
+        return Access.of(context, self.cluster)

@@ -1,7 +1,7 @@
-"""Pull secrets: a name in policy, a Secret where policy says it lies, a copy where a circle may use it.
+"""Copies pull secrets: a name in policy, a source Secret, a copy in a circle's namespace.
 
-The content passes through this module and nowhere else: it is read as the circle, copied into the body that is applied,
-and known to everything else by a keyed hash. The tree never holds it.
+Only this module handles the content: it is read as the circle and copied into the body that is applied. Everything else
+knows it by a keyed hash, and the tree never holds it.
 """
 
 from __future__ import annotations
@@ -39,55 +39,46 @@ class PullSecrets:
 
     Args:
         cluster: the connection.
-        key: of the keyed hash, so that equal content shows as equal and as nothing else.
-        masker: learns every value read, so that none gets out in any text.
+        key: of the keyed hash, which shows only whether content is equal.
+        masker: learns every value read, so that no text shows one.
     """
 
     def __init__(self, cluster: Cluster, key: bytes, masker: Masker) -> None:
-        self._cluster = cluster
-        self._key = key
-        self._masker = masker
+        self._cluster, self._key, self._masker = cluster, key, masker
 
     async def read(self, policy: Policy, name: str, namespace: str, *, as_user: str, bound: bool | None) -> PullSecret:
-        """A pull secret's source and, where the circle is bound already, the copy that is there.
+        """Read a pull secret's source as the circle and, where that is bound already, the existing copy.
 
-        Whether the circle is granted it has been decided before; the API server decides again, since it is read as it.
+        The grant was checked before; the API server checks the circle's rights again.
 
         Args:
-            policy: says where it lies and what the copy is called.
+            policy: names the source and the copy.
             name: its name in policy.
             namespace: where the copy belongs.
             as_user: the circle's identity.
-            bound: whether the circle may read in the namespace already; None when nobody knows yet, and then a copy
-                that it may not read counts as not there.
+            bound: whether the circle may read in the namespace already; None when that is unknown: then a copy that
+                it may not read counts as absent.
 
         Raises:
-            InfraError: `pull-secret-unavailable`, or `exists` when something else has the copy's name; never with a
-                word of the content.
+            InfraError: `pull-secret-unavailable`, or `exists` when another object has the copy's name; without any of
+                the content.
         """
         rules = policy.pull_secrets.get(name)
         if rules is None:
             raise InfraError("pull-secret-unavailable", f"There is no pull secret {name}.")
         copy_ref = self._ref(namespace, rules.target)
-        reads = [partial(self._source, name, rules, as_user)]
-        if bound is not False:
-            reads.append(partial(self._copy, copy_ref, as_user, bound))
-        source, *copies = await gather(reads)
+        reads = [partial(self._source, name, rules, as_user), partial(self._copy, copy_ref, as_user, bound)]
+        source, *copies = await gather(reads[: 1 if bound is False else 2])
         if source is None:
-            raise InfraError("pull-secret-unavailable", f"The source of pull secret {name} is not there.")
+            raise InfraError("pull-secret-unavailable", f"The source of pull secret {name} does not exist.")
         kind, data = self._checked(name, source)
-        body = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": rules.target, "namespace": namespace},
-            "type": kind,
-            "data": data,
-        }
         live = copies[0] if copies else None
         if live is not None and live.get("type") != kind:
-            # A Secret's type cannot be changed, and its data are not to be mixed with somebody else's.
-            raise InfraError("exists", f"{copy_ref} is there and is not a copy of pull secret {name}.")
-        return PullSecret(name, copy_ref, self._hash(kind, data), body, live)
+            # A Secret's type cannot be changed, and two owners' data must not mix.
+            raise InfraError("exists", f"{copy_ref} exists and is not a copy of pull secret {name}.")
+        return PullSecret(
+            name, copy_ref, self._hash(kind, data), copy_ref.identity | {"type": kind, "data": data}, live
+        )
 
     async def state(self, policy: Policy, name: str, namespace: str, *, as_user: str, circle: str) -> str:
         """How a copy compares with its source now: `current`, `rotated`, or what is wrong."""

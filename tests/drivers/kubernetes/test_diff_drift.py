@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from infra_mcp.drivers.kubernetes.drift import drift
+from infra_mcp.drivers.kubernetes.diff import drift
 from infra_mcp.model.object_ref import ObjectRef
 
 REF = ObjectRef(cluster="c", api_version="apps/v1", kind="Deployment", namespace="docs-live", name="docs")
