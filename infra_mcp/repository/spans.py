@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra_mcp.repository import styles
-from infra_mcp.repository.changes import Key
 from infra_mcp.repository.nodes import Node, Unreadable, is_merge, key_text
 
+Key = str | int
 _EMPTY_LINE_END = re.compile(r"[ \t]*(#[^\r\n]*)?(?=\r?\n|$)")
 _HEADER = re.compile(r"([|>])([-+]?[1-9]?[-+]?)([^\r\n]*)")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from repository.edits import apply_edit
 
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.object_ref import ObjectRef
-from infra_mcp.repository.edit import apply_edit, apply_edits
+from infra_mcp.repository.edit import apply_edits
 from infra_mcp.repository.edits import SetValue
 
 WEB = """\

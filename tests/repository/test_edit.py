@@ -6,10 +6,10 @@ import copy
 import json
 
 import pytest
-from repository.edits import changed_lines, loaded
+from repository.edits import changed_lines, loaded, remove_field, set_field
 
 from infra_mcp.errors import InfraError
-from infra_mcp.repository.edit import remove_field, resolve, set_field
+from infra_mcp.repository.edit import resolve
 
 DEPLOYMENT = """\
 # the web site

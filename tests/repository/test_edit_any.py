@@ -14,10 +14,9 @@ import pytest
 import yaml
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
-from repository.edits import loaded
+from repository.edits import loaded, remove_field, set_field
 
 from infra_mcp.errors import InfraError
-from infra_mcp.repository.edit import remove_field, set_field
 from infra_mcp.repository.nodes import compose, values
 
 

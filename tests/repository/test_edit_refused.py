@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from repository.edits import changed_lines
+from repository.edits import changed_lines, set_field, set_fields
 
 from infra_mcp.errors import InfraError
-from infra_mcp.repository.edit import set_field, set_fields
 
 ANCHORED = """\
 kind: Deployment

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from repository.edits import apply_edit
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository import value
-from infra_mcp.repository.edit import apply_edit
 from infra_mcp.repository.edits import SetValue
 
 
