@@ -28,7 +28,7 @@ def downloadable(bare, monkeypatch):
     return bare
 
 
-async def test_given_ones_come_first_and_nothing_is_fetched(fake_go, fake_binaries, bare, monkeypatch):
+async def test_given_binaries_come_first_and_nothing_is_fetched(fake_go, fake_binaries, bare, monkeypatch):
     monkeypatch.setenv("PATH", f"{bare}:{fake_binaries}")
     folder = await ensure(Progress())
     assert {path.name: path.resolve() for path in folder.iterdir()} == {name: fake_binaries / name for name in BINARIES}
@@ -43,7 +43,7 @@ async def test_downloading_comes_before_building(fake_go):
     assert _lines(fake_go) == 0
 
 
-async def test_without_either_they_are_built_once_and_kept_by_version(fake_go, tmp_path):
+async def test_otherwise_they_are_built_once_and_cached_by_version(fake_go, tmp_path):
     folder = await ensure(Progress())
     assert folder == tmp_path / "cache" / "sandbox" / pinned().key / "bin"
     assert await ensure(Progress()) == folder
@@ -51,7 +51,7 @@ async def test_without_either_they_are_built_once_and_kept_by_version(fake_go, t
 
 
 @pytest.mark.usefixtures("downloadable")
-async def test_a_way_that_the_user_names_is_the_only_one_tried(fake_go):
+async def test_only_the_named_source_is_tried(fake_go):
     assert (await ensure(Progress(), Source.DOWNLOAD) / "etcd").read_text() == "downloaded"
     assert cached(Source.BUILD) is None
     assert (await ensure(Progress(), Source.BUILD) / "etcd").read_text().startswith("install")
@@ -60,7 +60,7 @@ async def test_a_way_that_the_user_names_is_the_only_one_tried(fake_go):
         await ensure(Progress(), Source.GIVEN)
 
 
-async def test_a_build_that_fails_leaves_nothing_that_looks_whole(fake_go, tmp_path, monkeypatch):
+async def test_a_failed_build_leaves_no_set_in_the_cache(fake_go, tmp_path, monkeypatch):
     monkeypatch.setenv("GO_FAILS", "yes")
     with pytest.raises(InfraError) as caught:
         await ensure(Progress())
@@ -80,7 +80,7 @@ async def test_two_at_once_build_once(fake_go):
     assert _lines(fake_go) == 1
 
 
-async def test_what_a_killed_build_left_is_cleared_away(fake_go, tmp_path):
+async def test_the_files_of_a_killed_build_are_removed(fake_go, tmp_path):
     left = tmp_path / "cache" / "sandbox" / "getting-xyz" / "bin"
     left.mkdir(parents=True)
     await ensure(Progress())
@@ -89,14 +89,14 @@ async def test_what_a_killed_build_left_is_cleared_away(fake_go, tmp_path):
 
 
 @pytest.mark.usefixtures("fake_go")
-async def test_a_set_that_lost_a_file_is_not_taken_for_whole():
+async def test_an_incomplete_set_is_built_again():
     folder = await ensure(Progress())
     (folder / "kwok").unlink()
     assert cached() is None
     assert (await ensure(Progress()) / "kwok").exists()
 
 
-async def test_all_of_them_on_path_are_taken(bare, fake_binaries, monkeypatch):
+async def test_binaries_on_path_are_used(bare, fake_binaries, monkeypatch):
     monkeypatch.setenv("PATH", f"{bare}:{fake_binaries}")
     assert await find_given() == {name: fake_binaries / name for name in BINARIES}
 
@@ -110,7 +110,7 @@ async def test_kubebuilder_assets_come_before_path(bare, fake_binaries, tmp_path
     assert found["kubectl"] == fake_binaries / "kubectl"
 
 
-async def test_if_one_is_missing_none_is_taken_and_it_is_named(bare, fake_binaries, monkeypatch):
+async def test_a_missing_binary_is_named_and_none_is_used(bare, fake_binaries, monkeypatch):
     (fake_binaries / "kwok").unlink()
     monkeypatch.setenv("PATH", f"{bare}:{fake_binaries}")
     assert await find_given() == "not on this machine: kwok"

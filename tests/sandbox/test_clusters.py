@@ -53,9 +53,9 @@ def mine(machine):
     return anyio.run(sandbox.up, "mine")
 
 
-def _command(*words):
+def _command(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "infra_mcp.cli.sandbox", *words],
+        [sys.executable, "-m", "infra_mcp.cli.sandbox", *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -105,7 +105,7 @@ async def test_it_listens_on_loopback_only():
     assert {address for address, _ in sockets} == {LOOPBACK}
 
 
-async def test_callers_need_wait_for_nothing_when_it_is_up(mine):
+async def test_callers_wait_for_nothing_when_it_is_up(mine):
     node = json.loads(kubectl(mine, "get", "node", "node-1", "-o", "json"))
     assert "taints" not in node["spec"]
     kubectl(mine, "get", "serviceaccount", "default")
@@ -113,7 +113,7 @@ async def test_callers_need_wait_for_nothing_when_it_is_up(mine):
     kubectl(mine, "rollout", "status", "deployment/web", "--timeout=30s")
 
 
-async def test_up_again_says_so_and_starts_nothing(mine):
+async def test_a_second_up_starts_nothing(mine):
     before = _pids("mine")
     assert replace(await sandbox.up("mine"), pids=mine.pids) == mine
     assert _pids("mine") == before
@@ -128,7 +128,7 @@ async def test_the_users_own_kubeconfig_and_home_stay_as_they_are(machine):
     assert Place("mine").kubeconfig.parent.stat().st_mode & 0o777 == 0o700
 
 
-async def test_status_names_it_its_server_and_its_processes(mine):
+async def test_status_shows_server_and_processes(mine):
     (found,) = json.loads(_command("status", "--json").stdout)
     assert (found["name"], found["state"], found["context"]) == ("mine", "up", "kwok-mine")
     assert found["kubeconfig"] == mine.kubeconfig
@@ -144,7 +144,7 @@ async def test_several_run_side_by_side_each_with_its_own_objects(mine, control_
     assert "only-here" not in kubectl(control_plane, "get", "configmap", "-n", "default", "-o", "name")
 
 
-async def test_one_whose_processes_are_gone_starts_again_with_its_objects(mine):
+async def test_a_sandbox_without_processes_starts_again_with_its_objects(mine):
     kubectl(mine, "create", "configmap", "kept")
     await processes.end(Place("mine"))
     assert (await sandbox.status_of("mine")).state == "broken"
@@ -164,14 +164,14 @@ async def _lose(component):
     return pid
 
 
-async def test_one_of_which_a_part_is_gone_is_whole_again(mine):
+async def test_a_sandbox_that_lost_a_component_is_repaired(mine):
     await _lose("kube-scheduler")
     assert replace(await sandbox.up("mine"), pids=mine.pids) == mine
     assert _pids("mine").keys() == set(processes.COMPONENTS)
 
 
 @pytest.mark.usefixtures("mine")
-async def test_a_part_that_ends_in_the_last_moment_of_a_start_is_not_missed(monkeypatch):
+async def test_a_component_that_ends_at_the_last_moment_of_a_start_is_noticed(monkeypatch):
     ready, lost = starting._ready, []
 
     async def ready_but_for_the_scheduler(*place):
@@ -186,7 +186,7 @@ async def test_a_part_that_ends_in_the_last_moment_of_a_start_is_not_missed(monk
     assert _pids("mine").keys() == set(processes.COMPONENTS)
 
 
-async def test_a_start_again_waits_for_no_place_on_a_node_that_was_cordoned(mine):
+async def test_a_restart_does_not_wait_for_a_cordoned_node(mine):
     kubectl(mine, "cordon", "node-1")
     await processes.end(Place("mine"))
     assert replace(await sandbox.up("mine"), pids=mine.pids) == mine
@@ -194,7 +194,7 @@ async def test_a_start_again_waits_for_no_place_on_a_node_that_was_cordoned(mine
     assert kubectl(mine, "get", "pod", "-n", "default", "sandbox-start", "--ignore-not-found") == ""
 
 
-async def test_one_whose_binaries_are_gone_says_how_to_make_it_anew(machine):
+async def test_missing_binaries_are_reported_with_advice(machine):
     place = Place("bare")
     place.folder.mkdir(parents=True)
     place.write(Note("ready", str(machine / "gone"), 1))
@@ -205,7 +205,7 @@ async def test_one_whose_binaries_are_gone_says_how_to_make_it_anew(machine):
 
 
 @pytest.mark.usefixtures("machine")
-async def test_what_a_killed_up_left_is_cleared_by_the_next_and_down_leaves_nothing():
+async def test_the_next_up_removes_what_a_killed_one_left_and_down_removes_everything():
     before = await _kill_an_up_of("half")
     assert (await sandbox.status_of("half")).state == "broken"
     made = await sandbox.up("half")
@@ -230,7 +230,7 @@ async def test_down_ends_what_an_interrupted_up_started():
 
 
 @pytest.mark.usefixtures("machine")
-async def test_an_up_that_is_cancelled_leaves_no_process():
+async def test_a_cancelled_up_leaves_no_process():
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sandbox.up, "cancelled")
         await _components("cancelled")
@@ -240,7 +240,7 @@ async def test_an_up_that_is_cancelled_leaves_no_process():
 
 
 @pytest.mark.usefixtures("mine")
-async def test_a_port_that_is_taken_meanwhile_is_given_up_for_another(monkeypatch):
+async def test_a_port_that_is_taken_meanwhile_is_replaced(monkeypatch):
     taken = int((await sandbox.status_of("mine")).server.rpartition(":")[2])
     free, asked = config.free_ports, []
 
@@ -257,7 +257,7 @@ async def test_a_port_that_is_taken_meanwhile_is_given_up_for_another(monkeypatc
 
 
 @pytest.mark.usefixtures("machine")
-async def test_a_component_that_ends_is_named_with_what_it_said(monkeypatch):
+async def test_a_component_that_ends_is_named_with_its_log_line(monkeypatch):
     monkeypatch.setitem(config._ARGUMENTS, "etcd", {"no-such-flag": "1"})
     monkeypatch.setattr(clusters, "_TRIES", 1)
     with pytest.raises(InfraError, match="etcd ended") as caught:

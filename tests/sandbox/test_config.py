@@ -12,7 +12,7 @@ from infra_mcp.sandbox.config import MODES, stages
 LABEL = "infra-mcp.dev/sandbox"
 
 
-def test_every_stage_is_whole_and_has_a_name_of_its_own():
+def test_every_stage_is_complete_and_has_its_own_name():
     every = stages()
     assert "${" not in yaml.safe_dump_all(every)
     names = [stage["metadata"]["name"] for stage in every]
@@ -20,7 +20,7 @@ def test_every_stage_is_whole_and_has_a_name_of_its_own():
     assert {stage["spec"]["resourceRef"]["kind"] for stage in every} == {"Node", "Pod", "PersistentVolumeClaim"}
 
 
-def test_every_way_to_fail_is_known_by_its_word_wherever_words_are_looked_for():
+def test_every_failure_mode_has_its_word_in_all_stages():
     text = yaml.safe_dump_all(stages(), width=10_000)
     lists = {tuple(sorted(found.split("|"))) for found in re.findall(r"-\((?:\?<word>)?([a-z|]+)\)", text)}
     assert lists == {tuple(sorted(MODES.values()))}
@@ -119,7 +119,7 @@ def _assert_unready(pod, way):
 
 @pytest.mark.cluster
 @pytest.mark.promise("sandbox.real")
-def test_a_pod_that_does_well_is_ready(pod):
+def test_a_healthy_pod_is_ready(pod):
     found = pod("well", "phase", "Running")
     assert _condition(found)["status"] == "True"
     assert all(status["ready"] and status["restartCount"] == 0 for status in found["status"]["containerStatuses"])
@@ -139,11 +139,11 @@ def test_an_image_that_cannot_be_pulled_ends_in_back_off(pod, events, way):
     assert found["status"]["phase"] == "Pending"
     assert (_web(found)["started"], _web(found)["imageID"], _web(found)["restartCount"]) == (False, "", 0)
     _assert_unready(found, way)
-    said = events(name)
-    assert said["Normal", "Pulling"] == [f'Pulling image "{image}"']
-    assert said["Normal", "BackOff"] == [f'Back-off pulling image "{image}"']
-    assert {"Error: ErrImagePull", "Error: ImagePullBackOff"} < set(said["Warning", "Failed"])
-    (pulled,) = (line for line in said["Warning", "Failed"] if line.startswith(f'Failed to pull image "{image}"'))
+    messages = events(name)
+    assert messages["Normal", "Pulling"] == [f'Pulling image "{image}"']
+    assert messages["Normal", "BackOff"] == [f'Back-off pulling image "{image}"']
+    assert {"Error: ErrImagePull", "Error: ImagePullBackOff"} < set(messages["Warning", "Failed"])
+    (pulled,) = (line for line in messages["Warning", "Failed"] if line.startswith(f'Failed to pull image "{image}"'))
     assert pulled.endswith(": not found")
 
 
@@ -158,7 +158,7 @@ def test_an_image_whose_registry_answers_late_is_pulled_in_the_end(pod, events, 
 
 @pytest.mark.cluster
 @WAYS
-def test_a_name_that_is_no_image_is_invalid(pod, events, way):
+def test_an_invalid_image_name_is_reported(pod, events, way):
     found = pod(f"image-invalid-{way}", WAITING, "InvalidImageName")
     assert "invalid reference format" in _web(found)["state"]["waiting"]["message"]
     assert found["status"]["phase"] == "Pending"
@@ -186,7 +186,7 @@ def test_a_crash_loop_backs_off_and_counts_its_restarts(pod, events, way):
 
 @pytest.mark.cluster
 @WAYS
-def test_a_crash_loop_may_never_be_called_one(pod, events, way):
+def test_a_crash_loop_may_lack_the_reason_crash_loop_back_off(pod, events, way):
     name = f"crash-unnamed-{way}"
     found = pod(name, "containerStatuses[0].restartCount", "4")
     assert "waiting" not in _web(found)["state"]
@@ -234,19 +234,19 @@ def test_jobs_end_well_or_not(control_plane, namespace):
 
 @pytest.mark.cluster
 @pytest.mark.promise("sandbox.real")
-def test_a_new_version_alone_makes_a_deployment_fail_and_the_old_one_mends_it(control_plane, namespace):
-    def say(*words):
-        return kubectl(control_plane, "-n", namespace, *words)
+def test_a_new_version_alone_makes_a_deployment_fail_and_the_old_one_repairs_it(control_plane, namespace):
+    def run(*arguments):
+        return kubectl(control_plane, "-n", namespace, *arguments)
 
-    say("create", "deployment", "docs", "--image=registry.example/docs/site:1.1", "--replicas=2")
-    say("rollout", "status", "deployment/docs", "--timeout=60s")
-    say("set", "image", "deployment/docs", "site=registry.example/docs/site:1.2-unpullable")
+    run("create", "deployment", "docs", "--image=registry.example/docs/site:1.1", "--replicas=2")
+    run("rollout", "status", "deployment/docs", "--timeout=60s")
+    run("set", "image", "deployment/docs", "site=registry.example/docs/site:1.2-unpullable")
     failing = "--for=jsonpath={.status.unavailableReplicas}=1"
-    say("wait", "deployment/docs", failing, "--timeout=60s")
-    found = json.loads(say("get", "deployment", "docs", "-o", "json"))
+    run("wait", "deployment/docs", failing, "--timeout=60s")
+    found = json.loads(run("get", "deployment", "docs", "-o", "json"))
     assert found["status"]["availableReplicas"] == 2
-    say("set", "image", "deployment/docs", "site=registry.example/docs/site:1.1")
-    say("rollout", "status", "deployment/docs", "--timeout=60s")
+    run("set", "image", "deployment/docs", "site=registry.example/docs/site:1.1")
+    run("rollout", "status", "deployment/docs", "--timeout=60s")
 
 
 @pytest.mark.cluster

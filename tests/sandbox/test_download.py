@@ -94,30 +94,30 @@ async def test_every_binary_is_downloaded_checked_and_made_executable(addresses,
         ("/kwok/v0.8.0/kwokctl-linux-amd64", "kwokctl"),
     ],
 )
-async def test_a_file_that_is_not_what_its_checksum_says_is_not_kept(addresses, releases, into, path, name):
+async def test_a_file_with_a_wrong_checksum_is_not_kept(addresses, releases, into, path, name):
     releases[path] += b"!"
     why = await download(into, LINUX, Progress(), addresses)
     assert why == f"{addresses.kubernetes.removesuffix('/kubernetes')}{path} is not what its publisher's checksum says"
     assert not (into / name).exists()
 
 
-async def test_what_has_no_checksum_is_not_downloaded(addresses, releases, into):
+async def test_a_file_without_a_checksum_is_not_downloaded(addresses, releases, into):
     releases["/api/v0.8.0"] = json.dumps({"assets": [{"name": "kwok-linux-amd64", "digest": None}]}).encode()
     assert await download(into, LINUX, Progress(), addresses) == "a published checksum is not a SHA-256"
     assert list(into.iterdir()) == []
 
 
-async def test_a_release_that_is_not_there_is_said(addresses, releases, into):
+async def test_a_missing_release_is_reported(addresses, releases, into):
     del releases["/etcd/v3.6.8/SHA256SUMS"]
     assert await download(into, LINUX, Progress(), addresses) == f"{addresses.etcd}/v3.6.8/SHA256SUMS answered 404"
 
 
-async def test_without_the_internet_it_says_so_at_once(into):
+async def test_a_missing_internet_connection_is_reported_at_once(into):
     nowhere = "http://127.0.0.1:9/nothing"
     why = await download(into, LINUX, Progress(), Addresses(nowhere, nowhere, nowhere, nowhere))
     assert "refused" in why
 
 
-async def test_where_nothing_is_released_for_it_is_not_tried(into):
+async def test_a_platform_without_releases_is_not_tried(into):
     mac = Versions(kubernetes="1.36.3", etcd="3.6.8", kwok="0.8.0", system="darwin", machine="arm64")
     assert await download(into, mac, Progress()) == "no releases for darwin on arm64"

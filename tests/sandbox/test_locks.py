@@ -19,7 +19,7 @@ anyio.run(main)
 """
 
 
-async def test_one_at_a_time_and_the_one_that_waits_says_so(tmp_path):
+async def test_one_holds_the_lock_and_the_other_reports_that_it_waits(tmp_path):
     order = []
     waits = anyio.Event()
 
@@ -55,7 +55,7 @@ async def test_the_death_of_its_holder_frees_it(tmp_path):
         assert holder.returncode == -9
 
 
-async def test_a_lock_that_its_holder_removed_is_made_anew_and_held_by_one(tmp_path):
+async def test_a_lock_that_its_holder_removed_is_created_again_and_held_by_one(tmp_path):
     path = tmp_path / "lock"
     inside = 0
     most = 0

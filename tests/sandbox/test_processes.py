@@ -43,20 +43,20 @@ async def test_exactly_the_processes_of_that_sandbox_are_ended(start):
     assert [child.poll() for child in others] == [None, None, None]
 
 
-async def test_who_only_names_the_sandbox_in_an_argument_is_left_alone(start):
+async def test_a_process_that_only_names_the_sandbox_in_an_argument_is_left_alone(start):
     start("infra")
     place = Place("infra")
     reader = start.other("tail", "-f", "/dev/null", place.config)
     assert reader.pid not in {child.pid for child in processes.running(place)}
 
 
-async def test_a_component_that_only_tells_its_version_does_not_count_as_running(start):
+async def test_a_component_that_only_prints_its_version_does_not_count_as_running(start):
     start("infra", "etcd")
     start("infra", "kube-apiserver", "--version")
     assert processes.components(Place("infra")) == {"etcd"}
 
 
-async def test_a_stale_pid_file_ends_nobody(start):
+async def test_a_stale_pid_file_ends_no_process(start):
     place = Place("infra")
     bystander = start("other")
     (place.cluster / "pids").mkdir(parents=True)

@@ -19,11 +19,11 @@ class Clock:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [(0.2, "1 s"), (40.4, "40 s"), (89, "89 s"), (100, "2 min"), (540, "9 min"), (3900, "1 h 5 min")],
 )
-def test_times_are_said_as_people_say_them(seconds, said):
-    assert duration(seconds) == said
+def test_durations_are_short_and_rounded(seconds, text):
+    assert duration(seconds) == text
 
 
 def test_without_a_terminal_there_is_a_plain_line_every_ten_seconds_with_the_time_left():
@@ -64,13 +64,13 @@ def test_another_task_has_its_own_time():
     assert out.getvalue().splitlines()[-1] == "second: 50%, about 10 s left"
 
 
-def test_what_has_no_known_end_shows_a_count_and_no_guess():
+def test_a_task_of_unknown_length_shows_a_count_and_no_estimate():
     out = io.StringIO()
     Progress(out, Clock()).update("fetching the sources", 17, 0, "modules")
     assert out.getvalue() == "fetching the sources: 17 modules\n"
 
 
-def test_nobody_to_tell_is_fine():
+def test_progress_without_a_stream_writes_nothing():
     progress = Progress()
     progress.update("x", 1, 2)
     progress.say("y")

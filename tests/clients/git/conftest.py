@@ -128,7 +128,7 @@ async def git(repo: Repo, lock_file: Path) -> AsyncIterator[Git]:
 
 @pytest.fixture
 def slow_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], SlowGit]]:
-    """Puts a git on PATH that stops before one of its commands, until it is told to go on."""
+    """Puts a git on PATH that stops before one of its commands, until it may continue."""
     made: list[SlowGit] = []
 
     def make(command: str) -> SlowGit:
@@ -166,10 +166,10 @@ class SlowGit:
 
     def wait_started(self) -> int:
         """Block until the wrapper stands before the command; its process id."""
-        said = b""
-        while not said.endswith(b"\n"):
-            said += os.read(self._started, 1)
-        return int(said)
+        line = b""
+        while not line.endswith(b"\n"):
+            line += os.read(self._started, 1)
+        return int(line)
 
     def let_go(self, times: int = 1) -> None:
         os.write(self._go, b"go\n" * times)

@@ -28,7 +28,7 @@ async def test_a_clean_checkout_moves_with_branch_index_and_files(git: Git, repo
     assert repo.read("apps/new/ns.yaml") == "kind: Namespace\n"
 
 
-async def test_a_branch_that_is_there_already_is_fine(git: Git, repo) -> None:
+async def test_a_branch_that_is_at_the_commit_already_stays(git: Git, repo) -> None:
     base = repo.head()
     commit = await built(git, base)
     await git.move("main", commit, base)
@@ -72,7 +72,7 @@ async def test_the_same_file_changed_by_the_user_is_refused_by_name(git: Git, re
 
 
 @pytest.mark.promise("plan.users-tree")
-async def test_a_file_the_user_deleted_is_not_made_again(git: Git, repo) -> None:
+async def test_a_file_that_the_user_deleted_is_not_created_again(git: Git, repo) -> None:
     commit = await built(git, repo.head())
     (repo.top / "apps/docs/web.yaml").unlink()
 
@@ -128,7 +128,7 @@ async def test_autostash_in_the_users_configuration_stashes_nothing(git: Git, re
 @pytest.mark.promise("git.ff-only")
 @pytest.mark.promise("plan.users-tree")
 @pytest.mark.parametrize("what", ["changed", "untracked", "ignored"])
-async def test_what_our_check_came_too_early_for_git_refuses_itself(
+async def test_git_refuses_a_change_made_after_our_check(
     git: Git, repo, configure, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     commit = await built(git, repo.head())

@@ -73,7 +73,7 @@ async def test_an_operation_in_progress_is_refused_by_name(git: Git, repo, opera
 
 
 @pytest.mark.promise("git.ff-only")
-async def test_a_branch_that_moved_meanwhile_is_planned_again(git: Git, repo) -> None:
+async def test_a_move_of_a_branch_that_has_moved_raises_moved(git: Git, repo) -> None:
     base = repo.head()
     commit = await built(git, base)
     theirs = repo.commit({"README.md": "theirs\n"})

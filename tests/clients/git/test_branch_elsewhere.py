@@ -43,7 +43,7 @@ async def test_a_branch_checked_out_nowhere_moves_without_touching_the_checkout(
     assert repo.git("diff", "--cached") == ""
 
 
-async def test_a_branch_checked_out_nowhere_is_not_moved_to_what_is_not_ahead_of_it(git: Git, repo) -> None:
+async def test_a_branch_checked_out_nowhere_is_not_moved_to_a_commit_that_is_not_ahead(git: Git, repo) -> None:
     aside = await built(git, repo.head())
     base = repo.commit({"README.md": "theirs\n"})
     repo.git("checkout", "-q", "--detach")
@@ -149,7 +149,7 @@ async def test_a_repository_with_a_separate_git_folder_moves_as_any_other(
 
 
 @pytest.mark.fault("f10")
-async def test_a_checkout_whose_place_git_does_not_know_is_named_with_what_to_do(
+async def test_a_checkout_that_git_cannot_find_is_refused_with_advice(
     new_repo, tmp_path: Path, lock_file: Path
 ) -> None:
     repo = new_repo("--separate-git-dir", str(tmp_path / "x.git"))

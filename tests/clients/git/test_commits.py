@@ -68,8 +68,8 @@ async def test_deleting_and_many_files_in_one_commit(git: Git, repo) -> None:
 
     commit = await git.build_commit(repo.head(), {**changes, "apps/docs/db.yaml": None}, "m\n", WHEN)
 
-    told = repo.git("diff", "--name-status", repo.head(), commit).splitlines()
-    assert sorted(told) == sorted([*(f"A\t{path}" for path in changes), "D\tapps/docs/db.yaml"])
+    printed = repo.git("diff", "--name-status", repo.head(), commit).splitlines()
+    assert sorted(printed) == sorted([*(f"A\t{path}" for path in changes), "D\tapps/docs/db.yaml"])
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ async def test_a_path_that_leaves_the_tree_is_refused(git: Git, repo, path: str)
     assert caught.value.what.isprintable()
 
 
-async def test_what_is_no_file_in_the_tree_is_not_written_over_or_through(git: Git, repo, tmp_path: Path) -> None:
+async def test_symlinks_folders_and_submodules_are_not_overwritten(git: Git, repo, tmp_path: Path) -> None:
     (repo.top / "out").symlink_to(tmp_path)
     (repo.top / "link.yaml").symlink_to("/etc/passwd")
     repo.git("add", "-A")
@@ -132,7 +132,7 @@ async def test_a_commit_that_would_change_nothing_is_refused(git: Git, repo) -> 
         await git.build_commit(repo.head(), {"none.yaml": None}, "m\n", WHEN)
 
 
-async def test_a_sparse_checkout_does_not_cut_the_commit_short(git: Git, repo) -> None:
+async def test_a_commit_in_a_sparse_checkout_is_complete(git: Git, repo) -> None:
     repo.git("sparse-checkout", "set", "--cone", "--sparse-index", "apps/live")
     assert not (repo.top / "apps/docs").exists()
     base = repo.head()
@@ -205,7 +205,7 @@ async def test_a_child_that_cannot_be_started_leaves_none_of_the_others_behind(
 @pytest.mark.parametrize(
     "path", ["linked/ns.yaml", "README.md/ns.yaml", "linked", "a/.git/x.yaml", "a\x1b/x.yaml", "a/\udcff.yaml"]
 )
-async def test_what_no_commit_may_hold_is_refused_before_any_commit_is_built(git: Git, repo, path: str) -> None:
+async def test_a_path_that_no_commit_may_hold_is_refused_before_the_build(git: Git, repo, path: str) -> None:
     (repo.top / "linked").symlink_to("apps")
     repo.git("add", "linked")
     repo.git("commit", "-qm", "a link")
@@ -220,7 +220,7 @@ async def test_what_no_commit_may_hold_is_refused_before_any_commit_is_built(git
 @pytest.mark.fault("d01")
 @pytest.mark.promise("tree.permissions")
 @pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
-async def test_what_is_written_in_the_checkout_has_the_permissions_of_its_umask(git: Git, repo, mask: int) -> None:
+async def test_files_written_in_the_checkout_have_the_permissions_of_the_umask(git: Git, repo, mask: int) -> None:
     base, before = repo.head(), os.umask(mask)
     try:
         commit = await git.build_commit(base, {"README.md": b"b\n", "new/b.yaml": b"b\n"}, "ours\n", WHEN)

@@ -114,7 +114,7 @@ async def test_only_one_at_a_time_holds_the_repository(git: Git, repo, lock_file
     await other.aclose()
 
 
-async def test_inside_exclusive_nothing_waits_for_itself(git: Git, repo, lock_file: Path) -> None:
+async def test_a_move_inside_exclusive_does_not_wait_for_its_own_lock(git: Git, repo, lock_file: Path) -> None:
     base = repo.head()
     with anyio.fail_after(20):
         async with git.exclusive(), git.exclusive():

@@ -31,7 +31,7 @@ async def test_the_head_is_fresh_each_time(git: Git, repo) -> None:
     assert "README.md" in await git.list_tree(last, ["."])
 
 
-async def test_a_branch_is_never_mixed_up_with_a_tag_or_a_file(git: Git, repo) -> None:
+async def test_a_tag_or_file_of_the_same_name_is_not_taken_for_the_branch(git: Git, repo) -> None:
     first = repo.head()
     repo.git("tag", "main")
     repo.git("tag", "-a", "release", "-m", "an object of its own")
@@ -62,7 +62,7 @@ async def test_a_branch_is_never_mixed_up_with_a_tag_or_a_file(git: Git, repo) -
         "a\\b",
     ],
 )
-async def test_what_cannot_be_a_branch_is_refused(git: Git, branch: str) -> None:
+async def test_an_invalid_branch_name_is_refused(git: Git, branch: str) -> None:
     with pytest.raises(InfraError, match="cannot be the name") as caught:
         await git.head(branch)
 
@@ -70,7 +70,7 @@ async def test_what_cannot_be_a_branch_is_refused(git: Git, branch: str) -> None
     assert caught.value.what.isprintable()
 
 
-def test_ordinary_branch_names_pass() -> None:
+def test_ordinary_branch_names_are_accepted() -> None:
     assert [ref_of(b) for b in ("main", "release/1.2", "a-b_c=d")] == [
         "refs/heads/main",
         "refs/heads/release/1.2",
@@ -110,7 +110,7 @@ async def test_a_listing_equals_gits_own(git: Git, repo) -> None:
     assert await git.list_tree(repo.head(), ["README.md", "README.md/x", "apps/sub"]) == own("README.md")
 
 
-async def test_many_and_large_blobs_come_back_whole(git: Git, repo) -> None:
+async def test_many_and_large_blobs_are_read_completely(git: Git, repo) -> None:
     for n in range(900):
         repo.write(f"many/{n}.yaml", f"n: {n}\n")
     repo.write("large.yaml", "x" * 3_000_000)
@@ -207,7 +207,7 @@ async def test_trailers_are_read_back(git: Git, repo) -> None:
 
 @pytest.mark.fault("f11")
 @pytest.mark.parametrize("separators", ["=", "#:", ""])
-async def test_trailers_are_read_the_same_whatever_separators_are_set(git: Git, repo, configure, separators) -> None:
+async def test_trailers_are_read_whatever_separators_are_configured(git: Git, repo, configure, separators) -> None:
     base = repo.head()
     message = "Deploy docs\n\nwords = none\n\nInfra-Request: req-1\nAudit-Head: abc:def\n"
     await git.move("main", await git.build_commit(base, {"x.yaml": b"x\n"}, message, 1_700_000_000), base)
@@ -219,7 +219,7 @@ async def test_trailers_are_read_the_same_whatever_separators_are_set(git: Git, 
 
 
 @pytest.mark.fault("f11")
-async def test_a_replaced_commit_is_read_as_it_is(git: Git, repo) -> None:
+async def test_a_replace_ref_does_not_change_the_commit_that_is_read(git: Git, repo) -> None:
     later = repo.commit({"README.md": "later\n"})
     repo.git("replace", later, repo.git("commit-tree", "-m", "another", f"{later}~1^{{tree}}"))
 
@@ -231,7 +231,7 @@ async def test_a_replaced_commit_is_read_as_it_is(git: Git, repo) -> None:
 
 @pytest.mark.fault("f10")
 @pytest.mark.parametrize("how", ["count", "global"])
-async def test_git_settings_of_the_environment_count_for_the_work_too(
+async def test_git_settings_of_the_environment_apply(
     repo, lock_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
 ) -> None:
     """As a repository of another user's that is made safe that way; here it is a setting that shows the same."""

@@ -113,9 +113,9 @@ class FaultProxy:
         fault.times -= 1
         if fault.do == "answer":
             data = fault.body if isinstance(fault.body, bytes) else json.dumps(fault.body or {}).encode()
-            shown = "".join(f"{k}: {v}\r\n" for k, v in fault.headers.items())
+            lines = "".join(f"{k}: {v}\r\n" for k, v in fault.headers.items())
             writer.write(
-                f"HTTP/1.1 {fault.status} X\r\nContent-Length: {len(data)}\r\nConnection: close\r\n{shown}\r\n".encode()
+                f"HTTP/1.1 {fault.status} X\r\nContent-Length: {len(data)}\r\nConnection: close\r\n{lines}\r\n".encode()
                 + data
             )
             await writer.drain()

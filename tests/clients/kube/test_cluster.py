@@ -32,7 +32,7 @@ async def refused(call) -> KubeError:
 
 
 @pytest.mark.promise("apply.cas")
-async def test_a_create_makes_the_object_once_and_never_changes_one_that_is_there(cluster, space, ref, config_map):
+async def test_a_create_never_changes_an_existing_object(cluster, space, ref, config_map):
     body = versioned(config_map(space, a="1"), resourceVersion="1")
     _, status = await cluster.write(body, as_user=None)
     before = await cluster.get(ref("ConfigMap", "it", space), as_user=None)
@@ -62,7 +62,7 @@ async def test_an_update_never_brings_a_deleted_object_back(cluster, space, ref,
 
 
 @pytest.mark.promise("apply.cas")
-async def test_an_update_of_what_moved_changes_nothing(cluster, space, ref, config_map):
+async def test_an_update_of_an_object_that_has_changed_does_nothing(cluster, space, ref, config_map):
     made, _ = await cluster.write(config_map(space, a="1"), as_user=None)
     moved, _ = await cluster.write(config_map(space, a="2"), as_user=None)
     about = made["metadata"]
@@ -88,7 +88,7 @@ async def test_an_update_of_another_object_of_the_same_name_changes_nothing(clus
     assert await cluster.get(ref("ConfigMap", "it", space), as_user=None) == other
 
 
-async def test_a_post_refuses_what_is_there(cluster, space):
+async def test_a_post_refuses_an_existing_object(cluster, space):
     error = await refused(
         cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}}, as_user=None)
     )
@@ -108,7 +108,7 @@ async def test_a_missing_namespace_is_not_found_in_a_dry_run_too(cluster, config
     assert (error.status, error.translate(None).code) == (404, "not-found")
 
 
-async def test_unknown_fields_and_wrong_types_are_the_callers_error_though_the_server_says_500(
+async def test_unknown_fields_and_wrong_types_are_the_callers_error_although_the_server_answers_500(
     cluster, space, config_map
 ):
     for body in (config_map(space) | {"dta": {}}, config_map(space) | {"data": ["a"]}):
@@ -124,12 +124,12 @@ async def test_a_secrets_value_is_in_no_error_about_it(cluster, space):
     for data in ({"data": {"a": 31415926}}, {"data": {"a": "not base64 hunter2!"}}, {"stringData": {"a": ["hunter2"]}}):
         error = await refused(cluster.dry_run(body | data, as_user=None))
 
-        told = f"{error!r} {error.causes} {error.translate(None)}"
-        assert not any(value in told for value in ("hunter2", "31415926"))
+        texts = f"{error!r} {error.causes} {error.translate(None)}"
+        assert not any(value in texts for value in ("hunter2", "31415926"))
         assert error.translate(None).code == "object-invalid"
 
 
-async def test_a_list_is_complete_over_pages_and_its_items_say_what_they_are(cluster, space, config_map, monkeypatch):
+async def test_a_list_is_complete_over_pages_and_its_items_have_their_kind(cluster, space, config_map, monkeypatch):
     monkeypatch.setattr("infra_mcp.clients.kube.cluster.PAGE", 3)
     async with anyio.create_task_group() as group:
         for n in range(7):
@@ -144,9 +144,7 @@ async def test_a_list_is_complete_over_pages_and_its_items_say_what_they_are(clu
     assert [item["metadata"]["name"] for item in one["items"]] == ["n3"]
 
 
-async def test_pages_of_a_state_that_is_gone_are_read_again_at_once(
-    broken, proxy, fault, space, config_map, monkeypatch
-):
+async def test_an_expired_page_lists_everything_again(broken, proxy, fault, space, config_map, monkeypatch):
     monkeypatch.setattr("infra_mcp.clients.kube.cluster.PAGE", 1)
     for n in range(3):
         await broken.write(config_map(space, f"n{n}"), as_user=None)
@@ -158,7 +156,7 @@ async def test_pages_of_a_state_that_is_gone_are_read_again_at_once(
     assert len(names) == len(set(names))
 
 
-async def test_what_a_service_account_may_not_do_is_denied_and_not_done_as_the_server(cluster, space, ref, config_map):
+async def test_an_action_denied_to_a_service_account_is_not_done_as_the_server(cluster, space, ref, config_map):
     nobody = f"system:serviceaccount:{space}:nobody"
     for call in (
         cluster.get(ref("ConfigMap", "it", space), as_user=nobody),
@@ -173,7 +171,7 @@ async def test_what_a_service_account_may_not_do_is_denied_and_not_done_as_the_s
     assert await cluster.get(ref("ConfigMap", "it", space), as_user=None) is None
 
 
-async def test_an_object_of_another_cluster_is_not_looked_for_here(cluster, ref):
+async def test_an_object_of_another_cluster_is_refused(cluster, ref):
     elsewhere = ref("Namespace", "default").model_copy(update={"cluster": "other"})
     with pytest.raises(ValueError, match="cluster other"):
         await cluster.get(elsewhere, as_user=None)

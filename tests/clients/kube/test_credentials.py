@@ -68,7 +68,7 @@ def make_inline(config: dict) -> None:
 
 
 @pytest.mark.promise("cluster.named")
-async def test_the_named_context_is_used_whatever_the_current_one_is(tmp_path):
+async def test_the_named_context_is_used_and_not_the_current_one(tmp_path):
     login = await load(write(tmp_path / "config"), "right")
 
     assert (login.host, login.authorization) == ("http://127.0.0.1:9", "Bearer right")
@@ -76,7 +76,7 @@ async def test_the_named_context_is_used_whatever_the_current_one_is(tmp_path):
 
 @pytest.mark.promise("cluster.named")
 @pytest.mark.cluster
-async def test_another_current_context_does_not_change_which_cluster_is_asked(control_plane, tmp_path, ref):
+async def test_another_current_context_does_not_change_the_cluster(control_plane, tmp_path, ref):
     config = yaml.safe_load(control_plane.kubeconfig.read_text(encoding="utf-8"))
     config["contexts"].append({"name": "elsewhere", "context": {"cluster": "elsewhere", "user": "elsewhere"}})
     config["clusters"].append({"name": "elsewhere", "cluster": {"server": "http://127.0.0.1:1"}})
@@ -91,7 +91,7 @@ async def test_another_current_context_does_not_change_which_cluster_is_asked(co
 
 @pytest.mark.promise("cluster.named")
 @pytest.mark.parametrize("name", ["gone", "", "right\n"])
-async def test_a_context_that_is_not_there_is_refused_and_none_is_guessed(tmp_path, name):
+async def test_a_missing_context_is_refused(tmp_path, name):
     with pytest.raises(InfraError, match="no context named") as refused:
         await load(write(tmp_path / "config"), name)
 
@@ -109,7 +109,7 @@ async def test_two_contexts_of_one_name_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["token: [hunter2", "just words: hunter2: and", "hunter2", "[hunter2]"])
-async def test_a_file_that_is_no_kubeconfig_is_refused_without_quoting_it(tmp_path, text):
+async def test_a_file_that_is_not_a_kubeconfig_is_refused_without_quoting_it(tmp_path, text):
     path = tmp_path / "config"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InfraError, match="is not a kubeconfig") as refused:
@@ -129,7 +129,7 @@ async def test_a_context_without_its_user_is_refused_and_not_anonymous(tmp_path)
         await load(path, "right")
 
 
-async def test_a_credential_that_does_not_load_is_told_without_its_content(tmp_path):
+async def test_a_credential_that_does_not_load_is_reported_without_its_content(tmp_path):
     broken = {"client-certificate-data": "aHVudGVyMg==", "client-key-data": "aHVudGVyMg=="}
     path = write(tmp_path / "config", "https://127.0.0.1:9", **broken)
     with pytest.raises(InfraError, match="does not load") as refused:
@@ -198,7 +198,7 @@ async def test_a_credential_plugin_gets_no_stdin_and_a_session_of_its_own(tmp_pa
     "source",
     ["import sys; print('hunter2'); sys.exit(1)", "print('hunter2')", "print('{\"status\": {}}')", "print('[]')"],
 )
-async def test_a_plugin_that_gives_no_credential_is_refused_without_what_it_printed(tmp_path, source):
+async def test_a_plugin_without_a_credential_is_refused_without_its_output(tmp_path, source):
     path = write(tmp_path / "config", exec=plugin(tmp_path / "plugin.py", source))
     with pytest.raises(InfraError, match="gave no credential") as refused:
         await load(path, "right")
@@ -206,7 +206,7 @@ async def test_a_plugin_that_gives_no_credential_is_refused_without_what_it_prin
     assert "hunter2" not in str(refused.value)
 
 
-async def test_a_plugin_that_is_not_there_is_refused(tmp_path):
+async def test_a_missing_plugin_is_refused(tmp_path):
     path = write(
         tmp_path / "config", exec={"command": "./no-such-plugin", "apiVersion": "client.authentication.k8s.io/v1"}
     )
@@ -226,7 +226,7 @@ async def test_a_credential_near_its_end_is_renewed_before_it_is_refused(broken,
 
 
 @pytest.mark.cluster
-async def test_a_proxy_of_the_environment_is_not_asked_for_a_server_on_this_machine(control_plane, monkeypatch):
+async def test_a_proxy_of_the_environment_is_not_used_for_a_server_on_this_machine(control_plane, monkeypatch):
     for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("NO_PROXY", "no_proxy"):
@@ -235,7 +235,7 @@ async def test_a_proxy_of_the_environment_is_not_asked_for_a_server_on_this_mach
         assert (await cluster._discovery.find("v1", "Pod")).namespaced
 
 
-async def test_a_proxy_of_the_environment_is_asked_for_a_server_elsewhere(tmp_path, monkeypatch):
+async def test_a_proxy_of_the_environment_is_used_for_a_server_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setattr("infra_mcp.clients.kube.transport.PAUSES", ())

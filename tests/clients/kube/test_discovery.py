@@ -29,11 +29,11 @@ async def test_a_name_that_leaves_its_path_is_refused(cluster, name):
 
 
 @pytest.mark.parametrize("name", ["a?b=c", "a#b", "a b", "ü", "$(id)", "--server=x", "a\r\nX: y"])
-async def test_an_odd_name_stays_one_segment_and_is_just_not_there(cluster, ref, name):
+async def test_an_odd_name_stays_one_segment_and_is_not_found(cluster, ref, name):
     assert await cluster.get(ref("ConfigMap", name, "default"), as_user=None) is None
 
 
-async def test_scope_is_not_guessed(cluster):
+async def test_a_missing_or_needless_namespace_is_refused(cluster):
     with pytest.raises(InfraError, match="needs a namespace"):
         await cluster._discovery.path("v1", "ConfigMap", None, "a")
     with pytest.raises(InfraError, match="has no namespace"):
@@ -50,7 +50,7 @@ async def test_discovery_is_read_once_and_again_only_for_an_unknown_kind(broken,
     assert [line for line, _ in proxy.seen] == ["GET /api", "GET /apis"]
 
 
-async def test_a_definition_made_later_is_found(cluster, ref):
+async def test_a_definition_created_later_is_found(cluster, ref):
     group = f"t{uuid.uuid4().hex[:8]}.infra-mcp.dev"
     await cluster._discovery.find("v1", "Pod")
     await cluster.create(
@@ -91,7 +91,7 @@ async def test_a_definition_made_later_is_found(cluster, ref):
         )
 
 
-async def test_a_server_without_aggregated_discovery_is_told_so(broken, proxy, fault):
+async def test_a_server_without_aggregated_discovery_is_refused(broken, proxy, fault):
     proxy.faults = [fault("GET /api", status=200, body={"kind": "APIVersions", "versions": ["v1"]})]
     with pytest.raises(KubeError, match="aggregated discovery"):
         await broken._discovery.find("v1", "Nothing")

@@ -68,11 +68,11 @@ CASES = [
 
 
 @pytest.mark.parametrize(("error", "code", "says"), CASES)
-def test_an_answer_becomes_the_code_that_says_whose_turn_it_is(error, code, says):
-    told = error.translate(DEPLOYMENT)
+def test_an_answer_becomes_the_code_that_names_who_can_act(error, code, says):
+    translated = error.translate(DEPLOYMENT)
 
-    assert told.code == code
-    assert says in told.what
+    assert translated.code == code
+    assert says in translated.what
 
 
 def test_a_field_conflict_names_manager_and_subresource():
@@ -83,7 +83,7 @@ def test_a_field_conflict_names_manager_and_subresource():
     assert (error.causes[0].manager, error.causes[0].subresource) == ("kubectl", "scale")
 
 
-def test_a_manager_with_quotes_in_its_name_is_read_whole():
+def test_a_manager_with_quotes_in_its_name_is_read_completely():
     cause = parse(
         409, "", "Conflict", {"reason": "FieldManagerConflict", "field": ".a", "message": r'conflict with "a\"b"'}
     )
@@ -100,7 +100,7 @@ def test_texts_are_one_short_line_without_control_characters():
 
 
 @pytest.mark.parametrize("status", [400, 422, 500])
-def test_an_error_about_a_secret_keeps_none_of_the_texts_that_may_quote_it(status):
+def test_an_error_about_a_secret_drops_the_texts_that_may_quote_it(status):
     quoting = {"reason": "FieldValueInvalid", "field": "data[a]", "message": 'Invalid value: "hunter2"'}
     text = "failed to create typed patch object: .data.a: expected string, got hunter2"
     error = parse(status, text, "Invalid", quoting, secret=True)
@@ -110,7 +110,7 @@ def test_an_error_about_a_secret_keeps_none_of_the_texts_that_may_quote_it(statu
     assert error.translate(DEPLOYMENT).code == "object-invalid"
 
 
-def test_an_answer_that_is_no_status_is_still_an_error():
+def test_an_answer_that_is_not_a_status_is_still_an_error():
     error = KubeError.parse(502, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"<html>\nBad gateway")
 
     assert (error.status, error.message, error.retry_after) == (502, "<html> Bad gateway", None)
@@ -134,7 +134,7 @@ def test_retry_after_comes_from_the_header_or_the_details():
     ],
     ids=["text", "null", "deep", "details", "cause", "causes"],
 )
-def test_a_refusal_in_a_form_that_no_api_server_has_is_an_error_with_its_status(data):
+def test_a_malformed_refusal_is_an_error_with_its_status(data):
     assert KubeError.parse(502, {}, data).status == 502
 
 
@@ -149,7 +149,7 @@ def test_a_refusal_in_a_form_that_no_api_server_has_is_an_error_with_its_status(
         (OSError("no"), False),
     ],
 )
-def test_a_refusal_of_rights_is_told_from_the_refusal_of_an_object_also_once_translated(error, denied):
+def test_a_refusal_of_rights_differs_from_the_refusal_of_an_object_also_when_translated(error, denied):
     assert is_denied(error) is denied
     if isinstance(error, KubeError):
         assert is_denied(error.translate(DEPLOYMENT)) is denied

@@ -73,7 +73,7 @@ async def test_a_token_that_no_header_can_carry_is_refused_by_its_user_and_not_s
 
 
 @pytest.mark.fault("f15")
-async def test_a_token_file_wins_over_a_token_which_counts_only_where_the_file_gives_none(tmp_path):
+async def test_a_token_file_is_preferred_to_a_token(tmp_path):
     path = save(tmp_path / "config", entries({"token": "stale", "tokenFile": "token"}))
 
     assert (await load(path, "it")).authorization == "Bearer stale"
@@ -83,7 +83,7 @@ async def test_a_token_file_wins_over_a_token_which_counts_only_where_the_file_g
 
 @pytest.mark.fault("f15")
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
-async def test_a_token_file_that_gives_no_token_is_named(tmp_path, content):
+async def test_a_token_file_without_a_token_is_named(tmp_path, content):
     if content is not None:
         (tmp_path / "token").write_bytes(content)
 
@@ -95,19 +95,19 @@ async def test_a_token_file_that_gives_no_token_is_named(tmp_path, content):
 
 @pytest.mark.fault("f15")
 @pytest.mark.parametrize("status", [0, 400, 401, 403, 404, 409, 422, 429, 500, 503])
-@pytest.mark.parametrize("words", ["Unauthorized", "the token has expired"])
-def test_the_api_servers_own_words_are_not_masked(status, words):
+@pytest.mark.parametrize("text", ["Unauthorized", "the token has expired"])
+def test_the_api_servers_reason_is_not_masked(status, text):
     masker = Masker(b"k" * 32)
 
-    for error in (KubeError(status, "Reason", words).translate(), KubeError(status, words, words).translate("it")):
+    for error in (KubeError(status, "Reason", text).translate(), KubeError(status, text, text).translate("it")):
         assert masker.mask(str(error)) == str(error)
     if status == HTTPStatus.UNAUTHORIZED:
-        assert words in KubeError(status, "Unauthorized", words).translate().what
+        assert text in KubeError(status, "Unauthorized", text).translate().what
 
 
 # -- several files
 @pytest.mark.fault("f13")
-async def test_several_files_are_merged_and_paths_are_relative_to_the_file_they_stand_in(tmp_path):
+async def test_several_files_are_merged_and_paths_are_relative_to_their_file(tmp_path):
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "token").write_text("second", encoding="utf-8")
     one, two = entries({"token": "x"}, {"server": "http://127.0.0.1:1"}), entries({"tokenFile": "token"}, name="other")
@@ -122,7 +122,7 @@ async def test_several_files_are_merged_and_paths_are_relative_to_the_file_they_
 
 
 @pytest.mark.fault("f13")
-async def test_of_two_entries_of_one_name_that_of_the_first_file_counts_whole(tmp_path):
+async def test_of_two_entries_of_one_name_the_first_files_is_used_completely(tmp_path):
     first = save(tmp_path / "a", entries({"token": "first"}))
     second = save(tmp_path / "b", entries({"token": "second", "username": "u"}, {"server": "http://127.0.0.1:1"}))
 
@@ -131,7 +131,7 @@ async def test_of_two_entries_of_one_name_that_of_the_first_file_counts_whole(tm
 
 
 @pytest.mark.fault("f13")
-async def test_files_of_a_list_that_are_not_there_or_empty_are_passed_over(tmp_path):
+async def test_missing_and_empty_files_of_a_list_are_skipped(tmp_path):
     there = save(tmp_path / "there", entries({"token": "x"}))
     empty = save(tmp_path / "empty", "")
     files = listed("", tmp_path / "nowhere", empty, there, there, "")
@@ -143,7 +143,7 @@ async def test_files_of_a_list_that_are_not_there_or_empty_are_passed_over(tmp_p
 
 
 @pytest.mark.fault("f13")
-def test_the_environments_list_of_files_is_kept_whole(tmp_path, monkeypatch):
+def test_the_environments_list_of_files_is_kept_complete(tmp_path, monkeypatch):
     subprocess.run(["git", "init", "-q", tmp_path / "repo"], check=True)
     for name in ("KUBECONFIG", "INFRA_MCP_KUBECONFIG"):
         monkeypatch.delenv("INFRA_MCP_KUBECONFIG", raising=False)
@@ -200,7 +200,7 @@ WRONG = {
 
 @pytest.mark.fault("f14")
 @pytest.mark.parametrize("what", WRONG)
-async def test_an_entry_of_the_wrong_form_is_a_setup_error_that_names_it(tmp_path, what):
+async def test_a_malformed_entry_is_a_setup_error_that_names_it(tmp_path, what):
     config = WRONG[what]
 
     error = await refused(save(tmp_path / "config", config))
@@ -226,7 +226,7 @@ ENTRY = JSON | st.dictionaries(KEYS, JSON, max_size=4)
 @pytest.mark.fault("f14")
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(user=ENTRY, cluster=ENTRY, more=st.dictionaries(st.sampled_from(["users", "clusters", "contexts"]), JSON))
-async def test_whatever_an_entry_holds_it_loads_or_is_a_setup_error(tmp_path, user, cluster, more):
+async def test_any_entry_loads_or_is_a_setup_error(tmp_path, user, cluster, more):
     cluster = {"server": SERVER} | cluster if isinstance(cluster, dict) else cluster
     path = save(tmp_path / "config", entries(user, cluster) | more)
 
@@ -247,7 +247,7 @@ async def test_a_variable_without_a_value_is_empty_as_for_kubectl(tmp_path):
 
 
 @pytest.mark.fault("f14")
-async def test_a_server_without_a_scheme_is_one_of_http_or_with_certificates_of_https(tmp_path):
+async def test_a_server_without_a_scheme_uses_http_or_with_certificates_https(tmp_path):
     bare = {"server": "127.0.0.1:9"}
 
     assert (await load(save(tmp_path / "a", entries({}, bare)), "it")).host == SERVER
@@ -257,7 +257,7 @@ async def test_a_server_without_a_scheme_is_one_of_http_or_with_certificates_of_
 
 @pytest.mark.fault("f15")
 @pytest.mark.parametrize("key", ["certificate-authority", "client-certificate", "client-key"])
-async def test_a_file_counts_where_its_data_is_empty(tmp_path, key):
+async def test_a_file_is_used_where_its_data_is_empty(tmp_path, key):
     (tmp_path / "there").write_text("", encoding="utf-8")
     user, cluster = {"client-certificate": "there", "client-key": "there"}, {"server": "https://127.0.0.1:9"}
     for data in ("", None):
@@ -280,7 +280,7 @@ async def test_a_user_that_impersonates_another_is_refused_by_name_and_key(tmp_p
 
 @pytest.mark.fault("f16")
 @pytest.mark.parametrize("name", ["gcp", "azure", "openstack"])
-async def test_an_auth_provider_that_is_gone_is_named_with_what_took_its_place(tmp_path, name):
+async def test_a_removed_auth_provider_is_named_with_its_replacement(tmp_path, name):
     config = {"access-token": "a", "expiry": "2100-01-01T00:00:00Z"}
 
     error = await refused(save(tmp_path / "config", entries({"auth-provider": {"name": name, "config": config}})))
@@ -337,13 +337,13 @@ def variants(config: dict, folder: Path) -> dict[str, Path]:
     return found
 
 
-async def kubectl(plane, *words: object, env=None):
-    return await anyio.run_process([plane.kubectl, *words], check=False, env=env)
+async def kubectl(plane, *arguments: object, env=None):
+    return await anyio.run_process([plane.kubectl, *arguments], check=False, env=env)
 
 
 @pytest.mark.cluster
 @pytest.mark.fault("f13")
-async def test_what_kubectl_can_log_in_with_so_can_we_and_nothing_else(control_plane, tmp_path):
+async def test_logins_work_exactly_where_kubectls_do(control_plane, tmp_path):
     admin = ["--kubeconfig", control_plane.kubeconfig, "--context", control_plane.context]
     view = await kubectl(control_plane, *admin, "config", "view", "--minify", "--flatten", "-o", "json")
     cluster = json.loads(view.stdout)["clusters"][0]["cluster"]

@@ -57,7 +57,7 @@ ROOT = {
         {"containers": None, "labels": None},
     ],
 )
-def test_what_the_schema_allows_passes(body):
+def test_values_that_the_schema_allows_pass(body):
     assert check(body, ROOT, SCHEMAS) == []
 
 
@@ -87,11 +87,11 @@ def test_what_the_schema_allows_passes(body):
         ({"labels": {1: "x"}}, ".labels.1: a name must be a string"),
     ],
 )
-def test_what_the_schema_does_not_allow_is_named_by_path(body, error):
+def test_errors_name_the_path(body, error):
     assert check(body, ROOT, SCHEMAS) == [error]
 
 
-def test_values_are_never_quoted_and_the_list_of_errors_ends():
+def test_values_are_never_quoted_and_the_list_of_errors_is_bounded():
     body = {"labels": {f"k{n}": ["hunter2"] for n in range(100)}}
     errors = check(body, ROOT, SCHEMAS)
 
@@ -99,7 +99,7 @@ def test_values_are_never_quoted_and_the_list_of_errors_ends():
     assert "hunter2" not in " ".join(errors)
 
 
-def test_a_value_that_goes_on_forever_ends_the_walk():
+def test_an_endless_value_ends_the_walk():
     loop: dict = {}
     loop["next"] = loop
 
@@ -108,7 +108,7 @@ def test_a_value_that_goes_on_forever_ends_the_walk():
 
 @pytest.mark.anyio
 @pytest.mark.cluster
-async def test_the_servers_own_schema_says_beforehand_what_a_dry_run_would_say(cluster):
+async def test_the_servers_own_schema_predicts_a_dry_run(cluster):
     good = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",

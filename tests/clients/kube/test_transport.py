@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 MAP = "configmaps/it"
 
 
-async def test_a_refused_credential_is_read_anew_and_the_request_sent_once_more(
+async def test_a_refused_credential_is_read_again_and_the_request_sent_once_more(
     broken, proxy, fault, token_file, space, config_map
 ):
     proxy.faults = [fault(MAP, status=401)]
@@ -62,7 +62,7 @@ async def test_a_context_that_names_another_server_after_a_renewal_is_refused(
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-async def test_a_read_is_tried_again_while_the_server_stumbles(broken, proxy, fault, space, ref, status):
+async def test_a_read_is_tried_again_after_server_errors(broken, proxy, fault, space, ref, status):
     proxy.faults = [fault(MAP, status=status, times=3)]
 
     assert await broken.get(ref("ConfigMap", "it", space), as_user=None) is None
@@ -118,7 +118,7 @@ async def test_too_many_requests_does_not_wait_for_minutes(broken, proxy, fault,
 @pytest.mark.parametrize(
     ("do", "landed"), [("reset-before", False), ("reset-after", True), ("hang", False), ("answer", False)]
 )
-async def test_a_write_without_an_answer_is_of_unknown_outcome_and_sent_once(
+async def test_a_write_without_an_answer_has_an_unknown_outcome_and_is_sent_once(
     broken, cluster, proxy, fault, space, ref, config_map, do, landed
 ):
     proxy.faults = [fault(f"PATCH /api/v1/namespaces/{space}/{MAP}", do=do, status=503)]
@@ -159,7 +159,7 @@ async def test_a_connection_that_cannot_be_made_means_the_write_did_not_happen(b
     assert (refused.value.status, refused.value.reason) == (0, "Unreachable")
 
 
-async def test_what_is_no_api_server_is_said_to_be_none(broken, proxy, fault, space, ref):
+async def test_a_server_that_is_not_an_api_server_is_named_so(broken, proxy, fault, space, ref):
     proxy.faults = [fault(MAP, status=200, body=b"<html>Log in to the wifi")]
     with pytest.raises(KubeError, match="not an API server"):
         await broken.get(ref("ConfigMap", "it", space), as_user=None)
@@ -187,7 +187,7 @@ async def test_impersonation_is_sent_and_never_left_empty(broken, proxy, space, 
 @pytest.mark.parametrize(
     "body", [b'"maintenance"', b"[1]", b"null", b"[" * 200_000], ids=["text", "list", "null", "deep"]
 )
-async def test_an_answer_that_is_no_object_is_not_taken_for_one(broken, proxy, fault, space, ref, body):
+async def test_an_answer_that_is_not_an_object_is_refused(broken, proxy, fault, space, ref, body):
     proxy.faults = [fault(MAP, status=200, body=body)]
     with pytest.raises(KubeError) as refused:
         await broken.get(ref("ConfigMap", "it", space), as_user=None)

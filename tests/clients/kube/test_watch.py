@@ -12,7 +12,7 @@ from infra_mcp.clients.kube import KubeError
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
 
-def shown(event: dict) -> tuple[str, str, str]:
+def summary(event: dict) -> tuple[str, str, str]:
     return event["type"], event["object"]["metadata"]["name"], event["object"].get("data", {}).get("a", "")
 
 
@@ -31,7 +31,7 @@ async def events(broken, space):
 
         async def following():
             with anyio.fail_after(10):
-                return shown(await anext(watching))
+                return summary(await anext(watching))
 
         return following
 
@@ -50,7 +50,7 @@ def put(cluster, space, config_map):
     return write
 
 
-async def test_what_is_there_comes_first_and_then_each_change(cluster, space, events, put):
+async def test_existing_objects_come_first_and_then_each_change(cluster, space, events, put):
     await put("a", "1")
     following = events()
 
@@ -69,7 +69,7 @@ async def test_one_object_is_watched_by_name(events, put):
     assert await following() == ("ADDED", "b", "1")
 
 
-async def test_it_goes_on_from_a_version_without_listing(events, put, proxy):
+async def test_it_continues_from_a_version_without_listing(events, put, proxy):
     version = (await put("a", "1"))["metadata"]["resourceVersion"]
     await put("a", "2")
     following = events(resource_version=version)
@@ -108,9 +108,7 @@ async def test_nothing_is_lost_over_a_dropped_connection(events, put, proxy, fau
 
 
 @pytest.mark.parametrize("how", ["status", "event"])
-async def test_an_expired_version_lists_again_and_tells_what_changed_meanwhile(
-    cluster, space, events, put, proxy, fault, how
-):
+async def test_an_expired_version_lists_again_and_reports_the_changes(cluster, space, events, put, proxy, fault, how):
     await put("a", "1")
     await put("b", "1")
     gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
@@ -131,7 +129,7 @@ async def test_an_expired_version_lists_again_and_tells_what_changed_meanwhile(
     assert await following() == ("MODIFIED", "c", "2")
 
 
-async def test_an_object_deleted_while_its_version_expired_is_told_as_deleted(
+async def test_an_object_deleted_while_its_version_expired_is_reported_as_deleted(
     cluster, space, events, put, proxy, fault
 ):
     version = (await put("a", "1"))["metadata"]["resourceVersion"]
@@ -142,7 +140,7 @@ async def test_an_object_deleted_while_its_version_expired_is_told_as_deleted(
     assert await following() == ("DELETED", "a", "")
 
 
-async def test_what_the_server_denies_is_raised(cluster, space):
+async def test_a_denied_watch_is_an_error(cluster, space):
     with pytest.raises(KubeError) as denied:
         async for _ in cluster.watch("v1", "ConfigMap", space, as_user=f"system:serviceaccount:{space}:nobody"):
             pass
@@ -150,7 +148,7 @@ async def test_what_the_server_denies_is_raised(cluster, space):
     assert denied.value.status == 403
 
 
-async def test_a_refused_credential_is_read_anew(events, put, proxy, fault, token_file):
+async def test_a_refused_credential_is_read_again(events, put, proxy, fault, token_file):
     await put("a", "1")
     token_file.write_text("second", encoding="utf-8")
     proxy.faults = [fault("watch=1", status=401)]
@@ -202,9 +200,7 @@ NO_EVENTS = {
 
 @pytest.mark.fault("d08")
 @pytest.mark.parametrize("body", NO_EVENTS.values(), ids=NO_EVENTS)
-async def test_a_line_that_is_no_event_is_an_error_of_the_server_and_it_is_watched_again(
-    events, put, proxy, fault, body
-):
+async def test_a_malformed_line_is_a_server_error_and_the_watch_continues(events, put, proxy, fault, body):
     proxy.faults = [fault("watch=1", status=200, body=body)]
     following = events()
     await put("a", "1")
