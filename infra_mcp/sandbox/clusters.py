@@ -27,25 +27,15 @@ _TRIES = 3  # a port that was free can be taken, and a controller gives up on an
 
 @dataclass(frozen=True)
 class Status:
-    """The state of a sandbox.
-
-    Args:
-        name: the sandbox.
-        state: `up`; `none`; or `broken`, when some of its processes are missing or an `up` has not ended.
-        kubeconfig: the path of its administrator's kubeconfig.
-        context: the context in it.
-        server: the API server's URL; empty when there is none.
-        kubectl: the path of a kubectl of its version; empty when there is none.
-        pids: its processes, by name.
-    """
+    """The state of a sandbox."""
 
     name: str
-    state: str
-    kubeconfig: str
-    context: str
-    server: str
-    kubectl: str
-    pids: dict[str, int]
+    state: str  # `up`; `none`; or `broken`, when some of its processes are missing or an `up` has not ended
+    kubeconfig: str  # the path of its administrator's kubeconfig
+    context: str  # in the kubeconfig
+    server: str  # the API server's URL; empty when there is none
+    kubectl: str  # the path of a kubectl of its version; empty when there is none
+    pids: dict[str, int]  # its processes, by name
 
 
 async def up(
@@ -86,10 +76,7 @@ async def up(
 
 
 async def down(name: str = "infra") -> bool:
-    """Remove the sandbox called `name`: every process and every file of it, and nothing else.
-
-    Returns:
-        Whether there was anything to remove.
+    """Remove every process and every file of the sandbox called `name`; returns whether there were any.
 
     Raises:
         InfraError: `setup-failed`, when one of its processes cannot be ended.

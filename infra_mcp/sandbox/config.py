@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import re
 import socket
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -78,17 +79,15 @@ POD: dict[str, Any] = {
 
 def free_ports() -> dict[str, int]:
     """A port of the loopback address for each listener, free now; random, so that two starts do not collide."""
-    ports: dict[str, int] = {}
-    for port in random.sample(_BELOW_EPHEMERAL, 500):  # a choice, not a secret
-        if len(ports) == len(_PORTS):
-            break
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        ports[_PORTS[len(ports)]] = port
-    return ports
+    candidates = random.sample(_BELOW_EPHEMERAL, 500)  # a choice, not a secret
+    return dict(zip(_PORTS, filter(_is_free, candidates), strict=False))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def write(place: Place, bin_dir: Path, ports: dict[str, int]) -> None:
@@ -113,11 +112,7 @@ def write(place: Place, bin_dir: Path, ports: dict[str, int]) -> None:
 
 
 def stages() -> list[dict[str, object]]:
-    """The Stages for kwok's configuration file.
-
-    Raises:
-        KeyError: a stage names a fragment that does not exist.
-    """
+    """The Stages for kwok's configuration file."""
     folder = files("infra_mcp.sandbox") / "stages"
     fragments = yaml.safe_load((folder / "fragments.yaml").read_text("utf-8"))
     texts = (_insert((folder / f"{name}.yaml").read_text("utf-8"), fragments) for name in _STAGES)

@@ -15,17 +15,11 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Note:
-    """What is written down about a sandbox.
+    """The stored state of a sandbox."""
 
-    Args:
-        state: `starting` until callers need wait for nothing more, then `ready`.
-        bin_dir: its binaries.
-        port: the API server's.
-    """
-
-    state: str
-    bin_dir: str
-    port: int
+    state: str  # `starting` until callers need wait for nothing more, then `ready`
+    bin_dir: str  # its binaries
+    port: int  # the API server's
 
 
 class Place:

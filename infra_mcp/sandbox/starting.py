@@ -10,6 +10,7 @@ import ssl
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,11 @@ _UNREADY = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")  #
 _REASON = re.compile(r"error|fatal|fail|panic|already in use", re.IGNORECASE)
 
 
+@dataclass(eq=False)
 class NotStarted(Exception):  # noqa: N818 - a reason to try again, never shown
-    """The sandbox did not become ready.
+    """The sandbox did not become ready."""
 
-    Args:
-        died: the component that ended meanwhile; empty when time ran out or kwokctl refused.
-    """
-
-    def __init__(self, died: str) -> None:
-        super().__init__(died)
-        self.died = died
+    died: str  # the component that ended meanwhile; empty when time ran out or kwokctl refused
 
     def as_error(self, place: Place) -> InfraError:
         """The failure, with the best line of the log of the component that ended, or of kwokctl's."""
@@ -62,14 +58,14 @@ async def start(place: Place, note: Note) -> None:
     Raises:
         NotStarted: they did not become ready; what was started is left running.
     """
-    for file in (place.cluster / "pids").glob("*.pid"):
+    pids = place.cluster / "pids"
+    for file in pids.glob("*.pid"):
         file.unlink()  # their numbers may be anybody's by now, and kwokctl would believe them
     died, refused, begun = "", False, False
 
     def ended() -> str:
         """A component that was started and does not run; empty when there is none."""
-        started = {file.stem for file in (place.cluster / "pids").glob("*.pid")}
-        expected = started.intersection(processes.COMPONENTS) if not begun else set(processes.COMPONENTS)
+        expected = {name for name in processes.COMPONENTS if begun or (pids / f"{name}.pid").exists()}
         return min(expected - processes.components(place), default="")
 
     async def watch() -> None:

@@ -14,15 +14,7 @@ from infra_mcp.errors import InfraError, Moved
 from infra_mcp.text import one_line
 
 WRITE_SECONDS = 300.0  # a checkout with slow filters may take its time
-FAST_FORWARD = (
-    "--ff-only",
-    "--no-autostash",
-    "--no-overwrite-ignore",
-    "--no-verify-signatures",
-    "--no-stat",
-    "--no-edit",
-    "-q",
-)
+FAST_FORWARD = ("--ff-only", "--no-autostash", "--no-overwrite-ignore", "--no-verify-signatures", "--no-edit")
 
 
 class Busy(Exception):  # noqa: N818 - a signal to wait and try again, never shown
@@ -87,12 +79,14 @@ class Advance:
 
     @property
     def _writer(self) -> Runner:
-        return Runner(self.objects.runner.repo, keep=[self.lock], seconds=WRITE_SECONDS)
+        return Runner(self.objects.runner.repo, keep=(self.lock,), seconds=WRITE_SECONDS)
 
     def _merge(self, checkout: Checkout, paths: Collection[str]) -> None:
         # A branch may carry options of its own for merges (`--squash`, `--no-commit`): not for ours.
         own = {f"branch.{self.branch}.mergeOptions": "--ff-only"}
-        done = self._writer.run("merge", *FAST_FORWARD, self.commit, at=checkout.top, config=own, check=False)
+        done = self._writer.run(
+            "merge", *FAST_FORWARD, "--no-stat", "-q", self.commit, at=checkout.top, config=own, check=False
+        )
         head = self.objects.head(self.branch)
         if head == self.commit:
             return

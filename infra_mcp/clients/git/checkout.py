@@ -46,11 +46,7 @@ class Checkout:
         return any(lock.exists() for lock in [*locks, self.runner.common_folder / f"{ref_of(self.branch)}.lock"])
 
     def require_idle(self) -> None:
-        """Refuse while git is in the middle of an operation there, or HEAD is not the branch itself.
-
-        Raises:
-            InfraError: `checkout-refused`, naming the operation.
-        """
+        """Refuse while git is in the middle of an operation there, or HEAD is not the branch itself."""
         for name, operation in UNFINISHED.items():
             if (self.folder / name).exists():
                 what = f"{operation.capitalize()} is in progress on branch {self.branch}."
@@ -60,11 +56,7 @@ class Checkout:
             raise InfraError("checkout-refused", f"HEAD of the checkout is not branch {self.branch}.")
 
     def require_clear(self, paths: Collection[str]) -> None:
-        """Refuse when any of the paths is changed, staged, deleted, untracked or ignored there, or behind a symlink.
-
-        Raises:
-            InfraError: `checkout-refused`, naming each path and its state.
-        """
+        """Refuse when any of the paths is changed, staged, deleted, untracked or ignored there, or behind a symlink."""
         found = self.in_the_way(paths)
         if found:
             names = [f"{one_line(path)} ({state})" for path, state in sorted(found.items())]

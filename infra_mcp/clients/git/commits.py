@@ -45,7 +45,9 @@ def build(objects: Objects, base: str, changes: Mapping[str, bytes | None], mess
     ):
         writer = _Writer(objects, Path(folder), blobs, trees, commits)
         written = writer.store({path: data for path, data in changes.items() if data is not None})
-        files = {path: _entry(entry, written.get(path)) for path, entry in present.items()}
+        # An existing file keeps its mode; None deletes it.
+        modes = {path: entry.mode if entry else "100644" for path, entry in present.items()}
+        files = {path: Entry(mode, written[path]) if path in written else None for path, mode in modes.items()}
         root = objects.resolve(f"{base}^{{tree}}")
         tree = writer.folder(root, files) or writer.tree({})
         if tree == root:
@@ -99,11 +101,6 @@ def _check_path(path: str) -> None:
     )
     if bad:
         raise InfraError("git-failed", f"{quoted(path, 120)} is not a path that may be written in the repository.")
-
-
-def _entry(present: Entry | None, oid: str | None) -> Entry | None:
-    """The file after the change: an existing one keeps its mode; None is deleted."""
-    return None if oid is None else Entry(present.mode if present else "100644", oid)
 
 
 class _Writer(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from infra_mcp.clients.git.runner import READ_SECONDS, Batch, Runner
@@ -61,30 +61,21 @@ class Objects:
 
     def resolve(self, name: str) -> str | None:
         """The id of the object that `name` refers to now, or None."""
-        found = self._ask([f"info {name}"])[0]
+        ((_, found),) = self._ask("info", [name])
         return found.oid if found else None
 
     def head(self, branch: str) -> str:
-        """The commit a branch is at now.
-
-        Raises:
-            InfraError: `git-failed`, when there is no such branch.
-        """
+        """The commit a branch is at now."""
         found = self.resolve(f"{ref_of(branch)}^{{commit}}")
         if found is None:
             raise InfraError("git-failed", f"There is no branch {branch} with a commit in the repository.")
         return found
 
     def blobs(self, oids: Iterable[str], largest: int | None = None) -> dict[str, bytes]:
-        """The content of blobs, by id; those larger than that many bytes are left out, and not read.
-
-        Raises:
-            InfraError: `git-failed`, naming the first that is not there.
-        """
+        """The content of blobs, by id; those larger than that many bytes are left out, and not read."""
         wanted = [_oid(oid) for oid in dict.fromkeys(oids)]
         if largest is not None:
-            sizes = self._sizes(wanted)
-            wanted = [oid for oid in wanted if sizes.get(oid, 0) <= largest]
+            wanted = [oid for oid, found in self._ask("info", wanted) if found is None or found.size <= largest]
         return {o.oid: o.data for o in self._contents(wanted, "blob")}
 
     def files(self, commit: str, roots: Sequence[str]) -> dict[str, Entry]:
@@ -92,15 +83,12 @@ class Objects:
         found: dict[str, Entry] = {}
         level: list[tuple[str, str]] = []
         for root in roots:
-            parts = [part for part in root.split("/") if part not in ("", ".")]
-            if not parts:
-                level.append(("", self._root(commit)))
-                continue
-            entry = self.lookup(commit, "/".join(parts))
+            path = "/".join(part for part in root.split("/") if part not in ("", "."))
+            entry = self.lookup(commit, path)
             if entry and entry.mode == TREE:
-                level.append(("/".join(parts) + "/", entry.oid))
+                level.append((f"{path}/" if path else "", entry.oid))
             elif entry and entry.mode != GITLINK:
-                found["/".join(parts)] = entry
+                found[path] = entry
         while level:
             trees = self._read_trees(oid for _, oid in level)
             deeper: list[tuple[str, str]] = []
@@ -115,9 +103,9 @@ class Objects:
         return found
 
     def lookup(self, commit: str, path: str) -> Entry | None:
-        """The file or folder at one path of a commit; None when there is none, or a parent is not a folder."""
+        """The file or folder at one path of a commit, empty for its root; None when there is none."""
         entry: Entry | None = Entry(TREE, self._root(commit))
-        for part in path.split("/"):
+        for part in path.split("/") if path else ():
             if entry is None or entry.mode != TREE:
                 return None
             entry = self.tree(entry.oid).get(part)
@@ -178,42 +166,39 @@ class Objects:
         self._trees.update(read)
         return {oid: read[oid] if tree is None else tree for oid, tree in trees.items()}
 
-    def _sizes(self, oids: Sequence[str]) -> dict[str, int]:
-        windows = (oids[start : start + WINDOW] for start in range(0, len(oids), WINDOW))
-        asked = (one for window in windows for one in self._ask([f"info {oid}" for oid in window]))
-        return {one.oid: one.size for one in asked if one is not None}
-
     def _contents(self, oids: Sequence[str], kind: str) -> Iterator[_Object]:
-        for start in range(0, len(oids), WINDOW):
-            window = oids[start : start + WINDOW]
-            for oid, found in zip(window, self._ask([f"contents {oid}" for oid in window]), strict=True):
-                if found is None or found.kind != kind:
-                    raise InfraError("git-failed", f"The repository has no {kind} {oid}.")
-                yield found
+        for oid, found in self._ask("contents", oids):
+            if found is None or found.kind != kind:
+                raise InfraError("git-failed", f"The repository has no {kind} {oid}.")
+            yield found
 
-    def _ask(self, commands: Collection[str]) -> list[_Object | None]:
-        """One exchange with the child; a child that has died meanwhile is replaced once."""
-        with self._turn:
-            for last in (False, True):
-                try:
-                    return self._exchange(commands)
-                except (EOFError, OSError) as error:
-                    self._drop()
-                    if last:
-                        self.runner.run("rev-parse", "--git-dir")  # gives the reason, where git refuses the repository
-                        raise InfraError("git-failed", "git cat-file ended before it had answered.") from error
-                except InfraError:
-                    self._drop()
-                    raise
-        raise AssertionError  # pragma: no cover - the loop returns or raises
+    def _ask(self, command: str, names: Sequence[str]) -> Iterator[tuple[str, _Object | None]]:
+        """Ask the child for objects; a child that has died meanwhile is replaced once."""
+        for start in range(0, len(names), WINDOW):
+            window = names[start : start + WINDOW]
+            with self._turn:
+                for last in (False, True):
+                    try:
+                        found = self._exchange(command, window)
+                        break
+                    except (EOFError, OSError) as error:
+                        if last:
+                            self.runner.run("rev-parse", "--git-dir")  # gives the reason, where git refuses it
+                            raise InfraError("git-failed", "git cat-file ended before it had answered.") from error
+            yield from zip(window, found, strict=True)
 
-    def _exchange(self, commands: Collection[str]) -> list[_Object | None]:
-        if self._batch is None:
-            form = "--batch-command=%(objectname) %(objecttype) %(objectsize)"
-            self._batch = self.runner.batch("cat-file", form, "--buffer", quiet=True)
-        self._batch.write("\n".join([*commands, "flush", ""]).encode("utf-8", "surrogateescape"))
-        deadline = time.monotonic() + READ_SECONDS
-        return [_reply(self._batch, command.startswith("contents"), deadline) for command in commands]
+    def _exchange(self, command: str, names: Sequence[str]) -> list[_Object | None]:
+        try:
+            if self._batch is None:
+                form = "--batch-command=%(objectname) %(objecttype) %(objectsize)"
+                self._batch = self.runner.batch("cat-file", form, "--buffer", quiet=True)
+            lines = "".join(f"{command} {name}\n" for name in names)
+            self._batch.write(f"{lines}flush\n".encode("utf-8", "surrogateescape"))
+            deadline = time.monotonic() + READ_SECONDS
+            return [_reply(self._batch, command == "contents", deadline) for _ in names]
+        except BaseException:
+            self._drop()
+            raise
 
     def _drop(self) -> None:
         if self._batch is not None:

@@ -12,7 +12,8 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -36,14 +37,7 @@ HYGIENE: dict[str, str] = {
     "log.showSignature": "false",
     "submodule.recurse": "false",
 }
-SETTINGS = (
-    "GIT_CONFIG_COUNT",
-    "GIT_CONFIG_KEY_",
-    "GIT_CONFIG_VALUE_",
-    "GIT_CONFIG_GLOBAL",
-    "GIT_CONFIG_SYSTEM",
-    "GIT_CONFIG_NOSYSTEM",
-)
+SETTINGS = tuple(f"GIT_CONFIG_{name}" for name in ("COUNT", "KEY_", "VALUE_", "GLOBAL", "SYSTEM", "NOSYSTEM"))
 READ_SECONDS = 60.0
 GRACE_SECONDS = 5.0
 
@@ -64,19 +58,13 @@ class Done(NamedTuple):
         return quoted(reason) if reason else f"it ended with {self.code}"
 
 
+@dataclass(eq=False)
 class Runner:
-    """Starts git in one repository.
+    """Starts git in one repository."""
 
-    Args:
-        repo: the top of a working tree.
-        keep: file descriptors that the children inherit.
-        seconds: how long a command may take.
-    """
-
-    def __init__(self, repo: Path, *, keep: Sequence[int] = (), seconds: float = READ_SECONDS) -> None:
-        self.repo = repo
-        self._keep = tuple(keep)
-        self._seconds = seconds
+    repo: Path  # the top of a working tree
+    keep: tuple[int, ...] = ()  # file descriptors that the children inherit
+    seconds: float = READ_SECONDS  # how long a command may take
 
     @cached_property
     def common_folder(self) -> Path:
@@ -115,14 +103,13 @@ class Runner:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL if quiet else subprocess.PIPE,
                 env=_environment(top, {**HYGIENE, **(config or {})}),
-                pass_fds=self._keep,
+                pass_fds=self.keep,
                 start_new_session=True,
                 bufsize=0,
             )
         except FileNotFoundError as error:
-            raise InfraError(
-                "setup-failed", "git is not installed, or not on PATH.", next_step="Install git 2.36 or newer."
-            ) from error
+            what = "git is not installed, or not on PATH."
+            raise InfraError("setup-failed", what, next_step="Install git 2.36 or newer.") from error
 
     def run(
         self, *args: str, check: bool = True, at: Path | None = None, config: Mapping[str, str] | None = None
@@ -140,10 +127,10 @@ class Runner:
         """
         child = self.start(*args, at=at, config=config)
         try:
-            out, err = child.communicate(timeout=self._seconds)
+            out, err = child.communicate(timeout=self.seconds)
         except subprocess.TimeoutExpired as error:
             _stop(child)
-            raise InfraError("git-failed", f"git did not end within {self._seconds:g} s and was stopped.") from error
+            raise InfraError("git-failed", f"git did not end within {self.seconds:g} s and was stopped.") from error
         done = Done(child.returncode, out, err.decode("utf-8", "replace"))
         if check and done.code:
             raise InfraError("git-failed", f"git {args[0]}: {done.why}.")
@@ -183,13 +170,15 @@ class Batch:
         """
         while (end := self._buffer.find(b"\n")) < 0:
             self._fill(deadline)
-        return self._take(end + 1)[:-1]
+        return self.read(end + 1, deadline)[:-1]
 
     def read(self, size: int, deadline: float) -> bytes:
         """The next bytes of the answer; raises as `read_line`."""
         while len(self._buffer) < size:
             self._fill(deadline)
-        return self._take(size)
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
 
     def close(self) -> str:
         """End the child by closing its pipes, wait for that, and return what it wrote to standard error."""
@@ -216,11 +205,6 @@ class Batch:
         if not piece:
             raise EOFError(self.close())
         self._buffer += piece
-
-    def _take(self, size: int) -> bytes:
-        data = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return data
 
 
 def _environment(top: Path, config: Mapping[str, str]) -> dict[str, str]:

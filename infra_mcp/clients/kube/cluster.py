@@ -27,7 +27,7 @@ from infra_mcp.model.object_ref import ObjectRef
 if TYPE_CHECKING:  # these import `kubernetes`: a second, paid in `connect`, in a thread
     from infra_mcp.clients.kube.discovery import Discovery
     from infra_mcp.clients.kube.schema import Schemas
-    from infra_mcp.clients.kube.transport import Timeouts, Transport
+    from infra_mcp.clients.kube.transport import Kind, Timeouts, Transport
 
 FIELD_MANAGER = "infra-mcp"
 PAGE = 500  # items asked for at once
@@ -94,15 +94,12 @@ class Cluster:
         return dict(found)
 
     async def dry_run(self, body: dict[str, Any], *, as_user: str | None, force: bool = False) -> dict[str, Any]:
-        """Server-side apply with `dryRun=All`: all of admission and validation, nothing written.
+        """Server-side apply with `dryRun=All`: the object after all of admission and validation; nothing is written.
 
         Args:
             body: what to apply.
             as_user: see the class.
             force: only `drivers.kubernetes.ssa` may, to show what a takeover would take.
-
-        Returns:
-            The object as it would be.
         """
         found, _ = await self._apply(body, as_user, force=force, dry_run=True)
         return found
@@ -132,12 +129,8 @@ class Cluster:
         Raises:
             KubeError: 409 `AlreadyExists` when it exists; unknown outcome when the connection breaks.
         """
-        about = body["metadata"]
-        path = await self._discovery.path(body["apiVersion"], body["kind"], about.get("namespace"))
-        found, _ = await self._transport.request(
-            "POST", path, _OWN, kind="write", as_user=as_user, body=body, secret=body["kind"] == "Secret"
-        )
-        return dict(found)
+        found, _ = await self._send("POST", body, _OWN, kind="write", as_user=as_user)
+        return found
 
     async def list(
         self,
@@ -206,26 +199,23 @@ class Cluster:
         # These three characters would end the value in a field selector.
         escaped = re.sub(r"[\\,=]", r"\\\g<0>", name or "")
         field_selector = f"metadata.name={escaped}" if name is not None else None
-        only = None
-        if name is not None:
+        seen: dict[tuple[str, str], dict[str, Any]] = {}
+        if name is not None and resource_version is not None:
             metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
-            only = {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+            seen[namespace or "", name] = {"apiVersion": api_version, "kind": kind, "metadata": metadata}
         asked = {"as_user": as_user, "label_selector": label_selector, "field_selector": field_selector}
         lister = partial(self.list, api_version, kind, namespace, **asked)
         selectors = _selectors(label_selector, field_selector)
-        watch = Watch(self._transport, path, selectors, lister, only, as_user)
+        watch = Watch(self._transport, path, selectors, lister, as_user, seen)
         async with aclosing(watch.events(resource_version)) as events:
             async for event in events:
                 yield event
 
     async def schema_errors(self, body: dict[str, Any]) -> builtins.list[str]:
-        """The errors of a whole new object by the server's own OpenAPI v3.
+        """The errors of a whole new object by the server's own OpenAPI v3, with the field's path, never its value.
 
         Checks unknown fields, types, required fields, enums and the form of quantities; not admission, CEL rules and
         checks across fields, which a dry run does where one is possible.
-
-        Returns:
-            Sentences with the field's path, never its value.
         """
         return await self._schemas.errors(body)
 
@@ -244,17 +234,17 @@ class Cluster:
     async def _apply(
         self, body: dict[str, Any], as_user: str | None, *, force: bool, dry_run: bool
     ) -> tuple[dict[str, Any], int]:
-        about = body["metadata"]
-        path = await self._discovery.path(body["apiVersion"], body["kind"], about.get("namespace"), about["name"])
         params = _OWN | ({"dryRun": "All"} if dry_run else {}) | ({"force": "true"} if force else {})
+        return await self._send("PATCH", body, params, kind="dry-run" if dry_run else "write", as_user=as_user)
+
+    async def _send(
+        self, method: str, body: dict[str, Any], params: dict[str, str], *, kind: Kind, as_user: str | None
+    ) -> tuple[dict[str, Any], int]:
+        name = None if method == "POST" else body["metadata"]["name"]
+        path = await self._discovery.path(body["apiVersion"], body["kind"], body["metadata"].get("namespace"), name)
+        secret = body["kind"] == "Secret"
         found, status = await self._transport.request(
-            "PATCH",
-            path,
-            params,
-            kind="dry-run" if dry_run else "write",
-            as_user=as_user,
-            body=body,
-            secret=body["kind"] == "Secret",
+            method, path, params, kind=kind, as_user=as_user, body=body, secret=secret
         )
         return dict(found), status
 

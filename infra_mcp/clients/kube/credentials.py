@@ -44,7 +44,7 @@ class Login:
     host: str
     rest: Any  # the library's RESTClientObject; opens no connection before its first request
     authorization: str | None
-    expires: float | None  # unix time in seconds, where an exec plugin said so
+    expires: float | None  # unix time in seconds, where an exec plugin gives one
     tls: str  # digest of the TLS material: a new token alone needs no new connections
 
 
@@ -59,28 +59,19 @@ async def load(kubeconfig: Path, context: str) -> Login:
         InfraError: `setup-failed`: no such file, context, user or cluster, or a credential that does not load.
     """
     try:
-        return await _load(kubeconfig, context)
+        cluster, user = await to_thread.run_sync(read, kubeconfig, context)
+        expires = None
+        plugin = user.pop("exec", None)
+        if plugin is not None and "token" not in user:  # a token is used as it is, by kubectl too
+            answer, expires = await _ask_plugin(plugin, cluster, context)
+            user |= answer
+        return await to_thread.run_sync(_build, cluster, user, expires)
     except InfraError:
         raise
     except Exception as error:
         why = one_line(str(error)) if isinstance(error, ConfigException) else type(error).__name__
         what = f"The login of context {one_line(context)!r} of {kubeconfig} does not load: {why}."
         raise InfraError("setup-failed", what) from error
-
-
-async def _load(kubeconfig: Path, context: str) -> Login:
-    cluster, user = await to_thread.run_sync(read, kubeconfig, context)
-    expires = None
-    plugin = user.pop("exec", None)
-    if plugin is not None and "token" not in user:  # a token is used as it is, by kubectl too
-        answer, expires = await _ask_plugin(plugin, cluster, context)
-        user |= answer
-    chosen = {
-        "contexts": [{"name": context, "context": {"cluster": "it", "user": "it"}}],
-        "clusters": [{"name": "it", "cluster": cluster}],
-        "users": [{"name": "it", "user": user}],
-    }
-    return await to_thread.run_sync(_build, chosen, context, expires)
 
 
 async def _ask_plugin(
@@ -119,38 +110,30 @@ async def _ask_plugin(
     return user, expires
 
 
-def _build(config: dict[str, Any], context: str, expires: float | None) -> Login:
+def _build(cluster: dict[str, Any], user: dict[str, Any], expires: float | None) -> Login:
     """Let the library read the credential and make its client; in a thread, since it reads files, with its own loop."""
+    config = {
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        "clusters": [{"name": "it", "cluster": cluster}],
+        "users": [{"name": "it", "user": user}],
+    }
     configuration = Configuration()
     # The library writes inline keys to files, since OpenSSL reads only files; they are gone once the key is loaded.
     with tempfile.TemporaryDirectory(prefix="infra-mcp-") as scratch:
         try:
-            loader = kube_config.KubeConfigLoader(
-                config_dict=config,
-                active_context=context,
-                config_base_path="",  # paths are absolute by now
-                temp_file_path=scratch,
-            )
+            # Paths are absolute by now, so there is no base path.
+            loader = kube_config.KubeConfigLoader(config, "it", config_base_path="", temp_file_path=scratch)
             asyncio.run(loader.load_and_set(configuration))
-            configuration.client_session_kwargs = {"trust_env": not _is_loopback(configuration.host)}
+            # A proxy of the environment is never used for an API server on this machine.
+            name = urlsplit(configuration.host).hostname or ""
+            is_local = name in ("localhost", "::1") or name.startswith("127.")
+            configuration.client_session_kwargs = {"trust_env": not is_local}
             rest = RESTClientObject(configuration)
-            tls = _digest(configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file)
+            files = configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file
+            material = [Path(file).read_bytes() if file else b"" for file in files]
+            tls = hashlib.sha256(repr(material).encode()).hexdigest()
         finally:
             remembered = kube_config._temp_files  # noqa: SLF001 - else it would use a deleted file again
             for content in [content for content, name in remembered.items() if name.startswith(scratch)]:
                 del remembered[content]
     return Login(configuration.host, rest, configuration.api_key.get("BearerToken"), expires, tls)
-
-
-def _digest(*files: str | None) -> str:
-    found = hashlib.sha256()
-    for file in files:
-        found.update(Path(file).read_bytes() if file else b"")
-        found.update(b"\0")
-    return found.hexdigest()
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether the API server is on this machine: then a proxy of the environment is never used."""
-    name = urlsplit(host).hostname or ""
-    return name in ("localhost", "::1") or name.startswith("127.")

@@ -37,12 +37,7 @@ class Discovery:
         self._fetching = anyio.Lock()
 
     async def find(self, api_version: str, kind: str) -> Resource:
-        """The resource of a kind.
-
-        Raises:
-            InfraError: `object-invalid`, when the cluster has no such kind.
-            KubeError: discovery cannot be read.
-        """
+        """The resource of a kind."""
         seen = self._known
         if (api_version, kind) not in seen:
             async with self._fetching:
@@ -59,9 +54,7 @@ class Discovery:
         A namespaced kind without a namespace gives the collection of all namespaces; there is no default namespace.
 
         Raises:
-            InfraError: `object-invalid`: an unknown kind, a missing or a needless namespace, or a name that cannot be
-                in a path.
-            KubeError: discovery cannot be read.
+            InfraError: `object-invalid`: unknown kind, missing or needless namespace, or a name that no path can have.
         """
         found = await self.find(api_version, kind)
         if namespace is not None and not found.namespaced:

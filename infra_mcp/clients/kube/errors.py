@@ -64,20 +64,15 @@ class Cause:
 class KubeError(Exception):
     """A request that the cluster refused, or did not answer.
 
-    Args:
-        status: the HTTP status; 0 when there was no answer.
-        reason: the server's reason (`Conflict`, `Invalid`, …), `Unreachable`, or `OutcomeUnknown` for a write that may
-            or may not have happened: read again before saying anything.
-        message: one cleaned line.
-        causes: the `details.causes` of the answer.
-        retry_after: seconds the server asks to wait.
+    `reason` is the server's (`Conflict`, `Invalid`, …), `Unreachable`, or `OutcomeUnknown` for a write that may or may
+    not have happened: read again before any answer.
     """
 
-    status: int
+    status: int  # of HTTP; 0 when there was no answer
     reason: str
-    message: str
-    causes: tuple[Cause, ...] = ()
-    retry_after: float | None = None
+    message: str  # one cleaned line
+    causes: tuple[Cause, ...] = ()  # the answer's `details.causes`
+    retry_after: float | None = None  # seconds the server asks to wait
 
     def __str__(self) -> str:
         return f"{self.status} {self.reason}: {self.message}"
@@ -141,11 +136,7 @@ class KubeError(Exception):
         return self.reason == "SchemaMismatch" or self.status in _INVALID
 
     def translate(self, ref: ObjectRef | str | None = None) -> InfraError:
-        """The error for users.
-
-        Args:
-            ref: the object it is about, or a phrase for it, where that is known.
-        """
+        """The error for users, with the object it is about, or a phrase for it, where that is known."""
         what = str(ref or "the request")
         message = quoted(self.message) if self.status else self.message
         answer = f"{what}: the API server answered {self.status} {self.reason}: {message}"

@@ -140,7 +140,10 @@ class _Entry:
         for key in _PATHS:
             if f"{key}-data" in given:
                 given.pop(key, None)
-                self._check_base64(f"{key}-data", given[f"{key}-data"])
+                try:
+                    base64.b64decode("".join(given[f"{key}-data"].split()), validate=True)
+                except ValueError:
+                    raise self._wrong(f"has a `{key}-data` that is not base64") from None
             elif key in given:
                 given[key] = str(self._folder / given[key])
         if kind == "context" and (missing := next((key for key in _FIELDS[kind] if key not in given), None)):
@@ -170,21 +173,15 @@ class _Entry:
         if "://" not in given["server"]:  # as for kubectl, an address is enough
             secure = {*_AUTHORITY, "insecure-skip-tls-verify"} & given.keys()
             given["server"] = f"{'https' if secure else 'http'}://{given['server']}"
-        for key in {"server", "proxy-url"} & given.keys():
+        for key in [key for key in ("server", "proxy-url") if key in given]:
             self._check_address(key, given[key])
-
-    def _check_base64(self, key: str, text: str) -> None:
-        try:
-            base64.b64decode("".join(text.split()), validate=True)
-        except ValueError:
-            raise self._wrong(f"has a `{key}` that is not base64") from None
 
     def _check_address(self, key: str, url: str) -> None:
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
         except ValueError:
-            raise self._wrong(f"has a `{key}` that is not an address") from None
+            host = None
         if not host or not url.isprintable():
             raise self._wrong(f"has a `{key}` that is not an address")
         if parts.scheme not in {"http", "https"}:

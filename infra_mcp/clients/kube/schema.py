@@ -39,12 +39,7 @@ class Schemas:
         self._fetching = anyio.Lock()
 
     async def errors(self, body: dict[str, Any]) -> list[str]:
-        """The errors of a whole object.
-
-        Raises:
-            InfraError: `object-invalid`, when the cluster has no such kind.
-            KubeError: the document cannot be read.
-        """
+        """The errors of a whole object; see `Cluster.schema_errors`."""
         api_version, kind = str(body.get("apiVersion", "")), str(body.get("kind", ""))
         schemas = self._documents.get(api_version, {})
         root = _root(schemas, api_version, kind)

@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -79,7 +78,7 @@ class Transport:
         accept: str = "application/json",
         secret: bool = False,
     ) -> tuple[Any, int]:
-        """Send one request.
+        """Send one request; returns the parsed body, and the HTTP status.
 
         Args:
             method: the HTTP method; PATCH is always server-side apply here.
@@ -91,18 +90,19 @@ class Transport:
             accept: the media type to ask for.
             secret: a Secret is addressed, so the texts of errors are dropped.
 
-        Returns:
-            The parsed body, and the HTTP status.
-
         Raises:
             KubeError: everything else than 2xx, and no answer at all (status 0).
         """
-        send = partial(self._once, method, path, params or {}, kind, as_user, body, accept)
+        limits, timeout = self._limits(kind)
+        url = _url(path, {**(params or {}), **timeout})
+        form = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
+        content = {"Accept": accept, "Content-Type": form}
         login = await self._current_login()
         renewed, tries, busy = False, 0, 0
         while True:
             try:
-                status, headers, data = await send(login)
+                opened = await _send(login, method, url, limits, as_user, content, body)
+                status, data = opened.status, await opened.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as broken:
                 sent = not isinstance(broken, _NOT_SENT)
                 if kind == "write" or tries >= len(PAUSES):
@@ -112,7 +112,7 @@ class Transport:
                 continue
             if status < HTTPStatus.MULTIPLE_CHOICES:
                 return await _parse(data, unknown=kind == "write"), status
-            error = KubeError.parse(status, headers, data, secret=secret)
+            error = KubeError.parse(status, opened.headers, data, secret=secret)
             if status == HTTPStatus.UNAUTHORIZED and not renewed:
                 renewed, login = True, await self._renew_after(login)
             elif status == HTTPStatus.TOO_MANY_REQUESTS and busy < MAX_BUSY and (error.retry_after or 0) <= MAX_WAIT:
@@ -144,16 +144,12 @@ class Transport:
             KubeError: the watch was refused, or the connection broke or went silent (status 0), also while iterating.
         """
         login = await self._current_login()
-        limits = aiohttp.ClientTimeout(
-            total=seconds, sock_connect=self._timeouts.connect, sock_read=self._timeouts.quiet
-        )
+        connect, quiet = self._timeouts.connect, self._timeouts.quiet
+        limits = aiohttp.ClientTimeout(total=seconds, sock_connect=connect, sock_read=quiet)
         response: Any = None
         try:
             for last in (False, True):
-                opened = await login.rest.request(
-                    "GET", _url(login, path, params), headers=_headers(login, as_user), _request_timeout=limits
-                )
-                response = opened.response
+                response = (await _send(login, "GET", _url(path, params), limits, as_user)).response
                 if response.status == HTTPStatus.OK:
                     break
                 error = KubeError.parse(response.status, response.headers, await response.read())
@@ -167,30 +163,12 @@ class Transport:
             if response is not None:
                 response.close()
 
-    async def _once(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, str],
-        kind: Kind,
-        as_user: str | None,
-        body: dict[str, Any] | None,
-        accept: str,
-        login: Login,
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        limit = self._timeouts.read
-        if kind != "read":
-            limit = self._timeouts.write + self._timeouts.connect
-            params = {**params, "timeout": f"{self._timeouts.write:g}s"}
-        content = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
-        opened = await login.rest.request(
-            method,
-            _url(login, path, params),
-            headers=_headers(login, as_user) | {"Accept": accept, "Content-Type": content},
-            body=body,
-            _request_timeout=aiohttp.ClientTimeout(total=limit, sock_connect=self._timeouts.connect),
-        )
-        return opened.status, opened.headers, await opened.read()
+    def _limits(self, kind: Kind) -> tuple[aiohttp.ClientTimeout, dict[str, str]]:
+        limits = self._timeouts
+        if kind == "read":
+            return aiohttp.ClientTimeout(total=limits.read, sock_connect=limits.connect), {}
+        total = limits.write + limits.connect
+        return aiohttp.ClientTimeout(total=total, sock_connect=limits.connect), {"timeout": f"{limits.write:g}s"}
 
     async def _current_login(self) -> Login:
         """The login, renewed first when its end is near. A plugin that fails then is asked again at the 401."""
@@ -228,12 +206,20 @@ def _may_pass(status: int, kind: Kind) -> bool:
     return kind == "dry-run" and status in _TRANSIENT
 
 
-def _url(login: Login, path: str, params: Mapping[str, str]) -> str:
-    return f"{login.host}{path}?{urlencode(params)}" if params else f"{login.host}{path}"
+def _url(path: str, params: Mapping[str, str]) -> str:
+    return f"{path}?{urlencode(params)}" if params else path
 
 
-def _headers(login: Login, as_user: str | None) -> dict[str, str]:
-    headers = {"User-Agent": "infra-mcp"}
+async def _send(
+    login: Login,
+    method: str,
+    url: str,
+    limits: aiohttp.ClientTimeout,
+    as_user: str | None,
+    content: Mapping[str, str] | None = None,
+    body: dict[str, Any] | None = None,
+) -> Any:  # noqa: ANN401 - the library has no types
+    headers = {"User-Agent": "infra-mcp", **(content or {})}
     if login.authorization:
         headers["Authorization"] = login.authorization
     if as_user is not None:
@@ -242,7 +228,7 @@ def _headers(login: Login, as_user: str | None) -> dict[str, str]:
             what = "only service accounts are impersonated"
             raise ValueError(what)
         headers["Impersonate-User"] = as_user
-    return headers
+    return await login.rest.request(method, login.host + url, headers=headers, body=body, _request_timeout=limits)
 
 
 def _no_answer(broken: Exception, *, unknown: bool) -> KubeError:

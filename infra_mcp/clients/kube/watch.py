@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +40,8 @@ class Watch:
     path: str
     selectors: dict[str, str]  # `labelSelector` and `fieldSelector`, as query parameters
     lister: Callable[[], Awaitable[dict[str, Any]]]  # lists the same collection with the same selectors
-    only: dict[str, Any] | None  # the one object that is watched, so that its absence can be reported
     as_user: str | None
-    seen: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    seen: dict[tuple[str, str], dict[str, Any]]  # the objects known to exist, so that their absence can be reported
 
     async def events(self, resource_version: str | None) -> AsyncGenerator[dict[str, Any]]:
         """Yield `{"type": "ADDED" | "MODIFIED" | "DELETED", "object": …}` until the caller stops.
@@ -54,8 +53,6 @@ class Watch:
             KubeError: the server refuses it for good (403, 404 …); after a broken connection it continues.
         """
         version, failures = resource_version, 0
-        if version is not None and self.only is not None:
-            self._remember(self.only)
         while True:
             try:
                 if version is None:
@@ -109,13 +106,11 @@ class Watch:
         return events
 
     def _note(self, event: dict[str, Any]) -> None:
+        """Keep only an object's identity: enough to report that it is gone."""
+        found = event["object"]
         if event["type"] == "DELETED":
-            self.seen.pop(_key(event["object"]), None)
-        else:
-            self._remember(event["object"])
-
-    def _remember(self, found: dict[str, Any]) -> None:
-        """Keep only its identity: enough to report that it is gone."""
+            self.seen.pop(_key(found), None)
+            return
         about = found["metadata"]
         metadata = {k: about[k] for k in ("name", "namespace", "uid", "resourceVersion") if k in about}
         self.seen[_key(found)] = {"apiVersion": found["apiVersion"], "kind": found["kind"], "metadata": metadata}
