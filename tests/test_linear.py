@@ -16,6 +16,7 @@ from contextlib import suppress
 from itertools import permutations
 from typing import Any
 
+import policy_texts
 import pytest
 
 from infra_mcp import text as texts_of_others
@@ -31,17 +32,7 @@ from infra_mcp.repository import commit
 from infra_mcp.server import answers, arguments
 from infra_mcp.server.tools import TOOLS
 
-POLICY = """
-[circles.docs]
-namespaces = ["docs-*"]
-actions = ["deploy"]
-images = ["registry.example/docs/*"]
-[apps.docs]
-owner = "docs"
-workload = "docs-live/deployment/docs"
-image = "registry.example/docs/site:{version}"
-deploy_on = "docs {version} is out"
-"""
+POLICY = policy_texts.DOCS + 'deploy_on = "docs {version} is out"\n'
 SMALL, LARGE = 16_384, 65_536
 MOST = 8.0  # times the computing for four times the text: 4 is linear, 16 is quadratic; the rest is the machine's
 LEAST = 0.1  # seconds of computing below which a ratio says nothing

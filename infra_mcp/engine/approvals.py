@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 import anyio
 
 from infra_mcp.engine import report
-from infra_mcp.engine.dependencies import Dependencies, stamp
-from infra_mcp.engine.run import Run, record_of
+from infra_mcp.engine.run import Dependencies, Run, record_of, stamp
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.model.approval import Approval, Verdict, Waiting, Way

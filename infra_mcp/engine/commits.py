@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from anyio import to_thread
 
-from infra_mcp.engine.dependencies import Dependencies
-from infra_mcp.engine.run import PlannedStage, Run
+from infra_mcp.engine.run import Dependencies, PlannedStage, Run
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.heads import HEADS, proof_of
 from infra_mcp.model.request import State

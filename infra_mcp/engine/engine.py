@@ -19,12 +19,10 @@ from infra_mcp.drivers.base import Delivery, Setup
 from infra_mcp.drivers.registry import DELIVERIES
 from infra_mcp.engine import report
 from infra_mcp.engine.approvals import Decisions
-from infra_mcp.engine.dependencies import Dependencies, stamp, utc
 from infra_mcp.engine.health import Readiness, missing_head
 from infra_mcp.engine.places import Places
-from infra_mcp.engine.retention import keep_purging
-from infra_mcp.engine.run import Run
-from infra_mcp.engine.scheduler import Scheduler
+from infra_mcp.engine.run import Dependencies, Run, stamp, utc
+from infra_mcp.engine.scheduler import Scheduler, keep_purging
 from infra_mcp.engine.signals import PARKED_CHANGED, Signals, signals_of
 from infra_mcp.engine.status import status
 from infra_mcp.engine.worker import Worker

@@ -12,9 +12,8 @@ from anyio import sleep
 from infra_mcp.drivers.base import Driver, Undone
 from infra_mcp.engine import report
 from infra_mcp.engine.commits import observe_commits, revert_stage
-from infra_mcp.engine.dependencies import Dependencies
 from infra_mcp.engine.planning import context_of
-from infra_mcp.engine.run import Run
+from infra_mcp.engine.run import Dependencies, Run
 from infra_mcp.errors import InfraError, Locked, Moved, Unavailable
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.record import PartRecord

@@ -18,12 +18,11 @@ import anyio
 from infra_mcp.engine import report
 from infra_mcp.engine.approvals import park_if_unapproved, scope, still_carried, used_up
 from infra_mcp.engine.commits import draft, observe_commits
-from infra_mcp.engine.dependencies import Dependencies
 from infra_mcp.engine.failure import DENIED, DENIED_FOR, after_failure, give_up
 from infra_mcp.engine.locks import Held
 from infra_mcp.engine.planning import plan
 from infra_mcp.engine.releases import park_if_not_due
-from infra_mcp.engine.run import Run
+from infra_mcp.engine.run import Dependencies, Run
 from infra_mcp.engine.stages import carry_out, confirm
 from infra_mcp.errors import InfraError, Moved, Unavailable
 from infra_mcp.gather import gather

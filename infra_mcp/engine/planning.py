@@ -9,8 +9,7 @@ from anyio import to_thread
 from infra_mcp.actions.base import Look
 from infra_mcp.actions.registry import EDITS
 from infra_mcp.drivers.base import Context, Share
-from infra_mcp.engine.dependencies import Dependencies
-from infra_mcp.engine.run import Planned, PlannedPart, PlannedStage, Run
+from infra_mcp.engine.run import Dependencies, Planned, PlannedPart, PlannedStage, Run
 from infra_mcp.errors import InfraError
 from infra_mcp.model.effect import Effect, FileChange, Part
 from infra_mcp.policy.actions import RULES

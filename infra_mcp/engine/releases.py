@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from infra_mcp.engine.dependencies import Dependencies
-from infra_mcp.engine.run import Run
+from infra_mcp.engine.run import Dependencies, Run
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.model.actions import Release

@@ -1,4 +1,4 @@
-"""Looks after parked requests: resumes what may continue, and ends what waited too long. One task for each server.
+"""Acts when the time has come: resumes or ends parked requests, and deletes the texts of old messages.
 
 Sleeps are short, and the clock is read after each: a clock that jumps, or a machine that slept, delays little.
 """
@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
@@ -17,19 +17,21 @@ import anyio
 from infra_mcp.engine import report
 from infra_mcp.engine.approvals import Decisions, waiting_for
 from infra_mcp.engine.releases import hold, overtaken_by
-from infra_mcp.engine.run import Run
+from infra_mcp.engine.run import Run, stamp
 from infra_mcp.engine.signals import PARKED_CHANGED, Signals, signals_of
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import PARKED, Request, State
 from infra_mcp.policy.acceptance import PolicyInForce
+from infra_mcp.policy.grammar import seconds
 from infra_mcp.policy.policy import Policy
 
 _log = logging.getLogger(__name__)
 _MAX_SECONDS = 15.0  # between two looks while anything waits for a time
 _MIN_SECONDS = 0.01
 _MAX_LISTED = 50  # parked requests in a status
+_FIRST_PURGE, _PURGE_EVERY = 60.0, 3600.0  # seconds: after the start, which has better things to do, and then
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ class Scheduler:
             group.start_soon(self._follow_policy)
             while True:
                 with self.signals.waiter(PARKED_CHANGED) as woken:
-                    seconds = await self._look_safely()
-                    with anyio.move_on_after(seconds):
+                    pause = await self._look_safely()
+                    with anyio.move_on_after(pause):
                         await woken.wait()
 
     async def _follow_policy(self) -> None:
@@ -228,3 +230,29 @@ class Scheduler:
             "why": await self.decisions.lacking(request, waiting, self.now()),
             "effect_digest": waiting.digest,
         }
+
+
+async def keep_purging(ledger: Ledger, policy: PolicyInForce, now: Callable[[], datetime]) -> None:
+    """Purge each hour, until cancelled."""
+    await anyio.sleep(_FIRST_PURGE)
+    while True:
+        try:
+            await purge(ledger, policy, now())
+        except InfraError as error:
+            _log.warning("old messages could not be deleted: %s", error.what)
+        await anyio.sleep(_PURGE_EVERY)
+
+
+async def purge(ledger: Ledger, policy: PolicyInForce, now: datetime) -> int:
+    """Delete the texts older than `[messages] keep`; returns of how many messages. Without a policy none is deleted.
+
+    Raises:
+        InfraError: `ledger-unavailable`.
+    """
+    try:
+        kept = seconds(policy.current().messages.keep)
+    except InfraError:
+        return 0
+    with anyio.CancelScope(shield=True):
+        taken = await ledger.mail.purge(stamp(now - timedelta(seconds=kept)))
+    return taken  # noqa: RET504 - not inside: to a type checker the scope could swallow it

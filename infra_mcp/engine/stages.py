@@ -12,9 +12,8 @@ from anyio.abc import TaskGroup
 
 from infra_mcp.engine.approvals import beyond, scope
 from infra_mcp.engine.commits import commit_stage
-from infra_mcp.engine.dependencies import Dependencies
 from infra_mcp.engine.planning import plan_part
-from infra_mcp.engine.run import PlannedPart, PlannedStage, Run
+from infra_mcp.engine.run import Dependencies, PlannedPart, PlannedStage, Run
 from infra_mcp.errors import InfraError
 from infra_mcp.model.request import State
 from infra_mcp.model.target import Target

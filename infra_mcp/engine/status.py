@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 
 from infra_mcp.drivers.base import Context, Question
-from infra_mcp.engine.dependencies import Dependencies
+from infra_mcp.engine.run import Dependencies
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather, gather_pair
 from infra_mcp.model.peer import Caller

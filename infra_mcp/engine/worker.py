@@ -11,10 +11,9 @@ from anyio.abc import TaskGroup, TaskStatus
 from anyio.streams.memory import MemoryObjectSendStream
 
 from infra_mcp.engine import report
-from infra_mcp.engine.dependencies import Dependencies
 from infra_mcp.engine.locks import Locks
 from infra_mcp.engine.pipeline import Pipeline
-from infra_mcp.engine.run import Run
+from infra_mcp.engine.run import Dependencies, Run
 from infra_mcp.engine.signals import Signals, signals_of
 from infra_mcp.errors import InfraError
 from infra_mcp.model.outcome import Receipt

@@ -3,8 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 import anyio
+import policy_texts
+import pytest
 
-from infra_mcp.engine.approvals import wait_for
+from infra_mcp.engine.approvals import Decisions, wait_for
+from infra_mcp.errors import InfraError
 from infra_mcp.ledger.ids import request_id
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.approval import Need, Verdict
@@ -21,21 +24,18 @@ PAT = Caller(name="pat", circle=None, strength="token", operator=True)
 EFFECT = "sha256:" + "e" * 64
 NEED = Need(rule="rules.two", approvals=1, seconds=600.0)
 
-POLICY = """
+POLICY = (
+    """
 [clusters.sandbox]
 context = "kwok-infra"
-[circles.docs]
-namespaces = ["docs-*"]
-actions = ["deploy"]
-images = ["registry.example/docs/*"]
-[apps.docs]
-owner = "docs"
-workload = "{workload}"
-image = "registry.example/docs/site:{{version}}"
-deploy_on = "release/{{version}} merged"
-schedule = "{schedule}"
-order = "{order}"
 """
+    + policy_texts.DOCS
+    + """
+deploy_on = "release/{version} merged"
+schedule = "now"
+order = "semver"
+"""
+)
 
 
 class Clock:
@@ -69,7 +69,8 @@ class LedgerFixture:
 
     async def rule(self, more="", *, schedule="now", order="semver", workload="docs-live/deployment/docs"):
         """Put a policy in force."""
-        text = POLICY.format(schedule=schedule, order=order, workload=workload) + more
+        text = POLICY.replace('"now"', f'"{schedule}"').replace('"semver"', f'"{order}"')
+        text = text.replace("docs-live/deployment/docs", workload) + more
         self.file.write_text(text, encoding="utf-8")
         await self.policy.accept(digest_of(text), PAT)
 
@@ -118,6 +119,18 @@ class LedgerFixture:
             effect_digest=effect,
         )
         return await self.now(request)
+
+    async def decide(self, request, by=PAT, effect=EFFECT, *, approve=True, way="cli"):
+        """One person's decision on a parked request."""
+        decisions = Decisions(self.ledger)
+        return await decisions.decide(by, request.id, effect, approve=approve, way=way, now=self.clock())
+
+    async def refuses(self, request, *args, **given):
+        """The error by which a decision is refused; it leaves no approval."""
+        with pytest.raises(InfraError) as refused:
+            await self.decide(request, *args, **given)
+        assert await self.ledger.approvals.of(request.id) == []
+        return refused.value
 
     async def now(self, request):
         """A request as it is now."""

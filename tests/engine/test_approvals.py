@@ -1,7 +1,5 @@
 """Who may decide about a parked request, what a yes and a no do, and what an approval still carries later."""
 
-import contextlib
-
 import pytest
 from engine.ledger_fixture import DOCS, EFFECT, NEED, PAT
 
@@ -13,7 +11,6 @@ from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.record import Record
 from infra_mcp.model.request import State
-from infra_mcp.server.operator import Operator
 
 pytestmark = pytest.mark.anyio
 
@@ -22,21 +19,9 @@ KIM = Caller(name="kim", circle=None, strength="same-user", operator=True)
 INFRA = Caller(name="infra", circle=None, strength="same-user", attendant=True, session="s1")
 
 
-async def _decide(ledger_fixture, request, by=PAT, effect=EFFECT, *, approve=True, way="cli"):
-    decisions = Decisions(ledger_fixture.ledger)
-    return await decisions.decide(by, request.id, effect, approve=approve, way=way, now=ledger_fixture.clock())
-
-
-async def _refused(ledger_fixture, request, *args, **given):
-    with pytest.raises(InfraError) as refused:
-        await _decide(ledger_fixture, request, *args, **given)
-    assert await ledger_fixture.ledger.approvals.of(request.id) == []
-    return refused.value
-
-
 @pytest.mark.promise("approval.digest")
 async def test_a_yes_to_the_very_effect_lets_the_request_go_on(ledger_fixture):
-    request, goes_on = await _decide(ledger_fixture, await ledger_fixture.awaits())
+    request, goes_on = await ledger_fixture.decide(await ledger_fixture.awaits())
 
     assert goes_on
     assert request.state is State.QUEUED
@@ -48,7 +33,7 @@ async def test_a_yes_to_the_very_effect_lets_the_request_go_on(ledger_fixture):
 async def test_a_yes_to_another_effect_is_refused_and_names_the_one_there_is(ledger_fixture):
     request = await ledger_fixture.awaits()
 
-    error = await _refused(ledger_fixture, request, effect=OTHER)
+    error = await ledger_fixture.refuses(request, effect=OTHER)
 
     assert error.code == "approval-mismatch"
     assert EFFECT in error.what
@@ -59,7 +44,7 @@ async def test_a_yes_to_another_effect_is_refused_and_names_the_one_there_is(led
 async def test_a_request_that_waits_for_nobody_cannot_be_approved(ledger_fixture):
     request = await ledger_fixture.deploy()
 
-    assert (await _refused(ledger_fixture, request)).code == "approval-mismatch"
+    assert (await ledger_fixture.refuses(request)).code == "approval-mismatch"
 
 
 @pytest.mark.promise("approval.not-self")
@@ -74,7 +59,7 @@ async def test_a_request_that_waits_for_nobody_cannot_be_approved(ledger_fixture
     ids=["asker", "peer", "reader", "attendant"],
 )
 async def test_nobody_but_an_operator_approves_on_the_command_line(ledger_fixture, by):
-    error = await _refused(ledger_fixture, await ledger_fixture.awaits(), by)
+    error = await ledger_fixture.refuses(await ledger_fixture.awaits(), by)
 
     assert error.code == "policy-denied"
 
@@ -83,7 +68,7 @@ async def test_nobody_but_an_operator_approves_on_the_command_line(ledger_fixtur
 async def test_the_asker_does_not_approve_even_as_an_operator(ledger_fixture):
     both = Caller(name="docs", circle="docs", strength="token", operator=True)
 
-    error = await _refused(ledger_fixture, await ledger_fixture.awaits(), both)
+    error = await ledger_fixture.refuses(await ledger_fixture.awaits(), both)
 
     assert (error.code, error.rule) == ("policy-denied", "approval.not-self")
 
@@ -92,7 +77,7 @@ async def test_the_asker_does_not_approve_even_as_an_operator(ledger_fixture):
 async def test_the_person_of_an_attending_session_is_known_as_the_machine_s_user_and_no_better(ledger_fixture):
     need = Need(rule="rules.two", strength="token")
 
-    _, goes_on = await _decide(ledger_fixture, request := await ledger_fixture.awaits(need), INFRA, way="elicitation")
+    _, goes_on = await ledger_fixture.decide(request := await ledger_fixture.awaits(need), INFRA, way="elicitation")
 
     assert not goes_on
     (given,) = await ledger_fixture.ledger.approvals.of(request.id)
@@ -102,14 +87,14 @@ async def test_the_person_of_an_attending_session_is_known_as_the_machine_s_user
 async def test_two_that_are_required_are_two_people(ledger_fixture):
     request = await ledger_fixture.awaits(NEED.model_copy(update={"approvals": 2}))
 
-    assert not (await _decide(ledger_fixture, request))[1]
-    assert not (await _decide(ledger_fixture, request))[1]
-    assert (await _decide(ledger_fixture, request, KIM))[1]
+    assert not (await ledger_fixture.decide(request))[1]
+    assert not (await ledger_fixture.decide(request))[1]
+    assert (await ledger_fixture.decide(request, KIM))[1]
 
 
 @pytest.mark.promise("approval.no-fallback")
 async def test_a_no_ends_the_request(ledger_fixture):
-    request, goes_on = await _decide(ledger_fixture, await ledger_fixture.awaits(), approve=False)
+    request, goes_on = await ledger_fixture.decide(await ledger_fixture.awaits(), approve=False)
 
     assert not goes_on
     assert request.state is State.REFUSED
@@ -137,7 +122,7 @@ async def test_a_yes_that_comes_too_late_counts_no_more(ledger_fixture):
     request = await ledger_fixture.awaits()
     ledger_fixture.clock.forward(seconds=600)
 
-    assert (await _refused(ledger_fixture, request)).code == "approval-mismatch"
+    assert (await ledger_fixture.refuses(request)).code == "approval-mismatch"
 
 
 async def test_a_decision_that_a_server_recorded_before_it_died_is_carried_out_by_the_next(ledger_fixture):
@@ -185,7 +170,7 @@ async def _begun(ledger_fixture, plan):
     """A request that was approved with this plan's effect and began; with what it remembers."""
     digest = plan.digest
     request = await ledger_fixture.awaits(effect=digest)
-    await _decide(ledger_fixture, request, effect=digest)
+    await ledger_fixture.decide(request, effect=digest)
     verdict = waiting_for(request).verdict
     assert await carried(ledger_fixture.ledger, request, verdict, digest, ledger_fixture.clock())
     await ledger_fixture.ledger.approvals.use(request.id, digest, ledger_fixture.clock.stamp)
@@ -245,138 +230,12 @@ async def test_an_approval_carries_no_other_effect_and_expires(ledger_fixture):
     assert not await carried(ledger_fixture.ledger, request, verdict, plan.digest, ledger_fixture.clock())
 
 
-TWO = NEED.model_copy(update={"approvals": 2, "strength": "token"})
-HOST = Caller(name="operator", circle=None, strength="same-user", operator=True)
-
-
-def _person(name):
-    return Caller(name=name, circle=None, strength="token", operator=True)
-
-
-async def _manage(ledger_fixture, by, what, name, **more):
-    await Operator(ledger_fixture.ledger, ledger_fixture.policy).call(
-        by, f"operator/peer.{what}", {"name": name, **more}
-    )
-
-
-async def _named_on_the_host(ledger_fixture, *names):
-    for name in names:
-        await _manage(ledger_fixture, HOST, "add", name, operator=True)
-
-
-async def _land(ledger_fixture, *names):
-    """Whether the approvals of these, by token, let a request go on where policy wants two."""
-    request = await ledger_fixture.awaits(TWO)
-    return [(await _decide(ledger_fixture, request, _person(name)))[1] for name in names][-1]
-
-
-@pytest.mark.fault("f28")
-async def test_the_first_two_operators_named_on_the_host_approve_together(ledger_fixture):
-    await _named_on_the_host(ledger_fixture, "ann", "bob")
-
-    assert await _land(ledger_fixture, "ann", "bob")
-
-
-@pytest.mark.fault("f28")
-@pytest.mark.parametrize("founders", [("ann",), ("ann", "bob")])
-async def test_an_operator_and_one_whom_they_added_are_one(ledger_fixture, founders):
-    await _named_on_the_host(ledger_fixture, *founders)
-    await _manage(ledger_fixture, _person("ann"), "add", "mal", operator=True)
-
-    assert not await _land(ledger_fixture, "ann", "mal")
-    assert not await _land(ledger_fixture, "mal", "ann")
-
-
-@pytest.mark.fault("f28")
-async def test_those_whom_one_operator_added_are_not_two(ledger_fixture):
-    await _named_on_the_host(ledger_fixture, "ann", "bob")
-    for name in ("mal", "max"):
-        await _manage(ledger_fixture, _person("ann"), "add", name, operator=True)
-    await _manage(ledger_fixture, _person("mal"), "add", "moe", operator=True)
-
-    assert not await _land(ledger_fixture, "mal", "max")
-    assert not await _land(ledger_fixture, "ann", "moe")
-
-
-@pytest.mark.fault("f28")
-async def test_the_third_operator_named_on_the_host_may_have_been_named_by_either_of_the_first(ledger_fixture):
-    await _named_on_the_host(ledger_fixture, "ann", "bob", "mal")
-
-    assert not await _land(ledger_fixture, "ann", "mal")
-
-
-@pytest.mark.fault("f28")
-async def test_whoever_gave_another_operator_a_new_token_may_hold_it(ledger_fixture):
-    await _named_on_the_host(ledger_fixture, "ann", "bob", "cat")
-    await _manage(ledger_fixture, _person("ann"), "token", "bob", operator=True)
-
-    assert not await _land(ledger_fixture, "ann", "bob")
-
-
-@pytest.mark.fault("f28")
-async def test_an_operator_removed_after_approving_is_no_second_one(ledger_fixture):
-    await _named_on_the_host(ledger_fixture, "ann", "bob")
-    await _manage(ledger_fixture, _person("ann"), "add", "mal", operator=True)
-    request = await ledger_fixture.awaits(TWO)
-    await _decide(ledger_fixture, request, _person("mal"))
-    await _manage(ledger_fixture, _person("ann"), "remove", "mal", operator=True)
-
-    assert not (await _decide(ledger_fixture, request, _person("ann")))[1]
-
-
-@pytest.mark.fault("f28")
-async def test_one_approval_is_any_operators(ledger_fixture):
-    await _named_on_the_host(ledger_fixture, "ann", "bob")
-    await _manage(ledger_fixture, _person("ann"), "add", "mal", operator=True)
-
-    assert (await _decide(ledger_fixture, await ledger_fixture.awaits(NEED), _person("mal")))[1]
-
-
-async def _operators(ledger_fixture, *callers):
-    for caller in callers:
-        await ledger_fixture.ledger.add_peer(caller.name, "", operator=True)
-
-
-@pytest.mark.fault("f27")
-@pytest.mark.parametrize("back", [False, True], ids=["gone", "a-newcomer-of-that-name"])
-async def test_an_approval_of_an_operator_who_was_removed_since_does_not_count(ledger_fixture, back):
-    ann = Caller(name="ann", circle=None, strength="token", operator=True)
-    await _operators(ledger_fixture, PAT, ann)
-    two = Need(rule="rules.two", approvals=2, seconds=600.0)
-    request = await ledger_fixture.awaits(two)
-    await _decide(ledger_fixture, request, PAT)
-    await ledger_fixture.ledger.remove_peer("pat", "")
-    if back:
-        await _operators(ledger_fixture, PAT)
-
-    request, goes_on = await _decide(ledger_fixture, request, ann)
-
-    assert not goes_on
-    assert request.state is State.AWAITING_APPROVAL
-    verdict = waiting_for(request).verdict
-    assert not await carried(ledger_fixture.ledger, request, verdict, EFFECT, ledger_fixture.clock())
-    lacks = await Decisions(ledger_fixture.ledger).lacking(request, waiting_for(request), ledger_fixture.clock())
-    assert "pat's does not count" in lacks
-
-
-@pytest.mark.fault("f27")
-async def test_a_decision_of_an_operator_who_was_removed_while_it_came_is_refused(ledger_fixture):
-    await _operators(ledger_fixture, PAT)
-    request = await ledger_fixture.awaits()
-    await ledger_fixture.ledger.remove_peer("pat", "")
-
-    error = await _refused(ledger_fixture, request, PAT)
-
-    assert error.code == "policy-denied"
-    assert (await ledger_fixture.now(request)).state is State.AWAITING_APPROVAL
-
-
 @pytest.mark.fault("w10")
 @pytest.mark.parametrize("approve", [True, False], ids=["yes", "no"])
 async def test_a_decision_that_meets_the_end_of_its_request_says_so_by_its_own_code(
     ledger_fixture, monkeypatch, approve
 ):
-    await _operators(ledger_fixture, PAT)
+    await ledger_fixture.ledger.add_peer("pat", "", operator=True)
     request = await ledger_fixture.awaits()
     give = ledger_fixture.ledger.approvals.give
 
@@ -388,50 +247,7 @@ async def test_a_decision_that_meets_the_end_of_its_request_says_so_by_its_own_c
     monkeypatch.setattr(ledger_fixture.ledger.approvals, "give", ends_meanwhile)
 
     with pytest.raises(InfraError) as refused:
-        await _decide(ledger_fixture, request, PAT, approve=approve)
+        await ledger_fixture.decide(request, PAT, approve=approve)
 
     assert refused.value.code == "approval-mismatch"
     assert "cancelled" in refused.value.what
-
-
-@pytest.mark.fault("f28")
-async def test_whom_another_confirmed_counts(ledger_fixture):
-    await _named_on_the_host(ledger_fixture, "ann", "bob")
-    await _manage(ledger_fixture, _person("ann"), "add", "cat", operator=True)
-    await _manage(ledger_fixture, _person("bob"), "confirm", "cat")
-
-    assert await _land(ledger_fixture, "ann", "cat")
-
-
-@pytest.mark.fault("f28")
-@pytest.mark.parametrize("by", [HOST, _person("ann"), _person("mal"), _person("max")], ids=lambda by: by.name)
-async def test_a_confirmation_by_who_added_them_oneself_one_who_does_not_count_or_the_host_is_none(ledger_fixture, by):
-    await _named_on_the_host(ledger_fixture, "ann", "bob")
-    for name in ("mal", "max"):
-        await _manage(ledger_fixture, _person("ann"), "add", name, operator=True)
-    with contextlib.suppress(InfraError):
-        await _manage(ledger_fixture, by, "confirm", "mal")
-
-    assert not await _land(ledger_fixture, "ann", "mal")
-
-
-@pytest.mark.fault("f28")
-async def test_a_new_token_from_another_is_confirmed_again_and_ones_own_is_not(ledger_fixture):
-    await _named_on_the_host(ledger_fixture, "ann", "bob", "cat")
-    for name in ("ann", "bob"):
-        await _manage(ledger_fixture, _person(name), "confirm", "cat")
-    await _manage(ledger_fixture, _person("cat"), "token", "cat", operator=True)
-    assert await _land(ledger_fixture, "ann", "cat")
-    await _manage(ledger_fixture, _person("ann"), "token", "cat", operator=True)
-    assert not await _land(ledger_fixture, "ann", "cat")
-    await _manage(ledger_fixture, _person("bob"), "confirm", "cat")
-    assert await _land(ledger_fixture, "ann", "cat")
-
-
-@pytest.mark.fault("f28")
-async def test_operators_of_before_it_was_recorded_count(ledger_fixture):
-    for name in ("ann", "bob", "cat"):
-        await ledger_fixture.ledger.add_peer(name, "", operator=True)
-        await ledger_fixture.ledger.issue_token(name, "")
-
-    assert await _land(ledger_fixture, "bob", "cat")

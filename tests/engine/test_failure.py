@@ -8,8 +8,7 @@ import pytest
 from infra_mcp.clients.git import Git
 from infra_mcp.drivers.base import Undone
 from infra_mcp.engine import failure
-from infra_mcp.engine.dependencies import Dependencies
-from infra_mcp.engine.run import Run
+from infra_mcp.engine.run import Dependencies, Run
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.record import PartRecord, Record, StageRecord

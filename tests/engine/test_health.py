@@ -52,12 +52,7 @@ async def served(tmp_path, kubeconfig, context):
     settings = Settings(repo=tmp_path / "repo", state_dir=tmp_path / "state", kubeconfig=kubeconfig)
     await anyio.run_process(["git", "init", "-q", str(settings.repo)])
     prepared(settings.state_dir)
-    text = (
-        POLICY.format(schedule="now", order="semver", workload="docs-live/deployment/docs").replace(
-            "kwok-infra", context
-        )
-        + ROOT
-    )
+    text = POLICY.replace("kwok-infra", context) + ROOT
     settings.policy_file.write_text(text, encoding="utf-8")
     (settings.repo / "apps").mkdir()
     (settings.repo / "apps" / "docs.yaml").write_text(MANIFEST, encoding="utf-8")
@@ -204,7 +199,7 @@ async def admitted(control_plane, tmp_path):
     """The kubeconfig of a server's own account, with the rights that are rendered for it and no more."""
     name = f"rights-{uuid.uuid4().hex[:8]}"
     admin = [control_plane.kubectl, "--kubeconfig", control_plane.kubeconfig, "--context", control_plane.context]
-    policy = POLICY.format(schedule="now", order="semver", workload="docs-live/deployment/docs")
+    policy = POLICY
     rendered = render(load_policy(policy.replace('"kwok-infra"', f'"it"\nservice_accounts = "{name}"')), "sandbox")
     manifests = to_yaml(rendered).encode()
     await anyio.run_process([*admin, "apply", "--server-side", "-f", "-"], input=manifests)

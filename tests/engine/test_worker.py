@@ -8,8 +8,7 @@ import anyio
 import pytest
 from engine.ledger_fixture import DOCS, NEED
 
-from infra_mcp.engine.dependencies import Dependencies
-from infra_mcp.engine.run import Run
+from infra_mcp.engine.run import Dependencies, Run
 from infra_mcp.engine.signals import PARKED_CHANGED, Signals
 from infra_mcp.engine.worker import Worker
 from infra_mcp.errors import InfraError

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import policy_texts
 from drivers.json_world import KIND, SCOPE, JsonWorld, body, deliveries
 from engine.ledger_fixture import DOCS
 
@@ -48,7 +49,8 @@ STAGES = (
 THINGS = {name: path for stage in STAGES for name, path in stage.items()}
 NEEDS = {"third": "told/second"}
 MADE = ("second", "third")  # the others are there before
-POLICY = """
+POLICY = (
+    """
 [[tree.roots]]
 path = "own"
 delivery = "kubernetes"
@@ -57,15 +59,9 @@ path = "others"
 delivery = "external"
 [clusters.here]
 context = "none"
-[circles.docs]
-namespaces = ["docs-*"]
-actions = ["deploy"]
-images = ["registry.example/docs/*"]
-[apps.docs]
-owner = "docs"
-workload = "docs-live/deployment/docs"
-image = "registry.example/docs/site:{version}"
 """
+    + policy_texts.DOCS
+)
 APPROVAL = """
 [[rules]]
 id = "one"
