@@ -1,7 +1,5 @@
 """What an edit is made with, and the steps that edits share."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any

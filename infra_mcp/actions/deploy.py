@@ -1,7 +1,5 @@
 """Deploy: sets the image of the app's containers in the workload's manifest, and nothing else."""
 
-from __future__ import annotations
-
 from anyio import to_thread
 
 from infra_mcp.actions.base import Look, set_fields

@@ -1,7 +1,5 @@
 """Provision: a namespace, its binding to the circle, its service account's pull secrets and its limits."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from anyio import to_thread
@@ -14,6 +12,7 @@ from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.edits import Beside, Edit, Goal
 
 Sets = tuple[ObjectRef, dict[str, Any]]
+Live = dict[str, Any] | None
 
 
 async def edit(look: Look, action: ProvisionNamespace) -> Edit:
@@ -29,13 +28,7 @@ async def edit(look: Look, action: ProvisionNamespace) -> Edit:
     return await to_thread.run_sync(_edit, look, action, live, binding, holder)
 
 
-def _edit(
-    look: Look,
-    action: ProvisionNamespace,
-    live: dict[str, Any] | None,
-    binding: dict[str, Any] | None,
-    holder: dict[str, Any] | None,
-) -> Edit:
+def _edit(look: Look, action: ProvisionNamespace, live: Live, binding: Live, holder: Live) -> Edit:
     space, bound, account = _refs(look, action)
     wanted = [_namespace(space, look, action, live)]
     beside: list[Beside] = []
@@ -137,11 +130,8 @@ def _bounds(action: ProvisionNamespace, cluster: str) -> list[Sets]:
 
 
 def _quota(action: ProvisionNamespace) -> dict[str, str]:
-    quota, hard = action.quota, dict[str, str]()
-    if quota and quota.cpu:
-        hard |= {"requests.cpu": quota.cpu, "limits.cpu": quota.cpu}
-    if quota and quota.memory:
-        hard |= {"requests.memory": quota.memory, "limits.memory": quota.memory}
-    if quota and quota.pods:
-        hard["pods"] = str(quota.pods)
-    return hard
+    if action.quota is None:
+        return {}
+    hard = {"cpu": action.quota.cpu, "memory": action.quota.memory}
+    given = {f"{kind}.{name}": value for name, value in hard.items() if value for kind in ("requests", "limits")}
+    return given | ({"pods": str(action.quota.pods)} if action.quota.pods else {})

@@ -1,7 +1,5 @@
 """The edit of every action, by its name. A test compares the keys with `model.actions` and `policy.actions`."""
 
-from __future__ import annotations
-
 from infra_mcp.actions import deploy, provision_namespace, restart, scale
 from infra_mcp.actions.base import EditOf
 

@@ -1,7 +1,5 @@
 """Restart: new pods for an app as it is. No file changes: the driver marks the pod template in the cluster."""
 
-from __future__ import annotations
-
 from infra_mcp.actions.base import Look
 from infra_mcp.actions.workload import catalogued, goal, ref_of
 from infra_mcp.model.actions.restart import Restart

@@ -1,7 +1,5 @@
 """Scale: sets the replicas of an app's workload in its manifest, and nothing else."""
 
-from __future__ import annotations
-
 from anyio import to_thread
 
 from infra_mcp.actions.base import Look, set_fields

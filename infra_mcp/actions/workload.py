@@ -1,7 +1,5 @@
 """An app's workload in the repository, and the goal of a change of it."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from infra_mcp.actions.base import Look
@@ -42,22 +40,9 @@ def workload(look: Look, name: str) -> tuple[AppRules, Located]:
 
 
 def goal(
-    app: AppRules,
-    title: str,
-    subject: str,
-    *,
-    done: str = "",
-    on_failure: Literal["rollback", "hold"] | None = None,
+    app: AppRules, title: str, subject: str, *, done: str = "", on_failure: Literal["rollback", "hold"] | None = None
 ) -> Goal:
-    """The goal of a change of an app, with the app's times and its choice of what to do on failure.
-
-    Args:
-        app: the app.
-        title: of the commit.
-        subject: what the ack says is running.
-        done: what the ack says was done with it, where no version was brought to run.
-        on_failure: overrides the app's choice.
-    """
+    """The goal of a change of an app, with the app's times, and unless given its choice of what to do on failure."""
     return Goal(
         title=title,
         subject=subject,

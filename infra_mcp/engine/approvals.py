@@ -4,8 +4,6 @@ An approval is for one effect of one request. It is used up in the ledger before
 covers the rest of that effect, and nothing else.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -44,7 +42,7 @@ async def park_if_unapproved(deps: Dependencies, run: Run, verdict: Verdict) -> 
     if verdict.decision == "allow":
         return False
     request, effect, now = run.request, run.plan.effect.digest, deps.now()
-    if await carried(deps.ledger, request, verdict, effect, now):
+    if await covers(deps.ledger, request, verdict, effect, now):
         run.approved = True
         return False
     before = run.record.awaiting
@@ -66,7 +64,7 @@ async def park_if_unapproved(deps: Dependencies, run: Run, verdict: Verdict) -> 
     return True
 
 
-async def carried(ledger: Ledger, request: Request, verdict: Verdict, effect: str, now: datetime) -> bool:
+async def covers(ledger: Ledger, request: Request, verdict: Verdict, effect: str, now: datetime) -> bool:
     """Whether the approvals of a request cover its plan, which has not begun.
 
     Those marked as used count here: the request was interrupted between the mark and its first write.
@@ -75,13 +73,7 @@ async def carried(ledger: Ledger, request: Request, verdict: Verdict, effect: st
     return satisfied(verdict, effect, request.caller, given, now)
 
 
-async def used_up(ledger: Ledger, request: Request, verdict: Verdict, effect: str, now: datetime) -> bool:
-    """Use up the approvals of a plan that begins. False when they no longer cover it: an approver was removed."""
-    await ledger.approvals.use(request.id, effect, stamp(now))
-    return await carried(ledger, request, verdict, effect, now)
-
-
-async def still_carried(ledger: Ledger, request: Request, verdict: Verdict, record: Record, effect: Effect) -> None:
+async def check_covered(ledger: Ledger, request: Request, verdict: Verdict, record: Record, effect: Effect) -> None:
     """Check that the approvals a request was begun on still cover the rest of it, by the policy in force now.
 
     Raises:
@@ -95,7 +87,8 @@ async def still_carried(ledger: Ledger, request: Request, verdict: Verdict, reco
     enough = begun is not None and satisfied(verdict, record.digest or "", request.caller, valid, begun)
     if record.approved is None or not enough:
         raise InfraError("needs-approval", f"{verdict.reason} (rule {verdict.rule})", rule=verdict.rule)
-    if strange := beyond(record.approved, effect.changed) or _strange_file(record.approved, effect):
+    files = (one.path for one in effect.files if digest([one.path, one.diff]) not in record.approved.files)
+    if strange := beyond(record.approved, effect.changed) or next(files, ""):
         what = f"{strange} changed while this change was under way: the rest of it differs from what was approved."
         raise InfraError("object-moved", what)
 
@@ -103,7 +96,7 @@ async def still_carried(ledger: Ledger, request: Request, verdict: Verdict, reco
 def scope(effect: Effect) -> Approved:
     """An approved effect as digests, to compare the rest of it with later."""
     changes = {change.target.key: _mark(change) for change in effect.changes}
-    return Approved(changes=changes, files=tuple(_file(one.path, one.diff) for one in effect.files))
+    return Approved(changes=changes, files=tuple(digest([one.path, one.diff]) for one in effect.files))
 
 
 def beyond(approved: Approved, changes: Iterable[Change]) -> str:
@@ -124,17 +117,9 @@ def beyond(approved: Approved, changes: Iterable[Change]) -> str:
     return ""
 
 
-def _strange_file(approved: Approved, effect: Effect) -> str:
-    return next((one.path for one in effect.files if _file(one.path, one.diff) not in approved.files), "")
-
-
 def _mark(change: Change) -> Mark:
     exact = change.model_dump(mode="json", include={"operation", "fields", "takes"})
     return Mark(intent=change.intent, exact=digest(exact), checked=change.checked)
-
-
-def _file(path: str, diff: str) -> str:
-    return digest([path, diff])
 
 
 @dataclass

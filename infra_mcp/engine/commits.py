@@ -1,7 +1,5 @@
 """A stage as a commit on the branch, and its revert: the event first, then the branch moves."""
 
-from __future__ import annotations
-
 from anyio import to_thread
 
 from infra_mcp.engine.run import Dependencies, PlannedStage, Run
@@ -16,7 +14,7 @@ from infra_mcp.repository.rebase import changed, rebase, revert
 async def draft(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
     """Build a stage's commit on the head it was planned on; no ref moves, and it may never be used."""
     base, files = stage.before.base, changed(stage.before, stage.edit.tree)
-    run.draft = base, await deps.git.build_commit(base, files, await _message(deps, run, stage), _when(run))
+    run.draft = base, await deps.git.build_commit(base, files, await _message(deps, run, stage), run.record.when or 0)
 
 
 async def commit_stage(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
@@ -36,7 +34,7 @@ async def commit_stage(deps: Dependencies, run: Run, stage: PlannedStage) -> Non
         if run.draft and run.draft[0] == head and stage.number == 0:
             commit = run.draft[1]
         else:
-            commit = await deps.git.build_commit(head, files, await _message(deps, run, stage), _when(run))
+            commit = await deps.git.build_commit(head, files, await _message(deps, run, stage), run.record.when or 0)
         run.record = run.record.with_stage(stage.number, edits=keep(stage.edit.changes), commit=commit)
         data = {"commit": commit, "files": sorted(files), "objects": run.targets}
         await deps.save(run, State.APPLYING, "committing", data, commit=commit, effect_digest=run.record.digest)
@@ -84,16 +82,11 @@ async def revert_stage(deps: Dependencies, run: Run, number: int, cause: str) ->
             return
         trailers = _trailers(run) | await _head(deps)
         text = message(f"Roll back {run.request.id}", f"{cause}\n\nReverts {ours}.", trailers)
-        reverting = await deps.git.build_commit(head, changes, text, _when(run))
+        reverting = await deps.git.build_commit(head, changes, text, run.record.when or 0)
         run.record = run.record.with_stage(number, revert=reverting)
         data = {"commit": ours, "revert": reverting}
         await deps.save(run, State.ROLLING_BACK, "reverting", data, revert=reverting)
         await deps.git.move(branch, reverting, head)
-
-
-def _when(run: Run) -> int:
-    """The time of this request's commits: chosen once, so that building one again gives the same id."""
-    return run.record.when or 0
 
 
 async def _message(deps: Dependencies, run: Run, stage: PlannedStage) -> str:

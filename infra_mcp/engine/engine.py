@@ -3,8 +3,6 @@
 `Worker` works on requests, at the places that `Places` connects to; `Scheduler` looks after those that are parked.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -47,6 +45,8 @@ T = TypeVar("T")
 class Engine:
     """Everything behind the channels. Made by `Engine.open`, which also recovers what was interrupted.
 
+    Every method that reads or writes the ledger may raise `ledger-unavailable`.
+
     Attributes:
         signals: wakes those who wait for news: names are ids of requests and asks, and `Address.signal` of inboxes.
             Code that writes such news into the ledger without the engine must wake them.
@@ -84,12 +84,8 @@ class Engine:
     ) -> AsyncIterator[Self]:
         """Open the ledger, recover interrupted requests and serve until the block ends.
 
-        The accepted policy names the places. Without one, reads and acceptance work, and requests are refused.
-
-        Args:
-            settings: the paths.
-            policy_pin: a digest that is in force without an acceptance in the ledger.
-            deliveries: the known deliveries.
+        The accepted policy names the places; `policy_pin` is a digest that is in force without an acceptance. Without a
+        policy, reads and acceptance work, and requests are refused.
 
         Raises:
             InfraError: `ledger-unavailable`, `ledger-newer`.
@@ -122,7 +118,7 @@ class Engine:
 
         Raises:
             InfraError: `invalid-argument` when the action contains what looks like a secret, `idempotency-conflict`,
-                `claim-taken`, `ledger-unavailable`.
+                `claim-taken`.
         """
         now = stamp(self._now())
         accepted = await self.ledger.accept(submission, request_id=new_request_id(), ask=ask, now=now)
@@ -153,9 +149,6 @@ class Engine:
 
         Returns:
             The notify's id, and what was accepted.
-
-        Raises:
-            InfraError: `ledger-unavailable`.
         """
         own = Address(name=sender.name, circle=sender.circle).signal
         for release in releases:
@@ -173,13 +166,9 @@ class Engine:
     async def wait(
         self, request_id: str, seconds: float, seen: Callable[[Request], None] | None = None, *, to_end: bool = False
     ) -> Request:
-        """The request once it has ended or waits for approvals, or as it is when the time is over.
+        """The request once it has ended, or (unless `to_end`) waits for approvals, or as it is when the time is over.
 
-        Args:
-            request_id: which.
-            seconds: the longest wait; 0 looks once.
-            seen: called with each state.
-            to_end: also wait for the approvals.
+        Zero `seconds` look once; `seen` is called with each state.
 
         Raises:
             InfraError: `not-found`.
@@ -191,13 +180,7 @@ class Engine:
     async def wait_ask(
         self, ask_id: str, seconds: float, seen: Callable[[Ask], None] | None = None, *, request: str | None = None
     ) -> Ask:
-        """The ask once it is acked, or as it is when the time is over.
-
-        Args:
-            ask_id: which.
-            seconds: the longest wait; 0 looks once.
-            seen: called with each state.
-            request: the request it is about, where that is known.
+        """The ask once it is acked, or as it is when the time is over: see `wait`. `request` is its request, if known.
 
         Raises:
             InfraError: `not-found`.
@@ -215,28 +198,21 @@ class Engine:
 
     def progress(self, request_id: str) -> str:
         """What a request does or waits for now. Kept in memory only: empty once it has ended."""
-        words = self._worker.progress(request_id) or self._scheduler.words(request_id)
-        return self.masker.mask(words)[:500]
+        text = self._worker.progress(request_id) or self._scheduler.reason(request_id)
+        return self.masker.mask(text)[:500]
 
     async def approve(self, by: Caller, request_id: str, digest: str, *, approve: bool, way: Way) -> Request:
         """Record a person's approval or denial of the effect of a parked request.
 
         A denial ends the request. The last missing approval resumes it: it is planned and decided again, and only
-        carried out if it still has the approved effect.
-
-        Args:
-            by: who decides, as the channel knows them: an operator, or for `elicitation` the attendant.
-            request_id: which request.
-            digest: of the effect that they saw.
-            approve: yes or no.
-            way: how the decision came.
+        carried out if it still has the approved effect. `by` is an operator, or for `elicitation` the attendant.
 
         Returns:
             The request as it is then.
 
         Raises:
             InfraError: `policy-denied` when they may not decide this, as its asker; `not-found`; `approval-mismatch`,
-                with the digest it has now; `ledger-unavailable`.
+                with the digest it has now.
         """
         with anyio.CancelScope(shield=True):
             request, resumed = await self._decisions.decide(
@@ -278,11 +254,7 @@ class Engine:
         return found | {"waiting": waiting}
 
     async def idle(self) -> bool:
-        """Whether every request has ended and every ask to the infra peer is answered.
-
-        Raises:
-            InfraError: `ledger-unavailable`.
-        """
+        """Whether every request has ended and every ask to the infra peer is answered."""
         if await self.ledger.open_requests():
             return False
         try:

@@ -1,7 +1,5 @@
 """Ends a request that did not land: nothing was written, hold it, or roll it back; and says which."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from time import time
@@ -28,11 +26,7 @@ DENIED_FOR = 10.0  # seconds that rights may be denied: a restarted API server h
 
 
 async def after_failure(deps: Dependencies, run: Run, error: InfraError | None) -> Receipt:
-    """End a request that did not land. `error` is None to continue an interrupted rollback.
-
-    Raises:
-        InfraError: `ledger-unavailable`.
-    """
+    """End a request that did not land. `error` is None to continue an interrupted rollback."""
     if error is None:
         kept = run.record.cause or {}
         error = InfraError(kept["code"], kept["what"], next_step=kept["next"], rule=kept.get("rule"))

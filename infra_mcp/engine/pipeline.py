@@ -4,8 +4,6 @@ Each step writes its event before its effect. After an interruption a request is
 shows what is left to do: recovery is no second way through. A request that was parked starts at the top again, too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,13 +14,13 @@ from typing import Any
 import anyio
 
 from infra_mcp.engine import report
-from infra_mcp.engine.approvals import park_if_unapproved, scope, still_carried, used_up
+from infra_mcp.engine.approvals import check_covered, covers, park_if_unapproved, scope
 from infra_mcp.engine.commits import draft, observe_commits
 from infra_mcp.engine.failure import DENIED, DENIED_FOR, after_failure, give_up
 from infra_mcp.engine.locks import Held
 from infra_mcp.engine.planning import plan
 from infra_mcp.engine.releases import park_if_not_due
-from infra_mcp.engine.run import Dependencies, Run
+from infra_mcp.engine.run import Dependencies, Run, stamp
 from infra_mcp.engine.stages import carry_out, confirm
 from infra_mcp.errors import InfraError, Moved, Unavailable
 from infra_mcp.gather import gather
@@ -43,11 +41,7 @@ class Pipeline:
     deps: Dependencies
 
     async def carry(self, run: Run, held: Held) -> Receipt | None:
-        """Bring one request to its end, and record that end.
-
-        Args:
-            run: the request.
-            held: the locks that it holds; those of its plan are added to them.
+        """Bring one request to its end, and record that end. The locks of its plan are added to `held`.
 
         Returns:
             The receipt; None when the request was parked, which is recorded then.
@@ -145,7 +139,7 @@ class Pipeline:
         verdict = judge(self.deps.policy(), request.caller, request.action, effect, **self._circumstances(run))
         self._require(verdict)
         if verdict.decision != "allow" and run.begun:
-            await still_carried(self.deps.ledger, request, verdict, run.record, effect)
+            await check_covered(self.deps.ledger, request, verdict, run.record, effect)
         return verdict
 
     def _circumstances(self, run: Run) -> dict[str, Any]:
@@ -182,12 +176,13 @@ class Pipeline:
         """From here on it is too late to cancel, and the approvals are used up."""
         run.begun = True
         effect = run.plan.effect
-        run.record = run.record.update(digest=run.record.digest or effect.digest)
+        digest, now = run.record.digest or effect.digest, self.deps.now()
+        run.record = run.record.update(digest=digest)
         if run.approved:
             run.record = run.record.update(approved=scope(effect))
             run.approved = False
-            digest, now = run.record.digest or "", self.deps.now()
-            if not await used_up(self.deps.ledger, run.request, verdict, digest, now):
+            await self.deps.ledger.approvals.use(run.request.id, digest, stamp(now))
+            if not await covers(self.deps.ledger, run.request, verdict, digest, now):  # an approver was removed
                 run.reset()
                 raise Moved("the approver")
 

@@ -1,7 +1,5 @@
 """The connections to named places: each opened when first needed, and again when its settings in policy change."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Callable, Hashable, Mapping
@@ -87,9 +85,8 @@ class Places:
         Raises:
             InfraError: `policy-invalid`, `delivery-unsupported`; why it cannot connect, such as `setup-failed`.
         """
-        made = self._delivery(delivery)
+        made, key = self._delivery(delivery), (delivery, place)
         wanted = made.place(policy, place).settings
-        key = delivery, place
         async with self._locks.setdefault(key, anyio.Lock()):
             if key in self._open and self._open[key][1] == wanted:
                 return self._open[key][0]
@@ -123,11 +120,7 @@ class Places:
             _log.warning("%s", self.rights[place])
 
     async def of(self, policy: Policy, target: Target) -> Driver:
-        """The driver that reads a target: the first one of its system.
-
-        Raises:
-            InfraError: as `driver`.
-        """
+        """The driver that reads a target: the first one of its system."""
         name = next(one.name for one in self.deliveries.values() if one.system == target.system)
         return await self.driver(policy, name, target.place)
 

@@ -1,7 +1,5 @@
 """From an action to its plan: its edits, the drivers that carry them out, and the effect."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from anyio import to_thread
@@ -23,7 +21,6 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
     """Plan a request on the head of the branch and on the live state. Writes nothing.
 
     Raises:
-        InfraError: an edit or a driver failed.
         Moved: the branch or the live state changed meanwhile.
     """
     policy, action = deps.policy(), run.request.action
@@ -83,11 +80,7 @@ def context_of(run: Run, policy: Policy) -> Context:
 async def plan_part(
     deps: Dependencies, context: Context, delivery: str, place: str, stage: int, share: Share
 ) -> PlannedPart:
-    """Have one driver plan its share.
-
-    Raises:
-        InfraError: connecting to the place failed, or the driver did.
-    """
+    """Have one driver plan its share."""
     driver = await deps.places.driver(context.policy, delivery, place)
     prepared = await driver.plan(context, share)
     return PlannedPart(delivery, place, stage, driver, context, share, prepared)

@@ -1,7 +1,5 @@
 """Releases that came by a notify: when one may begin, and whether another has overtaken it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,11 +23,11 @@ class Hold:
 
     due: datetime  # when it may, as far as is known now
     by: str  # `schedule` or `freeze.ID`
-    words: str
+    text: str
 
     def shown(self) -> dict[str, Any]:
         """As events and `status` show it."""
-        return {"due": self.due.astimezone(UTC).isoformat(timespec="seconds"), "held_by": self.by, "why": self.words}
+        return {"due": self.due.astimezone(UTC).isoformat(timespec="seconds"), "held_by": self.by, "why": self.text}
 
 
 def hold(policy: Policy, request: Request, now: datetime) -> Hold | None:
@@ -45,15 +43,15 @@ def hold(policy: Policy, request: Request, now: datetime) -> Hold | None:
     arrived = datetime.fromisoformat(request.created)
     space, circle = (app.workload_parts.namespace,), request.caller.circle
     due = max(app.when.due(arrived, now), now)
-    by, words = "schedule", f"its schedule ({app.schedule}) opens"
+    by, text = "schedule", f"its schedule ({app.schedule}) opens"
     if due <= now and (first := active_freeze(policy, app=action.app, namespaces=space, circle=circle, now=now)):
-        by, words = f"freeze.{first.id}", _of(first)
+        by, text = f"freeze.{first.id}", _of(first)
     for _ in range(_MAX_FREEZES):
         found = active_freeze(policy, app=action.app, namespaces=space, circle=circle, now=due)
         if found is None:
             break
         due = max(app.when.due(arrived, found.until), found.until)
-    return Hold(due, by, words) if due > now else None
+    return Hold(due, by, text) if due > now else None
 
 
 def _of(found: Freeze) -> str:
@@ -111,7 +109,7 @@ async def park_if_not_due(deps: Dependencies, run: Run) -> bool:
     if newer := await overtaken_by(deps.ledger, policy, request):
         raise InfraError("superseded", f"{newer} took its place before it began.")
     if found := hold(policy, request, deps.now()):
-        data = found.shown() | {"message": f"It waits until {found.words}."}
+        data = found.shown() | {"message": f"It waits until {found.text}."}
         await deps.save(run, State.SCHEDULED, "held", data)
         return True
     if request.state is State.SCHEDULED:

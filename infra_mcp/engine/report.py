@@ -1,7 +1,5 @@
 """The texts of receipts and plans, and the end of a request."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from infra_mcp.engine.run import Planned, Run

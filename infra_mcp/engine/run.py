@@ -1,11 +1,9 @@
 """A request that is being worked on, its plan, and what the steps of the pipeline work with."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import anyio
 
@@ -125,7 +123,7 @@ class Run:
     progress: str = "queued"
 
     @classmethod
-    def of(cls, request: Request) -> Run:
+    def of(cls, request: Request) -> Self:
         """A run for a request, new or from before a restart; with a `fault` where its record cannot be read."""
         run = cls(request, Record(), begun=request.state in _WRITING)
         try:

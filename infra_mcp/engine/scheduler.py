@@ -3,8 +3,6 @@
 Sleeps are short, and the clock is read after each: a clock that jumps, or a machine that slept, delays little.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -40,7 +38,7 @@ class _Seen:
 
     mark: str  # of the request as it was; empty for a release, which another may overtake at any time
     due: datetime | None
-    words: str
+    text: str
 
     def holds(self, mark: str, now: datetime) -> bool:
         return bool(self.mark) and self.mark == mark and self.due is not None and now < self.due
@@ -50,7 +48,8 @@ class _Seen:
 class Scheduler:
     """Enqueues releases when they are due, and watches the time of approvals.
 
-    It decides nothing: the pipeline plans and decides what it enqueues, as anything else.
+    It decides nothing: the pipeline plans and decides what it enqueues, as anything else. A failing ledger raises
+    `ledger-unavailable`.
 
     Args:
         ledger: where the requests are.
@@ -75,10 +74,10 @@ class Scheduler:
         """How many requests waited at the last look."""
         return len(self._seen)
 
-    def words(self, request_id: str) -> str:
+    def reason(self, request_id: str) -> str:
         """What a request waits for, as of the last look; empty for one that is not parked."""
         known = self._seen.get(request_id)
-        return known.words if known else ""
+        return known.text if known else ""
 
     async def run(self) -> None:
         """Look at every signal and whenever something is due, until cancelled."""
@@ -110,9 +109,6 @@ class Scheduler:
 
         Returns:
             Seconds until the next look; infinity when nothing waits for a time.
-
-        Raises:
-            InfraError: `ledger-unavailable`.
         """
         policy = self._in_force()
         anew = policy is not None and policy.digest != self._digest
@@ -137,15 +133,15 @@ class Scheduler:
             return None
         try:
             if request.state is State.SCHEDULED:
-                due, words = await self._release(policy, request)
+                due, text = await self._release(policy, request)
             else:
-                due, words = await self._approval(policy, request, anew=anew)
+                due, text = await self._approval(policy, request, anew=anew)
         except InfraError:
             raise
         except Exception as fault:  # noqa: BLE001 - a fault with one request ends it, and delays no other
             await self._end(request, fault)
             return None
-        return _Seen(mark if request.notify is None else "", due, words)
+        return _Seen(mark if request.notify is None else "", due, text)
 
     async def _end(self, request: Request, fault: Exception) -> None:
         _log.error("%s ended by a fault while it waited", request.id, exc_info=fault)
@@ -166,7 +162,7 @@ class Scheduler:
             return None, "waits for a policy in force"
         found = hold(policy, request, self.now())
         if found is not None and await overtaken_by(self.ledger, policy, request) is None:
-            return found.due, f"waits until {found.words}: due {found.shown()['due']}"
+            return found.due, f"waits until {found.text}: due {found.shown()['due']}"
         # A signal follows once the places can be reached.
         return None, "due" if self.enqueue(request) else "due, and waits for the cluster to be reachable"
 
@@ -193,9 +189,6 @@ class Scheduler:
         """The parked requests that the caller may see, for `status`: what, since when, until when, and why.
 
         Oldest first, and bounded: a last line says how many more there are.
-
-        Raises:
-            InfraError: `ledger-unavailable`.
         """
         policy = self._in_force()
         if caller.circle is None and not caller.reads_all:
@@ -244,11 +237,7 @@ async def keep_purging(ledger: Ledger, policy: PolicyInForce, now: Callable[[], 
 
 
 async def purge(ledger: Ledger, policy: PolicyInForce, now: datetime) -> int:
-    """Delete the texts older than `[messages] keep`; returns of how many messages. Without a policy none is deleted.
-
-    Raises:
-        InfraError: `ledger-unavailable`.
-    """
+    """Delete the texts older than `[messages] keep`; returns of how many messages. Without a policy none is deleted."""
     try:
         kept = seconds(policy.current().messages.keep)
     except InfraError:

@@ -1,7 +1,5 @@
 """Wakes tasks of this process that wait for news of a request, an ask or an inbox."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -57,14 +55,9 @@ class Signals:
         seconds: float,
         seen: Callable[[T], None] | None = None,
     ) -> T:
-        """What `look` finds once it is `done`, or when the time is over. Looks again at every signal.
+        """What `look` finds once it is `done`, or when the time is over; zero `seconds` look once.
 
-        Args:
-            names: the signals.
-            look: reads the present state.
-            done: whether that state ends the wait.
-            seconds: the longest wait; 0 looks once.
-            seen: called with each state.
+        It looks again at every signal, and calls `seen` each time.
         """
         deadline = anyio.current_time() + seconds
         while True:

@@ -1,9 +1,7 @@
 """Carries out a plan: each stage's commit, then its parts, each confirmed while the next is applied."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import time
 
@@ -26,12 +24,7 @@ Decide = Callable[[Run], Awaitable[object]]
 
 
 async def carry_out(deps: Dependencies, run: Run, decide: Decide) -> str:
-    """Commit, apply and confirm what is left to do of the plan.
-
-    Args:
-        deps: the connections.
-        run: the request, planned and allowed.
-        decide: decides again; the policy may have changed while we waited for git or a target.
+    """Commit, apply and confirm what is left to do of the plan. Each part is decided again before it is applied.
 
     Returns:
         What is now true.
@@ -50,21 +43,20 @@ async def carry_out(deps: Dependencies, run: Run, decide: Decide) -> str:
 
 async def confirm(run: Run, part: PlannedPart) -> str:
     """Watch one part until it has landed. Its deadline is chosen once: a restart does not extend it."""
-    known = run.record.part(part.key)
     deadline = time() + part.prepared.timeout
-    if known is not None:
+    if known := run.record.part(part.key):
         deadline = known.deadline or deadline
         run.record = run.record.with_part(known.model_copy(update={"deadline": deadline}))
     return await part.driver.verify(part.context, part.prepared, max(deadline - time(), _MIN_SECONDS))
 
 
+@dataclass
 class _Work:
     """Concurrent work: the first failure cancels the rest, and is raised as itself, not in a group."""
 
-    def __init__(self, group: TaskGroup) -> None:
-        self.group = group
-        self.failed: list[Exception] = []
-        self.facts: dict[tuple[int, str, str], str] = {}
+    group: TaskGroup
+    failed: list[Exception] = field(default_factory=list)
+    facts: dict[tuple[int, str, str], str] = field(default_factory=dict)
 
     async def guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -99,7 +91,7 @@ async def _commit(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
     for part in stage.parts:
         run.note(part)
     if not changed(stage.before, stage.edit.tree):
-        # Nothing to commit, or somebody else committed the same: theirs is not ours to take back.
+        # Nothing to commit, or another commit did the same, which is not ours to revert.
         await _save(deps, run, State.APPLYING, "applying")
         run.reach(part.key for part in stage.parts)
     elif stage.number in run.on_branch:

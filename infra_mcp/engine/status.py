@@ -1,7 +1,5 @@
 """What there is and its health, as far as the caller may see: read live, as the circle."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from typing import Any

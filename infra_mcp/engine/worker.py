@@ -1,7 +1,5 @@
 """Takes requests from the queue and carries each to its end, side by side as far as their objects allow."""
 
-from __future__ import annotations
-
 import logging
 import math
 import traceback

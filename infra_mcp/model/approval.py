@@ -1,7 +1,5 @@
 """Verdicts of the policy on a change, and approvals by people: for one effect digest, for a time, once."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """The canonical bytes of a value, and its digest."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import json

@@ -1,7 +1,5 @@
 """The effect of a request, which approvals are for: every change of every part, and every file."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import JsonValue

@@ -3,8 +3,6 @@
 Others can write all but `WRITE`, so these prove nothing about who made an object.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 BINDING: Final = "infra-mcp-circle"  # the RoleBinding in each of a circle's namespaces

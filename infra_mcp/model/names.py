@@ -4,8 +4,6 @@ A name that passes cannot be an option, a path, a template or a second line: onl
 child processes.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints

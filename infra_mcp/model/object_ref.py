@@ -1,8 +1,6 @@
 """The identity of a Kubernetes object, with the API version to use for it."""
 
-from __future__ import annotations
-
-from typing import Any
+from typing import Any, Self
 
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.target import Target
@@ -18,7 +16,7 @@ class ObjectRef(Frozen):
     name: str
 
     @classmethod
-    def of(cls, target: Target, api_version: str) -> ObjectRef:
+    def of(cls, target: Target, api_version: str) -> Self:
         """The object that a target names, in an API version."""
         kind = target.kind.rpartition("/")[2]
         return cls(cluster=target.place, api_version=api_version, kind=kind, namespace=target.scope, name=target.name)

@@ -1,7 +1,5 @@
 """The outcome of a request, and its exit code."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pydantic import JsonValue

@@ -1,7 +1,5 @@
 """Who asks: known from the transport, never from an argument."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from infra_mcp.model.names import Frozen

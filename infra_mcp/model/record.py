@@ -1,8 +1,6 @@
 """What a restart must know of a request: typed, versioned, and stored in its row of the ledger."""
 
-from __future__ import annotations
-
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import JsonValue
 
@@ -62,7 +60,7 @@ class PartRecord(Frozen):
         """Which part of its request it is."""
         return self.stage, self.driver, self.place
 
-    def adding(self, written: tuple[Written, ...]) -> PartRecord:
+    def adding(self, written: tuple[Written, ...]) -> Self:
         """The same with more to write; what is recorded of a target stays."""
         known = {one.target.key for one in self.written}
         new = tuple(one for one in written if one.target.key not in known)
@@ -101,7 +99,7 @@ class Record(Frozen):
         """The JSON for the ledger."""
         return self.model_dump(mode="json")
 
-    def update(self, **values: Any) -> Record:  # noqa: ANN401 - the fields' own types
+    def update(self, **values: Any) -> Self:  # noqa: ANN401 - the fields' own types
         """The same with other values."""
         return self.model_copy(update=values)
 
@@ -109,7 +107,7 @@ class Record(Frozen):
         """One of its stages; empty where it has not begun."""
         return self.stages[number] if number < len(self.stages) else StageRecord()
 
-    def with_stage(self, number: int, **values: Any) -> Record:  # noqa: ANN401 - the fields' own types
+    def with_stage(self, number: int, **values: Any) -> Self:  # noqa: ANN401 - the fields' own types
         """The same with other values in one stage."""
         stages = [self.stage(at) for at in range(max(number + 1, len(self.stages)))]
         stages[number] = stages[number].model_copy(update=values)
@@ -119,7 +117,7 @@ class Record(Frozen):
         """One of its parts, by `PartRecord.key`."""
         return next((one for one in self.parts if one.key == key), None)
 
-    def with_part(self, part: PartRecord) -> Record:
+    def with_part(self, part: PartRecord) -> Self:
         """The same with this part, in its place or as the last one."""
         parts = {one.key: one for one in self.parts} | {part.key: part}
         return self.update(parts=tuple(parts.values()))

@@ -1,7 +1,5 @@
 """A request: one action asked by one peer, and its state."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -43,41 +41,35 @@ OPEN = PARKED | {State.RECEIVED, State.QUEUED, State.PLANNED, State.APPLYING, St
 END = frozenset(State) - OPEN
 
 
-class Submission(Frozen):
+class _Asked(Frozen):
+    caller: Caller
+    action: Action
+    channel: Channel
+    words: str = ""
+    reason: str = ""
+    idempotency_key: str | None = None
+    dry_run: bool = False
+    attendant: str | None = None
+    notify: str | None = None  # the notify it came in; its sender is notified of the outcome
+
+
+class Submission(_Asked):
     """What a channel hands to the engine: the action, who asks, and the text it came in (already masked).
 
     When an attendant acts, `caller` is the asker, `attendant` acts, and `on_behalf_of` is the ask that was claimed.
     """
 
-    caller: Caller
-    action: Action
-    channel: Channel
-    words: str = ""
-    reason: str = ""
-    idempotency_key: str | None = None
-    dry_run: bool = False
-    attendant: str | None = None
     on_behalf_of: str | None = None
     session: str | None = None  # the attending session that must have claimed `on_behalf_of`
     scheduled: bool = False  # begins as `scheduled`, and waits for the app's schedule in policy
-    notify: str | None = None  # the notify it came in; its sender is notified of the outcome
 
 
-class Request(Frozen):
+class Request(_Asked):
     """A request as the ledger stores it."""
 
     id: str
-    caller: Caller
-    action: Action
-    channel: Channel
     state: State
     created: str
-    words: str = ""
-    reason: str = ""
-    idempotency_key: str | None = None
-    dry_run: bool = False
-    attendant: str | None = None
-    notify: str | None = None
     ask: str | None = None
     commit: str | None = None
     revert: str | None = None

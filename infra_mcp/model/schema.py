@@ -4,8 +4,6 @@ Two habits of clients are accepted in every argument, at any depth: null for an 
 same number in JSON. Data of the caller's own (a schema without a type) stays unchanged.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any

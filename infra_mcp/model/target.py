@@ -1,7 +1,5 @@
 """What a change is about, in any system."""
 
-from __future__ import annotations
-
 from infra_mcp.model.names import Frozen
 
 

@@ -3,7 +3,7 @@
 import pytest
 from engine.ledger_fixture import DOCS, EFFECT, NEED, PAT
 
-from infra_mcp.engine.approvals import Decisions, carried, scope, still_carried, wait_for, waiting_for
+from infra_mcp.engine.approvals import Decisions, check_covered, covers, scope, wait_for, waiting_for
 from infra_mcp.errors import InfraError
 from infra_mcp.model.approval import Approval, Need
 from infra_mcp.model.effect import Change, Effect, FieldChange, FileChange, Part, Takeover
@@ -172,7 +172,7 @@ async def _begun(ledger_fixture, plan):
     request = await ledger_fixture.awaits(effect=digest)
     await ledger_fixture.decide(request, effect=digest)
     verdict = waiting_for(request).verdict
-    assert await carried(ledger_fixture.ledger, request, verdict, digest, ledger_fixture.clock())
+    assert await covers(ledger_fixture.ledger, request, verdict, digest, ledger_fixture.clock())
     await ledger_fixture.ledger.approvals.use(request.id, digest, ledger_fixture.clock.stamp)
     return request, verdict, Record(digest=digest, approved=scope(plan))
 
@@ -192,9 +192,9 @@ async def test_what_a_request_began_on_carries_the_rest_of_that_effect_and_nothi
     plan = _plan()
     request, verdict, memory = await _begun(ledger_fixture, plan)
 
-    await still_carried(ledger_fixture.ledger, request, verdict, memory, _plan(files=()))
+    await check_covered(ledger_fixture.ledger, request, verdict, memory, _plan(files=()))
     with pytest.raises(InfraError) as moved:
-        await still_carried(ledger_fixture.ledger, request, verdict, memory, left)
+        await check_covered(ledger_fixture.ledger, request, verdict, memory, left)
 
     assert moved.value.code == "object-moved"
 
@@ -205,7 +205,7 @@ async def test_what_began_without_an_approval_has_none_when_policy_wants_one_mea
     verdict = waiting_for(request).verdict
 
     with pytest.raises(InfraError) as wanted:
-        await still_carried(ledger_fixture.ledger, request, verdict, Record(digest=EFFECT), _plan())
+        await check_covered(ledger_fixture.ledger, request, verdict, Record(digest=EFFECT), _plan())
 
     assert wanted.value.code == "needs-approval"
 
@@ -216,7 +216,7 @@ async def test_what_began_with_one_approval_stops_when_policy_wants_two_meanwhil
     more = verdict.model_copy(update={"needs": (NEED.model_copy(update={"approvals": 2}),)})
 
     with pytest.raises(InfraError) as wanted:
-        await still_carried(ledger_fixture.ledger, request, more, memory, _plan(files=()))
+        await check_covered(ledger_fixture.ledger, request, more, memory, _plan(files=()))
 
     assert wanted.value.code == "needs-approval"
 
@@ -225,9 +225,9 @@ async def test_what_began_with_one_approval_stops_when_policy_wants_two_meanwhil
 async def test_an_approval_carries_no_other_effect_and_expires(ledger_fixture):
     request, verdict, _ = await _begun(ledger_fixture, plan := _plan())
 
-    assert not await carried(ledger_fixture.ledger, request, verdict, OTHER, ledger_fixture.clock())
+    assert not await covers(ledger_fixture.ledger, request, verdict, OTHER, ledger_fixture.clock())
     ledger_fixture.clock.forward(hours=2)
-    assert not await carried(ledger_fixture.ledger, request, verdict, plan.digest, ledger_fixture.clock())
+    assert not await covers(ledger_fixture.ledger, request, verdict, plan.digest, ledger_fixture.clock())
 
 
 @pytest.mark.fault("w10")

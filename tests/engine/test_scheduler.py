@@ -117,7 +117,7 @@ async def test_what_is_due_while_nobody_can_work_is_handed_in_later(ledger_fixtu
     request = await ledger_fixture.release()
     hand.works = False
     assert (await hand.look())[0] == []
-    assert "reachable" in hand.scheduler.words(request.id)
+    assert "reachable" in hand.scheduler.reason(request.id)
 
     hand.works = True
     assert (await hand.look())[0] == [request.id]

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 from engine.ledger_fixture import EFFECT, NEED, PAT
 
-from infra_mcp.engine.approvals import Decisions, carried, waiting_for
+from infra_mcp.engine.approvals import Decisions, covers, waiting_for
 from infra_mcp.errors import InfraError
 from infra_mcp.model.approval import Need
 from infra_mcp.model.peer import Caller
@@ -125,7 +125,7 @@ async def test_an_approval_of_an_operator_who_was_removed_since_does_not_count(l
     assert not goes_on
     assert request.state is State.AWAITING_APPROVAL
     verdict = waiting_for(request).verdict
-    assert not await carried(ledger_fixture.ledger, request, verdict, EFFECT, ledger_fixture.clock())
+    assert not await covers(ledger_fixture.ledger, request, verdict, EFFECT, ledger_fixture.clock())
     lacks = await Decisions(ledger_fixture.ledger).lacking(request, waiting_for(request), ledger_fixture.clock())
     assert "pat's does not count" in lacks
 

@@ -1,7 +1,5 @@
 """The base of actions: the fields, and as class variables the texts of tools, command line, sentences and pages."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar
 
 from pydantic import Field

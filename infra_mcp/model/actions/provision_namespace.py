@@ -1,22 +1,11 @@
 """The action that provides a namespace with what belongs in it."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from infra_mcp.model.actions.base import ActionModel, Cluster
-from infra_mcp.model.names import (
-    Cpu,
-    DnsLabel,
-    Frozen,
-    LabelKey,
-    LabelValue,
-    Memory,
-    PeerName,
-    PullSecretName,
-)
+from infra_mcp.model.names import Cpu, DnsLabel, Frozen, LabelKey, LabelValue, Memory, PeerName, PullSecretName
 
 
 class Quota(Frozen):

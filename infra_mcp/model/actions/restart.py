@@ -1,7 +1,5 @@
 """The action that replaces an app's pods by new ones of the same version."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 from infra_mcp.model.actions.base import AppAction, Cluster

@@ -1,7 +1,5 @@
 """The action that brings an app to a number of pods."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 from pydantic import Field
