@@ -18,23 +18,15 @@ from infra_mcp.repository.value import Tree
 
 @dataclass(frozen=True)
 class Look:
-    """What an edit may look at.
+    """What an edit may look at."""
 
-    Args:
-        request: the request's id.
-        circle: the requester's circle.
-        policy: the policy in force.
-        place: the name in policy of the cluster that the action is about; empty where it is about none.
-        tree: the repository at the head of the branch.
-        live: reads the live state of one target, as the circle may see it; None when it is absent. Only for what the
-            repository cannot know.
-    """
-
-    request: str
-    circle: str
+    request: str  # its id
+    circle: str  # the requester's circle
     policy: Policy
-    place: str
-    tree: Tree
+    place: str  # the name in policy of the cluster that the action is about; empty where it is about none
+    tree: Tree  # the repository at the head of the branch
+    # Reads the live state of one target, as the circle may see it; None when it is absent. Only for what the
+    # repository cannot know.
     live: Callable[[Target], Awaitable[dict[str, Any] | None]]
 
 

@@ -28,15 +28,10 @@ _MAX_COMMITS = 100  # the newest; a forged trailer on top of them hides nothing
 
 @dataclass
 class Readiness:
-    """What a change would lack at this moment.
+    """What a change would lack at this moment."""
 
-    Args:
-        folders: where a change writes.
-        places: whether every place answers.
-    """
-
-    folders: tuple[Path, ...]
-    places: Callable[[], Awaitable[bool]]
+    folders: tuple[Path, ...]  # where a change writes
+    places: Callable[[], Awaitable[bool]]  # whether every place answers
     _looking: anyio.Lock = field(default_factory=anyio.Lock)
     _found: tuple[str, ...] = ()
     _until: float = float("-inf")

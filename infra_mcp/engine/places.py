@@ -22,18 +22,13 @@ _RETRY_AFTER = 5.0  # seconds until a place that could not be connected to is tr
 
 @dataclass
 class Places:
-    """Drivers by delivery and place. A place that is down fails only the calls that need it.
+    """Drivers by delivery and place. A place that is down fails only the calls that need it."""
 
-    Attributes:
-        setup: what drivers are connected with.
-        deliveries: the known deliveries.
-        trouble: why a place cannot be used, by place; under "", why none can.
-        rights: which rights the login of a place should not have, by place, once checked.
-    """
-
-    setup: Setup
+    setup: Setup  # what drivers are connected with
     deliveries: Mapping[str, Delivery] = field(default_factory=lambda: DELIVERIES)
+    # Why a place cannot be used, by place; under "", why none can.
     trouble: dict[str, InfraError] = field(default_factory=dict)
+    # Which rights the login of a place should not have, by place, once checked.
     rights: dict[str, str] = field(default_factory=dict)
     _open: dict[tuple[str, str], tuple[Driver, Hashable]] = field(default_factory=dict)  # with its settings
     _locks: dict[tuple[str, str], anyio.Lock] = field(default_factory=dict)

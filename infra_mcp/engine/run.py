@@ -97,30 +97,21 @@ class Planned:
 
 @dataclass
 class Run:
-    """A request being worked on. What must survive a restart is in `record`, which goes into the ledger.
-
-    Attributes:
-        begun: too late to cancel: the event that precedes the first write is recorded.
-        on_branch: stages whose commit is known to be on the branch.
-        applied: parts that one of our writes may have reached.
-        draft: the head that the first stage's commit was built on, and the commit; it is not on the branch.
-        approved: this plan needs approvals, and has them.
-        fault: why it cannot be continued at all.
-        progress: how far it is, for people; nothing depends on it.
-    """
+    """A request being worked on. What must survive a restart is in `record`, which goes into the ledger."""
 
     request: Request
     record: Record
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     planned: Planned | None = None
-    begun: bool = False
-    on_branch: frozenset[int] = frozenset()
-    applied: frozenset[tuple[int, str, str]] = frozenset()
+    begun: bool = False  # too late to cancel: the event that precedes the first write is recorded
+    on_branch: frozenset[int] = frozenset()  # stages whose commit is known to be on the branch
+    applied: frozenset[tuple[int, str, str]] = frozenset()  # parts that one of our writes may have reached
+    # The head that the first stage's commit was built on, and the commit; it is not on the branch.
     draft: tuple[str, str] | None = None
     cancelled: bool = False
-    approved: bool = False
-    fault: InfraError | None = None
-    progress: str = "queued"
+    approved: bool = False  # this plan needs approvals, and has them
+    fault: InfraError | None = None  # why it cannot be continued at all
+    progress: str = "queued"  # how far it is, for people; nothing depends on it
 
     @classmethod
     def of(cls, request: Request) -> Self:

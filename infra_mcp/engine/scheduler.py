@@ -50,21 +50,13 @@ class Scheduler:
 
     It decides nothing: the pipeline plans and decides what it enqueues, as anything else. A failing ledger raises
     `ledger-unavailable`.
-
-    Args:
-        ledger: where the requests are.
-        policy: the policy in force; when it changes, every parked request is looked at again.
-        signals: `PARKED_CHANGED` wakes the scheduler.
-        decisions: resumes or expires what waits for approvals.
-        enqueue: hands a request to the worker; False while the places cannot be reached.
-        now: the clock.
     """
 
     ledger: Ledger
-    policy: PolicyInForce
-    signals: Signals
-    decisions: Decisions
-    enqueue: Callable[[Request], bool]
+    policy: PolicyInForce  # when it changes, every parked request is looked at again
+    signals: Signals  # `PARKED_CHANGED` wakes the scheduler
+    decisions: Decisions  # resumes or expires what waits for approvals
+    enqueue: Callable[[Request], bool]  # hands a request to the worker; False while the places cannot be reached
     now: Callable[[], datetime]
     _digest: str | None = None  # of the policy that was in force at the last look
     _seen: dict[str, _Seen] = field(default_factory=dict)

@@ -43,21 +43,13 @@ class Takeover(Frozen):
 
 
 class Drift(Frozen):
-    """A difference between git and the live state that this request did not make and leaves alone.
-
-    Args:
-        target: the object.
-        field: the field's path in it.
-        git: its value in git, already masked.
-        live: its live value, already masked.
-        manager: the field manager that keeps a field that git no longer sets.
-    """
+    """A difference between git and the live state that this request did not make and leaves alone."""
 
     target: Target
-    field: str
-    git: JsonValue = None
-    live: JsonValue = None
-    manager: str | None = None
+    field: str  # the field's path in it
+    git: JsonValue = None  # its value in git, already masked
+    live: JsonValue = None  # its live value, already masked
+    manager: str | None = None  # the field manager that keeps a field that git no longer sets
 
     def __str__(self) -> str:
         """As plans and `status` show it."""
@@ -67,27 +59,19 @@ class Drift(Frozen):
 
 
 class Change(Frozen):
-    """The change of one target.
-
-    Args:
-        target: which.
-        operation: `run` is work that leaves no object of its own, such as a hook.
-        fields: its changes, against the live state.
-        takes: the fields taken over from other managers.
-        checked: what checked it: a dry run of the system, its schema only, or nothing since nothing changes.
-        identity: whose rights it is written with: the circle's, or the server's own.
-        images: every image that it would newly run.
-        intent: digest of the desired state; the same each time it is planned.
-    """
+    """The change of one target."""
 
     target: Target
+    # `run` is work that leaves no object of its own, such as a hook.
     operation: Literal["create", "update", "replace", "delete", "run", "unchanged"]
-    fields: tuple[FieldChange, ...] = ()
-    takes: tuple[Takeover, ...] = ()
+    fields: tuple[FieldChange, ...] = ()  # its changes, against the live state
+    takes: tuple[Takeover, ...] = ()  # the fields taken over from other managers
+    # What checked it: a dry run of the system, its schema only, or nothing since nothing changes.
     checked: Literal["server-dry-run", "schema", "none"] = "server-dry-run"
+    # Whose rights it is written with: the circle's, or the server's own.
     identity: Literal["circle", "server"] = "circle"
-    images: tuple[str, ...] = ()
-    intent: str = ""
+    images: tuple[str, ...] = ()  # every image that it would newly run
+    intent: str = ""  # digest of the desired state; the same each time it is planned
 
 
 class FileChange(Frozen):

@@ -11,17 +11,11 @@ from infra_mcp.model.target import Target
 
 
 class Written(Frozen):
-    """One write to a target, recorded before it happens.
-
-    Args:
-        target: which.
-        operation: create, update, replace, delete or run.
-        undo: what its driver needs to recognise our write and to undo it; only the driver reads it.
-    """
+    """One write to a target, recorded before it happens."""
 
     target: Target
-    operation: str
-    undo: JsonValue = None
+    operation: str  # create, update, replace, delete or run
+    undo: JsonValue = None  # what its driver needs to recognise our write and to undo it; only the driver reads it
 
 
 class Receipt(Frozen):

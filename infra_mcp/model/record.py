@@ -33,27 +33,17 @@ class StageRecord(Frozen):
 
 
 class PartRecord(Frozen):
-    """One driver's share: where it works, what it was about to write, and how long we wait for it.
-
-    Args:
-        driver: which.
-        place: the name of the place in policy.
-        where: what that name meant when the request began; it must end there.
-        stage: the number of its commit.
-        on_failure: roll back, or leave it for people to look at.
-        written: recorded before the first write; the first record of a target stays, since it has the former state.
-        timeout: seconds in which it must land, or its former state be back.
-        deadline: seconds since the epoch, chosen once.
-    """
+    """One driver's share: where it works, what it was about to write, and how long we wait for it."""
 
     driver: str
-    place: str
-    where: str
-    stage: int = 0
-    on_failure: Literal["rollback", "hold"] = "hold"
+    place: str  # the name of the place in policy
+    where: str  # what that name meant when the request began; it must end there
+    stage: int = 0  # the number of its commit
+    on_failure: Literal["rollback", "hold"] = "hold"  # roll back, or leave it for people to look at
+    # Recorded before the first write; the first record of a target stays, since it has the former state.
     written: tuple[Written, ...] = ()
-    timeout: float = 60.0
-    deadline: float | None = None
+    timeout: float = 60.0  # seconds in which it must land, or its former state be back
+    deadline: float | None = None  # seconds since the epoch, chosen once
 
     @property
     def key(self) -> tuple[int, str, str]:
@@ -68,32 +58,20 @@ class PartRecord(Frozen):
 
 
 class Record(Frozen):
-    """All that a restart must know of one request.
-
-    Args:
-        when: the time of its commits, seconds since the epoch, so that building one again gives the same id.
-        digest: of the effect that it was begun on.
-        approved: the approved effect, where approvals were needed.
-        keys: the locks that it holds from its planning to its end.
-        stages: its commits, in order.
-        parts: its parts that may have written something, in order.
-        cause: why it is rolled back.
-        former: how long a rollback waits for the former state, seconds since the epoch.
-        awaiting: the approval that it waits for, or last waited for.
-        nonce: marks this request's bootstrap writes; it leaves the process in no other way.
-    """
+    """All that a restart must know of one request."""
 
     version: Literal[1] = 1
+    # The time of its commits, seconds since the epoch, so that building one again gives the same id.
     when: int | None = None
-    digest: str | None = None
-    approved: Approved | None = None
-    keys: tuple[str, ...] = ()
-    stages: tuple[StageRecord, ...] = ()
-    parts: tuple[PartRecord, ...] = ()
-    cause: dict[str, str] | None = None
-    former: float | None = None
-    awaiting: Waiting | None = None
-    nonce: str = ""
+    digest: str | None = None  # of the effect that it was begun on
+    approved: Approved | None = None  # the approved effect, where approvals were needed
+    keys: tuple[str, ...] = ()  # the locks that it holds from its planning to its end
+    stages: tuple[StageRecord, ...] = ()  # its commits, in order
+    parts: tuple[PartRecord, ...] = ()  # its parts that may have written something, in order
+    cause: dict[str, str] | None = None  # why it is rolled back
+    former: float | None = None  # how long a rollback waits for the former state, seconds since the epoch
+    awaiting: Waiting | None = None  # the approval that it waits for, or last waited for
+    nonce: str = ""  # marks this request's bootstrap writes; it leaves the process in no other way
 
     def kept(self) -> dict[str, Any]:
         """The JSON for the ledger."""

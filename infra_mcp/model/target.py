@@ -4,21 +4,13 @@ from infra_mcp.model.names import Frozen
 
 
 class Target(Frozen):
-    """One object, release, record or resource.
+    """One object, release, record or resource."""
 
-    Args:
-        system: `kubernetes`, `helm`, `dns`, `terraform`.
-        place: the name in policy of the cluster, name server or workspace.
-        scope: the namespace or zone, by which policy grants; None where it belongs to the whole place.
-        kind: its kind in that system: `apps/Deployment`, `Namespace`, `A`.
-        name: its name in the scope.
-    """
-
-    system: str
-    place: str
-    scope: str | None
-    kind: str
-    name: str
+    system: str  # `kubernetes`, `helm`, `dns`, `terraform`
+    place: str  # the name in policy of the cluster, name server or workspace
+    scope: str | None  # the namespace or zone, by which policy grants; None where it belongs to the whole place
+    kind: str  # its kind in that system: `apps/Deployment`, `Namespace`, `A`
+    name: str  # its name in the scope
 
     @property
     def key(self) -> str:

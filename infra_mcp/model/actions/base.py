@@ -12,34 +12,25 @@ Cluster = Annotated[
 
 
 class ActionModel(Frozen):
-    """One typed change. Its subclass holds every text and option of an action: see `model.actions`.
+    """One typed change. Its subclass holds every text and option of an action: see `model.actions`."""
 
-    Attributes:
-        action: its name.
-        title: for people, two to five words.
-        description: for the choice of a tool: when to use it, what it does, what it leaves alone.
-        summary: one line for the command line's help.
-        example: example arguments; parsed by a test.
-        positional: fields that the command line takes by position, in order; the others are options.
-        options: the option of a field, where it is not the field's name, without the `s` of a repeated one.
-        sentences: an example sentence for each field of the action that `mesh.grammar` reads.
-        verbs: words for this action in a sentence; the answer is the block to send.
-        first_edition: whether a policy of the first edition, whose acceptance names no actions, grants it.
-        listed: whether `tools/list` has it as a tool of its own, and not only through `change`.
-    """
+    action: str  # its name
 
-    action: str
-
-    title: ClassVar[str]
-    description: ClassVar[str]
-    summary: ClassVar[str]
-    example: ClassVar[dict[str, object]]
+    title: ClassVar[str]  # for people, two to five words
+    description: ClassVar[str]  # for the choice of a tool: when to use it, what it does, what it leaves alone
+    summary: ClassVar[str]  # one line for the command line's help
+    example: ClassVar[dict[str, object]]  # example arguments; parsed by a test
+    # Fields that the command line takes by position, in order; the others are options.
     positional: ClassVar[tuple[str, ...]] = ()
+    # The option of a field, where it is not the field's name, without the `s` of a repeated one.
     options: ClassVar[dict[str, str]] = {}
+    # An example sentence for each field of the action that `mesh.grammar` reads.
     sentences: ClassVar[dict[str, str]] = {}
+    # Words for this action in a sentence; the answer is the block to send.
     verbs: ClassVar[frozenset[str]] = frozenset()
+    # Whether a policy of the first edition, whose acceptance names no actions, grants it.
     first_edition: ClassVar[bool] = False
-    listed: ClassVar[bool] = False
+    listed: ClassVar[bool] = False  # whether `tools/list` has it as a tool of its own, and not only through `change`
 
 
 class AppAction(ActionModel):
