@@ -9,7 +9,7 @@ from infra_mcp.model.actions.restart import Restart
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
 @pytest.mark.parametrize("on_failure", ["rollback", "hold"])
-def test_a_restart_changes_no_file_and_needs_none(look_at, kind, on_failure):
+def test_a_restart_changes_and_needs_no_file(look_at, kind, on_failure):
     look = look_at("", kind.lower(), on_failure)
     made = anyio.run(edit, look, Restart(app="docs"))
 

@@ -32,7 +32,7 @@ def scaled(look, replicas):
 @pytest.mark.promise("plan.one-hunk")
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
 @pytest.mark.parametrize("replicas", [0, 1, 7, 10_000])
-def test_only_the_number_changes_and_what_stands_around_it_stays(look_at, kind, replicas):
+def test_scale_changes_only_the_number(look_at, kind, replicas):
     head = HEAD.format(kind=kind)
     made = scaled(look_at(f"{head}  replicas: 3  # for the load\n{REST}", kind.lower()), replicas)
 
@@ -41,7 +41,7 @@ def test_only_the_number_changes_and_what_stands_around_it_stays(look_at, kind, 
 
 
 @pytest.mark.promise("plan.one-hunk")
-def test_where_the_manifest_has_no_number_it_is_added_and_an_undo_takes_it_out(look_at):
+def test_a_missing_number_is_added_and_an_undo_removes_it(look_at):
     head = HEAD.format(kind="Deployment")
     look = look_at(head + REST)
     made = scaled(look, 4)
@@ -53,14 +53,14 @@ def test_where_the_manifest_has_no_number_it_is_added_and_an_undo_takes_it_out(l
     assert [one.inverted().after for one in made.changes] == [None]
 
 
-def test_a_number_that_is_there_already_is_addressed_all_the_same(look_at):
+def test_an_unchanged_number_is_still_addressed(look_at):
     made = scaled(look_at(f"{HEAD.format(kind='Deployment')}  replicas: 3\n{REST}"), 3)
 
     assert made.changes == ()
     assert made.addressed == (Location(path="docs.yaml", field=("spec", "replicas")),)
 
 
-def test_it_waits_as_long_as_the_app_says_and_does_what_the_app_does_on_failure(look_at):
+def test_scale_uses_the_times_and_the_on_failure_of_the_app(look_at):
     for on_failure in ("rollback", "hold"):
         text = HEAD.format(kind="Deployment") + REST
         goal = scaled(look_at(text, on_failure=on_failure), 2).goal
@@ -77,7 +77,7 @@ def test_it_waits_as_long_as_the_app_says_and_does_what_the_app_does_on_failure(
         ("", "deployment", "not-in-repository"),
     ],
 )
-def test_what_has_no_replicas_or_no_manifest_is_refused_by_name(look_at, text, kind, code):
+def test_scale_refuses_a_daemon_set_and_an_app_without_a_manifest(look_at, text, kind, code):
     with pytest.raises(InfraError, match="docs") as refused:
         scaled(look_at(text, kind), 2)
 

@@ -20,7 +20,7 @@ INFRA = Caller(name="infra", circle=None, strength="same-user", attendant=True, 
 
 
 @pytest.mark.promise("approval.digest")
-async def test_a_yes_to_the_very_effect_lets_the_request_go_on(ledger_fixture):
+async def test_an_approval_of_the_effect_resumes_the_request(ledger_fixture):
     request, goes_on = await ledger_fixture.decide(await ledger_fixture.awaits())
 
     assert goes_on
@@ -30,7 +30,7 @@ async def test_a_yes_to_the_very_effect_lets_the_request_go_on(ledger_fixture):
 
 
 @pytest.mark.promise("approval.digest")
-async def test_a_yes_to_another_effect_is_refused_and_names_the_one_there_is(ledger_fixture):
+async def test_an_approval_of_another_effect_is_refused_and_names_the_present_one(ledger_fixture):
     request = await ledger_fixture.awaits()
 
     error = await ledger_fixture.refuses(request, effect=OTHER)
@@ -41,7 +41,7 @@ async def test_a_yes_to_another_effect_is_refused_and_names_the_one_there_is(led
 
 
 @pytest.mark.promise("approval.digest")
-async def test_a_request_that_waits_for_nobody_cannot_be_approved(ledger_fixture):
+async def test_a_request_that_is_not_parked_cannot_be_approved(ledger_fixture):
     request = await ledger_fixture.deploy()
 
     assert (await ledger_fixture.refuses(request)).code == "approval-mismatch"
@@ -58,14 +58,14 @@ async def test_a_request_that_waits_for_nobody_cannot_be_approved(ledger_fixture
     ],
     ids=["asker", "peer", "reader", "attendant"],
 )
-async def test_nobody_but_an_operator_approves_on_the_command_line(ledger_fixture, by):
+async def test_only_an_operator_may_approve_on_the_command_line(ledger_fixture, by):
     error = await ledger_fixture.refuses(await ledger_fixture.awaits(), by)
 
     assert error.code == "policy-denied"
 
 
 @pytest.mark.promise("approval.not-self")
-async def test_the_asker_does_not_approve_even_as_an_operator(ledger_fixture):
+async def test_the_asker_may_not_approve_even_as_an_operator(ledger_fixture):
     both = Caller(name="docs", circle="docs", strength="token", operator=True)
 
     error = await ledger_fixture.refuses(await ledger_fixture.awaits(), both)
@@ -74,7 +74,7 @@ async def test_the_asker_does_not_approve_even_as_an_operator(ledger_fixture):
 
 
 @pytest.mark.promise("approval.not-self")
-async def test_the_person_of_an_attending_session_is_known_as_the_machine_s_user_and_no_better(ledger_fixture):
+async def test_the_person_of_an_attending_session_counts_as_the_user_of_the_machine(ledger_fixture):
     need = Need(rule="rules.two", strength="token")
 
     _, goes_on = await ledger_fixture.decide(request := await ledger_fixture.awaits(need), INFRA, way="elicitation")
@@ -84,7 +84,7 @@ async def test_the_person_of_an_attending_session_is_known_as_the_machine_s_user
     assert (given.approver, given.way, given.strength) == ("operator", "elicitation", "same-user")
 
 
-async def test_two_that_are_required_are_two_people(ledger_fixture):
+async def test_two_required_approvals_must_come_from_two_people(ledger_fixture):
     request = await ledger_fixture.awaits(NEED.model_copy(update={"approvals": 2}))
 
     assert not (await ledger_fixture.decide(request))[1]
@@ -93,7 +93,7 @@ async def test_two_that_are_required_are_two_people(ledger_fixture):
 
 
 @pytest.mark.promise("approval.no-fallback")
-async def test_a_no_ends_the_request(ledger_fixture):
+async def test_a_denial_ends_the_request(ledger_fixture):
     request, goes_on = await ledger_fixture.decide(await ledger_fixture.awaits(), approve=False)
 
     assert not goes_on
@@ -103,7 +103,7 @@ async def test_a_no_ends_the_request(ledger_fixture):
 
 
 @pytest.mark.promise("approval.no-fallback")
-async def test_nobody_s_answer_in_time_is_a_no(ledger_fixture):
+async def test_without_an_answer_in_time_the_request_expires(ledger_fixture):
     request, decisions = await ledger_fixture.awaits(), Decisions(ledger_fixture.ledger)
 
     ledger_fixture.clock.forward(seconds=599)
@@ -118,14 +118,14 @@ async def test_nobody_s_answer_in_time_is_a_no(ledger_fixture):
 
 
 @pytest.mark.promise("approval.no-fallback")
-async def test_a_yes_that_comes_too_late_counts_no_more(ledger_fixture):
+async def test_an_approval_that_comes_too_late_is_refused(ledger_fixture):
     request = await ledger_fixture.awaits()
     ledger_fixture.clock.forward(seconds=600)
 
     assert (await ledger_fixture.refuses(request)).code == "approval-mismatch"
 
 
-async def test_a_decision_that_a_server_recorded_before_it_died_is_carried_out_by_the_next(ledger_fixture):
+async def test_the_next_server_carries_out_a_decision_recorded_before_a_crash(ledger_fixture):
     approved, denied = await ledger_fixture.awaits(), await ledger_fixture.awaits()
     for request, yes in ((approved, True), (denied, False)):
         given = {"approver": "pat", "way": "cli", "strength": "token", "at": ledger_fixture.clock.stamp}
@@ -142,7 +142,7 @@ async def test_a_decision_that_a_server_recorded_before_it_died_is_carried_out_b
     assert (await ledger_fixture.now(denied)).state is State.REFUSED
 
 
-async def test_asked_again_about_the_same_effect_the_time_goes_on_running(ledger_fixture):
+async def test_asking_again_about_the_same_effect_does_not_extend_the_time(ledger_fixture):
     first = waiting_for(await ledger_fixture.awaits())
     ledger_fixture.clock.forward(seconds=300)
 
@@ -188,7 +188,7 @@ async def _begun(ledger_fixture, plan):
     ],
     ids=["field", "adoption", "object", "file"],
 )
-async def test_what_a_request_began_on_carries_the_rest_of_that_effect_and_nothing_else(ledger_fixture, left):
+async def test_the_approvals_of_a_begun_request_cover_the_rest_of_its_effect_and_nothing_else(ledger_fixture, left):
     plan = _plan()
     request, verdict, memory = await _begun(ledger_fixture, plan)
 
@@ -200,7 +200,7 @@ async def test_what_a_request_began_on_carries_the_rest_of_that_effect_and_nothi
 
 
 @pytest.mark.promise("approval.digest")
-async def test_what_began_without_an_approval_has_none_when_policy_wants_one_meanwhile(ledger_fixture):
+async def test_a_request_begun_without_approval_stops_when_policy_requires_one_meanwhile(ledger_fixture):
     request = await ledger_fixture.awaits()
     verdict = waiting_for(request).verdict
 
@@ -211,7 +211,7 @@ async def test_what_began_without_an_approval_has_none_when_policy_wants_one_mea
 
 
 @pytest.mark.promise("approval.digest")
-async def test_what_began_with_one_approval_stops_when_policy_wants_two_meanwhile(ledger_fixture):
+async def test_a_request_begun_with_one_approval_stops_when_policy_requires_two_meanwhile(ledger_fixture):
     request, verdict, memory = await _begun(ledger_fixture, _plan())
     more = verdict.model_copy(update={"needs": (NEED.model_copy(update={"approvals": 2}),)})
 
@@ -222,7 +222,7 @@ async def test_what_began_with_one_approval_stops_when_policy_wants_two_meanwhil
 
 
 @pytest.mark.promise("approval.digest")
-async def test_an_approval_carries_no_other_effect_and_expires(ledger_fixture):
+async def test_an_approval_covers_no_other_effect_and_expires(ledger_fixture):
     request, verdict, _ = await _begun(ledger_fixture, plan := _plan())
 
     assert not await covers(ledger_fixture.ledger, request, verdict, OTHER, ledger_fixture.clock())
@@ -232,7 +232,7 @@ async def test_an_approval_carries_no_other_effect_and_expires(ledger_fixture):
 
 @pytest.mark.fault("w10")
 @pytest.mark.parametrize("approve", [True, False], ids=["yes", "no"])
-async def test_a_decision_that_meets_the_end_of_its_request_says_so_by_its_own_code(
+async def test_a_decision_on_a_request_that_ends_meanwhile_is_an_approval_mismatch(
     ledger_fixture, monkeypatch, approve
 ):
     await ledger_fixture.ledger.add_peer("pat", "", operator=True)

@@ -49,9 +49,7 @@ def _release(version, **given):
     return ReleaseIn(submission=submission, request_id=request_id(), **given)
 
 
-async def test_a_wait_goes_on_while_a_request_waits_for_its_time_and_ends_when_it_waits_for_people(
-    ledger_fixture, engine
-):
+async def test_a_wait_continues_while_a_request_is_scheduled_and_ends_when_it_needs_approval(ledger_fixture, engine):
     request = await ledger_fixture.release()
 
     async def parks():
@@ -64,7 +62,7 @@ async def test_a_wait_goes_on_while_a_request_waits_for_its_time_and_ends_when_i
     assert found.state is State.AWAITING_APPROVAL
 
 
-async def test_a_wait_to_the_end_goes_on_over_the_decision(ledger_fixture, engine):
+async def test_a_wait_to_the_end_continues_through_the_approval(ledger_fixture, engine):
     request = await ledger_fixture.awaits()
 
     async def denies():
@@ -131,7 +129,7 @@ async def test_a_wait_for_a_claimed_ask_that_joined_an_earlier_request_wakes_whe
 
 
 @pytest.mark.promise("notify.order")
-async def test_a_notify_takes_releases_in_and_wakes_whoever_it_concerns(engine):
+async def test_a_notify_accepts_releases_and_wakes_their_waiters(engine):
     _, (first,) = await engine.notified(DOCS, INFRA, "release/0.13.4 merged", [_release("0.13.4")])
 
     async def newer():
@@ -146,7 +144,7 @@ async def test_a_notify_takes_releases_in_and_wakes_whoever_it_concerns(engine):
 
 
 @pytest.mark.promise("intake.cancel")
-async def test_only_who_asked_cancels_what_waits_and_a_namesake_elsewhere_does_not(ledger_fixture, engine):
+async def test_only_the_asker_cancels_a_parked_request_and_not_a_namesake_of_another_circle(ledger_fixture, engine):
     request = await ledger_fixture.awaits()
 
     with pytest.raises(InfraError, match="or it is not yours"):
@@ -154,7 +152,7 @@ async def test_only_who_asked_cancels_what_waits_and_a_namesake_elsewhere_does_n
     assert (await engine.cancel(DOCS, request.id)).state is State.CANCELLED
 
 
-async def test_an_approval_while_nobody_can_work_is_kept_for_who_comes(ledger_fixture, engine):
+async def test_an_approval_without_a_worker_is_kept_for_the_next_one(ledger_fixture, engine):
     request = await ledger_fixture.awaits()
 
     found = await engine.approve(PAT, request.id, EFFECT, approve=True, way="cli")
@@ -164,7 +162,7 @@ async def test_an_approval_while_nobody_can_work_is_kept_for_who_comes(ledger_fi
     assert (await engine.cancel(DOCS, request.id)).state is State.CANCELLED
 
 
-async def test_it_is_idle_only_without_open_requests_and_without_asks_to_answer(ledger_fixture, engine):
+async def test_the_engine_is_idle_only_without_open_requests_and_unanswered_asks(ledger_fixture, engine):
     assert await engine.idle()
     ask = await ledger_fixture.ledger.mail.open_ask(DOCS, INFRA, "hm?", now=ledger_fixture.clock.stamp)
     assert not await engine.idle()

@@ -136,7 +136,7 @@ async def test_a_change_that_fails_by_an_unreachable_api_server_exits_with_6_and
 @pytest.mark.cluster
 @pytest.mark.fault("w05")
 @pytest.mark.parametrize("do", ["reset-before", "hang", "answer"])
-async def test_an_api_server_that_stops_makes_it_not_ready_until_it_is_back(tmp_path, control_plane, do):
+async def test_a_stopped_api_server_makes_the_server_not_ready_until_it_is_back(tmp_path, control_plane, do):
     login = await load(control_plane.kubeconfig, control_plane.context)
     proxy = FaultProxy(login.host, login.rest.ssl_context)
     serving = proxy.serve()
@@ -155,7 +155,7 @@ async def test_an_api_server_that_stops_makes_it_not_ready_until_it_is_back(tmp_
 
 @pytest.mark.cluster
 @pytest.mark.fault("w05")
-async def test_a_disk_that_takes_nothing_more_makes_it_not_ready_until_it_does(tmp_path, control_plane):
+async def test_a_full_disk_makes_the_server_not_ready_until_it_has_space(tmp_path, control_plane):
     async with served(tmp_path, control_plane.kubeconfig, control_plane.context) as (_, ready):
         await until(ready, [])
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -179,7 +179,7 @@ async def test_a_server_with_an_admins_credentials_says_so_in_its_status_and_its
 
 
 @pytest.mark.fault("f20")
-async def test_what_the_page_names_as_missing_is_all_that_can_be(tmp_path):
+async def test_the_page_names_everything_that_can_be_missing(tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
     (told,) = re.findall(r"what is `missing`: (.*?)\. ", page, re.DOTALL)
 
@@ -221,7 +221,7 @@ async def admitted(control_plane, tmp_path):
 
 @pytest.mark.cluster
 @pytest.mark.fault("w01")
-async def test_a_server_with_its_own_rights_alone_says_nothing(tmp_path, admitted):
+async def test_a_server_with_only_its_own_rights_warns_of_nothing(tmp_path, admitted):
     async with served(tmp_path, admitted, "it") as (engine, ready):
         await until(ready, [])
         assert await rights_of(engine) == ""

@@ -10,7 +10,7 @@ from infra_mcp.engine.locks import Locks
 pytestmark = pytest.mark.anyio
 
 
-async def test_who_comes_first_is_served_first_and_nobody_beside():
+async def test_the_first_to_wait_is_the_first_to_hold_and_holds_alone():
     locks, order, inside = Locks(), [], 0
 
     async def work(name):
@@ -39,7 +39,7 @@ async def test_holders_of_different_objects_do_not_wait_for_each_other():
                 pass
 
 
-async def test_two_that_want_the_same_two_in_another_order_both_get_them():
+async def test_two_requests_for_the_same_keys_in_another_order_both_get_them():
     locks, done = Locks(), []
 
     async def work(keys):
@@ -85,7 +85,7 @@ async def test_more_keys_are_held_at_once_or_not_at_all():
 
 @pytest.mark.fault("d04")
 @pytest.mark.promise("apply.locks")
-async def test_two_that_find_while_planning_that_they_touch_the_same_never_work_on_it_at_once():
+async def test_two_requests_that_find_the_same_target_while_planning_never_work_on_it_at_once():
     """Different apps, one workload: their first keys say nothing of it."""
     locks, inside, most = Locks(), 0, []
 

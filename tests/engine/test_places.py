@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.fault("f08")
 @pytest.mark.parametrize("fault", [ValueError("no"), ExceptionGroup("several", [KeyError("x")]), RecursionError()])
-async def test_a_fault_while_connecting_is_told_to_who_asks_instead_of_ending_the_server(ledger_fixture, fault):
+async def test_a_fault_while_connecting_fails_the_caller_and_not_the_server(ledger_fixture, fault):
     def connect(*_):
         raise fault
 
@@ -28,7 +28,7 @@ async def test_a_fault_while_connecting_is_told_to_who_asks_instead_of_ending_th
     assert caught.value.code == places.trouble["sandbox"].code == "internal"
 
 
-async def test_a_place_that_is_down_fails_only_those_who_ask_for_it(ledger_fixture):
+async def test_a_place_that_is_down_fails_only_its_own_callers(ledger_fixture):
     class Up:
         async def excess(self):
             return ""

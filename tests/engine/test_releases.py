@@ -42,7 +42,7 @@ async def test_a_release_waits_for_the_window_and_is_due_when_it_opens(ledger_fi
     ledger_fixture.clock.time = held.due
 
     assert (held.due, held.by) == (datetime(2026, 11, 24, 7, 0, tzinfo=UTC), "schedule")
-    assert "Tue 08:00-09:00 Europe/Berlin" in held.words
+    assert "Tue 08:00-09:00 Europe/Berlin" in held.text
     assert await _hold(ledger_fixture, request) is None
 
 
@@ -54,7 +54,7 @@ async def test_a_release_that_missed_its_window_waits_for_the_next(ledger_fixtur
     assert (await _hold(ledger_fixture, request)).due == datetime(2026, 12, 1, 8, 0, tzinfo=UTC)
 
 
-async def test_a_freeze_holds_a_release_until_it_ends_and_is_named(ledger_fixture):
+async def test_a_freeze_delays_a_release_until_it_ends_and_is_named(ledger_fixture):
     await ledger_fixture.rule(_freeze())
     request = await ledger_fixture.release()
 
@@ -62,7 +62,7 @@ async def test_a_freeze_holds_a_release_until_it_ends_and_is_named(ledger_fixtur
     ledger_fixture.clock.time = held.due
 
     assert (held.due, held.by) == (datetime(2026, 11, 23, 12, 0, tzinfo=UTC), "freeze.launch")
-    assert held.words == "freeze launch ends (the launch)"
+    assert held.text == "freeze launch ends (the launch)"
     assert await _hold(ledger_fixture, request) is None
 
 
@@ -82,7 +82,7 @@ async def test_a_freeze_at_the_time_the_window_opens_moves_what_is_due(ledger_fi
     assert (held.due, held.by) == (datetime(2026, 11, 24, 8, 30, tzinfo=UTC), "schedule")
 
 
-async def test_a_deploy_that_is_no_release_is_held_by_nothing(ledger_fixture):
+async def test_a_deploy_that_is_no_release_does_not_wait(ledger_fixture):
     await ledger_fixture.rule(_freeze(), schedule="Tue 08:00-09:00 UTC")
 
     assert await _hold(ledger_fixture, await ledger_fixture.deploy()) is None
@@ -117,7 +117,7 @@ async def test_of_two_releases_that_wait_the_newer_overtakes_whichever_came_firs
     assert await _overtaken(ledger_fixture, late) == "0.13.5"
 
 
-async def test_where_the_order_cannot_read_the_one_that_came_later_overtakes(ledger_fixture):
+async def test_where_the_order_cannot_compare_the_later_release_overtakes(ledger_fixture):
     await ledger_fixture.rule(order="arrival")
     early = await ledger_fixture.release("blue")
     late = await ledger_fixture.release("amber")
@@ -126,7 +126,7 @@ async def test_where_the_order_cannot_read_the_one_that_came_later_overtakes(led
     assert await _overtaken(ledger_fixture, late) is None
 
 
-async def test_by_arrival_what_was_asked_for_before_and_landed_since_overtakes_nothing(ledger_fixture):
+async def test_by_arrival_an_earlier_request_that_landed_since_does_not_overtake(ledger_fixture):
     await ledger_fixture.rule(order="arrival")
     before = await ledger_fixture.deploy("blue")
     request = await ledger_fixture.release("amber")
@@ -138,7 +138,7 @@ async def test_by_arrival_what_was_asked_for_before_and_landed_since_overtakes_n
 
 
 @pytest.mark.promise("notify.order")
-async def test_what_someone_merely_asks_for_overtakes_nothing_before_policy_let_it_through(ledger_fixture):
+async def test_a_request_overtakes_a_release_only_once_policy_has_let_it_through(ledger_fixture):
     request = await ledger_fixture.release("0.13.4")
     stranger = Caller(name="shop", circle="shop", strength="token")
     asked = await ledger_fixture.deploy("99.0.0", caller=stranger)

@@ -61,14 +61,14 @@ def hand(ledger_fixture):
     return Hand(ledger_fixture)
 
 
-async def test_with_nothing_that_waits_it_sleeps_until_it_is_woken(ledger_fixture, hand):
+async def test_without_parked_requests_the_scheduler_sleeps_until_it_is_woken(ledger_fixture, hand):
     await ledger_fixture.deploy()
 
     assert await hand.look() == ([], math.inf)
 
 
 @pytest.mark.promise("notify.catalogue")
-async def test_a_release_is_handed_in_when_it_is_due_and_not_before(ledger_fixture, hand):
+async def test_a_release_is_enqueued_when_it_is_due_and_not_before(ledger_fixture, hand):
     await ledger_fixture.rule(schedule=TUESDAY)
     request = await ledger_fixture.release()
 
@@ -93,7 +93,7 @@ async def test_a_clock_that_jumps_delays_a_release_by_one_short_sleep_at_most(le
     assert (await hand.look())[0] == [request.id]
 
 
-async def test_a_release_in_a_freeze_is_handed_in_when_that_ends(ledger_fixture, hand):
+async def test_a_release_in_a_freeze_is_enqueued_when_the_freeze_ends(ledger_fixture, hand):
     await ledger_fixture.rule(FREEZE)
     request = await ledger_fixture.release()
 
@@ -105,7 +105,7 @@ async def test_a_release_in_a_freeze_is_handed_in_when_that_ends(ledger_fixture,
 
 
 @pytest.mark.promise("notify.order")
-async def test_a_release_that_was_overtaken_is_handed_in_at_once_to_be_ended(ledger_fixture, hand):
+async def test_an_overtaken_release_is_enqueued_at_once_to_end(ledger_fixture, hand):
     await ledger_fixture.rule(schedule=TUESDAY)
     request = await ledger_fixture.release("0.13.4")
     await ledger_fixture.ends(await ledger_fixture.deploy("0.13.5"))
@@ -113,7 +113,7 @@ async def test_a_release_that_was_overtaken_is_handed_in_at_once_to_be_ended(led
     assert (await hand.look())[0] == [request.id]
 
 
-async def test_what_is_due_while_nobody_can_work_is_handed_in_later(ledger_fixture, hand):
+async def test_a_release_due_while_the_places_are_down_is_enqueued_later(ledger_fixture, hand):
     request = await ledger_fixture.release()
     hand.works = False
     assert (await hand.look())[0] == []
@@ -124,7 +124,7 @@ async def test_what_is_due_while_nobody_can_work_is_handed_in_later(ledger_fixtu
 
 
 @pytest.mark.promise("approval.no-fallback")
-async def test_an_approval_that_does_not_come_in_time_ends_the_request_and_wakes_who_waits(ledger_fixture, hand):
+async def test_a_request_without_approval_in_time_expires_and_its_waiters_wake(ledger_fixture, hand):
     request = await ledger_fixture.awaits()
     inbox = Address(name="docs", circle="docs").signal
     assert (await hand.look()) == ([], 15.0)
@@ -138,14 +138,14 @@ async def test_an_approval_that_does_not_come_in_time_ends_the_request_and_wakes
     assert reader.is_set()
 
 
-async def test_after_a_start_nothing_is_planned_for_what_still_waits(ledger_fixture, hand):
+async def test_after_a_start_parked_requests_are_not_planned(ledger_fixture, hand):
     await ledger_fixture.awaits()
 
     assert (await hand.look())[0] == []
     assert (await hand.look())[0] == []
 
 
-async def test_what_waits_for_people_is_decided_anew_under_a_new_policy_once(ledger_fixture, hand):
+async def test_a_request_that_waits_for_approval_is_decided_again_once_under_a_new_policy(ledger_fixture, hand):
     request = await ledger_fixture.awaits()
     await hand.look()
 
@@ -170,7 +170,7 @@ async def test_a_policy_that_changes_and_a_signal_wake_it_at_once(ledger_fixture
         group.cancel_scope.cancel()
 
 
-async def test_what_goes_wrong_with_one_look_does_not_end_it(hand, monkeypatch):
+async def test_a_failed_look_does_not_end_the_scheduler(hand, monkeypatch):
     async def broken():
         raise RuntimeError
 
@@ -179,7 +179,7 @@ async def test_what_goes_wrong_with_one_look_does_not_end_it(hand, monkeypatch):
     assert await hand.scheduler._look_safely() == 15.0
 
 
-async def test_what_waits_is_shown_with_due_time_freeze_and_missing_approval(ledger_fixture, hand):
+async def test_status_lists_parked_requests_with_due_time_freeze_and_missing_approval(ledger_fixture, hand):
     await ledger_fixture.rule(FREEZE)
     release, deploy = await ledger_fixture.release("0.13.5"), await ledger_fixture.awaits()
 
@@ -193,7 +193,7 @@ async def test_what_waits_is_shown_with_due_time_freeze_and_missing_approval(led
 
 
 @pytest.mark.promise("read.scoped")
-async def test_what_waits_is_shown_to_its_circle_and_to_who_may_look_at_all(ledger_fixture, hand):
+async def test_parked_requests_are_listed_for_their_circle_and_for_those_who_read_all(ledger_fixture, hand):
     await ledger_fixture.release()
 
     assert len(await hand.scheduler.waiting(READER)) == 1
@@ -225,9 +225,7 @@ async def test_a_parked_request_that_cannot_be_looked_at_ends_and_the_others_go_
 @pytest.mark.fault("f27")
 @pytest.mark.parametrize("waits", ["for its time", "for people", "for its turn"])
 @pytest.mark.parametrize("back", [False, True], ids=["gone", "a-newcomer-of-that-name"])
-async def test_what_a_removed_peer_asked_for_and_has_not_begun_is_ended_and_never_handed_in(
-    ledger_fixture, hand, waits, back
-):
+async def test_a_parked_request_of_a_removed_peer_ends_and_is_never_enqueued(ledger_fixture, hand, waits, back):
     await ledger_fixture.ledger.add_peer("docs", "docs")
     await ledger_fixture.rule(schedule=TUESDAY)
     make = {
@@ -252,7 +250,7 @@ async def test_what_a_removed_peer_asked_for_and_has_not_begun_is_ended_and_neve
 
 
 @pytest.mark.fault("f35")
-async def test_what_waits_for_people_costs_nothing_until_it_is_due(ledger_fixture, hand, monkeypatch):
+async def test_a_request_that_waits_for_approval_is_not_read_until_it_is_due(ledger_fixture, hand, monkeypatch):
     requests = [
         await ledger_fixture.awaits(request=await ledger_fixture.deploy(f"1.0.{number}")) for number in range(5)
     ]
@@ -277,7 +275,7 @@ async def test_what_waits_for_people_costs_nothing_until_it_is_due(ledger_fixtur
 
 
 @pytest.mark.fault("f35")
-async def test_a_list_of_what_waits_is_bounded_and_says_how_much_more_there_is(ledger_fixture, hand):
+async def test_the_list_of_parked_requests_is_bounded_and_says_how_many_more_there_are(ledger_fixture, hand):
     for number in range(60):
         caller = (DOCS, SHOP)[number % 2]  # a peer may have 50 open
         await ledger_fixture.awaits(request=await ledger_fixture.deploy(f"1.0.{number}", caller=caller))
@@ -308,7 +306,7 @@ async def _purged(ledger_fixture):
     return await purge(ledger_fixture.ledger, ledger_fixture.policy, ledger_fixture.clock())
 
 
-async def test_what_was_read_keeps_its_words_as_long_as_policy_says(ledger_fixture):
+async def test_a_read_message_keeps_its_text_as_long_as_policy_says(ledger_fixture):
     await ledger_fixture.rule('[messages]\nkeep = "2d"\n')
     sent = await read_message(ledger_fixture)
     ledger_fixture.clock.forward(hours=47)
@@ -319,7 +317,7 @@ async def test_what_was_read_keeps_its_words_as_long_as_policy_says(ledger_fixtu
     assert await words(ledger_fixture, sent) == ""
 
 
-async def test_without_a_policy_in_force_nothing_is_taken(ledger_fixture, tmp_path):
+async def test_without_a_policy_in_force_no_text_is_deleted(ledger_fixture, tmp_path):
     sent = await read_message(ledger_fixture)
     ledger_fixture.clock.forward(days=400)
     bare = await Ledger.open_in(tmp_path / "bare")

@@ -9,7 +9,7 @@ from infra_mcp.engine.signals import Signals
 pytestmark = pytest.mark.anyio
 
 
-async def test_everyone_who_waits_for_a_name_is_woken_and_nobody_else():
+async def test_all_waiters_of_a_name_wake_and_no_others():
     signals = Signals()
 
     with signals.waiter("a") as one, signals.waiter("a") as two, signals.waiter("b") as other:
@@ -28,7 +28,7 @@ async def test_a_wait_that_is_over_leaves_nothing_behind():
     signals.wake("a")
 
 
-async def test_one_waiter_hears_of_several_names():
+async def test_one_waiter_waits_for_several_names():
     signals = Signals()
 
     with signals.waiter("a", "b", "b") as event:
@@ -67,7 +67,7 @@ async def test_a_wait_of_no_seconds_looks_once():
     assert looks == [1]
 
 
-async def test_who_waits_for_another_name_is_woken_with_it():
+async def test_a_waiter_of_another_name_wakes_with_it():
     signals = Signals()
     signals.also("a", "inbox")
 
@@ -77,7 +77,7 @@ async def test_who_waits_for_another_name_is_woken_with_it():
         assert (inbox.is_set(), other.is_set()) == (True, False)
 
 
-async def test_what_is_woken_with_another_name_is_bounded(monkeypatch):
+async def test_the_names_woken_with_another_are_bounded(monkeypatch):
     monkeypatch.setattr(module, "_MAX_NAMES", 2)
     signals = Signals()
     for name in "abc":

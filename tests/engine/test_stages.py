@@ -111,7 +111,7 @@ async def test_a_request_that_fails_anywhere_is_undone_in_reverse_with_a_revert_
     assert ground.doubled() == []
 
 
-async def test_the_undo_of_what_others_deliver_waits_until_the_revert_is_live(ground):
+async def test_the_undo_of_a_delivery_by_others_waits_until_the_revert_is_live(ground):
     async with ground.engine(deliverer=False) as engine:
         request = await ground.submit(engine, f"{NEW}-third-broken")
         await until(lambda: len(ground.subjects()) == len(STAGES))
@@ -127,7 +127,7 @@ async def test_the_undo_of_what_others_deliver_waits_until_the_revert_is_live(gr
     assert ground.live() == BEFORE
 
 
-async def test_what_a_part_that_holds_has_made_is_kept_and_named_and_what_came_after_it_is_undone(ground):
+async def test_a_part_that_holds_keeps_and_names_what_it_made_and_later_parts_are_undone(ground):
     async with ground.engine() as engine:
         done = await ground.ask(engine, f"{NEW}-held-fourth-broken")
         await until(lambda: ground.live()["fourth"] == OLD)
@@ -144,7 +144,7 @@ async def test_what_a_part_that_holds_has_made_is_kept_and_named_and_what_came_a
     assert f"Commit {second} was reverted" in message
 
 
-async def test_what_could_not_be_undone_is_told_also_where_something_is_kept(ground):
+async def test_a_failed_undo_is_reported_also_where_a_part_is_kept(ground):
     async with ground.engine(deliverer=False) as engine:
         request = await ground.submit(engine, f"{NEW}-held-third-slow-fourth-broken")
         await until(lambda: len(ground.subjects()) == len(STAGES))

@@ -65,7 +65,7 @@ async def test_the_cluster_and_the_ledger_are_read_side_by_side():
 
 
 @pytest.mark.parametrize("code", ["not-found", "cluster-unreachable"])
-async def test_what_the_cluster_says_arrives_as_itself_whatever_the_ledger_does(code):
+async def test_an_error_of_the_cluster_is_raised_as_itself_whatever_the_ledger_does(code):
     async def observe(*_):
         raise InfraError(code, "no")
 

@@ -72,7 +72,7 @@ async def _asked(ledger_fixture):
 
 
 @pytest.mark.promise("apply.locks")
-async def test_a_request_that_must_wait_lets_go_of_its_objects_and_wakes_who_waits_for_news(ledger_fixture, bench):
+async def test_a_parked_request_releases_its_objects_and_wakes_its_waiters(ledger_fixture, bench):
     first, second = await _asked(ledger_fixture), await ledger_fixture.deploy()
     bench.does = bench.parks
     names = (first.id, first.ask, INBOX, PARKED_CHANGED)
@@ -91,7 +91,7 @@ async def test_a_request_that_must_wait_lets_go_of_its_objects_and_wakes_who_wai
 
 
 @pytest.mark.promise("recover.reobserve")
-async def test_after_a_start_what_is_parked_stays_parked_and_the_rest_is_taken_up(ledger_fixture, bench):
+async def test_after_a_start_parked_requests_stay_parked_and_the_others_continue(ledger_fixture, bench):
     await ledger_fixture.awaits()
     await ledger_fixture.release()
     open_one = await ledger_fixture.deploy()
@@ -105,7 +105,7 @@ async def test_after_a_start_what_is_parked_stays_parked_and_the_rest_is_taken_u
     assert bench.came == [open_one.id]
 
 
-async def test_one_that_is_approved_before_it_was_let_go_of_comes_back_once(ledger_fixture, bench):
+async def test_a_request_approved_before_it_was_released_comes_back_once(ledger_fixture, bench):
     request = await ledger_fixture.deploy()
 
     async def approved_at_once(run):
@@ -126,7 +126,7 @@ async def test_one_that_is_approved_before_it_was_let_go_of_comes_back_once(ledg
     assert bench.worker._recalled == set()
 
 
-async def test_one_that_was_cancelled_while_it_waited_is_left_as_it_ended(ledger_fixture, bench, caplog):
+async def test_a_request_cancelled_while_parked_stays_cancelled(ledger_fixture, bench, caplog):
     request = await ledger_fixture.awaits(NEED)
     await ledger_fixture.ends(request, State.CANCELLED)
     bench.does = bench.parks
@@ -141,7 +141,7 @@ async def test_one_that_was_cancelled_while_it_waited_is_left_as_it_ended(ledger
     assert caplog.records == []
 
 
-async def test_what_comes_when_a_worker_is_over_is_left_to_the_next(ledger_fixture, bench):
+async def test_a_request_after_the_end_of_the_worker_is_left_to_the_next(ledger_fixture, bench):
     async with anyio.create_task_group() as group:
         await group.start(bench.worker.run)
         group.cancel_scope.cancel()
@@ -182,7 +182,7 @@ def _raiser(fault):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else value,
 )
-async def test_whatever_fails_the_request_ends_names_what_failed_and_the_next_is_worked_on(
+async def test_after_any_failure_the_request_ends_names_it_and_the_next_is_worked_on(
     ledger_fixture, bench, fault, named
 ):
     bad, good = await ledger_fixture.deploy(), await ledger_fixture.deploy()
@@ -201,9 +201,7 @@ async def test_whatever_fails_the_request_ends_names_what_failed_and_the_next_is
 
 
 @pytest.mark.fault("f30")
-async def test_a_request_whose_end_cannot_be_told_in_full_is_ended_all_the_same_and_not_run_after_a_restart(
-    ledger_fixture, bench
-):
+async def test_a_request_whose_end_cannot_be_recorded_in_full_still_ends_and_does_not_run_again(ledger_fixture, bench):
     request = await ledger_fixture.deploy()
 
     async def spoils(run):
@@ -231,7 +229,7 @@ async def test_a_request_whose_end_cannot_be_told_in_full_is_ended_all_the_same_
 
 
 @pytest.mark.fault("f08")
-async def test_an_interrupted_request_that_cannot_be_taken_up_ends_and_the_worker_starts(ledger_fixture, bench):
+async def test_an_interrupted_request_with_an_unreadable_record_ends_and_the_worker_starts(ledger_fixture, bench):
     spoilt = await ledger_fixture.deploy()
     await ledger_fixture.ledger.record(spoilt.id, State.APPLYING, "applying", {}, record={"writes": ["not a write"]})
     other = await ledger_fixture.deploy()
@@ -270,7 +268,7 @@ async def test_an_interrupted_request_holds_the_same_locks_after_a_restart_as_a_
 
 
 @pytest.mark.promise("locks.same")
-async def test_an_interrupted_request_holds_what_its_record_says_whatever_policy_is_in_force(ledger_fixture):
+async def test_an_interrupted_request_holds_the_keys_of_its_record_under_any_policy(ledger_fixture):
     deps = Dependencies(ledger_fixture.ledger, None, None, ledger_fixture.policy.current, ledger_fixture.clock)
     worker = Worker(deps, Signals())
     request = await ledger_fixture.deploy()
@@ -318,7 +316,7 @@ async def test_two_requests_never_work_on_one_object_also_when_the_policy_moved_
 
 
 @pytest.mark.fault("f27")
-async def test_what_is_being_planned_for_a_peer_that_is_removed_writes_nothing(ledger_fixture, bench):
+async def test_a_request_in_planning_of_a_removed_peer_writes_nothing(ledger_fixture, bench):
     await ledger_fixture.ledger.add_peer("docs", "docs")
     request = await ledger_fixture.deploy()
     wrote = []

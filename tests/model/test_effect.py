@@ -18,7 +18,7 @@ def effect(**taken):
 
 @pytest.mark.fault("d02")
 @pytest.mark.promise("approval.digest", "approval.stable")
-def test_when_the_owner_last_wrote_is_no_part_of_what_is_approved():
+def test_the_time_of_a_field_manager_is_not_part_of_the_effect_digest():
     names = {name for model in (Effect, Part, Change, Takeover, FieldChange, FileChange) for name in model.model_fields}
 
     assert names & {"since", "time", "at", "when", "created", "resource_version"} == set()
@@ -28,7 +28,7 @@ def test_when_the_owner_last_wrote_is_no_part_of_what_is_approved():
 
 @pytest.mark.fault("d02")
 @pytest.mark.promise("approval.stable")
-def test_which_blob_a_file_had_before_is_no_part_of_what_is_approved():
+def test_the_former_blob_of_a_file_is_not_part_of_the_effect_digest():
     one, other = (
         effect().model_copy(update={"files": (FileChange(path="a", operation="edit", before=oid, diff="-1\n+2\n"),)})
         for oid in ("a" * 40, "b" * 40)
@@ -41,5 +41,5 @@ def test_which_blob_a_file_had_before_is_no_part_of_what_is_approved():
 @pytest.mark.fault("d02")
 @pytest.mark.promise("approval.digest")
 @pytest.mark.parametrize("taken", [{"field": ".spec.paused"}, {"manager": "helm"}, {"operation": "Apply"}])
-def test_whose_field_is_taken_is_part_of_what_is_approved(taken):
+def test_the_manager_of_a_taken_field_is_part_of_the_effect_digest(taken):
     assert effect().digest != effect(**taken).digest
