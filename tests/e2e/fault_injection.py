@@ -143,6 +143,39 @@ def _deployed(scenario: Scenario, number: int) -> bool:
     )
 
 
+async def _restart(scenario: Scenario, number: int) -> object:
+    key = f"kill-{number}"
+    return await scenario.tool(
+        "change", action="restart", arguments={"app": "docs"}, idempotency_key=key, wait_seconds=60
+    )
+
+
+def _restarted(scenario: Scenario, _number: int) -> bool:
+    live = scenario.live_object("deployment", "docs", scenario.namespace) or {}
+    mark = live["spec"]["template"]["metadata"].get("annotations", {}).get("infra-mcp.dev/restart")
+    return bool(mark == scenario.requests()[-1]["id"])
+
+
+async def _scale(scenario: Scenario, number: int) -> object:
+    arguments = {"app": "docs", "replicas": _replicas(number)}
+    return await scenario.tool(
+        "change", action="scale", arguments=arguments, idempotency_key=f"kill-{number}", wait_seconds=60
+    )
+
+
+def _replicas(number: int) -> int:
+    """Another number than the time before."""
+    return 3 + number % 2
+
+
+def _scaled(scenario: Scenario, number: int) -> bool:
+    live, text = (
+        scenario.live_object("deployment", "docs", scenario.namespace) or {},
+        scenario.manifest.read_text("utf-8"),
+    )
+    return live["spec"]["replicas"] == _replicas(number) and f"replicas: {_replicas(number)} " in text
+
+
 def _taken_back(scenario: Scenario, _number: int) -> bool:
     image = scenario.image()
     return "unpullable" not in image and f'"{image}"' in scenario.manifest.read_text(encoding="utf-8")
@@ -165,6 +198,8 @@ KILL_CASES = {
             _live,
             _taken_back,
         ),
+        KillCase("restart", _restart, frozenset({"landed"}), (DEPLOYMENTS,), _live, _restarted),
+        KillCase("scale", _scale, frozenset({"landed"}), (DEPLOYMENTS,), _live, _scaled),
     )
 }
 

@@ -153,8 +153,8 @@ async def _attended(scenario: Scenario, number: int) -> None:
             assert claimed.ok, claimed.text
             await call("provision_namespace", namespace=_place(scenario, number), pull_secrets=["X"], on_behalf_of=ask)
         await flow.answer(call, but=ask, claim=True)
-        signals_of = [one["id"] for one in (await call("inbox")).data["messages"]]
-        await flow.mark(list(_INFRA), partial(call, "inbox"), signals_of)
+        news = [one["id"] for one in (await call("inbox")).data["messages"]]
+        await flow.mark(list(_INFRA), partial(call, "inbox"), news)
     await flow.resolved(ask, "docs")
 
 

@@ -73,6 +73,33 @@ async def test_what_does_not_come_up_fails_the_pipeline_with_its_cause_and_is_ta
     assert "### infra-mcp deploy docs 0.13.5-unpullable: failed" in summary.read_text(encoding="utf-8")
 
 
+@pytest.mark.promise("cli.same-path")
+@pytest.mark.promise("intake.dedupe")
+@pytest.mark.promise("seam.action")
+@pytest.mark.parametrize(
+    "words", [("restart", "docs"), ("scale", "docs", "3"), ("run", "scale", "app=docs", "replicas=3")]
+)
+async def test_a_pipeline_restarts_and_scales_once_however_often_the_run_is_tried(scenario, pipeline, words):
+    first = await pipeline(*words, "--run-id", "78")
+    made = scenario.live_object("deployment", "docs", scenario.namespace)["metadata"]["generation"]
+    again = await pipeline(*words, "--run-id", "78")
+
+    assert first.code == again.code == 0, (first, again)
+    assert ("docs restarted: " if words[0] == "restart" else "docs scaled to 3: ") in first.out
+    assert scenario.live_object("deployment", "docs", scenario.namespace)["metadata"]["generation"] == made
+    assert scenario.rows("select door, caller from requests") == [{"door": "cli", "caller": "docs"}]
+
+
+@pytest.mark.promise("cli.same-path")
+async def test_a_restart_and_a_scaling_that_policy_refuses_fail_the_command_with_their_code(scenario, run):
+    refused = await run("scale", "docs", "11", token=scenario.tokens["docs"])
+    others = await run("restart", "docs", token=scenario.tokens["shop"])
+
+    assert (refused.code, others.code) == (3, 3), (refused, others)
+    assert "At most 10 replicas" in refused.err
+    assert scenario.requests() == [] or all(row["state"] == "refused" for row in scenario.requests())
+
+
 @pytest.mark.promise("report.progress")
 async def test_a_long_change_says_in_the_log_how_far_its_objects_are(scenario, run):
     done = await run("deploy", "docs", "0.14.0-slow", token=scenario.tokens["docs"])
