@@ -4,7 +4,7 @@ from anyio import to_thread
 
 from infra_mcp.engine.run import Dependencies, PlannedStage, Run
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger.heads import HEADS, proof_of
+from infra_mcp.ledger.chain import HEADS, proof_of
 from infra_mcp.model.request import State
 from infra_mcp.repository.commit import message
 from infra_mcp.repository.edits import keep, kept

@@ -14,7 +14,7 @@ import anyio
 from anyio import to_thread
 
 from infra_mcp.gather import gather_pair
-from infra_mcp.ledger.heads import HEADS, proof_of
+from infra_mcp.ledger.chain import HEADS, proof_of
 
 if TYPE_CHECKING:
     from infra_mcp.clients.git import Git

@@ -1,11 +1,11 @@
-"""What people decided about plans: each decision bound to one effect of one request, for a while, once."""
+"""People's decisions about plans: each bound to one effect of one request, for a while, once."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from sqlalchemy import Connection, Select, insert, select, update
+from sqlalchemy import Connection, and_, insert, select, update
 
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError
@@ -19,7 +19,7 @@ _ROWS = schema.approvals
 
 
 class Approvals:
-    """The approvals of one ledger: `Ledger.approvals`. Whether they are enough is policy's to decide."""
+    """The approvals of one ledger: `Ledger.approvals`. Whether they are enough is the policy's decision."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -40,30 +40,57 @@ class Approvals:
         return await self._database.write(lambda tx: _give(tx, given))
 
     async def of(self, request_id: str) -> list[Approval]:
-        """All decisions about a request, oldest first, whatever effect they were given for."""
+        """All decisions about a request, oldest first, for any effect, each with its approver's present standing."""
         wanted = select(_ROWS).where(_ROWS.c.request == request_id).order_by(_ROWS.c.number)
-        return await self._database.read(lambda connection: _looked_up(connection, wanted))
+
+        def look(connection: Connection) -> list[Approval]:
+            rows = connection.execute(wanted).mappings().all()
+            known = vouching.operators(connection) if rows else vouching.Operators()
+            return [
+                _read(row).model_copy(
+                    update={
+                        "gone": row["strength"] == "token" and known.is_gone(row["approver"], row["event"]),
+                        "vouched": row["approver"] not in known.uncounted,
+                    }
+                )
+                for row in rows
+            ]
+
+        return await self._database.read(look)
 
     async def operators(self) -> vouching.Operators:
-        """Who may approve, and who of them counts where a rule wants several."""
+        """The operators, and which of them count where a rule wants several."""
         return await self._database.read(vouching.operators)
 
     @effect("ledger.approval.use")
     async def use(self, request_id: str, digest: str, now: str) -> None:
-        """The first write of this effect begins: what allowed it is used up. Saying so again changes nothing."""
-        await self._database.write(lambda tx: _use(tx, request_id, digest, clock.normal(now)))
+        """Use up the approvals of an effect as its first write begins; a second use changes nothing."""
+        at = clock.normal(now)
+        of_effect = and_(_ROWS.c.request == request_id, _ROWS.c.effect_digest == digest, _ROWS.c.approve)
+        unused = and_(of_effect, _ROWS.c.used.is_(None))
+        its_circle = select(schema.requests.c.circle).where(schema.requests.c.id == request_id)
+
+        def step(tx: Tx) -> None:
+            approvers = sorted(set(tx.connection.execute(select(_ROWS.c.approver).where(unused)).scalars()))
+            if approvers:
+                tx.connection.execute(update(_ROWS).where(unused).values(used=at))
+                circle = tx.connection.execute(its_circle).scalar()
+                data = {"effect_digest": digest, "approvers": approvers}
+                append(tx, Entry(at, "approvals-used", None, circle, data=data, request=request_id))
+
+        await self._database.write(step)
 
 
 def _give(tx: Tx, given: Approval) -> Approval:
     requests = schema.requests
     known = vouching.operators(tx.connection)
     if given.strength == "token" and known.is_gone(given.approver, math.inf):
-        raise InfraError("policy-denied", f"{given.approver} is no operator any more.", rule="approve")
+        raise InfraError("policy-denied", f"{given.approver} is no longer an operator.", rule="approve")
     row = tx.connection.execute(select(requests).where(requests.c.id == given.request)).mappings().first()
     if row is None:
         raise InfraError("not-found", "There is no such request.")
     if row["state"] != State.AWAITING_APPROVAL or row["effect_digest"] != given.effect_digest:
-        what = "The request does not wait for an approval of this effect: it has another one now, or does not wait."
+        what = "The request is not waiting for approval of this effect: its effect changed, or it no longer waits."
         raise InfraError("approval-mismatch", what)
     same = given.model_dump(include={"request", "effect_digest", "approve", "approver", "way", "strength"})
     holds = _ROWS.c.used.is_(None), _ROWS.c.expires > given.at
@@ -74,36 +101,10 @@ def _give(tx: Tx, given: Approval) -> Approval:
         return _read(before)
     data: dict[str, Any] = same | {"expires": given.expires}
     kind = "approved" if given.approve else "denied"
-    entry = Entry(given.at, kind, given.approver, row["circle"], "", data, None, given.request, row["ask"])
+    entry = Entry(given.at, kind, given.approver, row["circle"], data=data, request=given.request, ask=row["ask"])
     seq, _ = append(tx, entry)
     tx.connection.execute(insert(_ROWS), given.model_dump(exclude={"gone", "vouched"}) | {"event": seq})
     return given
-
-
-def _looked_up(connection: Connection, wanted: Select[Any]) -> list[Approval]:
-    """Approvals with what is known of their approvers by now."""
-    rows = connection.execute(wanted).mappings().all()
-    known = vouching.operators(connection) if rows else vouching.Operators()
-    return [
-        _read(row).model_copy(
-            update={
-                "gone": row["strength"] == "token" and known.is_gone(row["approver"], row["event"]),
-                "vouched": row["approver"] not in known.uncounted,
-            }
-        )
-        for row in rows
-    ]
-
-
-def _use(tx: Tx, request_id: str, digest: str, at: str) -> None:
-    of_effect = _ROWS.c.request == request_id, _ROWS.c.effect_digest == digest, _ROWS.c.used.is_(None)
-    rows = tx.connection.execute(select(_ROWS.c.approver).where(*of_effect, _ROWS.c.approve)).scalars().all()
-    if not rows:
-        return
-    tx.connection.execute(update(_ROWS).where(*of_effect, _ROWS.c.approve).values(used=at))
-    circle = tx.connection.execute(select(schema.requests.c.circle).where(schema.requests.c.id == request_id)).scalar()
-    data = {"effect_digest": digest, "approvers": sorted(set(rows))}
-    append(tx, Entry(at, "approvals-used", None, circle, "", data, None, request_id))
 
 
 def _read(row: Any) -> Approval:  # noqa: ANN401 - a row of `approvals`

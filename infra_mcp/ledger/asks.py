@@ -1,74 +1,55 @@
-"""Asks in the database: each tracked until its one terminal ack, which waits in the outbox until it was delivered."""
+"""Asks in the database: each tracked until its one terminal ack, which waits in the outbox until it was delivered.
+
+Each function is the inside of one transaction.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, insert, select, update
 
-from infra_mcp.ledger import clock, ids, peer_filters, schema
+from infra_mcp.errors import InfraError
+from infra_mcp.ledger import ids, peer_filters, schema
 from infra_mcp.ledger.database import Tx, unavailable
-from infra_mcp.ledger.events import Entry, append, written
+from infra_mcp.ledger.events import Entry, append
+from infra_mcp.ledger.message_digests import MessageDigests, between_peers
 from infra_mcp.ledger.records import Ask, AskIn
-from infra_mcp.masking import Masker
 from infra_mcp.model.digest import canonical
-from infra_mcp.model.peer import Address, Caller
+from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import Request
 
-_ROWS = schema.asks
+_ROWS, _OUTBOX = schema.asks, schema.outbox
 _LISTS = ("attachments", "reply_attachments")
-_OUTBOX = schema.outbox
+TO_PEER = peer_filters.is_party("to", _ROWS.c.receiver, _ROWS.c.receiver_circle)
 # Asks to a peer that are open and wait for its answer: those that are a request already wait for its end.
-TO = and_(
-    peer_filters.is_party("to", _ROWS.c.receiver, _ROWS.c.receiver_circle),
-    _ROWS.c.state == "open",
-    _ROWS.c.request.is_(None),
-)
+TO = and_(TO_PEER, _ROWS.c.state == "open", _ROWS.c.request.is_(None))
 OF_SENDER = peer_filters.is_party("from", _ROWS.c.sender, _ROWS.c.circle)
 _INSERT = insert(_ROWS)
 _INSERT_ACK = insert(_OUTBOX)
 _UPDATE = update(_ROWS).where(_ROWS.c.id == bindparam("which"))
 _JOIN = update(schema.requests).where(schema.requests.c.id == bindparam("which"))
-_ONE = select(_ROWS).where(_ROWS.c.id == bindparam("ask"))
-_OWN = _ONE.where(
-    or_(
-        and_(OF_SENDER, _ROWS.c.position > peer_filters.since("from")),
-        and_(
-            peer_filters.is_party("to", _ROWS.c.receiver, _ROWS.c.receiver_circle),
-            _ROWS.c.position > peer_filters.since("to"),
-        ),
-    )
-)
+ONE = select(_ROWS).where(_ROWS.c.id == bindparam("ask"))
 _OPEN_ABOUT = select(_ROWS).where(_ROWS.c.request == bindparam("about"), _ROWS.c.state == "open")
-_WAITING = select(_ROWS).where(TO).order_by(_ROWS.c.position)
-_UNDELIVERED = (
-    select(_ROWS)
-    .join(_OUTBOX, _OUTBOX.c.ask == _ROWS.c.id)
-    .where(_OUTBOX.c.delivered.is_(None))
-    .order_by(_ROWS.c.acked_at, _ROWS.c.id)
-)
-_UNDELIVERED_TO = _UNDELIVERED.where(peer_filters.is_party("to", _OUTBOX.c.receiver, _OUTBOX.c.circle))
-_DELIVERED = (
-    update(_OUTBOX)
-    .where(_OUTBOX.c.ask.in_(bindparam("ids", expanding=True)), _OUTBOX.c.delivered.is_(None))
-    .values(delivered=bindparam("at"))
-)
+DELIVERED = update(_OUTBOX).where(_OUTBOX.c.ask == bindparam("which"), _OUTBOX.c.delivered.is_(None))
+DELIVERED = DELIVERED.values(delivered=bindparam("at"))
+
+
+@dataclass(frozen=True)
+class MaskedText:
+    """A masked text, and its attachments."""
+
+    text: str | None
+    attachments: tuple[dict[str, Any], ...] = ()
 
 
 def opened(caller: Caller, ask: AskIn, created: str, request_id: str | None = None) -> Ask:
     """A new ask to the infra peer with an id of its own, not yet acked."""
-    return Ask(
-        id=ids.ask_id(),
-        sender=caller.name,
-        circle=caller.circle,
-        receiver=ask.receiver,
-        text=ask.text,
-        created=created,
-        request=request_id,
-        reply_to=ask.reply_to,
-    )
+    given = ask.model_dump() | {"sender": caller.name, "circle": caller.circle, "created": created}
+    return Ask(id=ids.ask_id(), request=request_id, **given)
 
 
 def insert_row(connection: Connection, ask: Ask, position: int) -> None:
@@ -80,12 +61,12 @@ def insert_row(connection: Connection, ask: Ask, position: int) -> None:
 def join(tx: Tx, first: Request, ask: AskIn, caller: Caller, at: str) -> str:
     """The ask id for a repetition of a request: the first's; where that came without an ask, one that joins it.
 
-    An ask that joins a request which has ended is acked at once with what that one was answered.
+    An ask that joins a request which has ended is acked at once with that request's answer.
     """
     if first.ask is not None:
         return first.ask
     again = opened(caller, ask, at, first.id)
-    entry = Entry(at, "asked-again", caller.name, caller.circle, ask.text, {}, None, first.id, again.id)
+    entry = Entry(at, "asked-again", caller.name, caller.circle, ask.text, request=first.id, ask=again.id)
     position, _ = append(tx, entry)
     insert_row(tx.connection, again, position)
     tx.connection.execute(_JOIN, {"which": first.id, "ask": again.id})
@@ -100,17 +81,34 @@ def ack_all(connection: Connection, request_id: str, reply: str, at: str) -> Non
         close(connection, one, reply, at)
 
 
-def answer(tx: Tx, masker: Masker, asked: Ask, message: str, kind: str) -> str:
-    """An ask that never becomes a request: it and its ack, at once. Returns its id."""
-    masked = written(masker, {"text": asked.text, "receiver": asked.receiver})
-    asked = asked.model_copy(update=masked)
-    reply = written(masker, message)
-    data = {"receiver": asked.receiver, "reply": reply}
-    entry = Entry(asked.created, kind, asked.sender, asked.circle, asked.text, data, None, None, asked.id)
-    position, _ = append(tx, entry)
-    insert_row(tx.connection, asked, position)
-    close(tx.connection, asked, reply, asked.created)
-    return asked.id
+def answered_by(tx: Tx, digests: MessageDigests, by: Caller, ask_id: str | None, answer: str, at: str) -> None:
+    """Close an ask of the infra peer's that was answered by an ask which the server handles.
+
+    One that was closed meanwhile stays as it is.
+
+    Raises:
+        InfraError: `claim-taken`.
+    """
+    found = ask(tx.connection, ask_id) if ask_id else None
+    if found is not None and found.state == "open" and is_received(found, by):
+        refuse_unclaimed(found, by)
+        reply(tx, digests, found, by, MaskedText(f"Answered by {answer}."), at)
+
+
+def reply(
+    tx: Tx, digests: MessageDigests, found: Ask, by: Caller, masked: MaskedText, at: str, *, replied: str | None = None
+) -> None:
+    """Close an ask with its `acked` event; `replied` is the ask that answers it."""
+    how = "replied" if replied else "acked"
+    text, data = digests.content(between_peers(found.circle, found.receiver_circle), masked.text, masked.attachments)
+    data |= {"closed": how, "from": found.receiver} | ({} if masked.text is not None else {"bare": True})
+    data |= {"session": by.session} if by.session else {}
+    data |= {"replied": replied} if replied else {}
+    # The circle that the infra peer answers may find its answer.
+    peer, circle = (by.name, by.circle) if found.receiver_circle else (found.sender, found.circle)
+    append(tx, Entry(at, "acked", peer, circle, text, data, ask=found.id))
+    acted_by = by.session if by.attendant else None
+    close(tx.connection, found, masked.text, at, how=how, attachments=masked.attachments, acted_by=acted_by)
 
 
 def close(
@@ -132,11 +130,47 @@ def close(
     connection.execute(_INSERT_ACK, waiting)
 
 
+def is_received(found: Ask, by: Caller) -> bool:
+    """Whether this caller may answer the ask: it was sent to it, or its session has claimed it."""
+    if by.reader:
+        return False
+    if by.attendant and by.session is not None and found.claim == by.session:
+        return True
+    return (found.receiver, found.receiver_circle) == (by.name, by.circle)
+
+
+def refuse_unclaimed(found: Ask, by: Caller) -> None:
+    """Refuse an answer to an ask that is a request, or that the caller's session has not claimed.
+
+    Raises:
+        InfraError: `claim-taken`.
+    """
+    refuse_request(found)
+    if found.claim != (by.session if by.attendant else None) or (by.attendant and by.session is None):
+        raise not_claimed()
+
+
+def refuse_request(found: Ask) -> None:
+    """Refuse to act for an ask that is a request.
+
+    Raises:
+        InfraError: `claim-taken`.
+    """
+    if found.request is not None:
+        what = f"The ask is request {found.request} already; the end of that request acks it."
+        raise InfraError("claim-taken", what, next_step="Look at that request.")
+
+
+def not_claimed() -> InfraError:
+    """The error of a session without the claim."""
+    return InfraError("claim-taken", "This session has not claimed the ask, or has lost the claim.")
+
+
 def read(row: Any) -> Ask:  # noqa: ANN401 - a row of `asks`
     """A row as a value.
 
     Raises:
-        InfraError: `ledger-unavailable`, when someone made something else of it.
+        InfraError: `ledger-unavailable`, when the row was edited and is no ask any more.
     """
     value = {name: row[name] for name in Ask.model_fields if name not in _LISTS}
     try:
@@ -148,33 +182,9 @@ def read(row: Any) -> Ask:  # noqa: ANN401 - a row of `asks`
 
 def ask(connection: Connection, ask_id: str) -> Ask | None:
     """The ask of that id."""
-    row = connection.execute(_ONE, {"ask": ask_id}).mappings().first()
-    return read(row) if row else None
+    return next(iter(listed(connection, ONE, {"ask": ask_id})), None)
 
 
-def own(connection: Connection, of: Address, ask_id: str) -> Ask | None:
-    """The ask of that id, if this peer sent or got it."""
-    row = connection.execute(_OWN, peer_filters.given("from", of) | peer_filters.given("to", of) | {"ask": ask_id})
-    return next((read(one) for one in row.mappings()), None)
-
-
-def listed(connection: Connection, wanted: Any, given: Mapping[str, Any] | None = None) -> list[Ask]:  # noqa: ANN401 - a SELECT of whole rows
-    """The asks that a query finds with its parameters."""
-    return [read(row) for row in connection.execute(wanted, given or {}).mappings()]
-
-
-def waiting(connection: Connection, receiver: Address) -> list[Ask]:
-    """All open asks that wait for this peer's answer, oldest first."""
-    return listed(connection, _WAITING, peer_filters.given("to", receiver))
-
-
-def undelivered(connection: Connection, sender: Address | None) -> list[Ask]:
-    """Acked asks whose sender has not seen the ack, oldest first."""
-    if sender is None:
-        return listed(connection, _UNDELIVERED)
-    return listed(connection, _UNDELIVERED_TO, peer_filters.given("to", sender))
-
-
-def delivered(tx: Tx, ask_ids: Iterable[str], at: str | None = None) -> int:
-    """The sender has these acks; returns how many it had not. Saying so again changes nothing."""
-    return tx.connection.execute(_DELIVERED, {"ids": list(ask_ids), "at": at or clock.now()}).rowcount
+def listed(connection: Connection, statement: Select[Any], given: Mapping[str, Any] | None = None) -> list[Ask]:
+    """The asks that a query of whole rows finds with its parameters."""
+    return [read(row) for row in connection.execute(statement, given or {}).mappings()]

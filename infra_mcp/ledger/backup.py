@@ -1,7 +1,7 @@
 """A ledger and its keys as one file, taken while it is written to; and a state directory made from such a file.
 
-The file is a plain tar of two members, `keys.json` and `ledger.sqlite3`. It holds what the ledger holds, so it is for
-its owner only (mode 0600). Whoever has it can read everything that was asked; hashes of tokens are in it, not tokens.
+The file is a plain tar of two members, `keys.json` and `ledger.sqlite3`, for its owner only (mode 0600): it contains
+everything that was asked. It contains hashes of tokens, not tokens.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import errno
 import os
 import shutil
 import sqlite3
+import tarfile
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,20 +22,23 @@ import anyio.to_thread
 
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger import archive
 from infra_mcp.ledger.chain import GENESIS
-from infra_mcp.ledger.files import make_private
+from infra_mcp.ledger.database import make_private, translated
 from infra_mcp.ledger.keys import LEDGER, Keys
 from infra_mcp.ledger.schema import REVISIONS
 
 _LEDGER, _KEYS = "ledger.sqlite3", "keys.json"
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}  # what file systems without hard links say
-_LARGEST_KEYS = 1 << 20  # bytes; ours has some hundred
+_FAILED = "The backup cannot be made or used"
+_DRAFTS = ".infra-mcp-"  # a directory for us only, on the same disk
+_END = 2 * tarfile.BLOCKSIZE  # zeros; more fill the last record
+_MAX_END = tarfile.RECORDSIZE + tarfile.BLOCKSIZE
+_MAX_KEYS = 1 << 20  # bytes; ours has some hundred
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a backup holds: how many events, and the newest one's head, for comparing with heads that were given out."""
+    """How many events a backup holds, and the newest one's head, for comparing with heads that were given out."""
 
     events: int
     head: str
@@ -81,9 +85,13 @@ def _backup(state_dir: Path, target: Path) -> Snapshot:
     if not target.parent.is_dir():
         raise InfraError("invalid-argument", "The directory to write the backup to is not there.")
     if (tree := _work_tree(target)) is not None:
-        what = f"{target.name} would lie in the git work tree {tree}, and a backup holds keys and every word."
+        what = f"{target.name} would lie in the git work tree {tree}, and a backup contains keys and every request."
         raise InfraError("invalid-argument", what, next_step="Name a file outside of it, for example in /var/backups.")
-    with _translated(), _beside(target.parent) as draft:
+    with (
+        translated(_FAILED),
+        tempfile.TemporaryDirectory(prefix=_DRAFTS, dir=target.parent) as name,
+    ):
+        draft = Path(name)
         copy = draft / _LEDGER
         # A connection of SQLite's own: it takes part in the locks of the one that writes.
         with closing(sqlite3.connect(ledger)) as live, closing(sqlite3.connect(copy)) as made:
@@ -93,7 +101,7 @@ def _backup(state_dir: Path, target: Path) -> Snapshot:
         shutil.copyfile(state_dir / _KEYS, keys)  # after the ledger: a key that it needs is in it by then
         found = _check(copy, draft)
         whole = draft / "whole"
-        archive.pack(whole, {_KEYS: keys, _LEDGER: copy})
+        _pack(whole, {_KEYS: keys, _LEDGER: copy})
         _put(whole, target)
     return found
 
@@ -114,13 +122,13 @@ def _restore(source: Path, state_dir: Path) -> Snapshot:
     _must_not_be(ledger, ledger.with_name(f"{_LEDGER}-wal"))
     if not source.is_file():
         raise InfraError("not-found", "There is no such backup.")
-    with _translated():
+    with translated(_FAILED):
         new = not state_dir.exists()
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            with _beside(state_dir) as draft:
-                limits = {_KEYS: _LARGEST_KEYS, _LEDGER: source.stat().st_size}
-                archive.unpack(source, draft, limits)
+            with tempfile.TemporaryDirectory(prefix=_DRAFTS, dir=state_dir) as name:
+                draft = Path(name)
+                _unpack(source, draft, {_KEYS: _MAX_KEYS, _LEDGER: source.stat().st_size})
                 found = _check(draft / _LEDGER, draft)
                 # The keys first: a ledger without them would be given new ones, and markers would no longer compare.
                 if not _same_keys(keys, draft / _KEYS):
@@ -134,12 +142,54 @@ def _restore(source: Path, state_dir: Path) -> Snapshot:
     return found
 
 
-def _check(ledger: Path, keys_in: Path) -> Snapshot:
-    """That a copy is a whole ledger, of a version we know, and that these are its keys.
+def _pack(target: Path, members: Mapping[str, Path]) -> None:
+    """A new archive of files, by their names in it, with mode 0600."""
+    with (
+        open(target, "xb", opener=_private) as file,
+        tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive,
+    ):
+        for name, source in members.items():
+            header = tarfile.TarInfo(name)
+            header.mode, header.size = 0o600, source.stat().st_size
+            with source.open("rb") as content:
+                archive.addfile(header, content)
 
-    Raises:
-        InfraError: `ledger-newer`, `invalid-argument`.
+
+def _unpack(source: Path, folder: Path, limits: Mapping[str, int]) -> None:
+    """The members of an archive, with mode 0600: exactly those in `limits`, in this order, each of at most that size.
+
+    A backup has plain files only, so anything else that a tar can hold (links, extended headers, sparse files) is
+    refused before a byte is written.
     """
+    try:
+        with source.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            members = archive.getmembers()
+            file.seek(archive.offset)
+            rest = file.read(_MAX_END + 1)
+            plain = all(one.type == tarfile.REGTYPE and not (one.linkname or one.pax_headers) for one in members)
+            whole = _END <= len(rest) <= _MAX_END and not (len(rest) % tarfile.BLOCKSIZE or rest.strip(b"\0"))
+            if not (plain and whole) or archive.pax_headers or [one.name for one in members] != list(limits):
+                raise _no_backup()
+            for one in members:
+                content = archive.extractfile(one)
+                if content is None or one.size > limits[one.name]:
+                    raise _no_backup()
+                with open(folder / one.name, "xb", opener=_private) as member:
+                    shutil.copyfileobj(content, member)
+    except (tarfile.TarError, ValueError):
+        raise _no_backup() from None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _no_backup() -> InfraError:
+    return InfraError("invalid-argument", "The file is no backup of infra-mcp, or not a whole one.")
+
+
+def _check(ledger: Path, keys_in: Path) -> Snapshot:
+    """Check that a copy is a whole ledger, of a version we know, and that these are its keys."""
     held = Keys(keys_in).peek(LEDGER)
     try:
         with closing(sqlite3.connect(f"file:{ledger}?mode=ro&immutable=1", uri=True)) as copy:
@@ -159,11 +209,7 @@ def _check(ledger: Path, keys_in: Path) -> Snapshot:
 
 
 def _same_keys(there: Path, given: Path) -> bool:
-    """Whether these keys are there already, as a restore that was killed leaves them.
-
-    Raises:
-        InfraError: `invalid-argument`, when there are others.
-    """
+    """Whether these keys are there already, as a restore that was killed leaves them; others are refused."""
     if there.exists() and there.read_bytes() != given.read_bytes():
         what = "The state directory has keys of another ledger."
         raise InfraError("invalid-argument", what, next_step="Move keys.json away if they are not needed.")
@@ -172,17 +218,13 @@ def _same_keys(there: Path, given: Path) -> bool:
 
 def _must_not_be(*places: Path) -> None:
     if any(place.exists() or place.is_symlink() for place in places):
-        what = f"There is a {places[0].name} already; nothing was written over it."
-        raise InfraError("invalid-argument", what, next_step="Name another place, or move it away.")
+        what = f"There is a {places[0].name} already; it was not overwritten."
+        raise InfraError("invalid-argument", what, next_step="Choose another path, or move it away.")
 
 
 def _put(draft: Path, place: Path) -> None:
     """Give a finished file its name, durably, unless the name was taken meanwhile."""
-    handle = os.open(draft, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    _sync(draft)
     try:
         os.link(draft, place)
     except FileExistsError:
@@ -193,24 +235,12 @@ def _put(draft: Path, place: Path) -> None:
             raise
         _must_not_be(place)
         draft.rename(place)
-    folder = os.open(place.parent, os.O_RDONLY)
+    _sync(place.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
-
-
-@contextmanager
-def _beside(folder: Path) -> Iterator[Path]:
-    """A directory for drafts, for us only, on the same disk; it and what is in it goes in the end."""
-    with tempfile.TemporaryDirectory(prefix=".infra-mcp-", dir=folder) as draft:
-        yield Path(draft)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        said = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
-        raise InfraError("ledger-unavailable", f"The backup cannot be made or used: {said}.") from error
+        os.close(handle)

@@ -1,36 +1,26 @@
-"""The hash chain over events: pure.
+"""The hash chain over events, and the heads of it that were given out: pure.
 
-Each event's hash covers its content and the hash before it (SHA-256 over canonical JSON), so whoever knows one head
-knows everything up to it. The chain has no key: whoever writes the file can make it anew from any point. So a chain
-that adds up proves only that it adds up; what proves more is a head that was given out earlier, in an ack or a commit.
+Each event's hash covers its content and the hash before it (SHA-256 over canonical JSON), so one head proves everything
+up to it. The chain has no key: someone who can write the file can compute it anew from any point. So a consistent chain
+alone proves nothing; a head that was given out earlier, in an ack or a commit, does.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra_mcp.ledger import schema
 from infra_mcp.model.digest import canonical
+from infra_mcp.model.names import Frozen
 
 GENESIS = "0" * 64
-# What a hash covers: every column of an event but the hash itself, in the form the column has.
-FIELDS = (
-    "seq",
-    "at",
-    "kind",
-    "state",
-    "request",
-    "ask",
-    "peer",
-    "circle",
-    "namespaces",
-    "objects",
-    "text",
-    "data",
-    "prev",
-)
+HEADS = "heads"  # the name of the key that proves heads
+# A hash covers every column of an event but itself, in the form the column has.
+FIELDS = tuple(column.name for column in schema.events.c if column.name != "hash")
 
 
 def link(event: Mapping[str, Any]) -> str:
@@ -38,9 +28,22 @@ def link(event: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical({name: event[name] for name in FIELDS})).hexdigest()
 
 
+class Committed(Frozen):
+    """A head found in a commit's trailers. With a valid proof it is certain that the ledger once had it."""
+
+    commit: str
+    head: str
+    proof: str = ""
+
+
+def proof_of(key: bytes, head: str) -> str:
+    """A proof of a head that needs the ledger's key: HMAC-SHA-256, as 64 hex digits."""
+    return hmac.new(key, head.encode(), hashlib.sha256).hexdigest()
+
+
 @dataclass
 class ChainVerifier:
-    """Checks a chain from its first event on, in as many pieces as it comes in.
+    """Checks a chain from its first event on, in any number of pieces.
 
     Args:
         heads: heads that were given out. Only those found before the first broken link count as found.
@@ -69,5 +72,5 @@ class ChainVerifier:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Heads that were given out and are not in the chain: it was cut, or made anew."""
+        """Heads that were given out and are not in the chain: it was cut, or computed anew."""
         return tuple(sorted(self.heads - self.found))

@@ -5,6 +5,7 @@ Writes that come while the thread is busy share the next transaction, and so its
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,55 +22,52 @@ from sqlalchemy.pool import PoolProxiedConnection, StaticPool
 
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.chain import GENESIS
-from infra_mcp.ledger.files import FileGuard, make_private
+from infra_mcp.ledger.message_digests import MessageDigests
 from infra_mcp.ledger.write_queue import Queue, Tx, WriteJob
+from infra_mcp.masking import Masker
 
-__all__ = ["Database", "Tx", "unavailable"]
+__all__ = ["Database", "Repository", "Tx", "make_private", "translated", "unavailable"]
 
 T = TypeVar("T")
 
 _CHECKED_WHOLE = 32 << 20  # bytes; a larger file is not read through at start
 
 
-def unavailable(cause: object) -> InfraError:
-    """The one error of this room, with the library's own words and none of its parameters."""
+def unavailable(cause: object, what: str = "The ledger cannot be used") -> InfraError:
+    """The error of a ledger that cannot be used, with the library's own message and none of its parameters."""
     if isinstance(cause, SQLAlchemyError):
         cause = getattr(cause, "orig", None) or type(cause).__name__
     if isinstance(cause, OSError):
         cause = cause.strerror or type(cause).__name__
-    return InfraError("ledger-unavailable", f"The ledger cannot be used: {cause}.")
+    return InfraError("ledger-unavailable", f"{what}: {cause}.")
 
 
 class Database:
     """The database of one ledger.
 
-    A transaction that has begun is finished whatever happens to its caller: cancelling waits for it. What has not
-    begun is not made for a caller that was cancelled.
+    A transaction that has begun is finished whatever happens to its caller: cancelling waits for it. A cancelled caller
+    begins none.
     """
 
     def __init__(self, url: str, busy_seconds: float) -> None:
-        place = make_url(url)
-        name = place.database or ""
-        self._sqlite = place.get_backend_name() == "sqlite"
-        on_disk = self._sqlite and name not in {"", ":memory:"} and not name.startswith("file:")
+        name = make_url(url).database or ""
+        on_disk = name not in {"", ":memory:"} and not name.startswith("file:")
         self.path: Path | None = Path(name) if on_disk else None
         self._watched: list[FileGuard] = []
         self._damaged = False
-        # The parameters hold people's words; they have no place in an error or a log.
-        arguments: dict[str, Any] = {"check_same_thread": False, "timeout": busy_seconds} if self._sqlite else {}
-        pool: dict[str, Any] = {"poolclass": StaticPool} if self._sqlite else {}
-        self._engine = create_engine(url, hide_parameters=True, connect_args=arguments, **pool)
+        # The parameters are people's texts, which must not get into an error or a log.
+        arguments = {"check_same_thread": False, "timeout": busy_seconds}
+        self._engine = create_engine(url, hide_parameters=True, connect_args=arguments, poolclass=StaticPool)
         self._writer = self._engine.execution_options()
-        if self._sqlite:
-            event.listen(self._engine, "connect", _connected)
-            _begin_by(self._engine.dialect, "BEGIN")
+        event.listen(self._engine, "connect", _connected)
+        _begin_by(self._engine.dialect, "BEGIN")
         self._limiter = anyio.CapacityLimiter(1)  # whose turn it is
         self._thread = anyio.CapacityLimiter(1)
         self._queue = Queue()
         self.known: tuple[int, str] = (0, GENESIS)
 
     async def start(self, prepare: Callable[[Connection], None], check: Callable[[Connection], bool]) -> None:
-        """Open the file, make what is missing, and look whether it is sound.
+        """Open the file, make what is missing, and check that it is sound.
 
         Args:
             prepare: brings the schema up to date, in one write transaction; called when `check` says so.
@@ -91,14 +89,14 @@ class Database:
     async def write(self, step: Callable[[Tx], T]) -> T:
         """Run a step in a transaction that is durable when this returns; if the step raises, nothing of it was written.
 
-        It may share the transaction with other steps, in the order they came. One that raises takes nothing of the
-        others with it. When the transaction itself fails, none of it was written, and all are told.
+        It may share the transaction with other steps, in the order they came; one that raises is rolled back alone.
+        When the transaction itself fails, none of it was written, and every step raises.
 
         Raises:
             InfraError: `ledger-unavailable`.
         """
         mine = WriteJob(step)
-        if await self._queue.joined(mine):  # else somebody else has made it
+        if await self._queue.joined(mine):  # else another caller has written it
             batch: list[WriteJob[Any]] = []
             try:
                 async with self._limiter:
@@ -115,15 +113,15 @@ class Database:
             await anyio.to_thread.run_sync(self._engine.dispose, limiter=self._limiter)
 
     def _read(self, step: Callable[[Connection], T]) -> T:
-        with _translated():
+        with translated():
             self._look()
             with self._engine.begin() as connection:
                 return step(connection)
 
     def _write(self, batch: Sequence[WriteJob[Any]]) -> None:
-        """Make some steps one transaction. Raises nothing: each step has its result or its error after this."""
+        """Run some steps in one transaction. Raises nothing: each step has its result or its error after this."""
         try:
-            with _translated():
+            with translated():
                 self._look()
                 with self._writer.begin() as connection:
                     tx = Tx(connection, self.known)
@@ -136,15 +134,11 @@ class Database:
 
     @staticmethod
     def _try(tx: Tx, step: WriteJob[Any]) -> None:
-        """One step, taken back alone when it fails.
-
-        Raises:
-            Exception: the step's, when the database has given up the whole transaction over it.
-        """
+        """One step, rolled back alone when it fails; its error ends the transaction if the database rolled back all."""
         run, head = tx.connection.connection.cursor().execute, tx.head
         run("SAVEPOINT step")
         try:
-            with _translated():
+            with translated():
                 step.run(tx)
         except Exception as error:  # noqa: BLE001 - its caller gets it
             try:
@@ -156,17 +150,16 @@ class Database:
         run("RELEASE step")
 
     def _start(self, prepare: Callable[[Connection], None], check: Callable[[Connection], bool]) -> None:
-        with _translated():
+        with translated():
             if self.path:
                 make_private(self.path)
             with self._engine.begin() as connection:
                 old = check(connection)
-            if self._sqlite:
-                self._settle()
-                # A write takes its lock at once: to begin by reading and fail when first writing is how SQLite
-                # deadlocks. A dialect learns from its first connection, so only now is it whole to be copied.
-                self._writer.dialect = copy(self._engine.dialect)
-                _begin_by(self._writer.dialect, "BEGIN IMMEDIATE")
+            self._check_file()
+            # A write takes its lock at once: SQLite deadlocks where a transaction reads first and then fails to write.
+            # A dialect learns from its first connection, so it can be copied only now.
+            self._writer.dialect = copy(self._engine.dialect)
+            _begin_by(self._writer.dialect, "BEGIN IMMEDIATE")
             if old:
                 with self._writer.begin() as connection:
                     prepare(connection)
@@ -177,8 +170,8 @@ class Database:
                 files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
                 self._watched = [FileGuard(file) for file in files if file.exists()]
 
-    def _settle(self) -> None:
-        """What must stand outside a transaction: the journal's mode, and a look through a file of ordinary size."""
+    def _check_file(self) -> None:
+        """Set the journal's mode, and check a file of ordinary size: both must be outside a transaction."""
         raw = self._engine.raw_connection()
         try:
             cursor = raw.cursor()
@@ -191,7 +184,7 @@ class Database:
             raw.close()
 
     def _look(self) -> None:
-        """Notice files that were removed, exchanged or cut under us: SQLite would go on writing into nowhere."""
+        """Notice files that were removed, replaced or truncated meanwhile: SQLite would go on writing to nowhere."""
         for file in self._watched:
             size = file.truncated_to()
             if size is None:
@@ -199,22 +192,82 @@ class Database:
             if size or file is self._watched[0]:
                 self._damaged = True
             else:
-                # The journal at nothing: someone moved all of it into the file, or threw it away. Pages remembered
-                # would hide which, so look with a new connection.
+                # The journal is empty: it was moved into the file, or deleted. Cached pages would hide which, so look
+                # with a new connection.
                 self._engine.dispose()
-                self._settle()
+                self._check_file()
         if self._damaged:
-            raise unavailable("its file was cut while the server ran")
+            raise unavailable("its file was truncated while the server ran")
+
+
+def make_private(path: Path) -> None:
+    """Make or take the file with mode 0600 in a directory with mode 0700. SQLite gives its other files this mode.
+
+    Raises:
+        OSError: it cannot be made, or a directory is in its place.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = path.parent.stat()
+    shared = folder.st_mode & 0o1000  # /tmp and the like
+    if folder.st_uid == os.geteuid() and not shared:
+        path.parent.chmod(0o700)
+    if path.is_dir():
+        raise IsADirectoryError(None, "a directory is in its place")
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        if path.stat().st_uid == os.geteuid() and path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+
+
+class FileGuard:
+    """A file that may only grow, and must stay the same file: SQLite would go on writing into one that was removed.
+
+    Only `stat` is used: opening and closing the file would drop SQLite's own locks, since POSIX locks belong to a
+    process and end with any of its handles.
+
+    Args:
+        path: the file; it must be there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        status = path.stat()
+        self._identity, self._size = (status.st_dev, status.st_ino), status.st_size
+
+    def truncated_to(self) -> int | None:
+        """The size it was truncated to since the last call; None when it was not.
+
+        Raises:
+            OSError: it was removed, or replaced by another file.
+        """
+        status = self.path.stat()
+        if (status.st_dev, status.st_ino) != self._identity:
+            raise FileNotFoundError(None, "its file was replaced while the server ran")
+        before, self._size = self._size, status.st_size
+        return status.st_size if status.st_size < before else None
+
+
+class Repository:
+    """Some tables of one ledger, and what their writes need: one transaction for each public write.
+
+    Attributes:
+        masker: masks texts here; the same must mask what leaves by other ways.
+    """
+
+    def __init__(self, database: Database, masker: Masker, digests: MessageDigests) -> None:
+        self._database, self.masker, self._digests = database, masker, digests
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated(what: str = "The ledger cannot be used") -> Iterator[None]:
+    """Raise errors of SQLite and of files as `ledger-unavailable`."""
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise unavailable(error) from error
+        raise unavailable(error, what) from error
     except UnicodeEncodeError:  # a lone surrogate in an id or a filter; texts to keep are cleaned before
-        raise InfraError("invalid-argument", "The text holds what is no character.") from None
+        raise InfraError("invalid-argument", "The text contains an invalid character.") from None
 
 
 def _own(error: BaseException) -> BaseException:
@@ -232,10 +285,10 @@ def _connected(raw: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI con
         raw.execute(f"PRAGMA {pragma}")
 
 
-def _begin_by(dialect: Dialect, words: str) -> None:
-    """Give a dialect its words to begin a transaction with. As an engine's event they would slow every statement."""
+def _begin_by(dialect: Dialect, statement: str) -> None:
+    """Set the statement by which a dialect begins a transaction. As an engine's event it would slow every statement."""
 
     def begin(raw: PoolProxiedConnection) -> None:
-        raw.cursor().execute(words)
+        raw.cursor().execute(statement)
 
     dialect.do_begin = begin  # type: ignore[method-assign,assignment]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, text
+from sqlalchemy import bindparam, insert, select, text
 
 from infra_mcp.ledger import schema
 from infra_mcp.ledger.chain import GENESIS, link
@@ -25,14 +25,12 @@ _INSERT_SEARCH = text(
     "VALUES (:seq, :text, :peer, :namespaces, :objects, :kind)"
 )
 _COLUMNS = schema.events.c
-_HEAD = select(_COLUMNS.hash).order_by(_COLUMNS.seq.desc()).limit(1)
 _SINCE = select(_COLUMNS.seq, _COLUMNS.hash).where(_COLUMNS.seq >= bindparam("since")).order_by(_COLUMNS.seq)
-_TRAIL = select(schema.events).where(_COLUMNS.request == bindparam("request")).order_by(_COLUMNS.seq)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What an event says, before it has its place in the chain. Everything in it is masked already."""
+    """An event before it has its place in the chain. Everything in it is masked already."""
 
     at: str
     kind: str
@@ -47,13 +45,19 @@ class Entry:
 
 
 def written(masker: Masker, value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """A value as it may be stored: masked, and with nothing in it that has no UTF-8."""
+    """A value ready to be stored: masked, and without characters that UTF-8 cannot encode."""
     masked = masker.mask_json(value)
     try:
         canonical(masked)
     except UnicodeEncodeError:
         return json.loads(json.dumps(masked, ensure_ascii=False).encode("utf-8", "replace"))
     return masked
+
+
+def message_of(data: dict[str, Any]) -> str:
+    """The `message` in an event's data, which is the event's text."""
+    message = data.get("message", "")
+    return message if isinstance(message, str) else ""
 
 
 def append(tx: Tx, entry: Entry) -> tuple[int, str]:
@@ -64,21 +68,9 @@ def append(tx: Tx, entry: Entry) -> tuple[int, str]:
     """
     seq, prev = _newest(tx)
     namespaces, objects = subjects(entry.data, entry.also)
-    row: dict[str, Any] = {
-        "seq": seq + 1,
-        "at": entry.at,
-        "kind": entry.kind,
-        "state": entry.state,
-        "request": entry.request,
-        "ask": entry.ask,
-        "peer": entry.peer,
-        "circle": entry.circle,
-        "namespaces": canonical(namespaces).decode(),
-        "objects": canonical(objects).decode(),
-        "text": entry.text,
-        "data": canonical(entry.data).decode(),
-        "prev": prev,
-    }
+    row = {name: getattr(entry, name) for name in ("at", "kind", "state", "request", "ask", "peer", "circle", "text")}
+    row |= {"seq": seq + 1, "prev": prev, "data": canonical(entry.data).decode()}
+    row |= {"namespaces": canonical(namespaces).decode(), "objects": canonical(objects).decode()}
     row["hash"] = link(row)
     tx.connection.execute(_INSERT, row)
     named = [("namespace", name) for name in namespaces] + [("object", name) for name in objects]
@@ -103,54 +95,22 @@ def append(tx: Tx, entry: Entry) -> tuple[int, str]:
     return tx.head
 
 
-def has(connection: Connection, wanted: str) -> bool:
-    """Whether an event has this hash."""
-    return connection.execute(select(_COLUMNS.seq).where(_COLUMNS.hash == wanted)).first() is not None
-
-
-def head(connection: Connection) -> str:
-    """The newest event's hash."""
-    return connection.execute(_HEAD).scalar() or GENESIS
-
-
-def trail(connection: Connection, request_id: str) -> list[Event]:
-    """All events of a request, oldest first."""
-    return [event(row) for row in connection.execute(_TRAIL, {"request": request_id}).mappings()]
-
-
 def event(row: Any) -> Event:  # noqa: ANN401 - a row of `events`
     """A row as a value.
 
     Raises:
-        InfraError: `ledger-unavailable`, when someone made something else of it.
+        InfraError: `ledger-unavailable`, when the row was edited and is no event any more.
     """
+    value = {name: row[name] for name in Event.model_fields if name != "head"} | {"head": row["hash"]}
     try:
-        namespaces, objects, data = (json.loads(row[name]) for name in ("namespaces", "objects", "data"))
-        return _event(row, tuple(namespaces), tuple(objects), data)
+        value |= {name: tuple(json.loads(row[name])) for name in ("namespaces", "objects")}
+        return Event.model_validate(value | {"data": json.loads(row["data"])})
     except (ValueError, TypeError) as error:
         raise unavailable(f"event {row['seq']} cannot be read; it was changed by someone else") from error
 
 
-def _event(row: Any, namespaces: tuple[str, ...], objects: tuple[str, ...], data: dict[str, Any]) -> Event:  # noqa: ANN401
-    return Event(
-        seq=row["seq"],
-        at=row["at"],
-        kind=row["kind"],
-        state=row["state"],
-        request=row["request"],
-        ask=row["ask"],
-        peer=row["peer"],
-        circle=row["circle"],
-        namespaces=namespaces,
-        objects=objects,
-        text=row["text"],
-        data=data,
-        head=row["hash"],
-    )
-
-
 def _newest(tx: Tx) -> tuple[int, str]:
-    """The end of the chain inside this transaction, after checking that what we wrote before still stands in it."""
+    """The end of the chain inside this transaction, after a check that our newest event is still in it."""
     if tx.head:
         return tx.head
     seq, digest = tx.known

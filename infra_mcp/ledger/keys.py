@@ -1,9 +1,8 @@
-"""Random keys that belong to a ledger and must not lie in it: `keys.json`, mode 0600, beside it."""
+"""Random keys that belong to a ledger and must not be in it: `keys.json`, mode 0600, beside it."""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import fcntl
 import json
 import os
@@ -16,7 +15,7 @@ from infra_mcp.errors import InfraError
 
 MASKING = "masking"  # markers of masked secrets
 SECRETS = "secrets"  # keyed hashes of pull secrets
-MESSAGES = "messages"  # keyed hashes of what peers said to each other
+MESSAGES = "messages"  # keyed hashes of messages between peers
 LEDGER = "ledger"  # which ledger these keys belong to; written once the ledger exists
 
 _SIZE = 32
@@ -31,22 +30,16 @@ class Keys:
 
     def __init__(self, directory: Path | None) -> None:
         self._file = directory / "keys.json" if directory else None
-        self._kept: dict[str, str] = {}
+        self._kept: dict[str, bytes] = {}
 
     def key(self, name: str) -> bytes:
         """The key of that name: 32 random bytes.
 
         Raises:
-            InfraError: `ledger-unavailable`, when the file cannot be read or written, or is not ours. It is never made
-                anew then: that would silently void every keyed hash.
+            InfraError: `ledger-unavailable`, when the file cannot be read or written, or is not ours. No new key is
+                made then: that would silently void every keyed hash.
         """
-        found = self.peek(name)
-        if found is None:
-            self.put(name, secrets.token_bytes(_SIZE))
-            found = self.peek(name)
-        if found is None:  # pragma: no cover - put keeps what it is given
-            raise _damaged()
-        return found
+        return self.peek(name) or self.put(name, secrets.token_bytes(_SIZE))
 
     def peek(self, name: str) -> bytes | None:
         """The key if there is one.
@@ -54,78 +47,78 @@ class Keys:
         Raises:
             InfraError: `ledger-unavailable`, as for `key`.
         """
-        held = self._load().get(name)
-        if held is None:
-            return None
-        try:
-            return base64.b64decode(held, validate=True)
-        except (binascii.Error, ValueError, TypeError) as error:
-            raise _damaged() from error
+        return self._load().get(name)
 
-    def put(self, name: str, value: bytes) -> None:
-        """Keep a key, unless there is one of that name.
+    def put(self, name: str, value: bytes) -> bytes:
+        """Keep a key, unless there is one of that name; returns the one kept.
 
         Raises:
             InfraError: `ledger-unavailable`, when it cannot be written, or those of a ledger that is there are lost.
         """
         with self._locked():
             kept = self._load()
-            if name in kept:
-                return
-            if not kept and self._has_ledger():
-                raise lost()
-            kept[name] = base64.b64encode(value).decode()
-            self._save(kept)
+            if name not in kept:
+                if not kept and self._has_ledger():
+                    raise lost()
+                kept[name] = value
+                self._save(kept)
+            return kept[name]
 
     def _has_ledger(self) -> bool:
-        """Whether a ledger lies beside, whose keys these would have been."""
+        """Whether a ledger is beside, whose keys these would have been."""
         ledger = self._file.with_name("ledger.sqlite3") if self._file else None
         return ledger is not None and ledger.is_file() and ledger.stat().st_size > 0
 
-    def _load(self) -> dict[str, str]:
+    def _load(self) -> dict[str, bytes]:
         if self._file is None:
-            return dict(self._kept)
+            return self._kept
         try:
             kept = json.loads(self._file.read_bytes())
+            return {name: base64.b64decode(held, validate=True) for name, held in kept.items()}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
-            raise _damaged() from error
-        if not isinstance(kept, dict):
-            raise _damaged()
-        return kept
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise InfraError(
+                "ledger-unavailable",
+                "keys.json beside the ledger is damaged.",
+                next_step="An operator restores it from a backup; without it, hashes of secrets no longer compare.",
+            ) from error
 
-    def _save(self, kept: dict[str, str]) -> None:
+    def _save(self, kept: dict[str, bytes]) -> None:
         if self._file is None:
-            self._kept = kept
             return
         draft = self._file.with_name(f"keys.json.{os.getpid()}")
-        try:
+        held = {name: base64.b64encode(value).decode() for name, value in kept.items()}
+        with _writing():
             draft.unlink(missing_ok=True)
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb") as file:
-                file.write(json.dumps(kept, indent=1, sort_keys=True).encode() + b"\n")
+                file.write(json.dumps(held, indent=1, sort_keys=True).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self._file)
-        except OSError as error:
-            raise InfraError("ledger-unavailable", f"keys.json cannot be written: {error.strerror}.") from error
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         if self._file is None:
             yield
             return
-        try:
+        with _writing():
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self._file.with_name("keys.lock"), os.O_WRONLY | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise InfraError("ledger-unavailable", f"keys.json cannot be written: {error.strerror}.") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
             os.close(lock)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InfraError("ledger-unavailable", f"keys.json cannot be written: {error.strerror}.") from error
 
 
 def lost() -> InfraError:
@@ -134,12 +127,4 @@ def lost() -> InfraError:
         "ledger-unavailable",
         "keys.json beside the ledger is lost, or has lost this ledger's keys.",
         next_step="An operator restores keys.json from a backup, or moves the ledger away to begin a new one.",
-    )
-
-
-def _damaged() -> InfraError:
-    return InfraError(
-        "ledger-unavailable",
-        "keys.json beside the ledger cannot be read as keys.",
-        next_step="An operator restores it from a backup; without it, hashes of secrets no longer compare.",
     )

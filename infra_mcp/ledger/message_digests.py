@@ -1,13 +1,14 @@
-"""What the chain holds of a message: the words, where the infra peer or an operator has part; else what proves them.
+"""What the chain holds of a message: its text, where the infra peer or an operator takes part; else what proves it.
 
-Events are never taken away, so words that are to go after a while must not stand in one. Between two peers of circles
-an event holds their length and a keyed hash. The hash has a key because words are short: without one, whoever has an
-old copy of the ledger could try all short answers.
+Events are never deleted, so text that retention deletes must not be in one. For a message between two peers of circles
+an event holds its length and a keyed hash. The hash has a key because messages are short: without one, an old copy of
+the ledger would be enough to try all short answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from infra_mcp.model.digest import canonical, keyed
@@ -19,48 +20,38 @@ def between_peers(circle: str | None, other: str | None) -> bool:
 
 
 class MessageDigests:
-    """Tells events what was said.
+    """Makes and checks the text and data of events about messages.
 
     Args:
-        key: gives the key of the hashes; asked for when first needed, in the thread that writes.
+        key: gives the key of the hashes; called once, when first needed, in the thread that writes.
     """
 
     def __init__(self, key: Callable[[], bytes]) -> None:
-        self._ask = key
-        self._key: bytes | None = None
+        self._key = cache(key)
 
-    def hash(self, text: str | None, attachments: Sequence[dict[str, Any]] = ()) -> str:
-        """The keyed hash of words and what is attached to them."""
-        if self._key is None:
-            self._key = self._ask()
-        return keyed(self._key, canonical([text, list(attachments)]))
-
-    def told(
+    def content(
         self, private: bool, text: str | None, attachments: Sequence[dict[str, Any]] = ()
     ) -> tuple[str, dict[str, Any]]:
-        """Text and data of an event about masked words.
+        """Text and data of an event about a masked message.
 
         Args:
-            private: whether they are between peers.
-            text: the words; None where nothing was said.
-            attachments: what came with them.
+            private: whether it is between peers of circles.
+            text: its text; None where there is none.
+            attachments: what came with it.
         """
         if private:
-            return "", {"length": len(text or ""), "hash": self.hash(text, attachments)}
+            return "", {"length": len(text or ""), "hash": self._hash(text, attachments)}
         return text or "", {"attachments": list(attachments)} if attachments else {}
 
     def match(self, event: Any, text: str | None, attachments: Sequence[dict[str, Any]] = ()) -> bool:  # noqa: ANN401
-        """Whether words are those an event tells of.
-
-        Args:
-            event: its `text` and its `data`, parsed.
-            text: the words as they stand in a row.
-            attachments: what stands with them.
-        """
+        """Whether the text and attachments of a row are those of an event, whose data is parsed."""
         data = event["data"]
         if "hash" in data:
             try:
-                return bool(data["hash"] == self.hash(text, attachments))
-            except ValueError:  # someone made of it what is no JSON
+                return bool(data["hash"] == self._hash(text, attachments))
+            except ValueError:  # an edited row that is no JSON
                 return False
         return bool(event["text"] == (text or "") and data.get("attachments", []) == list(attachments))
+
+    def _hash(self, text: str | None, attachments: Sequence[dict[str, Any]]) -> str:
+        return keyed(self._key(), canonical([text, list(attachments)]))

@@ -1,4 +1,4 @@
-"""Notifies, broadcasts and outcomes in the database: a row for each receiver, until it says it has read it."""
+"""Notifies, broadcasts and outcomes in the database: a row for each receiver, which it marks as read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, insert, select, update
 
 from infra_mcp.ledger import ids, peer_filters, schema
 from infra_mcp.ledger.database import Tx
@@ -22,45 +22,43 @@ _AGAIN = (
     .where(_EVENTS.request == bindparam("request"), _EVENTS.kind == "notified-again")
     .order_by(_EVENTS.seq)
 )
-_MINE = peer_filters.is_party("to", _ROWS.c.receiver, _ROWS.c.receiver_circle)
+TO_PEER = peer_filters.is_party("to", _ROWS.c.receiver, _ROWS.c.receiver_circle)
 # Messages to a peer that it has not marked as read, and messages of a peer.
-UNREAD = and_(_MINE, _ROWS.c.read.is_(None))
+UNREAD = and_(TO_PEER, _ROWS.c.read.is_(None))
 BY = peer_filters.is_party("from", _ROWS.c.sender, _ROWS.c.circle)
 _INSERT = insert(_ROWS)
-_ONE = select(_ROWS).where(_ROWS.c.id == bindparam("message"), _MINE, _ROWS.c.event > peer_filters.since("to"))
 _RECEIVER = select(_ROWS.c.receiver).where(_ROWS.c.id == bindparam("notify"))
 _HANDLED = update(_ROWS).where(_ROWS.c.id == bindparam("message")).values(read=bindparam("at"))
 
 
 def post(
-    tx: Tx, words: MessageDigests, sender: Caller, receivers: Sequence[Address], text: str, kind: str, at: str
+    tx: Tx, digests: MessageDigests, sender: Caller, receivers: Sequence[Address], text: str, kind: str, at: str
 ) -> str:
     """One event, and a row for each receiver. Returns the one id. `text` is masked already.
 
-    The chain holds the words only where the infra peer or an operator sends it, or everyone it goes to is one.
+    The chain holds the text only where the infra peer or an operator sends it, or all its receivers are such.
     """
     circles = {one.circle or None for one in receivers}
     private = between_peers(sender.circle, None if circles == {None} else "peers")
     message_id = ids.notify_id()
-    said, data = words.told(private, text)
-    data |= {"id": message_id, "to": [shown(one) for one in receivers]}
-    data |= {"from": shown(Address(name=sender.name, circle=sender.circle))}
+    content, data = digests.content(private, text)
+    data |= {"id": message_id, "to": [shown(one) for one in receivers], "from": shown(sender)}
     circle = sender.circle or (circles.pop() if len(circles) == 1 else None)
-    seq, _ = append(tx, Entry(at, kind, sender.name, circle, said, data))
+    seq, _ = append(tx, Entry(at, kind, sender.name, circle, content, data))
     head = {"id": message_id, "event": seq, "kind": kind, "sender": sender.name, "circle": sender.circle}
     keep(tx, [head | _to(one) | {"text": text, "created": at} for one in receivers])
     return message_id
 
 
 def outcome(tx: Tx, event: int, notify: str, receiver: Address, text: str, at: str, request: str | None) -> None:
-    """Tell the sender of a notify what came of it. The words stand in the event already, and are masked."""
+    """Send the outcome of a notify to its sender. The text stands in the event already, masked."""
     infra = tx.connection.execute(_RECEIVER, {"notify": notify}).scalar()
     row = {"id": ids.notify_id(), "event": event, "kind": "outcome", "sender": infra or "infra", "circle": None}
     keep(tx, [row | _to(receiver) | {"text": text, "created": at, "request": request, "reply_to": notify}])
 
 
 def answered(connection: Connection, request: Any) -> dict[str, Address]:  # noqa: ANN401 - a row of `requests`
-    """The notifies whose outcome is the end of a request: the one it came in and those that repeated it; their senders.
+    """The notifies whose outcome is the end of a request, with their senders: the one it came in and its repetitions.
 
     Those that repeated it stand in the chain only: `releases` notes each while the request is open.
     """
@@ -71,7 +69,7 @@ def answered(connection: Connection, request: Any) -> dict[str, Address]:  # noq
 
 
 def handled(tx: Tx, message_id: str, at: str) -> None:
-    """Mark all copies of a message as read: the server itself has done with it."""
+    """Mark all copies of a message as read: the server has handled it."""
     tx.connection.execute(_HANDLED, {"message": message_id, "at": at})
 
 
@@ -81,20 +79,15 @@ def keep(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
         tx.connection.execute(_INSERT, list(rows))
 
 
-def read(connection: Connection, wanted: Any, given: Mapping[str, Any]) -> list[Message]:  # noqa: ANN401 - a SELECT of whole rows
-    """The messages that a query finds with its parameters."""
-    found = connection.execute(wanted, given).mappings()
+def read(connection: Connection, statement: Select[Any], given: Mapping[str, Any]) -> list[Message]:
+    """The messages that a query of whole rows finds with its parameters."""
+    found = connection.execute(statement, given).mappings()
     return [Message.model_validate({name: row[name] for name in Message.model_fields}) for row in found]
 
 
-def one(connection: Connection, receiver: Address, message_id: str) -> Message | None:
-    """This peer's copy of a message, read or not."""
-    return next(iter(read(connection, _ONE, peer_filters.given("to", receiver) | {"message": message_id})), None)
-
-
-def shown(address: Address) -> str:
-    """An address as the chain writes it: `circle/name`, or the name alone."""
-    return f"{address.circle}/{address.name}" if address.circle else address.name
+def shown(peer: Address | Caller) -> str:
+    """A peer as the chain writes it: `circle/name`, or the name alone."""
+    return f"{peer.circle}/{peer.name}" if peer.circle else peer.name
 
 
 def _to(address: Address) -> dict[str, Any]:

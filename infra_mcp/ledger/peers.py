@@ -1,4 +1,4 @@
-"""Peers and their tokens in the database. A token is shown once; what is kept is its hash.
+"""Peers, operators and their tokens. A token is shown once; its hash is stored.
 
 A peer is its name in its circle; an operator's circle is empty.
 """
@@ -13,15 +13,19 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, insert, select, update
 
+from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import clock, schema
-from infra_mcp.ledger.database import Tx
+from infra_mcp.ledger.database import Database, Repository, Tx
+from infra_mcp.ledger.departures import Departure, depart
 from infra_mcp.ledger.events import Entry, append, written
+from infra_mcp.ledger.identities import Identities
+from infra_mcp.ledger.message_digests import MessageDigests
 from infra_mcp.ledger.records import Peer
 from infra_mcp.ledger.vouching import signed
 from infra_mcp.masking import Masker
 from infra_mcp.model.names import Circle, PeerName, alike
-from infra_mcp.model.peer import Caller
+from infra_mcp.model.peer import Address, Caller
 
 _ROWS, _TOKENS = schema.peers, schema.tokens.c
 _ITS = and_(_TOKENS.peer == _ROWS.c.name, _TOKENS.circle == _ROWS.c.circle)
@@ -30,22 +34,150 @@ _ALL = select(_ROWS, select(func.count()).where(_ITS).scalar_subquery().label("t
 )
 _NAMED = _ALL.where(_ROWS.c.name == bindparam("name"))
 _CIRCLES = select(_ROWS.c.circle).where(_ROWS.c.name == bindparam("name")).order_by(_ROWS.c.circle)
-_NEWER = select(_ROWS.c.name).where(
-    _ROWS.c.name == bindparam("name"), _ROWS.c.circle == bindparam("circle"), _ROWS.c.position > bindparam("position")
-)
 _OF_TOKEN = select(_TOKENS.hash, _ROWS).join(_ROWS, _ITS).where(_TOKENS.hash == bindparam("hash"))
 _PREFIX = "imcp_"
-_LONGEST = 500  # characters of a description
+_MAX_DESCRIPTION = 500  # characters
 _NAME: TypeAdapter[str] = TypeAdapter(PeerName)
 _CIRCLE: TypeAdapter[str] = TypeAdapter(Circle)
 
 
-def add(tx: Tx, name: str, circle: str, *, operator: bool = False, by: Caller | None = None) -> bool:
-    """A new peer of a circle, or a new operator; one that is there already stays as it is. Whether it is new.
+class Peers(Repository):
+    """The peers and tokens of one ledger.
 
-    Raises:
-        InfraError: `invalid-argument`, when the name or the circle cannot be one, or an operator comes with a circle.
+    Where a method takes a peer's name, its circle (empty for an operator) may be left out when only one circle has a
+    peer of that name; else it raises `InfraError` `not-found` or `ambiguous-peer`, naming the circles.
+
+    Attributes:
+        masker: masks texts here; the same must mask what leaves by other ways.
+        identities: recent look-ups of tokens and names.
     """
+
+    def __init__(self, database: Database, masker: Masker, digests: MessageDigests) -> None:
+        super().__init__(database, masker, digests)
+        self.identities = Identities()
+
+    @effect("ledger.peer.add")
+    async def add_peer(self, name: str, circle: str, *, operator: bool = False, by: Caller | None = None) -> bool:
+        """Add a peer to a circle, or an operator, whose circle is empty; one that is there already stays.
+
+        Returns:
+            Whether it is new.
+
+        Raises:
+            InfraError: `invalid-argument`: an invalid or easily mistaken name, or an operator with a circle.
+        """
+
+        def add(tx: Tx) -> bool:
+            _check_names(name, circle, operator)
+            if tx.connection.execute(select(_ROWS.c.name).where(_of(name, circle))).first() is not None:
+                return False
+            _refuse_alike(tx.connection, name, circle)
+            row = {"name": name, "circle": circle, "role": "operator" if operator else "agent", "description": ""}
+            added = _note(tx, "peer-added", name, circle, {"role": row["role"]} | signed(by) if operator else None)
+            tx.connection.execute(insert(_ROWS), row | {"created": clock.now(), "position": added})
+            # What an earlier version left behind when it removed a peer of that name.
+            depart(tx, self.masker, self._digests, Address(name=name, circle=circle or None))
+            return True
+
+        with self.identities.changing():
+            return await self._database.write(add)
+
+    async def peers(self) -> list[Peer]:
+        """All peers by name and circle."""
+        return await self._database.read(_listed)
+
+    async def find_peers(self, name: str) -> list[Peer]:
+        """The peers of that name, one a circle, by circle; operators first."""
+
+        async def read() -> tuple[Peer, ...]:
+            return tuple(await self._database.read(lambda connection: _listed(connection, name)))
+
+        return list(await self.identities.named(name, read))
+
+    @effect("ledger.peer.remove")
+    async def remove_peer(self, name: str, circle: str | None = None) -> Departure:
+        """Remove a peer, its tokens and what waits for it; what it asked for stays in the ledger.
+
+        Returns:
+            What ended with it; its waiters must be woken.
+        """
+
+        def remove(tx: Tx) -> Departure:
+            found = _circle(tx.connection, name, circle)
+            tx.connection.execute(delete(_ROWS).where(_of(name, found)))  # its tokens are deleted with it
+            _note(tx, "peer-removed", name, found)
+            self.identities.described.pop((name, found), None)
+            return depart(tx, self.masker, self._digests, Address(name=name, circle=found or None))
+
+        with self.identities.changing():
+            return await self._database.write(remove)
+
+    @effect("ledger.peer.describe")
+    async def set_description(self, name: str, text: str, circle: str | None = None) -> None:
+        """Keep a peer's description of itself; nothing is decided by it.
+
+        Raises:
+            InfraError: `invalid-argument`, when it is longer than 500 characters.
+        """
+        if len(text) > _MAX_DESCRIPTION:
+            raise InfraError("invalid-argument", f"A description has at most {_MAX_DESCRIPTION} characters.")
+
+        def describe(tx: Tx) -> None:
+            own, masked = _circle(tx.connection, name, circle), written(self.masker, text)
+            if tx.connection.execute(select(_ROWS.c.description).where(_of(name, own))).scalar() == masked:
+                return  # meshes repeat it every few minutes
+            tx.connection.execute(update(_ROWS).where(_of(name, own)).values(description=masked))
+            _note(tx, "peer-described", name, own, text=masked)
+
+        with self.identities.changing():
+            await self._database.write(describe)
+
+    @effect("ledger.token.issue")
+    async def issue_token(self, name: str, circle: str | None = None, *, by: Caller | None = None) -> str:
+        """A new token for a peer, shown this once; `by` is who asked for it."""
+
+        def issue(tx: Tx) -> str:
+            own, token = _circle(tx.connection, name, circle), _PREFIX + secrets.token_urlsafe(32)
+            row = {"hash": _hash(token), "peer": name, "circle": own, "created": clock.now()}
+            tx.connection.execute(insert(schema.tokens), row)
+            _note(tx, "token-issued", name, own, None if own else signed(by))
+            return token
+
+        with self.identities.changing():
+            return await self._database.write(issue)
+
+    @effect("ledger.token.revoke")
+    async def revoke_tokens(self, name: str, circle: str | None = None) -> int:
+        """End all tokens of a peer at once; returns how many there were."""
+
+        def revoke(tx: Tx) -> int:
+            own = _circle(tx.connection, name, circle)
+            tokens = delete(schema.tokens).where(_TOKENS.peer == name, _TOKENS.circle == own)
+            ended = tx.connection.execute(tokens).rowcount
+            _note(tx, "tokens-revoked", name, own, {"count": ended})
+            return ended
+
+        with self.identities.changing():
+            return await self._database.write(revoke)
+
+    async def key_of_token(self, which: str) -> str | None:
+        """The rest of a token's hash, by its beginning; None where there is no such token, or no more."""
+        wanted = select(_TOKENS.hash).where(_TOKENS.hash.startswith(which, autoescape=True))
+        found = await self._database.read(lambda connection: connection.execute(wanted).scalar())
+        return None if found is None else str(found)[len(which) :]
+
+    async def caller_for_token(self, token: str) -> Caller | None:
+        """Who holds this token; None when it is not, or no longer, valid."""
+        return await self.identities.caller(token, lambda: self._database.read(lambda one: _caller(one, token)))
+
+
+def circle_of(connection: Connection, name: str) -> str | None:
+    """The circle of the one peer of that name; None when there is none, more than one, or an operator."""
+    found = connection.execute(_CIRCLES, {"name": name}).scalars().all()
+    return found[0] or None if len(found) == 1 else None
+
+
+def _check_names(name: str, circle: str, operator: bool) -> None:
     if operator and circle:
         raise InfraError("invalid-argument", "An operator belongs to no circle.", next_step="Leave the circle out.")
     checks = [(_NAME, "peer's name", name)] + ([] if operator else [(_CIRCLE, "circle's name", circle)])
@@ -55,105 +187,27 @@ def add(tx: Tx, name: str, circle: str, *, operator: bool = False, by: Caller | 
         except ValidationError:
             message = f"The {what} must be letters, digits and dashes, and begin with a letter or digit."
             raise InfraError("invalid-argument", message) from None
-    if tx.connection.execute(select(_ROWS.c.name).where(_of(name, circle))).first() is not None:
-        return False
-    _unmistakable(tx.connection, name, circle)
-    row = {"name": name, "circle": circle, "role": "operator" if operator else "agent", "description": ""}
-    added = _note(tx, "peer-added", name, circle, data={"role": row["role"]} | signed(by) if operator else None)
-    tx.connection.execute(insert(_ROWS), row | {"created": clock.now(), "position": added})
-    return True
 
 
-def _unmistakable(connection: Connection, name: str, circle: str) -> None:
-    """Refuse a name that people would take for another's of the circle or an operator's, and such a circle.
-
-    Raises:
-        InfraError: `invalid-argument`.
-    """
+def _refuse_alike(connection: Connection, name: str, circle: str) -> None:
+    """Refuse a name that people would mistake for another's of the circle or an operator's, and such a circle."""
     for there in connection.execute(select(_ROWS.c.name, _ROWS.c.circle)):
         near = there.circle == circle or "" in (there.circle, circle)
         taken = there.name if near and there.name != name and alike(there.name, name) else None
         if there.circle and there.circle != circle and alike(there.circle, circle):
             taken = there.circle
         if taken:
-            what = f"{circle if taken == there.circle else name} can be taken for {taken}, which is there already."
+            what = f"{circle if taken == there.circle else name} looks like {taken}, which exists already."
             raise InfraError("invalid-argument", what, next_step="Choose a name that looks different.")
 
 
-def listed(connection: Connection, name: str | None = None) -> list[Peer]:
-    """All peers, or those of a name, by name and circle."""
+def _listed(connection: Connection, name: str | None = None) -> list[Peer]:
     found = connection.execute(_ALL) if name is None else connection.execute(_NAMED, {"name": name})
     return [Peer.model_validate({key: row[key] for key in Peer.model_fields}) for row in found.mappings()]
 
 
-def is_newer(connection: Connection, name: str, circle: str | None, position: int) -> bool:
-    """Whether the peer that has this name now came after a place in the chain: what stands there is a former one's."""
-    given = {"name": name, "circle": circle or "", "position": position}
-    return connection.execute(_NEWER, given).first() is not None
-
-
-def remove(tx: Tx, name: str, circle: str | None = None) -> str:
-    """Take a peer away, with its tokens; returns its circle. What it asked for stays in the ledger.
-
-    Raises:
-        InfraError: `not-found`, `ambiguous-peer`.
-    """
-    circle = _circle(tx.connection, name, circle)
-    tx.connection.execute(delete(_ROWS).where(_of(name, circle)))  # its tokens go with it
-    _note(tx, "peer-removed", name, circle)
-    return circle
-
-
-def describe(tx: Tx, masker: Masker, name: str, text: str, circle: str | None = None) -> None:
-    """What a peer says of itself. Text for people: nothing is ever decided by it.
-
-    Raises:
-        InfraError: `not-found`, `ambiguous-peer`, or `invalid-argument` when it is longer than 500 characters.
-    """
-    if len(text) > _LONGEST:
-        raise InfraError("invalid-argument", f"A description has at most {_LONGEST} characters.")
-    circle = _circle(tx.connection, name, circle)
-    said = written(masker, text)
-    own = _of(name, circle)
-    if tx.connection.execute(select(_ROWS.c.description).where(own)).scalar() == said:
-        return  # meshes repeat it every few minutes
-    tx.connection.execute(update(_ROWS).where(own).values(description=said))
-    _note(tx, "peer-described", name, circle, text=said)
-
-
-def issue(tx: Tx, name: str, circle: str | None = None, by: Caller | None = None) -> str:
-    """A new token for a peer. It cannot be shown again.
-
-    Raises:
-        InfraError: `not-found`, `ambiguous-peer`.
-    """
-    circle = _circle(tx.connection, name, circle)
-    token = _PREFIX + secrets.token_urlsafe(32)
-    row = {"hash": _hash(token), "peer": name, "circle": circle, "created": clock.now()}
-    tx.connection.execute(insert(schema.tokens), row)
-    _note(tx, "token-issued", name, circle, data=None if circle else signed(by))
-    return token
-
-
-def revoke(tx: Tx, name: str, circle: str | None = None) -> int:
-    """End all tokens of a peer at once; returns how many there were.
-
-    Raises:
-        InfraError: `not-found`, `ambiguous-peer`.
-    """
-    circle = _circle(tx.connection, name, circle)
-    tokens = schema.tokens.c
-    own = tokens.peer == name, tokens.circle == circle
-    ended = tx.connection.execute(delete(schema.tokens).where(*own)).rowcount
-    _note(tx, "tokens-revoked", name, circle, data={"count": ended})
-    return ended
-
-
-def caller_for(connection: Connection, token: str) -> Caller | None:
-    """Whose token this is.
-
-    The search is by hash, so its timing tells nothing of the token; the comparison takes constant time all the same.
-    """
+def _caller(connection: Connection, token: str) -> Caller | None:
+    """The search is by hash, so its timing reveals nothing of the token; the comparison takes constant time anyway."""
     wanted = _hash(token)
     row = connection.execute(_OF_TOKEN, {"hash": wanted}).mappings().first()
     if row is None or not hmac.compare_digest(row["hash"], wanted):
@@ -162,27 +216,13 @@ def caller_for(connection: Connection, token: str) -> Caller | None:
     return Caller(name=row["name"], circle=row["circle"] or None, strength="token", operator=operator)
 
 
-def key_of_token(connection: Connection, which: str) -> str | None:
-    """What follows the given beginning of a token's hash; None where no token's hash begins so."""
-    found = connection.execute(select(_TOKENS.hash).where(_TOKENS.hash.startswith(which, autoescape=True))).scalar()
-    return None if found is None else str(found)[len(which) :]
-
-
-def circle_of(connection: Connection, name: str) -> str | None:
-    """The circle of the one peer of that name; None when there is none, more than one, or an operator."""
-    found = connection.execute(_CIRCLES, {"name": name}).scalars().all()
-    return found[0] or None if len(found) == 1 else None
-
-
 def _of(name: str, circle: str) -> ColumnElement[bool]:
     return and_(_ROWS.c.name == name, _ROWS.c.circle == circle)
 
 
 def _circle(connection: Connection, name: str, circle: str | None) -> str:
-    """The circle a peer is meant in; it may be left out when only one has a peer of that name."""
-    found = connection.execute(_CIRCLES, {"name": name}).scalars().all()
-    if circle is not None:
-        found = [one for one in found if one == circle]
+    """The circle of the peer that is meant."""
+    found = [one for one in connection.execute(_CIRCLES, {"name": name}).scalars() if circle in {None, one}]
     if not found:
         raise InfraError("not-found", "There is no peer of that name.", next_step="`infra-mcp peer list` lists them.")
     if len(found) > 1:
@@ -195,6 +235,5 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-def _note(tx: Tx, kind: str, name: str, circle: str, *, text: str = "", data: dict[str, Any] | None = None) -> int:
-    entry = Entry(clock.now(), kind, name, circle or None, text, {"circle": circle} | (data or {}))
-    return append(tx, entry)[0]
+def _note(tx: Tx, kind: str, name: str, circle: str, data: dict[str, Any] | None = None, *, text: str = "") -> int:
+    return append(tx, Entry(clock.now(), kind, name, circle or None, text, {"circle": circle} | (data or {})))[0]

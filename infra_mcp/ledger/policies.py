@@ -1,4 +1,4 @@
-"""Which policy an operator accepted last. The text is kept, so that a changed file does not change what is in force."""
+"""Accepted policies. The text is kept, so that a changed file does not change the policy in force."""
 
 from __future__ import annotations
 
@@ -7,44 +7,54 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, insert, select
 
+from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import clock, schema
-from infra_mcp.ledger.database import Tx
+from infra_mcp.ledger.database import Repository, Tx
 from infra_mcp.ledger.events import Entry, append, written
-from infra_mcp.masking import Masker
 
 _KIND = "policy-accepted"
+_ROWS, _EVENTS = schema.policies.c, schema.events.c
+_NEWEST = select(_ROWS.digest, _ROWS.text).order_by(_ROWS.id.desc()).limit(1)
 
 
-def accept(tx: Tx, masker: Masker, digest: str, text: str, by: str, known: Collection[str] | None) -> None:
-    """Keep a policy as the one in force, with the actions that there were when it was accepted.
+class Policies(Repository):
+    """The policies that operators accepted; the last one is in force."""
 
-    Raises:
-        InfraError: `policy-invalid`, when there is what looks like a secret in it: it would have to be kept as it is.
-    """
-    if written(masker, text) != text:
-        raise InfraError(
-            "policy-invalid",
-            "The policy file holds what looks like a secret.",
-            next_step="Take it out; policy names secrets and never holds them.",
-        )
-    row = {"digest": digest, "text": text, "by": by, "at": clock.now()}
-    tx.connection.execute(insert(schema.policies), row)
-    data = {"digest": digest, "policy": text} | ({} if known is None else {"actions": sorted(known)})
-    append(tx, Entry(row["at"], _KIND, by, None, data=data))
+    @effect("ledger.policy")
+    async def accept_policy(self, digest: str, text: str, by: str, actions: Collection[str] | None = None) -> None:
+        """Put a policy in force, in the name of an operator, with the actions that exist now.
 
+        Raises:
+            InfraError: `policy-invalid`, when it contains what looks like a secret: it would be stored unmasked.
+        """
 
-def accepted(connection: Connection) -> tuple[str, str] | None:
-    """Digest and text of the policy in force, if any was ever accepted."""
-    columns = schema.policies.c
-    row = connection.execute(select(columns.digest, columns.text).order_by(columns.id.desc()).limit(1)).first()
-    return (row.digest, row.text) if row else None
+        def step(tx: Tx) -> None:
+            if written(self.masker, text) != text:
+                what, again = (
+                    "The policy file contains what looks like a secret.",
+                    "Remove it; name the secret instead.",
+                )
+                raise InfraError("policy-invalid", what, next_step=again)
+            row = {"digest": digest, "text": text, "by": by, "at": clock.now()}
+            tx.connection.execute(insert(schema.policies), row)
+            data = {"digest": digest, "policy": text} | ({} if actions is None else {"actions": sorted(actions)})
+            append(tx, Entry(row["at"], _KIND, by, None, data=data))
 
+        await self._database.write(step)
 
-def actions(connection: Connection, digest: str) -> frozenset[str] | None:
-    """The actions that there were when a policy was last accepted; None where its acceptance does not say."""
-    rows, found = schema.policies.c, schema.events.c
-    last = select(rows.at).where(rows.digest == digest).order_by(rows.id.desc()).limit(1).scalar_subquery()
-    event = select(found.data).where(found.kind == _KIND, found.at == last).order_by(found.seq.desc()).limit(1)
-    data = json.loads(connection.execute(event).scalar() or "{}")
-    return frozenset(data["actions"]) if data.get("digest") == digest and "actions" in data else None
+    async def accepted_policy(self) -> tuple[str, str] | None:
+        """Digest and text of the policy in force."""
+        row = await self._database.read(lambda connection: connection.execute(_NEWEST).first())
+        return (row.digest, row.text) if row else None
+
+    async def accepted_actions(self, digest: str) -> frozenset[str] | None:
+        """The actions that existed when a policy was last accepted; None where its event does not name them."""
+
+        def look(connection: Connection) -> str:
+            last = select(_ROWS.at).where(_ROWS.digest == digest).order_by(_ROWS.id.desc()).limit(1).scalar_subquery()
+            event = select(_EVENTS.data).where(_EVENTS.kind == _KIND, _EVENTS.at == last)
+            return connection.execute(event.order_by(_EVENTS.seq.desc()).limit(1)).scalar() or "{}"
+
+        data = json.loads(await self._database.read(look))
+        return frozenset(data["actions"]) if data.get("digest") == digest and "actions" in data else None

@@ -9,105 +9,86 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger import intake, messages, requests
 from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append, written
-from infra_mcp.ledger.message_digests import MessageDigests
 from infra_mcp.ledger.records import Accepted, ReleaseIn
 from infra_mcp.masking import Masker
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address, Caller
-from infra_mcp.model.request import Request, State
+from infra_mcp.model.request import Request, State, Submission
 
 
 @dataclass(frozen=True)
 class Notify:
-    """A notify on its way in, its words masked already."""
+    """A notify that stands in the ledger, while its releases are taken in. Its text is masked already."""
 
+    tx: Tx
+    masker: Masker
+    id: str
     sender: Caller
-    infra: Address
     text: str
-    releases: tuple[ReleaseIn, ...]
     at: str
 
-    @property
-    def back(self) -> Address:
-        """Where what comes of it is told."""
-        return Address(name=self.sender.name, circle=self.sender.circle)
-
-
-def notified(tx: Tx, masker: Masker, words: MessageDigests, given: Notify) -> tuple[str, list[Accepted]]:
-    """Keep the notify and do what policy made of it. Returns its id, and what was taken in or is repeated."""
-    notify = messages.post(tx, words, given.sender, [given.infra], given.text, "notify", given.at)
-    if given.releases:
-        messages.handled(tx, notify, given.at)
-    taken = []
-    for release in given.releases:
+    def take_in(self, release: ReleaseIn) -> list[Accepted]:
+        """Do what policy decided about a release; returns the request it became or repeats, if any."""
         if release.refusal is not None:
-            _refuse(tx, masker, given, notify, release.refusal)
-        elif release.same is not None:
-            taken += _again(tx, given, notify, release.same)
-        elif release.submission is not None:
-            taken += _take(tx, masker, given, notify, release)
-    return notify, taken
+            return self._refuse(release.refusal)
+        if release.same is not None:
+            return self._again(release.same)
+        return [] if release.submission is None else self._take(release.submission, release)
 
+    def _take(self, submission: Submission, release: ReleaseIn) -> list[Accepted]:
+        submission = submission.model_copy(update={"notify": self.id})
+        done = intake.accept(self.tx, self.masker, submission, request_id=release.request_id, ask=None, at=self.at)
+        if isinstance(done, InfraError):
+            self._send_outcome(str(done))  # its event is written already
+            return []
+        if not done.fresh:
+            return self._again(done.request.id)
+        for earlier in release.supersedes:
+            self._supersede(earlier, done.request)
+        return [done]
 
-def _take(tx: Tx, masker: Masker, given: Notify, notify: str, release: ReleaseIn) -> list[Accepted]:
-    if release.submission is None:  # pragma: no cover - the caller looked
+    def _supersede(self, earlier: str, by: Request) -> None:
+        """End a request whose place a newer one takes, unless it has begun meanwhile."""
+        waiting = requests.request(self.tx.connection, earlier)
+        if waiting is None or waiting.state is not State.SCHEDULED:
+            return
+        what = f"{_release(waiting)} was superseded by {_release(by)} ({by.id}) before it began."
+        error = InfraError("superseded", what)
+        receipt = Receipt(
+            request=earlier,
+            state=State.SUPERSEDED,
+            message=str(error),
+            action=waiting.action.action,
+            error=error.as_dict(),
+        )
+        requests.finish(self.tx, self.masker, earlier, receipt, {"by": by.id})
+
+    def _again(self, same: str) -> list[Accepted]:
+        """Note that a notify repeats a request, whose end is its outcome, too: sent at once if that has ended."""
+        first = requests.request(self.tx.connection, same)
+        if first is None:
+            return []
+        end = first.receipt["message"] if first.receipt is not None else None
+        data = {"id": self.id} | ({} if end is None else {"outcome": end})
+        self._append("notified-again", data, request=same, ask=first.ask)
+        if end is not None:
+            self._send_outcome(end, same)
+        return [Accepted(request=first, ask_id=first.ask, fresh=False)]
+
+    def _refuse(self, refusal: dict[str, str]) -> list[Accepted]:
+        masked: dict[str, Any] = written(self.masker, refusal)
+        error = InfraError(masked.get("code", "policy-denied"), masked.get("what", ""), next_step=masked.get("next"))
+        self._append("refused", masked | {"id": self.id, "outcome": str(error)})
+        self._send_outcome(str(error))
         return []
-    submission = release.submission.model_copy(update={"notify": notify})
-    done = intake.accept(tx, masker, intake.Intake(submission, release.request_id, None, given.at))
-    if isinstance(done, InfraError):
-        _tell(tx, given, notify, str(done))  # its event is written already
-        return []
-    if not done.fresh:
-        return _again(tx, given, notify, done.request.id)
-    for earlier in release.supersedes:
-        _supersede(tx, masker, earlier, done.request)
-    return [done]
 
+    def _append(self, kind: str, data: dict[str, Any], **about: str | None) -> None:
+        append(self.tx, Entry(self.at, kind, self.sender.name, self.sender.circle, self.text, data, **about))
 
-def _supersede(tx: Tx, masker: Masker, earlier: str, by: Request) -> None:
-    """End a request whose place a newer one takes, unless somebody began it meanwhile."""
-    waiting = requests.request(tx.connection, earlier)
-    if waiting is None or waiting.state is not State.SCHEDULED:
-        return
-    what = f"{_release(waiting)} gave its place to {_release(by)} ({by.id}) before it began."
-    error = InfraError("superseded", what)
-    receipt = Receipt(
-        request=earlier,
-        state=State.SUPERSEDED,
-        message=str(error),
-        action=waiting.action.action,
-        error=error.as_dict(),
-    )
-    requests.finish(tx, masker, earlier, receipt, {"by": by.id})
-
-
-def _again(tx: Tx, given: Notify, notify: str, same: str) -> list[Accepted]:
-    """Note that a notify repeats a request, whose end is its outcome, too; if that has ended, it is told at once."""
-    first = requests.request(tx.connection, same)
-    if first is None:
-        return []
-    end = first.receipt["message"] if first.receipt is not None else None
-    data = {"id": notify} | ({} if end is None else {"outcome": end})
-    sender = given.sender
-    entry = Entry(given.at, "notified-again", sender.name, sender.circle, given.text, data, None, same, first.ask)
-    seq, _ = append(tx, entry)
-    if end is not None:
-        messages.outcome(tx, seq, notify, given.back, end, given.at, same)
-    return [Accepted(request=first, ask_id=first.ask, fresh=False)]
-
-
-def _refuse(tx: Tx, masker: Masker, given: Notify, notify: str, refusal: dict[str, str]) -> None:
-    told: dict[str, Any] = written(masker, refusal)
-    error = InfraError(told.get("code", "policy-denied"), told.get("what", ""), next_step=told.get("next"))
-    data = told | {"id": notify, "outcome": str(error)}
-    append(tx, Entry(given.at, "refused", given.sender.name, given.sender.circle, given.text, data))
-    _tell(tx, given, notify, str(error))
-
-
-def _tell(tx: Tx, given: Notify, notify: str, text: str) -> None:
-    """Tell the sender; the newest event is the one that says so."""
-    seq = tx.head[0] if tx.head else 0
-    messages.outcome(tx, seq, notify, given.back, text, given.at, None)
+    def _send_outcome(self, text: str, request: str | None = None) -> None:
+        """Send the sender the outcome; the newest event is the one that records it."""
+        seq, sender = self.tx.head[0] if self.tx.head else 0, self.sender
+        messages.outcome(self.tx, seq, self.id, Address(name=sender.name, circle=sender.circle), text, self.at, request)
 
 
 def _release(request: Request) -> str:

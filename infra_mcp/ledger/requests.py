@@ -1,63 +1,38 @@
-"""Requests in the database: moving one on, ending it, and finding them again. Taking one in is `intake`'s.
-
-Each function is the inside of one transaction.
-"""
+"""Requests: each step recorded before its effect, the one end, and finding them again. `intake` takes them in."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import Connection, bindparam, func, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, func, or_, select, true, update
 
-from infra_mcp.ledger import asks, clock, messages, peers, schema
-from infra_mcp.ledger.database import Tx, unavailable
-from infra_mcp.ledger.events import Entry, append, written
+from infra_mcp.effects import effect
+from infra_mcp.ledger import asks, clock, messages, peer_filters, schema
+from infra_mcp.ledger.database import Repository, Tx, unavailable
+from infra_mcp.ledger.events import Entry, append, message_of, written
 from infra_mcp.masking import Masker
 from infra_mcp.model.actions import ACTIONS, Release
 from infra_mcp.model.digest import canonical
 from infra_mcp.model.outcome import Receipt
+from infra_mcp.model.peer import Address
 from infra_mcp.model.request import END, OPEN, PARKED, Request, State
 
-# The order of the open states; a request goes forward only.
-_ORDER = [
-    State.RECEIVED,
-    State.SCHEDULED,
-    State.QUEUED,
-    State.PLANNED,
-    State.AWAITING_APPROVAL,
-    State.APPLYING,
-    State.VERIFYING,
-    State.ROLLING_BACK,
-]
-_ROWS = schema.requests
-# What a row and a request call by the same name, as it is.
-_SAME = (
-    "id",
-    "state",
-    "created",
-    "words",
-    "reason",
-    "idempotency_key",
-    "dry_run",
-    "attendant",
-    "notify",
-    "ask",
-    "effect_digest",
-)
+# A request goes forward only.
+_ORDER = list(State)
+_ROWS, _PEERS = schema.requests, schema.peers.c
+_JSON = ("action", "record", "receipt")
+_SAME = Request.model_fields.keys() & set(_ROWS.c.keys()) - {"caller", *_JSON}
 _ONE = select(_ROWS).where(_ROWS.c.id == bindparam("which"))
 _UPDATE = update(_ROWS).where(_ROWS.c.id == bindparam("which"))
 _OPEN = select(_ROWS).where(_ROWS.c.open).order_by(_ROWS.c.position)
 _PARKED = select(_ROWS).where(_ROWS.c.state.in_(sorted(PARKED))).order_by(_ROWS.c.position)
-_PARKED_OF = _PARKED.where(_ROWS.c.circle == bindparam("of"))
 _GIVEN = select(func.count()).where(schema.approvals.c.request == _ROWS.c.id).scalar_subquery()
-_MARKS = select(
+_MARKS = _PARKED.with_only_columns(
     _ROWS.c.id, _ROWS.c.state, _ROWS.c.effect_digest, func.length(_ROWS.c.record).label("record"), _GIVEN.label("given")
 )
-_MARKS = _MARKS.where(_ROWS.c.state.in_(sorted(PARKED))).order_by(_ROWS.c.position)
-_RECENT = select(_ROWS).order_by(_ROWS.c.position.desc()).limit(bindparam("most"))
-_RECENT_OF = _RECENT.where(_ROWS.c.circle == bindparam("of"))
 # An action may be about an app without bringing a version of it.
 _BRING = [name for name, model in ACTIONS.items() if issubclass(model, Release)]
 _RELEASES = select(_ROWS).where(
@@ -71,159 +46,185 @@ _LANDED_AFTER = _GOOD.where(
     func.json_extract(_ROWS.c.action, "$.version") == bindparam("version"), _ROWS.c.position > _POSITION
 ).limit(1)
 _ABOUT = select(schema.asks.c.id).where(schema.asks.c.request == bindparam("request"))
-_OUT, _TOLD = schema.outbox.c, schema.messages.c
-_ITS = _OUT.receiver == bindparam("of"), _OUT.circle.is_not_distinct_from(bindparam("in"))
-_TO_IT = _TOLD.receiver == bindparam("of"), _TOLD.receiver_circle.is_not_distinct_from(bindparam("in"))
-_LATE = (
-    update(schema.outbox).where(_OUT.ask.in_(_ABOUT), *_ITS).values(delivered=bindparam("at")),
-    update(schema.messages).where(_TOLD.request == bindparam("request"), *_TO_IT).values(read=bindparam("at")),
+_ACKS, _MESSAGES = schema.outbox, schema.messages
+_MARK_ACKS = update(_ACKS).where(_ACKS.c.ask.in_(_ABOUT), peer_filters.is_party("to", _ACKS.c.receiver, _ACKS.c.circle))
+_MARK_OUTCOMES = update(_MESSAGES).where(
+    _MESSAGES.c.request == bindparam("request"),
+    peer_filters.is_party("to", _MESSAGES.c.receiver, _MESSAGES.c.receiver_circle),
 )
+_MARK_READ = (_MARK_ACKS.values(delivered=bindparam("at")), _MARK_OUTCOMES.values(read=bindparam("at")))
 
 
-@dataclass(frozen=True)
-class Move:
-    """A step of a request: its new state, what happened, and what else is known from now on (None: as before)."""
+class Requests(Repository):
+    """The requests of one ledger. Whether a caller may see one is the channel's decision."""
 
-    state: State
-    kind: str
-    data: dict[str, Any]
-    record: dict[str, Any] | None = None
-    commit: str | None = None
-    revert: str | None = None
-    effect_digest: str | None = None
+    @effect("ledger.record")
+    async def record(
+        self,
+        request_id: str,
+        state: State,
+        kind: str,
+        data: dict[str, Any],
+        *,
+        record: dict[str, Any] | None = None,
+        commit: str | None = None,
+        revert: str | None = None,
+        effect_digest: str | None = None,
+    ) -> str:
+        """Record a step of an open request, with its new state, before the step's effect; returns the audit head.
 
+        A request waits (is scheduled, or awaits approval) until a step says otherwise.
 
-def move(tx: Tx, masker: Masker, request_id: str, step: Move) -> str:
-    """Move an open request forward; returns the new head.
+        Args:
+            request_id: which request.
+            state: the state of this step; a step taken again after an interruption does not take the request's back.
+            kind: what happened, one word.
+            data: what a reader of the audit should know; `message` in it is the event's text.
+            record: what the engine must know after a restart, replacing the former one; None keeps that.
+            commit: the commit made for it; None keeps the former one. So with `revert` and `effect_digest`.
+            revert: the commit that reverts it.
+            effect_digest: the digest of its effect.
 
-    A step taken again, after an interruption, is recorded and does not take the state back. A request waits (is
-    scheduled, or awaits approval) until a step says otherwise.
+        Raises:
+            ValueError: there is no such request, it has ended, the state is an end, the step would give up a rollback,
+                or would let a request wait after its first write.
+        """
 
-    Raises:
-        ValueError: there is no such request, it has ended, the state is an end, a rollback would be given up, or it
-            would wait with its first write behind it.
-    """
-    row = _open_row(tx.connection, request_id)
-    masker = masker.sparing(_public(row))
-    before = State(row["state"])
-    if step.state not in OPEN or (before is State.ROLLING_BACK and step.state is not before):
-        msg = f"request {request_id} cannot go from {before} to {step.state}"
-        raise ValueError(msg)
-    if step.state in PARKED and _ORDER.index(before) >= _ORDER.index(State.APPLYING):
-        msg = f"request {request_id} has begun and cannot wait: it is {before}"
-        raise ValueError(msg)
-    # Waiting is no progress that a step taken again could lose: it begins and ends with the step that says so.
-    waits = before in PARKED or step.state in PARKED
-    state = step.state if waits else max(before, step.state, key=_ORDER.index)
-    data = written(masker, step.data)
-    record = None if step.record is None else written(masker, step.record)
-    _, head = append(tx, replace(_entry(row, state, step.kind, data), text=_said(data), also=record))
-    known = {
-        "record": None if record is None else canonical(record).decode(),
-        "commit_id": step.commit,
-        "revert_id": step.revert,
-        "effect_digest": step.effect_digest,
-    }
-    values = {name: value for name, value in known.items() if value is not None}
-    tx.connection.execute(_UPDATE, values | {"which": request_id, "state": state})
-    return head
+        def step(tx: Tx) -> str:
+            row = _open_row(tx.connection, request_id)
+            masker = self.masker.sparing(_public(row))
+            before = State(row["state"])
+            if state not in OPEN or (before is State.ROLLING_BACK and state is not before):
+                msg = f"request {request_id} cannot go from {before} to {state}"
+                raise ValueError(msg)
+            if state in PARKED and _ORDER.index(before) >= _ORDER.index(State.APPLYING):
+                msg = f"request {request_id} has begun and cannot wait: it is {before}"
+                raise ValueError(msg)
+            # Waiting is no progress that a step taken again could lose: it begins and ends with the step that says so.
+            waits = before in PARKED or state in PARKED
+            after = state if waits else max(before, state, key=_ORDER.index)
+            masked, kept = written(masker, data), None if record is None else written(masker, record)
+            _, head = append(tx, replace(_entry(row, after, kind, masked), text=message_of(masked), also=kept))
+            known = _known(commit, revert, effect_digest, record=None if kept is None else canonical(kept).decode())
+            tx.connection.execute(_UPDATE, known | {"which": request_id, "state": after})
+            return head
+
+        return await self._database.write(step)
+
+    @effect("ledger.finish")
+    async def finish(self, request_id: str, receipt: Receipt, data: dict[str, Any]) -> Receipt:
+        """End a request: one terminal event, its receipt, and the one ack, ready for delivery, in one transaction.
+
+        Returns:
+            The receipt as stored: masked, with the audit head that covers this very event.
+
+        Raises:
+            ValueError: the request has ended already or does not exist, or the receipt is not about its end.
+        """
+        return await self._database.write(lambda tx: finish(tx, self.masker, request_id, receipt, data))
+
+    async def request(self, request_id: str) -> Request | None:
+        """The request of that id."""
+        return await self._database.read(lambda connection: request(connection, request_id))
+
+    async def open_requests(self) -> list[Request]:
+        """All requests that have not ended, oldest first."""
+        return await self._list(_OPEN)
+
+    async def parked(self, circle: str | None = None) -> list[Request]:
+        """The requests of a circle, or of all, that wait for their time or for approval, oldest first."""
+        return await self._list(_PARKED if circle is None else _PARKED.where(_ROWS.c.circle == circle))
+
+    async def parked_marks(self) -> list[tuple[str, str]]:
+        """Ids of all that wait, oldest first, each with a mark that changes when it, or a decision about it, does."""
+        rows = await self._database.read(lambda connection: connection.execute(_MARKS).all())
+        return [(row.id, f"{row.state} {row.effect_digest} {row.record} {row.given}") for row in rows]
+
+    async def open_releases(self, app: str) -> list[Request]:
+        """The releases of an app that have not ended, by any channel, oldest first, without dry runs."""
+        return await self._list(_OPEN_RELEASES, of=app)
+
+    async def landed_version(self, app: str) -> str | None:
+        """The version that the last successful deploy of an app brought, or found there; None before the first."""
+        return next((getattr(one.action, "version", None) for one in await self._list(_LANDED, of=app)), None)
+
+    async def landed_after(self, app: str, version: str, request_id: str) -> bool:
+        """Whether a version of an app landed, or was found there, by a request that came after this one."""
+        return bool(await self._list(_LANDED_AFTER, of=app, version=version, which=request_id))
+
+    async def recent(self, circle: str | None, limit: int, every_open: bool = False) -> list[Request]:
+        """The newest requests of a circle, or of all for None, newest first.
+
+        Args:
+            circle: whose.
+            limit: how many.
+            every_open: all that are open, however old, and so many of those that have ended.
+        """
+        mine = true() if circle is None else _ROWS.c.circle == circle
+        found = select(_ROWS).where(mine).order_by(_ROWS.c.position.desc()).limit(limit)
+        if every_open:
+            ended = found.with_only_columns(_ROWS.c.id).where(~_ROWS.c.open)
+            either = or_(_ROWS.c.open, _ROWS.c.id.in_(ended))
+            found = select(_ROWS).where(mine, either).order_by(_ROWS.c.position.desc())
+        return await self._list(found)
+
+    async def _list(self, statement: Select[Any], **given: object) -> list[Request]:
+        return await self._database.read(lambda connection: listed(connection, statement, given))
 
 
 def finish(tx: Tx, masker: Masker, request_id: str, receipt: Receipt, data: dict[str, Any]) -> Receipt:
-    """End a request: its one terminal event, its receipt, the ack of every ask about it, and their delivery.
+    """End a request inside a transaction, as `Requests.finish` does.
 
-    Whoever sent the notify it came in, or one that repeated it, is told, too: once for each notify.
-
-    Raises:
-        ValueError: there is no such request, it has ended already, or the receipt's state is no end or another's.
+    The sender of the notify it came in, and of each that repeated it, gets the outcome, once for each notify.
     """
     row = _open_row(tx.connection, request_id)
     masker = masker.sparing(_public(row))
     if receipt.state not in END or receipt.request != request_id:
         msg = f"a receipt of {receipt.request} in state {receipt.state} cannot end request {request_id}"
         raise ValueError(msg)
-    told = written(masker, receipt.model_copy(update={"audit_head": ""}).model_dump(mode="json"))
-    entry = _entry(row, receipt.state, "finished", written(masker, data) | {"receipt": told})
-    seq, head = append(tx, replace(entry, text=told["message"]))
-    told["audit_head"] = head
-    known = {"commit_id": receipt.commit, "revert_id": receipt.revert, "effect_digest": receipt.effect_digest}
-    values = {name: value for name, value in known.items() if value is not None}
-    ended: dict[str, Any] = {"state": receipt.state, "open": False, "ended": seq, "receipt": canonical(told).decode()}
-    tx.connection.execute(_UPDATE, values | ended | {"which": request_id})
-    asks.ack_all(tx.connection, request_id, told["message"], entry.at)
+    kept = written(masker, receipt.model_copy(update={"audit_head": ""}).model_dump(mode="json"))
+    entry = _entry(row, receipt.state, "finished", written(masker, data) | {"receipt": kept})
+    seq, head = append(tx, replace(entry, text=kept["message"]))
+    kept["audit_head"] = head
+    known = _known(receipt.commit, receipt.revert, receipt.effect_digest)
+    known |= {"state": receipt.state, "open": False, "ended": seq, "receipt": canonical(kept).decode()}
+    tx.connection.execute(_UPDATE, known | {"which": request_id})
+    asks.ack_all(tx.connection, request_id, kept["message"], entry.at)
     for notify, sender in messages.answered(tx.connection, row).items():
-        messages.outcome(tx, seq, notify, sender, told["message"], entry.at, request_id)
-    if peers.is_newer(tx.connection, row["caller"], row["circle"], row["position"]):
+        messages.outcome(tx, seq, notify, sender, kept["message"], entry.at, request_id)
+    caller = Address(name=row["caller"], circle=row["circle"])
+    newer = _PEERS.name == caller.name, _PEERS.circle == (caller.circle or ""), _PEERS.position > row["position"]
+    if tx.connection.execute(select(_PEERS.name).where(*newer)).first() is not None:
         # It was begun for a former peer of that name, whose mail this is.
-        for late in _LATE:
-            given = {"request": request_id, "of": row["caller"], "in": row["circle"], "at": entry.at}
-            tx.connection.execute(late, given)
-    return Receipt.model_validate_json(canonical(told))
+        for mark in _MARK_READ:
+            tx.connection.execute(mark, peer_filters.given("to", caller) | {"request": request_id, "at": entry.at})
+    return Receipt.model_validate_json(canonical(kept))
 
 
 def read(row: Any) -> Request:  # noqa: ANN401 - a row of `requests`
     """A row as a value.
 
     Raises:
-        InfraError: `ledger-unavailable`, when someone made something else of it.
+        InfraError: `ledger-unavailable`, when the row was edited and is no request any more.
     """
     caller = {"name": row["caller"]} | {name: row[name] for name in ("circle", "strength", "operator")}
     value = {name: row[name] for name in _SAME} | {"caller": caller}
     value |= {"channel": row["door"], "commit": row["commit_id"], "revert": row["revert_id"]}
     try:
-        value |= {name: from_json(row[name] or "null") for name in ("action", "record", "receipt")}
+        value |= {name: from_json(row[name] or "null") for name in _JSON}
         return Request.model_validate_json(to_json(value))
     except (ValueError, TypeError) as error:
         raise unavailable(f"request {row['id']} cannot be read; it was changed by someone else") from error
 
 
+def listed(connection: Connection, statement: Select[Any], given: Mapping[str, Any]) -> list[Request]:
+    """The requests that a query of whole rows finds with its parameters."""
+    return [read(row) for row in connection.execute(statement, given).mappings()]
+
+
 def request(connection: Connection, request_id: str) -> Request | None:
     """The request of that id."""
-    row = connection.execute(_ONE, {"which": request_id}).mappings().first()
-    return read(row) if row else None
-
-
-def open_requests(connection: Connection) -> list[Request]:
-    """All requests that have not ended, in the order they came."""
-    return [read(row) for row in connection.execute(_OPEN).mappings()]
-
-
-def parked(connection: Connection, circle: str | None = None) -> list[Request]:
-    """Requests, of a circle or of all, that wait for their time or for approval, in the order they came."""
-    rows, given = (_PARKED, {}) if circle is None else (_PARKED_OF, {"of": circle})
-    return [read(row) for row in connection.execute(rows, given).mappings()]
-
-
-def parked_marks(connection: Connection) -> list[tuple[str, str]]:
-    """Ids of requests that wait, each with a mark that changes when it, or what was decided about it, does."""
-    return [(row.id, f"{row.state} {row.effect_digest} {row.record} {row.given}") for row in connection.execute(_MARKS)]
-
-
-def open_releases(connection: Connection, app: str) -> list[Request]:
-    """The releases of an app that have not ended, by any channel, oldest first, without dry runs."""
-    return [read(row) for row in connection.execute(_OPEN_RELEASES, {"of": app}).mappings()]
-
-
-def landed_version(connection: Connection, app: str) -> str | None:
-    """The version that the last release of an app to end well brought, or found there."""
-    row = connection.execute(_LANDED, {"of": app}).mappings().first()
-    return getattr(read(row).action, "version", None) if row else None
-
-
-def landed_after(connection: Connection, app: str, version: str, request_id: str) -> bool:
-    """Whether a version of an app landed by a request that came after this one."""
-    given = {"of": app, "version": version, "which": request_id}
-    return connection.execute(_LANDED_AFTER, given).first() is not None
-
-
-def recent(connection: Connection, circle: str | None, limit: int, every_open: bool) -> list[Request]:
-    """The newest requests of a circle, or of all, newest first; the newest that ended, and every open one, if asked."""
-    wanted, given = (_RECENT, {}) if circle is None else (_RECENT_OF, {"of": circle})
-    if every_open:
-        ended = wanted.with_only_columns(_ROWS.c.id).where(~_ROWS.c.open)
-        wanted = select(_ROWS).where(or_(_ROWS.c.open, _ROWS.c.id.in_(ended))).order_by(_ROWS.c.position.desc())
-        wanted = wanted if circle is None else wanted.where(_ROWS.c.circle == bindparam("of"))
-    return [read(row) for row in connection.execute(wanted, given | {"most": limit}).mappings()]
+    return next(iter(listed(connection, _ONE, {"which": request_id})), None)
 
 
 def _open_row(connection: Connection, request_id: str) -> Any:  # noqa: ANN401 - a row
@@ -235,16 +236,16 @@ def _open_row(connection: Connection, request_id: str) -> Any:  # noqa: ANN401 -
 
 
 def _entry(row: Any, state: State, kind: str, data: dict[str, Any]) -> Entry:  # noqa: ANN401 - a row of `requests`
-    return Entry(
-        clock.now(), kind, row["caller"], row["circle"], data=data, state=state, request=row["id"], ask=row["ask"]
-    )
+    about = {"request": row["id"], "ask": row["ask"]}
+    return Entry(clock.now(), kind, row["caller"], row["circle"], data=data, state=state, **about)
+
+
+def _known(commit: str | None, revert: str | None, effect_digest: str | None, **more: object) -> dict[str, Any]:
+    """New values of columns: None leaves a column as it is."""
+    columns = {"commit_id": commit, "revert_id": revert, "effect_digest": effect_digest} | more
+    return {name: value for name, value in columns.items() if value is not None}
 
 
 def _public(row: Any) -> str:  # noqa: ANN401 - a row of `requests`
     """The names and values of a request, which go into git and cluster as they are."""
     return f"{row['action']}\n{row['idempotency_key']}"
-
-
-def _said(data: dict[str, Any]) -> str:
-    message = data.get("message", "")
-    return message if isinstance(message, str) else ""

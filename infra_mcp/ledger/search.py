@@ -1,9 +1,8 @@
-"""Full-text search over events. What a user types is words, never FTS5's query language."""
+"""Full-text search over events. User input is words, never FTS5's query language."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, or_, select, table
@@ -11,28 +10,95 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_co
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import schema
 from infra_mcp.ledger.clock import normal
+from infra_mcp.ledger.database import Repository
 from infra_mcp.ledger.events import event
 from infra_mcp.ledger.records import Event, SearchPage
 
-_LONGEST = 1_000  # characters of a query
-_MOST = 200  # events of one answer
-_SHOWN_TEXT = 2_000  # characters of a string in an answer
-_SHOWN_ITEMS = 50
+_MAX_QUERY = 1_000  # characters of a query
+_MAX_EVENTS = 200  # events of one answer
+_MAX_TEXT = 2_000  # characters of a string in an answer
+_MAX_ITEMS = 50
 _PHRASE = re.compile(r'"([^"]*)"|([^\s"]+)')
+_COLUMNS = schema.events.c
 
 
-@dataclass(frozen=True)
-class Query:
-    """What to look for. `circle` None is the operator, who sees all; a circle sees only its own."""
+class Search(Repository):
+    """Finding events of one ledger."""
 
-    words: str
-    circle: str | None
-    peer: str | None = None
-    namespace: str | None = None
-    object: str | None = None
-    since: str | None = None
-    until: str | None = None
-    limit: int = 50
+    async def search(
+        self,
+        query: str,
+        *,
+        circle: str | None,
+        peer: str | None = None,
+        namespace: str | None = None,
+        object: str | None = None,  # noqa: A002 - the word users search by
+        since: str | None = None,
+        until: str | None = None,
+        limit: int = 50,
+    ) -> SearchPage:
+        """Find events by words and by what they are about, newest first; long texts and data are cut.
+
+        Args:
+            query: words that must all be there; each also matches as a beginning, `"…"` only whole. Empty matches all.
+            circle: whose events may be found; None is the operator, who sees all.
+            peer: only events of this peer.
+            namespace: only events of, or of requests about, this namespace.
+            object: likewise an object: `namespace/kind/name`, or its end, such as `deployment/docs` or `docs`.
+            since: not before this ISO 8601 date or time.
+            until: not after it; a date means its end.
+            limit: how many events at most, 1 to 200.
+
+        Raises:
+            InfraError: `invalid-argument`, naming the argument.
+        """
+        words = self.masker.mask(query)
+        if len(words) > _MAX_QUERY:
+            raise InfraError("invalid-argument", f"The query is longer than {_MAX_QUERY} characters.")
+        if not 1 <= limit <= _MAX_EVENTS:
+            raise InfraError("invalid-argument", f"limit must be between 1 and {_MAX_EVENTS}.")
+        wanted, expression = _conditions(circle, peer, namespace, object), match(words)
+        try:
+            wanted += [_COLUMNS.at >= normal(since)] if since is not None else []
+            wanted += [_COLUMNS.at <= normal(until, end=True)] if until is not None else []
+        except (ValueError, OverflowError) as error:
+            raise InfraError("invalid-argument", "since and until are ISO 8601 dates or times.") from error
+        if expression is not None:
+            hits: Select[Any] = select(literal_column("rowid")).select_from(table(schema.SEARCH))
+            wanted.append(_COLUMNS.seq.in_(hits.where(literal_column(schema.SEARCH).op("MATCH")(expression))))
+        elif words.strip():
+            return SearchPage(events=(), total=0)
+        found = select(schema.events).where(*wanted).order_by(_COLUMNS.seq.desc()).limit(limit)
+        count = select(func.count()).select_from(schema.events).where(*wanted)
+
+        def look(connection: Connection) -> SearchPage:
+            total = connection.execute(count).scalar_one()
+            rows = connection.execute(found).mappings()
+            return SearchPage(events=tuple(_shown(event(row)) for row in rows), total=total)
+
+        return await self._database.read(look)
+
+    async def trail(self, request_id: str) -> list[Event]:
+        """All events of a request, oldest first, uncut."""
+        own = select(schema.events).where(_COLUMNS.request == request_id)
+        return await self._events(own.order_by(_COLUMNS.seq))
+
+    async def trail_of(self, object: str, *, circle: str | None = None, limit: int = 200) -> list[Event]:  # noqa: A002
+        """The newest events of and about an object and of the requests that touched it, oldest first, uncut.
+
+        Args:
+            object: `namespace/kind/name`, or its end, such as `deployment/docs` or `docs`.
+            circle: whose events; None is the operator, who sees all.
+            limit: how many events at most.
+        """
+        newest = select(schema.events).where(*_conditions(circle, object=object))
+        newest = newest.order_by(_COLUMNS.seq.desc()).limit(limit)
+        return (await self._events(newest))[::-1]
+
+    async def _events(self, statement: Select[Any]) -> list[Event]:
+        return await self._database.read(
+            lambda connection: [event(row) for row in connection.execute(statement).mappings()]
+        )
 
 
 def match(words: str) -> str | None:
@@ -49,60 +115,22 @@ def match(words: str) -> str | None:
     return " AND ".join(terms) or None
 
 
-def find(connection: Connection, query: Query) -> SearchPage:
-    """The newest events that match all that is asked, bounded for showing, and the number of all.
-
-    Raises:
-        InfraError: `invalid-argument`, naming the argument.
-    """
-    if len(query.words) > _LONGEST:
-        raise InfraError("invalid-argument", f"The query is longer than {_LONGEST} characters.")
-    if not 1 <= query.limit <= _MOST:
-        raise InfraError("invalid-argument", f"limit must be between 1 and {_MOST}.")
-    expression = match(query.words)
-    if expression is None and query.words.strip():
-        return SearchPage(events=(), total=0)
-    columns = schema.events.c
-    found = select(schema.events)
-    count = select(func.count()).select_from(schema.events)
-    wanted = _conditions(query)
-    if expression is not None:
-        hits: Select[Any] = select(literal_column("rowid")).select_from(table(schema.SEARCH))
-        wanted.append(columns.seq.in_(hits.where(literal_column(schema.SEARCH).op("MATCH")(expression))))
-    total = connection.execute(count.where(*wanted)).scalar_one()
-    rows = connection.execute(found.where(*wanted).order_by(columns.seq.desc()).limit(query.limit)).mappings()
-    return SearchPage(events=tuple(_shown(event(row)) for row in rows), total=total)
+def _conditions(
+    circle: str | None,
+    peer: str | None = None,
+    namespace: str | None = None,
+    object: str | None = None,  # noqa: A002
+) -> list[ColumnElement[bool]]:
+    conditions = (
+        (circle, _COLUMNS.circle == circle),
+        (peer, _COLUMNS.peer == peer),
+        (namespace, _about(("namespace",), namespace)),
+        (object, _about(("object", "end"), object)),
+    )
+    return [condition for given, condition in conditions if given is not None]
 
 
-def about(connection: Connection, object_name: str, circle: str | None, limit: int) -> list[Event]:
-    """The newest events of and about an object, uncut, oldest first."""
-    wanted = _conditions(Query("", circle, object=object_name))
-    newest = select(schema.events).where(*wanted).order_by(schema.events.c.seq.desc()).limit(limit)
-    return [event(row) for row in connection.execute(newest).mappings()][::-1]
-
-
-def _conditions(query: Query) -> list[ColumnElement[bool]]:
-    columns = schema.events.c
-    wanted: list[ColumnElement[bool]] = []
-    if query.circle is not None:
-        wanted.append(columns.circle == query.circle)
-    if query.peer is not None:
-        wanted.append(columns.peer == query.peer)
-    if query.namespace is not None:
-        wanted.append(_about(("namespace",), query.namespace))
-    if query.object is not None:
-        wanted.append(_about(("object", "end"), query.object))
-    try:
-        if query.since is not None:
-            wanted.append(columns.at >= normal(query.since))
-        if query.until is not None:
-            wanted.append(columns.at <= normal(query.until, end=True))
-    except (ValueError, OverflowError) as error:
-        raise InfraError("invalid-argument", "since and until are ISO 8601 dates or times.") from error
-    return wanted
-
-
-def _about(what: tuple[str, ...], name: str) -> ColumnElement[bool]:
+def _about(what: tuple[str, ...], name: str | None) -> ColumnElement[bool]:
     """Events that name it, and all events of requests of which any event names it."""
     named = and_(schema.subjects.c.what.in_(what), schema.subjects.c.value == name)
     return or_(
@@ -119,12 +147,12 @@ def _shown(found: Event) -> Event:
 
 def _bounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     """A value small enough to show; what is cut says so."""
-    if isinstance(value, str) and len(value) > _SHOWN_TEXT:
-        return f"{value[:_SHOWN_TEXT]}… ({len(value) - _SHOWN_TEXT} more characters)"
+    if isinstance(value, str) and len(value) > _MAX_TEXT:
+        return f"{value[:_MAX_TEXT]}… ({len(value) - _MAX_TEXT} more characters)"
     if isinstance(value, dict):
-        shown = {key: _bounded(item) for key, item in list(value.items())[:_SHOWN_ITEMS]}
-        return shown | ({"…": f"{len(value) - _SHOWN_ITEMS} more"} if len(value) > _SHOWN_ITEMS else {})
+        shown = {key: _bounded(item) for key, item in list(value.items())[:_MAX_ITEMS]}
+        return shown | ({"…": f"{len(value) - _MAX_ITEMS} more"} if len(value) > _MAX_ITEMS else {})
     if isinstance(value, list):
-        more = [f"… ({len(value) - _SHOWN_ITEMS} more)"] if len(value) > _SHOWN_ITEMS else []
-        return [_bounded(item) for item in value[:_SHOWN_ITEMS]] + more
+        more = [f"… ({len(value) - _MAX_ITEMS} more)"] if len(value) > _MAX_ITEMS else []
+        return [_bounded(item) for item in value[:_MAX_ITEMS]] + more
     return value

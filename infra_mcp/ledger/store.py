@@ -6,70 +6,56 @@ caller must not go on: no row, no effect.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import anyio.to_thread
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger import (
-    ask_rows,
-    asks,
-    audit,
-    clock,
-    events,
-    intake,
-    peers,
-    policies,
-    requests,
-    revisions,
-    search,
-)
+from infra_mcp.ledger import asks, audit, clock, events, intake, revisions, schema
 from infra_mcp.ledger.approvals import Approvals
+from infra_mcp.ledger.chain import GENESIS, HEADS, Committed
 from infra_mcp.ledger.database import Database, Tx
-from infra_mcp.ledger.heads import HEADS, Committed
 from infra_mcp.ledger.keys import LEDGER, MASKING, MESSAGES, Keys
 from infra_mcp.ledger.mail import Mail
-from infra_mcp.ledger.members import Members
 from infra_mcp.ledger.message_digests import MessageDigests
-from infra_mcp.ledger.records import Accepted, Ask, AskIn, ChainReport, Event, Peer, SearchPage
-from infra_mcp.ledger.requests import Move
+from infra_mcp.ledger.peers import Peers, circle_of
+from infra_mcp.ledger.policies import Policies
+from infra_mcp.ledger.records import Accepted, Ask, AskIn, ChainReport
+from infra_mcp.ledger.requests import Requests
+from infra_mcp.ledger.search import Search
 from infra_mcp.masking import Masker
-from infra_mcp.model.outcome import Receipt
-from infra_mcp.model.peer import Address, Caller
-from infra_mcp.model.request import Request, State, Submission
+from infra_mcp.model.peer import Caller
+from infra_mcp.model.request import Submission
 
-__all__ = ["Accepted", "Ask", "AskIn", "ChainReport", "Event", "Ledger", "Peer", "SearchPage"]
+_EVENTS = schema.events.c
 
 
-class Ledger(Members):
+class Ledger(Requests, Peers, Policies, Search):
     """The ledger of one server.
 
     Every text is masked before a row exists. Every method may raise `InfraError` `ledger-unavailable`; after that
     nothing was written. A write that has begun is finished even when its caller is cancelled.
 
     Attributes:
-        masker: what masks texts here; the same must mask what leaves by other ways.
         mail: asks, acks and messages between peers, and claims.
-        approvals: what people decided about plans.
-        identities: who holds a token, remembered from one call to the next.
+        approvals: people's decisions about plans.
     """
 
     def __init__(self, database: Database, masker: Masker, keys: Keys) -> None:
         self._keys = keys
-        words = MessageDigests(lambda: keys.key(MESSAGES))
-        super().__init__(database, masker, words)
-        self.mail = Mail(database, masker, words)
+        super().__init__(database, masker, MessageDigests(lambda: keys.key(MESSAGES)))
+        self.mail = Mail(database, masker, self._digests)
         self.approvals = Approvals(database)
 
     @classmethod
     async def open(cls, url: str, masker: Masker, *, busy_seconds: float = 5.0) -> Self:
         """Open a ledger, making or migrating it where needed, in files with mode 0600 in a directory with mode 0700.
 
-        One process at a time should hold it; who that is, is the state directory's lock, not this.
+        One process at a time should hold it; the state directory's lock ensures that.
 
         Args:
             url: an SQLAlchemy URL of SQLite: `sqlite:///PATH`.
@@ -118,7 +104,7 @@ class Ledger(Members):
         return await cls.open(f"sqlite:///{directory / 'ledger.sqlite3'}", Masker(key), busy_seconds=busy_seconds)
 
     async def aclose(self) -> None:
-        """Close the files; what was written stays."""
+        """Close the files; everything written stays."""
         await self._database.aclose()
 
     @effect("ledger.accept")
@@ -131,22 +117,22 @@ class Ledger(Members):
         for a dry run.
 
         Args:
-            submission: what is asked.
+            submission: the request.
             request_id: the id it gets if it is new.
             ask: the ask it came in, which is acked when the request ends.
             now: the time, ISO 8601.
 
         Raises:
-            InfraError: `idempotency-conflict`, when the key stands for something else; `invalid-argument`, when an
-                argument holds what looks like a secret. Both leave a `refused` event. `claim-taken`, when it is on
-                behalf of an ask that is not the session's, or has its request.
+            InfraError: `idempotency-conflict`, when the key belongs to another request; `invalid-argument`, when an
+                argument looks like a secret. Both leave a `refused` event. `claim-taken`, when it is on behalf of an
+                ask that is not the session's, or has its request.
         """
 
         def step(tx: Tx) -> Accepted | InfraError:
             at = clock.normal(now)
-            done = intake.accept(tx, self.masker, intake.Intake(submission, request_id, ask, at))
-            if isinstance(done, Accepted) and done.ask_id is not None and ask and ask.reply_to:
-                ask_rows.answered_by(tx, self._words, submission.caller, ask.reply_to, done.ask_id, at)
+            done = intake.accept(tx, self.masker, submission, request_id=request_id, ask=ask, at=at)
+            if isinstance(done, Accepted) and done.ask_id is not None and ask:
+                asks.answered_by(tx, self._digests, submission.caller, ask.reply_to, done.ask_id, at)
             return done
 
         done = await self._database.write(step)
@@ -154,48 +140,33 @@ class Ledger(Members):
             raise done
         return done
 
-    @effect("ledger.record")
-    async def record(
-        self,
-        request_id: str,
-        state: State,
-        kind: str,
-        data: dict[str, Any],
-        *,
-        record: dict[str, Any] | None = None,
-        commit: str | None = None,
-        revert: str | None = None,
-        effect_digest: str | None = None,
-    ) -> str:
-        """Record a step of an open request, with its new state, before the step's effect; returns the audit head.
+    @effect("ledger.answer")
+    async def answer(self, caller: Caller, ask: AskIn, message: str, kind: str, now: str) -> str:
+        """Record an ask that becomes no request, with its one ack; returns the ask's id."""
+        opened = asks.opened(caller, ask, clock.normal(now))
 
-        Args:
-            request_id: which request.
-            state: the state of this step; a step taken again after an interruption does not take the request's back.
-            kind: what happened, one word.
-            data: what a reader of the audit should know; `message` in it is shown as the event's text.
-            record: what the engine must know after a restart, replacing what was there; None leaves it.
-            commit: the commit made for it; None leaves it. So with `revert` and `effect_digest`.
-            revert: the commit that reverts it.
-            effect_digest: the digest of its effect.
+        def step(tx: Tx) -> str:
+            masked = events.written(self.masker, {"text": opened.text, "receiver": opened.receiver})
+            asked, reply = opened.model_copy(update=masked), events.written(self.masker, message)
+            data = {"receiver": asked.receiver, "reply": reply}
+            entry = events.Entry(asked.created, kind, asked.sender, asked.circle, asked.text, data, ask=asked.id)
+            position, _ = events.append(tx, entry)
+            asks.insert_row(tx.connection, asked, position)
+            asks.close(tx.connection, asked, reply, asked.created)
+            asks.answered_by(tx, self._digests, caller, ask.reply_to, asked.id, asked.created)
+            return asked.id
 
-        Raises:
-            ValueError: the request has ended or is not there, the state is an end, or a rollback would be given up.
-        """
-        move = Move(state, kind, data, record, commit, revert, effect_digest)
-        return await self._database.write(lambda tx: requests.move(tx, self.masker, request_id, move))
+        return await self._database.write(step)
 
-    @effect("ledger.finish")
-    async def finish(self, request_id: str, receipt: Receipt, data: dict[str, Any]) -> Receipt:
-        """End a request: one terminal event, its receipt, and the one ack, ready for delivery, in one transaction.
+    async def ask(self, ask_id: str) -> Ask | None:
+        """The ask of that id. Whether the caller may see it is the channel's decision."""
+        return await self._database.read(lambda connection: asks.ask(connection, ask_id))
 
-        Returns:
-            The receipt as it is kept: masked, with the audit head that covers this very event.
-
-        Raises:
-            ValueError: the request has ended already or is not there, or the receipt is not about its end.
-        """
-        return await self._database.write(lambda tx: requests.finish(tx, self.masker, request_id, receipt, data))
+    @effect("ledger.delivered")
+    async def delivered(self, ask_id: str) -> None:
+        """Note that the ack of that ask has reached its sender; a second note changes nothing."""
+        done = {"which": ask_id, "at": clock.now()}
+        await self._database.write(lambda tx: tx.connection.execute(asks.DELIVERED, done).close())
 
     @effect("ledger.note")
     async def note(self, kind: str, peer: str | None, data: dict[str, Any], *, circle: str | None = None) -> str:
@@ -203,164 +174,39 @@ class Ledger(Members):
 
         Args:
             kind: what happened, one word.
-            peer: whom it is about.
-            data: what a reader should know; `message` in it is shown as the event's text.
+            peer: the peer it is about.
+            data: what a reader should know; `message` in it is the event's text.
             circle: who may find it besides operators; the peer's circle when left out.
         """
 
         def step(tx: Tx) -> str:
-            told = events.written(self.masker, data)
-            named = events.written(self.masker, peer)
-            of = circle or (peers.circle_of(tx.connection, named) if named else None)
-            text = told.get("message", "") if isinstance(told.get("message"), str) else ""
-            return events.append(tx, events.Entry(clock.now(), kind, named, of, text, told))[1]
+            masked, name = events.written(self.masker, data), events.written(self.masker, peer)
+            of = circle or (circle_of(tx.connection, name) if name else None)
+            return events.append(tx, events.Entry(clock.now(), kind, name, of, events.message_of(masked), masked))[1]
 
         return await self._database.write(step)
-
-    @effect("ledger.answer")
-    async def answer(self, caller: Caller, ask: AskIn, message: str, kind: str, now: str) -> str:
-        """Record an ask that becomes no request, with its one ack; returns the ask's id."""
-        asked = asks.opened(caller, ask, clock.normal(now))
-
-        def step(tx: Tx) -> str:
-            ask_id = asks.answer(tx, self.masker, asked, message, kind)
-            if ask.reply_to:
-                ask_rows.answered_by(tx, self._words, caller, ask.reply_to, ask_id, asked.created)
-            return ask_id
-
-        return await self._database.write(step)
-
-    async def request(self, request_id: str) -> Request | None:
-        """The request of that id. Whether the caller may see it is the channel's to decide."""
-        return await self._database.read(lambda connection: requests.request(connection, request_id))
-
-    async def open_requests(self) -> list[Request]:
-        """All requests that have not ended, oldest first."""
-        return await self._database.read(requests.open_requests)
-
-    async def parked(self, circle: str | None = None) -> list[Request]:
-        """The requests of a circle, or of all, that wait for their time or for approval, oldest first."""
-        return await self._database.read(lambda connection: requests.parked(connection, circle))
-
-    async def parked_marks(self) -> list[tuple[str, str]]:
-        """Ids of all that wait, oldest first, each with a mark that changes when it does. Cheap, however many."""
-        return await self._database.read(requests.parked_marks)
-
-    async def open_releases(self, app: str) -> list[Request]:
-        """The deploys of an app that have not ended, by whatever channel, oldest first, without dry runs."""
-        return await self._database.read(lambda connection: requests.open_releases(connection, app))
-
-    async def landed_version(self, app: str) -> str | None:
-        """The version that the last deploy of an app to end well brought, or found there; None before the first."""
-        return await self._database.read(lambda connection: requests.landed_version(connection, app))
-
-    async def landed_after(self, app: str, version: str, request_id: str) -> bool:
-        """Whether a version of an app landed, or was found there, by a request that came after this one."""
-        return await self._database.read(lambda connection: requests.landed_after(connection, app, version, request_id))
-
-    async def recent(self, circle: str | None, limit: int, every_open: bool = False) -> list[Request]:
-        """The newest requests of a circle, or of all for None, newest first.
-
-        Args:
-            circle: whose.
-            limit: how many.
-            every_open: all that are open, however old, and so many of those that have ended.
-        """
-        return await self._database.read(lambda connection: requests.recent(connection, circle, limit, every_open))
-
-    async def ask(self, ask_id: str) -> Ask | None:
-        """The ask of that id. Whether the caller may see it is the channel's to decide."""
-        return await self._database.read(lambda connection: asks.ask(connection, ask_id))
-
-    async def undelivered(self, sender: Address | None = None) -> list[Ask]:
-        """Asks of a sender, or of all, that are acked and whose ack nobody has seen yet, oldest first."""
-        return await self._database.read(lambda connection: asks.undelivered(connection, sender))
-
-    @effect("ledger.delivered")
-    async def delivered(self, ask_id: str) -> None:
-        """The ack of that ask has reached its sender; saying so twice changes nothing."""
-        await self._database.write(lambda tx: asks.delivered(tx, [ask_id]))
-
-    async def search(
-        self,
-        query: str,
-        *,
-        circle: str | None,
-        peer: str | None = None,
-        namespace: str | None = None,
-        object: str | None = None,  # noqa: A002 - the word users search by
-        since: str | None = None,
-        until: str | None = None,
-        limit: int = 50,
-    ) -> SearchPage:
-        """Find events by words and by what they are about, newest first, texts and data cut to what can be shown.
-
-        Args:
-            query: words that must all be there; each also matches as a beginning, `"…"` only whole. Empty matches all.
-            circle: whose events may be found; None is the operator, who sees all.
-            peer: only events of this peer.
-            namespace: only events of, or of requests about, this namespace.
-            object: likewise an object: `namespace/kind/name`, or its end, such as `deployment/docs` or `docs`.
-            since: not before this ISO 8601 date or time.
-            until: not after it; a date means its end.
-            limit: how many events at most, 1 to 200.
-
-        Raises:
-            InfraError: `invalid-argument`.
-        """
-        asked = search.Query(self.masker.mask(query), circle, peer, namespace, object, since, until, limit)
-        return await self._database.read(lambda connection: search.find(connection, asked))
-
-    async def trail(self, request_id: str) -> list[Event]:
-        """All events of a request, oldest first, uncut."""
-        return await self._database.read(lambda connection: events.trail(connection, request_id))
-
-    async def trail_of(self, object: str, *, circle: str | None = None, limit: int = 200) -> list[Event]:  # noqa: A002
-        """The newest events of and about an object and of the requests that touched it, oldest first, uncut.
-
-        Args:
-            object: `namespace/kind/name`, or its end, such as `deployment/docs` or `docs`.
-            circle: whose events; None is the operator, who sees all.
-            limit: how many events at most.
-        """
-        return await self._database.read(lambda connection: search.about(connection, object, circle, limit))
 
     async def verify(self, heads: Sequence[str], commits: Sequence[Committed] = ()) -> ChainReport:
-        """Check the chain, and what was made from it, against itself and against heads that were given out.
+        """Check the chain and the rows made from it against themselves, and against heads that were given out.
 
         Args:
             heads: audit heads from acks. Without any, here or in commits, the report claims consistency and no more.
-            commits: heads found in commits; which of these are its own the ledger knows.
+            commits: heads found in commits; the ledger knows which of these are its own.
         """
-        check = audit.Audit(frozenset(heads), self._words, await self.key(HEADS), commits)
+        check = audit.Audit(frozenset(heads), self._digests, await self.key(HEADS), commits)
         while await self._database.read(check.piece):
             pass
         return await self._database.read(check.report)
 
     async def knows(self, head: str) -> bool:
         """Whether an event has this hash."""
-        return await self._database.read(lambda connection: events.has(connection, head))
+        found = select(_EVENTS.seq).where(_EVENTS.hash == head)
+        return await self._database.read(lambda connection: connection.execute(found).first() is not None)
 
     async def head(self) -> str:
         """The newest event's hash."""
-        return await self._database.read(events.head)
-
-    @effect("ledger.policy")
-    async def accept_policy(self, digest: str, text: str, by: str, actions: Collection[str] | None = None) -> None:
-        """Put a policy in force, on the word of the operator named, with the actions that there are now.
-
-        Raises:
-            InfraError: `policy-invalid`, when it holds what looks like a secret.
-        """
-        await self._database.write(lambda tx: policies.accept(tx, self.masker, digest, text, by, actions))
-
-    async def accepted_policy(self) -> tuple[str, str] | None:
-        """Digest and text of the policy in force."""
-        return await self._database.read(policies.accepted)
-
-    async def accepted_actions(self, digest: str) -> frozenset[str] | None:
-        """The actions that there were when a policy was last accepted; None where its acceptance does not say."""
-        return await self._database.read(lambda connection: policies.actions(connection, digest))
+        newest = select(_EVENTS.hash).order_by(_EVENTS.seq.desc()).limit(1)
+        return await self._database.read(lambda connection: connection.execute(newest).scalar() or GENESIS)
 
     async def key(self, name: str) -> bytes:
         """A random key of this ledger, 32 bytes, kept beside it and not in it; made when first asked for."""

@@ -1,10 +1,10 @@
-"""Whether rows made from events still say what those say. Each function takes some rows and names the wrong ones."""
+"""Whether rows made from events still agree with them. Each function takes some rows and returns ids of wrong ones."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, case, or_, select
 
@@ -13,14 +13,16 @@ from infra_mcp.ledger.message_digests import MessageDigests
 
 _EVENTS = schema.events.c
 Row = dict[str, Any]
+T = TypeVar("T")
+_NO_LIST: list[Any] = [None]  # no attachments are stored like this
 
 
-def requests(connection: Connection, rows: list[Row], _words: MessageDigests) -> list[str]:
-    """Requests: who asked what, in which words, how far it came and how it ended."""
-    # What a step tells beside its state may be long, and is of no account here.
+def requests(connection: Connection, rows: list[Row], _digests: MessageDigests) -> list[str]:
+    """Requests: their caller, action, words, state and receipt."""
+    # The data of other steps may be long, and is not compared.
     data = case((_EVENTS.kind.in_(["received", "finished"]), _EVENTS.data), else_="{}").label("data")
-    told = _told(connection, _EVENTS.request.in_([row["id"] for row in rows]), "request", data)
-    return [row["id"] for row in rows if not _request(row, told[row["id"]])]
+    found = _events(connection, _EVENTS.request.in_([row["id"] for row in rows]), "request", data)
+    return [row["id"] for row in rows if not _request(row, found[row["id"]])]
 
 
 def _request(row: Row, events: list[Row]) -> bool:
@@ -30,52 +32,47 @@ def _request(row: Row, events: list[Row]) -> bool:
     ended = [event for event in events if event["kind"] == "finished"]
     states = [event["state"] for event in events if event["state"]]
     receipt = _part(ended[-1]["data"], "receipt") | {"audit_head": ended[-1]["hash"]} if ended else None
-    said = (first["text"], first["peer"], first["circle"], states[-1] if states else None)
-    shown = tuple(row[name] for name in ("words", "caller", "circle", "state"))
+    recorded = (first["text"], first["peer"], first["circle"], states[-1] if states else None)
     names = ("attendant", "notify")
     return (
-        said == shown
-        and first["data"].get("action") == parsed(row["action"])
+        recorded == tuple(row[name] for name in ("words", "caller", "circle", "state"))
+        and first["data"].get("action") == parsed(row["action"], {})
         and [first["data"].get(name) for name in names] == [row[name] for name in names]
-        and receipt == (parsed(row["receipt"]) if row["receipt"] else None)
+        and receipt == (parsed(row["receipt"], {}) if row["receipt"] else None)
     )
 
 
-def asks(connection: Connection, rows: list[Row], words: MessageDigests) -> list[str]:
-    """Asks: who asked whom what, which request it became, and how it was answered."""
-    own = or_(_EVENTS.request.is_(None), _EVENTS.kind.in_(["received", "asked-again"]))
-    told = _told(connection, _EVENTS.ask.in_([row["id"] for row in rows]) & own, "ask")
+def asks(connection: Connection, rows: list[Row], digests: MessageDigests) -> list[str]:
+    """Asks: their sender, receiver, text, request and reply."""
+    kinds = or_(_EVENTS.request.is_(None), _EVENTS.kind.in_(["received", "asked-again"]))
+    found = _events(connection, _EVENTS.ask.in_([row["id"] for row in rows]) & kinds, "ask")
     became = {row["request"] for row in rows} - {None}
-    ended = _told(connection, _EVENTS.request.in_(became) & (_EVENTS.kind == "finished"), "request")
+    ended = _events(connection, _EVENTS.request.in_(became) & (_EVENTS.kind == "finished"), "request")
     return [
         row["id"]
-        for row in rows
-        if not (_asked(row, told[row["id"]], words) and _answered(row, told[row["id"]], ended[row["request"]], words))
+        for row, own in ((row, found[row["id"]]) for row in rows)
+        if not (_asked(row, own, digests) and _answered(row, own, ended[row["request"]], digests))
     ]
 
 
-def _asked(row: Row, events: list[Row], words: MessageDigests) -> bool:
+def _asked(row: Row, events: list[Row], digests: MessageDigests) -> bool:
     request = next((event["request"] for event in events if event["request"]), None)
     if not events or row["request"] != request:
         return False
     first = events[0]
     data = first["data"]
     if first["kind"] != "asked":
-        same = (first["peer"], first["circle"], data.get("ask", first["text"])) == (
-            row["sender"],
-            row["circle"],
-            row["text"],
-        )
-        return same and data.get("receiver", row["receiver"]) == row["receiver"]
+        said = (data.get("ask", first["text"]), data.get("receiver", row["receiver"]))
+        return (first["peer"], first["circle"], *said) == (row["sender"], row["circle"], row["text"], row["receiver"])
     ends = (_shown(row["sender"], row["circle"]), _shown(row["receiver"], row["receiver_circle"]), row["reply_to"])
     if ends != (data.get("from"), data.get("to"), data.get("reply_to")):
         return False
     if row["purged"] and "hash" in data:
         return (row["text"], row["attachments"]) == ("", "[]")
-    return words.match(first, row["text"], _list(row["attachments"]))
+    return digests.match(first, row["text"], parsed(row["attachments"], _NO_LIST))
 
 
-def _answered(row: Row, events: list[Row], ended: list[Row], words: MessageDigests) -> bool:
+def _answered(row: Row, events: list[Row], ended: list[Row], digests: MessageDigests) -> bool:
     acked = [event for event in events if event["kind"] == "acked"]
     if row["request"]:
         reply = _part(ended[-1]["data"], "receipt").get("message") if ended else None
@@ -83,51 +80,48 @@ def _answered(row: Row, events: list[Row], ended: list[Row], words: MessageDiges
     if not acked:
         reply = events[0]["data"].get("reply")
         return bool(row["reply"] == reply and row["state"] == ("open" if reply is None else "acked"))
-    last, attachments = acked[-1], _list(row["reply_attachments"])
+    last, attachments = acked[-1], parsed(row["reply_attachments"], _NO_LIST)
     if row["state"] != "acked" or row["closed"] != last["data"].get("closed"):
         return False
     if row["reply"] is None and not attachments and (last["data"].get("bare") or row["purged"]):
         return True
-    return row["reply"] is not None and words.match(last, row["reply"], attachments)
+    return row["reply"] is not None and digests.match(last, row["reply"], attachments)
 
 
-def messages(connection: Connection, rows: list[Row], words: MessageDigests) -> list[str]:
-    """Messages: who sent what to whom, and what came of it."""
-    told = _told(connection, _EVENTS.seq.in_({row["event"] for row in rows}), "seq")
+def messages(connection: Connection, rows: list[Row], digests: MessageDigests) -> list[str]:
+    """Messages: their sender, receiver and text."""
+    found = _events(connection, _EVENTS.seq.in_({row["event"] for row in rows}), "seq")
     about = _EVENTS.request.in_({row["request"] for row in rows} - {None}) & (_EVENTS.kind == "notified-again")
-    again = _told(connection, about, "request")
-    return [row["id"] for row in rows if not _message(row, told[row["event"]], again[row["request"]], words)]
+    again = _events(connection, about, "request")
+    return [row["id"] for row in rows if not _message(row, found[row["event"]], again[row["request"]], digests)]
 
 
-def _message(row: Row, events: list[Row], again: list[Row], words: MessageDigests) -> bool:
+def _message(row: Row, events: list[Row], again: list[Row], digests: MessageDigests) -> bool:
     if not events:
         return False
     event, gone = events[0], row["purged"] and row["text"] == ""
     data = event["data"]
     if row["kind"] != "outcome":
         to = _shown(row["receiver"], row["receiver_circle"])
-        same = (data.get("id"), event["kind"], data.get("from")) == (
-            row["id"],
-            row["kind"],
-            _shown(row["sender"], row["circle"]),
-        )
-        return bool(same and to in (data.get("to") or ()) and (gone or words.match(event, row["text"])))
-    # The end of a request is told to whoever sent it, and to whoever repeated it by a notify.
+        sender = _shown(row["sender"], row["circle"])
+        same = (data.get("id"), event["kind"], data.get("from")) == (row["id"], row["kind"], sender)
+        return bool(same and to in (data.get("to") or ()) and (gone or digests.match(event, row["text"])))
+    # The outcome goes to the sender of the notify, and to the senders of those that repeated it.
     repeats = [one for one in again if one["data"].get("id") == row["reply_to"]]
     if (row["receiver"], row["receiver_circle"]) not in {(one["peer"], one["circle"]) for one in (event, *repeats)}:
         return False
     if event["kind"] == "finished":
         said = _part(data, "receipt").get("message")
-    else:  # a refusal that was told: in its own words, or in those of its code
+    else:  # a refusal: its own message, or that of its code
         said = data.get("outcome", row["text"] if row["text"].startswith(f"{data.get('code')}:") else None)
     return bool(row["request"] == event["request"] and (gone or row["text"] == said))
 
 
-def approvals(connection: Connection, rows: list[Row], _words: MessageDigests) -> list[str]:
-    """Approvals: who decided what about which effect, and whether it was used."""
-    given = _told(connection, _EVENTS.seq.in_([row["event"] for row in rows]), "seq")
+def approvals(connection: Connection, rows: list[Row], _digests: MessageDigests) -> list[str]:
+    """Approvals: their approver, decision, effect and use."""
+    given = _events(connection, _EVENTS.seq.in_([row["event"] for row in rows]), "seq")
     about = _EVENTS.request.in_({row["request"] for row in rows}) & (_EVENTS.kind == "approvals-used")
-    used = _told(connection, about, "request")
+    used = _events(connection, about, "request")
     return [row["request"] for row in rows if not _approval(row, given[row["event"]], used[row["request"]])]
 
 
@@ -149,7 +143,7 @@ def _approval(row: Row, given: list[Row], used: list[Row]) -> bool:
     )
 
 
-def _told(
+def _events(
     connection: Connection,
     which: ColumnElement[bool],
     by: str,
@@ -157,34 +151,26 @@ def _told(
 ) -> dict[Any, list[Row]]:
     """Events in their order, by one of their columns, with their data parsed."""
     names = ("seq", "at", "kind", "state", "request", "ask", "peer", "circle", "text", "hash")
-    found = select(*(_EVENTS[name] for name in names), data).where(which).order_by(_EVENTS.seq)
-    told: dict[Any, list[Row]] = defaultdict(list)
-    for row in connection.execute(found).mappings():
-        told[row[by]].append(dict(row) | {"data": parsed(row["data"])})
-    return told
+    statement = select(*(_EVENTS[name] for name in names), data).where(which).order_by(_EVENTS.seq)
+    found: dict[Any, list[Row]] = defaultdict(list)
+    for row in connection.execute(statement).mappings():
+        found[row[by]].append(dict(row) | {"data": parsed(row["data"], {})})
+    return found
 
 
 def _shown(name: str, circle: str | None) -> str:
     return f"{circle}/{name}" if circle else name
 
 
-def parsed(text: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever stands in the file
-    """A JSON object; what someone made of it otherwise differs from every true one, and that is all there is to say."""
+def parsed(text: Any, other: T) -> T:  # noqa: ANN401 - an edited row may hold anything
+    """JSON of the type of `other`; for anything else `other`, which no true row has."""
     try:
         value = json.loads(text)
     except (TypeError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+        return other
+    return value if isinstance(value, type(other)) else other
 
 
-def _list(text: Any) -> list[Any]:  # noqa: ANN401 - whatever stands in the file
-    try:
-        value = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        return [None]  # nothing that was ever attached
-    return value if isinstance(value, list) else [None]
-
-
-def _part(data: dict[str, Any], name: str) -> dict[str, Any]:
+def _part(data: Row, name: str) -> Row:
     value = data.get(name)
     return value if isinstance(value, dict) else {}

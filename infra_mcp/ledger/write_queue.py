@@ -1,4 +1,4 @@
-"""Steps that wait to be written, and who writes them: one of their callers leads, for all that wait by then."""
+"""Steps that wait to be written: the caller of one leads, and writes all that wait by then."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 T = TypeVar("T")
 
-MOST = 256  # steps of one transaction: more would keep readers waiting
+MAX_BATCH = 256  # steps of one transaction: more would keep readers waiting
 
 
 @dataclass
@@ -24,51 +24,41 @@ class Tx:
 
 
 class WriteJob(Generic[T]):
-    """One step of a transaction: what it is to do, and then its result or its error."""
+    """One step of a transaction, and then its result or its error."""
 
     def __init__(self, step: Callable[[Tx], T]) -> None:
         self._step = step
         self._value: T | None = None
         self._error: BaseException | None = None
-        self._made = False
         self.begun = False
-        self.turn = anyio.Event()  # it is made, or its caller is to lead
+        self.turn = anyio.Event()  # it has ended, or its caller must lead
 
     def run(self, tx: Tx) -> None:
-        """Do it."""
+        """Run the step."""
         self._value = self._step(tx)
-        self._made = True
 
     def fail(self, error: BaseException) -> None:
-        """It was not made, or taken back. The first error stays: it is the step's own."""
-        self._made = False
+        """Note that it failed or was rolled back. The first error stays: it is the step's own."""
         self._error = self._error or error
 
     def result(self) -> T:
-        """What it gave.
-
-        Raises:
-            BaseException: what it, or the transaction, failed with.
-        """
+        """The step's result, or the error it or the transaction failed with, raised."""
         if self._error is not None:
             raise self._error
-        if not self._made:  # pragma: no cover - it is made or has failed
-            msg = "the step was never made"
-            raise RuntimeError(msg)
-        return self._value  # type: ignore[return-value]  # None only where the step gave None
+        return self._value  # type: ignore[return-value]  # None only where the step returned None
 
 
 class Queue:
-    """The steps that wait. All of it runs on the event loop, between two of its pauses."""
+    """The steps that wait. It runs on the event loop only, without a pause inside."""
 
     def __init__(self) -> None:
         self._waiting: list[WriteJob[Any]] = []
         self._led = False
 
     async def joined(self, mine: WriteJob[Any]) -> bool:
-        """Add a step; returns once it is made, or once its caller must lead (true).
+        """Add a step; returns once it has ended, or once its caller must lead (true).
 
-        A caller that is cancelled takes its step away, unless that has begun: then it waits for its end.
+        A cancelled caller removes its step, unless that has begun: then it waits for its end.
         """
         self._waiting.append(mine)
         if not self._led:
@@ -81,29 +71,26 @@ class Queue:
                 with anyio.CancelScope(shield=True):
                     await mine.turn.wait()
             else:
-                self._leave(mine)
+                self._waiting.remove(mine)
+                if mine.turn.is_set():  # it had to lead
+                    self._hand_on()
             raise
         return not mine.begun
 
     def take(self) -> list[WriteJob[Any]]:
         """The steps of the next transaction, in the order they came."""
-        batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+        batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
         for step in batch:
             step.begun = True
         return batch
 
     def done(self, leader: WriteJob[Any], batch: Sequence[WriteJob[Any]]) -> None:
-        """A transaction has ended, or its leader was cancelled before it began: wake who waited, and hand on."""
+        """A transaction has ended, or its leader was cancelled before it began: wake the callers, and hand on."""
         for step in batch:
             step.turn.set()
         if not leader.begun:
             self._waiting.remove(leader)
         self._hand_on()
-
-    def _leave(self, mine: WriteJob[Any]) -> None:
-        self._waiting.remove(mine)
-        if mine.turn.is_set():  # it was to lead
-            self._hand_on()
 
     def _hand_on(self) -> None:
         if self._waiting:

@@ -13,7 +13,7 @@ import pytest
 
 from infra_mcp.cli.main import main
 from infra_mcp.ledger import Ledger
-from infra_mcp.ledger.heads import HEADS, proof_of
+from infra_mcp.ledger.chain import HEADS, proof_of
 
 
 @pytest.fixture

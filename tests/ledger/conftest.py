@@ -87,6 +87,17 @@ def receipt():
 
 
 @pytest.fixture
+def undelivered():
+    """Looks up the ids of the asks whose ack waits in the outbox."""
+
+    async def look(ledger):
+        wanted = "SELECT ask FROM outbox WHERE delivered IS NULL"
+        return set(await ledger._database.read(lambda one: one.exec_driver_sql(wanted).scalars().all()))
+
+    return look
+
+
+@pytest.fixture
 def place(tmp_path):
     return tmp_path / "state"
 

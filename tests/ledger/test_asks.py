@@ -25,30 +25,32 @@ async def test_an_ask_nobody_made_is_not_there(ledger):
 
 
 @pytest.mark.promise("report.ack")
-async def test_an_ack_waits_until_it_was_delivered_even_through_a_restart(ledger, accept, receipt, place, docs, at):
+async def test_an_ack_waits_until_it_was_delivered_even_through_a_restart(
+    ledger, accept, receipt, place, docs, at, undelivered
+):
     taken = await accept(ledger, ask="w")
     await ledger.finish(taken.request.id, receipt(taken.request), {})
     await ledger.aclose()
     again = await Ledger.open_in(place)
     try:
-        waiting = await again.undelivered(at(docs))
+        waiting = (await again.mail.inbox(at(docs))).acks
         assert [(one.id, one.reply) for one in waiting] == [(taken.ask_id, "namespace docs-staging up")]
-        assert await again.undelivered(at(docs)) == waiting, "looking is not delivering"
+        assert (await again.mail.inbox(at(docs))).acks == waiting, "looking is not delivering"
         await again.delivered(taken.ask_id)
         await again.delivered(taken.ask_id)
-        assert await again.undelivered() == []
+        assert await undelivered(again) == set()
     finally:
         await again.aclose()
 
 
-async def test_waiting_acks_are_found_by_whose_they_are(ledger, docs, shop, at):
+async def test_waiting_acks_are_found_by_whose_they_are(ledger, docs, shop, at, undelivered):
     first = await ledger.answer(docs, AskIn(text="a"), "r", "not-understood", NOW)
     second = await ledger.answer(shop, AskIn(text="b"), "r", "not-understood", NOW)
-    assert [one.id for one in await ledger.undelivered(at(shop))] == [second]
-    assert await ledger.undelivered(Address(name="shop", circle="docs")) == []
-    assert {one.id for one in await ledger.undelivered()} == {first, second}
+    assert [one.id for one in (await ledger.mail.inbox(at(shop))).acks] == [second]
+    assert (await ledger.mail.inbox(Address(name="shop", circle="docs"))).acks == ()
+    assert await undelivered(ledger) == {first, second}
 
 
-async def test_delivery_of_an_ask_nobody_made_changes_nothing(ledger):
+async def test_delivery_of_an_ask_nobody_made_changes_nothing(ledger, undelivered):
     await ledger.delivered("ask-000000000000")
-    assert await ledger.undelivered() == []
+    assert await undelivered(ledger) == set()

@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger import Ledger, archive
+from infra_mcp.ledger import Ledger
+from infra_mcp.ledger import backup as module
 from infra_mcp.ledger.backup import backup, restore
 
 pytestmark = pytest.mark.anyio
@@ -111,13 +112,13 @@ async def test_nothing_is_written_over(saved, place, tmp_path):
 
 async def test_a_file_that_appears_meanwhile_is_not_written_over(ledger, place, tmp_path, monkeypatch):
     assert await ledger.head()
-    pack, target = archive.pack, tmp_path / "saved.tar"
+    pack, target = module._pack, tmp_path / "saved.tar"
 
     def slow(*given):
         pack(*given)
         target.write_text("somebody else's", encoding="utf-8")
 
-    monkeypatch.setattr(archive, "pack", slow)
+    monkeypatch.setattr(module, "_pack", slow)
     await refusal(backup(place, target))
     assert target.read_text(encoding="utf-8") == "somebody else's"
 
@@ -129,7 +130,7 @@ async def test_what_is_not_there_is_told(place, tmp_path, saved):
     assert saved["file"].exists()
 
 
-@pytest.mark.parametrize("where", ["infra_mcp.ledger.archive.pack", "infra_mcp.ledger.backup._put"])
+@pytest.mark.parametrize("where", ["infra_mcp.ledger.backup._pack", "infra_mcp.ledger.backup._put"])
 async def test_a_backup_that_fails_leaves_nothing(ledger, place, tmp_path, monkeypatch, where):
     assert await ledger.head()
 
@@ -271,13 +272,12 @@ async def test_a_backup_of_a_newer_version_is_refused(saved, parts, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-async def test_a_large_size_is_written_and_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "_PIECE", 7)
+async def test_members_are_read_back_as_written_up_to_their_limit(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * 1_000)
     (tmp_path / "b").write_bytes(b"")
-    archive.pack(tmp_path / "whole.tar", {"a": tmp_path / "a", "b": tmp_path / "b"})
+    module._pack(tmp_path / "whole.tar", {"a": tmp_path / "a", "b": tmp_path / "b"})
     (tmp_path / "out").mkdir()
-    archive.unpack(tmp_path / "whole.tar", tmp_path / "out", {"a": 1_000, "b": 0})
+    module._unpack(tmp_path / "whole.tar", tmp_path / "out", {"a": 1_000, "b": 0})
     assert (tmp_path / "out" / "a").read_bytes() == b"x" * 1_000
     with pytest.raises(InfraError):
-        archive.unpack(tmp_path / "whole.tar", tmp_path / "out", {"a": 999, "b": 0})
+        module._unpack(tmp_path / "whole.tar", tmp_path / "out", {"a": 999, "b": 0})

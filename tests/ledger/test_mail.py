@@ -284,11 +284,10 @@ async def test_what_is_open_is_counted_by_name_and_circle(ledger, asked, docs, s
     await asked(sender=namesake)
     await ledger.mail.ack(shop, (await asked()).id, None, now=NOW)
     await ledger.mail.post(docs, [at(shop)], "x", now=NOW)
-    assert await ledger.mail.open_asks(at(docs)) == 2
-    assert await ledger.mail.open_between(at(docs), at(shop)) == 1
-    assert await ledger.mail.open_between(at(shop), at(docs)) == 0
-    assert await ledger.mail.unread(at(shop)) == 3, "two asks that are open, one message"
-    assert await ledger.mail.unread(at(docs)) == 0
+    there, back = await ledger.mail.counts(at(docs), at(shop)), await ledger.mail.counts(at(shop), at(docs))
+    assert (there.open_from_sender, there.open_between, back.open_between) == (2, 1, 0)
+    assert there.unread == 3, "two asks that are open, one message"
+    assert back.unread == 0
 
 
 async def test_an_exchange_is_as_deep_as_its_asks_answered_one_another(ledger, asked, docs, shop, at):

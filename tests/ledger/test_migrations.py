@@ -89,11 +89,9 @@ async def test_peers_keep_their_tokens_and_words(old):
 
 
 @pytest.mark.promise("upgrade.schema")
-async def test_asks_and_acks_that_waited_wait_on(old, at, shop):
+async def test_asks_and_acks_that_waited_wait_on(old, at, shop, undelivered):
     by_text = {row["text"]: row["id"] for row in FIRST["tables"]["asks"]}
-    assert {one.id for one in await old.undelivered()} == {
-        row["ask"] for row in FIRST["tables"]["outbox"] if row["delivered"] is None
-    }
+    assert await undelivered(old) == {row["ask"] for row in FIRST["tables"]["outbox"] if row["delivered"] is None}
     waiting = await old.mail.inbox(at(shop))
     assert [one.reply for one in waiting.acks] == ["not-understood: no"]
     joined = await old.ask(by_text["deploy it"])

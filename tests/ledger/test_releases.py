@@ -110,7 +110,7 @@ async def test_a_newer_release_takes_the_place_of_one_that_waits_and_both_are_to
     assert [one.id for one in await ledger.parked()] == [taken.request.id]
     (message,) = await told(ledger, at, docs)
     assert (message.request, message.reply_to) == ("req-0.13.4", first)
-    assert "docs 0.13.4 gave its place to docs 0.13.5 (req-0.13.5)" in message.text
+    assert "docs 0.13.4 was superseded by docs 0.13.5 (req-0.13.5)" in message.text
     assert [one.kind for one in await ledger.trail("req-0.13.4")] == ["received", "finished"]
     assert (await ledger.verify([])).consistent
 

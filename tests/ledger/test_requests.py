@@ -228,9 +228,9 @@ async def test_a_request_that_is_not_there_cannot_move_or_end(ledger, accept, re
 
 
 @pytest.mark.promise("report.ack", "report.receipt")
-async def test_the_end_is_one_event_one_receipt_and_one_ack(ledger, accept, receipt, docs, at):
+async def test_the_end_is_one_event_one_receipt_and_one_ack(ledger, accept, receipt, docs, at, undelivered):
     taken = await accept(ledger, ask="I need a namespace docs-staging")
-    assert await ledger.undelivered() == []
+    assert await undelivered(ledger) == set()
     given = receipt(taken.request, commit="c" * 40, effect_digest="sha256:e", objects=("namespace/docs-staging",))
     ended = await ledger.finish(taken.request.id, given, {"seconds": 3})
     request, ask = await ledger.request(taken.request.id), await ledger.ask(taken.ask_id)
@@ -242,7 +242,7 @@ async def test_the_end_is_one_event_one_receipt_and_one_ack(ledger, accept, rece
     assert (ask.state, ask.reply, ask.responder) == ("acked", "namespace docs-staging up", "infra")
     assert [event.state for event in trail] == ["queued", "landed"]
     assert trail[-1].data["seconds"] == 3
-    assert [one.id for one in await ledger.undelivered(at(docs))] == [taken.ask_id]
+    assert [one.id for one in (await ledger.mail.inbox(at(docs))).acks] == [taken.ask_id]
     assert await ledger.open_requests() == []
 
 

@@ -289,7 +289,7 @@ async def test_all_cancelled_and_the_next_write_goes_on(ledger, busy):
 
 
 async def test_more_than_share_one_transaction_take_several(ledger, busy, monkeypatch):
-    monkeypatch.setattr(write_queue, "MOST", 8)
+    monkeypatch.setattr(write_queue, "MAX_BATCH", 8)
     begun = transactions(ledger)
     async with busy(*(adding(ledger, f"k{number}") for number in range(20))):
         pass

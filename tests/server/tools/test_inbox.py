@@ -90,7 +90,8 @@ async def test_a_flood_is_stopped_leaves_one_row_and_does_not_touch_others(tmp_p
             for _ in range(10):
                 group.start_soon(send)
         asked = await docs.call_tool("ask", {"peer_name": "shop", "query": "x"})
-        reached = await at.engine.ledger.mail.unread(Address(name="reader", circle="readers"))
+        reader = Address(name="reader", circle="readers")
+        reached = (await at.engine.ledger.mail.counts(reader, reader)).unread
         rows = await at.engine.ledger.search("call-refused", circle=None, limit=1)
 
         assert codes.count(None) == BURST == reached
