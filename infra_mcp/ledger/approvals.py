@@ -10,19 +10,16 @@ from sqlalchemy import Connection, and_, insert, select, update
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import clock, schema, vouching
-from infra_mcp.ledger.database import Database, Tx
+from infra_mcp.ledger.database import Repository, Tx
 from infra_mcp.ledger.events import Entry, append
 from infra_mcp.model.approval import Approval
 from infra_mcp.model.request import State
 
-_ROWS = schema.approvals
+_ROWS, _REQUESTS = schema.approvals, schema.requests
 
 
-class Approvals:
+class Approvals(Repository):
     """The approvals of one ledger: `Ledger.approvals`. Whether they are enough is the policy's decision."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     @effect("ledger.approval.give")
     async def give(self, approval: Approval) -> Approval:
@@ -34,10 +31,8 @@ class Approvals:
             InfraError: `approval-mismatch`, when the request does not await approval, or its effect is another one;
                 `not-found`, when there is no such request; `policy-denied`, when the approver was removed meanwhile.
         """
-        given = approval.model_copy(
-            update={"at": clock.normal(approval.at), "expires": clock.normal(approval.expires), "used": None}
-        )
-        return await self._database.write(lambda tx: _give(tx, given))
+        times = {"at": clock.normal(approval.at), "expires": clock.normal(approval.expires), "used": None}
+        return await self._database.write(lambda tx: _give(tx, approval.model_copy(update=times)))
 
     async def of(self, request_id: str) -> list[Approval]:
         """All decisions about a request, oldest first, for any effect, each with its approver's present standing."""
@@ -46,14 +41,10 @@ class Approvals:
         def look(connection: Connection) -> list[Approval]:
             rows = connection.execute(wanted).mappings().all()
             known = vouching.operators(connection) if rows else vouching.Operators()
+            removed = [row["strength"] == "token" and known.is_gone(row["approver"], row["event"]) for row in rows]
             return [
-                _read(row).model_copy(
-                    update={
-                        "gone": row["strength"] == "token" and known.is_gone(row["approver"], row["event"]),
-                        "vouched": row["approver"] not in known.uncounted,
-                    }
-                )
-                for row in rows
+                _read(row).model_copy(update={"gone": gone, "vouched": row["approver"] not in known.uncounted})
+                for row, gone in zip(rows, removed, strict=True)
             ]
 
         return await self._database.read(look)
@@ -66,14 +57,15 @@ class Approvals:
     async def use(self, request_id: str, digest: str, now: str) -> None:
         """Use up the approvals of an effect as its first write begins; a second use changes nothing."""
         at = clock.normal(now)
-        of_effect = and_(_ROWS.c.request == request_id, _ROWS.c.effect_digest == digest, _ROWS.c.approve)
-        unused = and_(of_effect, _ROWS.c.used.is_(None))
-        its_circle = select(schema.requests.c.circle).where(schema.requests.c.id == request_id)
+        unused = and_(_ROWS.c.request == request_id, _ROWS.c.effect_digest == digest, _ROWS.c.used.is_(None))
+        its_circle = select(_REQUESTS.c.circle).where(_REQUESTS.c.id == request_id)
 
         def step(tx: Tx) -> None:
-            approvers = sorted(set(tx.connection.execute(select(_ROWS.c.approver).where(unused)).scalars()))
+            approvers = sorted(
+                set(tx.connection.execute(select(_ROWS.c.approver).where(unused, _ROWS.c.approve)).scalars())
+            )
             if approvers:
-                tx.connection.execute(update(_ROWS).where(unused).values(used=at))
+                tx.connection.execute(update(_ROWS).where(unused, _ROWS.c.approve).values(used=at))
                 circle = tx.connection.execute(its_circle).scalar()
                 data = {"effect_digest": digest, "approvers": approvers}
                 append(tx, Entry(at, "approvals-used", None, circle, data=data, request=request_id))
@@ -82,11 +74,11 @@ class Approvals:
 
 
 def _give(tx: Tx, given: Approval) -> Approval:
-    requests = schema.requests
     known = vouching.operators(tx.connection)
     if given.strength == "token" and known.is_gone(given.approver, math.inf):
         raise InfraError("policy-denied", f"{given.approver} is no longer an operator.", rule="approve")
-    row = tx.connection.execute(select(requests).where(requests.c.id == given.request)).mappings().first()
+    wanted = select(_REQUESTS).where(_REQUESTS.c.id == given.request)
+    row = tx.connection.execute(wanted).mappings().first()
     if row is None:
         raise InfraError("not-found", "There is no such request.")
     if row["state"] != State.AWAITING_APPROVAL or row["effect_digest"] != given.effect_digest:

@@ -6,7 +6,7 @@ Each function is the inside of one transaction.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, insert, select, upda
 
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import ids, peer_filters, schema
-from infra_mcp.ledger.database import Tx, unavailable
+from infra_mcp.ledger.database import Tx, reading
 from infra_mcp.ledger.events import Entry, append
 from infra_mcp.ledger.message_digests import MessageDigests, between_peers
 from infra_mcp.ledger.records import Ask, AskIn
@@ -59,12 +59,7 @@ def insert_row(connection: Connection, ask: Ask, position: int) -> None:
 
 
 def join(tx: Tx, first: Request, ask: AskIn, caller: Caller, at: str) -> str:
-    """The ask id for a repetition of a request: the first's; where that came without an ask, one that joins it.
-
-    An ask that joins a request which has ended is acked at once with that request's answer.
-    """
-    if first.ask is not None:
-        return first.ask
+    """Join an ask to a request that came without one; returns its id. It is acked at once if the request has ended."""
     again = opened(caller, ask, at, first.id)
     entry = Entry(at, "asked-again", caller.name, caller.circle, ask.text, request=first.id, ask=again.id)
     position, _ = append(tx, entry)
@@ -82,13 +77,7 @@ def ack_all(connection: Connection, request_id: str, reply: str, at: str) -> Non
 
 
 def answered_by(tx: Tx, digests: MessageDigests, by: Caller, ask_id: str | None, answer: str, at: str) -> None:
-    """Close an ask of the infra peer's that was answered by an ask which the server handles.
-
-    One that was closed meanwhile stays as it is.
-
-    Raises:
-        InfraError: `claim-taken`.
-    """
+    """Close an open ask of the infra peer's that was answered by an ask which the server handles."""
     found = ask(tx.connection, ask_id) if ask_id else None
     if found is not None and found.state == "open" and is_received(found, by):
         refuse_unclaimed(found, by)
@@ -107,25 +96,15 @@ def reply(
     # The circle that the infra peer answers may find its answer.
     peer, circle = (by.name, by.circle) if found.receiver_circle else (found.sender, found.circle)
     append(tx, Entry(at, "acked", peer, circle, text, data, ask=found.id))
-    acted_by = by.session if by.attendant else None
-    close(tx.connection, found, masked.text, at, how=how, attachments=masked.attachments, acted_by=acted_by)
+    more = {"closed": how, "reply_attachments": canonical(list(masked.attachments)).decode()}
+    more |= {"acted_by": by.session} if by.attendant and by.session else {}
+    close(tx.connection, found, masked.text, at, **more)
 
 
-def close(
-    connection: Connection,
-    ask: Ask,
-    reply: str | None,
-    at: str,
-    *,
-    how: str = "acked",
-    attachments: Sequence[dict[str, Any]] = (),
-    acted_by: str | None = None,
-) -> None:
-    """Close an ask, and have its ack wait for the sender. A claim ends with it."""
-    acked: dict[str, Any] = {"state": "acked", "closed": how, "reply": reply, "responder": ask.receiver, "acked_at": at}
-    acked |= {"reply_attachments": canonical(list(attachments)).decode(), "claim": None}
-    acked |= {"acted_by": acted_by} if acted_by else {}
-    connection.execute(_UPDATE, acked | {"which": ask.id})
+def close(connection: Connection, ask: Ask, reply: str | None, at: str, **more: str | None) -> None:
+    """Close an ask and its claim, and have its ack wait for the sender. `more` are columns with other values."""
+    acked = {"state": "acked", "closed": "acked", "reply": reply, "responder": ask.receiver, "acked_at": at}
+    connection.execute(_UPDATE, acked | more | {"claim": None, "which": ask.id})
     waiting = {"ask": ask.id, "receiver": ask.sender, "circle": ask.circle, "created": at}
     connection.execute(_INSERT_ACK, waiting)
 
@@ -140,22 +119,14 @@ def is_received(found: Ask, by: Caller) -> bool:
 
 
 def refuse_unclaimed(found: Ask, by: Caller) -> None:
-    """Refuse an answer to an ask that is a request, or that the caller's session has not claimed.
-
-    Raises:
-        InfraError: `claim-taken`.
-    """
+    """Refuse (`claim-taken`) an answer to an ask that is a request, or that the caller's session has not claimed."""
     refuse_request(found)
     if found.claim != (by.session if by.attendant else None) or (by.attendant and by.session is None):
         raise not_claimed()
 
 
 def refuse_request(found: Ask) -> None:
-    """Refuse to act for an ask that is a request.
-
-    Raises:
-        InfraError: `claim-taken`.
-    """
+    """Refuse (`claim-taken`) to act for an ask that is a request."""
     if found.request is not None:
         what = f"The ask is request {found.request} already; the end of that request acks it."
         raise InfraError("claim-taken", what, next_step="Look at that request.")
@@ -167,17 +138,10 @@ def not_claimed() -> InfraError:
 
 
 def read(row: Any) -> Ask:  # noqa: ANN401 - a row of `asks`
-    """A row as a value.
-
-    Raises:
-        InfraError: `ledger-unavailable`, when the row was edited and is no ask any more.
-    """
+    """A row as a value."""
     value = {name: row[name] for name in Ask.model_fields if name not in _LISTS}
-    try:
-        value |= {name: tuple(json.loads(row[name])) for name in _LISTS}
-        return Ask.model_validate(value)
-    except (ValueError, TypeError) as error:
-        raise unavailable(f"ask {row['id']} cannot be read; it was changed by someone else") from error
+    with reading(f"ask {row['id']}"):
+        return Ask.model_validate(value | {name: tuple(json.loads(row[name])) for name in _LISTS})
 
 
 def ask(connection: Connection, ask_id: str) -> Ask | None:

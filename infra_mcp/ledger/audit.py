@@ -31,22 +31,17 @@ _TABLES: tuple[tuple[Any, Check], ...] = (
 
 
 class Audit:
-    """One check of the whole ledger, in pieces.
+    """One check of the whole ledger, in pieces, against `heads` that were given out and heads found in `commits`.
 
-    Args:
-        heads: heads that were given out.
-        digests: hashes messages of rows, to compare them with hashes in the chain.
-        key: tells heads in commits that were given out here.
-        commits: heads found in commits. One that is in the chain proves as much as any; one that is not is missing if
-            it was given out here, else it is a claim that anyone may have made.
+    A head in a commit that is in the chain proves as much as any. One that is not is missing if it was given out here
+    (`key` proves that), else it is a claim that anyone may have made.
     """
 
     def __init__(
         self, heads: frozenset[str], digests: MessageDigests, key: bytes, commits: Sequence[Committed]
     ) -> None:
-        self._heads, self._key, self._commits = heads, key, commits
+        self._heads, self._digests, self._key, self._commits = heads, digests, key, commits
         self._verifier = ChainVerifier(heads | {one.head for one in commits})
-        self._digests = digests
         self._last = 0  # the last event checked
         self._rows = [0] * len(_TABLES)  # and the last row of each table
         self._wrong: set[str] = set()
@@ -99,9 +94,9 @@ def _gone(connection: Connection, events: list[dict[str, Any]]) -> set[str]:
     """Ids that events name and that have no row any more."""
     missing: set[str] = set()
     for table, column in ((schema.requests, "request"), (schema.asks, "ask")):
-        told = {event[column] for event in events} - {None}
-        found = select(table.c.id).where(table.c.id.in_(told))
-        missing |= told - set(connection.execute(found).scalars())
+        named = {event[column] for event in events} - {None}
+        found = select(table.c.id).where(table.c.id.in_(named))
+        missing |= named - set(connection.execute(found).scalars())
     sent: dict[str, int] = {}
     for event in events:
         if event["kind"] in {"notify", "broadcast"}:

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
@@ -48,8 +49,8 @@ class Snapshot:
 async def backup(state_dir: Path, target: Path) -> Snapshot:
     """Copy ledger and keys of a state directory into one new file, on one state of the ledger.
 
-    A server may go on writing: what it had answered when this began is in the copy. The file appears whole or not at
-    all. It is written beside its place first, which takes twice its size for a moment.
+    A server may go on writing: everything it had answered when this began is in the copy. The file appears whole or not
+    at all. It is written beside its place first, which takes twice its size for a moment.
 
     Args:
         state_dir: the state directory.
@@ -87,22 +88,15 @@ def _backup(state_dir: Path, target: Path) -> Snapshot:
     if (tree := _work_tree(target)) is not None:
         what = f"{target.name} would lie in the git work tree {tree}, and a backup contains keys and every request."
         raise InfraError("invalid-argument", what, next_step="Name a file outside of it, for example in /var/backups.")
-    with (
-        translated(_FAILED),
-        tempfile.TemporaryDirectory(prefix=_DRAFTS, dir=target.parent) as name,
-    ):
+    with translated(_FAILED), tempfile.TemporaryDirectory(prefix=_DRAFTS, dir=target.parent) as name:
         draft = Path(name)
-        copy = draft / _LEDGER
         # A connection of SQLite's own: it takes part in the locks of the one that writes.
-        with closing(sqlite3.connect(ledger)) as live, closing(sqlite3.connect(copy)) as made:
+        with closing(sqlite3.connect(ledger)) as live, closing(sqlite3.connect(draft / _LEDGER)) as made:
             live.backup(made)
-        copy.chmod(0o600)
-        keys = draft / _KEYS
-        shutil.copyfile(state_dir / _KEYS, keys)  # after the ledger: a key that it needs is in it by then
-        found = _check(copy, draft)
-        whole = draft / "whole"
-        _pack(whole, {_KEYS: keys, _LEDGER: copy})
-        _put(whole, target)
+        shutil.copyfile(state_dir / _KEYS, draft / _KEYS)  # after the ledger: a key that it needs is in it by then
+        found = _check(draft)
+        _pack(draft / "whole", {one: draft / one for one in (_KEYS, _LEDGER)})
+        _put(draft / "whole", target)
     return found
 
 
@@ -129,10 +123,9 @@ def _restore(source: Path, state_dir: Path) -> Snapshot:
             with tempfile.TemporaryDirectory(prefix=_DRAFTS, dir=state_dir) as name:
                 draft = Path(name)
                 _unpack(source, draft, {_KEYS: _MAX_KEYS, _LEDGER: source.stat().st_size})
-                found = _check(draft / _LEDGER, draft)
+                found = _check(draft)
                 # The keys first: a ledger without them would be given new ones, and markers would no longer compare.
-                if not _same_keys(keys, draft / _KEYS):
-                    _put(draft / _KEYS, keys)
+                _put_keys(draft / _KEYS, keys)
                 _put(draft / _LEDGER, ledger)
         except BaseException:
             if new:
@@ -180,40 +173,39 @@ def _unpack(source: Path, folder: Path, limits: Mapping[str, int]) -> None:
         raise _no_backup() from None
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+_private = partial(os.open, mode=0o600)  # opens new files for their owner only
 
 
 def _no_backup() -> InfraError:
     return InfraError("invalid-argument", "The file is no backup of infra-mcp, or not a whole one.")
 
 
-def _check(ledger: Path, keys_in: Path) -> Snapshot:
-    """Check that a copy is a whole ledger, of a version we know, and that these are its keys."""
-    held = Keys(keys_in).peek(LEDGER)
+def _check(draft: Path) -> Snapshot:
+    """Check that a draft is a whole ledger, of a version we know, with its keys."""
+    key = Keys(draft).peek(LEDGER)
     try:
-        with closing(sqlite3.connect(f"file:{ledger}?mode=ro&immutable=1", uri=True)) as copy:
+        with closing(sqlite3.connect(f"file:{draft / _LEDGER}?mode=ro&immutable=1", uri=True)) as copy:
             sound = copy.execute("PRAGMA quick_check(1)").fetchone()
             versions = [row[0] for row in copy.execute("SELECT version_num FROM alembic_version")]
             named = copy.execute("SELECT value FROM meta WHERE name = ?", [LEDGER]).fetchone()
             newest = copy.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
     except sqlite3.Error:
-        raise InfraError("invalid-argument", "The backup holds no ledger, or a damaged one.") from None
+        raise InfraError("invalid-argument", "The backup contains no ledger, or a damaged one.") from None
     if sound != ("ok",):
-        raise InfraError("invalid-argument", "The backup holds a damaged ledger.")
+        raise InfraError("invalid-argument", "The backup contains a damaged ledger.")
     if len(versions) != 1 or versions[0] not in REVISIONS:
         raise InfraError("ledger-newer", "The ledger has a schema this version does not know; nothing was touched.")
-    if held is None or named != (base64.b64encode(held).decode(),):
+    if key is None or named != (base64.b64encode(key).decode(),):
         raise InfraError("invalid-argument", "Ledger and keys do not belong together.")
     return Snapshot(events=newest[0] if newest else 0, head=newest[1] if newest else GENESIS)
 
 
-def _same_keys(there: Path, given: Path) -> bool:
-    """Whether these keys are there already, as a restore that was killed leaves them; others are refused."""
-    if there.exists() and there.read_bytes() != given.read_bytes():
+def _put_keys(draft: Path, place: Path) -> None:
+    if not place.exists():
+        _put(draft, place)
+    elif place.read_bytes() != draft.read_bytes():  # a restore that was killed leaves the same
         what = "The state directory has keys of another ledger."
         raise InfraError("invalid-argument", what, next_step="Move keys.json away if they are not needed.")
-    return there.exists()
 
 
 def _must_not_be(*places: Path) -> None:

@@ -43,13 +43,9 @@ def proof_of(key: bytes, head: str) -> str:
 
 @dataclass
 class ChainVerifier:
-    """Checks a chain from its first event on, in any number of pieces.
+    """Checks a chain from its first event on, in any number of pieces."""
 
-    Args:
-        heads: heads that were given out. Only those found before the first broken link count as found.
-    """
-
-    heads: frozenset[str] = frozenset()
+    heads: frozenset[str] = frozenset()  # that were given out; those before the first broken link count as found
     events: int = 0
     last: str = GENESIS
     broken_at: int | None = None

@@ -26,7 +26,7 @@ from infra_mcp.ledger.message_digests import MessageDigests
 from infra_mcp.ledger.write_queue import Queue, Tx, WriteJob
 from infra_mcp.masking import Masker
 
-__all__ = ["Database", "Repository", "Tx", "make_private", "translated", "unavailable"]
+__all__ = ["Database", "Repository", "Tx", "make_private", "reading", "translated", "unavailable"]
 
 T = TypeVar("T")
 
@@ -200,16 +200,20 @@ class Database:
             raise unavailable("its file was truncated while the server ran")
 
 
-def make_private(path: Path) -> None:
-    """Make or take the file with mode 0600 in a directory with mode 0700. SQLite gives its other files this mode.
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Raise a row that was edited, and is no value any more, as `ledger-unavailable`."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise unavailable(f"{what} cannot be read; it was changed by someone else") from error
 
-    Raises:
-        OSError: it cannot be made, or a directory is in its place.
-    """
+
+def make_private(path: Path) -> None:
+    """Make or take the file with mode 0600 in a directory with mode 0700. SQLite gives its other files this mode."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = path.parent.stat()
-    shared = folder.st_mode & 0o1000  # /tmp and the like
-    if folder.st_uid == os.geteuid() and not shared:
+    if folder.st_uid == os.geteuid() and not folder.st_mode & 0o1000:  # /tmp and the like are shared
         path.parent.chmod(0o700)
     if path.is_dir():
         raise IsADirectoryError(None, "a directory is in its place")
@@ -221,13 +225,10 @@ def make_private(path: Path) -> None:
 
 
 class FileGuard:
-    """A file that may only grow, and must stay the same file: SQLite would go on writing into one that was removed.
+    """An existing file that may only grow, and must stay the same file: SQLite would go on writing to a removed one.
 
     Only `stat` is used: opening and closing the file would drop SQLite's own locks, since POSIX locks belong to a
     process and end with any of its handles.
-
-    Args:
-        path: the file; it must be there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -236,11 +237,7 @@ class FileGuard:
         self._identity, self._size = (status.st_dev, status.st_ino), status.st_size
 
     def truncated_to(self) -> int | None:
-        """The size it was truncated to since the last call; None when it was not.
-
-        Raises:
-            OSError: it was removed, or replaced by another file.
-        """
+        """The size it was truncated to since the last call, or None; raises `OSError` when it was replaced."""
         status = self.path.stat()
         if (status.st_dev, status.st_ino) != self._identity:
             raise FileNotFoundError(None, "its file was replaced while the server ran")

@@ -1,4 +1,4 @@
-"""The chain of events in the database: adding at its end, and reading it back."""
+"""The chain of events in the database: adding at its end, reading it back, and what an event is about."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sqlalchemy import bindparam, insert, select, text
 
 from infra_mcp.ledger import schema
 from infra_mcp.ledger.chain import GENESIS, link
-from infra_mcp.ledger.database import Tx, unavailable
+from infra_mcp.ledger.database import Tx, reading, unavailable
 from infra_mcp.ledger.records import Event
-from infra_mcp.ledger.subjects import ends, subjects
 from infra_mcp.masking import Masker
 from infra_mcp.model.digest import canonical
 
 _INDEXED = 64_000  # characters of an event that full-text search covers
+MAX_SUBJECTS = 500  # namespaces, and objects, of an event; what a change touches is in its plan, complete
 _INSERT = insert(schema.events)
 _INSERT_SUBJECT = insert(schema.subjects)
 _INSERT_SEARCH = text(
@@ -74,39 +74,23 @@ def append(tx: Tx, entry: Entry) -> tuple[int, str]:
     row["hash"] = link(row)
     tx.connection.execute(_INSERT, row)
     named = [("namespace", name) for name in namespaces] + [("object", name) for name in objects]
-    named += [("end", name) for name in sorted({end for name in objects for end in ends(name)})]
+    named += [("end", name) for name in sorted({end for name in objects for end in _ends(name)})]
     if named:
-        tx.connection.execute(
-            _INSERT_SUBJECT,
-            [{"what": what, "value": name, "seq": seq + 1, "request": entry.request} for what, name in named],
-        )
-    tx.connection.execute(
-        _INSERT_SEARCH,
-        {
-            "seq": seq + 1,
-            "text": "\n".join((entry.text, *_strings(entry.data)))[:_INDEXED],
-            "peer": entry.peer,
-            "namespaces": " ".join(namespaces),
-            "objects": " ".join(objects),
-            "kind": entry.kind,
-        },
-    )
+        about = {"seq": seq + 1, "request": entry.request}
+        tx.connection.execute(_INSERT_SUBJECT, [about | {"what": what, "value": name} for what, name in named])
+    words = "\n".join((entry.text, *_strings(entry.data)))[:_INDEXED]
+    found = {"text": words, "namespaces": " ".join(namespaces), "objects": " ".join(objects)}
+    tx.connection.execute(_INSERT_SEARCH, row | found)
     tx.head = (seq + 1, row["hash"])
     return tx.head
 
 
 def event(row: Any) -> Event:  # noqa: ANN401 - a row of `events`
-    """A row as a value.
-
-    Raises:
-        InfraError: `ledger-unavailable`, when the row was edited and is no event any more.
-    """
+    """A row as a value."""
     value = {name: row[name] for name in Event.model_fields if name != "head"} | {"head": row["hash"]}
-    try:
+    with reading(f"event {row['seq']}"):
         value |= {name: tuple(json.loads(row[name])) for name in ("namespaces", "objects")}
         return Event.model_validate(value | {"data": json.loads(row["data"])})
-    except (ValueError, TypeError) as error:
-        raise unavailable(f"event {row['seq']} cannot be read; it was changed by someone else") from error
 
 
 def _newest(tx: Tx) -> tuple[int, str]:
@@ -116,16 +100,69 @@ def _newest(tx: Tx) -> tuple[int, str]:
     seq, digest = tx.known
     found = [(row.seq, row.hash) for row in tx.connection.execute(_SINCE, {"since": seq})]
     if seq and (not found or found[0] != (seq, digest)):
-        raise unavailable("events it held before are gone or changed")
+        raise unavailable("its newest events were deleted or changed")
     return found[-1] if found else (0, GENESIS)
 
 
 def _strings(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict):
-        for item in value.values():
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
             yield from _strings(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _strings(item)
+
+
+def subjects(*values: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:  # noqa: ANN401 - any JSON values
+    """The namespaces and the objects that JSON data names, sorted.
+
+    Namespaces: values of `namespace` and `namespaces`, and those of objects. Objects: object references (a dict with
+    `kind` and `name`), and strings `namespace/kind/name` or `kind/name` in a list called `objects` or under `object`.
+    """
+    namespaces: set[str] = set()
+    objects: set[str] = set()
+    for value in values:
+        for what, name in _named(value):
+            (namespaces if what == "namespace" else objects).add(name)
+    return tuple(sorted(namespaces)[:MAX_SUBJECTS]), tuple(sorted(objects)[:MAX_SUBJECTS])
+
+
+def _ends(name: str) -> tuple[str, ...]:
+    """What an object's name ends in: `docs-live/deployment/docs` in `deployment/docs` and `docs`."""
+    parts = name.split("/")
+    return tuple("/".join(parts[first:]) for first in range(1, len(parts)))
+
+
+def _named(value: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - any JSON value
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, list | tuple):
+            todo.extend(item)
+        elif isinstance(item, dict):
+            yield from _of_dict(item)
+            todo.extend(part for part in item.values() if isinstance(part, dict | list | tuple))
+
+
+def _of_dict(item: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for key in ("namespace", "namespaces"):
+        found = item.get(key)
+        for name in [found] if isinstance(found, str) else found if isinstance(found, list | tuple) else []:
+            if isinstance(name, str) and name:
+                yield "namespace", name
+    kind, name, namespace = item.get("kind"), item.get("name"), item.get("namespace")
+    if isinstance(kind, str) and isinstance(name, str):
+        parts = [namespace, kind.lower(), name] if isinstance(namespace, str) and namespace else [kind.lower(), name]
+        yield from _of_object("/".join(parts))
+    found = item.get("objects")
+    for named in [item.get("object"), *(found if isinstance(found, list | tuple) else [])]:
+        if isinstance(named, str) and named:
+            yield from _of_object(named)
+
+
+def _of_object(name: str) -> Iterator[tuple[str, str]]:
+    yield "object", name
+    first, _, rest = name.partition("/")
+    if "/" in rest:
+        yield "namespace", first
+    elif first == "namespace" and rest:
+        yield "namespace", rest

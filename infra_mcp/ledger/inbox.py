@@ -150,28 +150,23 @@ class Mailbox(Repository):
         overwritten; copies in its journal are, as the journal is written anew.
         """
         limit = clock.normal(before)
-        return await self._database.write(lambda tx: _purge(tx, limit))
+        seen = select(_OUTBOX.c.ask).where(_OUTBOX.c.ask == _ASKS.c.id, _OUTBOX.c.delivered.is_not(None)).exists()
+        private = and_(_ASKS.c.circle.is_not(None), _ASKS.c.receiver_circle.is_not(None))
+        closed = update(_ASKS).where(_ASKS.c.purged.is_(None), _ASKS.c.acked_at < limit, private, seen)
+        read = update(_MESSAGES).where(_MESSAGES.c.purged.is_(None), _MESSAGES.c.read < limit)
+
+        def step(tx: Tx) -> int:
+            now = clock.now()
+            empty = {"text": "", "attachments": "[]", "reply": None, "reply_attachments": "[]", "purged": now}
+            tx.connection.exec_driver_sql("PRAGMA secure_delete=ON")
+            done = tx.connection.execute(closed.values(**empty)).rowcount
+            done += tx.connection.execute(read.values(text="", purged=now)).rowcount
+            if done:
+                append(tx, Entry(now, "messages-purged", None, None, data={"before": limit, "count": done}))
+            return done
+
+        return await self._database.write(step)
 
 
 def _depth(connection: Connection, ask_id: str) -> int:
     return connection.execute(_DEPTH, {"last": ask_id}).scalar() or 0
-
-
-def _purge(tx: Tx, before: str) -> int:
-    connection, now = tx.connection, clock.now()
-    connection.exec_driver_sql("PRAGMA secure_delete=ON")
-    seen = select(_OUTBOX.c.ask).where(_OUTBOX.c.ask == _ASKS.c.id, _OUTBOX.c.delivered.is_not(None)).exists()
-    closed = update(_ASKS).where(
-        _ASKS.c.purged.is_(None),
-        _ASKS.c.acked_at < before,
-        _ASKS.c.circle.is_not(None),
-        _ASKS.c.receiver_circle.is_not(None),
-        seen,
-    )
-    emptied = {"text": "", "attachments": "[]", "reply": None, "reply_attachments": "[]", "purged": now}
-    done = connection.execute(closed.values(**emptied)).rowcount
-    read = update(_MESSAGES).where(_MESSAGES.c.purged.is_(None), _MESSAGES.c.read < before)
-    done += connection.execute(read.values(text="", purged=now)).rowcount
-    if done:
-        append(tx, Entry(now, "messages-purged", None, None, data={"before": before, "count": done}))
-    return done

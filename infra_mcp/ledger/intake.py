@@ -79,7 +79,7 @@ def accept(
         tx.connection.execute(_LINK, {"which": claimed, "request": first.id, "acted_by": submission.session})
         if first.receipt is not None:
             asks.ack_all(tx.connection, first.id, first.receipt["message"], at)
-    elif asked:
+    elif asked and ask_id is None:
         ask_id = asks.join(tx, first, asked, caller, at)
     return Accepted(request=first, ask_id=ask_id, fresh=False)
 

@@ -18,8 +18,6 @@ SECRETS = "secrets"  # keyed hashes of pull secrets
 MESSAGES = "messages"  # keyed hashes of messages between peers
 LEDGER = "ledger"  # which ledger these keys belong to; written once the ledger exists
 
-_SIZE = 32
-
 
 class Keys:
     """The keys of one state directory. A key is made when it is first asked for, and then never changes.
@@ -39,7 +37,7 @@ class Keys:
             InfraError: `ledger-unavailable`, when the file cannot be read or written, or is not ours. No new key is
                 made then: that would silently void every keyed hash.
         """
-        return self.peek(name) or self.put(name, secrets.token_bytes(_SIZE))
+        return self.peek(name) or self.put(name, secrets.token_bytes(32))
 
     def peek(self, name: str) -> bytes | None:
         """The key if there is one.
@@ -58,23 +56,19 @@ class Keys:
         with self._locked():
             kept = self._load()
             if name not in kept:
-                if not kept and self._has_ledger():
+                ledger = self._file.with_name("ledger.sqlite3") if self._file else None
+                if not kept and ledger and ledger.is_file() and ledger.stat().st_size:
                     raise lost()
                 kept[name] = value
                 self._save(kept)
             return kept[name]
-
-    def _has_ledger(self) -> bool:
-        """Whether a ledger is beside, whose keys these would have been."""
-        ledger = self._file.with_name("ledger.sqlite3") if self._file else None
-        return ledger is not None and ledger.is_file() and ledger.stat().st_size > 0
 
     def _load(self) -> dict[str, bytes]:
         if self._file is None:
             return self._kept
         try:
             kept = json.loads(self._file.read_bytes())
-            return {name: base64.b64decode(held, validate=True) for name, held in kept.items()}
+            return {name: base64.b64decode(value, validate=True) for name, value in kept.items()}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -88,12 +82,12 @@ class Keys:
         if self._file is None:
             return
         draft = self._file.with_name(f"keys.json.{os.getpid()}")
-        held = {name: base64.b64encode(value).decode() for name, value in kept.items()}
+        content = {name: base64.b64encode(value).decode() for name, value in kept.items()}
         with _writing():
             draft.unlink(missing_ok=True)
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb") as file:
-                file.write(json.dumps(held, indent=1, sort_keys=True).encode() + b"\n")
+                file.write(json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self._file)

@@ -79,7 +79,7 @@ class Mail(Mailbox):
                 created=at,
             )
             content, data = self._digests.content(between_peers(sender.circle, circle), new.text, new.attachments)
-            data |= {"from": messages.shown(sender), "to": messages.shown(receiver)}
+            data |= {"from": messages.shown(sender.name, sender.circle), "to": messages.shown(receiver.name, circle)}
             data |= {"reply_to": reply_to} if reply_to else {}
             entry = Entry(at, "asked", sender.name, sender.circle or circle, content, data, ask=new.id)
             position, _ = append(tx, entry)

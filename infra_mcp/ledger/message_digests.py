@@ -20,25 +20,15 @@ def between_peers(circle: str | None, other: str | None) -> bool:
 
 
 class MessageDigests:
-    """Makes and checks the text and data of events about messages.
-
-    Args:
-        key: gives the key of the hashes; called once, when first needed, in the thread that writes.
-    """
+    """Makes and checks the text and data of events about messages."""
 
     def __init__(self, key: Callable[[], bytes]) -> None:
-        self._key = cache(key)
+        self._key = cache(key)  # called when first needed, in the thread that writes
 
     def content(
         self, private: bool, text: str | None, attachments: Sequence[dict[str, Any]] = ()
     ) -> tuple[str, dict[str, Any]]:
-        """Text and data of an event about a masked message.
-
-        Args:
-            private: whether it is between peers of circles.
-            text: its text; None where there is none.
-            attachments: what came with it.
-        """
+        """Text and data of an event about a masked message; a `private` one is between peers of circles."""
         if private:
             return "", {"length": len(text or ""), "hash": self._hash(text, attachments)}
         return text or "", {"attachments": list(attachments)} if attachments else {}

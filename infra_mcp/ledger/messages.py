@@ -42,7 +42,8 @@ def post(
     private = between_peers(sender.circle, None if circles == {None} else "peers")
     message_id = ids.notify_id()
     content, data = digests.content(private, text)
-    data |= {"id": message_id, "to": [shown(one) for one in receivers], "from": shown(sender)}
+    data |= {"id": message_id, "to": [shown(one.name, one.circle) for one in receivers]}
+    data |= {"from": shown(sender.name, sender.circle)}
     circle = sender.circle or (circles.pop() if len(circles) == 1 else None)
     seq, _ = append(tx, Entry(at, kind, sender.name, circle, content, data))
     head = {"id": message_id, "event": seq, "kind": kind, "sender": sender.name, "circle": sender.circle}
@@ -85,9 +86,9 @@ def read(connection: Connection, statement: Select[Any], given: Mapping[str, Any
     return [Message.model_validate({name: row[name] for name in Message.model_fields}) for row in found]
 
 
-def shown(peer: Address | Caller) -> str:
+def shown(name: str, circle: str | None) -> str:
     """A peer as the chain writes it: `circle/name`, or the name alone."""
-    return f"{peer.circle}/{peer.name}" if peer.circle else peer.name
+    return f"{circle}/{name}" if circle else name
 
 
 def _to(address: Address) -> dict[str, Any]:

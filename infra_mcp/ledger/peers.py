@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, insert, select, update
@@ -19,7 +21,6 @@ from infra_mcp.ledger import clock, schema
 from infra_mcp.ledger.database import Database, Repository, Tx
 from infra_mcp.ledger.departures import Departure, depart
 from infra_mcp.ledger.events import Entry, append, written
-from infra_mcp.ledger.identities import Identities
 from infra_mcp.ledger.message_digests import MessageDigests
 from infra_mcp.ledger.records import Peer
 from infra_mcp.ledger.vouching import signed
@@ -37,8 +38,56 @@ _CIRCLES = select(_ROWS.c.circle).where(_ROWS.c.name == bindparam("name")).order
 _OF_TOKEN = select(_TOKENS.hash, _ROWS).join(_ROWS, _ITS).where(_TOKENS.hash == bindparam("hash"))
 _PREFIX = "imcp_"
 _MAX_DESCRIPTION = 500  # characters
+_MAX_KNOWN = 4096  # tokens, and names; the oldest entry goes first
+K = TypeVar("K")
+V = TypeVar("V")
 _NAME: TypeAdapter[str] = TypeAdapter(PeerName)
 _CIRCLE: TypeAdapter[str] = TypeAdapter(Circle)
+
+
+class Identities:
+    """Recent look-ups, so that a call need not ask the database: callers by the hash of their token, peers by name.
+
+    Only this process writes peers and tokens, so a look-up holds until it writes one; then all are forgotten. Only what
+    was found is remembered: invalid tokens cannot fill this. The comparison takes no constant time: it
+    compares hashes, and nobody can choose one nearer to a peer's without its token.
+    """
+
+    def __init__(self) -> None:
+        self._callers: dict[bytes, Caller] = {}
+        self._named: dict[str, tuple[Peer, ...]] = {}
+        self.described: dict[tuple[str, str], str] = {}  # descriptions of peers, as they sent them
+        self._version = 0  # goes up whenever what is remembered, or was just read, may no longer hold
+
+    async def caller(self, token: str, read: Callable[[], Awaitable[Caller | None]]) -> Caller | None:
+        """The caller of a token, read when it is not remembered."""
+        key = hashlib.sha256(token.encode("utf-8", "replace")).digest()
+        return await self._remembered(self._callers, key, read)
+
+    async def named(self, name: str, read: Callable[[], Awaitable[tuple[Peer, ...]]]) -> tuple[Peer, ...]:
+        """All peers of a name, read when they are not remembered."""
+        return await self._remembered(self._named, name, read) or ()
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Peers or tokens are written inside; then all is forgotten, also when the write failed or was cancelled."""
+        try:
+            yield
+        finally:
+            self._version += 1
+            self._callers.clear()
+            self._named.clear()
+
+    async def _remembered(self, known: dict[K, V], key: K, read: Callable[[], Awaitable[V | None]]) -> V | None:
+        if key in known:
+            return known[key]
+        version = self._version
+        found = await read()
+        if found and version == self._version:  # else something was written while it was read
+            if len(known) >= _MAX_KNOWN:
+                del known[next(iter(known))]
+            known[key] = found
+        return found
 
 
 class Peers(Repository):
@@ -48,7 +97,6 @@ class Peers(Repository):
     peer of that name; else it raises `InfraError` `not-found` or `ambiguous-peer`, naming the circles.
 
     Attributes:
-        masker: masks texts here; the same must mask what leaves by other ways.
         identities: recent look-ups of tokens and names.
     """
 
@@ -88,11 +136,8 @@ class Peers(Repository):
 
     async def find_peers(self, name: str) -> list[Peer]:
         """The peers of that name, one a circle, by circle; operators first."""
-
-        async def read() -> tuple[Peer, ...]:
-            return tuple(await self._database.read(lambda connection: _listed(connection, name)))
-
-        return list(await self.identities.named(name, read))
+        known = self.identities.named(name, lambda: self._database.read(lambda one: tuple(_listed(one, name))))
+        return list(await known)
 
     @effect("ledger.peer.remove")
     async def remove_peer(self, name: str, circle: str | None = None) -> Departure:

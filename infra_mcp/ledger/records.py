@@ -1,4 +1,4 @@
-"""What the ledger takes in and gives out, as frozen values."""
+"""Values that the ledger takes in and returns."""
 
 from __future__ import annotations
 
@@ -17,11 +17,7 @@ class AskIn(Frozen):
 
 
 class Ask(Frozen):
-    """An ask as the ledger holds it: tracked until its one terminal ack.
-
-    A circle is None for the infra peer and for operators. Between two peers of circles the words may be gone after a
-    while (`purged`); everything else stays.
-    """
+    """An ask, tracked until its one terminal ack. A circle is None for the infra peer and for operators."""
 
     id: str
     sender: str
@@ -34,7 +30,7 @@ class Ask(Frozen):
     reply_to: str | None = None  # the ask that this one answered and closed
     request: str | None = None
     state: Literal["open", "acked"] = "open"
-    closed: str | None = None  # how: "acked", or "replied" by an ask with `reply_to`, whose words are the reply
+    closed: str | None = None  # how: "acked", or "replied" by an ask with `reply_to`, whose text is the reply
     reply: str | None = None
     reply_attachments: tuple[dict[str, Any], ...] = ()
     responder: str | None = None
@@ -43,11 +39,11 @@ class Ask(Frozen):
     claim: str | None = None  # the attending session that may act for the asker
     claimed_at: str | None = None
     acted_by: str | None = None  # the attending session that acted for the asker, or acked
-    purged: str | None = None  # when retention took the words
+    purged: str | None = None  # when retention deleted the text, which it does between peers of circles only
 
 
 class Message(Frozen):
-    """What wants no answer: a notify, one receiver's copy of a broadcast, or what came of a notify."""
+    """A message without an answer: a notify, one receiver's copy of a broadcast, or the outcome of a notify."""
 
     id: str
     kind: Literal["notify", "broadcast", "outcome"]
@@ -63,23 +59,18 @@ class Message(Frozen):
 
 
 class Inbox(Frozen):
-    """What waits for a peer: of each sender the oldest first, senders in turn.
+    """A peer's unread mail: of each sender the oldest first, senders in turn."""
 
-    `asks` are open and to this peer (those to the infra peer that are a request already are left out), `messages` are
-    not marked as read, `acks` are asks of this peer whose ack it has not marked as read. `more` says how many of each
-    are not shown.
-    """
-
-    asks: tuple[Ask, ...]
-    messages: tuple[Message, ...]
-    acks: tuple[Ask, ...]
-    more: dict[str, int]
+    asks: tuple[Ask, ...]  # open and to this peer; those to the infra peer that are a request already are left out
+    messages: tuple[Message, ...]  # not marked as read
+    acks: tuple[Ask, ...]  # asks of this peer whose ack it has not marked as read
+    more: dict[str, int]  # how many of each are left out
 
 
 class Counts(Frozen):
-    """What limits look at: how much a sender, a pair and a receiver have open at this moment."""
+    """Counts that limits need: how much a sender, a pair and a receiver have open at this moment."""
 
-    open_from_sender: int  # open asks of the sender, to whomever
+    open_from_sender: int  # open asks of the sender, to all receivers
     open_between: int  # open asks of the sender to this receiver
     depth: int  # how many asks answered one another up to `reply_to`, itself included
     unread: int  # messages the receiver has not marked as read, and asks to it that are open
@@ -87,7 +78,7 @@ class Counts(Frozen):
 
 
 class ReleaseIn(Frozen):
-    """What policy made of one release of a notify: a submission to take in, a request it repeats, or a refusal."""
+    """What policy decided about one release of a notify: a submission, a request it repeats, or a refusal."""
 
     submission: Submission | None = None
     request_id: str = ""  # the id the submission's request gets
@@ -97,7 +88,7 @@ class ReleaseIn(Frozen):
 
 
 class Accepted(Frozen):
-    """A submission that is durable. `fresh` is false when it is the first one's result that comes back."""
+    """A submission that is durable. `fresh` is false when it repeats one, whose request this is."""
 
     request: Request
     ask_id: str | None
@@ -130,19 +121,15 @@ class SearchPage(Frozen):
 
 
 class ChainReport(Frozen):
-    """What checking the chain showed.
+    """The result of checking the chain."""
 
-    `consistent` alone proves nothing against whoever writes the file: it could have been made anew. `proved_to` is the
-    last event covered by a head that was given out; None when no head was given, or none was found.
-    """
-
-    consistent: bool
+    consistent: bool  # alone it proves nothing against someone who can write the file: it could be computed anew
     events: int
-    proved_to: int | None
+    proved_to: int | None  # the last event covered by a head that was given out; None without such a head
     broken_at: int | None
     missing_heads: tuple[str, ...]
     claims: tuple[str, ...] = ()  # commits whose heads are not in the chain, and that anyone may have made
-    differing: tuple[str, ...] = ()  # ids of rows that no longer say what their events say, and of rows that are gone
+    differing: tuple[str, ...] = ()  # ids of rows that disagree with their events, and of rows that are gone
 
 
 class Peer(Frozen):

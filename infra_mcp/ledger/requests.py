@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, bindparam, func, or_, select, true, u
 
 from infra_mcp.effects import effect
 from infra_mcp.ledger import asks, clock, messages, peer_filters, schema
-from infra_mcp.ledger.database import Repository, Tx, unavailable
+from infra_mcp.ledger.database import Repository, Tx, reading
 from infra_mcp.ledger.events import Entry, append, message_of, written
 from infra_mcp.masking import Masker
 from infra_mcp.model.actions import ACTIONS, Release
@@ -202,19 +202,13 @@ def finish(tx: Tx, masker: Masker, request_id: str, receipt: Receipt, data: dict
 
 
 def read(row: Any) -> Request:  # noqa: ANN401 - a row of `requests`
-    """A row as a value.
-
-    Raises:
-        InfraError: `ledger-unavailable`, when the row was edited and is no request any more.
-    """
+    """A row as a value."""
     caller = {"name": row["caller"]} | {name: row[name] for name in ("circle", "strength", "operator")}
     value = {name: row[name] for name in _SAME} | {"caller": caller}
     value |= {"channel": row["door"], "commit": row["commit_id"], "revert": row["revert_id"]}
-    try:
+    with reading(f"request {row['id']}"):
         value |= {name: from_json(row[name] or "null") for name in _JSON}
         return Request.model_validate_json(to_json(value))
-    except (ValueError, TypeError) as error:
-        raise unavailable(f"request {row['id']} cannot be read; it was changed by someone else") from error
 
 
 def listed(connection: Connection, statement: Select[Any], given: Mapping[str, Any]) -> list[Request]:

@@ -1,7 +1,4 @@
-"""Which schema a ledger has, and bringing an older one up to date.
-
-Alembic is imported only when there is something to do.
-"""
+"""The schema of a ledger: its revision, and upgrading an older one."""
 
 from __future__ import annotations
 
@@ -22,9 +19,9 @@ def outdated(connection: Connection) -> bool:
     Raises:
         InfraError: `ledger-newer`, when it is one we do not know.
     """
-    there = inspect(connection).get_table_names()
-    if "alembic_version" not in there:
-        if there:
+    tables = inspect(connection).get_table_names()
+    if "alembic_version" not in tables:
+        if tables:
             raise InfraError("ledger-unavailable", "The file in the ledger's place is another program's database.")
         return True
     found = [row[0] for row in connection.execute(text("SELECT version_num FROM alembic_version"))]
@@ -45,20 +42,20 @@ def upgrade(connection: Connection) -> None:
 
 
 def belongs(connection: Connection, keys: Keys) -> None:
-    """Notice when this is not the ledger its keys were made for. Reads only.
+    """Check that this is the ledger its keys were made for. Reads only.
 
     A ledger without an event may be that of a first start which was killed before its keys were written.
 
     Raises:
-        InfraError: `ledger-unavailable`: the ledger was lost, emptied or exchanged, or its keys were.
+        InfraError: `ledger-unavailable`: the ledger was lost, emptied or replaced, or its keys were.
     """
-    held, own = keys.peek(LEDGER), identity(connection)
-    if held is None and own is not None and connection.execute(text("SELECT 1 FROM events LIMIT 1")).first():
+    kept, own = keys.peek(LEDGER), identity(connection)
+    if kept is None and own is not None and connection.execute(text("SELECT 1 FROM events LIMIT 1")).first():
         raise lost()
-    if held is not None and own != held:
+    if kept is not None and own != kept:
         raise InfraError(
             "ledger-unavailable",
-            "The ledger in the state directory is not the one its keys belong to: it was lost, emptied or exchanged.",
+            "The ledger in the state directory is not the one its keys belong to: it was lost, emptied or replaced.",
             next_step="An operator restores the ledger from a backup, or moves keys.json away to begin a new one.",
         )
 

@@ -49,7 +49,7 @@ class Ledger(Requests, Peers, Policies, Search):
         self._keys = keys
         super().__init__(database, masker, MessageDigests(lambda: keys.key(MESSAGES)))
         self.mail = Mail(database, masker, self._digests)
-        self.approvals = Approvals(database)
+        self.approvals = Approvals(database, masker, self._digests)
 
     @classmethod
     async def open(cls, url: str, masker: Masker, *, busy_seconds: float = 5.0) -> Self:
@@ -91,15 +91,7 @@ class Ledger(Requests, Peers, Policies, Search):
 
     @classmethod
     async def open_in(cls, directory: Path, *, busy_seconds: float = 5.0) -> Self:
-        """Open the ledger of a state directory, with a masker made from its own key.
-
-        Args:
-            directory: the state directory; made with mode 0700 when missing.
-            busy_seconds: as for `open`.
-
-        Raises:
-            InfraError: as for `open`.
-        """
+        """Open the ledger of a state directory, with a masker made from its own key; otherwise as `open`."""
         key = await anyio.to_thread.run_sync(Keys(directory).key, MASKING)
         return await cls.open(f"sqlite:///{directory / 'ledger.sqlite3'}", Masker(key), busy_seconds=busy_seconds)
 

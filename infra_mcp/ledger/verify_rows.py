@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, case, or_, select
 
 from infra_mcp.ledger import schema
 from infra_mcp.ledger.message_digests import MessageDigests
+from infra_mcp.ledger.messages import shown
 
 _EVENTS = schema.events.c
 Row = dict[str, Any]
@@ -62,9 +63,9 @@ def _asked(row: Row, events: list[Row], digests: MessageDigests) -> bool:
     first = events[0]
     data = first["data"]
     if first["kind"] != "asked":
-        said = (data.get("ask", first["text"]), data.get("receiver", row["receiver"]))
-        return (first["peer"], first["circle"], *said) == (row["sender"], row["circle"], row["text"], row["receiver"])
-    ends = (_shown(row["sender"], row["circle"]), _shown(row["receiver"], row["receiver_circle"]), row["reply_to"])
+        texts = (data.get("ask", first["text"]), data.get("receiver", row["receiver"]))
+        return (first["peer"], first["circle"], *texts) == (row["sender"], row["circle"], row["text"], row["receiver"])
+    ends = (shown(row["sender"], row["circle"]), shown(row["receiver"], row["receiver_circle"]), row["reply_to"])
     if ends != (data.get("from"), data.get("to"), data.get("reply_to")):
         return False
     if row["purged"] and "hash" in data:
@@ -102,8 +103,8 @@ def _message(row: Row, events: list[Row], again: list[Row], digests: MessageDige
     event, gone = events[0], row["purged"] and row["text"] == ""
     data = event["data"]
     if row["kind"] != "outcome":
-        to = _shown(row["receiver"], row["receiver_circle"])
-        sender = _shown(row["sender"], row["circle"])
+        to = shown(row["receiver"], row["receiver_circle"])
+        sender = shown(row["sender"], row["circle"])
         same = (data.get("id"), event["kind"], data.get("from")) == (row["id"], row["kind"], sender)
         return bool(same and to in (data.get("to") or ()) and (gone or digests.match(event, row["text"])))
     # The outcome goes to the sender of the notify, and to the senders of those that repeated it.
@@ -111,10 +112,10 @@ def _message(row: Row, events: list[Row], again: list[Row], digests: MessageDige
     if (row["receiver"], row["receiver_circle"]) not in {(one["peer"], one["circle"]) for one in (event, *repeats)}:
         return False
     if event["kind"] == "finished":
-        said = _part(data, "receipt").get("message")
+        sent = _part(data, "receipt").get("message")
     else:  # a refusal: its own message, or that of its code
-        said = data.get("outcome", row["text"] if row["text"].startswith(f"{data.get('code')}:") else None)
-    return bool(row["request"] == event["request"] and (gone or row["text"] == said))
+        sent = data.get("outcome", row["text"] if row["text"].startswith(f"{data.get('code')}:") else None)
+    return bool(row["request"] == event["request"] and (gone or row["text"] == sent))
 
 
 def approvals(connection: Connection, rows: list[Row], _digests: MessageDigests) -> list[str]:
@@ -129,18 +130,12 @@ def _approval(row: Row, given: list[Row], used: list[Row]) -> bool:
     if not given:
         return False
     event, approve = given[0], bool(row["approve"])
-    said = {name: row[name] for name in ("request", "effect_digest", "approver", "way", "strength", "expires")}
-    uses = [
-        one["at"]
-        for one in used
-        if one["data"].get("effect_digest") == row["effect_digest"] and one["seq"] > row["event"] and approve
-    ]
-    return (
-        event["data"] == said | {"approve": approve}
-        and (event["kind"], event["peer"], event["at"])
-        == ("approved" if approve else "denied", row["approver"], row["at"])
-        and row["used"] == (uses[0] if uses else None)
-    )
+    names = ("request", "effect_digest", "approver", "way", "strength", "expires")
+    data, kind = {name: row[name] for name in names} | {"approve": approve}, "approved" if approve else "denied"
+    later = [one for one in used if one["seq"] > row["event"] and approve]
+    uses = [one["at"] for one in later if one["data"].get("effect_digest") == row["effect_digest"]]
+    same = (event["data"], event["kind"], event["peer"], event["at"]) == (data, kind, row["approver"], row["at"])
+    return same and row["used"] == (uses[0] if uses else None)
 
 
 def _events(
@@ -156,10 +151,6 @@ def _events(
     for row in connection.execute(statement).mappings():
         found[row[by]].append(dict(row) | {"data": parsed(row["data"], {})})
     return found
-
-
-def _shown(name: str, circle: str | None) -> str:
-    return f"{circle}/{name}" if circle else name
 
 
 def parsed(text: Any, other: T) -> T:  # noqa: ANN401 - an edited row may hold anything

@@ -1,4 +1,4 @@
-"""What the first edition kept in a request's record, read as this one keeps it: open requests come to their end."""
+"""Records of requests that the first edition wrote, in the present form: open requests come to their end."""
 
 from __future__ import annotations
 
@@ -10,13 +10,7 @@ from infra_mcp.model.target import Target
 
 
 def upgraded(kept: dict[str, Any], commit: str | None, revert: str | None) -> dict[str, Any]:
-    """A record of the first edition as version 1 has it: it had one stage with one part, and only a cluster as a place.
-
-    Args:
-        kept: the JSON of the row's `record`.
-        commit: the row's commit.
-        revert: the row's revert.
-    """
+    """A row's `record`, commit and revert as version 1 of a record: it had one stage with one part, in a cluster."""
     same = ("when", "digest", "cause", "former", "awaiting", "nonce")
     found: dict[str, Any] = {name: kept[name] for name in same if name in kept}
     edits = [from_json(text) for text in kept.get("edits", ())]
@@ -37,9 +31,9 @@ def upgraded(kept: dict[str, Any], commit: str | None, revert: str | None) -> di
             }
         ]
     if approved := kept.get("approved"):
-        # What was shown then has another digest now; what each object should become has the same.
-        marks = {"exact": None, "checked": "schema"}
-        changes = {_key(*key.split("|")): {"intent": one["intent"]} | marks for key, one in approved["objects"].items()}
+        # The plan that was shown has another digest now; the intent of each object has the same.
+        intents = {_target(*key.split("|")).key: one["intent"] for key, one in approved["objects"].items()}
+        changes = {key: {"intent": intent, "exact": None, "checked": "schema"} for key, intent in intents.items()}
         found["approved"] = {"changes": changes, "files": approved["files"]}
     return found
 
@@ -49,18 +43,10 @@ def _written(old: dict[str, Any]) -> dict[str, Any]:
     ref = old.pop("ref")
     group = ref["api_version"].rpartition("/")[0]
     target = _target(ref["cluster"], group, ref["kind"], ref["namespace"] or "", ref["name"])
-    operation = old.pop("operation")
-    return {
-        "target": target.model_dump(),
-        "operation": operation,
-        "undo": old | {"api_version": ref["api_version"]},
-    }
+    undo = old | {"api_version": ref["api_version"]}
+    return {"target": target.model_dump(), "operation": undo.pop("operation"), "undo": undo}
 
 
 def _target(place: str, group: str, kind: str, namespace: str, name: str) -> Target:
     kind = f"{group}/{kind}" if group else kind
     return Target(system="kubernetes", place=place, scope=namespace or None, kind=kind, name=name)
-
-
-def _key(*parts: str) -> str:
-    return _target(*parts).key
