@@ -49,8 +49,8 @@ class Identities:
     """Recent look-ups, so that a call need not ask the database: callers by the hash of their token, peers by name.
 
     Only this process writes peers and tokens, so a look-up holds until it writes one; then all are forgotten. Only what
-    was found is remembered: invalid tokens cannot fill this. The comparison takes no constant time: it
-    compares hashes, and nobody can choose one nearer to a peer's without its token.
+    was found is remembered: invalid tokens cannot fill this. The comparison takes no constant time: it compares hashes,
+    and without a peer's token it is not possible to choose one nearer to its hash.
     """
 
     def __init__(self) -> None:
