@@ -28,6 +28,7 @@ async def contest(cluster_setup: ClusterSetup, home: Path, policy: str, rounds: 
         for size in SIZES:
             estate.write(scenario.repo / "k8s" / FOLDER, size)
             _commit(scenario, f"{size} files")
+            scenario.git("gc", "-q")  # one pack, as a clone has it
             first, following = AIMS.get(size, (None, None))
             cold = Line(f"first plan of a fresh server, {size} YAML files", "ms", below=first)
             warm = Line(f"next plan after a commit to one file, {size} YAML files", "ms", below=following)

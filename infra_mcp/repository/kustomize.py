@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Iterable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
@@ -20,7 +20,7 @@ _CHANGES = ("patches", "patchesStrategicMerge", "patchesJson6902", "replacements
 
 def is_kustomization(path: str) -> bool:
     """Whether kustomize takes a file of this name for its own."""
-    return posixpath.basename(path) in _NAMES
+    return path.endswith(_NAMES) and posixpath.basename(path) in _NAMES
 
 
 def governed(kustomizations: Mapping[str, bytes], paths: Collection[str]) -> dict[str, str]:
@@ -39,7 +39,14 @@ def governed(kustomizations: Mapping[str, bytes], paths: Collection[str]) -> dic
                 files.setdefault(target, path)
             else:
                 folders.setdefault(target, path)
-    found = {path: files.get(path) or _nearest(path, folders) for path in paths}
+
+    @cache
+    def nearest(folder: str) -> str | None:
+        while folder and folder not in folders:
+            folder = posixpath.dirname(folder)
+        return folders.get(folder)
+
+    found = {path: files.get(path) or nearest(posixpath.dirname(path)) for path in paths}
     return {path: owner for path, owner in found.items() if owner is not None}
 
 
@@ -68,11 +75,3 @@ def _documents(data: bytes) -> list[Any]:
         return values(compose(decode(data)))
     except Unreadable:
         return []
-
-
-def _nearest(path: str, folders: Mapping[str, str]) -> str | None:
-    while path:
-        path = posixpath.dirname(path)
-        if path in folders:
-            return folders[path]
-    return None

@@ -69,7 +69,8 @@ class Manifest:
     def mentions(self, ref: ObjectRef) -> bool:
         """Whether a file that is not read may yet be about this object: its kind, name and namespace stand in it."""
         text = self.data.decode("utf-16" if self.data[:2] in _UTF_16 else "utf-8", "replace")
-        return all(re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", text) for word in _words(ref))
+        words = (word for word in (ref.kind, ref.name, ref.namespace) if word)
+        return all(re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", text) for word in words)
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,14 @@ class Base:
     manifests: Mapping[str, Manifest]
     plain: tuple[str, ...] = ()  # the roots whose files are no manifests, whatever is in them
     kustomized: Mapping[str, str] = field(default_factory=dict)  # path of a manifest: the kustomization it belongs to
+    _known: dict[tuple[str, str], list[str]] = field(default_factory=dict, repr=False, compare=False)
+
+    def saying(self, kind: str, name: str) -> list[str]:
+        """The files that could hold an object of this kind and name; they are looked through once."""
+        if (kind, name) not in self._known:
+            words, files = _literals([kind, name]), self.manifests.items()
+            self._known[kind, name] = [path for path, file in files if file.refusal or file.could_hold(words)]
+        return self._known[kind, name]
 
 
 class Tree:
@@ -117,8 +126,7 @@ class Tree:
 
     def unread(self, kind: str, name: str) -> list[str]:
         """What is wrong with the files that cannot be read and say this kind and name, of whatever namespace."""
-        words, files = _literals([kind, name]), self._files().values()
-        return [one.problem for one in files if (one.refusal or one.could_hold(words)) and one.problem]
+        return [file.problem for file in self._saying(kind, name) if file.problem]
 
     def read(self, path: str) -> bytes | None:
         """The bytes of a file under the roots, or None when there is none at this path."""
@@ -220,9 +228,13 @@ class Tree:
         there = {path: file for path, file in self._base.manifests.items() if path not in self._changed}
         return there | {path: file for path, file in self._changed.items() if file}
 
+    def _saying(self, kind: str, name: str) -> list[Manifest]:
+        there = [self._base.manifests[path] for path in self._base.saying(kind, name) if path not in self._changed]
+        return there + [file for file in self._changed.values() if file]
+
     def _candidates(self, ref: ObjectRef) -> list[Manifest]:
-        words = _literals(_words(ref))
-        return [file for file in self._files().values() if file.could_hold(words)]
+        words = _literals([ref.namespace] if ref.namespace else [])
+        return [file for file in self._saying(ref.kind, ref.name) if file.refusal or file.could_hold(words)]
 
     def _lookup(self, ref: ObjectRef) -> list[Located]:
         return [one for file in self._candidates(ref) for one in file.objects if one.ref.key == ref.key]
@@ -266,10 +278,6 @@ def _below(path: str, root: str) -> bool:
     parts = path.split("/")
     whole = not any(part in ("", ".", "..") or part.startswith(".") for part in parts[root.count("/") + bool(root) :])
     return whole and (not root or path.startswith(f"{root}/"))
-
-
-def _words(ref: ObjectRef) -> list[str]:
-    return [word for word in (ref.kind, ref.name, ref.namespace) if word]
 
 
 def _literals(words: Iterable[str]) -> list[_Literal]:
