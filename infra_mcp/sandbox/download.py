@@ -14,9 +14,9 @@ import tarfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 from anyio import from_thread, to_thread
@@ -29,46 +29,37 @@ _ANSWER_TIMEOUT = 5.0  # seconds; without the internet this fails fast
 _READ_TIMEOUT = 30.0  # seconds without a byte
 _MAX_CHECKSUMS = 10.0  # seconds for all checksums; a resolver that is not there can take long to fail
 _CHUNK = 1 << 20
+_RELEASES = {
+    "kubernetes": "https://dl.k8s.io/release",
+    "etcd": "https://github.com/etcd-io/etcd/releases/download",
+    "kwok": "https://github.com/kubernetes-sigs/kwok/releases/download",
+    "kwok_api": "https://api.github.com/repos/kubernetes-sigs/kwok/releases/tags",
+}
 
 
-@dataclass(frozen=True)
-class Addresses:
-    """Where releases lie; replaced in tests."""
-
-    kubernetes: str = "https://dl.k8s.io/release"
-    etcd: str = "https://github.com/etcd-io/etcd/releases/download"
-    kwok: str = "https://github.com/kubernetes-sigs/kwok/releases/download"
-    kwok_api: str = "https://api.github.com/repos/kubernetes-sigs/kwok/releases/tags"
-
-
-@dataclass(frozen=True)
-class _File:
+class _File(NamedTuple):
     url: str
     sha256: str
     name: str
     member: str = ""  # the file to take out, where `url` is a tar archive
 
 
-async def download(
-    into: Path, versions: Versions, progress: Progress, addresses: Addresses | None = None
-) -> str | None:
+async def download(into: Path, versions: Versions, progress: Progress) -> str | None:
     """Download every binary into the empty folder `into`.
 
     Args:
         into: where the binaries go.
         versions: which; Kubernetes publishes servers for Linux only.
         progress: reports how much has arrived.
-        addresses: where from; the projects' own by default.
 
     Returns:
         None when all are there and checked; otherwise the reason.
     """
     if versions.system != "linux" or versions.machine not in ("amd64", "arm64"):
         return f"no releases for {versions.system} on {versions.machine}"
-    where = addresses or Addresses()
     try:
         with anyio.fail_after(_MAX_CHECKSUMS):
-            wanted = await to_thread.run_sync(_wanted, where, versions, abandon_on_cancel=True)
+            wanted = await to_thread.run_sync(_wanted, versions, abandon_on_cancel=True)
         done: dict[str, tuple[int, int]] = {}
 
         def received(name: str, size: int, whole: int) -> None:
@@ -86,27 +77,27 @@ async def download(
     return None
 
 
-def _wanted(where: Addresses, versions: Versions) -> list[_File]:
-    """What to fetch, with the checksums published for it."""
-    kubernetes = f"{where.kubernetes}/v{versions.kubernetes}/bin/linux/{versions.machine}"
+def _wanted(versions: Versions) -> list[_File]:
+    """The files to fetch, with their published checksums."""
+    kubernetes = f"{_RELEASES['kubernetes']}/v{versions.kubernetes}/bin/linux/{versions.machine}"
     files = []
     for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"):
         url = f"{kubernetes}/{name}"
         files.append(_File(url, _sha256(_read(f"{url}.sha256").split()[0]), name))
 
     archive = f"etcd-v{versions.etcd}-linux-{versions.machine}"
-    release = f"{where.etcd}/v{versions.etcd}"
+    release = f"{_RELEASES['etcd']}/v{versions.etcd}"
     lines = [line.split() for line in _read(f"{release}/SHA256SUMS").splitlines() if line.strip()]
     sums = {name: sha256 for sha256, name in lines}
     files.append(_File(f"{release}/{archive}.tar.gz", _sha256(sums[f"{archive}.tar.gz"]), "etcd", f"{archive}/etcd"))
 
     # kwok publishes no checksum file; the release's listing carries a digest for each of its files
-    listing = json.loads(_read(f"{where.kwok_api}/v{versions.kwok}"))
+    listing = json.loads(_read(f"{_RELEASES['kwok_api']}/v{versions.kwok}"))
     digests = {asset["name"]: asset.get("digest") or "" for asset in listing["assets"]}
     for name in ("kwok", "kwokctl"):
         asset = f"{name}-linux-{versions.machine}"
         digest = digests[asset].removeprefix("sha256:")
-        files.append(_File(f"{where.kwok}/v{versions.kwok}/{asset}", _sha256(digest), name))
+        files.append(_File(f"{_RELEASES['kwok']}/v{versions.kwok}/{asset}", _sha256(digest), name))
     return files
 
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from infra_mcp.sandbox.download import Addresses, download
+from infra_mcp.sandbox.download import download
 from infra_mcp.sandbox.progress import Progress
 from infra_mcp.sandbox.versions import BINARIES, Versions
 
@@ -50,7 +50,9 @@ def releases():
 
 
 @pytest.fixture
-def addresses(releases):
+def base(releases, monkeypatch):
+    """The address of a server that has the releases."""
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             content = releases.get(self.path)
@@ -66,7 +68,9 @@ def addresses(releases):
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         base = f"http://127.0.0.1:{server.server_port}"
-        yield Addresses(f"{base}/kubernetes", f"{base}/etcd", f"{base}/kwok", f"{base}/api")
+        own = {"kubernetes": f"{base}/kubernetes", "etcd": f"{base}/etcd", "kwok": f"{base}/kwok"}
+        monkeypatch.setattr("infra_mcp.sandbox.download._RELEASES", own | {"kwok_api": f"{base}/api"})
+        yield base
         server.shutdown()
         thread.join()
 
@@ -78,9 +82,10 @@ def into(tmp_path):
     return folder
 
 
-async def test_every_binary_is_downloaded_checked_and_made_executable(addresses, into):
+@pytest.mark.usefixtures("base")
+async def test_every_binary_is_downloaded_checked_and_made_executable(into):
     out = io.StringIO()
-    assert await download(into, LINUX, Progress(out), addresses) is None
+    assert await download(into, LINUX, Progress(out)) is None
     assert {path.name: path.read_bytes() for path in into.iterdir()} == {name: name.encode() for name in BINARIES}
     assert all(path.stat().st_mode & 0o111 for path in into.iterdir())
     assert "downloading the control plane" in out.getvalue()
@@ -94,27 +99,29 @@ async def test_every_binary_is_downloaded_checked_and_made_executable(addresses,
         ("/kwok/v0.8.0/kwokctl-linux-amd64", "kwokctl"),
     ],
 )
-async def test_a_file_with_a_wrong_checksum_is_not_kept(addresses, releases, into, path, name):
+async def test_a_file_with_a_wrong_checksum_is_not_kept(base, releases, into, path, name):
     releases[path] += b"!"
-    why = await download(into, LINUX, Progress(), addresses)
-    assert why == f"{addresses.kubernetes.removesuffix('/kubernetes')}{path} is not what its publisher's checksum says"
+    why = await download(into, LINUX, Progress())
+    assert why == f"{base}{path} is not what its publisher's checksum says"
     assert not (into / name).exists()
 
 
-async def test_a_file_without_a_checksum_is_not_downloaded(addresses, releases, into):
+@pytest.mark.usefixtures("base")
+async def test_a_file_without_a_checksum_is_not_downloaded(releases, into):
     releases["/api/v0.8.0"] = json.dumps({"assets": [{"name": "kwok-linux-amd64", "digest": None}]}).encode()
-    assert await download(into, LINUX, Progress(), addresses) == "a published checksum is not a SHA-256"
+    assert await download(into, LINUX, Progress()) == "a published checksum is not a SHA-256"
     assert list(into.iterdir()) == []
 
 
-async def test_a_missing_release_is_reported(addresses, releases, into):
+async def test_a_missing_release_is_reported(base, releases, into):
     del releases["/etcd/v3.6.8/SHA256SUMS"]
-    assert await download(into, LINUX, Progress(), addresses) == f"{addresses.etcd}/v3.6.8/SHA256SUMS answered 404"
+    assert await download(into, LINUX, Progress()) == f"{base}/etcd/v3.6.8/SHA256SUMS answered 404"
 
 
-async def test_a_missing_internet_connection_is_reported_at_once(into):
-    nowhere = "http://127.0.0.1:9/nothing"
-    why = await download(into, LINUX, Progress(), Addresses(nowhere, nowhere, nowhere, nowhere))
+async def test_a_missing_internet_connection_is_reported_at_once(into, monkeypatch):
+    nowhere = dict.fromkeys(("kubernetes", "etcd", "kwok", "kwok_api"), "http://127.0.0.1:9/nothing")
+    monkeypatch.setattr("infra_mcp.sandbox.download._RELEASES", nowhere)
+    why = await download(into, LINUX, Progress())
     assert "refused" in why
 
 
