@@ -106,7 +106,7 @@ class Advance:
         """
         if head == self.base:
             self._writer.run("read-tree", "-m", "-u", self.commit, self.base, at=checkout.top, check=False)
-        left = checkout.in_the_way(paths)
+        left = checkout.blocking(paths)
         if left:
             names = ", ".join(one_line(path) for path in sorted(left))
             what = f"Branch {self.branch} moved while git was moving it; our edit is left uncommitted in: {names}."
@@ -129,8 +129,9 @@ class Advance:
         if "File exists" in done.err or "cannot lock ref" in done.err:
             raise Busy
         names = [one_line(line.strip()) for line in done.err.splitlines() if line.startswith("\t")]
-        what = f"These files of the checkout stand in the way: {', '.join(names)}." if names else f"git: {done.why}."
-        raise InfraError("checkout-refused", what)
+        if names:
+            raise checkouts.blocked(self.branch, names)
+        raise InfraError("checkout-refused", f"git: {done.why}.")
 
 
 def _is_ancestor(runner: Runner, old: str, new: str) -> bool:

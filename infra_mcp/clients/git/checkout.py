@@ -57,14 +57,11 @@ class Checkout:
 
     def require_clear(self, paths: Collection[str]) -> None:
         """Refuse when any of the paths is changed, staged, deleted, untracked or ignored there, or behind a symlink."""
-        found = self.in_the_way(paths)
+        found = self.blocking(paths)
         if found:
-            names = [f"{one_line(path)} ({state})" for path, state in sorted(found.items())]
-            more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-            what = f"These files of the checkout stand in the way: {', '.join(names[:MAX_NAMED])}{more}."
-            raise InfraError("checkout-refused", what)
+            raise blocked(self.branch, [f"{one_line(path)} ({state})" for path, state in sorted(found.items())])
 
-    def in_the_way(self, paths: Collection[str]) -> dict[str, str]:
+    def blocking(self, paths: Collection[str]) -> dict[str, str]:
         """The states of these paths that forbid a move. Nothing is written, the index is not even refreshed."""
         found = self._blocked_parents(paths)
         ordered = sorted(paths)
@@ -86,6 +83,13 @@ class Checkout:
             if not stat.S_ISDIR(mode):
                 found[parent] = "a symlink" if stat.S_ISLNK(mode) else "not a folder"
         return found
+
+
+def blocked(branch: str, names: list[str]) -> InfraError:
+    """The error for files that block the move of the branch."""
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    what = f"These files of the checkout block the move of branch {branch}: {', '.join(names[:MAX_NAMED])}{more}."
+    return InfraError("checkout-refused", what)
 
 
 def find(runner: Runner, branch: str) -> Checkout | None:

@@ -181,7 +181,7 @@ class Cluster:
 
         Use it under `contextlib.aclosing`, so that its connection closes at once. Its cancellation is immediate.
         Dropped connections are opened again; after an expired version it lists again and yields the differences, a
-        deleted object with its metadata only. Whether an object of that name is still the same one, its uid says.
+        deleted object with its metadata only. The uid shows whether an object of that name is still the same one.
 
         Args:
             api_version: of the kind.

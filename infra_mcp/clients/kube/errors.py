@@ -146,7 +146,7 @@ class KubeError(Exception):
         elif self.is_field_conflict:
             code, sentence = "field-conflict", f"{what}: {self._owners()}."
         elif self.is_version_conflict:
-            code, sentence = "object-moved", f"{what} is not as it was read: {message}"
+            code, sentence = "object-moved", f"{what} changed since it was read: {message}"
         # Admission checks (quota, pod security, webhooks) forbid too; then the object is at fault, not a missing right.
         elif self.is_invalid or (self.status == HTTPStatus.FORBIDDEN and not is_denied(self)):
             code, sentence = "object-invalid", answer

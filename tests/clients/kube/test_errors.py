@@ -26,7 +26,7 @@ CASES = [
         "field-conflict",
         "docs-live/deployment/docs: .spec.replicas is owned by kubectl (through scale).",
     ),
-    (parse(409, "the object has been modified", "Conflict"), "object-moved", "not as it was read"),
+    (parse(409, "the object has been modified", "Conflict"), "object-moved", "changed since it was read"),
     (parse(409, "uid mismatch: no existing object was found", "Conflict"), "object-moved", "uid mismatch"),
     (parse(409, 'namespaces "x" already exists', "AlreadyExists"), "exists", "already exists."),
     (
@@ -34,7 +34,7 @@ CASES = [
             422, "invalid", "Invalid", {"reason": "FieldValueInvalid", "field": "metadata.uid", "message": "immutable"}
         ),
         "object-moved",
-        "not as it was read",
+        "changed since it was read",
     ),
     (parse(422, "spec.selector: field is immutable", "Invalid"), "object-invalid", "field is immutable"),
     (
