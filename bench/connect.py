@@ -21,11 +21,10 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
-from mesh import Line  # noqa: E402 - found by the path above
+from mesh import CONNECT, Line  # noqa: E402 - found by the path above
 from town import memory  # noqa: E402
 
 BARE = [sys.executable, str(HERE / "bare_stdio.py")]
-CONNECT = [str(Path(sys.executable).parent / "infra-mcp"), "connect"]
 CALLS = 200  # before memory is looked at
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",

@@ -1,7 +1,8 @@
 """The mesh, measured: ours beside Repowire's daemon, waking, a thousand peers, a reading call, and what a job costs.
 
-Both daemons are spoken to by the same bare clients (`wire`), rounds alternate, and what is printed is the median over
-rounds. Ours writes every message to disk before it answers; the rival keeps asks in memory. A sender of ours may send
+The rival is Repowire as its users have it, with its own MCP tools on both sides, and ours with ours; its bare wire is
+there for information. Rounds alternate, and what is printed is the median over rounds. Ours writes every message to
+disk before it answers; the rival keeps asks in memory. A sender of ours may send
 200 messages at once and 20 a second from then on, so each round has senders of its own.
 """
 
@@ -15,23 +16,28 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 import repowire  # noqa: E402 - found by the path above
 from town import TICK, Resident, Town, asks_in, memory, notes_in, town  # noqa: E402
-from wire import Peer  # noqa: E402
+from wire import Peer, Stdio, spread  # noqa: E402
 
 __all__ = ["Line", "contest", "measure"]
 
-T = TypeVar("T")
-
+CONNECT = [str(Path(sys.executable).parent / "infra-mcp"), "connect"]
+CHANNELS = {
+    "connect": "each side's own MCP tools over stdio",
+    "HTTP": "our MCP tools over HTTP, the rival's over stdio",
+    "socket": "the bare wire of each side (for information)",
+}
+EACH = 15  # peers of a circle: five for each channel
 BATCH = 20  # asks a round
 NOTIFIES = 150  # a round; below what one sender may send at once
 CROWD = 1000
@@ -91,6 +97,12 @@ class Pair:
 
     async def peer(self, who: Resident) -> Peer:
         """A connection of its own."""
+        if self.channel == "connect":
+            env = {key: value for key, value in os.environ.items() if not key.startswith("INFRA_MCP_")}
+            env |= {"INFRA_MCP_STATE": str(self.place.settings.state_dir), "INFRA_MCP_TOKEN": who.token}
+            host = await Stdio.run(CONNECT, env, self.place.settings.repo)
+            self._stack.push_async_callback(host.close)
+            return host
         if self.channel == "HTTP":
             http = self.place.http()
             self._stack.callback(http.close)
@@ -130,12 +142,15 @@ class Pair:
 
     async def notify(self, side_by_side: int) -> float:
         """Notifies a second, until the receiver has read the last."""
-        senders = [self.asker, *[await self.peer(self.first) for _ in range(side_by_side - 1)]]
+        if self.channel == "connect":  # a host has one stdio server, and calls it side by side
+            senders = [self.asker] * side_by_side
+        else:
+            senders = [self.asker, *[await self.peer(self.first) for _ in range(side_by_side - 1)]]
         for sender in senders:
             await sender.tool("whoami")
         begin = time.perf_counter()
         received = asyncio.create_task(self._received(NOTIFIES))
-        await _spread(senders, NOTIFIES, lambda sender: sender.tool(
+        await spread(senders, NOTIFIES, lambda sender: sender.tool(
             "notify_peer", peer_name=self.second.name, message="build 41 is green"
         ))  # fmt: skip
         await received
@@ -154,116 +169,50 @@ async def _timed(call: Awaitable[object]) -> float:
     return time.perf_counter()
 
 
-async def _spread(senders: list[T], count: int, send: Callable[[T], Awaitable[object]]) -> None:
-    """Send so many messages, each sender one at a time."""
-    left = iter(range(count))
-
-    async def work(sender: T) -> None:
-        for _ in left:
-            await send(sender)
-
-    async with asyncio.TaskGroup() as group:
-        for sender in senders:
-            group.create_task(work(sender))
-
-
-# -- the rival
-class Others:
-    """Two peers of the rival's. The second answers whatever it is asked."""
-
-    def __init__(self, daemon: repowire.Daemon) -> None:
-        self.daemon = daemon
-
-    async def __aenter__(self) -> Self:
-        self.asker = await repowire.Rival.join(self.daemon, "asker")
-        self.answerer = await repowire.Rival.join(self.daemon, "answerer")
-        self.notified = 0
-        self.more = asyncio.Event()
-        self.task = asyncio.create_task(self._answer())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
-        self.asker.close()
-        self.answerer.close()
-
-    async def _answer(self) -> None:
-        while True:
-            frame = await self.answerer.receive()
-            if frame["type"] == "ask":
-                await self.answerer.ack(frame["correlation_id"], "done")
-            elif frame["type"] == "notify":
-                self.notified += 1
-                self.more.set()
-
-    async def round_trip(self) -> float:
-        """Milliseconds from the ask to its ack at the asker."""
-        begin = time.perf_counter()
-        ask = await self.asker.ask("answerer", "is the schema migrated?")
-        while ask not in (await self.asker.receive()).get("text", ""):
-            pass
-        return (time.perf_counter() - begin) * 1000
-
-    async def notify(self, side_by_side: int) -> float:
-        """Notifies a second, until the receiver has the last."""
-        connections = [self.daemon.http() for _ in range(side_by_side)]
-        for one in connections:
-            await one.call("GET", "/health")
-        wanted = self.notified + NOTIFIES
-        begin = time.perf_counter()
-        await _spread(connections, NOTIFIES, lambda http: self.asker.notify(http, "answerer", "build 41 is green"))
-        while self.notified < wanted:
-            self.more.clear()
-            await self.more.wait()
-        spent = time.perf_counter() - begin
-        for one in connections:
-            one.close()
-        return NOTIFIES / spent
-
-
 # -- all of it
 async def contest(home: Path, rounds: int, many_peers: int) -> list[Line]:
     """The lines about peers among themselves."""
-    trip = {
-        channel: Line(f"ask -> ack between two peers, by {channel}", "ms", ratio=1.0) for channel in ("socket", "HTTP")
-    }
-    wake = {channel: Line(f"wake-up of wait_on_ack, by {channel}", "ms", below=20.0) for channel in ("socket", "HTTP")}
+    trip = {channel: Line(f"ask -> ack between two peers, by {words}", "ms") for channel, words in CHANNELS.items()}
+    wake = {channel: Line(f"wake-up of wait_on_ack, by {channel}", "ms", below=20.0) for channel in CHANNELS}
     sent = {
-        (channel, many): Line(f"notifies a second, {many} at a time, by {channel}", "/s", ratio=3.0)
-        for channel in ("socket", "HTTP")
+        (channel, many): Line(f"notifies a second, {many} at a time, by {words}", "/s")
+        for channel, words in CHANNELS.items()
         for many in (1, 16)
     }
+    for channel in ("connect", "HTTP"):  # the rest is for information
+        trip[channel].ratio = 1.0
+        sent[channel, 1].ratio = sent[channel, 16].ratio = 3.0
     crowd = _crowd_lines(many_peers)
     async with AsyncExitStack() as stack:
         (home / "ours").mkdir()
         (home / "rival").mkdir()
-        place = await stack.enter_async_context(town(home / "ours", (many_peers + 10 * rounds) // 10 + 1, 10))
-        others, why = None, ""
+        place = await stack.enter_async_context(town(home / "ours", (many_peers + EACH * rounds) // EACH + 1, EACH))
+        others = tooled = None
         try:
             daemon = await stack.enter_async_context(repowire.daemon(home / "rival"))
-            others = await stack.enter_async_context(Others(daemon))
+            others = await stack.enter_async_context(repowire.Others(daemon))
+            tooled = await stack.enter_async_context(repowire.Tooled(daemon))
         except repowire.UnavailableError as error:
-            why = str(error)
-            print(f"\nno rival: {why}")
+            print(f"\nno rival: {error}")
         for turn in range(rounds):
-            residents = place.residents[turn * 10 : turn * 10 + 10]
-            for channel, at in (("socket", 0), ("HTTP", 4)):
-                async with Pair(place, residents[at], residents[at + 1], channel) as pair:
+            for at, channel in enumerate(CHANNELS):
+                first = turn * EACH + at * 5
+                asker, answerer, waker, many_sender, reader = place.residents[first : first + 5]
+                async with Pair(place, asker, answerer, channel) as pair:
                     answering = asyncio.create_task(pair.answer())
                     trip[channel].ours += [statistics.median([await pair.round_trip() for _ in range(BATCH)])]
                     answering.cancel()
                     await asyncio.gather(answering, return_exceptions=True)
-                async with Pair(place, residents[at + 2], residents[at + 1], channel) as pair:
+                async with Pair(place, waker, answerer, channel) as pair:
                     wake[channel].ours += [statistics.median([await pair.wake() for _ in range(3)])]
-                for many in (1, 16):
-                    who = residents[at + 2] if many == 1 else residents[at + 3]
-                    async with Pair(place, who, residents[(at + 5) % 10], channel) as pair:
+                for many, sender in ((1, waker), (16, many_sender)):
+                    async with Pair(place, sender, reader, channel) as pair:
                         sent[channel, many].ours.append(await pair.notify(many))
-                if others is not None:
-                    trip[channel].rival += [statistics.median([await others.round_trip() for _ in range(BATCH)])]
+                rival = others if channel == "socket" else tooled
+                if rival is not None:
+                    trip[channel].rival += [statistics.median([await rival.round_trip() for _ in range(BATCH)])]
                     for many in (1, 16):
-                        sent[channel, many].rival.append(await others.notify(many))
+                        sent[channel, many].rival.append(await rival.notify(NOTIFIES, many))
         await _crowded(place, others, crowd, rounds, many_peers)
     return [*trip.values(), *wake.values(), *sent.values(), *crowd]
 
@@ -277,7 +226,7 @@ def _crowd_lines(many: int) -> list[Line]:
     ]
 
 
-async def _crowded(place: Town, others: Others | None, lines: list[Line], rounds: int, many: int) -> None:
+async def _crowded(place: Town, others: repowire.Others | None, lines: list[Line], rounds: int, many: int) -> None:
     """Many peers, connected and waiting, and what that does to the server and to two who talk."""
     try:
         async with asyncio.timeout(LONGEST):

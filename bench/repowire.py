@@ -1,31 +1,36 @@
 """The rival of the mesh: Repowire's daemon from PyPI, in an environment of its own, on loopback and in a fresh home.
 
-Its peers speak what its own clients speak: HTTP to send, a WebSocket to receive, with the receipts it waits for. It is
-ended by its own process id.
+Its peers are had twice: as its users have them, with its own MCP tools over stdio, and by the bare wire that those
+speak: HTTP to send, a WebSocket to receive, with the receipts it waits for. All is ended by its own process id.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from wire import FailedError, Http, Web, listening
+from wire import FailedError, Http, Stdio, Web, listening, spread
 
 from infra_mcp.settings import cache_home
 
-__all__ = ["VERSION", "Daemon", "Rival", "UnavailableError", "daemon"]
+__all__ = ["VERSION", "Daemon", "Others", "Rival", "Tooled", "UnavailableError", "daemon"]
+
+T = TypeVar("T")
 
 VERSION = "0.17.0"
+_NEWS = "build 41 is green"
 # Unpinned it takes an mcp and a fastapi that it cannot be imported with.
 _WANTED = (f"repowire=={VERSION}", "mcp<2", "fastapi<0.129")
 
@@ -70,6 +75,11 @@ class Daemon:
         return Http("127.0.0.1", self.port)
 
 
+def _environment(home: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in {"TMUX", "TMUX_PANE"}}
+    return kept | {"HOME": str(home)}
+
+
 @asynccontextmanager
 async def daemon(folder: Path) -> AsyncIterator[Daemon]:
     """Run a daemon whose home is the folder.
@@ -81,8 +91,7 @@ async def daemon(folder: Path) -> AsyncIterator[Daemon]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if name not in {"TMUX", "TMUX_PANE"}}
-    environment |= {"HOME": str(folder), "REPOWIRE_DAEMON__PORT": str(port)}
+    environment = _environment(folder) | {"REPOWIRE_DAEMON__PORT": str(port)}
     argv = [str(venv / "bin" / "repowire"), "serve", "--host", "127.0.0.1", "--port", str(port), "--no-install-hooks"]
     with (folder / "daemon.log").open("wb") as log:
         child = await asyncio.create_subprocess_exec(
@@ -170,3 +179,115 @@ async def _json(http: Http, method: str, path: str, body: object) -> dict[str, A
     if status != 200:
         raise FailedError(f"{method} {path}: {status} {answer[:300].decode(errors='replace')}")
     return dict(json.loads(answer))
+
+
+class Others:
+    """Two peers of the rival's, by its bare wire. The second answers whatever it is asked."""
+
+    def __init__(self, daemon: Daemon, names: tuple[str, str] = ("asker", "answerer")) -> None:
+        self.daemon, self.names = daemon, names
+
+    async def __aenter__(self) -> Self:
+        self.asker, self.answerer = [await Rival.join(self.daemon, name) for name in self.names]
+        self.notified = 0
+        self.more = asyncio.Event()
+        self.task = asyncio.create_task(self._answer())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        self.asker.close()
+        self.answerer.close()
+
+    async def _answer(self) -> None:
+        while True:
+            frame = await self.answerer.receive()
+            if frame["type"] == "ask":
+                await self.ack(frame["correlation_id"])
+            elif frame["type"] == "notify":
+                self.notified += 1
+                self.more.set()
+
+    async def ack(self, ask: str) -> None:
+        """Answer an ask."""
+        await self.answerer.ack(ask, "done")
+
+    async def round_trip(self) -> float:
+        """Milliseconds from the ask to its ack at the asker."""
+        begin = time.perf_counter()
+        ask = await self.asker.ask(self.names[1], "is the schema migrated?")
+        while ask not in (await self.asker.receive()).get("text", ""):
+            pass
+        return (time.perf_counter() - begin) * 1000
+
+    async def notify(self, count: int, side_by_side: int) -> float:
+        """Notifies a second, until the receiver has the last."""
+        connections = [self.daemon.http() for _ in range(side_by_side)]
+        for one in connections:
+            await one.call("GET", "/health")
+        spent = await self._until_received(
+            count, connections, lambda http: self.asker.notify(http, self.names[1], _NEWS)
+        )
+        for one in connections:
+            one.close()
+        return count / spent
+
+    async def _until_received(self, count: int, senders: list[T], send: Callable[[T], Awaitable[object]]) -> float:
+        wanted = self.notified + count
+        begin = time.perf_counter()
+        await spread(senders, count, send)
+        while self.notified < wanted:
+            self.more.clear()
+            await self.more.wait()
+        return time.perf_counter() - begin
+
+
+class Tooled(Others):
+    """The same with its own MCP tools over stdio on both sides; what comes is brought by WebSocket, as to its hooks."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        super().__init__(daemon, ("asking", "answering"))
+
+    async def __aenter__(self) -> Self:
+        self.tools = [await self._run(name) for name in self.names]
+        await super().__aenter__()
+        for one in self.tools:
+            await one.tool("whoami")  # it takes the identity of the peer of its name
+        self.receipts = asyncio.create_task(self._receive())
+        return self
+
+    async def _receive(self) -> None:
+        while True:  # an answer that comes before it is waited for is pushed, and wants its receipt
+            await self.asker.receive()
+
+    async def _run(self, name: str) -> Stdio:
+        folder = self.daemon.home / name
+        folder.mkdir(exist_ok=True)
+        env = _environment(self.daemon.home) | {
+            "REPOWIRE_DAEMON_URL": f"http://127.0.0.1:{self.daemon.port}",
+            "REPOWIRE_DISPLAY_NAME": name,
+        }
+        return await Stdio.run([str(installed() / "bin" / "repowire"), "mcp"], env, folder)
+
+    async def __aexit__(self, *_: object) -> None:
+        self.receipts.cancel()
+        await asyncio.gather(self.receipts, return_exceptions=True)
+        await super().__aexit__()
+        for one in self.tools:
+            await one.close()
+
+    async def ack(self, ask: str) -> None:
+        await self.tools[1].tool("ack", correlation_id=ask, message="done")
+
+    async def round_trip(self) -> float:
+        begin = time.perf_counter()
+        ask = await self.tools[0].say("ask", peer_name=self.names[1], query="is the schema migrated?")
+        said = await self.tools[0].say("wait_on_ack", correlation_id=ask)
+        if json.loads(said)["reply"] != "done":
+            raise FailedError(said)
+        return (time.perf_counter() - begin) * 1000
+
+    async def notify(self, count: int, side_by_side: int) -> float:
+        send = functools.partial(Stdio.say, self.tools[0], "notify_peer", peer_name=self.names[1], message=_NEWS)
+        return count / await self._until_received(count, [None] * side_by_side, lambda _: send())

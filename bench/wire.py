@@ -12,12 +12,14 @@ import json
 import os
 import ssl
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self, TypeVar
 
-__all__ = ["FailedError", "Http", "Peer", "Socket", "Web", "Webbed", "text_of"]
+__all__ = ["FailedError", "Http", "Peer", "Socket", "Stdio", "Web", "Webbed", "spread", "text_of"]
+
+T = TypeVar("T")
 
 VERSION = "2026-07-28"
 _MCP = "io.modelcontextprotocol/"
@@ -37,8 +39,8 @@ class FailedError(Exception):
         self.code = code
 
 
-def _frame(number: int, method: str, params: dict[str, Any]) -> dict[str, Any]:
-    own = {**params, "_meta": _META} if method.startswith(("tools/", "resources/")) else params
+def _frame(number: int, method: str, params: dict[str, Any], *, modern: bool = True) -> dict[str, Any]:
+    own = {**params, "_meta": _META} if modern and method.startswith(("tools/", "resources/")) else params
     return {"jsonrpc": "2.0", "id": number, "method": method, "params": own}
 
 
@@ -89,6 +91,7 @@ class Socket(Peer):
     waiting: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
     number: int = 0
     task: asyncio.Task[None] | None = None
+    modern: ClassVar[bool] = True
 
     @classmethod
     async def open(cls, path: Path, **hello: Any) -> Self:
@@ -103,7 +106,8 @@ class Socket(Peer):
         number, answer = self.number, asyncio.get_running_loop().create_future()
         self.waiting[number] = answer
         try:
-            self.writer.write(json.dumps(_frame(number, method, params)).encode() + b"\n")
+            frame = _frame(number, method, params, modern=self.modern)
+            self.writer.write(json.dumps(frame).encode() + b"\n")
             await self.writer.drain()
             return _checked(await answer)
         finally:
@@ -128,6 +132,40 @@ class Socket(Peer):
         if self.task is not None:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)
+
+
+@dataclass
+class Stdio(Socket):
+    """A stdio server of a host's, as hosts have it: a process of its own, spoken to as of 2025."""
+
+    process: asyncio.subprocess.Process | None = None
+    modern: ClassVar[bool] = False
+
+    @classmethod
+    async def run(cls, argv: list[str], env: dict[str, str], folder: Path) -> Self:
+        """Start it, and shake hands."""
+        pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+        process = await asyncio.create_subprocess_exec(
+            *argv, env=env, cwd=folder, stdin=pipe, stdout=pipe, stderr=null, limit=_LIMIT
+        )
+        assert process.stdout is not None
+        assert process.stdin is not None
+        made = cls(process.stdout, process.stdin, process=process)
+        made.task = asyncio.create_task(made._read())
+        who = {"name": "bench", "version": "1"}
+        await made.request("initialize", {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": who})
+        made.writer.write(b'{"jsonrpc": "2.0", "method": "notifications/initialized"}\n')
+        return made
+
+    async def close(self) -> None:
+        """End it, as hosts do."""
+        await super().close()
+        assert self.process is not None
+        try:
+            await asyncio.wait_for(self.process.wait(), 10)
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
 
 
 @dataclass
@@ -273,6 +311,19 @@ class Web:
     def close(self) -> None:
         """End the connection."""
         self._writer.close()
+
+
+async def spread(senders: list[T], count: int, send: Callable[[T], Awaitable[object]]) -> None:
+    """Send so many messages, each sender one at a time."""
+    left = iter(range(count))
+
+    async def work(sender: T) -> None:
+        for _ in left:
+            await send(sender)
+
+    async with asyncio.TaskGroup() as group:
+        for sender in senders:
+            group.create_task(work(sender))
 
 
 async def listening(call: Callable[[], Any], seconds: float) -> None:
