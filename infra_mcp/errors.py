@@ -1,8 +1,8 @@
 """The one error family of the product, with its stable codes.
 
-Every failure a user, a peer or a model meets is an `InfraError`: a stable code, what is wrong, and what to do next.
-Libraries' own exceptions are translated where they arise (`clients/`), never further up. Messages never carry a
-secret's content, and never echo an argument that was refused for its form.
+Every failure a user, a peer or a model sees is an `InfraError`: a stable code, what is wrong, and what to do next.
+Libraries' exceptions are translated where they arise (`clients/`). Messages never contain a secret, and never repeat
+an argument that was refused for its form.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 from infra_mcp.text import one_line
 
-_LONGEST: Final = 4_000  # characters of a sentence: what others wrote, and we quote, cannot go on without end
+_MAX_SENTENCE: Final = 4_000  # characters, for the sake of quoted texts
 
 
 class Exit(IntEnum):
@@ -31,249 +31,175 @@ class Exit(IntEnum):
 
 @dataclass(frozen=True)
 class CodeInfo:
-    """What a code means, which exit code it gives, and what usually helps."""
+    """A code's meaning, what usually helps, and its exit code."""
 
     summary: str
-    exit: Exit
     next_step: str
+    exit: Exit = Exit.FAILED
 
 
 CODES: dict[str, CodeInfo] = {
     # -- the request itself
     "invalid-argument": CodeInfo(
-        "An argument has the wrong form or is out of range.",
-        Exit.INVALID,
-        "Correct the named argument and send it again.",
+        "An argument has the wrong form or range.", "Correct the named argument and send it again.", Exit.INVALID
     ),
     "unknown-argument": CodeInfo(
-        "An argument is not one of this action's.",
-        Exit.INVALID,
-        "Remove it; the message lists the arguments there are.",
+        "The action has no such argument.", "Remove it; the message lists the arguments there are.", Exit.INVALID
     ),
     "not-understood": CodeInfo(
-        "The ask's text could not be turned into a typed action.",
-        Exit.NOT_UNDERSTOOD,
-        "Send one of the forms the answer lists.",
+        "The ask could not be turned into an action.", "Send one of the forms the answer lists.", Exit.NOT_UNDERSTOOD
     ),
     "idempotency-conflict": CodeInfo(
-        "This idempotency key was used before with other arguments.",
-        Exit.INVALID,
-        "Use a new key for a new request.",
+        "This idempotency key was used before with other arguments.", "Use a new key for a new request.", Exit.INVALID
     ),
     "too-late": CodeInfo(
         "The first write has begun, so the request can no longer be cancelled.",
-        Exit.INVALID,
         "Wait for its end; a landed change is undone by a new request.",
-    ),
-    "not-found": CodeInfo(
-        "There is no such thing, or not for this caller.",
         Exit.INVALID,
-        "Check the id or name.",
     ),
+    "not-found": CodeInfo("It does not exist, or not for this caller.", "Check the id or name.", Exit.INVALID),
     # -- messages between peers
     "ambiguous-peer": CodeInfo(
-        "More than one circle has a peer of that name.",
-        Exit.INVALID,
-        "Name the circle too: circle=...",
+        "More than one circle has a peer of that name.", "Name the circle too: circle=...", Exit.INVALID
     ),
     "already-acked": CodeInfo(
-        "The ask is closed already, with another answer.",
-        Exit.INVALID,
-        "Send a new ask or a notify if there is more to say.",
+        "The ask is closed already, with another answer.", "Send a new ask or message.", Exit.INVALID
     ),
     "too-many": CodeInfo(
         "More messages than a peer may have open or send in that time, or an exchange that goes in circles.",
-        Exit.REFUSED,
         "Ack what is open, and send fewer.",
+        Exit.REFUSED,
     ),
     "claim-taken": CodeInfo(
-        "The ask is not, or no longer, this session's to act for.",
-        Exit.REFUSED,
-        'Claim it first: inbox(claim="ask-…").',
+        "The ask is not, or no longer, claimed by this session.", 'Claim it first: inbox(claim="ask-…").', Exit.REFUSED
     ),
     "older-version": CodeInfo(
-        "A newer version of this app has landed or is on its way.",
-        Exit.REFUSED,
-        "Deploy the older version by name if that is what is meant.",
+        "A newer version has landed or is on its way.", "Deploy the older one by name if that is meant.", Exit.REFUSED
     ),
     # -- who may do what
     "unauthenticated": CodeInfo(
-        "No valid token came with the call.",
-        Exit.REFUSED,
-        "Send the token of a peer as a bearer token.",
+        "No valid token came with the call.", "Send the token of a peer as a bearer token.", Exit.REFUSED
     ),
     "policy-denied": CodeInfo(
         "No rule of the policy in force allows this, or one denies it.",
-        Exit.REFUSED,
         "Ask for what the named rule grants, or ask an operator to change the policy.",
+        Exit.REFUSED,
     ),
     "needs-approval": CodeInfo(
-        "A rule requires an approval that is not there yet.",
-        Exit.WAITING,
-        "An operator runs `infra-mcp approve ID DIGEST`.",
+        "A rule requires an approval that is missing.", "An operator runs `infra-mcp approve ID DIGEST`.", Exit.WAITING
     ),
     "not-approved": CodeInfo(
-        "It was denied, or nobody approved it in time.",
-        Exit.WAITING,
-        "Talk to an operator, then send it again.",
+        "It was denied, or not approved in time.", "Talk to an operator, then send it again.", Exit.WAITING
     ),
     "approval-mismatch": CodeInfo(
-        "The effect to approve is not the one the request has now, or it does not wait for an approval.",
-        Exit.INVALID,
+        "The request has another effect now, or is not waiting for approval.",
         "Look at the request again and approve the digest it shows now.",
+        Exit.INVALID,
     ),
-    "superseded": CodeInfo(
-        "A newer release took its place before it began.",
-        Exit.FAILED,
-        "Nothing: the newer one is on its way.",
-    ),
+    "superseded": CodeInfo("A newer release took its place before it began.", "Nothing: the newer one is on its way."),
     "policy-not-accepted": CodeInfo(
-        "The policy file has no accepted version, so nothing is allowed.",
-        Exit.REFUSED,
-        "An operator runs `infra-mcp policy accept`.",
+        "No policy is accepted, so nothing is allowed.", "An operator runs `infra-mcp policy accept`.", Exit.REFUSED
     ),
     "policy-invalid": CodeInfo(
-        "The policy file cannot be read as a policy.",
-        Exit.INVALID,
-        "Correct the named key of infra.toml.",
+        "The policy file cannot be read as a policy.", "Correct the named key of infra.toml.", Exit.INVALID
     ),
     "namespace-not-bound": CodeInfo(
         "The namespace exists, and this circle has no rights in it.",
-        Exit.REFUSED,
         "A cluster admin applies what `infra-mcp rbac render --namespaces NAME` prints.",
+        Exit.REFUSED,
     ),
     # -- the repository
     "not-in-repository": CodeInfo(
-        "The object to change is in none of the repository's roots.",
-        Exit.FAILED,
-        "Commit its manifest under a root, or add the root to infra.toml.",
+        "No root of the repository has the object.", "Commit its manifest under a root, or add the root to infra.toml."
     ),
     "not-in-cluster": CodeInfo(
-        "The object to change is in the repository and not, or not so, in the cluster.",
-        Exit.FAILED,
+        "The object to change is in the repository, but missing or different in the cluster.",
         "Apply what git says by hand first, then send it again.",
     ),
     "delivery-unsupported": CodeInfo(
-        "What makes the path live is nothing that this version carries out or confirms.",
-        Exit.REFUSED,
+        "This version cannot carry out or confirm the delivery of the path.",
         "Set the delivery of its root in infra.toml, or make the change by hand.",
+        Exit.REFUSED,
     ),
     "ambiguous-object": CodeInfo(
         "The same object stands in more than one place of the repository.",
-        Exit.FAILED,
         "Name in [tree] roots only folders that are applied to this cluster, or keep one of these files.",
     ),
     "manifest-invalid": CodeInfo(
         "A manifest cannot be read, or cannot be edited without changing more than was asked.",
-        Exit.FAILED,
         "Correct the named file by hand and commit it.",
     ),
     "checkout-refused": CodeInfo(
         "git refuses to move the checked-out branch; nothing was applied.",
-        Exit.FAILED,
         "Commit, stash or remove the named files, or finish the operation git is in, and send it again.",
     ),
-    "git-failed": CodeInfo(
-        "git could not do what was needed.",
-        Exit.FAILED,
-        "See the message; nothing was applied after it.",
-    ),
+    "git-failed": CodeInfo("git could not do what was needed.", "See the message; nothing was applied after it."),
     # -- the cluster
     "field-conflict": CodeInfo(
         "Another manager owns a field this change would set.",
-        Exit.FAILED,
         "Ask the named owner to change it, or list that manager in the policy's `adopt`.",
     ),
     "owned-elsewhere": CodeInfo(
-        "The object belongs to Helm, Argo CD or Flux.",
-        Exit.REFUSED,
-        "Make the change where that tool takes it from.",
+        "The object belongs to Helm, Argo CD or Flux.", "Make the change where that tool takes it from.", Exit.REFUSED
     ),
     "exists": CodeInfo(
-        "An object this change would create is there already and is not ours.",
-        Exit.FAILED,
-        "Look at it; adopt it by hand, or choose another name.",
+        "An object to create exists already and is not ours.", "Look at it; adopt it by hand, or choose another name."
     ),
     "object-moved": CodeInfo(
-        "The object changed while the change was under way, and kept changing.",
-        Exit.FAILED,
-        "Send it again when the other writer is done.",
+        "The object kept changing while the change was under way.", "Send it again when the other writer is done."
     ),
-    "object-invalid": CodeInfo(
-        "The API server or its schema does not accept the object.",
-        Exit.FAILED,
-        "Correct the named field.",
-    ),
+    "object-invalid": CodeInfo("The API server or its schema does not accept the object.", "Correct the named field."),
     "cluster-denied": CodeInfo(
         "The API server denies the circle's identity what this needs.",
-        Exit.REFUSED,
         "A cluster admin applies what `infra-mcp rbac render` prints.",
+        Exit.REFUSED,
     ),
     "cluster-unreachable": CodeInfo(
         "The cluster's API server cannot be reached, or did not answer in time.",
-        Exit.UNREACHABLE,
         "Check the cluster named in infra.toml; the request can be sent again.",
+        Exit.UNREACHABLE,
     ),
     "cluster-error": CodeInfo(
-        "The API server answered with an error.",
-        Exit.FAILED,
-        "See the message; `infra-mcp request ID` shows how far it came.",
+        "The API server answered with an error.", "See the message; `infra-mcp request ID` shows how far it came."
     ),
     "pull-secret-unavailable": CodeInfo(
         "A pull secret's source cannot be read or is not a pull secret.",
-        Exit.FAILED,
         "An operator checks the source named in infra.toml and the rights from `infra-mcp rbac render`.",
     ),
     "not-landed": CodeInfo(
-        "It was applied and did not reach the asked state.",
-        Exit.FAILED,
-        "The message names the cause; correct it and send it again.",
+        "It was applied and did not reach the requested state.", "Correct the cause in the message and send it again."
     ),
     "undo-incomplete": CodeInfo(
         "The rollback is incomplete: others changed the same since, or the former version does not come up.",
-        Exit.NEEDS_OPERATOR,
         "A person looks at the named objects and files.",
+        Exit.NEEDS_OPERATOR,
     ),
     "cannot-observe": CodeInfo(
-        "After an interruption it cannot be told what happened.",
-        Exit.NEEDS_OPERATOR,
+        "An interruption left the outcome unknown.",
         "A person looks at the named objects and files.",
+        Exit.NEEDS_OPERATOR,
     ),
     # -- ourselves
     "ledger-unavailable": CodeInfo(
         "The ledger cannot be written, so nothing may be changed.",
-        Exit.UNREACHABLE,
         "An operator checks the state directory: `infra-mcp status`.",
+        Exit.UNREACHABLE,
     ),
     "ledger-newer": CodeInfo(
-        "The ledger was written by a newer version.",
-        Exit.UNREACHABLE,
-        "Run that version or a newer one.",
+        "The ledger was written by a newer version.", "Run that version or a newer one.", Exit.UNREACHABLE
     ),
-    "server-unreachable": CodeInfo(
-        "No infra-mcp server answers.",
-        Exit.UNREACHABLE,
-        "Start one: `infra-mcp serve`.",
-    ),
+    "server-unreachable": CodeInfo("No infra-mcp server answers.", "Start one: `infra-mcp serve`.", Exit.UNREACHABLE),
     "server-running": CodeInfo(
-        "Another server already owns this state directory.",
-        Exit.UNREACHABLE,
-        "Use that one, or stop it first.",
+        "Another server already owns this state directory.", "Use that one, or stop it first.", Exit.UNREACHABLE
     ),
     "timed-out": CodeInfo(
-        "The wait ran out; the request goes on.",
-        Exit.UNREACHABLE,
-        "Ask again with `get_request` or `wait_on_ack`.",
+        "The wait ran out; the request goes on.", "Ask again with `get_request` or `wait_on_ack`.", Exit.UNREACHABLE
     ),
     "setup-failed": CodeInfo(
-        "Something this command needs is missing on this machine.",
-        Exit.UNREACHABLE,
-        "See the message.",
+        "Something this command needs is missing on this machine.", "See the message.", Exit.UNREACHABLE
     ),
     "internal": CodeInfo(
-        "A fault of infra-mcp itself.",
-        Exit.FAILED,
-        "See the server's log; the request's record says how far it came.",
+        "An internal error of infra-mcp.", "See the server's log; the request's record says how far it came."
     ),
 }
 
@@ -283,22 +209,22 @@ class InfraError(Exception):
 
     Args:
         code: one of `CODES`.
-        what: what is wrong, in one sentence, naming the thing, without secrets.
-        next_step: what to do next; the code's usual advice when not given.
-        rule: the policy rule that decided, where one did.
+        what: what is wrong with which object, in one sentence, without secrets.
+        next_step: what to do next; by default the code's usual advice.
+        rule: the policy rule that decided, if any.
     """
 
     def __init__(self, code: str, what: str, *, next_step: str | None = None, rule: str | None = None) -> None:
         info = CODES[code]
-        self.what = one_line(what, _LONGEST)
+        self.what = one_line(what, _MAX_SENTENCE)
         super().__init__(self.what)
         self.code = code
-        self.next_step = one_line(next_step or info.next_step, _LONGEST)
+        self.next_step = one_line(next_step or info.next_step, _MAX_SENTENCE)
         self.rule = rule
         self.exit = info.exit
 
     def __str__(self) -> str:
-        """The whole error as one line, as people and models see it."""
+        """The whole error as one line."""
         return f"{self.code}: {self.what} Next: {self.next_step}"
 
     def as_dict(self) -> dict[str, str]:
@@ -308,16 +234,12 @@ class InfraError(Exception):
 
 
 class Locked(InfraError):  # noqa: N818 - as Moved
-    """Another git process holds a lock that is needed: nothing was done, and later it may be free."""
+    """Another git process holds a lock that is needed: nothing was done, and the lock may be free later."""
 
 
-class Unavailable(InfraError):  # noqa: N818 - named as what it says, like `Moved`
-    """A place did not answer, so nobody knows whether what was asked of it was done: look again, later."""
+class Unavailable(InfraError):  # noqa: N818 - as Moved
+    """A server did not answer, so whether it did what was asked is unknown: look again later."""
 
 
-class Moved(Exception):  # noqa: N818 - a signal to plan again, not a failure anyone is shown
-    """What a plan was made on has moved; the pipeline plans again.
-
-    Args:
-        what: which object or branch moved, for the record.
-    """
+class Moved(Exception):  # noqa: N818 - a signal to plan again, not a failure that users see
+    """An object or branch that a plan was made on has moved, named for the record; the pipeline plans again."""
