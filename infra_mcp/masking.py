@@ -1,6 +1,6 @@
-"""The one place every outgoing text passes: what looks like a secret, or is a known one, is replaced by a marker.
+"""Masks every outgoing text: a marker replaces each known secret and each text that looks like a secret.
 
-The marker is `[masked:HMAC8]`, a keyed hash of what stood there: equal secrets show equal, and nothing else shows.
+The marker is `[masked:HMAC8]`, a keyed hash of the secret: equal secrets have equal markers, and nothing else shows.
 Masking twice changes nothing. It prefers to hide too much: a password that looks like a word, in a sentence that does
 not call it one, is *not* found; a value after `password=` always is. Digests, commit ids and request ids are no secrets
 and stay. Every rule takes time linear in the text (bounded or self-delimiting repeats only), whatever the text is.
@@ -9,24 +9,24 @@ and stay. Every rule takes time linear in the text (bounded or self-delimiting r
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 _MARKER = re.compile(r"\[masked:[0-9a-f]{8}\]")
-_KEYED = re.compile(r"hmac:[0-9a-f]{32}")  # what stands for a secret already, see model/digest
-_PASSES = 5  # a marker beside a secret can show it where a letter hid it; two are usual where there is any
-_SHORTEST_KNOWN = 6  # a shorter known value would hide ordinary words
-_SHORTEST_LINE = 16
-_LONGEST_KEPT = 300  # characters of a text that is remembered as clean
-_MOST_KEPT = 4096  # such texts; a megabyte, by and large
-_WORDLIKE = 16  # from here on a run of letters after "bearer" is taken for a token
+_KEYED = re.compile(r"hmac:[0-9a-f]{32}")  # the keyed hash of a secret, see model/digest
+_PASSES = 5  # a marker can reveal a secret beside it that a letter hid; two are usual where there is any
+_MIN_KNOWN = 6  # a shorter known value would hide ordinary words
+_MIN_LINE = 16
+_MAX_CLEAN = 300  # characters of a text that is remembered as clean
+_MAX_CLEAN_TEXTS = 4096  # about a megabyte
+_WORDLIKE = 16  # from this length on a run of letters after "bearer" counts as a token
 
 # What a secret's name ends in: DB_PASSWORD, registry-token, X-Api-Key. A "pull secret" is itself a name. The lookahead
 # makes the search four times faster.
@@ -54,8 +54,8 @@ _COLON = r"\\{0,7}[\"']?[ \t]{0,20}:[ \t]{0,20}"
 class Rule(NamedTuple):
     """One kind of secret.
 
-    `hints` are lower-case strings one of which is in every text it can match, so that most rules cost one search.
-    The value is the match's last group (or all of it); `keep` tells those that are none after all.
+    Every text it can match contains one of the lower-case `hints`, so that most rules cost one search. The value is the
+    match's last group (or all of it); `keep` recognises values that are no secrets.
     """
 
     name: str
@@ -74,7 +74,7 @@ def _plain_word(value: str) -> bool:
 def _not_basic(value: str) -> bool:
     try:
         return b":" not in base64.b64decode(value + "=" * (-len(value) % 4))
-    except (binascii.Error, ValueError):
+    except ValueError:
         return True
 
 
@@ -171,18 +171,10 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def _value(match: re.Match[str]) -> tuple[int, int]:
-    last = match.lastindex
-    if last is None:
-        return match.span()
-    # `lastindex` is the last group that closed; named helpers (esc, q, indent) always close before the value.
-    return match.span(last)
-
-
 class Masker:
     """Replaces secrets by markers.
 
-    It finds what `RULES` describe and what it was told to know; it cannot find a secret that looks like a word, nor one
+    It finds what `RULES` describe and the values it has learned; it cannot find a secret that looks like a word, or one
     that was encrypted or encoded in another way than base64, URL quoting or JSON.
 
     Args:
@@ -192,29 +184,29 @@ class Masker:
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._known: dict[str, str] = {}  # every form of a known value -> its marker, longest first
-        self._clean: dict[str, None] = {}  # short texts in which nothing was found: names, states, words said before
+        self._clean: dict[str, None] = {}  # short texts without secrets: names, states, repeated texts
 
     def learn(self, value: str | bytes) -> None:
-        """Know a secret's content from now on, plain and encoded, with the passwords inside a docker config.
+        """Mask a secret's content from now on, plain and encoded, and the passwords inside a docker config.
 
         Values shorter than six characters are not learned: they would hide ordinary words.
         """
         raw = (value.encode("utf-8", "replace") if isinstance(value, str) else value).strip()
         known = dict(self._known)
         for secret in (raw, *_lines(raw), *_inside(raw)):
-            if len(secret) >= _SHORTEST_KNOWN:
+            if len(secret) >= _MIN_KNOWN:
                 for form in _forms(secret):
                     known.setdefault(form, self._marker(secret))
         if len(known) > len(self._known):
-            # Other threads mask meanwhile. In this order: what they still find clean by the old goes with the old.
+            # Other threads mask meanwhile. In this order: texts they still find clean by the old go with the old.
             self._known = dict(sorted(known.items(), key=lambda item: -len(item[0])))
             self._clean = {}
 
     def sparing(self, own: str) -> Masker:
-        """One that leaves alone the known values that stand in a text of somebody's own, and still goes by the rules.
+        """A masker that leaves the known values inside a text of the receiver's own, and still applies the rules.
 
-        For what goes back to whoever sent it, or is public by its nature (names, versions): masked there, it would tell
-        whether a guess equals a secret. Everything else that is known stays masked.
+        For texts that go back to their sender, or are public by nature (names, versions): masked there, they would show
+        whether a guess equals a secret. All other known values stay masked.
         """
         known = {form: marker for form, marker in self._known.items() if form not in own}
         if len(known) == len(self._known):
@@ -225,23 +217,19 @@ class Masker:
 
     def mask(self, text: str) -> str:
         """The text with every secret replaced by its marker; the same text when there is none."""
-        clean = self._clean  # before it is known what to look for: see `learn`
+        clean = self._clean  # before the known values are read: see `learn`
         if text in clean:
             return text
-        masked = self._masked(text)
-        if masked == text and len(text) <= _LONGEST_KEPT:
-            if len(clean) >= _MOST_KEPT:
+        masked, before = self._pass(text), text
+        for _ in range(_PASSES - 1):
+            if masked == before:
+                break
+            masked, before = self._pass(masked), masked
+        if masked == text and len(text) <= _MAX_CLEAN:
+            if len(clean) >= _MAX_CLEAN_TEXTS:
                 clean.clear()
             clean[text] = None
         return masked
-
-    def _masked(self, text: str) -> str:
-        for _ in range(_PASSES):
-            masked = self._pass(text)
-            if masked == text:
-                break
-            text = masked
-        return text
 
     def _pass(self, text: str) -> str:
         for form, marker in self._known.items():
@@ -257,27 +245,24 @@ class Masker:
                     break
         return text
 
-    def mask_json(self, value: Any) -> Any:  # noqa: ANN401 - any JSON value
-        """The same shape with every string masked, keys included.
+    def mask_json(self, value: Any, *, whole: bool = False) -> Any:  # noqa: ANN401 - any JSON value
+        """The same shape with every string masked, keys included; with `whole`, all of every string.
 
-        What a name calls secret is masked whole: `{"password": ...}`, `{"name": "API_TOKEN", "value": ...}`, a Secret's
-        data, and before and after of a field whose path says so.
+        Values with a secret's name are masked whole: `{"password": ...}`, `{"name": "API_TOKEN", "value": ...}`, a
+        Secret's data, and before and after of a field whose path has such a name.
         """
-        return self._mask_json(value, whole=False)
-
-    def _mask_json(self, value: Any, *, whole: bool) -> Any:  # noqa: ANN401 - any JSON value
         if isinstance(value, str):
             return self._hide(value) if whole else self.mask(value)
         if isinstance(value, dict):
             secret = _secret_keys(value)
             return {
-                self.mask(key) if isinstance(key, str) else key: self._mask_json(
+                self.mask(key) if isinstance(key, str) else key: self.mask_json(
                     item, whole=whole or key in secret or (isinstance(item, str | int) and _named_secret(key))
                 )
                 for key, item in value.items()
             }
         if isinstance(value, list | tuple):
-            return type(value)(self._mask_json(item, whole=whole) for item in value)
+            return type(value)(self.mask_json(item, whole=whole) for item in value)
         if whole and isinstance(value, int) and not isinstance(value, bool):
             return self._hide(str(value))
         return value
@@ -286,30 +271,24 @@ class Masker:
         return f"[masked:{hmac.new(self._key, secret, hashlib.sha256).hexdigest()[:8]}]"
 
     def _hide(self, value: str) -> str:
-        """The marker for a value; what is nothing but markers already, or a keyed hash, or nothing, stays."""
-        if (
-            not value
-            or _KEYED.fullmatch(value)
-            or (_MARKER.search(value) and not re.search(r"\w", _MARKER.sub("", value)))
-        ):
+        """The marker for a value; an empty value, a keyed hash and a text of markers only stay."""
+        only_markers = _MARKER.search(value) and not re.search(r"\w", _MARKER.sub("", value))
+        if not value or only_markers or _KEYED.fullmatch(value):
             return value
         return self._marker(value.encode("utf-8", "replace"))
 
     def _replace(self, match: re.Match[str], keep: Callable[[str], bool] | None = None) -> str:
-        whole, (start, end) = match.group(), _value(match)
-        value = match.string[start:end]
-        hidden = self._hide(value)
-        if not value.strip() or hidden == value or (keep and keep(value)):
+        # `lastindex` is the last group that closed: helpers (esc, q, indent) always close before the value.
+        group = match.lastindex or 0
+        whole, value, offset = match[0], match[group], match.start(group) - match.start()
+        if not value.strip() or self._hide(value) == value or (keep and keep(value)):
             return whole
-        core = value.rstrip(".,;:)]} \t\r\n")  # what ends the sentence around it stays
-        if core:
-            hidden = self._hide(core)
-        offset = start - match.start()
-        return whole[:offset] + hidden + whole[offset + len(core or value) :]
+        core = value.rstrip(".,;:)]} \t\r\n") or value  # the end of the sentence around it stays
+        return whole[:offset] + self._hide(core) + whole[offset + len(core) :]
 
 
 def texts(value: Any) -> str:  # noqa: ANN401 - any JSON value
-    """Every text in a JSON value, names of fields too, a line each."""
+    """Every text in a JSON value, keys too, a line each."""
     if isinstance(value, dict):
         return "\n".join(f"{key}\n{texts(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
@@ -322,7 +301,7 @@ def _named_secret(key: Any) -> bool:  # noqa: ANN401 - a JSON key as it came
 
 
 def _secret_keys(value: dict[Any, Any]) -> frozenset[str]:
-    """Which entries of a JSON object are secret by what stands beside them."""
+    """The keys of a JSON object whose values are secret by its other entries."""
     if value.get("kind") == "Secret":
         return frozenset({"data", "stringData"})
     if _named_secret(value.get("name")):
@@ -337,10 +316,10 @@ def _secret_keys(value: dict[Any, Any]) -> frozenset[str]:
 
 
 def _lines(raw: bytes) -> Iterator[bytes]:
-    """The long lines of a value of several lines: indenting it, as YAML does, would hide it from an exact search."""
-    lines = raw.splitlines()
+    """The long lines of a value of several lines: indented, as in YAML, an exact search would not find it."""
+    lines = [line.strip() for line in raw.splitlines()]
     if len(lines) > 1:
-        yield from (line.strip() for line in lines if len(line.strip()) >= _SHORTEST_LINE)
+        yield from (line for line in lines if len(line) >= _MIN_LINE)
 
 
 def _inside(raw: bytes) -> Iterator[bytes]:
@@ -351,18 +330,14 @@ def _inside(raw: bytes) -> Iterator[bytes]:
         return
     while todo:
         item = todo.pop()
-        if isinstance(item, list):
-            todo.extend(item)
-        elif isinstance(item, dict):
-            todo.extend(item.values())
-            for key, value in item.items():
-                if isinstance(value, str) and _named_secret(key):
-                    yield value.encode("utf-8", "replace")
-                if isinstance(value, str) and key == "auth":
-                    try:
-                        yield base64.b64decode(value).partition(b":")[2]
-                    except (binascii.Error, ValueError):
-                        continue
+        if isinstance(item, list | dict):
+            todo.extend(item.values() if isinstance(item, dict) else item)
+        for key, value in item.items() if isinstance(item, dict) else ():
+            if isinstance(value, str) and _named_secret(key):
+                yield value.encode("utf-8", "replace")
+            if isinstance(value, str) and key == "auth":
+                with suppress(ValueError):
+                    yield base64.b64decode(value).partition(b":")[2]
 
 
 def _forms(secret: bytes) -> Iterator[str]:
@@ -374,5 +349,5 @@ def _forms(secret: bytes) -> Iterator[str]:
         encoded = base64.b64encode(b"\0" * shift + secret).decode()
         whole = (shift + len(secret)) * 8 // 6  # characters that depend on nothing after the secret
         for form in (encoded[first:whole], encoded if shift == 0 else ""):
-            if len(form) >= _SHORTEST_KNOWN + 2:
+            if len(form) >= _MIN_KNOWN + 2:
                 yield from (form, form.replace("+", "-").replace("/", "_"))

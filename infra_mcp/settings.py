@@ -1,7 +1,6 @@
-"""Where things are on this machine: the repository, the state directory, the kubeconfig.
+"""Places on this machine: the repository, the state directory, the kubeconfig. Policy (`infra.toml`) is separate.
 
-What may be done is policy (`infra.toml`); this is only where. Environment variables are read here, and in `cli/place`
-and `cli/connect`, which must not wait for what this imports; nowhere else.
+Only this reads environment variables, beside `cli/place` and `cli/connect`, which must not wait for its imports.
 """
 
 from __future__ import annotations
@@ -39,21 +38,20 @@ def state_home() -> Path:
 
 
 def cache_home() -> Path:
-    """The directory for what can be made again."""
+    """The directory for files that can be made again."""
     own = os.environ.get("INFRA_MCP_CACHE")
     return Path(own) if own else _xdg("XDG_CACHE_HOME", ".cache") / "infra-mcp"
 
 
 def sandbox_home() -> Path:
-    """The directory under which every sandbox has its own, by name."""
+    """The directory of all sandboxes, each in a folder of its name."""
     own = os.environ.get("INFRA_MCP_SANDBOX")
     return Path(own).absolute() if own else state_home() / "sandbox"
 
 
 def given_binaries() -> str:
-    """Where a control plane's binaries may lie already, as a search path."""
-    folders = (os.environ.get("KUBEBUILDER_ASSETS"), os.environ.get("PATH"))
-    return os.pathsep.join(folder for folder in folders if folder)
+    """A search path for a control plane's binaries."""
+    return os.pathsep.join(filter(None, (os.environ.get("KUBEBUILDER_ASSETS"), os.environ.get("PATH"))))
 
 
 def given_token() -> str | None:
@@ -69,7 +67,7 @@ def given_url() -> str | None:
 def given_run() -> tuple[str, str, str, str] | None:
     """The pipeline run this process is part of: system, project, run and job. None outside a pipeline.
 
-    A run keeps its id when it, or a job of it, is run again; that is what makes it good for a key.
+    A run keeps its id when it, or a job of it, runs again, so the id is good for a key.
     """
     for system, project, run, job in (
         ("github", "GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_JOB"),
@@ -82,7 +80,7 @@ def given_run() -> tuple[str, str, str, str] | None:
 
 @dataclass(frozen=True)
 class Settings:
-    """Where this server's things are."""
+    """The places of one server."""
 
     repo: Path
     state_dir: Path

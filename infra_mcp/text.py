@@ -1,8 +1,8 @@
-r"""Foreign texts in our sentences, answers, logs and terminals: the one place that cleans them. Pure.
+r"""Cleans foreign texts for our sentences, answers, logs and terminals.
 
-Peers, clusters, git and pushers write texts that we repeat. Such a text may try to end our line and begin one of its
-own, to move a cursor, to hide letters, or to go on without end. What no reader would see is written as its number, such
-as `\u202e`; a fragment in a sentence of ours is one line, bounded, and between quotation marks.
+Peers, clusters, git and pushers write texts that we repeat. Such a text may try to begin a line of its own, to move a
+cursor, to hide letters, or to be endless. Invisible characters are written as numbers, such as `\u202e`; a fragment in
+a sentence of ours is one line, bounded, and between quotation marks.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ FRAGMENT: Final = 256  # characters of a fragment in a sentence
 # Selectors of glyph variants: one is usual after an emoji, a row of the rare ones spells hidden text.
 _SELECTORS = re.compile("[\ufe00-\ufe0d\U000e0100-\U000e01ef]")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,199}")
-# Nothing in a text that is only this has to be written otherwise.
+# A text of only these needs no change.
 _USUAL = re.compile(r"[\n\t -~\u2026\u2192\u201c\u201d]*")
 _CLOSING = re.compile(r"<(?=\s*/)")
-# What a terminal would obey, and what would make a line read otherwise than it is.
+# A terminal would obey these, or they change how a line reads.
 _ACTIVE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
@@ -48,22 +48,18 @@ def quoted(text: str, most: int = FRAGMENT) -> str:
 
 
 def named(text: str) -> str:
-    """A name that others chose, in a sentence of ours: as it is where it is plain, else as a quotation."""
+    """A foreign name in a sentence of ours: unchanged where it is plain, else as a quotation."""
     return text if _PLAIN.fullmatch(text) else quoted(text)
 
 
 def clip(text: str, most: int) -> tuple[str, int]:
-    """The beginning of a text that fits into `most` bytes, and how many characters are left out."""
+    """The beginning of a text that fits into `most` bytes, and how many characters are cut."""
     kept = text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
     return kept, len(text) - len(kept)
 
 
 def harmless(text: str) -> str:
-    r"""A peer's text with every character visible and no closing tag.
-
-    Line ends and tabs stay. Controls, bidirectional marks, zero-width and other formatting characters, line separators
-    and private or unassigned characters are written as their number, such as `\u202e`. `</` becomes `<\/`.
-    """
+    r"""A peer's text with every character visible, as by `visible`, and no closing tag: `</` becomes `<\/`."""
     return _CLOSING.sub(r"<\\", visible(text))
 
 
@@ -92,12 +88,12 @@ def cell(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """The text with what a terminal would obey written as JSON writes it, so that JSON stays the same JSON."""
+    """The text with active characters as JSON escapes, so that JSON stays the same JSON."""
     return _ACTIVE.sub(_number, text)
 
 
 def _number(found: re.Match[str]) -> str:
-    """A character as JSON writes one by its number; beyond the first 65 536 that takes two."""
+    """A character as a JSON escape; beyond the first 65 536 as two."""
     units = found[0].encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 

@@ -237,7 +237,7 @@ def test_a_text_found_clean_while_a_secret_in_it_was_learned_is_not_taken_for_cl
 
 
 def test_what_is_remembered_as_clean_is_bounded_and_no_secret(monkeypatch):
-    monkeypatch.setattr("infra_mcp.masking._MOST_KEPT", 10)
+    monkeypatch.setattr("infra_mcp.masking._MAX_CLEAN_TEXTS", 10)
     masker = Masker(KEY)
     for number in range(100):
         masker.mask(f"build {number}")
