@@ -35,7 +35,7 @@ def _backup(options: argparse.Namespace) -> int:
     file = str(Path(options.file).absolute())
 
     async def alone(settings: Settings) -> dict[str, Any]:
-        from infra_mcp.server.saving import backup_offline  # noqa: PLC0415 - imports the ledger
+        from infra_mcp.server.offline import backup_offline  # noqa: PLC0415 - imports the ledger
 
         return await backup_offline(settings, file)
 
@@ -51,7 +51,7 @@ def _backup(options: argparse.Namespace) -> int:
 def _restore(options: argparse.Namespace) -> int:
     import anyio  # noqa: PLC0415 - only the commands that open a ledger need more than the standard library
 
-    from infra_mcp.server.saving import restored  # noqa: PLC0415 - the same
+    from infra_mcp.server.offline import restored  # noqa: PLC0415 - the same
 
     settings = settings_of(options)
     made = anyio.run(restored, settings, Path(options.file).absolute())

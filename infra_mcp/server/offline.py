@@ -1,16 +1,18 @@
-"""The operator's methods without a server: on the ledger itself, while owning the state directory.
+"""The operator's methods, backup and restore without a server, while owning the state directory.
 
-So that a newcomer can add peers and accept the policy before the first `serve`. Nothing that works on a cluster or the
-repository is reachable here.
+So a newcomer can add peers and accept the policy before the first `serve`. Nothing here reaches a cluster or the
+repository.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from infra_mcp.ledger import Ledger
+from infra_mcp.ledger.backup import restore
 from infra_mcp.policy.acceptance import PolicyInForce
-from infra_mcp.server.operator import OPERATOR, Operator
+from infra_mcp.server.operator import OPERATOR, Operator, save
 from infra_mcp.server.ownership import owned
 from infra_mcp.settings import Settings
 
@@ -19,7 +21,7 @@ async def call(settings: Settings, method: str, params: dict[str, Any]) -> dict[
     """Carry out one operator method.
 
     Raises:
-        InfraError: `server-running` when a server came up meanwhile, and what the method may end in.
+        InfraError: `server-running` when a server started meanwhile, and the method's own errors.
     """
     with owned(settings.state_dir):
         ledger = await Ledger.open_in(settings.state_dir)
@@ -29,3 +31,25 @@ async def call(settings: Settings, method: str, params: dict[str, Any]) -> dict[
             return await Operator(ledger, policy).call(OPERATOR, method, params)
         finally:
             await ledger.aclose()
+
+
+async def backup_offline(settings: Settings, file: str) -> dict[str, Any]:
+    """Back up without opening the ledger, so that one of an older schema is saved unchanged.
+
+    Raises:
+        InfraError: `server-running`, and as for `save`.
+    """
+    with owned(settings.state_dir):
+        return await save(settings, file)
+
+
+async def restored(settings: Settings, file: Path) -> dict[str, Any]:
+    """Restore a backup into a state directory that has no ledger.
+
+    Raises:
+        InfraError: `server-running`; `invalid-argument`, when there is a ledger or the file is no backup; `not-found`,
+            `ledger-newer`, `ledger-unavailable`.
+    """
+    with owned(settings.state_dir):
+        made = await restore(file, settings.state_dir)
+    return {"state_dir": str(settings.state_dir), "events": made.events, "head": made.head}

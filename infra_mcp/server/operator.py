@@ -1,55 +1,64 @@
-"""What the command line may ask of a server beside the tools: no model ever sees these.
+"""What the command line may ask of a server beside the tools: no model ever sees these methods.
 
-`operator/*` is for the local operator alone, who came without a token; `infra/*` is for whoever the connection belongs
-to, as far as its circle goes. Without a server the same class works on the ledger directly, under the state lock.
+`operator/*` is for operators: the local one, who came without a token, and peers added as such. `infra/*` is for any
+caller, within its circle. Without a server the same class works on the ledger directly, under the state lock.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
+import anyio
 from anyio import to_thread
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from infra_mcp.engine.signals import IDENTITIES, PARKED_CHANGED
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger.chain import Committed
+from infra_mcp.ledger.backup import backup
+from infra_mcp.ledger.heads import Committed
 from infra_mcp.ledger.vouching import CONFIRMED, signed
 from infra_mcp.model.names import Circle, Frozen, PeerName, alike
 from infra_mcp.model.peer import Caller
 from infra_mcp.repository.commit import diff
+from infra_mcp.server.answers import facts, object_trail, request_trail, scope
 from infra_mcp.server.arguments import parse
-from infra_mcp.server.saving import saved
-from infra_mcp.server.trails import facts, of_object, of_request, scope
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
     from infra_mcp.ledger.store import Ledger
     from infra_mcp.policy.acceptance import PolicyInForce
     from infra_mcp.policy.policy import Policy
+    from infra_mcp.settings import Settings
 
-# Whoever opens the socket without a token. It is the same user as the server, and no more is known of it.
+T = TypeVar("T")
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[dict[str, Any]]])
+# The caller on a socket connection without a token: the same user as the server, and no more is known.
 OPERATOR = Caller(name="operator", circle=None, strength="same-user", operator=True)
 _LOCAL = (OPERATOR.name, "reader")  # names of callers without a token
-_COMPARED = 4_000_000  # pairs of lines of two policies that are compared with context
+_MAX_PAIRS = 4_000_000  # of lines of two policies that are compared with context
+METHODS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {}
 
 
-class Nothing(Frozen):
-    """No parameters."""
+def _method(name: str) -> Callable[[Handler], Handler]:
+    """Make a function of `Operator` a method; the model of its argument `given` reads the parameters."""
+
+    def register(function: Handler) -> Handler:
+        METHODS[name] = function
+        return function
+
+    return register
 
 
-class Newcomer(Frozen):
-    """A peer to add: of a circle, or an operator."""
-
-    name: PeerName
-    circle: Circle | None = None
-    operator: bool = False
+class NoParameters(Frozen):
+    """For methods that take none."""
 
 
-class Named(Frozen):
-    """A peer that is there; where several have that name, its circle, or that it is the operator."""
+class PeerPlace(Frozen):
+    """A peer: its name, and its circle or that it is an operator. A name that only one peer has is enough."""
 
     name: PeerName
     circle: Circle | None = None
@@ -57,18 +66,18 @@ class Named(Frozen):
 
     @property
     def place(self) -> str | None:
-        """The circle as the ledger knows it: empty for an operator, None where the name says enough."""
+        """The circle as the ledger stores it: empty for an operator, None where only the name is given."""
         return "" if self.operator else self.circle
 
 
-class Person(Frozen):
-    """An operator who is there."""
+class OperatorName(Frozen):
+    """An operator."""
 
     name: PeerName
 
 
 class Digest(Frozen):
-    """The digest of a policy file, as it was looked at."""
+    """The digest of a policy file, as the operator saw it."""
 
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
 
@@ -80,66 +89,48 @@ class Heads(Frozen):
     commits: tuple[Committed, ...] = Field((), max_length=10_000)
 
 
-class Few(Frozen):
+class Limit(Frozen):
     """How many to list."""
 
     limit: int = Field(20, ge=1, le=200)
 
 
-class Which(Frozen):
+class Subject(Limit):
     """One request, or one object."""
 
     request_id: str | None = Field(None, max_length=64)
     object: str | None = Field(None, min_length=1, max_length=300)
-    limit: int = Field(20, ge=1, le=200)
 
 
-class Decided(Frozen):
-    """What a person decided about one effect of one request."""
+class Decided(Digest):
+    """A person's decision about one effect of one request."""
 
     request_id: str = Field(max_length=64)
-    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
     approve: bool
 
 
-class Target(Frozen):
+class NewFile(Frozen):
     """A file to make."""
 
     file: str = Field(min_length=1, max_length=4096)
 
 
+@dataclass(frozen=True)
 class Operator:
-    """The methods, on one ledger and policy.
+    """The methods, on one ledger and policy; some need a server."""
 
-    Args:
-        ledger: where peers, tokens and events are.
-        policy: the policy in force.
-        stop: stops the server; None where there is none.
-        health: how the server fares; None where there is none.
-        engine: takes approvals; None where there is no server.
-    """
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        policy: PolicyInForce,
-        *,
-        stop: Callable[[], None] | None = None,
-        health: Callable[[], dict[str, Any]] | None = None,
-        engine: Engine | None = None,
-    ) -> None:
-        self.ledger = ledger
-        self._policy = policy
-        self._stop = stop
-        self._health = health
-        self._engine = engine
+    ledger: Ledger
+    policy: PolicyInForce
+    stop: Callable[[], None] | None = None  # stops the server
+    health: Callable[[], dict[str, Any]] | None = None  # the server's health
+    engine: Engine | None = None
 
     async def call(self, caller: Caller, method: str, params: dict[str, Any]) -> dict[str, Any]:
         """Carry out one method.
 
         Raises:
             InfraError: `not-found` for an unknown method, `policy-denied` for a caller who is no operator,
-                `invalid-argument`, and what the method itself may end in.
+                `invalid-argument`, and the method's own errors.
         """
         if method not in METHODS:
             raise InfraError("not-found", "There is no such method.")
@@ -147,58 +138,45 @@ class Operator:
             what = "Only an operator may do this, and this caller is none."
             next_step = "Run `infra-mcp` without a token, or with that of a peer added with --operator."
             raise InfraError("policy-denied", what, next_step=next_step, rule="operator")
-        name, model = METHODS[method]
-        handler = cast("Callable[[Caller, BaseModel], Awaitable[dict[str, Any]]]", getattr(self, name))
-        return await handler(caller, parse(model, params))
+        handler = METHODS[method]
+        return await handler(self, caller, parse(get_type_hints(handler)["given"], params))
 
-    async def peer_add(self, caller: Caller, given: Newcomer) -> dict[str, Any]:
-        """Add a peer and give out its first token, which is shown this once; one that is there gets one more.
+    def _policy_now(self) -> Policy | None:
+        try:
+            return self.policy.current()
+        except InfraError:
+            return None
+
+    @_method("operator/peer.add")
+    async def peer_add(self, caller: Caller, given: PeerPlace) -> dict[str, Any]:
+        """Add a peer and issue its first token, which is shown this once; an existing peer gets one more.
 
         Raises:
-            InfraError: `invalid-argument`, unless exactly one of circle and operator is given; for a name that stands
-                for the infra peer or for a local caller.
+            InfraError: `invalid-argument`, unless exactly one of circle and operator is given, and for a name that
+                stands for the infra peer or for a local caller.
         """
         if (given.circle is None) != given.operator:
             raise InfraError("invalid-argument", "A peer is of one circle, or an operator.")
-        if any(alike(given.name, taken) for taken in (self._infra(), *_LOCAL)):
+        policy = self._policy_now()
+        if any(alike(given.name, taken) for taken in (policy.peer.name if policy else "infra", *_LOCAL)):
             what = f"{given.name} is, or looks like, the name of the infra peer or of a caller without a token."
             raise InfraError("invalid-argument", what, next_step="Choose another name.")
-        new = await self.ledger.add_peer(given.name, given.circle or "", operator=given.operator, by=caller)
-        token = await self.ledger.issue_token(given.name, given.circle or "", by=caller)
-        known = self._circles()
-        strange = given.circle is not None and known is not None and given.circle not in known
-        note = "The policy in force names no such circle yet." if strange else ""
+        place = given.circle or ""
+        new = await self.ledger.add_peer(given.name, place, operator=given.operator, by=caller)
+        token = await self.ledger.issue_token(given.name, place, by=caller)
+        unknown = policy is not None and given.circle is not None and given.circle not in policy.circles
+        note = "The policy in force names no such circle yet." if unknown else ""
         if given.operator and given.name in (await self.ledger.approvals.operators()).uncounted:
             note = f"Where a rule wants several approvals, {given.name} counts once others confirm: peer confirm."
-        place = given.circle or ""
         tokens = next(one.tokens for one in await self.ledger.find_peers(given.name) if one.circle == place)
         if not new:
             what = f"{given.name} was there already: this is an additional token, of {tokens} that work."
             note = f"{what} `infra-mcp peer token {given.name}` revokes them all for a new one. {note}".rstrip()
-        return {
-            "name": given.name,
-            "circle": given.circle,
-            "operator": given.operator,
-            "token": token,
-            "new": new,
-            "tokens": tokens,
-            "note": note,
-        }
+        return given.model_dump() | {"token": token, "new": new, "tokens": tokens, "note": note}
 
-    def _infra(self) -> str:
-        try:
-            return self._policy.current().peer.name
-        except InfraError:
-            return "infra"
-
-    def _circles(self) -> frozenset[str] | None:
-        try:
-            return frozenset(self._policy.current().circles)
-        except InfraError:
-            return None
-
-    async def peer_list(self, caller: Caller, given: Nothing) -> dict[str, Any]:  # noqa: ARG002 - one form for all
-        """All peers, without their tokens; of operators, whether they count where a rule wants several."""
+    @_method("operator/peer.list")
+    async def peer_list(self, caller: Caller, given: NoParameters) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+        """All peers, without their tokens; for operators, whether they count where a rule wants several approvals."""
         known = await self.ledger.approvals.operators()
         found = []
         for peer in await self.ledger.peers():
@@ -208,8 +186,9 @@ class Operator:
             found.append(shown)
         return {"peers": found}
 
-    async def peer_confirm(self, caller: Caller, given: Person) -> dict[str, Any]:
-        """Vouch for an operator, who counts where a rule wants several once two who count have.
+    @_method("operator/peer.confirm")
+    async def peer_confirm(self, caller: Caller, given: OperatorName) -> dict[str, Any]:
+        """Vouch for an operator, who counts where a rule wants several approvals once two who count have vouched.
 
         Raises:
             InfraError: `not-found`; `policy-denied` for oneself, and for a caller who does not count.
@@ -228,108 +207,127 @@ class Operator:
         counts = given.name not in known.uncounted
         return {"name": given.name, "counts": counts, "confirmed_by": known.vouchers(given.name)}
 
-    async def peer_remove(self, caller: Caller, given: Named) -> dict[str, Any]:  # noqa: ARG002 - one form for all
-        """Remove a peer; its tokens end at once, and so does what it asked for and has not begun."""
+    @_method("operator/peer.remove")
+    async def peer_remove(self, caller: Caller, given: PeerPlace) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+        """Remove a peer; its tokens end at once, and so do its requests that have not begun."""
         gone = await self.ledger.remove_peer(given.name, given.place)
-        if self._engine is not None:
-            self._engine.signals.wake(IDENTITIES, PARKED_CHANGED, *gone.signals)
+        if self.engine is not None:
+            self.engine.signals.wake(IDENTITIES, PARKED_CHANGED, *gone.signals)
         return {"removed": given.name, "ended": sorted(gone.ids)}
 
-    async def peer_token(self, caller: Caller, given: Named) -> dict[str, Any]:
-        """Revoke a peer's tokens and give out a new one, which is shown this once."""
+    @_method("operator/peer.token")
+    async def peer_token(self, caller: Caller, given: PeerPlace) -> dict[str, Any]:
+        """Revoke a peer's tokens and issue a new one, which is shown this once."""
         revoked = await self.ledger.revoke_tokens(given.name, given.place)
-        if self._engine is not None:
-            self._engine.signals.wake(IDENTITIES)
+        if self.engine is not None:
+            self.engine.signals.wake(IDENTITIES)
         token = await self.ledger.issue_token(given.name, given.place, by=caller)
         return {"name": given.name, "token": token, "revoked": revoked}
 
-    async def policy_show(self, caller: Caller, given: Nothing) -> dict[str, Any]:  # noqa: ARG002 - one form for all
-        """The policy in force, and whether the file says something else."""
+    @_method("operator/policy.show")
+    async def policy_show(self, caller: Caller, given: NoParameters) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+        """The policy in force, and whether the file differs."""
         shown: dict[str, Any] = {"in_force": None, "problem": "", "pending": None, "pending_problem": "", "waiting": []}
         try:
-            policy = self._policy.current()
+            policy = self.policy.current()
             shown |= {"in_force": policy.digest, "summary": _summary(policy), "waiting": list(policy.waiting())}
         except InfraError as error:
             shown["problem"] = str(error)
         accepted = await self.ledger.accepted_policy()
         shown["text"] = accepted[1] if accepted else ""
         try:
-            pending = await self._policy.pending()
+            if (pending := await self.policy.pending()) is not None:
+                shown |= {"pending": pending.digest, "pending_problem": pending.problem}
         except InfraError as error:
             shown["pending_problem"] = str(error)
-        else:
-            if pending is not None:
-                shown |= {"pending": pending.digest, "pending_problem": pending.problem}
         return shown
 
-    async def policy_diff(self, caller: Caller, given: Nothing) -> dict[str, Any]:
+    @_method("operator/policy.diff")
+    async def policy_diff(self, caller: Caller, given: NoParameters) -> dict[str, Any]:
         """What accepting the file would change."""
         shown = await self.policy_show(caller, given)
-        text = await self._policy.read()
+        text = await self.policy.read()
         changes = await to_thread.run_sync(_changes, shown["text"], text)
         return {key: shown[key] for key in ("in_force", "pending", "pending_problem", "waiting")} | {"diff": changes}
 
+    @_method("operator/policy.accept")
     async def policy_accept(self, caller: Caller, given: Digest) -> dict[str, Any]:
         """Put the file in force, if it still has this digest."""
-        policy = await self._policy.accept(given.digest, caller)
+        policy = await self.policy.accept(given.digest, caller)
         return {"in_force": policy.digest, "summary": _summary(policy)}
 
+    @_method("operator/audit.verify")
     async def audit_verify(self, caller: Caller, given: Heads) -> dict[str, Any]:  # noqa: ARG002 - one form for all
         """Check the chain, against the heads given."""
         report = await self.ledger.verify(given.heads, given.commits)
         return report.model_dump(mode="json") | {"heads_given": len(given.heads) + len(given.commits)}
 
-    async def health(self, caller: Caller, given: Nothing) -> dict[str, Any]:  # noqa: ARG002 - one form for all
-        """How the server fares."""
-        if self._health is None:
-            raise InfraError("server-unreachable", "No server is running.")
-        return self._health()
+    @_method("operator/health")
+    async def show_health(self, caller: Caller, given: NoParameters) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+        """The server's health."""
+        return _of_server(self.health)()
 
-    async def shutdown(self, caller: Caller, given: Nothing) -> dict[str, Any]:  # noqa: ARG002 - one form for all
-        """Stop the server: finish the write in flight, record, leave."""
-        if self._stop is None:
-            raise InfraError("server-unreachable", "No server is running.")
-        self._stop()
+    @_method("operator/shutdown")
+    async def shutdown(self, caller: Caller, given: NoParameters) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+        """Stop the server: it finishes the write in flight, records, and leaves."""
+        _of_server(self.stop)()
         return {"stopping": True}
 
+    @_method("operator/approve")
     async def decide(self, caller: Caller, given: Decided) -> dict[str, Any]:
-        """Approve or deny one effect of a request that waits for it; where it stands then.
+        """Approve or deny one effect of a request that waits for it, and return the request.
 
         Raises:
             InfraError: `approval-mismatch` for another effect, `policy-denied` for one's own request, `not-found`.
         """
-        if self._engine is None:
-            raise InfraError("server-unreachable", "No server is running, so nothing waits for an approval.")
-        request = await self._engine.approve(caller, given.request_id, given.digest, approve=given.approve, way="cli")
+        engine = _of_server(self.engine)
+        request = await engine.approve(caller, given.request_id, given.digest, approve=given.approve, way="cli")
         return facts(request, caller)
 
-    async def backup(self, caller: Caller, given: Target) -> dict[str, Any]:  # noqa: ARG002 - one form for all
-        """Write ledger and keys into one new file, for this user only, while others go on writing the ledger.
+    @_method("operator/backup")
+    async def back_up(self, caller: Caller, given: NewFile) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+        """Write ledger and keys into a new file, for this user only, while the server goes on."""
+        return await save(_of_server(self.engine).settings, given.file)
 
-        Raises:
-            InfraError: `invalid-argument` for a path that is not a new file's, `ledger-unavailable`.
-        """
-        if self._engine is None:
-            raise InfraError("server-unreachable", "No server is running.")
-        return await saved(self._engine.settings, given.file)
-
-    async def requests(self, caller: Caller, given: Few) -> dict[str, Any]:
+    @_method("infra/requests")
+    async def requests(self, caller: Caller, given: Limit) -> dict[str, Any]:
         """The newest requests of the caller's circle; all for those who may look at all."""
         return {"requests": [facts(one, caller) for one in await self.ledger.recent(scope(caller), given.limit)]}
 
-    async def trail(self, caller: Caller, given: Which) -> dict[str, Any]:
+    @_method("infra/trail")
+    async def trail(self, caller: Caller, given: Subject) -> dict[str, Any]:
         """Every event of a request, or the requests about an object."""
         if given.request_id is not None and given.object is None:
-            return await of_request(self.ledger, caller, given.request_id)
+            return await request_trail(self.ledger, caller, given.request_id)
         if given.object is not None and given.request_id is None:
-            return await of_object(self.ledger, caller, given.object, given.limit)
+            return await object_trail(self.ledger, caller, given.object, given.limit)
         raise InfraError("invalid-argument", "Name a request or an object.")
 
 
+def _of_server(part: T | None) -> T:
+    if part is None:
+        raise InfraError("server-unreachable", "No server is running.")
+    return part
+
+
+async def save(settings: Settings, file: str) -> dict[str, Any]:
+    """Write ledger and keys into a new file of mode 0600, at an absolute path; a server may go on writing the ledger.
+
+    Raises:
+        InfraError: `invalid-argument` for another kind of path, `not-found` without a ledger, `ledger-unavailable`.
+    """
+    path = Path(file)
+    if not path.is_absolute() or "\0" in file:
+        raise InfraError("invalid-argument", "file: not a whole path.", next_step="Name a file to be made.")
+    made = await backup(settings.state_dir, path)
+    size = (await anyio.Path(path).stat()).st_size
+    return {"file": file, "bytes": size, "events": made.events, "head": made.head}
+
+
 def _changes(old: str, new: str) -> str:
-    """What changes between two policies, with context as far as that is quickly found."""
+    """A diff of two policies, with context where that is computed quickly."""
     before, after = old.splitlines(), new.splitlines()
-    if len(before) * len(after) > _COMPARED:
+    if len(before) * len(after) > _MAX_PAIRS:
         return diff("infra.toml", old.encode(), new.encode())
     return "\n".join(difflib.unified_diff(before, after, "infra.toml (in force)", "infra.toml", lineterm=""))
 
@@ -340,32 +338,9 @@ def _summary(policy: Policy) -> dict[str, Any]:
         "branch": policy.tree.branch,
         "clusters": {name: rules.context for name, rules in policy.clusters.items()},
         "circles": {
-            name: {
-                "namespaces": list(rules.namespaces),
-                "actions": list(rules.actions),
-                "pull_secrets": list(rules.pull_secrets),
-            }
+            name: {key: list(getattr(rules, key)) for key in ("namespaces", "actions", "pull_secrets")}
             for name, rules in policy.circles.items()
         },
         "apps": {name: rules.owner for name, rules in policy.apps.items()},
         "rules": [rule.id for rule in policy.rules],
     }
-
-
-METHODS: dict[str, tuple[str, type[BaseModel]]] = {
-    "operator/peer.add": ("peer_add", Newcomer),
-    "operator/peer.list": ("peer_list", Nothing),
-    "operator/peer.remove": ("peer_remove", Named),
-    "operator/peer.token": ("peer_token", Named),
-    "operator/peer.confirm": ("peer_confirm", Person),
-    "operator/policy.show": ("policy_show", Nothing),
-    "operator/policy.diff": ("policy_diff", Nothing),
-    "operator/policy.accept": ("policy_accept", Digest),
-    "operator/audit.verify": ("audit_verify", Heads),
-    "operator/approve": ("decide", Decided),
-    "operator/backup": ("backup", Target),
-    "operator/health": ("health", Nothing),
-    "operator/shutdown": ("shutdown", Nothing),
-    "infra/requests": ("requests", Few),
-    "infra/trail": ("trail", Which),
-}

@@ -35,7 +35,7 @@ async def test_what_a_new_version_can_do_and_the_policy_grants_is_named_until_it
     (tmp_path / "infra.toml").write_text(text, encoding="utf-8")
     digest = digest_of(text)
     await operator.ledger.accept_policy(digest, text, "operator")  # as the first edition did
-    await operator._policy.refresh()
+    await operator.policy.refresh()
 
     for method in ("operator/policy.show", "operator/policy.diff"):
         shown = await operator.call(OPERATOR, method, {})
