@@ -1,8 +1,9 @@
-"""Several calls side by side, with results in order and the first error as itself instead of inside a group."""
+"""Concurrent calls whose errors arrive as themselves instead of inside a group: callers handle single failures."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import anyio
@@ -11,11 +12,22 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Raise the first error of a task group in the block as itself; the others are its consequences."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        error: Exception = group
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
 async def gather(calls: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
     """Run all calls concurrently and return their results in the given order.
 
-    The first that fails cancels the others. One error of the earliest call that failed is raised, not a group: callers
-    handle single failures, and what the others ran into is a consequence.
+    The first that fails cancels the others; the error of the earliest call that failed is raised.
     """
     waiting = list(calls)
     results: dict[int, T] = {}
@@ -39,7 +51,7 @@ async def gather(calls: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
 
 
 async def gather_pair(one: Callable[[], Awaitable[T]], other: Callable[[], Awaitable[U]]) -> tuple[T, U]:
-    """`together` for two calls with results of different types."""
+    """`gather` for two calls with results of different types."""
     calls: list[Callable[[], Awaitable[Any]]] = [one, other]
     first, second = await gather(calls)
     return first, second

@@ -24,8 +24,8 @@ from infra_mcp.mesh.intent import NotUnderstood, Understood, parse
 from infra_mcp.model.actions import ACTIONS, ActionModel
 from infra_mcp.model.schema import schema
 from infra_mcp.server import tools
-from infra_mcp.server.tools import change, control, mesh, read
-from infra_mcp.server.tools.tool import Tool
+from infra_mcp.server.tools import change, control, mesh
+from infra_mcp.server.tools.tool import Effects, Tool
 
 __all__ = ["MEANT", "PAGES", "SENTENCES", "VERBS", "Row", "main", "rows", "said", "verbs", "with_verbs"]
 
@@ -130,8 +130,7 @@ _GROUPS = (
         "The frequent actions have a tool each; `change` is for all others. A refusal or failure is an error.",
         change.TOOLS,
     ),
-    ("Control", "", control.TOOLS),
-    ("Read", "", read.TOOLS),
+    ("Control and read", "", control.TOOLS),
 )
 _EXITS = {
     Exit.LANDED: "landed, or already so; for other commands: done",
@@ -159,9 +158,9 @@ def tools_page() -> str:
 def _tool(tool: Tool) -> str:
     marks = [
         "reads only" if tool.read_only else "changes something",
-        "destructive hint" if tool.destructive else "not destructive",
+        "destructive hint" if tool.effects is Effects.CHANGES else "not destructive",
         "idempotent" if tool.idempotent else "not idempotent",
-        "open world" if tool.open_world else "closed world",
+        "open world" if tool.effects is Effects.CHANGES else "closed world",
     ]
     if tool.name in ACTIONS:
         marks.append(f"needs `{tool.name}` among the circle's actions")

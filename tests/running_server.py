@@ -40,7 +40,7 @@ from infra_mcp.server import http
 from infra_mcp.server.operator import OPERATOR, Operator
 from infra_mcp.server.ownership import prepared
 from infra_mcp.server.socket import MAX_LINE, listen
-from infra_mcp.server.tools.tool import Service
+from infra_mcp.server.tools.call import Service
 from infra_mcp.settings import Settings
 
 __all__ = ["POLICY", "FakeEngine", "RunningServer", "running_server"]

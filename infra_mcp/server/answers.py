@@ -1,9 +1,8 @@
-"""What a tool gives back: a short text and the same as data, bounded, with counts of what was cut.
+"""Answers: a short text and the same as data, bounded, with counts of the cuts; and the views of requests in them.
 
-Tools declare no output schema. A schema of the receipt costs some 600 bytes in each tool that returns one, in every
-session, and tells a model no more than the fields' names in the answer itself; it would have to allow for what was cut
-and for the fields of failures; and a client that checks results against it would refuse what a newer server adds.
-Programs have `state`, `code` and `exit`, which are stable.
+Tools declare no output schema: one of the receipt costs some 600 bytes in each tool, in every session, and tells a
+model no more than the names of the fields do; and clients that check results against it would refuse fields of cut
+answers, of failures and of newer servers. Programs have `state`, `code` and `exit`, which are stable.
 """
 
 from __future__ import annotations
@@ -20,52 +19,55 @@ from infra_mcp.text import clip
 if TYPE_CHECKING:
     from mcp.types import InputRequiredResult
 
+    from infra_mcp.ledger.records import Event
+    from infra_mcp.ledger.store import Ledger
+    from infra_mcp.model.peer import Caller
+
 MAXIMUM = 19_000  # bytes of an answer's text, and of its data as JSON; at 4 bytes a token both are below 10k tokens
-_NOTE = 40  # bytes that a note of what was cut takes
+_NOTE = 40  # bytes for a note of the cut
 _STEPS = ((4000, 100), (1000, 20), (200, 10), (80, 3))  # bytes of a text and items of a list, until all of it fits
-_FIELDS = 30  # fields of an object that are kept in any case
+_MIN_FIELDS = 30  # of an object, kept in any case
+_MAX_EVENTS = 2_000  # the newest events about an object, searched for their requests
 _GOOD = frozenset({State.LANDED, State.UNCHANGED, State.PREVIEWED})
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to one call. `text` and `data` are each complete by themselves."""
+    """The answer to one call. `text` and `data` are each complete without the other."""
 
     text: str
     data: dict[str, Any] = field(default_factory=dict)
     failed: bool = False
-    asks: InputRequiredResult | None = None  # instead of all that: what the client must answer first
-    own: str = ""  # names and values that the asker sent and may have back as they are, whatever they equal
+    asks: InputRequiredResult | None = None  # instead of all that: a question the client must answer first
+    own: str = ""  # names and values that the caller sent and gets back unmasked, even where they equal a secret
 
 
 def of_error(error: InfraError) -> Answer:
-    """A failure as a model meets it: stable code, what is wrong, what to do next."""
+    """A failure: stable code, what is wrong, what to do next."""
     return Answer(str(error), error.as_dict() | {"exit": int(error.exit)}, failed=True)
 
 
 def of_request(request: Request, *, attended: bool = False) -> Answer:
-    """Where a request stands: its receipt when it ended, else how to ask again.
+    """A request: its receipt when it ended, else its state and how to ask again.
 
-    Args:
-        request: as it is now.
-        attended: whether a person who may approve sits behind the caller.
+    With `attended` the caller is the session of a person who may approve.
     """
     return replace(_of_request(request, attended), own=own(request))
 
 
 def own(request: Request) -> str:
-    """What an answer about a request may give back as it was sent: its names and values."""
+    """The names and values of a request that an answer may repeat unmasked."""
     return f"{request.action.model_dump_json()}\n{request.idempotency_key}"
 
 
 def _of_request(request: Request, attended: bool) -> Answer:
-    data = receipt_fields(request)
     if request.state is State.AWAITING_APPROVAL:
         answer = parked(request)
         if not attended:
             return answer
         step = f'approve("{request.id}") puts it before the person of this session.'
         return replace(answer, text=f"{answer.text} Here: {step}", data=answer.data | {"next": step})
+    data = receipt_fields(request)
     if request.state not in END:
         goes_on = "it begins when its schedule opens" if request.state is State.SCHEDULED else "it goes on"
         text = (
@@ -74,38 +76,33 @@ def _of_request(request: Request, attended: bool) -> Answer:
             f'cancel("{request.id}") stops it before its first write.'
         )
         return Answer(text, data)
-    lines = [data["message"]]
-    if request.state not in _GOOD:
+    text, good = data["message"], request.state in _GOOD
+    if not good:
         error = data.get("error") or {}
         code = error.get("code", "")
+        advice = CODES[code].next_step if code in CODES else "See get_request."
         data |= {
             "code": code or request.state.value,
-            "what": error.get("what", data["message"]),
-            "next": error.get("next", CODES[code].next_step if code in CODES else "See get_request."),
+            "what": error.get("what", text),
+            "next": error.get("next", advice),
         }
-        lines = [f"{data['code']}: {data['message']} Next: {data['next']}"]
-    lines += plan_lines(data.get("plan") or {})
-    lines.append(_trace(data))
-    return Answer("\n".join(lines), data, failed=request.state not in _GOOD)
+        text = f"{data['code']}: {text} Next: {data['next']}"
+    digests = (("effect_digest", "effect"), ("commit", "commit"), ("revert", "revert"), ("audit_head", "audit head"))
+    trace = [f"request {request.id}", *(f"{name} {data[key]}" for key, name in digests if data.get(key))]
+    return Answer("\n".join([text, *plan_lines(data.get("plan") or {}), ", ".join(trace)]), data, failed=not good)
 
 
 def parked(request: Request, first: str = "") -> Answer:
-    """A request that waits for an approval: no failure, and never one by itself; with what a person can type.
-
-    Args:
-        request: the one that waits.
-        first: what to say before.
-    """
+    """A request that waits for an approval, which is no failure, with the command for a person, after a sentence."""
     command = f"infra-mcp approve {request.id} {request.effect_digest}"
-    error = InfraError(
-        "needs-approval", f"{first}{request.id} waits for an approval.", next_step=f"A person types: {command}"
-    )
+    what = f"{first}{request.id} waits for an approval."
+    error = InfraError("needs-approval", what, next_step=f"A person types: {command}")
     return Answer(str(error), receipt_fields(request) | error.as_dict() | {"exit": int(Exit.WAITING)})
 
 
 def plan_lines(plan: dict[str, Any]) -> list[str]:
-    """A plan for people: how much in all, each object with its changes and what it takes from whom, files, drift."""
-    lines = _in_all(plan.get("blast_radius") or {})
+    """A plan for people: totals, each object with its changes and the fields it takes over, files, drift."""
+    lines = _totals(plan.get("blast_radius") or {})
     for one in plan.get("objects", ()):
         lines.append(f"{one['operation']} {one['object']} ({one['checked']})")
         lines += [f"  {change}" for change in one["changes"]]
@@ -115,17 +112,18 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     return lines + [f"note: {note}" for note in plan.get("notes", ())]
 
 
-def _in_all(radius: dict[str, Any]) -> list[str]:
-    counts = [f"{radius[word]} to {word}" for word in ("create", "update", "delete") if radius.get(word)]
-    places = ", ".join(radius.get("namespaces") or ())
-    owners = ", ".join(radius.get("adopted_from") or ())
-    parts = [*counts, f"in {places}" if places else "", f"taking over fields from {owners}" if owners else ""]
-    told = ", ".join(part for part in parts if part)
-    return [f"in all: {told}"] if told else []
+def _totals(radius: dict[str, Any]) -> list[str]:
+    parts = [
+        f"{radius[operation]} to {operation}" for operation in ("create", "update", "delete") if radius.get(operation)
+    ]
+    for key, relation in (("namespaces", "in"), ("adopted_from", "taking over fields from")):
+        if radius.get(key):
+            parts.append(f"{relation} {', '.join(radius[key])}")
+    return [f"in all: {', '.join(parts)}"] if parts else []
 
 
 def receipt_fields(request: Request) -> dict[str, Any]:
-    """A request as data: the receipt's fields when there is one, and always id, state and exit code."""
+    """A request as data: always id, state and exit code, and the receipt's fields once there is one."""
     receipt = request.receipt or {}
     error = receipt.get("error") or {}
     data: dict[str, Any] = {
@@ -140,54 +138,101 @@ def receipt_fields(request: Request) -> dict[str, Any]:
         "objects": list(receipt.get("objects", ())),
         "exit": int(exit_for(request.state.value, error.get("code"))),
     }
-    if error:
-        data["error"] = error
-    if receipt.get("plan"):
-        data["plan"] = receipt["plan"]
+    return data | {key: receipt[key] for key in ("error", "plan") if receipt.get(key)}
+
+
+def scope(caller: Caller) -> str | None:
+    """The circle whose requests a caller may see; None for all.
+
+    Raises:
+        InfraError: `policy-denied`, for a caller who may see none.
+    """
+    if not caller.reads_all and caller.circle is None:
+        raise InfraError("policy-denied", "A caller without a circle sees no requests and no events.")
+    return None if caller.reads_all else caller.circle
+
+
+def _sent(caller: Caller, name: str | None, circle: str | None) -> bool:
+    """Whether a caller is the sender: masked, its own texts would tell it whether a guess equals a secret."""
+    return not caller.reads_all and (caller.name, caller.circle) == (name, circle)
+
+
+def unsaid(caller: Caller, event: Event) -> Event:
+    """An event as its reader may see it: without the reader's own texts."""
+    if not _sent(caller, event.peer, event.circle) or (event.state is not None and event.kind != "received"):
+        return event
+    data = {key: value for key, value in event.data.items() if key not in {"reason", "ask", "reply", "what"}}
+    return event.model_copy(update={"text": "", "data": data})
+
+
+def facts(request: Request, caller: Caller) -> dict[str, Any]:
+    """Who asked for what, when, by which channel, and what came of it; of the caller's own texts, only a sentence."""
+    words, reason = request.words, request.reason
+    if _sent(caller, request.caller.name, request.caller.circle):  # a sentence has only names that it may know
+        words, reason = (words if request.channel == "ask" and not reason else ""), ""
+    data = receipt_fields(request) | {
+        "caller": request.caller.name,
+        "circle": request.caller.circle,
+        "door": request.channel,
+        "attendant": request.attendant,
+        "created": request.created,
+        "words": words,
+        "reason": reason,
+    }
+    data.pop("plan", None)
     return data
 
 
-def _trace(data: dict[str, Any]) -> str:
-    parts = [f"request {data['request']}"]
-    for key, word in (
-        ("effect_digest", "effect"),
-        ("commit", "commit"),
-        ("revert", "revert"),
-        ("audit_head", "audit head"),
-    ):
-        if data.get(key):
-            parts.append(f"{word} {data[key]}")
-    return ", ".join(parts)
+async def request_trail(ledger: Ledger, caller: Caller, request_id: str) -> dict[str, Any]:
+    """A request with all its events.
+
+    Raises:
+        InfraError: `not-found`, with the same message for another circle's.
+    """
+    found = await ledger.request(request_id)
+    circle = scope(caller)
+    if found is None or (circle is not None and found.caller.circle != circle):
+        raise InfraError("not-found", "There is no such request, or not for this caller.")
+    events = [
+        unsaid(caller, event).model_dump(mode="json", exclude_none=True) for event in await ledger.trail(found.id)
+    ]
+    return facts(found, caller) | {"events": events}
+
+
+async def object_trail(ledger: Ledger, caller: Caller, name: str, limit: int) -> dict[str, Any]:
+    """The newest requests about an object, such as `NAMESPACE/KIND/NAME`, refused and failed ones too.
+
+    `not_shown` counts the others among the newest events.
+    """
+    events = await ledger.trail_of(name, circle=scope(caller), limit=_MAX_EVENTS)
+    found = dict.fromkeys(event.request for event in reversed(events) if event.request)
+    requests = [one for request_id in list(found)[:limit] if (one := await ledger.request(request_id)) is not None]
+    shown = [facts(one, caller) for one in requests]
+    return {"object": name, "requests": shown, "not_shown": len(found) - len(requests)}
 
 
 def bounded(answer: Answer) -> Answer:
-    """The answer within its bounds; where something was cut it says how much.
-
-    A text that is the data as JSON is so afterwards too.
-    """
+    """The answer within its bounds, with a note of each cut. A text that is the data as JSON stays so."""
     data = answer.data
     for string, items in _STEPS:
         if len(as_json(data).encode()) <= MAXIMUM:
             break
         data = _shrunk(answer.data, string, items)
-    else:
-        if (
-            len(as_json(data).encode()) > MAXIMUM
-        ):  # nested without end: what is plain at the top, and that it is not all
-            plain = {key: value for key, value in data.items() if isinstance(value, str | int | float | bool)}
-            data = plain | {"…": f"{len(data) - len(plain)} more cut"}
+    if len(as_json(data).encode()) > MAXIMUM:  # nested without end: only the plain values at the top
+        plain = {key: value for key, value in data.items() if isinstance(value, str | int | float | bool)}
+        data = plain | {"…": f"{len(data) - len(plain)} more cut"}
     if data is not answer.data and answer.text == as_json(answer.data):
         return replace(answer, text=as_json(data), data=data)
     return replace(answer, text=_clip(answer.text, MAXIMUM - _NOTE), data=data)
 
 
 def as_json(data: dict[str, Any]) -> str:
-    """Data as the text of an answer that is nothing else."""
+    """Data as the text of an answer."""
     return json.dumps(data, ensure_ascii=False)
 
 
 def _clip(text: str, most: int) -> str:
-    """At most so many bytes of a text, and how many characters were left out."""
+    """At most so many bytes of a text, and how many characters were cut."""
     kept, cut = clip(text, most)
     return f"{kept}… ({cut} characters cut)" if cut else text
 
@@ -199,7 +244,7 @@ def _shrunk(value: Any, string: int, items: int) -> Any:  # noqa: ANN401 - any J
         kept = [_shrunk(item, string, items) for item in value[:items]]
         return [*kept, f"… {len(value) - items} more cut"] if len(value) > items else kept
     if isinstance(value, dict):
-        most = max(items, _FIELDS)
+        most = max(items, _MIN_FIELDS)
         shown = {_clip(str(key), string): _shrunk(item, string, items) for key, item in list(value.items())[:most]}
         return shown | {"…": f"{len(value) - most} more cut"} if len(value) > most else shown
     return value

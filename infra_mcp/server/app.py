@@ -1,11 +1,10 @@
 """The MCP server: which tools, resources and prompts a caller sees, and one call from arguments to answer.
 
-Nothing is done here but to find out who calls, read the arguments, and hand on. Every failure becomes a result with a
-stable code; nothing unexpected shows more than that it happened. Every text that leaves is masked, and what is
-invisible in it is spelled out.
+It identifies the caller, reads the arguments, and passes the call on. Every failure becomes a result with a stable
+code; an unexpected one shows no more than that. Every text that leaves is masked, and invisible characters are escaped.
 
-Clients are not notified of lists that changed: what changes them is a new policy, which comes rarely, while in the era
-of 2026-07-28 each client would hold a stream open for it. The lists say how long they may be kept instead.
+Clients are not notified of changed lists: a new policy changes them, which is rare, while in the era of 2026-07-28 each
+client would hold a stream open for it. The lists say how long they may be cached instead.
 """
 
 from __future__ import annotations
@@ -13,28 +12,16 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from mcp import types
 from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.shared.exceptions import MCPError
-from mcp.types import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    CallToolResult,
-    GetPromptResult,
-    InputRequiredResult,
-    PromptMessage,
-    ResourceTemplate,
-    TextContent,
-    ToolAnnotations,
-)
-from mcp.types import Prompt as ListedPrompt
-from mcp.types import Tool as ListedTool
 from pydantic import AnyUrl, BaseModel
 
 from infra_mcp import __version__
@@ -47,51 +34,50 @@ from infra_mcp.server import prompts, resources
 from infra_mcp.server.answers import Answer, as_json, bounded, of_error
 from infra_mcp.server.arguments import parse
 from infra_mcp.server.auth import caller_of_call, channel_of_call
-from infra_mcp.server.elicitation import Person
 from infra_mcp.server.protocol import refuse_cursor
 from infra_mcp.server.tools import TOOLS, check, offered
+from infra_mcp.server.tools.approve import Elicitation
+from infra_mcp.server.tools.call import Call, Progress, Service
 from infra_mcp.server.tools.change import granted
-from infra_mcp.server.tools.tool import Call, Progress, Service, Tool
+from infra_mcp.server.tools.tool import Effects, Tool
 from infra_mcp.text import harmless, harmless_json
 
 log = logging.getLogger("infra_mcp.server")
 
-UNAUTHENTICATED = -32001  # a code of the range JSON-RPC leaves to servers
-_SOON, _LATER = 30_000, 3_600_000  # milliseconds
-
-# How long a client may go by what it was told. What a caller may use changes with policy, and no client is told then:
-# an old list harms nothing, since each call is decided anew.
+UNAUTHENTICATED = -32001  # in the range that JSON-RPC leaves to servers
+# In milliseconds. A new policy changes lists without a notification: an old list harms nothing, each call is decided.
+_PRIVATE, _PUBLIC = CacheHint(30_000, "private"), CacheHint(3_600_000, "public")
 HINTS: dict[CacheableMethod, CacheHint] = {
-    "tools/list": CacheHint(_SOON, "private"),
-    "prompts/list": CacheHint(_SOON, "private"),
-    "resources/list": CacheHint(_LATER, "public"),
-    "resources/templates/list": CacheHint(_LATER, "public"),
+    "tools/list": _PRIVATE,
+    "prompts/list": _PRIVATE,
+    "resources/list": _PUBLIC,
+    "resources/templates/list": _PUBLIC,
 }
 
-# The ledger itself leaves a row for the one, and cannot for the other.
+# The ledger records a conflict itself and cannot record that it is unavailable; the limits record "too-many".
 _RECORDED_ELSEWHERE = frozenset({"idempotency-conflict", "ledger-unavailable", "too-many"})
 _NAME = re.compile(r"^[a-z_]{1,40}$")
 
 
-def listed(tool: Tool) -> ListedTool:
+def listed(tool: Tool) -> types.Tool:
     """A tool as `tools/list` shows it."""
-    return ListedTool(
+    return types.Tool(
         name=tool.name,
         title=tool.title,
         description=tool.description,
         input_schema=schema(tool.arguments),
-        annotations=ToolAnnotations(
+        annotations=types.ToolAnnotations(
             title=tool.title,
             read_only_hint=tool.read_only,
-            destructive_hint=tool.destructive,
+            destructive_hint=tool.effects is Effects.CHANGES,
             idempotent_hint=tool.idempotent,
-            open_world_hint=tool.open_world,
+            open_world_hint=tool.effects is Effects.CHANGES,
         ),
     )
 
 
 class InfraServer(MCPServer[Any]):
-    """The product's MCP server, for any transport; who calls is said by the transport (`auth`)."""
+    """The product's MCP server, for any transport; the transport identifies the caller (`auth`)."""
 
     def __init__(self, service: Service, **options: Any) -> None:  # noqa: ANN401 - what the SDK's server takes
         self.service = service
@@ -106,26 +92,23 @@ class InfraServer(MCPServer[Any]):
             **options,
         )
 
-    async def list_tools(self) -> list[ListedTool]:
+    async def list_tools(self) -> list[types.Tool]:
         """The tools the caller may use, in the same order each time."""
-        caller = await self._known()
+        caller = await self._caller_for_list()
         return [listed(tool) for tool in offered(self.service.toolset, caller, granted(self.service.engine, caller))]
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
-    ) -> CallToolResult | InputRequiredResult:
-        """One call. Never raises for a failure of the call: the result says it."""
+    ) -> types.CallToolResult | types.InputRequiredResult:
+        """One call. Its failure is a result, not an exception."""
         answer = await self._answer(name, arguments, context)
         if answer.asks is not None:
             return answer.asks
-        answer = self._shown(answer, arguments)
-        return CallToolResult(
-            content=[TextContent(type="text", text=answer.text)],
-            structured_content=answer.data,
-            is_error=answer.failed,
-        )
+        answer = self._cleaned(answer, arguments)
+        text = types.TextContent(type="text", text=answer.text)
+        return types.CallToolResult(content=[text], structured_content=answer.data, is_error=answer.failed)
 
-    async def list_resource_templates(self) -> list[ResourceTemplate]:
+    async def list_resource_templates(self) -> list[types.ResourceTemplate]:
         """The forms of URI that can be read; single resources are not listed."""
         return list(resources.TEMPLATES)
 
@@ -133,63 +116,54 @@ class InfraServer(MCPServer[Any]):
         self, uri: AnyUrl | str, context: Context[Any, Any] | None = None
     ) -> list[ReadResourceContents]:
         """One resource, as JSON."""
-        answer = await self._or_error(self._resource(str(uri), context))
-        return [ReadResourceContents(content=as_json(self._shown(answer, str(uri)).data), mime_type=resources.MIME)]
+        answer = await self._or_error(context, partial(resources.look_up, uri=str(uri)))
+        return [ReadResourceContents(content=as_json(self._cleaned(answer, str(uri)).data), mime_type=resources.MIME)]
 
-    async def _resource(self, uri: str, context: Context[Any, Any] | None) -> Answer:
-        caller = await self._caller()
-        return await resources.look_up(Call(self.service, caller, channel_of_call(), _progress(context)), uri)
-
-    async def list_prompts(self) -> list[ListedPrompt]:
+    async def list_prompts(self) -> list[types.Prompt]:
         """The prompts that are of use to the caller."""
-        caller = await self._known()
+        caller = await self._caller_for_list()
         return [
-            ListedPrompt(name=one.name, title=one.title, description=one.description)
-            for one in prompts.PROMPTS.values()
-            if caller.attendant or not one.attending
+            types.Prompt(name=one.name, title=one.title, description=one.description) for one in prompts.offered(caller)
         ]
 
     async def get_prompt(
-        self,
-        name: str,
-        arguments: dict[str, Any] | None = None,
-        context: Context[Any, Any] | None = None,
-    ) -> GetPromptResult:
-        """The words of one prompt."""
-        answer = self._shown(await self._or_error(self._prompt(name, arguments, context)))
-        message = PromptMessage(role="user", content=TextContent(type="text", text=answer.text))
-        return GetPromptResult(description=prompts.PROMPTS[name].description, messages=[message])
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[Any, Any] | None = None
+    ) -> types.GetPromptResult:
+        """The text of one prompt."""
 
-    async def _prompt(self, name: str, arguments: object, context: Context[Any, Any] | None) -> Answer:
-        call = Call(self.service, await self._caller(), channel_of_call(), _progress(context))
-        if arguments:
-            raise InfraError("unknown-argument", "A prompt takes no arguments here.", next_step="Leave them out.")
-        return Answer(await prompts.words(call, name, peer_name(self.service.engine)))
+        async def text(call: Call) -> Answer:
+            if arguments:
+                raise InfraError("unknown-argument", "A prompt takes no arguments here.", next_step="Leave them out.")
+            return Answer(await prompts.text(call, name, peer_name(self.service.engine)))
 
-    def _shown(self, answer: Answer, given: object = "") -> Answer:
-        """The answer as it may leave: masked, without what no reader would see, and then cut to its bounds.
+        answer = self._cleaned(await self._or_error(context, text))
+        message = types.PromptMessage(role="user", content=types.TextContent(type="text", text=answer.text))
+        return types.GetPromptResult(description=prompts.PROMPTS[name].description, messages=[message])
 
-        What the call itself gave comes back as it was given, or no answer would be safe to guess with.
+    def _cleaned(self, answer: Answer, given: object = "") -> Answer:
+        """The answer as it may leave: masked, with invisible characters escaped, and then cut to its bounds.
+
+        The call's own arguments come back as they were sent, or no answer would be safe to guess with.
         """
         masker = self.service.engine.masker.sparing(f"{texts(given)}\n{answer.own}")
         data = harmless_json(masker.mask_json(answer.data))
         text = as_json(data) if answer.text == as_json(answer.data) else harmless(masker.mask(answer.text))
         return bounded(Answer(text, data, answer.failed))
 
-    async def _or_error(self, answer: Awaitable[Answer]) -> Answer:
+    async def _or_error(self, context: Context[Any, Any] | None, read: Callable[[Call], Awaitable[Answer]]) -> Answer:
         """The answer; a failure as a protocol error with the same code, sentence and next step as a tool's."""
         try:
-            return await answer
+            return await read(Call(self.service, await self._caller(), channel_of_call(), _progress(context)))
         except InfraError as error:
-            code = UNAUTHENTICATED if error.code == "unauthenticated" else INVALID_PARAMS
-            shown = self._shown(of_error(error))
-            raise MCPError(code, shown.text, shown.data) from None
+            code = UNAUTHENTICATED if error.code == "unauthenticated" else types.INVALID_PARAMS
+            cleaned = self._cleaned(of_error(error))
+            raise MCPError(code, cleaned.text, cleaned.data) from None
         except MCPError:
             raise
         except Exception as error:  # noqa: BLE001 - the last wall, as for tools
             _log("a resource or prompt", error)
-            fault = InfraError("internal", "Something went wrong inside.")
-            raise MCPError(INTERNAL_ERROR, str(fault), fault.as_dict()) from None
+            fault = InfraError("internal", "Internal error.")
+            raise MCPError(types.INTERNAL_ERROR, str(fault), fault.as_dict()) from None
 
     async def _answer(self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None) -> Answer:
         caller: Caller | None = None
@@ -198,26 +172,26 @@ class InfraServer(MCPServer[Any]):
             caller = await self._caller()
             if tool is not _NO_TOOL:
                 check(tool, self.service.toolset, caller)
-            person = Person(context) if context is not None else None
-            channel = channel_of_call(_client(context))
-            known = partial(caller_of_call, self.service.engine.ledger)
-            call = Call(self.service, caller, channel, _progress(context), person, known)
+            elicitation = Elicitation(context) if context is not None else None
+            client = context.session.client_params if context is not None else None
+            channel = channel_of_call(client.client_info.name if client is not None else None)
+            again = partial(caller_of_call, self.service.engine.ledger)
+            call = Call(self.service, caller, channel, _progress(context), elicitation, again)
             answer = await tool.answer(call, parse(tool.arguments, arguments))
-            await call.still_known()
+            await call.check_caller()
         except InfraError as error:
-            await self._refused(tool, caller, name, error)
-            return of_error(error)
+            failure = error
         except (MCPError, ToolError):
             raise
         except Exception as error:  # noqa: BLE001 - the last wall: the model learns the code, the log where it happened
             _log(name if name in TOOLS else "a tool", error)
-            fault = InfraError("internal", "Something went wrong inside; the request, if any, is in the ledger.")
-            await self._refused(tool, caller, name, fault)
-            return of_error(fault)
+            failure = InfraError("internal", "Internal error; the request, if any, is in the ledger.")
         else:
             return answer
+        await self._record_refusal(tool, caller, name, failure)
+        return of_error(failure)
 
-    async def _known(self) -> Caller:
+    async def _caller_for_list(self) -> Caller:
         try:
             return await self._caller()
         except InfraError as error:
@@ -228,20 +202,19 @@ class InfraServer(MCPServer[Any]):
         self.service.presence.seen(caller)
         return caller
 
-    async def _refused(self, tool: Tool, caller: Caller | None, name: str, error: InfraError) -> None:
+    async def _record_refusal(self, tool: Tool, caller: Caller | None, name: str, error: InfraError) -> None:
         """Leave a row for a refused call that would have changed something, where the caller is known.
 
-        Of a flood not each call leaves its own: a row then says how many before it have left none.
+        In a flood not each call leaves its own: a row then counts the refused calls before it that left none.
         """
-        if caller is None or not tool.recorded or error.code in _RECORDED_ELSEWHERE:
+        if caller is None or tool.read_only or error.code in _RECORDED_ELSEWHERE:
             return
         skipped = self.service.limits.row(caller)
         if skipped is None:
             return
         shown = name if _NAME.match(name) else "(a name not shown)"
-        data = {"tool": shown, "code": error.code, "what": error.what} | (
-            {"refused_before": skipped} if skipped else {}
-        )
+        data: dict[str, Any] = {"tool": shown, "code": error.code, "what": error.what}
+        data |= {"refused_before": skipped} if skipped else {}
         try:
             await self.service.engine.ledger.note("call-refused", caller.name, data, circle=caller.circle)
         except InfraError:
@@ -253,20 +226,14 @@ async def _no_tool(call: Call, given: object) -> Answer:  # noqa: ARG001 - all t
 
 
 class _Anything(BaseModel):
-    """Arguments of a tool that is not there: not looked at."""
+    """The arguments of an unknown tool are ignored."""
 
 
-_NO_TOOL = Tool("", "", "", _Anything, _no_tool, read_only=False, recorded=True)
-
-
-def _client(context: Context[Any, Any] | None) -> str | None:
-    """What the client calls itself, if anything."""
-    said = context.session.client_params if context is not None else None
-    return said.client_info.name if said is not None else None
+_NO_TOOL = Tool("", "", "", _Anything, _no_tool, Effects.CHANGES)
 
 
 def _progress(context: Context[Any, Any] | None) -> Progress | None:
-    """How to tell the client how far its call is; None for one that gave no token to tell it under."""
+    """How to report progress to the client; None for one that gave no token to report it under."""
     if context is None or (context.request_context.meta or {}).get("progress_token") is None:
         return None
 
@@ -277,6 +244,6 @@ def _progress(context: Context[Any, Any] | None) -> Progress | None:
 
 
 def _log(name: str, error: Exception) -> None:
-    """Where it happened and what kind it was; its message may hold arguments and stays out."""
+    """Log the place and kind of an unexpected error; its message may contain arguments and is left out."""
     frames = "".join(traceback.format_tb(error.__traceback__)[-6:])
     log.error("%s failed unexpectedly: %s\n%s", name, type(error).__name__, frames)

@@ -1,10 +1,10 @@
 """Who calls: from the transport, and from nothing else.
 
-Over HTTP the bearer token of the request tells; on the unix socket the token of the connection's first frame, or,
-without one, that only this user can open the socket. No argument, header, name or text is ever asked.
+Over HTTP it is the request's bearer token; on the unix socket the token of the connection's first frame, or, without
+one, that only this user can open the socket. No argument, other header, name or text counts.
 
 Without a token the first frame may only give rights up: the command line is the local operator, a host is a reader, and
-a session that attends as the infra peer has what it claims. Whoever can open the socket could say any of these.
+a session that attends as the infra peer has what it claims. Each process that can open the socket may be any of these.
 """
 
 from __future__ import annotations
@@ -27,27 +27,21 @@ from infra_mcp.server.operator import OPERATOR
 if TYPE_CHECKING:
     from infra_mcp.ledger.store import Ledger
 
-COMMAND_LINE = "infra-mcp-cli"  # as it calls itself over HTTP
-# A host on this machine that shows no token: it may look at what the operator may look at, and no more.
+COMMAND_LINE = "infra-mcp-cli"  # the client name it sends over HTTP
+# A host on this machine without a token: it may read what the operator may read, and no more.
 READER = Caller(name="reader", circle=None, strength="same-user", reader=True)
 
 
 @dataclass(frozen=True)
 class Binding:
-    """What the first frame of a socket connection said.
+    """The identity of a socket connection, by its first frame."""
 
-    Args:
-        token: of a peer, or None.
-        channel: whether the command line speaks.
-        local: who the connection is without a token.
-    """
-
-    token: str | None
+    token: str | None  # of a peer
     channel: Channel = "tool"
-    local: Caller = OPERATOR
+    local: Caller = OPERATOR  # the caller without a token
 
     async def caller(self, ledger: Ledger) -> Caller:
-        """The caller, asked of the ledger at each call, so that a revoked token ends at once.
+        """The caller, looked up in the ledger at each call, so that a revoked token ends at once.
 
         Raises:
             InfraError: `unauthenticated`.
@@ -61,7 +55,7 @@ class Binding:
 
 
 def binding_of(hello: dict[str, Any], infra: str) -> Binding:
-    """What a connection's first frame says.
+    """The identity by a connection's first frame.
 
     Args:
         hello: its parameters: `token`, or `attend` with the infra peer's name, or `host`, or none of these; and `door`.
@@ -72,13 +66,14 @@ def binding_of(hello: dict[str, Any], infra: str) -> Binding:
             attend as. The token itself is looked up at each call.
     """
     token, attend, host = hello.get("token"), hello.get("attend"), hello.get("host", False)
+    channel: Channel = "cli" if hello.get("door") == "cli" else "tool"
     if token is not None:
         if not isinstance(token, str):
             raise InfraError("unauthenticated", "The token is not a text.")
         if attend is not None:
             what = "A token makes the connection a peer's, so it cannot attend as the infra peer."
             raise InfraError("invalid-argument", what, next_step="Leave out the one or the other.")
-        return Binding(token, "cli" if hello.get("door") == "cli" else "tool")
+        return Binding(token, channel)
     if attend is not None:
         if attend != infra:
             what = f"attend: only the infra peer is attended, and its name here is {infra}."
@@ -86,11 +81,11 @@ def binding_of(hello: dict[str, Any], infra: str) -> Binding:
         session = f"session-{secrets.token_hex(8)}"
         local = Caller(name=infra, circle=None, strength="same-user", attendant=True, session=session)
         return Binding(None, local=local)
-    if host is not True and host is not False:
+    if not isinstance(host, bool):
         raise InfraError("invalid-argument", "host: must be true or false.")
     if host:
         return Binding(None, local=READER)
-    return Binding(None, "cli" if hello.get("door") == "cli" else "tool")
+    return Binding(None, channel)
 
 
 _binding: ContextVar[Binding | None] = ContextVar("infra_mcp_binding", default=None)
@@ -101,27 +96,31 @@ def bind(binding: Binding) -> None:
     _binding.set(binding)
 
 
+def principal_of(caller: Caller) -> str:
+    """The name under which a caller has its share, and which sessions of the older era are bound to."""
+    return "attending" if caller.attendant else f"{caller.circle or ''}/{caller.name}"
+
+
 class PeerToken(AccessToken):
     """A verified bearer token with the peer it belongs to."""
 
     caller: Caller
-    # Whose it is by now. Not the token itself: what hangs on the request may be logged by others.
+    # Its caller as of now. Not the token itself: others may log the request's attributes.
     _again: Callable[[], Awaitable[Caller | None]] = PrivateAttr()
 
 
 class Tokens:
-    """The token verifier of the HTTP channel: peers' tokens, asked of the ledger at each request."""
+    """The token verifier of the HTTP channel: peers' tokens, looked up in the ledger at each request."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """The peer of a token, or None, which the transport answers with 401."""
+        """The peer of a token; the transport answers None with 401."""
         caller = await self._ledger.caller_for_token(token)
         if caller is None:
             return None
-        # Sessions of the older era are bound to this: a name alone may be that of two peers.
-        principal = f"{caller.circle or ''}/{caller.name}"
+        principal = principal_of(caller)
         found = PeerToken(token="-", client_id=principal, scopes=[], subject=principal, caller=caller)  # noqa: S106
         found._again = lambda: self._ledger.caller_for_token(token)  # noqa: SLF001 - pydantic takes no private value
         return found
@@ -132,10 +131,10 @@ def _ended() -> InfraError:
 
 
 async def caller_of_call(ledger: Ledger) -> Caller:
-    """The caller of the call being handled, as of this moment: a token may end while the call waits.
+    """The caller of the current call as of this moment: a token may end while the call waits.
 
     Raises:
-        InfraError: `unauthenticated`, also when no transport has said anything.
+        InfraError: `unauthenticated`, also when no transport has identified the caller.
     """
     token = get_access_token()
     if isinstance(token, PeerToken):
@@ -149,10 +148,10 @@ async def caller_of_call(ledger: Ledger) -> Caller:
 
 
 def channel_of_call(client: str | None = None) -> Channel:
-    """Which channel the call came through, for the record; it gives no rights.
+    """The channel of the call, for the record; it gives no rights.
 
     Args:
-        client: what the client calls itself, which tells the command line over HTTP.
+        client: the client's own name, which marks the command line over HTTP.
     """
     if get_access_token() is not None:
         return "cli" if client == COMMAND_LINE else "tool"

@@ -1,7 +1,6 @@
 """Streamable HTTP on loopback: tokens, both eras, and a stop that does not wait for open streams.
 
-Beside it `/healthz` says whether the server takes calls, and `/readyz` whether it could carry out a change. The uvicorn
-server is ours, so that signals and the end of open streams are. Only loopback is bound in this version.
+Beside it `/healthz` says whether the server takes calls, and `/readyz` whether it could carry out a change.
 """
 
 from __future__ import annotations
@@ -24,27 +23,25 @@ from starlette.responses import JSONResponse
 from infra_mcp.errors import InfraError
 from infra_mcp.proof import PATH, prove
 from infra_mcp.server.app import InfraServer
-from infra_mcp.server.auth import Tokens
-from infra_mcp.server.connection_counter import ConnectionCounter
+from infra_mcp.server.auth import Tokens, principal_of
 from infra_mcp.server.connections import HttpConnection, room
-from infra_mcp.server.http_guard import HttpGuard
-from infra_mcp.server.sessions import ALL
+from infra_mcp.server.http_guard import ALL_SESSIONS, HttpGuard
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from infra_mcp.server.tools.tool import Service
+    from infra_mcp.server.tools.call import Service
 
 LOOPBACK = "127.0.0.1"
 _HEX = re.compile(r"[0-9a-f]{32}")
 _QUEUE = 2_048  # connections that wait to be accepted; more are reset
-_BACKLOG = 64  # connections accepted at once before the first of them is looked at
-_GRACE = 1  # seconds open streams get at a stop, in which waits are answered
+_BACKLOG = 64  # connections accepted at once before the first of them is served
+_GRACE = 1  # seconds for open streams at a stop, in which waits are answered
 
 
 def open_listener(host: str, port: int) -> socket.socket:
-    """Bind the port before anything is told of it; 0 takes a free one.
+    """Bind the port, before it is announced; 0 takes a free one.
 
     Raises:
         InfraError: `invalid-argument` for a host off loopback, `setup-failed` for a port that is taken.
@@ -52,7 +49,7 @@ def open_listener(host: str, port: int) -> socket.socket:
     if host not in {LOOPBACK, "localhost"}:
         what = f"This version serves HTTP on {LOOPBACK} only."
         raise InfraError("invalid-argument", what, next_step="Leave --host out; reach it from elsewhere by a tunnel.")
-    # With the protocol named: only then asyncio turns Nagle's delay (40 ms a call) off on what is accepted.
+    # With the protocol named: only then asyncio turns Nagle's delay (40 ms a call) off for accepted connections.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -60,12 +57,8 @@ def open_listener(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
-        reason = getattr(error, "strerror", None) or "not a port number"
-        raise InfraError(
-            "setup-failed",
-            f"Port {port} cannot be used: {reason}.",
-            next_step="Choose another: --port 0 takes a free one.",
-        ) from None
+        what = f"Port {port} cannot be used: {getattr(error, 'strerror', None) or 'not a port number'}."
+        raise InfraError("setup-failed", what, next_step="Choose another: --port 0 takes a free one.") from None
     return listener
 
 
@@ -84,33 +77,31 @@ def make_server(service: Service, url: str) -> InfraServer:
     )
     server = InfraServer(service, token_verifier=Tokens(service.engine.ledger), auth=auth)
 
-    async def healthz(request: Request) -> Response:  # noqa: ARG001 - nothing of the caller matters
+    async def healthz(request: Request) -> Response:  # noqa: ARG001 - the same for every caller
         # Anyone on this machine may ask, so it says no more than that the server takes calls.
         healthy = not service.stopping.is_set()
         return JSONResponse({"ok": healthy}, status_code=200 if healthy else 503)
 
-    async def readyz(request: Request) -> Response:  # noqa: ARG001 - nothing of the caller matters
+    async def readyz(request: Request) -> Response:  # noqa: ARG001 - the same for every caller
         missing = await _missing(service)
         return JSONResponse({"ready": not missing, "missing": missing}, status_code=503 if missing else 200)
 
     async def proof(request: Request) -> Response:
         # Anyone may ask, and learns nothing: the key is in no answer, and no token's name can be guessed.
         which, nonce = (request.query_params.get(name, "") for name in ("token", "nonce"))
-        key = (
-            await service.engine.ledger.key_of_token(which) if _HEX.fullmatch(which) and _HEX.fullmatch(nonce) else None
-        )
+        valid = _HEX.fullmatch(which) and _HEX.fullmatch(nonce)
+        key = await service.engine.ledger.key_of_token(which) if valid else None
         if key is None:
             return JSONResponse({"error": "There is no such token."}, status_code=404)
         return JSONResponse({"proof": prove(key, nonce)})
 
-    server.custom_route(PATH, methods=["GET"])(proof)
-    server.custom_route("/healthz", methods=["GET"])(healthz)
-    server.custom_route("/readyz", methods=["GET"])(readyz)
+    for path, answer in ((PATH, proof), ("/healthz", healthz), ("/readyz", readyz)):
+        server.custom_route(path, methods=["GET"])(answer)
     return server
 
 
 async def _missing(service: Service) -> list[str]:
-    """What a change would lack now: told to anyone on this machine, so no more than these four words."""
+    """What a change would lack now: anyone on this machine may read it, so no more than four names."""
     missing = ["server"] if service.stopping.is_set() else []
     try:
         service.engine.policy.current()
@@ -120,7 +111,7 @@ async def _missing(service: Service) -> list[str]:
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without its own signal handling: the process has one place for that. And with a longer queue."""
+    """uvicorn without its own signal handling, which the process has, and with a longer queue."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -132,35 +123,34 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-async def serve(server: InfraServer, listener: socket.socket, counter: ConnectionCounter | None = None) -> None:
-    """Serve until the service is stopping; then give what is open a second to be answered, and return.
+async def serve(server: InfraServer, listener: socket.socket) -> None:
+    """Serve until the service is stopping; then give open calls a second to be answered, and return.
 
     Args:
         server: the MCP server behind the channel.
         listener: the bound port.
-        counter: who is there; told of each call.
     """
-    # Names of this machine are compared by the gate, which also bounds the sessions of each peer.
+    # The guard checks the names of this machine, and bounds the sessions of each peer.
     security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
-    app = server.streamable_http_app(host=LOOPBACK, transport_security=security, max_sessions=ALL)
-    ledger = server.service.engine.ledger
+    app = server.streamable_http_app(host=LOOPBACK, transport_security=security, max_sessions=ALL_SESSIONS)
+    service = server.service
 
     async def principal(token: str) -> str | None:
         try:
-            caller = await ledger.caller_for_token(token)
+            caller = await service.engine.ledger.caller_for_token(token)
         except InfraError:
             return None
-        return None if caller is None else f"{caller.circle or ''}/{caller.name}"
+        return None if caller is None else principal_of(caller)
 
     config = uvicorn.Config(
-        HttpGuard(app, principal, ConnectionCounter() if counter is None else counter, server.service.stopping),
+        HttpGuard(app, principal, service.connections, service.stopping),
         http=cast("type[asyncio.Protocol]", partial(HttpConnection, room("http"))),  # it is only called
         ws="none",
         backlog=_BACKLOG,
         log_config=None,
         access_log=False,
         lifespan="on",
-        proxy_headers=False,  # who stands before us cannot say who calls
+        proxy_headers=False,  # a proxy cannot say who calls
         timeout_graceful_shutdown=_GRACE,
         server_header=False,
         date_header=False,
@@ -169,7 +159,7 @@ async def serve(server: InfraServer, listener: socket.socket, counter: Connectio
     runner = _Uvicorn(config)
 
     async def stop() -> None:
-        await server.service.stopping.wait()
+        await service.stopping.wait()
         runner.should_exit = True
 
     async with anyio.create_task_group() as group:

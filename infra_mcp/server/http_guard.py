@@ -1,125 +1,164 @@
-"""What stands before the HTTP channel's application: this machine's names, one identity, a share each, no echo."""
+"""The HTTP channel's guard: names of this machine only, one identity, a share for each principal, no echo."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 from mcp.types import INVALID_REQUEST
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from infra_mcp.server.connection_counter import ConnectionCounter
 from infra_mcp.server.protocol import is_answerless
-from infra_mcp.server.sessions import Sessions
+from infra_mcp.server.tools.call import until
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from infra_mcp.server.connections import Place
+    from infra_mcp.server.connections import ConnectionCounter, Place
 
-BODY_SECONDS = 20.0  # a body has to be there whole; the largest taken is 4 MiB
+ALL_SESSIONS, OWN_SESSIONS = 2_000, 100  # of all principals, and of one
+BODY_SECONDS = 20.0  # for a whole body; the largest accepted is 4 MiB
 _ENDPOINT = "/mcp"
-_ACCEPTED, _BAD_REQUEST, _FORBIDDEN, _NOT_ACCEPTABLE, _REQUEST_TIMEOUT = 202, 400, 403, 406, 408
+_SESSION = b"mcp-session-id"
+_OK, _ACCEPTED, _BAD_REQUEST, _FORBIDDEN, _NOT_ACCEPTABLE, _REQUEST_TIMEOUT = 200, 202, 400, 403, 406, 408
 _MISDIRECTED, _UNAVAILABLE = 421, 503
-# Whole, with any port: a tunnel, or a page on this machine, has another than ours.
+_CORRECTED = {_ACCEPTED, _BAD_REQUEST, _NOT_ACCEPTABLE}
+# Any port: a tunnel, or a page on this machine, has another than ours.
 _HERE = rb"(?:127\.0\.0\.1|localhost|\[::1\])(?::([0-9]{1,5}))?"
 _HOST, _ORIGIN = re.compile(_HERE), re.compile(rb"https?://" + _HERE)
 _PORTS = 65_536
 
 
+@dataclass(eq=False)
 class HttpGuard:
-    """An ASGI application before another one.
+    """An ASGI application in front of another one.
 
-    A Host or Origin that is not this machine is refused here, before anyone logs it. Two Authorization headers are
-    refused: which of them counts would be up to whoever stands in between. A peer's calls and sessions are bounded by
-    its share. A body that trickles ends its request. The body of a 400 that repeats what was sent is replaced: the SDK
-    puts rejected values into it. And at a stop the streams end on which the server might say something by itself.
-
-    Args:
-        app: the application.
-        principal: whose a token is; None for nobody's.
-        counter: told of each call of the MCP endpoint, as long as it lasts.
-        stopping: set at a stop.
+    It refuses a Host or Origin that is not this machine before it is logged, and two Authorization headers, since a
+    proxy could choose either. It bounds a peer's calls and sessions by its share, and the time for a body. It replaces
+    the body of a 400 that repeats rejected values, as the SDK's does. At a stop it ends the streams that no call owns.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        principal: Callable[[str], Awaitable[str | None]],
-        counter: ConnectionCounter,
-        stopping: anyio.Event,
-    ) -> None:
-        self._app = app
-        self._principal = principal
-        self._sessions = Sessions(app)
-        self._visitors = counter
-        self._stopping = stopping
+    app: ASGIApp
+    principal: Callable[[str], Awaitable[str | None]]  # of a token
+    counter: ConnectionCounter  # of the calls of the MCP endpoint
+    stopping: anyio.Event
+
+    def __post_init__(self) -> None:
+        self._sessions = Sessions(self.app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
-        if (refused := _turned_away(scope)) is not None:
+        if (refused := _refusal_of_head(scope)) is not None:
             await refused(scope, receive, send)
         elif scope["path"] != _ENDPOINT:
-            await self._app(scope, _limit_body_time(receive), _silent(send))
+            await self.app(scope, *_corrected(scope, receive, send))
         else:
-            # The server keeps no events that a stream could go on after, and the SDK then answers nothing at all.
+            # The server keeps no events after which a stream could resume, and the SDK then answers nothing at all.
             scope["headers"] = [one for one in scope["headers"] if one[0] != b"last-event-id"]
-            with self._visitors.visit():
+            with self.counter.visit():
                 await self._call(scope, receive, send)
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A call of the MCP endpoint: its connection is held as long as it lasts, within its principal's share."""
+        """A call of the MCP endpoint: it keeps its connection's place, within its principal's share."""
         kind, _, token = _header(scope, b"authorization").decode("latin-1").partition(" ")
-        who = await self._principal(token.strip()) if kind.lower() == "bearer" else None
+        who = await self.principal(token.strip()) if kind.lower() == "bearer" else None
         if who is None:
-            await self._app(scope, _limit_body_time(receive), _silent(send))  # which refuses it
+            await self.app(scope, *_corrected(scope, receive, send))  # which refuses it
             return
-        place: Place | None = scope.get("state", {}).get("place")
-        if place is not None and not place.take(who):
+        place: Place = scope["state"]["place"]
+        if not place.take(who):
             headers = {"Retry-After": "1"}
             busy = JSONResponse({"error": "Too many calls of this peer are under way."}, _UNAVAILABLE, headers)
             await busy(scope, receive, send)
             return
-        if place is not None:
-            place.begin()
-        try:
+        with place.call():
             if scope["method"] == "GET":
                 await self._stream(who, scope, receive, send)
             else:
-                await self._sessions.serve(who, scope, *_explained(scope, _limit_body_time(receive), _silent(send)))
-        finally:
-            if place is not None:
-                place.done()
-                if place.idle:
-                    place.take(None)
+                await self._sessions.serve(who, scope, *_corrected(scope, receive, send))
 
     async def _stream(self, who: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """A stream that nothing waits for: it ends with the service, properly."""
-        open_ended = False
+        """A stream that no call owns: it ends with the service, properly."""
+        unfinished = False
 
         async def passed(message: Message) -> None:
-            nonlocal open_ended
-            open_ended = message["type"] == "http.response.start" or bool(message.get("more_body"))
+            nonlocal unfinished
+            unfinished = message["type"] == "http.response.start" or bool(message.get("more_body"))
             await send(message)
 
-        async with anyio.create_task_group() as group:
-
-            async def end() -> None:
-                await self._stopping.wait()
-                group.cancel_scope.cancel()
-
-            group.start_soon(end)
-            await self._sessions.serve(who, scope, _limit_body_time(receive), _silent(passed))
-            group.cancel_scope.cancel()
-        if open_ended:
+        serve = partial(self._sessions.serve, who, scope, *_corrected(scope, receive, passed))
+        await until(self.stopping, serve)
+        if unfinished:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class Sessions:
+    """Sessions of the era before 2026-07-28, in front of the application that has them: a principal keeps its newest.
+
+    The SDK only bounds all sessions together, and ends one after half an hour without a call. Here a client that opens
+    one after the other loses its own oldest one without a call under way.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._open: dict[str, dict[bytes, None]] = {}  # of a principal, the one used last at the end
+        self._calls: Counter[bytes | None] = Counter()  # under way
+
+    async def serve(self, who: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request of a principal, and record which session it used, opened or ended."""
+        session = next((value for name, value in scope["headers"] if name == _SESSION), None)
+        own = self._open.setdefault(who, {})
+        if session in own:
+            own[session] = own.pop(session)  # now the one used last
+        elif session is None and len(own) >= OWN_SESSIONS and all(self._calls[one] for one in own):
+            refused = JSONResponse({"error": f"{OWN_SESSIONS} sessions of this peer are in use."}, _UNAVAILABLE)
+            await refused(scope, receive, send)
+            return
+
+        async def watched(message: Message) -> None:
+            if session is None and message["type"] == "http.response.start" and message["status"] == _OK:
+                own.update((value, None) for name, value in message["headers"] if name.lower() == _SESSION)
+            await send(message)
+
+        self._calls[session] += 1
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            self._calls[session] -= 1
+            if not self._calls[session]:
+                del self._calls[session]
+        if scope["method"] == "DELETE" and session is not None:
+            own.pop(session, None)
+        while (
+            len(own) > OWN_SESSIONS
+            and (oldest := next((one for one in own if one not in self._calls), None)) is not None
+        ):
+            del own[oldest]
+            await self._end(scope, oldest)
+
+    async def _end(self, scope: Scope, session: bytes) -> None:
+        """End a session as its client would, with the same credential."""
+        kept = [(name, value) for name, value in scope["headers"] if name in {b"host", b"authorization"}]
+        request = {key: scope[key] for key in scope if key not in {"user", "auth", "app", "endpoint", "path_params"}}
+        request |= {"method": "DELETE", "headers": [*kept, (_SESSION, session)]}
+
+        async def no_body() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def ignore(message: Message) -> None:
+            pass
+
+        await self._app(request, no_body, ignore)
 
 
 def _header(scope: Scope, name: bytes) -> bytes:
@@ -131,8 +170,7 @@ def _is_here(form: re.Pattern[bytes], name: bytes) -> bool:
     return found is not None and int(found[1] or 0) < _PORTS
 
 
-def _turned_away(scope: Scope) -> JSONResponse | None:
-    """Why a request is not looked at, by its head; nothing of it is repeated."""
+def _refusal_of_head(scope: Scope) -> JSONResponse | None:
     names = [name for name, _ in scope["headers"]]
     if names.count(b"authorization") > 1:
         return JSONResponse({"error": "More than one Authorization header."}, _BAD_REQUEST)
@@ -144,7 +182,7 @@ def _turned_away(scope: Scope) -> JSONResponse | None:
 
 
 def _limit_body_time(receive: Receive) -> Receive:
-    """The messages of a request, with an end to the wait for its body."""
+    """The messages of a request, with a limit to the wait for its body."""
     deadline = anyio.current_time() + BODY_SECONDS
     whole = False
 
@@ -162,78 +200,59 @@ def _limit_body_time(receive: Receive) -> Receive:
     return received
 
 
-def _explained(scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
-    """Answer with an error what the SDK leaves without: a request whose id is none, and media types it cannot use."""
-    body = bytearray()
-    replaced = False
+def _corrected(scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Limit the time for a request's body, and replace answers that repeat rejected values or say nothing."""
+    receive = _limit_body_time(receive)
+    request = bytearray()
+    held: list[Message] = []
 
     async def received() -> Message:
         message = await receive()
-        body.extend(message.get("body", b""))  # no more than the SDK asks for, which bounds it
+        request.extend(message.get("body", b""))  # no more than the SDK asks for, which bounds it
         return message
 
     async def passed(message: Message) -> None:
-        nonlocal replaced
-        if message["type"] == "http.response.start" and (refusal := _refusal(message["status"], body)):
-            replaced = True
-            await refusal(scope, receive, send)
-        elif not replaced:
+        if not held and (message["type"] != "http.response.start" or message["status"] not in _CORRECTED):
             await send(message)
+            return
+        held.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            answer = b"".join(part.get("body", b"") for part in held)
+            replacement = _replacement(scope["method"], held[0]["status"], request, answer)
+            if replacement is None:
+                for part in held:
+                    await send(part)
+            else:
+                await replacement(scope, receive, send)
 
     return received, passed
 
 
-def _refusal(status: int, body: bytearray) -> JSONResponse | None:
-    if status == _NOT_ACCEPTABLE:
+def _replacement(method: str, status: int, request: bytearray, answer: bytes) -> JSONResponse | None:
+    code, identity = INVALID_REQUEST, None
+    if status == _BAD_REQUEST:
+        found: Any = _parsed(answer)
+        try:
+            if not found["error"]["message"].startswith("Validation error"):
+                return None
+            code, identity = found["error"]["code"], found.get("id")
+        except (AttributeError, TypeError, KeyError):
+            return None
+        what = "The body is not a JSON-RPC message of this protocol."
+    elif method != "POST":
+        return None
+    elif status == _NOT_ACCEPTABLE:
         what = "The Accept header must list both application/json and text/event-stream."
-    elif status == _ACCEPTED and is_answerless(_parsed(body)):
+    elif is_answerless(_parsed(request)):
         status, what = _BAD_REQUEST, "The id of a request is a string or an integer, and not null."
     else:
         return None
-    error = {"code": INVALID_REQUEST, "message": what}
-    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status_code=status)
+    error = {"code": code, "message": what}
+    return JSONResponse({"jsonrpc": "2.0", "id": identity, "error": error}, status_code=status)
 
 
-def _parsed(body: bytearray) -> object:
+def _parsed(body: bytes | bytearray) -> object:
     try:
-        parsed: object = json.loads(body)
+        return cast("object", json.loads(body))
     except (ValueError, RecursionError):  # such as a number of 5,000 digits, which the SDK's reader takes
         return None
-    return parsed
-
-
-def _silent(send: Send) -> Send:
-    """Pass an answer on, a 400 only once it is whole and without what was sent."""
-    held: list[Message] = []
-
-    async def passed(message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] == _BAD_REQUEST:
-            held.append(message)
-            return
-        if not held:
-            await send(message)
-            return
-        held.append(message)
-        if not message.get("more_body"):
-            for part in _without_echo(held):
-                await send(part)
-
-    return passed
-
-
-def _without_echo(held: list[Message]) -> list[Message]:
-    start, *parts = held
-    body = b"".join(part.get("body", b"") for part in parts)
-    try:
-        answer: Any = json.loads(body)
-        message = answer["error"]["message"]
-    except (ValueError, TypeError, KeyError):
-        return held
-    if not isinstance(message, str) or not message.startswith("Validation error"):
-        return held
-    answer["error"]["message"] = "The body is not a JSON-RPC message of this protocol."
-    answer["error"].pop("data", None)
-    body = json.dumps(answer).encode()
-    headers = [(k, v) for k, v in start.get("headers", ()) if k.lower() != b"content-length"]
-    headers.append((b"content-length", str(len(body)).encode()))
-    return [{**start, "headers": headers}, {"type": "http.response.body", "body": body}]

@@ -1,8 +1,8 @@
-"""The server's log: one formatter and one filter for every record, whoever wrote it.
+"""The server's log: one formatter and one filter for every record, also those of dependencies.
 
-Dependencies log what strangers send, as it came and as often as it comes. Here a record is one printable line, cut,
-with secrets and session ids replaced; a fault adds where it happened and its kind, not its message, which may hold
-arguments. Of records from one place in the code some are kept, then one every ten seconds, which counts those left out.
+Dependencies log what strangers send, unchanged and as often as it comes. Here a record is one printable line, cut,
+with secrets and session ids replaced; an exception adds its place and kind, not its message, which may contain
+arguments. Of records from one place in the code some are kept, then one every ten seconds, with the number left out.
 """
 
 from __future__ import annotations
@@ -20,48 +20,41 @@ from typing import Final
 from infra_mcp.masking import Masker
 from infra_mcp.text import one_line
 
-_LONGEST: Final = 2_000  # characters of a record
-_FRAMES: Final = 12  # of a fault, the innermost ones
+_MAX_LINE: Final = 2_000  # characters of a record
+_FRAMES: Final = 12  # of an exception, the innermost ones
 _BURST: Final = 20.0  # records of one place at once
 _EVERY: Final = 10.0  # seconds between two records of one place afterwards
-_LARGEST: Final = 8 * 1024 * 1024  # bytes of the log, where it is our own file; the one before is kept
+_MAX_FILE: Final = 8 * 1024 * 1024  # bytes of our own log file; the previous one is kept
 _SESSION: Final = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{32}(?![0-9A-Za-z])")
 
 
 class OneLine(logging.Formatter):
-    """A record as one printable line; a fault's frames follow on lines of their own."""
+    """A record as one printable line; an exception's frames follow on lines of their own."""
 
     def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: ")
+        super().__init__()
         self._masker = Masker(os.urandom(32))
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         try:
-            said = record.getMessage()
-        except Exception:  # noqa: BLE001 - whoever logs may have mixed up its arguments
-            said = str(record.msg)
-        record.asctime = self.formatTime(record)
-        text = _SESSION.sub("(an id)", self._masker.mask(said[: 4 * _LONGEST]))
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - a dependency may pass wrong arguments
+            message = str(record.msg)
+        text = _SESSION.sub("(an id)", self._masker.mask(message[: 4 * _MAX_LINE]))
         left_out = getattr(record, "left_out", 0)
         more = f" ({left_out} more like it were left out)" if left_out else ""
-        lines = [self._fmt_head(record) + one_line(text, _LONGEST) + more]
-        if record.exc_info and record.exc_info[1] is not None:
-            lines += self._fault(record.exc_info[1])
+        head = one_line(f"{self.formatTime(record)} {record.levelname} {record.name}:", _MAX_LINE)
+        lines = [f"{head} {one_line(text, _MAX_LINE)}{more}"]
+        if record.exc_info and (error := record.exc_info[1]) is not None:
+            frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+            where = (one_line(f"{one.filename}:{one.lineno} in {one.name}", _MAX_LINE // 4) for one in frames)
+            lines += [f"  {line}" for line in (*where, type(error).__name__)]
         return "\n".join(lines)
-
-    def _fmt_head(self, record: logging.LogRecord) -> str:
-        return one_line(f"{record.asctime} {record.levelname} {record.name}: ", _LONGEST)
-
-    @staticmethod
-    def _fault(error: BaseException) -> list[str]:
-        frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
-        where = [one_line(f"{one.filename}:{one.lineno} in {one.name}", _LONGEST // 4) for one in frames]
-        return [*(f"  {one}" for one in where), f"  {type(error).__name__}"]
 
 
 class Folding(logging.Filter):
-    """Lets some records of each place in the code through; a later one says how many were left out."""
+    """Lets some records of each place in the code through; a later one counts those left out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +74,7 @@ class Folding(logging.Filter):
 
 
 class _Bounded(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to standard error; where that is the file it was given, a full one is put aside and begun anew."""
+    """Writes to standard error; where that is the given file, a full one is renamed and a new one begun."""
 
     def __init__(self, path: Path | None) -> None:
         super().__init__(sys.stderr)
@@ -90,18 +83,18 @@ class _Bounded(logging.StreamHandler):  # type: ignore[type-arg]
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         if self._path is not None:
-            self._begin_anew(self._path)
+            self._rotate(self._path)
         super().emit(record)
 
-    def _begin_anew(self, path: Path) -> None:
+    def _rotate(self, path: Path) -> None:
         try:
             there = os.fstat(2)
-            if not stat.S_ISREG(there.st_mode) or there.st_size < _LARGEST:
+            if not stat.S_ISREG(there.st_mode) or there.st_size < _MAX_FILE:
                 return
             path.replace(path.with_name(f"{path.name}.1"))
             fresh = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         except OSError:
-            return  # it goes on where it is
+            return  # the old file goes on
         for descriptor in (1, 2):
             if os.path.samestat(os.fstat(descriptor), there):
                 os.dup2(fresh, descriptor)
@@ -109,10 +102,10 @@ class _Bounded(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def to_stderr(path: Path | None) -> None:
-    """Log to standard error from now on, unless something else was arranged.
+    """Log to standard error from now on, unless logging is configured already.
 
     Args:
-        path: the file that standard error is, where it is the server's own log; None where it is another's affair.
+        path: the file that standard error is, where it is the server's own log; else None.
     """
     root = logging.getLogger()
     if root.handlers:

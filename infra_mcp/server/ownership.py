@@ -1,4 +1,4 @@
-"""One owner of a state directory: a file lock that the system gives back when its holder dies."""
+"""One owner of a state directory: a file lock that the system releases when its holder dies."""
 
 from __future__ import annotations
 
@@ -25,15 +25,14 @@ def prepared(state_dir: Path) -> Path:
             folder.chmod(0o700)
     except OSError as error:
         what = f"The state directory {state_dir} cannot be used: {error.strerror}."
-        raise InfraError(
-            "setup-failed", what, next_step="Check the path, or choose another: INFRA_MCP_STATE."
-        ) from None
+        step = "Check the path, or choose another: INFRA_MCP_STATE."
+        raise InfraError("setup-failed", what, next_step=step) from None
     return state_dir
 
 
 @contextlib.contextmanager
 def owned(state_dir: Path) -> Iterator[None]:
-    """Own the state directory while the block runs; the system ends it with the process, however that dies.
+    """Own the state directory while the block runs, or until the process dies in any way.
 
     Raises:
         InfraError: `server-running`, when another process owns it; `setup-failed`.

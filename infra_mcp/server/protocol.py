@@ -1,8 +1,4 @@
-"""What MCP says and the SDK does not do, and the one place that reaches into the SDK's private parts.
-
-`MCPServer` offers stdio and HTTP. To serve its messages over another stream its low-level server is needed, which it
-keeps under a private name (mcp 2.3); a test fails when it is no longer there.
-"""
+"""Rules of MCP that the SDK does not apply, and MCP over a stream of our own."""
 
 from __future__ import annotations
 
@@ -12,7 +8,6 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS
 
 if TYPE_CHECKING:
-    from mcp.server import Server
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.mcpserver import MCPServer
     from mcp.shared._stream_protocols import ReadStream, WriteStream
@@ -24,7 +19,7 @@ def is_answerless(frame: object) -> bool:
 
     The SDK takes it for a notification, and its sender waits for ever.
     """
-    if not isinstance(frame, dict) or "method" not in frame or "id" not in frame:
+    if not isinstance(frame, dict) or not {"method", "id"} <= frame.keys():
         return False
     return isinstance(frame["id"], bool) or not isinstance(frame["id"], str | int)
 
@@ -40,13 +35,10 @@ async def refuse_cursor(ctx: ServerRequestContext[Any, Any], call_next: CallNext
     return await call_next(ctx)
 
 
-def _inner(server: MCPServer[Any]) -> Server[Any]:
-    return server._lowlevel_server  # noqa: SLF001 - see the module's docstring
-
-
 async def serve_stream(
     server: MCPServer[Any], read: ReadStream[SessionMessage | Exception], write: WriteStream[SessionMessage]
 ) -> None:
     """Serve one connection, of either era, until its read side ends."""
-    inner = _inner(server)
+    # `MCPServer` itself offers only stdio and HTTP (mcp 2.3); a test fails when the private name is gone.
+    inner = server._lowlevel_server  # noqa: SLF001
     await inner.run(read, write, inner.create_initialization_options())

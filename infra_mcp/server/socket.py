@@ -1,9 +1,8 @@
 """The unix socket: MCP in stdio's framing, and beside it the methods that no model sees.
 
 The socket lies in a directory of mode 0700, so only this user can open it. A connection's first frame may be
-`infra/hello` with a token, and then it is that peer's; or it says that a host or an attending session speaks; without
-one it is the local operator's. `operator/*` and `infra/*` are answered here; every other frame goes to MCP, in
-whichever era the client opens.
+`infra/hello`, which makes it a peer's, a host's or an attending session's; without one it is the local operator's.
+`operator/*` and `infra/*` are answered here; every other frame goes to MCP, in the era the client opens.
 """
 
 from __future__ import annotations
@@ -11,11 +10,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, nullcontext
-from math import inf
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 from mcp.types.jsonrpc import jsonrpc_message_adapter
@@ -24,8 +24,7 @@ from pydantic import ValidationError
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.addresses import peer_name
 from infra_mcp.server import connections
-from infra_mcp.server.auth import Binding, bind, binding_of
-from infra_mcp.server.connection_counter import ConnectionCounter
+from infra_mcp.server.auth import Binding, bind, binding_of, principal_of
 from infra_mcp.server.connections import Place, room
 from infra_mcp.server.protocol import is_answerless, serve_stream
 
@@ -42,7 +41,7 @@ log = logging.getLogger("infra_mcp.server")
 
 MAX_LINE = 8 * 1024 * 1024  # bytes of one frame
 MAX_PATH = 104  # bytes of a socket's path that every system takes
-_GRACE = 1.0  # seconds that calls under way get at a stop to be answered; their waits end at once
+_GRACE = 1.0  # seconds for calls under way at a stop, whose waits end at once
 _PARSE_ERROR, _INVALID_REQUEST, _OWN_ERROR = -32700, -32600, -32000
 
 
@@ -57,33 +56,23 @@ def check_path(path: Path) -> None:
         raise InfraError("setup-failed", what, next_step="Choose a shorter state directory: INFRA_MCP_STATE.")
 
 
-async def listen(
-    path: Path, server: InfraServer, operator: Operator, ready: anyio.Event, counter: ConnectionCounter | None = None
-) -> None:
-    """Accept connections until the service stops or this is cancelled, then remove the socket.
+async def listen(path: Path, server: InfraServer, operator: Operator, ready: anyio.Event) -> None:
+    """Accept connections until the service stops or this is cancelled, then remove the socket; set `ready` at first.
 
-    At a stop nobody is let in any more, what is under way is answered, within a second, and connections are ended.
-    The caller owns the state directory, so a socket found there is a dead server's and is removed.
-
-    Args:
-        path: of the socket.
-        server: the MCP server behind it.
-        operator: the methods beside it.
-        ready: set when connections are accepted.
-        counter: who is there; told of each connection.
+    At a stop it accepts no more, answers calls under way, within a second, and ends the connections. The caller owns
+    the state directory, so an existing socket is a dead server's and is removed.
     """
     await anyio.Path(path).unlink(missing_ok=True)
-    counter = ConnectionCounter() if counter is None else counter
-    among = room("socket")
+    places = room("socket")
 
     async def serve(stream: ByteStream) -> None:
         scope = anyio.CancelScope()
-        place = among.enter(scope.cancel)
+        place = places.enter(scope.cancel)
         async with stream:
             if place is None:
                 return
             try:
-                with counter.visit(), scope:
+                with server.service.connections.visit(), scope:
                     await _serve(stream, server, operator, place)
             finally:
                 place.leave()
@@ -114,68 +103,61 @@ async def _serve(stream: ByteStream, server: InfraServer, operator: Operator, pl
         log.error("a socket connection failed: %s", kinds)  # noqa: TRY400 - frames hold no more
 
 
+@dataclass(eq=False)
 class _Connection:
     """One connection: its identity, its frames, and the MCP server behind it."""
 
-    def __init__(self, stream: ByteStream, server: InfraServer, operator: Operator, place: Place) -> None:
-        self._stream = stream
-        self._place = place
-        self._server = server
-        self._operator = operator
+    stream: ByteStream
+    server: InfraServer
+    operator: Operator
+    place: Place
+
+    def __post_init__(self) -> None:
         self._writing = anyio.Lock()
         self._binding = Binding(None)
-        self._open: dict[str, object] = {}  # requests that are not answered yet, by their id as JSON
+        self._open: set[str] = set()  # the ids, as JSON, of requests that are not answered yet
         self._answered = anyio.Event()
 
     async def run(self) -> None:
-        """Serve the connection until the client goes, or the service stops and all that was asked is answered."""
+        """Serve the connection until the client goes, or the service stops and every request is answered."""
         async with anyio.create_task_group() as group:
-            group.start_soon(self._leave, group.cancel_scope)
+            group.start_soon(self._end_at_stop, group.cancel_scope)
             await self._converse()
             group.cancel_scope.cancel()
 
-    async def _leave(self, scope: anyio.CancelScope) -> None:
-        await self._server.service.stopping.wait()
+    async def _end_at_stop(self, scope: anyio.CancelScope) -> None:
+        await self.server.service.stopping.wait()
         while self._open:
             self._answered = anyio.Event()
             await self._answered.wait()
         scope.cancel()
 
     async def _converse(self) -> None:
-        lines = _lines(self._stream)
+        lines = _lines(self.stream)
         first = None
         with anyio.move_on_after(connections.HEAD_SECONDS):
             first = await self._next(lines)
         if first is None:
             return
+        caller: Caller | None = self._binding.local
         if first.get("method") == "infra/hello":
-            caller = await self._hello(first)
-            if caller is None or not await self._taken(caller):
-                return
-            first = None
-            async with self._seat(caller):
-                await self._frames(lines, None)
-        elif await self._taken(self._binding.local):
+            caller, first = await self._hello(first), None
+        if caller is None:
+            return
+        if not self.place.take(principal_of(caller)):
+            await self._error(None, _OWN_ERROR, "Too many connections of this caller are at work.")
+            return
+        # An attending session's claims end with its connection.
+        attendants = self.server.service.attendants
+        async with attendants.attend(caller) if caller.attendant else nullcontext():
             await self._frames(lines, first)
-
-    async def _taken(self, caller: Caller) -> bool:
-        """Count the connection as its caller's; false, and said so, where all that may have are at work."""
-        who = "attending" if caller.attendant else f"{caller.circle or ''}/{caller.name}"
-        if self._place.take(who):
-            return True
-        await self._error(None, _OWN_ERROR, "Too many connections of this caller are at work.")
-        return False
-
-    def _seat(self, caller: Caller) -> AbstractAsyncContextManager[None]:
-        """Where an attending session sits as long as its connection lasts; its claims end with it."""
-        return self._server.service.attendants.attend(caller) if caller.attendant else nullcontext()
 
     async def _frames(self, lines: AsyncIterator[bytes], first: dict[str, Any] | None) -> None:
         bind(self._binding)
         to_mcp, mcp_reads = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         mcp_writes, from_mcp = anyio.create_memory_object_stream[SessionMessage](0)
         async with anyio.create_task_group() as group:
-            group.start_soon(serve_stream, self._server, mcp_reads, mcp_writes)
+            group.start_soon(serve_stream, self.server, mcp_reads, mcp_writes)
             group.start_soon(self._answers, from_mcp)
             async with to_mcp:
                 while (frame := first if first is not None else await self._next(lines)) is not None:
@@ -183,29 +165,30 @@ class _Connection:
                     if not await self._begin(frame):
                         continue
                     if str(frame.get("method", "")).startswith(("operator/", "infra/")):
-                        group.start_soon(self._own, frame)
+                        group.start_soon(self._call_operator, frame)
                     else:
                         await self._forward(frame, to_mcp)
 
     async def _begin(self, frame: dict[str, Any]) -> bool:
-        """Note a request as open; false for one whose id another open request has, which could not be told apart."""
+        """Record a request as open; refuse one whose id another open request has."""
         identity = frame.get("id")
         if "method" not in frame or not isinstance(identity, str | int):
             if frame.get("method") == "notifications/cancelled" and isinstance(frame.get("params"), dict):
-                self._end(frame["params"].get("requestId"))  # it may be left without an answer
+                self._end(frame["params"].get("requestId"))  # it may get no answer
             return True
         if _key(identity) in self._open:
             await self._error(None, _INVALID_REQUEST, "The id is that of a request which is not answered yet.")
             return False
-        if not self._open:
-            self._place.begin()
-        self._open[_key(identity)] = identity
+        self._open.add(_key(identity))
+        self.place.begin()
         return True
 
     def _end(self, identity: object) -> None:
-        if self._open.pop(_key(identity), None) is not None and not self._open:
-            self._place.done()
-            self._answered.set()
+        if _key(identity) in self._open:
+            self._open.remove(_key(identity))
+            self.place.done()
+            if not self._open:
+                self._answered.set()
 
     async def _next(self, lines: AsyncIterator[bytes]) -> dict[str, Any] | None:
         """The next frame that is a JSON object; None at the end, or after a line that ends the connection."""
@@ -229,12 +212,8 @@ class _Connection:
         try:
             message = jsonrpc_message_adapter.validate_python(frame, by_name=False)
         except (ValidationError, RecursionError):
-            identity = frame.get("id")
-            await self._error(
-                identity if isinstance(identity, str | int) else None,
-                _INVALID_REQUEST,
-                "The line is not a JSON-RPC message.",
-            )
+            identity = frame.get("id") if isinstance(frame.get("id"), str | int) else None
+            await self._error(identity, _INVALID_REQUEST, "The line is not a JSON-RPC message.")
             return
         await to_mcp.send(SessionMessage(message))
 
@@ -246,55 +225,54 @@ class _Connection:
                     self._end(item.message.id)
 
     async def _hello(self, frame: dict[str, Any]) -> Caller | None:
-        """Bind the connection to whom its first frame says, and answer it; None ends the connection."""
-        if self._server.service.stopping.is_set():
-            return None  # without an answer: whoever asked starts over with the next server
-        params = frame.get("params")
+        """Bind the connection to the caller of its first frame, and answer it; None ends the connection."""
+        if self.server.service.stopping.is_set():
+            return None  # without an answer: the client starts over with the next server
         try:
-            infra = peer_name(self._server.service.engine)
-            self._binding = binding_of(params if isinstance(params, dict) else {}, infra)
-            caller = await self._binding.caller(self._operator.ledger)
+            infra = peer_name(self.server.service.engine)
+            self._binding = binding_of(_params(frame), infra)
+            caller = await self._binding.caller(self.operator.ledger)
         except InfraError as error:
-            await self._refuse(frame.get("id"), error)
+            await self._refuse(frame, error)
             return None
-        shown = {"name": caller.name, "circle": caller.circle, "operator": caller.operator}
+        shown: dict[str, Any] = {"name": caller.name, "circle": caller.circle, "operator": caller.operator}
         if caller.attendant:
             shown |= {"attendant": True, "session": caller.session}
-        await self._result(frame.get("id"), {"caller": shown})
+        await self._reply(frame.get("id"), result={"caller": shown})
         return caller
 
-    async def _own(self, frame: dict[str, Any]) -> None:
-        params = frame.get("params")
+    async def _call_operator(self, frame: dict[str, Any]) -> None:
         try:
-            caller = await self._binding.caller(self._operator.ledger)
-            result = await self._operator.call(caller, str(frame["method"]), params if isinstance(params, dict) else {})
+            caller = await self._binding.caller(self.operator.ledger)
+            result = await self.operator.call(caller, str(frame["method"]), _params(frame))
         except InfraError as error:
-            await self._refuse(frame.get("id"), error)
+            await self._refuse(frame, error)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             raise
-        except Exception as error:  # noqa: BLE001 - told as a fault of ours, without what was sent
+        except Exception as error:  # noqa: BLE001 - reported as an internal error, without its message
             log.error("an operator method failed: %s", type(error).__name__)  # noqa: TRY400 - frames hold no more
-            await self._refuse(frame.get("id"), InfraError("internal", "Something went wrong inside."))
+            await self._refuse(frame, InfraError("internal", "Internal error."))
         else:
-            await self._result(frame.get("id"), result)
+            await self._reply(frame.get("id"), result=result)
 
-    async def _refuse(self, identity: object, error: InfraError) -> None:
-        await self._error(identity, _OWN_ERROR, str(error), error.as_dict() | {"exit": int(error.exit)})
+    async def _refuse(self, frame: dict[str, Any], error: InfraError) -> None:
+        await self._error(frame.get("id"), _OWN_ERROR, str(error), data=error.as_dict() | {"exit": int(error.exit)})
 
-    async def _result(self, identity: object, result: dict[str, Any]) -> None:
-        await self._write(json.dumps({"jsonrpc": "2.0", "id": identity, "result": result}).encode())
-        self._end(identity)
+    async def _error(self, identity: object, code: int, message: str, **more: Any) -> None:  # noqa: ANN401 - any JSON
+        await self._reply(identity, error={"code": code, "message": message, **more})
 
-    async def _error(self, identity: object, code: int, message: str, data: dict[str, Any] | None = None) -> None:
-        error: dict[str, Any] = {"code": code, "message": message}
-        if data is not None:
-            error["data"] = data
-        await self._write(json.dumps({"jsonrpc": "2.0", "id": identity, "error": error}).encode())
+    async def _reply(self, identity: object, **content: dict[str, Any]) -> None:
+        await self._write(json.dumps({"jsonrpc": "2.0", "id": identity, **content}).encode())
         self._end(identity)
 
     async def _write(self, line: bytes) -> None:
         async with self._writing:
-            await self._stream.send(line + b"\n")
+            await self.stream.send(line + b"\n")
+
+
+def _params(frame: dict[str, Any]) -> dict[str, Any]:
+    params = frame.get("params")
+    return params if isinstance(params, dict) else {}
 
 
 def _key(identity: object) -> str:
@@ -302,28 +280,20 @@ def _key(identity: object) -> str:
 
 
 class _LineError(Exception):
-    """A line went on past its bound, or did not come whole in time."""
+    """A line is too long, or did not come whole in time."""
 
 
 async def _lines(stream: ByteStream) -> AsyncIterator[bytes]:
-    """The lines of a stream; what is left without an end of line is dropped."""
-    buffer = bytearray()
-    deadline = inf
-    while True:
-        searched = len(buffer)
-        with anyio.move_on_at(deadline) as late:
+    """The lines of a stream; a last one without an end is dropped."""
+    buffered = BufferedByteReceiveStream(stream)
+    with suppress(anyio.EndOfStream, anyio.IncompleteRead):
+        while True:
+            line = await buffered.receive(1)  # the client may wait before a line, but not within one
             try:
-                buffer += await stream.receive(65_536)
-            except anyio.EndOfStream:
-                return
-        if late.cancelled_caught:
-            raise _LineError("A line did not come whole in time.")
-        begun = searched == 0
-        while (end := buffer.find(b"\n", searched)) >= 0:
-            line, searched, begun = bytes(buffer[:end]), 0, True
-            del buffer[: end + 1]
+                with anyio.fail_after(connections.HEAD_SECONDS):
+                    line += b"" if line == b"\n" else await buffered.receive_until(b"\n", MAX_LINE)
+            except TimeoutError:
+                raise _LineError("A line did not come whole in time.") from None
+            except anyio.DelimiterNotFound:
+                raise _LineError(f"A line is longer than {MAX_LINE} bytes.") from None
             yield line
-        if len(buffer) > MAX_LINE:
-            raise _LineError(f"A line is longer than {MAX_LINE} bytes.")
-        if begun:
-            deadline = anyio.current_time() + connections.HEAD_SECONDS if buffer else inf

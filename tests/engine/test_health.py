@@ -33,7 +33,7 @@ from infra_mcp.policy.policy import load as load_policy
 from infra_mcp.policy.rbac import render, to_yaml
 from infra_mcp.server import http
 from infra_mcp.server.ownership import prepared
-from infra_mcp.server.tools.tool import Service
+from infra_mcp.server.tools.call import Service
 from infra_mcp.settings import Settings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]

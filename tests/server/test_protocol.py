@@ -17,8 +17,6 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from mcp.server.mcpserver import MCPServer
 from running_server import running_server
 
-from infra_mcp.server import protocol
-
 MODERN = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -149,6 +147,4 @@ def test_the_sdk_is_of_the_line_this_was_written_for():
 
 
 def test_the_low_level_server_is_where_we_look():
-    inner = protocol._inner(MCPServer("t", version="1"))
-
-    assert isinstance(inner, mcp.server.Server)
+    assert isinstance(MCPServer("t", version="1")._lowlevel_server, mcp.server.Server)

@@ -153,7 +153,7 @@ class AttendantSessions:
         self.sitting, self.left = [], anyio.Event()
 
     @asynccontextmanager
-    async def sit(self, caller):
+    async def attend(self, caller):
         self.sitting.append(caller.session)
         try:
             yield

@@ -1,89 +1,155 @@
-"""The `approve` tool: puts a parked change before the person of the session, and hands on what the person says.
+"""The `approve` tool: asks the person of the session to decide a parked change, and passes the decision on.
 
 The model that calls it cannot answer: the tool takes an id and no more, and the answer comes from the host's own form.
-Where the host has none, nothing is decided, and the result names the command a person can type instead.
+
+In the era of 2026-07-28 the question is the call's result, and the client calls again with the answer and a state that
+the SDK has sealed; in the one before, the question is sent while the call waits. `mcp.server.mcpserver.resolve` does
+both for parameters of the SDK's own tools. Our tools are not those, so its parts are used one by one (mcp 2.3), and a
+test fails when they are no longer there or work otherwise.
 """
 
 from __future__ import annotations
 
 import json
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from pydantic import Field
+from mcp.server.mcpserver import resolve
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.shared.exceptions import MCPError
+from mcp.types import InputRequiredResult
+from pydantic import BaseModel, ConfigDict, Field
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.request import State
 from infra_mcp.server.answers import Answer, of_request, parked, plan_lines
-from infra_mcp.server.elicitation import Elicited
-from infra_mcp.server.tools.tool import Call, Progress, Tool, until
+from infra_mcp.server.tools.call import Call, Progress, until
+from infra_mcp.server.tools.tool import Audience, Effects, tool
 from infra_mcp.text import harmless
 
 if TYPE_CHECKING:
+    from mcp.server.mcpserver import Context
+
     from infra_mcp.ledger.records import Event
     from infra_mcp.model.request import Request
-    from infra_mcp.server.elicitation import Person
 
-_LONGEST = 6_000  # characters of the question; a person reads it in a dialog
-_WORDS = 600  # characters shown of what a peer wrote
-_LINE = 300  # characters of one change, and of the arguments
-_SIGN = 1.0  # seconds between two signs of life while the person thinks
+_MAX_QUESTION = 6_000  # characters; a person reads it in a dialog
+_MAX_QUOTE = 600  # characters of a peer's text
+_MAX_LINE = 300  # characters of one change, and of the arguments
+_PROGRESS_EVERY = 1.0  # seconds
+
+
+class Decision(BaseModel):
+    """The form a person fills in; the model that called the tool does not, and sees it only as a result."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    approve: bool = Field(title="Approve", description="Yes: exactly this change, once. No: it is denied.")
+
+
+class Elicited(Enum):
+    """The person's answer."""
+
+    YES = "yes"
+    NO = "no"
+    NOTHING = "nothing"  # closed the question, or sent no valid answer
+
+
+class Elicitation:
+    """Questions to the person behind one call's client."""
+
+    def __init__(self, context: Context[Any, Any]) -> None:
+        self._context = context
+
+    @property
+    def supported(self) -> bool:
+        """Whether the client declares that it can show a form to a person."""
+        declared = self._context.client_capabilities
+        elicitation = declared.elicitation if declared is not None else None
+        return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+    async def ask(self, question: str) -> Elicited | InputRequiredResult:
+        """Ask, and return the answer, or the result by which the client must ask.
+
+        An answer counts only for the exact text that was asked: when the question has changed by the time the answer
+        comes, it is asked again. Who the person is stays unknown: the client alone says that there is one.
+
+        Args:
+            question: the whole text, already masked, the same at each call while nothing has changed.
+        """
+
+        async def decision() -> resolve.Elicit[Decision]:
+            return resolve.Elicit(question, Decision)
+
+        wanted = {"decision": (resolve.Resolve(decision), True)}
+        try:
+            found = await resolve.resolve_arguments(
+                wanted, resolve.build_resolver_plans(wanted, set()), {}, self._context
+            )
+        except (MCPError, ToolError):  # the client cannot ask after all, or sent no valid answer: no approval
+            return Elicited.NOTHING
+        if isinstance(found, InputRequiredResult):
+            return found
+        outcome = found["decision"]
+        if isinstance(outcome, resolve.AcceptedElicitation):
+            return Elicited.YES if outcome.data.approve is True else Elicited.NO
+        return Elicited.NO if isinstance(outcome, resolve.DeclinedElicitation) else Elicited.NOTHING
 
 
 class ApproveArguments(Frozen):
-    """What `approve` takes. The decision is not among it."""
+    """What `approve` takes: no decision."""
 
     request_id: str = Field(max_length=64, description="The id of a request that waits for an approval.")
 
 
+@tool("Have a person decide", Effects.CHANGES, Audience.PEOPLE)
 async def _approve(call: Call, given: ApproveArguments) -> Answer:
+    """Use this when a request waits for an approval: the person of this session is asked, with the plan before them,
+    and decides. Takes no decision itself. Where the host cannot ask, nothing is decided and the result names the
+    command for a person.
+    """
     await call.service.limits.message(call.caller)
     if not (call.caller.operator or call.caller.attendant):
-        what = "Only an operator, or the person of a session that attends as infra, approves."
+        what = "Only an operator, or the person of a session that attends as infra, can approve."
         raise InfraError("policy-denied", what, rule="approve")
     request = await call.engine.get(call.caller, given.request_id)
     if request is None:
         raise InfraError("not-found", "There is no such request, or not for this caller.")
     if request.state is not State.AWAITING_APPROVAL or request.effect_digest is None:
-        what = f"{request.id} waits for no approval: it is {request.state.value}."
+        what = f"{request.id} is not waiting for approval: it is {request.state.value}."
         raise InfraError("approval-mismatch", what, next_step=f'get_request("{request.id}") shows how far it is.')
-    if call.person is None or not call.person.reachable:
+    if call.elicitation is None or not call.elicitation.supported:
         return parked(request)
     digest = request.effect_digest
-    shown = question(request, await call.engine.ledger.trail(request.id))
-    reply = await _reply(call, call.person, call.engine.masker.mask(shown))
-    if not isinstance(reply, Elicited):
+    text = call.engine.masker.mask(question(request, await call.engine.ledger.trail(request.id)))
+    # The client hears that the call is alive while the person thinks. A stop of the server counts as no decision.
+    beside = [] if call.progress is None else [partial(_report_waiting, call.progress)]
+    reply = await until(call.service.stopping, partial(call.elicitation.ask, text), *beside)
+    if isinstance(reply, InputRequiredResult):
         return Answer("", asks=reply)
-    if reply is Elicited.NOTHING:
-        return parked(request, "Nobody decided. ")
-    await call.still_known()
-    decided = await call.engine.approve(
-        call.caller, request.id, digest, approve=reply is Elicited.YES, way="elicitation"
-    )
+    if reply is None or reply is Elicited.NOTHING:
+        return parked(request, "The person did not decide. ")
+    await call.check_caller()
+    approve = reply is Elicited.YES
+    decided = await call.engine.approve(call.caller, request.id, digest, approve=approve, way="elicitation")
     answer = of_request(decided)
-    said = "Approved" if reply is Elicited.YES else "Denied"
-    # That a denied request ends as it does is what was asked for: no failure.
-    return Answer(f"{said} by the person asked. {answer.text}", answer.data | {"approved": reply is Elicited.YES})
+    # A denied request is no failed call: the person asked for this end.
+    text = f"{'Approved' if approve else 'Denied'} by the person of this session. {answer.text}"
+    return Answer(text, answer.data | {"approved": approve})
 
 
-async def _reply(call: Call, person: Person, shown: str) -> Any:  # noqa: ANN401 - a Reply, or the SDK's own result
-    """The person's answer; with signs of life meanwhile, and no answer when the server stops first."""
-    beside = [] if call.progress is None else [partial(_signs, call.progress)]
-    reply = await until(call.service.stopping, partial(person.ask, shown), *beside)
-    return Elicited.NOTHING if reply is None else reply
-
-
-async def _signs(progress: Progress) -> None:
+async def _report_waiting(progress: Progress) -> None:
     started = anyio.current_time()
     while True:
-        await anyio.sleep(_SIGN)
+        await anyio.sleep(_PROGRESS_EVERY)
         await progress(anyio.current_time() - started, "waiting for the person's decision")
 
 
 def planned(trail: list[Event], digest: str | None) -> dict[str, Any]:
-    """The newest plan with this effect in a request's trail; empty where there is none."""
+    """The newest plan with this effect in a request's trail; empty without one."""
     for event in reversed(trail):
         for data in (event.data, event.data.get("plan")):
             if isinstance(data, dict) and "objects" in data and data.get("effect_digest") == digest:
@@ -92,11 +158,11 @@ def planned(trail: list[Event], digest: str | None) -> dict[str, Any]:
 
 
 def question(request: Request, trail: list[Event]) -> str:
-    """What the person reads: who wants what, what it does, and that words of peers are not ours.
+    """The text that the person reads: who asks for what, and what it changes.
 
-    What decides comes first: each object and file, and whose fields are taken over. What a peer can make long comes
-    after it, each line bounded, and the peer's words last. The same as long as the effect is, so that an answer can be
-    told from one to something else.
+    The facts to decide by come first: each object and file, and whose fields are taken over. Lines that a peer can make
+    long follow, each bounded, and quotes of the peer last. An unchanged effect gives the same text, so that an answer
+    to another question is recognised.
     """
     who = f"{request.caller.name} (circle {request.caller.circle})"
     action = request.action.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
@@ -105,25 +171,25 @@ def question(request: Request, trail: list[Event]) -> str:
     head = [
         f"Approve this change to the infrastructure? {request.id}, asked by {who}"
         + (f", worked on by {request.attendant}." if request.attendant else "."),
-        f"What: {request.action.action} {_cut(json.dumps(action, ensure_ascii=False, sort_keys=True), _LINE)}",
+        f"What: {request.action.action} {_cut(json.dumps(action, ensure_ascii=False, sort_keys=True), _MAX_LINE)}",
         f"Effect: {request.effect_digest}",
         *_needs(trail),
         *plan_lines(plan | {"objects": [one | {"changes": ()} for one in objects]}),
     ]
     details = [f"{one['object']}: {change}" for one in objects for change in one["changes"]]
-    said = []
+    quotes = []
     for name, text in (("words", request.words), ("reason", request.reason)):
         if text:
-            more = f" (and {len(text) - _WORDS} characters more)" if len(text) > _WORDS else ""
-            quoted = json.dumps(text[:_WORDS], ensure_ascii=False) + more
-            said.append(harmless(f"The asker's {name}, quoted; they decide nothing: {quoted}"))
-    lines = _fitting([harmless(_cut(line, _WORDS)) for line in head], _LONGEST - sum(map(len, said)))
-    room = _LONGEST - sum(len(line) + 1 for line in (*lines, *said))
-    return "\n".join([*lines, *_fitting([harmless(_cut(line, _LINE)) for line in details], room), *said])
+            more = f" (and {len(text) - _MAX_QUOTE} characters more)" if len(text) > _MAX_QUOTE else ""
+            quote = json.dumps(text[:_MAX_QUOTE], ensure_ascii=False) + more
+            quotes.append(harmless(f"The asker's {name}, quoted; they decide nothing: {quote}"))
+    lines = _fitting([harmless(_cut(line, _MAX_QUOTE)) for line in head], _MAX_QUESTION - sum(map(len, quotes)))
+    room = _MAX_QUESTION - sum(len(line) + 1 for line in (*lines, *quotes))
+    return "\n".join([*lines, *_fitting([harmless(_cut(line, _MAX_LINE)) for line in details], room), *quotes])
 
 
 def _fitting(lines: list[str], room: int) -> list[str]:
-    """As many lines as there is room for, in characters, with a count of those that are left out."""
+    """As many lines as there is room for, in characters, and how many are left out."""
     for kept, line in enumerate(lines):
         room -= len(line) + 1
         if room < 0:
@@ -136,7 +202,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def _needs(trail: list[Event]) -> list[str]:
-    """Which rules want how many, and until when; from the event that parked it last."""
+    """Which rules require how many approvals, and until when; from the event that parked it last."""
     data = next((event.data for event in reversed(trail) if event.data.get("needs")), {})
     lines = [
         f"Rule {need.get('rule')} wants {need.get('approvals', 1)} by {need.get('by', 'operator')}"
@@ -145,19 +211,4 @@ def _needs(trail: list[Event]) -> list[str]:
     return lines + ([f"It waits until {data['until']}."] if data.get("until") else [])
 
 
-TOOL = Tool(
-    name="approve",
-    title="Have a person decide",
-    description=(
-        "Use this when a request waits for an approval: the person of this session is asked, with the plan before them,"
-        " and decides. Takes no decision itself. Where the host cannot ask, nothing is decided and the result names the"
-        " command for a person."
-    ),
-    arguments=ApproveArguments,
-    answer=_approve,
-    read_only=False,
-    destructive=True,
-    open_world=True,
-    recorded=True,
-    people=True,
-)
+TOOL = _approve

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ from infra_mcp.model.request import END, Request, State, Submission
 from infra_mcp.model.schema import schema
 from infra_mcp.server.answers import Answer, as_json, of_request
 from infra_mcp.server.arguments import parse
-from infra_mcp.server.tools.tool import Call, Tool, watch
+from infra_mcp.server.tools.call import Call, watch
+from infra_mcp.server.tools.tool import Effects, Handler, Tool, tool
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
@@ -58,26 +60,21 @@ class DescribeArguments(Frozen):
     action: str | None = Field(None, max_length=64, description="An action's name; left out, all are listed.")
 
 
-_ENOUGH = END | {State.AWAITING_APPROVAL}  # people may take long: whoever called is told how they can be asked
+_WAIT_FOR = END | {State.AWAITING_APPROVAL}  # people may take long: the answer says how to ask them
 
 
 @cache
 def fields(model: type[ActionModel]) -> type[BaseModel]:
     """An action's own fields, without its name, as a strict model."""
-    return _made(model.__name__, {key: field for key, field in model.model_fields.items() if key != "action"})
+    return _create(model.__name__, {key: field for key, field in model.model_fields.items() if key != "action"})
 
 
-def _made(name: str, of: Mapping[str, FieldInfo]) -> type[BaseModel]:
-    made: dict[str, Any] = {key: (field.annotation, field) for key, field in of.items()}
-    return create_model(f"{name}_arguments", __base__=Frozen, **made)
+def _create(name: str, fields: Mapping[str, FieldInfo]) -> type[BaseModel]:
+    defined: dict[str, Any] = {key: (field.annotation, field) for key, field in fields.items()}
+    return create_model(f"{name}_arguments", __base__=Frozen, **defined)
 
 
-def _with_options(name: str, own: type[BaseModel]) -> type[BaseModel]:
-    """The fields of a model and the common options, as one flat strict model."""
-    return _made(name, own.model_fields | Options.model_fields)
-
-
-def _model(name: str) -> type[ActionModel]:
+def _action(name: str) -> type[ActionModel]:
     if name not in ACTIONS:
         what = f"action: there is no such action. There are: {', '.join(ACTIONS)}."
         raise InfraError("invalid-argument", what, next_step="describe() lists those that the caller is granted.")
@@ -85,29 +82,29 @@ def _model(name: str) -> type[ActionModel]:
 
 
 async def _named(call: Call, given: Any) -> Answer:  # noqa: ANN401 - made of `Named` and `Options`
-    model = _model(given.action)
+    model = _action(given.action)
     try:
         own = parse(fields(model), given.arguments)
     except InfraError as error:
         step = f'describe(action="{given.action}") shows the arguments.'
         raise InfraError(error.code, f"arguments: {error.what}", next_step=step) from None
-    return await _change(model, call, own, given)
+    return await _change(model, call, given, own)
 
 
-async def _change(model: type[ActionModel], call: Call, own: BaseModel, given: BaseModel) -> Answer:
-    """Carry a change out: the action's own fields are among those of `own`, and the options among those of `given`."""
-    name = model.model_fields["action"].default
+async def _change(model: type[ActionModel], call: Call, given: BaseModel, own: BaseModel | None = None) -> Answer:
+    """Submit a change and wait for its end: `given` has the options, and the action's own fields without `own`."""
+    own = own or given
     options = Options(**{key: getattr(given, key) for key in Options.model_fields})
     caller, attendant = await _acting(call, options.on_behalf_of)
     await call.service.limits.message(caller)
-    given_fields = {key: getattr(own, key) for key in own.model_fields_set if key in model.model_fields}
-    masker = call.engine.masker
+    action = model(**{key: getattr(own, key) for key in own.model_fields_set if key in model.model_fields})
+    mask = call.engine.masker.mask
     submission = Submission(
         caller=caller,
-        action=model(**given_fields),
+        action=action,
         channel=call.channel,
-        words=masker.mask(_words(name, own, given)),
-        reason=masker.mask(options.reason),
+        words=mask(_words(action.action, own, given)),
+        reason=mask(options.reason),
         idempotency_key=options.idempotency_key,
         dry_run=options.dry_run,
         attendant=attendant.name if attendant else None,
@@ -115,24 +112,17 @@ async def _change(model: type[ActionModel], call: Call, own: BaseModel, given: B
         session=attendant.session if attendant else None,
     )
     accepted = await enter(call.engine, submission, limits=call.service.limits)
+    wait = partial(call.engine.wait, accepted.request.id)
     request = await watch(
-        call,
-        partial(call.engine.wait, accepted.request.id),
-        lambda latest: latest.state in _ENOUGH,
-        options.wait_seconds,
-        lambda latest: _so_far(call, latest),
+        call, wait, lambda latest: latest.state in _WAIT_FOR, options.wait_seconds, partial(_progress, call)
     )
     return of_request(request, attended=call.caller.attendant)
 
 
 async def _acting(call: Call, ask_id: str | None) -> tuple[Caller, Caller | None]:
-    """In whose name the call acts, and the attendant where that is somebody else.
+    """The caller in whose name the call acts, and the attendant where that is another one.
 
-    The attending session's claim is looked at again by the ledger in the transaction that takes the request in.
-
-    Raises:
-        InfraError: `policy-denied` for an attendant on its own behalf; `invalid-argument` for a caller who does not
-            attend, `claim-taken` without a claim.
+    The ledger checks the attending session's claim again in the transaction that accepts the request.
     """
     if ask_id is not None:
         return await call.service.attendants.requester(call.caller, ask_id), call.caller
@@ -143,16 +133,16 @@ async def _acting(call: Call, ask_id: str | None) -> tuple[Caller, Caller | None
     return call.caller, None
 
 
-def _so_far(call: Call, request: Request) -> str:
-    words = call.engine.progress(request.id)
-    return f"{request.id}: {words}" if words else f"{request.id} is {request.state.value}"
+def _progress(call: Call, request: Request) -> str:
+    progress = call.engine.progress(request.id)
+    return f"{request.id}: {progress}" if progress else f"{request.id} is {request.state.value}"
 
 
 def _words(name: str, own: BaseModel, given: BaseModel) -> str:
-    """The call as it came, less how long it waits: what is kept as the words of the request, whichever tool it was."""
-    options = given.model_fields_set & set(Options.model_fields)
-    sent = own.model_dump(mode="json", include=own.model_fields_set) | given.model_dump(mode="json", include=options)
-    sent.pop("wait_seconds", None)
+    """The call as it came, without its longest wait: stored as the words of the request, whichever tool it was."""
+    options = given.model_fields_set & (Options.model_fields.keys() - {"wait_seconds"})
+    own_fields = own.model_fields_set - {"wait_seconds"}
+    sent = own.model_dump(mode="json", include=own_fields) | given.model_dump(mode="json", include=options)
     return f"{name} {json.dumps(sent, sort_keys=True, ensure_ascii=False)}"
 
 
@@ -166,78 +156,42 @@ def granted(engine: Engine, caller: Caller) -> list[str]:
     return [name for name in ACTIONS if rules is not None and name in rules.actions and policy.in_force(name)]
 
 
+@tool("Describe an action", Effects.READS)
 async def _describe(call: Call, given: DescribeArguments) -> Answer:
+    """Use this before change: lists the actions that this caller is granted, or gives one action's arguments as a JSON
+    Schema, with an example. Reads only.
+    """
     if given.action is None:
         lines = {name: ACTIONS[name].summary for name in granted(call.engine, call.caller)}
         text = "\n".join(f"{name}: {summary}" for name, summary in lines.items())
         return Answer(text or "The policy in force grants this caller no action.", {"actions": lines})
-    model = _model(given.action)
-    data = {
-        "action": given.action,
-        "title": model.title,
-        "description": model.description,
-        "example": model.example,
-        "arguments": schema(fields(model)),
-    }
+    model = _action(given.action)
+    about = {"title": model.title, "description": model.description, "example": model.example}
+    data = {"action": given.action, **about, "arguments": schema(fields(model))}
     return Answer(as_json(data), data)
-
-
-def _own_tool(name: str, model: type[ActionModel]) -> Tool:
-    async def answer(call: Call, given: BaseModel) -> Answer:
-        return await _change(model, call, given, given)
-
-    return _tool(name, model.title, model.description, _with_options(name, fields(model)), answer, frozenset({name}))
-
-
-def _tool(
-    name: str,
-    title: str,
-    description: str,
-    arguments: type[BaseModel],
-    answer: Callable[[Call, Any], Awaitable[Answer]],
-    actions: frozenset[str],
-) -> Tool:
-    return Tool(
-        name=name,
-        title=title,
-        description=description,
-        arguments=arguments,
-        answer=answer,
-        read_only=False,
-        destructive=True,
-        idempotent=True,
-        open_world=True,
-        actions=actions,
-        recorded=True,
-    )
 
 
 def tools(models: Mapping[str, type[ActionModel]]) -> tuple[Tool, ...]:
     """The change tools for these actions: one for each that is `listed`, and two for all others together."""
-    own = [_own_tool(name, model) for name, model in models.items() if model.listed]
-    others = frozenset(name for name, model in models.items() if not model.listed)
-    change = _tool(
-        "change",
-        "Make another change",
+    own = [
+        _tool(name, model.title, model.description, fields(model), partial(_change, model), {name})
+        for name, model in models.items()
+        if model.listed
+    ]
+    others = {name for name, model in models.items() if not model.listed}
+    description = (
         "Use this for an action that has no tool of its own, as describe() lists them. Goes the same way as the other "
-        "change tools: plans, commits, makes it live, and answers when it has landed.",
-        _with_options("change", Named),
-        _named,
-        others,
+        "change tools: plans, commits, makes it live, and answers when it has landed."
     )
-    describe = Tool(
-        name="describe",
-        title="Describe an action",
-        description=(
-            "Use this before change: lists the actions that this caller is granted, or gives one action's arguments as "
-            "a JSON Schema, with an example. Reads only."
-        ),
-        arguments=DescribeArguments,
-        answer=_describe,
-        read_only=True,
-        actions=others,
-    )
-    return (*own, change, describe)
+    change = _tool("change", "Make another change", description, Named, _named, others)
+    return (*own, change, replace(_describe, actions=frozenset(others)))
+
+
+def _tool(
+    name: str, title: str, description: str, own: type[BaseModel], answer: Handler, actions: Collection[str]
+) -> Tool:
+    arguments = _create(name, own.model_fields | Options.model_fields)
+    return Tool(name, title, description, arguments, answer, Effects.CHANGES, actions=frozenset(actions))
 
 
 TOOLS = tools(ACTIONS)

@@ -1,7 +1,8 @@
-"""Control tools: where a request stands, having a person decide, cancelling, and searching what happened."""
+"""Control tools: look at a request, have a person approve it, cancel it, search the ledger, and see what exists."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,14 +10,14 @@ from pydantic import Field
 
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.records import Event
-from infra_mcp.model.names import Frozen
+from infra_mcp.model.names import AppName, DnsLabel, Frozen
 from infra_mcp.model.request import END, State
-from infra_mcp.server.answers import Answer, of_request, plan_lines
+from infra_mcp.server.answers import Answer, facts, of_request, plan_lines, scope, unsaid
 from infra_mcp.server.tools import approve
-from infra_mcp.server.tools.tool import Call, Tool
-from infra_mcp.server.trails import unsaid, words_of
+from infra_mcp.server.tools.call import Call
+from infra_mcp.server.tools.tool import Effects, tool
 
-_TRAIL = 100  # events of a request shown
+_MAX_EVENTS = 100  # of a request's trail
 
 
 class RequestArguments(Frozen):
@@ -25,60 +26,49 @@ class RequestArguments(Frozen):
     request_id: str = Field(max_length=64, description="The id of a request, e.g. req-0123456789ab.")
 
 
+@tool("Look at a request", Effects.READS)
 async def _get_request(call: Call, given: RequestArguments) -> Answer:
-    return await look(call, given.request_id)
+    """Use this to see where a request stands, from its first word to its end, with receipt and trail. Shows only
+    requests of the caller's circle.
+    """
+    return await look_at_request(call, given.request_id)
 
 
-async def look(call: Call, request_id: str) -> Answer:
-    """A request of the caller's scope, with receipt and trail, and with its plan while that waits for people.
+async def look_at_request(call: Call, request_id: str) -> Answer:
+    """A request of the caller's scope, with receipt and trail, and with its plan while it waits for an approval.
 
     Raises:
-        InfraError: `not-found`, in the same words for another circle's.
+        InfraError: `not-found`, with the same message for another circle's.
     """
     request = await call.engine.get(call.caller, request_id)
     if request is None:
         raise InfraError("not-found", "There is no such request, or not for this caller.")
-    ended = of_request(request, attended=call.caller.attendant)
+    answer = of_request(request, attended=call.caller.attendant)
     trail = await call.engine.ledger.trail(request.id)
-    waiting = approve.planned(trail, request.effect_digest) if request.state is State.AWAITING_APPROVAL else {}
-    words, reason = words_of(call.caller, request)
-    data = ended.data | {
-        "caller": request.caller.name,
-        "circle": request.caller.circle,
-        "attendant": request.attendant,
-        "door": request.channel,
-        "words": words,
-        "reason": reason,
-        "created": request.created,
-        "trail": [_step(event) for event in trail[:_TRAIL]],
-    }
-    data.pop("code", None)  # looking at a failed request is no failed call
-    if waiting:
-        data["plan"] = waiting
+    plan = approve.planned(trail, request.effect_digest) if request.state is State.AWAITING_APPROVAL else {}
     now = call.engine.progress(request.id) if request.state not in END else ""
-    if now:
-        data["progress"] = now
-    steps = "\n".join(f"  {event.at} {event.kind}{_to(event)}" for event in trail[:_TRAIL])
-    cut = f"\n  … {len(trail) - _TRAIL} more" if len(trail) > _TRAIL else ""
-    state = "" if request.state not in END else f"{request.state.value}. "
-    plan = "".join(f"{line}\n" for line in plan_lines(waiting))
-    told = f"Now: {now}\n" if now else ""
-    return Answer(f"{state}{ended.text}\n{told}{plan}{steps}{cut}", data, own=ended.own)
+    shown, cut = trail[:_MAX_EVENTS], len(trail) - _MAX_EVENTS
+    data = answer.data | facts(request, call.caller)
+    data["trail"] = [event.model_dump(include={"seq", "at", "kind", "state", "head"}) for event in shown]
+    data |= ({"plan": plan} if plan else {}) | ({"progress": now} if now else {})
+    data.pop("code", None)  # looking at a failed request is no failed call
+    lines = [f"{request.state.value}. {answer.text}" if request.state in END else answer.text]
+    lines += [f"Now: {now}"] if now else []
+    lines += [*plan_lines(plan), *(f"  {event.at} {_kind(event)}" for event in shown)]
+    lines += [f"  … {cut} more"] if cut > 0 else []
+    return Answer("\n".join(lines), data, own=answer.own)
 
 
-def _to(event: Event) -> str:
-    return f" → {event.state}" if event.state else ""
+def _kind(event: Event) -> str:
+    return f"{event.kind} → {event.state}" if event.state else event.kind
 
 
-def _step(event: Event) -> dict[str, Any]:
-    return {"seq": event.seq, "at": event.at, "kind": event.kind, "state": event.state, "head": event.head}
-
-
+@tool("Cancel a request", Effects.RECORDS)
 async def _cancel(call: Call, given: RequestArguments) -> Answer:
+    """Use this to stop a request before its first write; after that the answer says it is too late."""
     await call.service.limits.message(call.caller)
-    request = await call.engine.cancel(call.caller, given.request_id)
-    answer = of_request(request)
-    return replace(answer, failed=False)  # that it ends as cancelled is what was asked for
+    answer = of_request(await call.engine.cancel(call.caller, given.request_id))
+    return replace(answer, failed=False)  # the caller asked for this end
 
 
 class SearchArguments(Frozen):
@@ -93,70 +83,72 @@ class SearchArguments(Frozen):
     limit: int = Field(20, ge=1, le=100, description="How many events at most, newest first.")
 
 
+@tool("Search the ledger", Effects.READS)
 async def _search_audit(call: Call, given: SearchArguments) -> Answer:
-    if not call.caller.reads_all and call.caller.circle is None:
-        raise InfraError("policy-denied", "A caller without a circle has no events to search.")
-    page = await call.engine.ledger.search(
-        given.query,
-        circle=None if call.caller.reads_all else call.caller.circle,
-        peer=given.peer,
-        namespace=given.namespace,
-        object=given.object,
-        since=given.since,
-        until=given.until,
-        limit=given.limit,
-    )
+    """Use this to find who asked for what and what came of it, by words, peer, namespace, object or time. Returns the
+    newest events of the caller's circle and how many more there are.
+    """
+    circle = scope(call.caller)
+    page = await call.engine.ledger.search(given.query, circle=circle, **given.model_dump(exclude={"query"}))
     found = [unsaid(call.caller, event) for event in page.events]
-    lines = [_line(event) for event in found]
-    more = page.total - len(page.events)
-    lines.append(f"{len(page.events)} of {page.total} events" + (f"; {more} older ones not shown" if more else ""))
-    data = {"events": [_found(event) for event in found], "total": page.total, "not_shown": more}
-    return Answer("\n".join(lines), data)
+    more = page.total - len(found)
+    count = f"{len(found)} of {page.total} events" + (f"; {more} older ones not shown" if more else "")
+    events = [event.model_dump(mode="json", exclude={"data", "circle"}, exclude_none=True) for event in found]
+    events = [event | {"text": event["text"][:1000]} for event in events]
+    data = {"events": events, "total": page.total, "not_shown": more}
+    return Answer("\n".join([*map(_line, found), count]), data)
 
 
 def _line(event: Event) -> str:
-    said = f'"{event.text}"' if event.text else ""  # words of peers among them: one line, in quotes
-    parts = [event.at, event.kind + _to(event), event.request or event.ask or "", event.peer or "", said]
+    text = f'"{event.text}"' if event.text else ""  # texts of peers among them: one line, in quotes
+    parts = [event.at, _kind(event), event.request or event.ask or "", event.peer or "", text]
     return "  ".join(" ".join(part.split()) for part in parts if part)[:400]
 
 
-def _found(event: Event) -> dict[str, Any]:
-    shown = event.model_dump(mode="json", exclude={"data", "circle"}, exclude_none=True)
-    shown["text"] = event.text[:1000]
-    return shown
+class StatusArguments(Frozen):
+    """What `status` takes."""
+
+    namespace: DnsLabel | None = Field(None, description="Only this namespace.")
+    app: AppName | None = Field(None, description="Only this app of the catalogue.")
 
 
-TOOLS = (
-    Tool(
-        name="get_request",
-        title="Look at a request",
-        description=(
-            "Use this to see where a request stands, from its first word to its end, with receipt and trail. Shows only"
-            " requests of the caller's circle."
-        ),
-        arguments=RequestArguments,
-        answer=_get_request,
-        read_only=True,
-    ),
-    approve.TOOL,
-    Tool(
-        name="cancel",
-        title="Cancel a request",
-        description="Use this to stop a request before its first write; after that the answer says it is too late.",
-        arguments=RequestArguments,
-        answer=_cancel,
-        read_only=False,
-        recorded=True,
-    ),
-    Tool(
-        name="search_audit",
-        title="Search the ledger",
-        description=(
-            "Use this to find who asked for what and what came of it, by words, peer, namespace, object or time."
-            " Returns the newest events of the caller's circle and how many more there are."
-        ),
-        arguments=SearchArguments,
-        answer=_search_audit,
-        read_only=True,
-    ),
-)
+@tool("See what is there", Effects.READS)
+async def _status(call: Call, given: StatusArguments) -> Answer:
+    """Use this to see the caller's namespaces and apps as they are now: health, drift between git and cluster, rotated
+    pull secrets, and requests under way. Reads the cluster as the caller's circle.
+    """
+    return await look_at_status(call, namespace=given.namespace, app=given.app)
+
+
+async def look_at_status(call: Call, *, namespace: str | None = None, app: str | None = None) -> Answer:
+    """The namespaces and apps that the caller may see.
+
+    Raises:
+        InfraError: `not-found`, with the same message for another circle's; `cluster-unreachable`.
+    """
+    data = await call.engine.status(call.caller, namespace=namespace, app=app)
+    return Answer(_lines(data), data)
+
+
+def _lines(data: dict[str, Any]) -> str:
+    lines: list[str] = []
+    for key, value in data.items():
+        if isinstance(value, list):
+            lines.append(f"{key}: {len(value)}")
+            lines.extend(f"  {_flat(item)}" for item in value)
+        else:
+            lines.append(f"{key}: {_flat(value)}")
+    return "\n".join(lines)
+
+
+def _flat(item: object) -> str:
+    if not isinstance(item, dict):
+        return str(item)
+    return ", ".join(
+        f"{key} {value if isinstance(value, str | int | float) else json.dumps(value, default=str)}"
+        for key, value in item.items()
+        if value not in (None, "", [], {})
+    )
+
+
+TOOLS = (_get_request, approve.TOOL, _cancel, _search_audit, _status)

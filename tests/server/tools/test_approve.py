@@ -138,7 +138,7 @@ async def test_the_answer_is_no_part_of_any_tools_schema_and_cannot_be_given_by_
 @pytest.mark.promise("approval.no-fallback")
 async def test_an_answer_without_a_question_is_none(tmp_path, monkeypatch):
     async with approval_server(tmp_path, monkeypatch) as at:
-        request, key = await waiting(at), "infra_mcp.server.elicitation:Person.ask.<locals>.decision"
+        request, key = await waiting(at), "infra_mcp.server.tools.approve:Elicitation.ask.<locals>.decision"
         async with session(at, "attending", "auto", said(**YES)) as client:
             call = partial(client.session.call_tool, "approve", {"request_id": request.id}, allow_input_required=True)
             first = await call(input_responses={key: ElicitResult(**YES)})

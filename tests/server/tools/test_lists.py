@@ -19,7 +19,7 @@ from server_process import start_server
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.server.app import listed
 from infra_mcp.server.prompts import INSTRUCTIONS
-from infra_mcp.server.tools import TOOLS, TOOLSETS, change, control, mesh, read
+from infra_mcp.server.tools import TOOLS, TOOLSETS, change, control, mesh
 from infra_mcp.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -164,7 +164,7 @@ def more_actions(count, *, listed):
 
 def size_with(more):
     """Bytes of the list for a caller who is granted everything, operators' tools among it, with more actions."""
-    tools = [*mesh.TOOLS, *change.tools(ACTIONS | more), *control.TOOLS, *read.TOOLS]
+    tools = [*mesh.TOOLS, *change.tools(ACTIONS | more), *control.TOOLS]
     shown = [listed(tool).model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools]
     granted = {*ACTIONS, *more}
     assert all(tool.actions is None or tool.actions & granted for tool in tools)
@@ -208,5 +208,5 @@ async def test_a_server_started_for_changes_alone_offers_no_mesh(tmp_path):
             told = client.instructions
         await anyio.to_thread.run_sync(server.stop)
 
-    assert listed == [tool.name for tool in (*control.TOOLS, *read.TOOLS)]
+    assert listed == [tool.name for tool in control.TOOLS]
     assert told == INSTRUCTIONS["change"]

@@ -11,8 +11,8 @@ import pytest
 from running_server import running_server
 
 from infra_mcp.model.peer import Caller
-from infra_mcp.server.tools import tool as module
-from infra_mcp.server.tools.tool import Call, Service, watch
+from infra_mcp.server.tools import call as module
+from infra_mcp.server.tools.call import Call, Service, watch
 
 pytestmark = pytest.mark.anyio
 

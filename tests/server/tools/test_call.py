@@ -9,7 +9,7 @@ import pytest
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.peer import Caller
-from infra_mcp.server.tools.tool import Call, Service, watch
+from infra_mcp.server.tools.call import Call, Service, watch
 
 pytestmark = pytest.mark.anyio
 

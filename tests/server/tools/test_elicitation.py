@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from mcp.server.mcpserver import resolve
 
-from infra_mcp.server.elicitation import Decision
+from infra_mcp.server.tools.approve import Decision
 
 
 def test_the_sdk_still_has_what_asking_takes():
