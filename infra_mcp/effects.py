@@ -1,8 +1,7 @@
-"""Names for everything that changes the world, in one place.
+"""Names for all effects: each function that writes the ledger, git or the cluster is marked `@effect("name")`.
 
-A function that writes (the ledger, git, the cluster) is marked `@effect("name")`. The mark does nothing by itself. It
-lets tests stop the process before or after each effect, lets the benchmark attribute time, and lets a test prove that
-the list of effects is complete. No behaviour of the product depends on an observer being there.
+Tests stop the process before or after an effect and prove that the list is complete, and the benchmark attributes time.
+The product does not depend on observers.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _observers: list[Observer] = []
 
 
 def observe(observer: Observer) -> None:
-    """Call `observer(name, "before" | "after")` round every effect of this process from now on."""
+    """Call `observer(name, "before" | "after")` around every effect of this process from now on."""
     _observers.append(observer)
 
 

@@ -119,8 +119,8 @@ class Settings:
         )
         lines = done.stdout.splitlines()
         if done.returncode or len(lines) != 2:  # noqa: PLR2004 - the two paths asked for
-            said = next((line for line in done.stderr.splitlines() if line.startswith("fatal: ")), "")
-            why = f" git: {said.removeprefix('fatal: ').rstrip('.')}." if said.isprintable() and said else ""
+            fatal = next((line for line in done.stderr.splitlines() if line.startswith("fatal: ")), "")
+            why = f" git: {fatal.removeprefix('fatal: ').rstrip('.')}." if fatal.isprintable() and fatal else ""
             what = f"{Path(start).absolute()} is not the working tree of a git repository.{why}"
             raise InfraError("setup-failed", what, next_step="Run it inside the infra repository, or name it: --repo.")
         top, common = Path(lines[0]), Path(lines[1]).resolve()

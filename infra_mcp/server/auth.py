@@ -127,7 +127,7 @@ class Tokens:
 
 
 def _ended() -> InfraError:
-    return InfraError("unauthenticated", "The token is not, or no longer, that of a peer.")
+    return InfraError("unauthenticated", "The token does not belong to a peer, or was revoked.")
 
 
 async def caller_of_call(ledger: Ledger) -> Caller:
@@ -143,7 +143,7 @@ async def caller_of_call(ledger: Ledger) -> Caller:
         return token.caller
     binding = _binding.get()
     if binding is None:
-        raise InfraError("unauthenticated", "The transport does not say who calls.")
+        raise InfraError("unauthenticated", "The transport does not identify the caller.")
     return await binding.caller(ledger)
 
 

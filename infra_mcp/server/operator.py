@@ -135,7 +135,7 @@ class Operator:
         if method not in METHODS:
             raise InfraError("not-found", "There is no such method.")
         if method.startswith("operator/") and not caller.operator:
-            what = "Only an operator may do this, and this caller is none."
+            what = "Only an operator may do this."
             next_step = "Run `infra-mcp` without a token, or with that of a peer added with --operator."
             raise InfraError("policy-denied", what, next_step=next_step, rule="operator")
         handler = METHODS[method]
@@ -156,7 +156,7 @@ class Operator:
                 stands for the infra peer or for a local caller.
         """
         if (given.circle is None) != given.operator:
-            raise InfraError("invalid-argument", "A peer is of one circle, or an operator.")
+            raise InfraError("invalid-argument", "A peer belongs to one circle, or is an operator.")
         policy = self._policy_now()
         if any(alike(given.name, taken) for taken in (policy.peer.name if policy else "infra", *_LOCAL)):
             what = f"{given.name} is, or looks like, the name of the infra peer or of a caller without a token."
@@ -165,12 +165,12 @@ class Operator:
         new = await self.ledger.add_peer(given.name, place, operator=given.operator, by=caller)
         token = await self.ledger.issue_token(given.name, place, by=caller)
         unknown = policy is not None and given.circle is not None and given.circle not in policy.circles
-        note = "The policy in force names no such circle yet." if unknown else ""
+        note = "The policy in force has no such circle yet." if unknown else ""
         if given.operator and given.name in (await self.ledger.approvals.operators()).uncounted:
             note = f"Where a rule wants several approvals, {given.name} counts once others confirm: peer confirm."
         tokens = next(one.tokens for one in await self.ledger.find_peers(given.name) if one.circle == place)
         if not new:
-            what = f"{given.name} was there already: this is an additional token, of {tokens} that work."
+            what = f"{given.name} exists already: this is an additional token, one of {tokens} that are valid."
             note = f"{what} `infra-mcp peer token {given.name}` revokes them all for a new one. {note}".rstrip()
         return given.model_dump() | {"token": token, "new": new, "tokens": tokens, "note": note}
 
@@ -318,7 +318,7 @@ async def save(settings: Settings, file: str) -> dict[str, Any]:
     """
     path = Path(file)
     if not path.is_absolute() or "\0" in file:
-        raise InfraError("invalid-argument", "file: not a whole path.", next_step="Name a file to be made.")
+        raise InfraError("invalid-argument", "file: not an absolute path.", next_step="Name a file to be made.")
     made = await backup(settings.state_dir, path)
     size = (await anyio.Path(path).stat()).st_size
     return {"file": file, "bytes": size, "events": made.events, "head": made.head}

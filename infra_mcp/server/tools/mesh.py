@@ -139,7 +139,7 @@ async def _ack(call: Call, given: AckArguments) -> Answer:
 class NotifyArguments(Frozen):
     """What `notify_peer` takes."""
 
-    peer_name: str = Field(max_length=64, description="Who is told.")
+    peer_name: str = Field(max_length=64, description="The receiver.")
     message: _Text = Field(description="The words, e.g. release/0.13.4 merged, ready to deploy")
     circle: _Circle = None
     attachments: _Attachments = ()
