@@ -156,7 +156,7 @@ def test_the_data_of_a_secret_is_hidden_whatever_its_keys_are_called():
 
 @pytest.mark.promise("intake.verbatim")
 @pytest.mark.parametrize("text", HARMLESS)
-def test_what_is_no_secret_stays(text):
+def test_a_text_without_secrets_stays(text):
     assert MASKER.mask(text) == text
 
 
@@ -236,7 +236,7 @@ def test_a_text_found_clean_while_a_secret_in_it_was_learned_is_not_taken_for_cl
     assert "rope" not in masker.mask(text)
 
 
-def test_what_is_remembered_as_clean_is_bounded_and_no_secret(monkeypatch):
+def test_the_texts_remembered_as_clean_are_bounded_and_contain_no_secret(monkeypatch):
     monkeypatch.setattr("infra_mcp.masking._MAX_CLEAN_TEXTS", 10)
     masker = Masker(KEY)
     for number in range(100):

@@ -30,7 +30,7 @@ def request(state: State, **receipt) -> Request:
 
 
 @pytest.mark.promise("report.receipt")
-def test_an_end_is_told_with_request_digest_commit_and_audit_head():
+def test_an_answer_of_an_ended_request_has_digest_commit_and_audit_head():
     answer = of_request(request(State.LANDED, commit="c0ffee"))
 
     assert not answer.failed
@@ -118,7 +118,7 @@ def test_what_was_cut_is_counted_from_what_there_was():
     assert cut.data["few"] == [1, 2]
 
 
-def test_what_fits_is_left_as_it_is():
+def test_an_answer_that_fits_is_unchanged():
     answer = Answer("short", {"a": [1, {"b": "c"}]})
 
     assert bounded(answer) == answer

@@ -79,7 +79,7 @@ async def test_a_misspelt_argument_is_refused_by_name_and_nothing_is_submitted(t
 
 
 @pytest.mark.promise("auth.transport")
-async def test_two_peers_at_once_are_never_taken_for_each_other(tmp_path):
+async def test_two_peers_at_once_are_never_confused(tmp_path):
     async with running_server(tmp_path) as at:
         seen: list[tuple[str, str]] = []
 
@@ -100,7 +100,7 @@ async def test_two_peers_at_once_are_never_taken_for_each_other(tmp_path):
 
 @pytest.mark.promise("auth.transport")
 @every_way
-async def test_no_argument_says_who_asks(tmp_path, channel, mode):
+async def test_no_argument_identifies_the_caller(tmp_path, channel, mode):
     async with running_server(tmp_path, channel) as at, getattr(at, channel)("shop", mode) as client:
         for extra in ({"caller": "docs"}, {"circle": "docs"}, {"from_peer": "docs"}):
             assert (await client.call_tool("provision_namespace", {"namespace": "shop-a", **extra})).is_error
@@ -112,7 +112,7 @@ async def test_no_argument_says_who_asks(tmp_path, channel, mode):
         assert at.engine.submitted == []
 
 
-async def test_http_without_a_valid_token_gets_no_further_than_401(tmp_path):
+async def test_http_without_a_valid_token_ends_with_401(tmp_path):
     async with running_server(tmp_path) as at:
         import httpx2  # noqa: PLC0415 - the client below the client
 
@@ -253,7 +253,7 @@ async def test_the_same_key_again_gives_the_first_result(tmp_path, channel, mode
 
 
 @every_way
-async def test_requests_of_another_circle_look_like_not_there(tmp_path, channel, mode):
+async def test_requests_of_another_circle_look_missing(tmp_path, channel, mode):
     async with (
         running_server(tmp_path, channel) as at,
         getattr(at, channel)("docs", mode) as docs,
@@ -354,7 +354,7 @@ async def test_the_list_of_tools_is_small_and_every_tool_is_annotated(capsys):
         assert len(tool["description"]) < 1_000
 
 
-async def test_an_ask_to_nobody_is_refused_and_is_no_ask(tmp_path):
+async def test_an_ask_to_an_unknown_peer_is_refused_and_not_stored(tmp_path):
     async with running_server(tmp_path) as at, at.http("docs") as client:
         result = await client.call_tool("ask", {"peer_name": "nobody", "query": "hello"})
 
@@ -362,7 +362,7 @@ async def test_an_ask_to_nobody_is_refused_and_is_no_ask(tmp_path):
         assert data(await client.call_tool("search_audit", {"query": "hello"}))["total"] == 0
 
 
-async def test_words_that_are_not_understood_get_one_ack_that_says_what_can_be_asked(tmp_path):
+async def test_an_ask_that_is_not_understood_gets_one_ack_that_lists_the_forms(tmp_path):
     async with running_server(tmp_path) as at, at.http("docs") as client:
         asked = (await client.call_tool("ask", {"peer_name": "infra", "query": "make it so"})).content[0].text
         reply = data(await client.call_tool("wait_on_ack", {"correlation_id": asked, "timeout_seconds": 0}))

@@ -207,7 +207,7 @@ def test_a_null_stands_for_nothing_that_is_needed_or_that_there_is_not(name):
 
 
 @pytest.mark.fault("f17")
-def test_a_null_that_is_somebodys_data_stays():
+def test_a_null_inside_data_stays():
     attached = ({"a": None, "b": [None, 1.0]},)
 
     assert parse(TOOLS["ask"].arguments, NEEDED["ask"] | {"attachments": list(attached)}).attachments == attached

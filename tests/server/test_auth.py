@@ -65,7 +65,7 @@ async def test_a_wait_of_a_revoked_token_ends_at_once_and_receives_nothing(tmp_p
 
 @pytest.mark.fault("f27")
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_change_whose_token_is_revoked_while_it_waits_tells_its_caller_nothing_more(tmp_path, way):
+async def test_a_waiting_change_whose_token_is_revoked_gives_its_caller_no_answer(tmp_path, way):
     async with running_server(tmp_path, "unix" if way == "unix" else "both", held=True) as at:
         answers = []
 

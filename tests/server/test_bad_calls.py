@@ -101,7 +101,7 @@ async def rows(at) -> int:
 
 
 # -- group 4: calls
-async def test_a_flood_of_calls_that_are_no_calls_leaves_a_bounded_number_of_rows_and_harms_nobody_else(tmp_path):
+async def test_a_flood_of_invalid_calls_leaves_a_bounded_number_of_rows_and_harms_no_other_caller(tmp_path):
     async with (
         running_server(tmp_path, "unix") as at,
         at.unix("docs", "auto") as flood,
@@ -119,7 +119,7 @@ async def test_a_flood_of_calls_that_are_no_calls_leaves_a_bounded_number_of_row
 @MODES
 @pytest.mark.promise("mcp.errors")
 @pytest.mark.parametrize("channel", ["http", "unix"])
-async def test_tools_that_are_not_there_or_not_for_the_caller_are_refused_and_leave_a_row(tmp_path, channel, mode):
+async def test_unknown_and_forbidden_tools_are_refused_and_leave_a_row(tmp_path, channel, mode):
     async with running_server(tmp_path, channel) as at, getattr(at, channel)("shop", mode) as client:
         for number, (name, arguments, code) in enumerate(
             [

@@ -159,7 +159,7 @@ async def test_a_session_on_the_socket_may_be_silent_between_its_lines(tmp_path,
 
 
 @pytest.mark.anyio
-async def test_nobody_is_there_only_when_the_last_one_has_left():
+async def test_the_count_is_zero_only_after_the_last_visit_ends():
     counter, alone = ConnectionCounter(), anyio.Event()
 
     async def wait():
@@ -180,7 +180,7 @@ async def test_nobody_is_there_only_when_the_last_one_has_left():
 
 
 @pytest.mark.anyio
-async def test_a_visit_begins_the_wait_anew():
+async def test_a_visit_restarts_the_wait():
     counter, alone = ConnectionCounter(), anyio.Event()
 
     async def wait():
@@ -224,7 +224,7 @@ async def test_a_server_on_demand_stays_as_long_as_there_is_work_or_doubt(monkey
 
 
 @pytest.mark.anyio
-async def test_somebody_who_comes_while_it_looks_keeps_it(monkeypatch):
+async def test_a_visit_during_the_check_keeps_the_server(monkeypatch):
     monkeypatch.setattr(process, "_CHECK_EVERY", 0.0)
     counter, stopping = ConnectionCounter(), anyio.Event()
     visit, came = counter.visit(), anyio.Event()

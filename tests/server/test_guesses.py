@@ -50,7 +50,7 @@ async def _answers(client, tool, guess):
 @pytest.mark.fault("f29")
 @pytest.mark.promise("secrets.nowhere")
 @pytest.mark.parametrize("tool", GUESSES)
-async def test_no_answer_tells_a_peer_whether_what_it_sent_equals_a_secret(tmp_path, tool):
+async def test_no_answer_reveals_whether_a_sent_text_equals_a_secret(tmp_path, tool):
     seen = []
     for guess in (KNOWN, "correct-horse8"):
         folder = tmp_path / guess

@@ -40,7 +40,7 @@ def test_a_port_that_is_taken_is_refused_by_number():
 
 
 @pytest.mark.anyio
-async def test_healthz_says_that_calls_are_taken_and_readyz_what_a_change_would_lack(tmp_path):
+async def test_healthz_shows_that_calls_are_accepted_and_readyz_what_a_change_lacks(tmp_path):
     async with running_server(tmp_path) as at, httpx2.AsyncClient() as web:
 
         async def ask(path):

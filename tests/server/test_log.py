@@ -86,7 +86,7 @@ def test_no_session_id_stands_in_the_log(settings):
 @pytest.mark.parametrize(
     "logger", ["mcp.server.transport_security", "uvicorn.error", "asyncio", "infra_mcp.x", "other"]
 )
-def test_every_record_is_one_printable_line_whoever_wrote_it(logger):
+def test_every_record_is_one_printable_line_also_of_dependencies(logger):
     from infra_mcp.server.log import Folding, OneLine  # noqa: PLC0415 - not there yet
 
     form, folding = OneLine(), Folding()

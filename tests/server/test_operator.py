@@ -21,7 +21,7 @@ async def operator(tmp_path):
 @pytest.mark.fault("w09")
 @pytest.mark.parametrize("name", ["operator", "Operator", "OPERATOR", "0perator", "Reader", "INFRA", "Infra", "1NFRA"])
 @pytest.mark.parametrize("kind", [{"operator": True}, {"circle": "docs"}])
-async def test_nobody_is_called_like_the_infra_peer_or_whoever_has_no_token(operator, name, kind):
+async def test_no_peer_gets_the_name_of_the_infra_peer_or_of_a_caller_without_a_token(operator, name, kind):
     with pytest.raises(InfraError) as refused:
         await operator.call(OPERATOR, "operator/peer.add", {"name": name, **kind})
 

@@ -39,7 +39,7 @@ def operate(settings: Settings, method: str, **params):
         return client.method(method, params)
 
 
-def test_a_server_tells_where_it_is_and_both_doors_answer(settings):
+def test_a_server_announces_its_addresses_and_both_channels_answer(settings):
     with start_server(settings) as server:
         note = json.loads((settings.state_dir / "run" / "http.json").read_text(encoding="utf-8"))
 

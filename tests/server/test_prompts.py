@@ -20,7 +20,7 @@ async def words(client, name):
 
 @MODES
 @pytest.mark.promise("mcp.both-eras")
-async def test_how_to_ask_is_told_to_everyone_with_what_this_caller_may_ask(tmp_path, mode):
+async def test_the_prompt_to_ask_is_for_everyone_and_lists_what_the_caller_may_ask(tmp_path, mode):
     async with running_server(tmp_path) as at:
         for channel in ("http", "unix"):
             async with getattr(at, channel)("docs", mode) as client:
@@ -36,7 +36,7 @@ async def test_how_to_ask_is_told_to_everyone_with_what_this_caller_may_ask(tmp_
 
 
 @MODES
-async def test_how_to_attend_is_told_to_who_attends_and_names_tools_that_are_there(tmp_path, mode):
+async def test_the_prompt_to_attend_is_for_attending_sessions_and_names_existing_tools(tmp_path, mode):
     async with running_server(tmp_path, "unix") as at:
         async with at.attending(mode) as client:
             listed = [prompt.name for prompt in (await client.list_prompts()).prompts]

@@ -129,7 +129,7 @@ async def test_a_cursor_that_was_never_given_out_is_invalid(tmp_path, era, metho
 @pytest.mark.fault("f19")
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream", "text/html", ""])
 @ERAS
-async def test_who_posts_must_take_both_media_types_and_is_told_so(tmp_path, era, accept):
+async def test_a_post_must_accept_both_media_types_and_the_error_lists_them(tmp_path, era, accept):
     async with running_server(tmp_path) as at, httpx2.AsyncClient() as web:
         refused = await post(at, web, era, frame(era, "tools/list"), {"Accept": accept})
         wild = await post(at, web, era, frame(era, "tools/list"), {"Accept": "*/*"})

@@ -42,7 +42,7 @@ async def test_a_request_and_a_namespace_are_read_as_the_tools_show_them(tmp_pat
 @every_way
 @pytest.mark.promise("read.scoped")
 @pytest.mark.promise("mcp.errors")
-async def test_what_is_out_of_scope_looks_like_not_there(tmp_path, channel, mode):
+async def test_a_resource_out_of_scope_looks_missing(tmp_path, channel, mode):
     async def scoped(*_, **__):
         raise InfraError("not-found", "There is no such namespace, or it is not yours.")
 
@@ -70,7 +70,7 @@ async def test_what_is_out_of_scope_looks_like_not_there(tmp_path, channel, mode
 
 @every_way
 @pytest.mark.promise("secrets.nowhere")
-async def test_a_uri_that_is_none_of_ours_is_refused_and_not_repeated(tmp_path, channel, mode, caplog):
+async def test_an_unknown_uri_is_refused_and_not_repeated(tmp_path, channel, mode, caplog):
     async with running_server(tmp_path, channel) as at, getattr(at, channel)("docs", mode) as client:
         for uri in (
             "infra://requests/hunter2/../../etc",
@@ -89,7 +89,7 @@ async def test_a_uri_that_is_none_of_ours_is_refused_and_not_repeated(tmp_path, 
         assert not (await client.call_tool("whoami", {})).is_error
 
 
-async def test_a_large_resource_is_cut_and_says_so(tmp_path):
+async def test_a_large_resource_is_cut_with_a_note(tmp_path):
     async def much(*_, **__):
         return {"namespace": "docs-live", "objects": [{"name": "x" * 300} for _ in range(500)]}
 

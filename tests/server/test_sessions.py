@@ -64,7 +64,7 @@ async def test_a_peer_that_opens_sessions_without_end_loses_its_own_oldest_ones(
 
 
 @pytest.mark.fault("f34")
-async def test_a_peer_with_many_calls_under_way_is_told_so_and_no_other_one_waits(tmp_path, monkeypatch):
+async def test_a_peer_with_too_many_calls_is_refused_and_no_other_peer_waits(tmp_path, monkeypatch):
     # The clients are in this process, and may take their time to send what they have begun.
     monkeypatch.setattr("infra_mcp.server.connections.HEAD_SECONDS", 120.0)
     async with running_server(tmp_path, held=True) as at:

@@ -137,7 +137,7 @@ async def test_an_attending_session_is_the_infra_peer_without_rights_and_each_is
         ({"host": 1}, "invalid-argument"),
     ],
 )
-async def test_a_first_frame_that_says_something_else_ends_the_connection(tmp_path, hello, code):
+async def test_an_invalid_first_frame_ends_the_connection(tmp_path, hello, code):
     async with running_server(tmp_path, "unix") as at, wire(at) as line:
         answer = await line.ask("infra/hello", hello)
 
@@ -163,7 +163,7 @@ class AttendantSessions:
 
 
 @pytest.mark.promise("attend.claim")
-async def test_a_session_sits_at_the_desk_as_long_as_its_connection_lasts(tmp_path):
+async def test_a_session_attends_as_long_as_its_connection_lasts(tmp_path):
     async with running_server(tmp_path, "unix") as at:
         at.service.attendants = attendants = AttendantSessions()
         async with wire(at) as line, wire(at) as host:
@@ -303,7 +303,7 @@ async def test_lists_and_trails_of_requests_are_the_circles_own(tmp_path):
     "line",
     [b"{", b"\xff\xfe", b"[1]", b'"x"', b"[" * 200_000, b'{"jsonrpc":"2.0","id":1}', b'{"method":5}', b"{}", b"\x00"],
 )
-async def test_a_line_that_is_no_frame_is_told_so_and_the_next_one_is_served(tmp_path, line):
+async def test_a_line_that_is_no_frame_gets_an_error_and_the_next_one_is_served(tmp_path, line):
     async with running_server(tmp_path, "unix") as at, wire(at) as conversation:
         await conversation.ask("infra/hello")
         await conversation.send(line)

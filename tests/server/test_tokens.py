@@ -48,7 +48,7 @@ def statuses(url, authorization):
 
 
 @pytest.mark.promise("http.tokens")
-def test_without_a_token_that_counts_nobody_gets_past_401(settings):
+def test_every_call_without_a_valid_token_ends_with_401(settings):
     with start_server(settings) as server:
         token = operate(settings, "operator/peer.add", name="docs", circle="docs")["token"]
         with httpx2.Client(timeout=30) as web:

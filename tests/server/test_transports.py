@@ -115,7 +115,7 @@ async def test_two_authorization_headers_are_refused_whichever_comes_first(tmp_p
 
 
 @pytest.mark.promise("auth.transport")
-async def test_what_a_proxy_says_of_the_caller_counts_for_nothing(tmp_path):
+async def test_headers_of_a_proxy_do_not_identify_the_caller(tmp_path):
     spoofed = {
         "X-Forwarded-For": "127.0.0.1",
         "X-Forwarded-User": "shop",
@@ -133,7 +133,7 @@ async def test_what_a_proxy_says_of_the_caller_counts_for_nothing(tmp_path):
         assert "evil.example" not in str(nobody.headers) + nobody.text
 
 
-async def test_slow_bodies_hold_up_nobody_and_are_ended(tmp_path, monkeypatch):
+async def test_slow_bodies_delay_no_other_call_and_are_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(http_guard, "BODY_SECONDS", 1.0)
     async with web(tmp_path) as (at, client):
         head = "".join(f"{name}: {value}\r\n" for name, value in (NOW | bearer(at.tokens["docs"])).items())
@@ -220,7 +220,7 @@ async def test_two_requests_of_one_id_get_each_their_own_answer(tmp_path):
         assert answers == {"docs": "docs", "shop": "shop", "reader": "reader"}
 
 
-async def test_what_is_no_http_at_all_ends_its_connection_only(tmp_path):
+async def test_bytes_that_are_not_http_end_only_their_connection(tmp_path):
     async with web(tmp_path) as (at, _):
         port = int(at.url.split(":")[2].split("/")[0])
         for junk in (b"\x16\x03\x01\x02\x00\x01\x00", b"GET /mcp\r\n\r\n", b"A" * 200_000, b"POST /mcp HTTP/9\r\n\r\n"):

@@ -92,7 +92,7 @@ async def test_a_no_denies_it_for_good(tmp_path, monkeypatch, who, mode, answer)
     ],
     ids=["cancelled", "empty", "no-field", "text", "number", "more", "declined-yes"],
 )
-async def test_what_is_not_a_plain_yes_is_no_approval(tmp_path, monkeypatch, who, mode, answer):
+async def test_only_a_plain_yes_is_an_approval(tmp_path, monkeypatch, who, mode, answer):
     async with approval_server(tmp_path, monkeypatch, door_of(who)) as at:
         request = await waiting(at)
         async with session(at, who, mode, said(**answer)) as client:
@@ -136,7 +136,7 @@ async def test_the_answer_is_no_part_of_any_tools_schema_and_cannot_be_given_by_
 
 
 @pytest.mark.promise("approval.no-fallback")
-async def test_an_answer_without_a_question_is_none(tmp_path, monkeypatch):
+async def test_an_answer_without_a_question_does_not_count(tmp_path, monkeypatch):
     async with approval_server(tmp_path, monkeypatch) as at:
         request, key = await waiting(at), "infra_mcp.server.tools.approve:Elicitation.ask.<locals>.decision"
         async with session(at, "attending", "auto", said(**YES)) as client:
@@ -215,7 +215,7 @@ async def test_the_words_of_the_asker_are_quoted_bounded_and_last(tmp_path, monk
 
 
 @pytest.mark.promise("report.progress")
-async def test_while_the_person_thinks_the_client_is_told_so(tmp_path, monkeypatch):
+async def test_the_client_gets_progress_while_the_person_thinks(tmp_path, monkeypatch):
     """In the era before 2026; in that one the call is over while the person thinks, and nobody waits."""
     async with approval_server(tmp_path, monkeypatch) as at:
         request, told = await waiting(at), []

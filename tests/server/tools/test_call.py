@@ -35,7 +35,7 @@ def call_of(service: Service, told: list[str]) -> Call:
     return Call(service, CALLER, "tool", progress)
 
 
-async def test_a_stop_ends_the_wait_with_what_is_known():
+async def test_a_stop_ends_the_wait_with_the_newest_state():
     service = Service(None)  # type: ignore[arg-type]
     told = Told()
     once = told.once
@@ -84,7 +84,7 @@ async def test_a_wait_that_returns_early_without_an_end_does_not_spin():
     assert looks < 20
 
 
-async def test_an_end_that_is_there_already_is_looked_at_once_and_no_progress_is_told():
+async def test_an_ended_state_is_looked_up_once_without_progress():
     looks, told = 0, []
 
     async def wait(_seconds: float, seen: Callable[[str], None]) -> str:
@@ -97,7 +97,7 @@ async def test_an_end_that_is_there_already_is_looked_at_once_and_no_progress_is
     assert (looks, told) == (1, [])
 
 
-async def test_a_stop_before_the_first_look_has_ended_still_says_how_it_is():
+async def test_a_stop_during_the_first_look_still_gives_a_state():
     service = Service(None)  # type: ignore[arg-type]
 
     async def wait(seconds: float, _seen: object) -> str:

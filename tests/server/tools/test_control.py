@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.promise("report.progress")
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_who_looks_at_a_request_that_goes_on_is_told_how_far_it_is(tmp_path, mode):
+async def test_get_request_shows_the_progress_of_an_open_request(tmp_path, mode):
     async with running_server(tmp_path, held=True) as at, at.http("docs", mode) as docs:
         given = {"namespace": "docs-a", "wait_seconds": 0}
         request = (await docs.call_tool("provision_namespace", given)).structured_content["request"]

@@ -73,7 +73,7 @@ async def test_a_host_without_a_token_may_look_and_nothing_else_whatever_it_call
 
 
 @pytest.mark.parametrize(("toolset", "gone"), [("mesh", change.TOOLS), ("change", mesh.TOOLS)], ids=["mesh", "change"])
-async def test_a_server_for_some_tools_offers_and_takes_no_others(tmp_path, toolset, gone):
+async def test_a_server_for_some_tools_offers_and_accepts_no_others(tmp_path, toolset, gone):
     async with running_server(tmp_path, "unix") as at:
         at.service.toolset = toolset
         async with at.unix("docs") as client:
@@ -179,7 +179,7 @@ async def test_ten_more_actions_leave_the_list_of_tools_below_20_kb():
     assert size_with(more_actions(10, listed=True) | more_actions(1, listed=False)) > 20_000, "the way it is not done"
 
 
-async def test_lists_say_how_long_they_may_be_kept_and_that_no_change_is_told(tmp_path):
+async def test_lists_have_a_cache_time_and_no_change_notifications(tmp_path):
     async with running_server(tmp_path, "unix") as at:
         async with at.unix("docs") as client:
             tools = await client.list_tools()

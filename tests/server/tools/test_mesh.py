@@ -148,7 +148,7 @@ async def test_a_wait_wakes_at_once_when_the_ack_comes(tmp_path, channel, mode):
 
 @pytest.mark.promise("report.progress")
 @every_way
-async def test_who_waits_for_infra_is_told_how_far_it_is(tmp_path, channel, mode):
+async def test_a_wait_for_infra_reports_progress(tmp_path, channel, mode):
     async with running_server(tmp_path, channel, held=True) as at, getattr(at, channel)("docs", mode) as docs:
         told: list[str] = []
 
@@ -166,7 +166,7 @@ async def test_who_waits_for_infra_is_told_how_far_it_is(tmp_path, channel, mode
 
 
 @every_way
-async def test_an_inbox_that_is_waited_at_answers_when_something_comes(tmp_path, channel, mode):
+async def test_a_waiting_inbox_answers_when_a_message_comes(tmp_path, channel, mode):
     async with (
         running_server(tmp_path, channel) as at,
         getattr(at, channel)("docs", mode) as docs,
@@ -214,7 +214,7 @@ async def test_looking_marks_nothing_and_only_the_receivers_own_word_does(tmp_pa
 
 
 @every_way
-async def test_what_is_no_peer_or_not_mine_to_ack_is_refused_with_the_next_step(tmp_path, channel, mode):
+async def test_an_unknown_peer_and_an_ask_of_others_are_refused_with_the_next_step(tmp_path, channel, mode):
     async with (
         running_server(tmp_path, channel) as at,
         getattr(at, channel)("docs", mode) as docs,

@@ -78,7 +78,7 @@ async def watched(monkeypatch, early: float, told, asked=lambda _: None, say=str
 
 @pytest.mark.promise("report.progress")
 @pytest.mark.parametrize("early", [0.0, 0.3, 1.0], ids=["woken-at-once", "woken-early", "not-woken"])
-async def test_no_two_signs_of_life_are_further_apart_than_promised(monkeypatch, early):
+async def test_progress_comes_as_often_as_promised(monkeypatch, early):
     told = [1_000.0]
 
     clock = await watched(monkeypatch, early, lambda now, _: told.append(now))
@@ -89,7 +89,7 @@ async def test_no_two_signs_of_life_are_further_apart_than_promised(monkeypatch,
     assert told == sorted(told)
 
 
-async def test_signs_of_life_are_words_of_the_moment_and_look_nothing_up(monkeypatch):
+async def test_progress_shows_the_current_state_and_looks_nothing_up(monkeypatch):
     words, looks = [], []
     steps = iter(range(1_000))
 
@@ -99,7 +99,7 @@ async def test_signs_of_life_are_words_of_the_moment_and_look_nothing_up(monkeyp
     assert looks == [30.0, 30.0]
 
 
-async def test_a_wait_whose_client_wants_no_signs_has_nothing_to_do(monkeypatch):
+async def test_a_wait_without_progress_only_waits(monkeypatch):
     looks = []
 
     await watched(monkeypatch, 1.0, None, looks.append)
@@ -111,7 +111,7 @@ async def test_a_wait_whose_client_wants_no_signs_has_nothing_to_do(monkeypatch)
 @pytest.mark.parametrize("tool", ["deploy", "wait_on_ack", "inbox"])
 @pytest.mark.promise("report.progress")
 @pytest.mark.promise("mcp.both-eras")
-async def test_every_tool_that_waits_tells_how_far_it_is_until_the_end(tmp_path, channel, mode, tool):
+async def test_every_tool_that_waits_reports_progress_until_the_end(tmp_path, channel, mode, tool):
     async with running_server(tmp_path, channel, held=True) as at, getattr(at, channel)("docs", mode) as client:
         slices: list[float] = []
         wait = at.engine.wait
