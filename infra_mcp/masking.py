@@ -220,16 +220,19 @@ class Masker:
         clean = self._clean  # before the known values are read: see `learn`
         if text in clean:
             return text
-        masked, before = self._pass(text), text
-        for _ in range(_PASSES - 1):
-            if masked == before:
-                break
-            masked, before = self._pass(masked), masked
+        masked = self._masked(text)
         if masked == text and len(text) <= _MAX_CLEAN:
             if len(clean) >= _MAX_CLEAN_TEXTS:
                 clean.clear()
             clean[text] = None
         return masked
+
+    def _masked(self, text: str) -> str:
+        for _ in range(_PASSES):
+            before, text = text, self._pass(text)
+            if text == before:
+                break
+        return text
 
     def _pass(self, text: str) -> str:
         for form, marker in self._known.items():
