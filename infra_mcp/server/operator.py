@@ -19,7 +19,7 @@ from pydantic import Field
 from infra_mcp.engine.signals import IDENTITIES, PARKED_CHANGED
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.backup import backup
-from infra_mcp.ledger.heads import Committed
+from infra_mcp.ledger.chain import Committed
 from infra_mcp.ledger.vouching import CONFIRMED, signed
 from infra_mcp.model.names import Circle, Frozen, PeerName, alike
 from infra_mcp.model.peer import Caller
