@@ -121,7 +121,7 @@ def _facts(one: dict[str, Any]) -> list[str]:
     who = f"{one['caller']} (circle {one['circle']})" if one.get("circle") else str(one["caller"])
     helped = f", worked on by {one['attendant']}" if one.get("attendant") else ""
     lines = [f"{one['request']}  {one['created']}  {one['state']}  {one['action']}"]
-    lines.append(f"  asked by {who}{helped}, by {one['channel']}: {escaped(str(one.get('words', ''))).strip()[:300]}")
+    lines.append(f"  asked by {who}{helped}, by {one['door']}: {escaped(str(one.get('words', ''))).strip()[:300]}")
     lines.extend(f"  {word} {one[word]}" for word in ("commit", "revert") if one.get(word))
     if one.get("objects"):
         lines.append(f"  objects {', '.join(one['objects'])}")
