@@ -28,7 +28,7 @@ from infra_mcp.policy.policy import Policy, digest_of, load
 _MAX_BYTES = 2**20
 
 
-class Accepted(Protocol):
+class AcceptedPolicies(Protocol):
     """The part of the ledger that stores acceptances."""
 
     masker: Masker
@@ -64,7 +64,7 @@ class PolicyInForce:
         InfraError: `invalid-argument`: the pin names an unknown action.
     """
 
-    def __init__(self, file: Path, ledger: Accepted, pin: str | None = None) -> None:
+    def __init__(self, file: Path, ledger: AcceptedPolicies, pin: str | None = None) -> None:
         self._file = file
         self._ledger = ledger
         self._pin, _, more = (pin or "").partition("+")
