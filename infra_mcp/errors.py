@@ -7,9 +7,10 @@ an argument that was refused for its form.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final, Self
 
 from infra_mcp.text import one_line
 
@@ -222,6 +223,13 @@ class InfraError(Exception):
         self.next_step = one_line(next_step or info.next_step, _MAX_SENTENCE)
         self.rule = rule
         self.exit = info.exit
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        """The error that `as_dict` gave; `internal` where this version does not know its code."""
+        code = data.get("code")
+        known = code if isinstance(code, str) and code in CODES else "internal"
+        return cls(known, str(data.get("what", "")), next_step=data.get("next"), rule=data.get("rule"))
 
     def __str__(self) -> str:
         """The whole error as one line."""

@@ -54,16 +54,6 @@ def given_binaries() -> str:
     return os.pathsep.join(filter(None, (os.environ.get("KUBEBUILDER_ASSETS"), os.environ.get("PATH"))))
 
 
-def given_token() -> str | None:
-    """The token of the peer a command acts as, if one is given."""
-    return os.environ.get("INFRA_MCP_TOKEN") or None
-
-
-def given_url() -> str | None:
-    """The URL of the server commands call, if one is given."""
-    return os.environ.get("INFRA_MCP_URL") or None
-
-
 def given_run() -> tuple[str, str, str, str] | None:
     """The pipeline run this process is part of: system, project, run and job. None outside a pipeline.
 

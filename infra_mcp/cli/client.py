@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import closing, contextmanager, suppress
 from typing import Any, Protocol
 
 from infra_mcp import __version__
-from infra_mcp.errors import CODES, InfraError
-from infra_mcp.settings import Settings, given_token
+from infra_mcp.cli.failures import raise_refusal
+from infra_mcp.errors import InfraError
+from infra_mcp.settings import Settings
 
 NAME = "infra-mcp-cli"  # how the client calls itself
 VERSION = "2026-07-28"
@@ -24,20 +24,6 @@ Told = Callable[[str], None]
 _META = "io.modelcontextprotocol/"
 _START = "Start one in the infra repository: `infra-mcp serve`."
 _ONLY_THERE = "This works on the server's own machine only, not over a URL."
-
-
-def token_of(token_file: str | None) -> str | None:
-    """The token a command acts with: from the file named, else from INFRA_MCP_TOKEN, else none.
-
-    Raises:
-        InfraError: `setup-failed`, when the file cannot be read.
-    """
-    if token_file:
-        try:
-            return Path(token_file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            raise InfraError("setup-failed", f"The token file {token_file} cannot be read.") from None
-    return given_token()
 
 
 class BrokenConnectionError(InfraError):
@@ -88,9 +74,8 @@ class Client:
                 ends first.
         """
         if self.remote:
-            raise InfraError(
-                "invalid-argument", _ONLY_THERE, next_step="Run it there, without --url and INFRA_MCP_URL."
-            )
+            step = "Run it there, without --url and INFRA_MCP_URL."
+            raise InfraError("invalid-argument", _ONLY_THERE, next_step=step)
         return self._exchange(name, params, None)
 
     def call(self, tool: str, arguments: dict[str, Any], told: Told | None = None) -> dict[str, Any]:
@@ -115,11 +100,7 @@ class Client:
         result = self.call(tool, arguments)
         data: dict[str, Any] = result.get("structuredContent") or {}
         if result.get("isError"):
-            code = data.get("code")
-            what = str(data.get("what", ""))
-            raise InfraError(
-                code if code in CODES else "internal", what, next_step=data.get("next"), rule=data.get("rule")
-            )
+            raise InfraError.from_data(data)
         return data
 
     def tools(self) -> list[dict[str, Any]]:
@@ -148,14 +129,9 @@ class Client:
 
 
 def _result(answer: dict[str, Any]) -> dict[str, Any]:
-    error = answer.get("error")
-    if not isinstance(error, dict):
-        result = answer.get("result")
-        return result if isinstance(result, dict) else {}
-    data = error.get("data")
-    if isinstance(data, dict) and data.get("code") in CODES:
-        raise InfraError(data["code"], str(data.get("what", "")), next_step=data.get("next"), rule=data.get("rule"))
-    raise InfraError("internal", f"The server answered: {str(error.get('message', ''))[:300]}")
+    raise_refusal(answer)
+    result = answer.get("result")
+    return result if isinstance(result, dict) else {}
 
 
 class _Socket:
@@ -228,6 +204,38 @@ class _Socket:
             self._connection = None
 
 
+class Remote:
+    """Streamable HTTP to a server elsewhere, one POST a request. Nothing is sent before the first one.
+
+    Args:
+        url: https, or http on loopback; the path is /mcp when there is none.
+        token: the bearer token.
+
+    Raises:
+        InfraError: `invalid-argument`, when the token may not be sent to such a URL; `unauthenticated` without one.
+    """
+
+    remote = True
+
+    def __init__(self, url: str, token: str | None) -> None:
+        from infra_mcp.cli.endpoint import Endpoint  # noqa: PLC0415 - HTTP and TLS, which the socket does not need
+        from infra_mcp.cli.session import Flight, Session  # noqa: PLC0415 - the same
+
+        self._http, self._flight = Session(Endpoint(url, token)), Flight
+        self.close = self._http.close
+
+    def exchange(self, frame: dict[str, Any], heard: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Post a request and return its answer."""
+        answer: dict[str, Any] = {}
+        try:
+            for _, answer in self._http.answers(frame, self._flight(modern=True)):
+                if "method" in answer:
+                    heard(answer)
+        except OSError:
+            raise BrokenConnectionError from None
+        return answer
+
+
 @contextmanager
 def connect(
     settings: Settings, token: str | None, *, start: Callable[[Settings], None] | None = None
@@ -242,9 +250,6 @@ def connect(
     Raises:
         InfraError: `server-unreachable` when none runs, `unauthenticated`.
     """
-    transport = _Socket(settings, token, start)
-    try:
+    with closing(_Socket(settings, token, start)) as transport:
         transport.open()
         yield Client(transport)
-    finally:
-        transport.close()

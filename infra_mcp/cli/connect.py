@@ -6,12 +6,11 @@ elsewhere. What is imported here is imported each time a host starts, so it is l
 
 from __future__ import annotations
 
-import os
 import socket
-import sys
 import time
 
-from infra_mcp.cli.place import Place, find
+from infra_mcp.cli.failures import failure, raise_refusal, report
+from infra_mcp.cli.place import Place, find, token_of, url_of
 
 TYPE_CHECKING = False  # as type checkers know it; typing takes 5 ms to import
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from infra_mcp.cli.conversation import Conversation
     from infra_mcp.cli.splice import Link
-    from infra_mcp.errors import InfraError
 
 _HELLO = "infra-mcp-connect"
 _PATIENCE = 60.0  # seconds until a server must have taken the connection
@@ -83,55 +81,48 @@ def run(
         repo: the repository; None for INFRA_MCP_REPO, or the one the working directory is in.
 
     Returns:
-        The exit code; a failure is told on standard error.
+        The exit code; a failure is reported on standard error.
     """
     import signal  # noqa: PLC0415 - not before an option was understood
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C of the host's terminal ends it, as SIGTERM does
     try:
-        return _speak(attend, token_file, url, repo)
-    except Exception as error:  # noqa: BLE001 - sorted out without importing `errors` before there is one
-        return _fail(error)
-
-
-def _speak(attend: str | None, token_file: str | None, url: str | None, repo: str | None) -> int:
-    if attend is not None:
-        if token_file is not None or url is not None:
-            raise _error("invalid-argument", "--attend: only without a token, and on the server's own machine.")
-        return _splice(find(repo), {"attend": attend})
-    token = _token(token_file)
-    url = url or (os.environ.get("INFRA_MCP_URL") if repo is None else None)
-    if not url:
-        return _splice(find(repo), {"token": token} if token else {"host": True})
-    if repo is not None:
-        raise _error("invalid-argument", "--url and --repo name two servers.")
-    from infra_mcp.cli.bridge import bridge  # noqa: PLC0415 - HTTP and TLS, which the socket does not need
-
-    return bridge(url, token)
-
-
-def _splice(place: Place, hello: dict[str, Any]) -> int:
-    from infra_mcp.cli.splice import Splice  # noqa: PLC0415 - not for the bridge
-
-    def dial(conversation: Conversation) -> Link:
-        return _dial(place, hello, conversation)
-
-    Splice(dial, _lost, _unreachable).run()
+        _speak(attend, token_file, url, repo)
+    except Exception as error:  # noqa: BLE001 - `errors` is not imported before there is one
+        return int(report(error).exit)
     return 0
 
 
+def _speak(attend: str | None, token_file: str | None, url: str | None, repo: str | None) -> None:
+    if attend is not None:
+        if token_file is not None or url is not None:
+            raise failure("invalid-argument", "--attend: only without a token, and on the server's own machine.")
+        return _splice(find(repo), {"attend": attend})
+    token = token_of(token_file)
+    if (url := url_of(url, repo)) is None:
+        return _splice(find(repo), {"token": token} if token else {"host": True})
+    from infra_mcp.cli.bridge import Bridge  # noqa: PLC0415 - HTTP and TLS, which the socket does not need
+    from infra_mcp.cli.endpoint import Endpoint  # noqa: PLC0415 - the same
+
+    return Bridge(Endpoint(url, token)).run()
+
+
+def _splice(place: Place, hello: dict[str, Any]) -> None:
+    from infra_mcp.cli.splice import Splice  # noqa: PLC0415 - not for the bridge
+
+    Splice(lambda conversation: _dial(place, hello, conversation)).run()
+
+
 def _dial(place: Place, hello: dict[str, Any], conversation: Conversation) -> Link:
-    """Connect to the server, starting one where none runs, and go on with the conversation there.
+    """Connect to the server, starting one where none runs, and continue the conversation there.
 
     Raises:
         InfraError: what keeps a server from starting, `unauthenticated`, `not-found`, `server-unreachable`.
     """
-    import json  # noqa: PLC0415 - see the module's docstring
-
-    from infra_mcp.cli.splice import Link  # noqa: PLC0415 - the same
+    from infra_mcp.cli.splice import Link  # noqa: PLC0415 - see the module's docstring
 
     deadline = time.monotonic() + _PATIENCE
-    greeting = json.dumps({"jsonrpc": "2.0", "id": _HELLO, "method": "infra/hello", "params": hello}).encode()
+    greeting = {"jsonrpc": "2.0", "id": _HELLO, "method": "infra/hello", "params": hello}
     while time.monotonic() < deadline:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(_PATIENCE)
@@ -148,87 +139,21 @@ def _dial(place: Place, hello: dict[str, Any], conversation: Conversation) -> Li
             return link
         connection.close()  # it is stopping
         time.sleep(_PAUSE)
-    raise _error("server-unreachable", f"The server behind {place.socket} ends every connection.")
+    raise failure("server-unreachable", f"The server behind {place.socket} ends every connection.")
 
 
-def _opened(link: Link, greeting: bytes, conversation: Conversation) -> bool:
-    """Say who this is, and open the host's session anew where it had one; false when the server went away."""
-    import json  # noqa: PLC0415 - see the module's docstring
-
+def _opened(link: Link, greeting: dict[str, Any], conversation: Conversation) -> bool:
+    """Say who this is, and reopen the host's session where it had one; false when the server ended the connection."""
+    opening = conversation.opening()
     try:
-        said = link.exchange(greeting, _HELLO)
-        if said is None:
-            return False
-        _raise_refusal(said)
-        opening = conversation.opening()
-        if opening is None:
-            return True
-        said = link.exchange(json.dumps(opening).encode(), opening["id"])
-        if said is None:
-            return False
-        _raise_refusal(said)
+        for frame in (greeting, opening) if opening else (greeting,):
+            answer = link.exchange(frame)
+            if answer is None:
+                return False
+            raise_refusal(answer)
     except TimeoutError:
-        raise _error("server-unreachable", f"The server does not answer in {_PATIENCE:.0f} s.") from None
+        raise failure("server-unreachable", f"The server does not answer in {_PATIENCE:.0f} s.") from None
     ready = conversation.ready()
     if ready is not None:
         link.outgoing += ready + b"\n"
     return True
-
-
-def _raise_refusal(answer: dict[str, Any]) -> None:
-    error = answer.get("error")
-    if not isinstance(error, dict):
-        return
-    data = error.get("data")
-    if isinstance(data, dict) and isinstance(data.get("what"), str):
-        raise _error(str(data.get("code")), data["what"], data.get("next"))
-    raise _error("internal", f"The server refused to go on with the session: {str(error.get('message'))[:300]}")
-
-
-def _token(token_file: str | None) -> str | None:
-    if not token_file:
-        return os.environ.get("INFRA_MCP_TOKEN") or None
-    try:
-        with open(token_file, encoding="utf-8") as file:
-            return file.read().strip()
-    except (OSError, UnicodeDecodeError):
-        raise _error("setup-failed", f"The token file {token_file} cannot be read.") from None
-
-
-def _error(code: str, what: str, next_step: str | None = None) -> InfraError:
-    from infra_mcp.errors import CODES, InfraError  # noqa: PLC0415 - see the module's docstring
-
-    return InfraError(code if code in CODES else "internal", what, next_step=next_step)
-
-
-def _lost() -> tuple[str, dict[str, Any]]:
-    """What a host is told of requests that a server took with it."""
-    error = _error(
-        "server-unreachable",
-        "The server ended before it answered; what was asked may go on.",
-        "Look before sending it again: get_request(id), or search_audit for what was asked last.",
-    )
-    return str(error), error.as_dict() | {"exit": int(error.exit)}
-
-
-def _unreachable(error: Exception) -> tuple[str, dict[str, Any]]:
-    """What a host is told when there is no next server either; the person behind it is told on standard error."""
-    from infra_mcp.errors import InfraError  # noqa: PLC0415 - see the module's docstring
-
-    if not isinstance(error, InfraError):
-        raise error
-    _say(error)
-    return str(error), error.as_dict() | {"exit": int(error.exit)}
-
-
-def _fail(error: Exception) -> int:
-    from infra_mcp.errors import InfraError  # noqa: PLC0415 - see the module's docstring
-
-    if not isinstance(error, InfraError):
-        raise error
-    _say(error)
-    return int(error.exit)
-
-
-def _say(error: InfraError) -> None:
-    print(f"{error.code}: {error.what}\n  {error.next_step}", file=sys.stderr, flush=True)

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import json
 
+from infra_mcp.cli.failures import failure
+
 TYPE_CHECKING = False  # as type checkers know it; typing takes 5 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
+    from infra_mcp.errors import InfraError
+
+MAX_LINE = 8 * 1024 * 1024  # bytes of one frame of the host's, as at the server's end
 _OWN_ERROR = -32000
 _REPLAYED = "infra-mcp-connect"  # the id of an `initialize` that the host did not send
 
@@ -50,10 +55,11 @@ class Lines:
             self._dropping = self._dropped = True
         return [line for line in whole if line.strip()]
 
-    def too_long(self) -> bool:
-        """Whether a line was dropped since this was asked last."""
+    def refusals(self) -> list[bytes]:
+        """The error for a line that was dropped since this was asked last, if one was."""
         dropped, self._dropped = self._dropped, False
-        return dropped
+        what = f"A line is longer than {self._longest} bytes."
+        return [error_frame(None, failure("invalid-argument", what))] if dropped else []
 
 
 class Conversation:
@@ -93,7 +99,7 @@ class Conversation:
         elif method == "notifications/initialized":
             self._ready = line
         elif method == "notifications/cancelled":
-            self._asked.pop(_key(_subject(frame)), None)  # it may be left without an answer
+            self._asked.pop(_key(subject(frame)), None)  # it may be left without an answer
         return line
 
     def _answer(self, line: bytes, frame: dict[str, Any]) -> bytes | None:
@@ -120,7 +126,7 @@ class Conversation:
             self._questions[_key(shown)] = identity
             return line if shown is identity else _line(frame | {"id": shown})
         if frame["method"] == "notifications/cancelled" and self._servers:
-            shown = self._shown(_subject(frame))
+            shown = self._shown(subject(frame))
             self._questions.pop(_key(shown), None)
             return _line(frame | {"params": {**frame["params"], "requestId": shown}}) if "params" in frame else line
         return line
@@ -129,26 +135,18 @@ class Conversation:
         """A server's id as the host gets it: another one for each server, so that no answer goes to the wrong one."""
         return f"{self._servers}/{json.dumps(identity)}" if self._servers else identity
 
-    def lost(self, message: str, data: dict[str, Any], *, keep: object = None) -> list[bytes]:
-        """The server is gone: what the host is told, for each request that waits and each question that is off.
+    def lost(self, error: InfraError, *, keep: object = None) -> list[bytes]:
+        """The server is gone: lines for the host that end each request that waits and each question of the server's.
 
         Args:
-            message: why, with what to do next.
-            data: the same as data.
+            error: why, with what to do next.
             keep: the id of a request that will be sent again.
         """
         kept = {key: identity for key, identity in self._asked.items() if key == _key(keep)}
-        told = [error_frame(identity, message, data) for key, identity in self._asked.items() if key not in kept]
-        told += [
-            _line(
-                {
-                    "jsonrpc": "2.0",
-                    "method": "notifications/cancelled",
-                    "params": {"requestId": json.loads(key), "reason": message},
-                }
-            )
-            for key in self._questions
-        ]
+        told = [error_frame(identity, error) for key, identity in self._asked.items() if key not in kept]
+        for key in self._questions:
+            params = {"requestId": json.loads(key), "reason": str(error)}
+            told.append(_line({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}))
         if not self._opened:
             self._opening = self._ready = None
         self._asked = kept
@@ -166,7 +164,7 @@ class Conversation:
 
 
 def parsed(line: bytes) -> dict[str, Any] | None:
-    """A line as a frame; None when it is none, which is for the other end to say."""
+    """A line as a frame; None when it is none, which the other end reports."""
     try:
         frame = json.loads(line)
     except (ValueError, RecursionError):
@@ -174,13 +172,14 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     return frame if isinstance(frame, dict) else None
 
 
-def error_frame(identity: object, message: str, data: dict[str, Any]) -> bytes:
+def error_frame(identity: object, error: InfraError) -> bytes:
     """An error as the answer to a request."""
-    error = {"code": _OWN_ERROR, "message": message, "data": data}
-    return _line({"jsonrpc": "2.0", "id": identity, "error": error})
+    shown = {"code": _OWN_ERROR, "message": str(error), "data": error.as_dict() | {"exit": int(error.exit)}}
+    return _line({"jsonrpc": "2.0", "id": identity, "error": shown})
 
 
-def _subject(frame: dict[str, Any]) -> object:
+def subject(frame: dict[str, Any]) -> object:
+    """The id of the request that a `notifications/cancelled` cancels."""
     params = frame.get("params")
     return params.get("requestId") if isinstance(params, dict) else None
 

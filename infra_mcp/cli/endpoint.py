@@ -1,4 +1,4 @@
-"""A server elsewhere, by its URL: where the token may be sent, how to connect, and what its events and refusals say.
+"""A server elsewhere, by its URL: where the token may be sent, how to connect, and what its refusals mean.
 
 Standard library only. The token is sent over https, or over http to this machine itself, and nowhere else: no redirect
 is followed, no proxy is asked, and a URL that carries a name or password is refused. On this machine, where others
@@ -14,13 +14,11 @@ import json
 import secrets
 import socket
 import ssl
-from collections.abc import Iterator
 from urllib.parse import SplitResult, urlsplit
 
 from infra_mcp.errors import InfraError
 from infra_mcp.proof import PATH, prove, which_and_key
 
-MAX_ANSWER = 16 * 1024 * 1024  # bytes of an answer
 _PATH = "/mcp"
 _CONNECTING = 10.0  # seconds
 _LONGEST_PROOF = 1_024  # bytes
@@ -36,11 +34,14 @@ class Endpoint:
         token: the bearer token.
 
     Raises:
-        InfraError: `invalid-argument`, when the token may not be sent to such a URL; `unauthenticated`, when it is no
-            token.
+        InfraError: `invalid-argument`, when the token may not be sent to such a URL; `unauthenticated`, when there is
+            no token, or it cannot be one.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str | None) -> None:
+        if token is None:
+            what = "A server is called by its URL with a peer's token, and no token is given."
+            raise InfraError("unauthenticated", what, next_step="Set INFRA_MCP_TOKEN, or name a file: --token-file.")
         self._url = _checked(url)
         if not token.isascii() or not token.isprintable() or " " in token:
             raise InfraError("unauthenticated", "The token is not one that a server gives out.")
@@ -74,23 +75,21 @@ class Endpoint:
                 would lead off this machine.
         """
         host, port = self._url.hostname or "", self._url.port
+        made: http.client.HTTPConnection
         try:
             if self._url.scheme == "https":
                 context = ssl.create_default_context()
-                made: http.client.HTTPConnection = http.client.HTTPSConnection(
-                    host, port, timeout=_CONNECTING, context=context
-                )
+                made = http.client.HTTPSConnection(host, port, timeout=_CONNECTING, context=context)
             else:
                 made = http.client.HTTPConnection(host, port, timeout=_CONNECTING)
             made.connect()
             made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._url.scheme == "http" and not _loopback(made.sock.getpeername()[0]):
-                made.close()
-                raise InfraError(
-                    "invalid-argument", f"{host} is not this machine, so http would show the token to others."
-                )
-            made.auto_open = 0  # a connection made later would be to whoever has the port by then
+            made.auto_open = 0  # another process may have the port when a connection is made again
             if self._url.scheme == "http":
+                if not _loopback(made.sock.getpeername()[0]):
+                    made.close()
+                    what = f"{host} is not this machine, so http would show the token to others."
+                    raise InfraError("invalid-argument", what)
                 self._see_proof(made)
             made.sock.settimeout(_SILENCE)
         except ssl.SSLCertVerificationError as error:
@@ -99,9 +98,8 @@ class Endpoint:
         except OSError as error:
             reason = error.strerror or ("no answer in time" if isinstance(error, TimeoutError) else "no connection")
             what = f"{self.shown} cannot be reached: {reason}."
-            raise InfraError(
-                "server-unreachable", what, next_step="Check the URL, and that a server runs there."
-            ) from None
+            step = "Check the URL, and that a server runs there."
+            raise InfraError("server-unreachable", what, next_step=step) from None
         return made
 
     def _see_proof(self, made: http.client.HTTPConnection) -> None:
@@ -161,24 +159,3 @@ def _loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def events(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """The data of each event; comments (pings) and other fields are passed over. See the HTML standard, 9.2.6.
-
-    Raises:
-        ValueError: an event is longer than `MAX_ANSWER`.
-    """
-    data: list[bytes] = []
-    size = 0
-    while line := response.readline(MAX_ANSWER + 1):
-        line = line.rstrip(b"\r\n")
-        if not line:
-            if data:
-                yield b"\n".join(data)
-            data, size = [], 0
-        elif line.startswith(b"data:"):
-            data.append(line[5:].removeprefix(b" "))
-            size += len(line)
-            if size > MAX_ANSWER:
-                raise ValueError

@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from infra_mcp.cli.client import connect, token_of
+from infra_mcp.cli.client import connect
 from infra_mcp.cli.options import settings_of
+from infra_mcp.cli.place import token_of
 from infra_mcp.errors import InfraError
 from infra_mcp.settings import Settings
 

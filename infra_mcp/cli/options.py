@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
-from infra_mcp.cli.client import Client, connect, token_of
+from infra_mcp.cli.client import Client, Remote, connect
 from infra_mcp.cli.output import note
+from infra_mcp.cli.place import token_of, url_of
 from infra_mcp.cli.stopping import stoppable
-from infra_mcp.errors import InfraError
-from infra_mcp.settings import Settings, given_url
+from infra_mcp.settings import Settings
 
 Handler = Callable[[argparse.Namespace], int]
 WAIT = 600.0  # seconds a command waits if not told otherwise
@@ -64,14 +64,6 @@ def settings_of(options: argparse.Namespace) -> Settings:
     return Settings.find(options.repo)
 
 
-def url_of(options: argparse.Namespace) -> str | None:
-    """The URL of the server meant, or None for the one of the repository. Options go before the environment."""
-    url: str | None = options.url
-    if url is not None and options.repo is not None:
-        raise InfraError("invalid-argument", "--url and --repo name two servers.", next_step="Leave one of them out.")
-    return url or (None if options.repo is not None else given_url())
-
-
 def _start(settings: Settings) -> None:
     """Start a server where none runs, and say so: what follows takes a second longer, and leaves a process behind."""
     from infra_mcp.cli.starting import LOG, start  # noqa: PLC0415 - only where there is no server
@@ -87,17 +79,14 @@ def connection(options: argparse.Namespace) -> Iterator[Client]:
     Raises:
         InfraError: `server-unreachable`, `unauthenticated`, `invalid-argument`.
     """
-    url, token = url_of(options), token_of(options.token_file)
-    with stoppable(), _way(options, url, token) as client:
-        yield client
-
-
-def _way(options: argparse.Namespace, url: str | None, token: str | None) -> AbstractContextManager[Client]:
-    if not url:
-        return connect(settings_of(options), token, start=_start)
-    from infra_mcp.cli.remote import remote  # noqa: PLC0415 - http and TLS, which the socket does not need
-
-    return remote(url, token)
+    url, token = url_of(options.url, options.repo), token_of(options.token_file)
+    with stoppable():
+        if url:
+            with closing(Remote(url, token)) as transport:
+                yield Client(transport)
+        else:
+            with connect(settings_of(options), token, start=_start) as client:
+                yield client
 
 
 def connected(options: argparse.Namespace, work: Callable[[Client], int]) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from infra_mcp.cli.failures import failure
+
 # With one of these git looks elsewhere, or otherwise.
 _TOLD = (
     "GIT_DIR",
@@ -55,6 +57,31 @@ def find(repo: str | None = None) -> Place:
         return Place(str(settings.repo), str(settings.state_dir))
     top, common = found
     return Place(top, os.environ.get("INFRA_MCP_STATE") or _state_dir(top, common))
+
+
+def url_of(url: str | None, repo: str | None) -> str | None:
+    """The URL of the server to use, or None for the server of a repository. Options go before the environment.
+
+    Raises:
+        InfraError: `invalid-argument`, when both are given.
+    """
+    if url is not None and repo is not None:
+        raise failure("invalid-argument", "--url and --repo name two servers.", "Leave one of them out.")
+    return url or (None if repo is not None else os.environ.get("INFRA_MCP_URL")) or None
+
+
+def token_of(token_file: str | None) -> str | None:
+    """The token to act with: from the file named, else from INFRA_MCP_TOKEN, else none.
+
+    Raises:
+        InfraError: `setup-failed`, when the file cannot be read.
+    """
+    if not token_file:
+        return os.environ.get("INFRA_MCP_TOKEN") or None
+    try:
+        return _read(token_file).strip()
+    except (OSError, UnicodeDecodeError):
+        raise failure("setup-failed", f"The token file {token_file} cannot be read.") from None
 
 
 def _state_dir(top: str, common: str) -> str:

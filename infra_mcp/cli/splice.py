@@ -8,19 +8,20 @@ server somebody stopped stays stopped until it is needed.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import socket
 from collections import deque
 
-from infra_mcp.cli.conversation import Conversation, Lines, error_frame, parsed
+from infra_mcp.cli.conversation import MAX_LINE, Conversation, Lines, error_frame, parsed
+from infra_mcp.cli.failures import lost_answer, report
 
 TYPE_CHECKING = False  # as type checkers know it; typing takes 5 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-MAX_LINE = 8 * 1024 * 1024  # bytes of one frame, as at the server's end
 _PIECE = 65_536  # bytes read at once, and held for a side that does not take them
 _WHOLE = 4096  # bytes that a pipe which can be written takes without blocking (PIPE_BUF on Linux)
 
@@ -41,18 +42,18 @@ class Link:
         self.outgoing = bytearray()
         self.deaf = False  # it takes nothing any more; what it said before is still to be read
 
-    def exchange(self, request: bytes, identity: object) -> dict[str, Any] | None:
+    def exchange(self, request: dict[str, Any]) -> dict[str, Any] | None:
         """Send a request and wait for its answer; None when the server ends the connection instead.
 
         Raises:
             TimeoutError: it does neither.
         """
         try:
-            self.connection.sendall(request + b"\n")
+            self.connection.sendall(json.dumps(request).encode() + b"\n")
             while piece := self.connection.recv(_PIECE):
                 for line in self.lines.feed(piece):
                     frame = parsed(line)
-                    if frame is not None and "method" not in frame and frame.get("id") == identity:
+                    if frame is not None and "method" not in frame and frame.get("id") == request["id"]:
                         return frame
                     self.early.append(line)
         except TimeoutError:
@@ -75,21 +76,11 @@ class Splice:
 
     Args:
         dial: connects to a server, opens the conversation with it, and returns the connection.
-        lost: what the host is told when a server is gone: message and data.
-        unreachable: what the host is told, and the person behind it, when `dial` raises: the same.
         host: the descriptors to read the host from and to write to it.
     """
 
-    def __init__(
-        self,
-        dial: Callable[[Conversation], Link],
-        lost: Callable[[], tuple[str, dict[str, Any]]],
-        unreachable: Callable[[Exception], tuple[str, dict[str, Any]]],
-        host: tuple[int, int] = (0, 1),
-    ) -> None:
+    def __init__(self, dial: Callable[[Conversation], Link], host: tuple[int, int] = (0, 1)) -> None:
         self._dial = dial
-        self._lost = lost
-        self._unreachable = unreachable
         self._stdin, self._stdout = host
         self._conversation = Conversation()
         self._link: Link | None = None
@@ -169,9 +160,8 @@ class Splice:
             piece = b""  # a terminal that hung up
         if piece:
             self._queue.extend(self._lines.feed(piece))
-            if self._lines.too_long():
-                told = f"invalid-argument: A line is longer than {MAX_LINE} bytes."
-                self._to_host += error_frame(None, told, {"code": "invalid-argument"}) + b"\n"
+            for line in self._lines.refusals():
+                self._to_host += line + b"\n"
             return
         self._over = True
         if self._lines.rest.strip():
@@ -210,7 +200,7 @@ class Splice:
         self._link = None
         if not self._over:
             self._eager = self._conversation.waits
-            for line in self._conversation.lost(*self._lost()):
+            for line in self._conversation.lost(lost_answer()):
                 self._to_host += line + b"\n"
 
     def _take(self, link: Link) -> None:
@@ -223,9 +213,9 @@ class Splice:
         self._eager = False
         try:
             self._take(self._dial(self._conversation))
-        except Exception as error:  # noqa: BLE001 - told to the host; the next line tries again
-            message, data = self._unreachable(error)
+        except Exception as error:  # noqa: BLE001 - reported to the host; the next line tries again
+            reported = report(error)
             while self._queue:
                 frame = parsed(self._queue.popleft())
                 if frame is not None and "method" in frame and frame.get("id") is not None:
-                    self._to_host += error_frame(frame["id"], message, data) + b"\n"
+                    self._to_host += error_frame(frame["id"], reported) + b"\n"

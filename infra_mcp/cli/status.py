@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from infra_mcp.cli.client import Client, token_of
+from infra_mcp.cli.client import Client
 from infra_mcp.cli.options import client_options, connected, verb
 from infra_mcp.cli.output import said, show, show_result
+from infra_mcp.cli.place import token_of
 
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name

@@ -28,9 +28,7 @@ DENIED_FOR = 10.0  # seconds that rights may be denied: a restarted API server h
 async def after_failure(deps: Dependencies, run: Run, error: InfraError | None) -> Receipt:
     """End a request that did not land. `error` is None to continue an interrupted rollback."""
     if error is None:
-        kept = run.record.cause or {}
-        error = InfraError(kept["code"], kept["what"], next_step=kept["next"], rule=kept.get("rule"))
-        return await _roll_back(deps, run, error)
+        return await _roll_back(deps, run, InfraError.from_data(run.record.cause or {}))
     if error.code == "cannot-observe":
         return await give_up(deps, run, error)
     if run.begun:

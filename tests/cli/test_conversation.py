@@ -7,6 +7,9 @@ import json
 import pytest
 
 from infra_mcp.cli.conversation import Conversation, Lines
+from infra_mcp.errors import InfraError
+
+GONE = InfraError("server-unreachable", "gone")
 
 
 def line(**frame) -> bytes:
@@ -32,8 +35,8 @@ def test_a_line_without_end_is_dropped_and_the_next_one_is_whole():
     whole = [one for part in (b"x" * 8, b"x" * 8, b"x" * 50, b"y\nnext\n") for one in lines.feed(part)]
 
     assert whole == [b"next"]
-    assert lines.too_long()
-    assert not lines.too_long()
+    assert [one["error"]["data"]["code"] for one in told(lines.refusals())] == ["invalid-argument"]
+    assert not lines.refusals()
 
 
 def test_frames_pass_as_they_are():
@@ -52,11 +55,11 @@ def test_what_is_under_way_when_a_server_goes_is_answered_once_for_each_request(
     talk.to_server(line(method="notifications/cancelled", params={"requestId": 3}))
 
     assert talk.waits
-    answers = told(talk.lost("server-unreachable: gone.", {"code": "server-unreachable"}))
+    answers = told(talk.lost(GONE))
     assert [one["id"] for one in answers] == [1, "1"]
     assert all(one["error"]["data"]["code"] == "server-unreachable" for one in answers)
     assert not talk.waits
-    assert talk.lost("again", {}) == []
+    assert talk.lost(GONE) == []
 
 
 def test_a_session_is_opened_anew_with_the_hosts_own_words():
@@ -66,7 +69,7 @@ def test_a_session_is_opened_anew_with_the_hosts_own_words():
     assert talk.opening() is None  # not answered yet
     talk.to_host(line(id=0, result={}))
     talk.to_server(line(method="notifications/initialized"))
-    talk.lost("gone", {})
+    talk.lost(GONE)
 
     again = talk.opening()
     assert (again["method"], again["params"]) == ("initialize", opening)
@@ -80,7 +83,7 @@ def test_a_session_that_was_never_opened_is_not_opened_anew(answer):
     talk.to_server(line(id=0, method="initialize", params={}))
     if answer:
         talk.to_host(line(id=0, **answer))
-    talk.lost("gone", {})
+    talk.lost(GONE)
 
     assert talk.opening() is None
     assert talk.ready() is None
@@ -90,7 +93,7 @@ def test_an_answer_to_a_question_of_a_server_that_is_gone_reaches_no_other():
     """Each server counts its questions from the beginning: an old yes must not be a yes to something new."""
     talk = Conversation()
     assert talk.to_host(line(id=0, method="elicitation/create")) == line(id=0, method="elicitation/create")
-    (off,) = told(talk.lost("gone", {}))
+    (off,) = told(talk.lost(GONE))
     assert (off["method"], off["params"]["requestId"]) == ("notifications/cancelled", 0)
     asked = json.loads(talk.to_host(line(id=0, method="elicitation/create")))
 
@@ -106,7 +109,7 @@ def test_an_answer_to_a_question_of_a_server_that_is_gone_reaches_no_other():
 
 def test_a_question_that_the_server_takes_back_is_named_as_the_host_knows_it():
     talk = Conversation()
-    talk.lost("gone", {})
+    talk.lost(GONE)
     asked = json.loads(talk.to_host(line(id=4, method="elicitation/create")))
     off = json.loads(talk.to_host(line(method="notifications/cancelled", params={"requestId": 4})))
 
@@ -119,7 +122,7 @@ def test_a_request_that_is_sent_again_is_not_answered_in_between():
     for identity in (1, 2):
         talk.to_server(line(id=identity, method="tools/call"))
 
-    assert [one["id"] for one in told(talk.lost("gone", {}, keep=2))] == [1]
+    assert [one["id"] for one in told(talk.lost(GONE, keep=2))] == [1]
     assert talk.expects(line(id=2, result={}))
     assert not talk.expects(line(id=1, result={}))
     assert talk.expects(line(method="notifications/progress"))

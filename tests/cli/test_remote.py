@@ -6,7 +6,7 @@ import json
 import socket
 import ssl
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
@@ -20,14 +20,14 @@ from cryptography.x509.oid import NameOID
 from shell import Shell, distinct, shell
 
 from infra_mcp.cli import endpoint as module
-from infra_mcp.cli.client import NAME, BrokenConnectionError
-from infra_mcp.cli.remote import Remote, remote
+from infra_mcp.cli.client import NAME, BrokenConnectionError, Client, Remote
 from infra_mcp.errors import InfraError
 from infra_mcp.proof import prove, which_and_key
 from infra_mcp.server.auth import COMMAND_LINE
 
 SEED = "I need a namespace 'docs-staging' with image-pull secret X"
-CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "status", "arguments": {}}}
+META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
+CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "status", "arguments": {}, "_meta": META}}
 ANSWER = {"jsonrpc": "2.0", "id": 1, "result": {"content": [], "structuredContent": {"ok": True}}}
 
 
@@ -275,12 +275,12 @@ def test_one_connection_serves_several_calls_and_a_stale_one_is_not_used():
         ports.append(handler.client_address[1])
         answered(200, json.dumps(ANSWER).encode())(handler)
 
-    with web(answer) as (url, _), remote(url, "imcp_secret") as client:
+    with web(answer) as (url, _), closing(Remote(url, "imcp_secret")) as way:
+        client = Client(way)
         client.call("status", {})
         client.call("status", {})
-        client._transport._used -= 60
+        way._http._spare = [(connection, used - 60) for connection, used in way._http._spare]
         client.call("status", {})
-        client._transport.close()
 
     assert ports[0] == ports[1] != ports[2]
 

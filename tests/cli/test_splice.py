@@ -16,10 +16,11 @@ from contextlib import contextmanager
 import pytest
 from server_process import wait_until
 
-from infra_mcp.cli.splice import MAX_LINE, Link, Splice
+from infra_mcp.cli.conversation import MAX_LINE
+from infra_mcp.cli.splice import Link, Splice
+from infra_mcp.errors import InfraError
 
 DEADLINE = 20.0
-GONE = ("server-unreachable: gone", {"code": "server-unreachable"})
 
 
 class Rig:
@@ -36,7 +37,7 @@ class Rig:
         self._buffer = b""
 
     def _run(self, stdin, stdout):
-        Splice(self._dial, lambda: GONE, lambda error: (str(error), {"code": "setup-failed"}), (stdin, stdout)).run()
+        Splice(self._dial, (stdin, stdout)).run()
         self.ended.set()
 
     def _dial(self, conversation):  # noqa: ARG002 - as the real one is called
@@ -217,12 +218,13 @@ def test_a_server_that_stopped_stays_stopped_until_it_is_needed():
 
 def test_while_there_is_no_next_server_every_request_is_told_why():
     with rig() as at:
-        at.failures = [RuntimeError("setup-failed: no"), RuntimeError("setup-failed: no")]
+        at.failures = [InfraError("setup-failed", "no") for _ in range(2)]
         at.server().close()
         for identity in (1, 2):
             at.say(request(identity))
             told = at.hear()
-            assert (told["id"], told["error"]["message"]) == (identity, "setup-failed: no")
+            assert (told["id"], told["error"]["message"]) == (identity, str(InfraError("setup-failed", "no")))
+            assert told["error"]["data"]["code"] == "setup-failed"
         at.say({"jsonrpc": "2.0", "method": "notifications/x"}, request(3))
 
         third = at.server()
