@@ -37,7 +37,7 @@ upgrade: setup ## lock the newest versions that pyproject.toml allows, for every
 	@git --no-pager diff --stat requirements.txt requirements-dev.txt
 
 binaries: setup ## the sandbox's control plane: found, downloaded or built (some ten minutes, once)
-	@$(BIN)/python -m infra_mcp.cli.sandbox binaries
+	@$(BIN)/python -m infra_mcp.cli.main sandbox binaries
 
 demo: setup binaries ## the whole story on a real control plane
 	@$(BIN)/python demo/run.py

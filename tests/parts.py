@@ -45,7 +45,7 @@ def expression(parts: Sequence[str]) -> str:
 def _binaries() -> Iterator[subprocess.Popen[bytes]]:
     """Get the control plane's binaries meanwhile; building them takes long, once."""
     with tempfile.TemporaryFile() as log:
-        argv = [sys.executable, "-m", "infra_mcp.cli.sandbox", "binaries"]
+        argv = [sys.executable, "-m", "infra_mcp.cli.main", "sandbox", "binaries"]
         with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT) as getting:
             try:
                 yield getting

@@ -7,8 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from infra_mcp.cli.client import Client
-from infra_mcp.cli.operate import operate
-from infra_mcp.cli.options import client_options, common_options, connected, settings_of, verb
+from infra_mcp.cli.options import client_options, common_options, connected, group, operate, settings_of, verb
 from infra_mcp.cli.output import show, show_result
 from infra_mcp.errors import Exit, InfraError
 from infra_mcp.text import escaped
@@ -22,15 +21,14 @@ _COMMITS = 10_000  # looked through for heads
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
-    parts = verb(verbs, "audit", "who asked for what, and what came of it").add_subparsers(
-        metavar="WHAT", required=True
-    )
+    parts = group(verbs, "audit", "who asked for what, and what came of it")
     searching = verb(
         parts,
         "search",
         "search the ledger by words, peer, namespace, object or time",
         "audit search rolled_back --since 2026-11-01",
         "audit search --object docs-live/deployment/docs --limit 5",
+        run=_search,
     )
     searching.add_argument("words", metavar="WORDS", nargs="*", help="words to find; none for the newest events")
     for name, words in (
@@ -42,8 +40,6 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     ):
         searching.add_argument(f"--{name}", metavar=name.upper(), help=words)
     searching.add_argument("--limit", metavar="N", type=int, default=20, help="how many (default: 20, at most 100)")
-    client_options(searching)
-    searching.set_defaults(run=_search)
     showing = verb(
         parts,
         "show",
@@ -51,22 +47,18 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         "audit show docs-live/deployment/docs",
         "audit show namespace/docs-staging",
         "audit show req-0123456789ab",
+        run=_show,
     )
     showing.add_argument("what", metavar="OBJECT|REQUEST", help="NAMESPACE/KIND/NAME or KIND/NAME, or a request's id")
     showing.add_argument("--limit", metavar="N", type=int, default=20, help="how many of an object (default: 20)")
-    client_options(showing)
-    showing.set_defaults(run=_show)
-    checking = verb(
-        parts,
-        "verify",
-        "check the chain against the heads found in commits, and say what that proves",
-        "audit verify --head HEAD-FROM-AN-ACK",
-    )
+    for parser in (searching, showing):
+        client_options(parser)
+    words = "check the chain against the heads found in commits, and say what that proves"
+    checking = verb(parts, "verify", words, "audit verify --head HEAD-FROM-AN-ACK", run=_verify)
     checking.add_argument(
         "--head", metavar="HEAD", action="append", default=[], help="a head kept elsewhere; repeatable"
     )
     common_options(checking)
-    checking.set_defaults(run=_verify)
 
 
 def _search(options: argparse.Namespace) -> int:
@@ -77,13 +69,12 @@ def _search(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    if _REQUEST.fullmatch(options.what):
-        return connected(options, lambda client: _request(options, client))
-    return connected(options, lambda client: _object(options, client))
+    work = _request if _REQUEST.fullmatch(options.what) else _object
+    return connected(options, lambda client: work(options, client))
 
 
 def _request(options: argparse.Namespace, client: Client) -> int:
-    """From a request to its objects and commit. Over a URL the tool tells the same, without the events' words."""
+    """From a request to its objects and commit. Over a URL the tool shows the same, without the texts of events."""
     if client.remote:
         found = client.data("get_request", {"request_id": options.what})
         found["events"] = found.pop("trail", [])
@@ -94,8 +85,7 @@ def _request(options: argparse.Namespace, client: Client) -> int:
         state = f" → {event['state']}" if event.get("state") else ""
         lines.append(f"{event['seq']}  {event['at']}  {event['kind']}{state}  {event['head'][:12]}")
         lines.extend(f"    {line}" for line in str(event.get("text", "")).splitlines()[:20])
-    show(options.json, found, "\n".join(lines))
-    return int(Exit.LANDED)
+    return show(options.json, found, "\n".join(lines))
 
 
 def _object(options: argparse.Namespace, client: Client) -> int:
@@ -107,13 +97,10 @@ def _object(options: argparse.Namespace, client: Client) -> int:
     if not found["requests"]:
         what = "No request that this caller may see is about such an object."
         raise InfraError("not-found", what, next_step="Write it as NAMESPACE/KIND/NAME or KIND/NAME, in lower case.")
-    lines = []
-    for one in found["requests"]:
-        lines += _facts(one)
+    lines = [line for one in found["requests"] for line in _facts(one)]
     if found["not_shown"]:
         lines.append(f"{found['not_shown']} older requests not shown; --limit shows more.")
-    show(options.json, found, "\n".join(lines))
-    return int(Exit.LANDED)
+    return show(options.json, found, "\n".join(lines))
 
 
 def _facts(one: dict[str, Any]) -> list[str]:
@@ -147,9 +134,9 @@ def _verify(options: argparse.Namespace) -> int:
         for one in found
     ]
     report = operate(options, "operator/audit.verify", {"heads": options.head, "commits": commits})
-    report["heads_in_commits"] = len(found)
     authors = {one.commit: one.author for one in found}
-    report["claims"] = [{"commit": commit, "author": authors.get(commit, "")} for commit in report["claims"]]
+    claims = [{"commit": commit, "author": authors.get(commit, "")} for commit in report["claims"]]
+    report |= {"heads_in_commits": len(found), "claims": claims}
     lines = [_chain(report)]
     if problem:
         lines.append(f"Commits could not be read: {problem}")
@@ -158,11 +145,11 @@ def _verify(options: argparse.Namespace) -> int:
         lines.append("Heads that were given out and are not in the ledger: " + ", ".join(report["missing_heads"][:5]))
     lines += [
         f"Commit {one['commit'][:12]} by {one['author']} names a head that is not in the ledger, and the ledger does "
-        "not know the commit: anyone can write one. If this server made it, its ledger and keys were made anew since."
+        "not know the commit: anyone can write one. If this server made it, its ledger and keys were replaced since."
         for one in report["claims"][:5]
     ]
     if report.get("differing"):
-        lines.append("Rows that do not say what their events say: " + ", ".join(report["differing"][:5]))
+        lines.append("Rows that differ from their events: " + ", ".join(report["differing"][:5]))
     show(options.json, report, "\n".join(lines))
     sound = report["consistent"] and not report["missing_heads"] and not report.get("differing")
     return int(Exit.LANDED if sound else Exit.NEEDS_OPERATOR)

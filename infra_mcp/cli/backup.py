@@ -6,27 +6,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from infra_mcp.cli.operate import operate
-from infra_mcp.cli.options import common_options, settings_of, verb
+from infra_mcp.cli.options import common_options, operate, settings_of, verb
 from infra_mcp.cli.output import show
 from infra_mcp.settings import Settings
 
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verbs."""
-    saving = verb(
-        verbs,
-        "backup",
-        "write the ledger and its keys into one file, also while a server runs",
-        "backup /var/backups/infra.backup",
-    )
+    words = "write the ledger and its keys into one file, also while a server runs"
+    saving = verb(verbs, "backup", words, "backup /var/backups/infra.backup", run=_backup)
     saving.add_argument("file", metavar="FILE", help="the file to make; one that is there stays as it is")
-    saving.set_defaults(run=_backup)
-    restoring = verb(
-        verbs, "restore", "bring a backup back into an empty state directory, without a server", "restore infra.backup"
-    )
+    words = "bring a backup back into an empty state directory, without a server"
+    restoring = verb(verbs, "restore", words, "restore infra.backup", run=_restore)
     restoring.add_argument("file", metavar="FILE", help="a file that `backup` made")
-    restoring.set_defaults(run=_restore)
     for parser in (saving, restoring):
         common_options(parser)
 
@@ -44,8 +36,7 @@ def _backup(options: argparse.Namespace) -> int:
         f"{made['file']}: {made['events']} events up to head {made['head']}, {made['bytes']} bytes.",
         "It holds every word of the ledger and its keys; keep it as safe.",
     ]
-    show(options.json, made, "\n".join(lines))
-    return 0
+    return show(options.json, made, "\n".join(lines))
 
 
 def _restore(options: argparse.Namespace) -> int:
@@ -53,11 +44,9 @@ def _restore(options: argparse.Namespace) -> int:
 
     from infra_mcp.server.offline import restored  # noqa: PLC0415 - the same
 
-    settings = settings_of(options)
-    made = anyio.run(restored, settings, Path(options.file).absolute())
+    made = anyio.run(restored, settings_of(options), Path(options.file).absolute())
     lines = [
         f"Restored into {made['state_dir']}: {made['events']} events up to head {made['head']}.",
         "Compare that head with one given out, in an ack or a commit: `infra-mcp audit verify`.",
     ]
-    show(options.json, made, "\n".join(lines))
-    return 0
+    return show(options.json, made, "\n".join(lines))

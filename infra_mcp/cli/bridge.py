@@ -91,9 +91,9 @@ class Bridge:
                 self._ask(frame, flight)
         except (InfraError, OSError, SessionGoneError) as error:
             if not flight.cancelled:
-                told = error if isinstance(error, InfraError) else lost_answer()
-                self._tell(error_frame(frame["id"], told))
-                report(told)
+                # reported first: the host may end this process once it has its answer
+                reported = report(error if isinstance(error, InfraError) else lost_answer())
+                self._tell(error_frame(frame["id"], reported))
         finally:
             key = json.dumps(frame["id"])
             with self._lock:

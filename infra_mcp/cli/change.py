@@ -1,7 +1,6 @@
-"""The typed actions as verbs: an option for each field. What there is stands in `verbs.json`, made from the models.
+"""The typed actions as verbs with an option for each field, and `run`, which takes an action's fields as they come.
 
-The models themselves are not imported: a command needs nothing but the standard library. The common part of every
-change from the command line is here too: `run` uses it with fields as they come.
+The actions stand in `verbs.json`, made from the models; those themselves need more than the standard library.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,9 @@ from typing import Any
 
 from infra_mcp.cli.client import Client
 from infra_mcp.cli.following import WORKING, carry_out
-from infra_mcp.cli.options import client_options, connected, verb, wait_options
-from infra_mcp.cli.output import note, said, show_result
-from infra_mcp.cli.pipeline import Key, key_for, key_options
-from infra_mcp.cli.progress import Progress
+from infra_mcp.cli.options import client_options, verb, wait_options
+from infra_mcp.cli.output import Progress, note, said, show_result
+from infra_mcp.cli.pipeline import key_for, key_options
 from infra_mcp.cli.summary import Summary, summarized, summary_option
 from infra_mcp.errors import Exit, InfraError
 
@@ -30,21 +29,36 @@ COMMON = frozenset({"dry_run", "reason", "on_behalf_of", "idempotency_key", "wai
 
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
-    """Add a verb for each action."""
+    """Add a verb for each action, and `run`."""
     for action, told in VERBS.items():
         line = " ".join(_example(action, told))
         examples = (line, f"{line} --dry-run", f"{line} --no-wait --json")
-        parser = verb(verbs, action.replace("_", "-"), told["summary"], *examples)
+        parser = verb(verbs, action.replace("_", "-"), told["summary"], *examples, run=partial(_typed, action))
         fields = told["fields"]["properties"]
         for name in told["positional"]:
-            parser.add_argument(
-                name, metavar=name.upper().replace("_", "-"), help=_shown(fields[name]), **_form(fields[name])
-            )
+            shown = name.upper().replace("_", "-")
+            parser.add_argument(name, metavar=shown, help=_shown(fields[name]), **_form(fields[name]))
         for name, part in fields.items():
             if name not in told["positional"]:
                 _add_option(parser, flag(action, name), part)
-        change_options(parser)
-        parser.set_defaults(run=partial(_typed, action))
+        _change_options(parser)
+    parser = verb(
+        verbs,
+        "run",
+        "run a typed action with its fields as KEY=VALUE or JSON",
+        "run deploy app=docs version=0.13.4",
+        "run provision_namespace namespace=docs-staging pull_secrets=X quota='{\"pods\": 30}'",
+        "run --json-file change.json --dry-run",
+        run=_run,
+    )
+    parser.add_argument("action", metavar="ACTION", nargs="?", help="e.g. provision_namespace or deploy")
+    parser.add_argument(
+        "arguments", metavar="KEY=VALUE", nargs="*", help="the action's fields; lists and objects as JSON"
+    )
+    parser.add_argument(
+        "--json-file", metavar="FILE", help="read the fields (and action, if not given) as one JSON object; - for stdin"
+    )
+    _change_options(parser)
 
 
 def flag(action: str, name: str) -> str:
@@ -101,7 +115,7 @@ def _example(action: str, told: dict[str, Any]) -> Iterator[str]:
             yield from () if item is True else (shlex.quote(str(item)),)
 
 
-def change_options(parser: argparse.ArgumentParser) -> None:
+def _change_options(parser: argparse.ArgumentParser) -> None:
     """What every change takes: dry run, reason, key, wait, summary, and how to reach the server."""
     parser.add_argument("--dry-run", action="store_true", help="only plan: show what would change, write nothing")
     parser.add_argument("--reason", metavar="TEXT", help="why, for the record")
@@ -124,10 +138,7 @@ def _typed(action: str, options: argparse.Namespace) -> int:
         if value or type(value) is int:  # what was not given is not sent
             fields[name] = value
     title = " ".join([action.replace("_", "-"), *(str(fields[name]) for name in told["positional"] if name in fields)])
-    work = partial(change, options, action=action, fields=fields, own_tool=told["listed"])
-    return summarized(
-        options, title, lambda summary: connected(options, lambda client: work(client=client, summary=summary))
-    )
+    return summarized(options, title, partial(_change, options, action, fields, own_tool=told["listed"]))
 
 
 def _pairs(option: str, given: list[str], part: dict[str, Any]) -> dict[str, Any]:
@@ -146,26 +157,74 @@ def _value(text: str, part: dict[str, Any]) -> Any:  # noqa: ANN401 - a JSON val
     return int(text) if part.get("type") == "integer" and text.isdecimal() and text.isascii() else text
 
 
-def change(
+def _run(options: argparse.Namespace) -> int:
+    fields = _from_file(options.json_file) if options.json_file else {}
+    named = fields.pop("action", None)
+    action = options.action or named
+    if not isinstance(action, str) or (named is not None and named != action):
+        raise InfraError("invalid-argument", "action: give one, as the first argument or in the JSON object.")
+
+    def work(client: Client, summary: Summary) -> int:
+        tools = {tool["name"]: tool["inputSchema"]["properties"] for tool in client.tools()}
+        known = VERBS.get(action)
+        shape = (known["fields"]["properties"] if known else {}) | (tools.get(action) or tools.get("change", {}))
+        kinds = {name: part.get("type", "") for name, part in shape.items()}
+        given = fields | dict(_pair(one, kinds) for one in options.arguments)
+        own_tool = action in tools or (known["listed"] if known else "change" not in tools)
+        return _change(options, action, _without_nulls(given), client, summary, own_tool=own_tool)
+
+    return summarized(options, f"run {action}", work)
+
+
+def _from_file(name: str) -> dict[str, Any]:
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+        fields = json.loads(text)
+    except OSError:
+        raise InfraError("invalid-argument", f"--json-file: {name} cannot be read.") from None
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise InfraError("invalid-argument", "--json-file: not one JSON object.")
+    return fields
+
+
+def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields without those that are null, so that they make the same key as when they are left out."""
+    return {
+        name: _without_nulls(value) if isinstance(value, dict) else value
+        for name, value in fields.items()
+        if value is not None
+    }
+
+
+def _pair(text: str, kinds: dict[str, str]) -> tuple[str, Any]:
+    """One `key=value`: text stays text where the argument is text, anything else is JSON, `a,b` is a list of texts."""
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise InfraError("invalid-argument", "Arguments are KEY=VALUE.", next_step="See `infra-mcp run --help`.")
+    kind = kinds.get(key, "string" if kinds or value[:1] not in {"[", "{"} else "")
+    if kind == "string":
+        return key, value
+    try:
+        return key, json.loads(value)
+    except (ValueError, RecursionError):
+        # any other text is sent as it is: the server says what is wrong with it
+        return key, [item for item in value.split(",") if item] if kind == "array" else value
+
+
+def _change(
     options: argparse.Namespace,
-    client: Client,
     action: str,
     fields: dict[str, Any],
+    client: Client,
     summary: Summary,
     *,
     own_tool: bool,
 ) -> int:
-    """Carry out one change through its tool, print its end, and return the exit code.
+    """Carry out one change through its own tool, or through `change`, and print its end.
 
     With `--no-wait` a change that was taken in and goes on exits with 0.
-
-    Args:
-        options: the command's.
-        client: of the server.
-        action: its name.
-        fields: its fields, and common ones among them.
-        summary: what is to be told of it.
-        own_tool: whether the action has a tool of its own; else `change` takes it.
     """
     arguments = fields | ({"dry_run": True} if options.dry_run else {})
     given = arguments.pop("idempotency_key", None) if options.idempotency_key is None else options.idempotency_key
@@ -178,9 +237,8 @@ def change(
     summary.data["idempotency_key"] = key.value if key.source else ""
     tool = action if own_tool else "change"
     if not own_tool:
-        own = {name: value for name, value in arguments.items() if name not in COMMON}
-        common = {name: value for name, value in arguments.items() if name in COMMON}
-        arguments = {"action": action, "arguments": own} | common
+        common = {name: arguments.pop(name) for name in list(arguments) if name in COMMON}
+        arguments = {"action": action, "arguments": arguments} | common
     with Progress(quiet=options.json) as told:
         wait = 0.0 if options.no_wait else options.wait
         result = carry_out(client, tool, arguments, key.value, wait=wait, told=told)
@@ -189,18 +247,14 @@ def change(
         data["idempotency_key"] = key.value
     if options.no_wait and not result.get("isError") and data.get("state") in WORKING:
         data["exit"] = int(Exit.LANDED)
-    show_result(options.json, result)
-    code = summary.result(result)
+    summary.result(result)
+    code = show_result(options.json, result)
     if key.derived and code:
-        _say_how_to_try_again(options, key, summary, said(result))
+        hint = (
+            f"The key is made from {key.source}, so running this job again gives this result again. "
+            "To try anew, start a new run, or give an --idempotency-key of your own."
+        )
+        summary.words = f"{said(result)}\n\n{hint}"
+        if not options.json:
+            note(hint)
     return code
-
-
-def _say_how_to_try_again(options: argparse.Namespace, key: Key, summary: Summary, words: str) -> None:
-    hint = (
-        f"The key is made from {key.source}, so running this job again gives this result again. "
-        "To try anew, start a new run, or give an --idempotency-key of your own."
-    )
-    summary.words = f"{words}\n\n{hint}"
-    if not options.json:
-        note(hint)

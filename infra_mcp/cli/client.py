@@ -1,8 +1,7 @@
 """The client side of both channels: standard library only, so that a command is up in tens of milliseconds.
 
 It speaks MCP 2026-07-28 (stateless: each request carries its own version), over the unix socket in stdio's framing, and
-over HTTP to a server elsewhere. Beside MCP the socket has methods of its own; a URL has none. The token comes from the
-environment or a file, never from an argument.
+over HTTP to a server elsewhere. Beside MCP the socket has methods of its own; a URL has none.
 """
 
 from __future__ import annotations
@@ -22,12 +21,11 @@ NAME = "infra-mcp-cli"  # how the client calls itself
 VERSION = "2026-07-28"
 Told = Callable[[str], None]
 _META = "io.modelcontextprotocol/"
-_START = "Start one in the infra repository: `infra-mcp serve`."
-_ONLY_THERE = "This works on the server's own machine only, not over a URL."
+_Heard = Callable[[dict[str, Any]], None]
 
 
 class BrokenConnectionError(InfraError):
-    """The connection ended before the answer: nobody can tell what became of what was asked."""
+    """The connection ended before the answer: the outcome of the request is unknown."""
 
     def __init__(self) -> None:
         what = "The server ended the connection before it answered; what was asked may go on."
@@ -39,12 +37,8 @@ class Transport(Protocol):
 
     remote: bool
 
-    def exchange(self, frame: dict[str, Any], heard: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """Send a request and return the frame that answers it; `heard` gets every other frame before that.
-
-        Raises:
-            InfraError: `server-unreachable`, `unauthenticated`.
-        """
+    def exchange(self, frame: dict[str, Any], heard: _Heard) -> dict[str, Any]:
+        """Send a request and return the frame that answers it; `heard` gets every other frame before that."""
 
     def close(self) -> None:
         """End the connection; the next exchange makes a new one."""
@@ -70,12 +64,11 @@ class Client:
         """Call a method of the socket.
 
         Raises:
-            InfraError: what the server says; `invalid-argument` over a URL; `server-unreachable` when the connection
-                ends first.
+            InfraError: what the server says; `invalid-argument` over a URL; `server-unreachable`.
         """
         if self.remote:
-            step = "Run it there, without --url and INFRA_MCP_URL."
-            raise InfraError("invalid-argument", _ONLY_THERE, next_step=step)
+            what = "This works on the server's own machine only, not over a URL."
+            raise InfraError("invalid-argument", what, next_step="Run it there, without --url and INFRA_MCP_URL.")
         return self._exchange(name, params, None)
 
     def call(self, tool: str, arguments: dict[str, Any], told: Told | None = None) -> dict[str, Any]:
@@ -125,13 +118,10 @@ class Client:
                 told(str((frame.get("params") or {}).get("message") or ""))
 
         frame = {"jsonrpc": "2.0", "id": self._next, "method": method, "params": params}
-        return _result(self._transport.exchange(frame, heard))
-
-
-def _result(answer: dict[str, Any]) -> dict[str, Any]:
-    raise_refusal(answer)
-    result = answer.get("result")
-    return result if isinstance(result, dict) else {}
+        answer = self._transport.exchange(frame, heard)
+        raise_refusal(answer)
+        result = answer.get("result")
+        return result if isinstance(result, dict) else {}
 
 
 class _Socket:
@@ -147,11 +137,7 @@ class _Socket:
         self._stream: Any = None
 
     def open(self) -> None:
-        """Connect and say who calls, unless that is done. Where no server runs one is started, if that can be.
-
-        Raises:
-            InfraError: `server-unreachable` when none runs, `unauthenticated`.
-        """
+        """Connect and say who calls, unless that is done. Where no server runs one is started, if that can be."""
         if self._connection is not None:
             return
         try:
@@ -169,20 +155,21 @@ class _Socket:
         except OSError:
             connection.close()
             what = f"No infra-mcp server runs for {self._settings.repo}."
-            raise InfraError("server-unreachable", what, next_step=_START) from None
+            step = "Start one in the infra repository: `infra-mcp serve`."
+            raise InfraError("server-unreachable", what, next_step=step) from None
         self._connection, self._stream = connection, connection.makefile("rwb")
         try:
             hello = {"jsonrpc": "2.0", "id": "hello", "method": "infra/hello", "params": self._hello}
-            _result(self._line(hello, lambda _: None))
+            raise_refusal(self._line(hello, lambda _: None))
         except InfraError:
             self.close()
             raise
 
-    def exchange(self, frame: dict[str, Any], heard: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    def exchange(self, frame: dict[str, Any], heard: _Heard) -> dict[str, Any]:
         self.open()
         return self._line(frame, heard)
 
-    def _line(self, frame: dict[str, Any], heard: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    def _line(self, frame: dict[str, Any], heard: _Heard) -> dict[str, Any]:
         try:
             self._stream.write(json.dumps(frame).encode() + b"\n")
             self._stream.flush()
@@ -198,7 +185,7 @@ class _Socket:
 
     def close(self) -> None:
         if self._connection is not None:
-            with suppress(OSError):  # what was still to be sent has nobody to get it
+            with suppress(OSError):  # what was still to be sent is lost
                 self._stream.close()
             self._connection.close()
             self._connection = None
@@ -224,7 +211,7 @@ class Remote:
         self._http, self._flight = Session(Endpoint(url, token)), Flight
         self.close = self._http.close
 
-    def exchange(self, frame: dict[str, Any], heard: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    def exchange(self, frame: dict[str, Any], heard: _Heard) -> dict[str, Any]:
         """Post a request and return its answer."""
         answer: dict[str, Any] = {}
         try:

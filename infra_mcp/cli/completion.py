@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
 from infra_mcp.cli.options import verb
@@ -11,8 +10,8 @@ from infra_mcp.cli.options import verb
 SHELLS = ("bash", "zsh", "fish")
 
 
-def add_parser(verbs: Any, whole: Callable[[], argparse.ArgumentParser]) -> None:  # noqa: ANN401 - argparse's own
-    """Add the verb; `whole` makes the parser that is completed."""
+def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
+    """Add the verb."""
     parser = verb(
         verbs,
         "completion",
@@ -20,14 +19,16 @@ def add_parser(verbs: Any, whole: Callable[[], argparse.ArgumentParser]) -> None
         "completion bash > ~/.local/share/bash-completion/completions/infra-mcp",
         "completion zsh > ~/.zfunc/_infra-mcp",
         "completion fish > ~/.config/fish/completions/infra-mcp.fish",
+        run=_run,
     )
     parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help="bash, zsh or fish")
 
-    def run(options: argparse.Namespace) -> int:
-        print(script(whole(), options.shell))
-        return 0
 
-    parser.set_defaults(run=run)
+def _run(options: argparse.Namespace) -> int:
+    from infra_mcp.cli.main import parser  # noqa: PLC0415 - it imports the modules of the verbs, as this one
+
+    print(script(parser(), options.shell))
+    return 0
 
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:

@@ -28,14 +28,11 @@ _OPTIONS = {"--attend": "attend", "--token-file": "token_file", "--url": "url", 
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
-    from infra_mcp.cli.options import verb  # noqa: PLC0415 - argparse, for whoever reads or mistypes an option
+    from infra_mcp.cli.options import verb  # noqa: PLC0415 - argparse, for help and mistyped options only
 
-    words = (
-        "speak MCP on standard input and output, as the server that runs for the repository; starts one if none does"
-    )
-    parser = verb(
-        verbs, "connect", words, "connect", "connect --attend infra", "connect --url https://infra.example/mcp"
-    )
+    words = "speak MCP on standard input and output, as the server of the repository; starts one if none runs"
+    examples = ("connect", "connect --attend infra", "connect --url https://infra.example/mcp")
+    parser = verb(verbs, "connect", words, *examples, run=_run)
     parser.add_argument(
         "--attend", metavar="NAME", help="attend as the infra peer of this name: claim asks and act for those who asked"
     )
@@ -46,15 +43,14 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         "--token-file", metavar="FILE", help="connect as the peer of this token (default: INFRA_MCP_TOKEN)"
     )
     parser.add_argument("--repo", metavar="DIR", help="the infra repository (default: INFRA_MCP_REPO, or the one here)")
-    parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    return run(**{name: getattr(options, name) for name in _OPTIONS.values()})
+    return _connect(**{name: getattr(options, name) for name in _OPTIONS.values()})
 
 
 def quick(words: list[str]) -> int | None:
-    """Run the command when its words are plain ones; None leaves them to argparse, with its help and its complaints."""
+    """Run the command when its words are plain ones; None leaves them to argparse, with its help and its errors."""
     given: dict[str, str] = {}
     rest = iter(words)
     for word in rest:
@@ -66,23 +62,13 @@ def quick(words: list[str]) -> int | None:
             if value.startswith("-"):
                 return None
         given[_OPTIONS[option]] = value
-    return run(**given)
+    return _connect(**given)
 
 
-def run(
+def _connect(
     attend: str | None = None, token_file: str | None = None, url: str | None = None, repo: str | None = None
 ) -> int:
-    """Connect and speak until the host ends it.
-
-    Args:
-        attend: the infra peer's name, to attend as it.
-        token_file: a file with the token of the peer to be.
-        url: of a server elsewhere; None for the one of the repository.
-        repo: the repository; None for INFRA_MCP_REPO, or the one the working directory is in.
-
-    Returns:
-        The exit code; a failure is reported on standard error.
-    """
+    """Connect and speak until the host ends it, and return the exit code; a failure is reported on standard error."""
     import signal  # noqa: PLC0415 - not before an option was understood
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C of the host's terminal ends it, as SIGTERM does

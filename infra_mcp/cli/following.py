@@ -1,7 +1,7 @@
 """Carry a change out and follow it to its end, whatever happens to the connection on the way.
 
 The first call takes the change in and names the request at once; the wait is the same call again with the same key. So
-nothing is asked twice when an answer is lost, and whoever stops the command is told what goes on.
+nothing is asked twice when an answer is lost, and a person who stops the command reads what goes on.
 """
 
 from __future__ import annotations
@@ -42,21 +42,19 @@ def carry_out(
         InfraError: `server-unreachable`, when there is no server, or none came back in half a minute.
     """
     sent = arguments | {"idempotency_key": key}
-    unnamed = (
+    words = (
         "Stopped before the server named the request. If it was taken in it goes on; "
         f"the same command with --idempotency-key {key} gives its result."
     )
-    words = [unnamed]
-    with goes_on(lambda: words[0]):
+    with goes_on(lambda: words):
         result = steady(lambda: client.call(tool, sent | {"wait_seconds": 0}), told, first=True)
-        request = _data(result).get("request")
-        if request:
-            words[0] = stopped(str(request))
-        return follow(lambda left: client.call(tool, sent | {"wait_seconds": left}, told), result, _works, wait, told)
+        if request := _data(result).get("request"):
+            words = stopped(str(request))
+        return follow(lambda left: client.call(tool, sent | {"wait_seconds": left}, told), result, works, wait, told)
 
 
 def stopped(request: str) -> str:
-    """What is said about a request that goes on without the command."""
+    """The message about a request that goes on without the command."""
     return (
         f"{request} goes on. `infra-mcp request watch {request}` waits for its end; "
         f"`infra-mcp request cancel {request}` stops it before its first write."
@@ -66,7 +64,7 @@ def stopped(request: str) -> str:
 def follow(
     call: Callable[[float], dict[str, Any]],
     result: dict[str, Any],
-    works: Callable[[dict[str, Any]], bool],
+    goes: Callable[[dict[str, Any]], bool],
     wait: float,
     told: Told,
 ) -> dict[str, Any]:
@@ -75,20 +73,21 @@ def follow(
     Args:
         call: waits up to the given seconds and returns a tool's result.
         result: the newest result so far.
-        works: whether a result says that it goes on.
+        goes: whether a result says that it goes on.
         wait: seconds in all.
         told: called when the server is away.
     """
     until = time.monotonic() + wait
-    while works(result) and (left := until - time.monotonic()) > 0:
+    while goes(result) and (left := until - time.monotonic()) > 0:
         began = time.monotonic()
         result = steady(lambda seconds=left: call(min(seconds, _CALL)), told)  # type: ignore[misc]
-        if works(result) and time.monotonic() - began < _PAUSE:
+        if goes(result) and time.monotonic() - began < _PAUSE:
             time.sleep(min(_PAUSE, left))  # a server that is stopping answers at once
     return result
 
 
-def _works(result: dict[str, Any]) -> bool:
+def works(result: dict[str, Any]) -> bool:
+    """Whether the server goes on with the request of a result."""
     return not result.get("isError") and _data(result).get("state") in WORKING
 
 
@@ -102,7 +101,7 @@ def steady(work: Callable[[], T], told: Told, *, first: bool = False) -> T:
     Args:
         work: the call.
         told: called when the server is away.
-        first: nothing was heard of the server yet, so that it may not be there at all.
+        first: the server has not answered yet, so that there may be none.
 
     Raises:
         InfraError: `server-unreachable`, when it was away for half a minute; and what the call ends in.
@@ -113,10 +112,8 @@ def steady(work: Callable[[], T], told: Told, *, first: bool = False) -> T:
             return work()
         except InfraError as error:
             known = isinstance(error, BrokenConnectionError) or not first or until is not None
-            if error.code != "server-unreachable" or not known:
-                raise
             until = until or time.monotonic() + _OUTAGE
-            if time.monotonic() > until:
+            if error.code != "server-unreachable" or not known or time.monotonic() > until:
                 raise
         told("The server is away; waiting for it to come back.")
         time.sleep(_PAUSE)

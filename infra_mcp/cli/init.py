@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from infra_mcp.cli.options import common_options, settings_of, verb
-from infra_mcp.cli.output import note, show
+from infra_mcp.cli.output import agreed, show
 from infra_mcp.errors import InfraError
 from infra_mcp.settings import Settings
 
@@ -72,19 +72,24 @@ context = {context}  # by name; a kubeconfig's current-context is never used
 # namespaces = ["docs-*"]
 # actions = ["provision_namespace"]
 """
+_NEXT_STEPS = """\
+Next:
+  1. Grant something: edit infra.toml, commit it.
+  2. infra-mcp rbac render | kubectl apply --server-side -f -     (as a cluster admin)
+  3. infra-mcp policy accept
+  4. infra-mcp peer add NAME --circle CIRCLE
+  5. infra-mcp serve"""
 
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
-    parser = verb(
-        verbs, "init", "write a first infra.toml for this repository; commits nothing", "init --context kwok-infra"
-    )
+    words = "write a first infra.toml for this repository; commits nothing"
+    parser = verb(verbs, "init", words, "init --context kwok-infra", run=_run)
     parser.add_argument(
         "--context", metavar="NAME", help="the kubeconfig context of the cluster this repository is for"
     )
     parser.add_argument("--yes", action="store_true", help="do not ask")
     common_options(parser)
-    parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -94,31 +99,17 @@ def _run(options: argparse.Namespace) -> int:
     prepared(settings.state_dir)
     done: dict[str, Any] = {"policy": str(settings.policy_file), "state": str(settings.state_dir), "written": False}
     if settings.policy_file.exists() or settings.policy_file.is_symlink():
-        show(options.json, done, f"{settings.policy_file} is there already and stays as it is.\n{_next_steps()}")
-        return 0
+        return show(options.json, done, f"{settings.policy_file} exists already and stays as it is.\n{_NEXT_STEPS}")
     text, roots = _policy(settings, options.context)
-    if not options.yes and sys.stdin.isatty():
-        note(f"{text}\nWrite this to {settings.policy_file}? [y/N]")
-        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-            raise InfraError("setup-failed", "Nothing was written.", next_step="Answer y, or give --yes.")
+    question = f"{text}\nWrite this to {settings.policy_file}?"
+    if not options.yes and sys.stdin.isatty() and not agreed(question):
+        raise InfraError("setup-failed", "Nothing was written.", next_step="Answer y, or give --yes.")
     with settings.policy_file.open("x", encoding="utf-8") as file:
         file.write(text)
     done |= {"written": True, "roots": roots}
     found = ", ".join(root["path"] for root in roots) or "none yet"
     lines = [f"Wrote {settings.policy_file}. Roots with manifests: {found}.", f"State: {settings.state_dir}"]
-    show(options.json, done, "\n".join([*lines, _next_steps()]))
-    return 0
-
-
-def _next_steps() -> str:
-    return (
-        "Next:\n"
-        "  1. Grant something: edit infra.toml, commit it.\n"
-        "  2. infra-mcp rbac render | kubectl apply --server-side -f -     (as a cluster admin)\n"
-        "  3. infra-mcp policy accept\n"
-        "  4. infra-mcp peer add NAME --circle CIRCLE\n"
-        "  5. infra-mcp serve"
-    )
+    return show(options.json, done, "\n".join([*lines, _NEXT_STEPS]))
 
 
 def _policy(settings: Settings, context: str | None) -> tuple[str, list[dict[str, str]]]:

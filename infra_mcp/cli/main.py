@@ -1,7 +1,7 @@
 """The command `infra-mcp`: a thin client of a running server, and what starts one.
 
 Client commands import nothing but the standard library; what needs more imports it when it runs. A command imports the
-module of its own verb and no other, and `connect`, which hosts wait for, not even argparse.
+module of its own verb only, and `connect`, which hosts wait for, not even argparse.
 """
 
 from __future__ import annotations
@@ -21,16 +21,12 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "serve": ("serve",),
     "connect": ("connect",),
     "peer": ("peer",),
-    "ask": ("ask",),
-    "messages": ("notify", "inbox", "ack"),
-    "change": (),  # a verb for each action
-    "run": ("run",),
-    "request": ("request",),
-    "approve": ("approve", "deny"),
-    "policy": ("policy",),
+    "messages": ("ask", "notify", "inbox", "ack"),
+    "change": ("run",),  # and a verb for each action
+    "request": ("request", "approve", "deny"),
+    "policy": ("policy", "rbac"),
     "audit": ("audit",),
     "status": ("status",),
-    "rbac": ("rbac",),
     "backup": ("backup", "restore"),
     "sandbox": ("sandbox",),
     "completion": ("completion",),
@@ -71,11 +67,7 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
 
         wanted = ["change"] if verb.replace("-", "_") in VERBS else []
     for name in wanted or _MODULES:
-        module = import_module(f"infra_mcp.cli.{name}")
-        if name == "completion":
-            module.add_parser(verbs, parser)
-        else:
-            module.add_parser(verbs)
+        import_module(f"infra_mcp.cli.{name}").add_parser(verbs)
     return top
 
 
@@ -98,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a letter that the terminal lacks is no failure
+            stream.reconfigure(errors="backslashreplace")  # for letters that the terminal lacks
     options = parser(words[0] if words else None).parse_args(words)
     as_json = bool(getattr(options, "json", False))
     try:
@@ -111,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Terminated:
         return TERMINATED
     except BrokenPipeError:
-        # Whoever read our output has gone; say nothing more, not even at exit.
+        # The reader of our output has gone; print nothing more, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.FAILED)
     return code

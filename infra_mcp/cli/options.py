@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from typing import Any
 
 from infra_mcp.cli.client import Client, Remote, connect
 from infra_mcp.cli.output import note
 from infra_mcp.cli.place import token_of, url_of
 from infra_mcp.cli.stopping import stoppable
+from infra_mcp.errors import InfraError
 from infra_mcp.settings import Settings
 
 Handler = Callable[[argparse.Namespace], int]
-WAIT = 600.0  # seconds a command waits if not told otherwise
-_LONGEST = 24 * 3600.0
+Alone = Callable[[Settings], Awaitable[dict[str, Any]]]
 
 
-def verb(verbs: Any, name: str, words: str, *examples: str, **more: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse's own
-    """Add a verb whose help is `words` and ends with examples.
+def verb(
+    verbs: Any,  # noqa: ANN401 - argparse gives it no public name
+    name: str,
+    words: str,
+    *examples: str,
+    run: Handler | None = None,
+) -> argparse.ArgumentParser:
+    """Add a verb whose help is `words` and ends with examples, and which does `run`.
 
     Options are never abbreviated, since a new one would change what they mean.
     """
+    made: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words, allow_abbrev=False)
     if examples:
-        shown = "\n".join(f"  infra-mcp {example}" for example in examples)
-        more |= {"epilog": f"examples:\n{shown}", "formatter_class": argparse.RawDescriptionHelpFormatter}
-    made: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words, allow_abbrev=False, **more)
+        made.epilog = "\n".join(["examples:", *(f"  infra-mcp {example}" for example in examples)])
+        made.formatter_class = argparse.RawDescriptionHelpFormatter
+    made.set_defaults(run=run)
     return made
+
+
+def group(verbs: Any, name: str, words: str) -> Any:  # noqa: ANN401 - as above
+    """Add a verb that has verbs of its own, and return what takes those."""
+    return verb(verbs, name, words).add_subparsers(metavar="WHAT", required=True)
 
 
 def common_options(parser: argparse.ArgumentParser) -> None:
@@ -46,16 +59,16 @@ def client_options(parser: argparse.ArgumentParser) -> None:
 def wait_options(parser: argparse.ArgumentParser, what: str) -> None:
     """`--wait` and `--no-wait`."""
     parser.add_argument(
-        "--wait", metavar="SECONDS", type=seconds, default=WAIT, help=f"longest wait for {what} (default: 600)"
+        "--wait", metavar="SECONDS", type=seconds, default=600.0, help=f"longest wait for {what} (default: 600)"
     )
     parser.add_argument("--no-wait", action="store_true", help="do not wait: print the id and leave")
 
 
-def seconds(text: str) -> float:
-    """A number of seconds, from nothing to a day."""
+def seconds(text: str, longest: int = 24 * 3600) -> float:
+    """A number of seconds, at most a day or as many as given."""
     number = float(text)
-    if not 0 <= number <= _LONGEST:
-        raise argparse.ArgumentTypeError(f"between 0 and {_LONGEST:.0f} seconds")
+    if not 0 <= number <= longest:
+        raise argparse.ArgumentTypeError(f"between 0 and {longest} seconds")
     return number
 
 
@@ -65,7 +78,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 
 def _start(settings: Settings) -> None:
-    """Start a server where none runs, and say so: what follows takes a second longer, and leaves a process behind."""
+    """Start a server and say so, since it takes a second and leaves a process behind."""
     from infra_mcp.cli.starting import LOG, start  # noqa: PLC0415 - only where there is no server
 
     note(f"No server runs for {settings.repo}: starting one, which leaves when idle. Log: {settings.state_dir / LOG}")
@@ -74,7 +87,7 @@ def _start(settings: Settings) -> None:
 
 @contextmanager
 def connection(options: argparse.Namespace) -> Iterator[Client]:
-    """A client of the server meant, as the peer of the token, if any.
+    """A client of the server to use, as the peer of the token, if any.
 
     Raises:
         InfraError: `server-unreachable`, `unauthenticated`, `invalid-argument`.
@@ -93,3 +106,32 @@ def connected(options: argparse.Namespace, work: Callable[[Client], int]) -> int
     """Run `work` on a connection to the server, as the peer of the token, if any."""
     with connection(options) as client:
         return work(client)
+
+
+def operate(
+    options: argparse.Namespace, method: str, params: dict[str, Any], alone: Alone | None = None
+) -> dict[str, Any]:
+    """Carry out a method of the socket or, when no server runs, `alone` or the method itself under the state lock.
+
+    Raises:
+        InfraError: `policy-denied`, when a token makes the caller a peer; and what the method may end in.
+    """
+    settings, token = settings_of(options), token_of(None)
+    with ExitStack() as stack:
+        try:
+            client = stack.enter_context(connect(settings, token))
+        except InfraError as error:
+            if error.code != "server-unreachable":
+                raise
+        else:
+            return client.method(method, params)
+    if token is not None:
+        what = "Only the local operator may do this, and INFRA_MCP_TOKEN makes this a peer."
+        raise InfraError("policy-denied", what, next_step="Run it without INFRA_MCP_TOKEN.", rule="operator")
+    import anyio  # noqa: PLC0415 - only where there is no server to ask
+
+    if alone is not None:
+        return anyio.run(alone, settings)
+    from infra_mcp.server import offline  # noqa: PLC0415 - the same
+
+    return anyio.run(partial(offline.call, settings, method, params))

@@ -1,8 +1,8 @@
-"""Where the server of a repository is, found without starting git and without importing `settings`: in a millisecond.
+"""Which server a command uses: the repository's, found without starting git and in a millisecond, or that of a URL.
 
-`Settings.find` asks git. Here git's own files are read as long as they say the usual: a `.git` folder, or a `.git` file
-that leads to the folder of a worktree or a submodule. Whatever else is there is left to `Settings.find`, so both ways
-give one answer (gitrepository-layout(5), and `setup_git_directory` in git's manual of its environment).
+`Settings.find` asks git. Here git's own files are read where they are usual: a `.git` folder, or a `.git` file that
+leads to the folder of a worktree or a submodule. Everything else is left to `Settings.find`, so both ways give one
+answer (gitrepository-layout(5), and `setup_git_directory` in git's manual of its environment).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import os
 
 from infra_mcp.cli.failures import failure
 
-# With one of these git looks elsewhere, or otherwise.
-_TOLD = (
+# With one of these variables git looks elsewhere, or otherwise.
+_REDIRECTED = (
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_COMMON_DIR",
@@ -20,7 +20,7 @@ _TOLD = (
     "GIT_CEILING_DIRECTORIES",
     "GIT_DISCOVERY_ACROSS_FILESYSTEM",
 )
-_LONGEST = 1 << 20  # bytes of a file of git's that is read here
+_MAX_BYTES = 1 << 20  # of a file that is read here
 
 
 class Place:
@@ -85,25 +85,20 @@ def token_of(token_file: str | None) -> str | None:
 
 
 def _state_dir(top: str, common: str) -> str:
-    identity = _sha256(common.encode())[:12]
+    try:
+        from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415 - without OpenSSL
+    except ImportError:
+        from hashlib import sha256  # noqa: PLC0415 - Python 3.12 and newer
+    identity = sha256(common.encode()).hexdigest()[:12]
     home = os.environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(home):
         home = os.path.expanduser("~/.local/state")
     return f"{home}/infra-mcp/{os.path.basename(top)}-{identity}"
 
 
-def _sha256(data: bytes) -> str:
-    try:
-        from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415 - without OpenSSL
-    except ImportError:
-        from hashlib import sha256  # noqa: PLC0415 - Python 3.12 and newer
-    digest: str = sha256(data).hexdigest()
-    return digest
-
-
 def _usual(start: str) -> tuple[str, str] | None:
     """The top of the working tree and the repository's own folder; None where git has to be asked."""
-    if any(name in os.environ for name in _TOLD):
+    if any(name in os.environ for name in _REDIRECTED):
         return None
     try:
         folder = os.path.realpath(start)
@@ -122,8 +117,7 @@ def _usual(start: str) -> tuple[str, str] | None:
 
 
 def _repository(top: str) -> tuple[str, str] | None:
-    entry = f"{top}/.git"
-    own = entry
+    entry = own = f"{top}/.git"
     if os.path.isfile(entry):
         text = _read(entry)
         if not text.startswith("gitdir: "):
@@ -137,10 +131,10 @@ def _repository(top: str) -> tuple[str, str] | None:
         and "\n" not in top
         and _is_ref(_read(f"{own}/HEAD"))
         and set(os.listdir(common)) >= {"objects", "refs"}
-        # git has its own mind about other people's repositories
+        # git has rules of its own for other users' repositories
         and {os.stat(one).st_uid for one in (top, entry, own)} == {os.geteuid()}
         and not any("worktreeconfig" in line.lower() for line in config)
-        # A linked worktree takes from there neither where it is nor that there is none.
+        # A linked worktree takes neither its path nor `bare` from there.
         and (linked or all(_in_place(line, own, top) for line in config))
     )
     return (top, os.path.realpath(common)) if usual else None
@@ -162,4 +156,4 @@ def _in_place(line: str, own: str, top: str) -> bool:
 
 def _read(path: str) -> str:
     with open(path, encoding="utf-8") as file:
-        return file.read(_LONGEST)
+        return file.read(_MAX_BYTES)

@@ -1,4 +1,4 @@
-"""`infra-mcp policy`: what is in force, what the file would change, and accepting it."""
+"""`infra-mcp policy` and `rbac`: the policy in force, accepting a new one, and the cluster rights that it needs."""
 
 from __future__ import annotations
 
@@ -6,32 +6,40 @@ import argparse
 import sys
 from typing import Any
 
-from infra_mcp.cli.operate import operate
-from infra_mcp.cli.options import common_options, verb
-from infra_mcp.cli.output import note, show
-from infra_mcp.errors import Exit, InfraError
+from infra_mcp.cli.options import common_options, group, operate, settings_of, verb
+from infra_mcp.cli.output import agreed, note, show
+from infra_mcp.errors import InfraError
 
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
-    """Add the verb."""
-    parts = verb(verbs, "policy", "look at the policy, or accept it").add_subparsers(metavar="WHAT", required=True)
-    showing = verb(
-        parts, "show", "the policy in force, and whether infra.toml says something else", "policy show --json"
-    )
-    showing.set_defaults(run=_show)
-    comparing = verb(parts, "diff", "what accepting infra.toml would change", "policy diff")
-    comparing.set_defaults(run=_diff)
+    """Add the verbs."""
+    parts = group(verbs, "policy", "look at the policy, or accept it")
+    words = "the policy in force, and whether infra.toml says something else"
+    showing = verb(parts, "show", words, "policy show --json", run=_show)
+    comparing = verb(parts, "diff", "what accepting infra.toml would change", "policy diff", run=_diff)
     accepting = verb(
         parts,
         "accept",
         "put infra.toml in force, after showing its digest and what it grants",
         "policy accept",
         "policy accept --yes",
+        run=_accept,
     )
     accepting.add_argument("--digest", metavar="DIGEST", help="accept only if the file has this digest (sha256:…)")
     accepting.add_argument("--yes", action="store_true", help="do not ask")
-    accepting.set_defaults(run=_accept)
-    for parser in (showing, comparing, accepting):
+    parts = group(verbs, "rbac", "the peer's narrow rights as manifests")
+    rendering = verb(
+        parts,
+        "render",
+        "print what an admin applies, from infra.toml as it is now",
+        "rbac render --namespaces docs-live | kubectl apply --server-side -f -",
+        run=_render,
+    )
+    rendering.add_argument(
+        "--namespaces", metavar="A,B", default="", help="also bind the circles in these namespaces, which exist already"
+    )
+    rendering.add_argument("--cluster", metavar="NAME", help="the cluster's name in infra.toml, when there are several")
+    for parser in (showing, comparing, accepting, rendering):
         common_options(parser)
 
 
@@ -44,8 +52,7 @@ def _show(options: argparse.Namespace) -> int:
     lines += _waiting(found)
     if found["pending_problem"]:
         lines.append(f"infra.toml cannot be accepted: {found['pending_problem']}")
-    show(options.json, found, "\n".join(lines))
-    return int(Exit.LANDED)
+    return show(options.json, found, "\n".join(lines))
 
 
 def _waiting(found: dict[str, Any]) -> list[str]:
@@ -74,8 +81,7 @@ def _diff(options: argparse.Namespace) -> int:
     text = "\n".join([found["diff"] or "infra.toml is what is in force.", *_waiting(found)])
     if found["pending_problem"]:
         text += f"\nIt cannot be accepted: {found['pending_problem']}"
-    show(options.json, found, text)
-    return int(Exit.LANDED)
+    return show(options.json, found, text)
 
 
 def _accept(options: argparse.Namespace) -> int:
@@ -84,20 +90,26 @@ def _accept(options: argparse.Namespace) -> int:
     if found["pending_problem"]:
         raise InfraError("policy-invalid", found["pending_problem"])
     if digest is None:
-        show(options.json, {"in_force": found["in_force"]}, f"infra.toml is in force already: {found['in_force']}")
-        return int(Exit.LANDED)
+        return show(
+            options.json, {"in_force": found["in_force"]}, f"infra.toml is in force already: {found['in_force']}"
+        )
     if not options.yes and not options.digest:
         note("\n".join(filter(None, [found["diff"], *_waiting(found), f"\ninfra.toml: {digest}"])))
-        if not _agreed():
+        if not sys.stdin.isatty() or not agreed("Accept it?"):
             raise InfraError("policy-not-accepted", "Nothing was accepted.", next_step="Answer y, or give --yes.")
     made = operate(options, "operator/policy.accept", {"digest": digest})
-    show(options.json, made, "\n".join([f"in force: {made['in_force']}", *_granted(made["summary"])]))
-    return int(Exit.LANDED)
+    return show(options.json, made, "\n".join([f"in force: {made['in_force']}", *_granted(made["summary"])]))
 
 
-def _agreed() -> bool:
-    """Ask on a terminal; where nobody can be asked the answer is no."""
-    if not sys.stdin.isatty():
-        return False
-    note("Accept it? [y/N]")
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+def _render(options: argparse.Namespace) -> int:
+    from infra_mcp.policy import rbac  # noqa: PLC0415 - only this command needs the policy's code
+    from infra_mcp.policy.acceptance import read_policy  # noqa: PLC0415 - the same
+    from infra_mcp.policy.policy import load  # noqa: PLC0415 - the same
+
+    policy = load(read_policy(settings_of(options).policy_file))
+    name = policy.cluster_name(options.cluster)
+    if name is None:
+        what = f"--cluster: name one of: {', '.join(policy.clusters) or 'none yet in infra.toml'}."
+        raise InfraError("invalid-argument", what)
+    objects = rbac.render(policy, name, [one for one in options.namespaces.split(",") if one])
+    return show(options.json, {"items": objects}, rbac.to_yaml(objects).rstrip("\n"))

@@ -1,47 +1,51 @@
-"""`infra-mcp request`: list, show, watch and cancel requests."""
+"""`infra-mcp request`, `approve` and `deny`: look at requests, cancel one, and decide about what one would do."""
 
 from __future__ import annotations
 
 import argparse
-import time
+from functools import partial
 from typing import Any
 
-from infra_mcp.cli.client import Client, Told
-from infra_mcp.cli.following import WORKING, steady, stopped
-from infra_mcp.cli.options import client_options, connected, verb, wait_options
-from infra_mcp.cli.output import said, show, show_result
-from infra_mcp.cli.progress import Progress
+from infra_mcp.cli.client import Client
+from infra_mcp.cli.following import follow, stopped, works
+from infra_mcp.cli.options import client_options, connected, group, verb, wait_options
+from infra_mcp.cli.output import Progress, said, show, show_result
 from infra_mcp.cli.stopping import goes_on
 from infra_mcp.cli.summary import Summary, summarized, summary_option
 from infra_mcp.errors import InfraError
 from infra_mcp.text import one_line
 
-_PAUSE = 0.5  # seconds between two looks at a request
 _MOST = 200  # requests listed at once
 _PAGE = 100  # events looked through at once for the requests they belong to
 
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
-    """Add the verb."""
-    parts = verb(verbs, "request", "look at requests, or cancel one").add_subparsers(metavar="WHAT", required=True)
-    listing = verb(
-        parts, "list", "the newest requests of your circle; all for the operator", "request list --limit 5 --json"
-    )
+    """Add the verbs."""
+    parts = group(verbs, "request", "look at requests, or cancel one")
+    words = "the newest requests of your circle; all for the operator"
+    listing = verb(parts, "list", words, "request list --limit 5 --json", run=_list)
     listing.add_argument("--limit", metavar="N", type=int, default=20, help="how many (default: 20, at most 200)")
-    listing.set_defaults(run=_list)
+    client_options(listing)
     for name, words, run in (
         ("show", "where a request stands, with its trail", _show),
         ("watch", "wait for a request's end, and tell how far it is", _watch),
         ("cancel", "cancel a request before its first write", _cancel),
     ):
-        parser = verb(parts, name, words, f"request {name} req-0123456789ab")
+        parser = verb(parts, name, words, f"request {name} req-0123456789ab", run=run)
         parser.add_argument("id", metavar="ID", help="the request's id")
         if run is _watch:
             wait_options(parser, "the end")
             summary_option(parser)
         client_options(parser)
-        parser.set_defaults(run=run)
-    client_options(listing)
+    for name, words in (
+        ("approve", "say yes to what a request would do, as its digest names it"),
+        ("deny", "say no to what a request would do, which ends it"),
+    ):
+        decide = partial(_decide, approve=name == "approve")
+        parser = verb(verbs, name, words, f"{name} req-0123456789ab sha256:DIGEST", run=decide)
+        parser.add_argument("id", metavar="ID", help="the request's id")
+        parser.add_argument("digest", metavar="DIGEST", help="the effect digest that was looked at (sha256:…)")
+        client_options(parser)
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -56,28 +60,20 @@ def _watch(options: argparse.Namespace) -> int:
     def work(client: Client, summary: Summary) -> int:
         summary.data["request"] = options.id
         with goes_on(lambda: stopped(options.id)), Progress(quiet=options.json) as told:
-            result = _followed(client, options.id, 0.0 if options.no_wait else options.wait, told)
+
+            def look(_: float = 0.0) -> dict[str, Any]:
+                # `get_request` does not wait, so that it is the same for every caller and channel
+                result = _look(client, options.id)
+                if works(result):
+                    data = result["structuredContent"]
+                    told(str(data.get("progress") or f"{options.id} is {data['state']}"))
+                return result
+
+            result = follow(look, look(), works, 0.0 if options.no_wait else options.wait, told)
         summary.result(result, str((result.get("structuredContent") or {}).get("message") or said(result)))
         return show_result(options.json, result)
 
-    return summarized(
-        options, f"request {options.id}", lambda summary: connected(options, lambda client: work(client, summary))
-    )
-
-
-def _followed(client: Client, request: str, wait: float, told: Told) -> dict[str, Any]:
-    """Look again and again: `get_request` does not wait, so that it is the same for every caller and channel."""
-    until = time.monotonic() + wait
-    result = _look(client, request)
-    while not result.get("isError"):
-        data = result.get("structuredContent") or {}
-        left = until - time.monotonic()
-        if data.get("state") not in WORKING or left <= 0:
-            break
-        told(str(data.get("progress") or f"{request} is {data.get('state')}"))
-        time.sleep(min(_PAUSE, left))
-        result = steady(lambda: _look(client, request), told)
-    return result
+    return summarized(options, f"request {options.id}", work)
 
 
 def _cancel(options: argparse.Namespace) -> int:
@@ -90,15 +86,25 @@ def _cancel(options: argparse.Namespace) -> int:
     return connected(options, work)
 
 
+def _decide(options: argparse.Namespace, *, approve: bool) -> int:
+    given = {"request_id": options.id, "digest": options.digest, "approve": approve}
+
+    def work(client: Client) -> int:
+        found = client.method("operator/approve", given)
+        decided = "Approved" if approve else "Denied"
+        text = f"{decided}. {found['request']} is {found['state']}. {found['message']}".rstrip()
+        return show(options.json, found, text)
+
+    return connected(options, work)
+
+
 def _list(options: argparse.Namespace) -> int:
     def work(client: Client) -> int:
         if client.remote:
             found = {"requests": _through_events(client, options.limit)}
         else:
             found = client.method("infra/requests", {"limit": options.limit})
-        lines = [_line(one) for one in found["requests"]]
-        show(options.json, found, "\n".join(lines) or "No requests yet.")
-        return 0
+        return show(options.json, found, "\n".join(map(_line, found["requests"])) or "No requests yet.")
 
     return connected(options, work)
 

@@ -1,4 +1,4 @@
-"""`infra-mcp serve`: the server, in the foreground until it is told to stop, or on demand until nobody needs it."""
+"""`infra-mcp serve`: the server, in the foreground until it is told to stop, or on demand until no client needs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from infra_mcp.cli.options import common_options, settings_of, verb
+from infra_mcp.cli.options import common_options, seconds, settings_of, verb
 from infra_mcp.cli.starting import LOG
 from infra_mcp.errors import InfraError
 
@@ -22,18 +22,12 @@ if TYPE_CHECKING:
 
 _PORT = 8420
 _IDLE = 300.0  # seconds
-_LONGEST_IDLE = 7 * 24 * 3600.0
 
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
-    parser = verb(
-        verbs,
-        "serve",
-        "run the server until it is told to stop (Ctrl-C or SIGTERM)",
-        "serve",
-        "serve --port 0 --json",
-    )
+    words = "run the server until it is told to stop (Ctrl-C or SIGTERM)"
+    parser = verb(verbs, "serve", words, "serve", "serve --port 0 --json", run=_run)
     parser.add_argument(
         "--port",
         metavar="PORT",
@@ -42,10 +36,9 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     )
     parser.add_argument("--host", metavar="HOST", default="127.0.0.1", help="only loopback in this version")
     parser.add_argument("--policy-pin", metavar="DIGEST", help="the only policy digest this server takes (sha256:…)")
-    parser.add_argument("--on-demand", action="store_true", help="leave when nobody is there and nothing is left to do")
-    parser.add_argument(
-        "--idle", metavar="SECONDS", type=_idle, help="how long nobody must have been there (default: 300)"
-    )
+    summary = "stop when no client is connected and no request is open"
+    parser.add_argument("--on-demand", action="store_true", help=summary)
+    parser.add_argument("--idle", metavar="SECONDS", type=_idle, help="how long that must have been so (default: 300)")
     parser.add_argument(
         "--tools",
         choices=("all", "mesh", "change"),
@@ -53,14 +46,10 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         help="which tools it offers: without the changes (mesh), or without the mesh (change); default: all",
     )
     common_options(parser)
-    parser.set_defaults(run=_run)
 
 
 def _idle(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds <= _LONGEST_IDLE:
-        raise argparse.ArgumentTypeError("between 0 seconds and a week")
-    return seconds
+    return seconds(text, 7 * 24 * 3600)
 
 
 def _log_file(settings: Settings) -> Path | None:
@@ -75,8 +64,8 @@ def _log_file(settings: Settings) -> Path | None:
 def _run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     if options.idle is not None and not options.on_demand:
-        raise InfraError("invalid-argument", "--idle: a server that is not on demand does not leave by itself.")
-    # What a start makes stays: looking through it for garbage again and again would take a tenth of the start.
+        raise InfraError("invalid-argument", "--idle: a server that is not on demand does not leave.")
+    # A start makes only what stays: collecting garbage meanwhile would take a tenth of it.
     gc.disable()
     import anyio  # noqa: PLC0415 - the server's imports take a second; no other command has them
 
@@ -90,9 +79,9 @@ def _run(options: argparse.Namespace) -> int:
         print(json.dumps(place) if options.json else plain, flush=True)
 
     def ready_on_demand(serving: Serving) -> None:
-        with contextlib.suppress(BrokenPipeError):  # whoever started it has gone; others will come
+        with contextlib.suppress(BrokenPipeError):  # the client that started it has gone; others will come
             ready(serving)
-        os.dup2(2, 1)  # nobody listens there any more
+        os.dup2(2, 1)  # no one reads standard output any more
 
     async def run() -> None:
         await serve(

@@ -2,8 +2,8 @@
 
 Standard library only, one thread, whole lines. It reads from a side only as fast as the other one takes it. When the
 server goes, requests without an answer get an error that says so, and the conversation goes on with the next server:
-at once when something was under way, since that server takes it up, and else with the host's next line, so that a
-server somebody stopped stays stopped until it is needed.
+at once when something was under way, since that server continues it, and else with the host's next line, so that a
+server that was stopped stays stopped until it is needed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Link:
         self.lines = Lines()
         self.early: list[bytes] = []  # lines that came while another one was waited for
         self.outgoing = bytearray()
-        self.deaf = False  # it takes nothing any more; what it said before is still to be read
+        self.deaf = False  # it takes nothing any more; what it sent before is still to be read
 
     def exchange(self, request: dict[str, Any]) -> dict[str, Any] | None:
         """Send a request and wait for its answer; None when the server ends the connection instead.
@@ -63,12 +63,12 @@ class Link:
         return None
 
     def end(self) -> None:
-        """Say nothing more, and go on listening."""
+        """Send nothing more, and go on reading."""
         self.deaf = True
         try:
             self.connection.shutdown(socket.SHUT_WR)
         except OSError:
-            return  # it is gone already, which reading tells
+            return  # it is gone already, which the next read finds out
 
 
 class Splice:
@@ -87,7 +87,7 @@ class Splice:
         self._lines = Lines(MAX_LINE)
         self._queue: deque[bytes] = deque()  # lines of the host that no server has got
         self._to_host = bytearray()
-        self._over = False  # the host says no more
+        self._over = False  # the host has ended its input
         self._eager = False  # something was under way when the server went
 
     def run(self) -> None:
@@ -104,12 +104,12 @@ class Splice:
                 self._link.connection.close()
 
     def _splice(self) -> None:
-        while not self._done():
+        while not self._over or self._link is not None or self._to_host:
             if self._link is None and not self._to_host and (self._queue or self._eager):
                 self._redial()
                 continue
             self._fill()
-            readable, writable, _ = select.select(self._sources(), self._sinks(), [])
+            readable, writable = self._ready()
             try:
                 if self._stdout in writable:
                     self._write()
@@ -122,22 +122,18 @@ class Splice:
             if self._stdin in readable:
                 self._read()
 
-    def _done(self) -> bool:
-        return self._over and self._link is None and not self._to_host
-
-    def _sources(self) -> list[Any]:
+    def _ready(self) -> tuple[list[Any], list[Any]]:
+        """What can be read from and written to, once something can be."""
+        link = self._link
         sources: list[Any] = []
-        if not self._over and not self._queue and (self._link is None or not self._link.outgoing):
-            sources.append(self._stdin)
-        if self._link is not None and len(self._to_host) < _PIECE:
-            sources.append(self._link.connection)
-        return sources
-
-    def _sinks(self) -> list[Any]:
         sinks: list[Any] = [self._stdout] if self._to_host else []
-        if self._link is not None and self._link.outgoing:
-            sinks.append(self._link.connection)
-        return sinks
+        if not self._over and not self._queue and (link is None or not link.outgoing):
+            sources.append(self._stdin)
+        if link is not None and len(self._to_host) < _PIECE:
+            sources.append(link.connection)
+        if link is not None and link.outgoing:
+            sinks.append(link.connection)
+        return select.select(sources, sinks, [])[:2]
 
     def _fill(self) -> None:
         """Hand the next lines to the server, and the end when the host has ended."""

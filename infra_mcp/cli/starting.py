@@ -1,8 +1,8 @@
 """Starts the server of a repository for the first client that needs one: detached, and one however many clients come.
 
-Clients take turns by a lock. Who has it starts a server and waits until that takes calls or has said why it cannot; the
-others then find the server, or are told the same. The server keeps nothing of its first client: a session of its own,
-no standard input, its log in the state directory, and not the client's token.
+Clients take turns by a lock. The holder starts a server and waits until it takes calls or has reported why it cannot;
+the others then find the server, or get the same error. The server keeps nothing of its first client: a session of its
+own, no standard input, its log in the state directory, and not the client's token.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import select
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from infra_mcp.errors import CODES, InfraError
 from infra_mcp.server.ownership import prepared
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from infra_mcp.cli.place import Place
+    from infra_mcp.settings import Settings
 
 LOG = "server.log"  # in the state directory
 _LONGEST_LOG = 5 * 1024 * 1024  # bytes; a longer one is put aside, as the one before, when a server starts
@@ -31,19 +33,7 @@ _PAUSE = 0.02  # seconds between two looks at a process that is not ours
 _OPEN_FILES = 65_536  # the highest descriptor looked for
 
 
-class Where(Protocol):
-    """A `Place`, or `Settings`."""
-
-    @property
-    def repo(self) -> str | Path:
-        """The top of the working tree."""
-
-    @property
-    def state_dir(self) -> str | Path:
-        """The state directory."""
-
-
-def start(where: Where) -> None:
+def start(where: Place | Settings) -> None:
     """Start a server unless one runs, and return when it takes calls.
 
     Args:
@@ -51,10 +41,8 @@ def start(where: Where) -> None:
 
     Raises:
         InfraError: what keeps the server from starting, the same for all clients that wait; `server-unreachable` when
-            it does neither start nor fail in a minute.
+            it neither starts nor fails in a minute.
     """
-    from pathlib import Path  # noqa: PLC0415 - what imports this may not need it
-
     state = prepared(Path(where.state_dir))
     began, deadline = time.time(), time.monotonic() + _PATIENCE
     turn = os.open(state / "run" / "start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -106,35 +94,35 @@ def _owned(state: Path) -> bool:
 
 def _launch(repo: str, state: Path, deadline: float) -> None:
     """Start the server's process and wait until it has said that it serves, or why not."""
-    told, tells = os.pipe()
+    reading, writing = os.pipe()
     log = _open_log(state)
     try:
         child = os.fork()
         if child == 0:
-            _become_server(repo, state, tells, log)
+            _become_server(repo, state, writing, log)
     finally:
-        os.close(tells)
+        os.close(writing)
         os.close(log)
     try:
         os.waitpid(child, 0)
-        _await_word(told, state, deadline)
+        _await_report(reading, state, deadline)
     finally:
-        os.close(told)
+        os.close(reading)
 
 
-def _become_server(repo: str, state: Path, tells: int, log: int) -> NoReturn:
+def _become_server(repo: str, state: Path, report: int, log: int) -> NoReturn:
     """In the forked child: leave the client's session, and become the server's process."""
     try:
         os.setsid()
-        if os.fork():  # so that it is nobody's child, and no terminal can become its own
+        if os.fork():  # so that no process has it as its child, and no terminal can become its own
             os._exit(0)
         null = os.open(os.devnull, os.O_RDONLY)
-        for descriptor, place in ((null, 0), (tells, 1), (log, 2)):
+        for descriptor, place in ((null, 0), (report, 1), (log, 2)):
             os.dup2(descriptor, place)
         os.closerange(3, min(os.sysconf("SC_OPEN_MAX"), _OPEN_FILES))
         kept = {key: value for key, value in os.environ.items() if key != "INFRA_MCP_TOKEN"}
-        kept["INFRA_MCP_STATE"] = str(state.absolute())  # where it is looked for, however that was found
-        # -P: the folder it happens to start in is no place to import from.
+        kept["INFRA_MCP_STATE"] = str(state.absolute())  # where its clients look for it
+        # -P: nothing is imported from the folder it starts in.
         module = [sys.executable, "-P", "-m", "infra_mcp.cli.main"]
         os.execve(sys.executable, [*module, "serve", "--on-demand", "--json", "--repo", repo], kept)  # noqa: S606
     finally:
@@ -148,29 +136,29 @@ def _open_log(state: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
-def _await_word(told: int, state: Path, deadline: float) -> None:
-    """Read what the new server says: where it serves, or, as all of `--json` does, what it failed with."""
-    said = b""
-    while select.select([told], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        part = os.read(told, 65_536)
-        said += part
-        word = _parsed(said)
-        if word is not None and "socket" in word:
+def _await_report(reading: int, state: Path, deadline: float) -> None:
+    """Read what the new server reports: where it serves or, as with every `--json`, what it failed with."""
+    text = b""
+    while select.select([reading], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        part = os.read(reading, 65_536)
+        text += part
+        report = _parsed(text)
+        if "socket" in report:
             return
         if not part:
+            if report.get("code") in CODES:
+                raise InfraError.from_data(report)
             what = f"The server ended before it served; its log is {state / LOG}."
-            if word is not None and word.get("code") in CODES:
-                raise InfraError(word["code"], str(word.get("what", "")), next_step=word.get("next"))
             raise InfraError("setup-failed", what, next_step="Read the end of the log, or run `infra-mcp serve`.")
     raise _unreachable(state)
 
 
-def _parsed(text: bytes) -> dict[str, Any] | None:
+def _parsed(text: bytes) -> dict[str, Any]:
     try:
-        word = json.loads(text)
+        report = json.loads(text)
     except ValueError:
-        return None
-    return word if isinstance(word, dict) else None
+        report = None
+    return report if isinstance(report, dict) else {}
 
 
 def _unreachable(state: Path) -> InfraError:
@@ -185,6 +173,6 @@ def _note_failure(turn: int, error: InfraError) -> None:
 
 
 def _raise_if_failed(turn: int, began: float) -> None:
-    word = _parsed(os.pread(turn, 65_536, 0))
-    if word is not None and word.get("at", 0.0) >= began and word.get("code") in CODES:
-        raise InfraError(word["code"], str(word.get("what", "")), next_step=word.get("next"))
+    report = _parsed(os.pread(turn, 65_536, 0))
+    if report.get("at", 0.0) >= began and report.get("code") in CODES:
+        raise InfraError.from_data(report)

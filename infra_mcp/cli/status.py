@@ -13,17 +13,11 @@ from infra_mcp.cli.place import token_of
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
-    parser = verb(
-        verbs,
-        "status",
-        "what is there and how it is; without a token also how the server fares",
-        "status",
-        "status --app docs --json",
-    )
+    words = "what is there and how it is; without a token also how the server fares"
+    parser = verb(verbs, "status", words, "status", "status --app docs --json", run=_run)
     parser.add_argument("--namespace", metavar="NAME", help="only this namespace")
     parser.add_argument("--app", metavar="NAME", help="only this app of the catalogue")
     client_options(parser)
-    parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -36,7 +30,6 @@ def _run(options: argparse.Namespace) -> int:
         health = client.method("operator/health", {})
         things = result.get("structuredContent") or {}
         lines = [f"server: {key} {value}" for key, value in health.items() if value not in (None, "")]
-        show(options.json, {"server": health, "status": things}, "\n".join([*lines, said(result)]))
-        return 0
+        return show(options.json, {"server": health, "status": things}, "\n".join([*lines, said(result)]))
 
     return connected(options, work)

@@ -1,7 +1,7 @@
 """What a command does when it is told to stop: it says what goes on without it, and leaves at once.
 
-A pipeline that is cancelled sends SIGTERM (some send SIGINT first); a person presses Ctrl-C. The change itself is the
-server's work and is not stopped by that; `infra-mcp request cancel` is for that.
+A pipeline that is cancelled sends SIGTERM (some send SIGINT first); a person presses Ctrl-C. That does not stop the
+change itself, which is the server's work; `infra-mcp request cancel` does.
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ from types import FrameType
 
 from infra_mcp.cli.output import note
 
-__all__ = ["INTERRUPTED", "TERMINATED", "Terminated", "goes_on", "stoppable"]
-
 INTERRUPTED, TERMINATED = 130, 143  # the exit codes shells know these ends by: 128 and the signal's number
 
 
 class Terminated(BaseException):
-    """SIGTERM came. Like KeyboardInterrupt no `except Exception` may keep it."""
+    """SIGTERM came. As with KeyboardInterrupt, no `except Exception` may catch it."""
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Turn the first SIGTERM into `Terminated` while the block runs; a second one ends the process as ever."""
+    """Turn the first SIGTERM into `Terminated` while the block runs; a second one ends the process."""
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - what a handler is given
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import html
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from infra_mcp.cli.output import code_of, note, said
+from infra_mcp.cli.client import Client
+from infra_mcp.cli.options import connected
+from infra_mcp.cli.output import note, said
 from infra_mcp.cli.stopping import INTERRUPTED, TERMINATED, Terminated
 from infra_mcp.errors import Exit, InfraError
 from infra_mcp.text import escaped
@@ -74,19 +75,17 @@ class Summary:
         self.data: dict[str, Any] = {}
         self.words = ""
 
-    def result(self, result: dict[str, Any], text: str | None = None) -> int:
-        """Take a tool's result in and return the exit code it means."""
+    def result(self, result: dict[str, Any], text: str | None = None) -> None:
+        """Take in a tool's result."""
         self.data |= result.get("structuredContent") or {}
         self.words = said(result) if text is None else text
-        return code_of(result)
 
     def markdown(self, code: int) -> str:
         """The page for an end with this exit code."""
         lines = [f"### infra-mcp {inline(self.title)}: {_WORDS.get(code, 'failed')}", ""]
         rows = [(word, str(self.data[key])) for key, word in _ROWS if self.data.get(key)]
-        objects = [str(one) for one in self.data.get("objects") or ()]
-        if objects:
-            rows.append(("objects", ", ".join(objects)))
+        if objects := self.data.get("objects"):
+            rows.append(("objects", ", ".join(map(str, objects))))
         lines += ["| | |", "|---|---|", *(f"| {word} | {inline(value)} |" for word, value in rows)]
         lines.append(f"| exit code | {code} |")
         if self.words:
@@ -94,8 +93,8 @@ class Summary:
         return "\n".join(lines) + "\n\n"
 
 
-def summarized(options: argparse.Namespace, title: str, work: Callable[[Summary], int]) -> int:
-    """Run `work`, and write what came of it to `--summary`, however it ends.
+def summarized(options: argparse.Namespace, title: str, work: Callable[[Client, Summary], int]) -> int:
+    """Run `work` on a connection to the server, and write its outcome to `--summary`, however it ends.
 
     Raises:
         InfraError: `invalid-argument`, before anything is asked, when the file cannot be written; and what the work
@@ -103,7 +102,7 @@ def summarized(options: argparse.Namespace, title: str, work: Callable[[Summary]
     """
     summary = Summary(title)
     if options.summary is None:
-        return work(summary)
+        return connected(options, lambda client: work(client, summary))
     file = Path(options.summary)
     try:
         with file.open("a", encoding="utf-8"):
@@ -112,7 +111,7 @@ def summarized(options: argparse.Namespace, title: str, work: Callable[[Summary]
         raise InfraError("invalid-argument", f"--summary: the file cannot be written: {error.strerror}.") from None
     code = int(Exit.FAILED)
     try:
-        code = work(summary)
+        code = connected(options, lambda client: work(client, summary))
     except InfraError as error:
         code, summary.words = int(error.exit), str(error)
         raise
@@ -121,14 +120,9 @@ def summarized(options: argparse.Namespace, title: str, work: Callable[[Summary]
         summary.words = "\n".join(getattr(stop, "__notes__", ()))
         raise
     finally:
-        _append(file, summary.markdown(code))
+        try:
+            with file.open("a", encoding="utf-8") as out:
+                out.write(summary.markdown(code))
+        except OSError as error:
+            note(f"The summary could not be written: {error.strerror}.")
     return code
-
-
-def _append(file: Path, text: str) -> None:
-    try:
-        handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-    except OSError as error:
-        note(f"The summary could not be written: {error.strerror}.")

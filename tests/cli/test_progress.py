@@ -11,8 +11,8 @@ import anyio.lowlevel
 import pytest
 from shell import ARGV, shell
 
-from infra_mcp.cli import progress as module
-from infra_mcp.cli.progress import Progress
+from infra_mcp.cli import output as module
+from infra_mcp.cli.output import Progress
 
 pytestmark = pytest.mark.process
 

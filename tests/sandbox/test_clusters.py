@@ -55,7 +55,7 @@ def mine(machine):
 
 def _command(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "infra_mcp.cli.sandbox", *arguments],
+        [sys.executable, "-m", "infra_mcp.cli.main", "sandbox", *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -77,7 +77,7 @@ async def _components(name):
 
 async def _kill_an_up_of(name):
     """Start `up` and kill it, and nothing it started, as soon as a component runs."""
-    argv = [sys.executable, "-m", "infra_mcp.cli.sandbox", "up", "--name", name]
+    argv = [sys.executable, "-m", "infra_mcp.cli.main", "sandbox", "up", "--name", name]
     command = await anyio.open_process(argv, stdin=subprocess.DEVNULL, stdout=None, stderr=subprocess.DEVNULL)
     before = await _components(name)
     command.kill()
