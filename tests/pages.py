@@ -318,7 +318,7 @@ def with_verbs(page: str) -> str:
             option = command.flag(name, field)
             value = "" if part.get("type") == "boolean" else command.metavar(option, part) or "|".join(part["enum"])
             if field not in positional:
-                lines.append(f"- `{f'{option} {value}'.strip()}`: {command.words(part)}.")
+                lines.append(f"- `{f'{option} {value}'.strip()}`: {command.description(part)}.")
         lines += [""] if len(fields) > len(positional) else []
     before, mark, rest = page.partition(_FROM)
     _, end, after = rest.partition(_TO)

@@ -31,14 +31,14 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         run=_search,
     )
     searching.add_argument("words", metavar="WORDS", nargs="*", help="words to find; none for the newest events")
-    for name, words in (
+    for name, summary in (
         ("namespace", "only events that touch this namespace"),
         ("peer", "only events of this peer"),
         ("object", "only this object, e.g. docs-live/deployment/docs"),
         ("since", "not before this time, e.g. 2026-11-01T00:00:00Z"),
         ("until", "not after this time"),
     ):
-        searching.add_argument(f"--{name}", metavar=name.upper(), help=words)
+        searching.add_argument(f"--{name}", metavar=name.upper(), help=summary)
     searching.add_argument("--limit", metavar="N", type=int, default=20, help="how many (default: 20, at most 100)")
     showing = verb(
         parts,
@@ -53,8 +53,8 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     showing.add_argument("--limit", metavar="N", type=int, default=20, help="how many of an object (default: 20)")
     for parser in (searching, showing):
         client_options(parser)
-    words = "check the chain against the heads found in commits, and say what that proves"
-    checking = verb(parts, "verify", words, "audit verify --head HEAD-FROM-AN-ACK", run=_verify)
+    summary = "check the chain against the heads found in commits, and say what that proves"
+    checking = verb(parts, "verify", summary, "audit verify --head HEAD-FROM-AN-ACK", run=_verify)
     checking.add_argument(
         "--head", metavar="HEAD", action="append", default=[], help="a head kept elsewhere; repeatable"
     )
@@ -95,7 +95,7 @@ def _object(options: argparse.Namespace, client: Client) -> int:
     else:
         found = client.method("infra/trail", {"object": options.what, "limit": options.limit})
     if not found["requests"]:
-        what = "No request that this caller may see is about such an object."
+        what = "No request that this caller may see is about this object."
         raise InfraError("not-found", what, next_step="Write it as NAMESPACE/KIND/NAME or KIND/NAME, in lower case.")
     lines = [line for one in found["requests"] for line in _facts(one)]
     if found["not_shown"]:
@@ -137,7 +137,10 @@ def _verify(options: argparse.Namespace) -> int:
     authors = {one.commit: one.author for one in found}
     claims = [{"commit": commit, "author": authors.get(commit, "")} for commit in report["claims"]]
     report |= {"heads_in_commits": len(found), "claims": claims}
-    lines = [_chain(report)]
+    if report["consistent"]:
+        lines = [f"{report['events']} events, internally consistent."]
+    else:
+        lines = [f"The chain is broken at event {report['broken_at']} of {report['events']}: it was edited or cut."]
     if problem:
         lines.append(f"Commits could not be read: {problem}")
     lines.append(_proof(report))
@@ -155,17 +158,11 @@ def _verify(options: argparse.Namespace) -> int:
     return int(Exit.LANDED if sound else Exit.NEEDS_OPERATOR)
 
 
-def _chain(report: dict[str, Any]) -> str:
-    if report["consistent"]:
-        return f"{report['events']} events, internally consistent."
-    return f"The chain is broken at event {report['broken_at']} of {report['events']}: it was edited or cut."
-
-
 def _proof(report: dict[str, Any]) -> str:
     if report["proved_to"] is None:
         return (
             "No head given out elsewhere was compared, so this proves no more than consistency: "
-            "whoever writes the file could have made it anew."
+            "anyone who can write the file could have rewritten it."
         )
     return (
         f"Compared with {report['heads_given']} heads ({report['heads_in_commits']} from commits): nothing up to event "

@@ -13,11 +13,11 @@ from infra_mcp.settings import Settings
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verbs."""
-    words = "write the ledger and its keys into one file, also while a server runs"
-    saving = verb(verbs, "backup", words, "backup /var/backups/infra.backup", run=_backup)
+    summary = "write the ledger and its keys into one file, also while a server runs"
+    saving = verb(verbs, "backup", summary, "backup /var/backups/infra.backup", run=_backup)
     saving.add_argument("file", metavar="FILE", help="the file to make; one that is there stays as it is")
-    words = "bring a backup back into an empty state directory, without a server"
-    restoring = verb(verbs, "restore", words, "restore infra.backup", run=_restore)
+    summary = "bring a backup back into an empty state directory, without a server"
+    restoring = verb(verbs, "restore", summary, "restore infra.backup", run=_restore)
     restoring.add_argument("file", metavar="FILE", help="a file that `backup` made")
     for parser in (saving, restoring):
         common_options(parser)

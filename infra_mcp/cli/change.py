@@ -17,7 +17,7 @@ from typing import Any
 from infra_mcp.cli.client import Client
 from infra_mcp.cli.following import WORKING, carry_out
 from infra_mcp.cli.options import client_options, verb, wait_options
-from infra_mcp.cli.output import Progress, note, said, show_result
+from infra_mcp.cli.output import Progress, note, show_result, text_of
 from infra_mcp.cli.pipeline import key_for, key_options
 from infra_mcp.cli.summary import Summary, summarized, summary_option
 from infra_mcp.errors import Exit, InfraError
@@ -30,16 +30,16 @@ COMMON = frozenset({"dry_run", "reason", "on_behalf_of", "idempotency_key", "wai
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add a verb for each action, and `run`."""
-    for action, told in VERBS.items():
-        line = " ".join(_example(action, told))
+    for action, spec in VERBS.items():
+        line = " ".join(_example(action, spec))
         examples = (line, f"{line} --dry-run", f"{line} --no-wait --json")
-        parser = verb(verbs, action.replace("_", "-"), told["summary"], *examples, run=partial(_typed, action))
-        fields = told["fields"]["properties"]
-        for name in told["positional"]:
+        parser = verb(verbs, action.replace("_", "-"), spec["summary"], *examples, run=partial(_typed, action))
+        fields = spec["fields"]["properties"]
+        for name in spec["positional"]:
             shown = name.upper().replace("_", "-")
             parser.add_argument(name, metavar=shown, help=_shown(fields[name]), **_form(fields[name]))
         for name, part in fields.items():
-            if name not in told["positional"]:
+            if name not in spec["positional"]:
                 _add_option(parser, flag(action, name), part)
         _change_options(parser)
     parser = verb(
@@ -63,9 +63,9 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
 
 def flag(action: str, name: str) -> str:
     """A field's option: the model's word for it, or the field's name, of one of several where it is repeatable."""
-    told = VERBS[action]
-    several = told["fields"]["properties"][name].get("type") in {"array", "object"}
-    word = told["options"].get(name) or (name.removesuffix("s") if several else name)
+    spec = VERBS[action]
+    several = spec["fields"]["properties"][name].get("type") in {"array", "object"}
+    word = spec["options"].get(name) or (name.removesuffix("s") if several else name)
     return f"--{word.replace('_', '-')}"
 
 
@@ -90,24 +90,24 @@ def metavar(option: str, part: dict[str, Any]) -> str | None:
     return "KEY=VALUE" if part.get("type") == "object" else option[2:].upper()
 
 
-def words(part: dict[str, Any]) -> str:
+def description(part: dict[str, Any]) -> str:
     """A field's description as help shows it."""
-    told = str(part.get("description", "")).removesuffix(".")
-    told = told[:1].lower() + told[1:] if told[1:2].islower() else told
+    text = str(part.get("description", "")).removesuffix(".")
+    text = text[:1].lower() + text[1:] if text[1:2].islower() else text
     keys = f" ({', '.join(part['properties'])})" if "properties" in part else ""
-    return told + keys + ("; repeatable" if part.get("type") in {"array", "object"} else "")
+    return text + keys + ("; repeatable" if part.get("type") in {"array", "object"} else "")
 
 
 def _shown(part: dict[str, Any]) -> str:
-    return words(part).replace("%", "%%")
+    return description(part).replace("%", "%%")
 
 
-def _example(action: str, told: dict[str, Any]) -> Iterator[str]:
+def _example(action: str, spec: dict[str, Any]) -> Iterator[str]:
     yield action.replace("_", "-")
-    given = told["example"]
-    yield from (shlex.quote(str(given[name])) for name in told["positional"])
+    given = spec["example"]
+    yield from (shlex.quote(str(given[name])) for name in spec["positional"])
     for name, value in given.items():
-        if name in told["positional"]:
+        if name in spec["positional"]:
             continue
         items = [f"{key}={item}" for key, item in value.items()] if isinstance(value, dict) else value
         for item in items if isinstance(items, list) else [items]:
@@ -126,19 +126,19 @@ def _change_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _typed(action: str, options: argparse.Namespace) -> int:
-    told = VERBS[action]
+    spec = VERBS[action]
     fields = {}
-    for name, part in told["fields"]["properties"].items():
+    for name, part in spec["fields"]["properties"].items():
         option = flag(action, name)
-        value = getattr(options, name if name in told["positional"] else option[2:].replace("-", "_"))
+        value = getattr(options, name if name in spec["positional"] else option[2:].replace("-", "_"))
         if part.get("type") == "object":
             value = _pairs(option, value, part)
         elif part.get("type") == "array":
             value = [_value(item, part.get("items", {})) for item in value]
         if value or type(value) is int:  # what was not given is not sent
             fields[name] = value
-    title = " ".join([action.replace("_", "-"), *(str(fields[name]) for name in told["positional"] if name in fields)])
-    return summarized(options, title, partial(_change, options, action, fields, own_tool=told["listed"]))
+    title = " ".join([action.replace("_", "-"), *(str(fields[name]) for name in spec["positional"] if name in fields)])
+    return summarized(options, title, partial(_change, options, action, fields, own_tool=spec["listed"]))
 
 
 def _pairs(option: str, given: list[str], part: dict[str, Any]) -> dict[str, Any]:
@@ -239,9 +239,9 @@ def _change(
     if not own_tool:
         common = {name: arguments.pop(name) for name in list(arguments) if name in COMMON}
         arguments = {"action": action, "arguments": arguments} | common
-    with Progress(quiet=options.json) as told:
+    with Progress(quiet=options.json) as progress:
         wait = 0.0 if options.no_wait else options.wait
-        result = carry_out(client, tool, arguments, key.value, wait=wait, told=told)
+        result = carry_out(client, tool, arguments, key.value, wait=wait, progress=progress)
     data = result.setdefault("structuredContent", {})
     if key.source:
         data["idempotency_key"] = key.value
@@ -254,7 +254,7 @@ def _change(
             f"The key is made from {key.source}, so running this job again gives this result again. "
             "To try anew, start a new run, or give an --idempotency-key of your own."
         )
-        summary.words = f"{said(result)}\n\n{hint}"
+        summary.text = f"{text_of(result)}\n\n{hint}"
         if not options.json:
             note(hint)
     return code

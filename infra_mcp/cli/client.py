@@ -19,7 +19,7 @@ from infra_mcp.settings import Settings
 
 NAME = "infra-mcp-cli"  # how the client calls itself
 VERSION = "2026-07-28"
-Told = Callable[[str], None]
+OnProgress = Callable[[str], None]
 _META = "io.modelcontextprotocol/"
 _Heard = Callable[[dict[str, Any]], None]
 
@@ -71,18 +71,18 @@ class Client:
             raise InfraError("invalid-argument", what, next_step="Run it there, without --url and INFRA_MCP_URL.")
         return self._exchange(name, params, None)
 
-    def call(self, tool: str, arguments: dict[str, Any], told: Told | None = None) -> dict[str, Any]:
+    def call(self, tool: str, arguments: dict[str, Any], progress: OnProgress | None = None) -> dict[str, Any]:
         """Call a tool and return its result: `content`, `structuredContent`, `isError`.
 
         Args:
             tool: the tool's name.
             arguments: its arguments.
-            told: called with each progress message.
+            progress: called with each progress message.
 
         Raises:
             InfraError: `server-unreachable`, `unauthenticated`.
         """
-        return self._exchange("tools/call", {"name": tool, "arguments": arguments}, told)
+        return self._exchange("tools/call", {"name": tool, "arguments": arguments}, progress)
 
     def data(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Call a tool and return its result's data.
@@ -101,7 +101,7 @@ class Client:
         listed: list[dict[str, Any]] = self._exchange("tools/list", {}, None)["tools"]
         return listed
 
-    def _exchange(self, method: str, params: dict[str, Any], told: Told | None) -> dict[str, Any]:
+    def _exchange(self, method: str, params: dict[str, Any], progress: OnProgress | None) -> dict[str, Any]:
         self._next += 1
         if method.startswith("tools/"):
             meta: dict[str, Any] = {
@@ -109,13 +109,13 @@ class Client:
                 _META + "clientCapabilities": {},
                 _META + "clientInfo": {"name": NAME, "version": __version__},
             }
-            if told is not None:
+            if progress is not None:
                 meta["progressToken"] = self._next
             params = {**params, "_meta": meta}
 
         def heard(frame: dict[str, Any]) -> None:
-            if told is not None and frame.get("method") == "notifications/progress":
-                told(str((frame.get("params") or {}).get("message") or ""))
+            if progress is not None and frame.get("method") == "notifications/progress":
+                progress(str((frame.get("params") or {}).get("message") or ""))
 
         frame = {"jsonrpc": "2.0", "id": self._next, "method": method, "params": params}
         answer = self._transport.exchange(frame, heard)

@@ -30,9 +30,9 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     """Add the verb."""
     from infra_mcp.cli.options import verb  # noqa: PLC0415 - argparse, for help and mistyped options only
 
-    words = "speak MCP on standard input and output, as the server of the repository; starts one if none runs"
+    summary = "speak MCP on standard input and output, as the server of the repository; starts one if none runs"
     examples = ("connect", "connect --attend infra", "connect --url https://infra.example/mcp")
-    parser = verb(verbs, "connect", words, *examples, run=_run)
+    parser = verb(verbs, "connect", summary, *examples, run=_run)
     parser.add_argument(
         "--attend", metavar="NAME", help="attend as the infra peer of this name: claim asks and act for those who asked"
     )
@@ -49,10 +49,10 @@ def _run(options: argparse.Namespace) -> int:
     return _connect(**{name: getattr(options, name) for name in _OPTIONS.values()})
 
 
-def quick(words: list[str]) -> int | None:
-    """Run the command when its words are plain ones; None leaves them to argparse, with its help and its errors."""
+def quick(arguments: list[str]) -> int | None:
+    """Run the command when its options are plain ones; None leaves them to argparse, with its help and its errors."""
     given: dict[str, str] = {}
-    rest = iter(words)
+    rest = iter(arguments)
     for word in rest:
         option, equals, value = word.partition("=")
         if option not in _OPTIONS or _OPTIONS[option] in given:

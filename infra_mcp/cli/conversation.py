@@ -1,4 +1,4 @@
-"""What a host and its server have said to each other, as far as the next server has to know it.
+"""What a host and its server have sent each other, as far as the next server has to know it.
 
 Pure bookkeeping over single frames: which requests wait for an answer, how a session of the 2025 era was opened, and
 which questions of the server the host still has before it. Standard library only, and little of it.
@@ -143,16 +143,16 @@ class Conversation:
             keep: the id of a request that will be sent again.
         """
         kept = {key: identity for key, identity in self._asked.items() if key == _key(keep)}
-        told = [error_frame(identity, error) for key, identity in self._asked.items() if key not in kept]
+        lines = [error_frame(identity, error) for key, identity in self._asked.items() if key not in kept]
         for key in self._questions:
             params = {"requestId": json.loads(key), "reason": str(error)}
-            told.append(_line({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}))
+            lines.append(_line({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}))
         if not self._opened:
             self._opening = self._ready = None
         self._asked = kept
         self._questions.clear()
         self._servers += 1
-        return told
+        return lines
 
     def opening(self) -> dict[str, Any] | None:
         """How to open the host's session with the next server; None in the 2026 era, which has none."""

@@ -40,7 +40,7 @@ def raise_refusal(answer: dict[str, Any]) -> None:
 
 
 def report(error: Exception) -> InfraError:
-    """Print a failure on stderr and return it; what is none is raised."""
+    """Print an `InfraError` on stderr and return it; raise any other exception."""
     from infra_mcp.cli.output import fail  # noqa: PLC0415 - see above
     from infra_mcp.errors import InfraError  # noqa: PLC0415 - see above
 

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from infra_mcp.cli.client import BrokenConnectionError, Client, Told
+from infra_mcp.cli.client import BrokenConnectionError, Client, OnProgress
 from infra_mcp.cli.stopping import goes_on
 from infra_mcp.errors import InfraError
 
 T = TypeVar("T")
 
 PARKED = "awaiting_approval"  # people must do something first, so a command does not wait for it
-# States in which the server goes on by itself.
+# States in which the server is still at work.
 WORKING = frozenset({"received", "scheduled", "queued", "planned", "applying", "verifying", "rolling_back"})
 
 _CALL = 600.0  # seconds one call may wait
@@ -26,7 +26,7 @@ _PAUSE = 0.5
 
 
 def carry_out(
-    client: Client, tool: str, arguments: dict[str, Any], key: str, *, wait: float, told: Told
+    client: Client, tool: str, arguments: dict[str, Any], key: str, *, wait: float, progress: OnProgress
 ) -> dict[str, Any]:
     """Send a change by its tool and wait for its end, at most `wait` seconds; 0 only takes it in.
 
@@ -36,21 +36,23 @@ def carry_out(
         arguments: of the tool, without key and wait.
         key: the idempotency key.
         wait: seconds.
-        told: called with each message about how far it is.
+        progress: called with each message about how far it is.
 
     Raises:
         InfraError: `server-unreachable`, when there is no server, or none came back in half a minute.
     """
     sent = arguments | {"idempotency_key": key}
-    words = (
+    message = (
         "Stopped before the server named the request. If it was taken in it goes on; "
         f"the same command with --idempotency-key {key} gives its result."
     )
-    with goes_on(lambda: words):
-        result = steady(lambda: client.call(tool, sent | {"wait_seconds": 0}), told, first=True)
-        if request := _data(result).get("request"):
-            words = stopped(str(request))
-        return follow(lambda left: client.call(tool, sent | {"wait_seconds": left}, told), result, works, wait, told)
+    with goes_on(lambda: message):
+        result = steady(lambda: client.call(tool, sent | {"wait_seconds": 0}), progress, first=True)
+        if request := (result.get("structuredContent") or {}).get("request"):
+            message = stopped(str(request))
+        return follow(
+            lambda left: client.call(tool, sent | {"wait_seconds": left}, progress), result, works, wait, progress
+        )
 
 
 def stopped(request: str) -> str:
@@ -66,7 +68,7 @@ def follow(
     result: dict[str, Any],
     goes: Callable[[dict[str, Any]], bool],
     wait: float,
-    told: Told,
+    progress: OnProgress,
 ) -> dict[str, Any]:
     """Repeat a waiting call until what it waits for has ended, or `wait` seconds are over.
 
@@ -75,12 +77,12 @@ def follow(
         result: the newest result so far.
         goes: whether a result says that it goes on.
         wait: seconds in all.
-        told: called when the server is away.
+        progress: called when the server is away.
     """
     until = time.monotonic() + wait
     while goes(result) and (left := until - time.monotonic()) > 0:
         began = time.monotonic()
-        result = steady(lambda seconds=left: call(min(seconds, _CALL)), told)  # type: ignore[misc]
+        result = steady(lambda seconds=left: call(min(seconds, _CALL)), progress)  # type: ignore[misc]
         if goes(result) and time.monotonic() - began < _PAUSE:
             time.sleep(min(_PAUSE, left))  # a server that is stopping answers at once
     return result
@@ -88,19 +90,15 @@ def follow(
 
 def works(result: dict[str, Any]) -> bool:
     """Whether the server goes on with the request of a result."""
-    return not result.get("isError") and _data(result).get("state") in WORKING
+    return not result.get("isError") and (result.get("structuredContent") or {}).get("state") in WORKING
 
 
-def _data(result: dict[str, Any]) -> dict[str, Any]:
-    return result.get("structuredContent") or {}
-
-
-def steady(work: Callable[[], T], told: Told, *, first: bool = False) -> T:
+def steady(work: Callable[[], T], progress: OnProgress, *, first: bool = False) -> T:
     """Do what may be done twice, again while the server is away.
 
     Args:
         work: the call.
-        told: called when the server is away.
+        progress: called when the server is away.
         first: the server has not answered yet, so that there may be none.
 
     Raises:
@@ -115,5 +113,5 @@ def steady(work: Callable[[], T], told: Told, *, first: bool = False) -> T:
             until = until or time.monotonic() + _OUTAGE
             if error.code != "server-unreachable" or not known or time.monotonic() > until:
                 raise
-        told("The server is away; waiting for it to come back.")
+        progress("The server is away; waiting for it to come back.")
         time.sleep(_PAUSE)

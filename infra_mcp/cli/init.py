@@ -83,8 +83,8 @@ Next:
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
-    words = "write a first infra.toml for this repository; commits nothing"
-    parser = verb(verbs, "init", words, "init --context kwok-infra", run=_run)
+    summary = "write a first infra.toml for this repository; commits nothing"
+    parser = verb(verbs, "init", summary, "init --context kwok-infra", run=_run)
     parser.add_argument(
         "--context", metavar="NAME", help="the kubeconfig context of the cluster this repository is for"
     )
@@ -118,17 +118,17 @@ def _policy(settings: Settings, context: str | None) -> tuple[str, list[dict[str
     chosen = context or _only_context(settings.kubeconfig)
     found = detect_roots(_manifests(settings.repo))
     roots = [root for root in found if root["kind"] == "raw"]
-    shown = "".join(
-        f"\n[[tree.roots]]\npath = {json.dumps(root['path'])}\nkind = {json.dumps(root['kind'])}\n" for root in roots
-    )
-    for root in found:
-        if root["kind"] != "raw":
-            shown += f"\n# {json.dumps(root['path'])} is a {root['kind']} tree, which is not understood yet.\n"
+    shown = ""
+    for root in sorted(found, key=lambda root: root["kind"] != "raw"):
+        path, kind = json.dumps(root["path"]), root["kind"]
+        entry = f'[[tree.roots]]\npath = {path}\nkind = "raw"'
+        shown += f"\n{entry}\n" if kind == "raw" else f"\n# {path} is a {kind} tree, which is not supported yet.\n"
     if not roots:
         shown += "\n# No manifests were found. Name the folder they are to go to:\n[[tree.roots]]\n"
         shown += 'path = "apps"\nkind = "raw"\n'
+    branch = _git(settings.repo, "symbolic-ref", "--quiet", "--short", "HEAD")
     text = _TEMPLATE.format(
-        branch=json.dumps(_branch(settings.repo)),
+        branch=json.dumps(branch.decode("utf-8", "replace").strip() or "main"),
         cluster=re.sub(r"[^a-z0-9]+", "-", chosen.lower()).strip("-")[:63].strip("-") or "cluster",
         context=json.dumps(chosen),
         roots=shown,
@@ -137,7 +137,7 @@ def _policy(settings: Settings, context: str | None) -> tuple[str, list[dict[str
 
 
 def _only_context(kubeconfig: Path) -> str:
-    """The kubeconfig's context, when there is exactly one: which of several is meant is for a person to say."""
+    """The kubeconfig's context, when there is exactly one: a person must choose among several."""
     from infra_mcp.clients.kube.kubeconfig import contexts  # noqa: PLC0415 - only this command reads a kubeconfig
 
     names = contexts(kubeconfig)
@@ -155,10 +155,6 @@ def _git(repo: Path, *arguments: str) -> bytes:
         ["git", "-C", str(repo), *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
     return done.stdout if done.returncode == 0 else b""
-
-
-def _branch(repo: Path) -> str:
-    return _git(repo, "symbolic-ref", "--quiet", "--short", "HEAD").decode("utf-8", "replace").strip() or "main"
 
 
 def _manifests(repo: Path) -> dict[str, bytes]:

@@ -77,11 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: `errors.Exit`, 130 after an interrupt, 143 after SIGTERM where the command says what goes on.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["connect"]:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["connect"]:
         from infra_mcp.cli.connect import quick  # noqa: PLC0415 - see the module's docstring
 
-        ended = quick(words[1:])
+        ended = quick(arguments[1:])
         if ended is not None:
             return ended
     from infra_mcp.cli.output import fail  # noqa: PLC0415 - see the module's docstring
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for letters that the terminal lacks
-    options = parser(words[0] if words else None).parse_args(words)
+    options = parser(arguments[0] if arguments else None).parse_args(arguments)
     as_json = bool(getattr(options, "json", False))
     try:
         code = int(options.run(options))

@@ -9,7 +9,7 @@ from typing import Any
 from infra_mcp.cli.client import Client
 from infra_mcp.cli.following import PARKED, follow, steady
 from infra_mcp.cli.options import client_options, connected, seconds, verb, wait_options
-from infra_mcp.cli.output import Progress, note, said, show, show_result
+from infra_mcp.cli.output import Progress, note, show, show_result, text_of
 from infra_mcp.cli.stopping import goes_on
 from infra_mcp.cli.summary import Summary, summarized, summary_option
 from infra_mcp.errors import CODES, Exit
@@ -42,7 +42,7 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         "notify docs - < notes.txt",
         run=_notify,
     )
-    notifying.add_argument("peer", metavar="PEER", help="the peer told, e.g. infra")
+    notifying.add_argument("peer", metavar="PEER", help="the peer to notify, e.g. infra")
     notifying.add_argument("message", metavar="MESSAGE", help="the words, or - to read them from standard input")
     notifying.add_argument("--circle", metavar="CIRCLE", help=_CIRCLE)
     looking = verb(
@@ -89,15 +89,15 @@ def _ask(options: argparse.Namespace) -> int:
     arguments = _given(peer_name=options.to, query=options.text, **more)
 
     def work(client: Client, summary: Summary) -> int:
-        words = "Stopped before the server named the ask. If it was taken in it goes on."
-        with goes_on(lambda: words):
+        text = "Stopped before the server named the ask. If it was taken in it goes on."
+        with goes_on(lambda: text):
             sent = client.call("ask", arguments)
             if sent.get("isError"):
                 summary.result(sent)
                 return show_result(options.json, sent)
             ask_id = str(sent["structuredContent"]["result"])
             summary.data["correlation_id"] = ask_id
-            words = f"{ask_id} goes on. Its answer comes into this peer's inbox: `infra-mcp inbox`."
+            text = f"{ask_id} goes on. Its answer comes into this peer's inbox: `infra-mcp inbox`."
             return _answered(options, client, ask_id, summary)
 
     return summarized(options, f"ask {options.to}", work)
@@ -106,28 +106,28 @@ def _ask(options: argparse.Namespace) -> int:
 def _answered(options: argparse.Namespace, client: Client, ask_id: str, summary: Summary) -> int:
     """Wait for the ack, unless that is not wanted, and show it."""
     if options.no_wait:
-        summary.words = "Asked; not waited for."
+        summary.text = "Asked; not waited for."
         data = {"correlation_id": ask_id, "status": "pending", "exit": int(Exit.LANDED)}
         return show(options.json, data, ask_id)
     if not options.json:
         note(ask_id)
-    with Progress(quiet=options.json) as told:
+    with Progress(quiet=options.json) as progress:
 
         def wait(seconds: float) -> dict[str, Any]:
-            return client.call("wait_on_ack", {"correlation_id": ask_id, "timeout_seconds": seconds}, told)
+            return client.call("wait_on_ack", {"correlation_id": ask_id, "timeout_seconds": seconds}, progress)
 
-        result = follow(wait, steady(lambda: wait(0), told), _works, options.wait, told)
-    words = None
+        result = follow(wait, steady(lambda: wait(0), progress), _works, options.wait, progress)
+    text = None
     if not result.get("isError"):
         data = result.get("structuredContent") or {}
-        words = _words(data)
+        text = _ack_text(data)
         if data.get("status") == "pending":
             waits = data.get("state") == PARKED
             data["exit"] = int(Exit.WAITING if waits else Exit.UNREACHABLE)
             state = "waits for an approval" if waits else "is not acked yet"
-            words = f"{ask_id} {state}; it goes on.\n{words}".rstrip()
-    summary.result(result, words)
-    return show_result(options.json, result, words)
+            text = f"{ask_id} {state}; it goes on.\n{text}".rstrip()
+    summary.result(result, text)
+    return show_result(options.json, result, text)
 
 
 def _works(result: dict[str, Any]) -> bool:
@@ -135,7 +135,7 @@ def _works(result: dict[str, Any]) -> bool:
     return not result.get("isError") and data.get("status") == "pending" and data.get("state") != PARKED
 
 
-def _words(data: dict[str, Any]) -> str:
+def _ack_text(data: dict[str, Any]) -> str:
     names = {"request": "request", "effect_digest": "effect", "commit": "commit", "revert": "revert"}
     names["audit_head"] = "audit head"
     lines = [f"  {word}: {data[key]}" for key, word in names.items() if data.get(key)]
@@ -150,7 +150,7 @@ def _notify(options: argparse.Namespace) -> int:
 def _notified(options: argparse.Namespace, result: dict[str, Any]) -> int:
     """The notify's id, and what became of the releases in it: one that was refused is this command's exit code."""
     data = result.get("structuredContent") or {}
-    lines = [said(result)]
+    lines = [text_of(result)]
     for one in data.get("requests", ()):
         held = f", held by {one['held_by']}" if one.get("held_by") else ""
         due = f", due {one['due']}" if one.get("due") else ""
@@ -166,8 +166,8 @@ def _inbox(options: argparse.Namespace) -> int:
     arguments = {"wait_seconds": options.wait} | ({"mark_read": options.read} if options.read else {})
 
     def work(client: Client) -> int:
-        with Progress(quiet=options.json) as told:
-            result = client.call("inbox", arguments, told)
+        with Progress(quiet=options.json) as progress:
+            result = client.call("inbox", arguments, progress)
         return show_result(options.json, result)
 
     return connected(options, work)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any
 
@@ -22,15 +22,15 @@ Alone = Callable[[Settings], Awaitable[dict[str, Any]]]
 def verb(
     verbs: Any,  # noqa: ANN401 - argparse gives it no public name
     name: str,
-    words: str,
+    summary: str,
     *examples: str,
     run: Handler | None = None,
 ) -> argparse.ArgumentParser:
-    """Add a verb whose help is `words` and ends with examples, and which does `run`.
+    """Add a verb whose help is `summary` and ends with examples, and which does `run`.
 
     Options are never abbreviated, since a new one would change what they mean.
     """
-    made: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words, allow_abbrev=False)
+    made: argparse.ArgumentParser = verbs.add_parser(name, help=summary, description=summary, allow_abbrev=False)
     if examples:
         made.epilog = "\n".join(["examples:", *(f"  infra-mcp {example}" for example in examples)])
         made.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -38,9 +38,9 @@ def verb(
     return made
 
 
-def group(verbs: Any, name: str, words: str) -> Any:  # noqa: ANN401 - as above
+def group(verbs: Any, name: str, summary: str) -> Any:  # noqa: ANN401 - as above
     """Add a verb that has verbs of its own, and return what takes those."""
-    return verb(verbs, name, words).add_subparsers(metavar="WHAT", required=True)
+    return verb(verbs, name, summary).add_subparsers(metavar="WHAT", required=True)
 
 
 def common_options(parser: argparse.ArgumentParser) -> None:
@@ -85,27 +85,19 @@ def _start(settings: Settings) -> None:
     start(settings)
 
 
-@contextmanager
-def connection(options: argparse.Namespace) -> Iterator[Client]:
-    """A client of the server to use, as the peer of the token, if any.
+def connected(options: argparse.Namespace, work: Callable[[Client], int]) -> int:
+    """Run `work` with a client of the server to use, as the peer of the token, if any.
 
     Raises:
-        InfraError: `server-unreachable`, `unauthenticated`, `invalid-argument`.
+        InfraError: `server-unreachable`, `unauthenticated`, `invalid-argument`; and what the work ends in.
     """
     url, token = url_of(options.url, options.repo), token_of(options.token_file)
     with stoppable():
         if url:
             with closing(Remote(url, token)) as transport:
-                yield Client(transport)
-        else:
-            with connect(settings_of(options), token, start=_start) as client:
-                yield client
-
-
-def connected(options: argparse.Namespace, work: Callable[[Client], int]) -> int:
-    """Run `work` on a connection to the server, as the peer of the token, if any."""
-    with connection(options) as client:
-        return work(client)
+                return work(Client(transport))
+        with connect(settings_of(options), token, start=_start) as client:
+            return work(client)
 
 
 def operate(

@@ -42,7 +42,7 @@ def fail(as_json: bool, error: InfraError) -> int:
     return int(error.exit)
 
 
-def said(result: dict[str, Any]) -> str:
+def text_of(result: dict[str, Any]) -> str:
     """The text of a tool's result."""
     return "\n".join(part.get("text", "") for part in result.get("content", ()) if part.get("type") == "text")
 
@@ -51,9 +51,9 @@ def show_result(as_json: bool, result: dict[str, Any], text: str | None = None) 
     """Print the result of a tool and return the exit code it means."""
     data = result.get("structuredContent") or {}
     if result.get("isError") and not as_json:
-        note(said(result))
+        note(text_of(result))
     else:
-        show(as_json, data, said(result) if text is None else text)
+        show(as_json, data, text_of(result) if text is None else text)
     if "exit" in data:
         return int(data["exit"])
     if result.get("isError"):

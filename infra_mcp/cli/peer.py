@@ -26,17 +26,17 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     kind.add_argument(
         "--operator", action="store_true", help="a person who may look, approve and manage, but changes nothing"
     )
-    words = "remove a peer; its tokens end at once"
-    removing = verb(parts, "remove", words, "peer remove docs --circle docs", run=_remove)
-    words = "revoke a peer's tokens and print a new one, once"
-    renewing = verb(parts, "token", words, "peer token docs", run=_token)
+    summary = "remove a peer; its tokens end at once"
+    removing = verb(parts, "remove", summary, "peer remove docs --circle docs", run=_remove)
+    summary = "revoke a peer's tokens and print a new one, once"
+    renewing = verb(parts, "token", summary, "peer token docs", run=_token)
     for parser in (removing, renewing):
         parser.add_argument("name", metavar="NAME", help="the peer's name")
         one = parser.add_mutually_exclusive_group()
         one.add_argument("--circle", metavar="CIRCLE", help="its circle, when several have a peer of that name")
         one.add_argument("--operator", action="store_true", help="the operator of that name, when peers have it too")
-    words = "vouch for an operator, who counts beside others once two have"
-    confirming = verb(parts, "confirm", words, "peer confirm alice", run=_confirm)
+    summary = "vouch for an operator, who counts beside others once two have"
+    confirming = verb(parts, "confirm", summary, "peer confirm alice", run=_confirm)
     confirming.add_argument("name", metavar="NAME", help="the operator's name")
     listing = verb(parts, "list", "all peers, without their tokens", "peer list --json", run=_list)
     for parser in (adding, removing, renewing, confirming, listing):

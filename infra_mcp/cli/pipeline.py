@@ -1,9 +1,9 @@
 """The idempotency key of a change: given, or made from the pipeline's run, so that a re-run does not deploy twice.
 
-A key is made from the run only for what changes something, and only when none is given: from `--run-id`, else from the
-run that GitHub Actions or GitLab CI name in the environment. It is the system, the run's id, and a digest of system,
-project, run, job, action and fields. So one job may ask for several changes, a job that is run again gets the first
-result of each, and a new run asks anew. A re-run gets the first result also where that was a failure.
+A key is made only when none is given, and not for a dry run: from `--run-id`, else from the run that GitHub Actions or
+GitLab CI name in the environment. It is the system, the run's id, and a digest of system, project, run, job, action and
+fields. So one job may ask for several changes, a job that is run again gets the first result of each, failures too, and
+a new run asks anew.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def key_options(parser: argparse.ArgumentParser) -> None:
 
 
 def key_for(action: str, fields: dict[str, Any], *, given: str | None, run_id: str | None, once: bool) -> Key:
-    """The key a change is sent with. There always is one, so that a lost answer can be asked for again.
+    """The key a change is sent with. There is always one, so that a lost answer can be asked for again.
 
     Args:
         action: the action's name.
@@ -61,7 +61,7 @@ def key_for(action: str, fields: dict[str, Any], *, given: str | None, run_id: s
     run = ("run", "", run_id, "") if run_id is not None else given_run()
     if run is None or once:
         return Key(f"cli/{secrets.token_hex(16)}")
-    told = json.dumps([*run, action, fields], sort_keys=True, ensure_ascii=True)
-    digest = hashlib.sha256(told.encode()).hexdigest()[:_DIGEST]
+    identity = json.dumps([*run, action, fields], sort_keys=True, ensure_ascii=True)
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:_DIGEST]
     shown = re.sub(r"[^A-Za-z0-9._-]", "-", run[2])[:_KEPT]
     return Key(f"{run[0]}/{shown}/{digest}", _SOURCES[run[0]], derived=True)

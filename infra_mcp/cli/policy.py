@@ -14,8 +14,8 @@ from infra_mcp.errors import InfraError
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verbs."""
     parts = group(verbs, "policy", "look at the policy, or accept it")
-    words = "the policy in force, and whether infra.toml says something else"
-    showing = verb(parts, "show", words, "policy show --json", run=_show)
+    summary = "the policy in force, and whether infra.toml says something else"
+    showing = verb(parts, "show", summary, "policy show --json", run=_show)
     comparing = verb(parts, "diff", "what accepting infra.toml would change", "policy diff", run=_diff)
     accepting = verb(
         parts,
@@ -68,8 +68,8 @@ def _granted(summary: dict[str, Any] | None) -> list[str]:
         f"branch {summary['branch']}, clusters: " + ", ".join(f"{k} ({v})" for k, v in summary["clusters"].items())
     ]
     for name, circle in summary["circles"].items():
-        words = [f"{key} {', '.join(value) or 'none'}" for key, value in circle.items()]
-        lines.append(f"circle {name}: " + "; ".join(words))
+        grants = [f"{key} {', '.join(value) or 'none'}" for key, value in circle.items()]
+        lines.append(f"circle {name}: " + "; ".join(grants))
     lines += [f"app {name} of {owner}" for name, owner in summary["apps"].items()]
     if summary["rules"]:
         lines.append("rules: " + ", ".join(summary["rules"]))

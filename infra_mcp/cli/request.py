@@ -9,7 +9,7 @@ from typing import Any
 from infra_mcp.cli.client import Client
 from infra_mcp.cli.following import follow, stopped, works
 from infra_mcp.cli.options import client_options, connected, group, verb, wait_options
-from infra_mcp.cli.output import Progress, said, show, show_result
+from infra_mcp.cli.output import Progress, show, show_result, text_of
 from infra_mcp.cli.stopping import goes_on
 from infra_mcp.cli.summary import Summary, summarized, summary_option
 from infra_mcp.errors import InfraError
@@ -22,55 +22,52 @@ _PAGE = 100  # events looked through at once for the requests they belong to
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verbs."""
     parts = group(verbs, "request", "look at requests, or cancel one")
-    words = "the newest requests of your circle; all for the operator"
-    listing = verb(parts, "list", words, "request list --limit 5 --json", run=_list)
+    summary = "the newest requests of your circle; all for the operator"
+    listing = verb(parts, "list", summary, "request list --limit 5 --json", run=_list)
     listing.add_argument("--limit", metavar="N", type=int, default=20, help="how many (default: 20, at most 200)")
     client_options(listing)
-    for name, words, run in (
+    for name, summary, run in (
         ("show", "where a request stands, with its trail", _show),
         ("watch", "wait for a request's end, and tell how far it is", _watch),
         ("cancel", "cancel a request before its first write", _cancel),
     ):
-        parser = verb(parts, name, words, f"request {name} req-0123456789ab", run=run)
+        parser = verb(parts, name, summary, f"request {name} req-0123456789ab", run=run)
         parser.add_argument("id", metavar="ID", help="the request's id")
         if run is _watch:
             wait_options(parser, "the end")
             summary_option(parser)
         client_options(parser)
-    for name, words in (
+    for name, summary in (
         ("approve", "say yes to what a request would do, as its digest names it"),
         ("deny", "say no to what a request would do, which ends it"),
     ):
         decide = partial(_decide, approve=name == "approve")
-        parser = verb(verbs, name, words, f"{name} req-0123456789ab sha256:DIGEST", run=decide)
+        parser = verb(verbs, name, summary, f"{name} req-0123456789ab sha256:DIGEST", run=decide)
         parser.add_argument("id", metavar="ID", help="the request's id")
         parser.add_argument("digest", metavar="DIGEST", help="the effect digest that was looked at (sha256:…)")
         client_options(parser)
 
 
 def _show(options: argparse.Namespace) -> int:
-    return connected(options, lambda client: show_result(options.json, _look(client, options.id)))
-
-
-def _look(client: Client, request: str) -> dict[str, Any]:
-    return client.call("get_request", {"request_id": request})
+    asked = {"request_id": options.id}
+    return connected(options, lambda client: show_result(options.json, client.call("get_request", asked)))
 
 
 def _watch(options: argparse.Namespace) -> int:
     def work(client: Client, summary: Summary) -> int:
         summary.data["request"] = options.id
-        with goes_on(lambda: stopped(options.id)), Progress(quiet=options.json) as told:
+        with goes_on(lambda: stopped(options.id)), Progress(quiet=options.json) as progress:
 
             def look(_: float = 0.0) -> dict[str, Any]:
                 # `get_request` does not wait, so that it is the same for every caller and channel
-                result = _look(client, options.id)
+                result = client.call("get_request", {"request_id": options.id})
                 if works(result):
                     data = result["structuredContent"]
-                    told(str(data.get("progress") or f"{options.id} is {data['state']}"))
+                    progress(str(data.get("progress") or f"{options.id} is {data['state']}"))
                 return result
 
-            result = follow(look, look(), works, 0.0 if options.no_wait else options.wait, told)
-        summary.result(result, str((result.get("structuredContent") or {}).get("message") or said(result)))
+            result = follow(look, look(), works, 0.0 if options.no_wait else options.wait, progress)
+        summary.result(result, str((result.get("structuredContent") or {}).get("message") or text_of(result)))
         return show_result(options.json, result)
 
     return summarized(options, f"request {options.id}", work)
@@ -110,8 +107,8 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _line(one: dict[str, Any]) -> str:
-    told = (one.get(key, "") for key in ("request", "created", "state", "caller", "action"))
-    return "  ".join([*map(str, told), one_line(str(one.get("message", "")), 100)])
+    parts = (one.get(key, "") for key in ("request", "created", "state", "caller", "action"))
+    return "  ".join([*map(str, parts), one_line(str(one.get("message", "")), 100)])
 
 
 def _through_events(client: Client, limit: int) -> list[dict[str, Any]]:

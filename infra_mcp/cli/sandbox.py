@@ -25,13 +25,13 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     examples = ("sandbox up", "sandbox up --name trial --fresh")
     bringing = verb(parts, "up", "bring it up, or say at once that it is", *examples, run=_up)
     bringing.add_argument("--fresh", action="store_true", help="remove what there is of it first")
-    words = "which sandboxes there are, or what there is of one"
-    saying = verb(parts, "status", words, "sandbox status", run=_status)
-    words = "remove it: every process and every file of it"
-    removing = verb(parts, "down", words, "sandbox down --all", run=_down)
+    summary = "which sandboxes there are, or what there is of one"
+    saying = verb(parts, "status", summary, "sandbox status", run=_status)
+    summary = "remove it: every process and every file of it"
+    removing = verb(parts, "down", summary, "sandbox down --all", run=_down)
     removing.add_argument("--all", action="store_true", help="remove every sandbox of this user")
-    words = "get its binaries and start nothing; prints their folder"
-    getting = verb(parts, "binaries", words, "sandbox binaries --from build", run=_binaries)
+    summary = "get its binaries and start nothing; prints their folder"
+    getting = verb(parts, "binaries", summary, "sandbox binaries --from build", run=_binaries)
     for parser in (bringing, getting):
         parser.add_argument("--from", dest="way", choices=_WAYS, help=_FROM)
     for parser in (bringing, removing):

@@ -26,8 +26,8 @@ _IDLE = 300.0  # seconds
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
-    words = "run the server until it is told to stop (Ctrl-C or SIGTERM)"
-    parser = verb(verbs, "serve", words, "serve", "serve --port 0 --json", run=_run)
+    summary = "run the server until it is told to stop (Ctrl-C or SIGTERM)"
+    parser = verb(verbs, "serve", summary, "serve", "serve --port 0 --json", run=_run)
     parser.add_argument(
         "--port",
         metavar="PORT",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from infra_mcp.errors import CODES, InfraError
-from infra_mcp.server.ownership import prepared
+from infra_mcp.server.ownership import owned, prepared
 
 if TYPE_CHECKING:
     from infra_mcp.cli.place import Place
@@ -53,7 +53,7 @@ def start(where: Place | Settings) -> None:
         while not _takes_calls(state):
             if time.monotonic() > deadline or launches == _LAUNCHES:
                 raise _unreachable(state)
-            if _owned(state):  # by a server that starts or stops, or a command that works without one
+            if _is_owned(state):  # by a server that starts or stops, or a command that works without one
                 time.sleep(_PAUSE)
                 continue
             launches += 1
@@ -61,7 +61,8 @@ def start(where: Place | Settings) -> None:
                 _launch(str(where.repo), state, deadline)
             except InfraError as error:
                 if error.code != "server-running":  # else another was quicker
-                    _note_failure(turn, error)
+                    os.ftruncate(turn, 0)  # the others that wait for this start read the error there
+                    os.pwrite(turn, json.dumps(error.as_dict() | {"at": time.time()}).encode(), 0)
                     raise
     finally:
         os.close(turn)
@@ -77,23 +78,16 @@ def _takes_calls(state: Path) -> bool:
     return True
 
 
-def _owned(state: Path) -> bool:
-    """Whether a process owns the state directory; see `server.ownership`."""
+def _is_owned(state: Path) -> bool:
     try:
-        handle = os.open(state / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
-    return False
+        with owned(state):
+            return False
+    except InfraError as error:
+        return error.code == "server-running"
 
 
 def _launch(repo: str, state: Path, deadline: float) -> None:
-    """Start the server's process and wait until it has said that it serves, or why not."""
+    """Start the server's process and wait until it reports that it serves, or why not."""
     reading, writing = os.pipe()
     log = _open_log(state)
     try:
@@ -164,12 +158,6 @@ def _parsed(text: bytes) -> dict[str, Any]:
 def _unreachable(state: Path) -> InfraError:
     what = f"No server takes calls for the state directory {state}, after waiting up to {_PATIENCE:.0f} s."
     return InfraError("server-unreachable", what, next_step=f"Look into {state / LOG}, and send it again.")
-
-
-def _note_failure(turn: int, error: InfraError) -> None:
-    """Leave what went wrong for those who wait for the same start."""
-    os.ftruncate(turn, 0)
-    os.pwrite(turn, json.dumps(error.as_dict() | {"at": time.time()}).encode(), 0)
 
 
 def _raise_if_failed(turn: int, began: float) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 
 from infra_mcp.cli.client import Client
 from infra_mcp.cli.options import client_options, connected, verb
-from infra_mcp.cli.output import said, show, show_result
+from infra_mcp.cli.output import show, show_result, text_of
 from infra_mcp.cli.place import token_of
 
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add the verb."""
-    words = "what is there and how it is; without a token also how the server fares"
-    parser = verb(verbs, "status", words, "status", "status --app docs --json", run=_run)
+    summary = "what is there and how it is; without a token also how the server fares"
+    parser = verb(verbs, "status", summary, "status", "status --app docs --json", run=_run)
     parser.add_argument("--namespace", metavar="NAME", help="only this namespace")
     parser.add_argument("--app", metavar="NAME", help="only this app of the catalogue")
     client_options(parser)
@@ -30,6 +30,6 @@ def _run(options: argparse.Namespace) -> int:
         health = client.method("operator/health", {})
         things = result.get("structuredContent") or {}
         lines = [f"server: {key} {value}" for key, value in health.items() if value not in (None, "")]
-        return show(options.json, {"server": health, "status": things}, "\n".join([*lines, said(result)]))
+        return show(options.json, {"server": health, "status": things}, "\n".join([*lines, text_of(result)]))
 
     return connected(options, work)

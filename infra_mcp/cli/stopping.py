@@ -40,11 +40,11 @@ def stoppable() -> Iterator[None]:
 
 
 @contextmanager
-def goes_on(words: Callable[[], str]) -> Iterator[None]:
-    """Say `words` on stderr when the block is stopped by SIGTERM or Ctrl-C, and pass that on with them as a note."""
+def goes_on(message: Callable[[], str]) -> Iterator[None]:
+    """Print `message` on stderr when the block is stopped by SIGTERM or Ctrl-C, and pass that on with it as a note."""
     try:
         yield
     except (KeyboardInterrupt, Terminated) as stop:
-        stop.add_note(words())
-        note(words())
+        stop.add_note(message())
+        note(message())
         raise

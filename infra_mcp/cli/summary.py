@@ -10,12 +10,13 @@ import argparse
 import html
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from infra_mcp.cli.client import Client
 from infra_mcp.cli.options import connected
-from infra_mcp.cli.output import note, said
+from infra_mcp.cli.output import note, text_of
 from infra_mcp.cli.stopping import INTERRUPTED, TERMINATED, Terminated
 from infra_mcp.errors import Exit, InfraError
 from infra_mcp.text import escaped
@@ -24,7 +25,7 @@ _LONGEST = 10_000  # characters of a block
 _LONGEST_CELL = 500
 _MARKUP = re.compile(r"[\\`*_{}\[\]|#~!$]")
 _LINKS = re.compile(r"://|www\.|@", re.IGNORECASE)
-_WORDS = {
+_ENDS = {
     int(Exit.LANDED): "done",
     int(Exit.FAILED): "failed",
     int(Exit.INVALID): "not well formed",
@@ -67,29 +68,29 @@ def summary_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--summary", metavar="FILE", help="also append the outcome to this file, as Markdown")
 
 
+@dataclass
 class Summary:
     """What a command knows of its outcome so far; written once, at its end."""
 
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.data: dict[str, Any] = {}
-        self.words = ""
+    title: str
+    data: dict[str, Any] = field(default_factory=dict)
+    text: str = ""
 
     def result(self, result: dict[str, Any], text: str | None = None) -> None:
         """Take in a tool's result."""
         self.data |= result.get("structuredContent") or {}
-        self.words = said(result) if text is None else text
+        self.text = text_of(result) if text is None else text
 
     def markdown(self, code: int) -> str:
         """The page for an end with this exit code."""
-        lines = [f"### infra-mcp {inline(self.title)}: {_WORDS.get(code, 'failed')}", ""]
+        lines = [f"### infra-mcp {inline(self.title)}: {_ENDS.get(code, 'failed')}", ""]
         rows = [(word, str(self.data[key])) for key, word in _ROWS if self.data.get(key)]
         if objects := self.data.get("objects"):
             rows.append(("objects", ", ".join(map(str, objects))))
         lines += ["| | |", "|---|---|", *(f"| {word} | {inline(value)} |" for word, value in rows)]
         lines.append(f"| exit code | {code} |")
-        if self.words:
-            lines += ["", block(self.words)]
+        if self.text:
+            lines += ["", block(self.text)]
         return "\n".join(lines) + "\n\n"
 
 
@@ -113,11 +114,11 @@ def summarized(options: argparse.Namespace, title: str, work: Callable[[Client, 
     try:
         code = connected(options, lambda client: work(client, summary))
     except InfraError as error:
-        code, summary.words = int(error.exit), str(error)
+        code, summary.text = int(error.exit), str(error)
         raise
     except (KeyboardInterrupt, Terminated) as stop:
         code = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
-        summary.words = "\n".join(getattr(stop, "__notes__", ()))
+        summary.text = "\n".join(getattr(stop, "__notes__", ()))
         raise
     finally:
         try:
