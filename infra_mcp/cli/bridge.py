@@ -122,7 +122,8 @@ class Bridge:
             if opening is None:
                 raise error
             self._http.id = self._http.version = None
-            *_, (_, answer) = self._http.answers(opening, Flight())
+            answers = self._http.answers(opening, Flight())
+            answer = next(frame for _, frame in answers if "method" not in frame)
             if not isinstance(answer.get("result"), dict):
                 raise error
             if ready is not None:
