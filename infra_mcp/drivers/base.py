@@ -25,29 +25,17 @@ from infra_mcp.repository.value import Tree
 
 @dataclass(frozen=True)
 class Context:
-    """The request that a driver works for.
+    """The request that a driver works for."""
 
-    Args:
-        request: the request's id; writes may be marked with it.
-        circle: the requester's circle: the work is done with its identity.
-        policy: the policy in force.
-        say: reports progress, for people.
-        resumed: after an interruption: writes with this request's mark are ours.
-        nonce: a secret of this request: a created object that shows it is ours.
-        made: keys of the targets that earlier parts of this request create.
-        written: the writes recorded before the interruption.
-        seen: what the driver read in this planning, so that it asks for nothing twice.
-    """
-
-    request: str
-    circle: str
-    policy: Policy
-    say: Callable[[str], None] = lambda _: None
-    resumed: bool = False
-    nonce: str = ""
-    made: frozenset[str] = frozenset()
-    written: tuple[Written, ...] = ()
-    seen: dict[str, Any] = field(default_factory=dict, repr=False)
+    request: str  # its id; writes may be marked with it
+    circle: str  # the requester's circle: the work is done with its identity
+    policy: Policy  # in force
+    say: Callable[[str], None] = lambda _: None  # reports progress, for people
+    resumed: bool = False  # after an interruption: writes with this request's mark are ours
+    nonce: str = ""  # a secret of this request: a created object that shows it is ours
+    made: frozenset[str] = frozenset()  # keys of the targets that earlier parts of this request create
+    written: tuple[Written, ...] = ()  # the writes recorded before the interruption
+    seen: dict[str, Any] = field(default_factory=dict, repr=False)  # the driver's reads in this planning
 
 
 @dataclass(frozen=True)
@@ -63,27 +51,16 @@ class Share:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A driver's plan of a share.
+    """A driver's plan of a share."""
 
-    Args:
-        changes: everything it looked at, with what would change: this is shown, decided and approved.
-        writes: the writes to make; none when everything is already as asked.
-        needs: targets that must exist before the first write.
-        on_failure: restore the former state, or leave it for people to look at.
-        timeout: seconds in which it must have landed, counted from its last write.
-        drift: differences that are left alone.
-        notes: remarks for the reader of the plan.
-        own: the driver's; nothing else looks into it.
-    """
-
-    changes: tuple[Change, ...]
-    writes: tuple[Written, ...]
-    on_failure: Literal["rollback", "hold"]
-    timeout: float
-    own: Any
-    needs: tuple[Target, ...] = ()
-    drift: tuple[Drift, ...] = ()
-    notes: tuple[str, ...] = ()
+    changes: tuple[Change, ...]  # all that it looked at, with the changes: this is shown, decided and approved
+    writes: tuple[Written, ...]  # the writes to make; none when everything is already as asked
+    on_failure: Literal["rollback", "hold"]  # restore the former state, or leave it for people to look at
+    timeout: float  # seconds in which it must have landed, counted from its last write
+    own: Any  # the driver's; nothing else looks into it
+    needs: tuple[Target, ...] = ()  # targets that must exist before the first write
+    drift: tuple[Drift, ...] = ()  # differences that are left alone
+    notes: tuple[str, ...] = ()  # remarks for the reader of the plan
 
 
 @dataclass(frozen=True)
@@ -121,32 +98,19 @@ class Setup:
 
 @dataclass(frozen=True)
 class Delivery:
-    """One way in which the content of a path becomes live.
+    """One way in which the content of a path becomes live."""
 
-    Args:
-        name: its name in policy, and its driver's.
-        system: the system that holds its driver's targets.
-        place: resolves a place's name.
-        connect: connects the driver to a named place, for as long as the block lasts.
-    """
-
-    name: str
-    system: str
-    place: Callable[[Policy, str], Place]
-    connect: Callable[[Setup, Policy, str], AbstractAsyncContextManager[Driver]]
+    name: str  # in policy; its driver's name too
+    system: str  # the system that holds its driver's targets
+    place: Callable[[Policy, str], Place]  # resolves a place's name
+    connect: Callable[[Setup, Policy, str], AbstractAsyncContextManager[Driver]]  # to a named place, for a block
 
 
 class Driver(Protocol):
-    """A driver, connected to one place.
+    """A driver, connected to one place."""
 
-    Attributes:
-        where: the place, for people: a request ends where it began.
-        carries_out: whether it makes changes live. One that does not has nothing to apply, and its undo waits until the
-            revert is live.
-    """
-
-    where: str
-    carries_out: bool
+    where: str  # the place, for people: a request ends where it began
+    carries_out: bool  # or others do: then there is nothing to apply, and an undo waits until the revert is live
 
     async def read(self, context: Context, target: Target) -> dict[str, Any] | None:
         """One live thing, for an edit that must know it; None when it is not there or may not be seen."""

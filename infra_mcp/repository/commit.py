@@ -1,4 +1,4 @@
-"""Commit messages that nobody's words can forge, and diffs that only show what changed."""
+"""Commit messages that no text can forge, and diffs that only show what changed."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _STRUCTURE = re.compile(r"[A-Za-z0-9-]+\s*[:=#]|#|---|\(cherry picked|;|[=:]")
 def message(subject: str, body: str, trailers: Mapping[str, str]) -> str:
     """A commit message: one subject line, the body, and the trailers as the last paragraph.
 
-    Subject, body and values may hold anyone's words. No line of them can be read as a trailer, a divider or a comment:
-    line breaks and control characters go, and a body line with a meaning to git is indented.
+    Subject, body and values may hold any text. No line of it can be read as a trailer, a divider or a comment: line
+    breaks and control characters are removed, and a body line with a meaning to git is indented.
 
     Args:
         subject: what was done, cut to 100 characters.
-        body: why; several lines, cut to 200.
+        body: why; cut to 200 lines.
         trailers: by the names of `TRAILERS`; one with an empty value is left out.
 
     Raises:
@@ -58,10 +58,10 @@ def message(subject: str, body: str, trailers: Mapping[str, str]) -> str:
 
 
 def diff(path: str, before: bytes | None, after: bytes | None) -> str:
-    """A unified diff of one file, for reading: without context, and without line numbers in its hunks.
+    """A unified diff of one file for people, without context lines and line numbers, in linear time.
 
-    Both would change when someone edits elsewhere in the file, and with them the effect that was approved. It takes
-    time in proportion to the file's size. What is too long to be read stands there as its digest.
+    Both would change when someone edits elsewhere in the file, and with them the approved effect. A diff that is too
+    long to be read ends with the digest of its rest.
     """
     old, new = _rows(before or b""), _rows(after or b"")
     rows: list[str] = []
@@ -80,8 +80,8 @@ def diff(path: str, before: bytes | None, after: bytes | None) -> str:
 def _hunks(old: list[str], new: list[str]) -> Iterator[tuple[int, int, int, int]]:
     """Where the two differ, as slices of both.
 
-    Rows that stand once in each are matched first, as far as their order is the same; they cut what is to be compared
-    into pieces. Of a piece the equal rows at both ends are left out, and what remains is compared if it is small.
+    Rows that are unique in each are matched first, as far as their order is the same, and cut the texts into pieces.
+    Equal rows at both ends of a piece are left out, and the rest is compared if it is small.
     """
     i = j = 0
     for end_i, end_j in [*_anchors(old, new), (len(old), len(new))]:
@@ -90,7 +90,7 @@ def _hunks(old: list[str], new: list[str]) -> Iterator[tuple[int, int, int, int]
 
 
 def _anchors(old: list[str], new: list[str]) -> list[tuple[int, int]]:
-    """The longest run of rows that stand once in each and in one order in both."""
+    """The longest run of rows that are unique in each and in the same order."""
     counts, others = Counter(old), Counter(new)
     place = {row: j for j, row in enumerate(new) if others[row] == 1 and counts[row] == 1}
     ends: list[int] = []  # the least place in `new` at which a run of each length can end
@@ -132,12 +132,11 @@ def _rows(data: bytes) -> list[str]:
         text = decode(data)
     except Unreadable:
         text = data.decode("utf-8", "replace")
-    rows = text.split("\n")
-    ends = rows.pop() if rows[-1] == "" else None
-    rows = [_visible(_short(row.removesuffix("\r"))) for row in rows]
-    if ends is None and rows:
-        rows[-1] += "\n\\ No newline at end of file"
-    return rows
+    *rows, last = text.split("\n")
+    rows = [_visible(_short(row.removesuffix("\r"))) for row in [*rows, last]]
+    if not last:
+        return rows[:-1]
+    return [*rows[:-1], rows[-1] + "\n\\ No newline at end of file"]
 
 
 def _short(row: str) -> str:
@@ -147,5 +146,5 @@ def _short(row: str) -> str:
 
 
 def _visible(row: str) -> str:
-    """A row with everything in it visible, a space of another width, too: it is a change like any other."""
+    """A row with every character visible, spaces of other widths too: they are changes like any other."""
     return visible(_OTHER_SPACE.sub(lambda found: f"\\u{ord(found[0]):04x}", row))

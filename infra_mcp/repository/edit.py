@@ -15,6 +15,7 @@ from infra_mcp.repository.edits import SetValue
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.partial import item_keys, same
 from infra_mcp.repository.render import Found
+from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.spans import Key, SourceText, Splice
 from infra_mcp.repository.value import Tree
 
@@ -62,7 +63,7 @@ def apply_edits(tree: Tree, edits: Iterable[SetValue]) -> Tree:
     return tree
 
 
-def resolve(obj: Any, field: FieldPath) -> list[Key]:  # noqa: ANN401 - any JSON value
+def resolve(obj: Json, field: FieldPath) -> list[Key]:
     """A field path with its keyed steps (`{"name": "web"}`) as indexes of this object's lists.
 
     Map keys that do not exist are kept: the field is created.
@@ -97,7 +98,7 @@ def _keys(found: Found, field: FieldPath) -> tuple[Key, ...]:
         raise InfraError(error.code, f"{found}: {error.what}") from None
 
 
-def _at(obj: Any, keys: tuple[Key, ...]) -> Any:  # noqa: ANN401 - any JSON value
+def _at(obj: Json, keys: tuple[Key, ...]) -> Json:
     """The value of a field, or None; null and absent are the same to the API server."""
     for key in keys:
         if isinstance(obj, list) and isinstance(key, int):
@@ -182,7 +183,7 @@ def _cut(text: SourceText, change: _Change, document: int, path: tuple[Key, ...]
     raise Unreadable(last.node.line, "there is no such place to change")
 
 
-def _put(documents: list[Any], index: int, path: tuple[Key, ...], value: Any) -> bool:  # noqa: ANN401 - any JSON value
+def _put(documents: list[Any], index: int, path: tuple[Key, ...], value: Json) -> bool:
     """Set a value in one of the documents, making maps on the way, or remove it; whether there is such a place."""
     if not 0 <= index < len(documents) or not path:
         return False
@@ -208,14 +209,14 @@ def _put(documents: list[Any], index: int, path: tuple[Key, ...], value: Any) ->
     return False
 
 
-def _holds(holder: Any, key: Key) -> bool:  # noqa: ANN401 - any JSON value
+def _holds(holder: Json, key: Key) -> bool:
     if isinstance(holder, dict):
         return isinstance(key, str) and key in holder
     return isinstance(holder, list) and isinstance(key, int) and 0 <= key < len(holder)
 
 
-def _differences(now: Any, desired: Any, path: tuple[Key, ...] = ()) -> Iterator[_Change]:  # noqa: ANN401 - JSON
-    """The smallest changes that are left to make and keep what is equal."""
+def _differences(now: Json, desired: Json, path: tuple[Key, ...] = ()) -> Iterator[_Change]:
+    """The smallest changes left to make."""
     if isinstance(now, dict) and isinstance(desired, dict) and (now.keys() & desired.keys() or not now):
         for key, value in desired.items():
             if key in now:
@@ -251,11 +252,11 @@ def _correspond(now: list[Any], desired: list[Any]) -> bool:
     return bool(others <= (len(now) == len(desired)))  # one item may have another name
 
 
-def _shape(item: Any) -> type:  # noqa: ANN401 - any JSON value
+def _shape(item: Json) -> type:
     return next((shape for shape in (dict, list) if isinstance(item, shape)), object)
 
 
-def _name(item: Any) -> Any:  # noqa: ANN401 - any JSON value
+def _name(item: Json) -> Json:
     return item.get("name") if isinstance(item, dict) else None
 
 

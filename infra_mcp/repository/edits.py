@@ -1,9 +1,9 @@
-"""A change of the repository as data: what an action edits, and what it is about."""
+"""An action's change of the repository as data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Literal, Union
 
 from pydantic import Field, JsonValue, TypeAdapter
@@ -17,41 +17,34 @@ from infra_mcp.repository.value import Tree
 
 
 class SetValue(Frozen):
-    """One value set in one document of one file; enough to make it again on another head, and to undo it.
-
-    Args:
-        path: the file.
-        document: which of its documents, counted from zero; how it is found again where it holds no object.
-        ref: the object that the document holds: how it is found again, wherever it lies by then.
-        field: which value; `after` None takes it out, `before` None means that it was not there.
-    """
+    """One value set in one document of one file; enough to make it again on another head, and to undo it."""
 
     kind: Literal["set"] = "set"
     path: str
-    document: int = 0
-    ref: ObjectRef | None = None
+    document: int = 0  # counted from zero; finds it again where it holds no object
+    ref: ObjectRef | None = None  # the object in the document; finds it again wherever it is by then
     field: FieldPath
-    before: JsonValue = None
-    after: JsonValue = None
+    before: JsonValue = None  # None: it was absent
+    after: JsonValue = None  # None removes it
 
     def inverted(self) -> SetValue:
-        """The edit that takes this one back."""
+        """The edit that undoes this one."""
         return self.model_copy(update={"before": self.after, "after": self.before})
 
     def __str__(self) -> str:
-        """What it is about, for messages."""
+        """The object or file, for messages."""
         return str(self.ref) if self.ref else self.path
 
 
 class PutFile(Frozen):
-    """A file that was not there before; its content is the tree's."""
+    """A new file; its content is the tree's."""
 
     kind: Literal["put"] = "put"
     path: str
 
 
 class DeleteFile(Frozen):
-    """A file taken away; `content` is what an undo puts back."""
+    """A deleted file; an undo restores its `content`."""
 
     kind: Literal["delete"] = "delete"
     path: str
@@ -63,7 +56,7 @@ _EDITS: TypeAdapter[tuple[SetValue | PutFile | DeleteFile, ...]] = TypeAdapter(t
 
 
 class Location(Frozen):
-    """A place that an edit is about, changed or not: `path#field`. Without a field it is the whole document."""
+    """A place that an edit is about, changed or not. Without a field it is the whole document."""
 
     path: str
     document: int = 0
@@ -72,59 +65,35 @@ class Location(Frozen):
 
 
 class Beside(Frozen):
-    """Work that leaves nothing in the repository: an object ensured without a file, a copy of a secret, a restart.
-
-    Args:
-        driver: whose work it is.
-        target: what it is about; its `place` is where the driver works.
-        work: which work; the driver knows.
-        given: what the work needs to know.
-    """
+    """Work that leaves nothing in the repository: an object ensured without a file, a copy of a secret, a restart."""
 
     driver: str
-    target: Target
-    work: str
-    given: dict[str, JsonValue] = Field(default_factory=dict)
+    target: Target  # its `place` is where the driver works
+    work: str  # its name, which the driver knows
+    given: dict[str, JsonValue] = Field(default_factory=dict)  # its arguments
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What is to be true in the end, and how long that may take.
+    """The desired end of a change, and how long it may take."""
 
-    Args:
-        title: the subject of the commit.
-        subject: of what the ack says that it runs: `docs 0.13.4`.
-        done: what the ack says was done with it, where it is not brought to run something: `restarted`.
-        on_failure: put back what was, or leave it for people to look at.
-        grace: seconds that a cause which may pass is borne.
-        timeout: seconds in all, counted from the last write.
-    """
-
-    title: str
-    subject: str = ""
-    done: str = ""
-    on_failure: Literal["rollback", "hold"] = "hold"
-    grace: float = 30.0
-    timeout: float = 60.0
+    title: str  # the subject of the commit
+    subject: str = ""  # what runs then, for the ack: `docs 0.13.4`
+    done: str = ""  # what was done with it, for the ack, where nothing new runs: `restarted`
+    on_failure: Literal["rollback", "hold"] = "hold"  # restore the former state, or leave it for people to look at
+    grace: float = 30.0  # seconds that a temporary cause is tolerated
+    timeout: float = 60.0  # seconds in all, counted from the last write
 
 
 @dataclass(frozen=True)
 class Edit:
-    """What an action changes in the repository in one commit, and what it is about.
+    """An action's change of the repository in one commit."""
 
-    Args:
-        tree: the repository with the change made.
-        goal: what is to be true then.
-        changes: the change as data.
-        addressed: every location that it is about, also those that say already what is asked.
-        beside: work without a file.
-    """
-
-    tree: Tree
+    tree: Tree  # the repository with the change
     goal: Goal
-    changes: tuple[SetValue | PutFile | DeleteFile, ...] = ()
-    addressed: tuple[Location, ...] = ()
-    beside: tuple[Beside, ...] = field(default=())
+    changes: tuple[SetValue | PutFile | DeleteFile, ...] = ()  # the change as data
+    addressed: tuple[Location, ...] = ()  # every location that it is about, changed or not
+    beside: tuple[Beside, ...] = ()
 
 
 def keep(changes: Sequence[SetValue | PutFile | DeleteFile]) -> tuple[JsonValue, ...]:
@@ -133,5 +102,5 @@ def keep(changes: Sequence[SetValue | PutFile | DeleteFile]) -> tuple[JsonValue,
 
 
 def kept(values: Sequence[JsonValue]) -> tuple[SetValue | PutFile | DeleteFile, ...]:
-    """The changes as `keep` gave them. Those of the first edition were all values set, and said no kind."""
+    """The changes as `keep` gave them. Those of the first edition were all set values, without a kind."""
     return _EDITS.validate_json(canonical([{"kind": "set"} | one if isinstance(one, dict) else one for one in values]))

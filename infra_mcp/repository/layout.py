@@ -1,16 +1,19 @@
-"""Where a new object's file goes, and where in a repository manifests lie."""
+"""Places a new object's file, and finds the folders of a repository that hold manifests, or that kustomize builds.
+
+Kustomize builds the manifests in a folder with a kustomization, below one, or named by one. Nothing is built here.
+"""
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from functools import cache, lru_cache
 from typing import Any
 
 from infra_mcp.errors import InfraError
-from infra_mcp.repository.kustomize import governed, is_kustomization, patches
-from infra_mcp.repository.nodes import Unreadable
-from infra_mcp.repository.render import Document, read
+from infra_mcp.repository.nodes import Unreadable, compose, decode, values
+from infra_mcp.repository.render import Located, read
 from infra_mcp.repository.value import SUFFIXES, normal
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
@@ -19,21 +22,26 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _NOT_OURS = frozenset({"ci", "node_modules", "testdata", "vendor"})
 _LOOKS_LIKE_OBJECT = re.compile(rb"^apiVersion:\s*\S", re.MULTILINE), re.compile(rb"^kind:\s*\S", re.MULTILINE)
 
+_KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+_REFERENCES = ("resources", "bases", "components")
+# Files that change a build: they may look like an object and are none.
+_CHANGES = ("patches", "patchesStrategicMerge", "patchesJson6902", "replacements", "transformers", "configurations")
+
 
 def place(template: str, root: str, obj: Mapping[str, Any]) -> str:
     """The path of a new object's file, from policy's `[tree] new`.
 
-    Fields are `{root}`, `{namespace}`, `{kind}` (in small letters) and `{name}`. A Namespace lies in the folder of its
-    own name; other objects without a namespace in `cluster`. A colon in a name (RBAC has them) becomes an underscore.
+    Fields are `{root}`, `{namespace}`, `{kind}` (in small letters) and `{name}`. A Namespace goes into the folder of
+    its own name; other objects without a namespace into `cluster`. A colon in a name (RBAC) becomes an underscore.
 
     Args:
-        template: e.g. `{root}/{namespace}/{kind}-{name}.yaml`.
+        template: such as `{root}/{namespace}/{kind}-{name}.yaml`.
         root: one of the tree's roots.
         obj: the object.
 
     Raises:
-        InfraError: `policy-invalid`: another field, or a path that is no manifest's under the root; `manifest-invalid`:
-            the object's own words make no file name.
+        InfraError: `policy-invalid`: another field, or not the path of a manifest under the root; `manifest-invalid`:
+            the object's kind, namespace or name makes no file name.
     """
     metadata = obj.get("metadata") or {}
     kind, name = str(obj.get("kind", "")).lower(), str(metadata.get("name", ""))
@@ -45,15 +53,11 @@ def place(template: str, root: str, obj: Mapping[str, Any]) -> str:
             raise InfraError("manifest-invalid", f"No file can be named for an object with {field} {word!r}.")
     words["root"] = below
     if unknown := [field for field in _FIELD.findall(template) if field not in words]:
-        raise InfraError(
-            "policy-invalid", f"[tree] new has no field {unknown[0]!r}; it has root, namespace, kind, name."
-        )
+        what = f"[tree] new has no field {unknown[0]!r}; it has root, namespace, kind, name."
+        raise InfraError("policy-invalid", what)
     path = _FIELD.sub(lambda match: words[match[1]], template).lstrip("/")
-    if (
-        path != posixpath.normpath(path)
-        or not path.endswith(SUFFIXES)
-        or not (f"{path}/").startswith(f"{below}/" * bool(below))
-    ):
+    is_inside = not below or path.startswith(f"{below}/")
+    if path != posixpath.normpath(path) or not path.endswith(SUFFIXES) or not is_inside:
         raise InfraError("policy-invalid", "[tree] new makes a path that is no manifest's under the root.")
     if any(not _SEGMENT.fullmatch(part) for part in path.removeprefix(below).strip("/").split("/")):
         raise InfraError("policy-invalid", "[tree] new makes a path with hidden or odd parts.")
@@ -63,11 +67,11 @@ def place(template: str, root: str, obj: Mapping[str, Any]) -> str:
 def detect_roots(files: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> list[dict[str, str]]:
     """The fewest folders that hold a repository's manifests, for `infra-mcp init` to propose.
 
-    Hidden folders, CI's and charts are passed over. A folder that kustomize builds is listed with kind `kustomize`,
-    which is not supported yet, so that it can be named; only entries of kind `raw` can be roots.
+    Hidden folders, CI's and charts are skipped. A folder that kustomize builds is listed with kind `kustomize`, which
+    is not supported yet; only entries of kind `raw` can be roots.
 
     Args:
-        files: every file's path, with its bytes (those of files that are not YAML or JSON do not matter).
+        files: every file's path, with its bytes (only those of YAML and JSON files count).
 
     Returns:
         `{"path": …, "kind": "raw" | "kustomize"}`, raw ones first, each by path; `.` is the whole repository.
@@ -79,7 +83,7 @@ def detect_roots(files: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> li
     apart = kustomizations.keys() | patches(kustomizations)
     manifests = [path for path in ours if path.endswith(SUFFIXES) and path not in apart]
     built = governed(kustomizations, manifests)
-    raw: dict[str, list[Document]] = {}
+    raw: dict[str, list[Located]] = {}
     for path in manifests:
         found = _objects(ours[path]) if path not in built else None
         if found is not None:
@@ -90,15 +94,15 @@ def detect_roots(files: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> li
     return [{"path": path or ".", "kind": kind} for path, kind in listed]
 
 
-def _objects(data: bytes) -> list[Document] | None:
-    """A file's objects; none where it only looks like a manifest; None where it is something else."""
+def _objects(data: bytes) -> list[Located] | None:
+    """A file's objects; none where it only looks like a manifest; None for any other file."""
     try:
         return read(data) or None
     except Unreadable:
         return [] if all(pattern.search(data) for pattern in _LOOKS_LIKE_OBJECT) else None
 
 
-def _fewest(raw: Mapping[str, list[Document]], built: set[str]) -> list[str]:
+def _fewest(raw: Mapping[str, list[Located]], built: set[str]) -> list[str]:
     """One root for each top folder: the deepest folder that holds all of its manifests and nothing kustomize builds."""
     if "" in raw:
         return [""]
@@ -120,9 +124,8 @@ def _outermost(folders: Iterable[str]) -> set[str]:
     return {folder for folder in every if not folder or not _within(posixpath.dirname(folder), every - {folder})}
 
 
-def _is_namespace(folder: str, documents: Iterable[Document]) -> bool:
-    metadata = [document.object["metadata"] for document in documents]
-    return any(one.get("namespace") == posixpath.basename(folder) for one in metadata)
+def _is_namespace(folder: str, documents: Iterable[Located]) -> bool:
+    return any(one.ref.namespace == posixpath.basename(folder) for one in documents)
 
 
 def _passed_over(folder: str, charts: set[str]) -> bool:
@@ -138,3 +141,62 @@ def _within(folder: str, folders: set[str]) -> bool:
         if not folder:
             return False
         folder = posixpath.dirname(folder)
+
+
+def is_kustomization(path: str) -> bool:
+    """Whether a file has the name of a kustomization."""
+    return path.endswith(_KUSTOMIZATIONS) and posixpath.basename(path) in _KUSTOMIZATIONS
+
+
+def governed(kustomizations: Mapping[str, bytes], paths: Collection[str]) -> dict[str, str]:
+    """The kustomization of each of these paths that belongs to one.
+
+    Args:
+        kustomizations: the content of each, by path. An unreadable one still governs its folder.
+        paths: paths of manifests.
+    """
+    there = frozenset(paths)
+    folders = {posixpath.dirname(path): path for path in kustomizations}
+    files: dict[str, str] = {}
+    for path, data in sorted(kustomizations.items()):
+        for target in _references(path, data, _REFERENCES):
+            if target in there:
+                files.setdefault(target, path)
+            else:
+                folders.setdefault(target, path)
+
+    @cache
+    def nearest(folder: str) -> str | None:
+        while folder and folder not in folders:
+            folder = posixpath.dirname(folder)
+        return folders.get(folder)
+
+    found = {path: files.get(path) or nearest(posixpath.dirname(path)) for path in paths}
+    return {path: owner for path, owner in found.items() if owner is not None}
+
+
+def patches(kustomizations: Mapping[str, bytes]) -> frozenset[str]:
+    """The files, anywhere, that a kustomization names as a patch or another change of its build."""
+    every = kustomizations.items()
+    named = {target for path, data in every for target in _references(path, data, _CHANGES)}
+    return frozenset(named - {target for path, data in every for target in _references(path, data, _REFERENCES)})
+
+
+def _references(path: str, data: bytes, keys: Collection[str]) -> Iterable[str]:
+    for document in _documents(data):
+        for key in keys if isinstance(document, dict) else ():
+            named = document.get(key)
+            for one in named if isinstance(named, list) else ():
+                entry = one.get("path") if isinstance(one, dict) else one
+                if isinstance(entry, str) and "\n" not in entry and "://" not in entry:
+                    target = posixpath.normpath(posixpath.join(posixpath.dirname(path), entry))
+                    if not target.startswith(("..", "/")):
+                        yield target if target != "." else ""
+
+
+@lru_cache(maxsize=4096)
+def _documents(data: bytes) -> list[Any]:
+    try:
+        return values(compose(decode(data)))
+    except Unreadable:
+        return []

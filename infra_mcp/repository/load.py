@@ -1,6 +1,6 @@
-"""Reads a commit's manifests into a tree; what was read before, by blob id, is not read again.
+"""Reads a commit's manifests into a tree, each blob once.
 
-A file is parsed when somebody asks for an object that it could hold: most files of a large repository never are.
+A file is parsed at the first question about an object that it could hold: most files of a large repository never are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from anyio import to_thread
 
 from infra_mcp.clients.git import Entry, Git
-from infra_mcp.repository.kustomize import governed, is_kustomization, patches
+from infra_mcp.repository.layout import governed, is_kustomization, patches
 from infra_mcp.repository.nodes import LARGEST, TOO_LARGE
 from infra_mcp.repository.value import SUFFIXES, Base, Manifest, Tree, normal
 from infra_mcp.text import one_line
@@ -27,7 +27,7 @@ KEPT_BYTES = 64 * 1024 * 1024  # of manifests, over all commits
 
 @dataclass
 class _Kept:
-    """What was read of one repository. Blobs and commits never change, so nothing of it grows old."""
+    """The cache of one repository. Blobs and commits never change, so no entry grows stale."""
 
     blobs: dict[str, bytes | None] = field(default_factory=dict)  # None for one that is too large
     size: int = 0
@@ -41,16 +41,15 @@ _kept: WeakKeyDictionary[Git, _Kept] = WeakKeyDictionary()
 async def load(git: Git, commit: str, roots: Sequence[str], cluster: str, plain: Sequence[str] = ()) -> Tree:
     """The tree of a commit: every `.yaml`, `.yml` and `.json` file under the roots.
 
-    Charts, hidden folders and symlinks are left out; what lies in a folder with a kustomization (or below one) is known
-    by name and refused when it is asked for. A file that cannot be read is kept as broken, and matters only to who asks
-    for something it mentions.
+    Charts, hidden folders and symlinks are left out. The tree refuses objects that kustomize builds. An unreadable file
+    matters only to a question about an object that it mentions.
 
     Args:
         git: the repository.
-        commit: which commit.
+        commit: the commit.
         roots: folders of the repository with manifests; `.` is all of it.
         cluster: the name of the cluster that the objects are for.
-        plain: folders whose files are of another delivery: they are read, and hold no objects.
+        plain: folders of another delivery: their files are read as bytes and hold no objects.
 
     Raises:
         InfraError: `git-failed`; `policy-invalid` for a root outside the repository.
@@ -75,7 +74,7 @@ async def load(git: Git, commit: str, roots: Sequence[str], cluster: str, plain:
 
 
 async def _with_plain(git: Git, base: Base, roots: tuple[str, ...]) -> Base:
-    """The base with the files of other deliveries: as bytes, whatever they are."""
+    """The base with the files of other deliveries, as bytes."""
     listed = await git.list_tree(base.commit, [root or "." for root in roots])
     oids = {path: entry.oid for path, entry in listed.items() if entry.mode.startswith("100")}
     blobs = await git.read_blobs(dict.fromkeys(oids.values()))
@@ -84,7 +83,7 @@ async def _with_plain(git: Git, base: Base, roots: tuple[str, ...]) -> Base:
 
 
 async def _blobs(git: Git, kept: _Kept, oids: list[str]) -> dict[str, bytes | None]:
-    """The content of these blobs; only those not known yet are read."""
+    """The content of these blobs; only unknown ones are read."""
     known = {oid: kept.blobs[oid] for oid in oids if oid in kept.blobs}
     missing = [oid for oid in dict.fromkeys(oids) if oid not in known]
     if not missing:
@@ -99,7 +98,7 @@ async def _blobs(git: Git, kept: _Kept, oids: list[str]) -> dict[str, bytes | No
 
 
 def manifests_of(listed: Mapping[str, Entry], roots: Sequence[str]) -> list[str]:
-    """The paths that are read as manifests: plain files of the right suffix, in no chart and no hidden folder."""
+    """The paths of manifests: plain files of the right suffix, in no chart and no hidden folder."""
     charts = {
         posixpath.dirname(path) for path in listed if path.endswith(CHARTS) and posixpath.basename(path) in CHARTS
     }

@@ -1,7 +1,7 @@
-"""YAML text as nodes that know where they stand, and as the JSON values Kubernetes makes of them.
+"""Reads YAML text as nodes with their positions, and as the JSON values that Kubernetes makes of them.
 
-Nodes are built from libyaml's events, without recursion: its composer overflows the C stack on deep nesting. What
-could mean two things to two readers (duplicate keys, tags, a byte order mark) is refused.
+Nodes are built from libyaml's events, without recursion: its composer overflows the C stack on deep nesting. Text that
+two readers could take differently (duplicate keys, tags, a byte order mark) is refused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from infra_mcp.repository.scalars import NotJson, as_json, plain
+from infra_mcp.repository.scalars import Json, NotJson, as_json, plain
 
 LARGEST = 8 * 1024 * 1024  # bytes
 TOO_LARGE = f"the file is larger than {LARGEST // 1024 // 1024} MiB"
@@ -38,13 +38,12 @@ class Unreadable(Exception):  # noqa: N818 - translated with the file's name whe
 
     Args:
         line: counted from one.
-        why: half a sentence, without the text's own words.
+        why: half a sentence, without any of the text.
     """
 
     def __init__(self, line: int, why: str) -> None:
         super().__init__(f"line {line}: {why}")
-        self.line = line
-        self.why = why
+        self.line, self.why = line, why
 
 
 @dataclass(slots=True, eq=False)
@@ -61,11 +60,16 @@ class Node:
     tag: str | None = None
     pairs: list[tuple[Node, Node]] = field(default_factory=list)
     items: list[Node] = field(default_factory=list)
-    target: Node | None = None  # what an alias stands for
+    target: Node | None = None  # of an alias
+
+    @property
+    def children(self) -> list[Node]:
+        """The values of a mapping or the items of a list."""
+        return [item for _, item in self.pairs] or self.items
 
     @property
     def real(self) -> Node:
-        """The node itself, or what it stands for."""
+        """The node, or the target of an alias."""
         return self.target or self
 
 
@@ -98,7 +102,7 @@ def compose(text: str) -> list[Node]:
         mark = getattr(error, "problem_mark", None)
         why = getattr(error, "problem", None) or "it holds characters that YAML does not allow"
         if mark:
-            # It may have read ahead to a bound of its own: ours come first, in what stands before.
+            # libyaml may have read ahead to its own bound: ours come first, in the text before.
             with suppress(yaml.YAMLError):
                 _roots(text[: mark.index])
         raise Unreadable(mark.line + 1 if mark else 1, str(why)) from None
@@ -160,15 +164,15 @@ class _Composer:
         mark = event.start_mark
         target = self.anchors.get(event.anchor)
         if target is None:
-            raise Unreadable(mark.line + 1, "an alias stands for an anchor that is not there")
+            raise Unreadable(mark.line + 1, "an alias has no anchor")
         if target in self.open:
-            raise Unreadable(mark.line + 1, "an alias stands for what it lies in")
+            raise Unreadable(mark.line + 1, "an alias refers to the collection that it lies in")
         self.add(Node("alias", mark.index, event.end_mark.index, mark.line + 1, mark.column, "", target=target))
 
     def close(self, node: Node, event: _Event) -> None:
         node.end = event.end_mark.index
         if node.style == "block":
-            # With an anchor, or an indicator before it, the collection's own mark is not where its lines begin.
+            # With an anchor, or an indicator before it, the collection's mark is not where its lines begin.
             if node.pairs:
                 node.column = node.pairs[0][0].column
                 node.start = node.pairs[0][0].start
@@ -224,13 +228,13 @@ class _Values:
         self.aliases = 0  # how many aliases we are inside of
         self.through = 0
 
-    def of(self, node: Node, depth: int) -> Any:  # noqa: ANN401 - any JSON value
+    def of(self, node: Node, depth: int) -> Json:
         if depth > DEEPEST:
             raise Unreadable(node.line, f"collections are nested deeper than {DEEPEST}")
         if self.aliases:
             self.through += 1
             if self.through > THROUGH_ALIASES:
-                raise Unreadable(node.line, f"aliases stand for more than {THROUGH_ALIASES} values")
+                raise Unreadable(node.line, f"aliases repeat more than {THROUGH_ALIASES} values")
         if node.target is not None:
             self.aliases += 1
             found = self.of(node.target, depth)
@@ -238,7 +242,7 @@ class _Values:
             return found
         if node.kind == "scalar":
             return as_json(_scalar(node))
-        if node.tag not in (None, "!", f"{_CORE}map" if node.kind == "map" else f"{_CORE}seq"):
+        if node.tag not in (None, "!", f"{_CORE}{node.kind}"):
             raise Unreadable(node.line, "a tag is not one of JSON's types")
         if node.kind == "seq":
             return [self.of(item, depth + 1) for item in node.items]
@@ -251,25 +255,20 @@ class _Values:
             if is_merge(key):
                 if base is not None:
                     raise Unreadable(key.line, "a mapping is merged (<<) twice")
-                base = self.merged(item, depth)
+                base = {}
+                for source in item.real.items if item.real.kind == "seq" else [item]:
+                    if source.real.kind != "map":
+                        raise Unreadable(source.line, "the value that is merged (<<) is no mapping")
+                    base = self.of(source, depth + 1) | base
                 if base.keys() & found.keys():
-                    raise Unreadable(
-                        key.line, "a merge (<<) stands after a key it has too, which readers take differently"
-                    )
+                    why = "a merge (<<) follows a key that it contains too, which readers take differently"
+                    raise Unreadable(key.line, why)
                 continue
             name = key_text(key)
             if name in found:
-                raise Unreadable(key.line, "a key stands twice in one mapping")
+                raise Unreadable(key.line, "a mapping has one key twice")
             found[name] = self.of(item, depth + 1)
         return {**base, **found} if base else found
-
-    def merged(self, item: Node, depth: int) -> dict[str, Any]:
-        base: dict[str, Any] = {}
-        for source in item.real.items if item.real.kind == "seq" else [item]:
-            if source.real.kind != "map":
-                raise Unreadable(source.line, "what is merged (<<) is no mapping")
-            base = self.of(source, depth + 1) | base
-        return base
 
 
 def is_merge(key: Node) -> bool:
@@ -277,7 +276,7 @@ def is_merge(key: Node) -> bool:
     return key.kind == "scalar" and key.text == "<<" and not key.style
 
 
-def _scalar(node: Node) -> Any:  # noqa: ANN401 - any JSON value
+def _scalar(node: Node) -> Json:
     if node.tag is None and node.style:
         return node.text
     try:

@@ -14,10 +14,11 @@ from decimal import Decimal
 from typing import Any
 
 from infra_mcp.model.effect import FieldPath
+from infra_mcp.repository.scalars import Json
 
 # The names of the fields that identify an item; none for an atomic list, "=" for a set of scalars.
 Keys = tuple[str, ...]
-# Which kind of list stands at a path; the path is of field names only, items left out.
+# The kind of each list, by its path of field names, without items.
 Lists = Mapping[tuple[str, ...], Keys]
 # Whether an entry of a partial object asks for nothing: by its key, its value, the live value (or None), its list keys.
 IsVoid = Callable[[str, Any, Any, Keys], bool]
@@ -49,7 +50,7 @@ _LISTS: dict[tuple[str, ...], Keys] = {
     ("webhooks",): ("name",),
     ("subjects",): ("kind", "name"),  # of a binding: atomic to the server, but another subject changes none of these
 }
-KEY_DEFAULTS = {"protocol": "TCP"}  # a key that need not be said: its default counts
+KEY_DEFAULTS = {"protocol": "TCP"}  # the default of a key that may be left out
 _MISSING = object()
 # resource.Quantity: the API server writes 1024Mi as 1Gi.
 _QUANTITIES = frozenset({"hard", "limits", "requests", "default", "defaultRequest"})
@@ -62,7 +63,7 @@ _UNITS = {"": Decimal(1), "m": Decimal("0.001")} | {
 
 
 def list_keys(path: tuple[str, ...], lists: Lists) -> Keys:
-    """Which kind of list stands at a path of field names: the names of its keys, `SET` or `ATOMIC`."""
+    """The kind of the list at a path of field names: the names of its keys, `SET` or `ATOMIC`."""
     if path in lists:
         return lists[path]
     if path in _LISTS:
@@ -74,7 +75,7 @@ def list_keys(path: tuple[str, ...], lists: Lists) -> Keys:
     return ATOMIC
 
 
-def item_keys(item: Any, keys: Keys) -> dict[str, Any] | None:  # noqa: ANN401 - any JSON value
+def item_keys(item: Json, keys: Keys) -> dict[str, Any] | None:
     """What identifies an item among its list; None when it lacks a key."""
     if keys == SET:
         return {"=": item}
@@ -93,14 +94,14 @@ def merge(body: dict[str, Any], sets: Mapping[str, Any], lists: Lists | None = N
     """The body with a partial object laid over it; neither argument is changed.
 
     Args:
-        body: what is there.
-        sets: what is to be; items of keyed lists carry their keys.
+        body: an object.
+        sets: a partial object; items of keyed lists carry their keys.
         lists: which lists are keyed, by path.
     """
     return dict(_merge(body, sets, (), lists or {}))
 
 
-def _merge(old: Any, new: Any, path: tuple[str, ...], lists: Lists) -> Any:  # noqa: ANN401 - any JSON value
+def _merge(old: Json, new: Json, path: tuple[str, ...], lists: Lists) -> Json:
     if isinstance(old, dict) and isinstance(new, Mapping):
         out = {k: deepcopy(v) for k, v in old.items() if k not in new}
         return out | {k: _merge(old.get(k), v, (*path, k), lists) for k, v in new.items()}
@@ -119,12 +120,7 @@ def _merge(old: Any, new: Any, path: tuple[str, ...], lists: Lists) -> Any:  # n
 
 
 def differences(
-    live: Any,  # noqa: ANN401 - any JSON value
-    sets: Any,  # noqa: ANN401 - any JSON value
-    lists: Lists | None = None,
-    *,
-    exact: bool = False,
-    is_void: IsVoid | None = None,
+    live: Json, sets: Json, lists: Lists | None = None, *, exact: bool = False, is_void: IsVoid | None = None
 ) -> Iterator[Difference]:
     """Each outermost field of a partial object that `live` has otherwise: path, before, after, whether it was there.
 
@@ -132,7 +128,7 @@ def differences(
     of them differs as a whole, as an atomic list does.
 
     Args:
-        live: what is there.
+        live: an object.
         sets: a partial object.
         lists: which lists are keyed, by path.
         exact: whether another form of a quantity differs, and what the server adds to items of atomic lists (defaults).
@@ -142,11 +138,7 @@ def differences(
 
 
 def _differences(
-    live: Any,  # noqa: ANN401 - any JSON value
-    sets: Any,  # noqa: ANN401 - any JSON value
-    path: FieldPath,
-    names: tuple[str, ...],
-    rules: tuple[Lists, bool, IsVoid],
+    live: Json, sets: Json, path: FieldPath, names: tuple[str, ...], rules: tuple[Lists, bool, IsVoid]
 ) -> Iterator[Difference]:
     lists, exact, is_void = rules
     if isinstance(sets, Mapping) and isinstance(live, dict):
@@ -170,12 +162,12 @@ def _differences(
         yield path, live, sets, True
 
 
-def _is_void(_key: str, value: Any, live: Any, keys: Keys) -> bool:  # noqa: ANN401 - any JSON value
+def _is_void(_key: str, value: Json, live: Json, keys: Keys) -> bool:
     """An empty list asks for no item of a keyed list; and the API server leaves empty lists out."""
     return bool(value == [] and (keys or live is None))
 
 
-def keyed(items: Any, keys: Keys) -> Iterator[tuple[str, tuple[dict[str, Any], Any]]]:  # noqa: ANN401 - any JSON value
+def keyed(items: Json, keys: Keys) -> Iterator[tuple[str, tuple[dict[str, Any], Any]]]:
     """Each item of a keyed list with its keys, by the text of these; nothing where a key is missing, or no list."""
     steps = [item_keys(item, keys) for item in items] if keys and isinstance(items, list) else []
     if None not in steps:
@@ -183,11 +175,11 @@ def keyed(items: Any, keys: Keys) -> Iterator[tuple[str, tuple[dict[str, Any], A
             yield json.dumps(step, sort_keys=True), (step or {}, item)
 
 
-def _adds_defaults(live: Any, sets: Any, is_void: IsVoid) -> bool:  # noqa: ANN401 - any JSON value
+def _adds_defaults(live: Json, sets: Json, is_void: IsVoid) -> bool:
     """Whether an atomic list only has more fields in its items than was set."""
     if not isinstance(live, list) or not isinstance(sets, list):
         return False
-    if len(live) != len(sets):  # an item that stands twice says it once
+    if len(live) != len(sets):  # equal items count once
         sets = [item for at, item in enumerate(sets) if item not in sets[:at]]
     return len(live) == len(sets) and all(
         isinstance(a, dict) and isinstance(b, dict) and next(differences(a, b, is_void=is_void), None) is None
@@ -195,15 +187,15 @@ def _adds_defaults(live: Any, sets: Any, is_void: IsVoid) -> bool:  # noqa: ANN4
     )
 
 
-def _same_quantity(path: FieldPath, one: Any, other: Any) -> bool:  # noqa: ANN401 - any JSON value
+def _same_quantity(path: FieldPath, one: Json, other: Json) -> bool:
     if not any(step in _QUANTITIES for step in path if isinstance(step, str)):
         return False
     found = [_QUANTITY.fullmatch(str(value)) for value in (one, other)]
     return all(found) and len({Decimal(match[1]) * _UNITS[match[2] or ""] for match in found if match}) == 1
 
 
-def is_within(sets: Any, live: Any, names: tuple[str, ...] = ()) -> bool:  # noqa: ANN401 - any JSON value
-    """Whether the live object says everything that a partial one says, defaults and forms of quantities aside.
+def is_within(sets: Json, live: Json, names: tuple[str, ...] = ()) -> bool:
+    """Whether the live object has all values of a partial one, except for defaults and forms of quantities.
 
     Args:
         sets: a partial object, or a part of one.
@@ -213,12 +205,12 @@ def is_within(sets: Any, live: Any, names: tuple[str, ...] = ()) -> bool:  # noq
     return next(_differences(live, sets, (), names, ({}, False, _is_void)), None) is None
 
 
-def covers(live: Any, sets: Any, lists: Lists | None = None) -> bool:  # noqa: ANN401 - any JSON value
-    """Whether everything a partial object says is so already, to the letter."""
+def covers(live: Json, sets: Json, lists: Lists | None = None) -> bool:
+    """Whether the live object has exactly the values of a partial one."""
     return next(differences(live, sets, lists, exact=True), None) is None
 
 
-def same(one: Any, other: Any) -> bool:  # noqa: ANN401 - any JSON value
+def same(one: Json, other: Json) -> bool:
     """Equal as JSON: true is not 1."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(item, other[key]) for key, item in one.items())
@@ -234,11 +226,7 @@ def leaves(sets: Mapping[str, Any], lists: Lists | None = None) -> Iterator[Fiel
 
 
 def _leaves(
-    value: Any,  # noqa: ANN401 - any JSON value
-    path: FieldPath,
-    names: tuple[str, ...],
-    lists: Lists,
-    keys: Mapping[str, Any],
+    value: Json, path: FieldPath, names: tuple[str, ...], lists: Lists, keys: Mapping[str, Any]
 ) -> Iterator[FieldPath]:
     if isinstance(value, Mapping) and value.keys() - keys.keys():
         for key in value:
@@ -252,7 +240,7 @@ def _leaves(
         yield path
 
 
-def get_path(obj: Any, path: FieldPath) -> tuple[bool, Any]:  # noqa: ANN401 - any JSON value
+def get_path(obj: Json, path: FieldPath) -> tuple[bool, Any]:
     """Whether there is something at the path, and what."""
     for step in path:
         if isinstance(step, str):
@@ -267,11 +255,11 @@ def get_path(obj: Any, path: FieldPath) -> tuple[bool, Any]:  # noqa: ANN401 - a
     return True, obj
 
 
-def set_path(obj: dict[str, Any], path: FieldPath, value: Any) -> None:  # noqa: ANN401 - any JSON value
-    """Put a value at the path, in place; what is missing on the way is made, items with their keys.
+def set_path(obj: dict[str, Any], path: FieldPath, value: Json) -> None:
+    """Set the value at the path, in place; missing maps, lists and items on the way are made.
 
     Raises:
-        ValueError: something on the way is neither map nor list as the path says.
+        ValueError: the path does not fit the object.
     """
     at: Any = obj
     for here, after in zip(path, (*path[1:], None), strict=True):
@@ -294,7 +282,7 @@ def set_path(obj: dict[str, Any], path: FieldPath, value: Any) -> None:  # noqa:
 
 
 def remove_path(obj: dict[str, Any], path: FieldPath) -> bool:
-    """Take out what is at the path, in place; whether something was there. What is left empty by it stays."""
+    """Remove the value at the path, in place; whether there was one. A parent that it leaves empty stays."""
     found, _ = get_path(obj, path)
     if found:
         _, parent = get_path(obj, path[:-1])
@@ -303,8 +291,8 @@ def remove_path(obj: dict[str, Any], path: FieldPath) -> bool:
     return found
 
 
-def ordered_like(sets: Any, live: Any, names: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - any JSON value
-    """A partial object whose keyed items stand in the order of the live ones: another order is no other content."""
+def ordered_like(sets: Json, live: Json, names: tuple[str, ...] = ()) -> Json:
+    """A partial object with its keyed items in the order of the live ones: their order is no content."""
     if isinstance(sets, dict) and isinstance(live, dict):
         return {key: ordered_like(value, live.get(key), (*names, key)) for key, value in sets.items()}
     keys = list_keys(names, {})

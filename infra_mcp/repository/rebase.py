@@ -1,4 +1,4 @@
-"""A planned change on another head, and taken back there: pure, and what others did stays."""
+"""Makes a planned change on another head, or reverts it there, and keeps the changes of others. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from infra_mcp.repository.value import Tree
 
 
 def changed(before: Tree, after: Tree) -> dict[str, bytes | None]:
-    """New content by path of what differs between two trees on one base; None for a file that is gone."""
+    """The new content, by path, of each file that differs between two trees on one base; None for a deleted one."""
     return {path: data for path, data in sorted(after.changed.items()) if data != before.read(path)}
 
 
@@ -32,17 +32,15 @@ def file_changes(before: Tree, after: Tree, stage: int) -> tuple[FileChange, ...
 
 
 def rebase(before: Tree, after: Tree, head: Tree) -> dict[str, bytes | None]:
-    """What to write on another commit than the one that a change was planned on.
-
-    Others' commits do not void a plan, unless they changed a file that it edits or added what it adds.
+    """The files to write on another commit than the one that a change was planned on.
 
     Args:
         before: the tree that the change was planned on.
         after: the same with the change.
-        head: the tree it is to be committed on.
+        head: the tree to commit on.
 
     Raises:
-        Moved: someone changed one of its files, or added one of its objects elsewhere.
+        Moved: another commit changed one of its files, or added one of its objects elsewhere.
     """
     files = changed(before, after)
     for path in files:
@@ -57,19 +55,16 @@ def rebase(before: Tree, after: Tree, head: Tree) -> dict[str, bytes | None]:
 def revert(
     edits: Iterable[SetValue | PutFile | DeleteFile], ours: Tree, head: Tree, commit: str
 ) -> Mapping[str, bytes | None]:
-    """What to write on the present head to take a commit's edits back, one by one; what others changed stays.
+    """The files to write on the present head to revert a commit's edits, one by one; changes of others stay.
 
     Args:
-        edits: what the commit changed.
+        edits: the edits of the commit.
         ours: the tree of that commit.
         head: the tree to commit on.
         commit: its id, for messages.
 
-    Returns:
-        New content by path; nothing when the head says already what it said before.
-
     Raises:
-        InfraError: `undo-incomplete`, when someone changed the very values or files since.
+        InfraError: `undo-incomplete`, when someone changed the same values or files since.
     """
     undone: dict[str, bytes | None] = {}
     values = []

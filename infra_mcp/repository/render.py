@@ -1,4 +1,4 @@
-"""From bytes to the objects they stand for, each with its identity; and from a new object to bytes."""
+"""Reads the objects of a file, each with its identity, and writes a new object's file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.nodes import Node, Unreadable, compose, decode, values
+from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.styles import lines
 
 # apiVersion and kind as the API server's own conventions have them.
@@ -20,17 +21,8 @@ _FIRST = ("apiVersion", "kind", "metadata", "name", "namespace", "labels", "anno
 
 
 @dataclass(frozen=True)
-class Document:
-    """A Kubernetes object: its document's place in the file, its own place there (in a List), and its value."""
-
-    index: int
-    object: dict[str, Any]
-    at: tuple[str | int, ...] = ()
-
-
-@dataclass(frozen=True)
 class Found:
-    """A value, and where it stands: file, document in the file (counted from zero), and place in the document."""
+    """A value, and its place: file, document in the file (counted from zero), and path in the document."""
 
     path: str
     index: int
@@ -43,10 +35,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Located(Found):
-    """A document that is an object, with its identity, which is that of the rendered object.
-
-    A namespaced object whose file names no namespace has none here either.
-    """
+    """An object, with the identity that its file gives it: no namespace where the file names none."""
 
     ref: ObjectRef
 
@@ -55,36 +44,23 @@ class Located(Found):
 
 
 def parse(data: bytes, path: str, cluster: str) -> list[Located]:
-    """Every Kubernetes object of a file.
-
-    What cannot be one object of a cluster is passed over: without `apiVersion` or `kind` (values, patches, notes), or
-    with a generated name. The items of a List are objects. Whether the API server would accept one is not looked at.
+    """Every Kubernetes object of a file, as `read` finds them.
 
     Raises:
         InfraError: `manifest-invalid`, naming file and line: not YAML, duplicate keys, tags, a byte order mark, too
             deep, too many documents or aliases, or an object with a malformed kind or name.
     """
     try:
-        return [located(document, path, cluster) for document in read(data)]
+        return read(data, path, cluster)
     except Unreadable as error:
         raise InfraError("manifest-invalid", f"{path}, line {error.line}: {error.why}.") from None
 
 
-def located(document: Document, path: str, cluster: str) -> Located:
-    """A document with its identity; it has been read, so it has one."""
-    metadata = document.object["metadata"]
-    ref = ObjectRef(
-        cluster=cluster,
-        api_version=document.object["apiVersion"],
-        kind=document.object["kind"],
-        namespace=metadata.get("namespace") or None,
-        name=metadata["name"],
-    )
-    return Located(path, document.index, document.object, document.at, ref)
+def read(data: bytes, path: str = "", cluster: str = "") -> list[Located]:
+    """Every Kubernetes object of a file. Whether the API server would accept it is not checked.
 
-
-def read(data: bytes) -> list[Document]:
-    """The same as `parse`, for content whose path does not matter yet.
+    Documents that cannot be one object of a cluster are skipped: without `apiVersion` or `kind` (values, patches,
+    notes), or with a generated name. The items of a List are objects.
 
     Raises:
         Unreadable: naming the line.
@@ -92,16 +68,20 @@ def read(data: bytes) -> list[Document]:
     roots = compose(decode(data))
     found = []
     for index, (root, value) in enumerate(zip(roots, values(roots), strict=True)):
+        items: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
         if _is_list(value):
-            items = enumerate(value["items"] or ())
-            found += [Document(index, item, ("items", i)) for i, item in items if _is_object(root, item)]
-        elif _is_object(root, value):
-            found.append(Document(index, value))
+            items = [(("items", i), item) for i, item in enumerate(value["items"] or ())]
+        found += [Located(path, index, obj, at, _ref(obj, cluster)) for at, obj in items if _is_object(root, obj)]
     return found
 
 
-def _is_list(value: Any) -> bool:  # noqa: ANN401 - any JSON value
-    """Whether it is a List as `kubectl get -o yaml` writes one; its items say what they are."""
+def _ref(obj: dict[str, Any], cluster: str) -> ObjectRef:
+    name, namespace = obj["metadata"]["name"], obj["metadata"].get("namespace") or None
+    return ObjectRef(cluster=cluster, api_version=obj["apiVersion"], kind=obj["kind"], namespace=namespace, name=name)
+
+
+def _is_list(value: Json) -> bool:
+    """Whether it is a List as `kubectl get -o yaml` writes one."""
     named = isinstance(value, dict) and "apiVersion" in value and str(value.get("kind")).endswith("List")
     return named and isinstance(value.get("items"), list | None)
 
@@ -111,7 +91,7 @@ def dump(obj: dict[str, Any]) -> bytes:
     return ("\n".join(lines(_ordered(obj))) + "\n").encode()
 
 
-def _ordered(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def _ordered(value: Json) -> Json:
     if isinstance(value, list):
         return [_ordered(item) for item in value]
     if not isinstance(value, dict):
@@ -120,7 +100,7 @@ def _ordered(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     return {key: _ordered(value[key]) for key in [*first, *sorted(value.keys() - set(first))]}
 
 
-def _is_object(root: Node, value: Any) -> bool:  # noqa: ANN401 - any JSON value
+def _is_object(root: Node, value: Json) -> bool:
     if not isinstance(value, dict) or not {"apiVersion", "kind"} <= value.keys():
         return False
     _require(root, _matches(_API_VERSION, value["apiVersion"]), "an object has a malformed apiVersion")

@@ -1,13 +1,14 @@
-"""How Kubernetes' tools read a plain YAML scalar: by the rules of sigs.k8s.io/yaml, not by YAML 1.1 or 1.2.
+"""Reads a plain YAML scalar as Kubernetes' tools do: by the rules of sigs.k8s.io/yaml, not by YAML 1.1 or 1.2.
 
-`yes`, `on` and `y` are booleans there, `0644` is octal and `1e3` a number, while `1:30` and `2026-01-01` are text. What
-a manifest means is what the cluster's own tools take it for, so that is what is read here.
+There `yes`, `on` and `y` are booleans, `0644` is octal and `1e3` a number, while `1:30` and `2026-01-01` are text.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
+Json = Any  # a JSON value
 _WORDS: dict[str, bool | None] = {
     **{word: True for name in ("y", "yes", "true", "on") for word in (name, name.capitalize(), name.upper())},
     **{word: False for name in ("n", "no", "false", "off") for word in (name, name.capitalize(), name.upper())},
@@ -35,12 +36,8 @@ def plain(text: str) -> str | int | float | bool | None:
         return _WORDS[text]
     if text in _NOT_JSON:
         raise NotJson(text)
-    first = text[0]
-    if _POINT_FIRST.fullmatch(text):
-        return _number(text.replace("_", ""), text)
-    if first.isascii() and (first.isdigit() or first in "+-"):
-        return _number(text.replace("_", ""), text)
-    return text
+    is_number = _POINT_FIRST.fullmatch(text) or text[0] in "+-0123456789"
+    return _number(text.replace("_", ""), text) if is_number else text
 
 
 def as_json(value: str | float | bool | None) -> str | int | float | bool | None:

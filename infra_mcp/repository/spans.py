@@ -1,7 +1,7 @@
-"""Cuts: one change of a YAML text as one span replaced, worked out from where the nodes stand.
+"""Makes one change of a YAML text by replacing one span, from the positions of the nodes.
 
-Nothing is written anew but the span. What cannot be cut without touching a comment, or without knowing how a person
-would want it, is refused. `edit` reads the result again, so a cut that went wrong is noticed there.
+A change that would touch a comment, or that people write in several ways, is refused. `edit` reads the result again, so
+it notices a wrong splice.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from infra_mcp.repository import styles
 from infra_mcp.repository.nodes import Node, Unreadable, is_merge, key_text
+from infra_mcp.repository.scalars import Json
 
 Key = str | int
 _EMPTY_LINE_END = re.compile(r"[ \t]*(#[^\r\n]*)?(?=\r?\n|$)")
@@ -30,7 +30,7 @@ class Splice:
 
 @dataclass(frozen=True)
 class PathStep:
-    """A node on the way to a value: what holds it, where in there, and the node itself, aliases followed."""
+    """A node on the way to a value, aliases followed, and its position in its holder."""
 
     holder: Node | None
     position: int
@@ -40,7 +40,7 @@ class PathStep:
 
 @dataclass(frozen=True)
 class SourceText:
-    """One text with the nodes of its documents, and the habits its author has."""
+    """One text with the nodes of its documents, and its author's habits."""
 
     text: str
     roots: list[Node]
@@ -53,7 +53,7 @@ class SourceText:
         return "\r\n" if first > 0 and self.text[first - 1] == "\r" else "\n"
 
     def walk(self, document: int, path: tuple[Key, ...]) -> list[PathStep]:
-        """The steps from the root to what the path names, or to as much of it as is there."""
+        """The steps from the root along the path, as far as it exists."""
         steps = [PathStep(None, 0, self.roots[document].real, None)]
         for key in path:
             step = self._below(steps[-1].node, key)
@@ -81,7 +81,7 @@ class SourceText:
         return None
 
     def uses(self, document: int, path: tuple[Key, ...]) -> list[int]:
-        """The lines of the aliases that stand for something the path leads through."""
+        """The lines of the aliases that refer to a node on the path."""
         on_the_way = {id(step.node) for step in self.walk(document, path)}
         return [leaf.line for leaf in _leaves(self.roots[document]) if leaf.target and id(leaf.target) in on_the_way]
 
@@ -104,15 +104,12 @@ class SourceText:
         yield from _comments(self.text[last : self.end(node)])
 
     def end(self, node: Node) -> int:
-        """The offset past the last character of the node's content, without comments and blank lines after it."""
+        """The offset after the node's content, before comments and blank lines."""
         if node.kind in ("map", "seq") and node.style == "block":
-            last = node.pairs[-1][1] if node.pairs else node.items[-1] if node.items else None
-            return self.end(last) if last else node.start
-        end = node.end
+            return self.end(node.children[-1]) if node.children else node.start
         if node.style in ("|", ">"):
-            while end > node.start and self.text[end - 1] in "\r\n \t":
-                end -= 1
-        return end
+            return node.start + len(self.text[node.start : node.end].rstrip("\r\n \t"))
+        return node.end
 
     def line_end(self, offset: int) -> int:
         """The offset of the line break at or after an offset."""
@@ -125,10 +122,10 @@ class SourceText:
         """The offset at which the line of an offset begins."""
         return self.text.rfind("\n", 0, offset) + 1
 
-    # -- one cut for each kind of change
+    # -- one splice for each kind of change
 
-    def replace(self, step: PathStep, value: Any) -> Splice:  # noqa: ANN401 - any JSON value
-        """Another value where one stands."""
+    def replace(self, step: PathStep, value: Json) -> Splice:
+        """Another value in place of the old one."""
         node, holder = step.node, step.holder
         in_flow = holder is None or holder.style == "flow"
         simple = not isinstance(value, dict | list) or not value
@@ -138,20 +135,20 @@ class SourceText:
         elif in_flow or node.style == "flow":
             return Splice(node.start, node.end, styles.flow(value, as_json=self.as_json))
         if step.shared:
-            raise Unreadable(step.shared.line, "what stands here is shared through an anchor")
+            raise Unreadable(step.shared.line, "the value is shared through an anchor")
         return self._anew(step, value)
 
-    def insert(self, step: PathStep, key: str, value: Any) -> Splice:  # noqa: ANN401 - any JSON value
+    def insert(self, step: PathStep, key: str, value: Json) -> Splice:
         """A new key at the end of a mapping."""
         node = step.node
         if node.style == "flow":
             name = styles.scalar(key, in_flow=True, as_json=self.as_json)
             return self._into_flow(node, f"{name}: {styles.flow(value, as_json=self.as_json)}")
         if not node.pairs or self.text[self.line_start(node.start) : node.start].strip(" -"):
-            raise Unreadable(node.line, "a mapping is written in a way that nothing can be added to")
+            raise Unreadable(node.line, "a mapping is written so that no key can be added")
         return self._new_lines(node, node.column, styles.lines({key: value}, *self._habits()))
 
-    def append(self, step: PathStep, value: Any) -> Splice:  # noqa: ANN401 - any JSON value
+    def append(self, step: PathStep, value: Json) -> Splice:
         """A new item at the end of a list."""
         node = step.node
         if node.style == "flow":
@@ -159,29 +156,27 @@ class SourceText:
         return self._new_lines(node, node.column, styles.lines([value], *self._habits()))
 
     def remove(self, step: PathStep) -> Splice:
-        """A key or item taken out, with its lines; never the last one."""
+        """A key or item removed, with its lines; never the last one."""
         node, holder, position = step.node, step.holder, step.position
         if holder is None or step.shared:
-            raise Unreadable(node.line, "what stands here is shared through an anchor")
-        count = len(holder.pairs) + len(holder.items)
-        firsts = [key for key, _ in holder.pairs] or holder.items
-        lasts = [item for _, item in holder.pairs] or holder.items
+            raise Unreadable(node.line, "the value is shared through an anchor")
+        firsts, lasts = [key for key, _ in holder.pairs] or holder.items, holder.children
         first, last = firsts[position], lasts[position]
-        if count == 1:
+        if len(lasts) == 1:
             raise Unreadable(first.line, "a document cannot be left empty")
         if holder.style == "flow":
-            if position + 1 < count:
+            if position + 1 < len(lasts):
                 return Splice(first.start, firsts[position + 1].start, "")
             return Splice(self.end(lasts[position - 1]), self.end(last), "")
         begin = first.start if holder.kind == "map" else self.text.rfind("-", 0, first.start)
         if self.text[self.line_start(begin) : begin].strip():
             if position or holder.kind == "seq":
-                raise Unreadable(first.line, "what is to be removed shares its line")
+                raise Unreadable(first.line, "the value to remove shares its line")
             return Splice(begin, firsts[1].start, "")  # the first key of a list's item: the next takes its place
         end = self.text.find("\n", self.end(last))
         return Splice(self.line_start(begin), len(self.text) if end < 0 else end + 1, "")
 
-    def _scalar(self, node: Node, value: Any, in_flow: bool) -> Splice:  # noqa: ANN401 - any JSON value
+    def _scalar(self, node: Node, value: Json, in_flow: bool) -> Splice:
         end = self.end(node)
         if node.style in ("|", ">"):
             return self._block_scalar(node, end, value)
@@ -197,8 +192,8 @@ class SourceText:
         glue = " " if node.start == end and self.text[end - 1 : end] not in (" ", "\t") else ""
         return Splice(node.start, end, glue + text)
 
-    def _block_scalar(self, node: Node, end: int, value: Any) -> Splice:  # noqa: ANN401 - any JSON value
-        """A `|` or `>` block keeps its header (with a comment there) and its indentation, where the new text allows."""
+    def _block_scalar(self, node: Node, end: int, value: Json) -> Splice:
+        """Another value in place of a `|` or `>` block, which keeps its header and indentation where possible."""
         header = _HEADER.match(self.text, node.start)
         body = self.line_end(node.start)
         row = self.text[body:end].strip("\r\n")
@@ -210,8 +205,8 @@ class SourceText:
         text = self.newline.join([f"|{block[0]}{comment}", *(indent + line if line else "" for line in block[1])])
         return Splice(node.start, end, text)
 
-    def _anew(self, step: PathStep, value: Any) -> Splice:  # noqa: ANN401 - any JSON value
-        """A block collection where something of another shape stands, or the other way round."""
+    def _anew(self, step: PathStep, value: Json) -> Splice:
+        """A value of another shape: a block collection in place of a scalar, or the other way round."""
         node, holder = step.node, step.holder
         if holder is None or list(self._comments(node)):
             raise Unreadable(node.line, "a comment lies within what would be written anew")
@@ -220,15 +215,15 @@ class SourceText:
         else:
             head = self.text.rfind("-", 0, node.start) + 1
         if self.text[head : node.start].strip() and node.start != self.end(node):
-            raise Unreadable(node.line, "a comment or an anchor stands between a key and its value")
+            raise Unreadable(node.line, "a comment or an anchor is between a key and its value")
         if not isinstance(value, dict | list) or not value:
             return Splice(head, self.end(node), " " + styles.scalar(value))
         rest = _EMPTY_LINE_END.match(self.text, self.end(node))
         if rest is None or (rest[1] and node.kind != "scalar"):
             raise Unreadable(node.line, "a value shares its last line with a comment or another value")
-        step_by, dash = self._habits()
-        rows = styles.lines(value, step_by, dash)
-        by = 2 if holder.kind == "seq" else dash if isinstance(value, list) else step_by
+        indent, dash = self._habits()
+        rows = styles.lines(value, indent, dash)
+        by = 2 if holder.kind == "seq" else dash if isinstance(value, list) else indent
         rows = [" " * (holder.column + by) + row if row else row for row in rows]
         if holder.kind == "seq" and not rest[1]:
             rows[0] = " " + rows[0].lstrip(" ")
@@ -245,9 +240,9 @@ class SourceText:
 
     def _into_flow(self, node: Node, text: str) -> Splice:
         closing = node.end - 1
-        last = node.pairs[-1][1] if node.pairs else node.items[-1] if node.items else None
-        if last is None:
+        if not node.children:
             return Splice(node.start + 1, closing, text)
+        last = node.children[-1]
         end = self.end(last)
         gap = self.text[end:closing]
         if gap.lstrip().startswith(","):
@@ -255,12 +250,12 @@ class SourceText:
         first = node.pairs[-1][0] if node.pairs else last
         start = self.line_start(first.start)
         indent = self.text[start : first.start]
-        own_line = not indent.strip() and "\n" in gap
         comma = "" if gap.lstrip().startswith(",") else ","
-        return Splice(end, end, comma + (self.newline + indent if own_line else " ") + text)
+        space = self.newline + indent if not indent.strip() and "\n" in gap else " "
+        return Splice(end, end, comma + space + text)
 
     def _habits(self) -> tuple[int, int]:
-        """How far the author indents a mapping and a list inside a mapping; 2 and 2 where nothing shows it."""
+        """The indents of a mapping and of a list inside a mapping; 2 where the text shows none."""
         step, dash = 0, -1
         for node in (inner for root in self.roots for inner in _inner(root)):
             for _, item in node.pairs if node.kind == "map" and node.style == "block" else ():
@@ -273,7 +268,7 @@ class SourceText:
 
 def _inner(node: Node) -> Iterator[Node]:
     yield node
-    for child in [*(item for _, item in node.pairs), *node.items]:
+    for child in node.children:
         yield from _inner(child)
 
 

@@ -1,16 +1,15 @@
-"""Writes values as YAML that every reader takes for the same: libyaml's, Go's, and JSON's where the file is JSON."""
+"""Writes values as YAML that every reader reads alike: libyaml, Go, and JSON where the file is JSON."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import yaml
 from yaml.resolver import Resolver
 
-from infra_mcp.repository.scalars import NotJson, plain
+from infra_mcp.repository.scalars import Json, NotJson, plain
 
 _SAFE = re.compile(r"[A-Za-z0-9_/.](?:[A-Za-z0-9_/.@%+=~()-]|[ :,](?![ #]|$))*")
 _SAFE_IN_FLOW = re.compile(r"[A-Za-z0-9_/.](?:[A-Za-z0-9_/.@%+=~()-]| (?![ #]|$))*")
@@ -22,8 +21,8 @@ _ESCAPED = re.compile(r'[\\"\t]|' + _UNPRINTABLE.pattern)
 _BY_YAML_1_1 = Resolver()
 
 
-def scalar(value: Any, *, in_flow: bool = False, as_json: bool = False) -> str:  # noqa: ANN401 - any JSON value
-    """A value without children on one line; text stays plain where nobody could take it for something else."""
+def scalar(value: Json, *, in_flow: bool = False, as_json: bool = False) -> str:
+    """A value without children on one line; text stays plain where it can only be read as text."""
     if isinstance(value, float):
         return re.sub(r"^(-?\d+)e", r"\1.0e", json.dumps(value))  # without a point, YAML 1.1 takes it for text
     if not isinstance(value, str):
@@ -39,11 +38,11 @@ def double(text: str) -> str:
 
 
 def single(text: str) -> str | None:
-    """Text in single quotes, or None where it cannot be written so."""
+    """Text in single quotes, or None where that cannot hold it."""
     return None if _UNPRINTABLE.search(text) or "\t" in text else "'" + text.replace("'", "''") + "'"
 
 
-def flow(value: Any, *, as_json: bool = False) -> str:  # noqa: ANN401 - any JSON value
+def flow(value: Json, *, as_json: bool = False) -> str:
     """Any value on one line, in flow style."""
     if isinstance(value, dict) and value:
         pairs = (
@@ -66,7 +65,7 @@ def literal(text: str) -> tuple[str, list[str]] | None:
     return ("" if text.endswith("\n") else "-"), rows
 
 
-def lines(value: Any, step: int = 2, dash: int = 2) -> list[str]:  # noqa: ANN401 - any JSON value
+def lines(value: Json, step: int = 2, dash: int = 2) -> list[str]:
     """Any value in block style.
 
     Args:
@@ -81,7 +80,7 @@ def lines(value: Any, step: int = 2, dash: int = 2) -> list[str]:  # noqa: ANN40
     return [scalar(value)]
 
 
-def _pair(key: str, value: Any, step: int, dash: int) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+def _pair(key: str, value: Json, step: int, dash: int) -> Iterator[str]:
     name = scalar(key)
     block = literal(value) if isinstance(value, str) and "\n" in value else None
     if block:
@@ -94,7 +93,7 @@ def _pair(key: str, value: Any, step: int, dash: int) -> Iterator[str]:  # noqa:
         yield f"{name}: {scalar(value)}"
 
 
-def _item(value: Any, step: int, dash: int) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+def _item(value: Json, step: int, dash: int) -> Iterator[str]:
     block = literal(value) if isinstance(value, str) and "\n" in value else None
     rows = [f"|{block[0]}", *block[1]] if block else lines(value, step, dash)
     yield f"- {rows[0]}"

@@ -1,4 +1,4 @@
-"""The infra repository as a value: one commit's manifests, and what would be written on top of them."""
+"""The infra repository as a value: one commit's manifests, and the files to write on top of them."""
 
 from __future__ import annotations
 
@@ -16,29 +16,22 @@ from infra_mcp.repository.render import Found, Located, parse
 __all__ = ["SUFFIXES", "Base", "Located", "Manifest", "Tree", "normal"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
-NAMED = 3  # files in a message; the rest is counted
+NAMED = 3  # files named in a message; the rest is counted
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_ESCAPE = re.compile(rb"\\(?:[xuU]|[ \t]*[\r\n])")  # of a double-quoted text: what can stand for a letter, or for none
-_Literal = tuple[bytes, re.Pattern[bytes]]  # bytes, and the same where no word goes on around them
+_ESCAPE = re.compile(rb"\\(?:[xuU]|[ \t]*[\r\n])")  # in double quotes: it can stand for a letter, or for none
+_Literal = tuple[bytes, re.Pattern[bytes]]  # bytes, and the same as a whole word
 _QUOTED = re.compile(r"[\"'\\]")
 BY_HAND = "Change it by hand, where kustomize builds it from."
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A file under the roots: its bytes, and either its objects or what is wrong with it, parsed when first asked for.
-
-    Args:
-        data: its bytes.
-        path: empty for a file that holds no objects, whatever is in it.
-        cluster: the name of the cluster that its objects are for.
-        refusal: why it is not even parsed.
-    """
+    """A file under the roots: its bytes, and either its objects or its problem, parsed at the first use."""
 
     data: bytes
-    path: str = ""
+    path: str = ""  # empty for a file of another delivery: it holds no objects
     cluster: str = ""
-    refusal: str | None = None
+    refusal: str | None = None  # why it is not even parsed
 
     @cached_property
     def _parsed(self) -> tuple[tuple[Located, ...], str | None]:
@@ -60,14 +53,14 @@ class Manifest:
         return self._parsed[1]
 
     def could_hold(self, words: Iterable[_Literal]) -> bool:
-        """Whether these could be kind, name or namespace of one of its objects, told without parsing it."""
+        """Whether these could be kind, name or namespace of one of its objects, without parsing it."""
         data = self.data
         if data[:2] in _UTF_16 or (b"\\" in data and _ESCAPE.search(data)):
             return True
         return all(word in data for word, _ in words) and all(whole.search(data) for _, whole in words)
 
     def mentions(self, ref: ObjectRef) -> bool:
-        """Whether a file that is not read may yet be about this object: its kind, name and namespace stand in it."""
+        """Whether an unreadable file may be about this object: it contains its kind, name and namespace."""
         text = self.data.decode("utf-16" if self.data[:2] in _UTF_16 else "utf-8", "replace")
         words = (word for word in (ref.kind, ref.name, ref.namespace) if word)
         return all(re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", text) for word in words)
@@ -75,14 +68,14 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Base:
-    """What a commit says under the roots; shared by all trees built on it."""
+    """The files of a commit under the roots; shared by all trees built on it."""
 
     commit: str
     cluster: str
     roots: tuple[str, ...]
     oids: Mapping[str, str]  # every file under the roots, manifest or not
     manifests: Mapping[str, Manifest]
-    plain: tuple[str, ...] = ()  # the roots whose files are no manifests, whatever is in them
+    plain: tuple[str, ...] = ()  # the roots of other deliveries, whose files are no manifests
     kustomized: Mapping[str, str] = field(default_factory=dict)  # path of a manifest: the kustomization it belongs to
     _known: dict[tuple[str, str], list[str]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -116,25 +109,25 @@ class Tree:
 
     @property
     def changed(self) -> Mapping[str, bytes | None]:
-        """New content by path: what a commit on top of the base would write; None for a file that is gone."""
+        """New content by path, for a commit on top of the base; None for a deleted file."""
         return {path: file.data if file else None for path, file in self._changed.items()}
 
     @property
     def broken(self) -> Mapping[str, str]:
-        """The manifests that cannot be read, by path, each with what is wrong."""
+        """The problem of each manifest that cannot be read, by path."""
         return {path: file.problem for path, file in self._files().items() if file.problem}
 
     def unread(self, kind: str, name: str) -> list[str]:
-        """What is wrong with the files that cannot be read and say this kind and name, of whatever namespace."""
+        """The problems of unreadable files that contain this kind and name, in any namespace."""
         return [file.problem for file in self._saying(kind, name) if file.problem]
 
     def read(self, path: str) -> bytes | None:
-        """The bytes of a file under the roots, or None when there is none at this path."""
+        """The bytes of a file under the roots, or None when there is none."""
         file = self._file(path)
         return file.data if file else None
 
     def document(self, path: str, index: int) -> Found:
-        """One document of a file, whatever it holds.
+        """One document of a file.
 
         Raises:
             InfraError: `not-in-repository`: there is no such file or document; `manifest-invalid`: it cannot be read.
@@ -149,26 +142,26 @@ class Tree:
         return Found(path, index, documents[index], ())
 
     def oid(self, path: str) -> str | None:
-        """The blob id of a file under the roots at the base commit, whatever was written since; None when not there."""
+        """The blob id of a file at the base commit, or None."""
         return self._base.oids.get(path)
 
     def objects_of(self, path: str) -> tuple[Located, ...]:
-        """The objects of one file, in its order; none of a file that holds none, or is not there."""
+        """The objects of one file, in its order."""
         file = self._file(path)
         return tuple(_copy(one) for one in file.objects) if file else ()
 
     def write(self, path: str, data: bytes | None) -> Tree:
-        """The tree with other content at one path; None takes the file away.
+        """The tree with other content at one path; None deletes the file.
 
         Raises:
-            InfraError: `manifest-invalid`: the path is no manifest's under the roots, or a file of another sort; or the
-                content cannot be read as manifests.
+            InfraError: `manifest-invalid`: the path is no manifest's under the roots, or the content cannot be read as
+                manifests.
         """
         plain = any(_below(path, root) for root in self._base.plain)
         if not plain and (not path.endswith(SUFFIXES) or not any(_below(path, root) for root in self._base.roots)):
             raise InfraError("manifest-invalid", f"{path!r} is no path for a manifest under the roots.")
         if path in self._base.oids and path not in self._base.manifests:
-            raise InfraError("manifest-invalid", f"{path} is there and is no plain manifest.")
+            raise InfraError("manifest-invalid", f"{path} exists and is no plain manifest.")
         if data == self.read(path):
             return self
         file = None if data is None else Manifest(data) if plain else Manifest(data, path, self.cluster)
@@ -180,41 +173,37 @@ class Tree:
         """The object with this identity (`ObjectRef.key`: the API version does not matter), or None.
 
         Raises:
-            InfraError: `ambiguous-object`, naming both files; `manifest-invalid`, when a file that cannot be read
-                mentions the object and its namespace, or when kustomize builds it.
+            InfraError: `ambiguous-object`, naming both files; `manifest-invalid`, when an unreadable file mentions the
+                object and its namespace, or when kustomize builds it.
         """
         found = self._lookup(ref)
-        places = " and ".join(dict.fromkeys(_place(one) for one in found))
+        places = _places(found)
         if built := self._built(found):
             raise InfraError("manifest-invalid", f"{ref} in {places} is {built}", next_step=BY_HAND)
         if len(found) > 1:
             also = "".join(f" Also, {problem}" for problem in self._suspects(ref)[:NAMED])
-            raise InfraError("ambiguous-object", f"{ref} stands in {places}.{also}")
+            raise InfraError("ambiguous-object", f"{ref} is in {places}.{also}")
         for problem in self._suspects(ref):
             raise InfraError("manifest-invalid", f"{problem} It may be about {ref}.")
         return _copy(found[0]) if found else None
 
     def require(self, ref: ObjectRef) -> Located:
-        """The same as `find`, where the object must be there.
+        """The same as `find`, where the object must exist.
 
         Raises:
-            InfraError: as `find`; `not-in-repository`, naming files that cannot be read and might hold it, and those
-                that have such an object without a namespace.
+            InfraError: as `find`; `not-in-repository`, naming unreadable files that might hold it, and those that have
+                such an object without a namespace.
         """
-        found = self.find(ref)
-        if found is None:
-            self._refuse_nameless(ref)
-            broken = list(self.broken.values())
-            more = f" (and {len(broken) - NAMED} more)" if len(broken) > NAMED else ""
-            also = f" Files that cannot be read: {' '.join(broken[:NAMED])}{more}" if broken else ""
-            raise InfraError("not-in-repository", f"{ref} is in none of the repository's roots.{also}")
-        return found
+        if found := self.find(ref):
+            return found
+        self._refuse_nameless(ref)
+        broken = list(self.broken.values())
+        more = f" (and {len(broken) - NAMED} more)" if len(broken) > NAMED else ""
+        also = f" Files that cannot be read: {' '.join(broken[:NAMED])}{more}" if broken else ""
+        raise InfraError("not-in-repository", f"{ref} is in none of the repository's roots.{also}")
 
     def objects(self, namespace: str | None = None) -> Iterator[Located]:
-        """Every object, of a namespace or of all, that stands in the tree as it is applied, by path.
-
-        Those that kustomize builds are left out.
-        """
+        """Every object of a namespace, or of all, that is applied as it is (kustomize builds the others), by path."""
         words = _literals([namespace] if namespace else [])
         for path, file in sorted(self._files().items()):
             if path not in self._base.kustomized and file.could_hold(words):
@@ -224,9 +213,7 @@ class Tree:
         return self._changed[path] if path in self._changed else self._base.manifests.get(path)
 
     def _files(self) -> dict[str, Manifest]:
-        """Every file, by path: those that were written last."""
-        there = {path: file for path, file in self._base.manifests.items() if path not in self._changed}
-        return there | {path: file for path, file in self._changed.items() if file}
+        return {path: file for path, file in {**self._base.manifests, **self._changed}.items() if file}
 
     def _saying(self, kind: str, name: str) -> list[Manifest]:
         there = [self._base.manifests[path] for path in self._base.saying(kind, name) if path not in self._changed]
@@ -243,34 +230,33 @@ class Tree:
         return [file.problem for file in self._candidates(ref) if file.problem and file.mentions(ref)]
 
     def _refuse_nameless(self, ref: ObjectRef) -> None:
-        """A file without a namespace may mean any: it is not edited, and only where it can be meant is that advised."""
+        """Refuse to edit an object without a namespace, which may be in any; the advice says how to make it clear."""
         found = self._lookup(ref.model_copy(update={"namespace": None})) if ref.namespace else []
         if not found:
             return
-        places = " and ".join(dict.fromkeys(_place(one) for one in found))
-        what = f"{ref} is in none of the roots. In {places} {found[0].ref} has no namespace"
+        what = f"{ref} is in none of the roots. In {_places(found)} {found[0].ref} has no namespace"
         if built := self._built(found):
             raise InfraError("not-in-repository", f"{what} and is {built}", next_step=BY_HAND)
-        step = "Write its metadata.namespace, if that is the one, and commit it."
+        step = "Write its metadata.namespace, if it is this object, and commit it."
         if len(found) > 1:
-            step = "Find out which of them is applied to that namespace, and say so in that file alone."
-        raise InfraError("not-in-repository", f"{what}, so it cannot be told whether it is meant.", next_step=step)
+            step = "Find the one that is applied to that namespace, and write metadata.namespace in that file alone."
+        raise InfraError("not-in-repository", f"{what}, so it may be another object.", next_step=step)
 
     def _built(self, found: Iterable[Located]) -> str:
-        """That kustomize builds these, and by which files; empty where it does not."""
+        """Which kustomizations build these objects; empty where none does."""
         by = sorted({self._base.kustomized[one.path] for one in found if one.path in self._base.kustomized})
         return f"built by {' and '.join(by)}; kustomize is not supported yet." if by else ""
 
 
 def normal(root: str) -> str:
-    """A root as paths begin with it: without `./` and slashes at the ends; empty for the whole repository.
+    """A root without `./` and slashes at the ends; empty for the whole repository.
 
     Raises:
         InfraError: `policy-invalid`, for a root outside the repository.
     """
     parts = [part for part in root.split("/") if part not in ("", ".")]
     if root.startswith("/") or ".." in parts:
-        raise InfraError("policy-invalid", f"The root {root!r} does not lie in the repository.")
+        raise InfraError("policy-invalid", f"The root {root!r} is not in the repository.")
     return "/".join(parts)
 
 
@@ -281,7 +267,7 @@ def _below(path: str, root: str) -> bool:
 
 
 def _literals(words: Iterable[str]) -> list[_Literal]:
-    """What stands in a file that has these values: they have no white space, so all of it, up to a quote or escape."""
+    """The bytes of these values in any file that holds them: without white space, so all up to a quote or escape."""
     found = []
     for word in words:
         first, *more = (part.encode("utf-8", "surrogatepass") for part in _QUOTED.split(word))
@@ -290,8 +276,9 @@ def _literals(words: Iterable[str]) -> list[_Literal]:
     return found
 
 
-def _place(one: Located) -> str:
-    return one.path if not one.index else f"{one.path} (document {one.index + 1})"
+def _places(found: Iterable[Located]) -> str:
+    named = (f"{one.path} (document {one.index + 1})" if one.index else one.path for one in found)
+    return " and ".join(dict.fromkeys(named))
 
 
 def _copy(one: Located) -> Located:

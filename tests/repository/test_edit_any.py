@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import itertools
 import json
 import re
 from collections import Counter
@@ -269,7 +270,11 @@ def attempt(change: Callable[..., bytes], *args: Any) -> tuple[bytes | None, str
 def hunks(before: bytes, after: bytes) -> int:
     old, new = (data.decode().splitlines(keepends=True) for data in (before, after))
     rows = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    return sum(tag != "equal" for tag, *_ in rows)
+    found = sum(tag != "equal" for tag, *_ in rows)
+    if len(old) != len(new):
+        return found
+    # Of equal rows it may match the wrong ones: with as many rows as before, they also compare one by one.
+    return min(found, sum(differs for differs, _ in itertools.groupby(a != b for a, b in zip(old, new, strict=True))))
 
 
 def flat(value: Any) -> list[Any]:

@@ -101,7 +101,8 @@ def test_as_many_objects_of_one_name_as_files_may_hold_are_loaded_in_linear_time
 import anyio
 from infra_mcp.clients.git import Entry
 from infra_mcp.repository import load as module, value
-from infra_mcp.repository.render import Document, located
+from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.repository.render import Located
 
 class Files:
     async def list_tree(self, commit, paths):
@@ -110,7 +111,8 @@ class Files:
         return {oid: b"x" for oid in oids}
 
 one = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "docs"}}
-value.parse = lambda data, path, cluster: [located(Document(i, one), path, cluster) for i in range(500)]
+ref = ObjectRef(cluster="sandbox", api_version="v1", kind="Namespace", namespace=None, name="docs")
+value.parse = lambda data, path, cluster: [Located(path, i, one, (), ref) for i in range(500)]
 tree = anyio.run(module.load, Files(), "c" * 40, ["."], "sandbox")
 print(len({one.ref.key for one in tree.objects()}))
 """

@@ -2,21 +2,34 @@
 
 An apply deletes the fields that its manager owns and does not send. So the body of an apply begins with `extract`: all
 that we own, with its live values; and only fields that a request sets are ever taken over from another manager.
+
+`Own` recognises our own writes by a nonce, the manager and the whole body, which others cannot write. After a lost
+answer or a kill, an existing object may be ours or someone else's. The nonce of a create leaves the process only in
+that write: it is derived from a random secret of the request, which the ledger records before the first write and
+never shows. An update carries none: it is bound to the object that was read.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from infra_mcp.clients.kube import FIELD_MANAGER
 from infra_mcp.model.effect import FieldPath
+from infra_mcp.model.marks import REQUEST, WRITE
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.partial import ATOMIC, KEY_DEFAULTS, SET, item_keys
+from infra_mcp.repository.scalars import Json
 
 Fields = Mapping[str, Any]
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+_NAME_LABEL = "kubernetes.io/metadata.name"  # the API server's own
+_SERVERS = frozenset({"managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink"})
 
 
 class Lost(NamedTuple):
@@ -70,7 +83,7 @@ def applied_by_others(live: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, 
             yield str(entry.get("manager", "")), _take(live, entry.get("fieldsV1") or {}, others)
 
 
-def _take(value: Any, fields: Fields, others: list[Fields]) -> Any:  # noqa: ANN401 - any JSON value
+def _take(value: Json, fields: Fields, others: list[Fields]) -> Json:
     """The part of a live value that a field set covers.
 
     A leaf takes the whole live value, unless others own fields below it: then we own only its existence.
@@ -106,7 +119,7 @@ def lists(*objects: Mapping[str, Any] | None) -> dict[tuple[str, ...], tuple[str
     """Which lists of these objects are keyed, sets or atomic, as the server itself wrote it into `managedFields`."""
     found: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def walk(fields: Fields, value: Any, path: tuple[str, ...]) -> None:  # noqa: ANN401 - any JSON value
+    def walk(fields: Fields, value: Json, path: tuple[str, ...]) -> None:
         items = value if isinstance(value, list) else []
         if isinstance(value, list) and not set(fields) - {"."}:
             found.setdefault(path, ATOMIC)
@@ -225,3 +238,62 @@ def _helm(about: Fields, labels: Fields, annotations: Fields, managers: set[Any]
     if labels.get("app.kubernetes.io/managed-by") == "Helm" and "helm" in managers:
         return f"Helm release {space}/{labels.get('app.kubernetes.io/instance', '?')}"
     return None
+
+
+@dataclass(frozen=True)
+class Own:
+    """One request's writes."""
+
+    request: str  # its id
+    secret: str  # random, from its record; without one nothing is its own
+
+    def nonce(self, ref: ObjectRef) -> str:
+        """The nonce of this request's create of one object."""
+        return hmac.new(self.secret.encode(), f"{self.request} {ref.key}".encode(), "sha256").hexdigest()[:32]
+
+    def marked(self, ref: ObjectRef, body: dict[str, Any]) -> dict[str, Any]:
+        """The body of a create with this request's marks."""
+        metadata = body["metadata"]
+        marks = {REQUEST: self.request, WRITE: self.nonce(ref)}
+        return body | {"metadata": metadata | {"annotations": metadata.get("annotations", {}) | marks}}
+
+    def wrote(self, ref: ObjectRef, live: Mapping[str, Any] | None, uid: str | None) -> bool:
+        """Whether this request created the object, or, where it was there before with this uid, updated it."""
+        if uid is not None:
+            return shows(live, self.request, uid)
+        return bool(self.secret) and carries(live, self.nonce(ref))
+
+    def made(self, ref: ObjectRef, body: dict[str, Any], live: Mapping[str, Any] | None) -> bool:
+        """Whether our create of this body made the live object, and nothing was added since.
+
+        Annotations of others do not count: some clusters put theirs on every namespace.
+        """
+        if live is None or not self.wrote(ref, live, None):
+            return False
+        wanted = self.marked(ref, body)
+        about, asked = live["metadata"], wanted["metadata"]
+        labels = {key: value for key, value in (about.get("labels") or {}).items() if key != _NAME_LABEL}
+        annotations = about.get("annotations") or {}
+        rest = {key: value for key, value in live.items() if key not in {"metadata", "status", "spec"}}
+        return (
+            labels == asked.get("labels", {})
+            and asked["annotations"].items() <= annotations.items()
+            and set(about) - _SERVERS <= {"name", "namespace", "labels", "annotations"}
+            and rest == {key: value for key, value in wanted.items() if key != "metadata"}
+            and (live.get("spec") or {}) in ({}, {"finalizers": ["kubernetes"]})
+        )
+
+
+def carries(live: Mapping[str, Any] | None, nonce: str) -> bool:
+    """Whether an object carries the nonce of a create, as our field manager's."""
+    return _is_marked(live, WRITE, nonce)
+
+
+def shows(live: Mapping[str, Any] | None, request: str, uid: str) -> bool:
+    """Whether the very object that was read carries a request's mark, as our field manager's."""
+    return live is not None and live["metadata"]["uid"] == uid and _is_marked(live, REQUEST, request)
+
+
+def _is_marked(live: Mapping[str, Any] | None, mark: str, value: str) -> bool:
+    found = ((live or {}).get("metadata", {}).get("annotations") or {}).get(mark)
+    return live is not None and found == value and FIELD_MANAGER in owners(live, ("metadata", "annotations", mark))

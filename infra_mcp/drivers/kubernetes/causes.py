@@ -23,7 +23,7 @@ from infra_mcp.text import named, one_line, quoted
 _TEXT = 500
 _REPORTED = 200  # of it the text of others
 _QUOTE = 180  # of a text within another
-_LOOPS_AFTER = 3  # restarts that are a loop even when no event says so: events may be dropped
+_LOOPS_AFTER = 3  # restarts that are a loop even without an event: events may be dropped
 
 _NO_SUCH_IMAGE = re.compile(
     r"not found|manifest unknown|name unknown|does not exist|no match for platform|no matching manifest", re.IGNORECASE
@@ -91,8 +91,8 @@ def not_ready(
         return Cause("NotGone", one_line(what, _TEXT))
     if not names:
         return None
-    said = next((str(event.get("message")) for event in reversed(events) if event.get("reason") == "Unhealthy"), "")
-    probe = f": {_reported(said)}" if said else ""
+    texts = [str(event.get("message")) for event in events if event.get("reason") == "Unhealthy"]
+    probe = f": {_reported(texts[-1])}" if texts and texts[-1] else ""
     what = f"{len(names)} of its pods are not ready ({', '.join(names[:3])}){probe}"
     return Cause("NotReady", one_line(what, _TEXT))
 
@@ -128,13 +128,13 @@ def _containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _creation(replicasets: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]) -> Iterator[Cause]:
     """Pods that cannot even be created, by a replica set's condition, and for the other kinds by an event."""
-    said = [
+    texts = [
         str(failure.get("message") or failure.get("reason") or "")
         for failure in (condition(one, "ReplicaFailure") for one in replicasets)
         if failure.get("status") == "True"
     ]
-    said += [str(event.get("message")) for event in events if event.get("reason") == "FailedCreate"]
-    for message in said[:1]:
+    texts += [str(event.get("message")) for event in events if event.get("reason") == "FailedCreate"]
+    for message in texts[:1]:
         terminal = bool(_REFUSED_POD.search(message)) and not _MAY_PASS.search(message)
         yield Cause("PodsNotCreated", f"its pods cannot be created: {_reported(message)}", terminal)
 
@@ -205,7 +205,7 @@ def _crash(one: dict[str, Any], reason: str, events: Sequence[dict[str, Any]]) -
 
 
 def _reported(text: str) -> str:
-    """The text of a kubelet or a controller, with both its ends: the root of a cause stands last."""
+    """The text of a kubelet or a controller, with both its ends: the root of a cause comes last."""
     line = one_line(text, 4 * _REPORTED)
     if len(line) > _REPORTED:
         line = f"{line[: _REPORTED // 3]}…{line[-2 * _REPORTED // 3 :]}"

@@ -14,6 +14,7 @@ from infra_mcp.model.effect import Drift, FieldChange, FieldPath, show_path
 from infra_mcp.model.marks import REQUEST, WRITE
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.partial import Keys, Lists, differences, is_within, keyed, list_keys
+from infra_mcp.repository.scalars import Json
 
 # The identity, and what the server sets: a file may leave them out.
 _UNCOMPARED: set[tuple[str, ...]] = {
@@ -71,7 +72,7 @@ def changes(live: Mapping[str, Any] | None, dry: Mapping[str, Any]) -> tuple[Fie
     return tuple(found)
 
 
-def _hidden(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def _hidden(value: Json) -> Json:
     if isinstance(value, dict):
         return {key: _hidden(inner) for key, inner in value.items()}
     return value if value is _ABSENT else "[hidden]"
@@ -99,11 +100,7 @@ def drift(
 
 
 def _left(
-    git: Any,  # noqa: ANN401 - any JSON value
-    applied: Any,  # noqa: ANN401 - any JSON value
-    live: Any,  # noqa: ANN401 - any JSON value
-    path: FieldPath = (),
-    names: tuple[str, ...] = (),
+    git: Json, applied: Json, live: Json, path: FieldPath = (), names: tuple[str, ...] = ()
 ) -> Iterator[tuple[FieldPath, Any]]:
     """The outermost fields that were applied, are not in git any more and are live as applied."""
     keys = list_keys(names, {})
@@ -122,7 +119,7 @@ def _left(
             yield here, there
 
 
-def _is_unset(key: str, value: Any, live: Any, keys: Keys = ()) -> bool:  # noqa: ANN401 - any JSON value
+def _is_unset(key: str, value: Json, live: Json, keys: Keys = ()) -> bool:
     """Whether git sets nothing: a null, or an empty value where the live object has none."""
     if value is None or live is not None:
         return value is None
@@ -132,12 +129,7 @@ def _is_unset(key: str, value: Any, live: Any, keys: Keys = ()) -> bool:  # noqa
 
 
 def _walk(
-    old: Any,  # noqa: ANN401 - any JSON value
-    new: Any,  # noqa: ANN401 - any JSON value
-    path: FieldPath,
-    names: tuple[str, ...],
-    known: Lists,
-    ignored: set[tuple[str, ...]],
+    old: Json, new: Json, path: FieldPath, names: tuple[str, ...], known: Lists, ignored: set[tuple[str, ...]]
 ) -> Iterator[tuple[FieldPath, Any, Any]]:
     if names in ignored or old == new:
         return
@@ -166,8 +158,8 @@ def _walk(
             yield from _walk(one, other, (*path, step), names, known, ignored)
 
 
-def _pairs(old: Any, new: Any, keys: Keys) -> list[tuple[dict[str, Any], Any, Any]] | None:  # noqa: ANN401 - JSON
-    """The items of two keyed lists side by side, in their order; None where keys are missing or stand twice."""
+def _pairs(old: Json, new: Json, keys: Keys) -> list[tuple[dict[str, Any], Any, Any]] | None:
+    """The items of two keyed lists side by side, in their order; None where keys are missing or repeated."""
     values = [[] if value is _ABSENT else value for value in (old, new)]
     if not keys or not all(isinstance(value, list) for value in values):
         return None

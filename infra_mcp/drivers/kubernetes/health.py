@@ -24,7 +24,7 @@ _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 class Health(NamedTuple):
-    """A state, and why, in words."""
+    """A state, and its reason."""
 
     state: State
     reason: str = ""
@@ -87,8 +87,8 @@ def _is(obj: dict[str, Any], kind: str) -> str | None:
 
 def _why(obj: dict[str, Any], kind: str) -> str:
     one = condition(obj, kind)
-    said = str(one.get("message") or one.get("reason") or "")
-    return f"it says {quoted(said)}" if said else ""
+    text = str(one.get("message") or one.get("reason") or "")
+    return f"it says {quoted(text)}" if text else ""
 
 
 def _ready(obj: dict[str, Any]) -> Health:

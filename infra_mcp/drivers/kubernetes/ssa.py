@@ -23,7 +23,6 @@ import anyio
 from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.drivers.kubernetes import adopt as adoption
 from infra_mcp.drivers.kubernetes.diff import changes
-from infra_mcp.drivers.kubernetes.own import carries, shows
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.effect import FieldPath, Takeover, show_path
 from infra_mcp.model.marks import REQUEST, WRITE
@@ -71,7 +70,7 @@ async def propose(
 ) -> Proposal:
     """Find out by dry run what setting some fields of an object does; nothing is written.
 
-    No request when the live object has all of them already; one dry run when nobody else owns the fields; two when
+    No request when the live object has all of them already; one dry run when no other owns the fields; two when
     their owner's fields may be taken over.
 
     Args:
@@ -162,7 +161,7 @@ async def write(
 
 
 def _body(start: Proposal) -> dict[str, Any]:
-    """What we own, with what is set and without what is removed."""
+    """The fields that we own, with those that are set and without those that are removed."""
     live = start.live or {}
     ours = adoption.owned_by_us(live)
     if ours and ours.get("apiVersion") != start.ref.api_version:
@@ -237,8 +236,10 @@ async def _observe(
         raise unknown from None
     if live is None:
         raise unknown
-    before = proposal.live
-    is_ours = carries(live, marks[WRITE]) if before is None else shows(live, marks[REQUEST], before["metadata"]["uid"])
+    if proposal.live is None:
+        is_ours = adoption.carries(live, marks[WRITE])
+    else:
+        is_ours = adoption.shows(live, marks[REQUEST], proposal.live["metadata"]["uid"])
     paths = [*leaves(proposal.sets, adoption.lists(proposal.dry)), *proposal.removes]
     if is_ours and all(get_path(live, path) == get_path(proposal.dry, path) for path in paths):
         return live

@@ -26,19 +26,13 @@ _REPLICAS = ("spec", "replicas")
 
 
 class Left(Frozen):
-    """One object as we wrote it, from a request's record: what it takes to recognise our write and to undo it.
-
-    Args:
-        fields: the set fields, as they were and as we set them.
-        uid: of the object that was written to; None for a created one.
-        grace: seconds that a temporary cause is tolerated when the former state comes back.
-    """
+    """One object as we wrote it, from a request's record: what it takes to recognise our write and to undo it."""
 
     ref: ObjectRef
     operation: str
-    fields: tuple[FieldChange, ...]
-    uid: str | None
-    grace: float = 30.0  # the first edition's records have none
+    fields: tuple[FieldChange, ...]  # the set fields, as they were and as we set them
+    uid: str | None  # of the object that was written to; None for a created one
+    grace: float = 30.0  # seconds that a temporary cause is tolerated; the first edition's records have none
 
     @classmethod
     def of(cls, written: Written) -> Left:

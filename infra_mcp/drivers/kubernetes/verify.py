@@ -83,23 +83,22 @@ async def rollout(
                     with anyio.move_on_after(_TICK):
                         await changed.wait()
         group.cancel_scope.cancel()
-    if found is None:
-        found = judge.too_late(view, deadline)
+    found = found or judge.too_late(view, deadline)
     if isinstance(found, InfraError):
         raise found
     return found
 
 
+@dataclass
 class _View:
     """The object as last seen, and a signal for news."""
 
-    def __init__(self) -> None:
-        self.live: dict[str, Any] | None = None
-        self.trouble: KubeError | None = None  # the cluster does not answer just now
-        self.refused: KubeError | None = None  # a refusal that lasts
-        self.first = anyio.Event()
-        self.changed = anyio.Event()
-        self.ailing = False  # a failing pod was seen, and its cause was not looked for yet
+    live: dict[str, Any] | None = None
+    trouble: KubeError | None = None  # the cluster does not answer just now
+    refused: KubeError | None = None  # a refusal that lasts
+    first: anyio.Event = field(default_factory=anyio.Event)
+    changed: anyio.Event = field(default_factory=anyio.Event)
+    ailing: bool = False  # a failing pod was seen, and its cause was not looked for yet
 
     def see(self, live: dict[str, Any] | None) -> None:
         self.live, self.trouble = live, None
@@ -197,10 +196,9 @@ class _Judge:
             return None
         try:
             found = await self._steady(live) if out else await self._find_cause(live)
+            view.trouble = None
         except KubeError as error:
-            view.trouble = error
-            return None
-        view.trouble = None
+            found, view.trouble = None, error
         return found
 
     def _is_due(self, view: _View, live: dict[str, Any]) -> bool:

@@ -14,11 +14,10 @@ from infra_mcp.clients.kube import KubeError
 from infra_mcp.clients.kube.errors import is_denied
 from infra_mcp.drivers.kubernetes import ssa
 from infra_mcp.drivers.kubernetes.health import status as health_of
-from infra_mcp.drivers.kubernetes.order import order
 from infra_mcp.drivers.kubernetes.revision import WORKLOADS
 from infra_mcp.drivers.kubernetes.verify import Out, rollout
 from infra_mcp.drivers.manifests.objects import Access, PlannedObject, Work
-from infra_mcp.drivers.manifests.propose import dry_run
+from infra_mcp.drivers.manifests.plan import dry_run
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.gather import gather
 from infra_mcp.policy.images import images_in
@@ -44,7 +43,8 @@ async def apply(access: Access, work: Work) -> None:
         InfraError: a create met an object that is not ours (`exists`), or the server refuses a write.
         KubeError: with status 0, when the outcome of a write is not known.
     """
-    for one in order((o for o in work.to_write if o.desired.identity == "server"), key=lambda one: one.desired.ref):
+    as_server = [one for one in work.to_write if one.desired.identity == "server"]
+    for one in sorted(as_server, key=lambda one: one.desired.ref.kind):  # a namespace before its binding
         await _create(access, one)
     inside = [one for one in work.to_write if one.desired.identity == "circle"]
     if work.late:

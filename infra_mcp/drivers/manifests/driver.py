@@ -66,20 +66,12 @@ async def connect(setup: Setup, policy: Policy, name: str) -> AsyncIterator[Mani
 
 
 class Manifests:
-    """Carries out deliveries of plain manifests. Holds no state between calls but its connection.
-
-    Args:
-        cluster: the connection; every call names its identity.
-        secrets: reads, hashes and hides pull secrets.
-        where: the cluster's name and context.
-    """
+    """Carries out deliveries of plain manifests. Holds no state between calls but its connection."""
 
     carries_out = True
 
     def __init__(self, cluster: Cluster, secrets: PullSecrets, where: str) -> None:
-        self.cluster = cluster
-        self.where = where
-        self._secrets = secrets
+        self.cluster, self.where, self._secrets = cluster, where, secrets
 
     @_translated
     async def read(self, context: Context, target: Target) -> dict[str, Any] | None:

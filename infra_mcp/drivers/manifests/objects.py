@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.base import Context, Share
-from infra_mcp.drivers.kubernetes.own import Own
+from infra_mcp.drivers.kubernetes.adopt import Own
 from infra_mcp.drivers.kubernetes.revision import WORKLOADS
 from infra_mcp.drivers.kubernetes.ssa import Proposal
 from infra_mcp.errors import InfraError
@@ -54,25 +54,15 @@ class Access:
 
 @dataclass(frozen=True)
 class Desired:
-    """One object that the change is about, as the fields it sets.
-
-    Args:
-        ref: the object.
-        sets: a partial object; all of it where the object is created.
-        whole: whether the object may be created; else only fields of a live object are set.
-        content: the digest of hidden content (a pull secret); it stands for `sets` in the plan.
-        secret: the pull secret's name in policy.
-        path: the file that holds the object; empty where none does.
-        restarts: whether it is set so that all pods are replaced.
-    """
+    """One object that the change is about, as the fields it sets."""
 
     ref: ObjectRef
-    sets: dict[str, Any] = field(repr=False)
-    whole: bool = True
-    content: str | None = None
-    secret: str = ""
-    path: str = ""
-    restarts: bool = False
+    sets: dict[str, Any] = field(repr=False)  # a partial object; all of it where the object is created
+    whole: bool = True  # whether the object may be created; else only fields of a live object are set
+    content: str | None = None  # the digest of hidden content (a pull secret), instead of `sets` in the plan
+    secret: str = ""  # the pull secret's name in policy
+    path: str = ""  # the file that holds the object, if any
+    restarts: bool = False  # whether it is set so that all pods are replaced
 
     @property
     def identity(self) -> Literal["circle", "server"]:
@@ -92,17 +82,11 @@ class PlannedObject:
 
 @dataclass(frozen=True)
 class Work:
-    """What the driver keeps from its plan.
+    """What the driver keeps from its plan."""
 
-    Args:
-        objects: every object, in the order of the edit.
-        goal: what must be true in the end.
-        late: whether objects in a namespace that does not exist yet were checked by schema only.
-    """
-
-    objects: tuple[PlannedObject, ...]
+    objects: tuple[PlannedObject, ...]  # in the order of the edit
     goal: Goal
-    late: bool = False
+    late: bool = False  # whether objects in a namespace that does not exist yet were checked by schema only
 
     @property
     def to_write(self) -> tuple[PlannedObject, ...]:

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Literal
 
+from infra_mcp.clients.kube import KubeError
 from infra_mcp.drivers.base import Context, Prepared, Share
-from infra_mcp.drivers.kubernetes.diff import drift
+from infra_mcp.drivers.kubernetes import ssa
+from infra_mcp.drivers.kubernetes.diff import changes, drift
 from infra_mcp.drivers.manifests.objects import Access, Desired, PlannedObject, Work, in_files, without_file
-from infra_mcp.drivers.manifests.propose import planned, refuse_autoscaled, set_fields
 from infra_mcp.drivers.manifests.pull_secrets import PullSecret, PullSecrets
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather, gather_pair
-from infra_mcp.model.effect import Drift, show_path
+from infra_mcp.model.digest import digest
+from infra_mcp.model.effect import Change, Drift, FieldChange, show_path
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
 from infra_mcp.policy.grammar import repository
-from infra_mcp.policy.images import places
+from infra_mcp.policy.images import new_images, places
 from infra_mcp.repository.partial import differences, is_within, ordered_like
 
 Live = dict[str, dict[str, Any] | None]  # by `ObjectRef.key`
@@ -53,13 +56,15 @@ async def plan(access: Access, secrets: PullSecrets, context: Context, share: Sh
         if one.ref.key not in late:
             _require_live(one, live[one.ref.key])
     wanted = [replace(one, sets=ordered_like(one.sets, live[one.ref.key])) for one in wanted]
-    await refuse_autoscaled(access, wanted)
-    objects = await gather(partial(planned, access, one, live[one.ref.key], late=one.ref.key in late) for one in wanted)
+    await _refuse_autoscaled(access, wanted)
+    objects = await gather(
+        partial(_planned, access, one, live[one.ref.key], late=one.ref.key in late) for one in wanted
+    )
     _refuse_updates_as_server(objects)
     work = Work(tuple(objects), share.goal, late=bool(late))
-    changes = [one.change for one in objects]
+    planned_changes = [one.change for one in objects]
     return Prepared(
-        changes=tuple(sorted(changes, key=lambda change: change.target.key)),
+        changes=tuple(sorted(planned_changes, key=lambda change: change.target.key)),
         writes=tuple(_written(one, share) for one in work.to_write),
         on_failure=share.goal.on_failure,
         timeout=share.goal.timeout,
@@ -68,7 +73,7 @@ async def plan(access: Access, secrets: PullSecrets, context: Context, share: Sh
         drift=tuple(_drift(objects, share)),
         notes=tuple(
             f"{change.target} is checked against the server's schema now and dry-run as soon as its namespace exists"
-            for change in changes
+            for change in planned_changes
             if change.checked == "schema" and change.identity == "circle"
         ),
     )
@@ -180,11 +185,11 @@ def _drift(objects: Iterable[PlannedObject], share: Share) -> Iterable[Drift]:
 
 
 def _written(one: PlannedObject, share: Share) -> Written:
-    """What is recorded before the write: by this it is recognised and undone.
+    """The record before the write, which recognises and undoes it.
 
     The undo restores the live values: git's differ when someone changed the cluster by hand.
     """
-    fields = set_fields(one.desired.sets, one.live) if one.live and not one.desired.content else ()
+    fields = _set_fields(one.desired.sets, one.live) if one.live and not one.desired.content else ()
     undo: dict[str, Any] = {
         "api_version": one.desired.ref.api_version,
         "identity": one.desired.identity,
@@ -193,3 +198,91 @@ def _written(one: PlannedObject, share: Share) -> Written:
         "grace": share.goal.grace,
     }
     return Written(target=one.change.target, operation=one.change.operation, undo=undo)
+
+
+async def _planned(access: Access, want: Desired, live: dict[str, Any] | None, *, late: bool) -> PlannedObject:
+    """Compare one desired object with the live one.
+
+    Args:
+        access: the cluster, as the request may use it.
+        want: the object.
+        live: the live object; None when it is not there.
+        late: whether it lies in a namespace that does not exist yet.
+
+    Raises:
+        InfraError: `field-conflict`, `owned-elsewhere`, `object-invalid`, `cluster-denied`.
+    """
+    same: Any = {"target": want.ref.target, "identity": want.identity, "intent": want.content or digest(want.sets)}
+    if live is not None and is_within(want.sets, live):
+        return PlannedObject(want, Change(operation="unchanged", checked="none", **same), live)
+    operation: Literal["create", "update"] = "create" if live is None else "update"
+    proposal = None
+    if want.identity == "server" or late:
+        # The namespace does not exist yet, or only its creation is ours: checked offline, dry-run as soon as it exists.
+        if faults := await access.cluster.schema_errors(want.sets):
+            raise InfraError("object-invalid", f"{want.ref}: {'; '.join(faults[:5])}.")
+        if want.ref.kind == "ServiceAccount" and want.ref.name == "default":
+            operation = "update"  # a controller creates it
+        same["checked"] = "schema"
+    else:
+        proposal = await dry_run(access, want, live)
+        live, same["takes"] = proposal.live, proposal.takes
+    fields = _shown(want, live) if proposal is None or want.content else changes(proposal.live, proposal.dry)
+    change = Change(operation=operation, fields=fields, **same)
+    return PlannedObject(want, change.model_copy(update={"images": new_images(change)}), live, proposal)
+
+
+async def dry_run(access: Access, want: Desired, live: dict[str, Any] | None) -> ssa.Proposal:
+    """Propose an object as the circle. Replicas may be taken over from `kubectl scale`, which writes by `scale`."""
+    through = ("scale",) if _scales(want) else ()
+    return await ssa.propose(
+        access.cluster, want.ref, live, want.sets, as_user=access.user, adopt=access.adopt, through=through
+    )
+
+
+def _shown(want: Desired, live: dict[str, Any] | None) -> tuple[FieldChange, ...]:
+    """The set fields as changes; hidden content shows as its keyed hash only."""
+    if want.content:
+        before = None if live is None else "other"
+        return (FieldChange(path=("content",), after=want.content, had=live is not None, before=before),)
+    return _set_fields({k: v for k, v in want.sets.items() if k not in {"apiVersion", "kind"}}, live or {})
+
+
+def _set_fields(sets: dict[str, Any], live: dict[str, Any]) -> tuple[FieldChange, ...]:
+    """The set fields that the live object has otherwise, as changes."""
+    return tuple(
+        FieldChange(path=path, before=before, after=after, had=had)
+        for path, before, after, had in differences(live, sets)
+    )
+
+
+async def _refuse_autoscaled(access: Access, wanted: Iterable[Desired]) -> None:
+    """Refuse to set the replicas of a workload that an autoscaler scales (`autoscaling/v2`, also KEDA's).
+
+    Raises:
+        InfraError: `owned-elsewhere`, naming the autoscaler; `cluster-denied`: the circle may not list autoscalers.
+    """
+    for one in filter(_scales, wanted):
+        for scaler in await _autoscalers(access, one.ref.namespace or ""):
+            target = scaler["spec"].get("scaleTargetRef") or {}
+            if (target.get("kind"), target.get("name")) == (one.ref.kind, one.ref.name):
+                name = f"{one.ref.namespace}/{scaler['metadata']['name']}"
+                what = f"{one.ref} is scaled by the autoscaler {name}, which would set its own number."
+                raise InfraError("owned-elsewhere", what, next_step="Change the autoscaler's bounds in its manifest.")
+
+
+async def _autoscalers(access: Access, namespace: str) -> list[dict[str, Any]]:
+    try:
+        listed = await access.cluster.list("autoscaling/v2", "HorizontalPodAutoscaler", namespace, as_user=access.user)
+    except KubeError as error:
+        if error.status != HTTPStatus.FORBIDDEN:
+            raise
+        what = f"The circle's role may not list the autoscalers of {namespace}, and one could undo a scaling."
+        step = "A cluster admin applies the current output of `infra-mcp rbac render`."
+        raise InfraError("cluster-denied", what, next_step=step) from error
+    found: list[dict[str, Any]] = listed["items"]
+    return found
+
+
+def _scales(one: Desired) -> bool:
+    return not one.whole and "replicas" in (one.sets.get("spec") or {})

@@ -10,6 +10,7 @@ import base64
 import binascii
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from infra_mcp.clients.kube import Cluster, KubeError
@@ -35,13 +36,7 @@ class PullSecret:
 
 
 class PullSecrets:
-    """Reads, hashes and compares pull secrets.
-
-    Args:
-        cluster: the connection.
-        key: of the keyed hash, which shows only whether content is equal.
-        masker: learns every value read, so that no text shows one.
-    """
+    """Reads, hashes and compares pull secrets; the masker learns every value, so that no text shows one."""
 
     def __init__(self, cluster: Cluster, key: bytes, masker: Masker) -> None:
         self._cluster, self._key, self._masker = cluster, key, masker
@@ -81,7 +76,7 @@ class PullSecrets:
         )
 
     async def state(self, policy: Policy, name: str, namespace: str, *, as_user: str, circle: str) -> str:
-        """How a copy compares with its source now: `current`, `rotated`, or what is wrong."""
+        """How a copy compares with its source now: `current`, `rotated`, or the problem."""
         if not policy.granted(circle, name):
             return "not granted any more"
         try:
@@ -100,16 +95,15 @@ class PullSecrets:
         try:
             return await self._cluster.get(ref, as_user=as_user)
         except KubeError as error:
-            if bound is None and error.status == 403:  # noqa: PLR2004 - HTTP forbidden
+            if bound is None and error.status == HTTPStatus.FORBIDDEN:
                 return None
             raise
 
     async def _source(self, name: str, rules: PullSecretRules, as_user: str) -> dict[str, Any] | None:
-        ref = self._ref(rules.place.namespace, rules.place.name)
         try:
-            return await self._cluster.get(ref, as_user=as_user)
+            return await self._cluster.get(self._ref(rules.place.namespace, rules.place.name), as_user=as_user)
         except KubeError as error:
-            if error.status != 403:  # noqa: PLR2004 - HTTP forbidden
+            if error.status != HTTPStatus.FORBIDDEN:
                 raise
             what = f"The circle's identity may not read the source of pull secret {name}."
             raise InfraError("pull-secret-unavailable", what) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra_mcp.repository.kustomize import governed
+from infra_mcp.repository.layout import governed
 
 PATHS = ["a.yaml", "base/web.yaml", "base/deep/x.yaml", "other/y.yaml", "other/z.yaml"]
 

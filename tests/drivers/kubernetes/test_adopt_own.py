@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra_mcp.drivers.kubernetes.own import Own
+from infra_mcp.drivers.kubernetes.adopt import Own
 from infra_mcp.model.marks import CIRCLE, REQUEST, WRITE
 from infra_mcp.model.object_ref import ObjectRef
 
