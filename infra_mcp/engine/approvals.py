@@ -49,7 +49,7 @@ async def park_if_unapproved(deps: Dependencies, run: Run, verdict: Verdict) -> 
     waiting = wait_for(verdict, effect, before, now)
     lacks = missing(verdict, effect, request.caller, await deps.ledger.approvals.of(request.id), now)
     moved = before is not None and before.digest != effect
-    first = f"What it would do has changed since {before.digest} was shown. " if before and moved else ""
+    first = f"Its effect is no longer {before.digest}, which was shown before. " if before and moved else ""
     data = {
         "effect_digest": effect,
         "plan": report.shown_plan(run.plan),
