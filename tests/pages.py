@@ -19,7 +19,7 @@ from infra_mcp.errors import CODES, Exit
 from infra_mcp.mesh import limits
 from infra_mcp.mesh.attending import GRACE
 from infra_mcp.mesh.blocks import show
-from infra_mcp.mesh.grammar import describe
+from infra_mcp.mesh.grammar import GRAMMAR, SLOTS
 from infra_mcp.mesh.intent import NotUnderstood, Understood, parse
 from infra_mcp.model.actions import ACTIONS, ActionModel
 from infra_mcp.model.schema import schema
@@ -234,6 +234,12 @@ def errors_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def sentences() -> str:
+    """The table as text: one rule a line with its forms, then the values."""
+    lines = [f"{name}: {' | '.join(forms)}" for name, forms in GRAMMAR.items()]
+    return "\n".join([*lines, "", *(f"{name}: {slot.shown}" for name, slot in SLOTS.items())]) + "\n"
+
+
 def asking_page() -> str:
     """docs/asking.md: what an ask may say, as the table the server reads it by, and the fenced form of each action."""
     others = _OTHERS.format(
@@ -249,7 +255,7 @@ def asking_page() -> str:
     asking = re.sub(r"\{(block|grace|meant)\}", lambda found: shown[found[1]], _ASKING)
     lines = ["# Asking infra\n", _MADE, asking, others]
     lines += [_COVERAGE + "\n".join(_said(row) for row in rows()) + "\n"]
-    lines += [_SENTENCES, "```", describe().rstrip(), "```\n", "## Actions\n"]
+    lines += [_SENTENCES, "```", sentences().rstrip(), "```\n", "## Actions\n"]
     for name, model in ACTIONS.items():
         lines += [f"### {name}\n", f"{(model.__doc__ or '').splitlines()[0]}\n", *_table("field", model), ""]
     return "\n".join(lines)

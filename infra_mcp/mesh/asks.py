@@ -59,23 +59,22 @@ async def ask(
         InfraError: `not-found` for an unknown receiver or `reply_to`, `ambiguous-peer`, `too-many`,
             `invalid-argument` for a text too long or to oneself, `policy-denied`, `ledger-unavailable`.
     """
-    if limits is not None:
-        await limits.message(caller)
+    limits = limits or Limits(engine)
+    await limits.message(caller)
     check_text(text, "query")
     check_attachments(attachments)
     address = await addresses.find(engine, caller, receiver, circle)
     repeats = reply_to is not None and await _replied(engine, caller, address, reply_to)
     if repeats or address != addresses.infra(engine):
-        return await _open(engine, caller, address, text, reply_to, attachments, limits or Limits(engine))
+        return await _open(engine, caller, address, text, reply_to, attachments, limits)
     understood = intent.parse(text)
     is_open = isinstance(understood, intent.NotUnderstood) and understood.open
     if is_open and attendants is not None and attendants.present:
-        ask_id = await _open(engine, caller, address, text, reply_to, attachments, limits or Limits(engine))
+        ask_id = await _open(engine, caller, address, text, reply_to, attachments, limits)
         await attendants.answer_if_abandoned(ask_id)
         return ask_id
-    ask_id = await _answered(
-        engine, caller, AskIn(text=text, receiver=address.name, reply_to=reply_to), understood, limits
-    )
+    asked = AskIn(text=text, receiver=address.name, reply_to=reply_to)
+    ask_id = await _answered(engine, caller, asked, understood, limits)
     engine.signals.wake(Address(name=caller.name, circle=caller.circle).signal)  # an ack at once is in its inbox
     if reply_to is not None:
         engine.signals.wake(reply_to, address.signal)
@@ -108,9 +107,7 @@ async def _open(
             opened = await engine.ledger.mail.open_ask(
                 caller, address, text, reply_to=reply_to, attachments=attachments, now=now()
             )
-            engine.signals.wake(address.signal)
-            if reply_to is not None:
-                engine.signals.wake(reply_to)
+            engine.signals.wake(*filter(None, [address.signal, reply_to]))
     return opened.id
 
 
@@ -119,7 +116,7 @@ async def _answered(
     caller: Caller,
     asked: AskIn,
     understood: intent.Understood | intent.NotUnderstood,
-    limits: Limits | None,
+    limits: Limits,
 ) -> str:
     """Answer an ask to infra: by a request whose end is the ack, or at once."""
     words = engine.masker.mask(asked.text)
@@ -174,8 +171,7 @@ async def ack(
         InfraError: `not-found`, with the same message for an ask of others; `already-acked` when it has another answer;
             `claim-taken` when this session has not claimed it; `too-many`, `invalid-argument`, `ledger-unavailable`.
     """
-    if limits is not None:
-        await limits.message(caller)
+    await (limits or Limits(engine)).message(caller)
     if message is not None:
         check_text(message, "message")
     check_attachments(attachments)

@@ -65,12 +65,12 @@ class AttendantSessions:
             self._until = anyio.current_time() + self._grace
         task_status.started()
         while True:
-            changed = self._changed
+            self._changed = anyio.Event()
             left = math.inf if self._sessions or self._answered else self._until - anyio.current_time()
             if self._gone:
                 left = min(left, _RETRY)
             with anyio.move_on_after(left):
-                await changed.wait()
+                await self._changed.wait()
             if self._gone and await self._free():
                 self._answered = False
             if not self.present and not self._answered:
@@ -87,7 +87,7 @@ class AttendantSessions:
         session = _session(caller)
         self._sessions.add(session)
         self._answered = False
-        self._change()
+        self._changed.set()
         try:
             yield
         finally:
@@ -97,7 +97,7 @@ class AttendantSessions:
                 if not self._sessions:
                     self._until = anyio.current_time() + self._grace
                 await self._free()
-                self._change()
+                self._changed.set()
 
     async def claim(self, caller: Caller, ask_id: str) -> Ask:
         """Claim an ask to answer it; the same claim again changes nothing.
@@ -177,10 +177,6 @@ class AttendantSessions:
                 released = True
                 self._engine.signals.wake(Address(name=peer_name(self._engine)).signal)
         return released
-
-    def _change(self) -> None:
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
 
 
 def _session(caller: Caller) -> str:

@@ -1,4 +1,4 @@
-"""A fenced block of JSON in an ask: finding the one there may be, and reading it as an action. Pure."""
+"""The fenced `infra` block of an ask: finding it, and reading it as an action. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.names import Frozen, IdempotencyKey
 from infra_mcp.model.schema import path, refusal, schema, settled
 
-_LARGEST = 65_536  # bytes of a block
-_FIELDS = 1_000  # fields of a block, at all depths
+_MAX_BYTES = 65_536  # of a block
+_MAX_FIELDS = 1_000  # fields of a block, at all depths
 _FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})(?P<info>[^`\n]*)")  # one repeat: two that share blanks are quadratic
 _SNAKE = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _ONE_LINE = re.compile(r" {0,3}```infra[ \t]+(\{.*\})[ \t]*```[ \t]*")
 
 
 class Extras(Frozen):
-    """What a block may say beside the action's own fields."""
+    """The fields of a block beside those of the action."""
 
     reason: Annotated[str, StringConstraints(max_length=1000)] = Field("", description="Why, for the record.")
     idempotency_key: IdempotencyKey | None = Field(None, description="The same key again gives the first result.")
@@ -32,11 +32,11 @@ EXTRAS = tuple(Extras.model_fields)
 
 
 class Fault(NamedTuple):
-    """Why a block is no action. Names fields and rules, never a value."""
+    """Why a block is no action; names fields and rules, never a value."""
 
     code: str
     reason: str
-    nearest: str = ""  # the block without what is wrong with it, when the action can be told
+    nearest: str = ""  # the block without its faults, if the action is known
 
 
 class Found(NamedTuple):
@@ -47,10 +47,7 @@ class Found(NamedTuple):
 
 
 def blocks(text: str) -> list[Found]:
-    """The blocks whose fence says `infra`.
-
-    CommonMark's rules for fences: what stands inside another fence is quoted there, and does not count.
-    """
+    """The blocks with the info string `infra`, by CommonMark's rules: blocks inside another fence do not count."""
     found: list[Found] = []
     fence, info, body = "", "", list[str]()
     for line in text.splitlines():
@@ -73,7 +70,7 @@ def blocks(text: str) -> list[Found]:
 
 
 def read(body: str) -> tuple[BaseModel, Extras] | Fault:
-    """A block as an action with what else it says."""
+    """A block as an action with its other fields."""
     value = _load(body)
     if isinstance(value, Fault):
         return value
@@ -95,16 +92,14 @@ def read(body: str) -> tuple[BaseModel, Extras] | Fault:
 
 
 def show(value: dict[str, Any]) -> str:
-    """A block as it is to be sent."""
+    """A block as text, ready to send."""
     return f"```infra\n{json.dumps(value, ensure_ascii=False)}\n```"
 
 
 def _nearest(form: type[BaseModel], value: dict[str, Any]) -> str:
-    """A block's fields that are well formed, as a block of its own.
+    """The valid fields as a block. Spellings such as `dryRun` are corrected, and missing values marked `<field>`.
 
-    A field that is only spelt otherwise (`dryRun`) is put right. Where something had to be left out the block becomes a
-    dry run: what was meant by it is not known. What is needed and not there is marked as no value could be. `reason` is
-    free text, and not repeated.
+    A block that lost a field becomes a dry run, since its meaning is unknown. `reason` is free text, and not repeated.
     """
     kept: dict[str, Any] = {}
     left_out = False
@@ -119,7 +114,7 @@ def _nearest(form: type[BaseModel], value: dict[str, Any]) -> str:
     except ValidationError as error:
         for fault in error.errors(include_url=False, include_context=False, include_input=False):
             if not fault["loc"]:
-                return ""  # it is no text at all
+                return ""  # invalid characters
             left_out = kept.pop(str(fault["loc"][0]), None) is not None or left_out
     except ValueError:
         return ""
@@ -129,8 +124,8 @@ def _nearest(form: type[BaseModel], value: dict[str, Any]) -> str:
 
 
 def _load(body: str) -> dict[str, Any] | Fault:
-    if len(body.encode("utf-8", "replace")) > _LARGEST:
-        return Fault("invalid-argument", f"The infra block is larger than {_LARGEST} bytes.")
+    if len(body.encode("utf-8", "replace")) > _MAX_BYTES:
+        return Fault("invalid-argument", f"The infra block is larger than {_MAX_BYTES} bytes.")
     fields = _Fields()
     try:
         value = json.loads(body, object_pairs_hook=fields, parse_constant=_no_number)
@@ -138,13 +133,13 @@ def _load(body: str) -> dict[str, Any] | Fault:
         where = f"line {error.lineno}, column {error.colno}"
         return Fault("invalid-argument", f"The infra block is not well-formed JSON, at its {where}.")
     except (ValueError, RecursionError):
-        return Fault("invalid-argument", "The infra block is not plain JSON of a usual depth and size of numbers.")
+        return Fault("invalid-argument", "The infra block is not plain JSON, or its nesting or numbers are too large.")
     problem = fields.problem or ("" if isinstance(value, dict) else "The infra block must hold one JSON object.")
     return Fault("invalid-argument", problem) if problem else value
 
 
 class _Fields:
-    """Makes the objects of a block, and notices fields that stand twice and too many of them."""
+    """Builds the objects of a block; notes a field that occurs twice, and too many fields."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -157,20 +152,18 @@ class _Fields:
             if key in value:
                 self.problem = self.problem or f"The field {path([key], key)} stands twice in the infra block."
             value[key] = item
-        if self.count > _FIELDS:
-            self.problem = f"The infra block has more than {_FIELDS} fields."
+        if self.count > _MAX_FIELDS:
+            self.problem = f"The infra block has more than {_MAX_FIELDS} fields."
         return value
 
 
 def _no_number(_name: str) -> None:
-    """Refuse NaN and the infinities, which JSON does not have."""
-    raise ValueError
+    raise ValueError  # NaN and the infinities are no JSON
 
 
 @cache
 def _form(name: str) -> type[BaseModel]:
-    """The action's fields and the extras as one flat strict model."""
-    fields: dict[str, Any] = {}
-    for key, field in (*ACTIONS[name].model_fields.items(), *Extras.model_fields.items()):
-        fields[key] = (field.annotation, field)
-    return create_model(f"{name}_block", __base__=Frozen, **fields)
+    """The fields of the action and the extras as one strict model."""
+    fields = ACTIONS[name].model_fields | Extras.model_fields
+    given: dict[str, Any] = {key: (field.annotation, field) for key, field in fields.items()}
+    return create_model(f"{name}_block", __base__=Frozen, **given)

@@ -1,13 +1,14 @@
-"""What a peer is told whose ask was not understood: what it may ask, in its own circle's words, ready to be sent back.
+"""The answer to an ask that is not understood: what its sender may ask, ready to send.
 
-Every sentence and every block in such an answer is understood when it is sent back as it stands. What is not known
-(the version meant) is therefore described and not written as a block with a blank in it: a blank could be sent too.
+Every sentence and block in it is understood when sent unchanged. So an unknown value, such as the version, is described
+instead of written as a blank in a block: a blank could be sent too.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from infra_mcp.errors import InfraError
@@ -20,33 +21,27 @@ if TYPE_CHECKING:
     from infra_mcp.model.peer import Caller
     from infra_mcp.policy.sections import CircleRules
 
-_APPS = 3  # apps whose block is written out; the others are named
+_APPS = 3  # apps with a block; the others are only named
 
 
 async def help_ack(engine: Engine, asker: Caller, text: str) -> str:
-    """The ack of an ask that nobody will make anything of: why, and what can be asked instead."""
+    """The ack of an ask that is not understood: why, and what can be asked instead."""
     understood = intent.parse(text, _own_apps(engine, asker))
-    if isinstance(understood, intent.Understood):  # only by the masking of what was kept
+    if isinstance(understood, intent.Understood):  # only because of the masking of the stored text
         return await what_may_be_asked(engine, asker)
     forms = await what_may_be_asked(engine, asker, understood.nearest)
     return f"{understood.code}: {understood.reason}\n{forms}"
 
 
 async def what_may_be_asked(engine: Engine, caller: Caller, nearest: Sequence[str] = ()) -> str:
-    """The forms this caller may send by the policy in force, the nearest to what came first.
-
-    Args:
-        engine: for the policy in force and for what landed last.
-        caller: who asked.
-        nearest: sentences and blocks from `intent.parse`, perhaps with blanks.
-    """
+    """The forms that the policy lets this caller send, first those from `intent.parse` nearest to its text."""
     try:
         policy = engine.policy.current()
         rules = policy.circle(caller.circle) if caller.circle else None
     except InfraError as error:
         return str(error)
     if rules is None:
-        return "This caller belongs to no circle with rights, so it may change nothing."
+        return "This caller belongs to no circle with grants, so it may change nothing."
     granted = {name: model for name, model in ACTIONS.items() if name in rules.actions and policy.in_force(name)}
     apps = _own_apps(engine, caller)
     lines = [line for form in nearest for line in _nearest(form, granted, apps)]
@@ -62,13 +57,13 @@ async def what_may_be_asked(engine: Engine, caller: Caller, nearest: Sequence[st
             needed = ", ".join(f'"{key}"' for key, field in model.model_fields.items() if field.is_required())
             general.append(f'- {model.summary}: an infra block with "action": "{name}" and your {needed}')
     if not general:
-        return "The policy in force lets this circle ask for nothing."
+        return "The policy grants this circle no action."
     general.append("Each sentence and each block can be sent back as it is, or with other values of the same form.")
     return "\n".join([*lines, f'What "{caller.name}" of circle "{caller.circle}" can ask:', *general])
 
 
 def _own_apps(engine: Engine, caller: Caller) -> list[str]:
-    """The apps of the catalogue that are this caller's: its name, and a namespace its circle reaches."""
+    """The apps that this caller owns, in namespaces of its circle."""
     try:
         policy = engine.policy.current()
     except InfraError:
@@ -81,7 +76,7 @@ def _own_apps(engine: Engine, caller: Caller) -> list[str]:
 
 
 def _nearest(form: str, granted: Mapping[str, type[ActionModel]], apps: Sequence[str]) -> list[str]:
-    """One nearest form, filled in; in words where a value is not known, and not at all where it would be refused."""
+    """One nearest form, filled in; described where a value is unknown, and left out where it would be refused."""
     found = blocks(form)
     if not found:
         return [f"  {form}"] if SAID in granted.values() else []
@@ -90,11 +85,11 @@ def _nearest(form: str, granted: Mapping[str, type[ActionModel]], apps: Sequence
     if model is None:
         return []
     if issubclass(model, AppAction) and value.get("app") not in apps:
-        # A word that is no app of the asker's is none to propose; without any word, its only one is meant.
+        # Do not suggest another peer's app; without any name the asker's only app is meant.
         value["app"] = apps[0] if value.get("app") == "<app>" and len(apps) == 1 else "<app>"
     blank = [key for key, item in value.items() if item == f"<{key}>"]
     if not blank:
-        return _indented(show(value))
+        return [indent(show(value), "  ")]
     known = ", ".join(f'"{key}": {json.dumps(item)}' for key, item in value.items() if key not in blank)
     missing = " and ".join(f'"{key}"' for key in blank)
     return [f"  an infra block with {known} and, for you to fill in, {missing}"]
@@ -105,15 +100,11 @@ def _namespaces(rules: CircleRules) -> list[str]:
         return []
     names = ", ".join(rules.namespaces)
     secrets = f", pull secrets {', '.join(rules.pull_secrets)}" if rules.pull_secrets else ""
-    tail = f" with image-pull secret {_said(rules.pull_secrets[0])}" if rules.pull_secrets else ""
+    quoted = [name if name.isupper() else f"'{name}'" for name in rules.pull_secrets]  # or it may be taken for a word
+    tail = f" with image-pull secret {quoted[0]}" if quoted else ""
     example = f"I need a namespace '{rules.namespaces[0].replace('*', 'staging')}'{tail}"
     lines = [f"- a namespace (names {names}{secrets}):"]
     return [*lines, f"  {example}"] if isinstance(intent.parse(example), intent.Understood) else lines
-
-
-def _said(secret: str) -> str:
-    """A pull secret's name as a sentence may have it: quoted, unless it cannot be taken for a word."""
-    return secret if secret.isupper() else f"'{secret}'"
 
 
 async def _releases(engine: Engine, name: str, apps: Sequence[str]) -> list[str]:
@@ -125,15 +116,8 @@ async def _releases(engine: Engine, name: str, apps: Sequence[str]) -> list[str]
         if landed is None:
             lines.append(f'- a {name}, by an infra block with "action": "{name}", "app": "{app}" and your "version"')
         else:
-            block = show({"action": name, "app": app, "version": landed})
-            lines += [
-                f"- a {name} of {app}, where {landed} landed last; put your version in its place:",
-                *_indented(block),
-            ]
+            lines.append(f"- a {name} of {app}, where {landed} landed last; put your version in its place:")
+            lines.append(indent(show({"action": name, "app": app, "version": landed}), "  "))
     if len(apps) > _APPS:
         lines.append(f"  likewise: {', '.join(apps[_APPS:])}")
     return lines
-
-
-def _indented(block: str) -> list[str]:
-    return [f"  {line}" for line in block.splitlines()]

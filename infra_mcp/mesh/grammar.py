@@ -179,21 +179,15 @@ def fields(values: tuple[tuple[str, str], ...]) -> dict[str, Any] | None:
     return found
 
 
-def nearest(words: list[Token]) -> str | None:
+def nearest(words: list[Token]) -> tuple[str, ...]:
     """The sentence for the namespace that seems to be meant, if any."""
     names = [word.text for word in words if word.quoted or re.search(r"[-0-9]", word.text)]
     names = [one for one in names if is_valid(_NAME, one) and one not in _NO_NAMES and not one.isdigit()]
     pairs = [(before.text.lower(), after.text) for before, after in pairwise(words)]
     secrets = [name for before, name in pairs if before == "secret" and is_valid(_SECRET, name)]
     if not names or "namespace" not in {word.text.lower() for word in words if not word.quoted}:
-        return None
-    return f"I need a namespace '{names[0]}'" + (f" with image-pull secret {secrets[0]}" if secrets else "")
-
-
-def describe() -> str:
-    """The table as text: one rule a line with its forms, then the values."""
-    lines = [f"{name}: {' | '.join(forms)}" for name, forms in GRAMMAR.items()]
-    return "\n".join([*lines, "", *(f"{name}: {slot.shown}" for name, slot in SLOTS.items())]) + "\n"
+        return ()
+    return (f"I need a namespace '{names[0]}'" + (f" with image-pull secret {secrets[0]}" if secrets else ""),)
 
 
 _Values = tuple[tuple[str, str], ...]

@@ -97,7 +97,7 @@ def _from_sentence(values: tuple[tuple[str, str], ...], words: list[Token]) -> U
             return Understood(action=SAID.model_validate_json(json.dumps(found)))
         except ValidationError:
             why = "An amount, or a number of things, in the sentence is too large."
-    return NotUnderstood(reason=why, nearest=_sentence(words), open=True)
+    return NotUnderstood(reason=why, nearest=nearest(words), open=True)
 
 
 def _unread(words: list[Token], reached: int, apps: Collection[str]) -> NotUnderstood:
@@ -113,12 +113,7 @@ def _unread(words: list[Token], reached: int, apps: Collection[str]) -> NotUnder
     why = f"The sentence is not understood from word {reached + 1} of {len(words)} on."
     if reached >= len(words):
         why = "The sentence ends too early."
-    return NotUnderstood(reason=why, nearest=_sentence(words), open=True)
-
-
-def _sentence(words: list[Token]) -> tuple[str, ...]:
-    found = nearest(words)
-    return (found,) if found else ()
+    return NotUnderstood(reason=why, nearest=nearest(words), open=True)
 
 
 def _block(model: type[ActionModel], words: list[Token], apps: Collection[str]) -> str:

@@ -62,6 +62,7 @@ class _Buckets:
     def __init__(self, size: float, rate: float) -> None:
         self._size, self._rate = size, rate
         self._left: OrderedDict[_Key, tuple[float, float]] = OrderedDict()
+        self._skipped: dict[_Key, int] = {}  # refused takes since the last allowed one, counted by `row`
 
     def take(self, sender: Caller, now: float, cost: float = 1.0) -> bool:
         """Take what something costs, a full bucket at most; false when there is too little left, which then stays."""
@@ -71,8 +72,16 @@ class _Buckets:
         allowed = left >= min(cost, self._size)
         self._left[key] = (left - cost if allowed else left, now)
         while len(self._left) > _SENDERS:
-            self._left.popitem(last=False)
+            self._skipped.pop(self._left.popitem(last=False)[0], None)
         return allowed
+
+    def row(self, sender: Caller, now: float) -> int | None:
+        """How many takes were refused since the last allowed one; None when this one is refused."""
+        key = (sender.name, sender.circle)
+        if self.take(sender, now):
+            return self._skipped.pop(key, 0)
+        self._skipped[key] = self._skipped.get(key, 0) + 1
+        return None
 
 
 class Limits:
@@ -89,8 +98,7 @@ class Limits:
         self._messages = _Buckets(float(BURST), RATE)
         self._idle = _Buckets(float(IDLE), IDLE_RATE)
         self._noted = _Buckets(float(ROWS), 1.0)
-        self._skipped: dict[_Key, int] = {}
-        self._rows: dict[_Key, tuple[float, int]] = {}
+        self._refused = _Buckets(1.0, 1 / _ROW_EVERY)
         self._pairs: dict[tuple[str, str, str | None, Address], _Pair] = {}
 
     async def message(self, sender: Caller, cost: float = 1.0) -> None:
@@ -109,13 +117,7 @@ class Limits:
 
     def row(self, caller: Caller) -> int | None:
         """How many refused calls of a caller left no row since the last that did; None when this one leaves none."""
-        key = (caller.name, caller.circle)
-        if self._noted.take(caller, self._clock()):
-            return self._skipped.pop(key, 0)
-        self._skipped[key] = self._skipped.pop(key, 0) + 1
-        while len(self._skipped) > _SENDERS:
-            del self._skipped[next(iter(self._skipped))]
-        return None
+        return self._noted.row(caller, self._clock())
 
     @asynccontextmanager
     async def asking(self, sender: Caller, receiver: Address, reply_to: str | None) -> AsyncIterator[None]:
@@ -175,12 +177,7 @@ class Limits:
 
     async def _refuse(self, sender: Caller, what: str, next_step: str) -> None:
         """Refuse, and leave one row a minute, with the count of refusals since the last row."""
-        key, now = (sender.name, sender.circle), self._clock()
-        last, since = self._rows.get(key, (-_ROW_EVERY, 0))
-        if now - last < _ROW_EVERY:
-            self._rows[key] = (last, since + 1)
-        else:
-            self._rows[key] = (now, 0)
+        if (since := self._refused.row(sender, self._clock())) is not None:
             data: dict[str, Any] = {"code": "too-many", "what": what, "refused_before": since}
             try:
                 await self._engine.ledger.note("call-refused", sender.name, data, circle=sender.circle)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from infra_mcp.model.peer import Caller
     from infra_mcp.policy.policy import Policy
 
-
 _BIG = 10  # receivers of a broadcast that cost as much as one message
 
 
@@ -75,8 +74,7 @@ async def broadcast(engine: Engine, caller: Caller, text: str, limits: Limits) -
         if reached:
             with anyio.CancelScope(shield=True):
                 sent = await engine.ledger.mail.post(caller, reached, text, "broadcast", now=now())
-                for receiver in reached:
-                    engine.signals.wake(receiver.signal)
+                engine.signals.wake(*(one.signal for one in reached))
     failed = tuple((one.name, "too many unread") for one in everyone if one not in reached)
     return Broadcast(sent, tuple(one.name for one in reached), failed)
 
@@ -118,9 +116,8 @@ class Releases:
                 await locked.enter_async_context(self._locks.setdefault(app, anyio.Lock()))
             given = [(one, *(await self._decided(policy, caller, one, words))) for one in found]
             with anyio.CancelScope(shield=True):
-                notify_id, accepted = await self._engine.notified(
-                    caller, infra, words, [release for _, release, _ in given]
-                )
+                taken = [release for _, release, _ in given]
+                notify_id, accepted = await self._engine.notified(caller, infra, words, taken)
                 self._engine.signals.wake(infra.signal)
         states = {one.request.id: one.request.state for one in accepted}
         requests, refused = [], []

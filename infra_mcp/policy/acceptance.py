@@ -12,35 +12,21 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 from anyio import to_thread
 
 from infra_mcp.errors import InfraError
-from infra_mcp.masking import Masker
 from infra_mcp.model.actions import ACTIONS, FIRST_EDITION
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.policy import Policy, digest_of, load
 
+if TYPE_CHECKING:
+    from infra_mcp.ledger import Ledger
+
 _MAX_BYTES = 2**20
-
-
-class AcceptedPolicies(Protocol):
-    """The part of the ledger that stores acceptances."""
-
-    masker: Masker
-
-    async def accept_policy(self, digest: str, text: str, by: str, actions: Collection[str] | None) -> None:
-        """Store an accepted text and the actions that exist now, in one transaction."""
-
-    async def accepted_policy(self) -> tuple[str, str] | None:
-        """The digest and text of the last acceptance."""
-
-    async def accepted_actions(self, digest: str) -> frozenset[str] | None:
-        """The actions that existed when that digest was last accepted; None where they were not stored."""
 
 
 class Pending(NamedTuple):
@@ -64,7 +50,7 @@ class PolicyInForce:
         InfraError: `invalid-argument`: the pin names an unknown action.
     """
 
-    def __init__(self, file: Path, ledger: AcceptedPolicies, pin: str | None = None) -> None:
+    def __init__(self, file: Path, ledger: Ledger, pin: str | None = None) -> None:
         self._file = file
         self._ledger = ledger
         self._pin, _, more = (pin or "").partition("+")

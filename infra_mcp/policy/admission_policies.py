@@ -43,7 +43,7 @@ def admission_policies(policy: Policy, cluster: ClusterRules) -> list[dict[str, 
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": [rule]},
             "matchConditions": [{"name": "who", "expression": who}],
-            "variables": variables,
+            "variables": [{"name": key, "expression": e} for key, e in variables.items()],
             "validations": [{"expression": e, "message": m, "reason": "Forbidden"} for e, m in validations],
         }
         found += [
@@ -58,7 +58,7 @@ def admission_policies(policy: Policy, cluster: ClusterRules) -> list[dict[str, 
     return found
 
 
-Parts = tuple[list[dict[str, str]], list[tuple[str, str]]]
+Parts = tuple[dict[str, str], list[tuple[str, str]]]
 
 
 def _all(*conditions: str) -> str:
@@ -101,11 +101,11 @@ def _namespaces(policy: Policy, cluster: ClusterRules) -> Parts:
     name = "object.metadata.name"
     free, ours = _text(sorted(FREE_LABELS)), _text([CIRCLE, "kubernetes.io/metadata.name"])
     granted = "variables.circle in variables.granted && k.matches(variables.granted[variables.circle])"
-    variables = [
-        {"name": "circle", "expression": f"object.metadata.?labels[?{_text(CIRCLE)}].orValue('')"},
-        {"name": "patterns", "expression": _text(_patterns(policy))},
-        {"name": "granted", "expression": _text(_patterns(policy, "labels"))},
-    ]
+    variables = {
+        "circle": f"object.metadata.?labels[?{_text(CIRCLE)}].orValue('')",
+        "patterns": _text(_patterns(policy)),
+        "granted": _text(_patterns(policy, "labels")),
+    }
     return variables, [
         ("request.operation == 'CREATE'", "infra-mcp creates namespaces and never changes one"),
         (_within(name, cluster), "the namespace's name is not one of the circle it is labelled with"),
@@ -128,14 +128,12 @@ def _namespaces(policy: Policy, cluster: ClusterRules) -> Parts:
 
 def _marks() -> Parts:
     """Keys with our prefix stay as they were, and are absent in a new namespace."""
-    found, variables = [], []
+    found: list[str] = []
+    variables: dict[str, str] = {}
     for what in ("labels", "annotations"):
         now, before = f"variables.{what}", f"variables.{what}Before"
         old = f"oldObject == null ? {{}} : oldObject.metadata.?{what}.orValue({{}})"
-        variables += [
-            {"name": what, "expression": f"object.metadata.?{what}.orValue({{}})"},
-            {"name": f"{what}Before", "expression": old},
-        ]
+        variables |= {what: f"object.metadata.?{what}.orValue({{}})", f"{what}Before": old}
         ours = f"!k.startsWith({_text(PREFIX)})"
         found += [
             f"{now}.all(k, {ours} || (k in {before} && {now}[k] == {before}[k]))",
@@ -145,10 +143,10 @@ def _marks() -> Parts:
 
 
 def _bindings(policy: Policy, cluster: ClusterRules) -> Parts:
-    variables = [
-        {"name": "circle", "expression": f"namespaceObject.metadata.?labels[?{_text(CIRCLE)}].orValue('')"},
-        {"name": "patterns", "expression": _text(_patterns(policy))},
-    ]
+    variables = {
+        "circle": f"namespaceObject.metadata.?labels[?{_text(CIRCLE)}].orValue('')",
+        "patterns": _text(_patterns(policy)),
+    }
     name = "namespaceObject.metadata.name"
     is_ours = (
         f"object.metadata.name == {_text(BINDING)}",
@@ -174,8 +172,7 @@ def _secrets(policy: Policy, cluster: ClusterRules) -> Parts:
         _circles(cluster) + name: sorted({policy.pull_secrets[secret].target for secret in circle.pull_secrets})
         for name, circle in sorted(policy.circles.items())
     }
-    variables = [{"name": "granted", "expression": _text(granted or {"": [""]})}]
-    return variables, [
+    return {"granted": _text(granted or {"": [""]})}, [
         (
             _all(
                 "request.userInfo.username in variables.granted",

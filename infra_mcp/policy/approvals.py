@@ -25,20 +25,16 @@ def satisfied(verdict: Verdict, digest: str, requester: Caller, approvals: Seque
         approvals: the decisions about the request.
         now: the present, with its offset.
     """
-    if verdict.decision == "allow":
-        return True
-    if verdict.decision == "refuse" or not verdict.needs or _denied(digest, approvals):
-        return False
-    return all(len(_given(need, digest, requester, approvals, now)) >= need.approvals for need in verdict.needs)
+    return not missing(verdict, digest, requester, approvals, now)
 
 
 def missing(verdict: Verdict, digest: str, requester: Caller, approvals: Sequence[Approval], now: datetime) -> str:
     """What is still missing, as text; empty when nothing is. Arguments as for `satisfied`."""
-    if satisfied(verdict, digest, requester, approvals, now):
+    if verdict.decision == "allow":
         return ""
     if verdict.decision == "refuse" or not verdict.needs:
         return f"{verdict.rule} refuses it, so no approval helps"
-    if _denied(digest, approvals):
+    if any(one.effect_digest == digest and not one.approve for one in approvals):
         return "it was denied"
     lacks = []
     for need in verdict.needs:
@@ -61,10 +57,6 @@ def in_words(need: Need) -> str:
 def approval_timeout(verdict: Verdict) -> float:
     """How many seconds a request waits for its approvals: the shortest time of its rules."""
     return min((need.seconds for need in verdict.needs), default=0.0)
-
-
-def _denied(digest: str, approvals: Sequence[Approval]) -> bool:
-    return any(one.effect_digest == digest and not one.approve for one in approvals)
 
 
 def _given(need: Need, digest: str, requester: Caller, approvals: Sequence[Approval], now: datetime) -> set[str]:

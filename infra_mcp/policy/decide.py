@@ -1,44 +1,55 @@
 """The decision: `admit` before anything is read, `judge` on the effect of a plan. Pure: equal input, equal verdict.
 
 Default deny: only granted actions pass, and one reason against a request refuses it. A rule that cannot be evaluated
-denies. Rule ids in verdicts are stable; docs/policy.md lists them.
+denies. The effect is checked like the request, so that no fault in between (a file with other content, a driver that
+adds an object) exceeds the grant. Rule ids in verdicts are stable; docs/policy.md lists them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
+from itertools import product
+from typing import Any, Final
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ActionModel
 from infra_mcp.model.approval import Need, Verdict
-from infra_mcp.model.effect import Effect
+from infra_mcp.model.effect import Change, Effect
+from infra_mcp.model.marks import BINDING, CIRCLE
 from infra_mcp.model.peer import Caller
+from infra_mcp.policy import grants
 from infra_mcp.policy.actions import RULES
+from infra_mcp.policy.actions.base import FAULT
 from infra_mcp.policy.approvals import in_words
-from infra_mcp.policy.effects import effect_refusals, touched
-from infra_mcp.policy.grammar import format_duration
-from infra_mcp.policy.grants import Grant, Refusal, grants, some
+from infra_mcp.policy.grammar import format_duration, matches
+from infra_mcp.policy.grants import Grant, Refusal, some
+from infra_mcp.policy.images import new_images
 from infra_mcp.policy.matching import Subject, active_freeze, denials, requirements
 from infra_mcp.policy.policy import Policy
 
 _COMMAND = "`infra-mcp approve ID DIGEST`"
+# Only the server's own identity creates these.
+_BOOTSTRAP: Final = frozenset({"Namespace", "rbac.authorization.k8s.io/RoleBinding"})
 
 
-def admit(
+def judge(
     policy: Policy,
     caller: Caller,
     action: ActionModel,
+    effect: Effect | None,
     *,
     attendant: bool = False,
     now: datetime | None = None,
 ) -> Verdict:
-    """Whether this caller may request this action, before anything is read.
+    """Whether this caller may request this action, and a plan may have this effect.
 
     Args:
         policy: the policy in force.
         caller: the requester, as the transport identified it; for an attended ask, the asker.
         action: the requested action.
+        effect: the effect of the plan; None before anything is read.
         attendant: whether an attending session acts: then the asker's circle and [attend] must both grant the action.
         now: the present, with its offset; None ignores freezes: for a release from a notify, which a freeze delays and
             does not refuse (see `engine.releases`), and for a change whose first write has begun.
@@ -47,45 +58,6 @@ def admit(
         The verdict. A refusal reveals only the caller's own circle. `needs-approval` lists what every rule requires in
         `needs`; see `approvals.satisfied`.
     """
-    return _decide(policy, caller, action, None, attendant, now)
-
-
-def judge(
-    policy: Policy,
-    caller: Caller,
-    action: ActionModel,
-    effect: Effect,
-    *,
-    attendant: bool = False,
-    now: datetime | None = None,
-) -> Verdict:
-    """Whether the effect of a plan is allowed; repeats the checks of `admit`, since the policy may have changed."""
-    return _decide(policy, caller, action, effect, attendant, now)
-
-
-def refusal(verdict: Verdict, *, request: str = "ID", digest: str = "DIGEST") -> InfraError:
-    """A verdict other than `allow` as an error; `request` and `digest` complete the command that approves it.
-
-    Raises:
-        ValueError: the verdict allows.
-    """
-    if verdict.decision == "allow":
-        msg = "an allowing verdict is no refusal"
-        raise ValueError(msg)
-    code, next_step = "policy-denied", verdict.would_pass
-    if verdict.decision == "needs-approval":
-        code, next_step = "needs-approval", next_step.replace(_COMMAND, f"`infra-mcp approve {request} {digest}`")
-    return InfraError(code, f"{verdict.reason} (rule {verdict.rule})", next_step=next_step, rule=verdict.rule)
-
-
-def _decide(
-    policy: Policy,
-    caller: Caller,
-    action: ActionModel,
-    effect: Effect | None,
-    attendant: bool,
-    now: datetime | None,
-) -> Verdict:
     against = list(_refusals(policy, caller, action, attendant=attendant))
     about = RULES[action.action].about(policy, action)
     namespaces = about.scopes
@@ -115,6 +87,24 @@ def _decide(
     rule = f"circles.{subject.circle}.actions"
     reason = f"Circle {subject.circle} is granted {subject.action} here."
     return Verdict(decision="allow", rule=rule, reason=reason, policy=policy.digest)
+
+
+admit = partial(judge, effect=None)
+
+
+def refusal(verdict: Verdict, *, request: str = "ID", digest: str = "DIGEST") -> InfraError:
+    """A verdict other than `allow` as an error; `request` and `digest` complete the command that approves it.
+
+    Raises:
+        ValueError: the verdict allows.
+    """
+    if verdict.decision == "allow":
+        msg = "an allowing verdict is no refusal"
+        raise ValueError(msg)
+    code, next_step = "policy-denied", verdict.would_pass
+    if verdict.decision == "needs-approval":
+        code, next_step = "needs-approval", next_step.replace(_COMMAND, f"`infra-mcp approve {request} {digest}`")
+    return InfraError(code, f"{verdict.reason} (rule {verdict.rule})", next_step=next_step, rule=verdict.rule)
 
 
 def _needs(policy: Policy, wanted: list[tuple[Need, str]]) -> Verdict:
@@ -151,7 +141,7 @@ def _refusals(policy: Policy, caller: Caller, action: ActionModel, *, attendant:
             f"A section [circles.{circle}] in infra.toml, accepted by an operator.",
         )
         return
-    for to in grants(policy, caller, attendant=attendant):
+    for to in grants.grants(policy, caller, attendant=attendant):
         against = list(_against(policy, caller, to, action))
         yield from against
         if against:
@@ -175,3 +165,64 @@ def _against(policy: Policy, caller: Caller, to: Grant, action: ActionModel) -> 
         )
     else:
         yield from RULES[name].refusals(policy, caller, to, action)
+
+
+def touched(effect: Effect) -> frozenset[str]:
+    """The scopes of an effect, also those it only compares."""
+    return frozenset(scope for change in effect.changes if (scope := change.target.home) is not None)
+
+
+def effect_refusals(
+    policy: Policy, caller: Caller, action: ActionModel, effect: Effect, *, attendant: bool = False
+) -> Iterator[Refusal]:
+    """Every reason against an effect, beside those against the request."""
+    rules = RULES[action.action]
+    granted = grants.grants(policy, caller, attendant=attendant)
+    place = rules.about(policy, action).place
+    for change in effect.changes:
+        target = change.target
+        if target.place != place:
+            yield Refusal("effect.cluster", f"The plan holds {target} of another cluster.", FAULT)
+        if target.kind not in rules.writes:
+            kind = target.kind.rpartition("/")[2]
+            yield Refusal("effect.kinds", f"A {action.action} writes no {kind}, and the plan holds {target}.", FAULT)
+        if not rules.is_about(policy, action, target):
+            yield Refusal("effect.scope", f"The plan holds {target}, which this {action.action} is not about.", FAULT)
+        for to in granted:
+            if target.home is not None:
+                yield from grants.namespace(policy, to, target.home)
+            yield from grants.labels(to, _labels(change))
+        yield from _identity(change)
+        for take in change.takes:
+            if not any(matches(pattern, take.manager) for pattern in policy.tree.adopt):
+                yield Refusal(
+                    "tree.adopt",
+                    f"{take.field} of {change.target} belongs to {take.manager[:128]}.",
+                    "Ask its owner to change it, or an operator to list that manager in [tree] adopt.",
+                )
+        for reference, to in product(new_images(change), granted):
+            yield from grants.image(to, reference)
+        yield from rules.effect_refusals(policy, caller, action, change)
+
+
+def _labels(change: Change) -> list[str]:
+    """The labels that a plan would set on a namespace, without the one that names its circle."""
+    found: list[str] = []
+    for field in change.fields if change.target.kind == "Namespace" else ():
+        value: Any = field.after
+        for step in reversed(field.path):
+            value = {step: value} if isinstance(step, str) else {}
+        labels = (value.get("metadata") or {}).get("labels") or {}
+        found += [key for key in labels if key != CIRCLE]
+    return found
+
+
+def _identity(change: Change) -> Iterator[Refusal]:
+    """The server's identity only creates a namespace and its binding, and never changes them."""
+    target = change.target
+    bootstrap = target.kind in _BOOTSTRAP and (target.kind == "Namespace" or target.name == BINDING)
+    if (change.identity == "server") != bootstrap:
+        yield Refusal("effect.identity", f"The plan would write {target} as the {change.identity}'s identity.", FAULT)
+    if bootstrap and change.operation not in {"create", "unchanged"}:
+        what = f"{target} exists and differs from the request; infra-mcp only creates namespaces and bindings."
+        yield Refusal("effect.identity", what, "A cluster admin changes it, or the request leaves it as it is.")

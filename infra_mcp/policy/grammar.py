@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Final, NamedTuple
 
@@ -127,11 +128,9 @@ def _is_image_template(value: str) -> bool:
 
 
 def _moment(value: object) -> datetime:
-    try:
+    with suppress(ValueError):  # the 31st of February; its message repeats the value
         if isinstance(value, str) and _MOMENT.fullmatch(value):
             return datetime.fromisoformat(value.upper())
-    except ValueError:  # the 31st of February; its message repeats the value
-        pass
     msg = "must be a date and time with its offset, as in 2026-12-20T18:00:00+01:00 (RFC 3339)"
     raise ValueError(msg)
 

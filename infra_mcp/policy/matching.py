@@ -33,41 +33,24 @@ class Subject:
 
 def _applies(match: FreezeMatch, **values: Collection[str]) -> bool:
     """Whether for every given key one of the values matches one of its patterns."""
-    given = {key: getattr(match, key) for key in values}
-    return all(
-        patterns is None or any(matches(*pair) for pair in product(patterns, values[key]))
-        for key, patterns in given.items()
-    )
+    given = {key: patterns for key in values if (patterns := getattr(match, key)) is not None}
+    return all(any(matches(*pair) for pair in product(patterns, values[key])) for key, patterns in given.items())
 
 
 def _applying(rules: Iterable[Rule], subject: Subject) -> Iterator[Rule]:
-    for rule in rules:
-        if _applies(
-            rule.match,
-            namespaces=subject.namespaces,
-            actions=(subject.action,),
-            peers=(subject.peer,),
-            circles=(subject.circle,),
-            apps=subject.apps,
-        ):
-            yield rule
+    one = {"actions": (subject.action,), "peers": (subject.peer,), "circles": (subject.circle,)}
+    several = {"namespaces": subject.namespaces, "apps": subject.apps}
+    return (rule for rule in rules if _applies(rule.match, **one, **several))
 
 
 def denials(rules: Iterable[Rule], subject: Subject) -> Iterator[Refusal]:
     """Every rule that denies or cannot be evaluated."""
     for rule in _applying(rules, subject):
+        reason = rule.reason or f"Rule {rule.id} denies this."
         if cannot := _cannot(rule):
-            yield Refusal(
-                f"rules.{rule.id}",
-                f"Rule {rule.id} cannot be evaluated ({cannot}), so it denies.",
-                "Nothing, until an operator corrects the rule in infra.toml.",
-            )
-        elif rule.deny:
-            yield Refusal(
-                f"rules.{rule.id}",
-                rule.reason or f"Rule {rule.id} denies this.",
-                "Nothing, until an operator changes the rule in infra.toml.",
-            )
+            reason = f"Rule {rule.id} cannot be evaluated ({cannot}), so it denies."
+        if cannot or rule.deny:
+            yield Refusal(f"rules.{rule.id}", reason, "Nothing, until an operator changes the rule in infra.toml.")
 
 
 def requirements(rules: Iterable[Rule], subject: Subject) -> Iterator[tuple[Need, str]]:

@@ -33,6 +33,7 @@ from infra_mcp.text import one_line
 
 _MAX_BYTES: Final = 2**20  # people write the file by hand
 _MAX_DOTS: Final = 1_000  # in one line
+_NO_CLUSTER: Final = ClusterRules(context="none")
 _MAX_NAME: Final = 64  # characters of a key that a message repeats
 
 
@@ -84,11 +85,6 @@ class Policy(Frozen):
         """A circle's grants; None for a circle that the policy does not name."""
         return self.circles.get(name) if name else None
 
-    def cluster(self, name: str | None = None) -> ClusterRules | None:
-        """A cluster by name, or the only one."""
-        resolved = self.cluster_name(name)
-        return self.clusters[resolved] if resolved else None
-
     def cluster_name(self, name: str | None = None) -> str | None:
         """The given name, if the policy has that cluster, or the name of the only one."""
         if name is None:
@@ -97,9 +93,8 @@ class Policy(Frozen):
 
     def service_account(self, circle: str, cluster: str | None = None) -> str:
         """A circle's Kubernetes identity, as the API server names it."""
-        rules = self.cluster(cluster)
-        own = rules.service_accounts if rules else ClusterRules.model_fields["service_accounts"].default
-        return f"system:serviceaccount:{own}:circle-{circle}"
+        rules = self.clusters.get(self.cluster_name(cluster) or "", _NO_CLUSTER)
+        return f"system:serviceaccount:{rules.service_accounts}:circle-{circle}"
 
     @property
     def places(self) -> tuple[tuple[str, str], ...]:

@@ -43,10 +43,11 @@ def render(policy: Policy, cluster: str, namespaces: Sequence[str] = ()) -> list
         raise InfraError("invalid-argument", f"The policy has no such cluster; it has {known}.")
     own = rules.service_accounts
     accounts = [f"circle-{circle}" for circle in sorted(policy.circles)]
+    impersonate = _rule("", ["serviceaccounts"], ["impersonate"], accounts)
     objects = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": own}},
         *(_account(own, name) for name in ("server", *accounts)),
-        *_impersonation(own, accounts),
+        *(_rights(f"{own}-impersonate", own, [impersonate], own, ["server"]) if accounts else ()),
         *_server(rules),
         _circle_role(policy, rules),
         *_sources(policy, own),
@@ -85,28 +86,23 @@ def _rule(group: str, resources: list[str], verbs: list[str], names: list[str] |
     return rule | ({"resourceNames": names} if names else {}) | {"verbs": list(verbs)}
 
 
-def _impersonation(own: str, accounts: list[str]) -> list[dict[str, Any]]:
-    if not accounts:
-        return []
-    role = _role("Role", f"{own}-impersonate", own, [_rule("", ["serviceaccounts"], ["impersonate"], accounts)])
-    return [role, _bound(role, f"{own}-impersonate", own, own, ["server"])]
+def _rights(
+    name: str, namespace: str | None, rules: list[dict[str, Any]], own: str, accounts: list[str]
+) -> list[dict[str, Any]]:
+    """A role and its binding."""
+    role = _role("Role" if namespace else "ClusterRole", name, namespace, rules)
+    return [role, _bound(role, name, namespace, own, accounts)]
 
 
 def _server(rules: ClusterRules) -> list[dict[str, Any]]:
-    own = rules.service_accounts
-    role = _role(
-        "ClusterRole",
-        f"{own}-server",
-        None,
-        [
-            # No patch: with it the server could relabel any namespace, pod security included.
-            _rule("", ["namespaces"], ["get", "create"]),
-            _rule(_GROUP, ["rolebindings"], ["create"]),
-            _rule(_GROUP, ["rolebindings"], ["get"], [BINDING]),
-            _rule(_GROUP, ["clusterroles"], ["bind"], [rules.circle_role]),
-        ],
-    )
-    return [role, _bound(role, f"{own}-server", None, own, ["server"])]
+    granted = [
+        # No patch: with it the server could relabel any namespace, pod security included.
+        _rule("", ["namespaces"], ["get", "create"]),
+        _rule(_GROUP, ["rolebindings"], ["create"]),
+        _rule(_GROUP, ["rolebindings"], ["get"], [BINDING]),
+        _rule(_GROUP, ["clusterroles"], ["bind"], [rules.circle_role]),
+    ]
+    return _rights(f"{rules.service_accounts}-server", None, granted, rules.service_accounts, ["server"])
 
 
 def _circle_role(policy: Policy, rules: ClusterRules) -> dict[str, Any]:
@@ -143,8 +139,7 @@ def _sources(policy: Policy, own: str) -> list[dict[str, Any]]:
         circles = [f"circle-{circle}" for circle, rules in sorted(policy.circles.items()) if name in rules.pull_secrets]
         if circles:
             reads = [_rule("", ["secrets"], ["get"], [secret.place.name])]
-            role = _role("Role", f"{own}-pull-{name}", secret.place.namespace, reads)
-            objects += [role, _bound(role, role["metadata"]["name"], secret.place.namespace, own, circles)]
+            objects += _rights(f"{own}-pull-{name}", secret.place.namespace, reads, own, circles)
     return objects
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import count
-from typing import Final
+from typing import Final, NoReturn
 from zoneinfo import ZoneInfo
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -80,8 +81,7 @@ class Schedule:
             return Schedule(text, period=_period(text))
         parts = text.split(";")
         if len(parts) > _MAX_WINDOWS:
-            msg = f"may have {_MAX_WINDOWS} windows at most"
-            raise ValueError(msg)
+            _refuse(f"may have {_MAX_WINDOWS} windows at most")
         return Schedule(text, windows=tuple(_window(part) for part in parts))
 
     def due(self, arrived: datetime, now: datetime) -> datetime:
@@ -106,10 +106,13 @@ class Schedule:
         return min((window.opens(now) for window in self.windows), default=arrived)
 
 
+def _refuse(problem: str) -> NoReturn:
+    raise ValueError(problem) from None
+
+
 def _utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
-        msg = "a time without its offset is no moment"
-        raise ValueError(msg)
+        _refuse("a time without its offset is no moment")
     return moment.astimezone(UTC)
 
 
@@ -140,8 +143,7 @@ def _period(text: str) -> timedelta:
     found = _EVERY.fullmatch(text)
     period = timedelta(minutes=int(found[1]) * (60 if found[2] == "h" else 1)) if found else _DAY * 2
     if period > _DAY:
-        msg = 'must be written as "every 30m" or "every 6h", and be 24h at most'
-        raise ValueError(msg)
+        _refuse('must be written as "every 30m" or "every 6h", and be 24h at most')
     return period
 
 
@@ -149,8 +151,7 @@ def _window(text: str) -> Window:
     try:
         days, hours, zone = text.split()
     except ValueError:
-        msg = 'must be "now", "every 30m", or days, hours and a zone, as in "Mon-Fri 09:00-17:00 Europe/Berlin"'
-        raise ValueError(msg) from None
+        _refuse('must be "now", "every 30m", or days, hours and a zone, as in "Mon-Fri 09:00-17:00 Europe/Berlin"')
     begin, end = _hours(hours)
     return Window(frozenset(_days(days)), begin, end, _zone(zone))
 
@@ -162,8 +163,7 @@ def _days(text: str) -> Iterator[int]:
     for part in text.casefold().split(","):
         first, dash, last = part.partition("-")
         if first not in _DAYS or (last if dash else first) not in _DAYS:
-            msg = "must name days as Mon, Mon-Fri, Sat,Sun or daily"
-            raise ValueError(msg)
+            _refuse("must name days as Mon, Mon-Fri, Sat,Sun or daily")
         start = _DAYS.index(first)
         length = (_DAYS.index(last) - start) % 7 if dash else 0
         yield from ((start + step) % 7 for step in range(length + 1))
@@ -174,19 +174,14 @@ def _hours(text: str) -> tuple[int, int]:
     numbers = [int(one) for one in found.groups()] if found else [24, 0, 0, 0]
     begin, end = numbers[0] * 60 + numbers[1], numbers[2] * 60 + numbers[3]
     if begin >= _MIDNIGHT or end > _MIDNIGHT:
-        msg = "must name hours as 09:00-17:00, from 00:00 to 24:00"
-        raise ValueError(msg)
+        _refuse("must name hours as 09:00-17:00, from 00:00 to 24:00")
     if begin == end:
-        msg = "opens and closes at one time; the whole day is 00:00-24:00"
-        raise ValueError(msg)
+        _refuse("opens and closes at one time; the whole day is 00:00-24:00")
     return begin, end if end > begin else end + _MIDNIGHT
 
 
 def _zone(text: str) -> ZoneInfo:
-    try:
+    with suppress(KeyError, ValueError, OSError):  # KeyError: no such zone; OSError: a folder of zones
         if _ZONE.fullmatch(text):
             return ZoneInfo(text)
-    except (KeyError, ValueError, OSError):  # KeyError: no such zone; OSError: a folder of zones
-        pass
-    msg = "must name a zone of the IANA database, such as Europe/Berlin, or UTC"
-    raise ValueError(msg)
+    _refuse("must name a zone of the IANA database, such as Europe/Berlin, or UTC")

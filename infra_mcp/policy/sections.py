@@ -1,4 +1,4 @@
-"""The sections of infra.toml as types. An absent key grants nothing; a key we do not know is refused."""
+"""The sections of infra.toml as types. An absent key grants nothing; an unknown key is refused."""
 
 from __future__ import annotations
 
@@ -35,11 +35,8 @@ from infra_mcp.policy.grammar import (
 from infra_mcp.policy.schedule import Schedule
 from infra_mcp.policy.versions import Order
 
-# Actions that a policy may name before this version can do them: they grant nothing until it can.
-_LATER = (
-    "provision_app", "change_manifests", "apply_commits", "remove", "rollback",
-)  # fmt: skip
-GRANTABLE: Final = (*ACTIONS, *_LATER)
+# A policy may also name the actions of later versions, which grant nothing yet.
+_GRANTABLE: Final = (*ACTIONS, "provision_app", "change_manifests", "apply_commits", "remove", "rollback")
 
 
 class RootRules(Frozen):
@@ -51,7 +48,7 @@ class RootRules(Frozen):
 
     @property
     def holds_objects(self) -> bool:
-        """Whether its files are manifests that are applied as they are."""
+        """Whether its files are manifests that are applied unchanged."""
         return self.delivery == "kubernetes"
 
     @property
@@ -61,7 +58,7 @@ class RootRules(Frozen):
 
 
 class TreeRules(Frozen):
-    """Where manifests lie in the repository, and whose fields a change may take over."""
+    """The layout of the repository, and the field managers whose fields a change may take over."""
 
     branch: Branch = "main"
     new: Layout = "{root}/{namespace}/{kind}-{name}.yaml"
@@ -70,7 +67,7 @@ class TreeRules(Frozen):
 
 
 class PeerRules(Frozen):
-    """How this peer is called and described in the mesh."""
+    """The name and description of this peer in the mesh."""
 
     name: PeerName = "infra"
     description: Explanation = "infra peer; owns k8s manifests"
@@ -84,7 +81,7 @@ class ClusterRules(Frozen):
 
     @property
     def circle_role(self) -> str:
-        """The ClusterRole every circle's account is bound to in its namespaces."""
+        """The ClusterRole to which every circle's account is bound in its namespaces."""
         return f"{self.service_accounts}-circle"
 
     @property
@@ -94,7 +91,7 @@ class ClusterRules(Frozen):
 
 
 class LimitRules(Frozen):
-    """The largest numbers a circle may ask for."""
+    """The largest numbers that a circle may request."""
 
     replicas: int | None = Field(default=None, ge=1, le=10_000)
     cpu: Cpu | None = None
@@ -102,7 +99,7 @@ class LimitRules(Frozen):
 
 
 class GrantRules(Frozen):
-    """What somebody may do. Everything that is absent is not granted."""
+    """The grants of a circle or of attending sessions. An absent key grants nothing."""
 
     namespaces: tuple[NamespacePattern, ...] = ()
     actions: tuple[str, ...] = ()
@@ -114,24 +111,24 @@ class GrantRules(Frozen):
     @field_validator("actions")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not set(value) <= set(GRANTABLE):
-            msg = f"is no action; there are {', '.join(GRANTABLE)}"
+        if not set(value) <= set(_GRANTABLE):
+            msg = f"is no action; there are {', '.join(_GRANTABLE)}"
             raise ValueError(msg)
         return value
 
 
 class CircleRules(GrantRules):
-    """What the peers of one circle may do."""
+    """The grants of the peers of one circle."""
 
     read_logs: bool = False
 
 
 class AttendRules(GrantRules):
-    """What a session that attends as this peer may do for those who asked: at most this, and at most what they may."""
+    """The grants of attending sessions, which also need those of the asker."""
 
 
 class PullSecretRules(Frozen):
-    """Where the content of a pull secret is copied from, and what the copy is called."""
+    """The source of a pull secret, and the name of the copy."""
 
     model_config = ConfigDict(populate_by_name=False)
 
@@ -151,7 +148,7 @@ class PullSecretRules(Frozen):
 
 
 class AppRules(Frozen):
-    """An app of the catalogue: whose it is, where it runs, which image, and how it is rolled out."""
+    """An app of the catalogue: its owner, workload and image, and how to roll it out."""
 
     owner: PeerName
     workload: WorkloadPlace
@@ -186,7 +183,7 @@ class AppRules(Frozen):
 
 
 class MessageRules(Frozen):
-    """What becomes of messages between peers."""
+    """The retention of messages between peers."""
 
     keep: LongDuration = "30d"
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple
 
 Order = Literal["semver", "date", "arrival"]
-ORDERS: Final[tuple[Order, ...]] = get_args(Order)
 
 _NUMBER = r"(?:0|[1-9][0-9]*)"
 _SEMVER: Final = re.compile(
@@ -36,23 +35,14 @@ class Comparison(NamedTuple):
 
 
 def compare(order: Order, late: str, early: str) -> Comparison:
-    """Compare a version with one that arrived earlier.
-
-    Equal versions are neither newer nor older by any order; neither are different ones of the same rank, such as v1.0.0
-    and 1.0.0.
-    """
+    """Compare a version with an earlier one; different versions of one rank, such as v1.0.0 and 1.0.0, are equal."""
     if late == early:
         return Comparison(0, order)
-    ranks = _rank(order, late), _rank(order, early)
+    rank = {"semver": _semver, "date": _date}.get(order, lambda _: None)
+    ranks = rank(late), rank(early)
     if ranks[0] is None or ranks[1] is None:
         return Comparison(1, "arrival")
     return Comparison((ranks[0] > ranks[1]) - (ranks[0] < ranks[1]), order)
-
-
-def _rank(order: Order, version: str) -> Rank | None:
-    if order == "semver":
-        return _semver(version)
-    return _date(version) if order == "date" else None
 
 
 def _semver(version: str) -> Rank | None:

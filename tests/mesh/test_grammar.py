@@ -5,8 +5,9 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pages import sentences
 
-from infra_mcp.mesh.grammar import GRAMMAR, SLOTS, Token, describe, match, tokens
+from infra_mcp.mesh.grammar import GRAMMAR, SLOTS, Token, match, tokens
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_every_rule_is_used_and_every_name_in_a_form_is_there():
 
 
 def test_the_table_can_be_printed_for_people():
-    printed = describe()
+    printed = sentences()
     assert all(f"{name}: " in printed for name in (*GRAMMAR, *SLOTS))
     assert "image-pull" in printed
 

@@ -111,11 +111,11 @@ async def test_a_changed_file_changes_nothing_until_it_is_accepted(file, ledger,
     file.write_bytes(SECOND.encode())
     await in_force.refresh()
 
-    assert in_force.current().cluster("a").context == "a"
+    assert in_force.current().clusters["a"].context == "a"
     assert await in_force.pending() == (digest_of(SECOND), digest_of(FIRST), "")
 
     await in_force.accept(digest_of(SECOND), operator)
-    assert in_force.current().cluster("a").context == "b"
+    assert in_force.current().clusters["a"].context == "b"
 
 
 @pytest.mark.promise("policy.accepted")

@@ -5,8 +5,7 @@ from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.effect import Change, Effect, FieldChange, Part, Takeover
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.peer import Caller
-from infra_mcp.policy.decide import judge
-from infra_mcp.policy.effects import effect_refusals, touched
+from infra_mcp.policy.decide import effect_refusals, judge, touched
 from infra_mcp.policy.policy import load
 
 NAMESPACE = ProvisionNamespace(namespace="docs-staging", pull_secrets=("X",))

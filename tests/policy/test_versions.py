@@ -1,11 +1,14 @@
 import string
 from datetime import date
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra_mcp.policy.versions import ORDERS, Comparison, compare
+from infra_mcp.policy.versions import Comparison, Order, compare
+
+ORDERS = get_args(Order)
 
 KNOWN = {"semver": "1.0.0", "date": "2026-11-22"}
 
