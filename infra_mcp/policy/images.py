@@ -19,6 +19,11 @@ def containers_of(workload: dict[str, Any], repo: str) -> Iterator[tuple[str, st
                 yield which, str(container.get("name", "")), image
 
 
+def places(workload: dict[str, Any], repo: str) -> set[tuple[str, str]]:
+    """List and name of each container whose image comes from the repository."""
+    return {(which, name) for which, name, _ in containers_of(workload, repo)}
+
+
 def version_of(image: str, template: str) -> str:
     """The version of an image: its part for the template's `{version}`, else its tag, its digest or `latest`."""
     name, _, digest = image.partition("@")

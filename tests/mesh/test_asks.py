@@ -118,7 +118,7 @@ async def test_what_can_be_asked_is_what_the_circle_may(tmp_path):
         assert "docs-*" in docs
         assert "deploy" not in shop
         assert "docs-*" not in shop
-        assert "ask for nothing" in reader
+        assert "grants this circle no action" in reader
         assert "no circle" in (await answered(at, OPERATOR, "hello there")).reply
 
 

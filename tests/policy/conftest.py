@@ -1,6 +1,7 @@
 from collections.abc import Callable
 
 import pytest
+from policy.installed_policy import install
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.peer import Caller
@@ -104,3 +105,10 @@ def problem() -> Callable[[str], str]:
         return caught.value.what
 
     return said
+
+
+@pytest.fixture(scope="session")
+def installed(control_plane, policy_text, tmp_path_factory):
+    """The policy of these tests on a real API server."""
+    with install(control_plane, policy_text, tmp_path_factory.mktemp("installed")) as one:
+        yield one
