@@ -52,9 +52,9 @@ def blocks(text: str) -> list[Found]:
     fence, info, body = "", "", list[str]()
     for line in text.splitlines():
         mark = _FENCE.fullmatch(line)
-        said = mark["info"].strip(" \t").lower() if mark else ""
+        label = mark["info"].strip(" \t").lower() if mark else ""
         if fence:
-            if mark and not said and mark["fence"].startswith(fence):
+            if mark and not label and mark["fence"].startswith(fence):
                 if info == "infra":
                     found.append(Found("\n".join(body), closed=True))
                 fence = ""
@@ -63,7 +63,7 @@ def blocks(text: str) -> list[Found]:
         elif (whole := _ONE_LINE.fullmatch(line)) is not None:
             found.append(Found(whole[1], closed=True))
         elif mark:
-            fence, info, body = mark["fence"], said, []
+            fence, info, body = mark["fence"], label, []
     if fence and info == "infra":
         found.append(Found("\n".join(body), closed=False))
     return found

@@ -32,12 +32,7 @@ _utc = partial(datetime.now, UTC)
 
 
 class Presence:
-    """The last call of each peer to this process.
-
-    Args:
-        online: how long after a call a peer counts as online.
-        clock: the time; tests give their own.
-    """
+    """The last call of each peer to this process; a peer is online for so long after it. Tests give their own clock."""
 
     def __init__(self, online: timedelta = timedelta(minutes=5), clock: Callable[[], datetime] = _utc) -> None:
         self._online, self._clock = online, clock

@@ -1,4 +1,4 @@
-"""The desk: asks wait for a session that attends, its claims die with it, and nobody waits in vain."""
+"""Attending sessions: asks wait for one, its claims end with it, and no ask waits in vain."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_an_ask_that_is_written_while_the_last_one_leaves_waits_for_nobody
         "```infra\n{}\n```\n```infra\n{}\n```",
     ],
 )
-async def test_what_the_server_can_answer_itself_never_waits_for_the_desk(tmp_path, text):
+async def test_what_the_server_can_answer_itself_never_waits_for_a_session(tmp_path, text):
     async with running_server(tmp_path, "unix") as at, at.service.attendants.attend(ONE):
         found = await at.engine.wait_ask(await asked(at, text), 5)
         assert found.state == "acked"
@@ -153,12 +153,12 @@ async def test_claims_of_a_dead_server_are_given_back_and_its_asks_wait_for_a_re
     async with running_server(tmp_path, "unix", grace=FOR_EVER) as at, at.service.attendants.attend(ONE):
         ask_id = await asked(at)
         await at.service.attendants.claim(ONE, ask_id)
-        next_desk = AttendantSessions(at.engine, FOR_EVER)
+        next_sessions = AttendantSessions(at.engine, FOR_EVER)
         async with anyio.create_task_group() as group:
-            await group.start(next_desk.open)
+            await group.start(next_sessions.open)
             freed = await at.engine.ledger.ask(ask_id)
             assert (freed.claim, freed.state) == (None, "open")
-            assert next_desk.present
+            assert next_sessions.present
             group.cancel_scope.cancel()
 
 
