@@ -144,7 +144,7 @@ async def test_each_circle_is_shown_its_own_forms_and_nothing_of_others(tmp_path
         assert "docs-" not in namesake
         assert "I need a namespace 'web' with image-pull secret 'registry.x'" in web
         assert "no app of this peer yet" in web
-        assert "ask for nothing" in await what_may_be_asked(at.engine, READER)
+        assert "grants this circle no action" in await what_may_be_asked(at.engine, READER)
         assert "no circle" in await what_may_be_asked(at.engine, OPERATOR)
 
 
