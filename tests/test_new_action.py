@@ -231,7 +231,7 @@ def test_a_new_action_is_a_verb_of_the_command_with_help_and_completion(run):
         "pause docs 30 --tell shop",
     ):
         assert words in shown, words
-    assert "/pause)" in script
+    assert "_shtab_infra_mcp_pause_option_strings=" in script
     assert "--quietly" in script
 
 

@@ -28,7 +28,7 @@ async def test_adding_a_peer_that_is_there_says_that_the_token_is_one_more(alone
     assert (first.code, again.code, data.code) == (0, 0, 0)
     assert again.out.startswith("imcp_")
     assert "additional" not in first.err
-    assert "there already" in again.err
+    assert "exists already" in again.err
     assert "additional token" in again.err
     assert "peer token docs" in again.err
     assert (data.json["tokens"], data.json["new"]) == (3, False)
