@@ -153,14 +153,14 @@ async def test_after_a_stop_a_host_goes_on_with_the_server_that_runs_by_then(set
 
 
 @pytest.mark.promise("process.one-owner")
-async def test_a_server_on_demand_leaves_when_nobody_is_there(settings, env):
+async def test_a_server_on_demand_stops_when_no_client_is_connected(settings, env):
     argv = [str(SCRIPT), "serve", "--on-demand", "--idle", "0", "--json"]
     with anyio.fail_after(60):
         done = await anyio.run_process(argv, env=env, cwd=settings.repo)
 
     assert done.returncode == 0
     assert json.loads(done.stdout)["socket"] == str(settings.socket)
-    assert b"nothing is left to do" in done.stderr
+    assert b"no work left: stopping" in done.stderr
     assert not settings.socket.exists()
 
 
