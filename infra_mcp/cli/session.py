@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import select
 import socket
 import threading
 import time
@@ -139,7 +140,7 @@ class Session:
         with self._lock:
             while self._spare:
                 connection, used = self._spare.pop()
-                if connection.sock is not None and time.monotonic() - used < _IDLE:
+                if connection.sock is not None and time.monotonic() - used < _IDLE and _quiet(connection.sock):
                     return connection
                 connection.close()
         return self._endpoint.connect()
@@ -193,6 +194,13 @@ def _frame(data: bytes) -> dict[str, Any]:
     if frame is None:
         raise ValueError
     return frame
+
+
+def _quiet(wire: socket.socket) -> bool:
+    """Whether the other end has sent nothing since its last answer, not even the end of the connection."""
+    poll = select.poll()
+    poll.register(wire, select.POLLIN)
+    return not poll.poll(0)
 
 
 def _header(value: str) -> str:

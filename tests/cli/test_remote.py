@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import ssl
 import threading
@@ -283,6 +284,25 @@ def test_one_connection_serves_several_calls_and_a_stale_one_is_not_used():
         client.call("status", {})
 
     assert ports[0] == ports[1] != ports[2]
+
+
+def test_a_connection_that_the_server_has_ended_is_not_used():
+    """It may have been one of several: each would cost a request its answer."""
+    ports = []
+
+    def answer(handler):
+        ports.append(handler.client_address[1])
+        answered(200, json.dumps(ANSWER).encode())(handler)
+        handler.close_connection = True
+
+    with web(answer) as (url, _), closing(Remote(url, "imcp_secret")) as way:
+        client = Client(way)
+        client.call("status", {})
+        connection = way._http._spare[0][0]
+        assert select.select([connection.sock], [], [], 10)[0]  # its end has come
+        client.call("status", {})
+
+    assert ports[0] != ports[1]
 
 
 @pytest.mark.parametrize("token", ["imcp secret", "imcp_secret\nX: y", "imcp_é"])
