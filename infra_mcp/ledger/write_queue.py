@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 import anyio
 from sqlalchemy import Connection
 
+from infra_mcp.errors import InfraError
+
 T = TypeVar("T")
 
 MAX_BATCH = 256  # steps of one transaction: more would keep readers waiting
@@ -30,12 +32,14 @@ class WriteJob(Generic[T]):
         self._step = step
         self._value: T | None = None
         self._error: BaseException | None = None
+        self._has_run = False
         self.begun = False
         self.turn = anyio.Event()  # it has ended, or its caller must lead
 
     def run(self, tx: Tx) -> None:
         """Run the step."""
         self._value = self._step(tx)
+        self._has_run = True
 
     def fail(self, error: BaseException) -> None:
         """Note that it failed or was rolled back. The first error stays: it is the step's own."""
@@ -45,6 +49,8 @@ class WriteJob(Generic[T]):
         """The step's result, or the error it or the transaction failed with, raised."""
         if self._error is not None:
             raise self._error
+        if not self._has_run:  # its leader could not start the worker thread
+            raise InfraError("ledger-unavailable", "The write could not be started.")
         return self._value  # type: ignore[return-value]  # None only where the step returned None
 
 

@@ -295,3 +295,24 @@ async def test_more_than_share_one_transaction_take_several(ledger, busy, monkey
         pass
     assert len(begun) == 4
     assert await kinds(ledger) == [f"k{number}" for number in range(20)]
+
+
+async def test_where_no_thread_can_be_started_no_caller_is_told_that_its_write_was_made(ledger, busy, monkeypatch):
+    run = anyio.to_thread.run_sync
+
+    async def no_thread(function, *args, **options):
+        if function == ledger._database._write:
+            raise RuntimeError("can't start new thread")
+        return await run(function, *args, **options)
+
+    async def leader():
+        with pytest.raises(RuntimeError):
+            await adding(ledger, "k0")()
+
+    async with busy(leader, *(adding(ledger, f"k{number}") for number in (1, 2))) as at:
+        monkeypatch.setattr(anyio.to_thread, "run_sync", no_thread)
+    monkeypatch.undo()
+    assert [at.outcomes[1].code, at.outcomes[2].code] == ["ledger-unavailable"] * 2
+    assert await kinds(ledger) == []
+    await adding(ledger, "after")()
+    assert await kinds(ledger) == ["after"]
