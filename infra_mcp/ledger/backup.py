@@ -35,6 +35,7 @@ _DRAFTS = ".infra-mcp-"  # a directory for us only, on the same disk
 _END = 2 * tarfile.BLOCKSIZE  # zeros; more fill the last record
 _MAX_END = tarfile.RECORDSIZE + tarfile.BLOCKSIZE
 _MAX_KEYS = 1 << 20  # bytes; ours has some hundred
+_PIECE = 1 << 20  # bytes copied at once
 
 
 @dataclass(frozen=True)
@@ -151,26 +152,25 @@ def _pack(target: Path, members: Mapping[str, Path]) -> None:
 def _unpack(source: Path, folder: Path, limits: Mapping[str, int]) -> None:
     """The members of an archive, with mode 0600: exactly those in `limits`, in this order, each of at most that size.
 
-    A backup has plain files only, so anything else that a tar can hold (links, extended headers, sparse files) is
-    refused before a byte is written.
+    Each header is read alone: `tarfile` would follow extended headers and sizes, also negative ones, without a bound.
     """
-    try:
-        with source.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            members = archive.getmembers()
-            file.seek(archive.offset)
-            rest = file.read(_MAX_END + 1)
-            plain = all(one.type == tarfile.REGTYPE and not (one.linkname or one.pax_headers) for one in members)
-            whole = _END <= len(rest) <= _MAX_END and not (len(rest) % tarfile.BLOCKSIZE or rest.strip(b"\0"))
-            if not (plain and whole) or archive.pax_headers or [one.name for one in members] != list(limits):
+    with source.open("rb") as file:
+        for name, most in limits.items():
+            try:
+                header = tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "strict")
+            except (tarfile.TarError, ValueError):
+                raise _no_backup() from None
+            plain = header.type == tarfile.REGTYPE and not header.linkname
+            if not plain or header.name != name or not 0 <= header.size <= most:
                 raise _no_backup()
-            for one in members:
-                content = archive.extractfile(one)
-                if content is None or one.size > limits[one.name]:
-                    raise _no_backup()
-                with open(folder / one.name, "xb", opener=_private) as member:
-                    shutil.copyfileobj(content, member)
-    except (tarfile.TarError, ValueError):
-        raise _no_backup() from None
+            with open(folder / name, "xb", opener=_private) as member:
+                for left in range(header.size, 0, -_PIECE):
+                    piece = file.read(min(left, _PIECE))
+                    member.write(piece)
+            file.read(-header.size % tarfile.BLOCKSIZE)
+        rest = file.read(_MAX_END + 1)
+        if not _END <= len(rest) <= _MAX_END or len(rest) % tarfile.BLOCKSIZE or rest.strip(b"\0"):
+            raise _no_backup()
 
 
 _private = partial(os.open, mode=0o600)  # opens new files for their owner only

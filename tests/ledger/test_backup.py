@@ -158,6 +158,13 @@ async def test_a_file_system_without_hard_links_is_enough(ledger, place, tmp_pat
 # -- what is no backup
 
 
+def sized(size, **fields):
+    header = tarfile.TarInfo("keys.json")
+    for name, value in (fields | {"size": size}).items():
+        setattr(header, name, value)
+    return header.tobuf(tarfile.GNU_FORMAT)
+
+
 def tar(path, *members, form=tarfile.GNU_FORMAT):
     """An archive of (name, content or a changed header)."""
     with tarfile.open(path, "w", format=form) as made:
@@ -224,7 +231,7 @@ async def test_a_damaged_ledger_is_refused(parts, tmp_path):
     assert "damaged" in (await refusal(restore(cut, tmp_path / "new"))).what
 
 
-@pytest.mark.parametrize("how", ["cut", "longer", "text", "empty", "sparse size"])
+@pytest.mark.parametrize("how", ["cut", "longer", "text", "empty", "sparse size", "endless", "nested"])
 async def test_a_file_that_is_no_whole_archive_is_refused(saved, tmp_path, how):
     content = saved["file"].read_bytes()
     header = tarfile.TarInfo("keys.json")
@@ -235,6 +242,8 @@ async def test_a_file_that_is_no_whole_archive_is_refused(saved, tmp_path, how):
         "text": b"hello" * 1000,
         "empty": b"",
         "sparse size": header.tobuf(tarfile.GNU_FORMAT) + content[512:],
+        "endless": sized(0) + sized(-512) + content[512:],
+        "nested": sized(0, type=tarfile.GNUTYPE_LONGNAME) * 2_000 + content,
     }
     (tmp_path / "bad.tar").write_bytes(bad[how])
     await refusal(restore(tmp_path / "bad.tar", tmp_path / "new"))
