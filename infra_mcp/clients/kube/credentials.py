@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import anyio
 from anyio import to_thread
 from kubernetes.aio.client.configuration import Configuration
@@ -46,6 +47,20 @@ class Login:
     authorization: str | None
     expires: float | None  # unix time in seconds, where an exec plugin gives one
     tls: str  # digest of the TLS material: a new token alone needs no new connections
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Aborts a connection that is given up: aiohttp forgets it, so its TLS shutdown could outlive the event loop."""
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:  # noqa: ANN401 - not exported
+        if should_close or protocol.should_close:
+            protocol.abort()
+        super()._release(key, protocol, should_close=should_close)
+
+
+class _Rest(RESTClientObject):  # type: ignore[misc]  # the library has no types
+    def _create_connector(self) -> aiohttp.TCPConnector:
+        return _Connector(limit=self.maxsize, ssl=self.ssl_context)
 
 
 async def load(kubeconfig: Path, context: str) -> Login:
@@ -128,7 +143,7 @@ def _build(cluster: dict[str, Any], user: dict[str, Any], expires: float | None)
             name = urlsplit(configuration.host).hostname or ""
             is_local = name in ("localhost", "::1") or name.startswith("127.")
             configuration.client_session_kwargs = {"trust_env": not is_local}
-            rest = RESTClientObject(configuration)
+            rest = _Rest(configuration)
             files = configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file
             material = [Path(file).read_bytes() if file else b"" for file in files]
             tls = hashlib.sha256(repr(material).encode()).hexdigest()

@@ -1,13 +1,15 @@
 """On the real API server; what it cannot be made to do (lose a connection, forget a version) by the fault proxy."""
 
 import json
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
+import anyio.lowlevel
 import pytest
+import yaml
 
-from infra_mcp.clients.kube import KubeError
+from infra_mcp.clients.kube import Cluster, KubeError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
@@ -208,3 +210,46 @@ async def test_a_malformed_line_is_a_server_error_and_the_watch_continues(events
     assert await following() == ("ADDED", "a", "1")
     await put("a", "2")
     assert await following() == ("MODIFIED", "a", "2")
+
+
+async def test_a_cancelled_watch_leaves_no_connection_behind_though_the_server_never_says_goodbye(
+    control_plane, tmp_path
+):
+    config = yaml.safe_load(control_plane.kubeconfig.read_text(encoding="utf-8"))
+    upstream = next(one["cluster"] for one in config["clusters"])
+    address, opened, ended = urlsplit(upstream["server"]), [], []
+
+    async def pump(source, sink):
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            async for data in source:
+                if not ended:  # from then on no TLS goodbye reaches the server
+                    await sink.send(data)
+
+    async def accept(client):
+        opened.append(anyio.Event())
+        closed = opened[-1]
+        server = await anyio.connect_tcp(address.hostname, address.port)
+        async with client, server, anyio.create_task_group() as group:
+            group.start_soon(pump, server, client)
+            await pump(client, server)
+            closed.set()
+            group.cancel_scope.cancel()
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, accept)
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        upstream |= {"server": f"https://127.0.0.1:{port}", "tls-server-name": address.hostname}
+        path = tmp_path / "kubeconfig"
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        async with Cluster.connect("test", path, control_plane.context) as cluster:
+            with anyio.CancelScope() as scope:
+                watching = cluster.watch("v1", "Namespace", None, as_user=None, resource_version="0")
+                async with aclosing(watching) as events:
+                    async for event in events:
+                        ended.append(event)
+                        scope.cancel()
+        with anyio.fail_after(2):
+            for closed in opened:
+                await closed.wait()
+        group.cancel_scope.cancel()
+    assert ended
