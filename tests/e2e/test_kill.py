@@ -83,6 +83,21 @@ async def test_a_killed_server_leaves_nothing_undone_and_nothing_done_twice(quie
     assert await kill(quiet, ALL[name], at, 1) == []
 
 
+@pytest.mark.promise("git.first")
+@pytest.mark.parametrize("name", ["deploy", "scale", "provision"])
+async def test_a_server_killed_before_its_commit_is_on_the_branch_has_written_nothing_to_the_cluster(quiet, name):
+    case, seen = KILL_CASES[name], []
+
+    def live(scenario):
+        deployment = scenario.live_object("deployment", "docs", scenario.namespace)
+        return deployment["metadata"]["generation"], scenario.live_object("namespace", case.place(scenario, 1)) is None
+
+    before = live(quiet)
+    at = Point("git.move", "before")
+    assert await kill(quiet, case, at, 1, between=lambda scenario: seen.append(live(scenario))) == []
+    assert seen == [before]
+
+
 async def test_a_server_killed_again_while_it_recovers_leaves_the_next_one_to_finish(quiet):
     assert await kill(quiet, KILL_CASES["deploy"], Point("git.move", "after"), 1, again=4) == []
 
