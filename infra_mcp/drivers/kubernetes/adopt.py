@@ -73,7 +73,7 @@ def applied_by_others(live: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, 
     text = (live.get("metadata", {}).get("annotations") or {}).get(LAST_APPLIED)
     try:
         body = json.loads(text or "null")
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if isinstance(body, dict):
         yield "kubectl", body

@@ -121,3 +121,9 @@ def test_what_changed_since_it_was_applied_or_belongs_to_a_tools_object_is_not_n
 
     assert drift(REF, git, released, []) == ()
     assert [one.manager for one in drift(REF, git, changed, [])] == ([] if by == "client" else ["kubectl"])
+
+
+def test_a_last_applied_body_that_no_reader_can_follow_is_none():
+    live = {"metadata": {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "[" * 100_000}}}
+
+    assert drift(REF, {"metadata": {}}, live, []) == ()
