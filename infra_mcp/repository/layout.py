@@ -23,6 +23,7 @@ _NOT_OURS = frozenset({"ci", "node_modules", "testdata", "vendor"})
 _LOOKS_LIKE_OBJECT = re.compile(rb"^apiVersion:\s*\S", re.MULTILINE), re.compile(rb"^kind:\s*\S", re.MULTILINE)
 
 _KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+_MAX_KEPT = 16 * 1024  # bytes of a kustomization whose content is remembered
 _REFERENCES = ("resources", "bases", "components")
 # Files that change a build: they may look like an object and are none.
 _CHANGES = ("patches", "patchesStrategicMerge", "patchesJson6902", "replacements", "transformers", "configurations")
@@ -183,7 +184,7 @@ def patches(kustomizations: Mapping[str, bytes]) -> frozenset[str]:
 
 
 def _references(path: str, data: bytes, keys: Collection[str]) -> Iterable[str]:
-    for document in _documents(data):
+    for document in _kept(data) if len(data) <= _MAX_KEPT else _documents(data):
         for key in keys if isinstance(document, dict) else ():
             named = document.get(key)
             for one in named if isinstance(named, list) else ():
@@ -194,9 +195,11 @@ def _references(path: str, data: bytes, keys: Collection[str]) -> Iterable[str]:
                         yield target if target != "." else ""
 
 
-@lru_cache(maxsize=4096)
 def _documents(data: bytes) -> list[Any]:
     try:
         return values(compose(decode(data)))
     except Unreadable:
         return []
+
+
+_kept = lru_cache(maxsize=4096)(_documents)
