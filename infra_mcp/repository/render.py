@@ -70,7 +70,7 @@ def read(data: bytes, path: str = "", cluster: str = "") -> list[Located]:
     for index, (root, value) in enumerate(zip(roots, values(roots), strict=True)):
         items: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
         if _is_list(value):
-            items = [(("items", i), item) for i, item in enumerate(value["items"] or ())]
+            items = [(("items", i), item) for i, item in enumerate(value.get("items") or ())]
         found += [Located(path, index, obj, at, _ref(obj, cluster)) for at, obj in items if _is_object(root, obj)]
     return found
 

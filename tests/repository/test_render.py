@@ -245,3 +245,7 @@ def test_a_new_file_is_the_same_whatever_order_the_keys_came_in():
     )
     (read,) = parse(dump(obj), "x.yaml", "s")
     assert read.object == obj == yaml.safe_load(dump(obj))
+
+
+def test_a_list_without_items_is_a_list_of_none():
+    assert parse(b"apiVersion: v1\nkind: PodList\n---\napiVersion: v1\nkind: List\nitems:\n", "a.yaml", "c") == []
