@@ -155,6 +155,12 @@ RULES: tuple[Rule, ...] = (
         rf"[\s+-]{{0,200}}\\{{0,7}}[\"']?value{_COLON}{_REST_OF_LINE}",
         flags=_TEXT,
     ),
+    _rule(  # as a plan and a drift show it
+        "value of a named item",
+        "].value:",
+        rf"\[name=\\{{0,7}}\"[A-Za-z0-9_.-]{{0,100}}{_NAME}\\{{0,7}}\"\]\.value:[ \t]{{1,20}}([^\n]+)",
+        flags=_TEXT,
+    ),
     _rule(
         "line of YAML",
         "pass pwd secret token key credential",

@@ -39,6 +39,11 @@ FORMS = {
         '{{"name": "REGISTRY_TOKEN", "value": "{}"}}',
         "- name: API_KEY\n+ value: '{}'",
     ],
+    "value of a named item": [
+        """docs.spec.env[name="DB_PASSWORD"].value: git 'x', live '{}'""",
+        """.env[name="API_TOKEN"].value: '{}' → absent""",
+        '{{"drift": [".env[name=\\"API_TOKEN\\"].value: not in git, live {}"]}}',
+    ],
     "line of YAML": ["password: {}", "  db-password: {}\n  x: y", "+  apiKey: {}"],
     "assignment": [
         "password={}",

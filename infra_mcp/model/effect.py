@@ -47,8 +47,8 @@ class Drift(Frozen):
 
     target: Target
     field: str  # the field's path in it
-    git: JsonValue = None  # its value in git, already masked
-    live: JsonValue = None  # its live value, already masked
+    git: JsonValue = None  # its value in git; every text that shows it is masked
+    live: JsonValue = None  # its live value, masked likewise
     manager: str | None = None  # the field manager that keeps a field that git no longer sets
 
     def __str__(self) -> str:
