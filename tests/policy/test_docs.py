@@ -66,10 +66,10 @@ def test_every_rule_a_verdict_may_name_is_listed(page):
     named = re.findall(r"Refusal\(\s*f?\"([^\"]+)\"", sources)
     # One text, two rules: what a circle is granted, and what an attending session is.
     named = [name.replace("{to.rule}", who) for name in named for who in ("circles.NAME", "attend")]
-    format_duration = {re.sub(r"\{[^}]*\}", "NAME", name) for name in named}
+    rules = {re.sub(r"\{[^}]*\}", "NAME", name) for name in named}
 
-    assert len(format_duration) >= 20
-    assert not [name for name in format_duration if f"`{name}`" not in page]
+    assert len(rules) >= 20
+    assert not [name for name in rules if f"`{name}`" not in page]
 
 
 def test_every_value_that_can_be_chosen_is_explained(page):
@@ -79,10 +79,10 @@ def test_every_value_that_can_be_chosen_is_explained(page):
 
 def test_every_schedule_on_the_page_can_be_read(page):
     table = page.partition("| `schedule` |")[2].partition("\n\n")[0]
-    format_duration = [one for row in table.splitlines()[2:] for one in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    schedules = [one for row in table.splitlines()[2:] for one in re.findall(r"`([^`]+)`", row.split("|")[1])]
 
-    assert len(format_duration) >= 5
-    assert all(Schedule.parse(one).text == one for one in format_duration)
+    assert len(schedules) >= 5
+    assert all(Schedule.parse(one).text == one for one in schedules)
 
 
 def test_the_examples_on_the_page_are_policies(page):

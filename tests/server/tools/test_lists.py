@@ -27,14 +27,14 @@ pytestmark = pytest.mark.anyio
 MODES = pytest.mark.parametrize("mode", ["auto", "legacy"])
 ATTEND = '\n[attend]\nnamespaces = ["docs-*"]\nactions = ["deploy"]\n'
 CHANGE = {"deploy", "provision_namespace", "change", "describe"}
-PARKED_CHANGED = {"list_peers", "whoami", "get_request", "search_audit", "status"}
+READING = {"list_peers", "whoami", "get_request", "search_audit", "status"}
 EXPECTED = {
     "docs": set(TOOLS) - {"approve"} - CHANGE | {"deploy", "provision_namespace"},
     "shop": set(TOOLS) - {"approve"} - CHANGE | {"provision_namespace"},
     "reader": set(TOOLS) - {"approve"} - CHANGE,
     "operator": set(TOOLS) - CHANGE,
     "attending": set(TOOLS) - CHANGE | {"deploy"},
-    "host": PARKED_CHANGED,
+    "host": READING,
 }
 
 
@@ -65,7 +65,7 @@ async def test_a_host_without_a_token_may_look_and_nothing_else_whatever_it_call
         for name in TOOLS:
             result = await client.call_tool(name, {})
             refused = result.is_error and result.structured_content.get("rule") == "reader"
-            assert refused == (name not in PARKED_CHANGED), name
+            assert refused == (name not in READING), name
         found = await client.call_tool("search_audit", {})
 
         assert found.structured_content["total"] > 0
