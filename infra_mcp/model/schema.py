@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from infra_mcp.errors import InfraError
 
 _LISTED = 5  # problems listed in one refusal
-_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")  # a longer name, or one that begins with a digit, may be a secret
 # Pydantic's messages that are made of the rule alone. Every other kind gets our text, so that no version of pydantic
 # can put the rejected value into an answer.
 _SAFE = re.compile(
@@ -88,17 +88,17 @@ def refusal(model: type[BaseModel], error: ValidationError, whole: str = "the ar
     return InfraError("invalid-argument", f"{listed(wrong)}.")
 
 
-def problems(error: ValidationError, whole: str, longest: int = 40) -> tuple[list[str], list[str]]:
+def problems(error: ValidationError, whole: str, plain: re.Pattern[str] = _PLAIN) -> tuple[list[str], list[str]]:
     """The paths of unknown fields, and what is wrong with the other fields.
 
     Args:
         error: what pydantic found.
         whole: the name of the whole value, for a problem that has no path.
-        longest: characters of a name that is repeated; a longer one may be no name.
+        plain: the names that are repeated.
     """
     unknown, wrong = [], []
     for one in error.errors(include_url=False, include_context=False, include_input=False):
-        where = path(one["loc"], whole, longest)
+        where = path(one["loc"], whole, plain)
         match one["type"]:
             case "extra_forbidden":
                 unknown.append(where)
@@ -115,11 +115,11 @@ def problems(error: ValidationError, whole: str, longest: int = 40) -> tuple[lis
     return unknown, wrong
 
 
-def path(location: Sequence[int | str], whole: str, longest: int = 40) -> str:
+def path(location: Sequence[int | str], whole: str, plain: re.Pattern[str] = _PLAIN) -> str:
     """A path of fields as people write it; a part that is no plain name is not repeated."""
-    steps = [str(step) for step in location if step != "[key]"]
-    plain = (step if len(step) <= longest and _PLAIN.fullmatch(step) else "(a name not shown)" for step in steps)
-    return ".".join(plain) or whole
+    steps = [step for step in location if step != "[key]"]
+    shown = (str(step) if isinstance(step, int) or plain.fullmatch(step) else "(a name not shown)" for step in steps)
+    return ".".join(shown) or whole
 
 
 def listed(items: Sequence[str], separator: str = "; ") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -34,7 +35,7 @@ from infra_mcp.text import one_line
 _MAX_BYTES: Final = 2**20  # people write the file by hand
 _MAX_DOTS: Final = 1_000  # in one line
 _NO_CLUSTER: Final = ClusterRules(context="none")
-_MAX_NAME: Final = 64  # characters of a key that a message repeats
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # the keys that a message repeats
 
 
 class Policy(Frozen):
@@ -145,7 +146,7 @@ def load(text: str) -> Policy:
     try:
         policy = Policy.model_validate_json(data)
     except ValidationError as error:
-        unknown, wrong = problems(error, "the file", _MAX_NAME)
+        unknown, wrong = problems(error, "the file", _PLAIN)
         _refuse([f"{where} is no key of the policy" for where in unknown] + wrong)
     _refuse(list(_inconsistencies(policy)))
     policy._digest = digest_of(text)  # noqa: SLF001 - set once, here, and no key of the file
@@ -158,7 +159,7 @@ def _refuse(problems: list[str]) -> None:
 
 
 def _path(*steps: str) -> str:
-    return path(steps, "the file", _MAX_NAME)
+    return path(steps, "the file", _PLAIN)
 
 
 def _inconsistencies(policy: Policy) -> Iterator[str]:

@@ -22,6 +22,15 @@ def refused(model, given) -> InfraError:
     return caught.value
 
 
+@pytest.mark.parametrize("name", ["x" * 41, "4f2c9d", "0123456789abcdef" * 2, "a b", "a\nb", "é", ""])
+def test_a_name_that_may_be_a_secret_is_not_repeated(name):
+    """An argument's name, and the key of one that is an object."""
+    for given in ({name: 1}, {"namespace": "docs-x", "labels": {name: 1}}):
+        error = refused(PROVISION, given)
+        assert "(a name not shown)" in error.what
+        assert not name or name not in error.what
+
+
 @pytest.mark.promise("intake.typed")
 @pytest.mark.parametrize("name", TOOLS)
 def test_an_argument_a_tool_does_not_have_is_refused_by_name(name):
