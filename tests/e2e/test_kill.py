@@ -152,7 +152,9 @@ async def test_a_server_killed_at_any_point_leaves_nothing_undone_and_nothing_do
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", [*KILL_CASES, "approved", "released"])
 async def test_a_recovery_killed_at_any_point_leaves_the_next_one_to_finish(quiet, name):
-    at = Point("kube.apply", "before", 2) if name == "rollback" else Point("git.move", "after")
+    at = {"rollback": Point("kube.apply", "before", 2), "restart": Point("kube.apply", "before")}.get(
+        name, Point("git.move", "after")
+    )
     faults = {}
     for nth in range(1, 100):
         try:
