@@ -34,6 +34,7 @@ PAUSES = (0.1, 0.3, 1.0)  # seconds between tries
 MAX_WAIT = 10.0  # seconds; a longer Retry-After is not waited for
 MAX_BUSY = 5  # how often a 429 is waited for
 RENEW_BEFORE = 60.0  # seconds before its end that a credential is renewed
+MAX_CLOSE = 2.0  # seconds; a plain connection with something left to send may never close
 LARGE = 200_000  # bytes from which JSON is parsed in a thread
 _TRANSIENT = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 _NO_API_SERVER = "the server that answers there is not an API server"
@@ -62,9 +63,10 @@ class Transport:
         self._timeouts = timeouts
 
     async def aclose(self) -> None:
-        """Close all connections; requests under way fail."""
-        for rest in (*self._retired, self._login.rest):
-            await rest.close()
+        """Close all connections, also for a cancelled caller; requests under way fail."""
+        with anyio.move_on_after(MAX_CLOSE, shield=True):
+            for rest in (*self._retired, self._login.rest):
+                await rest.close()
 
     async def request(
         self,

@@ -6,7 +6,8 @@ import sys
 import anyio
 import pytest
 
-from infra_mcp.clients.kube import KubeError
+from infra_mcp.clients.kube import Cluster, KubeError
+from infra_mcp.clients.kube.credentials import load
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
@@ -175,3 +176,16 @@ async def test_an_object_of_another_cluster_is_refused(cluster, ref):
     elsewhere = ref("Namespace", "default").model_copy(update={"cluster": "other"})
     with pytest.raises(ValueError, match="cluster other"):
         await cluster.get(elsewhere, as_user=None)
+
+
+async def test_a_cancelled_caller_closes_the_connections_of_every_login(control_plane):
+    with anyio.CancelScope() as scope:
+        async with Cluster.connect("test", control_plane.kubeconfig, control_plane.context) as cluster:
+            await cluster.check()
+            former = await load(control_plane.kubeconfig, control_plane.context)
+            await former.rest.request("GET", f"{former.host}/readyz")
+            cluster._transport._retired.append(former.rest)
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+
+    assert [rest.pool_manager.closed for rest in (former.rest, cluster._transport._login.rest)] == [True, True]
