@@ -93,6 +93,8 @@ class Session:
                 raise SessionGoneError
             if done and kind == "application/json":
                 answer = _frame(body)
+                if "result" not in answer and not isinstance(answer.get("error"), dict):
+                    raise ValueError
             else:
                 answer = parsed(body) or {}
                 if response.status == _UNAUTHENTICATED or not isinstance(answer.get("error"), dict):

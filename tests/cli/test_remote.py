@@ -220,6 +220,8 @@ def test_a_redirect_is_not_followed_with_the_token(status):
         (200, b"not json", "application/json", "server-unreachable"),
         (200, b"[" * 100_000, "application/json", "server-unreachable"),
         (200, b"[]", "application/json", "server-unreachable"),
+        (200, b"{}", "application/json", "server-unreachable"),
+        (200, b'{"jsonrpc": "2.0", "method": "notifications/message"}', "application/json", "server-unreachable"),
         (400, b'{"jsonrpc": "2.0", "id": 1, "error": {"code": -32600, "message": "no"}}', "application/json", None),
     ],
 )
