@@ -77,7 +77,7 @@ async def _fill(place: Town, level: int) -> None:
             there = _size(place)[0]
             while there < level:
                 count = min(_A_TIME, level - there)
-                await ledger._database.write(partial(_add, place, chosen, there, count))  # noqa: SLF001 - no channel is for this
+                await ledger._database.write(partial(_add, place, chosen, there, count))  # noqa: SLF001 - the ledger has no method to write many events
                 there += count
         finally:
             await ledger.aclose()

@@ -47,7 +47,7 @@ class Rollout:
 async def watching(connect: Http, paths: list[str], headers: dict[str, str], rollout: Rollout) -> AsyncIterator[None]:
     """Watch collections while the block runs, each on a connection like the one given."""
     followed = [asyncio.create_task(_follow(connect, path, headers, rollout)) for path in paths]
-    await asyncio.sleep(0.3)  # until what is there already was told
+    await asyncio.sleep(0.3)  # until the watch has listed the existing objects
     try:
         yield
     finally:

@@ -33,7 +33,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
     """The completion script of a parser for a shell."""
-    import shtab  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415 - only this command needs it
+    import shtab  # noqa: PLC0415 - only this command needs it
 
     paths = {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY}
     parsers = [parser]

@@ -106,7 +106,7 @@ class Mailbox(Repository):
         return next(iter(await self._database.read(lambda one: asks.listed(one, _OWN_ASK, given))), None)
 
     async def message(self, of: Address, message_id: str) -> Message | None:
-        """One message to a peer, read or not; None when there is none of that id to it."""
+        """One message to a peer, read or not; None if the peer has no message of that id."""
         given = peer_filters.given("to", of) | {"message": message_id}
         return next(iter(await self._database.read(lambda one: messages.read(one, _OWN_MESSAGE, given))), None)
 

@@ -73,7 +73,7 @@ class Schedule:
                 of the IANA database (`Europe/Berlin`, `UTC`).
 
         Raises:
-            ValueError: it is none of these. The message repeats no value.
+            ValueError: the text is no schedule. The message repeats no value.
         """
         if text == "now":
             return Schedule(text)

@@ -104,7 +104,7 @@ async def test_a_release_older_than_what_landed_is_refused_and_the_ledger_says_s
         assert "0.13.10" in told
         assert len(scenario.requests()) == 1
         found = await scenario.tool("search_audit", query="older-version")
-        assert len(found.data["events"]) == 1, "words are shown to whoever may see every circle"
+        assert len(found.data["events"]) == 1, "a reader of every circle sees the text"
         async with scenario.attend() as session:
             found = await scenario.call(session, "search_audit", query="older-version")
         assert "0.13.9" in found.text

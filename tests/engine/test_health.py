@@ -269,7 +269,7 @@ async def test_an_older_copy_of_the_ledger_is_noticed_at_start_against_the_newes
     behind, logged = await _reported(
         Settings(repo=repo, state_dir=tmp_path / "older", kubeconfig=tmp_path / "none"), caplog
     )
-    _commit(repo, ELSEWHERE)  # whoever can push can write one: it is told as what it is, and hides nothing
+    _commit(repo, ELSEWHERE)  # anyone with push rights can write one: it is reported as a claim, and hides nothing
     claimed, _ = await _reported(settings, caplog)
 
     assert (whole[0], "older copy" in whole[1]) == (None, False)
