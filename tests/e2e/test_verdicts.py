@@ -144,7 +144,7 @@ async def test_a_pod_that_blocks_an_ordered_rollout_is_named_until_someone_delet
         assert images(scenario) == ["1.2.0"] * 2
 
 
-@pytest.mark.fault("f03")
+@pytest.mark.fault("f03", "r12")
 async def test_a_pod_that_was_pending_before_the_deploy_is_named_with_its_cause(living):
     claim = {
         "accessModes": ["ReadWriteOnce"],

@@ -250,6 +250,7 @@ def test_a_new_version_alone_makes_a_deployment_fail_and_the_old_one_repairs_it(
 
 
 @pytest.mark.cluster
+@pytest.mark.fault("r11")
 @pytest.mark.parametrize("storage", [None, "fast"])
 def test_a_claim_gets_a_volume_of_its_class_so_that_a_stateful_set_comes_up(control_plane, namespace, storage):
     name = f"with-{storage or 'no'}-class"
