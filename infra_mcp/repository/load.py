@@ -21,7 +21,7 @@ from infra_mcp.repository.value import SUFFIXES, Base, Manifest, Tree, normal
 from infra_mcp.text import one_line
 
 CHARTS = ("Chart.yaml", "Chart.yml")
-KEPT_TREES = 8
+KEPT_BASES = 8
 KEPT_BYTES = 64 * 1024 * 1024  # of manifests, over all commits
 
 
@@ -32,24 +32,24 @@ class _Kept:
     blobs: dict[str, bytes | None] = field(default_factory=dict)  # None for one that is too large
     size: int = 0
     manifests: dict[tuple[str, str, str], Manifest] = field(default_factory=dict)  # by path, blob id and cluster
-    trees: OrderedDict[tuple[str, tuple[str, ...], tuple[str, ...], str], Tree] = field(default_factory=OrderedDict)
+    bases: OrderedDict[tuple[str, tuple[str, ...], tuple[str, ...], str], Base] = field(default_factory=OrderedDict)
 
 
 _kept: WeakKeyDictionary[Git, _Kept] = WeakKeyDictionary()
 
 
 async def load(git: Git, commit: str, roots: Sequence[str], cluster: str, plain: Sequence[str] = ()) -> Tree:
-    """The tree of a commit: every `.yaml`, `.yml` and `.json` file under the roots.
+    """The tree of a commit. Objects are found in every `.yaml`, `.yml` and `.json` file under the roots.
 
-    Charts, hidden folders and symlinks are left out. The tree refuses objects that kustomize builds. An unreadable file
-    matters only to a question about an object that it mentions.
+    Charts, hidden folders and symlinks hold none. The tree refuses objects that kustomize builds. An unreadable file
+    matters only to a question about an object that it mentions. The bytes of all other files are read when asked for.
 
     Args:
         git: the repository.
         commit: the commit.
         roots: folders of the repository with manifests; `.` is all of it.
         cluster: the name of the cluster that the objects are for.
-        plain: folders of another delivery: their files are read as bytes and hold no objects.
+        plain: folders of another delivery: their files hold no objects.
 
     Raises:
         InfraError: `git-failed`; `policy-invalid` for a root outside the repository.
@@ -57,38 +57,39 @@ async def load(git: Git, commit: str, roots: Sequence[str], cluster: str, plain:
     below, others = tuple(normal(root) for root in roots), tuple(normal(root) for root in plain)
     kept = _kept.setdefault(git, _Kept())
     which = commit, below, others, cluster
-    known = kept.trees.get(which)
-    if known is not None:
-        kept.trees.move_to_end(which)
-        return known
-    listed = await git.list_tree(commit, [root or "." for root in below])
-    paths = [path for path in listed if is_kustomization(path)] + manifests_of(listed, below)
+    if which not in kept.bases:
+        kept.bases[which] = await _read(git, kept, commit, below, cluster)
+        while len(kept.bases) > KEPT_BASES:
+            kept.bases.popitem(last=False)
+    kept.bases.move_to_end(which)
+    # `fetch` holds the repository, which the cache must not keep alive.
+    return Tree(replace(kept.bases[which], plain=others, fetch=partial(_fetch, git, kept)))
+
+
+async def _read(git: Git, kept: _Kept, commit: str, below: tuple[str, ...], cluster: str) -> Base:
+    listed = await git.list_tree(commit, ["."])
+    inside = {path: entry for path, entry in listed.items() if _is_inside(path, below)}
+    paths = [path for path in inside if is_kustomization(path)] + manifests_of(inside, below)
     read_now = await _blobs(git, kept, [listed[path].oid for path in paths])
     blobs = {path: read_now[listed[path].oid] for path in paths}
-    base = await to_thread.run_sync(partial(_base, commit, cluster, below, listed, blobs, known=kept.manifests))
-    tree = Tree(await _with_plain(git, base, others) if others else base)
-    kept.trees[which] = tree
-    while len(kept.trees) > KEPT_TREES:
-        kept.trees.popitem(last=False)
-    return tree
+    return await to_thread.run_sync(partial(_base, commit, cluster, below, listed, blobs, known=kept.manifests))
 
 
-async def _with_plain(git: Git, base: Base, roots: tuple[str, ...]) -> Base:
-    """The base with the files of other deliveries, as bytes."""
-    listed = await git.list_tree(base.commit, [root or "." for root in roots])
-    oids = {path: entry.oid for path, entry in listed.items() if entry.mode.startswith("100")}
-    blobs = await git.read_blobs(dict.fromkeys(oids.values()))
-    files = {path: Manifest(blobs[oid]) for path, oid in oids.items()}
-    return replace(base, plain=roots, oids={**base.oids, **oids}, manifests={**base.manifests, **files})
+def _is_inside(path: str, roots: Sequence[str]) -> bool:
+    return any(not root or path == root or path.startswith(f"{root}/") for root in roots)
 
 
 async def _blobs(git: Git, kept: _Kept, oids: list[str]) -> dict[str, bytes | None]:
+    return await to_thread.run_sync(_fetch, git, kept, oids)
+
+
+def _fetch(git: Git, kept: _Kept, oids: Sequence[str]) -> dict[str, bytes | None]:
     """The content of these blobs; only unknown ones are read."""
     known = {oid: kept.blobs[oid] for oid in oids if oid in kept.blobs}
     missing = [oid for oid in dict.fromkeys(oids) if oid not in known]
     if not missing:
         return known
-    fresh = dict.fromkeys(missing) | await git.read_blobs(missing, LARGEST)
+    fresh = dict.fromkeys(missing) | git.read_blobs_now(missing, LARGEST)
     size = sum(len(data or b"") for data in fresh.values())
     kept.size += size
     if kept.size > KEPT_BYTES:
@@ -140,7 +141,7 @@ def _base(
         commit=commit,
         cluster=cluster,
         roots=roots,
-        oids={path: entry.oid for path, entry in listed.items()},
+        entries=listed,
         manifests=manifests,
         kustomized=governed(kustomizations, manifests),
     )

@@ -1,13 +1,14 @@
-"""The infra repository as a value: one commit's manifests, and the files to write on top of them."""
+"""The infra repository as a value: one commit's files, the objects in its manifests, and the files to write on top."""
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from infra_mcp.clients.git import Entry
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
@@ -68,14 +69,16 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Base:
-    """The files of a commit under the roots; shared by all trees built on it."""
+    """The files of a commit; shared by all trees built on it."""
 
     commit: str
     cluster: str
     roots: tuple[str, ...]
-    oids: Mapping[str, str]  # every file under the roots, manifest or not
-    manifests: Mapping[str, Manifest]
-    plain: tuple[str, ...] = ()  # the roots of other deliveries, whose files are no manifests
+    entries: Mapping[str, Entry]  # every file and symlink of the commit, by path
+    manifests: Mapping[str, Manifest]  # those under the roots, with their bytes
+    # Reads the bytes of other files by blob id; None for one that is too large. Blocks; only called in a thread.
+    fetch: Callable[[Sequence[str]], Mapping[str, bytes | None]] = dict.fromkeys
+    plain: tuple[str, ...] = ()  # the roots of other deliveries, whose new files are no manifests
     kustomized: Mapping[str, str] = field(default_factory=dict)  # path of a manifest: the kustomization it belongs to
     _known: dict[tuple[str, str], list[str]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -122,9 +125,34 @@ class Tree:
         return [file.problem for file in self._saying(kind, name) if file.problem]
 
     def read(self, path: str) -> bytes | None:
-        """The bytes of a file under the roots, or None when there is none."""
-        file = self._file(path)
-        return file.data if file else None
+        """The bytes of a file, or None when there is none, or it is larger than `nodes.LARGEST`."""
+        return self.read_all([path])[path]
+
+    def read_all(self, paths: Iterable[str]) -> dict[str, bytes | None]:
+        """The bytes of several files, in one round trip; None where there is none, or it is too large."""
+        read: dict[str, bytes | None] = {}
+        unread: dict[str, str] = {}
+        for path in paths:
+            if path in self._changed or path in self._base.manifests:
+                file = self._file(path)
+                read[path] = file.data if file else None
+            elif self.is_file(path):
+                unread[path] = self._base.entries[path].oid
+            else:
+                read[path] = None
+        blobs = self._base.fetch(list(unread.values())) if unread else {}
+        return read | {path: blobs[oid] for path, oid in unread.items()}
+
+    def is_file(self, path: str) -> bool:
+        """Whether there is a regular file at a path."""
+        if path in self._changed:
+            return self._changed[path] is not None
+        return path in self._base.entries and self._base.entries[path].mode.startswith("100")
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """Every file and symlink of the base commit, by path."""
+        return self._base.entries
 
     def document(self, path: str, index: int) -> Found:
         """One document of a file.
@@ -143,7 +171,8 @@ class Tree:
 
     def oid(self, path: str) -> str | None:
         """The blob id of a file at the base commit, or None."""
-        return self._base.oids.get(path)
+        entry = self._base.entries.get(path)
+        return entry.oid if entry else None
 
     def objects_of(self, path: str) -> tuple[Located, ...]:
         """The objects of one file, in its order."""
@@ -154,14 +183,15 @@ class Tree:
         """The tree with other content at one path; None deletes the file.
 
         Raises:
-            InfraError: `manifest-invalid`: the path is no manifest's under the roots, or the content cannot be read as
-                manifests.
+            InfraError: `manifest-invalid`: it is a symlink; a new file that is no manifest under the roots; or a
+                manifest's content that cannot be read as one.
         """
-        plain = any(_below(path, root) for root in self._base.plain)
+        there = path in self._base.entries and _below(path, "")
+        plain = (there and path not in self._base.manifests) or any(_below(path, root) for root in self._base.plain)
         if not plain and (not path.endswith(SUFFIXES) or not any(_below(path, root) for root in self._base.roots)):
             raise InfraError("manifest-invalid", f"{path!r} is no path for a manifest under the roots.")
-        if path in self._base.oids and path not in self._base.manifests:
-            raise InfraError("manifest-invalid", f"{path} exists and is no plain manifest.")
+        if path in self._base.entries and not (there and self._base.entries[path].mode.startswith("100")):
+            raise InfraError("manifest-invalid", f"{path} exists and is no plain file.")
         if data == self.read(path):
             return self
         file = None if data is None else Manifest(data) if plain else Manifest(data, path, self.cluster)
