@@ -43,7 +43,7 @@ async def what_may_be_asked(engine: Engine, caller: Caller, nearest: Sequence[st
     if rules is None:
         return "This caller belongs to no circle with grants, so it may change nothing."
     granted = {name: model for name, model in ACTIONS.items() if name in rules.actions and policy.in_force(name)}
-    apps = _own_apps(engine, caller)
+    apps = list(_own_apps(engine, caller))
     lines = [line for form in nearest for line in _nearest(form, granted, apps)]
     if lines:
         lines.insert(0, "Nearest to what you sent:")
@@ -62,17 +62,17 @@ async def what_may_be_asked(engine: Engine, caller: Caller, nearest: Sequence[st
     return "\n".join([*lines, f'What "{caller.name}" of circle "{caller.circle}" can ask:', *general])
 
 
-def _own_apps(engine: Engine, caller: Caller) -> list[str]:
-    """The apps that this caller owns, in namespaces of its circle."""
+def _own_apps(engine: Engine, caller: Caller) -> dict[str, tuple[str, ...]]:
+    """The apps that this caller owns, in namespaces of its circle, with their environments."""
     try:
         policy = engine.policy.current()
     except InfraError:
-        return []
-    return sorted(
-        name
-        for name, app in policy.apps.items()
+        return {}
+    return {
+        name: ()
+        for name, app in sorted(policy.apps.items())
         if app.owner == caller.name and policy.reaches(caller.circle, app.workload_parts.namespace)
-    )
+    }
 
 
 def _nearest(form: str, granted: Mapping[str, type[ActionModel]], apps: Sequence[str]) -> list[str]:

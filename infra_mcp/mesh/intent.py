@@ -7,30 +7,19 @@ with a verb of another action is answered with the block to send.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Collection
-from typing import Any, cast
+from types import MappingProxyType
+from typing import cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from infra_mcp.mesh.blocks import Fault, blocks, read, show
-from infra_mcp.mesh.grammar import Token, fields, is_valid, match, nearest, tokens
-from infra_mcp.model.actions import ACTIONS, SAID, Action, ActionModel, AppAction, Release
-from infra_mcp.model.names import AppName, Frozen, Version
+from infra_mcp.mesh.blocks import Fault, blocks, read
+from infra_mcp.mesh.grammar import Token, fields, match, nearest, tokens
+from infra_mcp.mesh.meant import Apps, meant
+from infra_mcp.model.actions import SAID, Action
+from infra_mcp.model.names import Frozen
 
 _MAX_SENTENCE = 2_000  # characters
 _MAX_WORDS = 120
-
-_BACK = {"back", "revert", "rollback", "undo"}  # no block is filled in for these, whatever verb is beside them
-_OTHER = _BACK | {"delete", "destroy", "drop", "exec", "patch", "remove", "run"}
-_NUMBERED = re.compile(r"v?[0-9]+(?:\.[0-9A-Za-z_-]+)+|v[0-9]+")
-# Words of a sentence that are no app's name.
-_FILLERS = frozenset(
-    ("a", "an", "and", "app", "application", "can", "could", "deployment", "for", "from", "i", "in", "it", "latest",
-     "me", "my", "need", "now", "of", "on", "out", "please", "replica", "replicas", "tag", "that", "the", "this", "to",
-     "up", "version", "want", "we", "with", "would", "you"),
-).union(*(model.verbs for model in ACTIONS.values()))  # fmt: skip
-_APP, _VERSION = TypeAdapter(AppName), TypeAdapter(Version)
 
 
 class Understood(Frozen):
@@ -55,12 +44,12 @@ class NotUnderstood(Frozen):
     open: bool = False
 
 
-def parse(text: str, apps: Collection[str] = ()) -> Understood | NotUnderstood:
+def parse(text: str, apps: Apps = MappingProxyType({})) -> Understood | NotUnderstood:
     """Read any text of an ask. Never raises; reasons repeat no value, and `nearest` only names in the form of one.
 
     Args:
         text: the text.
-        apps: the known apps of the asker, whose names go before other words.
+        apps: the known apps of the asker, each with its environments.
     """
     found = blocks(text)
     if len(found) > 1:
@@ -100,38 +89,16 @@ def _from_sentence(values: tuple[tuple[str, str], ...], words: list[Token]) -> U
     return NotUnderstood(reason=why, nearest=nearest(words), open=True)
 
 
-def _unread(words: list[Token], reached: int, apps: Collection[str]) -> NotUnderstood:
+def _unread(words: list[Token], reached: int, apps: Apps) -> NotUnderstood:
     """Report how far a sentence was read, without repeating it, and the nearest form."""
-    plain = {word.text.lower() for word in words if not word.quoted}
-    meant = [model for model in ACTIONS.values() if plain & model.verbs]
-    if len(meant) == 1 and not plain & _BACK - meant[0].verbs:
+    block = meant(words, apps)
+    if block:
         why = "A sentence cannot ask for this action: send this block."
-        return NotUnderstood(reason=why, nearest=(_block(meant[0], words, apps),))
-    if meant or plain & _OTHER:
+        return NotUnderstood(reason=why, nearest=(block,))
+    if block is not None:
         why = "A sentence cannot ask for this; sentences only add namespaces."
         return NotUnderstood(reason=why, open=True)
     why = f"The sentence is not understood from word {reached + 1} of {len(words)} on."
     if reached >= len(words):
         why = "The sentence ends too early."
     return NotUnderstood(reason=why, nearest=nearest(words), open=True)
-
-
-def _block(model: type[ActionModel], words: list[Token], apps: Collection[str]) -> str:
-    """The block for the action that seems to be meant, with the app, version and numbers that the action needs."""
-    parts = [part for word in words for part in word.text.replace("@", ":").split(":")]
-    versions = [part for part in parts if _NUMBERED.fullmatch(part) and is_valid(_VERSION, part)]
-    names = [part for part in parts if part.lower() not in _FILLERS and part not in versions and is_valid(_APP, part)]
-    numbers = [int(part) for part in parts if part.isascii() and part.isdigit()]
-    found: dict[str, Any] = {"action": model.model_fields["action"].default}
-    for name, field in model.model_fields.items():
-        if not field.is_required():
-            continue
-        if field.annotation is int:
-            known: list[Any] = [numbers.pop(0)] if numbers else []
-        elif issubclass(model, AppAction) and name in AppAction.model_fields:
-            known = [one for one in names if one in apps] or names
-        else:
-            known = versions if issubclass(model, Release) and name in Release.model_fields else []
-        found |= {name: known[0]} if known else {}
-    done = read(json.dumps(found))
-    return done.nearest if isinstance(done, Fault) else show(found)

@@ -28,6 +28,8 @@ class ActionModel(Frozen):
     sentences: ClassVar[dict[str, str]] = {}
     # Words for this action in a sentence; the answer is the block to send.
     verbs: ClassVar[frozenset[str]] = frozenset()
+    # Words for what it sets, after a verb that says nothing of it: "set the replicas of docs to 3".
+    nouns: ClassVar[frozenset[str]] = frozenset()
     # Whether a policy of the first edition, whose acceptance names no actions, grants it.
     first_edition: ClassVar[bool] = False
     listed: ClassVar[bool] = False  # whether `tools/list` has it as a tool of its own, and not only through `change`

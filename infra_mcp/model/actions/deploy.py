@@ -20,8 +20,9 @@ class Deploy(Release):
     example: ClassVar[dict[str, object]] = {"app": "docs", "version": "0.13.4"}
     positional: ClassVar[tuple[str, ...]] = ("app", "version")
     verbs: ClassVar[frozenset[str]] = frozenset(
-        {"deploy", "ship", "release", "rollout", "roll", "upgrade", "bump", "promote", "redeploy"}
+        {"deploy", "ship", "release", "rollout", "roll", "upgrade", "downgrade", "bump", "promote", "redeploy"}
     )
+    nouns: ClassVar[frozenset[str]] = frozenset({"image", "tag", "version"})
     first_edition: ClassVar[bool] = True
     listed: ClassVar[bool] = True
 

@@ -20,6 +20,7 @@ class Scale(AppAction):
     example: ClassVar[dict[str, object]] = {"app": "docs", "replicas": 4}
     positional: ClassVar[tuple[str, ...]] = ("app", "replicas")
     verbs: ClassVar[frozenset[str]] = frozenset({"scale", "rescale", "upscale", "downscale"})
+    nouns: ClassVar[frozenset[str]] = frozenset({"replicas", "replica", "pods", "instances"})
 
     action: Literal["scale"] = "scale"
     replicas: int = Field(ge=0, le=10_000, description="How many pods it is to have; 0 stops it.")
