@@ -9,8 +9,8 @@ from infra_mcp.model.names import Frozen
 from infra_mcp.model.target import Target
 
 # A step is a map key, or the identifying keys of a list item as managedFields write them (`k:{"name":"web"}`), or the
-# value of a set item (`v:"x"`, written {"=": "x"}).
-FieldPath = tuple[str | dict[str, JsonValue], ...]
+# value of a set item (`v:"x"`, written {"=": "x"}), or the index of an item that nothing else tells apart.
+FieldPath = tuple[str | int | dict[str, JsonValue], ...]
 
 
 def show_path(path: FieldPath) -> str:
@@ -19,6 +19,8 @@ def show_path(path: FieldPath) -> str:
     for step in path:
         if isinstance(step, str):
             shown += f".{step}"
+        elif isinstance(step, int):
+            shown += f"[{step}]"
         else:
             shown += "[" + ",".join(f'{k}="{v}"' if k != "=" else f"={v}" for k, v in step.items()) + "]"
     return shown

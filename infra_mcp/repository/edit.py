@@ -82,6 +82,12 @@ def resolve(obj: Json, field: FieldPath) -> list[Key]:
             found.append(step)
             continue
         items = here if isinstance(here, list) else []
+        if isinstance(step, int):
+            if not 0 <= step < len(items):
+                raise InfraError("manifest-invalid", f"There is no item at {show_path(field)}.")
+            here = items[step]
+            found.append(step)
+            continue
         hits = [i for i, item in enumerate(items) if same(item_keys(item, tuple(step)), step)]
         if len(hits) != 1:
             what = "No item" if not hits else "More than one item"

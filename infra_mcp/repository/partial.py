@@ -248,11 +248,19 @@ def get_path(obj: Json, path: FieldPath) -> tuple[bool, Any]:
                 return False, None
             obj = obj[step]
         else:
-            index = _find(obj, step) if isinstance(obj, list) else None
+            index = _index(obj, step)
             if index is None:
                 return False, None
             obj = obj[index]
     return True, obj
+
+
+def _index(items: Json, step: int | dict[str, Any]) -> int | None:
+    if not isinstance(items, list):
+        return None
+    if isinstance(step, int):
+        return step if 0 <= step < len(items) else None
+    return _find(items, step)
 
 
 def set_path(obj: dict[str, Any], path: FieldPath, value: Json) -> None:
@@ -269,9 +277,9 @@ def set_path(obj: dict[str, Any], path: FieldPath, value: Json) -> None:
                 at[here] = empty
             at = at[here]
         elif not isinstance(here, str) and isinstance(at, list):
-            index = _find(at, here)
+            index = _index(at, here)
             if index is None:
-                at.append(here["="] if "=" in here else dict(here))
+                at.append(_new_item(at, here, empty))
                 index = len(at) - 1
             if after is None:
                 at[index] = value
@@ -281,13 +289,22 @@ def set_path(obj: dict[str, Any], path: FieldPath, value: Json) -> None:
             raise ValueError(msg)  # noqa: TRY004 - values do not fit each other; no type is wrong
 
 
+def _new_item(items: list[Any], step: int | dict[str, Any], empty: Json) -> Json:
+    if isinstance(step, dict):
+        return step["="] if "=" in step else dict(step)
+    if step != len(items):
+        msg = "the list has no item at that index"
+        raise ValueError(msg)
+    return empty
+
+
 def remove_path(obj: dict[str, Any], path: FieldPath) -> bool:
     """Remove the value at the path, in place; whether there was one. A parent that it leaves empty stays."""
     found, _ = get_path(obj, path)
     if found:
         _, parent = get_path(obj, path[:-1])
         last = path[-1]
-        del parent[last if isinstance(last, str) else _find(parent, last)]
+        del parent[last if isinstance(last, str) else _index(parent, last)]
     return found
 
 

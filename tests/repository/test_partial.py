@@ -180,3 +180,18 @@ def test_merging_leaves_what_is_not_set_as_it_was(body, sets):
         return not any(path[: len(leaf)] == leaf or leaf[: len(path)] == path for leaf in touched)
 
     assert all(get_path(merged, path) == get_path(body, path) for path in leaves(body) if outside(path))
+
+
+def test_an_item_that_nothing_else_tells_apart_is_named_by_its_index():
+    obj = {"ops": [{"op": "add"}, {"op": "replace", "value": 2}]}
+
+    assert get_path(obj, ("ops", 1, "value")) == (True, 2)
+    assert get_path(obj, ("ops", 2, "value")) == (False, None)
+    assert get_path(obj, ("ops", -1, "value")) == (False, None)
+    set_path(obj, ("ops", 1, "value"), 3)
+    set_path(obj, ("ops", 2, "op"), "test")
+    assert obj == {"ops": [{"op": "add"}, {"op": "replace", "value": 3}, {"op": "test"}]}
+    with pytest.raises(ValueError, match="no item at that index"):
+        set_path(obj, ("ops", 4), "x")
+    assert remove_path(obj, ("ops", 0))
+    assert obj["ops"][0]["value"] == 3
