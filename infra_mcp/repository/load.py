@@ -21,6 +21,7 @@ from infra_mcp.repository.value import SUFFIXES, Base, Manifest, Tree, normal
 from infra_mcp.text import one_line
 
 CHARTS = ("Chart.yaml", "Chart.yml")
+_CHARTS = frozenset(name.lower() for name in CHARTS)
 KEPT_BASES = 8
 KEPT_BYTES = 64 * 1024 * 1024  # of manifests, over all commits
 
@@ -69,7 +70,8 @@ async def load(git: Git, commit: str, roots: Sequence[str], cluster: str, plain:
 async def _read(git: Git, kept: _Kept, commit: str, below: tuple[str, ...], cluster: str) -> Base:
     listed = await git.list_tree(commit, ["."])
     inside = {path: entry for path, entry in listed.items() if _is_inside(path, below)}
-    paths = [path for path in inside if is_kustomization(path)] + manifests_of(inside, below)
+    # A kustomization outside the roots changes objects inside of them, too.
+    paths = [path for path in listed if is_kustomization(path)] + manifests_of(inside, below)
     read_now = await _blobs(git, kept, [listed[path].oid for path in paths])
     blobs = {path: read_now[listed[path].oid] for path in paths}
     return await to_thread.run_sync(partial(_base, commit, cluster, below, listed, blobs, known=kept.manifests))
@@ -100,9 +102,10 @@ def _fetch(git: Git, kept: _Kept, oids: Sequence[str]) -> dict[str, bytes | None
 
 def manifests_of(listed: Mapping[str, Entry], roots: Sequence[str]) -> list[str]:
     """The paths of manifests: plain files of the right suffix, in no chart and no hidden folder."""
-    charts = {
-        posixpath.dirname(path) for path in listed if path.endswith(CHARTS) and posixpath.basename(path) in CHARTS
-    }
+    charts = {posixpath.dirname(path) for path in listed if posixpath.basename(path) in CHARTS}
+    # In small letters it may also be the manifest of something called chart.
+    templates = {path.rpartition("/templates/")[0] for path in listed if "/templates/" in f"/{path}"}
+    charts |= templates & {posixpath.dirname(path) for path in listed if posixpath.basename(path).lower() in _CHARTS}
 
     @cache
     def is_left_out(folder: str) -> bool:

@@ -43,24 +43,40 @@ class Located(Found):
         return f"{self.path}, {self.ref}"
 
 
-def parse(data: bytes, path: str, cluster: str) -> list[Located]:
+def parse(data: bytes, path: str, cluster: str, malformed: list[str] | None = None) -> list[Located]:
     """Every Kubernetes object of a file, as `read` finds them.
+
+    Args:
+        data: the file's bytes.
+        path: its path.
+        cluster: the cluster that its objects are for.
+        malformed: gets the report about each malformed object instead of an error.
 
     Raises:
         InfraError: `manifest-invalid`, naming file and line: not YAML, duplicate keys, tags, a byte order mark, too
             deep, too many documents or aliases, or an object with a malformed kind or name.
     """
+    skipped: list[Unreadable] = []
     try:
-        return read(data, path, cluster)
+        found = read(data, path, cluster, None if malformed is None else skipped)
     except Unreadable as error:
         raise InfraError("manifest-invalid", f"{path}, line {error.line}: {error.why}.") from None
+    if malformed is not None:
+        malformed += [f"{path}, line {one.line}: {one.why}." for one in skipped]
+    return found
 
 
-def read(data: bytes, path: str = "", cluster: str = "") -> list[Located]:
+def read(data: bytes, path: str = "", cluster: str = "", malformed: list[Unreadable] | None = None) -> list[Located]:
     """Every Kubernetes object of a file. Whether the API server would accept it is not checked.
 
     Documents that cannot be one object of a cluster are skipped: without `apiVersion` or `kind` (values, patches,
     notes), or with a generated name. The items of a List are objects.
+
+    Args:
+        data: the file's bytes.
+        path: its path.
+        cluster: the cluster that its objects are for.
+        malformed: gets the error of each object with a malformed kind or name, which is then skipped.
 
     Raises:
         Unreadable: naming the line.
@@ -71,7 +87,14 @@ def read(data: bytes, path: str = "", cluster: str = "") -> list[Located]:
         items: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
         if _is_list(value):
             items = [(("items", i), item) for i, item in enumerate(value.get("items") or ())]
-        found += [Located(path, index, obj, at, _ref(obj, cluster)) for at, obj in items if _is_object(root, obj)]
+        for at, obj in items:
+            try:
+                if _is_object(root, obj):
+                    found.append(Located(path, index, obj, at, _ref(obj, cluster)))
+            except Unreadable as error:
+                if malformed is None:
+                    raise
+                malformed.append(error)
     return found
 
 

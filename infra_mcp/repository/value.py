@@ -21,6 +21,8 @@ NAMED = 3  # files named in a message; the rest is counted
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _ESCAPE = re.compile(rb"\\(?:[xuU]|[ \t]*[\r\n])")  # in double quotes: it can stand for a letter, or for none
 _Literal = tuple[bytes, re.Pattern[bytes]]  # bytes, and the same as a whole word
+# A line that a template engine fills in: it begins with an action, or has one as a plain value.
+_TEMPLATE = re.compile(r"^[ \t]*(?:-[ \t]+)?(?:[\w.-]+:[ \t]+)?\{[{%]", re.MULTILINE)
 _QUOTED = re.compile(r"[\"'\\]")
 BY_HAND = "Change it by hand, where kustomize builds it from."
 
@@ -35,13 +37,16 @@ class Manifest:
     refusal: str | None = None  # why it is not even parsed
 
     @cached_property
-    def _parsed(self) -> tuple[tuple[Located, ...], str | None]:
+    def _parsed(self) -> tuple[tuple[Located, ...], str | None, bool]:
+        """Its objects, its problem, and whether it may hold other objects."""
         if self.refusal or not self.path:
-            return (), self.refusal
+            return (), self.refusal, bool(self.refusal)
+        malformed: list[str] = []
         try:
-            return tuple(parse(self.data, self.path, self.cluster)), None
+            found = tuple(parse(self.data, self.path, self.cluster, malformed))
         except InfraError as error:
-            return (), error.what
+            return (), error.what, True
+        return found, malformed[0] if malformed else None, False
 
     @property
     def objects(self) -> tuple[Located, ...]:
@@ -60,11 +65,20 @@ class Manifest:
             return True
         return all(word in data for word, _ in words) and all(whole.search(data) for _, whole in words)
 
-    def mentions(self, ref: ObjectRef) -> bool:
-        """Whether an unreadable file may be about this object: it contains its kind, name and namespace."""
+    def may_hold(self, ref: ObjectRef) -> bool:
+        """Whether a file that cannot be parsed may hold this object: its kind, name and namespace are values of keys.
+
+        A template is no manifest, and what only looks like an object (it has no name, for one) is not this one.
+        """
+        if not self._parsed[2]:
+            return False
         text = self.data.decode("utf-16" if self.data[:2] in _UTF_16 else "utf-8", "replace")
-        words = (word for word in (ref.kind, ref.name, ref.namespace) if word)
-        return all(re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", text) for word in words)
+        keys = {"kind": ref.kind, "name": ref.name, "namespace": ref.namespace}
+        return (
+            "metadata" in text
+            and all(_gives(text, key, word) for key, word in keys.items() if word)
+            and not _TEMPLATE.search(text)
+        )
 
 
 @dataclass(frozen=True)
@@ -257,7 +271,7 @@ class Tree:
         return [one for file in self._candidates(ref) for one in file.objects if one.ref.key == ref.key]
 
     def _suspects(self, ref: ObjectRef) -> list[str]:
-        return [file.problem for file in self._candidates(ref) if file.problem and file.mentions(ref)]
+        return [file.problem for file in self._candidates(ref) if file.problem and file.may_hold(ref)]
 
     def _refuse_nameless(self, ref: ObjectRef) -> None:
         """Refuse to edit an object without a namespace, which may be in any; the advice says how to make it clear."""
@@ -304,6 +318,13 @@ def _literals(words: Iterable[str]) -> list[_Literal]:
         end = b"" if more else rb"(?![\w-])"
         found.append((first, re.compile(rb"(?<![\w.-])" + re.escape(first) + end)))
     return found
+
+
+def _gives(text: str, key: str, value: str) -> bool:
+    """Whether a text that is no YAML gives a key this value, on its line or as a block scalar below it."""
+    block = r"(?:[ \t]*[>|][-+0-9]{0,2}[ \t]*\n[ \t]{0,80})?"
+    given = rf"(?<![\w-]){key}[\"']?[ \t]{{0,80}}:{block}[^\n,]{{0,80}}?(?<![\w.-]){re.escape(value)}(?![\w-])"
+    return bool(re.search(given, text))
 
 
 def _places(found: Iterable[Located]) -> str:

@@ -112,7 +112,7 @@ class Files:
 
 one = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "docs"}}
 ref = ObjectRef(cluster="sandbox", api_version="v1", kind="Namespace", namespace=None, name="docs")
-value.parse = lambda data, path, cluster: [Located(path, i, one, (), ref) for i in range(500)]
+value.parse = lambda data, path, *more: [Located(path, i, one, (), ref) for i in range(500)]
 tree = anyio.run(module.load, Files(), "c" * 40, ["."], "sandbox")
 print(len({one.ref.key for one in tree.objects()}))
 """
