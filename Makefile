@@ -63,7 +63,8 @@ check: setup ## style, types, layers, lengths, gaps between promises, faults and
 	@git ls-files 'infra_mcp/*.py' 'demo/*.py' 'bench/*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 400 {print "over 400 lines: " $$2; bad = 1} END {exit bad}'
 	@$(BIN)/python tests/matrix.py --gaps
 
-report: setup ## which tests stand for which promise and which fault, and what has none
+report: setup ## which tests stand for which promise and which fault, what has none, and the matrix of repositories
+	@$(BIN)/python tests/shapes/cells.py
 	@$(BIN)/python tests/matrix.py
 
 prove: setup binaries ## run the tests of safety against sabotaged copies: each must fail

@@ -1,0 +1,2 @@
+name               = "staging"
+kubernetes_version = "1.35"
