@@ -45,7 +45,7 @@ class Case:
     spares: tuple[str, ...] = ()
     says: tuple[str, ...] = ()
     builds: dict[str, str] = field(default_factory=dict)
-    refused: str = ""
+    refused: tuple[str, ...] = ()  # a code, or several where nothing says which it must be
     why: str = ""
     unchanged: bool = False
 
@@ -64,6 +64,8 @@ def _cases(file: Path) -> Iterator[Case]:
         values: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in table.items()}
         if "after" in values:
             values["after"] = files(file.parent / "after" / values["after"])
+        if isinstance(values.get("refused"), str):
+            values["refused"] = (values["refused"],)
         yield Case(shape=file.parent.name, **values)
 
 

@@ -116,7 +116,7 @@ def test_what_a_careful_person_would_not_do_is_refused_and_says_why(case, previe
     code, answer = preview(case)
 
     error = answer.get("error", answer)
-    assert error.get("code") == case.refused, answer
+    assert error.get("code") in case.refused, answer
     assert code in {2, 5}
     text = " ".join(str(error.get(key, "")) for key in ("message", "what", "next_step", "next"))
     assert [word for word in case.says if word not in text] == [], text
@@ -152,7 +152,7 @@ def test_a_shape_is_whole(shape):
     for case in exact:
         for path, after in case.after.items():
             assert _lines_changed(before[path], after) <= 2, f"{case}: {path}"
-            if path.endswith((".yaml", ".json")):
+            if path.endswith((".yaml", ".json")) and b"{{" not in after:
                 assert list(yaml.safe_load_all(after)) != list(yaml.safe_load_all(before[path])), case
 
 
