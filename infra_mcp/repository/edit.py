@@ -5,18 +5,17 @@ from __future__ import annotations
 import copy
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any
 
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.effect import FieldPath, show_path
+from infra_mcp.repository.changes import Change, Key, Path, differences, sorted_place
 from infra_mcp.repository.edits import SetValue
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.partial import item_keys, same
-from infra_mcp.repository.render import Found
 from infra_mcp.repository.scalars import Json
-from infra_mcp.repository.spans import Key, SourceText, Splice
+from infra_mcp.repository.spans import SourceText, Splice
 from infra_mcp.repository.value import Tree
 
 MAX_CHANGES = 2000  # single changes in one call
@@ -25,48 +24,65 @@ ABSENT = object()  # the desired value of a field to remove
 _PRUNED = ("annotations", "labels")
 
 
-@dataclass(frozen=True)
-class _Change:
-    """One of the smallest changes from a text to the desired values; the path begins with the document."""
-
-    kind: Literal["replace", "insert", "append", "remove"]
-    path: tuple[Key, ...]
-    value: Any = None
-
-
 def apply_edits(tree: Tree, edits: Iterable[SetValue]) -> Tree:
-    """The tree with values set, wherever their objects are now; `after` None removes the field.
+    """The tree with values set, wherever their objects are now; `after` None removes the field or item.
 
-    All are set at once, so that a value they share through an anchor can be set too.
+    All values of a file are written at once, so that one that they share through an anchor can be set too. An item
+    that no item of its list is identified with is added, at its place where the list is sorted, else at the end.
 
     Raises:
         Moved: a field differs from the value that its edit was planned on.
         InfraError: `not-in-repository`, `ambiguous-object`, `manifest-invalid` naming file and line.
     """
-    meant: dict[str, list[tuple[int, tuple[Key, ...], Any]]] = {}
+    drafts: dict[str, _Draft] = {}
     for edit in edits:
         found = tree.require(edit.ref) if edit.ref else tree.document(edit.path, edit.document)
-        keys = _keys(found, edit.field)
-        now = _at(found.object, keys)
-        if same(now, edit.after):
-            continue
-        if not same(now, edit.before):
-            raise Moved(f"{found.path}: {edit} {show_path(edit.field)}")
-        value = ABSENT if edit.after is None else edit.after
-        meant.setdefault(found.path, []).append((found.index, (*found.at, *keys), value))
-    for path, changes in meant.items():
+        if found.path not in drafts:
+            drafts[found.path] = _Draft(tree.read(found.path) or b"")
         try:
-            data = rewrite(tree.read(path) or b"", changes)
+            drafts[found.path].set((found.index, *found.at), edit)
+        except Moved:
+            raise Moved(f"{found.path}: {edit} {show_path(edit.field)}") from None
+        except Unreadable as error:
+            raise InfraError("manifest-invalid", f"{found.path}, line {error.line}: {error.why}.") from None
+        except InfraError as error:
+            raise InfraError(error.code, f"{found}: {error.what}") from None
+    for path, draft in drafts.items():
+        try:
+            tree = tree.write(path, draft.written())
         except Unreadable as error:
             raise InfraError("manifest-invalid", f"{path}, line {error.line}: {error.why}.") from None
-        tree = tree.write(path, data)
     return tree
+
+
+class _Draft:
+    """A file with the values that it shall have."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.desired = values(compose(decode(data)))
+
+    def set(self, at: Path, edit: SetValue) -> None:
+        """Set a value of the object there; an item comes or goes by itself, so that the others keep their places."""
+        is_item = edit.inside is None and edit.field and not isinstance(edit.field[-1], str)
+        by_itself = is_item and (edit.before is None or edit.after is None)
+        if by_itself:
+            self.written()
+        _set(self.desired, at, edit)
+        if by_itself:
+            self.written()
+
+    def written(self) -> bytes:
+        """The file with these values."""
+        text = _written(_read(decode(self.data)), self.desired)
+        self.data, self.desired = text.text.encode(), values(text.roots)
+        return self.data
 
 
 def resolve(obj: Json, field: FieldPath) -> list[Key]:
     """A field path with its keyed steps (`{"name": "web"}`) as indexes of this object's lists.
 
-    Map keys that do not exist are kept: the field is created.
+    Map keys that do not exist are kept: the field is created. So is the index past a list's end.
 
     Raises:
         InfraError: `manifest-invalid`: no item, or several, have those keys; or a step does not fit the object.
@@ -82,39 +98,104 @@ def resolve(obj: Json, field: FieldPath) -> list[Key]:
             found.append(step)
             continue
         items = here if isinstance(here, list) else []
-        if isinstance(step, int):
-            if not 0 <= step < len(items):
-                raise InfraError("manifest-invalid", f"There is no item at {show_path(field)}.")
-            here = items[step]
-            found.append(step)
-            continue
-        hits = [i for i, item in enumerate(items) if same(item_keys(item, tuple(step)), step)]
+        hits = _hits(items, step)
         if len(hits) != 1:
             what = "No item" if not hits else "More than one item"
             raise InfraError("manifest-invalid", f"{what} of the list matches {show_path(field)}.")
-        here = items[hits[0]]
+        here = items[hits[0]] if hits[0] < len(items) else None
         found.append(hits[0])
     return found
 
 
-def _keys(found: Found, field: FieldPath) -> tuple[Key, ...]:
+def _hits(items: list[Any], step: int | dict[str, Any]) -> list[int]:
+    if isinstance(step, int):
+        return [step] if 0 <= step <= len(items) else []
+    return [i for i, item in enumerate(items) if same(item_keys(item, tuple(step)), step)]
+
+
+def _set(documents: list[Any], at: Path, edit: SetValue) -> None:
+    """Make one edit in the values of a file.
+
+    Raises:
+        Moved: the field differs from the value that the edit was planned on.
+        InfraError: `manifest-invalid`, as `resolve`.
+    """
+    index, obj = int(at[0]), _at(documents, at)
+    if edit.inside is None and _set_item(obj, edit):
+        return
+    keys = resolve(obj, edit.field)
+    now = _at(obj, tuple(keys))
+    if edit.inside is not None:
+        if not isinstance(now, str):
+            raise Moved
+        value: Any = set_inside(now, edit.inside, edit.before, edit.after)
+    else:
+        if same(now, edit.after):
+            return
+        if not same(now, edit.before):
+            raise Moved
+        value = ABSENT if edit.after is None else edit.after
+    if not _put(documents, index, (*at[1:], *keys), value):
+        raise InfraError("manifest-invalid", f"There is no place for {show_path(edit.field)}.")
+
+
+def _set_item(obj: Json, edit: SetValue) -> bool:
+    """Add the item that an edit identifies by its keys, or see that it is gone; False where the list has it."""
+    step = edit.field[-1] if edit.field else ""
+    if not isinstance(step, dict):
+        return False
+    holder = resolve(obj, edit.field[:-1])
+    items = _at(obj, tuple(holder))
+    if not isinstance(items, list | None) or _hits(items or [], step):
+        return False
+    if edit.before is not None:
+        there = item_keys(edit.after, tuple(step))
+        if edit.after is not None and (there is None or not _hits(items or [], there)):
+            raise Moved
+        return True  # it is as it should be already
+    if edit.after is None:
+        return True
+    if not same(item_keys(edit.after, tuple(step)), step):
+        raise InfraError("manifest-invalid", f"The new item is not the one that {show_path(edit.field)} names.")
+    if items is None:
+        return _put([obj], 0, tuple(holder), [edit.after])
+    first = next(iter(step))
+    texts = [(item_keys(item, (first,)) or {}).get(first) for item in items]
+    items.insert(sorted_place(texts, step[first]), copy.deepcopy(edit.after))
+    return True
+
+
+def set_inside(text: str, field: FieldPath, before: Json, after: Json) -> str:
+    """YAML that a text holds (Argo CD's `helm.values: |`) with one value set; None removes the field.
+
+    Raises:
+        Moved: the field differs from the value before.
+        InfraError: `manifest-invalid`: the text is no single YAML document, or the value cannot be set in it.
+    """
     try:
-        return tuple(resolve(found.object, field))
-    except InfraError as error:
-        raise InfraError(error.code, f"{found}: {error.what}") from None
+        source = _read(text)
+        desired = values(source.roots)
+        if len(desired) == 1:
+            _set(desired, (0,), SetValue(path="", field=field, before=before, after=after))
+            return _written(source, desired).text
+        error = Unreadable(1, "it is not one YAML document")
+    except Unreadable as caught:
+        error = caught
+    what = f"{show_path(field)} in a text: line {error.line} of the text: {error.why}."
+    raise InfraError("manifest-invalid", what) from None
 
 
-def _at(obj: Json, keys: tuple[Key, ...]) -> Json:
+def _at(obj: Json, keys: Path) -> Json:
     """The value of a field, or None; null and absent are the same to the API server."""
     for key in keys:
         if isinstance(obj, list) and isinstance(key, int):
-            obj = obj[key]
+            obj = obj[key] if key < len(obj) else None
         else:
-            obj = obj.get(key) if isinstance(obj, dict) else None
+            obj = obj.get(key) if isinstance(obj, dict) and isinstance(key, str) else None
     return obj
 
 
-def rewrite(data: bytes, edits: Iterable[tuple[int, tuple[Key, ...], Any]]) -> bytes:
+def rewrite(data: bytes, edits: Iterable[tuple[int, Path, Any]]) -> bytes:
     """A file with values set, in documents counted from zero; missing keys on the way are made, `ABSENT` removes.
 
     Every other value, every comment, the order and the style stay as they are, and a change is one hunk (a list or map
@@ -126,28 +207,33 @@ def rewrite(data: bytes, edits: Iterable[tuple[int, tuple[Key, ...], Any]]) -> b
             there is no such place.
     """
     text = _read(decode(data))
-    now = values(text.roots)
-    desired = copy.deepcopy(now)
+    desired = values(text.roots)
     for index, path, value in edits:
         if not _put(desired, index, path, value):
             line = text.walk(index, path)[-1].node.line if 0 <= index < len(desired) else 1
             raise Unreadable(line, "there is no such place to change")
+    return _written(text, desired).text.encode()
+
+
+def _written(text: SourceText, desired: list[Any]) -> SourceText:
+    """The text with the desired values."""
+    now = values(text.roots)
     comments, removed = Counter(text.comments()), False
-    left = {change.path for change in _differences(now, desired)}
+    left = {change.place for change in differences(now, desired)}
     if len(left) > MAX_CHANGES:
         raise Unreadable(1, f"more than {MAX_CHANGES} values would change")
-    while change := next(_differences(now, desired), None):
+    while change := next(differences(now, desired), None):
         text, now, left = _step(text, change, desired, left)
         removed = removed or change.kind == "remove"
     if not removed and comments - Counter(text.comments()):
         raise Unreadable(1, "a comment would be lost")
-    return text.text.encode()
+    return text
 
 
 def _step(
-    text: SourceText, change: _Change, desired: list[Any], before: set[tuple[Key, ...]]
-) -> tuple[SourceText, list[Any], set[tuple[Key, ...]]]:
-    """Make one change; the new text, its values, and the paths that still differ, which must be fewer than before."""
+    text: SourceText, change: Change, desired: list[Any], before: set[tuple[str, Path]]
+) -> tuple[SourceText, list[Any], set[tuple[str, Path]]]:
+    """Make one change; the new text, its values, and the changes that are left, which must be fewer than before."""
     document, path = int(change.path[0]), change.path[1:]
     cut = _cut(text, change, document, path)
     line = text.text.count("\n", 0, cut.start) + 1
@@ -156,7 +242,7 @@ def _step(
         now = values(after.roots)
     except Unreadable:
         raise Unreadable(line, "the value cannot be written here without changing how the rest reads") from None
-    left = {one.path for one in _differences(now, desired)}
+    left = {one.place for one in differences(now, desired)}
     if not left < before:
         uses = ", ".join(map(str, text.uses(document, path)))
         at = f" (an alias on line {uses} refers to this value)" if uses else ""
@@ -165,7 +251,7 @@ def _step(
 
 
 def _read(text: str) -> SourceText:
-    is_json = text.lstrip().startswith("{")
+    is_json = text.lstrip().startswith(("{", "["))
     if is_json:
         try:
             json.loads(text)
@@ -174,14 +260,14 @@ def _read(text: str) -> SourceText:
     return SourceText(text, compose(text), is_json)
 
 
-def _cut(text: SourceText, change: _Change, document: int, path: tuple[Key, ...]) -> Splice:
-    steps = text.walk(document, path)
+def _cut(text: SourceText, change: Change, document: int, path: Path) -> Splice:
+    steps = text.walk(document, path[:-1] if change.kind in ("insert", "add") else path)
     last, missing = steps[-1], len(path) + 1 - len(steps)
     match change.kind, missing:
         case "insert", 1:
-            return text.insert(last, str(path[-1]), change.value)
-        case "append", 1:
-            return text.append(last, change.value)
+            return text.insert(last, change.index, str(path[-1]), change.value)
+        case "add", 1:
+            return text.add(last, int(path[-1]), change.value)
         case "remove", 0:
             return text.remove(last)
         case "replace", 0 if path:
@@ -189,7 +275,7 @@ def _cut(text: SourceText, change: _Change, document: int, path: tuple[Key, ...]
     raise Unreadable(last.node.line, "there is no such place to change")
 
 
-def _put(documents: list[Any], index: int, path: tuple[Key, ...], value: Json) -> bool:
+def _put(documents: list[Any], index: int, path: Path, value: Json) -> bool:
     """Set a value in one of the documents, making maps on the way, or remove it; whether there is such a place."""
     if not 0 <= index < len(documents) or not path:
         return False
@@ -219,61 +305,3 @@ def _holds(holder: Json, key: Key) -> bool:
     if isinstance(holder, dict):
         return isinstance(key, str) and key in holder
     return isinstance(holder, list) and isinstance(key, int) and 0 <= key < len(holder)
-
-
-def _differences(now: Json, desired: Json, path: tuple[Key, ...] = ()) -> Iterator[_Change]:
-    """The smallest changes left to make."""
-    if isinstance(now, dict) and isinstance(desired, dict) and (now.keys() & desired.keys() or not now):
-        for key, value in desired.items():
-            if key in now:
-                yield from _differences(now[key], value, (*path, key))
-            else:
-                yield _Change("insert", (*path, key), value)
-        yield from (_Change("remove", (*path, key)) for key in now if key not in desired)
-    elif isinstance(now, list) and isinstance(desired, list):
-        yield from _list_differences(now, desired, path)
-    elif not same(now, desired):
-        yield _Change("replace", path, desired)
-
-
-def _list_differences(now: list[Any], desired: list[Any], path: tuple[Key, ...]) -> Iterator[_Change]:
-    if _correspond(now, desired):
-        for i, value in enumerate(desired):
-            if i < len(now):
-                yield from _differences(now[i], value, (*path, i))
-            else:
-                yield _Change("append", (*path, i), value)
-    elif dropped := _dropped(now, desired):
-        yield from (_Change("remove", (*path, i)) for i in reversed(dropped))
-    else:
-        yield _Change("replace", path, desired)
-
-
-def _correspond(now: list[Any], desired: list[Any]) -> bool:
-    """Whether items at one index are the same item, perhaps changed: a name identifies an item."""
-    pairs = list(zip(now, desired, strict=False))
-    if len(now) > len(desired) or any(_shape(a) is not _shape(b) for a, b in pairs):
-        return False
-    others = sum(_name(a) != _name(b) for a, b in pairs)
-    return bool(others <= (len(now) == len(desired)))  # one item may have another name
-
-
-def _shape(item: Json) -> type:
-    return next((shape for shape in (dict, list) if isinstance(item, shape)), object)
-
-
-def _name(item: Json) -> Json:
-    return item.get("name") if isinstance(item, dict) else None
-
-
-def _dropped(now: list[Any], desired: list[Any]) -> list[int]:
-    """The indexes of the items whose removal from `now` gives `desired`; none when it does not, or removes all."""
-    rest = iter(desired)
-    ahead = next(rest, ABSENT)
-    dropped = []
-    for i, item in enumerate(now):
-        if ahead is not ABSENT and same(item, ahead):
-            ahead = next(rest, ABSENT)
-        else:
-            dropped.append(i)
-    return dropped if ahead is ABSENT and len(dropped) < len(now) else []

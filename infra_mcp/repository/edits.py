@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, JsonValue, TypeAdapter
 
@@ -13,6 +13,7 @@ from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.target import Target
+from infra_mcp.repository.partial import item_keys
 from infra_mcp.repository.value import Tree
 
 
@@ -24,16 +25,35 @@ class SetValue(Frozen):
     document: int = 0  # counted from zero; finds it again where it holds no object
     ref: ObjectRef | None = None  # the object in the document; finds it again wherever it is by then
     field: FieldPath
+    inside: FieldPath | None = None  # the field in the YAML text that `field` holds
     before: JsonValue = None  # None: it was absent
     after: JsonValue = None  # None removes it
 
     def inverted(self) -> SetValue:
-        """The edit that undoes this one."""
-        return self.model_copy(update={"before": self.after, "after": self.before})
+        """The edit that undoes this one. An item is found by what identifies it after this one."""
+        update: dict[str, Any] = {"before": self.after, "after": self.before}
+        if self.inside is None:
+            update["field"] = _field_after(self.field, self.before, self.after)
+        else:
+            update["inside"] = _field_after(self.inside, self.before, self.after)
+        return self.model_copy(update=update)
 
     def __str__(self) -> str:
         """The object or file, for messages."""
         return str(self.ref) if self.ref else self.path
+
+
+def _field_after(field: FieldPath, before: JsonValue, after: JsonValue) -> FieldPath:
+    """The path to a field once it holds another value: the value may be what its list item is identified by."""
+    *above, last = field or ("",)
+    if before is None or after is None or not above:
+        return field
+    if isinstance(last, dict):
+        return (*above, item_keys(after, tuple(last)) or last)
+    item = above[-1]
+    if isinstance(last, str) and isinstance(item, dict) and last in item:
+        return (*above[:-1], {**item, last: after}, last)
+    return field
 
 
 class PutFile(Frozen):

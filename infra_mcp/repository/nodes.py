@@ -205,16 +205,30 @@ def values(roots: list[Node]) -> list[Any]:
     Raises:
         Unreadable: a duplicate or odd key, a tag, a number without a JSON form, or too much through aliases.
     """
-    reader = _Values()
-    return [reader.of(root, 0) for root in roots]
+    reader, found = _Values(), []
+    for root in roots:
+        reader.in_object = is_object(root)
+        found.append(reader.of(root, 0))
+    return found
 
 
-def key_text(node: Node) -> str:
-    """A mapping's key as text, as Kubernetes' tools make it: `on` is "true" and 012 is "10".
+def is_object(root: Node) -> bool:
+    """Whether a document is written for Kubernetes' tools: it names an API version and a kind."""
+    keys = {key.text for key, _ in root.pairs}
+    return {"apiVersion", "kind"} <= keys
+
+
+def key_text(node: Node, *, in_object: bool) -> str:
+    """A mapping's key as text.
+
+    In an object it is what Kubernetes' tools make of it: `on` is "true" and 012 is "10". Elsewhere it is as written,
+    since zone and values files have names such as `null` and `44.74`.
 
     Raises:
-        Unreadable: a key that is no text, whole number or boolean.
+        Unreadable: a key that is a collection; in an object also one that is no text, whole number or boolean.
     """
+    if node.real.kind == "scalar" and not in_object:
+        return node.real.text
     key = _scalar(node.real) if node.real.kind == "scalar" else None
     if isinstance(key, bool):
         return "true" if key else "false"
@@ -225,6 +239,7 @@ def key_text(node: Node) -> str:
 
 class _Values:
     def __init__(self) -> None:
+        self.in_object = False
         self.aliases = 0  # how many aliases we are inside of
         self.through = 0
 
@@ -264,7 +279,7 @@ class _Values:
                     why = "a merge (<<) follows a key that it contains too, which readers take differently"
                     raise Unreadable(key.line, why)
                 continue
-            name = key_text(key)
+            name = key_text(key, in_object=self.in_object)
             if name in found:
                 raise Unreadable(key.line, "a mapping has one key twice")
             found[name] = self.of(item, depth + 1)

@@ -7,11 +7,12 @@ it notices a wrong splice.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from infra_mcp.repository import styles
-from infra_mcp.repository.nodes import Node, Unreadable, is_merge, key_text
+from infra_mcp.repository import blocks, styles
+from infra_mcp.repository.nodes import Node, Unreadable, is_merge, is_object, key_text
 from infra_mcp.repository.scalars import Json
 
 Key = str | int
@@ -54,35 +55,36 @@ class SourceText:
 
     def walk(self, document: int, path: tuple[Key, ...]) -> list[PathStep]:
         """The steps from the root along the path, as far as it exists."""
-        steps = [PathStep(None, 0, self.roots[document].real, None)]
+        root = self.roots[document].real
+        steps, in_object = [PathStep(None, 0, root, None)], is_object(root)
         for key in path:
-            step = self._below(steps[-1].node, key)
+            step = self._below(steps[-1].node, key, in_object)
             if step is None:
                 break
             steps.append(step)
         return steps
 
-    def _below(self, node: Node, key: Key) -> PathStep | None:
+    def _below(self, node: Node, key: Key, in_object: bool) -> PathStep | None:
         if node.kind == "seq" and isinstance(key, int):
-            if key >= len(node.items):
+            if not 0 <= key < len(node.items):
                 return None
             item = node.items[key]
             return PathStep(node, key, item.real, item if item.target else None)
         if node.kind != "map":
             return None
         for position, (name, item) in enumerate(node.pairs):
-            if not is_merge(name) and key_text(name) == key:
+            if not is_merge(name) and key_text(name, in_object=in_object) == key:
                 return PathStep(node, position, item.real, item if item.target else None)
         for name, item in node.pairs:
             for source in (item.real.items or [item]) if is_merge(name) else ():
-                found = self._below(source.real, key)
+                found = self._below(source.real, key, in_object)
                 if found:
                     return PathStep(found.holder, found.position, found.node, name)
         return None
 
     def uses(self, document: int, path: tuple[Key, ...]) -> list[int]:
         """The lines of the aliases that refer to a node on the path."""
-        on_the_way = {id(step.node) for step in self.walk(document, path)}
+        on_the_way = {id(node) for step in self.walk(document, path) for node in (step.holder, step.node)}
         return [leaf.line for leaf in _leaves(self.roots[document]) if leaf.target and id(leaf.target) in on_the_way]
 
     def comments(self) -> list[str]:
@@ -138,22 +140,27 @@ class SourceText:
             raise Unreadable(step.shared.line, "the value is shared through an anchor")
         return self._anew(step, value)
 
-    def insert(self, step: PathStep, key: str, value: Json) -> Splice:
-        """A new key at the end of a mapping."""
+    def insert(self, step: PathStep, index: int, key: str, value: Json) -> Splice:
+        """A new key of a mapping, before the key of that index, or at the end."""
         node = step.node
+        if len(node.pairs) <= index or any(is_merge(name) for name, _ in node.pairs):
+            index = len(node.pairs)
         if node.style == "flow":
             name = styles.scalar(key, in_flow=True, as_json=self.as_json)
-            return self._into_flow(node, f"{name}: {styles.flow(value, as_json=self.as_json)}")
-        if not node.pairs or self.text[self.line_start(node.start) : node.start].strip(" -"):
+            return self._into_flow(node, index, f"{name}: ", value)
+        if not node.pairs or (index and self.text[self.line_start(node.start) : node.start].strip(" -")):
             raise Unreadable(node.line, "a mapping is written so that no key can be added")
-        return self._new_lines(node, node.column, styles.lines({key: value}, *self._habits()))
+        return self._new_lines(node, index, styles.lines({key: value}, *self._habits()))
 
-    def append(self, step: PathStep, value: Json) -> Splice:
-        """A new item at the end of a list."""
+    def add(self, step: PathStep, index: int, value: Json) -> Splice:
+        """A new item of a list, before the item of that index, or at the end."""
         node = step.node
         if node.style == "flow":
-            return self._into_flow(node, styles.flow(value, as_json=self.as_json))
-        return self._new_lines(node, node.column, styles.lines([value], *self._habits()))
+            return self._into_flow(node, index, "", value)
+        dashes = any(item.kind == "scalar" and not item.style and item.text[:1] == "-" for item in node.items)
+        if isinstance(value, str) and "\n" not in value and dashes:
+            return self._new_lines(node, index, [f"- {styles.scalar(value, old='-')}"])
+        return self._new_lines(node, index, styles.lines([value], *self._habits()))
 
     def remove(self, step: PathStep) -> Splice:
         """A key or item removed, with its lines; never the last one."""
@@ -188,12 +195,22 @@ class SourceText:
         elif isinstance(value, str) and node.style == "'":
             text = styles.single(value) or styles.double(value)
         else:
-            text = styles.scalar(value, in_flow=in_flow and ":" not in old, as_json=self.as_json)
+            text = styles.scalar(value, in_flow=in_flow, old=old, as_json=self.as_json)
+            if text[0] == '"' and not self.as_json and self._prefers_single:
+                text = styles.single(str(value)) or text
         glue = " " if node.start == end and self.text[end - 1 : end] not in (" ", "\t") else ""
         return Splice(node.start, end, glue + text)
 
+    @property
+    def _prefers_single(self) -> bool:
+        """Whether the text's author quotes with single quotes."""
+        quoted = Counter(leaf.style for root in self.roots for leaf in _leaves(root))
+        return quoted["'"] > quoted['"']
+
     def _block_scalar(self, node: Node, end: int, value: Json) -> Splice:
         """Another value in place of a `|` or `>` block, which keeps its header and indentation where possible."""
+        if isinstance(value, str) and (cut := blocks.replaced(self.text, node, value, self.newline)):
+            return Splice(*cut)
         header = _HEADER.match(self.text, node.start)
         body = self.line_end(node.start)
         row = self.text[body:end].strip("\r\n")
@@ -230,29 +247,59 @@ class SourceText:
             return Splice(head, rest.end(), self.newline.join(rows))
         return Splice(head, rest.end(), rest[0].rstrip() + self.newline + self.newline.join(rows))
 
-    def _new_lines(self, node: Node, column: int, rows: list[str]) -> Splice:
-        end = self.end(node)
-        rest = _EMPTY_LINE_END.match(self.text, end)
-        if rest is None:
-            raise Unreadable(node.line, "a collection shares its last line with something else")
-        lines = [" " * column + row if row else row for row in rows]
-        return Splice(rest.end(), rest.end(), self.newline + self.newline.join(lines))
+    def _new_lines(self, node: Node, index: int, rows: list[str]) -> Splice:
+        """Lines of a new key or item: after the one before it, so that the comments above the next stay with that."""
+        firsts = [key for key, _ in node.pairs] or node.items
+        first, column = firsts[0].start, node.column
+        if index:
+            end = self.end(node.children[index - 1]) if index < len(firsts) else self.end(node)
+            rest = _EMPTY_LINE_END.match(self.text, end)
+            if rest is None:
+                raise Unreadable(node.line, "a collection shares its last line with something else")
+            lines = [" " * column + row if row else row for row in rows]
+            return Splice(rest.end(), rest.end(), self.newline + self.newline.join(lines))
+        if node.kind == "seq":
+            first = self.text.rfind("-", 0, first)
+        above = self._comment_above(first)
+        if (
+            above < first
+            and len(firsts) > 1
+            and self._comment_above(firsts[1].start) < self.line_start(firsts[1].start)
+        ):
+            first = above + column  # comments are about single keys or items here, not about the collection
+            return Splice(above, above, "".join(" " * column + row + self.newline for row in rows))
+        between = self.newline + " " * column
+        return Splice(first, first, between.join(rows) + between)
 
-    def _into_flow(self, node: Node, text: str) -> Splice:
-        closing = node.end - 1
-        if not node.children:
-            return Splice(node.start + 1, closing, text)
-        last = node.children[-1]
-        end = self.end(last)
-        gap = self.text[end:closing]
-        if gap.lstrip().startswith(","):
-            end += gap.index(",") + 1
-        first = node.pairs[-1][0] if node.pairs else last
-        start = self.line_start(first.start)
-        indent = self.text[start : first.start]
-        comma = "" if gap.lstrip().startswith(",") else ","
+    def _has_comment_above(self, node: Node) -> bool:
+        return self._comment_above(node.start) < self.line_start(node.start)
+
+    def _comment_above(self, offset: int) -> int:
+        """The start of the comment lines directly above the line of an offset; else the start of that line."""
+        start = self.line_start(offset)
+        while start and self.text[self.line_start(start - 1) : start].lstrip(" \t").startswith("#"):
+            start = self.line_start(start - 1)
+        return start
+
+    def _into_flow(self, node: Node, index: int, name: str, value: Json) -> Splice:
+        closing, firsts = node.end - 1, [key for key, _ in node.pairs] or node.items
+        if not firsts:
+            return Splice(node.start + 1, closing, name + styles.flow(value, as_json=self.as_json))
+        start = self.line_start(firsts[-1].start)
+        indent = self.text[start : firsts[-1].start]
+        gap = self.text[self.end(node.children[-1]) : closing]
         space = self.newline + indent if not indent.strip() and "\n" in gap else " "
-        return Splice(end, end, comma + space + text)
+        text = name + styles.flow(value, as_json=self.as_json)
+        if space != " " and self.as_json:
+            step = len(indent) - len(self.text[self.line_start(closing) : closing])
+            text = name + styles.pretty(value, indent, indent[:1] * max(step, 0), self.newline)
+        if index == 0:
+            return Splice(firsts[0].start, firsts[0].start, f"{text},{space}")
+        end = self.end(node.children[min(index, len(firsts)) - 1])
+        if index >= len(firsts) and gap.lstrip().startswith(","):
+            end += gap.index(",") + 1
+            return Splice(end, end, space + text)
+        return Splice(end, end, f",{space}{text}")
 
     def _habits(self) -> tuple[int, int]:
         """The indents of a mapping and of a list inside a mapping; 2 where the text shows none."""

@@ -11,8 +11,12 @@ from yaml.resolver import Resolver
 
 from infra_mcp.repository.scalars import Json, NotJson, plain
 
-_SAFE = re.compile(r"[A-Za-z0-9_/.](?:[A-Za-z0-9_/.@%+=~()-]|[ :,](?![ #]|$))*")
-_SAFE_IN_FLOW = re.compile(r"[A-Za-z0-9_/.](?:[A-Za-z0-9_/.@%+=~()-]| (?![ #]|$))*")
+# A plain scalar that every reader takes as it is (YAML 1.2 §7.3.3, less what YAML 1.1 and libyaml read otherwise).
+_FIRST = re.compile(r"[A-Za-z0-9_/.$(^+;<=~\\\u00c0-\u024f]|-{1,2}(?=[^\s-])")
+_ENDS = re.compile(r"[: ]$|: | #")
+_FLOW_SIGNS = re.compile(r"[,\[\]{}?]")
+# Text that some reader takes for a number though ours does not: an exponent that is too large, among others.
+_NUMBER_LIKE = re.compile(r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?")
 _DOCUMENT_MARK = ("...", "---")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 # What may stand in YAML as it is (YAML 1.2 §5.1), less what some reader takes for a line break or a byte order mark.
@@ -21,13 +25,21 @@ _ESCAPED = re.compile(r'[\\"\t]|' + _UNPRINTABLE.pattern)
 _BY_YAML_1_1 = Resolver()
 
 
-def scalar(value: Json, *, in_flow: bool = False, as_json: bool = False) -> str:
-    """A value without children on one line; text stays plain where it can only be read as text."""
+def scalar(value: Json, *, in_flow: bool = False, old: str = "", as_json: bool = False) -> str:
+    """A value without children on one line; text stays plain where it can only be read as text.
+
+    Args:
+        value: what to write.
+        in_flow: whether it stands in a flow collection.
+        old: what stands there, if plain: it may begin with a dash, or have a colon in a flow collection, if that does.
+        as_json: whether the text is JSON.
+    """
     if isinstance(value, float):
         return re.sub(r"^(-?\d+)e", r"\1.0e", json.dumps(value))  # without a point, YAML 1.1 takes it for text
     if not isinstance(value, str):
         return json.dumps(value) if not isinstance(value, dict | list) else "{}" if isinstance(value, dict) else "[]"
-    if as_json or not _is_safe(value, in_flow):
+    unusual = (in_flow and ":" in value and ":" not in old) or (value[:1] == "-" and old[:1] != "-")
+    if as_json or unusual or not _is_safe(value, in_flow):
         return double(value)
     return value
 
@@ -53,6 +65,25 @@ def flow(value: Json, *, as_json: bool = False) -> str:
     if isinstance(value, list) and value:
         return "[" + ", ".join(flow(item, as_json=as_json) for item in value) + "]"
     return scalar(value, in_flow=True, as_json=as_json)
+
+
+def pretty(value: Json, indent: str, step: str, newline: str) -> str:
+    """A value as JSON, an entry a line.
+
+    Args:
+        value: what to write.
+        indent: of the line that it begins on.
+        step: how much further its entries are indented.
+        newline: how lines end.
+    """
+    if not isinstance(value, dict | list) or not value:
+        return flow(value, as_json=True)
+    pairs: list[tuple[str, Json]] = [("", item) for item in value] if isinstance(value, list) else []
+    pairs += [(f"{double(key)}: ", item) for key, item in value.items()] if isinstance(value, dict) else []
+    between = newline + indent + step
+    rows = f",{between}".join(name + pretty(item, indent + step, step, newline) for name, item in pairs)
+    opening, closing = "[]" if isinstance(value, list) else "{}"
+    return f"{opening}{between}{rows}{newline}{indent}{closing}"
 
 
 def literal(text: str) -> tuple[str, list[str]] | None:
@@ -105,8 +136,16 @@ def _indented(rows: list[str], by: int) -> Iterator[str]:
         yield " " * by + row if row else row
 
 
+def is_printable(text: str) -> bool:
+    """Whether a line of a block can hold the text as it is."""
+    return _UNPRINTABLE.search(text) is None
+
+
 def _is_safe(text: str, in_flow: bool) -> bool:
-    if not (_SAFE_IN_FLOW if in_flow else _SAFE).fullmatch(text) or text.startswith(_DOCUMENT_MARK):
+    odd = not _FIRST.match(text) or _ENDS.search(text) or _UNPRINTABLE.search(text) or text.startswith(_DOCUMENT_MARK)
+    if odd or any(char.isspace() and char != " " for char in text) or _NUMBER_LIKE.fullmatch(text):
+        return False
+    if in_flow and _FLOW_SIGNS.search(text):
         return False
     try:
         ours = plain(text)

@@ -279,7 +279,7 @@ def hunks(before: bytes, after: bytes) -> int:
 
 def flat(value: Any) -> list[Any]:
     if isinstance(value, dict):
-        return [leaf for item in value.values() for leaf in flat(item)]
+        return [leaf for _, item in sorted(value.items()) for leaf in flat(item)]
     if isinstance(value, list):
         return [leaf for item in value for leaf in flat(item)]
     return [value]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Literal
 
 from infra_mcp.clients.kube import Cluster
@@ -110,9 +111,10 @@ def in_files(share: Share) -> list[Desired]:
         if not location.field:
             sets[where] = located, located.object, True
             continue
-        found, value = get_path(located.object, location.field)
+        named = tuple(takewhile(lambda step: not isinstance(step, int), location.field))  # an item without keys: all
+        found, value = get_path(located.object, named)
         if found and not whole:
-            set_path(fields, location.field, value)
+            set_path(fields, named, value)
     return [
         Desired(located.ref, fields, whole=whole or located.ref.kind not in WORKLOADS, path=located.path)
         for located, fields, whole in sets.values()
