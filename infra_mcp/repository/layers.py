@@ -27,11 +27,11 @@ class Spot:
     value: Json  # None where the place is absent
     inside: FieldPath | None = None  # the field in the YAML text that `field` holds (Argo CD's `helm.values: |`)
 
-    def below(self, *more: str) -> Spot:
-        """The same place, deeper: the field of a map that it holds. Its value is not known."""
+    def beside(self, key: str) -> Spot:
+        """The place of another key of the same map, which it does not have."""
         if self.inside is not None:
-            return replace(self, inside=(*self.inside, *more), value=None)
-        return replace(self, field=(*self.field, *more), value=None)
+            return replace(self, inside=(*self.inside[:-1], key), value=None)
+        return replace(self, field=(*self.field[:-1], key), value=None)
 
     @property
     def key(self) -> tuple[Any, ...]:

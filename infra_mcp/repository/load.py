@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from anyio import to_thread
@@ -33,6 +34,7 @@ class _Kept:
     blobs: dict[str, bytes | None] = field(default_factory=dict)  # None for one that is too large
     size: int = 0
     manifests: dict[tuple[str, str, str], Manifest] = field(default_factory=dict)  # by path, blob id and cluster
+    memo: dict[Any, Any] = field(default_factory=dict)
     bases: OrderedDict[tuple[str, tuple[str, ...], tuple[str, ...], str], Base] = field(default_factory=OrderedDict)
 
 
@@ -64,7 +66,7 @@ async def load(git: Git, commit: str, roots: Sequence[str], cluster: str, plain:
             kept.bases.popitem(last=False)
     kept.bases.move_to_end(which)
     # `fetch` holds the repository, which the cache must not keep alive.
-    return Tree(replace(kept.bases[which], plain=others, fetch=partial(_fetch, git, kept)))
+    return Tree(replace(kept.bases[which], plain=others, memo=kept.memo, fetch=partial(_fetch, git, kept)))
 
 
 async def _read(git: Git, kept: _Kept, commit: str, below: tuple[str, ...], cluster: str) -> Base:
@@ -95,7 +97,7 @@ def _fetch(git: Git, kept: _Kept, oids: Sequence[str]) -> dict[str, bytes | None
     size = sum(len(data or b"") for data in fresh.values())
     kept.size += size
     if kept.size > KEPT_BYTES:
-        kept.manifests, kept.blobs, kept.size = {}, {}, size
+        kept.manifests, kept.blobs, kept.memo, kept.size = {}, {}, {}, size
     kept.blobs.update(fresh)
     return known | fresh
 

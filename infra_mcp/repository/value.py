@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from infra_mcp.clients.git import Entry
 from infra_mcp.errors import InfraError
@@ -94,6 +95,8 @@ class Base:
     fetch: Callable[[Sequence[str]], Mapping[str, bytes | None]] = dict.fromkeys
     plain: tuple[str, ...] = ()  # the roots of other deliveries, whose new files are no manifests
     kustomized: Mapping[str, str] = field(default_factory=dict)  # path of a manifest: the kustomization it belongs to
+    # What readers of the tree remember of a blob or of this commit; shared by the commits of a repository.
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     _known: dict[tuple[str, str], list[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def saying(self, kind: str, name: str) -> list[str]:
@@ -164,6 +167,11 @@ class Tree:
         return path in self._base.entries and self._base.entries[path].mode.startswith("100")
 
     @property
+    def memo(self) -> dict[Any, Any]:
+        """What readers remember, by keys of their own that name the blob or the commit."""
+        return self._base.memo
+
+    @property
     def entries(self) -> Mapping[str, Entry]:
         """Every file and symlink of the base commit, by path."""
         return self._base.entries
@@ -230,6 +238,11 @@ class Tree:
         for problem in self._suspects(ref):
             raise InfraError("manifest-invalid", f"{problem} It may be about {ref}.")
         return _copy(found[0]) if found else None
+
+    def is_built(self, ref: ObjectRef) -> bool:
+        """Whether kustomize builds an object of this kind and name, in this namespace or without one in its file."""
+        found = self._lookup(ref) or self._lookup(ref.model_copy(update={"namespace": None}))
+        return bool(self._built(found))
 
     def require(self, ref: ObjectRef) -> Located:
         """The same as `find`, where the object must exist.

@@ -26,7 +26,6 @@ class Place:
     form: Form
     spot: Spot
     digest: Spot | None = None  # a place beside it that pins the image by its digest
-    # Whether what stands beside it is absent and may be left so: a `digest` that a tag has none of.
 
     @property
     def version(self) -> str:
@@ -51,7 +50,10 @@ class Place:
         """What to write, and where, so that this version stands here; an empty digest removes the one that is there."""
         text = as_text(self.spot.value)
         if self.digest is not None:
-            yield self.digest, digest or None
+            if digest or self.digest.value is not None:
+                yield self.digest, digest or None
+            if self.spot.value is None and digest:
+                return  # by its digest alone, as before
             digest = ""
         pin = f"@{digest}" if digest else ""
         match self.form:

@@ -1,0 +1,80 @@
+"""The apps of a repository, each with its instances: what runs it in one environment, cluster or namespace."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from infra_mcp.repository.census import flux, workloads
+from infra_mcp.repository.census.entries import Entry, entries
+from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.census.unit import Unit
+
+# Words that people use for environments; they are preferred where several words tell instances apart.
+ENVIRONMENTS = re.compile(
+    r"(?:.*[-_.])?(?:prod|production|live|staging|stage|stg|dev|development|test|testing|qa|uat|preprod|preview|"
+    r"sandbox|demo|canary|internal|eu|us)(?:[-_.\d].*)?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One instance of an app: its units that are told apart from other instances by the same words."""
+
+    app: str
+    environment: str | None  # None where there is only this one
+    units: tuple[Unit, ...]
+
+    @property
+    def entry(self) -> Entry:
+        """How it is delivered."""
+        return self.units[0].entry
+
+
+@dataclass(frozen=True)
+class Census:
+    """What a repository holds; nothing is read before it is asked for."""
+
+    index: Index = field(repr=False)
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """Where deliveries start."""
+        return entries(self.index)
+
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        """Everything that is delivered and may have a version, in the order of the repository."""
+        found = [unit for entry in self.entries for unit in (*flux.units(self.index, entry), *workloads.units(entry))]
+        return tuple(found)
+
+    @cached_property
+    def apps(self) -> dict[str, tuple[Instance, ...]]:
+        """The instances of each app, by its name."""
+        named: dict[str, list[Unit]] = {}
+        for unit in self.units:
+            named.setdefault(unit.app, []).append(unit)
+        return {name: instances(name, found) for name, found in sorted(named.items())}
+
+    def find(self, app: str) -> tuple[Instance, ...]:
+        """The instances of an app, by its name or by another name that people may mean it by."""
+        if app in self.apps:
+            return self.apps[app]
+        return instances(app, [unit for unit in self.units if app in unit.aliases])
+
+
+def instances(app: str, units: Iterable[Unit]) -> tuple[Instance, ...]:
+    """The units of an app, by what tells them apart."""
+    found = list(units)
+    trails = [frozenset(unit.trail) for unit in found]
+    common = frozenset.intersection(*trails) if trails else frozenset()
+    groups: dict[str, list[Unit]] = {}
+    for unit in found:
+        own = [word for word in dict.fromkeys(unit.trail) if word not in common]
+        best = [word for word in own if ENVIRONMENTS.fullmatch(word)] or own
+        groups.setdefault("/".join(best), []).append(unit)
+    alone = len(groups) == 1
+    return tuple(Instance(app, None if alone else name or "base", tuple(of)) for name, of in groups.items())

@@ -1,0 +1,315 @@
+"""One object of a kustomize build, or of a plain file, with everything that sets its fields. Nothing is built here.
+
+The steps are applied in the order in which kustomize applies them (kubernetes-sigs/kustomize, `kusttarget`): for each
+kustomization patches, then the namespace, names, replicas and images.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from infra_mcp.model.effect import FieldPath
+from infra_mcp.model.image import Image
+from infra_mcp.repository.layers import Document, Source, Spot
+from infra_mcp.repository.locator.places import Place, as_text
+from infra_mcp.repository.partial import get_path, merge
+from infra_mcp.repository.scalars import Json
+
+_BUILT_IN = re.compile(r"(?:[a-z]+/)?v\w+|[\w.-]+\.k8s\.io/v\w+")  # API versions with a schema that kustomize knows
+_SCALED = frozenset({"Deployment", "StatefulSet", "ReplicaSet", "ReplicationController"})
+POD_TEMPLATES: dict[str, FieldPath] = {
+    "Pod": ("spec",),
+    "CronJob": ("spec", "jobTemplate", "spec", "template", "spec"),
+    **dict.fromkeys(
+        ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job"),
+        ("spec", "template", "spec"),
+    ),
+}
+CONTAINERS = ("initContainers", "containers")
+
+
+class Step(Protocol):
+    """Something that changes an object."""
+
+    def apply(self, value: Json) -> Json:
+        """The object after it."""
+
+    def spots(self, before: Json, at: FieldPath) -> tuple[Spot, ...]:
+        """The places by which it sets a field."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """An object: as its file has it, and what is laid over that."""
+
+    base: Document
+    names: frozenset[str]  # every name that it had: patches may use any of them
+    steps: tuple[Step, ...] = ()
+    namespace: str | None = None
+    name: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Its kind; empty where it has none."""
+        return str(self.base.value.get("kind", ""))
+
+    @property
+    def api_version(self) -> str:
+        """Its API version; empty where it has none."""
+        return str(self.base.value.get("apiVersion", ""))
+
+    @cached_property
+    def value(self) -> Json:
+        """The object with everything applied, but for names and namespace."""
+        value = self.base.value
+        for step in self.steps:
+            value = step.apply(value)
+        return value
+
+    def spots(self, at: FieldPath) -> tuple[Spot, ...]:
+        """Every place that sets a field, lowest first."""
+        found = list(self.base.spots(at))
+        value = self.base.value
+        for step in self.steps:
+            found += step.spots(value, at)
+            value = step.apply(value)
+        return tuple(found)
+
+    def image_places(self, at: FieldPath) -> tuple[Place, ...]:
+        """Every place that sets the image of a container, lowest first; an entry of `images` sets only its tag."""
+        found = [Place("image", spot) for spot in self.base.spots(at)]
+        value = self.base.value
+        for step in self.steps:
+            if isinstance(step, ImageEntry):
+                found += step.places(value, at)
+            else:
+                found += [Place("image", spot) for spot in step.spots(value, at)]
+            value = step.apply(value)
+        return tuple(found)
+
+    def containers(self) -> Iterator[tuple[FieldPath, dict[str, Any]]]:
+        """Each container of its pods, init ones first, with the path to it."""
+        at = POD_TEMPLATES.get(self.kind, ())
+        for which in CONTAINERS if at else ():
+            found, listed = get_path(self.value, (*at, which))
+            for one in listed if found and isinstance(listed, list) else ():
+                if isinstance(one, dict) and isinstance(one.get("name"), str):
+                    yield (*at, which, {"name": one["name"]}), one
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A strategic merge patch; a JSON merge patch where the kind is no built-in one, as kustomize has it."""
+
+    source: Source
+
+    def apply(self, value: Json) -> Json:
+        """The object with the patch laid over it."""
+        by_names = bool(_BUILT_IN.fullmatch(str(value.get("apiVersion", ""))))
+        body = {key: item for key, item in self.source.value.items() if key not in {"apiVersion", "kind", "metadata"}}
+        return pruned(merge(value, body)) if by_names else laid(value, body)
+
+    def spots(self, before: Json, at: FieldPath) -> tuple[Spot, ...]:
+        """Its place, where it sets the field."""
+        del before
+        return self.source.spots(at)
+
+
+@dataclass(frozen=True)
+class Operations:
+    """A JSON patch (RFC 6902)."""
+
+    source: Source  # its value is the list of operations
+    list_at: FieldPath = ()
+
+    def apply(self, value: Json) -> Json:
+        """The object with each operation done that fits it."""
+        done = deepcopy(value)
+        for one in self._each():
+            _operate(done, one)
+        return done
+
+    def spots(self, before: Json, at: FieldPath) -> tuple[Spot, ...]:
+        """The value of each operation that sets the field, or something that holds it."""
+        found: list[Spot] = []
+        now = deepcopy(before)
+        for position, one in enumerate(self._each()):
+            tokens = _tokens(str(one.get("path", "")), now)
+            wanted = _indexed(now, at)
+            _operate(now, one)
+            if one.get("op") in {"add", "replace"} and wanted is not None and wanted[: len(tokens)] == tokens:
+                found += self.source.spots((position, "value", *at[len(tokens) :]))
+        return tuple(found)
+
+    def _each(self) -> Iterator[dict[str, Any]]:
+        yield from (one for one in self.source.value if isinstance(one, dict))
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """An entry of a kustomization's `images`."""
+
+    source: Source  # the entry
+
+    def apply(self, value: Json) -> Json:
+        """The object with the image of each container that it names changed."""
+        done = deepcopy(value)
+        for spec in _pod_specs(done):
+            for which in CONTAINERS:
+                for one in spec.get(which) or ():
+                    if isinstance(one, dict) and isinstance(one.get("image"), str):
+                        one["image"] = self._changed(one["image"])
+        return done
+
+    def spots(self, before: Json, at: FieldPath) -> tuple[Spot, ...]:
+        """None: it sets no field, but a part of a text. See `places`."""
+        del before, at
+        return ()
+
+    def places(self, before: Json, at: FieldPath) -> tuple[Place, ...]:
+        """Its tag, with its digest beside it, where it sets the version of the image at a field."""
+        _, image = get_path(before, at)
+        if not isinstance(image, str) or Image.parse(image).named != self.source.value.get("name"):
+            return ()
+        tag, digest = self.source.spots(("newTag",)), self.source.spots(("digest",))
+        if not tag and not digest:
+            return ()
+        if tag:
+            return (Place("tag", tag[-1], digest[-1] if digest else tag[-1].beside("digest")),)
+        return (Place("tag", digest[-1].beside("newTag"), digest[-1]),)
+
+    def _changed(self, reference: str) -> str:
+        image, entry = Image.parse(reference), self.source.value
+        if image.named != entry.get("name"):
+            return reference
+        tag, digest = as_text(entry.get("newTag")), as_text(entry.get("digest"))
+        if not tag and not digest:
+            tag, digest = image.tag, image.digest
+        return str(Image(as_text(entry.get("newName")) or image.named, tag, digest))
+
+
+@dataclass(frozen=True)
+class ReplicasEntry:
+    """An entry of a kustomization's `replicas`."""
+
+    source: Source
+
+    def apply(self, value: Json) -> Json:
+        """The object with its replicas."""
+        return {**value, "spec": {**(value.get("spec") or {}), "replicas": self.source.value.get("count")}}
+
+    def spots(self, before: Json, at: FieldPath) -> tuple[Spot, ...]:
+        """Its count, for the replicas of a workload."""
+        del before
+        return self.source.spots(("count",)) if at == ("spec", "replicas") else ()
+
+    @staticmethod
+    def fits(kind: str) -> bool:
+        """Whether kustomize sets replicas of this kind."""
+        return kind in _SCALED
+
+
+def objects_of(path: str, documents: Iterable[Json]) -> Iterator[Built]:
+    """The objects of a file's documents; those in a List, too."""
+    for number, value in enumerate(documents):
+        if not isinstance(value, dict):
+            continue
+        items = value.get("items") if str(value.get("kind")).endswith("List") else None
+        for position, one in enumerate(items) if isinstance(items, list) else [(None, value)]:
+            metadata = one.get("metadata") if isinstance(one, dict) else None
+            if isinstance(metadata, dict) and one.get("kind"):
+                at: FieldPath = () if position is None else ("items", position)
+                name = str(metadata.get("name") or "")
+                base = Document(path, number, one, at)
+                yield Built(base, frozenset({name}), namespace=metadata.get("namespace") or None, name=name)
+
+
+def laid(low: Json, high: Json) -> Json:
+    """A JSON merge patch (RFC 7396) laid over a value."""
+    if not isinstance(high, dict):
+        return deepcopy(high)
+    out = dict(low) if isinstance(low, dict) else {}
+    for key, item in high.items():
+        if item is None:
+            out.pop(key, None)
+        else:
+            out[key] = laid(out.get(key), item)
+    return out
+
+
+def pruned(value: Json) -> Json:
+    """A merged object without the fields that a patch removes by null."""
+    if isinstance(value, dict):
+        return {key: pruned(item) for key, item in value.items() if item is not None}
+    return [pruned(item) for item in value] if isinstance(value, list) else value
+
+
+def _pod_specs(value: Json) -> Iterator[dict[str, Any]]:
+    """Every map that holds containers: kustomize changes images in all of them, in custom resources too."""
+    if isinstance(value, dict):
+        if any(isinstance(value.get(which), list) for which in CONTAINERS):
+            yield value
+        for item in value.values():
+            yield from _pod_specs(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _pod_specs(item)
+
+
+def _tokens(pointer: str, value: Json) -> list[str]:
+    tokens = [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
+    here = value
+    for depth, token in enumerate(tokens):
+        if isinstance(here, list):
+            tokens[depth] = str(len(here)) if token == "-" else token  # noqa: S105 - a step of a JSON pointer
+            here = here[int(token)] if token.isdecimal() and int(token) < len(here) else None
+        else:
+            here = here.get(token) if isinstance(here, dict) else None
+    return tokens
+
+
+def _indexed(value: Json, at: FieldPath) -> list[str] | None:
+    """A field as the tokens of a JSON pointer; None where a list has no such item."""
+    found: list[str] = []
+    for step in at:
+        if isinstance(step, dict):
+            items = value if isinstance(value, list) else []
+            hits = [i for i, item in enumerate(items) if isinstance(item, dict) and step.items() <= item.items()]
+            if not hits:
+                return None
+            found.append(str(hits[0]))
+            value = items[hits[0]]
+        else:
+            found.append(str(step))
+            there, value = get_path(value, (step,))
+            value = value if there else None
+    return found
+
+
+def _operate(value: Json, one: dict[str, Any]) -> None:
+    tokens = _tokens(str(one.get("path", "")), value)
+    if not tokens or one.get("op") not in {"add", "replace", "remove"}:
+        return
+    holder = value
+    for token in tokens[:-1]:
+        holder = _step(holder, token)
+    last = tokens[-1]
+    if isinstance(holder, dict):
+        if one["op"] == "remove":
+            holder.pop(last, None)
+        else:
+            holder[last] = deepcopy(one.get("value"))
+    elif isinstance(holder, list) and last.isdecimal() and int(last) <= len(holder):
+        start, end = int(last), int(last) + (one["op"] != "add")
+        holder[start:end] = [] if one["op"] == "remove" else [deepcopy(one.get("value"))]
+
+
+def _step(holder: Json, token: str) -> Json:
+    if isinstance(holder, list):
+        return holder[int(token)] if token.isdecimal() and int(token) < len(holder) else None
+    return holder.get(token) if isinstance(holder, dict) else None

@@ -1,0 +1,240 @@
+"""What a kustomization gives, without building it: each object with everything that sets its fields.
+
+It is enough to find a value. What becomes live is what the build gives: it is compared before and after the edit.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from infra_mcp.model.effect import FieldPath
+from infra_mcp.repository.census.built import Built, ImageEntry, Operations, Patch, ReplicasEntry, Step, objects_of
+from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.layers import Below, Document, Inside, Source
+from infra_mcp.repository.locator.places import Place
+from infra_mcp.repository.scalars import Json
+from infra_mcp.repository.value import SUFFIXES
+
+_REMOTE = re.compile(r"^(?:[a-z0-9+]+::|[a-z+]+://|git@|github\.com/)|//.*\?ref=", re.IGNORECASE)
+_DEEPEST = 30
+_NOT_READ = ("replacements", "vars", "transformers")  # what may set fields, too
+
+
+@dataclass
+class Composition:
+    """The objects of one kustomization and of all that it reads."""
+
+    root: str  # its folder
+    objects: list[Built] = field(default_factory=list)
+    files: set[str] = field(default_factory=set)  # every file that was read for it
+    remote: list[Place] = field(default_factory=list)  # remote bases, with the revision that is pinned
+    charts: list[Source] = field(default_factory=list)  # entries of `helmCharts`
+    generated: dict[str, dict[str, Source]] = field(default_factory=dict)  # ConfigMaps: their values, by key
+    unread: list[str] = field(default_factory=list)  # what may set fields and is not understood
+
+
+def compose(index: Index, root: str) -> Composition:
+    """The composition of the kustomization in a folder."""
+    made = Composition(root)
+    _Composer(index, made).kustomization(root, ())
+    return made
+
+
+def loose(index: Index, folder: str) -> Composition:
+    """The composition of a folder without a kustomization: all manifests below it, as Flux and Argo CD read it."""
+    made = Composition(folder)
+    composer = _Composer(index, made)
+    inside = f"{folder}/" if folder else ""
+    below = sorted(one for one in index.kustomizations if one.startswith(inside))
+    outermost = [one for one in below if not any(one.startswith(f"{above}/") for above in below)]
+    for path in index.paths:
+        if path.startswith(inside) and path.endswith(SUFFIXES) and not any(path.startswith(f"{one}/") for one in below):
+            made.files.add(path)
+            made.objects += objects_of(path, index.documents(path))
+    for one in outermost:
+        made.objects += composer.kustomization(one, ("",))
+    return made
+
+
+def named_by(index: Index, folder: str) -> Iterator[str]:
+    """The folders that a kustomization builds upon."""
+    value = index.document(index.kustomizations[folder])
+    for _, entry in _texts(value, "resources", "bases", "components"):
+        if not _REMOTE.search(entry):
+            yield _joined(folder, entry)
+
+
+def over(source: Source, built: list[Built]) -> list[Built]:
+    """Objects with what a kustomization, or a Flux Kustomization's spec, which has its keys, lays over them."""
+    return _transformed(source, [_patched(one, list(_patches(source, None))) for one in built])
+
+
+class _Composer:
+    def __init__(self, index: Index, made: Composition) -> None:
+        self.index, self.made = index, made
+
+    def kustomization(self, folder: str, above: tuple[str, ...], given: list[Built] | None = None) -> list[Built]:
+        """The objects of one kustomization; a component's are those of the one that names it, changed."""
+        path = self.index.kustomizations.get(folder)
+        if path is None or folder in above or len(above) > _DEEPEST:
+            self.made.unread.append(f"{folder or '.'} has no kustomization, or is built by itself")
+            return given or []
+        self.made.files.add(path)
+        value = self.index.document(path)
+        source = Document(path, 0, value)
+        objects = list(given or [])
+        for key, entry in _texts(value, "resources", "bases"):
+            objects += self._resource(source, (key, {"=": entry}), folder, entry, (*above, folder))
+        for key in ("configMapGenerator", "secretGenerator"):
+            self._generators(source, key, folder)
+        charts = _entries(value, "helmCharts")
+        self.made.charts += [Below(source, ("helmCharts", position)) for position, _ in enumerate(charts)]
+        for _, entry in _texts(value, "components"):
+            if not _REMOTE.search(entry):
+                objects = self.kustomization(_joined(folder, entry), (*above, folder), objects)
+        self.made.unread += [f"{key} in {path}" for key in _NOT_READ if _entries(value, key)]
+        patches = list(_patches(source, self, folder))
+        objects = _transformed(source, [_patched(one, patches) for one in objects])
+        if not above:
+            self.made.objects = objects
+        return objects
+
+    def _resource(
+        self, source: Document, at: FieldPath, folder: str, entry: str, above: tuple[str, ...]
+    ) -> list[Built]:
+        if _REMOTE.search(entry):
+            self.made.remote += [Place("url", spot) for spot in source.spots(at)]
+            return []
+        path = _joined(folder, entry)
+        if path in self.index.kustomizations or path == "":
+            return self.kustomization(path, above)
+        self.made.files.add(path)
+        return list(objects_of(path, self.index.documents(path)))
+
+    def read(self, path: str) -> Iterator[tuple[int, Json]]:
+        """The documents of a file, which belongs to the composition from then on."""
+        self.made.files.add(path)
+        yield from enumerate(self.index.documents(path))
+
+    def _generators(self, source: Document, key: str, folder: str) -> None:
+        for entry in (one for one in _entries(source.value, key) if isinstance(one, dict)):
+            keys: dict[str, Source] = {}
+            for one in entry.get("files") or ():
+                name, _, path = str(one).rpartition("=")
+                target = _joined(folder, path)
+                self.made.files.add(target)
+                for number, value in self.read(target):
+                    keys.setdefault(name or posixpath.basename(path), Document(target, number, value))
+            for one in entry.get("envs") or ([entry["env"]] if "env" in entry else []):
+                self.made.files.add(_joined(folder, str(one)))
+            self.made.generated.setdefault(str(entry.get("name")), {}).update(keys)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Which objects a patch is for. A pattern must match all of the name, as in kustomize."""
+
+    kind: str
+    name: str
+    namespace: str
+    labels: str
+
+    def fits(self, one: Built) -> bool:
+        labels = (one.value.get("metadata") or {}).get("labels") or {}
+        wanted = dict(part.strip().split("=", 1) for part in self.labels.split(",") if "=" in part)
+        return (
+            _matches(self.kind, [one.kind])
+            and _matches(self.name, one.names)
+            and (not self.namespace or _matches(self.namespace, [one.namespace or "default"]))
+            and all(str(labels.get(key.rstrip("="))) == value.lstrip("=") for key, value in wanted.items())
+        )
+
+
+def _matches(pattern: str, names: Any) -> bool:  # noqa: ANN401 - any collection of text
+    if not pattern or pattern in names:
+        return True
+    try:
+        return any(re.fullmatch(pattern, name) for name in names)
+    except re.error:
+        return False
+
+
+def _patched(one: Built, patches: list[tuple[_Target, Step]]) -> Built:
+    return replace(one, steps=(*one.steps, *(step for target, step in patches if target.fits(one))))
+
+
+def _patches(source: Source, composer: _Composer | None, folder: str = "") -> Iterator[tuple[_Target, Step]]:
+    """Each patch of a kustomization with its target, in the order in which they are applied."""
+    for key in ("patchesStrategicMerge", "patches", "patchesJson6902"):
+        for position, entry in enumerate(_entries(source.value, key)):
+            given = entry if isinstance(entry, dict) else {"path": entry}
+            path, target = given.get("path"), given.get("target") or {}
+            if isinstance(path, str) and "\n" in path:
+                yield from _patch(Inside(source, (key, position)), target)
+            elif isinstance(path, str) and composer:
+                for number, one in composer.read(_joined(folder, path)):
+                    yield from _patch(Document(_joined(folder, path), number, one), target)
+            elif isinstance(given.get("patch"), str):
+                yield from _patch(Inside(source, (key, position, "patch")), target)
+
+
+def _patch(source: Source, target: dict[str, Any]) -> Iterator[tuple[_Target, Step]]:
+    value = source.value
+    if isinstance(value, list):
+        yield _target(target), Operations(source)
+    elif isinstance(value, dict):
+        own = {"kind": value.get("kind"), "name": (value.get("metadata") or {}).get("name")}
+        yield _target(target or {key: re.escape(str(item)) for key, item in own.items() if item}), Patch(source)
+
+
+def _target(value: dict[str, Any]) -> _Target:
+    kind, name, namespace, labels = (
+        str(value.get(key) or "") for key in ("kind", "name", "namespace", "labelSelector")
+    )
+    return _Target(kind, name, namespace, labels)
+
+
+def _transformed(source: Source, objects: list[Built]) -> list[Built]:
+    value = source.value
+    replicas, images = _entries(value, "replicas"), _entries(value, "images")
+    done = []
+    for one in objects:
+        steps: list[Step] = [
+            ReplicasEntry(Below(source, _item("replicas", replicas, position)))
+            for position, entry in enumerate(replicas)
+            if isinstance(entry, dict) and ReplicasEntry.fits(one.kind) and entry.get("name") in one.names
+        ]
+        steps += [
+            ImageEntry(Below(source, _item("images", images, position)))
+            for position, entry in enumerate(images)
+            if isinstance(entry, dict)
+        ]
+        name = f"{value.get('namePrefix') or ''}{one.name}{value.get('nameSuffix') or ''}"
+        namespace = value.get("namespace") or value.get("targetNamespace") or one.namespace
+        done.append(replace(one, steps=(*one.steps, *steps), name=name, names=one.names | {name}, namespace=namespace))
+    return done
+
+
+def _item(key: str, entries: list[Any], position: int) -> FieldPath:
+    """An entry by its name, where that tells it apart."""
+    named = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
+    name = named[position]
+    return (key, {"name": name} if named.count(name) == 1 else position)
+
+
+def _entries(value: Json, key: str) -> list[Any]:
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def _texts(value: Json, *keys: str) -> Iterator[tuple[str, str]]:
+    return ((key, entry) for key in keys for entry in _entries(value, key) if isinstance(entry, str))
+
+
+def _joined(folder: str, path: str) -> str:
+    joined = posixpath.normpath(posixpath.join(folder, path))
+    return "" if joined == "." else joined

@@ -1,0 +1,123 @@
+"""Where deliveries start: a Flux Kustomization, a kustomization that no other one names, a plain manifest."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from infra_mcp.repository.census.built import Built
+from infra_mcp.repository.census.composition import Composition, compose, loose, over
+from infra_mcp.repository.census.index import Fact, Index
+from infra_mcp.repository.kustomize import is_kustomization
+from infra_mcp.repository.layers import Below, Source
+
+FLUX_KUSTOMIZATION = {"Kustomization": "kustomize.toolkit.fluxcd.io"}
+DELIVERED_ALONE = frozenset({"HelmRelease"})
+# Kinds that hold no version, which make up most of a repository.
+_WITHOUT_VERSION = frozenset(
+    {
+        *("Namespace", "Service", "ConfigMap", "Secret", "ServiceAccount", "Role", "RoleBinding", "ClusterRole"),
+        *(
+            "ClusterRoleBinding",
+            "Ingress",
+            "NetworkPolicy",
+            "PersistentVolume",
+            "PersistentVolumeClaim",
+            "StorageClass",
+        ),
+        *("HorizontalPodAutoscaler", "PodDisruptionBudget", "ResourceQuota", "LimitRange", "PriorityClass"),
+        *("CustomResourceDefinition", "APIService", "Kustomization", "Component", "HelmRepository", "GitRepository"),
+        *("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "Certificate", "SealedSecret"),
+        *("ExternalSecret", "ServiceMonitor", "PodMonitor", "PrometheusRule", "AppProject"),
+    }
+)
+_CLUSTERS = frozenset({"cluster", "clusters"})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that is delivered as a whole."""
+
+    delivery: str  # `flux`, `argocd`, `kubernetes`
+    root: str  # the folder, or the file
+    by: str  # what delivers it, for people: `Kustomization flux-system/apps`; empty where the repository does not say
+    objects: tuple[Built, ...]
+    files: frozenset[str]  # every file that is read for it
+    cluster: str | None = None  # the folder below `clusters/` that it is delivered from
+    # What replaces `${NAME}` in it, lowest first (Flux's postBuild).
+    substitutes: tuple[Source, ...] = ()
+    composition: Composition = field(default_factory=lambda: Composition(""), repr=False)
+
+    @property
+    def trail(self) -> tuple[str, ...]:
+        """The words by which it may be told from others: of its path, and of its cluster."""
+        return tuple(part for part in (*(self.root.split("/")), self.cluster or "") if part)
+
+
+def entries(index: Index) -> list[Entry]:
+    """Every entry of a repository; each plain manifest that no kustomization reads is one of its own."""
+    found = list(_by_flux(index))
+    covered = {entry.root for entry in found}
+    read = {path for entry in found for path in entry.files}
+    for folder in sorted(index.roots):
+        if folder not in covered and index.kustomizations[folder] not in read:
+            made = compose(index, folder)
+            # A HelmRelease is delivered by Flux, wherever the Kustomization is that applies it.
+            delivery = "flux" if any(one.kind in DELIVERED_ALONE for one in made.objects) else "kubernetes"
+            objects, files = tuple(made.objects), frozenset(made.files)
+            found.append(Entry(delivery, folder, "", objects, files, cluster_of(folder), composition=made))
+            read |= made.files
+    return found + list(_plain(index, read | {path for entry in found for path in entry.files}))
+
+
+def _plain(index: Index, read: Collection[str]) -> Iterator[Entry]:
+    """Each manifest that nothing else reads: it is applied as it is."""
+    for path in index.saying(*(index.every_kind - _WITHOUT_VERSION)):
+        if path in read or is_kustomization(path):
+            continue
+        objects = tuple(index.objects(path))
+        if objects:
+            delivery = "flux" if any(one.kind in DELIVERED_ALONE for one in objects) else "kubernetes"
+            yield Entry(delivery, path, "", objects, frozenset({path}), cluster_of(path))
+
+
+def cluster_of(path: str) -> str | None:
+    """The cluster that a path names: the folder below `clusters/`."""
+    parts = path.split("/")
+    return next((after for part, after in pairwise(parts) if part in _CLUSTERS), None)
+
+
+def _by_flux(index: Index) -> Iterator[Entry]:
+    for fact in index.facts(FLUX_KUSTOMIZATION):
+        spec = fact.value.get("spec")
+        path = posixpath.normpath(str(spec.get("path") or ".")) if isinstance(spec, dict) else ".."
+        root = "" if path == "." else path.removeprefix("./")
+        if root.startswith((".", "/")) or not index.has_folder(root):
+            continue  # another repository's
+        made = compose(index, root) if root in index.kustomizations else loose(index, root)
+        source = Below(fact.source, ("spec",))
+        yield Entry(
+            "flux",
+            root,
+            f"Kustomization {fact.namespace or 'flux-system'}/{fact.name}",
+            tuple(over(source, made.objects)),
+            frozenset(made.files | {fact.path}),
+            cluster_of(fact.path) or cluster_of(root),
+            tuple(_substitutes(index, fact)),
+            made,
+        )
+
+
+def _substitutes(index: Index, fact: Fact) -> Iterator[Source]:
+    """ConfigMaps in their order, then the inline values, which win (Flux: post build variable substitution)."""
+    build = fact.value["spec"].get("postBuild")
+    if not isinstance(build, dict):
+        return
+    for one in build.get("substituteFrom") or ():
+        if isinstance(one, dict) and one.get("kind") == "ConfigMap":
+            for config in index.facts({"ConfigMap": ""}):
+                if config.name == one.get("name") and cluster_of(config.path) in {None, cluster_of(fact.path)}:
+                    yield Below(config.source, ("data",))
+    yield Below(fact.source, ("spec", "postBuild", "substitute"))

@@ -1,0 +1,203 @@
+"""The files of a repository by what they are. A file is parsed at the first question about its content."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+from infra_mcp.repository.census.built import Built, objects_of
+from infra_mcp.repository.kustomize import is_kustomization
+from infra_mcp.repository.layers import Document
+from infra_mcp.repository.nodes import Unreadable, compose, decode, values
+from infra_mcp.repository.scalars import Json
+from infra_mcp.repository.value import SUFFIXES, Tree
+
+LARGEST: Final = 1 << 20  # bytes; larger files are data, dashboards for one
+_KIND = re.compile(rb"""^[ \t]*(?:["']?kind["']?[ \t]*:)[ \t]*["']?([A-Za-z][A-Za-z0-9]*)""", re.MULTILINE)
+_ENCRYPTED = re.compile(rb"""^(?:sops:|[ \t]*"sops"[ \t]*:)|\A\$ANSIBLE_VAULT|\A-----BEGIN AGE""", re.MULTILINE)
+# Folders whose files are for tests and people to copy, or are somebody else's.
+_LEFT_OUT: Final = re.compile(
+    r"(?:test|tests|testdata|test-data|e2e|fixtures|sample|samples|example|examples|vendor|node_modules|third_party|ci|"
+    r"docs|\.[^/]*)"
+)
+_CHARTS: Final = frozenset({"chart.yaml", "chart.yml"})
+
+
+class Fact(NamedTuple):
+    """A document of an interesting kind, and where it is."""
+
+    kind: str
+    path: str
+    document: int
+    value: dict[str, Any]
+
+    @property
+    def group(self) -> str:
+        """Its API group; empty for the core one."""
+        return str(self.value.get("apiVersion", "")).rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """Its name; empty where it has none."""
+        return str((self.value.get("metadata") or {}).get("name") or "")
+
+    @property
+    def namespace(self) -> str | None:
+        """The namespace that it says."""
+        return (self.value.get("metadata") or {}).get("namespace") or None
+
+    @property
+    def source(self) -> Document:
+        """It as a source of values."""
+        return Document(self.path, self.document, self.value)
+
+
+@dataclass(frozen=True)
+class _File:
+    """What is remembered of a blob."""
+
+    kinds: frozenset[str]
+    encrypted: bool
+
+
+class Index:
+    """A repository's files, for the census of one tree.
+
+    Args:
+        tree: the repository.
+        named: folders that policy names as roots: they are never left out.
+    """
+
+    def __init__(self, tree: Tree, named: Sequence[str] = ()) -> None:
+        self.tree = tree
+        self._named = tuple(root for root in named if root)
+
+    @cached_property
+    def paths(self) -> tuple[str, ...]:
+        """The path of every regular file that counts, sorted: not in hidden folders, tests, samples, templates."""
+        charts = {posixpath.dirname(path) for path in self.tree.entries if posixpath.basename(path).lower() in _CHARTS}
+        kept: dict[str, bool] = {}
+
+        def is_kept(folder: str) -> bool:
+            if folder not in kept:
+                above, _, last = folder.rpartition("/")
+                own = not folder or any(folder == name or name.startswith(f"{folder}/") for name in self._named)
+                vendored = last in {"templates", "charts", "crds"} and above in charts
+                kept[folder] = (own or not (_LEFT_OUT.fullmatch(last) or vendored)) and (not folder or is_kept(above))
+            return kept[folder]
+
+        return tuple(
+            path
+            for path, entry in sorted(self.tree.entries.items())
+            if entry.mode.startswith("100") and is_kept(posixpath.dirname(path)) and path.isprintable()
+        )
+
+    @cached_property
+    def charts(self) -> dict[str, str]:
+        """The path of each Chart.yaml, by its folder."""
+        return {posixpath.dirname(path): path for path in self.paths if posixpath.basename(path).lower() in _CHARTS}
+
+    @cached_property
+    def kustomizations(self) -> dict[str, str]:
+        """The path of each kustomization, by its folder; also in folders that the census leaves out."""
+        return {posixpath.dirname(path): path for path in self.tree.entries if is_kustomization(path)}
+
+    @cached_property
+    def roots(self) -> frozenset[str]:
+        """The folders of kustomizations that count and that no other kustomization reads."""
+        from infra_mcp.repository.census.composition import named_by  # noqa: PLC0415 - it reads this index
+
+        mine = {posixpath.dirname(path) for path in self.paths if is_kustomization(path)}
+        return frozenset(mine - {folder for one in self.kustomizations for folder in named_by(self, one)})
+
+    def has_folder(self, folder: str) -> bool:
+        """Whether a folder has files that count."""
+        return not folder or any(path.startswith(f"{folder}/") for path in self.paths)
+
+    @cached_property
+    def _files(self) -> dict[str, _File]:
+        memo = self.tree.memo
+        paths = [path for path in self.paths if path.endswith(SUFFIXES)]
+        unknown = {path: self._oid(path) for path in paths}
+        missing = [path for path, oid in unknown.items() if ("file", oid) not in memo]
+        for path, data in self.tree.read_all(missing).items():
+            memo["file", unknown[path]] = _look(data)
+        return {path: memo["file", oid] for path, oid in unknown.items()}
+
+    def _oid(self, path: str) -> str:
+        return self.tree.entries[path].oid
+
+    @cached_property
+    def encrypted(self) -> tuple[str, ...]:
+        """The path of each file that sops, ansible-vault or age encrypted."""
+        return tuple(path for path, file in self._files.items() if file.encrypted)
+
+    def saying(self, *kinds: str) -> tuple[str, ...]:
+        """The paths of files with a line that says one of these kinds."""
+        wanted = frozenset(kinds)
+        return tuple(path for path, file in self._files.items() if not wanted.isdisjoint(file.kinds))
+
+    @cached_property
+    def every_kind(self) -> frozenset[str]:
+        """Every kind that a line of a file says."""
+        return frozenset(kind for file in self._files.values() for kind in file.kinds)
+
+    def facts(self, kinds: Mapping[str, str] | Sequence[str]) -> Iterator[Fact]:
+        """Every document of these kinds, by path.
+
+        Args:
+            kinds: kinds, or for each kind the API group that it must have.
+        """
+        for path in self.saying(*kinds):
+            for number, value in enumerate(self.documents(path)):
+                for one in items_of(value):
+                    fact = Fact(str(one.get("kind", "")), path, number, one)
+                    if (
+                        fact.kind in kinds
+                        and fact.name
+                        and (not isinstance(kinds, Mapping) or fact.group == kinds[fact.kind])
+                    ):
+                        yield fact
+
+    def documents(self, path: str) -> list[Any]:
+        """The values of a file's documents; none where it cannot be read."""
+        if not self.tree.is_file(path):
+            return []
+        key = ("documents", self._oid(path))
+        if key not in self.tree.memo:
+            data = self.tree.read(path)
+            self.tree.memo[key] = _values(data) if data is not None else []
+        found: list[Any] = self.tree.memo[key]
+        return found
+
+    def objects(self, path: str) -> Iterator[Built]:
+        """The objects of a file."""
+        yield from objects_of(path, self.documents(path))
+
+    def document(self, path: str) -> dict[str, Any]:
+        """A file's first map; empty where it has none."""
+        return next((one for one in self.documents(path) if isinstance(one, dict)), {})
+
+
+def items_of(value: Json) -> Iterator[dict[str, Any]]:
+    """A document's object. The items of a List are not among them: their places are others."""
+    if isinstance(value, dict) and isinstance(value.get("metadata"), dict | None):
+        yield value
+
+
+def _look(data: bytes | None) -> _File:
+    if data is None or len(data) > LARGEST:
+        return _File(frozenset(), encrypted=False)
+    kinds = frozenset(found.decode() for found in _KIND.findall(data))
+    return _File(kinds, _ENCRYPTED.search(data) is not None)
+
+
+def _values(data: bytes) -> list[Any]:
+    try:
+        return values(compose(decode(data)))
+    except Unreadable:
+        return []

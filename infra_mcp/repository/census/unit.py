@@ -1,0 +1,53 @@
+"""What is delivered and has a version: a HelmRelease, a workload, a chart with its values, a file with a tag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from infra_mcp.repository.census.entries import Entry
+from infra_mcp.repository.layers import Spot
+from infra_mcp.repository.locator.holds import Hold
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One of them, at one place. Its versions are looked up when they are asked for.
+
+    Args:
+        app: the name of its app.
+        kind: what it is: `HelmRelease`, `Deployment`, `Chart`.
+        name: its own name there.
+        namespace: where it runs, as far as the repository says.
+        path: the file that holds it.
+        entry: how it is delivered.
+        words: words beside those of the entry that may tell it from other instances of the app: an environment's.
+        find: gives the versions that it holds.
+        replicas: gives the places that set its number of pods, lowest first.
+    """
+
+    app: str
+    kind: str
+    name: str
+    namespace: str | None
+    path: str
+    entry: Entry
+    find: Callable[[], Iterable[Hold]] = field(repr=False, compare=False)
+    replicas: Callable[[], Sequence[Spot]] = field(default=tuple, repr=False, compare=False)
+    words: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()  # other names that people may mean it by
+
+    @cached_property
+    def holds(self) -> tuple[Hold, ...]:
+        """The versions that it holds."""
+        return tuple(one for one in self.find() if one.places)
+
+    @property
+    def trail(self) -> tuple[str, ...]:
+        """The words that may tell it from other instances of the app."""
+        return (*self.entry.trail, *self.words, *((self.namespace,) if self.namespace else ()))
+
+    def __str__(self) -> str:
+        """As people call it: `HelmRelease media/jellyfin`."""
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"

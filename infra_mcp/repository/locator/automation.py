@@ -1,0 +1,62 @@
+"""What writes a version by itself: a change against it would be undone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.edit import resolve
+from infra_mcp.repository.layers import Spot
+from infra_mcp.repository.nodes import Unreadable, compose, decode
+from infra_mcp.repository.partial import get_path
+from infra_mcp.repository.scalars import Json
+from infra_mcp.repository.spans import SourceText
+
+# Flux's image automation writes where this comment stands (Flux: "Configure image update for custom resources").
+_POLICY = re.compile(r'#\s*\{\s*"\$imagepolicy"\s*:\s*"([^"]+)"\s*\}')
+# Keys beside a version by which a release bot is switched on.
+_SWITCH = re.compile(r"auto(?:matic)?[-_]?(?:deploys?|deployments?|updates?|promot\w*)(?:[-_]?enabled)?", re.IGNORECASE)
+_UPDATER = "argocd-image-updater.argoproj.io/image-list"
+
+
+def automation(index: Index, spot: Spot) -> str:
+    """What writes at a place by itself, for people; empty where nothing does."""
+    return next(_writers(index, spot), "")
+
+
+def _writers(index: Index, spot: Spot) -> Iterator[str]:
+    found = _POLICY.search(_line(index, spot))
+    if found and not _is_suspended(index):
+        yield f"the Flux image policy {found[1]} (a comment on the line)"
+    document = _document(index, spot)
+    holder = get_path(document, spot.field[:-1])[1]
+    for key, value in holder.items() if isinstance(holder, dict) else ():
+        if _SWITCH.fullmatch(key) and value is True:
+            yield f"a release bot ({key}: true)"
+    if isinstance(document, dict) and _UPDATER in ((document.get("metadata") or {}).get("annotations") or {}):
+        yield f"Argo CD Image Updater (annotation {_UPDATER})"
+
+
+def _is_suspended(index: Index) -> bool:
+    updates = [fact.value.get("spec") for fact in index.facts({"ImageUpdateAutomation": "image.toolkit.fluxcd.io"})]
+    return bool(updates) and all(isinstance(spec, Mapping) and spec.get("suspend") is True for spec in updates)
+
+
+def _document(index: Index, spot: Spot) -> Json:
+    documents = index.documents(spot.path)
+    return documents[spot.document] if spot.document < len(documents) else None
+
+
+def _line(index: Index, spot: Spot) -> str:
+    """The line at which a value stands, with its comment."""
+    data = index.tree.read(spot.path) or b""
+    if b"$imagepolicy" not in data:
+        return ""
+    try:
+        text = decode(data)
+        keys = tuple(resolve(_document(index, spot), spot.field))
+        node = SourceText(text, compose(text), as_json=False).walk(spot.document, keys)[-1].node
+    except (Unreadable, IndexError):
+        return ""
+    return text.splitlines()[node.line - 1]

@@ -1,0 +1,187 @@
+"""From an instance and a version to what is written where: which places decide, which move along, which stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from infra_mcp.errors import InfraError
+from infra_mcp.model.image import Image
+from infra_mcp.model.location import At
+from infra_mcp.repository.census.apps import Census, Instance
+from infra_mcp.repository.layers import Spot
+from infra_mcp.repository.locator.automation import automation
+from infra_mcp.repository.locator.holds import Hold
+from infra_mcp.repository.locator.places import Place
+from infra_mcp.repository.scalars import Json
+
+_MOVING = ("version", "chart", "revision", "app-version")  # a `version` is the first of these that there is
+_NAMED = 5  # versions named in a message
+_ALONG = frozenset({"revision", "app-version"})  # these follow the version where they say the same
+
+
+@dataclass
+class Located:
+    """What to write for a setting."""
+
+    sets: list[tuple[Spot, Json]] = field(default_factory=list)  # the values to write, also those that stand already
+    notes: list[str] = field(default_factory=list)  # what a reader of the plan should know
+    version: str = ""  # as it is written
+    former: str = ""  # the version before
+    images: tuple[str, ...] = ()  # the images that would run, in full
+
+    def add(self, sets: Iterable[tuple[Spot, Json]]) -> None:
+        """Add values to write, each place once."""
+        known = {spot.key for spot, _ in self.sets}
+        self.sets += [(spot, value) for spot, value in sets if spot.key not in known]
+
+
+def locate(
+    census: Census,
+    instance: Instance,
+    version: str,
+    *,
+    setting: str = "version",
+    image: str = "",
+    drop_digest: bool = False,
+) -> Located:
+    """What to write so that an instance has a version.
+
+    Args:
+        census: of the repository.
+        instance: the instance.
+        version: the version, perhaps with a digest: `1.4.2@sha256:…`.
+        setting: `version`, or `chart`.
+        image: the image that is the app's, in full; empty where it is to be found.
+        drop_digest: whether a digest that pins the image may go.
+
+    Raises:
+        InfraError: `not-in-repository`: it holds no version; `ambiguous-setting`: several, and nothing says which;
+            `digest-needed`; `automation`; `invalid-argument`: a digest where none can stand.
+    """
+    every = [hold for unit in instance.units for hold in unit.holds]
+    chosen, others = _chosen(instance, every, setting, image)
+    done = Located(former=chosen[0].version)
+    tag, _, digest = version.partition("@")
+    for hold in chosen:
+        _set(census, instance, done, hold, tag, digest, drop_digest=drop_digest)
+    for hold in others:
+        if hold.setting in _ALONG and hold.version == done.former and chosen[0].setting not in _ALONG:
+            done.add(hold.decides.sets(done.version, ""))
+        elif hold.setting == chosen[0].setting and hold.image == chosen[0].image:
+            done.notes.append(f"{hold.label} stays at {hold.version or 'its version'}.")
+    return done
+
+
+def _chosen(instance: Instance, every: list[Hold], setting: str, image: str) -> tuple[list[Hold], list[Hold]]:
+    """The versions to set, and the others."""
+    kinds = _MOVING if setting == "version" else (setting,)
+    kind = next((kind for kind in kinds if any(hold.setting == kind for hold in every)), None)
+    if kind is None:
+        units = ", ".join(map(str, instance.units))
+        raise InfraError("not-in-repository", f"{units} holds no {setting} of {instance.app}.")
+    holds = [hold for hold in every if hold.setting == kind]
+    if image:
+        holds = [hold for hold in holds if hold.image == image]
+        if not holds:
+            raise InfraError("not-in-repository", f"No image of {image} is in {', '.join(map(str, instance.units))}.")
+    main = _same(instance, _main(instance, holds))
+    taken = {id(hold) for hold in main}
+    return main, [hold for hold in every if id(hold) not in taken]
+
+
+def _main(instance: Instance, holds: list[Hold]) -> list[Hold]:
+    """The versions of one image (or chart): the only one, the one at the usual place, or the one of the app's name."""
+    groups: dict[str, list[Hold]] = {}
+    for hold in holds:
+        groups.setdefault(hold.image or hold.label, []).append(hold)
+    for wanted in (
+        list(groups.values()),
+        [group for group in groups.values() if any(hold.leads for hold in group)],
+        [group for name, group in groups.items() if Image.parse(name).last == instance.app],
+    ):
+        if len(wanted) == 1:
+            return wanted[0]
+    raise _ambiguous(instance, [group[0] for group in groups.values()])
+
+
+def _same(instance: Instance, holds: list[Hold]) -> list[Hold]:
+    """Those of them that have the app's version: others of the same image stay."""
+    if len({hold.version for hold in holds}) == 1:
+        return holds
+    first = [hold for hold in holds if hold.leads] or [hold for hold in holds if "nitContainers" not in hold.label]
+    if len({hold.version for hold in first}) != 1:
+        raise _ambiguous(instance, holds)
+    return [hold for hold in holds if hold.version == first[0].version]
+
+
+def _ambiguous(instance: Instance, holds: Sequence[Hold]) -> InfraError:
+    several = "; ".join(f"{hold.label} ({hold.image or 'an image'} {hold.version})" for hold in holds[:_NAMED])
+    what = f"{instance.app} has several versions, and nothing says which one is its own: {several}."
+    line = f'[apps.{instance.app}.settings.version] at = "{at(holds[0].decides.spot)}"'
+    return InfraError("ambiguous-setting", what, next_step=f"Say in infra.toml which one it is, such as {line}.")
+
+
+def _set(
+    census: Census, instance: Instance, done: Located, hold: Hold, tag: str, digest: str, *, drop_digest: bool
+) -> None:
+    place = hold.decides
+    version = place.styled(tag)
+    if version != tag:
+        done.notes.append(f"{hold.label} is written {version}, as {place.version} was.")
+    _check(census, hold, place, version, digest, drop_digest=drop_digest)
+    require_own(census, instance, place.spot)
+    kept = digest or ("" if drop_digest and version != place.version else place.pinned)
+    if place.pinned and not kept:
+        done.notes.append(f"{hold.label} loses its digest {place.pinned}.")
+    done.version = version
+    done.add(place.sets(version, kept))
+    for masked in hold.places[:-1]:
+        where = at(masked.spot)
+        if masked.version == place.version and masked.version and _is_own(census, instance, masked.spot.path):
+            done.add(masked.sets(version, kept if masked.pinned else ""))
+            done.notes.append(f"{where} is masked by {at(place.spot)} and moves along.")
+        elif masked.version:
+            done.notes.append(f"{where} is masked by {at(place.spot)} and stays at {masked.version}.")
+
+
+def _check(census: Census, hold: Hold, place: Place, version: str, digest: str, *, drop_digest: bool) -> None:
+    if version == place.version and (not digest or digest == place.pinned):
+        return
+    if digest and place.form in {"plain", "url"}:
+        raise InfraError("invalid-argument", f"version: {hold.label} has no digest; give the version alone.")
+    if place.pinned and not digest and not drop_digest:
+        what = f"{at(place.spot)} is pinned by {place.pinned}: with {version} alone the old image would run, or any."
+        raise InfraError("digest-needed", what)
+    if by := automation(census.index, place.spot):
+        what = f"{at(place.spot)} is written by {by}, which would undo the change."
+        raise InfraError("automation", what)
+
+
+def _is_own(census: Census, instance: Instance, path: str) -> bool:
+    """Whether only this instance reads a file."""
+    own = {id(unit.entry) for unit in instance.units}
+    return all(id(entry) in own for entry in census.entries if path in entry.files)
+
+
+def require_own(census: Census, instance: Instance, spot: Spot) -> None:
+    """Refuse to change a place that other instances of the app take their value from, too.
+
+    Raises:
+        InfraError: `shared-place`, naming them.
+    """
+    if instance.environment is None or _is_own(census, instance, spot.path):
+        return
+    others = [
+        one.environment or one.app
+        for one in census.find(instance.app)
+        if one.environment != instance.environment and any(spot.path in unit.entry.files for unit in one.units)
+    ]
+    if others:
+        what = f"{at(spot)} decides for {instance.environment} and for {', '.join(others[:_NAMED])}."
+        raise InfraError("shared-place", what)
+
+
+def at(spot: Spot) -> At:
+    """A place as infra.toml has it."""
+    return At(spot.path, spot.document or None, (*spot.field, *(spot.inside or ())))
