@@ -124,7 +124,7 @@ CODES: dict[str, CodeInfo] = {
     ),
     "ambiguous-object": CodeInfo(
         "The same object stands in more than one place of the repository.",
-        "Name in [tree] roots only folders that are applied to this cluster, or keep one of these files.",
+        'Name the right one in infra.toml: [apps.NAME] file = "…", or as roots only folders of this cluster.',
     ),
     "manifest-invalid": CodeInfo(
         "A manifest cannot be read, or cannot be edited without changing more than was asked.",

@@ -72,6 +72,22 @@ class Undone:
 
 
 @dataclass(frozen=True)
+class Owner:
+    """What delivers a live thing, or made it."""
+
+    tool: str  # for people: `Flux`; empty where it is an object that no tool is known by
+    kind: str  # `HelmRelease`, `release`
+    name: str = ""  # empty where it is unknown
+    namespace: str = ""
+    group: str = ""  # the API group of its object; empty where it is no object
+
+    def __str__(self) -> str:
+        """As people write it: `Flux HelmRelease media/player`."""
+        name = f"{self.namespace}/{self.name or '?'}" if self.namespace else self.name
+        return " ".join(filter(None, (self.tool, self.kind, name)))
+
+
+@dataclass(frozen=True)
 class Question:
     """The subject of a status: an app of the catalogue, or a scope (a namespace, a zone)."""
 
@@ -114,6 +130,9 @@ class Driver(Protocol):
 
     async def read(self, context: Context, target: Target) -> dict[str, Any] | None:
         """One live thing, for an edit that must know it; None when it is not there or may not be seen."""
+
+    async def owner(self, context: Context, target: Target) -> Owner | None:
+        """What delivers a live thing; None where nothing shows it, or the thing may not be seen."""
 
     async def plan(self, context: Context, share: Share) -> Prepared:
         """Compare a share with the live state. Writes nothing; the same state gives the same changes.

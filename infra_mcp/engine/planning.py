@@ -7,6 +7,7 @@ from anyio import to_thread
 from infra_mcp.actions.base import Look
 from infra_mcp.actions.registry import EDITS
 from infra_mcp.drivers.base import Context, Share
+from infra_mcp.engine.advice import advise
 from infra_mcp.engine.run import Dependencies, Planned, PlannedPart, PlannedStage, Run
 from infra_mcp.errors import InfraError
 from infra_mcp.model.effect import Effect, FileChange, Part
@@ -14,7 +15,7 @@ from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.edits import Beside, Edit, Location
 from infra_mcp.repository.rebase import changed, file_changes
-from infra_mcp.repository.value import Tree, normal
+from infra_mcp.repository.value import NotInRepository, Tree, normal
 
 
 async def plan(deps: Dependencies, run: Run) -> Planned:
@@ -33,7 +34,11 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
         return await (await deps.places.of(policy, target)).read(context, target)
 
     look = Look(run.request.id, context.circle, policy, place, tree, live)
-    made = await EDITS[action.action](look, action)
+    try:
+        made = await EDITS[action.action](look, action)
+    except NotInRepository as error:
+        driver = await deps.places.of(policy, error.ref.target)
+        raise await advise(driver, context, tree, action, error) from error
     edits = made if isinstance(made, tuple) else (made,)
     stages: list[PlannedStage] = []
     files: list[FileChange] = []

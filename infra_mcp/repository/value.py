@@ -15,7 +15,7 @@ from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.render import Found, Located, parse
 
-__all__ = ["SUFFIXES", "Base", "Located", "Manifest", "Tree", "normal"]
+__all__ = ["SUFFIXES", "Base", "Located", "Manifest", "NotInRepository", "Tree", "normal"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 NAMED = 3  # files named in a message; the rest is counted
@@ -26,6 +26,14 @@ _Literal = tuple[bytes, re.Pattern[bytes]]  # bytes, and the same as a whole wor
 _TEMPLATE = re.compile(r"^[ \t]*(?:-[ \t]+)?(?:[\w.-]+:[ \t]+)?\{[{%]", re.MULTILINE)
 _QUOTED = re.compile(r"[\"'\\]")
 BY_HAND = "Change it by hand, where kustomize builds it from."
+
+
+class NotInRepository(InfraError):  # noqa: N818 - as its code
+    """No root has the object."""
+
+    def __init__(self, ref: ObjectRef, what: str, *, next_step: str | None = None) -> None:
+        super().__init__("not-in-repository", what, next_step=next_step)
+        self.ref = ref
 
 
 @dataclass(frozen=True)
@@ -248,8 +256,8 @@ class Tree:
         """The same as `find`, where the object must exist.
 
         Raises:
-            InfraError: as `find`; `not-in-repository`, naming unreadable files that might hold it, and those that have
-                such an object without a namespace.
+            NotInRepository: naming unreadable files that might hold it.
+            InfraError: as `find`; `not-in-repository`, naming the files that have such an object without a namespace.
         """
         if found := self.find(ref):
             return found
@@ -257,7 +265,7 @@ class Tree:
         broken = list(self.broken.values())
         more = f" (and {len(broken) - NAMED} more)" if len(broken) > NAMED else ""
         also = f" Files that cannot be read: {' '.join(broken[:NAMED])}{more}" if broken else ""
-        raise InfraError("not-in-repository", f"{ref} is in none of the repository's roots.{also}")
+        raise NotInRepository(ref, f"{ref} is in none of the repository's roots.{also}")
 
     def objects(self, namespace: str | None = None) -> Iterator[Located]:
         """Every object of a namespace, or of all, that is applied as it is (kustomize builds the others), by path."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import anyio
 
-from infra_mcp.drivers.base import Context, Delivery, Place, Prepared, Question, Setup, Share, Undone
+from infra_mcp.drivers.base import Context, Delivery, Owner, Place, Prepared, Question, Setup, Share, Undone
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.masking import Masker
@@ -132,6 +132,11 @@ class Json:
     async def read(self, _: Context, target: Target) -> dict[str, Any] | None:
         """What is live of a thing."""
         return self._world.data(target.name)
+
+    async def owner(self, _: Context, target: Target) -> Owner | None:
+        """What a thing says that delivers it."""
+        name = (self._world.data(target.name) or {}).get("owner")
+        return Owner("Json", "file", name) if name else None
 
     async def plan(self, context: Context, share: Share) -> Prepared:
         """Compare the files of the share with the world."""

@@ -149,3 +149,23 @@ def _watch_the_loop():
                     sys.stderr.write("composed in a thread\n")
 
     nodes._Composer = FileGuard
+
+
+@pytest.mark.fault("r6")
+@pytest.mark.promise("repos.owner-first")
+async def test_an_app_that_flux_delivers_is_answered_with_the_file_of_its_helm_release(scenario):
+    release = {"helm.toolkit.fluxcd.io/name": "docs", "helm.toolkit.fluxcd.io/namespace": scenario.namespace}
+    labels = [f"{key}={value}" for key, value in release.items()]
+    scenario.kubectl("-n", scenario.namespace, "label", "deployment/docs", *labels)
+    scenario.manifest.unlink()
+    file = scenario.repo / "kubernetes" / "apps" / "docs" / "helmrelease.yaml"
+    file.parent.mkdir(parents=True)
+    about = "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: docs}\n"
+    file.write_text(f"{about}spec: {{chartRef: {{kind: OCIRepository, name: docs}}}}\n", encoding="utf-8")
+    commit(scenario)
+
+    reply = await scenario.tool("deploy", app="docs", version="1.0.0")
+
+    assert reply.data["code"] == "not-in-repository", reply.text
+    assert f"is delivered by Flux HelmRelease {scenario.namespace}/docs; its file is" in reply.text
+    assert '[apps.docs] file = "kubernetes/apps/docs/helmrelease.yaml"' in reply.text

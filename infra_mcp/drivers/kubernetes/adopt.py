@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from infra_mcp.clients.kube import FIELD_MANAGER
+from infra_mcp.drivers.kubernetes.owner import deliverer
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.marks import REQUEST, WRITE
 from infra_mcp.model.object_ref import ObjectRef
@@ -68,7 +69,7 @@ def applied_by_others(live: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, 
 
     Client-side apply (KEP-555 calls it the migration source) writes its whole body into an annotation.
     """
-    if foreign_owner(live) is not None:
+    if deliverer(live) is not None:
         return
     text = (live.get("metadata", {}).get("annotations") or {}).get(LAST_APPLIED)
     try:
@@ -195,49 +196,6 @@ def owners(live: Mapping[str, Any], path: FieldPath, *, others: bool = False) ->
             if any(owned[: len(path)] == path for owned in paths.values())
         }
     )
-
-
-def foreign_owner(live: Mapping[str, Any]) -> str | None:
-    """The tool that manages this object as a whole: `Helm release docs-live/docs`. None for people's objects.
-
-    Labels and annotations show it; the manager's name only together with one of them. Charts write the label
-    `app.kubernetes.io/managed-by: Helm` also when a person applied their output, so it alone shows nothing.
-    """
-    about = live.get("metadata", {})
-    labels, annotations = about.get("labels") or {}, about.get("annotations") or {}
-    managers = {entry.get("manager") for entry in _entries(live)}
-    # Flux first: what it releases through Helm carries Helm's marks too.
-    found = _flux(labels, annotations) or _argo(labels, annotations, managers)
-    return found or _helm(about, labels, annotations, managers)
-
-
-def _flux(labels: Fields, annotations: Fields) -> str | None:
-    for tool, kind in (("kustomize", "Kustomization"), ("helm", "HelmRelease")):
-        name = labels.get(f"{tool}.toolkit.fluxcd.io/name")
-        if name:
-            return f"Flux {kind} {labels.get(f'{tool}.toolkit.fluxcd.io/namespace', '?')}/{name}"
-    other = next((k for k in (*labels, *annotations) if k.endswith(".toolkit.fluxcd.io/name")), None)
-    return f"Flux ({other})" if other else None
-
-
-def _argo(labels: Fields, annotations: Fields, managers: set[Any]) -> str | None:
-    tracking = annotations.get("argocd.argoproj.io/tracking-id")
-    if tracking:
-        return f"Argo CD application {tracking.partition(':')[0]}"
-    instance = labels.get("argocd.argoproj.io/instance")
-    if instance or "argocd-controller" in managers:
-        return f"Argo CD application {instance or labels.get('app.kubernetes.io/instance', '?')}"
-    return None
-
-
-def _helm(about: Fields, labels: Fields, annotations: Fields, managers: set[Any]) -> str | None:
-    space = about.get("namespace", "?")
-    release = annotations.get("meta.helm.sh/release-name")
-    if release:
-        return f"Helm release {annotations.get('meta.helm.sh/release-namespace', space)}/{release}"
-    if labels.get("app.kubernetes.io/managed-by") == "Helm" and "helm" in managers:
-        return f"Helm release {space}/{labels.get('app.kubernetes.io/instance', '?')}"
-    return None
 
 
 @dataclass(frozen=True)

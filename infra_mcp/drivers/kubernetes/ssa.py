@@ -23,6 +23,7 @@ import anyio
 from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.drivers.kubernetes import adopt as adoption
 from infra_mcp.drivers.kubernetes.diff import changes
+from infra_mcp.drivers.kubernetes.owner import deliverer
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.effect import FieldPath, Takeover, show_path
 from infra_mcp.model.marks import REQUEST, WRITE
@@ -96,9 +97,9 @@ async def propose(
         return Proposal(ref, None, dry, wanted, tuple(adopt), body=body)
     read = live
     for _ in range(TRIES):
-        owner = adoption.foreign_owner(live)
+        owner = deliverer(live)
         if owner:
-            raise InfraError("owned-elsewhere", f"{ref} belongs to {named(owner)}.")
+            raise InfraError("owned-elsewhere", f"{ref} belongs to {named(str(owner))}.")
         start = Proposal(ref, live, live, wanted, tuple(adopt), tuple(removes), tuple(through))
         if covers(live, wanted, adoption.lists(live)) and not any(get_path(live, path)[0] for path in removes):
             return start

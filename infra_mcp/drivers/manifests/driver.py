@@ -9,7 +9,8 @@ from http import HTTPStatus
 from typing import Any, ParamSpec, TypeVar
 
 from infra_mcp.clients.kube import Cluster, KubeError
-from infra_mcp.drivers.base import Context, Place, Prepared, Question, Setup, Share, Undone
+from infra_mcp.drivers.base import Context, Owner, Place, Prepared, Question, Setup, Share, Undone
+from infra_mcp.drivers.kubernetes.owner import owner_of
 from infra_mcp.drivers.kubernetes.rights import excess_rights
 from infra_mcp.drivers.kubernetes.undo import Left, is_ours, settled, undo
 from infra_mcp.drivers.manifests import observe
@@ -82,6 +83,11 @@ class Manifests:
             if error.status in _DENIED:
                 return None
             raise
+
+    async def owner(self, context: Context, target: Target) -> Owner | None:
+        """What delivers a live object, by its labels, annotations, owner references and field managers."""
+        live = await self.read(context, target)
+        return owner_of(live) if live else None
 
     @_translated
     async def plan(self, context: Context, share: Share) -> Prepared:

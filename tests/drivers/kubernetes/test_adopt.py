@@ -1,7 +1,6 @@
 import pytest
 
-from infra_mcp.drivers.kubernetes.adopt import extract, foreign_owner, lists, lost_fields, owned_by_us, owners
-from infra_mcp.repository.partial import merge
+from infra_mcp.drivers.kubernetes.adopt import extract, lists, lost_fields, owned_by_us, owners
 
 WEB = 'k:{"name":"web"}'
 PORT = 'k:{"containerPort":80,"protocol":"TCP"}'
@@ -154,46 +153,3 @@ def test_owners_are_those_of_the_field_and_of_what_is_below_it():
     assert owners(obj, (*containers, {"name": "web"}, "image")) == ["infra-mcp"]
     assert owners(obj, (*containers, {"name": "web"}, "image"), others=True) == []
     assert owners(obj, ("spec",)) == ["infra-mcp", "kubectl"]
-
-
-HELM = {"app.kubernetes.io/managed-by": "Helm", "app.kubernetes.io/instance": "docs"}
-
-
-@pytest.mark.promise("plan.adopt")
-@pytest.mark.parametrize(
-    ("labels", "annotations", "managers", "owner"),
-    [
-        ({}, {}, ["kubectl"], None),
-        (HELM, {}, ["kubectl"], None),  # a chart's output that a person applied
-        (
-            HELM,
-            {"meta.helm.sh/release-name": "docs", "meta.helm.sh/release-namespace": "live"},
-            [],
-            "Helm release live/docs",
-        ),
-        ({}, {"meta.helm.sh/release-name": "docs"}, [], "Helm release live/docs"),
-        (HELM, {}, ["helm"], "Helm release live/docs"),
-        ({}, {"argocd.argoproj.io/tracking-id": "site:apps/Deployment:live/docs"}, [], "Argo CD application site"),
-        ({"argocd.argoproj.io/instance": "site"}, {}, [], "Argo CD application site"),
-        ({"app.kubernetes.io/instance": "site"}, {}, ["argocd-controller"], "Argo CD application site"),
-        ({"app.kubernetes.io/instance": "site"}, {}, [], None),
-        (
-            {"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"},
-            {},
-            [],
-            "Flux Kustomization flux-system/apps",
-        ),
-        (
-            HELM | {"helm.toolkit.fluxcd.io/name": "docs", "helm.toolkit.fluxcd.io/namespace": "live"},
-            {"meta.helm.sh/release-name": "docs"},
-            ["helm-controller"],
-            "Flux HelmRelease live/docs",
-        ),
-        ({}, {"other.toolkit.fluxcd.io/name": "x"}, [], "Flux (other.toolkit.fluxcd.io/name)"),
-    ],
-)
-def test_what_helm_argo_and_flux_manage_is_known_by_their_marks(labels, annotations, managers, owner):
-    obj = merge(live(), {"metadata": {"labels": labels, "annotations": annotations}})
-    obj["metadata"]["managedFields"] = [entry(manager, {}) for manager in managers]
-
-    assert foreign_owner(obj) == owner

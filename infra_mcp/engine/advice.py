@@ -1,0 +1,79 @@
+"""What to do about an object that no root has: its owner in the cluster is asked first, and leads to the right file.
+
+A file is named only where one alone can be meant. Nothing here advises to delete a file, or to write a namespace.
+"""
+
+import json
+from typing import Any
+
+from anyio import to_thread
+
+from infra_mcp.drivers.base import Context, Driver, Owner
+from infra_mcp.errors import InfraError
+from infra_mcp.model.actions import ActionModel, AppAction
+from infra_mcp.repository.anywhere import find_anywhere, find_release
+from infra_mcp.repository.render import Found, Located
+from infra_mcp.repository.value import NotInRepository, Tree
+
+_HELM = "helm.toolkit.fluxcd.io"
+
+
+async def advise(
+    driver: Driver, context: Context, tree: Tree, action: ActionModel, error: NotInRepository
+) -> InfraError:
+    """The error with the file to change, or with what delivers the object; itself where nothing is known of it."""
+    try:
+        owner = await driver.owner(context, error.ref.target)
+    except InfraError:
+        owner = None
+    return await to_thread.run_sync(_advise, tree, action, error, owner)
+
+
+def _advise(tree: Tree, action: ActionModel, error: NotInRepository, owner: Owner | None) -> InfraError:
+    ref = error.ref
+    if owner is None:
+        own = _own(tree, error, None)
+        if own is None:
+            return error
+        step = f"Add a root that holds {own.path} to infra.toml, if it is applied to this cluster as it is."
+        return NotInRepository(ref, f"{ref} is in {own.path}, which is below no root of infra.toml.", next_step=step)
+    what, elsewhere = f"{ref} is delivered by {owner}", f"Change it where {owner} comes from."
+    defined = _defined(tree, owner) if owner.name else []
+    one: Found | None = defined[0] if len(defined) == 1 else None
+    if owner.kind in {"Kustomization", "application"}:
+        one = _own(tree, error, one) or one
+    if one is not None:
+        step = f"Change it in {one.path}."
+        if isinstance(action, AppAction):
+            step = f"Name its file in infra.toml: [apps.{action.app}] file = {json.dumps(one.path)}"
+        return NotInRepository(ref, f"{what}; its file is {one.path}.", next_step=step)
+    if defined:
+        what = f"{what}, which {len(defined)} files of this repository define."
+        return NotInRepository(ref, what, next_step="Name in infra.toml the file that is for this cluster.")
+    where = ", which no file of this repository defines" if owner.name else ""
+    return NotInRepository(ref, f"{what}{where}.", next_step=elsewhere)
+
+
+def _defined(tree: Tree, owner: Owner) -> list[Found]:
+    """Where the owner's own object is."""
+    if owner.tool == "Argo CD":
+        return [*find_anywhere(tree, owner.group, "Application", owner.name, owner.namespace)]
+    if owner.tool != "Helm":
+        return [*find_anywhere(tree, owner.group, owner.kind, owner.name, owner.namespace)]
+
+    def releases(obj: dict[str, Any]) -> bool:
+        spec = obj.get("spec") or {}
+        into = spec.get("targetNamespace") or obj["metadata"].get("namespace") or owner.namespace
+        return (spec.get("releaseName") or obj["metadata"]["name"]) == owner.name and into == owner.namespace
+
+    return [*find_anywhere(tree, _HELM, "HelmRelease", owner.name, "", releases)] or [*find_release(tree, owner.name)]
+
+
+def _own(tree: Tree, error: NotInRepository, deliverer: Found | None) -> Located | None:
+    """The object's own manifest, where one alone can be meant: below the folder that its deliverer names, if any."""
+    ref = error.ref
+    found = find_anywhere(tree, ref.group, ref.kind, ref.name, ref.namespace or "")
+    spec = (deliverer.object.get("spec") or {}) if deliverer else {}
+    folder = str(spec.get("path") or (spec.get("source") or {}).get("path") or "").removeprefix("./").rstrip("/")
+    found = [one for one in found if folder and one.path.startswith(f"{folder}/")] or found
+    return found[0] if len(found) == 1 else None
