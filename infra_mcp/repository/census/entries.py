@@ -10,7 +10,7 @@ from itertools import pairwise
 from infra_mcp.repository.census.built import Built
 from infra_mcp.repository.census.composition import Composition, compose, loose, over
 from infra_mcp.repository.census.index import Fact, Index
-from infra_mcp.repository.kustomize import is_kustomization
+from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Source
 
 FLUX_KUSTOMIZATION = {"Kustomization": "kustomize.toolkit.fluxcd.io"}

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from infra_mcp.repository.census.built import Built, objects_of
-from infra_mcp.repository.kustomize import is_kustomization
+from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Document
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.scalars import Json
