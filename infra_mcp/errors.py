@@ -130,6 +130,12 @@ CODES: dict[str, CodeInfo] = {
         "A manifest cannot be read, or cannot be edited without changing more than was asked.",
         "Correct the named file by hand and commit it.",
     ),
+    "build-refused": CodeInfo(
+        "The kustomization needs more than the files of this repository: it would fetch, run or read something else.",
+        "Commit what the named entry fetches or makes, and name that instead.",
+        Exit.REFUSED,
+    ),
+    "build-failed": CodeInfo("kustomize cannot build the kustomization.", "Correct the named file and commit it."),
     "checkout-refused": CodeInfo(
         "git refuses to move the checked-out branch; nothing was applied.",
         "Commit, stash or remove the named files, or finish the operation git is in, and send it again.",

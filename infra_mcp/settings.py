@@ -19,6 +19,7 @@ ENVIRONMENT = {
     "INFRA_MCP_KUBECONFIG": "The server's kubeconfig, or a list of them, instead of KUBECONFIG or ~/.kube/config.",
     "INFRA_MCP_TOKEN": "The token of the peer a command acts as.",
     "INFRA_MCP_URL": "The URL of a server elsewhere, instead of the one of a repository on this machine.",
+    "INFRA_MCP_KUSTOMIZE": "The kustomize or kubectl that builds kustomizations, instead of the first of them on PATH.",
     "INFRA_MCP_CACHE": "The cache for the sandbox's binaries, instead of $XDG_CACHE_HOME/infra-mcp.",
     "INFRA_MCP_SANDBOX": "The sandbox's own directory, instead of one below the state home.",
     "GITHUB_RUN_ID": "With GITHUB_REPOSITORY and GITHUB_JOB: the pipeline's run that an idempotency key is made from.",
@@ -52,6 +53,11 @@ def sandbox_home() -> Path:
 def given_binaries() -> str:
     """A search path for a control plane's binaries."""
     return os.pathsep.join(filter(None, (os.environ.get("KUBEBUILDER_ASSETS"), os.environ.get("PATH"))))
+
+
+def given_renderer() -> str | None:
+    """The executable that builds kustomizations, where one is named."""
+    return os.environ.get("INFRA_MCP_KUSTOMIZE") or None
 
 
 def given_run() -> tuple[str, str, str, str] | None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -98,6 +99,16 @@ def binaries() -> Path:
     if _in_place(_cached) is None and isinstance(found, str):
         pytest.fail(f"The control plane's binaries are {found}. Get them once: make binaries", pytrace=False)
     return _in_place(ensure, sandbox.Progress())
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> str:
+    """A kubectl, which renders kustomizations; no cluster is needed for that."""
+    folder = _in_place(_cached)
+    named = os.environ.get("INFRA_MCP_TEST_KUBECTL") or (folder and str(folder / "kubectl")) or shutil.which("kubectl")
+    if not named:
+        pytest.skip("There is no kubectl to render with. Get one once: make binaries")
+    return named
 
 
 def _in_place(work: Callable[..., Awaitable[T]], *arguments: object) -> T:

@@ -67,6 +67,7 @@ def load(mark: str, root: Path = HERE) -> Matrix:
 _FILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "promise": ("promises.toml", ()),
     "fault": ("traps.toml", ("faults",)),
+    "trap": ("traps.toml", ("traps",)),
 }
 MATRICES = tuple(_FILES)
 

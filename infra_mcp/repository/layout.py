@@ -8,11 +8,12 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Mapping
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 from infra_mcp.errors import InfraError
-from infra_mcp.repository.nodes import Unreadable, compose, decode, values
+from infra_mcp.repository.kustomization import is_kustomization, parse_kustomization
+from infra_mcp.repository.nodes import Unreadable
 from infra_mcp.repository.render import Located, read
 from infra_mcp.repository.value import SUFFIXES, normal
 
@@ -22,8 +23,6 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _NOT_OURS = frozenset({"ci", "node_modules", "testdata", "vendor"})
 _LOOKS_LIKE_OBJECT = re.compile(rb"^apiVersion:\s*\S", re.MULTILINE), re.compile(rb"^kind:\s*\S", re.MULTILINE)
 
-_KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
-_MAX_KEPT = 16 * 1024  # bytes of a kustomization whose content is remembered
 _REFERENCES = ("resources", "bases", "components")
 # Files that change a build: they may look like an object and are none.
 _CHANGES = ("patches", "patchesStrategicMerge", "patchesJson6902", "replacements", "transformers", "configurations")
@@ -144,11 +143,6 @@ def _within(folder: str, folders: set[str]) -> bool:
         folder = posixpath.dirname(folder)
 
 
-def is_kustomization(path: str) -> bool:
-    """Whether a file has the name of a kustomization."""
-    return path.endswith(_KUSTOMIZATIONS) and posixpath.basename(path) in _KUSTOMIZATIONS
-
-
 def governed(kustomizations: Mapping[str, bytes], paths: Collection[str]) -> dict[str, str]:
     """The kustomization of each of these paths that belongs to one.
 
@@ -183,23 +177,9 @@ def patches(kustomizations: Mapping[str, bytes]) -> frozenset[str]:
     return frozenset(named - {target for path, data in every for target in _references(path, data, _REFERENCES)})
 
 
-def _references(path: str, data: bytes, keys: Collection[str]) -> Iterable[str]:
-    for document in _kept(data) if len(data) <= _MAX_KEPT else _documents(data):
-        for key in keys if isinstance(document, dict) else ():
-            named = document.get(key)
-            for one in named if isinstance(named, list) else ():
-                entry = one.get("path") if isinstance(one, dict) else one
-                if isinstance(entry, str) and "\n" not in entry and "://" not in entry:
-                    target = posixpath.normpath(posixpath.join(posixpath.dirname(path), entry))
-                    if not target.startswith(("..", "/")):
-                        yield target if target != "." else ""
-
-
-def _documents(data: bytes) -> list[Any]:
-    try:
-        return values(compose(decode(data)))
-    except Unreadable:
-        return []
-
-
-_kept = lru_cache(maxsize=4096)(_documents)
+def _references(path: str, data: bytes, fields: Collection[str]) -> Iterable[str]:
+    for one in parse_kustomization(data).references:
+        if one.field in fields and one.kind != "inline" and "://" not in one.text:
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(path), one.text))
+            if not target.startswith(("..", "/")):
+                yield target if target != "." else ""

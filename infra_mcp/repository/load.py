@@ -16,7 +16,8 @@ from weakref import WeakKeyDictionary
 from anyio import to_thread
 
 from infra_mcp.clients.git import Entry, Git
-from infra_mcp.repository.layout import governed, is_kustomization, patches
+from infra_mcp.repository.kustomization import is_kustomization
+from infra_mcp.repository.layout import governed, patches
 from infra_mcp.repository.nodes import LARGEST, TOO_LARGE
 from infra_mcp.repository.value import SUFFIXES, Base, Manifest, Tree, normal
 from infra_mcp.text import one_line

@@ -18,6 +18,7 @@ from infra_mcp.repository.render import Found, Located, parse
 __all__ = ["SUFFIXES", "Base", "Located", "Manifest", "NotInRepository", "Tree", "normal"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
+LINK = "120000"  # the mode of a symbolic link
 NAMED = 3  # files named in a message; the rest is counted
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _ESCAPE = re.compile(rb"\\(?:[xuU]|[ \t]*[\r\n])")  # in double quotes: it can stand for a letter, or for none
@@ -107,6 +108,13 @@ class Base:
     memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     _known: dict[tuple[str, str], list[str]] = field(default_factory=dict, repr=False, compare=False)
 
+    @cached_property
+    def links(self) -> Mapping[str, str]:
+        """Every symbolic link, with its target."""
+        oids = {path: entry.oid for path, entry in self.entries.items() if entry.mode == LINK}
+        targets = self.fetch(list(dict.fromkeys(oids.values()))) if oids else {}
+        return {path: (targets[oid] or b"").decode("utf-8", "surrogateescape") for path, oid in oids.items()}
+
     def saying(self, kind: str, name: str) -> list[str]:
         """The files that could hold an object of this kind and name; they are looked through once."""
         if (kind, name) not in self._known:
@@ -183,6 +191,11 @@ class Tree:
     def entries(self) -> Mapping[str, Entry]:
         """Every file and symlink of the base commit, by path."""
         return self._base.entries
+
+    @property
+    def links(self) -> Mapping[str, str]:
+        """Every symbolic link of the base commit, with its target. Blocks at the first use."""
+        return self._base.links
 
     def document(self, path: str, index: int) -> Found:
         """One document of a file.

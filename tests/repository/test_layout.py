@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infra_mcp.errors import InfraError
-from infra_mcp.repository import layout
+from infra_mcp.repository import kustomization
 from infra_mcp.repository.layout import detect_roots, governed, place
 
 TEMPLATE = "{root}/{namespace}/{kind}-{name}.yaml"
@@ -145,10 +145,10 @@ def test_kustomize_is_named_and_is_no_root():
 
 
 def test_the_content_of_a_large_kustomization_is_not_remembered():
-    before = layout._kept.cache_info().currsize
+    before = kustomization._kept.cache_info().currsize
     large = b"resources: [web.yaml]\n" + b"# a comment\n" * 10_000
 
     assert governed({"deploy/kustomization.yaml": large}, ["deploy/web.yaml"]) == {
         "deploy/web.yaml": "deploy/kustomization.yaml"
     }
-    assert layout._kept.cache_info().currsize == before
+    assert kustomization._kept.cache_info().currsize == before

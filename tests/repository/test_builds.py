@@ -1,0 +1,320 @@
+"""Kustomizations built by a real renderer, from the files of a tree alone."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from infra_mcp.clients import kustomize as client
+from infra_mcp.errors import InfraError
+from infra_mcp.repository import builds
+from infra_mcp.repository.builds import Builds, View, view_of
+from infra_mcp.repository.immutable import immutable_changes
+
+pytestmark = pytest.mark.anyio
+
+WEB = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: web, image: registry.example/web:1.0, envFrom: [{configMapRef: {name: settings}}]}]
+"""
+APP = {
+    "base/kustomization.yaml": "resources: [web.yaml]\nconfigMapGenerator: [{name: settings, envs: [settings.env]}]\n",
+    "base/web.yaml": WEB,
+    "base/settings.env": "COLOUR=red\n",
+    "prod/kustomization.yaml": (
+        "resources: [../base]\nnamespace: web-prod\nimages: [{name: registry.example/web, newTag: '2.0'}]\n"
+    ),
+}
+
+
+def view(files, links=None):
+    data = {path: text if isinstance(text, bytes) else text.encode() for path, text in files.items()}
+    return View(data.get, data.keys(), links or {})
+
+
+@pytest.fixture
+def made(kubectl):
+    return Builds(renderer=kubectl)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The roots that a child was started for."""
+    found = []
+
+    async def counted(files, root, **more):
+        found.append((root, more["restrict"]))
+        return await client.build(files, root, **more)
+
+    monkeypatch.setattr(builds, "build", counted)
+    return found
+
+
+def objects(rendered):
+    return {(one.ref.kind, one.ref.namespace, one.ref.name): one.object for one in rendered.objects}
+
+
+@pytest.mark.promise("tree.kustomize")
+async def test_an_overlay_is_rendered_as_objects_with_their_identity_and_all_inputs(made):
+    found = await made.render(view(APP), "prod", cluster="sandbox")
+
+    assert found.inputs.files == tuple(sorted(APP))
+    deployment = next(one for one in found.objects if one.ref.kind == "Deployment")
+    assert str(deployment.ref) == "web-prod/deployment/web"
+    assert (deployment.ref.cluster, deployment.path) == ("sandbox", "prod")
+    assert deployment.object["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example/web:2.0"
+
+
+@pytest.mark.promise("tree.kustomize")
+async def test_a_tree_with_changes_and_links_is_built_as_it_would_be_committed(made, tree_of):
+    tree = await anyio.to_thread.run_sync(lambda: tree_of({**APP, "apps": "base"}, "none", modes={"apps": "120000"}))
+    overlay = "resources: [../apps]\nnamePrefix: my-\n"
+    tree = tree.write("prod/kustomization.yaml", overlay.encode())
+
+    found = await made.render(await anyio.to_thread.run_sync(view_of, tree), "prod")
+
+    assert ("Deployment", None, "my-web") in objects(found)
+    assert found.inputs.links == {"apps": "base"}
+    gone = view_of(tree.write("base/web.yaml", None))
+    with pytest.raises(InfraError, match=r"base/kustomization.yaml: resources\[0\]: web.yaml") as caught:
+        await made.render(gone, "prod")
+    assert caught.value.code == "build-refused"
+
+
+@pytest.mark.trap("K5")
+async def test_a_generated_name_changes_with_its_content_and_comes_back_with_it(made):
+    async def names(colour):
+        found = objects(await made.render(view(APP | {"base/settings.env": f"COLOUR={colour}\n"}), "prod"))
+        name = next(name for kind, _, name in found if kind == "ConfigMap")
+        container = found["Deployment", "web-prod", "web"]["spec"]["template"]["spec"]["containers"][0]
+        assert container["envFrom"] == [{"configMapRef": {"name": name}}]
+        return name
+
+    red, blue, again = await names("red"), await names("blue"), await names("red")
+
+    assert red == again
+    assert red != blue
+    assert red.startswith("settings-")
+    fresh = Builds(renderer=made._renderer)  # built anew, not kept
+    one, other = [await each.render(view(APP), "prod") for each in (made, fresh)]
+    assert one is not other
+    assert one == other
+
+
+@pytest.mark.trap("K3")
+@pytest.mark.parametrize(
+    ("change", "by"),
+    [
+        ({"prod/kustomization.yaml": "commonLabels: {team: shop}\n"}, "commonLabels.team of prod/kustomization.yaml"),
+        ({"base/kustomization.yaml": "commonLabels: {team: shop}\n"}, "commonLabels.team of base/kustomization.yaml"),
+        (
+            {"base/kustomization.yaml": "labels: [{pairs: {a: b}}, {pairs: {team: shop}, includeSelectors: true}]\n"},
+            "labels[1].pairs.team of base/kustomization.yaml",
+        ),
+        (
+            {
+                "prod/kustomization.yaml": "components: [../part]\n",
+                "part/kustomization.yaml": "kind: Component\nlabels: [{pairs: {team: shop}, includeSelectors: true}]\n",
+            },
+            "labels[0].pairs.team of part/kustomization.yaml",
+        ),
+    ],
+)
+async def test_a_label_that_reaches_an_immutable_selector_is_named_with_its_entry(made, change, by):
+    added = {path: APP.get(path, "") + text for path, text in change.items()}
+    before, after = await made.render_all(view(APP), ["prod", "base"]), await made.render(view(APP | added), "prod")
+
+    assert [str(one) for one in immutable_changes(before[0], after)] == [
+        f"immutable selector of web-prod/deployment/web would change, by {by}"
+    ]
+    assert [str(one) for one in immutable_changes(after, before[0])] == [
+        f"immutable selector of web-prod/deployment/web would change, by {by}"
+    ]
+    assert immutable_changes(after, after) == []
+
+
+@pytest.mark.trap("K3")
+async def test_a_changed_label_and_a_patch_that_change_a_selector_are_found_and_other_labels_are_fine(made):
+    async def render(text):
+        return await made.render(view(APP | {"prod/kustomization.yaml": APP["prod/kustomization.yaml"] + text}), "prod")
+
+    plain = await render("")
+    assert immutable_changes(plain, await render("labels: [{pairs: {team: shop}, includeTemplates: true}]\n")) == []
+    (one,) = immutable_changes(await render("commonLabels: {team: a}\n"), await render("commonLabels: {team: b}\n"))
+    assert (one.entry, one.file) == ("commonLabels.team", "prod/kustomization.yaml")
+    patch = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {selector: {matchLabels: {x: y}}}}"
+    (one,) = immutable_changes(plain, await render(f"patches: [{{patch: '{patch}'}}]\n"))
+    assert str(one) == "immutable selector of web-prod/deployment/web would change"
+    stateful = WEB.replace("Deployment", "StatefulSet") + "  volumeClaimTemplates: [{metadata: {name: data}}]\n"
+    claims = APP | {"base/web.yaml": stateful}
+    labelled = claims | {"prod/kustomization.yaml": APP["prod/kustomization.yaml"] + "commonLabels: {team: shop}\n"}
+    found = immutable_changes(await made.render(view(claims), "prod"), await made.render(view(labelled), "prod"))
+    assert {one.field for one in found} == {"spec.selector", "spec.volumeClaimTemplates"}
+    assert {one.entry for one in found} == {"commonLabels.team"}
+
+
+@pytest.mark.trap("K8")
+async def test_a_build_says_its_renderer_and_another_version_is_another_build(made, started, monkeypatch):
+    first = await made.render(view(APP), "prod")
+    assert first.renderer.startswith("kubectl v")
+    assert "kustomize v" in first.renderer
+    assert await made.render(view(APP), "prod") is first
+
+    newer = client.Renderer((await client.find_renderer(made._renderer)).path, ("kustomize",), "kubectl v9.0.0")
+
+    async def upgraded(given):
+        assert given
+        return newer
+
+    monkeypatch.setattr(builds, "find_renderer", upgraded)
+    assert (await made.render(view(APP), "prod")).renderer == "kubectl v9.0.0"
+    assert [root for root, _ in started] == ["prod", "prod"]
+
+
+async def test_the_same_inputs_are_built_once_and_what_is_kept_is_bounded(made, started, monkeypatch):
+    unrelated = APP | {"other.yaml": "x"}
+    first = await made.render(view(APP), "prod")
+    assert await made.render(view(unrelated), "prod") is first
+    assert await made.render(view(APP), "prod", cluster="other") is not first
+    assert len(started) == 2
+    monkeypatch.setattr(builds, "KEPT_BUILDS", 1)
+    await made.render(view(APP), "base")
+    assert list(made._kept) == [next(key for key in made._kept if key[0] == "base")]
+    monkeypatch.setattr(builds, "KEPT_BYTES", 1)
+    await made.render(view(APP), "prod")
+    assert len(made._kept) == 1
+
+
+async def test_several_roots_are_built_side_by_side_at_most_four(made, monkeypatch):
+    running, most, together = 0, 0, anyio.Event()
+
+    async def slow(files, root, **more):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        if running == builds.PARALLEL:
+            together.set()
+        await together.wait()
+        built = await client.build(files, root, **more)
+        running -= 1
+        return built
+
+    monkeypatch.setattr(builds, "build", slow)
+    files = {f"app{n}/kustomization.yaml": f"resources: [../base]\nnamePrefix: n{n}-\n" for n in range(8)}
+    with anyio.fail_after(60):
+        found = await made.render_all(view(APP | files), [f"app{n}" for n in range(8)])
+    assert most == builds.PARALLEL
+    assert [("Deployment", None, f"n{n}-web") in objects(one) for n, one in enumerate(found)] == [True] * 8
+
+
+@pytest.mark.trap("K6")
+async def test_the_load_restriction_is_off_only_where_it_must_be(made, started):
+    outside = {
+        "prod/kustomization.yaml": "configMapGenerator: [{name: a, files: [../shared.txt]}]\n",
+        "shared.txt": "x",
+    }
+    await made.render(view(APP), "prod", restrict="none")
+    assert objects(await made.render(view(outside), "prod", restrict="none"))
+    assert started == [("prod", "root-only"), ("prod", "none")]
+    with pytest.raises(InfraError, match="security; file") as caught:
+        await made.render(view(outside), "prod")
+    assert caught.value.code == "build-failed"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("resources: [https://example.org/x]\n", marks=pytest.mark.trap("K1")),
+        pytest.param("resources: [../../../etc/passwd]\n", marks=pytest.mark.trap("K6")),
+        pytest.param("helmCharts: [{name: a}]\n", marks=pytest.mark.trap("K7")),
+        "resources: [.]\n",
+    ],
+)
+@pytest.mark.promise("tree.kustomize")
+async def test_what_is_not_closed_is_refused_before_anything_is_started(started, text):
+    with pytest.raises(InfraError, match="prod cannot be built from this repository alone: prod/kust") as caught:
+        await Builds(renderer="/no/such/program").render(view({"prod/kustomization.yaml": text}), "prod")
+    assert caught.value.code == "build-refused"
+    assert started == []
+
+
+async def test_many_reasons_are_counted():
+    text = f"resources: [{', '.join(f'{n}.yaml' for n in range(9))}]\n"
+    with pytest.raises(InfraError, match=r"\(and 6 more\)\."):
+        await Builds().render(view({"prod/kustomization.yaml": text}), "prod")
+
+
+@pytest.mark.promise("tree.kustomize")
+async def test_a_thousand_objects_and_a_large_generator_are_built(made):
+    service = "apiVersion: v1\nkind: Service\nmetadata: {{name: s{}}}\n"
+    files = {
+        "prod/kustomization.yaml": "resources: [all.yaml]\nconfigMapGenerator: [{name: big, files: [big.txt]}]\n",
+        "prod/all.yaml": "---\n".join(service.format(n) for n in range(1500)),
+        "prod/big.txt": "line\n---\n" * 100_000,
+    }
+    found = await made.render(view(files), "prod")
+    assert len(found.objects) == 1501
+    assert (
+        next(one.object for one in found.objects if one.ref.kind == "ConfigMap")["data"]["big.txt"]
+        == files["prod/big.txt"]
+    )
+
+
+async def test_files_that_are_too_large_are_refused(monkeypatch):
+    monkeypatch.setattr(builds, "MAX_BYTES", 300)
+    with pytest.raises(InfraError, match="its files have more than 300 bytes"):
+        await Builds().render(view(APP), "prod")
+    data = {path: text.encode() for path, text in APP.items()}
+    unread = View(lambda path: None if path == "base/web.yaml" else data[path], data.keys())
+    with pytest.raises(InfraError, match=r"base/web.yaml is too large") as caught:
+        await Builds().render(unread, "prod")
+    assert caught.value.code == "build-refused"
+
+
+async def test_a_renderer_that_shows_a_secret_is_masked(kubectl):
+    secret = (
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: a, namespace: NS}\n"
+        "stringData: {key: tulip-wrench-91}\ndata: {other: cGVwcGVyLWxhbXAtMTc=}\n"
+    )
+    files = {
+        # two Secrets become one by the namespace, and kustomize shows both in its error
+        "prod/kustomization.yaml": "resources: [a.yaml, b.yaml]\nnamespace: one\n",
+        "prod/a.yaml": secret.replace("NS", "x"),
+        "prod/b.yaml": secret.replace("NS", "y"),
+    }
+    literal = {"prod/kustomization.yaml": "secretGenerator: [{name: a, literals: ['=violet-anchor-55']}]\n"}
+    env = {
+        "prod/kustomization.yaml": "secretGenerator: [{name: a, envs: [e]}]\n",
+        "prod/e": b"KEY=granite-puddle-23\xff\n",
+    }
+    plain = {"prod/kustomization.yaml": "secretGenerator: [{name: a, literals: [marble-kettle-64]}]\n"}
+    for given in (files, literal, env, plain):
+        with pytest.raises(InfraError) as caught:
+            await Builds(renderer=kubectl).render(view(given), "prod")
+        assert caught.value.code == "build-failed"
+        with pytest.raises(InfraError) as bare:
+            await client.build(
+                {path: view(given).read(path) for path in given}, "prod",
+                renderer=await client.find_renderer(kubectl), mask=str,
+            )  # fmt: skip
+        secrets = ("tulip-wrench", "cGVwcGVy", "violet-anchor", "granite-puddle", "marble-kettle")
+        assert any(one in bare.value.what for one in secrets)  # so it would have been shown
+        assert not any(one in str(caught.value) for one in secrets)
+
+
+async def test_output_that_is_no_object_is_a_failed_build(monkeypatch, kubectl):
+    async def odd(*_, **__):
+        await anyio.lowlevel.checkpoint()
+        return client.Built(b"a: [", "kustomize v0")
+
+    monkeypatch.setattr(builds, "build", odd)
+    with pytest.raises(InfraError, match="The output of kustomize v0 for prod cannot be read") as caught:
+        await Builds(renderer=kubectl).render(view(APP), "prod")
+    assert caught.value.code == "build-failed"
