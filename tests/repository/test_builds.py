@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from repository.kustomize_tree import TREE
 
 from infra_mcp.clients import kustomize as client
 from infra_mcp.errors import InfraError
@@ -70,6 +71,26 @@ async def test_an_overlay_is_rendered_as_objects_with_their_identity_and_all_inp
     assert str(deployment.ref) == "web-prod/deployment/web"
     assert (deployment.ref.cluster, deployment.path) == ("sandbox", "prod")
     assert deployment.object["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example/web:2.0"
+
+
+@pytest.mark.promise("tree.kustomize")
+async def test_the_inputs_are_all_that_a_renderer_reads_and_it_needs_each(made):
+    found = await made.render(view(TREE), "app")
+    assert found.inputs.files == tuple(sorted(TREE))
+    assert {(kind, name.partition("-")[0]) for kind, _, name in objects(found)} == {
+        *(("ConfigMap", name) for name in ("files", "made", "old", "settings", "variables")),
+        *(("Secret", name) for name in ("more", "secret")),
+        *(("Service", name) for name in ("extra", "web")),
+        *(("Deployment", "web"), ("StatefulSet", "store")),
+    }
+    renderer = await client.find_renderer(made._renderer)
+    for path in TREE:
+        with pytest.raises(InfraError) as caught:
+            await client.build({other: TREE[other] for other in TREE if other != path}, "app", renderer=renderer)
+        assert caught.value.code == "build-failed", path
+        with pytest.raises(InfraError) as caught:
+            await made.render(view({other: TREE[other] for other in TREE if other != path}), "app")
+        assert caught.value.code == "build-refused", path
 
 
 @pytest.mark.promise("tree.kustomize")
