@@ -27,6 +27,7 @@ from infra_mcp.text import named
 
 PARALLEL: Final = 4
 MAX_BYTES: Final = 64 * 1024 * 1024  # of one build's files
+MAX_OBJECTS: Final = 10_000  # of one build's output
 KEPT_BUILDS: Final = 64
 KEPT_BYTES: Final = 16 * 1024 * 1024  # of output
 _KEPT_DOCUMENT: Final = 64 * 1024  # bytes of a document that is parsed only once
@@ -155,7 +156,10 @@ def _objects(built: Built, root: str, cluster: str) -> tuple[Located, ...]:
 
 def _located(data: bytes, root: str, cluster: str) -> Iterator[Located]:
     # Text inside an object is indented, so this line only ends a document.
-    for index, document in enumerate(data.removeprefix(b"---\n").split(b"\n---\n")):
+    documents = data.removeprefix(b"---\n").split(b"\n---\n")
+    if len(documents) > MAX_OBJECTS:
+        raise Unreadable(1, f"it has more than {MAX_OBJECTS} objects")
+    for index, document in enumerate(documents):
         found = _parse(document) if len(document) <= _KEPT_DOCUMENT else tuple(read(document))
         for one in found:
             ref = one.ref.model_copy(update={"cluster": cluster})

@@ -330,12 +330,15 @@ async def test_a_renderer_that_shows_a_secret_is_masked(kubectl):
         assert not any(one in str(caught.value) for one in secrets)
 
 
-async def test_output_that_is_no_object_is_a_failed_build(monkeypatch, kubectl):
-    async def odd(*_, **__):
-        await anyio.lowlevel.checkpoint()
-        return client.Built(b"a: [", "kustomize v0")
+async def test_output_that_cannot_be_read_or_has_too_many_objects_is_a_failed_build(monkeypatch, kubectl):
+    for output, why in ((b"a: [", "did not find"), (b"a: b\n---\n" * 10_001, "it has more than 10000 objects")):
 
-    monkeypatch.setattr(builds, "build", odd)
-    with pytest.raises(InfraError, match="The output of kustomize v0 for prod cannot be read") as caught:
-        await Builds(renderer=kubectl).render(view(APP), "prod")
-    assert caught.value.code == "build-failed"
+        async def odd(*_, data=output, **__):
+            await anyio.lowlevel.checkpoint()
+            return client.Built(data, "kustomize v0")
+
+        monkeypatch.setattr(builds, "build", odd)
+        with pytest.raises(InfraError, match="The output of kustomize v0 for prod cannot be read") as caught:
+            await Builds(renderer=kubectl).render(view(APP), "prod")
+        assert caught.value.code == "build-failed"
+        assert why in caught.value.what
