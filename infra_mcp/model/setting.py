@@ -119,7 +119,8 @@ def check(rule: SettingRule, value: JsonValue, *, name: str, delivery: str = "",
         value: what was asked for.
         name: of the setting, for messages.
         delivery: who delivers it; its escape (`inert.ESCAPES`) is used for what it would interpret.
-        before: the value that stands there; a quantity that stood as a number stays one.
+        before: the value that stands there: what stood as a text (an environment variable: "2") stays one
+            and a quantity that stood as a number, too.
 
     Raises:
         InfraError: `invalid-argument`, naming the setting, what is wrong and what would pass.
@@ -143,7 +144,7 @@ def check(rule: SettingRule, value: JsonValue, *, name: str, delivery: str = "",
         if amount is None or (least is not None and amount < least) or (most is not None and amount > most):
             raise InfraError("invalid-argument", f"Setting {name}: the value is out of bounds. {passes}")
     if not isinstance(read, str):
-        return read
+        return _shown(read) if isinstance(before, str) and _TYPES[rule.type](before) is not None else read
     if rule.pattern and not _matches(rule.pattern, read):
         raise InfraError("invalid-argument", f"Setting {name}: the value does not match. {passes}")
     return _as_data(rule, read, name, delivery, before)

@@ -185,6 +185,17 @@ def set_inside(text: str, field: FieldPath, before: Json, after: Json) -> str:
     raise InfraError("manifest-invalid", what) from None
 
 
+def sharing(data: bytes, document: int, field: FieldPath) -> list[Path]:
+    """The places of a document that change with a field, since an anchor shares its value; its own among them.
+
+    Raises:
+        Unreadable: the file cannot be read.
+        InfraError: `manifest-invalid`, as `resolve`.
+    """
+    text = _read(decode(data))
+    return text.sharing(document, tuple(resolve(values(text.roots)[document], field)))
+
+
 def _at(obj: Json, keys: Path) -> Json:
     """The value of a field, or None; null and absent are the same to the API server."""
     for key in keys:

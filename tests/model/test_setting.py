@@ -176,6 +176,14 @@ def test_whatever_passes_is_one_printable_line_without_a_sign(text):
         assert not any(sign in text for sign in ("${", "$(", "{{", "ref+", "ENC[", "<path:", "\x00"))
 
 
+def test_a_number_that_stood_as_a_text_stays_one():
+    assert check(_rule("integer"), 3, name="size", before="2") == "3"
+    assert check(_rule("number"), "0.5", name="size", before="2") == "0.5"
+    assert check(_rule("boolean"), True, name="size", before="false") == "true"
+    assert check(_rule("integer"), "3", name="size", before=2) == 3
+    assert check(_rule("integer"), "3", name="size", before="auto") == 3
+
+
 def test_a_quantity_that_stood_as_a_number_stays_one():
     assert check(_rule("quantity"), "2", name="size", before=1) == 2
     assert check(_rule("quantity"), "2", name="size", before="1") == "2"

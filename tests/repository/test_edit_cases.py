@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from repository.edits import apply_edit, loaded, set_field
 
 from infra_mcp.errors import InfraError, Moved
-from infra_mcp.repository.edit import apply_edits, set_inside
+from infra_mcp.repository.edit import apply_edits, rewrite, set_inside, sharing
 from infra_mcp.repository.edits import SetValue, keep, kept
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.rebase import revert
@@ -98,6 +98,23 @@ def test_what_is_merged_into_maps_changes_where_it_stands_when_all_of_them_are_m
     assert apply_edits(tree, edits).read(PATH) == text.replace("tag: v1", "tag: v2").encode()
     with pytest.raises(InfraError, match=r"line 2: a change here .an alias on line 4, 6 refers"):
         apply_edits(tree, [edits[1], _set(("api", "tag"), "v0", "v2")])
+
+
+@pytest.mark.promise("repos.bytes")
+def test_the_places_that_share_a_value_are_known_before_it_is_changed():
+    text = b"""\
+base: &b {tag: &v v1, name: x}
+web: {<<: *b, name: web}
+api: {<<: *b, tag: v0}
+jobs: [{tag: *v}, *b]
+"""
+
+    shared = [("base", "tag"), ("jobs", 0, "tag"), ("jobs", 1, "tag"), ("web", "tag")]
+    assert sorted(sharing(text, 0, ("web", "tag")), key=str) == sorted(shared, key=str)
+    assert sharing(text, 0, ("api", "tag")) == [("api", "tag")]
+    assert sharing(text, 0, ("web", "other")) == []
+    after = rewrite(text, [(0, place, "v2") for place in shared])
+    assert after == text.replace(b"v1", b"v2")
 
 
 def test_the_undo_of_a_renamed_item_finds_it_by_its_new_name(tree_of):
