@@ -119,7 +119,7 @@ def check(rule: SettingRule, value: JsonValue, *, name: str, delivery: str = "",
         value: what was asked for.
         name: of the setting, for messages.
         delivery: who delivers it; its escape (`inert.ESCAPES`) is used for what it would interpret.
-        before: the value that stands there: what stood as a text (an environment variable: "2") stays one
+        before: the value that stands there: a text such as "2" (an environment variable) stays one,
             and a quantity that stood as a number, too.
 
     Raises:

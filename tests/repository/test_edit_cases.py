@@ -117,6 +117,42 @@ jobs: [{tag: *v}, *b]
     assert after == text.replace(b"v1", b"v2")
 
 
+@pytest.mark.trap("K2")
+@pytest.mark.promise("repos.bytes")
+def test_another_version_in_a_kustomization_moves_no_comment_and_no_entry(tree_of):
+    text = """\
+# who runs here: the docs team
+namespace: docs-live  # not the staging one
+
+images:
+  # the site; its tag is set by people
+  - newTag: v1.2.3  # see the notes
+    name: registry.example/docs/site
+# all below is the same everywhere
+  - name: registry.example/docs/api
+    newName: mirror.example/docs/api
+    digest: sha256:aaaa
+
+resources:
+  - ../../base
+  # at the revision of the tag
+  - https://git.example/docs/site//deploy?ref=v1.2.3&timeout=90s
+commonAnnotations: {}   # none
+"""
+    url = "https://git.example/docs/site//deploy?ref={}&timeout=90s"
+    edits = [
+        _set(("images", {"name": "registry.example/docs/site"}, "newTag"), "v1.2.3", "v1.3.0"),
+        _set(("resources", {"=": url.format("v1.2.3")}), url.format("v1.2.3"), url.format("v1.3.0")),
+        _set(("images", {"name": "registry.example/docs/api"}, "digest"), "sha256:aaaa", "sha256:bbbb"),
+    ]
+    tree = tree_of({PATH: text}, "none")
+
+    after = apply_edits(tree, edits)
+
+    assert after.read(PATH) == text.replace("v1.2.3", "v1.3.0").replace("aaaa", "bbbb").encode()
+    assert revert(edits, after, after, "c")[PATH] == text.encode()
+
+
 def test_the_undo_of_a_renamed_item_finds_it_by_its_new_name(tree_of):
     text = "images:\n  - name: web\n    newTag: v1\n  - name: api\n    newTag: v1\n"
     tree = tree_of({PATH: text}, "none")
