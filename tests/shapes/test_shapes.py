@@ -81,6 +81,7 @@ def test_the_files_change_as_a_careful_person_would_change_them(case, preview):
     assert {one["path"] for one in answer["files"]} == set(case.after)
     for one in answer["files"]:
         wanted = case.after[one["path"]]
+        assert one["diff"]
         assert one["content"].encode() == wanted, _difference(wanted, one["content"].encode())
     assert answer["changed"] is True
     beside = json.dumps({key: value for key, value in answer.items() if key != "files"}, ensure_ascii=False)
