@@ -192,7 +192,8 @@ def _roots(content):
     """Folders that kustomize can build from this repository alone."""
     for path, data in content.items():
         folder, _, name = path.rpartition("/")
-        if name == "kustomization.yaml" and b"://" not in data and b"kind: Component" not in data:
+        own = b"://" not in data and b"kind: Component" not in data
+        if name in {"kustomization.yaml", "kustomization.yml"} and own:
             yield folder or "."
 
 
