@@ -99,6 +99,7 @@ async def test_without_a_setting_kustomize_is_taken_before_kubectl(script, tmp_p
 
 
 @pytest.mark.trap("K7")
+@pytest.mark.promise("tree.kustomize")
 async def test_the_child_has_no_credentials_programs_proxies_or_input_and_no_plugin_is_switched_on(
     script, places, monkeypatch
 ):
@@ -174,7 +175,8 @@ async def test_reasons_are_one_line_bounded_and_without_configurations_times_and
         assert caught.value.what == f"app cannot be built. kustomize v0.0.0: {why}"
 
 
-async def test_time_output_and_memory_are_bounded_and_the_whole_group_ends(script, places, monkeypatch):
+@pytest.mark.promise("tree.kustomize")
+async def test_time_and_output_are_bounded_and_the_whole_group_ends(script, places, monkeypatch):
     monkeypatch.setattr(kustomize, "BUILD_SECONDS", 1.0)
     child = "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
     slow = script(child + "open('{out}', 'w').write(str(child.pid))\ntime.sleep(600)")
@@ -198,6 +200,7 @@ def _runs(pid):
     return done.stdout.strip()[:1] not in {"", "Z"}
 
 
+@pytest.mark.promise("tree.kustomize")
 @pytest.mark.skipif(not hasattr(kustomize.resource, "prlimit"), reason="This system sets no limits from outside.")
 async def test_memory_is_bounded_from_outside(script):
     # It waits for its input, which is empty, so that the limit is there first.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import anyio
 import pytest
 from repository.kustomize_tree import TREE
@@ -247,6 +249,41 @@ async def test_the_load_restriction_is_off_only_where_it_must_be(made, started):
     with pytest.raises(InfraError, match="security; file") as caught:
         await made.render(view(outside), "prod")
     assert caught.value.code == "build-failed"
+
+
+@pytest.mark.trap("K6")
+async def test_whatever_a_renderer_would_read_outside_is_refused(kubectl, tmp_path):
+    outside = tmp_path / "outside.yaml"
+    outside.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: marker}\n", encoding="utf-8")
+    place = "/".join([".."] * 20) + str(outside)
+    plugin = "apiVersion: builtin\nkind: {}\nmetadata: {{name: x}}\nname: x\n{}\n"
+    cases = [
+        f"resources: ['{place}']",
+        f"RESOURCES: ['{place}']",
+        f"patchesStrategicMerge: ['{place}']",
+        f"patchesStrategicMerge: ['a: b/../{place}']",
+        f"patchesStrategicMerge: ['? x/../{place}']",
+        f"patches: [{{Path: '{place}'}}]",
+        f"configMapGenerator: [{{name: x, files: ['k={outside}']}}]",
+        f"configMapGenerator: [{{name: x, FILES: ['k={place}']}}]",
+        f"transformers: ['{place}']",
+        f"transformers: ['a: b/../{place}']",
+        *(plugin.format("ConfigMapGenerator", f"{key}: ['k={outside}']") for key in ("files", "Files")),
+        plugin.format("PatchStrategicMergeTransformer", f"Paths: ['a: b/../{place}']"),
+    ]
+    renderer, read = await client.find_renderer(kubectl), 0
+    for text in cases:
+        field = "generators" if "kind: ConfigMapGenerator" in text else "transformers"
+        files = {"app/kustomization.yaml": f"{field}: [p.yaml]\n" if text.startswith("apiVersion") else text}
+        files |= {"app/p.yaml": text, "app/web.yaml": WEB}
+        data = {path: content.encode() for path, content in files.items()}
+        with contextlib.suppress(InfraError):
+            shown = await client.build(data, "app", restrict="none", renderer=renderer, mask=str)
+            read += b"marker" in shown.data
+        with pytest.raises(InfraError) as caught:
+            await Builds(renderer=kubectl).render(view(files), "app", restrict="none")
+        assert caught.value.code == "build-refused", text
+    assert read >= 5  # so the renderer alone would not have refused them
 
 
 @pytest.mark.parametrize(
