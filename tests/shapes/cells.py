@@ -49,6 +49,11 @@ class Case:
     why: str = ""
     unchanged: bool = False
 
+    @property
+    def environment(self) -> str | None:
+        """The environment that is asked for, if any."""
+        return self.run[self.run.index("--environment") + 1] if "--environment" in self.run else None
+
     def __str__(self) -> str:
         """Shape and id."""
         return f"{self.shape}/{self.id}"

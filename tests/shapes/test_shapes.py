@@ -84,6 +84,8 @@ def test_the_files_change_as_a_careful_person_would_change_them(case, preview):
         assert one["diff"]
         assert one["content"].encode() == wanted, _difference(wanted, one["content"].encode())
     assert answer["changed"] is True
+    if case.environment:
+        assert case.environment in answer["instance"]["environment"].split("/")
     beside = json.dumps({key: value for key, value in answer.items() if key != "files"}, ensure_ascii=False)
     assert [word for word in case.says if word not in beside] == [], beside
     assert [one for one in case.reaches if not _reached(one, answer["reach"])] == [], answer["reach"]
@@ -96,9 +98,10 @@ def _difference(wanted, got):
 
 
 def _reached(wanted, reach):
-    """Whether a delivery makes a root live, or a folder above it."""
+    """Whether a delivery makes a root live, a folder above it, or a file of it."""
     delivery, root = wanted.split(" ", 1)
-    return any(one["delivery"] == delivery and _below(root, one["root"]) for one in reach)
+    roots = [one["root"] for one in reach if one["delivery"] == delivery]
+    return any(_below(root, one) or _below(one, root) for one in roots)
 
 
 def _below(path, folder):
@@ -128,8 +131,8 @@ def test_the_matrix_has_the_shapes_and_changes_that_people_make():
     kinds = Counter("refused" if case.refused else "unchanged" if case.unchanged else "exact" for case in CASES)
     environments = {shape: set() for shape in SHAPES}
     for case in CASES:
-        if "--environment" in case.run and not case.refused:
-            environments[case.shape].add(case.run[case.run.index("--environment") + 1])
+        if case.environment and not case.refused:
+            environments[case.shape].add(case.environment)
 
     assert len(SHAPES) >= 16
     assert len(CASES) >= 100
