@@ -13,7 +13,7 @@
     builds = { "overlays/staging" = "x:1.5" }   a build that changes, and what it gives then; all other builds stay
 
 or, instead of `after`: `unchanged = true`, or `refused = "code"` with the words that the refusal `says`, and `why` a
-careful person would refuse too.
+careful person would refuse too. A shape with several clusters names them first: `clusters = ["lab", "plant"]`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ import difflib
 import json
 import os
 import subprocess
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -134,6 +135,9 @@ def test_the_matrix_has_the_shapes_and_changes_that_people_make():
         if case.environment and not case.refused:
             environments[case.shape].add(case.environment)
 
+    heads = [tomllib.loads((HERE / shape / "cases.toml").read_text(encoding="utf-8")) for shape in SHAPES]
+
+    assert sum(len(head.get("clusters", ())) >= 2 for head in heads) >= 2
     assert len(SHAPES) >= 16
     assert len(CASES) >= 100
     assert kinds["exact"] >= 70
