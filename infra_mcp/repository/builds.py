@@ -9,7 +9,8 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import partial
+from threading import Lock
 from typing import Final
 
 import anyio
@@ -29,8 +30,7 @@ PARALLEL: Final = 4
 MAX_BYTES: Final = 64 * 1024 * 1024  # of one build's files
 MAX_OBJECTS: Final = 10_000  # of one build's output
 KEPT_BUILDS: Final = 64
-KEPT_BYTES: Final = 16 * 1024 * 1024  # of output
-_KEPT_DOCUMENT: Final = 64 * 1024  # bytes of a document that is parsed only once
+KEPT_BYTES: Final = 8 * 1024 * 1024  # of output; the same again of single documents
 _NAMED = 3  # reasons in a message; the rest is counted
 
 
@@ -160,15 +160,35 @@ def _located(data: bytes, root: str, cluster: str) -> Iterator[Located]:
     if len(documents) > MAX_OBJECTS:
         raise Unreadable(1, f"it has more than {MAX_OBJECTS} objects")
     for index, document in enumerate(documents):
-        found = _parse(document) if len(document) <= _KEPT_DOCUMENT else tuple(read(document))
-        for one in found:
+        for one in _documents.parse(document):
             ref = one.ref.model_copy(update={"cluster": cluster})
             yield replace(one, path=root, index=index, ref=ref)
 
 
-@lru_cache(maxsize=1024)
-def _parse(document: bytes) -> tuple[Located, ...]:
-    return tuple(read(document))
+class _Documents:
+    """Parses a document once: most of what is built before and after a change is the same. Used by several threads."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[bytes, tuple[Located, ...]] = OrderedDict()
+        self._size = 0
+        self._lock = Lock()
+
+    def parse(self, document: bytes) -> tuple[Located, ...]:
+        with self._lock:
+            if document in self._kept:
+                self._kept.move_to_end(document)
+                return self._kept[document]
+        found = tuple(read(document))
+        with self._lock:
+            if document not in self._kept:
+                self._kept[document] = found
+                self._size += len(document)
+            while self._size > KEPT_BYTES:
+                self._size -= len(self._kept.popitem(last=False)[0])
+        return found
+
+
+_documents = _Documents()
 
 
 def _secrets(found: Inputs, files: Mapping[str, bytes]) -> Iterator[str | bytes]:

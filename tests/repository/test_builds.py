@@ -13,6 +13,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.repository import builds
 from infra_mcp.repository.builds import Builds, View, view_of
 from infra_mcp.repository.immutable import immutable_changes
+from infra_mcp.repository.render import read
 
 pytestmark = pytest.mark.anyio
 
@@ -213,6 +214,26 @@ async def test_the_same_inputs_are_built_once_and_what_is_kept_is_bounded(made, 
     monkeypatch.setattr(builds, "KEPT_BYTES", 1)
     await made.render(view(APP), "prod")
     assert len(made._kept) == 1
+
+
+def test_a_document_is_parsed_once_while_the_bound_allows(monkeypatch):
+    parsed = []
+
+    def counted(data):
+        parsed.append(data)
+        return read(data)
+
+    monkeypatch.setattr(builds, "read", counted)
+    documents = builds._Documents()
+    one, other = (f"apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\n".encode() for name in "ab")
+    assert documents.parse(one) is documents.parse(one)
+    documents.parse(other)
+    assert parsed == [one, other]
+    monkeypatch.setattr(builds, "KEPT_BYTES", len(one) + 1)
+    third = one.replace(b"a}", b"c}")
+    assert [documents.parse(data)[0].ref.name for data in (third, third, one)] == ["c", "c", "a"]
+    assert parsed == [one, other, third, one]
+    assert documents._size == len(one)
 
 
 async def test_several_roots_are_built_side_by_side_at_most_four(made, monkeypatch):
