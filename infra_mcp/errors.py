@@ -131,8 +131,8 @@ CODES: dict[str, CodeInfo] = {
         "Correct the named file by hand and commit it.",
     ),
     "build-refused": CodeInfo(
-        "The kustomization needs more than the files of this repository: it would fetch, run or read something else.",
-        "Commit what the named entry fetches or makes, and name that instead.",
+        "The kustomization cannot be built from the files of this repository alone.",
+        "Correct the named entry. What it fetches or runs a program for can be committed and named instead.",
         Exit.REFUSED,
     ),
     "build-failed": CodeInfo("kustomize cannot build the kustomization.", "Correct the named file and commit it."),

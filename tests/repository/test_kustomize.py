@@ -297,6 +297,12 @@ def test_builtin_transformers_are_fine():
         ("resources: [.]\n", 'resources[0]: "." leads back to app: a cycle'),
         ("resources: [..]\n", 'resources[0]: ".." leads back to app: a cycle'),
         ("resources: ['ab\\0c', there.yaml]\n", "resources[0]"),
+        (f"resources: {'[' * 200}{']' * 200}\n", "collections are nested deeper than 100"),
+        (
+            "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+            + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else '*a'] * 10)}]\n" for n in range(6)),
+            "aliases repeat more than 20000 values",
+        ),
     ],
 )
 def test_each_reason_names_the_file_and_the_entry(text, why):
