@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from infra_mcp.repository.census import flux, workloads
+from infra_mcp.repository.census import flux, tags, workloads
 from infra_mcp.repository.census.entries import Entry, entries
+from infra_mcp.repository.census.environments import ENVIRONMENTS
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.census.unit import Unit
-
-# Words that people use for environments; they are preferred where several words tell instances apart.
-ENVIRONMENTS = re.compile(
-    r"(?:.*[-_.])?(?:prod|production|live|staging|stage|stg|dev|development|test|testing|qa|uat|preprod|preview|"
-    r"sandbox|demo|canary|internal|eu|us)(?:[-_.\d].*)?",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -43,12 +36,17 @@ class Census:
     @cached_property
     def entries(self) -> list[Entry]:
         """Where deliveries start."""
-        return entries(self.index)
+        found = entries(self.index)
+        for more in (tags.entries,):
+            found += more(self.index, {path for entry in found for path in entry.files})
+        return found
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:
         """Everything that is delivered and may have a version, in the order of the repository."""
-        found = [unit for entry in self.entries for unit in (*flux.units(self.index, entry), *workloads.units(entry))]
+        found: list[Unit] = []
+        for entry in self.entries:
+            found += (*flux.units(self.index, entry), *workloads.units(entry), *entry.parts(entry))
         return tuple(found)
 
     @cached_property

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from infra_mcp.repository.census.built import Built
 from infra_mcp.repository.census.composition import Composition, compose, loose, over
 from infra_mcp.repository.census.index import Fact, Index
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Source
+
+if TYPE_CHECKING:
+    from infra_mcp.repository.census.unit import Unit
 
 FLUX_KUSTOMIZATION = {"Kustomization": "kustomize.toolkit.fluxcd.io"}
 DELIVERED_ALONE = frozenset({"HelmRelease"})
@@ -40,7 +44,7 @@ _CLUSTERS = frozenset({"cluster", "clusters"})
 class Entry:
     """One thing that is delivered as a whole."""
 
-    delivery: str  # `flux`, `argocd`, `kubernetes`
+    delivery: str  # `flux`, `argocd`, `kubernetes`, `helm`; `none` where the repository does not say
     root: str  # the folder, or the file
     by: str  # what delivers it, for people: `Kustomization flux-system/apps`; empty where the repository does not say
     objects: tuple[Built, ...]
@@ -49,11 +53,14 @@ class Entry:
     # What replaces `${NAME}` in it, lowest first (Flux's postBuild).
     substitutes: tuple[Source, ...] = ()
     composition: Composition = field(default_factory=lambda: Composition(""), repr=False)
+    environment: str | None = None  # the one that it is for, where a file's name or a list of environments says so
+    # Gives what it delivers, where that is no object: a chart with its values, releases, a tag.
+    parts: Callable[[Entry], Iterable[Unit]] = field(default=lambda _: (), repr=False, compare=False)
 
     @property
     def trail(self) -> tuple[str, ...]:
-        """The words by which it may be told from others: of its path, and of its cluster."""
-        return tuple(part for part in (*(self.root.split("/")), self.cluster or "") if part)
+        """The words by which it may be told from others: of its path, of its cluster, and its environment."""
+        return tuple(part for part in (*(self.root.split("/")), self.cluster or "", self.environment or "") if part)
 
 
 def entries(index: Index) -> list[Entry]:

@@ -17,6 +17,7 @@ from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.value import SUFFIXES, Tree
 
 LARGEST: Final = 1 << 20  # bytes; larger files are data, dashboards for one
+SMALL: Final = 4096  # bytes, of a file that holds one version
 _KIND = re.compile(rb"""^[ \t]*(?:["']?kind["']?[ \t]*:)[ \t]*["']?([A-Za-z][A-Za-z0-9]*)""", re.MULTILINE)
 _ENCRYPTED = re.compile(rb"""^(?:sops:|[ \t]*"sops"[ \t]*:)|\A\$ANSIBLE_VAULT|\A-----BEGIN AGE""", re.MULTILINE)
 # Folders whose files are for tests and people to copy, or are somebody else's.
@@ -141,6 +142,10 @@ class Index:
         wanted = frozenset(kinds)
         return tuple(path for path, file in self._files.items() if not wanted.isdisjoint(file.kinds))
 
+    def says_kinds(self, path: str) -> bool:
+        """Whether a line of a file says a kind."""
+        return path in self._files and bool(self._files[path].kinds)
+
     @cached_property
     def every_kind(self) -> frozenset[str]:
         """Every kind that a line of a file says."""
@@ -173,6 +178,11 @@ class Index:
             self.tree.memo[key] = _values(data) if data is not None else []
         found: list[Any] = self.tree.memo[key]
         return found
+
+    def small(self, path: str) -> list[Any]:
+        """The values of a small file's documents; none where it is large or cannot be read."""
+        data = self.tree.read(path)
+        return self.documents(path) if data is not None and len(data) <= SMALL else []
 
     def objects(self, path: str) -> Iterator[Built]:
         """The objects of a file."""

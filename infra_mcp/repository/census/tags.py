@@ -1,0 +1,107 @@
+"""Files that hold the version of one app in one environment, and nothing else to speak of: `image-tags/prod/web`.
+
+They are known by their shape: small, with one version, and beside them a folder with files of the same names.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Collection, Iterator
+from functools import partial
+from itertools import islice
+from typing import Final
+
+from infra_mcp.repository.census.entries import Entry, cluster_of
+from infra_mcp.repository.census.environments import ENVIRONMENTS
+from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.census.unit import Unit
+from infra_mcp.repository.kustomization import is_kustomization
+from infra_mcp.repository.layers import Document
+from infra_mcp.repository.locator.holds import Hold, images_in_values, is_scalar
+from infra_mcp.repository.locator.places import Place
+from infra_mcp.repository.scalars import Json
+
+_SUFFIXES: Final = ("", ".yaml", ".yml", ".json")
+_MOST_FILES: Final = 10_000
+_MOST_KEYS: Final = 8
+_DEEPEST: Final = 2
+# A file of nothing but a version. A number alone may be anything.
+_VERSION = re.compile(r"v?\d+(?:\.\d+)+(?:[-+.][\w.+-]*)?|v\d+|[0-9a-f]{7,40}")
+_OTHERS = re.compile(
+    r"(?:.*[-_.])?(?:values|chart|kustomization|readme|license|makefile|dockerfile)(?:[-_.].*)?", re.IGNORECASE
+)
+
+
+def entries(index: Index, read: Collection[str]) -> list[Entry]:
+    """An entry for each such file that nothing else reads."""
+    return [
+        Entry(
+            "none",
+            path,
+            "",
+            (),
+            frozenset({path}),
+            cluster_of(path),
+            environment=environment,
+            parts=partial(_units, index, app, path),
+        )
+        for app, environment, path in _files(index, read)
+    ]
+
+
+def _files(index: Index, read: Collection[str]) -> Iterator[tuple[str, str, str]]:
+    """App, environment and path of each file, which is `…/ENVIRONMENT/APP` or `…/APP/ENVIRONMENT`."""
+    folders: dict[str, dict[str, str]] = {}
+    for path in islice(_candidates(index, read), _MOST_FILES):
+        folder, _, base = path.rpartition("/")
+        folders.setdefault(folder, {})[posixpath.splitext(base)[0]] = path
+    families: dict[str, list[str]] = {}
+    for folder in folders:
+        families.setdefault(folder.rpartition("/")[0], []).append(folder)
+    for family in families.values():
+        for folder in family:
+            beside = {name for other in family if other != folder for name in folders[other]}
+            last = folder.rpartition("/")[2]
+            for name, path in folders[folder].items():
+                if name in beside and _holds(index, path):
+                    swapped = ENVIRONMENTS.fullmatch(name) and not ENVIRONMENTS.fullmatch(last)
+                    yield (last, name, path) if swapped else (name, last, path)
+
+
+def _candidates(index: Index, read: Collection[str]) -> Iterator[str]:
+    for path in index.paths:
+        base = posixpath.basename(path)
+        if (
+            "/" in path
+            and posixpath.splitext(base)[1] in _SUFFIXES
+            and path not in read
+            and not (_OTHERS.fullmatch(base) or is_kustomization(path) or index.says_kinds(path))
+        ):
+            yield path
+
+
+def _units(index: Index, app: str, path: str, entry: Entry) -> Iterator[Unit]:
+    yield Unit(app, "Tag", app, None, path, entry, partial(_holds, index, path))
+
+
+def _holds(index: Index, path: str) -> list[Hold]:
+    """The version of a file; none where it holds something else, or more."""
+    documents = index.small(path)
+    value = documents[0] if len(documents) == 1 else None
+    source = Document(path, 0, value)
+    if isinstance(value, str) and _VERSION.fullmatch(value):
+        return [Hold("version", "the version", (Place("plain", source.spots(())[0]),), leads=True)]
+    if not isinstance(value, dict) or not _is_small(value):
+        return []
+    found = list(images_in_values(source, "the file"))
+    for key in ("tag", "version"):
+        if not found and is_scalar(value.get(key)):
+            found = [Hold("version", key, (Place("tag", source.spots((key,))[0]),))]
+    return found if len(found) == 1 else []
+
+
+def _is_small(value: Json, depth: int = 0) -> bool:
+    if not isinstance(value, dict):
+        return not isinstance(value, list)
+    return len(value) <= _MOST_KEYS and depth < _DEEPEST and all(_is_small(one, depth + 1) for one in value.values())
