@@ -38,7 +38,7 @@ def replaced(source: str, node: Node, value: str, newline: str) -> tuple[int, in
     body, kept = value.rstrip("\n"), len(value) - len(value.rstrip("\n"))
     had = len(node.text) - len(node.text.rstrip("\n"))
     chomp = header[2] or header[4]
-    if not body or kept != {"-": 0, "": 1, "+": had}[chomp] or not is_printable(body.replace("\n", "")):
+    if not body or kept != {"-": 0, "": min(had, 1), "+": had}[chomp] or not is_printable(body.replace("\n", "")):
         return None
     rows = _rows(source, header.end(), node.end)
     old = node.text.rstrip("\n").split("\n")

@@ -158,7 +158,7 @@ class SourceText:
             return self._into_flow(node, index, f"{name}: ", value)
         if not node.pairs or (index and self.text[self.line_start(node.start) : node.start].strip(" -")):
             raise Unreadable(node.line, "a mapping is written so that no key can be added")
-        return self._new_lines(node, index, styles.lines({key: value}, *self._habits()))
+        return self._new_lines(node, index, styles.lines({key: value}, *self._habits()), value)
 
     def add(self, step: PathStep, index: int, value: Json) -> Splice:
         """A new item of a list, before the item of that index, or at the end."""
@@ -167,8 +167,8 @@ class SourceText:
             return self._into_flow(node, index, "", value)
         dashes = any(item.kind == "scalar" and not item.style and item.text[:1] == "-" for item in node.items)
         if isinstance(value, str) and "\n" not in value and dashes:
-            return self._new_lines(node, index, [f"- {styles.scalar(value, old='-')}"])
-        return self._new_lines(node, index, styles.lines([value], *self._habits()))
+            return self._new_lines(node, index, [f"- {styles.scalar(value, old='-')}"], value)
+        return self._new_lines(node, index, styles.lines([value], *self._habits()), value)
 
     def remove(self, step: PathStep) -> Splice:
         """A key or item removed, with its lines; never the last one."""
@@ -188,8 +188,10 @@ class SourceText:
             if position or holder.kind == "seq":
                 raise Unreadable(first.line, "the value to remove shares its line")
             return Splice(begin, firsts[1].start, "")  # the first key of a list's item: the next takes its place
-        end = self.text.find("\n", self.end(last))
-        return Splice(self.line_start(begin), len(self.text) if end < 0 else end + 1, "")
+        start, end = self.line_start(begin), self.text.find("\n", self.end(last))
+        if end < 0:  # the last line of a file without a line break at its end: the one before it goes
+            return Splice(max(start - len(self.newline), 0), len(self.text), "")
+        return Splice(start, end + 1, "")
 
     def _scalar(self, node: Node, value: Json, in_flow: bool) -> Splice:
         end = self.end(node)
@@ -221,6 +223,7 @@ class SourceText:
             return Splice(*cut)
         header = _HEADER.match(self.text, node.start)
         body = self.line_end(node.start)
+        end = self.line_end(end) if end > body else end  # with the spaces at the end of its last line
         row = self.text[body:end].strip("\r\n")
         indent = row[: len(row) - len(row.lstrip(" "))]
         block = styles.literal(value) if isinstance(value, str) else None
@@ -228,7 +231,8 @@ class SourceText:
         if block is None or not indent or header is None or header[2].strip("+-"):
             return Splice(node.start, end, styles.scalar(value) + comment)
         text = self.newline.join([f"|{block[0]}{comment}", *(indent + line if line else "" for line in block[1])])
-        return Splice(node.start, end, text)
+        is_last = end == len(self.text) and not block[0]  # then its line break is missing
+        return Splice(node.start, end, text + self.newline if is_last else text)
 
     def _anew(self, step: PathStep, value: Json) -> Splice:
         """A value of another shape: a block collection in place of a scalar, or the other way round."""
@@ -239,10 +243,14 @@ class SourceText:
             head = self.text.index(":", self.end(holder.pairs[step.position][0])) + 1
         else:
             head = self.text.rfind("-", 0, node.start) + 1
-        if self.text[head : node.start].strip() and node.start != self.end(node):
+        between = self.text[head : node.start]
+        tail = between[: self.line_end(head) - head].rstrip()
+        only_comment = tail.lstrip()[:1] == "#" and not between[len(tail) :].strip()
+        is_simple = not isinstance(value, dict | list) or not value
+        if between.strip() and node.start != self.end(node) and not (is_simple and only_comment):
             raise Unreadable(node.line, "a comment or an anchor is between a key and its value")
-        if not isinstance(value, dict | list) or not value:
-            return Splice(head, self.end(node), " " + styles.scalar(value))
+        if is_simple:
+            return Splice(head, self.end(node), f" {styles.scalar(value)}{tail}")
         rest = _EMPTY_LINE_END.match(self.text, self.end(node))
         if rest is None or (rest[1] and node.kind != "scalar"):
             raise Unreadable(node.line, "a value shares its last line with a comment or another value")
@@ -255,7 +263,7 @@ class SourceText:
             return Splice(head, rest.end(), self.newline.join(rows))
         return Splice(head, rest.end(), rest[0].rstrip() + self.newline + self.newline.join(rows))
 
-    def _new_lines(self, node: Node, index: int, rows: list[str]) -> Splice:
+    def _new_lines(self, node: Node, index: int, rows: list[str], value: Json) -> Splice:
         """Lines of a new key or item: after the one before it, so that the comments above the next stay with that."""
         firsts = [key for key, _ in node.pairs] or node.items
         first, column = firsts[0].start, node.column
@@ -265,6 +273,8 @@ class SourceText:
             if rest is None:
                 raise Unreadable(node.line, "a collection shares its last line with something else")
             lines = [" " * column + row if row else row for row in rows]
+            if rest.end() == len(self.text) and _ends_line(value):
+                lines.append("")  # a block needs the line break that the file does not end with
             return Splice(rest.end(), rest.end(), self.newline + self.newline.join(lines))
         if node.kind == "seq":
             first = self.text.rfind("-", 0, first)
@@ -319,6 +329,13 @@ class SourceText:
                 elif item.style == "block" and item.kind == "seq" and dash < 0:
                     dash = item.column - node.column
         return step or 2, max(dash, 0) if dash >= 0 else 2
+
+
+def _ends_line(value: Json) -> bool:
+    """Whether the last text in a value ends with a line break."""
+    while isinstance(value, dict | list) and value:
+        value = list(value.values())[-1] if isinstance(value, dict) else value[-1]
+    return isinstance(value, str) and value.endswith("\n")
 
 
 def _places(node: Node, path: tuple[Key, ...], in_object: bool) -> Iterator[tuple[tuple[Key, ...], Node]]:
