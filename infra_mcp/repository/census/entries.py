@@ -13,6 +13,7 @@ from infra_mcp.repository.census.composition import Composition, compose, loose,
 from infra_mcp.repository.census.index import Fact, Index
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Source
+from infra_mcp.repository.value import SUFFIXES
 
 if TYPE_CHECKING:
     from infra_mcp.repository.census.unit import Unit
@@ -60,7 +61,8 @@ class Entry:
     @property
     def trail(self) -> tuple[str, ...]:
         """The words by which it may be told from others: of its path, of its cluster, and its environment."""
-        return tuple(part for part in (*(self.root.split("/")), self.cluster or "", self.environment or "") if part)
+        root = posixpath.splitext(self.root)[0] if self.root.endswith(SUFFIXES) else self.root
+        return tuple(part for part in (*root.split("/"), self.cluster or "", self.environment or "") if part)
 
 
 def entries(index: Index) -> list[Entry]:
