@@ -113,6 +113,11 @@ CODES: dict[str, CodeInfo] = {
     "not-in-repository": CodeInfo(
         "No root of the repository has the object.", "Commit its manifest under a root, or add the root to infra.toml."
     ),
+    "place-needed": CodeInfo(
+        "infra.toml does not say where the file of a new object goes.",
+        'An operator adds `new = "…"` to [tree] in infra.toml and accepts it.',
+        Exit.REFUSED,
+    ),
     "not-in-cluster": CodeInfo(
         "The object to change is in the repository, but missing or different in the cluster.",
         "Apply what git says by hand first, then send it again.",

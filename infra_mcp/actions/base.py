@@ -7,7 +7,7 @@ from typing import Any
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.target import Target
-from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.policy import FIRST_LAYOUT, Policy
 from infra_mcp.repository.edit import apply_edits
 from infra_mcp.repository.edits import Edit, Location, PutFile, SetValue
 from infra_mcp.repository.layout import place
@@ -38,12 +38,18 @@ def ensure(look: Look, edit: Edit, ref: ObjectRef, sets: dict[str, Any]) -> Edit
     """An edit that sets an object's fields, too: where the object is, or in a new file with these fields.
 
     Raises:
-        InfraError: `ambiguous-object`, `manifest-invalid`: it cannot be found or edited.
+        InfraError: `ambiguous-object`, `manifest-invalid`: it cannot be found or edited; `place-needed`: no one has
+            said where the files of new objects go.
     """
     located = edit.tree.find(ref)
     if located is not None:
         return set_fields(edit, located, sets)
-    path = place(look.policy.tree.new, look.policy.tree.roots[0].path, sets)
+    where = look.policy.new_file(look.place)
+    if where is None:
+        what = f"{ref} is not in the repository, and infra.toml does not say where the file of a new object goes."
+        step = f'Add to infra.toml, for example: [tree] new = "{FIRST_LAYOUT}"'
+        raise InfraError("place-needed", what, next_step=step)
+    path = place(*where, sets)
     if edit.tree.read(path) is not None:
         step = "Rename that file, or change [tree] new in infra.toml."
         raise InfraError(

@@ -21,12 +21,15 @@ async def edit(look: Look, action: Deploy) -> Edit:
 
 def _edit(look: Look, action: Deploy) -> Edit:
     app, located = workload(look, action.app)
-    image = app.image_for(action.version)
+    image, repository = app.image_for(action.version), app.repository
+    if image is None or repository is None:
+        what = f"The app {action.app} has no image in infra.toml."
+        raise InfraError("not-in-repository", what, next_step='Add image = "…:{version}" to its section.')
     lists: dict[str, list[dict[str, str]]] = {}
-    for which, name, _ in containers_of(located.object, app.repository):
+    for which, name, _ in containers_of(located.object, repository):
         lists.setdefault(which, []).append({"name": name, "image": image})
     if not lists:
-        what = f"No container of {located.ref} in {located.path} has an image of {app.repository}."
+        what = f"No container of {located.ref} in {located.path} has an image of {repository}."
         raise InfraError("not-in-repository", what, next_step="Correct the app's image in infra.toml, or the manifest.")
     runs = f"{action.app} {action.version}"
     made = Edit(look.tree, goal(app, f"Deploy {runs}", runs, on_failure=action.on_failure))

@@ -12,7 +12,14 @@ from infra_mcp.repository.render import Located
 
 
 def ref_of(cluster: str, app: AppRules) -> ObjectRef:
-    """The workload of an app of the catalogue."""
+    """The workload of an app of the catalogue.
+
+    Raises:
+        InfraError: `not-in-repository`: the policy does not name it.
+    """
+    if app.workload_parts is None:
+        what = "The app has no workload in infra.toml."
+        raise InfraError("not-in-repository", what, next_step='Add workload = "namespace/kind/name" to its section.')
     namespace, kind, name = app.workload_parts
     return ObjectRef(cluster=cluster, api_version="apps/v1", kind=kind, namespace=namespace, name=name)
 

@@ -7,7 +7,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger.chain import HEADS, proof_of
 from infra_mcp.model.request import State
 from infra_mcp.repository.commit import message
-from infra_mcp.repository.edits import keep, kept
+from infra_mcp.repository.edits import SetValue, keep, kept
 from infra_mcp.repository.rebase import changed, rebase, revert
 
 
@@ -29,7 +29,7 @@ async def commit_stage(deps: Dependencies, run: Run, stage: PlannedStage) -> Non
     async with deps.git.exclusive():
         head = await deps.git.head(branch)
         if head != stage.before.base:
-            tree = await deps.tree(policy, head)
+            tree = await deps.tree(policy, head, stage.before.cluster)
             files = await to_thread.run_sync(rebase, stage.before, stage.edit.tree, tree)
         if run.draft and run.draft[0] == head and stage.number == 0:
             commit = run.draft[1]
@@ -76,8 +76,11 @@ async def revert_stage(deps: Dependencies, run: Run, number: int, cause: str) ->
         return
     async with deps.git.exclusive():
         head = await deps.git.head(branch)
-        trees = await deps.tree(policy, ours), await deps.tree(policy, head)
-        changes = await to_thread.run_sync(revert, kept(stage.edits), *trees, ours)
+        edits = kept(stage.edits)
+        # Objects are found again in the cluster that they were planned for, whatever the policy says by now.
+        place = next((one.ref.cluster for one in edits if isinstance(one, SetValue) and one.ref), "")
+        trees = await deps.tree(policy, ours, place), await deps.tree(policy, head, place)
+        changes = await to_thread.run_sync(revert, edits, *trees, ours)
         if not changes:
             return
         trailers = _trailers(run) | await _head(deps)

@@ -15,7 +15,7 @@ from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.edits import Beside, Edit, Location
 from infra_mcp.repository.rebase import changed, file_changes
-from infra_mcp.repository.value import NotInRepository, Tree, normal
+from infra_mcp.repository.value import NotInRepository, Tree
 
 
 async def plan(deps: Dependencies, run: Run) -> Planned:
@@ -26,8 +26,8 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
     """
     policy, action = deps.policy(), run.request.action
     head = await deps.git.head(policy.tree.branch)
-    tree = await deps.tree(policy, head)
     place = RULES[action.action].about(policy, action).place
+    tree = await deps.tree(policy, head, place)
     context = context_of(run, policy)
 
     async def live(target):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - as `Look` says
@@ -108,11 +108,12 @@ def _routed(policy: Policy, before: Tree, edit: Edit, place: str) -> list[tuple[
 
 def _route(policy: Policy, path: str, place: str) -> tuple[str, str]:
     """The delivery and the place of a path: those of the longest root above it."""
-    above = {normal(root.path): root for root in reversed(policy.tree.roots)}
-    roots = [below for below in above if not below or path.startswith(f"{below}/")]
-    if not roots:
+    root = policy.root_of(path)
+    if root is None:
         raise InfraError("not-in-repository", f"{path} is not below a root of the policy.")
-    root = above[max(roots, key=len)]
     if not root.is_delivered:
         raise InfraError("delivery-unsupported", f"Nothing delivers {path}: its root {root.path} has delivery none.")
+    if root.cluster not in (None, place):
+        what = f"{path} is delivered to cluster {root.cluster}, and the request is for {place}."
+        raise InfraError("policy-denied", what, next_step=f"Name the cluster {root.cluster}.", rule="effect.cluster")
     return root.delivery, place

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from infra_mcp.engine.run import Dependencies, Run
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
-from infra_mcp.model.actions import Release
+from infra_mcp.model.actions import ActionModel, Release
 from infra_mcp.model.request import Request, State
 from infra_mcp.policy.matching import active_freeze
 from infra_mcp.policy.policy import Policy
@@ -41,16 +42,24 @@ def hold(policy: Policy, request: Request, now: datetime) -> Hold | None:
     if app is None or not isinstance(action, Release):
         return None
     arrived = datetime.fromisoformat(request.created)
-    space, circle = (app.workload_parts.namespace,), request.caller.circle
-    due = max(app.when.due(arrived, now), now)
-    by, text = "schedule", f"its schedule ({app.schedule}) opens"
-    if due <= now and (first := active_freeze(policy, app=action.app, namespaces=space, circle=circle, now=now)):
+    schedule = app.when_in(action.environment)
+    frozen = partial(
+        active_freeze,
+        policy,
+        app=action.app,
+        namespaces=app.namespaces(action.environment) or None,  # unknown ones count as frozen: a freeze only delays
+        circle=request.caller.circle,
+        environments={action.environment} if action.environment else app.environments,
+    )
+    due = max(schedule.due(arrived, now), now)
+    by, text = "schedule", f"its schedule ({schedule.text}) opens"
+    if due <= now and (first := frozen(now=now)):
         by, text = f"freeze.{first.id}", _of(first)
     for _ in range(_MAX_FREEZES):
-        found = active_freeze(policy, app=action.app, namespaces=space, circle=circle, now=due)
+        found = frozen(now=due)
         if found is None:
             break
-        due = max(app.when.due(arrived, found.until), found.until)
+        due = max(schedule.due(arrived, found.until), found.until)
     return Hold(due, by, text) if due > now else None
 
 
@@ -71,7 +80,7 @@ async def overtaken_by(ledger: Ledger, policy: Policy, request: Request) -> str 
     for other in await ledger.open_releases(action.app):
         if other.id == request.id:
             after = True
-        elif is_on_its_way(other):
+        elif is_on_its_way(other) and not _apart(other.action, action):
             late, early = (other, request) if after else (request, other)
             sign = compare(app.order, _version(late), _version(early)).sign
             if (sign > 0) if after else (sign < 0):
@@ -88,6 +97,12 @@ async def overtaken_by(ledger: Ledger, policy: Policy, request: Request) -> str 
 def is_on_its_way(other: Request) -> bool:
     """Whether an open request counts against a release: another release, or a request that policy has let through."""
     return other.notify is not None or other.state not in {State.RECEIVED, State.QUEUED}
+
+
+def _apart(one: ActionModel, other: ActionModel) -> bool:
+    """Whether two releases of an app are for different environments."""
+    names = {action.environment for action in (one, other) if isinstance(action, Release)}
+    return len(names) > 1 and None not in names
 
 
 def _version(request: Request) -> str:

@@ -196,12 +196,12 @@ class Dependencies:
     policy: Callable[[], Policy]  # the policy in force now; raises when there is none
     now: Callable[[], datetime] = utc
 
-    async def tree(self, policy: Policy, commit: str) -> Tree:
-        """The infra repository at a commit."""
-        roots = policy.tree.roots
-        of_objects = [root.path for root in roots if root.holds_objects]
-        plain = [root.path for root in roots if not root.holds_objects]
-        return await load(self.git, commit, of_objects, policy.cluster_name() or "", plain)
+    async def tree(self, policy: Policy, commit: str, place: str) -> Tree:
+        """The infra repository at a commit; its objects are those below the roots of one cluster."""
+        here = {root.path: policy.holds_objects_of(root, place) for root in reversed(policy.tree.roots)}
+        of_objects = [path for path, holds in reversed(here.items()) if holds]
+        plain = [path for path, holds in reversed(here.items()) if not holds]
+        return await load(self.git, commit, of_objects, place, plain)
 
     async def save(self, run: Run, state: State, kind: str, data: dict[str, Any], **ids: str | None) -> None:
         """Record an event of a request with its record; `ids` are its commit, revert and effect digest."""

@@ -32,6 +32,8 @@ async def status(deps: Dependencies, caller: Caller, namespace: str | None, app:
     recent = partial(deps.ledger.recent, caller.circle, _MAX_RECENT, True)
     live, requests = await gather_pair(partial(_live, deps, policy, caller, namespace, app), recent)
     found: dict[str, Any] = {"cluster": policy.cluster_name(), **live}
+    if len(policy.clusters) > 1:
+        found["clusters"] = list(policy.clusters)
     if waiting := policy.waiting(caller.circle):
         found["waiting_for_policy_accept"] = list(waiting)
     found["open"] = [_line(request) for request in requests if request.state not in END]
@@ -48,22 +50,23 @@ async def _live(
         raise InfraError("not-found", "An operator has no circle, and so cannot look into a namespace or an app.")
     if app is not None:
         known = policy.apps.get(app)
-        if known is None or known.owner != caller.name:
+        if known is None or policy.owner_of_app(app) != caller.name:
             raise InfraError("not-found", f"There is no app {app}, or it is not yours.")
     elif namespace is None or not policy.reaches(caller.circle, namespace):
         raise InfraError("not-found", "There is no such namespace, or it is not yours.")
     about: dict[str, Any] = {"app": app} if app is not None else {"namespace": namespace}
-    return about | await _compared(deps, policy, caller.circle, Question(app=app, scope=namespace))
+    places = policy.homes(app or "")
+    question = Question(app=app, scope=namespace)
+    if len(places) == 1:
+        return about | await _compared(deps, policy, caller.circle, question, places[0])
+    look = partial(_looked, deps, policy, caller.circle, question)
+    found = await gather(partial(look, place) for place in places)
+    return about | {"in": dict(zip(places, found, strict=True))}
 
 
 async def _apps(deps: Dependencies, policy: Policy, caller: Caller) -> list[dict[str, Any]]:
     """The caller's apps, each as it is live; for those who read all, every app as the ledger knows it."""
-    names = [
-        name
-        for name, rules in sorted(policy.apps.items())
-        if caller.reads_all
-        or (rules.owner == caller.name and policy.reaches(caller.circle, rules.workload_parts.namespace))
-    ]
+    names = [name for name in sorted(policy.apps) if caller.reads_all or policy.is_of(name, caller.name, caller.circle)]
     landed = await gather(partial(deps.ledger.landed_version, name) for name in names)
     lines: list[dict[str, Any]] = [
         {"app": name, "workload": policy.apps[name].workload, "landed": version}
@@ -76,23 +79,33 @@ async def _apps(deps: Dependencies, policy: Policy, caller: Caller) -> list[dict
 
 
 async def _health(deps: Dependencies, policy: Policy, circle: str, app: str) -> dict[str, Any]:
-    """One app among many: when it cannot be read, that is its reason, and the others are still read."""
+    """One app among many, in its cluster or in each of its clusters."""
+    places = policy.homes(app)
+    look = partial(_looked, deps, policy, circle, Question(app=app))
+    if len(places) == 1:
+        return await look(places[0])
+    found = await gather(partial(look, place) for place in places)
+    return {"in": dict(zip(places, found, strict=True))}
+
+
+async def _looked(deps: Dependencies, policy: Policy, circle: str, question: Question, place: str) -> dict[str, Any]:
+    """One answer among several: when there is none, that is its reason, and the others are still read."""
     reason = "the API server did not answer in time"
     with anyio.move_on_after(_PATIENCE):
         try:
-            return await _compared(deps, policy, circle, Question(app=app))
+            return await _compared(deps, policy, circle, question, place)
         except InfraError as error:
             reason = error.what
     return {"health": "unknown", "reason": reason}
 
 
-async def _compared(deps: Dependencies, policy: Policy, circle: str, question: Question) -> dict[str, Any]:
+async def _compared(deps: Dependencies, policy: Policy, circle: str, question: Question, place: str) -> dict[str, Any]:
     """The live state compared with the head of the branch; where that cannot be read, `drift` says why."""
-    delivery, place = next(iter(policy.places), ("", ""))
+    delivery = next((delivery for delivery, at in policy.places if at == place), "")
     driver = await deps.places.driver(policy, delivery, place)
     context = Context(request="", circle=circle, policy=policy)
     try:
-        tree = await deps.tree(policy, await deps.git.head(policy.tree.branch))
+        tree = await deps.tree(policy, await deps.git.head(policy.tree.branch), place)
     except InfraError as error:
         return await driver.status(context, question) | {"drift": [f"not known: {error.what}"]}
     return await driver.status(context, replace(question, tree=tree))

@@ -69,9 +69,9 @@ def _own_apps(engine: Engine, caller: Caller) -> dict[str, tuple[str, ...]]:
     except InfraError:
         return {}
     return {
-        name: ()
+        name: tuple(app.environments)
         for name, app in sorted(policy.apps.items())
-        if app.owner == caller.name and policy.reaches(caller.circle, app.workload_parts.namespace)
+        if policy.is_of(name, caller.name, caller.circle)
     }
 
 

@@ -6,7 +6,7 @@ child processes.
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 
 class Frozen(BaseModel):
@@ -15,6 +15,17 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+def _version(value: str) -> str:
+    name, _, digest = value.partition("@")
+    parts = name.split("/")
+    wrong = ".." in name or any(part.endswith((".", ".lock")) for part in parts)
+    if wrong or len(name) > _MAX_TAG or (digest and len(parts) > 1):
+        msg = "must be a tag, a tag and its digest (1.4.2@sha256:…), a chart's version or a git ref"
+        raise ValueError(msg)
+    return value
+
+
+_MAX_TAG = 128
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED = r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
 
@@ -34,8 +45,19 @@ Circle = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=40)
 ClusterName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=63)]
 AppName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=63)]
 PullSecretName = Annotated[str, StringConstraints(pattern=rf"^{_QUALIFIED}$", max_length=63)]
-# OCI distribution spec, tag grammar.
-Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
+# A path segment: the names of overlays, values files and folders.
+EnvironmentName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=63)
+]
+SettingName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=63)]
+# A tag by the OCI distribution spec, with its digest or without; a chart's version by Semantic Versioning, with its
+# build metadata; a git ref by git check-ref-format, less what a shell or a template would read.
+_PART = r"[A-Za-z0-9_][A-Za-z0-9._+-]*"
+Version = Annotated[
+    str,
+    StringConstraints(pattern=rf"^{_PART}(/{_PART})*(@sha256:[0-9a-f]{{64}})?$", max_length=200),
+    AfterValidator(_version),
+]
 IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 # Kubernetes quantities, the forms people write; no exponents.
 Cpu = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]{0,5}m|[1-9][0-9]{0,3}(\.[0-9]{1,3})?|0\.[0-9]{1,3})$")]

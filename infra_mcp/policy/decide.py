@@ -21,12 +21,13 @@ from infra_mcp.model.marks import BINDING, CIRCLE
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy import grants
 from infra_mcp.policy.actions import RULES
-from infra_mcp.policy.actions.base import FAULT
+from infra_mcp.policy.actions.base import FAULT, About
 from infra_mcp.policy.approvals import in_words
 from infra_mcp.policy.grammar import format_duration, matches
 from infra_mcp.policy.grants import Grant, Refusal, some
 from infra_mcp.policy.images import new_images
 from infra_mcp.policy.matching import Subject, active_freeze, denials, requirements
+from infra_mcp.policy.owners import is_within
 from infra_mcp.policy.policy import Policy
 
 _COMMAND = "`infra-mcp approve ID DIGEST`"
@@ -60,14 +61,21 @@ def judge(
     """
     against = list(_refusals(policy, caller, action, attendant=attendant))
     about = RULES[action.action].about(policy, action)
-    namespaces = about.scopes
+    namespaces: frozenset[str] | None = about.scopes
     if effect is not None:
-        namespaces |= touched(effect)
+        namespaces = (about.scopes | touched(effect)) or (None if effect.files else about.scopes)
         against += () if against else effect_refusals(policy, caller, action, effect, attendant=attendant)
-    subject = Subject(action.action, caller.name, caller.circle or "", namespaces, about.apps)
+    subject = Subject(action.action, caller.name, caller.circle or "", namespaces, about.apps, about.environments)
     against += denials(policy.rules, subject)
     app = next(iter(subject.apps), None)
-    freeze = now and active_freeze(policy, app=app, namespaces=subject.namespaces, circle=subject.circle, now=now)
+    freeze = now and active_freeze(
+        policy,
+        app=app,
+        namespaces=subject.namespaces,
+        circle=subject.circle,
+        now=now,
+        environments=subject.environments,
+    )
     if freeze:
         until = freeze.until.isoformat()
         why = f" ({freeze.reason})" if freeze.reason else ""
@@ -178,7 +186,9 @@ def effect_refusals(
     """Every reason against an effect, beside those against the request."""
     rules = RULES[action.action]
     granted = grants.grants(policy, caller, attendant=attendant)
-    place = rules.about(policy, action).place
+    about = rules.about(policy, action)
+    place = about.place
+    yield from _files(policy, caller, about, effect)
     for change in effect.changes:
         target = change.target
         if target.place != place:
@@ -203,6 +213,23 @@ def effect_refusals(
         for reference, to in product(new_images(change), granted):
             yield from grants.image(to, reference)
         yield from rules.effect_refusals(policy, caller, action, change)
+
+
+def _files(policy: Policy, caller: Caller, about: About, effect: Effect) -> Iterator[Refusal]:
+    """Every changed file must be the caller's: by its app's section, by [[owners]], or as it is about its namespace."""
+    named = [path for name in about.apps if name in policy.apps for path in policy.apps[name].paths]
+    # A namespace that policy grants is enough for an app with a section, and for what is no app.
+    by_namespace = about.scopes or (touched(effect) and about.apps <= policy.apps.keys())
+    for file in effect.files:
+        owner = policy.owner_of(file.path)
+        if owner == caller.name or any(is_within(file.path, path) for path in named):
+            continue
+        if owner is not None or not by_namespace:
+            yield Refusal(
+                "owners",
+                f"The plan would change {file.path}, which {caller.name} does not own.",
+                "Its owner asks for it, or an operator names the file in the app's section.",
+            )
 
 
 def _labels(change: Change) -> list[str]:

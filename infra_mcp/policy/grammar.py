@@ -12,8 +12,10 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Final, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from infra_mcp.model import location
+from infra_mcp.policy.owners import is_path_pattern
 from infra_mcp.policy.schedule import Schedule
 
 # The kinds a catalogue app may be, as people write them, and the API they belong to (all of them apps/v1).
@@ -109,6 +111,27 @@ def _is_path(value: str) -> bool:
     return value == "." or not any(part in {"", ".", "..", ".git"} or part.startswith("-") for part in value.split("/"))
 
 
+def _place(value: str) -> str:
+    at = location.parse(value)
+    if not _is_path(at.path) or "\\" in at.path:
+        msg = "must name a path inside the repository, without ., .., .git or a leading dash"
+        raise ValueError(msg)
+    return value
+
+
+def _field(value: str) -> str:
+    if not location.parse(value).field:
+        msg = "must name a field of a file, as in path#spec.replicas"
+        raise ValueError(msg)
+    return value
+
+
+def _one_or_several(value: object) -> object:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value  # strict types take no list from Python
+
+
 def _is_branch(value: str) -> bool:
     parts = value.split("/")
     return ".." not in value and all(
@@ -179,6 +202,7 @@ ImagePattern = Annotated[
         "must name the registry in full before the first slash; a * there would match other people's registries",
     ),
 ]
+VersionPattern = Annotated[str, StringConstraints(pattern=r"^[-A-Za-z0-9._+/*]+$", max_length=200)]
 LabelPattern = Annotated[str, StringConstraints(pattern=r"^[-A-Za-z0-9._/*]+$", max_length=253)]
 ImageTemplate = Annotated[
     str,
@@ -191,6 +215,16 @@ ImageTemplate = Annotated[
 ]
 Template = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=300), _ONE_VERSION]
 RelativePath = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f\\]+$", max_length=255), _PATH]
+PathPattern = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^\x00-\x1f\x7f\\?\[\]]+$", max_length=255),
+    _check(is_path_pattern, "must be a path inside the repository, in which * and ** are the only wildcards"),
+]
+# `path`, or `path#field`: see `model.location`.
+LocationText = Annotated[str, AfterValidator(_place)]
+FieldText = Annotated[str, AfterValidator(_place), AfterValidator(_field)]
+Locations = Annotated[tuple[LocationText, ...], BeforeValidator(_one_or_several), Field(max_length=50)]
+Fields = Annotated[tuple[FieldText, ...], BeforeValidator(_one_or_several), Field(min_length=1, max_length=50)]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=253)]
 RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 ObjectPlace = Annotated[str, StringConstraints(pattern=rf"^{_DNS}/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]

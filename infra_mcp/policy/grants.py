@@ -6,9 +6,11 @@ The grants of an attending session are not listed to the peers that it acts for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from infra_mcp.model.image import Image
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.grammar import bytes_of, is_image, matches, millicores
 from infra_mcp.policy.policy import Policy
@@ -18,6 +20,8 @@ from infra_mcp.policy.sections import GrantRules
 FREE_LABELS: Final = frozenset(
     f"app.kubernetes.io/{name}" for name in ("name", "instance", "version", "component", "part-of")
 )
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_ANY_TAG: Final = "\0"  # no pattern has this character, so that only a `*` matches it
 _LISTED = 8
 _MAX_LENGTH = 80
 NONE = "No {} is granted to this circle."
@@ -66,13 +70,23 @@ def some(values: Iterable[str]) -> str:
 
 
 def cluster(policy: Policy, name: str | None) -> Iterator[Refusal]:
-    """Whether the policy has the cluster; without a name, whether it has exactly one."""
-    if policy.cluster_name(name) is None:
-        yield Refusal(
-            "clusters",
-            "The policy has no such cluster." if policy.clusters else "The policy names no cluster.",
-            f"One of: {some(policy.clusters)}; or leave it out." if policy.clusters else "A [clusters.NAME] section.",
-        )
+    """Whether the policy has a cluster, and the one of this name."""
+    if not policy.clusters:
+        yield Refusal("clusters", "The policy names no cluster.", "A [clusters.NAME] section.")
+    elif name is not None and name not in policy.clusters:
+        passes = f"One of: {some(policy.clusters)}" + ("; or leave it out." if len(policy.clusters) == 1 else ".")
+        yield Refusal("clusters", "The policy has no such cluster.", passes)
+
+
+def one_cluster(what: str, homes: Sequence[str], name: str | None) -> Iterator[Refusal]:
+    """Whether an action is for one cluster. `homes` are those where it can be, `name` the one that it names."""
+    passes = f"One of: {some(homes)}." if len(homes) > 1 else f"Cluster {some(homes)}, or none named."
+    if not homes:
+        yield Refusal("clusters", f"{what} has no cluster.", "An operator names one in infra.toml.")
+    elif name is not None and name not in homes:
+        yield Refusal("clusters", f"{what} is not in that cluster.", passes)
+    elif name is None and len(homes) > 1:
+        yield Refusal("clusters", f"{what} can be in several clusters, and the request names none.", passes)
 
 
 def namespace(policy: Policy, to: Grant, name: str) -> Iterator[Refusal]:
@@ -88,12 +102,22 @@ def namespace(policy: Policy, to: Grant, name: str) -> Iterator[Refusal]:
 def image(to: Grant, reference: str) -> Iterator[Refusal]:
     """Whether an image is granted: the whole reference, tag and all, against the patterns."""
     own = to.own.images
-    if not (is_image(reference) and any(matches(pattern, reference) for pattern in own)):
+    if not any(_is_image_of(pattern, reference) for pattern in own):
         yield Refusal(
             f"{to.rule}.images",
             f"{to.name} may not run image {reference[:200]}.",
             to.hint("images", f"An image of {some(own)}.", NONE.format("image")),
         )
+
+
+def _is_image_of(pattern: str, reference: str) -> bool:
+    """Whether a pattern grants an image; one with a digest only if it grants every tag: the digest can be of any."""
+    plain, at, digest = reference.partition("@")
+    image = Image.parse(reference)
+    if not is_image(plain if image.tag or not at else f"{plain}:0") or (at and not _DIGEST.fullmatch(digest)):
+        return False
+    tag = _ANY_TAG if at else image.tag
+    return any(matches(pattern, f"{name}:{tag}") for name in (image.named, image.repository))
 
 
 def fixed_labels(labels: Iterable[str]) -> Iterator[Refusal]:

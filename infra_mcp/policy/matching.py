@@ -27,20 +27,31 @@ class Subject:
     action: str
     peer: str
     circle: str
-    namespaces: frozenset[str]
+    namespaces: frozenset[str] | None  # None: they are not known, so that every pattern may match
     apps: frozenset[str] = frozenset()
+    environments: frozenset[str] = frozenset()
 
 
-def _applies(match: FreezeMatch, **values: Collection[str]) -> bool:
-    """Whether for every given key one of the values matches one of its patterns."""
-    given = {key: patterns for key in values if (patterns := getattr(match, key)) is not None}
-    return all(any(matches(*pair) for pair in product(patterns, values[key])) for key, patterns in given.items())
+def _applies(match: FreezeMatch, **values: Collection[str] | None) -> bool:
+    """Whether for every given key one of the values, or an unknown one, matches one of its patterns."""
+    given = [
+        (patterns, known)
+        for key, known in values.items()
+        if (patterns := getattr(match, key)) is not None and known is not None
+    ]
+    return all(any(matches(*pair) for pair in product(patterns, known)) for patterns, known in given)
 
 
 def _applying(rules: Iterable[Rule], subject: Subject) -> Iterator[Rule]:
-    one = {"actions": (subject.action,), "peers": (subject.peer,), "circles": (subject.circle,)}
-    several = {"namespaces": subject.namespaces, "apps": subject.apps}
-    return (rule for rule in rules if _applies(rule.match, **one, **several))
+    values: dict[str, Collection[str] | None] = {
+        "actions": (subject.action,),
+        "peers": (subject.peer,),
+        "circles": (subject.circle,),
+        "namespaces": subject.namespaces,
+        "apps": subject.apps,
+        "environments": subject.environments,
+    }
+    return (rule for rule in rules if _applies(rule.match, **values))
 
 
 def denials(rules: Iterable[Rule], subject: Subject) -> Iterator[Refusal]:
@@ -63,18 +74,30 @@ def requirements(rules: Iterable[Rule], subject: Subject) -> Iterator[tuple[Need
 
 
 def active_freeze(
-    policy: Policy, *, app: str | None, namespaces: Iterable[str], circle: str | None, now: datetime
+    policy: Policy,
+    *,
+    app: str | None,
+    namespaces: Collection[str] | None,
+    circle: str | None,
+    now: datetime,
+    environments: Collection[str] = (),
 ) -> Freeze | None:
     """The freeze that applies to a change now and ends last, if any; a change that has begun continues.
 
     Args:
         policy: the policy in force.
         app: the app; None for another change, to which a freeze of apps does not apply.
-        namespaces: the namespaces of the change.
+        namespaces: the namespaces of the change; None where they are not known, and any may be meant.
         circle: the requester's circle.
         now: the present, with its offset.
+        environments: the environment of the change, or any that it may be.
     """
-    values = {"apps": () if app is None else (app,), "namespaces": tuple(namespaces), "circles": (circle or "",)}
+    values: dict[str, Collection[str] | None] = {
+        "apps": () if app is None else (app,),
+        "namespaces": namespaces,
+        "circles": (circle or "",),
+        "environments": environments,
+    }
     held = [one for one in policy.freeze if one.begins <= now < one.until and _applies(one.match, **values)]
     return max(held, key=lambda one: one.until, default=None)
 

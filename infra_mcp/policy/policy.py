@@ -7,8 +7,9 @@ import json
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Final, TypeVar
 
 from pydantic import Field, PrivateAttr, ValidationError
 
@@ -17,6 +18,7 @@ from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.names import AppName, Circle, ClusterName, Frozen, PullSecretName
 from infra_mcp.model.schema import listed, path, problems
 from infra_mcp.policy.grammar import matches, protected
+from infra_mcp.policy.owners import is_within, nearest
 from infra_mcp.policy.sections import (
     AppRules,
     AttendRules,
@@ -25,13 +27,16 @@ from infra_mcp.policy.sections import (
     Freeze,
     GrantRules,
     MessageRules,
+    OwnerRules,
     PeerRules,
     PullSecretRules,
+    RootRules,
     Rule,
     TreeRules,
 )
 from infra_mcp.text import one_line
 
+FIRST_LAYOUT: Final = "{root}/{namespace}/{kind}-{name}.yaml"
 _MAX_BYTES: Final = 2**20  # people write the file by hand
 _MAX_DOTS: Final = 1_000  # in one line
 _NO_CLUSTER: Final = ClusterRules(context="none")
@@ -46,6 +51,7 @@ class Policy(Frozen):
     clusters: dict[ClusterName, ClusterRules] = Field(default_factory=dict)
     circles: dict[Circle, CircleRules] = Field(default_factory=dict)
     pull_secrets: dict[PullSecretName, PullSecretRules] = Field(default_factory=dict)
+    owners: tuple[OwnerRules, ...] = ()
     apps: dict[AppName, AppRules] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     freeze: tuple[Freeze, ...] = ()
@@ -93,16 +99,85 @@ class Policy(Frozen):
         return name if name in self.clusters else None
 
     def service_account(self, circle: str, cluster: str | None = None) -> str:
-        """A circle's Kubernetes identity, as the API server names it."""
+        """A circle's Kubernetes identity in a cluster, as the API server names it."""
         rules = self.clusters.get(self.cluster_name(cluster) or "", _NO_CLUSTER)
         return f"system:serviceaccount:{rules.service_accounts}:circle-{circle}"
 
+    def root_of(self, path: str) -> RootRules | None:
+        """The root that decides about a path: the longest one above it, and the first of equal ones."""
+        above = [root for root in self.tree.roots if is_within(path, root.path)]
+        return max(above, key=lambda root: 0 if root.path == "." else len(root.path), default=None)
+
+    def clusters_of(self, root: RootRules | None) -> tuple[str, ...]:
+        """The clusters to which a root is delivered; every one where it names none."""
+        if root is None or not root.is_delivered:
+            return ()
+        return (root.cluster,) if root.cluster else tuple(self.clusters)
+
+    def homes(self, app: str, environment: str | None = None) -> tuple[str, ...]:
+        """The clusters where an app may run: its environment's, else its own, else those of the roots of its files.
+
+        Args:
+            app: its name, also of one that has no section.
+            environment: one of its environments; None where none is named.
+        """
+        rules = self.apps.get(app) or AppRules()
+        if environment is None and rules.environments:
+            return _all(self.homes(app, name) for name in rules.environments)
+        chosen = rules.environments.get(environment or "")
+        if named := (chosen and chosen.cluster) or rules.cluster:
+            return (named,)
+        paths = rules.files(environment)
+        roots = [self.root_of(path) for path in paths] if paths else self.tree.roots
+        found = _all(map(self.clusters_of, roots))
+        return found or (tuple(self.clusters) if len(self.clusters) == 1 else ())
+
+    def home(self, app: str, environment: str | None = None, cluster: str | None = None) -> str | None:
+        """The cluster that an action about an app is for; None where it is not known, or not one of the app's."""
+        homes = self.homes(app, environment)
+        if cluster is not None:
+            return cluster if cluster in homes else None
+        return homes[0] if len(homes) == 1 else None
+
+    def owner_of(self, path: str) -> str | None:
+        """Who owns a path by [[owners]]: see `policy.owners`."""
+        return nearest(((pattern, one.owner) for one in self.owners for pattern in one.paths), path)
+
+    def owner_of_app(self, name: str) -> str | None:
+        """Who owns an app of the catalogue: as its section says, or else the one owner of all files that it names."""
+        rules = self.apps.get(name)
+        if rules is None or rules.owner is not None:
+            return rules.owner if rules else None
+        # A folder is owned like what is in it.
+        owners = {self.owner_of(path) or self.owner_of(f"{path}/.") for path in rules.paths}
+        return owners.pop() if len(owners) == 1 else None
+
+    def is_of(self, app: str, peer: str, circle: str | None) -> bool:
+        """Whether an app of the catalogue is a peer's: its owner by name, whose circle reaches the app's namespaces.
+
+        A peer of the same name in another circle owns nothing there.
+        """
+        if self.owner_of_app(app) != peer or self.circle(circle) is None:
+            return False
+        return all(self.reaches(circle, namespace) for namespace in self.apps[app].namespaces())
+
+    def holds_objects_of(self, root: RootRules, cluster: str) -> bool:
+        """Whether a root's files are manifests that are applied to a cluster."""
+        return root.holds_objects and root.cluster in (None, cluster)
+
+    def new_file(self, cluster: str) -> tuple[str, str] | None:
+        """The layout and the root of a new object's file in a cluster; None where no one has said it.
+
+        A cluster whose manifests are all below one root has the layout of the first edition.
+        """
+        roots = [root.path for root in self.tree.roots if self.holds_objects_of(root, cluster)]
+        layout = self.tree.new or (FIRST_LAYOUT if len(roots) == 1 else None)
+        return (layout, roots[0]) if layout and roots else None
+
     @property
     def places(self) -> tuple[tuple[str, str], ...]:
-        """Every delivery of the tree's roots with its place; none while the policy names no cluster."""
-        place = self.cluster_name()
-        deliveries = dict.fromkeys(root.delivery for root in self.tree.roots if root.is_delivered)
-        return tuple((delivery, place) for delivery in deliveries) if place else ()
+        """Every delivery of the tree's roots with each of its places; none while the policy names no cluster."""
+        return _all([(root.delivery, place) for place in self.clusters_of(root)] for root in self.tree.roots)
 
     def reaches(self, circle: str | None, namespace: str) -> bool:
         """Whether a circle is granted a namespace; protected ones never are."""
@@ -119,6 +194,14 @@ class Policy(Frozen):
         """Whether a pull secret exists and is granted to a circle."""
         rules = self.circle(circle)
         return rules is not None and pull_secret in rules.pull_secrets and pull_secret in self.pull_secrets
+
+
+_T = TypeVar("_T")
+
+
+def _all(several: Iterable[Iterable[_T]]) -> tuple[_T, ...]:
+    """The items of all of them, each once."""
+    return tuple(dict.fromkeys(chain.from_iterable(several)))
 
 
 def digest_of(text: str) -> str:
@@ -164,13 +247,11 @@ def _path(*steps: str) -> str:
 
 def _inconsistencies(policy: Policy) -> Iterator[str]:
     """Faults that no key shows alone: unknown names, and grants that would break the isolation of circles."""
-    if len(policy.clusters) > 1:
-        yield "clusters: only one cluster is supported"
     for name, circle in policy.circles.items():
         yield from _circle(policy, name, circle)
+    yield from _paths(policy)
     for name, app in policy.apps.items():
-        if app.cluster is not None and app.cluster not in policy.clusters:
-            yield f"{_path('apps', name, 'cluster')} names no cluster of the policy"
+        yield from _app(policy, name, app)
     yield from _grant(policy, policy.attend, "attend")
     for section, ids in (("rules", [one.id for one in policy.rules]), ("freeze", [one.id for one in policy.freeze])):
         for rule, times in Counter(ids).items():
@@ -184,6 +265,41 @@ def _grant(policy: Policy, grant: GrantRules, *where: str) -> Iterator[str]:
             yield f"{_path(*where, 'namespaces')} holds the namespace of the service accounts"
     for unknown in sorted(set(grant.pull_secrets) - set(policy.pull_secrets)):
         yield f"{_path(*where, 'pull_secrets')}: there is no pull_secrets.{unknown}"
+
+
+def _paths(policy: Policy) -> Iterator[str]:
+    """Faults of roots and owners."""
+    for number, root in enumerate(policy.tree.roots):
+        if root.cluster is not None and root.cluster not in policy.clusters:
+            yield f"tree.roots.{number}.cluster names no cluster of the policy"
+    decided: dict[str, str | None] = {}
+    for root in policy.tree.roots:
+        if decided.setdefault(root.path, root.cluster) != root.cluster:
+            yield f"tree.roots: {root.path} is there for two clusters"
+    owners: dict[str, str] = {}
+    for number, one in enumerate(policy.owners):
+        if any(owners.setdefault(pattern, one.owner) != one.owner for pattern in one.paths):
+            yield f"owners.{number}.paths: one of them has another owner already"
+
+
+def _app(policy: Policy, name: str, app: AppRules) -> Iterator[str]:
+    where = ("apps", name)
+    if app.owner is None and not policy.owners:
+        yield f"{_path(*where, 'owner')} is missing"
+    named: list[tuple[tuple[str, ...], str | None, Sequence[str]]] = [
+        ((*where, "cluster"), app.cluster, [app.file] if app.file else []),
+        *(((*where, "environments", one, "cluster"), its.cluster, its.paths) for one, its in app.environments.items()),
+    ]
+    for key, cluster, paths in named:
+        if cluster is not None and cluster not in policy.clusters:
+            yield f"{_path(*key)} names no cluster of the policy"
+        elif cluster is not None and not all(_may_be_in(policy, cluster, path) for path in paths):
+            yield f"{_path(*key)}: its files are below a root of another cluster"
+
+
+def _may_be_in(policy: Policy, cluster: str, path: str) -> bool:
+    root = policy.root_of(path)
+    return root is None or root.cluster in (None, cluster)
 
 
 def _circle(policy: Policy, name: str, circle: CircleRules) -> Iterator[str]:

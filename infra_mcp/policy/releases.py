@@ -65,9 +65,7 @@ def match(policy: Policy, sender: Caller, text: str) -> list[Release]:
     message = text.strip(_ENDS)
     found = []
     for name, app in sorted(policy.apps.items()):
-        if app.deploy_on is None or app.owner != sender.name:
-            continue
-        if not policy.reaches(sender.circle, app.workload_parts.namespace):
+        if app.deploy_on is None or not policy.is_of(name, sender.name, sender.circle):
             continue
         version = _version(app.deploy_on.strip(_ENDS), message)
         if version is not None:

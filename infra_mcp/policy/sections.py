@@ -7,44 +7,62 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from infra_mcp.model.actions import ACTIONS
-from infra_mcp.model.names import ClusterName, Cpu, DnsLabel, Frozen, Memory, PeerName, PullSecretName
+from infra_mcp.model.location import At, parse
+from infra_mcp.model.names import (
+    ClusterName,
+    Cpu,
+    DnsLabel,
+    EnvironmentName,
+    Frozen,
+    Memory,
+    PeerName,
+    PullSecretName,
+    SettingName,
+)
+from infra_mcp.model.setting import SettingRule
 from infra_mcp.policy.grammar import (
     WORKLOADS,
     Branch,
     Duration,
     Explanation,
+    Fields,
     ImagePattern,
     ImageTemplate,
     LabelPattern,
     Layout,
+    Locations,
     LongDuration,
     ManagerPattern,
     Moment,
     NamePattern,
     NamespacePattern,
     ObjectPlace,
+    PathPattern,
     Place,
     RelativePath,
     RuleId,
     ScheduleText,
     Template,
     Text,
+    VersionPattern,
     WorkloadPlace,
+    matches,
     repository,
 )
 from infra_mcp.policy.schedule import Schedule
 from infra_mcp.policy.versions import Order
 
 # A policy may also name the actions of later versions, which grant nothing yet.
-_GRANTABLE: Final = (*ACTIONS, "provision_app", "change_manifests", "apply_commits", "remove", "rollback")
+_GRANTABLE: Final = (*ACTIONS, "configure", "provision_app", "change_manifests", "apply_commits", "remove", "rollback")
 
 
 class RootRules(Frozen):
-    """One folder of the repository, and how its content becomes live."""
+    """One folder of the repository, and how and where its content becomes live."""
 
     path: RelativePath
     kind: Literal["raw"] = "raw"
     delivery: Literal["kubernetes", "helm", "terraform", "dns", "external", "flux", "argocd", "none"] = "kubernetes"
+    cluster: ClusterName | None = None
 
     @property
     def holds_objects(self) -> bool:
@@ -61,9 +79,16 @@ class TreeRules(Frozen):
     """The layout of the repository, and the field managers whose fields a change may take over."""
 
     branch: Branch = "main"
-    new: Layout = "{root}/{namespace}/{kind}-{name}.yaml"
+    new: Layout | None = None
     roots: tuple[RootRules, ...] = Field(default=(RootRules(path="."),), min_length=1)
     adopt: tuple[ManagerPattern, ...] = ("kubectl", "kubectl-*", "before-first-apply")
+
+
+class OwnerRules(Frozen):
+    """Who owns the apps below some paths, where no section of an app says it."""
+
+    paths: tuple[PathPattern, ...] = Field(min_length=1, max_length=500)
+    owner: PeerName
 
 
 class PeerRules(Frozen):
@@ -147,12 +172,41 @@ class PullSecretRules(Frozen):
         return self.name or self.place.name
 
 
-class AppRules(Frozen):
-    """An app of the catalogue: its owner, workload and image, and how to roll it out."""
+class SettingRules(SettingRule):
+    """A setting of an app that `configure` may change: where it stands, its type and its bounds."""
 
-    owner: PeerName
-    workload: WorkloadPlace
-    image: ImageTemplate
+    at: Fields = ()
+
+    @property
+    def places(self) -> tuple[At, ...]:
+        """Where it stands; empty where the locator is to find it."""
+        return tuple(map(parse, self.at))
+
+
+class EnvironmentRules(Frozen):
+    """One environment of an app: its files or values, and where and when it is changed."""
+
+    at: Locations = ()
+    cluster: ClusterName | None = None
+    namespace: DnsLabel | None = None
+    schedule: ScheduleText | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Its files and folders."""
+        return tuple(parse(text).path for text in self.at)
+
+
+class AppRules(Frozen):
+    """An app of the catalogue: its owner, what cannot be found in the repository, and how to roll it out."""
+
+    owner: PeerName | None = None
+    file: RelativePath | None = None
+    workload: WorkloadPlace | None = None
+    image: ImageTemplate | None = None
+    versions: tuple[VersionPattern, ...] = ()
+    settings: dict[SettingName, SettingRules] = Field(default_factory=dict)
+    environments: dict[EnvironmentName, EnvironmentRules] = Field(default_factory=dict)
     deploy_on: Template | None = None
     schedule: ScheduleText = "now"
     order: Order = "semver"
@@ -162,24 +216,61 @@ class AppRules(Frozen):
     cluster: ClusterName | None = None
 
     @property
-    def workload_parts(self) -> Place:
+    def workload_parts(self) -> Place | None:
         """Namespace, kind (as the API spells it) and name of the workload; its API version is apps/v1."""
+        if self.workload is None:
+            return None
         namespace, kind, name = self.workload.split("/")
         return Place(namespace, WORKLOADS[kind], name)
 
     @property
-    def repository(self) -> str:
+    def repository(self) -> str | None:
         """The image's repository, without a tag."""
-        return repository(self.image)
+        return repository(self.image) if self.image else None
 
-    def image_for(self, version: str) -> str:
+    def image_for(self, version: str) -> str | None:
         """The image of a version."""
-        return self.image.replace("{version}", version)
+        return self.image.replace("{version}", version) if self.image else None
+
+    def allows(self, version: str) -> bool:
+        """Whether a version is one of those that it may be brought to."""
+        return not self.versions or any(matches(pattern, version) for pattern in self.versions)
+
+    def namespaces(self, environment: str | None = None) -> frozenset[str]:
+        """The namespaces that are known to be its own, in one environment or in any; empty where none is known."""
+        chosen = self.environments.get(environment or "")
+        if chosen is not None and chosen.namespace is not None:
+            return frozenset({chosen.namespace})
+        place = self.workload_parts
+        own = frozenset({place.namespace}) if place else frozenset[str]()
+        if environment is not None:
+            return own
+        return own | {one.namespace for one in self.environments.values() if one.namespace is not None}
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every file and folder that its section names."""
+        written = [text for one in self.environments.values() for text in one.at]
+        written += [text for one in self.settings.values() for text in one.at]
+        return tuple(dict.fromkeys([*([self.file] if self.file else []), *(parse(text).path for text in written)]))
+
+    def files(self, environment: str | None = None) -> tuple[str, ...]:
+        """The files and folders that show to which root it belongs: its environment's, or else its own."""
+        chosen = self.environments.get(environment or "")
+        if chosen is not None and chosen.at:
+            return chosen.paths
+        return (self.file,) if self.file else self.paths
 
     @property
     def when(self) -> Schedule:
-        """When a release of it may begin."""
+        """When a release of it may begin, where its environment does not say it."""
         return Schedule.parse(self.schedule)
+
+    def when_in(self, environment: str | None) -> Schedule:
+        """When a release may begin in an environment, or in the only one where none is named."""
+        names = [environment] if environment else list(self.environments)
+        chosen = self.environments.get(names[0]) if len(names) == 1 else None
+        return Schedule.parse(chosen.schedule) if chosen and chosen.schedule else self.when
 
 
 class MessageRules(Frozen):
@@ -194,6 +285,7 @@ class FreezeMatch(Frozen):
     apps: tuple[NamePattern, ...] | None = None
     namespaces: tuple[NamePattern, ...] | None = None
     circles: tuple[NamePattern, ...] | None = None
+    environments: tuple[NamePattern, ...] | None = None
 
 
 class Match(FreezeMatch):

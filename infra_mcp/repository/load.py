@@ -19,7 +19,7 @@ from infra_mcp.clients.git import Entry, Git
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layout import governed, patches
 from infra_mcp.repository.nodes import LARGEST, TOO_LARGE
-from infra_mcp.repository.value import SUFFIXES, Base, Manifest, Tree, normal
+from infra_mcp.repository.value import SUFFIXES, Base, Manifest, Tree, depth, normal
 from infra_mcp.text import one_line
 
 CHARTS = ("Chart.yaml", "Chart.yml")
@@ -62,7 +62,7 @@ async def load(git: Git, commit: str, roots: Sequence[str], cluster: str, plain:
     kept = _kept.setdefault(git, _Kept())
     which = commit, below, others, cluster
     if which not in kept.bases:
-        kept.bases[which] = await _read(git, kept, commit, below, cluster)
+        kept.bases[which] = await _read(git, kept, commit, below, others, cluster)
         while len(kept.bases) > KEPT_BASES:
             kept.bases.popitem(last=False)
     kept.bases.move_to_end(which)
@@ -70,18 +70,16 @@ async def load(git: Git, commit: str, roots: Sequence[str], cluster: str, plain:
     return Tree(replace(kept.bases[which], plain=others, memo=kept.memo, fetch=partial(_fetch, git, kept)))
 
 
-async def _read(git: Git, kept: _Kept, commit: str, below: tuple[str, ...], cluster: str) -> Base:
+async def _read(
+    git: Git, kept: _Kept, commit: str, below: tuple[str, ...], others: tuple[str, ...], cluster: str
+) -> Base:
     listed = await git.list_tree(commit, ["."])
-    inside = {path: entry for path, entry in listed.items() if _is_inside(path, below)}
+    inside = {path: entry for path, entry in listed.items() if depth(path, below) > depth(path, others)}
     # A kustomization outside the roots changes objects inside of them, too.
     paths = [path for path in listed if is_kustomization(path)] + manifests_of(inside, below)
     read_now = await _blobs(git, kept, [listed[path].oid for path in paths])
     blobs = {path: read_now[listed[path].oid] for path in paths}
     return await to_thread.run_sync(partial(_base, commit, cluster, below, listed, blobs, known=kept.manifests))
-
-
-def _is_inside(path: str, roots: Sequence[str]) -> bool:
-    return any(not root or path == root or path.startswith(f"{root}/") for root in roots)
 
 
 async def _blobs(git: Git, kept: _Kept, oids: list[str]) -> dict[str, bytes | None]:

@@ -15,7 +15,7 @@ from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.render import Found, Located, parse
 
-__all__ = ["SUFFIXES", "Base", "Located", "Manifest", "NotInRepository", "Tree", "normal"]
+__all__ = ["SUFFIXES", "Base", "Located", "Manifest", "NotInRepository", "Tree", "depth", "normal"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 LINK = "120000"  # the mode of a symbolic link
@@ -230,14 +230,16 @@ class Tree:
                 manifest's content that cannot be read as one.
         """
         there = path in self._base.entries and _below(path, "")
-        plain = (there and path not in self._base.manifests) or any(_below(path, root) for root in self._base.plain)
-        if not plain and (not path.endswith(SUFFIXES) or not any(_below(path, root) for root in self._base.roots)):
+        plain, roots = self._base.plain, self._base.roots
+        is_plain = depth(path, plain) > depth(path, roots) and any(_below(path, root) for root in plain)
+        is_plain |= there and path not in self._base.manifests
+        if not is_plain and (not path.endswith(SUFFIXES) or not any(_below(path, root) for root in roots)):
             raise InfraError("manifest-invalid", f"{path!r} is no path for a manifest under the roots.")
         if path in self._base.entries and not (there and self._base.entries[path].mode.startswith("100")):
             raise InfraError("manifest-invalid", f"{path} exists and is no plain file.")
         if data == self.read(path):
             return self
-        file = None if data is None else Manifest(data) if plain else Manifest(data, path, self.cluster)
+        file = None if data is None else Manifest(data) if is_plain else Manifest(data, path, self.cluster)
         if file and file.problem:
             raise InfraError("manifest-invalid", file.problem)
         return Tree(self._base, {**self._changed, path: file})
@@ -336,6 +338,11 @@ def normal(root: str) -> str:
     if root.startswith("/") or ".." in parts:
         raise InfraError("policy-invalid", f"The root {root!r} is not in the repository.")
     return "/".join(parts)
+
+
+def depth(path: str, roots: Iterable[str]) -> int:
+    """The length of the longest of these roots above a path, the one that decides about it; -1 without one."""
+    return max((len(root) for root in roots if not root or path == root or path.startswith(f"{root}/")), default=-1)
 
 
 def _below(path: str, root: str) -> bool:

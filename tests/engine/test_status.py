@@ -33,7 +33,7 @@ def deps(observe, recent):
     async def head(branch):
         return branch
 
-    async def tree(_, commit):
+    async def tree(_, commit, __):
         return commit
 
     return SimpleNamespace(

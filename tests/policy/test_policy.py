@@ -122,7 +122,6 @@ def test_the_digest_is_that_of_the_bytes():
         ("[pull_secrets.'-x']\nfrom = 'a/b'", "pull_secrets.-x"),
         ("[clusters.a]", "clusters.a.context is missing"),
         ("[clusters.a]\ncontext = ''", "clusters.a.context"),
-        ("[clusters.a]\ncontext = 'a'\n[clusters.b]\ncontext = 'b'", "only one cluster"),
         (APP.replace("deployment", "pod"), "apps.a.workload must name a kind"),
         (APP.replace("docs-live/", ""), "apps.a.workload"),
         (APP.replace(":{version}", ""), "apps.a.image must contain {version} exactly once"),

@@ -33,13 +33,16 @@ async def app(cluster: Cluster, policy: Policy, name: str, user: str, tree: Tree
     """
     rules = policy.apps[name]
     place = rules.workload_parts
+    if place is None:
+        return {"health": "unknown", "reason": f"infra.toml names no workload of {name}"}
     ref = _ref(cluster, "apps/v1", place.kind, place.namespace, place.name)
     live = await cluster.get(ref, as_user=user)
     found = {"workload": str(ref), "drift": await to_thread.run_sync(_drift, tree, ref, live)}  # parses files
     if live is None:
         return found | {"health": "absent"}
-    version = next((image for _, _, image in images.containers_of(live, rules.repository)), None)
-    return _workload(live) | found | {"version": version and images.version_of(version, rules.image)}
+    running = next((image for _, _, image in images.containers_of(live, rules.repository or "")), None)
+    version = running and images.version_of(running, rules.image or "")
+    return _workload(live) | found | {"version": version}
 
 
 async def namespace(

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from infra_mcp.model.names import AppName, ClusterName, Frozen, Version
+from infra_mcp.model.names import AppName, ClusterName, EnvironmentName, Frozen, Version
 
 Cluster = Annotated[
     ClusterName | None, Field(description="The cluster's name in policy; may be left out when there is one.")
@@ -41,7 +41,16 @@ class AppAction(ActionModel):
     app: AppName = Field(description="The app's name in the policy's catalogue.")
 
 
-class Release(AppAction):
+class InstanceAction(AppAction):
+    """An action about an app in one of its environments."""
+
+    environment: EnvironmentName | None = Field(
+        None, description="Which environment of the app, e.g. production; may be left out when it has one."
+    )
+    cluster: Cluster = None
+
+
+class Release(InstanceAction):
     """An action that brings an app to a version, by which releases are ordered and superseded."""
 
-    version: Version = Field(description="The image tag to run, e.g. 0.13.4.")
+    version: Version = Field(description="The version to run: an image's tag, or its tag and digest, e.g. 0.13.4.")

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from infra_mcp.model.actions.base import Cluster, Release
+from infra_mcp.model.actions.base import Release
 
 
 class Deploy(Release):
@@ -27,7 +27,7 @@ class Deploy(Release):
     listed: ClassVar[bool] = True
 
     action: Literal["deploy"] = "deploy"
+    drop_digest: bool | None = Field(None, description="Drop the digest that pins the image now.")
     on_failure: Literal["rollback", "hold"] | None = Field(
         None, description="What to do when it does not land; the catalogue's choice when left out."
     )
-    cluster: Cluster = None

@@ -2,10 +2,10 @@
 
 from typing import ClassVar, Literal
 
-from infra_mcp.model.actions.base import AppAction, Cluster
+from infra_mcp.model.actions.base import InstanceAction
 
 
-class Restart(AppAction):
+class Restart(InstanceAction):
     """New pods for an app as it is: a new revision of its workload, watched until it is out."""
 
     title: ClassVar[str] = "Restart an app"
@@ -21,4 +21,3 @@ class Restart(AppAction):
     verbs: ClassVar[frozenset[str]] = frozenset({"restart", "reboot", "bounce", "recycle"})
 
     action: Literal["restart"] = "restart"
-    cluster: Cluster = None

@@ -4,10 +4,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from infra_mcp.model.actions.base import AppAction, Cluster
+from infra_mcp.model.actions.base import InstanceAction
 
 
-class Scale(AppAction):
+class Scale(InstanceAction):
     """The replicas of an app's workload, in its manifest and in the cluster, watched until they are ready."""
 
     title: ClassVar[str] = "Scale an app"
@@ -24,4 +24,3 @@ class Scale(AppAction):
 
     action: Literal["scale"] = "scale"
     replicas: int = Field(ge=0, le=10_000, description="How many pods it is to have; 0 stops it.")
-    cluster: Cluster = None

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from infra_mcp.model.actions import AppAction
+from infra_mcp.model.actions.base import InstanceAction
 from infra_mcp.model.effect import Change
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.target import Target
-from infra_mcp.policy.grants import Grant, Refusal, cluster, namespace, some
+from infra_mcp.policy.grants import Grant, Refusal, cluster, namespace, one_cluster, some
 from infra_mcp.policy.images import new_images
 from infra_mcp.policy.policy import Policy
 
@@ -24,7 +25,8 @@ class About:
 
     place: str  # the policy's name of the cluster; empty for none
     apps: frozenset[str] = frozenset()  # of the catalogue
-    scopes: frozenset[str] = frozenset()  # namespaces or zones
+    scopes: frozenset[str] = frozenset()  # namespaces or zones, as far as they are known
+    environments: frozenset[str] = frozenset()  # of the app: the one that is named, or any that it could be
     targets: tuple[Target, ...] = ()  # targets that the action names itself
 
     @property
@@ -33,39 +35,56 @@ class About:
         return frozenset({f"app|{name}" for name in self.apps} | {target.key for target in self.targets})
 
 
+def _instance(action: AppAction) -> tuple[str | None, str | None]:
+    """The environment and the cluster that an action names."""
+    return (action.environment, action.cluster) if isinstance(action, InstanceAction) else (None, None)
+
+
 def app_about(policy: Policy, action: AppAction) -> About:
-    """An action about an app is about the app and its namespace."""
+    """An action about an app is about the app, its environment, and its namespace where the policy names it."""
     app = policy.apps.get(action.app)
-    place = policy.cluster_name(getattr(action, "cluster", None)) or ""
-    scopes = frozenset({app.workload_parts.namespace}) if app else frozenset[str]()
-    return About(place, frozenset({action.app}), scopes)
+    environment, cluster = _instance(action)
+    place = policy.home(action.app, environment, cluster) or ""
+    environments = frozenset({environment} if environment else app.environments if app else ())
+    scopes = app.namespaces(environment) if app else frozenset[str]()
+    return About(place, frozenset({action.app}), scopes, environments)
 
 
 def app_refusals(policy: Policy, caller: Caller, to: Grant, action: AppAction) -> Iterator[Refusal]:
-    """Every action about an app needs a cluster, an app of the caller that runs there, and a grant of its namespace."""
-    yield from (refused := list(cluster(policy, getattr(action, "cluster", None))))
+    """Every action about an app needs a cluster, an app of the caller that runs there, and a grant of its namespace.
+
+    An app without a section may be the caller's if [[owners]] names them: then the files of the plan decide.
+    """
+    environment, named = _instance(action)
+    yield from (refused := list(cluster(policy, named)))
     if refused:
         return
     app = policy.apps.get(action.app)
-    if app is None or app.owner != caller.name:
-        own = sorted(name for name, one in policy.apps.items() if one.owner == caller.name)
+    owned = policy.owner_of_app(action.app) == caller.name
+    if not owned and (app is not None or all(one.owner != caller.name for one in policy.owners)):
+        own = sorted(name for name in policy.apps if policy.owner_of_app(name) == caller.name)
         yield Refusal(
             f"apps.{action.app}",
             f"There is no app {action.app}, or {caller.name} does not own it.",
             f"One of its own: {some(own)}." if own else f"The catalogue has no app of {caller.name}.",
         )
         return
-    home = policy.cluster_name(app.cluster)
-    if policy.cluster_name(getattr(action, "cluster", None)) != home:
-        yield Refusal("clusters", f"App {action.app} does not run in that cluster.", f"Cluster {home}, or none named.")
-    yield from namespace(policy, to, app.workload_parts.namespace)
+    yield from one_cluster(f"App {action.app}", policy.homes(action.app, environment), named)
+    for name in sorted(app.namespaces(environment)) if app else ():
+        yield from namespace(policy, to, name)
 
 
 def is_workload(policy: Policy, action: AppAction, target: Target) -> bool:
-    """Whether a target is the app's workload."""
-    app = policy.apps.get(action.app)
+    """Whether a target is the app's workload; without one in policy, whether it is no workload of another's app."""
     place = (target.scope, target.kind.rpartition("/")[2], target.name)
-    return app is not None and place == tuple(app.workload_parts)
+    app = policy.apps.get(action.app)
+    if app is not None and app.workload_parts is not None:
+        return place == tuple(app.workload_parts)
+    owner = policy.owner_of_app(action.app)
+    return not any(
+        one.workload_parts is not None and place == tuple(one.workload_parts) and policy.owner_of_app(name) != owner
+        for name, one in policy.apps.items()
+    )
 
 
 def same_images(_: Policy, __: Caller, action: AppAction, change: Change) -> Iterator[Refusal]:

@@ -8,7 +8,7 @@ from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.effect import Change
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.actions.base import FAULT, ActionRules, app_refusals
-from infra_mcp.policy.grants import Grant, Refusal, image
+from infra_mcp.policy.grants import Grant, Refusal, image, some
 from infra_mcp.policy.images import new_images
 from infra_mcp.policy.policy import Policy
 
@@ -18,18 +18,23 @@ def _refusals(policy: Policy, caller: Caller, to: Grant, action: Deploy) -> Iter
     app = policy.apps.get(action.app)
     if app is None or any(one.rule.startswith(("apps.", "clusters")) for one in refused):
         return
-    asked = app.image_for(action.version)
-    if action.version.casefold() == "latest" or asked.rpartition(":")[2].casefold() == "latest":
+    asked, tag = app.image_for(action.version), action.version.partition("@")[0]
+    if "latest" in {tag.casefold(), (asked or "").partition("@")[0].rpartition(":")[2].casefold()}:
         what = "The tag latest moves, so the version that landed would be unknown."
         yield Refusal("version.latest", what, "The version's own tag.")
-    yield from image(to, asked)
+    if not app.allows(tag):
+        what = f"Version {tag} is none of those that {action.app} may be brought to."
+        yield Refusal(f"apps.{action.app}.versions", what, f"A version such as {some(app.versions)}.")
+    if asked is not None:  # otherwise the images of the plan are judged
+        yield from image(to, asked)
 
 
 def _effect(policy: Policy, _: Caller, action: Deploy, change: Change) -> Iterator[Refusal]:
     app = policy.apps.get(action.app)
-    for reference in new_images(change):
-        if app is not None and reference != app.image_for(action.version):
-            what = f"The plan would set {reference[:200]}, and the deploy is to {app.image_for(action.version)}."
+    asked = app.image_for(action.version) if app is not None else None
+    for reference in new_images(change) if asked is not None else ():
+        if reference != asked:
+            what = f"The plan would set {reference[:200]}, and the deploy is to {asked}."
             yield Refusal("effect.scope", what, FAULT)
 
 

@@ -10,7 +10,18 @@ from infra_mcp.model.effect import Change
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.target import Target
 from infra_mcp.policy.actions.base import FAULT, About, ActionRules
-from infra_mcp.policy.grants import NONE, Grant, Refusal, cluster, fixed_labels, labels, namespace, numbers, some
+from infra_mcp.policy.grants import (
+    NONE,
+    Grant,
+    Refusal,
+    cluster,
+    fixed_labels,
+    labels,
+    namespace,
+    numbers,
+    one_cluster,
+    some,
+)
 from infra_mcp.policy.policy import Policy
 
 _WRITES: Final = frozenset(
@@ -24,10 +35,11 @@ _WRITES: Final = frozenset(
         "networking.k8s.io/NetworkPolicy",
     }
 )
+_NO_APP: Final = ""  # a namespace may be wherever an app may be
 
 
 def _about(policy: Policy, action: ProvisionNamespace) -> About:
-    place = policy.cluster_name(action.cluster) or ""
+    place = policy.home(_NO_APP, None, action.cluster) or ""
     target = Target(system="kubernetes", place=place, scope=None, kind="Namespace", name=action.namespace)
     return About(place, scopes=frozenset({action.namespace}), targets=(target,))
 
@@ -36,6 +48,7 @@ def _refusals(policy: Policy, _: Caller, to: Grant, action: ProvisionNamespace) 
     yield from (refused := list(cluster(policy, action.cluster)))
     if refused:
         return
+    yield from one_cluster(f"Namespace {action.namespace}", policy.homes(_NO_APP), action.cluster)
     yield from namespace(policy, to, action.namespace)
     yield from fixed_labels(action.labels)
     yield from labels(to, action.labels)
