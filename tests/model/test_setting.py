@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -216,3 +217,11 @@ def test_a_pattern_takes_linear_time(pattern, text):
 def test_a_rule_that_makes_no_sense_is_refused_with_the_policy(rule):
     with pytest.raises(ValidationError):
         SettingRule.model_validate_json(json.dumps(rule))
+
+
+def test_the_docs_name_every_sign_that_policy_may_allow():
+    text = (Path(__file__).resolve().parents[2] / "docs/policy.md").read_text(encoding="utf-8")
+    (row,) = [row for row in text.splitlines() if row.startswith("| `apps.NAME.settings.NAME.allow` |")]
+
+    shown = {"`": "a backquote", "\n": r"`\n`"}
+    assert [sign for sign in SIGNS if shown.get(sign, f"`{sign}`") not in row] == []
