@@ -13,6 +13,7 @@ import yaml
 from shapes import cells
 
 from infra_mcp.cli.main import main
+from infra_mcp.policy.policy import load
 
 HERE = Path(__file__).resolve().parent
 CASES = cells.load()
@@ -162,6 +163,11 @@ def test_a_shape_is_whole(shape):
             assert _lines_changed(before[path], after) <= 2, f"{case}: {path}"
             if path.endswith((".yaml", ".json")) and b"{{" not in after:
                 assert list(yaml.safe_load_all(after)) != list(yaml.safe_load_all(before[path])), case
+
+
+def test_each_infra_toml_is_a_policy():
+    policies = [load(file.read_text(encoding="utf-8")) for file in sorted(HERE.glob("*/repo/infra.toml"))]
+    assert sum(bool(app.settings) for policy in policies for app in policy.apps.values()) >= 5
 
 
 def _lines_changed(before, after):
