@@ -58,6 +58,17 @@ CODES: dict[str, CodeInfo] = {
         "Wait for its end; a landed change is undone by a new request.",
         Exit.INVALID,
     ),
+    "environment-needed": CodeInfo(
+        "The app runs in several environments, and the request names none.",
+        "Name one of them: environment=… (on the command line --environment).",
+        Exit.INVALID,
+    ),
+    "digest-needed": CodeInfo(
+        "The image is pinned by a digest, and the request names none.",
+        "Give the version with its digest, VERSION@sha256:…; or say that the pin may go: drop_digest=true "
+        "(on the command line --drop-digest).",
+        Exit.INVALID,
+    ),
     "not-found": CodeInfo("It does not exist, or not for this caller.", "Check the id or name.", Exit.INVALID),
     # -- messages between peers
     "ambiguous-peer": CodeInfo(
@@ -130,6 +141,29 @@ CODES: dict[str, CodeInfo] = {
     "ambiguous-object": CodeInfo(
         "The same object stands in more than one place of the repository.",
         'Name the right one in infra.toml: [apps.NAME] file = "…", or as roots only folders of this cluster.',
+    ),
+    "ambiguous-setting": CodeInfo(
+        "The app holds several values that could be meant.",
+        "Say in infra.toml where the setting stands: [apps.NAME.settings.SETTING] at.",
+    ),
+    "shared-place": CodeInfo(
+        "The place that decides for this instance decides for others, too.",
+        "Set the value in the overlay or values file of this instance alone; or change the shared place for all of "
+        "them by hand.",
+        Exit.INVALID,
+    ),
+    "no-effect": CodeInfo(
+        "The edit would change nothing of what is delivered.",
+        "Find what decides the value instead: a patch, a transformer, or a chart's own value; and change that by hand.",
+        Exit.INVALID,
+    ),
+    "automation": CodeInfo(
+        "Something writes this place by itself and would undo the change.",
+        "Change what that automation follows, or suspend it first.",
+    ),
+    "encrypted": CodeInfo(
+        "The value stands in an encrypted file.",
+        "A person who has the key changes it, with sops for one.",
     ),
     "manifest-invalid": CodeInfo(
         "A manifest cannot be read, or cannot be edited without changing more than was asked.",

@@ -2,12 +2,15 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.target import Target
 from infra_mcp.policy.policy import FIRST_LAYOUT, Policy
+from infra_mcp.repository.census.apps import Census
+from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.edit import apply_edits
 from infra_mcp.repository.edits import Edit, Location, PutFile, SetValue
 from infra_mcp.repository.layout import place
@@ -28,6 +31,11 @@ class Look:
     # Reads the live state of one target, as the circle may see it; None when it is absent. Only for what the
     # repository cannot know.
     live: Callable[[Target], Awaitable[dict[str, Any] | None]]
+
+    @cached_property
+    def census(self) -> Census:
+        """What the repository holds."""
+        return Census(Index(self.tree, [root.path for root in self.policy.tree.roots if root.path != "."]))
 
 
 # The edit of one action: the desired repository, in one stage or in several, each on the tree of the former.
@@ -56,7 +64,7 @@ def ensure(look: Look, edit: Edit, ref: ObjectRef, sets: dict[str, Any]) -> Edit
             "manifest-invalid", f"{ref} belongs in {path}, and that file has other content.", next_step=step
         )
     tree = edit.tree.write(path, dump(sets))
-    return _more(edit, tree, (PutFile(path=path),), (Location(path=path),))
+    return more(edit, tree, (PutFile(path=path),), (Location(path=path),))
 
 
 def set_fields(edit: Edit, located: Located, sets: dict[str, Any]) -> Edit:
@@ -72,8 +80,9 @@ def set_fields(edit: Edit, located: Located, sets: dict[str, Any]) -> Edit:
     addressed = tuple(
         Location(path=located.path, document=located.index, at=located.at, field=path) for path in leaves(sets)
     )
-    return _more(edit, apply_edits(edit.tree, changes), changes, addressed)
+    return more(edit, apply_edits(edit.tree, changes), changes, addressed)
 
 
-def _more(edit: Edit, tree: Tree, changes: tuple[SetValue | PutFile, ...], addressed: tuple[Location, ...]) -> Edit:
+def more(edit: Edit, tree: Tree, changes: tuple[SetValue | PutFile, ...], addressed: tuple[Location, ...]) -> Edit:
+    """An edit with more changes of the same commit."""
     return replace(edit, tree=tree, changes=edit.changes + changes, addressed=edit.addressed + addressed)

@@ -1,26 +1,48 @@
-"""Deploy: sets the image of the app's containers in the workload's manifest, and nothing else."""
+"""Deploy: sets an app's version in every place that decides it for one instance, and nothing else."""
+
+from dataclasses import replace
 
 from anyio import to_thread
 
 from infra_mcp.actions.base import Look, set_fields
-from infra_mcp.actions.workload import goal, workload
+from infra_mcp.actions.located import change_of, edited, instance_of
+from infra_mcp.actions.workload import goal, manifest
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.image import Image
 from infra_mcp.policy.images import containers_of
+from infra_mcp.policy.sections import AppRules
 from infra_mcp.repository.edits import Edit
+from infra_mcp.repository.locator.version import locate
+from infra_mcp.repository.render import Located
 
 
 async def edit(look: Look, action: Deploy) -> Edit:
-    """Set the image of every container that runs the app's repository.
+    """Set the version where it stands.
 
     Raises:
-        InfraError: `not-found`, `not-in-repository`, or the manifest cannot be found or edited.
+        InfraError: `not-found`, `environment-needed`, `not-in-repository`, `ambiguous-setting`, `digest-needed`,
+            `automation`, `encrypted`; or a file cannot be read or edited.
     """
-    return await to_thread.run_sync(_edit, look, action)  # it searches every file that could not be read
+    return await to_thread.run_sync(_edit, look, action)  # it searches the files of the repository
 
 
 def _edit(look: Look, action: Deploy) -> Edit:
-    app, located = workload(look, action.app)
+    app = look.policy.apps.get(action.app)
+    located = manifest(look, action.app)
+    runs = f"{action.app} {action.version}"
+    made = Edit(look.tree, goal(app, f"Deploy {runs}", runs, on_failure=action.on_failure))
+    if app is not None and located is not None:
+        return set_fields(made, located, {"spec": {"template": {"spec": _containers(app, action, located)}}})
+    instance = instance_of(look, action.app, action.environment)
+    image = Image.parse(app.repository).repository if app and app.repository else ""
+    wanted = Image.parse(app.image_for(action.version) or "").tag if app and image else action.version
+    found = locate(look.census, instance, wanted, image=image, drop_digest=bool(action.drop_digest))
+    made = replace(made, instance=change_of(instance, found.former, found.version), notes=tuple(found.notes))
+    return edited(look, made, found.sets)
+
+
+def _containers(app: AppRules, action: Deploy, located: Located) -> dict[str, list[dict[str, str]]]:
     image, repository = app.image_for(action.version), app.repository
     if image is None or repository is None:
         what = f"The app {action.app} has no image in infra.toml."
@@ -31,6 +53,4 @@ def _edit(look: Look, action: Deploy) -> Edit:
     if not lists:
         what = f"No container of {located.ref} in {located.path} has an image of {repository}."
         raise InfraError("not-in-repository", what, next_step="Correct the app's image in infra.toml, or the manifest.")
-    runs = f"{action.app} {action.version}"
-    made = Edit(look.tree, goal(app, f"Deploy {runs}", runs, on_failure=action.on_failure))
-    return set_fields(made, located, {"spec": {"template": {"spec": lists}}})
+    return lists

@@ -1,30 +1,46 @@
-"""Scale: sets the replicas of an app's workload in its manifest, and nothing else."""
+"""Scale: sets the replicas of an app where they are decided, and nothing else."""
+
+from dataclasses import replace
 
 from anyio import to_thread
 
 from infra_mcp.actions.base import Look, set_fields
-from infra_mcp.actions.workload import goal, workload
+from infra_mcp.actions.located import change_of, edited, instance_of
+from infra_mcp.actions.workload import goal, manifest
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions.scale import Scale
 from infra_mcp.repository.edits import Edit
+from infra_mcp.repository.locator.value import locate_replicas
 
 
 async def edit(look: Look, action: Scale) -> Edit:
-    """Set the number of replicas, or add it to the manifest.
+    """Set the number of replicas; in a manifest that is applied as it is, add it where it is not there.
 
     Raises:
-        InfraError: `invalid-argument`: it is a DaemonSet; `not-found`, `not-in-repository`, or the manifest cannot be
-            found or edited.
+        InfraError: `invalid-argument`: it is a DaemonSet; `not-found`, `environment-needed`, `not-in-repository`,
+            `ambiguous-setting`; or a file cannot be read or edited.
     """
-    return await to_thread.run_sync(_edit, look, action)  # it searches every file that could not be read
+    return await to_thread.run_sync(_edit, look, action)  # it searches the files of the repository
 
 
 def _edit(look: Look, action: Scale) -> Edit:
-    app, located = workload(look, action.app)
-    if located.ref.kind == "DaemonSet":
-        what = f"{action.app} cannot be scaled: {located.ref} is a DaemonSet, which runs one pod on each node."
+    located = manifest(look, action.app)
+    title = f"Scale {action.app} to {action.replicas}"
+    done = f"scaled to {action.replicas}"
+    made = Edit(look.tree, goal(look.policy.apps.get(action.app), title, action.app, done=done))
+    if located is not None:
+        _require_scalable(action, located.ref.kind, str(located.ref))
+        return set_fields(made, located, {"spec": {"replicas": action.replicas}})
+    instance = instance_of(look, action.app, action.environment)
+    for unit in instance.units:
+        _require_scalable(action, unit.kind, str(unit))
+    found = locate_replicas(look.census, instance, action.replicas)
+    made = replace(made, instance=change_of(instance, found.former, found.version), notes=tuple(found.notes))
+    return edited(look, made, found.sets)
+
+
+def _require_scalable(action: Scale, kind: str, name: str) -> None:
+    if kind == "DaemonSet":
+        what = f"{action.app} cannot be scaled: {name} is a DaemonSet, which runs one pod on each node."
         step = "Change in its manifest which nodes it selects."
         raise InfraError("invalid-argument", what, next_step=step)
-    title = f"Scale {action.app} to {action.replicas}"
-    made = Edit(look.tree, goal(app, title, action.app, done=f"scaled to {action.replicas}"))
-    return set_fields(made, located, {"spec": {"replicas": action.replicas}})

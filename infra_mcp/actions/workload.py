@@ -36,20 +36,32 @@ def catalogued(look: Look, name: str) -> AppRules:
     return app
 
 
-def workload(look: Look, name: str) -> tuple[AppRules, Located]:
-    """An app of the catalogue and its workload's manifest.
+def manifest(look: Look, name: str) -> Located | None:
+    """The manifest of an app's workload, where it is applied as it is; None where the census must find the app.
 
     Raises:
-        InfraError: `not-found`, `not-in-repository`, `ambiguous-object`, `manifest-invalid`.
+        InfraError: `not-in-repository`: the workload is nowhere in the repository; `ambiguous-object`,
+            `manifest-invalid`.
     """
-    app = catalogued(look, name)
-    return app, look.tree.require(ref_of(look.place, app))
+    app = look.policy.apps.get(name)
+    if app is None or app.workload_parts is None:
+        return None
+    ref = ref_of(look.place, app)
+    if look.tree.is_built(ref):
+        return None
+    return look.tree.find(ref) or (None if look.census.find(name) else look.tree.require(ref))
 
 
 def goal(
-    app: AppRules, title: str, subject: str, *, done: str = "", on_failure: Literal["rollback", "hold"] | None = None
+    app: AppRules | None,
+    title: str,
+    subject: str,
+    *,
+    done: str = "",
+    on_failure: Literal["rollback", "hold"] | None = None,
 ) -> Goal:
     """The goal of a change of an app, with the app's times, and unless given its choice of what to do on failure."""
+    app = app or AppRules()
     return Goal(
         title=title,
         subject=subject,

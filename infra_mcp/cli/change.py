@@ -34,13 +34,7 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         line = " ".join(_example(action, spec))
         examples = (line, f"{line} --dry-run", f"{line} --no-wait --json")
         parser = verb(verbs, action.replace("_", "-"), spec["summary"], *examples, run=partial(_typed, action))
-        fields = spec["fields"]["properties"]
-        for name in spec["positional"]:
-            shown = name.upper().replace("_", "-")
-            parser.add_argument(name, metavar=shown, help=_shown(fields[name]), **_form(fields[name]))
-        for name, part in fields.items():
-            if name not in spec["positional"]:
-                _add_option(parser, flag(action, name), part)
+        add_fields(parser, action)
         _change_options(parser)
     parser = verb(
         verbs,
@@ -59,6 +53,18 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         "--json-file", metavar="FILE", help="read the fields (and action, if not given) as one JSON object; - for stdin"
     )
     _change_options(parser)
+
+
+def add_fields(parser: argparse.ArgumentParser, action: str) -> None:
+    """Add the fields of an action, by position and as options."""
+    spec = VERBS[action]
+    fields = spec["fields"]["properties"]
+    for name in spec["positional"]:
+        shown = name.upper().replace("_", "-")
+        parser.add_argument(name, metavar=shown, help=_shown(fields[name]), **_form(fields[name]))
+    for name, part in fields.items():
+        if name not in spec["positional"]:
+            _add_option(parser, flag(action, name), part)
 
 
 def flag(action: str, name: str) -> str:
@@ -125,9 +131,10 @@ def _change_options(parser: argparse.ArgumentParser) -> None:
     client_options(parser)
 
 
-def _typed(action: str, options: argparse.Namespace) -> int:
+def fields_of(action: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The fields of an action that a command line gives."""
     spec = VERBS[action]
-    fields = {}
+    fields: dict[str, Any] = {}
     for name, part in spec["fields"]["properties"].items():
         option = flag(action, name)
         value = getattr(options, name if name in spec["positional"] else option[2:].replace("-", "_"))
@@ -137,6 +144,11 @@ def _typed(action: str, options: argparse.Namespace) -> int:
             value = [_value(item, part.get("items", {})) for item in value]
         if value or type(value) is int:  # what was not given is not sent
             fields[name] = value
+    return fields
+
+
+def _typed(action: str, options: argparse.Namespace) -> int:
+    spec, fields = VERBS[action], fields_of(action, options)
     title = " ".join([action.replace("_", "-"), *(str(fields[name]) for name in spec["positional"] if name in fields)])
     return summarized(options, title, partial(_change, options, action, fields, own_tool=spec["listed"]))
 

@@ -20,6 +20,7 @@ from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
 from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.edits import Beside, Goal, Location
+from infra_mcp.repository.render import Located
 from infra_mcp.repository.value import Tree
 
 
@@ -39,6 +40,17 @@ class Context:
 
 
 @dataclass(frozen=True)
+class Build:
+    """A kustomization that a change reaches."""
+
+    root: str  # its folder
+    before: tuple[Located, ...]  # what it gave
+    after: tuple[Located, ...]  # what it gives with the change
+    # Where nothing changes in git: what it would give with other values at the places that the request is about.
+    other: tuple[Located, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Share:
     """One driver's share of an edit, at one place."""
 
@@ -47,6 +59,7 @@ class Share:
     before: Tree  # the repository before this stage's edit
     after: Tree  # the repository with it
     goal: Goal
+    builds: tuple[Build, ...] = ()  # of the kustomizations that it reaches; their files are not among `addressed`
 
 
 @dataclass(frozen=True)

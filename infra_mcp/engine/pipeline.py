@@ -99,6 +99,7 @@ class Pipeline:
             await self._check_movable(run)
             first = "" if verdict.decision == "allow" else f" It would have to wait: {verdict.reason}"
             return await self._end(run, State.PREVIEWED, f"This is what would be done; nothing was changed.{first}")
+        self._require_deliverable(run)
         if effect.already_so and not run.begun:
             facts = await gather(partial(confirm, run, part) for part in run.plan.parts)
             return await self._end(run, State.UNCHANGED, f"already so: {'; '.join(filter(None, facts))}")
@@ -141,6 +142,18 @@ class Pipeline:
         if verdict.decision != "allow" and run.begun:
             await check_covered(self.deps.ledger, request, verdict, run.record, effect)
         return verdict
+
+    @staticmethod
+    def _require_deliverable(run: Run) -> None:
+        """Refuse before the commit what nothing would carry out or confirm."""
+        if names := ", ".join(run.plan.others):
+            edited = (
+                "git says so already" if run.plan.effect.already_so else "the plan stands, and nothing is committed"
+            )
+            what = (
+                f"It becomes live by delivery {names}, which this version neither carries out nor confirms: {edited}."
+            )
+            raise InfraError("delivery-unsupported", what)
 
     def _circumstances(self, run: Run) -> dict[str, Any]:
         """Whether an attendant acts, and the time where a freeze refuses: it parks a release, and no begun request."""

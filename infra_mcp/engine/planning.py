@@ -8,9 +8,10 @@ from infra_mcp.actions.base import Look
 from infra_mcp.actions.registry import EDITS
 from infra_mcp.drivers.base import Context, Share
 from infra_mcp.engine.advice import advise
+from infra_mcp.engine.reach import Reach, reach
 from infra_mcp.engine.run import Dependencies, Planned, PlannedPart, PlannedStage, Run
 from infra_mcp.errors import InfraError
-from infra_mcp.model.effect import Effect, FileChange, Part
+from infra_mcp.model.effect import Effect, FileChange, Part, Reached
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.edits import Beside, Edit, Location
@@ -42,11 +43,18 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
     edits = made if isinstance(made, tuple) else (made,)
     stages: list[PlannedStage] = []
     files: list[FileChange] = []
+    reached: list[Reached] = []
     before, created = tree, frozenset[str]()
     for number, edit in enumerate(edits):
         files += await to_thread.run_sync(file_changes, before, edit.tree, number)
         parts = []
-        for delivery, at, share in _routed(policy, before, edit, place):
+        found = Reach(())
+        if edit.instance is not None:
+            found = await reach(policy, look.census, before, edit, deps.builds, place)
+            reached += found.reached
+        for delivery, at, share in _routed(policy, before, edit, place, found):
+            if delivery not in deps.places.deliveries:
+                continue  # planned, and refused before the commit: see `undelivered`
             part = await plan_part(deps, replace(context, made=created), delivery, at, number, share)
             parts.append(part)
             created |= {one.target.key for one in part.prepared.changes if one.operation == "create"}
@@ -60,8 +68,10 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
             for part in stage.parts
         ),
         files=tuple(files),
+        reach=tuple(dict.fromkeys(reached)),
     )
-    return Planned(effect, tuple(stages), await to_thread.run_sync(_unread, tree, effect))
+    others = tuple(sorted({one.delivery for one in reached} - deps.places.deliveries.keys()))
+    return Planned(effect, tuple(stages), await to_thread.run_sync(_unread, tree, effect), others)
 
 
 def _unread(tree: Tree, effect: Effect) -> tuple[str, ...]:
@@ -91,17 +101,30 @@ async def plan_part(
     return PlannedPart(delivery, place, stage, driver, context, share, prepared)
 
 
-def _routed(policy: Policy, before: Tree, edit: Edit, place: str) -> list[tuple[str, str, Share]]:
+def _routed(policy: Policy, before: Tree, edit: Edit, place: str, found: Reach) -> list[tuple[str, str, Share]]:
     """An edit's shares, one for each delivery and place, in the order of the edit."""
-    shares: dict[tuple[str, str], tuple[list[Location], list[Beside]]] = {}
+    shares: dict[tuple[str, str], tuple[list[Location], list[Beside]]] = {key: ([], []) for key in found.builds}
     for location in edit.addressed:
-        shares.setdefault(_route(policy, location.path, place), ([], []))[0].append(location)
+        if location.path not in found.files:
+            shares.setdefault(_route(policy, location.path, place), ([], []))[0].append(location)
     for path in changed(before, edit.tree):
-        shares.setdefault(_route(policy, path, place), ([], []))
+        if path not in found.files:
+            shares.setdefault(_route(policy, path, place), ([], []))
     for work in edit.beside:
         shares.setdefault((work.driver, work.target.place), ([], []))[1].append(work)
     return [
-        (delivery, at, Share(tuple(locations), tuple(beside), before, edit.tree, edit.goal))
+        (
+            delivery,
+            at,
+            Share(
+                tuple(locations),
+                tuple(beside),
+                before,
+                edit.tree,
+                edit.goal,
+                tuple(found.builds.get((delivery, at), ())),
+            ),
+        )
         for (delivery, at), (locations, beside) in shares.items()
     ]
 

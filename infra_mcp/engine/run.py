@@ -18,6 +18,7 @@ from infra_mcp.model.effect import Effect
 from infra_mcp.model.record import PartRecord, Record
 from infra_mcp.model.request import Request, State
 from infra_mcp.policy.policy import Policy
+from infra_mcp.repository.builds import Builds
 from infra_mcp.repository.edits import Edit
 from infra_mcp.repository.load import load
 from infra_mcp.repository.value import Tree
@@ -73,6 +74,7 @@ class Planned:
     effect: Effect
     stages: tuple[PlannedStage, ...]
     unread: tuple[str, ...] = ()  # why files that say an object's kind and name cannot be read
+    others: tuple[str, ...] = ()  # deliveries that it reaches and that this version does not carry out
 
     @property
     def parts(self) -> tuple[PlannedPart, ...]:
@@ -82,7 +84,9 @@ class Planned:
     @property
     def notes(self) -> list[str]:
         """What a reader should know beside the changes, and which files could not be read."""
-        notes = [note for part in self.parts for note in part.prepared.notes]
+        notes = [note for stage in self.stages for note in stage.edit.notes]
+        notes += [note for part in self.parts for note in part.prepared.notes]
+        notes += [f"{name} delivers it, which this version does not carry out as yet" for name in self.others]
         if self.unread:
             more = f" And {len(self.unread) - _MAX_UNREAD} more." if len(self.unread) > _MAX_UNREAD else ""
             notes.append(f"not read: {' '.join(self.unread[:_MAX_UNREAD])}{more}")
@@ -195,6 +199,7 @@ class Dependencies:
     places: Places
     policy: Callable[[], Policy]  # the policy in force now; raises when there is none
     now: Callable[[], datetime] = utc
+    builds: Builds = field(default_factory=Builds)  # of kustomizations
 
     async def tree(self, policy: Policy, commit: str, place: str) -> Tree:
         """The infra repository at a commit; its objects are those below the roots of one cluster."""

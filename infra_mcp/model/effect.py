@@ -86,6 +86,20 @@ class FileChange(Frozen):
     stage: int = 0
 
 
+class Reached(Frozen):
+    """A delivery that reads a changed file."""
+
+    delivery: str  # `kubernetes`, `flux`, `argocd`, …
+    root: str  # the folder or file that it delivers
+    cluster: str | None = None  # where to, as far as policy or the repository says
+    by: str = ""  # what delivers it, for people: `Kustomization flux-system/apps`
+    apps: tuple[str, ...] = ()  # the apps that are delivered with it
+    own: bool = False  # whether the request is about it; else it is reached beside
+    unbuilt: str = ""  # why it was not built, so that what it would give is not known
+    renderer: str = ""  # what built it, with its version; empty where it was not built
+    targets: tuple[str, ...] = ()  # the keys of the targets that its build gives otherwise
+
+
 class Part(Frozen):
     """One driver's share of a change, at one place, in one stage."""
 
@@ -101,6 +115,7 @@ class Effect(Frozen):
     action: dict[str, Any]
     parts: tuple[Part, ...]
     files: tuple[FileChange, ...]
+    reach: tuple[Reached, ...] = ()
 
     @property
     def digest(self) -> str:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from infra_mcp.model.image import Image
 from infra_mcp.model.peer import Caller
-from infra_mcp.policy.grammar import bytes_of, is_image, matches, matches_image, millicores
+from infra_mcp.policy.grammar import bytes_of, is_image, matches, millicores
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import GrantRules
 
@@ -117,7 +117,7 @@ def _is_image_of(pattern: str, reference: str) -> bool:
     if not is_image(plain if image.tag or not at else f"{plain}:0") or (at and not _DIGEST.fullmatch(digest)):
         return False
     tag = _ANY_TAG if at else image.tag
-    return matches_image(pattern, image, tag)
+    return any(matches(pattern, f"{name}:{tag}") for name in (image.named, image.repository))
 
 
 def fixed_labels(labels: Iterable[str]) -> Iterator[Refusal]:

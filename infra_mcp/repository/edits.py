@@ -105,6 +105,18 @@ class Goal:
     timeout: float = 60.0  # seconds in all, counted from the last write
 
 
+class InstanceChange(Frozen):
+    """The instance of an app that an edit is about, and its version before and after."""
+
+    app: str
+    environment: str | None  # None where it has only one
+    units: tuple[str, ...]  # what it consists of, for people: `HelmRelease media/jellyfin`
+    delivery: str  # how it becomes live
+    entries: tuple[tuple[str, str], ...] = ()  # the root of each delivery of it, and what delivers it
+    former: str = ""
+    version: str = ""
+
+
 @dataclass(frozen=True)
 class Edit:
     """An action's change of the repository in one commit."""
@@ -114,6 +126,8 @@ class Edit:
     changes: tuple[SetValue | PutFile | DeleteFile, ...] = ()  # the change as data
     addressed: tuple[Location, ...] = ()  # every location that it is about, changed or not
     beside: tuple[Beside, ...] = ()
+    instance: InstanceChange | None = None  # the instance of an app that it is about
+    notes: tuple[str, ...] = ()  # remarks for the reader of the plan: what stays as it is, what moves along
 
 
 def keep(changes: Sequence[SetValue | PutFile | DeleteFile]) -> tuple[JsonValue, ...]:

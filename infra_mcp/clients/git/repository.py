@@ -60,6 +60,17 @@ class Git:
         """
         return await to_thread.run_sync(self._objects.head, branch)
 
+    async def commit(self, name: str) -> str:
+        """The commit that a name, such as `HEAD`, refers to now.
+
+        Raises:
+            InfraError: `git-failed`, when there is no such commit.
+        """
+        found = await to_thread.run_sync(self._objects.resolve, f"{name}^{{commit}}")
+        if found is None:
+            raise InfraError("git-failed", f"The repository has no commit {name}.", next_step="Commit something first.")
+        return found
+
     async def list_tree(self, commit: str, paths: Sequence[str]) -> dict[str, Entry]:
         """Every file (and symlink, mode 120000) of a commit at or below the paths; `.` is the whole tree.
 

@@ -62,7 +62,8 @@ class Desired:
     whole: bool = True  # whether the object may be created; else only fields of a live object are set
     content: str | None = None  # the digest of hidden content (a pull secret), instead of `sets` in the plan
     secret: str = ""  # the pull secret's name in policy
-    path: str = ""  # the file that holds the object, if any
+    path: str = ""  # the file that holds the object, or the folder whose build gives it
+    git: dict[str, Any] | None = field(default=None, repr=False)  # all of it as a build gives it, before the change
     restarts: bool = False  # whether it is set so that all pods are replaced
 
     @property

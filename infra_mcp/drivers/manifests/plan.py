@@ -12,16 +12,17 @@ from infra_mcp.clients.kube import KubeError
 from infra_mcp.drivers.base import Context, Prepared, Share
 from infra_mcp.drivers.kubernetes import ssa
 from infra_mcp.drivers.kubernetes.diff import changes, drift
+from infra_mcp.drivers.manifests.built import in_build, left
 from infra_mcp.drivers.manifests.objects import Access, Desired, PlannedObject, Work, in_files, without_file
 from infra_mcp.drivers.manifests.pull_secrets import PullSecret, PullSecrets
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather, gather_pair
 from infra_mcp.model.digest import digest
 from infra_mcp.model.effect import Change, Drift, FieldChange, show_path
-from infra_mcp.model.image import Image
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
+from infra_mcp.policy.grammar import repository
 from infra_mcp.policy.images import new_images, places
 from infra_mcp.repository.partial import differences, is_within, ordered_like
 
@@ -43,7 +44,7 @@ async def plan(access: Access, secrets: PullSecrets, context: Context, share: Sh
         InfraError: `namespace-not-bound`, `exists`, `pull-secret-unavailable`, `not-in-cluster`, `field-conflict`,
             `owned-elsewhere`, `object-invalid`, `cluster-denied`.
     """
-    wanted = in_files(share)
+    wanted = in_files(share) + [one for build in share.builds for one in in_build(build)]
     wanted += [without_file(one, context.request) for one in share.beside if one.work != "pull-secret"]
     read = partial(secrets.read, context.policy, as_user=access.user, bound=None)
     copies = [(str(one.given["name"]), one.target.scope or "") for one in share.beside if one.work == "pull-secret"]
@@ -72,6 +73,9 @@ async def plan(access: Access, secrets: PullSecrets, context: Context, share: Sh
         needs=tuple(_needs(wanted, spaces, context)),
         drift=tuple(_drift(objects, share)),
         notes=tuple(
+            f"{name} is no longer given by the build, and stays" for build in share.builds for name in left(build)
+        )
+        + tuple(
             f"{change.target} is checked against the server's schema now and dry-run as soon as its namespace exists"
             for change in planned_changes
             if change.checked == "schema" and change.identity == "circle"
@@ -147,9 +151,9 @@ def _require_live(one: Desired, live: dict[str, Any] | None) -> None:
         what = f"The rollout of {one.ref} is paused, so nothing restarts it."
         raise InfraError("object-invalid", what, next_step=step)
     images = list(_addressed_images(one.sets))
-    for repo in {Image.parse(image).repository for _, _, image in images}:
-        ours = {(which, name) for which, name, image in images if Image.parse(image).repository == repo}
-        if ours != places(live, repo):
+    for repo in {repository(image.partition("@")[0]) for _, _, image in images}:
+        ours = {(which, name) for which, name, image in images if repository(image.partition("@")[0]) == repo}
+        if (ours if one.git is None else places(one.git, repo)) != places(live, repo):
             what = f"Other containers of {one.ref} run {repo} in {one.path} than in the cluster."
             raise InfraError("not-in-cluster", what, next_step="Bring git and cluster together by hand first.")
 
@@ -176,12 +180,11 @@ def _drift(objects: Iterable[PlannedObject], share: Share) -> Iterable[Drift]:
     for one in objects:
         if one.desired.whole or not one.desired.path or one.live is None:
             continue
-        for before in share.before.objects_of(one.desired.path):
-            if before.ref.key == one.desired.ref.key:
-                touched = [
-                    path for side in (before.object, one.live) for path, *_ in differences(side, one.desired.sets)
-                ]
-                yield from drift(one.desired.ref, before.object, one.live, touched)
+        there = share.before.objects_of(one.desired.path) if one.desired.git is None else ()
+        held = [before.object for before in there if before.ref.key == one.desired.ref.key]
+        for before in held or filter(None, [one.desired.git]):
+            touched = [path for side in (before, one.live) for path, *_ in differences(side, one.desired.sets)]
+            yield from drift(one.desired.ref, before, one.live, touched)
 
 
 def _written(one: PlannedObject, share: Share) -> Written:

@@ -69,10 +69,13 @@ def instances(app: str, units: Iterable[Unit]) -> tuple[Instance, ...]:
     found = list(units)
     trails = [frozenset(unit.trail) for unit in found]
     common = frozenset.intersection(*trails) if trails else frozenset()
-    groups: dict[str, list[Unit]] = {}
+    groups: dict[tuple[str, ...], list[Unit]] = {}
     for unit in found:
         own = [word for word in dict.fromkeys(unit.trail) if word not in common]
         best = [word for word in own if ENVIRONMENTS.fullmatch(word)] or own
-        groups.setdefault("/".join(best), []).append(unit)
+        groups.setdefault(tuple(best), []).append(unit)
+    first = [words[:1] for words in groups]
+    short = len(set(first)) == len(first) and () not in first  # the first word alone tells them apart
+    names = {words: "/".join(words[:1] if short else words) or "base" for words in groups}
     alone = len(groups) == 1
-    return tuple(Instance(app, None if alone else name or "base", tuple(of)) for name, of in groups.items())
+    return tuple(Instance(app, None if alone else names[words], tuple(of)) for words, of in groups.items())

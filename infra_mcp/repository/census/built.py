@@ -52,6 +52,7 @@ class Built:
     steps: tuple[Step, ...] = ()
     namespace: str | None = None
     name: str = ""
+    folders: tuple[str, ...] = ()  # of the kustomizations that it went through, innermost first
 
     @property
     def kind(self) -> str:

@@ -99,6 +99,7 @@ class _Composer:
         self.made.unread += [f"{key} in {path}" for key in _NOT_READ if _entries(value, key)]
         patches = list(_patches(source, self, folder))
         objects = _transformed(source, [_patched(one, patches) for one in objects])
+        objects = [replace(one, folders=(*one.folders, folder)) for one in objects]
         if not above:
             self.made.objects = objects
         return objects

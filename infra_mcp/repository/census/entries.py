@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,7 +13,7 @@ from infra_mcp.repository.census.built import Built
 from infra_mcp.repository.census.composition import Composition, compose, loose, over
 from infra_mcp.repository.census.index import Fact, Index
 from infra_mcp.repository.kustomization import is_kustomization
-from infra_mcp.repository.layers import Below, Source
+from infra_mcp.repository.layers import Below, Source, Spot
 from infra_mcp.repository.value import SUFFIXES
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _WITHOUT_VERSION = frozenset(
         *("ExternalSecret", "ServiceMonitor", "PodMonitor", "PrometheusRule", "AppProject"),
     }
 )
+_VARIABLE = re.compile(r"\$\{(\w+)(?::?[=-][^}]*)?\}")  # with a default or without
 _CLUSTERS = frozenset({"cluster", "clusters"})
 
 
@@ -63,6 +65,12 @@ class Entry:
         """The words by which it may be told from others: of its path, of its cluster, and its environment."""
         root = posixpath.splitext(self.root)[0] if self.root.endswith(SUFFIXES) else self.root
         return tuple(part for part in (*root.split("/"), self.cluster or "", self.environment or "") if part)
+
+    def followed(self, spot: Spot) -> Spot:
+        """The place of a variable's value, where the value is one variable that the deliverer replaces; else itself."""
+        found = _VARIABLE.fullmatch(spot.value) if isinstance(spot.value, str) else None
+        spots = [one for source in self.substitutes for one in source.spots((found[1],))] if found else []
+        return spots[-1] if spots else spot
 
 
 def entries(index: Index) -> list[Entry]:

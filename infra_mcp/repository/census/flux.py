@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,7 +18,6 @@ from infra_mcp.repository.locator.places import Place
 from infra_mcp.repository.partial import set_path
 from infra_mcp.repository.scalars import Json
 
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
 _REPLICAS: tuple[FieldPath, ...] = (("replicaCount",), ("replicas",))
 
 
@@ -38,13 +36,14 @@ def units(index: Index, entry: Entry) -> Iterator[Unit]:
                 entry,
                 partial(_holds, index, entry, one),
                 partial(_replicas, index, entry, one),
+                folders=one.folders,
                 aliases=(entry.by.rpartition("/")[2], str(spec.get("releaseName") or "")),
             )
 
 
 def _holds(index: Index, entry: Entry, one: Built) -> Iterator[Hold]:
-    for hold in (*images_in_values(_values(index, entry, one)), *_chart(index, entry, one)):
-        yield replace(hold, places=tuple(_followed(entry, place) for place in hold.places))
+    yield from images_in_values(_values(index, entry, one))
+    yield from _chart(index, entry, one)
 
 
 def _replicas(index: Index, entry: Entry, one: Built) -> tuple[Spot, ...]:
@@ -124,10 +123,3 @@ def _revision(source: Source) -> tuple[Place, ...]:
     digest = source.spots(("spec", "ref", "digest"))
     tags = tuple(Place("tag", s, digest[-1] if digest else None) for s in source.spots(("spec", "ref", "tag")))
     return tags + tuple(Place("plain", spot) for spot in source.spots(("spec", "ref", "semver")))
-
-
-def _followed(entry: Entry, place: Place) -> Place:
-    """The place of a variable's value, where the version is a variable that Flux replaces."""
-    found = _VARIABLE.fullmatch(place.version)
-    spots = [spot for source in entry.substitutes for spot in source.spots((found[1],))] if found else []
-    return Place("tag", spots[-1], place.digest) if spots else place

@@ -86,9 +86,12 @@ class Index:
         def is_kept(folder: str) -> bool:
             if folder not in kept:
                 above, _, last = folder.rpartition("/")
+                files_of_role = last in {"files", "templates"} and "/roles/" in f"/{above}"  # Ansible's
                 own = not folder or any(folder == name or name.startswith(f"{folder}/") for name in self._named)
                 vendored = last in {"templates", "charts", "crds"} and above in charts
-                kept[folder] = (own or not (_LEFT_OUT.fullmatch(last) or vendored)) and (not folder or is_kept(above))
+                kept[folder] = (own or not (_LEFT_OUT.fullmatch(last) or vendored or files_of_role)) and (
+                    not folder or is_kept(above)
+                )
             return kept[folder]
 
         return tuple(

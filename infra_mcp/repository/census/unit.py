@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from infra_mcp.repository.census.entries import Entry
 from infra_mcp.repository.layers import Spot
 from infra_mcp.repository.locator.holds import Hold
+from infra_mcp.repository.locator.places import Place
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,37 @@ class Unit:
     replicas: Callable[[], Sequence[Spot]] = field(default=tuple, repr=False, compare=False)
     words: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()  # other names that people may mean it by
+    folders: tuple[str, ...] = ()  # of the kustomizations that it goes through, innermost first
 
     @cached_property
     def holds(self) -> tuple[Hold, ...]:
         """The versions that it holds."""
-        return tuple(one for one in self.find() if one.places)
+        return tuple(replace(one, places=tuple(map(self._followed, one.places))) for one in self.find() if one.places)
+
+    def _followed(self, place: Place) -> Place:
+        """The place of a variable's value, where the version is a variable that the deliverer replaces."""
+        spot = self.entry.followed(replace(place.spot, value=place.version))
+        return (
+            place
+            if (spot.path, spot.field) == (place.spot.path, place.spot.field)
+            else Place("tag", spot, place.digest)
+        )
 
     @property
     def trail(self) -> tuple[str, ...]:
         """The words that may tell it from other instances of the app."""
-        return (*self.entry.trail, *self.words, *((self.namespace,) if self.namespace else ()))
+        return (*self.entry.trail, *words_of(self.folders), *self.words, *((self.namespace,) if self.namespace else ()))
+
+    @property
+    def decides_replicas(self) -> tuple[Spot, ...]:
+        """The places that set its number of pods, lowest first, variables followed."""
+        return tuple(self.entry.followed(spot) for spot in self.replicas())
 
     def __str__(self) -> str:
         """As people call it: `HelmRelease media/jellyfin`."""
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+def words_of(folders: Sequence[str]) -> tuple[str, ...]:
+    """The words of folders, outermost folder first."""
+    return tuple(dict.fromkeys(word for folder in reversed(folders) for word in folder.split("/") if word))

@@ -23,7 +23,15 @@ def units(entry: Entry) -> Iterator[Unit]:
         app = str((one.base.value.get("metadata") or {}).get("name") or "")
         group = one.api_version.rpartition("/")[0]
         make = partial(
-            Unit, app, one.kind, one.name, one.namespace, one.base.path, entry, aliases=(entry.by.rpartition("/")[2],)
+            Unit,
+            app,
+            one.kind,
+            one.name,
+            one.namespace,
+            one.base.path,
+            entry,
+            folders=one.folders,
+            aliases=(entry.by.rpartition("/")[2],),
         )
         if one.kind in POD_TEMPLATES and app:
             yield make(partial(_containers, one), replicas=partial(one.spots, ("spec", "replicas")))

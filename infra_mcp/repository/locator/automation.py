@@ -25,6 +25,17 @@ def automation(index: Index, spot: Spot) -> str:
     return next(_writers(index, spot), "")
 
 
+def autoscaler(index: Index, kind: str, name: str, namespace: str | None) -> str:
+    """The autoscaler in the repository that scales a workload, for people; empty where none does."""
+    for fact in index.facts({"HorizontalPodAutoscaler": "autoscaling", "ScaledObject": "keda.sh"}):
+        spec = fact.value.get("spec")
+        target = spec.get("scaleTargetRef") if isinstance(spec, dict) else None
+        near = namespace is None or fact.namespace in {None, namespace}
+        if near and isinstance(target, dict) and (target.get("kind", "Deployment"), target.get("name")) == (kind, name):
+            return f"the {fact.kind} {fact.name} in {fact.path}"
+    return ""
+
+
 def _writers(index: Index, spot: Spot) -> Iterator[str]:
     found = _POLICY.search(_line(index, spot))
     if found and not _is_suspended(index):

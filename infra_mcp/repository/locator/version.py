@@ -9,6 +9,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.model.image import Image
 from infra_mcp.model.location import At
 from infra_mcp.repository.census.apps import Census, Instance
+from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.layers import Spot
 from infra_mcp.repository.locator.automation import automation
 from infra_mcp.repository.locator.holds import Hold
@@ -129,8 +130,9 @@ def _set(
     version = place.styled(tag)
     if version != tag:
         done.notes.append(f"{hold.label} is written {version}, as {place.version} was.")
-    _check(census, hold, place, version, digest, drop_digest=drop_digest)
-    require_own(census, instance, place.spot)
+    if version != place.version or (digest and digest != place.pinned):
+        _check(census, hold, place, version, digest, drop_digest=drop_digest)
+        require_own(census, instance, place.spot)
     kept = digest or ("" if drop_digest and version != place.version else place.pinned)
     if place.pinned and not kept:
         done.notes.append(f"{hold.label} loses its digest {place.pinned}.")
@@ -138,7 +140,7 @@ def _set(
     done.add(place.sets(version, kept))
     for masked in hold.places[:-1]:
         where = at(masked.spot)
-        if masked.version == place.version and masked.version and _is_own(census, instance, masked.spot.path):
+        if masked.version == place.version and masked.version and _is_own(census, instance, masked.spot):
             done.add(masked.sets(version, kept if masked.pinned else ""))
             done.notes.append(f"{where} is masked by {at(place.spot)} and moves along.")
         elif masked.version:
@@ -146,8 +148,6 @@ def _set(
 
 
 def _check(census: Census, hold: Hold, place: Place, version: str, digest: str, *, drop_digest: bool) -> None:
-    if version == place.version and (not digest or digest == place.pinned):
-        return
     if digest and place.form in {"plain", "url"}:
         raise InfraError("invalid-argument", f"version: {hold.label} has no digest; give the version alone.")
     if place.pinned and not digest and not drop_digest:
@@ -158,28 +158,42 @@ def _check(census: Census, hold: Hold, place: Place, version: str, digest: str, 
         raise InfraError("automation", what)
 
 
-def _is_own(census: Census, instance: Instance, path: str) -> bool:
-    """Whether only this instance reads a file."""
-    own = {id(unit.entry) for unit in instance.units}
-    return all(id(entry) in own for entry in census.entries if path in entry.files)
+def _is_own(census: Census, instance: Instance, spot: Spot) -> bool:
+    """Whether no other instance of the app reads a place's file, and it decides for no other app."""
+    own = {id(unit) for unit in instance.units}
+    others = (unit for unit in census.units if id(unit) not in own and spot.path in unit.entry.files)
+    return not any(unit.app == instance.app or _decides(unit, spot) for unit in others)
 
 
 def require_own(census: Census, instance: Instance, spot: Spot) -> None:
-    """Refuse to change a place that other instances of the app take their value from, too.
+    """Refuse to change a place that decides for other instances of the app, too.
 
     Raises:
         InfraError: `shared-place`, naming them.
     """
-    if instance.environment is None or _is_own(census, instance, spot.path):
-        return
     others = [
         one.environment or one.app
         for one in census.find(instance.app)
-        if one.environment != instance.environment and any(spot.path in unit.entry.files for unit in one.units)
+        if one.environment != instance.environment and any(_decides(unit, spot) for unit in one.units)
     ]
     if others:
         what = f"{at(spot)} decides for {instance.environment} and for {', '.join(others[:_NAMED])}."
-        raise InfraError("shared-place", what)
+        raise InfraError("shared-place", what, next_step=_instead(census, instance))
+
+
+def _instead(census: Census, instance: Instance) -> str:
+    """Where a value of this instance alone could stand, as advice."""
+    theirs = {
+        folder for one in census.find(instance.app) if one is not instance for u in one.units for folder in u.folders
+    }
+    own = [folder for unit in instance.units for folder in unit.folders if folder not in theirs]
+    named = f"{census.index.kustomizations[own[0]]}" if own else "the overlay or values file of this instance alone"
+    return f"Set the value in {named}, by hand, and send this again; or change the shared place for all by hand."
+
+
+def _decides(unit: Unit, spot: Spot) -> bool:
+    places = {hold.decides.spot.key for hold in unit.holds} | {one.key for one in unit.decides_replicas[-1:]}
+    return spot.key in places
 
 
 def at(spot: Spot) -> At:

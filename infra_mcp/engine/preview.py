@@ -1,0 +1,88 @@
+"""What a change would do to the files of a checkout, and what it would reach: no server, cluster or accepted policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from anyio import to_thread
+
+from infra_mcp.actions.base import Look
+from infra_mcp.actions.registry import EDITS
+from infra_mcp.clients.git import Git
+from infra_mcp.engine.reach import reach
+from infra_mcp.errors import InfraError
+from infra_mcp.model.actions import ActionModel
+from infra_mcp.model.effect import Reached
+from infra_mcp.model.target import Target
+from infra_mcp.policy.actions import RULES
+from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.policy import load as load_policy
+from infra_mcp.repository.builds import Builds
+from infra_mcp.repository.edits import Edit
+from infra_mcp.repository.load import load
+from infra_mcp.repository.rebase import file_changes
+
+
+async def preview(repo: Path, action: ActionModel) -> dict[str, Any]:
+    """Plan an action on the commit that is checked out, as far as the repository alone says. Writes nothing.
+
+    Args:
+        repo: the top of a checkout. Its infra.toml, as it is there, is the policy; without one the default is.
+        action: what is asked.
+
+    Returns:
+        `action`, `changed`, `files` (path, operation, diff, and the whole new content), `instance`, `reach`, `notes`.
+
+    Raises:
+        InfraError: what the edit ends in, such as `not-found`; `policy-invalid`; `git-failed`.
+    """
+    with TemporaryDirectory() as scratch:
+        git = Git(repo, Path(scratch, "lock"))
+        try:
+            policy = await to_thread.run_sync(_policy, repo)
+            tree = await load(git, await git.commit("HEAD"), [root.path for root in policy.tree.roots], "")
+            look = Look("preview", "", policy, RULES[action.action].about(policy, action).place, tree, _absent)
+            made = await EDITS[action.action](look, action)
+            edits = made if isinstance(made, tuple) else (made,)
+            found = [await reach(policy, look.census, tree, one, Builds(), look.place, required=False) for one in edits]
+            return await to_thread.run_sync(_shown, look, action, edits, [r for one in found for r in one.reached])
+        finally:
+            await git.aclose()
+
+
+def _policy(repo: Path) -> Policy:
+    try:
+        return load_policy((repo / "infra.toml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Policy()
+    except (OSError, UnicodeDecodeError):
+        raise InfraError("policy-invalid", "infra.toml cannot be read.") from None
+
+
+async def _absent(_: Target) -> None:
+    """No cluster is asked."""
+
+
+def _shown(look: Look, action: ActionModel, edits: tuple[Edit, ...], reached: list[Reached]) -> dict[str, Any]:
+    last = edits[-1]
+    changes = file_changes(look.tree, last.tree, 0)
+    files = [
+        {
+            "path": one.path,
+            "operation": one.operation,
+            "diff": one.diff,
+            "content": (last.tree.read(one.path) or b"").decode("utf-8", "replace"),
+        }
+        for one in changes
+    ]
+    return {
+        "action": action.model_dump(mode="json", exclude_none=True),
+        "title": last.goal.title,
+        "changed": bool(files),
+        "files": files,
+        "instance": edits[0].instance.model_dump(mode="json") if edits[0].instance else None,
+        "reach": [one.model_dump(mode="json") for one in reached],
+        "notes": [note for edit in edits for note in edit.notes],
+    }

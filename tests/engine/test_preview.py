@@ -1,0 +1,91 @@
+"""What a preview says beside the bytes, which `tests/shapes` judges."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from infra_mcp.engine.preview import preview
+from infra_mcp.errors import InfraError
+from infra_mcp.model.actions import ACTIONS
+
+pytestmark = pytest.mark.anyio
+
+DEPLOYMENT = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {name}
+  namespace: {space}
+spec:
+  replicas: 2
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      containers:
+        - name: {name}
+          image: registry.example/{name}:1.4.0  # the release
+"""
+
+
+def _git(repo: Path, *words: str) -> str:
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@x", *words]
+    return subprocess.run(git, cwd=repo, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """Makes a checkout of files, in one commit."""
+
+    def make(files: dict[str, str]) -> Path:
+        for path, text in files.items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(text, encoding="utf-8")
+        for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "as it is"]):
+            _git(tmp_path, *words)
+        return tmp_path
+
+    return make
+
+
+async def test_a_checkout_without_policy_is_previewed(checkout):
+    repo = checkout({"apps/docs.yaml": DEPLOYMENT.format(name="docs", space="live")})
+
+    found = await preview(repo, ACTIONS["deploy"](app="docs", version="1.5.0"))
+
+    assert found["changed"] is True
+    assert [(one["path"], one["operation"]) for one in found["files"]] == [("apps/docs.yaml", "edit")]
+    assert "+          image: registry.example/docs:1.5.0  # the release" in found["files"][0]["diff"]
+    assert (found["instance"]["former"], found["instance"]["version"]) == ("1.4.0", "1.5.0")
+    assert [(one["delivery"], one["root"], one["own"]) for one in found["reach"]] == [("kubernetes", "apps", True)]
+    assert _git(repo, "status", "--porcelain") == ""
+
+
+async def test_a_preview_of_what_is_so_already_changes_no_file_and_still_names_the_place(checkout):
+    repo = checkout({"apps/docs.yaml": DEPLOYMENT.format(name="docs", space="live")})
+
+    found = await preview(repo, ACTIONS["deploy"](app="docs", version="1.4.0"))
+
+    assert (found["changed"], found["files"]) == (False, [])
+    assert [one["root"] for one in found["reach"]] == ["apps"]
+
+
+async def test_the_message_for_an_app_that_is_not_there_names_the_nearest_one(checkout):
+    repo = checkout({"apps/docs.yaml": DEPLOYMENT.format(name="docs", space="live")})
+
+    with pytest.raises(InfraError, match="There is no app dogs") as caught:
+        await preview(repo, ACTIONS["deploy"](app="dogs", version="1.5.0"))
+
+    assert "docs" in caught.value.next_step
+
+
+async def test_a_repository_without_a_commit_is_refused_with_what_to_do(tmp_path):
+    _git(tmp_path, "init", "-q", "-b", "main")
+
+    with pytest.raises(InfraError, match="no commit") as caught:
+        await preview(tmp_path, ACTIONS["deploy"](app="docs", version="1.5.0"))
+
+    assert caught.value.code == "git-failed"
