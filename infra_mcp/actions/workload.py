@@ -6,9 +6,11 @@ from infra_mcp.actions.base import Look
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.policy.grammar import seconds
+from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import AppRules
 from infra_mcp.repository.edits import Goal
 from infra_mcp.repository.render import Located
+from infra_mcp.repository.value import Home
 
 
 def ref_of(cluster: str, app: AppRules) -> ObjectRef:
@@ -22,6 +24,23 @@ def ref_of(cluster: str, app: AppRules) -> ObjectRef:
         raise InfraError("not-in-repository", what, next_step='Add workload = "namespace/kind/name" to its section.')
     namespace, kind, name = app.workload_parts
     return ObjectRef(cluster=cluster, api_version="apps/v1", kind=kind, namespace=namespace, name=name)
+
+
+def homes(policy: Policy, cluster: str) -> tuple[Home, ...]:
+    """The workloads that policy names in a cluster, each also in the namespaces of its environments."""
+    found = []
+    for name, app in policy.apps.items():
+        if app.workload is None:
+            continue
+        ref, files = ref_of(cluster, app), (app.file,) if app.file else ()
+        if app.cluster in {None, cluster}:
+            found.append(Home(name, ref, files))
+        found += [
+            Home(name, ref.model_copy(update={"namespace": one.namespace}), one.paths or files)
+            for one in app.environments.values()
+            if one.namespace and (one.cluster or app.cluster) in {None, cluster}
+        ]
+    return tuple(found)
 
 
 def catalogued(look: Look, name: str) -> AppRules:

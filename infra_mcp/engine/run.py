@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import anyio
 
+from infra_mcp.actions.workload import homes
 from infra_mcp.clients.git import Git
 from infra_mcp.drivers.base import Context, Driver, Prepared, Share
 from infra_mcp.engine.places import Places
@@ -206,7 +207,7 @@ class Dependencies:
         here = {root.path: policy.holds_objects_of(root, place) for root in reversed(policy.tree.roots)}
         of_objects = [path for path, holds in reversed(here.items()) if holds]
         plain = [path for path, holds in reversed(here.items()) if not holds]
-        return await load(self.git, commit, of_objects, place, plain)
+        return (await load(self.git, commit, of_objects, place, plain)).homed(homes(policy, place))
 
     async def save(self, run: Run, state: State, kind: str, data: dict[str, Any], **ids: str | None) -> None:
         """Record an event of a request with its record; `ids` are its commit, revert and effect digest."""

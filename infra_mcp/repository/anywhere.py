@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.render import Found, Located, read
-from infra_mcp.repository.value import SUFFIXES, Tree
+from infra_mcp.repository.value import SAMPLES, SUFFIXES, Tree
 
 # What an object of the kind cannot be without, and a patch of one mostly is: one of each group.
 _NEEDED: Final[Mapping[str, tuple[frozenset[str], ...]]] = {
@@ -18,8 +17,6 @@ _NEEDED: Final[Mapping[str, tuple[frozenset[str], ...]]] = {
     "Application": (frozenset({"source", "sources"}),),
     **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet"), (frozenset({"selector"}), frozenset({"template"}))),
 }
-# Folders whose files are applied to no cluster.
-_SAMPLES = re.compile(r"(?:^|/)(?:tests?|testdata|fixtures|samples?|examples?|vendor|node_modules|\.[^/]+)/")
 
 
 def find_anywhere(
@@ -65,7 +62,7 @@ def find_release(tree: Tree, name: str) -> list[Found]:
 
 
 def _saying(tree: Tree, suffixes: tuple[str, ...], *words: str) -> Iterator[tuple[str, bytes]]:
-    paths = [path for path in tree.entries if path.endswith(suffixes) and not _SAMPLES.search(path)]
+    paths = [path for path in tree.entries if path.endswith(suffixes) and not SAMPLES.search(path)]
     for path, data in tree.read_all(paths).items():
         if data and all(word.encode() in data for word in words):
             yield path, data

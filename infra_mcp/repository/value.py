@@ -5,27 +5,25 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from infra_mcp.clients.git import Entry
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.repository.manifest import Manifest, literals
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
-from infra_mcp.repository.render import Found, Located, parse
+from infra_mcp.repository.render import Found, Located
 
-__all__ = ["SUFFIXES", "Base", "Located", "Manifest", "NotInRepository", "Tree", "depth", "normal"]
+__all__ = ["SUFFIXES", "Base", "Home", "Located", "Manifest", "NotInRepository", "Tree", "depth", "normal"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 LINK = "120000"  # the mode of a symbolic link
 NAMED = 3  # files named in a message; the rest is counted
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_ESCAPE = re.compile(rb"\\(?:[xuU]|[ \t]*[\r\n])")  # in double quotes: it can stand for a letter, or for none
-_Literal = tuple[bytes, re.Pattern[bytes]]  # bytes, and the same as a whole word
-# A line that a template engine fills in: it begins with an action, or has one as a plain value.
-_TEMPLATE = re.compile(r"^[ \t]*(?:-[ \t]+)?(?:[\w.-]+:[ \t]+)?\{[{%]", re.MULTILINE)
-_QUOTED = re.compile(r"[\"'\\]")
+# Folders whose files are applied to no cluster.
+SAMPLES = re.compile(r"(?:^|/)(?:tests?|testdata|fixtures|samples?|examples?|vendor|node_modules|\.[^/]+)/")
 BY_HAND = "Change it by hand, where kustomize builds it from."
 
 
@@ -37,58 +35,16 @@ class NotInRepository(InfraError):  # noqa: N818 - as its code
         self.ref = ref
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """A file under the roots: its bytes, and either its objects or its problem, parsed at the first use."""
+class Home(NamedTuple):
+    """What policy says of the workload of one of its apps."""
 
-    data: bytes
-    path: str = ""  # empty for a file of another delivery: it holds no objects
-    cluster: str = ""
-    refusal: str | None = None  # why it is not even parsed
+    app: str
+    ref: ObjectRef
+    files: tuple[str, ...] = ()  # the files or folders that hold it, where policy names such
 
-    @cached_property
-    def _parsed(self) -> tuple[tuple[Located, ...], str | None, bool]:
-        """Its objects, its problem, and whether it may hold other objects."""
-        if self.refusal or not self.path:
-            return (), self.refusal, bool(self.refusal)
-        malformed: list[str] = []
-        try:
-            found = tuple(parse(self.data, self.path, self.cluster, malformed))
-        except InfraError as error:
-            return (), error.what, True
-        return found, malformed[0] if malformed else None, False
-
-    @property
-    def objects(self) -> tuple[Located, ...]:
-        """Its objects, in its order."""
-        return self._parsed[0]
-
-    @property
-    def problem(self) -> str | None:
-        """Why it cannot be read, with its name and the line."""
-        return self._parsed[1]
-
-    def could_hold(self, words: Iterable[_Literal]) -> bool:
-        """Whether these could be kind, name or namespace of one of its objects, without parsing it."""
-        data = self.data
-        if data[:2] in _UTF_16 or (b"\\" in data and _ESCAPE.search(data)):
-            return True
-        return all(word in data for word, _ in words) and all(whole.search(data) for _, whole in words)
-
-    def may_hold(self, ref: ObjectRef) -> bool:
-        """Whether a file that cannot be parsed may hold this object: its kind, name and namespace are values of keys.
-
-        A template is no manifest, and what only looks like an object (it has no name, for one) is not this one.
-        """
-        if not self._parsed[2]:
-            return False
-        text = self.data.decode("utf-16" if self.data[:2] in _UTF_16 else "utf-8", "replace")
-        keys = {"kind": ref.kind, "name": ref.name, "namespace": ref.namespace}
-        return (
-            "metadata" in text
-            and all(_gives(text, key, word) for key, word in keys.items() if word)
-            and not _TEMPLATE.search(text)
-        )
+    def holds(self, path: str) -> bool:
+        """Whether a file is one that policy names."""
+        return any(path == file or path.startswith(f"{file}/") for file in self.files)
 
 
 @dataclass(frozen=True)
@@ -104,6 +60,7 @@ class Base:
     fetch: Callable[[Sequence[str]], Mapping[str, bytes | None]] = dict.fromkeys
     plain: tuple[str, ...] = ()  # the roots of other deliveries, whose new files are no manifests
     kustomized: Mapping[str, str] = field(default_factory=dict)  # path of a manifest: the kustomization it belongs to
+    homes: tuple[Home, ...] = ()
     # What readers of the tree remember of a blob or of this commit; shared by the commits of a repository.
     memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     _known: dict[tuple[str, str], list[str]] = field(default_factory=dict, repr=False, compare=False)
@@ -118,7 +75,7 @@ class Base:
     def saying(self, kind: str, name: str) -> list[str]:
         """The files that could hold an object of this kind and name; they are looked through once."""
         if (kind, name) not in self._known:
-            words, files = _literals([kind, name]), self.manifests.items()
+            words, files = literals([kind, name]), self.manifests.items()
             self._known[kind, name] = [path for path, file in files if file.refusal or file.could_hold(words)]
         return self._known[kind, name]
 
@@ -132,6 +89,14 @@ class Tree:
     def __init__(self, base: Base, changed: Mapping[str, Manifest | None] | None = None) -> None:
         self._base = base
         self._changed = dict(changed or {})
+
+    def homed(self, homes: Iterable[Home]) -> Tree:
+        """The tree in which policy's workloads are the objects that their files give no namespace, or hold twice.
+
+        Without a namespace in its file, a workload is the only object of its kind and name, if no other app of policy
+        has these; or the one in the file that policy names.
+        """
+        return Tree(replace(self._base, homes=tuple(homes)), self._changed)
 
     @property
     def base(self) -> str:
@@ -220,7 +185,7 @@ class Tree:
     def objects_of(self, path: str) -> tuple[Located, ...]:
         """The objects of one file, in its order."""
         file = self._file(path)
-        return tuple(_copy(one) for one in file.objects) if file else ()
+        return tuple(_copy(self._at_home(one)) for one in file.objects) if file else ()
 
     def write(self, path: str, data: bytes | None) -> Tree:
         """The tree with other content at one path; None deletes the file.
@@ -251,20 +216,20 @@ class Tree:
             InfraError: `ambiguous-object`, naming both files; `manifest-invalid`, when an unreadable file mentions the
                 object and its namespace, or when kustomize builds it.
         """
-        found = self._lookup(ref)
+        found = self._lookup(ref) or self._nameless(ref)
         places = _places(found)
         if built := self._built(found):
             raise InfraError("manifest-invalid", f"{ref} in {places} is {built}", next_step=BY_HAND)
         if len(found) > 1:
             also = "".join(f" Also, {problem}" for problem in self._suspects(ref)[:NAMED])
-            raise InfraError("ambiguous-object", f"{ref} is in {places}.{also}")
+            raise self._ambiguous(ref, f"{ref} is in {places}.{also}")
         for problem in self._suspects(ref):
             raise InfraError("manifest-invalid", f"{problem} It may be about {ref}.")
         return _copy(found[0]) if found else None
 
     def is_built(self, ref: ObjectRef) -> bool:
         """Whether kustomize builds an object of this kind and name, in this namespace or without one in its file."""
-        found = self._lookup(ref) or self._lookup(ref.model_copy(update={"namespace": None}))
+        found = self._lookup(ref) or self._lookup(_anywhere(ref, None))
         return bool(self._built(found))
 
     def require(self, ref: ObjectRef) -> Located:
@@ -284,10 +249,13 @@ class Tree:
 
     def objects(self, namespace: str | None = None) -> Iterator[Located]:
         """Every object of a namespace, or of all, that is applied as it is (kustomize builds the others), by path."""
-        words = _literals([namespace] if namespace else [])
+        words = literals([namespace] if namespace else [])
         for path, file in sorted(self._files().items()):
             if path not in self._base.kustomized and file.could_hold(words):
                 yield from (_copy(one) for one in file.objects if namespace in {None, one.ref.namespace})
+        for home in self._base.homes:
+            if namespace and home.ref.namespace == namespace:
+                yield from (_copy(one) for one in self._homed(home.ref) if one.path not in self._base.kustomized)
 
     def _file(self, path: str) -> Manifest | None:
         return self._changed[path] if path in self._changed else self._base.manifests.get(path)
@@ -300,26 +268,68 @@ class Tree:
         return there + [file for file in self._changed.values() if file]
 
     def _candidates(self, ref: ObjectRef) -> list[Manifest]:
-        words = _literals([ref.namespace] if ref.namespace else [])
+        words = literals([ref.namespace] if ref.namespace else [])
         return [file for file in self._saying(ref.kind, ref.name) if file.refusal or file.could_hold(words)]
 
     def _lookup(self, ref: ObjectRef) -> list[Located]:
-        return [one for file in self._candidates(ref) for one in file.objects if one.ref.key == ref.key]
+        found = [one for file in self._candidates(ref) for one in file.objects if one.ref.key == ref.key]
+        homes = [home for home in self._base.homes if home.ref.key == ref.key]
+        return [one for one in found if any(home.holds(one.path) for home in homes)] or found
+
+    def _nameless(self, ref: ObjectRef) -> list[Located]:
+        """The objects without a namespace in their file that policy says are this one, with its namespace."""
+        alike = [home for home in self._base.homes if _anywhere(home.ref, ref).key == ref.key]
+        homes = [home for home in alike if home.ref.key == ref.key]
+        if not homes:
+            return []
+        others = [home for home in alike if home.ref.key != ref.key]
+        found = self._lookup(_anywhere(ref, None))
+        if is_named := any(home.files for home in homes):
+            found = [one for one in found if any(home.holds(one.path) for home in homes)]
+        else:
+            found = [one for one in found if not any(home.holds(one.path) for home in others)]
+            found = [one for one in found if not SAMPLES.search(one.path)]
+        claims = [home for home in others if any(home.holds(one.path) for one in found)]
+        claims = claims or [home for home in others if not (home.files or is_named)]
+        if found and claims:
+            also = ", ".join(sorted(f"{home.app} ({home.ref.namespace})" for home in claims))
+            what = f"{_places(found)} gives {_anywhere(ref, None)} no namespace, so it may be {ref}, or that of {also}."
+            raise self._ambiguous(ref, what)
+        return [replace(one, ref=_anywhere(one.ref, ref)) for one in found]
+
+    def _homed(self, ref: ObjectRef) -> list[Located]:
+        """The one object that `_nameless` finds, where no other object is that one."""
+        with suppress(InfraError):
+            found = [] if self._lookup(ref) else self._nameless(ref)
+            return found if len(found) == 1 else []
+        return []
+
+    def _at_home(self, one: Located) -> Located:
+        """An object with the namespace that policy gives it, where its file gives it none."""
+        for home in self._base.homes if one.ref.namespace is None else ():
+            if one.ref.key == _anywhere(home.ref, None).key:
+                for other in self._homed(home.ref):
+                    if (one.path, one.index, one.at) == (other.path, other.index, other.at):
+                        return other
+        return one
+
+    def _ambiguous(self, ref: ObjectRef, what: str) -> InfraError:
+        app = next((home.app for home in self._base.homes if home.ref.key == ref.key), "NAME")
+        step = f'Say in infra.toml which file is live in {self.cluster or "the cluster"}: [apps.{app}] file = "…"'
+        return InfraError("ambiguous-object", what, next_step=step)
 
     def _suspects(self, ref: ObjectRef) -> list[str]:
         return [file.problem for file in self._candidates(ref) if file.problem and file.may_hold(ref)]
 
     def _refuse_nameless(self, ref: ObjectRef) -> None:
         """Refuse to edit an object without a namespace, which may be in any; the advice says how to make it clear."""
-        found = self._lookup(ref.model_copy(update={"namespace": None})) if ref.namespace else []
+        found = self._lookup(_anywhere(ref, None)) if ref.namespace else []
         if not found:
             return
         what = f"{ref} is in none of the roots. In {_places(found)} {found[0].ref} has no namespace"
         if built := self._built(found):
             raise InfraError("not-in-repository", f"{what} and is {built}", next_step=BY_HAND)
-        step = "Write its metadata.namespace, if it is this object, and commit it."
-        if len(found) > 1:
-            step = "Find the one that is applied to that namespace, and write metadata.namespace in that file alone."
+        step = 'Name the file that holds it in infra.toml: [apps.NAME] file = "…"'
         raise InfraError("not-in-repository", f"{what}, so it may be another object.", next_step=step)
 
     def _built(self, found: Iterable[Located]) -> str:
@@ -351,21 +361,9 @@ def _below(path: str, root: str) -> bool:
     return whole and (not root or path.startswith(f"{root}/"))
 
 
-def _literals(words: Iterable[str]) -> list[_Literal]:
-    """The bytes of these values in any file that holds them: without white space, so all up to a quote or escape."""
-    found = []
-    for word in words:
-        first, *more = (part.encode("utf-8", "surrogatepass") for part in _QUOTED.split(word))
-        end = b"" if more else rb"(?![\w-])"
-        found.append((first, re.compile(rb"(?<![\w.-])" + re.escape(first) + end)))
-    return found
-
-
-def _gives(text: str, key: str, value: str) -> bool:
-    """Whether a text that is no YAML gives a key this value, on its line or as a block scalar below it."""
-    block = r"(?:[ \t]*[>|][-+0-9]{0,2}[ \t]*\n[ \t]{0,80})?"
-    given = rf"(?<![\w-]){key}[\"']?[ \t]{{0,80}}:{block}[^\n,]{{0,80}}?(?<![\w.-]){re.escape(value)}(?![\w-])"
-    return bool(re.search(given, text))
+def _anywhere(ref: ObjectRef, other: ObjectRef | None) -> ObjectRef:
+    """The same in the namespace of another object, or in none."""
+    return ref.model_copy(update={"namespace": other.namespace if other else None})
 
 
 def _places(found: Iterable[Located]) -> str:

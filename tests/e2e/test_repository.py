@@ -169,3 +169,36 @@ async def test_an_app_that_flux_delivers_is_answered_with_the_file_of_its_helm_r
     assert reply.data["code"] == "not-in-repository", reply.text
     assert f"is delivered by Flux HelmRelease {scenario.namespace}/docs; its file is" in reply.text
     assert '[apps.docs] file = "kubernetes/apps/docs/helmrelease.yaml"' in reply.text
+
+
+@pytest.mark.fault("r3")
+@pytest.mark.promise("repos.namespace")
+async def test_an_app_whose_manifest_names_no_namespace_is_deployed_in_the_one_of_the_catalogue(scenario):
+    text = scenario.manifest.read_text(encoding="utf-8")
+    bare = text.replace(f"  namespace: {scenario.namespace}\n", "")
+    assert bare.count("namespace") == text.count("namespace") - 1 - scenario.namespace.count("namespace")
+    scenario.manifest.write_text(bare, encoding="utf-8")
+    commit(scenario)
+
+    landed = await scenario.tool("deploy", app="docs", version="0.13.4")
+    failed = await scenario.tool("deploy", app="docs", version="0.13.5-unpullable")
+    status = await scenario.tool("status", app="docs")
+
+    assert landed.data["state"] == "landed", landed.text
+    assert failed.data["state"] == "rolled_back", failed.text
+    assert scenario.image().endswith(":0.13.4")
+    assert scenario.manifest.read_text(encoding="utf-8") == bare.replace("site:0.13.3", "site:0.13.4")
+    assert "0.13.4" in status.text
+
+    other = scenario.manifest.with_name("old.yaml")
+    other.write_text(bare, encoding="utf-8")
+    commit(scenario)
+    refused = await scenario.tool("deploy", app="docs", version="1.0.0")
+    path = other.relative_to(scenario.repo).as_posix()
+    await scenario.accept_policy(scenario.apps().replace("[apps.docs]\n", f'[apps.docs]\nfile = "{path}"\n'))
+    decided = await scenario.tool("deploy", app="docs", version="1.0.0")
+
+    assert refused.data["code"] == "ambiguous-object"
+    assert '[apps.docs] file = "…"' in refused.text
+    assert decided.data["state"] == "landed", decided.text
+    assert other.read_text(encoding="utf-8") == bare.replace("site:0.13.3", "site:1.0.0")

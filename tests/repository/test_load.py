@@ -100,7 +100,7 @@ def test_as_many_objects_of_one_name_as_files_may_hold_are_loaded_in_linear_time
     code = """
 import anyio
 from infra_mcp.clients.git import Entry
-from infra_mcp.repository import load as module, value
+from infra_mcp.repository import load as module, manifest
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.render import Located
 
@@ -112,7 +112,7 @@ class Files:
 
 one = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "docs"}}
 ref = ObjectRef(cluster="sandbox", api_version="v1", kind="Namespace", namespace=None, name="docs")
-value.parse = lambda data, path, *more: [Located(path, i, one, (), ref) for i in range(500)]
+manifest.parse = lambda data, path, *more: [Located(path, i, one, (), ref) for i in range(500)]
 tree = anyio.run(module.load, Files(), "c" * 40, ["."], "sandbox")
 print(len({one.ref.key for one in tree.objects()}))
 """

@@ -7,7 +7,7 @@ from repository.edits import apply_edit
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
-from infra_mcp.repository import value
+from infra_mcp.repository import manifest as module
 from infra_mcp.repository.edits import SetValue
 
 
@@ -202,8 +202,8 @@ def test_an_object_is_found_however_its_name_is_written(tree_of, written, name):
 
 def test_a_file_that_does_not_say_the_name_is_not_parsed(tree_of, monkeypatch):
     parsed = []
-    parse = value.parse
-    monkeypatch.setattr(value, "parse", lambda data, path, *more: (parsed.append(path), parse(data, path, *more))[1])
+    parse = module.parse
+    monkeypatch.setattr(module, "parse", lambda data, path, *more: (parsed.append(path), parse(data, path, *more))[1])
     tree = tree_of({"a.yaml": manifest(), "b.yaml": manifest("other"), "c.yaml": manifest(namespace="live")})
 
     assert tree.find(ref()).path == "a.yaml"
@@ -243,16 +243,17 @@ def test_the_items_of_a_list_are_objects_that_are_found_and_edited(tree_of, kind
 
 
 @pytest.mark.fault("f06")
-def test_for_an_object_without_a_namespace_advice_is_given_only_where_it_can_be_meant(tree_of):
+def test_for_an_object_without_a_namespace_no_edit_of_a_file_is_advised(tree_of):
     one = {"a.yaml": manifest(namespace=None)}
     several = one | {"b.yaml": manifest(namespace=None)}
     built = {"k/kustomization.yaml": "resources: [a.yaml]\n", "k/a.yaml": manifest(namespace=None)}
 
-    for files, advice in ((one, True), (several, False), (built, False)):
+    for files, line in ((one, True), (several, True), (built, False)):
         with pytest.raises(InfraError) as caught:
             tree_of(files).require(ref())
         assert caught.value.code == "not-in-repository"
-        assert ("Write its metadata.namespace" in caught.value.next_step) is advice
+        assert ("[apps.NAME] file" in caught.value.next_step) is line
+        assert "metadata.namespace" not in caught.value.next_step
         assert all(path in caught.value.what for path in files if not path.endswith("kustomization.yaml"))
 
 
