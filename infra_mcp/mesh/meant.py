@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter
 
-from infra_mcp.mesh.blocks import Fault, read, show
+from infra_mcp.mesh.blocks import Fault, blocks, read, show
 from infra_mcp.mesh.grammar import Token, is_valid
 from infra_mcp.model.actions import ACTIONS, RELEASE, ActionModel, AppAction, Release
 from infra_mcp.model.names import AppName, Version
@@ -29,6 +29,10 @@ _BACK: Final = frozenset({"back", "revert", "rollback", "undo"})
 _OTHER: Final = frozenset({"delete", "destroy", "drop", "exec", "patch", "remove", "run"})
 _TO: Final = frozenset({"to", "→", "->", "=>"})
 _LABELS: Final = frozenset({"image", "release", "tag", "the", "version"})  # words between `to` and a version
+_IN: Final = frozenset({"for", "in", "into", "on"})  # words before an environment, beside `to`
+_ENVIRONMENTS: Final = frozenset(
+    ("dev", "development", "live", "preview", "prod", "production", "qa", "stage", "staging", "test", "uat")
+)
 _NOT_A_VALUE: Final = frozenset({"by", "from", "up", "down"})  # words before another number than the one to set
 _GRAMMAR: Final = frozenset(  # words that name an app only where nothing else does
     ("a", "an", "and", "app", "application", "can", "could", "deployment", "for", "from", "i", "in", "it", "latest",
@@ -105,7 +109,8 @@ def _after(words: list[_Word], at: int) -> str:
 def _version(words: list[_Word], apps: Apps, accept: Callable[[int], bool] | None = None) -> str:
     """The version that is meant: the one after `to`, or the only one; empty where that is unclear."""
     named = {name for environments in apps.values() for name in environments} | apps.keys()
-    numbered = [at for at, word in enumerate(words) if _NUMBERED.fullmatch(word.text) and is_valid(_VERSION, word.text)]
+    numbered = [at for at, word in enumerate(words) if _NUMBERED.fullmatch(word.text) and word.low not in named]
+    numbered = [at for at in numbered if is_valid(_VERSION, words[at].text)]
     # A tag such as `main-4f2a` only looks like a version after `to`, `version` or `tag`.
     tagged = [
         at
@@ -141,6 +146,19 @@ def _app(words: list[_Word], apps: Apps, verbs: Collection[int], version: str) -
     return next((name for name in names if name != version and is_valid(_APP, name)), "")
 
 
+def _environment(words: list[_Word], known: Collection[str]) -> str:
+    """The known environment that is named; open where another one, several or none of several is named."""
+    by_name = {name.lower(): name for name in known}
+    named = [at for at, word in enumerate(words) if word.low in by_name]
+    placed = [at for at, word in enumerate(words) if at and words[at - 1].low in _TO | _IN]
+    aim = [at for at in placed if words[at - 1].low in _TO and words[at].low in by_name]
+    found = {by_name[words[at].low] for at in aim or named}
+    if len(found) == 1:
+        return found.pop()
+    is_other = any(words[at].low in _ENVIRONMENTS for at in placed)
+    return "<environment>" if known and (len(known) > 1 or is_other) else ""
+
+
 def _block(model: type[ActionModel], words: list[_Word], apps: Apps, verbs: Collection[int], version: str) -> str:
     found: dict[str, Any] = {"action": model.model_fields["action"].default}
     for name, field in model.model_fields.items():
@@ -153,4 +171,6 @@ def _block(model: type[ActionModel], words: list[_Word], apps: Apps, verbs: Coll
             known = _number(words)
         found |= {} if known is None else {name: known}
     done = read(json.dumps(found))
-    return done.nearest if isinstance(done, Fault) else show(found)
+    block = done.nearest if isinstance(done, Fault) else show(found)
+    environment = _environment(words, apps.get(found.get("app", ""), ())) if "environment" in model.model_fields else ""
+    return show(json.loads(blocks(block)[0].body) | {"environment": environment}) if environment and block else block

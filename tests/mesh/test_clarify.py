@@ -189,3 +189,16 @@ async def test_of_all_words_the_one_that_names_an_app_of_the_asker_is_taken_for_
         reply = (await answered(at, DOCS, text)).reply
 
         assert json.loads(blocks(reply)[0].body) == {"action": "deploy", "app": "docs", "version": "0.13.4"}
+
+
+@pytest.mark.fault("r9")
+@pytest.mark.promise("intent.clarify")
+async def test_an_environment_of_the_app_is_filled_in_and_one_that_it_has_not_is_asked_for(tmp_path):
+    places = '[apps.docs.environments.staging]\nat = ["k8s/a"]\n[apps.docs.environments.production]\nat = ["k8s/b"]\n'
+    async with running_server(tmp_path, "unix", policy=f"{POLICY}\n{places}") as at:
+        known = (await answered(at, DOCS, "update docs image tag to 1.2.3 for production")).reply
+        other = (await answered(at, DOCS, "roll back docs to 1.2.3 in prod")).reply
+
+        wanted = {"action": "deploy", "app": "docs", "version": "1.2.3", "environment": "production"}
+        assert json.loads(blocks(known)[0].body) == wanted
+        assert '"version": "1.2.3" and, for you to fill in, "environment"' in other

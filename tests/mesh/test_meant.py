@@ -122,6 +122,41 @@ def test_every_word_of_an_action_can_be_an_app(app):
         assert block(sentence, {app: ()}) == meant
 
 
+PLACES = {
+    "update docs image tag to 1.2.3 for production": "production",
+    "scale docs to 3 in staging": "staging",
+    "promote docs 1.2.3 to Production": "production",
+    "promote docs 1.2.3 from staging to production": "production",
+    "roll back docs to 1.2.3 in production": "production",
+    "restart docs on staging": "staging",
+    "deploy docs staging 1.2.3": "staging",
+    "deploy docs v2 to eu-1": "eu-1",
+    "deploy docs to eu-1": "eu-1",
+    # unknown, several, or none of several
+    "deploy docs 1.2.3 to prod": "<environment>",
+    "deploy docs 1.2.3 for staging and production": "<environment>",
+    "deploy docs 1.2.3": "<environment>",
+}
+
+
+@pytest.mark.fault("r9")
+@pytest.mark.parametrize(("text", "environment"), PLACES.items(), ids=PLACES)
+def test_the_environment_is_one_that_the_app_has_or_left_open(text, environment):
+    found = block(text, {"docs": ("staging", "production", "eu-1"), "search": ()})
+
+    assert (found["app"], found["environment"]) == ("docs", environment)
+    assert found.get("version") in {None, "1.2.3", "v2", "<version>"}
+    assert found.get("replicas", 3) == 3
+
+
+def test_an_app_with_one_environment_or_none_needs_none_in_the_block():
+    assert "environment" not in block("deploy docs 1.2.3", {"docs": ("production",)})
+    assert block("deploy docs 1.2.3 to production", {"docs": ("production",)})["environment"] == "production"
+    assert block("deploy docs 1.2.3 to staging", {"docs": ("production",)})["environment"] == "<environment>"
+    assert "environment" not in block("deploy docs 1.2.3 to staging", {"docs": ()})
+    assert "environment" not in block("deploy docs and search 1.2.3 to a", {"docs": ("a", "b"), "search": ("a",)})
+
+
 HOSTILE = [
     "deploy " * 100,
     "scale docs to " + "9" * 1000,
