@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from infra_mcp.repository.census import flux, tags, workloads
+from infra_mcp.repository.census import charts, deployers, flux, tags, workloads
 from infra_mcp.repository.census.entries import Entry, entries
 from infra_mcp.repository.census.environments import ENVIRONMENTS
 from infra_mcp.repository.census.index import Index
@@ -37,7 +37,7 @@ class Census:
     def entries(self) -> list[Entry]:
         """Where deliveries start."""
         found = entries(self.index)
-        for more in (tags.entries,):
+        for more in (deployers.entries, charts.entries, tags.entries):
             found += more(self.index, {path for entry in found for path in entry.files})
         return found
 
@@ -69,11 +69,17 @@ def instances(app: str, units: Iterable[Unit]) -> tuple[Instance, ...]:
     found = list(units)
     trails = [frozenset(unit.trail) for unit in found]
     common = frozenset.intersection(*trails) if trails else frozenset()
-    groups: dict[tuple[str, ...], list[Unit]] = {}
+    told: list[tuple[tuple[str, ...], Unit]] = []
     for unit in found:
         own = [word for word in dict.fromkeys(unit.trail) if word not in common]
-        best = [word for word in own if ENVIRONMENTS.fullmatch(word)] or own
-        groups.setdefault(tuple(best), []).append(unit)
+        told.append((tuple([word for word in own if ENVIRONMENTS.fullmatch(word)] or own), unit))
+    clusters: dict[tuple[str, ...], set[str | None]] = {}
+    for words, unit in told:
+        clusters.setdefault(words, set()).add(unit.entry.cluster)
+    groups: dict[tuple[str, ...], list[Unit]] = {}
+    for words, unit in told:
+        cluster = unit.entry.cluster if len(clusters[words]) > 1 else None  # prod of two clusters is two instances
+        groups.setdefault((cluster, *words) if cluster else words, []).append(unit)
     first = [words[:1] for words in groups]
     short = len(set(first)) == len(first) and () not in first  # the first word alone tells them apart
     names = {words: "/".join(words[:1] if short else words) or "base" for words in groups}

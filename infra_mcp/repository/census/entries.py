@@ -63,7 +63,11 @@ class Entry:
     @property
     def trail(self) -> tuple[str, ...]:
         """The words by which it may be told from others: of its path, of its cluster, and its environment."""
-        root = posixpath.splitext(self.root)[0] if self.root.endswith(SUFFIXES) else self.root
+        root = self.root
+        if self.environment:  # the root is a file, and its name says no more
+            root = posixpath.dirname(root)
+        elif root.endswith(SUFFIXES):
+            root = posixpath.splitext(root)[0]
         return tuple(part for part in (*root.split("/"), self.cluster or "", self.environment or "") if part)
 
     def followed(self, spot: Spot) -> Spot:

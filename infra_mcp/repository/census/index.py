@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ LARGEST: Final = 1 << 20  # bytes; larger files are data, dashboards for one
 SMALL: Final = 4096  # bytes, of a file that holds one version
 _KIND = re.compile(rb"""^[ \t]*(?:["']?kind["']?[ \t]*:)[ \t]*["']?([A-Za-z][A-Za-z0-9]*)""", re.MULTILINE)
 _ENCRYPTED = re.compile(rb"""^(?:sops:|[ \t]*"sops"[ \t]*:)|\A\$ANSIBLE_VAULT|\A-----BEGIN AGE""", re.MULTILINE)
+_VALUES_FILES = re.compile(rb"""values[-_]?files?["']?[ \t]*:""", re.IGNORECASE)
 # Folders whose files are for tests and people to copy, or are somebody else's.
 _LEFT_OUT: Final = re.compile(
     r"(?:test|tests|testdata|test-data|e2e|fixtures|sample|samples|example|examples|vendor|node_modules|third_party|ci|"
@@ -63,6 +65,7 @@ class _File:
 
     kinds: frozenset[str]
     encrypted: bool
+    lists_values: bool = False
 
 
 class Index:
@@ -118,9 +121,16 @@ class Index:
         mine = {posixpath.dirname(path) for path in self.paths if is_kustomization(path)}
         return frozenset(mine - {folder for one in self.kustomizations for folder in named_by(self, one)})
 
+    def below(self, folder: str) -> tuple[str, ...]:
+        """The paths below a folder that count."""
+        if not folder:
+            return self.paths
+        first, last = bisect_left(self.paths, f"{folder}/"), bisect_left(self.paths, f"{folder}0")  # 0 is after /
+        return self.paths[first:last]
+
     def has_folder(self, folder: str) -> bool:
         """Whether a folder has files that count."""
-        return not folder or any(path.startswith(f"{folder}/") for path in self.paths)
+        return not folder or bool(self.below(folder))
 
     @cached_property
     def _files(self) -> dict[str, _File]:
@@ -144,6 +154,10 @@ class Index:
         """The paths of files with a line that says one of these kinds."""
         wanted = frozenset(kinds)
         return tuple(path for path, file in self._files.items() if not wanted.isdisjoint(file.kinds))
+
+    def listing_values(self) -> tuple[str, ...]:
+        """The paths of files with a key that names values files."""
+        return tuple(path for path, file in self._files.items() if file.lists_values)
 
     def says_kinds(self, path: str) -> bool:
         """Whether a line of a file says a kind."""
@@ -206,7 +220,7 @@ def _look(data: bytes | None) -> _File:
     if data is None or len(data) > LARGEST:
         return _File(frozenset(), encrypted=False)
     kinds = frozenset(found.decode() for found in _KIND.findall(data))
-    return _File(kinds, _ENCRYPTED.search(data) is not None)
+    return _File(kinds, _ENCRYPTED.search(data) is not None, _VALUES_FILES.search(data) is not None)
 
 
 def _values(data: bytes) -> list[Any]:

@@ -31,6 +31,7 @@ class Hold:
     places: tuple[Place, ...]
     image: str = ""  # the image's repository in full; empty where it is not known or the version is no image's
     leads: bool = False  # whether it is the main one by convention
+    note: str = ""  # what a reader of a plan that sets it should know
 
     @property
     def decides(self) -> Place:
@@ -65,6 +66,8 @@ def _walk(source: Source, value: Json, path: FieldPath, label: str) -> Iterator[
 
 def _tagged(source: Source, value: dict[str, Any], path: FieldPath, key: str, label: str) -> Hold:
     named = value.get("repository") or value.get(re.sub(r"[-_]?tag$", "", key, flags=re.IGNORECASE) or "image")
+    if named is None and "/" in str(value.get("name")):
+        named = value["name"]
     registry = value.get("registry")
     image = ""
     if isinstance(named, str):

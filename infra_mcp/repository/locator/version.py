@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -68,7 +69,7 @@ def locate(
         _set(census, instance, done, hold, tag, digest, drop_digest=drop_digest)
     for hold in others:
         if hold.setting in _ALONG and hold.version == done.former and chosen[0].setting not in _ALONG:
-            done.add(hold.decides.sets(done.version, ""))
+            _along(census, instance, done, hold)
         elif hold.setting == chosen[0].setting and hold.image == chosen[0].image:
             done.notes.append(f"{hold.label} stays at {hold.version or 'its version'}.")
     return done
@@ -117,9 +118,10 @@ def _same(instance: Instance, holds: list[Hold]) -> list[Hold]:
 
 
 def _ambiguous(instance: Instance, holds: Sequence[Hold]) -> InfraError:
-    several = "; ".join(f"{hold.label} ({hold.image or 'an image'} {hold.version})" for hold in holds[:_NAMED])
+    several = "; ".join(f"{hold.label} ({f'{hold.image} {hold.version}'.strip()})" for hold in holds[:_NAMED])
     what = f"{instance.app} has several versions, and nothing says which one is its own: {several}."
-    line = f'[apps.{instance.app}.settings.version] at = "{at(holds[0].decides.spot)}"'
+    setting = "version" if holds[0].setting == "version" else "chart"
+    line = f'[apps.{instance.app}.settings.{setting}] at = "{at(holds[0].decides.spot)}"'
     return InfraError("ambiguous-setting", what, next_step=f"Say in infra.toml which one it is, such as {line}.")
 
 
@@ -133,6 +135,7 @@ def _set(
     if version != place.version or (digest and digest != place.pinned):
         _check(census, hold, place, version, digest, drop_digest=drop_digest)
         require_own(census, instance, place.spot)
+        done.notes += [hold.note] if hold.note else []
     kept = digest or ("" if drop_digest and version != place.version else place.pinned)
     if place.pinned and not kept:
         done.notes.append(f"{hold.label} loses its digest {place.pinned}.")
@@ -145,6 +148,15 @@ def _set(
             done.notes.append(f"{where} is masked by {at(place.spot)} and moves along.")
         elif masked.version:
             done.notes.append(f"{where} is masked by {at(place.spot)} and stays at {masked.version}.")
+
+
+def _along(census: Census, instance: Instance, done: Located, hold: Hold) -> None:
+    """Set what says the same as the version, where only this instance reads it."""
+    place = hold.decides
+    if _is_own(census, instance, place.spot):
+        done.add(place.sets(done.version, ""))
+    elif place.version != done.version:
+        done.notes.append(f"{at(place.spot)} stays at {place.version}: other instances read it, too.")
 
 
 def _check(census: Census, hold: Hold, place: Place, version: str, digest: str, *, drop_digest: bool) -> None:
@@ -166,28 +178,34 @@ def _is_own(census: Census, instance: Instance, spot: Spot) -> bool:
 
 
 def require_own(census: Census, instance: Instance, spot: Spot) -> None:
-    """Refuse to change a place that decides for other instances of the app, too.
+    """Refuse to change a place that decides for other instances of the app, or is their chart's default.
 
     Raises:
         InfraError: `shared-place`, naming them.
     """
+    is_default = posixpath.dirname(spot.path) in census.index.charts
     others = [
         one.environment or one.app
         for one in census.find(instance.app)
-        if one.environment != instance.environment and any(_decides(unit, spot) for unit in one.units)
+        if one.environment != instance.environment
+        and any(_decides(unit, spot) or (is_default and spot.path in unit.entry.files) for unit in one.units)
     ]
     if others:
-        what = f"{at(spot)} decides for {instance.environment} and for {', '.join(others[:_NAMED])}."
+        what = f"{at(spot)} is for {instance.environment} and for {', '.join(others[:_NAMED])}."
         raise InfraError("shared-place", what, next_step=_instead(census, instance))
 
 
 def _instead(census: Census, instance: Instance) -> str:
     """Where a value of this instance alone could stand, as advice."""
-    theirs = {
-        folder for one in census.find(instance.app) if one is not instance for u in one.units for folder in u.folders
-    }
+    others = [unit for one in census.find(instance.app) if one is not instance for unit in one.units]
+    theirs = {folder for unit in others for folder in unit.folders}
     own = [folder for unit in instance.units for folder in unit.folders if folder not in theirs]
-    named = f"{census.index.kustomizations[own[0]]}" if own else "the overlay or values file of this instance alone"
+    read = {
+        path for one in census.find(instance.app) if one is not instance for u in one.units for path in u.entry.files
+    }
+    mine = sorted({path for unit in instance.units for path in unit.entry.files} - read)
+    named = census.index.kustomizations[own[0]] if own else ", ".join(mine[:_NAMED])
+    named = named or "the overlay or values file of this instance alone"
     return f"Set the value in {named}, by hand, and send this again; or change the shared place for all by hand."
 
 
