@@ -124,8 +124,9 @@ def _changed_by_others(live: dict[str, Any] | None, one: Left) -> str | None:
 
 
 def is_ours(live: dict[str, Any], field: FieldChange) -> bool:
-    """Whether the field still has the value we wrote, and we still own it."""
-    return get_path(live, field.path) == (True, field.after) and FIELD_MANAGER in owners(live, field.path)
+    """Whether the field still has the value we wrote, and we still own it; or is still removed."""
+    is_so = get_path(live, field.path) == (field.has, field.after)
+    return is_so and (not field.has or FIELD_MANAGER in owners(live, field.path))
 
 
 def _is_former(live: dict[str, Any], one: Left) -> bool:

@@ -22,7 +22,7 @@ from infra_mcp.errors import InfraError, Moved
 from infra_mcp.gather import gather
 from infra_mcp.policy.images import images_in
 from infra_mcp.repository.edits import Goal
-from infra_mcp.repository.partial import is_within
+from infra_mcp.repository.partial import get_path, is_within
 
 T = TypeVar("T")
 
@@ -133,9 +133,13 @@ async def landed(access: Access, work: Work, seconds: float, say: Callable[[str]
 
 async def _observed(access: Access, work: Work, one: PlannedObject, seconds: float, say: Callable[[str], None]) -> Out:
     ref, sets = one.desired.ref, one.desired.sets
+
+    def so(live: dict[str, Any]) -> bool:
+        return is_within(sets, live) and not any(get_path(live, path)[0] for path in one.desired.removes)
+
     if ref.kind in WORKLOADS:
         uid = str((one.live or {}).get("metadata", {}).get("uid", ""))
-        so, grace = partial(is_within, sets), work.goal.grace
+        grace = work.goal.grace
         return await rollout(
             access.cluster, ref, uid, as_user=access.user, expect=so, grace=grace, deadline=seconds, say=say
         )
@@ -146,7 +150,7 @@ async def _observed(access: Access, work: Work, one: PlannedObject, seconds: flo
         live = await access.get(ref)
         if live is not None:
             health = health_of(live)
-            if is_within(sets, live) and health.state == "Current":
+            if so(live) and health.state == "Current":
                 return Out(live, 0)
             reason = health.reason if health.state != "Current" else "it differs from what was written"
         say(f"{ref}: {reason}")

@@ -12,7 +12,7 @@ from infra_mcp.drivers.kubernetes.adopt import Own
 from infra_mcp.drivers.kubernetes.revision import WORKLOADS
 from infra_mcp.drivers.kubernetes.ssa import Proposal
 from infra_mcp.errors import InfraError
-from infra_mcp.model.effect import Change
+from infra_mcp.model.effect import Change, FieldPath
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.target import Target
 from infra_mcp.repository.edits import Beside, Goal, Location
@@ -59,6 +59,7 @@ class Desired:
 
     ref: ObjectRef
     sets: dict[str, Any] = field(repr=False)  # a partial object; all of it where the object is created
+    removes: tuple[FieldPath, ...] = ()  # fields that its file sets no more: removed where they are ours
     whole: bool = True  # whether the object may be created; else only fields of a live object are set
     content: str | None = None  # the digest of hidden content (a pull secret), instead of `sets` in the plan
     secret: str = ""  # the pull secret's name in policy
@@ -103,6 +104,7 @@ def in_files(share: Share) -> list[Desired]:
         InfraError: `manifest-invalid`: there is no object at a location.
     """
     sets: dict[tuple[str, int, tuple[str | int, ...]], tuple[Located, dict[str, Any], bool]] = {}
+    gone: dict[tuple[str, int, tuple[str | int, ...]], list[FieldPath]] = {}
     for location in share.addressed:
         where = location.path, location.document, location.at
         if where not in sets:
@@ -114,11 +116,19 @@ def in_files(share: Share) -> list[Desired]:
             continue
         named = tuple(takewhile(lambda step: not isinstance(step, int), location.field))  # an item without keys: all
         found, value = get_path(located.object, named)
-        if found and not whole:
+        if not found:
+            gone.setdefault(where, []).append(named)
+        elif not whole:
             set_path(fields, named, value)
     return [
-        Desired(located.ref, fields, whole=whole or located.ref.kind not in WORKLOADS, path=located.path)
-        for located, fields, whole in sets.values()
+        Desired(
+            located.ref,
+            fields,
+            removes=tuple(gone.get(where, ())),
+            whole=whole or located.ref.kind not in WORKLOADS,
+            path=located.path,
+        )
+        for where, (located, fields, whole) in sets.items()
     ]
 
 

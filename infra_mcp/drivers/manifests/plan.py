@@ -8,10 +8,12 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal
 
-from infra_mcp.clients.kube import KubeError
+from infra_mcp.clients.kube import FIELD_MANAGER, KubeError
 from infra_mcp.drivers.base import Context, Prepared, Share
 from infra_mcp.drivers.kubernetes import ssa
+from infra_mcp.drivers.kubernetes.adopt import owners
 from infra_mcp.drivers.kubernetes.diff import changes, drift
+from infra_mcp.drivers.kubernetes.ssa import Proposal
 from infra_mcp.drivers.manifests.built import in_build, left
 from infra_mcp.drivers.manifests.objects import Access, Desired, PlannedObject, Work, in_files, without_file
 from infra_mcp.drivers.manifests.pull_secrets import PullSecret, PullSecrets
@@ -24,7 +26,7 @@ from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
 from infra_mcp.policy.grammar import repository
 from infra_mcp.policy.images import new_images, places
-from infra_mcp.repository.partial import differences, is_within, ordered_like
+from infra_mcp.repository.partial import differences, get_path, is_within, ordered_like
 
 Live = dict[str, dict[str, Any] | None]  # by `ObjectRef.key`
 
@@ -56,7 +58,7 @@ async def plan(access: Access, secrets: PullSecrets, context: Context, share: Sh
     for one in wanted:
         if one.ref.key not in late:
             _require_live(one, live[one.ref.key])
-    wanted = [replace(one, sets=ordered_like(one.sets, live[one.ref.key])) for one in wanted]
+    wanted = [_settled(one, live[one.ref.key]) for one in wanted]
     await _refuse_autoscaled(access, wanted)
     objects = await gather(
         partial(_planned, access, one, live[one.ref.key], late=one.ref.key in late) for one in wanted
@@ -193,6 +195,9 @@ def _written(one: PlannedObject, share: Share) -> Written:
     The undo restores the live values: git's differ when someone changed the cluster by hand.
     """
     fields = _set_fields(one.desired.sets, one.live) if one.live and not one.desired.content else ()
+    fields += tuple(
+        FieldChange(path=path, before=get_path(one.live, path)[1], has=False) for path in one.desired.removes
+    )
     undo: dict[str, Any] = {
         "api_version": one.desired.ref.api_version,
         "identity": one.desired.identity,
@@ -215,8 +220,12 @@ async def _planned(access: Access, want: Desired, live: dict[str, Any] | None, *
     Raises:
         InfraError: `field-conflict`, `owned-elsewhere`, `object-invalid`, `cluster-denied`.
     """
-    same: Any = {"target": want.ref.target, "identity": want.identity, "intent": want.content or digest(want.sets)}
-    if live is not None and is_within(want.sets, live):
+    same: Any = {
+        "target": want.ref.target,
+        "identity": want.identity,
+        "intent": want.content or digest([want.sets, want.removes] if want.removes else want.sets),
+    }
+    if live is not None and is_within(want.sets, live) and not want.removes:
         return PlannedObject(want, Change(operation="unchanged", checked="none", **same), live)
     operation: Literal["create", "update"] = "create" if live is None else "update"
     proposal = None
@@ -229,6 +238,7 @@ async def _planned(access: Access, want: Desired, live: dict[str, Any] | None, *
         same["checked"] = "schema"
     else:
         proposal = await dry_run(access, want, live)
+        _refuse_defaults(want, proposal)
         live, same["takes"] = proposal.live, proposal.takes
     fields = _shown(want, live) if proposal is None or want.content else changes(proposal.live, proposal.dry)
     change = Change(operation=operation, fields=fields, **same)
@@ -238,9 +248,24 @@ async def _planned(access: Access, want: Desired, live: dict[str, Any] | None, *
 async def dry_run(access: Access, want: Desired, live: dict[str, Any] | None) -> ssa.Proposal:
     """Propose an object as the circle. Replicas may be taken over from `kubectl scale`, which writes by `scale`."""
     through = ("scale",) if _scales(want) else ()
-    return await ssa.propose(
-        access.cluster, want.ref, live, want.sets, as_user=access.user, adopt=access.adopt, through=through
-    )
+    rest: Any = {"adopt": access.adopt, "removes": want.removes, "through": through}
+    return await ssa.propose(access.cluster, want.ref, live, want.sets, as_user=access.user, **rest)
+
+
+def _settled(want: Desired, live: dict[str, Any] | None) -> Desired:
+    """The object with its items in the order of the live ones, and of its removals those of fields that we own."""
+    ours = tuple(path for path in want.removes if FIELD_MANAGER in owners(live or {}, path))
+    return replace(want, sets=ordered_like(want.sets, live), removes=ours)
+
+
+def _refuse_defaults(want: Desired, proposal: Proposal) -> None:
+    """Refuse to remove a field for which the API server then sets a value of its own: it is not the former one."""
+    for path in want.removes:
+        found, value = get_path(proposal.dry, path)
+        if found:
+            what = f"{want.path} set no {show_path(path)} before. Without it the API server would set {value!r}."
+            step = "Send a request for the value that is wanted."
+            raise InfraError("no-rollback", f"{want.ref}: {what}", next_step=step)
 
 
 def _shown(want: Desired, live: dict[str, Any] | None) -> tuple[FieldChange, ...]:
