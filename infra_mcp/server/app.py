@@ -67,7 +67,6 @@ def listed(tool: Tool) -> types.Tool:
         description=tool.description,
         input_schema=schema(tool.arguments),
         annotations=types.ToolAnnotations(
-            title=tool.title,
             read_only_hint=tool.read_only,
             destructive_hint=tool.effects is Effects.CHANGES,
             idempotent_hint=tool.idempotent,

@@ -30,16 +30,14 @@ if TYPE_CHECKING:
 class Options(Frozen):
     """What every change tool takes beside the action's own fields."""
 
-    dry_run: bool = Field(False, description="Only plan: show what would change, write nothing.")
+    dry_run: bool = Field(False, description="Only plan, write nothing.")
     reason: str = Field("", max_length=1000, description="Why, for the record.")
-    on_behalf_of: str | None = Field(
-        None, max_length=64, description="For a session that attends: the claimed ask this is done for."
-    )
+    on_behalf_of: str | None = Field(None, max_length=64, description="When attending: the claimed ask.")
     idempotency_key: IdempotencyKey | None = Field(
-        None, description="The same key and arguments again give the first result and change nothing."
+        None, description="A repeat with the same key gives the first result."
     )
     wait_seconds: float = Field(
-        120, ge=0, le=600, allow_inf_nan=False, description="Longest wait for the end; after it the request goes on."
+        120, ge=0, le=600, allow_inf_nan=False, description="Longest wait; the request goes on after it."
     )
 
 
