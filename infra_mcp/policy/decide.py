@@ -202,6 +202,7 @@ def effect_refusals(
             if target.home is not None:
                 yield from grants.namespace(policy, to, target.home)
             yield from grants.labels(to, _labels(change))
+            yield from grants.amounts(to, change)
         yield from _identity(change)
         for take in change.takes:
             if not any(matches(pattern, take.manager) for pattern in policy.tree.adopt):

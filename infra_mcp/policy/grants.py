@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from infra_mcp.model.effect import Change
 from infra_mcp.model.image import Image
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.grammar import bytes_of, is_image, matches, millicores
@@ -156,3 +157,41 @@ def numbers(to: Grant, cpu: str | None, memory: str | None) -> Iterator[Refusal]
             f"{to.name} may not ask for " + " and ".join(f"{key} {asked}" for key, asked, _ in over) + ".",
             to.hint("limits", "; ".join(passes) + ".", ""),
         )
+
+
+def replicas(to: Grant, asked: int) -> Iterator[Refusal]:
+    """Whether a number of replicas is within the limit that is granted."""
+    limit = to.own.limits.replicas
+    if limit is None or asked > limit:
+        yield Refusal(
+            f"{to.rule}.limits.replicas",
+            f"{to.name} may not ask for {asked} replicas.",
+            to.hint("limits", "No replicas are granted." if limit is None else f"At most {limit} replicas.", ""),
+        )
+
+
+def amounts(to: Grant, change: Change) -> Iterator[Refusal]:
+    """Whether the replicas and the bounds of a namespace that a plan would set are within the limits."""
+    for field in change.fields:
+        if field.path == ("spec", "replicas") and isinstance(field.after, int):
+            yield from replicas(to, field.after)
+        elif change.target.kind in {"ResourceQuota", "LimitRange"}:
+            for name, amount in _amounts({str(field.path[-1]): field.after} if field.path else field.after):
+                yield from _amount(to, name.rpartition(".")[2], amount)
+
+
+def _amount(to: Grant, of: str, amount: str) -> Iterator[Refusal]:
+    try:
+        yield from list(numbers(to, amount if of == "cpu" else None, amount if of == "memory" else None))
+    except (ValueError, KeyError):  # people may have written it in another form than requests have
+        what = f"{of} {amount[:_MAX_LENGTH]} cannot be compared with the limits of {to.who}."
+        yield Refusal(f"{to.rule}.limits", what, "The amount as 500m or 4, or as 512Mi or 8Gi.")
+
+
+def _amounts(value: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - any JSON value
+    """Every text below a key, with that key, at any depth."""
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        for item in inner if isinstance(inner, list) else (inner,):
+            if isinstance(item, str):
+                yield key, item
+            yield from _amounts(item)

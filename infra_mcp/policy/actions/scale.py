@@ -9,7 +9,7 @@ from infra_mcp.model.actions.scale import Scale
 from infra_mcp.model.effect import Change
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.actions.base import FAULT, ActionRules, app_refusals, same_images
-from infra_mcp.policy.grants import Grant, Refusal
+from infra_mcp.policy.grants import Grant, Refusal, replicas
 from infra_mcp.policy.policy import Policy
 
 _REPLICAS: Final = ("spec", "replicas")
@@ -17,13 +17,7 @@ _REPLICAS: Final = ("spec", "replicas")
 
 def _refusals(policy: Policy, caller: Caller, to: Grant, action: Scale) -> Iterator[Refusal]:
     yield from app_refusals(policy, caller, to, action)
-    limit = to.own.limits.replicas
-    if limit is None or action.replicas > limit:
-        yield Refusal(
-            f"{to.rule}.limits.replicas",
-            f"{to.name} may not ask for {action.replicas} replicas.",
-            to.hint("limits", "No replicas are granted." if limit is None else f"At most {limit} replicas.", ""),
-        )
+    yield from replicas(to, action.replicas)
 
 
 def _effect(policy: Policy, caller: Caller, action: Scale, change: Change) -> Iterator[Refusal]:
