@@ -88,6 +88,16 @@ CODES: dict[str, CodeInfo] = {
     "older-version": CodeInfo(
         "A newer version has landed or is on its way.", "Deploy the older one by name if that is meant.", Exit.REFUSED
     ),
+    "rolled-back": CodeInfo(
+        "This version of the app was rolled back.",
+        "Release a newer version, or deploy this one by name if that is meant.",
+        Exit.REFUSED,
+    ),
+    "no-rollback": CodeInfo(
+        "The request cannot be rolled back: it did not land, changed no file, or added files.",
+        "Send a new request for the state that is wanted.",
+        Exit.REFUSED,
+    ),
     # -- who may do what
     "unauthenticated": CodeInfo(
         "No valid token came with the call.", "Send the token of a peer as a bearer token.", Exit.REFUSED
@@ -132,6 +142,11 @@ CODES: dict[str, CodeInfo] = {
     "not-in-cluster": CodeInfo(
         "The object to change is in the repository, but missing or different in the cluster.",
         "Apply what git says by hand first, then send it again.",
+    ),
+    "changed-since": CodeInfo(
+        "Others changed the values that a rollback would set back.",
+        "Send a new request for the state that is wanted, or roll back the later request first.",
+        Exit.REFUSED,
     ),
     "delivery-unsupported": CodeInfo(
         "This version cannot carry out or confirm the delivery of the path.",

@@ -36,14 +36,23 @@ CONCRETE = (
 
 def known(source: str) -> Iterator[str]:
     """What a module knows of concrete actions and drivers: imports of theirs, and their names as whole strings."""
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    # The values of a Literal are no names of actions: `rollback` is also what is done with a change that fails.
+    values = {id(part) for node in ast.walk(tree) if _is_literal(node) for part in ast.walk(node)}
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (f"import {alias.name}" for alias in node.names if _concrete(alias.name))
         elif isinstance(node, ast.ImportFrom):
             named = [f"{node.module}.{alias.name}" for alias in node.names]
             yield from (f"import {name}" for name in named if _concrete(name))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _names_one(node.value):
+            if id(node) in values:
+                continue
             yield f"line {node.lineno}: {node.value!r}"
+
+
+def _is_literal(node: ast.AST) -> bool:
+    return isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "Literal"
 
 
 def _names_one(text: str) -> bool:

@@ -6,17 +6,27 @@ from functools import cached_property
 from typing import Any
 
 from infra_mcp.errors import InfraError
+from infra_mcp.model.actions import ActionModel
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.target import Target
 from infra_mcp.policy.policy import FIRST_LAYOUT, Policy
 from infra_mcp.repository.census.apps import Census
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.edit import apply_edits
-from infra_mcp.repository.edits import Edit, Location, PutFile, SetValue
+from infra_mcp.repository.edits import DeleteFile, Edit, Location, PutFile, SetValue
 from infra_mcp.repository.layout import place
 from infra_mcp.repository.partial import differences, leaves
 from infra_mcp.repository.render import Located, dump
 from infra_mcp.repository.value import Tree
+
+
+@dataclass(frozen=True)
+class Past:
+    """A landed request, for its rollback."""
+
+    request: str  # its id
+    action: ActionModel  # for the rollback of a rollback the action that was rolled back first
+    stages: tuple[tuple[SetValue | PutFile | DeleteFile, ...], ...]  # the edits of each of its commits, in order
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Look:
     # Reads the live state of one target, as the circle may see it; None when it is absent. Only for what the
     # repository cannot know.
     live: Callable[[Target], Awaitable[dict[str, Any] | None]]
+    past: Past | None = None  # the request that a rollback is about
 
     @cached_property
     def census(self) -> Census:

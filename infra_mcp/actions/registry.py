@@ -1,6 +1,6 @@
 """The edit of every action, by its name. A test compares the keys with `model.actions` and `policy.actions`."""
 
-from infra_mcp.actions import deploy, provision_namespace, restart, scale
+from infra_mcp.actions import deploy, provision_namespace, restart, rollback, scale
 from infra_mcp.actions.base import EditOf
 
 EDITS: dict[str, EditOf] = {
@@ -8,4 +8,5 @@ EDITS: dict[str, EditOf] = {
     "deploy": deploy.edit,
     "restart": restart.edit,
     "scale": scale.edit,
+    "rollback": rollback.edit,
 }

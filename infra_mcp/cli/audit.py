@@ -110,6 +110,7 @@ def _facts(one: dict[str, Any]) -> list[str]:
     lines = [f"{one['request']}  {one['created']}  {one['state']}  {one['action']}"]
     lines.append(f"  asked by {who}{helped}, by {one['door']}: {escaped(str(one.get('words', ''))).strip()[:300]}")
     lines.extend(f"  {word} {one[word]}" for word in ("commit", "revert") if one.get(word))
+    lines.extend(f"  {key.replace('_', ' ')} {one[key]}" for key in ("rolls_back", "rolled_back_by") if one.get(key))
     if one.get("objects"):
         lines.append(f"  objects {', '.join(one['objects'])}")
     if one.get("message"):

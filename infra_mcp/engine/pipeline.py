@@ -118,12 +118,12 @@ class Pipeline:
         run.say("planning")
         if run.begun:
             await observe_commits(self.deps, run)
-        self._require(admit(self.deps.policy(), run.request.caller, run.request.action, **self._circumstances(run)))
+        self._require(admit(self.deps.policy(), run.request.caller, run.action, **self._circumstances(run)))
         if not run.record.nonce:
             run.record = run.record.update(nonce=token_hex(16))
         while True:
             run.planned, run.draft = await plan(self.deps, run), None
-            about = RULES[run.request.action.action].about(self.deps.policy(), run.request.action)
+            about = RULES[run.action.action].about(self.deps.policy(), run.action)
             keys = held.keys | about.keys | run.planned.keys
             if run.request.dry_run or held.extend(keys):
                 run.record = run.record.update(keys=tuple(sorted(keys)))
@@ -137,7 +137,7 @@ class Pipeline:
         For a request that has begun, the approvals that it was begun on must still be enough.
         """
         request, effect = run.request, run.plan.effect
-        verdict = judge(self.deps.policy(), request.caller, request.action, effect, **self._circumstances(run))
+        verdict = judge(self.deps.policy(), request.caller, run.action, effect, **self._circumstances(run))
         self._require(verdict)
         if verdict.decision != "allow" and run.begun:
             await check_covered(self.deps.ledger, request, verdict, run.record, effect)

@@ -27,14 +27,14 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
     """
     policy, action = deps.policy(), run.request.action
     head = await deps.git.head(policy.tree.branch)
-    place = RULES[action.action].about(policy, action).place
+    place = RULES[action.action].about(policy, run.action).place
     tree = await deps.tree(policy, head, place)
     context = context_of(run, policy)
 
     async def live(target):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - as `Look` says
         return await (await deps.places.of(policy, target)).read(context, target)
 
-    look = Look(run.request.id, context.circle, policy, place, tree, live)
+    look = Look(run.request.id, context.circle, policy, place, tree, live, run.past)
     try:
         made = await EDITS[action.action](look, action)
     except NotInRepository as error:

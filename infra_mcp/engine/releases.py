@@ -94,6 +94,11 @@ async def overtaken_by(ledger: Ledger, policy: Policy, request: Request) -> str 
     return landed if found.sign > 0 else None
 
 
+def rolled_back(app: str, version: str, by: str) -> InfraError:
+    """The refusal of a notice of a version that was rolled back: it may be an old one that was sent again."""
+    return InfraError("rolled-back", f"{app} {version} was rolled back by {by}, and a notice does not bring it back.")
+
+
 def is_on_its_way(other: Request) -> bool:
     """Whether an open request counts against a release: another release, or a request that policy has let through."""
     return other.notify is not None or other.state not in {State.RECEIVED, State.QUEUED}
@@ -115,12 +120,15 @@ async def park_if_not_due(deps: Dependencies, run: Run) -> bool:
     Called with its locks held, since another release may have landed while it waited for them.
 
     Raises:
-        InfraError: `superseded`, when a newer version landed or is on its way by now.
+        InfraError: `superseded`, when a newer version landed or is on its way by now; `rolled-back`, when this one
+            was rolled back.
     """
     request = run.request
     if request.notify is None or run.begun:
         return False
-    policy = deps.policy()
+    policy, action = deps.policy(), request.action
+    if isinstance(action, Release) and (by := await deps.ledger.rolled_back(action.app, action.version)):
+        raise rolled_back(action.app, action.version, by)
     if newer := await overtaken_by(deps.ledger, policy, request):
         raise InfraError("superseded", f"{newer} took its place before it began.")
     if found := hold(policy, request, deps.now()):

@@ -5,6 +5,7 @@ from typing import Any
 from infra_mcp.engine.run import Planned, Run
 from infra_mcp.errors import Exit, InfraError
 from infra_mcp.ledger import Ledger
+from infra_mcp.model.actions import Rollback
 from infra_mcp.model.effect import FieldChange, show_path
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
@@ -33,6 +34,8 @@ def receipt(run: Run, state: State, message: str, error: InfraError | None = Non
     request, plan = run.request, run.planned
     if request.notify is not None and request.reason:  # a release's note: which versions its order could not compare
         message = f"{message} {request.reason}"
+    if isinstance(request.action, Rollback) and state in {State.LANDED, State.UNCHANGED}:
+        message = f"{message}; {request.action.request} is rolled back"
     return Receipt(
         request=request.id,
         state=state,

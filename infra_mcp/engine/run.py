@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import anyio
 
+from infra_mcp.actions.base import Past
 from infra_mcp.actions.workload import homes
 from infra_mcp.clients.git import Git
 from infra_mcp.drivers.base import Context, Driver, Prepared, Share
@@ -14,6 +15,7 @@ from infra_mcp.engine.places import Places
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.ledger.migrations.first_edition import upgraded
+from infra_mcp.model.actions import ActionModel, RollbackOf
 from infra_mcp.model.digest import canonical
 from infra_mcp.model.effect import Effect
 from infra_mcp.model.record import PartRecord, Record
@@ -107,6 +109,7 @@ class Run:
     request: Request
     record: Record
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    past: Past | None = None  # the request that it rolls back, once that is known
     planned: Planned | None = None
     begun: bool = False  # too late to cancel: the event that precedes the first write is recorded
     on_branch: frozenset[int] = frozenset()  # stages whose commit is known to be on the branch
@@ -131,6 +134,12 @@ class Run:
             done, stage = request.state is not State.APPLYING, run.record.stage
             run.reach(part.key for part in run.record.parts if done or stage(part.stage).commit is None)
         return run
+
+    @property
+    def action(self) -> ActionModel:
+        """The action as policy judges it: a rollback together with what it is about."""
+        action = self.request.action
+        return action if self.past is None else RollbackOf(request=self.past.request, of=self.past.action)
 
     @property
     def plan(self) -> Planned:

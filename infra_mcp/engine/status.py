@@ -37,7 +37,9 @@ async def status(deps: Dependencies, caller: Caller, namespace: str | None, app:
     if waiting := policy.waiting(caller.circle):
         found["waiting_for_policy_accept"] = list(waiting)
     found["open"] = [_line(request) for request in requests if request.state not in END]
-    found["recent"] = [_line(request) for request in requests if request.state in END]
+    by = await deps.ledger.rolled_back_by(request.id for request in requests)
+    ended = [request for request in requests if request.state in END]
+    found["recent"] = [_line(one) | ({"rolled_back_by": by[one.id]} if one.id in by else {}) for one in ended]
     return found
 
 

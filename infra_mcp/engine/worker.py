@@ -10,6 +10,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from infra_mcp.engine import report
 from infra_mcp.engine.locks import Locks
+from infra_mcp.engine.past import past_of
 from infra_mcp.engine.pipeline import Pipeline
 from infra_mcp.engine.run import Dependencies, Run
 from infra_mcp.engine.signals import Signals, signals_of
@@ -144,6 +145,7 @@ class Worker:
                 await self._give_up(run, run.fault)
                 return
             try:
+                run.past = await past_of(self._deps.ledger, run.request.caller, run.request.action)
                 run.say("waiting for its turn")
                 async with self._locks.hold(self._keys(run)) as held:
                     holding.set()
@@ -228,4 +230,4 @@ class Worker:
             policy = self._deps.policy()
         except InfraError:
             return frozenset()  # it is refused before it touches anything
-        return RULES[run.request.action.action].about(policy, run.request.action).keys
+        return RULES[run.action.action].about(policy, run.action).keys

@@ -13,6 +13,7 @@ from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.ledger.records import Accepted, Ask, AskIn
 from infra_mcp.ledger.requests import read
 from infra_mcp.masking import Masker, texts
+from infra_mcp.model.actions import Rollback
 from infra_mcp.model.digest import canonical, digest
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import State, Submission
@@ -29,6 +30,7 @@ _OF_KEY = _OWN.where(_ROWS.c.idempotency_key == bindparam("key"))
 _COUNT = select(func.count()).select_from(_ROWS).where(_ROWS.c.open)
 _OPEN_OF_PEER = _COUNT.where(_OF_CALLER)
 _OPEN_OF_CIRCLE = _COUNT.where(_ROWS.c.circle == bindparam("of"))
+_APP_OF = select(_ROWS.c.app).where(_ROWS.c.id == bindparam("which"), _ROWS.c.circle == bindparam("of"))
 _SAME_WORDS = (
     _OWN.join(_ASKS, _ASKS.c.request == _ROWS.c.id)
     .where(_ROWS.c.open, _ROWS.c.digest == bindparam("meant"), _ASKS.c.text == bindparam("words"))
@@ -145,7 +147,11 @@ def _take(
     position, _ = append(tx, entry)
     row = dict.fromkeys(_ROWS.c.keys()) | same | submission.model_dump(include={"attendant", "notify"})
     row |= {"id": request_id, "position": position, "caller": caller.name, "circle": caller.circle}
-    row |= {"operator": caller.operator, "action": canonical(action).decode(), "app": action.get("app")}
+    row |= {
+        "operator": caller.operator,
+        "action": canonical(action).decode(),
+        "app": _app_of(tx.connection, submission),
+    }
     row |= {"digest": meant, "state": state, "open": True, "created": at, "words": words, "ask": ask_id, "record": "{}"}
     tx.connection.execute(_INSERT, row)
     if opened:
@@ -153,3 +159,12 @@ def _take(
     elif ask_id is not None:
         tx.connection.execute(_LINK, {"which": ask_id, "request": request_id, "acted_by": submission.session})
     return Accepted(request=read(row), ask_id=ask_id, fresh=True)
+
+
+def _app_of(connection: Connection, submission: Submission) -> str | None:
+    """The app that a request is about: for a rollback, that of the request that it rolls back."""
+    action = submission.action
+    if not isinstance(action, Rollback):
+        return getattr(action, "app", None)
+    given = {"which": action.request, "of": submission.caller.circle}
+    return connection.execute(_APP_OF, given).scalar()

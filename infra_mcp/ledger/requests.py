@@ -14,12 +14,15 @@ from infra_mcp.ledger import asks, clock, messages, peer_filters, schema
 from infra_mcp.ledger.database import Repository, Tx, reading
 from infra_mcp.ledger.events import Entry, append, message_of, written
 from infra_mcp.masking import Masker
-from infra_mcp.model.actions import ACTIONS, Release
+from infra_mcp.model.actions import Rollback
 from infra_mcp.model.digest import canonical
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address
 from infra_mcp.model.request import END, OPEN, PARKED, Request, State
 
+SO = frozenset({State.LANDED, State.UNCHANGED})  # the ends at which everything is as asked
+ROLLED_BACK = "rolled-back"  # the event of a landed request whose rollback has landed
+_ROLLBACK = Rollback.model_fields["action"].default
 # A request goes forward only.
 _ORDER = list(State)
 _ROWS, _PEERS = schema.requests, schema.peers.c
@@ -33,19 +36,9 @@ _GIVEN = select(func.count()).where(schema.approvals.c.request == _ROWS.c.id).sc
 _MARKS = _PARKED.with_only_columns(
     _ROWS.c.id, _ROWS.c.state, _ROWS.c.effect_digest, func.length(_ROWS.c.record).label("record"), _GIVEN.label("given")
 )
-# An action may be about an app without bringing a version of it.
-_BRING = [name for name, model in ACTIONS.items() if issubclass(model, Release)]
-_RELEASES = select(_ROWS).where(
-    _ROWS.c.app == bindparam("of"), ~_ROWS.c.dry_run, func.json_extract(_ROWS.c.action, "$.action").in_(_BRING)
-)
-_OPEN_RELEASES = _RELEASES.where(_ROWS.c.ended.is_(None)).order_by(_ROWS.c.position)
-_GOOD = _RELEASES.where(_ROWS.c.state.in_([State.LANDED, State.UNCHANGED]))
-_LANDED = _GOOD.order_by(_ROWS.c.ended.desc()).limit(1)
-_POSITION = select(_ROWS.c.position).where(_ROWS.c.id == bindparam("which")).scalar_subquery()
-_LANDED_AFTER = _GOOD.where(
-    func.json_extract(_ROWS.c.action, "$.version") == bindparam("version"), _ROWS.c.position > _POSITION
-).limit(1)
 _ABOUT = select(schema.asks.c.id).where(schema.asks.c.request == bindparam("request"))
+_EVENTS = schema.events.c
+_NOTED = select(_EVENTS.seq).where(_EVENTS.request == bindparam("which"), _EVENTS.kind == ROLLED_BACK).limit(1)
 _ACKS, _MESSAGES = schema.outbox, schema.messages
 _MARK_ACKS = update(_ACKS).where(_ACKS.c.ask.in_(_ABOUT), peer_filters.is_party("to", _ACKS.c.receiver, _ACKS.c.circle))
 _MARK_OUTCOMES = update(_MESSAGES).where(
@@ -140,18 +133,6 @@ class Requests(Repository):
         rows = await self._database.read(lambda connection: connection.execute(_MARKS).all())
         return [(row.id, f"{row.state} {row.effect_digest} {row.record} {row.given}") for row in rows]
 
-    async def open_releases(self, app: str) -> list[Request]:
-        """The releases of an app that have not ended, by any channel, oldest first, without dry runs."""
-        return await self._list(_OPEN_RELEASES, of=app)
-
-    async def landed_version(self, app: str) -> str | None:
-        """The version that the last successful deploy of an app brought, or found there; None before the first."""
-        return next((getattr(one.action, "version", None) for one in await self._list(_LANDED, of=app)), None)
-
-    async def landed_after(self, app: str, version: str, request_id: str) -> bool:
-        """Whether a version of an app landed, or was found there, by a request that came after this one."""
-        return bool(await self._list(_LANDED_AFTER, of=app, version=version, which=request_id))
-
     async def recent(self, circle: str | None, limit: int, every_open: bool = False) -> list[Request]:
         """The newest requests of a circle, or of all for None, newest first.
 
@@ -189,6 +170,8 @@ def finish(tx: Tx, masker: Masker, request_id: str, receipt: Receipt, data: dict
     known = _known(receipt.commit, receipt.revert, receipt.effect_digest)
     known |= {"state": receipt.state, "open": False, "ended": seq, "receipt": canonical(kept).decode()}
     tx.connection.execute(_UPDATE, known | {"which": request_id})
+    if receipt.state in SO:
+        _note_rollback(tx, row, receipt.state, kept["message"])
     asks.ack_all(tx.connection, request_id, kept["message"], entry.at)
     for notify, sender in messages.answered(tx.connection, row).items():
         messages.outcome(tx, seq, notify, sender, kept["message"], entry.at, request_id)
@@ -199,6 +182,18 @@ def finish(tx: Tx, masker: Masker, request_id: str, receipt: Receipt, data: dict
         for mark in _MARK_READ:
             tx.connection.execute(mark, peer_filters.given("to", caller) | {"request": request_id, "at": entry.at})
     return Receipt.model_validate_json(canonical(kept))
+
+
+def _note_rollback(tx: Tx, row: Any, state: State, message: str) -> None:  # noqa: ANN401 - a row of `requests`
+    """The trail of a request that was rolled back says by which one."""
+    action = from_json(row["action"])
+    if action["action"] != _ROLLBACK or (found := request(tx.connection, action["request"])) is None:
+        return
+    if state is State.UNCHANGED and tx.connection.execute(_NOTED, {"which": found.id}).first():
+        return  # it was rolled back before
+    about = {"request": found.id, "ask": found.ask}
+    data = {"by": row["id"], "message": message}
+    append(tx, Entry(clock.now(), ROLLED_BACK, row["caller"], row["circle"], text=message, data=data, **about))
 
 
 def read(row: Any) -> Request:  # noqa: ANN401 - a row of `requests`

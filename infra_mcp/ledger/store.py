@@ -20,6 +20,7 @@ from infra_mcp.ledger.approvals import Approvals
 from infra_mcp.ledger.chain import GENESIS, HEADS, Committed
 from infra_mcp.ledger.database import Database, Tx
 from infra_mcp.ledger.keys import LEDGER, MASKING, MESSAGES, Keys
+from infra_mcp.ledger.landed import Landed
 from infra_mcp.ledger.mail import Mail
 from infra_mcp.ledger.message_digests import MessageDigests
 from infra_mcp.ledger.peers import Peers, circle_of
@@ -34,7 +35,7 @@ from infra_mcp.model.request import Submission
 _EVENTS = schema.events.c
 
 
-class Ledger(Requests, Peers, Policies, Search):
+class Ledger(Requests, Landed, Peers, Policies, Search):
     """The ledger of one server.
 
     Every text is masked before a row exists. Every method may raise `InfraError` `ledger-unavailable`; after that

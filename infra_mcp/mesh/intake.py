@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from infra_mcp.engine.past import past_of
 from infra_mcp.errors import InfraError
+from infra_mcp.model.actions import RollbackOf
 from infra_mcp.policy.decide import admit, refusal
 
 if TYPE_CHECKING:
@@ -32,11 +34,15 @@ async def enter(
         InfraError: `idempotency-conflict`, `ledger-unavailable`, `invalid-argument`; `too-many`, when too many are open
             or too many dry runs came, and the policy's refusal, when too many refused requests came to keep each.
     """
-    refused = None
+    refused, action, caller = None, submission.action, submission.caller
+    try:
+        if past := await past_of(engine.ledger, caller, action):
+            action = RollbackOf(request=past.request, of=past.action)
+    except InfraError as error:
+        refused = error
     with suppress(InfraError):  # no policy in force; the engine decides all of it again
-        attended = submission.attendant is not None
-        verdict = admit(engine.policy.current(), submission.caller, submission.action, attendant=attended)
-        refused = refusal(verdict) if verdict.decision == "refuse" else None
+        verdict = admit(engine.policy.current(), caller, action, attendant=submission.attendant is not None)
+        refused = refused or (refusal(verdict) if verdict.decision == "refuse" else None)
     idle = submission.dry_run or refused is not None
     if idle and limits is not None and not limits.spare(submission.caller):
         step = "Wait some seconds, then send fewer."

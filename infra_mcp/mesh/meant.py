@@ -16,8 +16,8 @@ from pydantic import TypeAdapter
 
 from infra_mcp.mesh.blocks import Fault, blocks, read, show
 from infra_mcp.mesh.grammar import Token, is_valid
-from infra_mcp.model.actions import ACTIONS, RELEASE, ActionModel, AppAction, Release
-from infra_mcp.model.names import AppName, Version
+from infra_mcp.model.actions import ACTIONS, RELEASE, ActionModel, AppAction, Release, Rollback
+from infra_mcp.model.names import AppName, RequestId, Version
 
 Apps = Mapping[str, Collection[str]]  # the asker's apps, each with its environments
 
@@ -25,7 +25,7 @@ _SETTING: Final = frozenset(
     ("adjust", "bring", "change", "decrease", "increase", "lower", "move", "put", "raise", "reduce", "set", "switch",
      "take", "update")
 )  # fmt: skip
-_BACK: Final = frozenset({"back", "revert", "rollback", "undo"})
+_BACK: Final = Rollback.verbs | {"back"}
 _OTHER: Final = frozenset({"delete", "destroy", "drop", "exec", "patch", "remove", "run"})
 _TO: Final = frozenset({"to", "→", "->", "=>"})
 _LABELS: Final = frozenset({"image", "release", "tag", "the", "version"})  # words between `to` and a version
@@ -41,7 +41,7 @@ _GRAMMAR: Final = frozenset(  # words that name an app only where nothing else d
 )  # fmt: skip
 _FILLERS: Final = _GRAMMAR.union(_SETTING, *(model.verbs | model.nouns for model in ACTIONS.values()))
 _NUMBERED = re.compile(r"v?[0-9]+(?:\.[0-9A-Za-z_-]+)+|v[0-9]+")
-_APP, _VERSION = TypeAdapter(AppName), TypeAdapter(Version)
+_APP, _VERSION, _REQUEST = TypeAdapter(AppName), TypeAdapter(Version), TypeAdapter(RequestId)
 
 
 class _Word(NamedTuple):
@@ -62,10 +62,10 @@ def meant(tokens: list[Token], apps: Apps) -> str | None:
     said = {words[at].low for at in verbs}
     models = {model for model in ACTIONS.values() if said & model.verbs}
     if said & _BACK:
-        if models - {RELEASE} or said & _OTHER:
+        if models - {RELEASE, Rollback} or said & _OTHER:
             return ""
         version = _version(words, apps, lambda at: _after(words, at) in _TO)
-        return _block(RELEASE, words, apps, verbs, version) if version else ""
+        return _block(RELEASE if version else Rollback, words, apps, verbs, version)
     if not models and not said & _OTHER and said & _SETTING:
         models = _set(words)
     if len(models) == 1:
@@ -167,6 +167,9 @@ def _block(model: type[ActionModel], words: list[_Word], apps: Apps, verbs: Coll
             known = _app(words, apps, verbs, version) or None
         elif issubclass(model, Release) and name == "version":
             known = version or None
+        elif issubclass(model, Rollback) and name == "request":
+            requests = {word.text for word in words if is_valid(_REQUEST, word.text)}
+            known = requests.pop() if len(requests) == 1 else None
         elif field.is_required() and field.annotation is int:
             known = _number(words)
         found |= {} if known is None else {name: known}

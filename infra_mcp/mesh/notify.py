@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
-from infra_mcp.engine.releases import Hold, hold, is_on_its_way
+from infra_mcp.engine.releases import Hold, hold, is_on_its_way, rolled_back
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.ids import request_id
 from infra_mcp.ledger.records import ReleaseIn
@@ -155,6 +155,8 @@ class Releases:
         if isinstance(decision, releases.Older):
             what = f"{release.app} {release.version} is older than {decision.than}, which landed or is on its way."
             return ReleaseIn(refusal=InfraError("older-version", what).as_dict()), None
+        if by := await ledger.rolled_back(release.app, release.version):
+            return ReleaseIn(refusal=rolled_back(release.app, release.version, by).as_dict()), None
         action = RELEASE.model_validate({"app": release.app, "version": release.version})
         identity = request_id()
         request = Request(  # as the engine will see it: the same question decides whether it waits

@@ -58,6 +58,8 @@ Version = Annotated[
     StringConstraints(pattern=rf"^{_PART}(/{_PART})*(@sha256:[0-9a-f]{{64}})?$", max_length=200),
     AfterValidator(_version),
 ]
+# As `ledger.ids.request_id` makes them.
+RequestId = Annotated[str, StringConstraints(pattern=r"^req-[0-9a-z]{1,60}$")]
 IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 # Kubernetes quantities, the forms people write; no exponents.
 Cpu = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]{0,5}m|[1-9][0-9]{0,3}(\.[0-9]{1,3})?|0\.[0-9]{1,3})$")]

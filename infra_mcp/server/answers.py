@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from infra_mcp.errors import CODES, Exit, InfraError
+from infra_mcp.model.actions import Rollback
 from infra_mcp.model.outcome import exit_for
 from infra_mcp.model.request import END, Request, State
 from infra_mcp.text import clip
@@ -165,7 +166,14 @@ def unsaid(caller: Caller, event: Event) -> Event:
     return event.model_copy(update={"text": "", "data": data})
 
 
-def facts(request: Request, caller: Caller) -> dict[str, Any]:
+async def facts(ledger: Ledger, caller: Caller, *requests: Request) -> list[dict[str, Any]]:
+    """The facts of each request, with the one that rolled it back, if any."""
+    by = await ledger.rolled_back_by(request.id for request in requests)
+    listed = [_facts(request, caller) for request in requests]
+    return [one | ({"rolled_back_by": by[one["request"]]} if one["request"] in by else {}) for one in listed]
+
+
+def _facts(request: Request, caller: Caller) -> dict[str, Any]:
     """Who asked for what, when, by which channel, and what came of it; of the caller's own texts, only a sentence."""
     words, reason = request.words, request.reason
     if _sent(caller, request.caller.name, request.caller.circle):  # a sentence has only names that it may know
@@ -180,7 +188,7 @@ def facts(request: Request, caller: Caller) -> dict[str, Any]:
         "reason": reason,
     }
     data.pop("plan", None)
-    return data
+    return data | ({"rolls_back": request.action.request} if isinstance(request.action, Rollback) else {})
 
 
 async def request_trail(ledger: Ledger, caller: Caller, request_id: str) -> dict[str, Any]:
@@ -196,7 +204,7 @@ async def request_trail(ledger: Ledger, caller: Caller, request_id: str) -> dict
     events = [
         unsaid(caller, event).model_dump(mode="json", exclude_none=True) for event in await ledger.trail(found.id)
     ]
-    return facts(found, caller) | {"events": events}
+    return (await facts(ledger, caller, found))[0] | {"events": events}
 
 
 async def object_trail(ledger: Ledger, caller: Caller, name: str, limit: int) -> dict[str, Any]:
@@ -207,7 +215,7 @@ async def object_trail(ledger: Ledger, caller: Caller, name: str, limit: int) ->
     events = await ledger.trail_of(name, circle=scope(caller), limit=_MAX_EVENTS)
     found = dict.fromkeys(event.request for event in reversed(events) if event.request)
     requests = [one for request_id in list(found)[:limit] if (one := await ledger.request(request_id)) is not None]
-    shown = [facts(one, caller) for one in requests]
+    shown = await facts(ledger, caller, *requests)
     return {"object": name, "requests": shown, "not_shown": len(found) - len(requests)}
 
 

@@ -282,7 +282,7 @@ class Operator:
         """
         engine = _of_server(self.engine)
         request = await engine.approve(caller, given.request_id, given.digest, approve=given.approve, way="cli")
-        return facts(request, caller)
+        return (await facts(self.ledger, caller, request))[0]
 
     @_method("operator/backup")
     async def back_up(self, caller: Caller, given: NewFile) -> dict[str, Any]:  # noqa: ARG002 - one form for all
@@ -292,7 +292,7 @@ class Operator:
     @_method("infra/requests")
     async def requests(self, caller: Caller, given: Limit) -> dict[str, Any]:
         """The newest requests of the caller's circle; all for those who may look at all."""
-        return {"requests": [facts(one, caller) for one in await self.ledger.recent(scope(caller), given.limit)]}
+        return {"requests": await facts(self.ledger, caller, *await self.ledger.recent(scope(caller), given.limit))}
 
     @_method("infra/trail")
     async def trail(self, caller: Caller, given: Subject) -> dict[str, Any]:

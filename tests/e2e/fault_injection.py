@@ -181,6 +181,21 @@ def _taken_back(scenario: Scenario, _number: int) -> bool:
     return "unpullable" not in image and f'"{image}"' in scenario.manifest.read_text(encoding="utf-8")
 
 
+async def _roll_back(scenario: Scenario, number: int) -> object:
+    """A deploy, and its rollback."""
+    made: Any = await _deploy(scenario, number)
+    return await scenario.tool(
+        "rollback", request=made.data["request"], idempotency_key=f"kill-{number}-back", wait_seconds=60
+    )
+
+
+def _rolled_back(scenario: Scenario, number: int) -> bool:
+    last = scenario.requests()[-1]
+    by = "SELECT data FROM events WHERE kind = 'rolled-back' AND json_extract(data, '$.by') = ?"
+    back = scenario.rows(by, last["id"])
+    return _taken_back(scenario, number) and not scenario.image().endswith(f":1.{number}.0") and len(back) == 1
+
+
 def _live(scenario: Scenario, _number: int) -> str:
     return scenario.namespace
 
@@ -191,13 +206,14 @@ KILL_CASES = {
         KillCase("provision", _provision, frozenset({"landed", "unchanged"}), INSIDE, _place, _provisioned),
         KillCase("deploy", _deploy, frozenset({"landed"}), (DEPLOYMENTS,), _live, _deployed),
         KillCase(
-            "rollback",
+            "undo",
             partial(_deploy, version="1.{0}.0-unpullable"),
             frozenset({"rolled_back"}),
             (DEPLOYMENTS,),
             _live,
             _taken_back,
         ),
+        KillCase("rollback", _roll_back, frozenset({"landed"}), (DEPLOYMENTS,), _live, _rolled_back),
         KillCase("restart", _restart, frozenset({"landed"}), (DEPLOYMENTS,), _live, _restarted),
         KillCase("scale", _scale, frozenset({"landed"}), (DEPLOYMENTS,), _live, _scaled),
     )

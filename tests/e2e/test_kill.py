@@ -38,9 +38,14 @@ SAMPLE = [
     ("deploy", Point("git.move", "after")),
     ("deploy", Point("kube.apply", "after")),
     ("deploy", Point("ledger.finish", "before")),
-    ("rollback", Point("git.move", "after")),
-    ("rollback", Point("git.build", "after", 2)),
+    ("undo", Point("git.move", "after")),
+    ("undo", Point("git.build", "after", 2)),
+    ("undo", Point("kube.apply", "after", 2)),
+    ("rollback", Point("ledger.accept", "after", 2)),
+    ("rollback", Point("git.move", "after", 2)),
     ("rollback", Point("kube.apply", "after", 2)),
+    ("rollback", Point("ledger.finish", "before", 2)),
+    ("rollback", Point("ledger.finish", "after", 2)),
     ("restart", Point("kube.apply", "after")),
     ("restart", Point("ledger.finish", "before")),
     ("scale", Point("git.move", "after")),
@@ -152,9 +157,12 @@ async def test_a_server_killed_at_any_point_leaves_nothing_undone_and_nothing_do
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", [*KILL_CASES, "approved", "released"])
 async def test_a_recovery_killed_at_any_point_leaves_the_next_one_to_finish(quiet, name):
-    at = {"rollback": Point("kube.apply", "before", 2), "restart": Point("kube.apply", "before")}.get(
-        name, Point("git.move", "after")
-    )
+    other = {
+        "undo": Point("kube.apply", "before", 2),
+        "rollback": Point("git.move", "after", 2),
+        "restart": Point("kube.apply", "before"),
+    }
+    at = other.get(name, Point("git.move", "after"))
     faults = {}
     for nth in range(1, 100):
         try:

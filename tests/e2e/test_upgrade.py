@@ -25,9 +25,9 @@ POINTS = {
     "applying, commit on the branch": ("deploy", Point("git.move", "after")),
     "applying, a namespace made": ("provision", Point("kube.create", "after")),
     "verifying": ("deploy", Point("ledger.finish", "before")),
-    "rolling back, before the revert": ("rollback", Point("git.move", "before", 2)),
-    "rolling back, after the revert": ("rollback", Point("git.move", "after", 2)),
-    "rolling back, put back": ("rollback", Point("kube.apply", "after", 2)),
+    "rolling back, before the revert": ("undo", Point("git.move", "before", 2)),
+    "rolling back, after the revert": ("undo", Point("git.move", "after", 2)),
+    "rolling back, put back": ("undo", Point("kube.apply", "after", 2)),
 }
 RULE = """
 [[rules]]
@@ -71,10 +71,14 @@ def _key(key):
     return f"{place}|{group}|{kind}|{scope}|{name}"
 
 
-def downgrade(scenario, digest=None):
-    """Write what is kept of the open requests as the first edition did; their effects with another digest, if given."""
+def downgrade(scenario, digest=None, *, ended=False):
+    """Write what is kept of the open requests as the first edition did; their effects with another digest, if given.
+
+    With `ended` also what is kept of those that have ended.
+    """
     with closing(sqlite3.connect(scenario.settings.state_dir / "ledger.sqlite3")) as connection, connection:
-        found = connection.execute("SELECT id, record FROM requests WHERE receipt IS NULL").fetchall()
+        which = "" if ended else " WHERE receipt IS NULL"
+        found = connection.execute(f"SELECT id, record FROM requests{which}").fetchall()
         for request, text in found:
             old = first_edition(json.loads(text))
             if digest and "digest" in old:
@@ -99,6 +103,26 @@ async def quiet(cluster_setup, tmp_path, anyio_backend):  # noqa: ARG001 - the l
 async def test_an_open_request_of_the_first_edition_comes_to_its_end(quiet, state):
     name, at = POINTS[state]
     assert await kill(quiet, KILL_CASES[name], at, 1, between=downgrade) == []
+
+
+@pytest.mark.promise("rollback.request")
+async def test_what_the_first_edition_landed_is_rolled_back_by_this_one(quiet):
+    before = quiet.manifest.read_text(encoding="utf-8")
+    await quiet.start()
+    made = await quiet.tool("deploy", app="docs", version="2.0.0")
+    space = await quiet.tool("provision_namespace", namespace=quiet.fresh())
+    assert (made.ok, space.ok) == (True, True)
+    await quiet.stop()
+    downgrade(quiet, ended=True)
+    await quiet.start()
+
+    back = await quiet.tool("rollback", request=made.data["request"])
+    removal = await quiet.tool("rollback", request=space.data["request"])
+
+    assert back.ok, back.text
+    assert quiet.manifest.read_text(encoding="utf-8") == before
+    assert quiet.image().endswith(":0.13.3")
+    assert removal.data["code"] == "no-rollback", removal.text
 
 
 async def _approved_until(scenario, effect):

@@ -36,12 +36,16 @@ def deps(observe, recent):
     async def tree(_, commit, __):
         return commit
 
+    async def rolled_back_by(requests):
+        assert not list(requests)
+        return {}
+
     return SimpleNamespace(
         policy=lambda: load(CATALOGUE),
         git=SimpleNamespace(head=head),
         tree=tree,
         places=Place(observe),
-        ledger=SimpleNamespace(recent=recent),
+        ledger=SimpleNamespace(recent=recent, rolled_back_by=rolled_back_by),
     )
 
 

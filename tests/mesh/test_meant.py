@@ -25,6 +25,10 @@ def deploy(app, version):
     return {"action": "deploy", "app": app, "version": version}
 
 
+def rollback(request):
+    return {"action": "rollback", "request": request}
+
+
 def scale(app, replicas):
     return {"action": "scale", "app": app, "replicas": replicas}
 
@@ -64,10 +68,13 @@ MEANT = {
     "scale docs up 2": scale("docs", "<replicas>"),
     "scale docs to three": scale("docs", "<replicas>"),
     "scale docs between 2 and 4": scale("docs", "<replicas>"),
+    "roll back docs": rollback("<request>"),
+    "undo 1.2.3 of docs": rollback("<request>"),
+    "revert the deploy of docs 1.2.3": rollback("<request>"),
+    "roll back req-0123456789ab": rollback("req-0123456789ab"),
+    "please undo req-0123456789ab, it broke docs 1.2.3": rollback("req-0123456789ab"),
+    "roll back req-0123456789ab and req-ba9876543210": rollback("<request>"),
     # no block means it
-    "roll back docs": None,
-    "undo 1.2.3 of docs": None,
-    "revert the deploy of docs 1.2.3": None,
     "roll back docs and restart search": None,
     "restart and deploy docs 1.2.3": None,
     "delete docs 1.2.3": None,

@@ -19,7 +19,7 @@ GRANTED = """
 context = "a"
 [circles.docs]
 namespaces = ["docs-*"]
-actions = ["deploy", "restart", "scale", "rollback"]
+actions = ["deploy", "restart", "scale", "remove"]
 images = ["registry.example/docs/*"]
 limits = { replicas = 3 }
 [circles.shop]

@@ -146,6 +146,7 @@ NEEDED = {
     "broadcast": {"message": "?"},
     "set_description": {"description": "?"},
     "provision_namespace": {"namespace": "docs-a"},
+    "rollback": {"request": "req-1"},
     "deploy": {"app": "docs", "version": "1"},
     "change": {"action": "deploy"},
     "get_request": {"request_id": "req-1"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra_mcp.policy.actions import deploy, provision_namespace, restart, scale
+from infra_mcp.policy.actions import deploy, provision_namespace, restart, rollback, scale
 from infra_mcp.policy.actions.base import ActionRules
 
 RULES: dict[str, ActionRules] = {
@@ -11,3 +11,4 @@ RULES: dict[str, ActionRules] = {
     "restart": restart.RULES,
     "scale": scale.RULES,
 }
+RULES["rollback"] = rollback.rules(RULES)

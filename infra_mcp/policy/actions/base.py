@@ -104,6 +104,8 @@ class ActionRules:
         writes: the kinds that it may write, as in `Target.kind`; no plan may write others.
         about: what the action is about.
         is_about: whether the action is about a target.
+        subject_refusals: those of `refusals` that concern what the action is about, and not the values that it sets:
+            a rollback of the action is judged by them, and by the values that it sets itself.
     """
 
     refusals: Callable[[Policy, Caller, Grant, Any], Iterator[Refusal]] = app_refusals
@@ -111,3 +113,4 @@ class ActionRules:
     writes: frozenset[str] = WORKLOADS
     about: Callable[[Policy, Any], About] = app_about
     is_about: Callable[[Policy, Any, Target], bool] = is_workload
+    subject_refusals: Callable[[Policy, Caller, Grant, Any], Iterator[Refusal]] = app_refusals

@@ -44,12 +44,17 @@ def _about(policy: Policy, action: ProvisionNamespace) -> About:
     return About(place, scopes=frozenset({action.namespace}), targets=(target,))
 
 
-def _refusals(policy: Policy, _: Caller, to: Grant, action: ProvisionNamespace) -> Iterator[Refusal]:
+def _subject(policy: Policy, _: Caller, to: Grant, action: ProvisionNamespace) -> Iterator[Refusal]:
     yield from (refused := list(cluster(policy, action.cluster)))
-    if refused:
+    if not refused:
+        yield from one_cluster(f"Namespace {action.namespace}", policy.homes(_NO_APP), action.cluster)
+        yield from namespace(policy, to, action.namespace)
+
+
+def _refusals(policy: Policy, caller: Caller, to: Grant, action: ProvisionNamespace) -> Iterator[Refusal]:
+    yield from _subject(policy, caller, to, action)
+    if list(cluster(policy, action.cluster)):
         return
-    yield from one_cluster(f"Namespace {action.namespace}", policy.homes(_NO_APP), action.cluster)
-    yield from namespace(policy, to, action.namespace)
     yield from fixed_labels(action.labels)
     yield from labels(to, action.labels)
     granted = set(to.own.pull_secrets) & set(policy.pull_secrets)
@@ -78,4 +83,6 @@ def _effect(policy: Policy, caller: Caller, action: ProvisionNamespace, change: 
             )
 
 
-RULES = ActionRules(_refusals, _effect, _WRITES, _about, lambda _, action, target: target.home == action.namespace)
+RULES = ActionRules(
+    _refusals, _effect, _WRITES, _about, lambda _, action, target: target.home == action.namespace, _subject
+)

@@ -48,12 +48,13 @@ async def look_at_request(call: Call, request_id: str) -> Answer:
     plan = approve.planned(trail, request.effect_digest) if request.state is State.AWAITING_APPROVAL else {}
     now = call.engine.progress(request.id) if request.state not in END else ""
     shown, cut = trail[:_MAX_EVENTS], len(trail) - _MAX_EVENTS
-    data = answer.data | facts(request, call.caller)
+    data = answer.data | (await facts(call.engine.ledger, call.caller, request))[0]
     data["trail"] = [event.model_dump(include={"seq", "at", "kind", "state", "head"}) for event in shown]
     data |= ({"plan": plan} if plan else {}) | ({"progress": now} if now else {})
     data.pop("code", None)  # looking at a failed request is no failed call
     lines = [f"{request.state.value}. {answer.text}" if request.state in END else answer.text]
     lines += [f"Now: {now}"] if now else []
+    lines += [f"It was rolled back by {data['rolled_back_by']}."] if "rolled_back_by" in data else []
     lines += [*plan_lines(plan), *(f"  {event.at} {_kind(event)}" for event in shown)]
     lines += [f"  … {cut} more"] if cut > 0 else []
     return Answer("\n".join(lines), data, own=answer.own)

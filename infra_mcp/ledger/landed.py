@@ -1,0 +1,104 @@
+"""The versions of an app: open releases, what landed last, and what was rolled back since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pydantic_core import from_json
+from sqlalchemy import Connection, bindparam, func, select
+
+from infra_mcp.ledger import schema
+from infra_mcp.ledger.database import Repository
+from infra_mcp.ledger.requests import ROLLED_BACK, SO, listed, read, request
+from infra_mcp.model.actions import ACTIONS, Release, Rollback
+from infra_mcp.model.request import Request
+
+_ROWS = schema.requests
+_OF_APP = select(_ROWS).where(_ROWS.c.app == bindparam("of"), ~_ROWS.c.dry_run)
+_ACTION = func.json_extract(_ROWS.c.action, "$.action")
+# An action may be about an app without bringing a version of it.
+_RELEASES = _OF_APP.where(_ACTION.in_([name for name, model in ACTIONS.items() if issubclass(model, Release)]))
+_OPEN = _RELEASES.where(_ROWS.c.ended.is_(None)).order_by(_ROWS.c.position)
+_SO = _ROWS.c.state.in_(sorted(SO))
+_LANDED = _RELEASES.where(_SO).order_by(_ROWS.c.ended.desc())
+_ROLLBACKS = _OF_APP.where(Rollback.model_fields["action"].default == _ACTION, _SO).order_by(_ROWS.c.ended)
+_OF_VERSION = _RELEASES.where(_SO, func.json_extract(_ROWS.c.action, "$.version") == bindparam("version")).limit(1)
+_POSITION = select(_ROWS.c.position).where(_ROWS.c.id == bindparam("which")).scalar_subquery()
+_LANDED_AFTER = _OF_VERSION.where(_ROWS.c.position > _POSITION)
+_LANDED_SINCE = _OF_VERSION.where(_ROWS.c.ended > bindparam("since"))
+
+_EVENTS = schema.events.c
+_ROLLED_BACK = (
+    select(_EVENTS.request, _EVENTS.data)
+    .where(_EVENTS.request.in_(bindparam("which", expanding=True)), _EVENTS.kind == ROLLED_BACK)
+    .order_by(_EVENTS.seq)
+)
+
+
+class _Standing(NamedTuple):
+    """The version that an app was brought to last, and those that were rolled back since, each with the rollback."""
+
+    landed: str | None
+    rolled_back: dict[str, str]
+
+
+class Landed(Repository):
+    """The releases in the ledger. Whether a caller may see one is the channel's decision."""
+
+    async def open_releases(self, app: str) -> list[Request]:
+        """The releases of an app that have not ended, by any channel, oldest first, without dry runs."""
+        return await self._database.read(lambda connection: listed(connection, _OPEN, {"of": app}))
+
+    async def landed_version(self, app: str) -> str | None:
+        """The version that an app was brought to last, or had already; None before the first.
+
+        One that was rolled back since does not count: the one before it does.
+        """
+        return (await self._database.read(lambda connection: _standing(connection, app))).landed
+
+    async def rolled_back(self, app: str, version: str) -> str | None:
+        """The request that rolled a version of an app back, unless the version was brought again since; else None."""
+        return (await self._database.read(lambda connection: _standing(connection, app))).rolled_back.get(version)
+
+    async def landed_after(self, app: str, version: str, request_id: str) -> bool:
+        """Whether a version of an app landed, or was found there, by a request that came after this one."""
+        given = {"of": app, "version": version, "which": request_id}
+        return bool(await self._database.read(lambda connection: listed(connection, _LANDED_AFTER, given)))
+
+    async def rolled_back_by(self, requests: Iterable[str]) -> dict[str, str]:
+        """The last rollback that landed of each of these requests, by request; those without one are left out."""
+        which = {"which": list(requests)}
+        rows = await self._database.read(lambda connection: connection.execute(_ROLLED_BACK, which).all())
+        return {request: from_json(data)["by"] for request, data in rows}
+
+
+def _standing(connection: Connection, app: str) -> _Standing:
+    last: dict[str, tuple[int, str, bool]] = {}  # by version: its last rollback, and whether that took it away
+    for row in connection.execute(_ROLLBACKS, {"of": app}).mappings().all():
+        first, away = _first(connection, read(row))
+        if first is not None and isinstance(first.action, Release):
+            last[first.action.version] = row["ended"], row["id"], away
+    gone = {
+        version: by
+        for version, (since, by, away) in last.items()
+        if away and not listed(connection, _LANDED_SINCE, {"of": app, "version": version, "since": since})
+    }
+    brought = [(since, version) for version, (since, _, away) in last.items() if not away]
+    for row in connection.execute(_LANDED, {"of": app}).mappings():
+        version = getattr(read(row).action, "version", "")
+        if version not in gone:
+            brought.append((row["ended"], version))
+            break
+    return _Standing(max(brought)[1] if brought else None, gone)
+
+
+def _first(connection: Connection, found: Request | None) -> tuple[Request | None, bool]:
+    """The request that a chain of rollbacks began with, and whether its last rollback took it away or brought it back.
+
+    Every rollback is of an earlier request, so the chain has an end.
+    """
+    away = False
+    while found is not None and isinstance(found.action, Rollback):
+        found, away = request(connection, found.action.request), not away
+    return found, away
