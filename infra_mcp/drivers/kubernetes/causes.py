@@ -14,7 +14,7 @@ Texts come from pods, registries and webhooks: they are cut and cleaned, and sea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from infra_mcp.drivers.kubernetes.health import condition
@@ -43,6 +43,9 @@ _MAY_PASS = re.compile(
 )
 _PULLING: Final = {"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ImageInspectError"}
 _STARTING: Final = {"CreateContainerError", "RunContainerError", "PostStartHookError", "PreStartHookError"}
+# Why a claim has no volume: a fault, and what is only waited for.
+_UNBOUND: Final = {"ProvisioningFailed", "FailedBinding"}
+_PROVISIONING: Final = {"ExternalProvisioning", "WaitForFirstConsumer", *_UNBOUND}
 _SETTING_UP: Final = {"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "NetworkNotReady"}
 
 
@@ -83,6 +86,9 @@ def not_ready(
 ) -> Cause | None:
     """The report when the time is up without a cause: which pods are not ready, and what their probes answered."""
     for pod in _staying(blockers):
+        if why := _without_volume(pod, events, _PROVISIONING):  # the next pod of that name would wait for it, too
+            what = f"a pod of another revision blocks the rollout: {why}"
+            return Cause("NotReady", one_line(what, _TEXT))
         return Cause("NotReady", _blocked_by(pod, "it is not ready"))
     names = [str(pod["metadata"]["name"]) for pod in _staying(pods) if condition(pod, "Ready").get("status") != "True"]
     leaving = sorted(str(pod["metadata"]["name"]) for pod in blockers)
@@ -93,6 +99,8 @@ def not_ready(
         return None
     texts = [str(event.get("message")) for event in events if event.get("reason") == "Unhealthy"]
     probe = f": {_reported(texts[-1])}" if texts and texts[-1] else ""
+    for why in filter(None, (_without_volume(pod, events, _PROVISIONING) for pod in _staying(pods))):
+        probe = f": {why}"
     what = f"{len(names)} of its pods are not ready ({', '.join(names[:3])}){probe}"
     return Cause("NotReady", one_line(what, _TEXT))
 
@@ -100,6 +108,12 @@ def not_ready(
 def is_failing(pod: dict[str, Any]) -> bool:
     """Whether the pod alone shows a fault, so that its events are worth reading."""
     return bool(restarts([pod])) or next(_pod(pod, []), None) is not None
+
+
+def claims_of(pod: dict[str, Any]) -> set[str]:
+    """The volume claims that a pod uses."""
+    volumes = (pod.get("spec") or {}).get("volumes") or []
+    return {str(one["persistentVolumeClaim"]["claimName"]) for one in volumes if one.get("persistentVolumeClaim")}
 
 
 def restarts(pods: Iterable[dict[str, Any]]) -> int:
@@ -141,6 +155,7 @@ def _creation(replicasets: Sequence[dict[str, Any]], events: Sequence[dict[str, 
 
 def _pod(pod: dict[str, Any], events: Sequence[dict[str, Any]]) -> Iterator[Cause]:
     name, status = pod["metadata"]["name"], pod.get("status") or {}
+    without_volume = _without_volume(pod, events, _UNBOUND)
     events = [one for one in events if (one.get("involvedObject") or {}).get("uid") == pod["metadata"]["uid"]]
     for one in _containers(pod):
         found = _container(one, events)
@@ -153,10 +168,32 @@ def _pod(pod: dict[str, Any], events: Sequence[dict[str, Any]]) -> Iterator[Caus
     if placed.get("status") == "False" and placed.get("reason") == "Unschedulable":
         why = _reported(str(placed.get("message")))
         yield Cause("Unschedulable", one_line(f"no node takes pod {name}: {why}", _TEXT))
+    elif without_volume:
+        yield Cause("NoVolume", one_line(without_volume, _TEXT))
+    elif placed.get("reason") == "SchedulingGated":
+        gates = ", ".join(str(one.get("name")) for one in pod["spec"].get("schedulingGates") or [])
+        yield Cause("Gated", one_line(f"pod {name} is held back by its scheduling gates: {_reported(gates)}", _TEXT))
     elif status.get("phase") == "Pending":
         for event in [event for event in events if event.get("reason") in _SETTING_UP][:1]:
             why = _reported(str(event.get("message")))
             yield Cause("SettingUp", one_line(f"pod {name} cannot start: {why}", _TEXT))
+
+
+def _without_volume(pod: dict[str, Any], events: Sequence[dict[str, Any]], reasons: Collection[str]) -> str:
+    """Which claim keeps a pod from a node, by the newest event about it; empty where none does."""
+    if condition(pod, "PodScheduled").get("status") == "True":
+        return ""
+    claims = claims_of(pod)
+    for event in reversed(events):
+        about = event.get("involvedObject") or {}
+        if about.get("kind") != "PersistentVolumeClaim" or about.get("name") not in claims:
+            continue
+        if event.get("reason") == "ProvisioningSucceeded":
+            return ""
+        if event.get("reason") in reasons:
+            why = _reported(str(event.get("message")))
+            return f"pod {pod['metadata']['name']} waits for a volume of claim {about['name']}: {why}"
+    return ""
 
 
 def _container(one: dict[str, Any], events: Sequence[dict[str, Any]]) -> Cause | None:

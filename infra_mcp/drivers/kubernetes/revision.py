@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 from infra_mcp.clients.kube import Cluster, KubeError
+from infra_mcp.drivers.kubernetes.causes import claims_of
 from infra_mcp.drivers.kubernetes.health import changed_at, condition, time_of
 from infra_mcp.gather import gather
 
@@ -75,6 +76,13 @@ async def look(cluster: Cluster, live: dict[str, Any], *, as_user: str | None, w
         pods = [pod for pod in mine if revision in {None, (pod["metadata"].get("labels") or {}).get(_HASH)}]
     blockers = [pod for pod in mine if pod not in pods and _blocks(live, pod)]
     events = _recent(live, reported, pods=_uids(pods + blockers), owners=_uids([live, *sets]))
+    waiting = [pod for pod in pods + blockers if condition(pod, "PodScheduled").get("status") != "True"]
+    if warnings and (claims := {name for pod in waiting for name in claims_of(pod)}):
+        # A volume that is not there yet is told by no pod, and mostly by events that are no warnings.
+        about = await read("v1", "Event", field_selector="involvedObject.kind=PersistentVolumeClaim") or []
+        since = min(time_of(pod["metadata"].get("creationTimestamp")) for pod in waiting)
+        events += [one for one in about if one["involvedObject"].get("name") in claims and _when(one) >= since]
+        events.sort(key=_when)
     ready = None if found is None else sum(is_ready(pod) and not _is_leaving(pod) for pod in pods)
     return Seen(pods, events, [one for one in sets if not _failed_before(live, one)], blockers, ready)
 

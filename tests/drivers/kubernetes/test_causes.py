@@ -236,3 +236,50 @@ def test_pods_of_another_revision_that_do_not_go_are_named_when_the_time_is_up()
     assert cause([], [], [], [leaving]) is None
     assert not_ready([], [], [leaving]).message == "1 pods of another revision are not gone yet (docs-0)"
     assert "docs-1" in not_ready([pod()], [], [leaving]).message
+
+
+def unplaced(*claims, **how):
+    found = of_another_revision(phase="Pending", **how)
+    found["spec"] = {"volumes": [{"name": "x"}, *({"persistentVolumeClaim": {"claimName": one}} for one in claims)]}
+    return found
+
+
+def about_claim(reason, message="no such pool", name="data-docs-0"):
+    return {"reason": reason, "message": message, "involvedObject": {"kind": "PersistentVolumeClaim", "name": name}}
+
+
+@pytest.mark.fault("r12")
+def test_a_claim_whose_volume_cannot_be_made_is_a_cause():
+    for reason in ("ProvisioningFailed", "FailedBinding"):
+        events = [about_claim(reason), about_claim("ExternalProvisioning", "waiting")]
+        found = cause([unplaced("data-docs-0")], events, [])
+
+        assert (found.kind, found.terminal) == ("NoVolume", False)
+        assert "pod docs-0 waits for a volume of claim data-docs-0: " in found.message
+        assert "no such pool" in found.message
+        assert "no such pool" in cause([], events, [], [unplaced("data-docs-0")]).message
+        assert cause([unplaced("other")], events, []) is None
+        assert cause([unplaced()], events, []) is None
+        assert cause([unplaced("data-docs-0")], [*events, about_claim("ProvisioningSucceeded")], []) is None
+
+
+@pytest.mark.fault("r12")
+def test_a_claim_that_is_only_waited_for_is_named_when_the_time_is_up_and_no_deletion_is_advised():
+    events = [about_claim("ExternalProvisioning", "waiting for the provisioner")]
+    mine, blocker = [unplaced("data-docs-0")], [unplaced("data-docs-0")]
+
+    assert cause(mine, events, [], blocker) is None
+    for found in (not_ready(mine, events), not_ready([], events, blocker)):
+        assert "claim data-docs-0: " in found.message
+        assert "waiting for the provisioner" in found.message
+        assert "delete" not in found.message
+
+
+@pytest.mark.fault("r12")
+def test_a_pod_that_its_gates_hold_back_is_told():
+    gated = unplaced()
+    gated["spec"]["schedulingGates"] = [{"name": "example.org/quota"}]
+    gated["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]
+
+    assert "pod docs-0 is held back by its scheduling gates" in cause([gated], [], []).message
+    assert "example.org/quota" in cause([gated], [], []).message
