@@ -29,12 +29,15 @@ async def edit(look: Look, action: Rollback) -> tuple[Edit, ...]:
     A later stage may build on a former one, so that they are rolled back in reverse, as an undo does it.
 
     Raises:
-        InfraError: `not-found`; `no-rollback`: the request set no value in a file, or a file would be removed;
-            `changed-since`: someone else changed the same values; the manifest cannot be found or edited.
+        InfraError: `not-found`: without a server nothing is known of the request; `no-rollback`: it set no value in a
+            file, or a file would be removed; `changed-since`: someone else changed the same values; the manifest cannot
+            be found or edited.
     """
     past = look.past
     if past is None:
-        raise InfraError("not-found", f"There is no request {action.request}, or it is not yours.")
+        what = f"What {action.request} changed is in the ledger, which only a server reads."
+        step = f"Preview it with a server: `infra-mcp rollback {action.request} --dry-run`."
+        raise InfraError("not-found", what, next_step=step)
     return await to_thread.run_sync(_edit, look, past)  # it searches every file that could not be read
 
 

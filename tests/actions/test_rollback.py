@@ -188,3 +188,10 @@ def test_a_deleted_file_is_there_again_with_its_content_unless_another_is(look_a
     with pytest.raises(InfraError, match=r"docs\.yaml is there again, with other content") as caught:
         back(look_at(TEXT), SPACE, (DeleteFile(path="docs.yaml", content="{}\n"),))
     assert caught.value.code == "changed-since"
+
+
+def test_without_a_server_nothing_is_known_of_a_request(look_at):
+    with pytest.raises(InfraError, match="which only a server reads") as caught:
+        anyio.run(edit, look_at(TEXT), Rollback(request="req-1"))
+
+    assert (caught.value.code, "--dry-run" in caught.value.next_step) == ("not-found", True)

@@ -218,3 +218,47 @@ async def rollback(scenario, request, **options):
 def hard(scenario, space):
     (found,) = json.loads(scenario.kubectl("-n", space, "get", "resourcequota", "-o", "json"))["items"]
     return found["spec"]["hard"]
+
+
+WORKER = """
+[apps.worker]
+owner = "docs"
+workload = "{namespace}/deployment/worker"
+image = "registry.example/docs/worker:{{version}}"
+grace = "1s"
+timeout = "30s"
+"""
+
+
+async def test_a_version_that_an_overlay_decides_is_rolled_back_where_it_was_set(scenario):
+    labels, pod = {"app": "worker"}, {"containers": [{"name": "worker", "image": "registry.example/docs/worker:none"}]}
+    spec = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}
+    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "worker"}, "spec": spec}
+    overlay = (
+        f"namespace: {scenario.namespace}\nresources: [../../base]\nimages:\n"
+        '  - name: registry.example/docs/worker\n    newTag: "1.0.0"  # the release\n'
+    )
+    files = {
+        "base/deployment.json": json.dumps(body),
+        "base/kustomization.yaml": "resources: [deployment.json]\n",
+        "overlays/live/kustomization.yaml": overlay,
+    }
+    for path, text in files.items():
+        (scenario.repo / "k8s" / path).parent.mkdir(parents=True, exist_ok=True)
+        (scenario.repo / "k8s" / path).write_text(text, encoding="utf-8")
+    scenario.git("add", ".")
+    scenario.git("commit", "-q", "-m", "A worker")
+    scenario.kubectl("apply", "-k", scenario.repo / "k8s" / "overlays" / "live")
+    await scenario.accept_policy(scenario.apps() + WORKER.format(namespace=scenario.namespace))
+    made = await scenario.tool("deploy", app="worker", version="1.1.0")
+    assert made.ok, made.text
+
+    back = await rollback(scenario, made.data["request"])
+    again = await rollback(scenario, made.data["request"])
+
+    assert back.ok, back.text
+    assert "worker 1.0.0 runs again" in back.text
+    assert again.data["state"] == "unchanged", again.text
+    assert (scenario.repo / "k8s/overlays/live/kustomization.yaml").read_text(encoding="utf-8") == overlay
+    live = scenario.live_object("deployment", "worker", scenario.namespace)
+    assert live["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example/docs/worker:1.0.0"
