@@ -24,23 +24,32 @@ async def edit(look: Look, action: Scale) -> Edit:
 
 
 def _edit(look: Look, action: Scale) -> Edit:
-    located = manifest(look, action.app)
-    title = f"Scale {action.app} to {action.replicas}"
     done = f"scaled to {action.replicas}"
+    title = f"Scale {action.app} to {action.replicas}"
     made = Edit(look.tree, goal(look.policy.apps.get(action.app), title, action.app, done=done))
+    return with_replicas(look, made, action.app, action.environment, action.replicas)
+
+
+def with_replicas(look: Look, made: Edit, app: str, environment: str | None, replicas: int) -> Edit:
+    """An edit that sets the number of an app's replicas, too.
+
+    Raises:
+        InfraError: as `edit`.
+    """
+    located = manifest(look, app)
     if located is not None:
-        _require_scalable(action, located.ref.kind, str(located.ref))
-        return set_fields(made, located, {"spec": {"replicas": action.replicas}})
-    instance = instance_of(look, action.app, action.environment)
+        _require_scalable(app, located.ref.kind, str(located.ref))
+        return set_fields(made, located, {"spec": {"replicas": replicas}})
+    instance = instance_of(look, app, environment)
     for unit in instance.units:
-        _require_scalable(action, unit.kind, str(unit))
-    found = locate_replicas(look.census, instance, action.replicas)
+        _require_scalable(app, unit.kind, str(unit))
+    found = locate_replicas(look.census, instance, replicas)
     made = replace(made, instance=change_of(instance, found.former, found.version), notes=tuple(found.notes))
     return edited(look, made, found.sets)
 
 
-def _require_scalable(action: Scale, kind: str, name: str) -> None:
+def _require_scalable(app: str, kind: str, name: str) -> None:
     if kind == "DaemonSet":
-        what = f"{action.app} cannot be scaled: {name} is a DaemonSet, which runs one pod on each node."
+        what = f"{app} cannot be scaled: {name} is a DaemonSet, which runs one pod on each node."
         step = "Change in its manifest which nodes it selects."
         raise InfraError("invalid-argument", what, next_step=step)

@@ -49,7 +49,8 @@ PullSecretName = Annotated[str, StringConstraints(pattern=rf"^{_QUALIFIED}$", ma
 EnvironmentName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=63)
 ]
-SettingName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=63)]
+# As short as the names that refusals repeat: a longer one may be a secret (`model.schema`).
+SettingName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=40)]
 # A tag by the OCI distribution spec, with its digest or without; a chart's version by Semantic Versioning, with its
 # build metadata; a git ref by git check-ref-format, less what a shell or a template would read.
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._+-]*"

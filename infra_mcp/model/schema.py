@@ -20,6 +20,8 @@ _SAFE = re.compile(
     r"(?:bool|dict|float|int|list|model|string|tuple)_type|int_from_float|finite_number|literal_error"
     r"|(?:greater|less)_than(?:_equal)?|(?:string_)?too_(?:long|short)|string_pattern_mismatch"
 )
+_LENGTHS = {"pattern", "minLength", "maxLength", "maxItems", "maxProperties", "minProperties", "propertyNames"}
+_NAMES = {"properties", "patternProperties"}  # their keys are names of a caller's fields
 _schemas: dict[type[BaseModel], dict[str, Any]] = {}
 
 
@@ -31,6 +33,22 @@ def schema(model: type[BaseModel]) -> dict[str, Any]:
         _schemas[model].pop("description", None)  # the tool has one
         _schemas[model].setdefault("properties", {})
     return _schemas[model]
+
+
+def outline(model: type[BaseModel]) -> dict[str, Any]:
+    """The schema without patterns and lengths, for lists of tools, which have to be short: a refusal names those."""
+    outlined: dict[str, Any] = _outlined(schema(model))
+    return outlined
+
+
+def _outlined(node: Any) -> Any:  # noqa: ANN401 - any part of a JSON Schema
+    if isinstance(node, list):
+        return [_outlined(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    kept = {key: value for key, value in node.items() if key not in _LENGTHS}
+    named = {key: {name: _outlined(part) for name, part in kept[key].items()} for key in _NAMES & kept.keys()}
+    return {key: named[key] if key in named else _outlined(value) for key, value in kept.items()}
 
 
 def settled(value: Any, shape: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value

@@ -7,7 +7,7 @@ import json
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final, TypeVar
 
@@ -32,10 +32,12 @@ from infra_mcp.policy.sections import (
     PullSecretRules,
     RootRules,
     Rule,
+    SettingRules,
     TreeRules,
 )
 from infra_mcp.text import one_line
 
+_BUILT_IN: Final = {"replicas": SettingRules(type="integer", min=0, max=10_000)}
 FIRST_LAYOUT: Final = "{root}/{namespace}/{kind}-{name}.yaml"
 _MAX_BYTES: Final = 2**20  # people write the file by hand
 _MAX_DOTS: Final = 1_000  # in one line
@@ -164,6 +166,15 @@ class Policy(Frozen):
     def holds_objects_of(self, root: RootRules, cluster: str) -> bool:
         """Whether a root's files are manifests that are applied to a cluster."""
         return root.holds_objects and root.cluster in (None, cluster)
+
+    def settings_of(self, app: str) -> Mapping[str, SettingRules]:
+        """What `configure` may set of an app: the settings that every app has, and those of its section."""
+        rules = self.apps.get(app)
+        return _BUILT_IN | (rules.settings if rules else {})
+
+    def setting(self, app: str, name: str) -> SettingRules | None:
+        """A setting of an app."""
+        return self.settings_of(app).get(name)
 
     def new_file(self, cluster: str) -> tuple[str, str] | None:
         """The layout and the root of a new object's file in a cluster; None where no one has said it.

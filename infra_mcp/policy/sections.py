@@ -53,7 +53,7 @@ from infra_mcp.policy.schedule import Schedule
 from infra_mcp.policy.versions import Order
 
 # A policy may also name the actions of later versions, which grant nothing yet.
-_GRANTABLE: Final = (*ACTIONS, "configure", "provision_app", "change_manifests", "apply_commits", "remove", "rollback")
+_GRANTABLE: Final = (*ACTIONS, "provision_app", "change_manifests", "apply_commits", "remove", "rollback")
 
 
 class RootRules(Frozen):
@@ -192,9 +192,14 @@ class EnvironmentRules(Frozen):
     schedule: ScheduleText | None = None
 
     @property
+    def places(self) -> tuple[At, ...]:
+        """Its files, folders and values."""
+        return tuple(map(parse, self.at))
+
+    @property
     def paths(self) -> tuple[str, ...]:
         """Its files and folders."""
-        return tuple(parse(text).path for text in self.at)
+        return tuple(at.path for at in self.places)
 
 
 class AppRules(Frozen):

@@ -29,7 +29,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.masking import texts
 from infra_mcp.mesh.addresses import peer_name
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.schema import schema
+from infra_mcp.model.schema import outline
 from infra_mcp.server import prompts, resources
 from infra_mcp.server.answers import Answer, as_json, bounded, of_error
 from infra_mcp.server.arguments import parse
@@ -65,7 +65,7 @@ def listed(tool: Tool) -> types.Tool:
         name=tool.name,
         title=tool.title,
         description=tool.description,
-        input_schema=schema(tool.arguments),
+        input_schema=outline(tool.arguments),
         annotations=types.ToolAnnotations(
             read_only_hint=tool.read_only,
             destructive_hint=tool.effects is Effects.CHANGES,

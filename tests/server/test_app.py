@@ -148,7 +148,7 @@ async def test_a_caller_sees_the_tools_its_circle_may_use(tmp_path, channel, mod
             async with getattr(at, channel)(peer, mode) as client:
                 shown[peer] = {tool.name for tool in (await client.list_tools()).tools}
 
-        others = {"change", "describe", "rollback"}  # for actions that neither circle is granted
+        others = {"change", "configure", "describe", "rollback"}  # for actions that neither circle is granted
         assert shown["docs"] == set(TOOLS) - {"approve"} - others
         assert shown["shop"] == set(TOOLS) - {"approve", "deploy"} - others
         assert shown["reader"] == set(TOOLS) - {"approve", "deploy", "provision_namespace"} - others

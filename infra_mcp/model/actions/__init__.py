@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Union
 from pydantic import Field
 
 from infra_mcp.model.actions.base import ActionModel, AppAction, Release
+from infra_mcp.model.actions.configure import Configure
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.actions.restart import Restart
@@ -20,7 +21,7 @@ from infra_mcp.model.actions.scale import Scale
 __all__ = ["ACTIONS", "FIRST_EDITION", "RELEASE", "SAID", "Action", "ActionModel", "AppAction", "Release"]
 __all__ += ["Rollback", "RollbackOf"]
 
-_MODELS: tuple[type[ActionModel], ...] = (ProvisionNamespace, Deploy, Restart, Scale, Rollback)
+_MODELS: tuple[type[ActionModel], ...] = (ProvisionNamespace, Deploy, Configure, Restart, Scale, Rollback)
 
 ACTIONS: dict[str, type[ActionModel]] = {model.model_fields["action"].default: model for model in _MODELS}
 # The action of a release notice, and that of the grammar of sentences.

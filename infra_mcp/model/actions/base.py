@@ -6,9 +6,7 @@ from pydantic import Field
 
 from infra_mcp.model.names import AppName, ClusterName, EnvironmentName, Frozen, Version
 
-Cluster = Annotated[
-    ClusterName | None, Field(description="The cluster's name in policy; may be left out when there is one.")
-]
+Cluster = Annotated[ClusterName | None, Field(description="The cluster's name in policy, where there are several.")]
 
 
 class ActionModel(Frozen):
@@ -45,7 +43,7 @@ class InstanceAction(AppAction):
     """An action about an app in one of its environments."""
 
     environment: EnvironmentName | None = Field(
-        None, description="Which environment of the app, e.g. production; may be left out when it has one."
+        None, description="Its environment, e.g. production, where it has several."
     )
     cluster: Cluster = None
 

@@ -29,5 +29,5 @@ class Deploy(Release):
     action: Literal["deploy"] = "deploy"
     drop_digest: bool | None = Field(None, description="Drop the digest that pins the image now.")
     on_failure: Literal["rollback", "hold"] | None = Field(
-        None, description="What to do when it does not land; the catalogue's choice when left out."
+        None, description="When it does not land; left out, as the catalogue says."
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from infra_mcp.policy.actions import deploy, provision_namespace, restart, rollback, scale
+from infra_mcp.policy.actions import configure, deploy, provision_namespace, restart, rollback, scale
 from infra_mcp.policy.actions.base import ActionRules
 
 RULES: dict[str, ActionRules] = {
     "provision_namespace": provision_namespace.RULES,
     "deploy": deploy.RULES,
+    "configure": configure.RULES,
     "restart": restart.RULES,
     "scale": scale.RULES,
 }

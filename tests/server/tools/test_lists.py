@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 MODES = pytest.mark.parametrize("mode", ["auto", "legacy"])
 ATTEND = '\n[attend]\nnamespaces = ["docs-*"]\nactions = ["deploy"]\n'
-CHANGE = {"deploy", "provision_namespace", "rollback", "change", "describe"}
+CHANGE = {"deploy", "configure", "provision_namespace", "rollback", "change", "describe"}
 READING = {"list_peers", "whoami", "get_request", "search_audit", "status"}
 EXPECTED = {
     "docs": set(TOOLS) - {"approve"} - CHANGE | {"deploy", "provision_namespace"},
@@ -83,7 +83,7 @@ async def test_a_server_for_some_tools_offers_and_accepts_no_others(tmp_path, to
                 result = await client.call_tool(tool.name, {})
                 assert result.structured_content["code"] == "not-found"
 
-        assert listed == TOOLSETS[toolset] - {"approve", "rollback", "change", "describe"}
+        assert listed == TOOLSETS[toolset] - {"approve", "configure", "rollback", "change", "describe"}
         assert listed.isdisjoint(tool.name for tool in gone)
         assert {"get_request", "cancel", "search_audit", "status"} <= listed
         assert at.engine.submitted == []
