@@ -79,9 +79,9 @@ def instances(app: str, units: Iterable[Unit]) -> tuple[Instance, ...]:
     groups: dict[tuple[str, ...], list[Unit]] = {}
     for words, unit in told:
         cluster = unit.entry.cluster if len(clusters[words]) > 1 else None  # prod of two clusters is two instances
-        groups.setdefault((cluster, *words) if cluster else words, []).append(unit)
+        groups.setdefault((cluster, *words) if cluster and cluster not in words else words, []).append(unit)
     first = [words[:1] for words in groups]
-    short = len(set(first)) == len(first) and () not in first  # the first word alone tells them apart
+    short = len({words[:1] for words in clusters}) == len(groups) and () not in first  # the first word tells them apart
     names = {words: "/".join(words[:1] if short else words) or "base" for words in groups}
     alone = len(groups) == 1
     return tuple(Instance(app, None if alone else names[words], tuple(of)) for words, of in groups.items())

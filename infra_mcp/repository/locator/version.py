@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -153,6 +152,8 @@ def _set(
 def _along(census: Census, instance: Instance, done: Located, hold: Hold) -> None:
     """Set what says the same as the version, where only this instance reads it."""
     place = hold.decides
+    if any(spot.key == place.spot.key for spot, _ in done.sets):
+        return
     if _is_own(census, instance, place.spot):
         done.add(place.sets(done.version, ""))
     elif place.version != done.version:
@@ -178,20 +179,18 @@ def _is_own(census: Census, instance: Instance, spot: Spot) -> bool:
 
 
 def require_own(census: Census, instance: Instance, spot: Spot) -> None:
-    """Refuse to change a place that decides for other instances of the app, or is their chart's default.
+    """Refuse to change a place that decides for other instances of the app, too.
 
     Raises:
         InfraError: `shared-place`, naming them.
     """
-    is_default = posixpath.dirname(spot.path) in census.index.charts
     others = [
         one.environment or one.app
         for one in census.find(instance.app)
-        if one.environment != instance.environment
-        and any(_decides(unit, spot) or (is_default and spot.path in unit.entry.files) for unit in one.units)
+        if one.environment != instance.environment and any(_decides(unit, spot) for unit in one.units)
     ]
     if others:
-        what = f"{at(spot)} is for {instance.environment} and for {', '.join(others[:_NAMED])}."
+        what = f"{at(spot)} decides for {instance.environment} and for {', '.join(others[:_NAMED])}."
         raise InfraError("shared-place", what, next_step=_instead(census, instance))
 
 
@@ -210,7 +209,9 @@ def _instead(census: Census, instance: Instance) -> str:
 
 
 def _decides(unit: Unit, spot: Spot) -> bool:
-    places = {hold.decides.spot.key for hold in unit.holds} | {one.key for one in unit.decides_replicas[-1:]}
+    versioned = any(hold.setting not in _ALONG for hold in unit.holds)
+    deciding = (hold for hold in unit.holds if not (versioned and hold.setting in _ALONG))
+    places = {hold.decides.spot.key for hold in deciding} | {one.key for one in unit.decides_replicas[-1:]}
     return spot.key in places
 
 

@@ -63,7 +63,7 @@ def test_a_value_that_all_environments_share_is_not_changed_for_one(census, depl
             "web/Chart.yaml": WEB,
             "web/values.yaml": VALUES,
             "web/values-prod.yaml": "replicas: 3\n",
-            "web/values-dev.yaml": "image: {tag: 1.2.0}\n",
+            "web/values-dev.yaml": "replicas: 1\n",
         }
     )
 
@@ -88,6 +88,17 @@ def test_an_app_version_decides_where_no_tag_is_set_and_moves_along_where_it_say
     assert deployed(absent, "web", "1.0.1")[0] == changed
     assert deployed(both, "web", "1.0.1")[0] == changed | {"web/values.yaml": VALUES.replace("1.0.0", "1.0.1")}
     assert set(deployed(other, "web", "1.0.1")[0]) == {"web/values.yaml"}
+
+
+def test_a_shared_place_that_decides_for_one_environment_alone_is_its_place(census, deployed):
+    dev = {"web/values-dev.yaml": "image: {tag: 1.2.0}\n", "web/values-prod.yaml": "replicas: 3\n"}
+    tagged = census({"web/Chart.yaml": WEB, "web/values.yaml": VALUES} | dev)
+    about = WEB + "appVersion: 1.0.0\n"
+    untagged = census({"web/Chart.yaml": about, "web/values.yaml": VALUES.replace("1.0.0", '""')} | dev)
+
+    assert deployed(tagged, "web", "1.0.1", "prod")[0] == {"web/values.yaml": VALUES.replace("1.0.0", "1.0.1")}
+    changed, notes = deployed(untagged, "web", "1.0.1", "prod")
+    assert (changed, notes) == ({"web/Chart.yaml": WEB + "appVersion: 1.0.1\n"}, [])
 
 
 def test_an_app_version_of_several_environments_stays(census, deployed):
