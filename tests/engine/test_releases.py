@@ -3,10 +3,15 @@
 from datetime import UTC, datetime
 
 import pytest
+from engine.ledger_fixture import DOCS
 
-from infra_mcp.engine.releases import hold, overtaken_by
+from infra_mcp.engine.releases import hold, overtaken_by, park_if_not_due
+from infra_mcp.engine.run import Dependencies, Run
+from infra_mcp.errors import InfraError
+from infra_mcp.ledger.ids import request_id
+from infra_mcp.model.actions import Rollback
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.request import State
+from infra_mcp.model.request import State, Submission
 
 pytestmark = pytest.mark.anyio
 
@@ -169,3 +174,23 @@ async def test_a_release_is_not_overtaken_by_one_that_was_asked_for_before_it(le
     await ledger_fixture.dry_runs(between)
 
     assert await overtaken_by(ledger_fixture.ledger, ledger_fixture.policy.current(), new) is None
+
+
+@pytest.mark.promise("notify.order", "rollback.request")
+async def test_a_release_that_waited_while_its_version_was_rolled_back_is_refused_when_it_is_due(ledger_fixture):
+    fixture = ledger_fixture
+    request = await fixture.release("0.13.4")
+    deps = Dependencies(fixture.ledger, None, None, fixture.policy.current, fixture.clock)
+    made = await fixture.deploy("0.13.4")
+    await fixture.ends(made)
+    assert not await park_if_not_due(deps, Run.of(await fixture.now(request)))
+    undo = Submission(caller=DOCS, action=Rollback(request=made.id), channel="tool")
+    given = {"request_id": request_id(), "ask": None, "now": fixture.clock.stamp}
+    back = (await fixture.ledger.accept(undo, **given)).request
+    await fixture.ends(back)
+
+    with pytest.raises(InfraError, match=f"0.13.4 was rolled back by {back.id}") as caught:
+        await park_if_not_due(deps, Run.of(await fixture.now(request)))
+
+    assert caught.value.code == "rolled-back"
+    assert not await park_if_not_due(deps, Run.of(await fixture.deploy("0.13.4"))), "by name it comes back"
