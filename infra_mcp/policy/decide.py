@@ -189,6 +189,7 @@ def effect_refusals(
     about = rules.about(policy, action)
     place = about.place
     yield from _files(policy, caller, about, effect)
+    yield from _reach(policy, caller, about, effect)
     for change in effect.changes:
         target = change.target
         if target.place != place:
@@ -218,7 +219,7 @@ def effect_refusals(
 
 def _files(policy: Policy, caller: Caller, about: About, effect: Effect) -> Iterator[Refusal]:
     """Every changed file must be the caller's: by its app's section, by [[owners]], or as it is about its namespace."""
-    named = [path for name in about.apps if name in policy.apps for path in policy.apps[name].paths]
+    named = _named(policy, about)
     # A namespace that policy grants is enough for an app with a section, and for what is no app.
     by_namespace = about.scopes or (touched(effect) and about.apps <= policy.apps.keys())
     for file in effect.files:
@@ -230,6 +231,27 @@ def _files(policy: Policy, caller: Caller, about: About, effect: Effect) -> Iter
                 "owners",
                 f"The plan would change {file.path}, which {caller.name} does not own.",
                 "Its owner asks for it, or an operator names the file in the app's section.",
+            )
+
+
+def _named(policy: Policy, about: About) -> list[str]:
+    """The files and folders that the sections of the action's apps name."""
+    return [path for name in about.apps if name in policy.apps for path in policy.apps[name].paths]
+
+
+def _reach(policy: Policy, caller: Caller, about: About, effect: Effect) -> Iterator[Refusal]:
+    """Every delivery beside the app's own must be the caller's, unless the plan shows each of its changes."""
+    shown, named = {part.driver for part in effect.parts}, _named(policy, about)
+    for one in effect.reach:
+        if one.own or (one.delivery in shown and not one.unbuilt):
+            continue
+        owner = policy.owner_of(one.root)
+        owners = {policy.owner_of_app(app) if app in policy.apps else owner for app in one.apps} or {owner}
+        if owners != {caller.name} and (one.apps or not any(is_within(one.root, path) for path in named)):
+            yield Refusal(
+                "reach",
+                f"The plan would also change what {one.by or one.root} delivers, which {caller.name} does not own.",
+                "A change where only the app's own instance is decided: its overlay or values file.",
             )
 
 
