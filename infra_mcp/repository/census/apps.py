@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from infra_mcp.repository.census import charts, deployers, flux, tags, workloads
+from infra_mcp.repository.census import argocd, charts, deployers, flux, tags, workloads
+from infra_mcp.repository.census.argo_apps import Applications
 from infra_mcp.repository.census.entries import Entry, entries
 from infra_mcp.repository.census.environments import ENVIRONMENTS
 from infra_mcp.repository.census.index import Index
@@ -34,9 +35,14 @@ class Census:
     index: Index = field(repr=False)
 
     @cached_property
+    def applications(self) -> Applications:
+        """The Applications of Argo CD, and what only the cluster knows of them."""
+        return Applications(self.index)
+
+    @cached_property
     def entries(self) -> list[Entry]:
         """Where deliveries start."""
-        found = entries(self.index)
+        found = entries(self.index, argocd.entries(self.index, self.applications))
         for more in (deployers.entries, charts.entries, tags.entries):
             found += more(self.index, {path for entry in found for path in entry.files})
         return found
@@ -46,7 +52,8 @@ class Census:
         """Everything that is delivered and may have a version, in the order of the repository."""
         found: list[Unit] = []
         for entry in self.entries:
-            found += (*flux.units(self.index, entry), *workloads.units(entry), *entry.parts(entry))
+            found += (*flux.units(self.index, entry), *workloads.units(entry))
+            found += entry.parts(entry)
         return tuple(found)
 
     @cached_property

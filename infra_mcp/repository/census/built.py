@@ -86,7 +86,7 @@ class Built:
         found = [Place("image", spot) for spot in self.base.spots(at)]
         value = self.base.value
         for step in self.steps:
-            if isinstance(step, ImageEntry):
+            if isinstance(step, ImageEntry | ImageText):
                 found += step.places(value, at)
             else:
                 found += [Place("image", spot) for spot in step.spots(value, at)]
@@ -177,12 +177,15 @@ class ImageEntry:
         _, image = get_path(before, at)
         if not isinstance(image, str) or Image.parse(image).named != self.source.value.get("name"):
             return ()
+        return (self.place,) if self.place else ()
+
+    @property
+    def place(self) -> Place | None:
+        """Its tag, with its digest beside it; None where it sets neither."""
         tag, digest = self.source.spots(("newTag",)), self.source.spots(("digest",))
-        if not tag and not digest:
-            return ()
         if tag:
-            return (Place("tag", tag[-1], digest[-1] if digest else tag[-1].beside("digest")),)
-        return (Place("tag", digest[-1].beside("newTag"), digest[-1]),)
+            return Place("tag", tag[-1], digest[-1] if digest else tag[-1].beside("digest"))
+        return Place("tag", digest[-1].beside("newTag"), digest[-1]) if digest else None
 
     def _changed(self, reference: str) -> str:
         image, entry = Image.parse(reference), self.source.value
@@ -192,6 +195,46 @@ class ImageEntry:
         if not tag and not digest:
             tag, digest = image.tag, image.digest
         return str(Image(as_text(entry.get("newName")) or image.named, tag, digest))
+
+
+@dataclass(frozen=True)
+class ImageText:
+    """An image in one text, `NAME=NEW:TAG`, as `kustomize edit set image` and Argo CD's Applications have it."""
+
+    source: Source  # the text
+    names: frozenset[str]  # of the images that it is for; others are left alone
+
+    def apply(self, value: Json) -> Json:
+        """The object with the image of each container that it names changed."""
+        done = deepcopy(value)
+        for spec in _pod_specs(done):
+            for which in CONTAINERS:
+                for one in spec.get(which) or ():
+                    if isinstance(one, dict) and isinstance(one.get("image"), str):
+                        one["image"] = self._changed(one["image"])
+        return done
+
+    def spots(self, before: Json, at: FieldPath) -> tuple[Spot, ...]:
+        """None: it sets no field, but a part of a text. See `places`."""
+        del before, at
+        return ()
+
+    def places(self, before: Json, at: FieldPath) -> tuple[Place, ...]:
+        """Its text, where it sets the version of the image at a field."""
+        _, image = get_path(before, at)
+        new = Image.parse(as_text(self.source.value))
+        if not isinstance(image, str) or Image.parse(image).named not in self.names or not (new.tag or new.digest):
+            return ()
+        return tuple(Place("image", spot) for spot in self.source.spots(()))
+
+    def _changed(self, reference: str) -> str:
+        image = Image.parse(reference)
+        if image.named not in self.names:
+            return reference
+        _, renamed, rest = as_text(self.source.value).partition("=")
+        new = Image.parse(rest if renamed else as_text(self.source.value))
+        tag, digest = (new.tag, new.digest) if new.tag or new.digest else (image.tag, image.digest)
+        return str(Image(new.named if renamed else image.named, tag, digest))
 
 
 @dataclass(frozen=True)

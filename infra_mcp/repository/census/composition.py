@@ -7,12 +7,22 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from infra_mcp.model.effect import FieldPath
-from infra_mcp.repository.census.built import Built, ImageEntry, Operations, Patch, ReplicasEntry, Step, objects_of
+from infra_mcp.model.image import Image
+from infra_mcp.repository.census.built import (
+    Built,
+    ImageEntry,
+    ImageText,
+    Operations,
+    Patch,
+    ReplicasEntry,
+    Step,
+    objects_of,
+)
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.layers import Below, Document, Inside, Source
 from infra_mcp.repository.locator.places import Place
@@ -32,6 +42,7 @@ class Composition:
     objects: list[Built] = field(default_factory=list)
     files: set[str] = field(default_factory=set)  # every file that was read for it
     remote: list[Place] = field(default_factory=list)  # remote bases, with the revision that is pinned
+    images: list[Source] = field(default_factory=list)  # entries of `images`, of the base first
     charts: list[Source] = field(default_factory=list)  # entries of `helmCharts`
     generated: dict[str, dict[str, Source]] = field(default_factory=dict)  # ConfigMaps: their values, by key
     unread: list[str] = field(default_factory=list)  # what may set fields and is not understood
@@ -68,9 +79,17 @@ def named_by(index: Index, folder: str) -> Iterator[str]:
             yield _joined(folder, entry)
 
 
-def over(source: Source, built: list[Built]) -> list[Built]:
-    """Objects with what a kustomization, or a Flux Kustomization's spec, which has its keys, lays over them."""
-    return _transformed(source, [_patched(one, list(_patches(source, None))) for one in built])
+def over(source: Source, built: list[Built], renamed: Mapping[str, str] | None = None) -> list[Built]:
+    """Objects with what a deliverer lays over them that has the keys of a kustomization.
+
+    Args:
+        source: a Flux Kustomization's spec, or `kustomize` of an Application's source.
+        built: the objects.
+        renamed: the images that got another name before, by the name that an override has.
+    """
+    if source.value is None:
+        return built
+    return _transformed(source, [_patched(one, list(_patches(source, None))) for one in built], renamed or {})
 
 
 class _Composer:
@@ -97,6 +116,8 @@ class _Composer:
             if not _REMOTE.search(entry):
                 objects = self.kustomization(_joined(folder, entry), (*above, folder), objects)
         self.made.unread += [f"{key} in {path}" for key in _NOT_READ if _entries(value, key)]
+        images = _entries(value, "images")
+        self.made.images += [Below(source, _item("images", images, i)) for i, _ in enumerate(images)]
         patches = list(_patches(source, self, folder))
         objects = _transformed(source, [_patched(one, patches) for one in objects])
         objects = [replace(one, folders=(*one.folders, folder)) for one in objects]
@@ -199,7 +220,7 @@ def _target(value: dict[str, Any]) -> _Target:
     return _Target(kind, name, namespace, labels)
 
 
-def _transformed(source: Source, objects: list[Built]) -> list[Built]:
+def _transformed(source: Source, objects: list[Built], renamed: Mapping[str, str] | None = None) -> list[Built]:
     value = source.value
     replicas, images = _entries(value, "replicas"), _entries(value, "images")
     done = []
@@ -213,6 +234,11 @@ def _transformed(source: Source, objects: list[Built]) -> list[Built]:
             ImageEntry(Below(source, _item("images", images, position)))
             for position, entry in enumerate(images)
             if isinstance(entry, dict)
+        ]
+        steps += [
+            ImageText(Below(source, ("images", position)), frozenset({name, (renamed or {}).get(name, name)}))
+            for position, entry in enumerate(images)
+            if isinstance(entry, str) and (name := Image.parse(entry).named.partition("=")[0])
         ]
         name = f"{value.get('namePrefix') or ''}{one.name}{value.get('nameSuffix') or ''}"
         namespace = value.get("namespace") or value.get("targetNamespace") or one.namespace

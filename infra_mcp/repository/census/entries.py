@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FLUX_KUSTOMIZATION = {"Kustomization": "kustomize.toolkit.fluxcd.io"}
 DELIVERED_ALONE = frozenset({"HelmRelease"})
+_OF_ARGO = frozenset({"Application", "ApplicationSet"})
 # Kinds that hold no version, which make up most of a repository.
 _WITHOUT_VERSION = frozenset(
     {
@@ -57,18 +58,21 @@ class Entry:
     substitutes: tuple[Source, ...] = ()
     composition: Composition = field(default_factory=lambda: Composition(""), repr=False)
     environment: str | None = None  # the one that it is for, where a file's name or a list of environments says so
+    words: tuple[str, ...] = ()  # others by which it may be told from others: what a set gave it, its values files
+    names: tuple[str, ...] = ()  # what people may call it: the Application's name, without and with its environment
     # Gives what it delivers, where that is no object: a chart with its values, releases, a tag.
     parts: Callable[[Entry], Iterable[Unit]] = field(default=lambda _: (), repr=False, compare=False)
 
     @property
     def trail(self) -> tuple[str, ...]:
-        """The words by which it may be told from others: of its path, of its cluster, and its environment."""
+        """The words by which it may be told from others: of its path, of its cluster, its environment, and more."""
         root = self.root
         if self.environment:  # the root is a file, and its name says no more
             root = posixpath.dirname(root)
         elif root.endswith(SUFFIXES):
             root = posixpath.splitext(root)[0]
-        return tuple(part for part in (*root.split("/"), self.cluster or "", self.environment or "") if part)
+        words = (*root.split("/"), self.cluster or "", self.environment or "", *self.words)
+        return tuple(part for part in words if part)
 
     def followed(self, spot: Spot) -> Spot:
         """The place of a variable's value, where the value is one variable that the deliverer replaces; else itself."""
@@ -77,18 +81,21 @@ class Entry:
         return spots[-1] if spots else spot
 
 
-def entries(index: Index) -> list[Entry]:
-    """Every entry of a repository; each plain manifest that no kustomization reads is one of its own."""
-    found = list(_by_flux(index))
+def entries(index: Index, given: Iterable[Entry] = ()) -> list[Entry]:
+    """Every entry of a repository; each plain manifest that no kustomization reads is one of its own.
+
+    Args:
+        index: of the repository.
+        given: those that are known already: Argo CD's.
+    """
+    found = [*given, *_by_flux(index)]
     covered = {entry.root for entry in found}
     read = {path for entry in found for path in entry.files}
     for folder in sorted(index.roots):
         if folder not in covered and index.kustomizations[folder] not in read:
             made = compose(index, folder)
-            # A HelmRelease is delivered by Flux, wherever the Kustomization is that applies it.
-            delivery = "flux" if any(one.kind in DELIVERED_ALONE for one in made.objects) else "kubernetes"
             objects, files = tuple(made.objects), frozenset(made.files)
-            found.append(Entry(delivery, folder, "", objects, files, cluster_of(folder), composition=made))
+            found.append(Entry(_deliverer(objects), folder, "", objects, files, cluster_of(folder), composition=made))
             read |= made.files
     return found + list(_plain(index, read | {path for entry in found for path in entry.files}))
 
@@ -100,8 +107,15 @@ def _plain(index: Index, read: Collection[str]) -> Iterator[Entry]:
             continue
         objects = tuple(index.objects(path))
         if objects:
-            delivery = "flux" if any(one.kind in DELIVERED_ALONE for one in objects) else "kubernetes"
-            yield Entry(delivery, path, "", objects, frozenset({path}), cluster_of(path))
+            yield Entry(_deliverer(objects), path, "", objects, frozenset({path}), cluster_of(path))
+
+
+def _deliverer(objects: Collection[Built]) -> str:
+    """A HelmRelease is delivered by Flux, and an Application by Argo CD, wherever that is which applies it."""
+    kinds = {one.kind for one in objects}
+    if not kinds.isdisjoint(DELIVERED_ALONE):
+        return "flux"
+    return "kubernetes" if kinds.isdisjoint(_OF_ARGO) else "argocd"
 
 
 def cluster_of(path: str) -> str | None:

@@ -31,7 +31,7 @@ def units(entry: Entry) -> Iterator[Unit]:
             one.base.path,
             entry,
             folders=one.folders,
-            aliases=(entry.by.rpartition("/")[2],),
+            aliases=(entry.by.rpartition("/")[2], *entry.names),
         )
         if one.kind in POD_TEMPLATES and app:
             yield make(partial(_containers, one), replicas=partial(one.spots, ("spec", "replicas")))

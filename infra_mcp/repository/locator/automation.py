@@ -45,7 +45,13 @@ def _writers(index: Index, spot: Spot) -> Iterator[str]:
     for key, value in holder.items() if isinstance(holder, dict) else ():
         if _SWITCH.fullmatch(key) and value is True:
             yield f"a release bot ({key}: true)"
-    if isinstance(document, dict) and _UPDATER in ((document.get("metadata") or {}).get("annotations") or {}):
+    # It writes images only: never the version of a chart.
+    is_image = spot.field[-1:] != ("targetRevision",)
+    if (
+        is_image
+        and isinstance(document, dict)
+        and _UPDATER in ((document.get("metadata") or {}).get("annotations") or {})
+    ):
         yield f"Argo CD Image Updater (annotation {_UPDATER})"
 
 

@@ -32,6 +32,7 @@ class Hold:
     image: str = ""  # the image's repository in full; empty where it is not known or the version is no image's
     leads: bool = False  # whether it is the main one by convention
     note: str = ""  # what a reader of a plan that sets it should know
+    automation: str = ""  # what writes it by itself, where that is not said at the place
 
     @property
     def decides(self) -> Place:

@@ -12,10 +12,18 @@ from infra_mcp.repository.layers import Spot
 from infra_mcp.repository.scalars import Json
 
 _REF = re.compile(r"([?&]ref=)([^&#]*)")
+_RELEASE = re.compile(
+    r"(/)(v?\d+\.\d+[\w.+-]*)(?=/)"
+)  # a release in the path: `…/releases/download/v1.4.2/install.yaml`
+_LONGEST = 250  # characters of a revision
 _V = re.compile(r"v(?=\d)")
 
+# Revisions of git that are versions: a tag with numbers, a range of them, or a commit. Others are branches.
+_TAG = re.compile(r"(?:refs/tags/)?(?:[\w.]+[-/@])*[~^]?v?\d+(?:\.[\w*+-]+)+|refs/tags/.+|v\d+|[0-9a-f]{7,40}")
+_BRANCH = re.compile(r"(?:.*/)?releases?[-/]v?\d+(?:\.\d+)?(?:\.x)?")
+
 # image: a whole reference, `registry.example/a:1.2@sha256:…`. tag: the tag alone, perhaps with a digest behind it.
-# plain: a chart's version, a revision. url: a revision in a URL, `https://…?ref=…`.
+# plain: a chart's version, a revision. url: a revision in a URL, `https://…?ref=…`, or a release in its path.
 Form = Literal["image", "tag", "plain", "url"]
 
 
@@ -34,7 +42,7 @@ class Place:
         if self.form == "image":
             return Image.parse(text).tag
         if self.form == "url":
-            found = _REF.search(text)
+            found = _in_url(text)
             return found[2] if found else ""
         return text.partition("@")[0]
 
@@ -60,7 +68,8 @@ class Place:
             case "image":
                 yield self.spot, f"{Image.parse(text).named}:{version}{pin}"
             case "url":
-                yield self.spot, _REF.sub(lambda found: found[1] + version, text, count=1)
+                found = _in_url(text)
+                yield self.spot, text[: found.start(2)] + version + text[found.end(2) :] if found else text
             case _:
                 yield self.spot, f"{version}{pin}"
 
@@ -72,6 +81,17 @@ class Place:
         if now[:1].isdigit() and _V.match(version):
             return version[1:]
         return version
+
+
+def is_release(revision: str) -> bool:
+    """Whether a revision of git names one state, as far as its form tells: a tag or commit, not a branch."""
+    return len(revision) <= _LONGEST and bool(_TAG.fullmatch(revision)) and not _BRANCH.fullmatch(revision)
+
+
+def _in_url(text: str) -> re.Match[str] | None:
+    """The revision of a URL; None where it has none, or several."""
+    found = list(_REF.finditer(text)) or list(_RELEASE.finditer(text))
+    return found[0] if len(found) == 1 else None
 
 
 def as_text(value: Json) -> str:

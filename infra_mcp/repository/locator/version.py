@@ -13,7 +13,7 @@ from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.layers import Spot
 from infra_mcp.repository.locator.automation import automation
 from infra_mcp.repository.locator.holds import Hold
-from infra_mcp.repository.locator.places import Place
+from infra_mcp.repository.locator.places import Place, is_release
 from infra_mcp.repository.scalars import Json
 
 _MOVING = ("version", "chart", "revision", "app-version")  # a `version` is the first of these that there is
@@ -69,6 +69,8 @@ def locate(
     for hold in others:
         if hold.setting in _ALONG and hold.version == done.former and chosen[0].setting not in _ALONG:
             _along(census, instance, done, hold)
+        elif hold.setting == "revision" and hold.version:
+            done.notes.append(f"{hold.label} ({at(hold.decides.spot)}) stays at {hold.version}.")
         elif hold.setting == chosen[0].setting and hold.image == chosen[0].image:
             done.notes.append(f"{hold.label} stays at {hold.version or 'its version'}.")
     return done
@@ -166,7 +168,10 @@ def _check(census: Census, hold: Hold, place: Place, version: str, digest: str, 
     if place.pinned and not digest and not drop_digest:
         what = f"{at(place.spot)} is pinned by {place.pinned}: with {version} alone the old image would run, or any."
         raise InfraError("digest-needed", what)
-    if by := automation(census.index, place.spot):
+    if hold.setting == "revision" and not is_release(place.version):
+        what = f"{at(place.spot)} follows {place.version or 'no revision'}: a version there would end that."
+        raise InfraError("ambiguous-setting", what, next_step="Change the revision by hand, if it is to be pinned.")
+    if by := hold.automation or automation(census.index, place.spot):
         what = f"{at(place.spot)} is written by {by}, which would undo the change."
         raise InfraError("automation", what)
 

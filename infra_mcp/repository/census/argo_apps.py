@@ -1,0 +1,297 @@
+"""Argo CD's Applications that a repository holds: written out, patched by kustomize, or made by ApplicationSets."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+from infra_mcp.model.effect import FieldPath
+from infra_mcp.repository.census.argo_sets import Generators
+from infra_mcp.repository.census.argo_templates import Parameters, Rendered, Text
+from infra_mcp.repository.census.built import Built
+from infra_mcp.repository.census.composition import compose
+from infra_mcp.repository.census.entries import cluster_of
+from infra_mcp.repository.census.environments import ENVIRONMENTS
+from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.kustomization import is_kustomization
+from infra_mcp.repository.layers import Below, Source, helm_values
+from infra_mcp.repository.locator.places import as_text
+from infra_mcp.repository.partial import get_path
+from infra_mcp.repository.scalars import Json
+
+_KINDS: Final = {"Application": "argoproj.io", "ApplicationSet": "argoproj.io"}
+_HERE: Final = "in-cluster"  # the cluster that Argo CD itself runs in
+_WORD = re.compile(r"(?!v?\d)[A-Za-z][\w.-]{0,62}")
+_HOST = re.compile(r"https?://([A-Za-z][\w-]*)\.[\w.-]+(?::\d+)?/?")
+_LOCAL = re.compile(r"https?://kubernetes\.default(?:[.:/].*)?")
+_GLOB = re.compile(r"[*?\[{]")
+# Values files that are named after what they are for: `values-prod.yaml`, `prod.values.yaml`, `env/prod/values.yaml`.
+_VALUES = re.compile(r"(?:values|secrets|config|settings)[-_.]|[-_.](?:values|secrets)$", re.IGNORECASE)
+_SHARED = re.compile(r"values|secrets|config|settings|common|default|defaults|base|global|shared|all", re.IGNORECASE)
+# An environment at the end of a name.
+_SUFFIX = re.compile(
+    r"prod|production|live|staging|stage|stg|dev|development|test|testing|qa|uat|preprod|canary|integration",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Application:
+    """One Application, as its file or its set has it."""
+
+    source: Source  # a map with `metadata` and `spec`
+    path: str  # the file that holds it
+    files: frozenset[str]  # every file that makes it
+    set_name: str = ""  # of the ApplicationSet
+    given: tuple[str, ...] = ()  # words from the parameters that its set gave it, and from the folder of its file
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """Its spec; empty where there is none."""
+        spec = get_path(self.source.value, ("spec",))[1]
+        return spec if isinstance(spec, dict) else {}
+
+    @property
+    def name(self) -> str:
+        """Its name; its set's where only the cluster knows it."""
+        return as_text(get_path(self.source.value, ("metadata", "name"))[1]) or self.set_name
+
+    @property
+    def by(self) -> str:
+        """As people call it."""
+        namespace = get_path(self.source.value, ("metadata", "namespace"))[1]
+        return f"Application {namespace or 'argocd'}/{self.name}"
+
+    @property
+    def sources(self) -> list[tuple[FieldPath, dict[str, Any]]]:
+        """Where each source stands, and what it says. With `sources`, `source` is not read."""
+        several = self.spec.get("sources")
+        if isinstance(several, list) and several:
+            return [(("spec", "sources", i), one) for i, one in enumerate(several) if isinstance(one, dict)]
+        one = self.spec.get("source")
+        return [(("spec", "source"), one)] if isinstance(one, dict) else []
+
+    @cached_property
+    def destination(self) -> dict[str, str]:
+        """Where it goes."""
+        found = self.spec.get("destination")
+        return {key: as_text(one) for key, one in found.items()} if isinstance(found, dict) else {}
+
+    @property
+    def cluster(self) -> str | None:
+        """The name of its cluster, as far as the repository says."""
+        name = self.destination.get("name")
+        return name if name and name != _HERE else cluster_of(self.path)
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """The words that may tell it from other instances of an app."""
+        found = [*self.given, *self._of_values()]
+        if not found and not self.cluster:
+            host = _HOST.fullmatch(server := self.destination.get("server", ""))
+            found += [host[1]] if host and not _LOCAL.fullmatch(server) else []
+        return tuple(dict.fromkeys(word for word in found if _WORD.fullmatch(word)))
+
+    def _of_values(self) -> Iterator[str]:
+        """What the names of its values files say."""
+        for _, one in self.sources:
+            for path in texts(one.get("helm"), "valueFiles"):
+                stem = _VALUES.sub("", posixpath.splitext(posixpath.basename(path))[0])
+                above = posixpath.basename(posixpath.dirname(path))
+                yield from (word for word in (above, stem) if word and not _SHARED.fullmatch(word))
+
+    @cached_property
+    def app(self) -> str:
+        """Its name without the environment."""
+        clusters = {self.cluster} if self.cluster else set()
+        names = {word for word in self.words if ENVIRONMENTS.fullmatch(word)} | clusters
+        name = short = self.name
+        while cut := _cut(short, names):
+            short = cut
+        return short if short != name else _cut(name, set(self.words), at_end=True) or name
+
+
+def _cut(name: str, words: set[str], *, at_end: bool = False) -> str:
+    """A name without a word at one end; empty where it has none, or is one."""
+    for word in sorted(words, key=len, reverse=True):
+        if name.endswith((f"-{word}", f"_{word}", f".{word}")):
+            return name[: -len(word) - 1]
+        if not at_end and name.startswith((f"{word}-", f"{word}_", f"{word}.")):
+            return name[len(word) + 1 :]
+    head, _, last = name.rpartition("-")
+    return head if not at_end and _SUFFIX.fullmatch(last) else ""
+
+
+@dataclass
+class Applications:
+    """The Applications of a repository, and which URLs are its own."""
+
+    index: Index
+    unknown: list[str] = field(default_factory=list)  # what only the cluster knows
+
+    @cached_property
+    def all(self) -> list[Application]:
+        """Every one, by path."""
+        found: list[Application] = []
+        for source, path, files, words in self._objects:
+            if get_path(source.value, ("kind",))[1] == "Application":
+                found.append(Application(source, path, files, given=words))
+            else:
+                found += self._of_set(source, path, files, words)
+        return found
+
+    def is_ours(self, url: Json) -> bool:
+        """Whether a URL is this repository's: what most paths that exist here are said to be in, however it is written.
+
+        Where only the cluster knows a URL, its paths are looked for here.
+        """
+        name = _repository(url)
+        return not name or name == self._own
+
+    @cached_property
+    def _objects(self) -> list[tuple[Source, str, frozenset[str], tuple[str, ...]]]:
+        """Each object with its file, all of its files, and the words of its folder."""
+        if not self.index.saying(*_KINDS):
+            return []
+        found: list[tuple[Source, str, frozenset[str], tuple[str, ...]]] = []
+        read: set[str] = set()
+        for folder in sorted(self.index.roots):
+            made = compose(self.index, folder)
+            layers = frozenset(path for path in made.files if is_kustomization(path))
+            for one in made.objects:
+                if _KINDS.get(one.kind) == one.api_version.partition("/")[0]:
+                    files = layers | {one.base.path} | _patches(one)
+                    found.append((one, one.base.path, files, _folders(f"{folder}/")))
+                    read.add(one.base.path)
+        alone = (fact for fact in self.index.facts(_KINDS) if fact.path not in read)
+        return found + [(one.source, one.path, frozenset({one.path}), _folders(one.path)) for one in alone]
+
+    @cached_property
+    def _own(self) -> str:
+        """The repository that most paths point to which are here."""
+        here: Counter[str] = Counter()
+        for source, *_ in self._objects:
+            for url, path in _claims(get_path(source.value, ("spec",))[1]):
+                if path and (name := _repository(url)):
+                    here[name] += 1 if path in self.folders or self.index.tree.is_file(path) else -1
+        best = max(here, key=lambda name: here[name], default="")
+        return best if here[best] > 0 else ""
+
+    @cached_property
+    def folders(self) -> frozenset[str]:
+        """Every folder; the top is none of them: it is everywhere, and says nothing."""
+        found: set[str] = {""}
+        for path in self.index.tree.entries:
+            folder = posixpath.dirname(path)
+            while folder not in found:
+                found.add(folder)
+                folder = posixpath.dirname(folder)
+        return frozenset(found - {""})
+
+    def _of_set(
+        self, source: Source, path: str, files: frozenset[str], words: tuple[str, ...]
+    ) -> Iterator[Application]:
+        spec = get_path(source.value, ("spec",))[1]
+        name = as_text(get_path(source.value, ("metadata", "name"))[1])
+        if not isinstance(spec, dict) or not isinstance(spec.get("template"), dict):
+            return
+        is_go = spec.get("goTemplate") is True
+        generators = Generators(self.index, source, is_go, self.is_ours)
+        for given in generators.all():
+            parameters = Parameters(given.source, is_go)
+            template = Below(source, ("spec", "template"))
+            made: Source = Rendered(template, parameters)
+            if patch := spec.get("templatePatch"):
+                over = Rendered(Text(source, ("spec", "templatePatch")), parameters)
+                if not isinstance(over.value, dict):
+                    generators.unknown.append(f"a templatePatch of {len(str(patch))} characters")
+                    break
+                made = helm_values([made, over])
+            named = tuple(_named(parameters, template.value))
+            yield Application(made, path, files | given.files, name, (*named, *words))
+        for what in dict.fromkeys(generators.unknown):
+            self.unknown.append(f"ApplicationSet {name} in {path}: {what}")
+
+
+def _named(parameters: Parameters, template: Json) -> Iterator[str]:
+    """The parameters that tell one Application from another: in its name, source and destination."""
+    yield from parameters.named(get_path(template, ("metadata", "name"))[1])
+    spec = get_path(template, ("spec",))[1]
+    for one in (spec or {}).get("sources") or [(spec or {}).get("source")]:
+        for at in (("path",), ("helm", "valueFiles"), ("helm", "releaseName")):
+            yield from parameters.named(get_path(one, at)[1])
+    yield from parameters.named((spec or {}).get("destination"))
+
+
+def _claims(spec: Json) -> Iterator[tuple[Json, str]]:
+    """Each URL with a path that must be in it, up to its first template or pattern."""
+    if isinstance(spec, list):
+        for one in spec:
+            yield from _claims(one)
+    if not isinstance(spec, dict):
+        return
+    url, path = spec.get("repoURL"), spec.get("path")
+    if isinstance(path, str) and not spec.get("chart"):
+        yield url, _fixed(path)
+    for one in (*maps(spec, "directories"), *maps(spec, "files")):
+        if one.get("exclude") is not True:
+            yield url, _fixed(as_text(one.get("path")))
+    yield from _claimed_values(spec)
+    for key in ("source", "sources", "template", "spec", "generators", "git", "matrix", "merge"):
+        yield from _claims(spec.get(key))
+
+
+def _claimed_values(spec: dict[str, Any]) -> Iterator[tuple[Json, str]]:
+    """The values files that sources name through the `ref` of another one."""
+    refs = {f"${one['ref']}": one.get("repoURL") for one in maps(spec, "sources") if one.get("ref")}
+    for one in maps(spec, "sources") if refs else ():
+        for path in texts(one.get("helm"), "valueFiles"):
+            ref, _, rest = path.partition("/")
+            if ref in refs:
+                yield refs[ref], _fixed(rest)
+
+
+def _fixed(path: str) -> str:
+    found = _GLOB.search(path)
+    return normal(path if found is None else path[: found.start()].rpartition("/")[0])
+
+
+def normal(path: str) -> str:
+    """A path from the top of the repository; `..` is left in front where it leads out."""
+    joined = posixpath.normpath(path.lstrip("/") or ".")
+    return "" if joined == "." else joined
+
+
+def _repository(url: Json) -> str:
+    """The owner and name of a repository, however its URL is written; empty where it is not known."""
+    text = as_text(url)
+    if not text or "{{" in text or not text.isprintable():
+        return ""
+    path = re.sub(r"^[a-z+]+://[^/]*/|^[^/@]*@?[^/:]*:", "", text.strip(), flags=re.IGNORECASE)
+    return "/".join(path.rstrip("/").removesuffix(".git").lower().split("/")[-2:])
+
+
+def _patches(one: Built) -> frozenset[str]:
+    found = (getattr(getattr(step, "source", None), "path", None) for step in one.steps)
+    return frozenset(path for path in found if isinstance(path, str))
+
+
+def _folders(path: str) -> tuple[str, ...]:
+    return tuple(part for part in posixpath.dirname(path).split("/") if part)
+
+
+def maps(value: Json, key: str) -> list[dict[str, Any]]:
+    """The maps in a list of a map."""
+    listed = value.get(key) if isinstance(value, dict) else None
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+
+
+def texts(value: Json, key: str) -> list[str]:
+    """The texts in a list of a map."""
+    listed = value.get(key) if isinstance(value, dict) else None
+    return [one for one in listed if isinstance(one, str)] if isinstance(listed, list) else []

@@ -1,0 +1,198 @@
+"""What Argo CD delivers: each source of each Application, as a kustomization, a folder of manifests, or a chart."""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from infra_mcp.model.effect import FieldPath
+from infra_mcp.model.image import Image
+from infra_mcp.repository.census.argo_apps import Application, Applications, normal
+from infra_mcp.repository.census.argo_helm import Helm, written
+from infra_mcp.repository.census.argo_templates import Rendered
+from infra_mcp.repository.census.built import Built
+from infra_mcp.repository.census.chart import chart_holds, replicas_of
+from infra_mcp.repository.census.composition import Composition, compose, over
+from infra_mcp.repository.census.entries import Entry
+from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.census.unit import Unit
+from infra_mcp.repository.kustomization import is_kustomization
+from infra_mcp.repository.layers import Below, Document, Source, helm_values
+from infra_mcp.repository.locator.holds import Hold, images_in_values
+from infra_mcp.repository.locator.places import Place, as_text, is_release
+from infra_mcp.repository.partial import get_path
+from infra_mcp.repository.scalars import Json
+from infra_mcp.repository.value import SUFFIXES
+
+_MOST: Final = 5000  # entries of one repository
+_LONGEST: Final = 500  # characters of a pattern
+_MANIFESTS: Final = (*SUFFIXES, ".jsonnet")
+_UPDATER: Final = "argocd-image-updater.argoproj.io"
+
+
+def entries(index: Index, applications: Applications) -> list[Entry]:
+    """An entry for each source of each Application that holds something.
+
+    Args:
+        index: of the repository.
+        applications: its Applications.
+    """
+    found: list[Entry] = []
+    for app in applications.all:
+        refs = {as_text(one.get("ref")): applications.is_ours(one.get("repoURL")) for _, one in app.sources}
+        for at, one in app.sources:
+            if len(found) < _MOST and (one.get("chart") or one.get("path") is not None or not one.get("ref")):
+                found.append(_entry(index, app, at, one, applications.is_ours(one.get("repoURL")), refs))
+    return found
+
+
+def _entry(
+    index: Index,
+    app: Application,
+    at: FieldPath,
+    one: dict[str, Any],
+    ours: bool,
+    refs: Mapping[str, bool],
+) -> Entry:
+    folder = normal(as_text(one.get("path")))
+    here = not one.get("chart") and ours and one.get("path") is not None and not folder.startswith("..")
+    spec = _spec(index, app, at, folder if here else None)
+    entry = Entry(
+        "argocd",
+        folder if here else posixpath.dirname(app.path),
+        app.by,
+        (),
+        app.files,
+        app.cluster,
+        words=app.words,
+        names=(app.app, app.name),
+    )
+    if here and folder in index.kustomizations and not one.get("plugin"):
+        made = compose(index, folder)
+        own = Below(spec, ("kustomize",))
+        objects = _placed(app, over(own, made.objects, _images_of(index, folder)))
+        return replace(entry, objects=objects, files=app.files | made.files, composition=made)
+    if here and folder not in index.charts:
+        made = _folder(index, folder, one.get("directory"))
+        objects = _placed(app, made.objects)
+        return replace(entry, objects=objects, files=app.files | made.files, composition=made)
+    template = app.source if isinstance(app.source, Rendered) else None
+    helm = Helm(
+        index,
+        spec,
+        folder if here else None,
+        refs,
+        Rendered(Below(template.base, at), template.parameters) if template else None,
+    )
+    return replace(entry, files=app.files | helm.files, parts=partial(_units, index, app, at, helm))
+
+
+def _spec(index: Index, app: Application, at: FieldPath, folder: str | None) -> Source:
+    """A source, with what Argo CD lays over it from its folder (`.argocd-source.yaml`, which Image Updater writes)."""
+    spec = Below(app.source, at)
+    if folder is None:
+        return spec
+    names = (".argocd-source.yaml", f".argocd-source-{app.name}.yaml")
+    paths = [path for name in names if index.tree.is_file(path := posixpath.join(folder, name))]
+    return helm_values([spec, *(Document(path, 0, index.document(path)) for path in paths)]) if paths else spec
+
+
+def _placed(app: Application, objects: Iterable[Built]) -> tuple[Built, ...]:
+    space = app.destination.get("namespace")
+    return tuple(replace(one, namespace=one.namespace or space) for one in objects)
+
+
+def _images_of(index: Index, folder: str) -> dict[str, str]:
+    """The names that a kustomization gives to images, by their former ones: an override replaces the same entry."""
+    listed = index.document(index.kustomizations[folder]).get("images")
+    return {
+        as_text(one.get("name")): as_text(one.get("newName"))
+        for one in (listed if isinstance(listed, list) else ())
+        if isinstance(one, dict) and one.get("newName")
+    }
+
+
+def _folder(index: Index, folder: str, directory: Json) -> Composition:
+    """The manifests of a folder; of those below it only where the Application says so."""
+    rules = directory if isinstance(directory, dict) else {}
+    made, inside = Composition(folder), f"{folder}/" if folder else ""
+    for path in index.paths[bisect_left(index.paths, inside) :]:
+        if not path.startswith(inside):
+            break
+        rest = path.removeprefix(inside)
+        include, exclude = as_text(rules.get("include")), as_text(rules.get("exclude"))
+        if (
+            path.endswith(_MANIFESTS)
+            and ("/" not in rest or rules.get("recurse") is True)
+            and (not include or _is_like(rest, include))
+            and not (exclude and _is_like(rest, exclude))
+            and not is_kustomization(path)
+        ):
+            made.files.add(path)
+            made.objects += index.objects(path)
+    return made
+
+
+def _is_like(path: str, pattern: str) -> bool:
+    """Argo CD's patterns: `*.yaml`, or several in braces. A star stands for slashes, too."""
+    inner = re.fullmatch(r"\{([^{}]*)\}", pattern)
+    some = inner[1].split(",") if inner else [pattern]
+    return len(pattern) <= _LONGEST and any(fnmatch.fnmatchcase(path, re.sub(r"\*+", "*", one.strip())) for one in some)
+
+
+def _units(index: Index, app: Application, at: FieldPath, helm: Helm, entry: Entry) -> Iterator[Unit]:
+    value = get_path(app.source.value, at)[1]
+    names = [as_text(get_path(value, field)[1]) for field in (("chart",), ("helm", "releaseName"))]
+    yield Unit(
+        app.app,
+        "Application",
+        app.name,
+        app.destination.get("namespace") or None,
+        app.path,
+        entry,
+        lambda: _holds(index, app, helm),
+        lambda: replicas_of(helm.values),
+        aliases=tuple(name for name in (app.name, *names, posixpath.basename(helm.folder or "")) if name),
+    )
+
+
+def _holds(index: Index, app: Application, helm: Helm) -> Iterator[Hold]:
+    if helm.is_whole and helm.folder is not None:
+        yield from _updated(app, written(chart_holds(index, helm.folder, helm.values)))
+    else:
+        yield from _updated(app, written((*images_in_values(helm.values), *_images(helm.spec))))
+    value = helm.spec.value
+    url, revision = as_text(value.get("repoURL")), as_text(value.get("targetRevision"))
+    places = tuple(Place("plain", spot) for spot in helm.spec.spots(("targetRevision",)))
+    if value.get("chart") or url.startswith("oci://"):
+        name = as_text(value.get("chart")) or posixpath.basename(url)
+        yield from written([Hold("chart", f"chart {name}", places)])
+    elif helm.folder is None or is_release(revision):
+        yield from written([Hold("revision", f"revision of {posixpath.basename(url)}", places)])
+
+
+def _images(spec: Source) -> Iterator[Hold]:
+    """Images that the Application sets itself, of a kustomization that is elsewhere."""
+    listed = get_path(spec.value, ("kustomize", "images"))[1]
+    for position, one in enumerate(listed if isinstance(listed, list) else ()):
+        image = Image.parse(as_text(one).partition("=")[2] or as_text(one))
+        if image.tag or image.digest:
+            places = tuple(Place("image", spot) for spot in spec.spots(("kustomize", "images", position)))
+            yield Hold("version", f"kustomize.images[{position}]", places, image.repository)
+
+
+def _updated(app: Application, holds: Iterable[Hold]) -> Iterator[Hold]:
+    """Versions, with Image Updater named where it writes them."""
+    listed = get_path(app.source.value, ("metadata", "annotations", f"{_UPDATER}/image-list"))[1]
+    images = {
+        Image.parse(one.partition("=")[2] or one).repository for one in as_text(listed).replace(" ", "").split(",")
+    }
+    by = f"Argo CD Image Updater (annotation {_UPDATER}/image-list of {app.by})"
+    for hold in holds:
+        yield replace(hold, automation=by) if listed and hold.image in {*images, ""} else hold
