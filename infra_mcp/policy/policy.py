@@ -183,7 +183,9 @@ class Policy(Frozen):
         """
         roots = [root.path for root in self.tree.roots if self.holds_objects_of(root, cluster)]
         layout = self.tree.new or (FIRST_LAYOUT if len(roots) == 1 else None)
-        return (layout, roots[0]) if layout and roots else None
+        if not layout or not roots:
+            return None
+        return layout, next((root for root in roots if is_within(layout, root)), roots[0])
 
     @property
     def places(self) -> tuple[tuple[str, str], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import anyio
 import pytest
 from limited import run_limited
 
@@ -181,3 +182,23 @@ async def test_a_path_that_is_not_utf8_matters_only_to_what_lies_there_and_is_na
             act()
         assert "apps/caf\\udce9/web.yaml" in caught.value.what
         caught.value.what.encode()
+
+
+@pytest.mark.parametrize(
+    ("roots", "plain", "found"),
+    [
+        (["."], ["apps/other"], {"apps/a.yaml", "x.yaml"}),
+        (["apps"], ["."], {"apps/a.yaml", "apps/other/b.yaml"}),
+        (["apps/other"], ["apps", "."], {"apps/other/b.yaml"}),
+        (["apps", "x.yaml"], ["apps/other"], {"apps/a.yaml", "x.yaml"}),
+    ],
+)
+def test_the_longest_root_above_a_file_decides_whether_it_holds_objects(files, roots, plain, found):
+    names = {"apps/a.yaml": "a", "apps/other/b.yaml": "b", "x.yaml": "x"}
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {}, namespace: n}}\n"
+    repository = files({path: text.format(name) for path, name in names.items()})
+    tree = anyio.run(lambda: load(repository, "c" * 40, roots, "sandbox", plain))
+
+    assert {path for path in names if tree.objects_of(path)} == found
+    written = tree.write("apps/other/new.yaml", text.format("new").encode())
+    assert bool(written.objects_of("apps/other/new.yaml")) == ("apps/other/b.yaml" in found)
