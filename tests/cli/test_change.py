@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
+from running_server import POLICY
 from shell import Shell, distinct, shell
 
 from infra_mcp.cli.change import COMMON, flag
@@ -248,3 +249,19 @@ async def test_a_null_in_a_json_file_or_argument_is_the_field_left_out(tmp_path)
 
         assert (plain.code, nulled.code, typed.code) == (0, 0, 0), (plain, nulled, typed)
         assert plain.json["request"] == nulled.json["request"] == typed.json["request"]
+
+
+@pytest.mark.anyio
+async def test_several_settings_are_set_in_one_call(tmp_path):
+    granted = POLICY.replace('"deploy"]', '"deploy", "configure"]')
+    async with shell(tmp_path, policy=granted) as (at, run):
+        words = ["docs", "--set", "replicas=4", "--set", "title=a=b c", "--environment", "production"]
+        await run("configure", *words, token=at.tokens["docs"])
+
+        (asked,) = distinct(at)
+        assert asked.action.model_dump(exclude_none=True) == {
+            "action": "configure",
+            "app": "docs",
+            "environment": "production",
+            "settings": {"replicas": "4", "title": "a=b c"},
+        }
