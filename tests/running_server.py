@@ -197,6 +197,9 @@ class FakeEngine:
     async def status(self, caller: Caller, *, namespace: str | None = None, app: str | None = None) -> dict[str, Any]:
         return {"cluster": "sandbox", "circle": caller.circle, "namespace": namespace, "app": app, "open": []}
 
+    async def apps(self, caller: Caller, app: str | None = None) -> list[dict[str, Any]]:
+        return [{"app": app or "docs", "owner": caller.name, "version": "1.4.0"}]
+
     def health(self) -> dict[str, Any]:
         return {"working": True}
 

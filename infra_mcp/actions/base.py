@@ -46,7 +46,12 @@ class Look:
     @cached_property
     def census(self) -> Census:
         """What the repository holds."""
-        return Census(Index(self.tree, [root.path for root in self.policy.tree.roots if root.path != "."]))
+        return census_of(self.policy, self.tree)
+
+
+def census_of(policy: Policy, tree: Tree) -> Census:
+    """What a repository holds; the folders that policy names count whatever they are called."""
+    return Census(Index(tree, [root.path for root in policy.tree.roots if root.path != "."]))
 
 
 # The edit of one action: the desired repository, in one stage or in several, each on the tree of the former.

@@ -22,6 +22,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "connect": ("connect",),
     "peer": ("peer",),
     "messages": ("ask", "notify", "inbox", "ack"),
+    "apps": ("apps",),
     "preview": ("preview",),
     "change": ("run",),  # and a verb for each action
     "request": ("request", "approve", "deny"),

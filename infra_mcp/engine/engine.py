@@ -17,6 +17,7 @@ from infra_mcp.drivers.base import Delivery, Setup
 from infra_mcp.drivers.registry import DELIVERIES
 from infra_mcp.engine import report
 from infra_mcp.engine.approvals import Decisions
+from infra_mcp.engine.apps import apps
 from infra_mcp.engine.health import Readiness, missing_head
 from infra_mcp.engine.places import Places
 from infra_mcp.engine.run import Dependencies, Run, stamp, utc
@@ -252,6 +253,10 @@ class Engine:
         look = partial(status, self._deps, caller, namespace, app)
         found, waiting = await gather_pair(look, partial(self._scheduler.waiting, caller))
         return found | {"waiting": waiting}
+
+    async def apps(self, caller: Caller, app: str | None = None) -> list[dict[str, Any]]:
+        """The apps that the repository holds, as far as the caller may see: `apps.apps`."""
+        return await apps(self._deps, caller, app)
 
     async def idle(self) -> bool:
         """Whether every request has ended and every ask to the infra peer is answered."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from anyio import to_thread
 
-from infra_mcp.actions.base import Look
+from infra_mcp.actions.base import Look, census_of
 from infra_mcp.actions.registry import EDITS
 from infra_mcp.clients.git import Git
+from infra_mcp.engine.apps import listed
 from infra_mcp.engine.reach import reach
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ActionModel
@@ -23,6 +26,7 @@ from infra_mcp.repository.builds import Builds
 from infra_mcp.repository.edits import Edit
 from infra_mcp.repository.load import load
 from infra_mcp.repository.rebase import file_changes
+from infra_mcp.repository.value import Tree
 
 
 async def preview(repo: Path, action: ActionModel) -> dict[str, Any]:
@@ -38,16 +42,33 @@ async def preview(repo: Path, action: ActionModel) -> dict[str, Any]:
     Raises:
         InfraError: what the edit ends in, such as `not-found`; `policy-invalid`; `git-failed`.
     """
+    async with _opened(repo) as (policy, tree):
+        look = Look("preview", "", policy, RULES[action.action].about(policy, action).place, tree, _absent)
+        made = await EDITS[action.action](look, action)
+        edits = made if isinstance(made, tuple) else (made,)
+        found = [await reach(policy, look.census, tree, one, Builds(), look.place, required=False) for one in edits]
+        return await to_thread.run_sync(_shown, look, action, edits, [r for one in found for r in one.reached])
+
+
+async def apps(repo: Path) -> dict[str, Any]:
+    """What the commit that is checked out holds: `apps` as in `engine.apps.listed`, and `others` beside them.
+
+    Raises:
+        InfraError: `policy-invalid`; `git-failed`.
+    """
+    async with _opened(repo) as (policy, tree):
+        census = census_of(policy, tree)
+        return await to_thread.run_sync(lambda: {"apps": listed(census, policy)})
+
+
+@asynccontextmanager
+async def _opened(repo: Path) -> AsyncIterator[tuple[Policy, Tree]]:
+    """The policy file of a checkout, or the default policy, and the commit that is checked out."""
     with TemporaryDirectory() as scratch:
         git = Git(repo, Path(scratch, "lock"))
         try:
             policy = await to_thread.run_sync(_policy, repo)
-            tree = await load(git, await git.commit("HEAD"), [root.path for root in policy.tree.roots], "")
-            look = Look("preview", "", policy, RULES[action.action].about(policy, action).place, tree, _absent)
-            made = await EDITS[action.action](look, action)
-            edits = made if isinstance(made, tuple) else (made,)
-            found = [await reach(policy, look.census, tree, one, Builds(), look.place, required=False) for one in edits]
-            return await to_thread.run_sync(_shown, look, action, edits, [r for one in found for r in one.reached])
+            yield policy, await load(git, await git.commit("HEAD"), [root.path for root in policy.tree.roots], "")
         finally:
             await git.aclose()
 

@@ -76,11 +76,11 @@ async def _apps(deps: Dependencies, policy: Policy, caller: Caller) -> list[dict
     ]
     if caller.circle is None:  # the cluster is read as a circle only
         return lines
-    read = await gather(partial(_health, deps, policy, caller.circle, name) for name in names[:_MAX_APPS])
+    read = await gather(partial(health, deps, policy, caller.circle, name) for name in names[:_MAX_APPS])
     return [line | found for line, found in zip(lines, read, strict=False)] + lines[len(read) :]
 
 
-async def _health(deps: Dependencies, policy: Policy, circle: str, app: str) -> dict[str, Any]:
+async def health(deps: Dependencies, policy: Policy, circle: str, app: str) -> dict[str, Any]:
     """One app among many, in its cluster or in each of its clusters."""
     places = policy.homes(app)
     look = partial(_looked, deps, policy, circle, Question(app=app))

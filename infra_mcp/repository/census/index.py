@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from infra_mcp.repository.census.built import Built, objects_of
+from infra_mcp.repository.census.environments import ENVIRONMENTS
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Document
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
@@ -25,7 +26,7 @@ _VALUES_FILES = re.compile(rb"""values[-_]?files?["']?[ \t]*:""", re.IGNORECASE)
 # Folders whose files are for tests and people to copy, or are somebody else's.
 _LEFT_OUT: Final = re.compile(
     r"(?:test|tests|testdata|test-data|e2e|fixtures|sample|samples|example|examples|vendor|node_modules|third_party|ci|"
-    r"docs|\.[^/]*)"
+    r"\.[^/]*)"
 )
 _CHARTS: Final = frozenset({"chart.yaml", "chart.yml"})
 
@@ -84,17 +85,20 @@ class Index:
     def paths(self) -> tuple[str, ...]:
         """The path of every regular file that counts, sorted: not in hidden folders, tests, samples, templates."""
         charts = {posixpath.dirname(path) for path in self.tree.entries if posixpath.basename(path).lower() in _CHARTS}
-        kept: dict[str, bool] = {}
+        kept: dict[str, bool] = {"": True}
+        inside = self._folders
 
         def is_kept(folder: str) -> bool:
             if folder not in kept:
                 above, _, last = folder.rpartition("/")
-                files_of_role = last in {"files", "templates"} and "/roles/" in f"/{above}"  # Ansible's
-                own = not folder or any(folder == name or name.startswith(f"{folder}/") for name in self._named)
+                own = any(folder == name or name.startswith(f"{folder}/") for name in self._named)
+                of_role = last in {"files", "templates"} and "/roles/" in f"/{above}"  # Ansible's
                 vendored = last in {"templates", "charts", "crds"} and above in charts
-                kept[folder] = (own or not (_LEFT_OUT.fullmatch(last) or vendored or files_of_role)) and (
-                    not folder or is_kept(above)
-                )
+                # Beside a folder of an environment, `test` is one, too.
+                others = (one for one in inside[above] if not _LEFT_OUT.fullmatch(one))
+                is_one = last[0] != "." and any(map(ENVIRONMENTS.fullmatch, others))
+                for_tests = _LEFT_OUT.fullmatch(last) and not is_one
+                kept[folder] = (own or not (for_tests or vendored or of_role)) and is_kept(above)
             return kept[folder]
 
         return tuple(
@@ -102,6 +106,16 @@ class Index:
             for path, entry in sorted(self.tree.entries.items())
             if entry.mode.startswith("100") and is_kept(posixpath.dirname(path)) and path.isprintable()
         )
+
+    @cached_property
+    def _folders(self) -> dict[str, set[str]]:
+        """The names of the folders in each folder."""
+        inside: dict[str, set[str]] = {}
+        for folder in {posixpath.dirname(path) for path in self.tree.entries}:
+            parts = folder.split("/") if folder else []
+            for depth, part in enumerate(parts):
+                inside.setdefault("/".join(parts[:depth]), set()).add(part)
+        return inside
 
     @cached_property
     def charts(self) -> dict[str, str]:

@@ -76,6 +76,15 @@ def locate(
     return done
 
 
+def held(instance: Instance) -> list[Hold]:
+    """The versions of an instance: its own where it is known which that is, else all of them."""
+    every = [hold for unit in instance.units for hold in unit.holds]
+    try:
+        return _chosen(instance, every, "version", "")[0][:1]
+    except InfraError:
+        return [hold for hold in every if hold.setting == "version"]
+
+
 def _chosen(instance: Instance, every: list[Hold], setting: str, image: str) -> tuple[list[Hold], list[Hold]]:
     """The versions to set, and the others."""
     kinds = _MOVING if setting == "version" else (setting,)

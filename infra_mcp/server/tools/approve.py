@@ -108,8 +108,7 @@ class ApproveArguments(Frozen):
 @tool("Have a person decide", Effects.CHANGES, Audience.PEOPLE)
 async def _approve(call: Call, given: ApproveArguments) -> Answer:
     """Use this when a request waits for an approval: the person of this session is asked, with the plan before them,
-    and decides. Takes no decision itself. Where the host cannot ask, nothing is decided and the result names the
-    command for a person.
+    and decides. Where the host cannot ask, the result names the command for a person.
     """
     await call.service.limits.message(call.caller)
     if not (call.caller.operator or call.caller.attendant):

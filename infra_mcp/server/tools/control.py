@@ -18,6 +18,7 @@ from infra_mcp.server.tools.call import Call
 from infra_mcp.server.tools.tool import Effects, tool
 
 _MAX_EVENTS = 100  # of a request's trail
+_MAX_APPS = 50  # instances in one answer
 
 
 class RequestArguments(Frozen):
@@ -76,9 +77,9 @@ class SearchArguments(Frozen):
     """What `search_audit` takes."""
 
     query: str = Field("", max_length=500, description="Words to find; empty for the newest events.")
-    namespace: str | None = Field(None, max_length=63, description="Only events that touch this namespace.")
-    peer: str | None = Field(None, max_length=64, description="Only events of this peer.")
-    object: str | None = Field(None, max_length=300, description="Only this object, e.g. docs-live/deployment/docs.")
+    namespace: str | None = Field(None, max_length=63, description="Events that touch it.")
+    peer: str | None = Field(None, max_length=64, description="Events of it.")
+    object: str | None = Field(None, max_length=300, description="e.g. docs-live/deployment/docs")
     since: str | None = Field(None, max_length=40, description="Not before this time, e.g. 2026-11-01T00:00:00Z.")
     until: str | None = Field(None, max_length=40, description="Not after this time.")
     limit: int = Field(20, ge=1, le=100, description="How many events at most, newest first.")
@@ -152,4 +153,18 @@ def _flat(item: object) -> str:
     )
 
 
-TOOLS = (_get_request, approve.TOOL, _cancel, _search_audit, _status)
+class AppsArguments(Frozen):
+    """What `apps` takes."""
+
+    app: AppName | None = Field(None, description="Only this app.")
+
+
+@tool("List apps", Effects.READS)
+async def _apps(call: Call, given: AppsArguments) -> Answer:
+    """Use this to see your apps in the repository: environments, versions, delivery, live state."""
+    found = await call.engine.apps(call.caller, given.app)
+    data = {"apps": found[:_MAX_APPS]} | ({"more": len(found) - _MAX_APPS} if len(found) > _MAX_APPS else {})
+    return Answer(_lines(data), data)
+
+
+TOOLS = (_get_request, approve.TOOL, _cancel, _search_audit, _status, _apps)

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 MODES = pytest.mark.parametrize("mode", ["auto", "legacy"])
 ATTEND = '\n[attend]\nnamespaces = ["docs-*"]\nactions = ["deploy"]\n'
 CHANGE = {"deploy", "configure", "provision_namespace", "rollback", "change", "describe"}
-READING = {"list_peers", "whoami", "get_request", "search_audit", "status"}
+READING = {"list_peers", "whoami", "get_request", "search_audit", "status", "apps"}
 EXPECTED = {
     "docs": set(TOOLS) - {"approve"} - CHANGE | {"deploy", "provision_namespace"},
     "shop": set(TOOLS) - {"approve"} - CHANGE | {"provision_namespace"},
