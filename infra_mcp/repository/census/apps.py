@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from infra_mcp.repository.census import argocd, charts, deployers, flux, remote, tags, workloads
+from infra_mcp.repository.census import argocd, charts, deployers, flux, helmfile, remote, tags, workloads
 from infra_mcp.repository.census.argo_apps import Applications
 from infra_mcp.repository.census.entries import Entry, entries
 from infra_mcp.repository.census.environments import ENVIRONMENTS
@@ -43,7 +43,7 @@ class Census:
     def entries(self) -> list[Entry]:
         """Where deliveries start."""
         found = entries(self.index, argocd.entries(self.index, self.applications))
-        for more in (deployers.entries, charts.entries, tags.entries):
+        for more in (helmfile.entries, deployers.entries, charts.entries, tags.entries):
             found += more(self.index, {path for entry in found for path in entry.files})
         return found
 

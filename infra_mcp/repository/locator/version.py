@@ -13,7 +13,7 @@ from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.layers import Spot
 from infra_mcp.repository.locator.automation import automation
 from infra_mcp.repository.locator.holds import Hold
-from infra_mcp.repository.locator.places import Place, is_release
+from infra_mcp.repository.locator.places import Place, as_text, is_release
 from infra_mcp.repository.scalars import Json
 
 _MOVING = ("version", "chart", "revision", "app-version")  # a `version` is the first of these that there is
@@ -172,6 +172,9 @@ def _along(census: Census, instance: Instance, done: Located, hold: Hold) -> Non
 
 
 def _check(census: Census, hold: Hold, place: Place, version: str, digest: str, *, drop_digest: bool) -> None:
+    if "{{" in as_text(place.spot.value):
+        what = f"{at(place.spot)} is a template, and what it takes its value from is not understood."
+        raise InfraError("ambiguous-setting", what)
     if digest and place.form in {"plain", "url"}:
         raise InfraError("invalid-argument", f"version: {hold.label} has no digest; give the version alone.")
     if place.pinned and not digest and not drop_digest:
