@@ -132,7 +132,13 @@ class Applications:
     """The Applications of a repository, and which URLs are its own."""
 
     index: Index
-    unknown: list[str] = field(default_factory=list)  # what only the cluster knows
+    _unknown: list[str] = field(default_factory=list)
+
+    @property
+    def unknown(self) -> list[str]:
+        """What only the cluster or a forge knows: each set with its generator."""
+        _ = self.all
+        return self._unknown
 
     @cached_property
     def all(self) -> list[Application]:
@@ -215,7 +221,7 @@ class Applications:
             named = tuple(_named(parameters, template.value))
             yield Application(made, path, files | given.files, name, (*named, *words))
         for what in dict.fromkeys(generators.unknown):
-            self.unknown.append(f"ApplicationSet {name} in {path}: {what}")
+            self._unknown.append(f"ApplicationSet {name} in {path}: {what}")
 
 
 def _named(parameters: Parameters, template: Json) -> Iterator[str]:

@@ -83,7 +83,7 @@ class Generators:
 
     def _each(self, source: Source, at: FieldPath, depth: int) -> Iterator[Iterable[Given]]:
         listed = get_path(source.value, at)[1]
-        for position, one in enumerate(listed[:MOST] if isinstance(listed, list) else ()):
+        for position, one in enumerate(listed[: MOST + 1] if isinstance(listed, list) else ()):
             if isinstance(one, dict):
                 yield self._one(source, (*at, position), one, depth)
 
@@ -91,15 +91,15 @@ class Generators:
         kind = next((key for key in generator if key not in _BESIDE), "")
         value = generator.get(kind)
         given: Iterable[Given] | None = None
-        if isinstance(value, dict) and depth < _DEEPEST and not generator.get("template"):
+        if isinstance(value, dict) and not generator.get("template"):
             match kind:
                 case "list":
                     given = self._list(source, (*at, kind))
                 case "git" if self.is_ours(value.get("repoURL")):
                     given = self._git(source, (*at, kind), value)
-                case "matrix":
+                case "matrix" if depth < _DEEPEST:
                     given = self._matrix(source, (*at, kind, "generators"), depth)
-                case "merge":
+                case "merge" if depth < _DEEPEST:
                     given = self._merge(source, (*at, kind), value, depth)
         if given is None:
             self.unknown.append(kind or "an empty generator")

@@ -33,7 +33,8 @@ from infra_mcp.repository.value import SUFFIXES
 _MOST: Final = 5000  # entries of one repository
 _LONGEST: Final = 500  # characters of a pattern
 _MANIFESTS: Final = (*SUFFIXES, ".jsonnet")
-_UPDATER: Final = "argocd-image-updater.argoproj.io"
+_UPDATER: Final = "argocd-image-updater.argoproj.io/image-list"
+_OVER: Final = ".argocd-source"  # how the files begin that Argo CD lays over a source
 
 
 def entries(index: Index, applications: Applications) -> list[Entry]:
@@ -98,7 +99,7 @@ def _spec(index: Index, app: Application, at: FieldPath, folder: str | None) -> 
     spec = Below(app.source, at)
     if folder is None:
         return spec
-    names = (".argocd-source.yaml", f".argocd-source-{app.name}.yaml")
+    names = (f"{_OVER}.yaml", f"{_OVER}-{app.name}.yaml")
     paths = [path for name in names if index.tree.is_file(path := posixpath.join(folder, name))]
     return helm_values([spec, *(Document(path, 0, index.document(path)) for path in paths)]) if paths else spec
 
@@ -188,11 +189,14 @@ def _images(spec: Source) -> Iterator[Hold]:
 
 
 def _updated(app: Application, holds: Iterable[Hold]) -> Iterator[Hold]:
-    """Versions, with Image Updater named where it writes them."""
-    listed = get_path(app.source.value, ("metadata", "annotations", f"{_UPDATER}/image-list"))[1]
-    images = {
-        Image.parse(one.partition("=")[2] or one).repository for one in as_text(listed).replace(" ", "").split(",")
-    }
-    by = f"Argo CD Image Updater (annotation {_UPDATER}/image-list of {app.by})"
+    """Versions, with Image Updater named where it writes them: what it lists, and what is in its files."""
+    listed = as_text(get_path(app.source.value, ("metadata", "annotations", _UPDATER))[1])
+    named = [one.strip().rpartition("=")[2] for one in listed.split(",") if one.strip()]
+    images = {Image.parse(one).repository for one in named}
     for hold in holds:
-        yield replace(hold, automation=by) if listed and hold.image in {*images, ""} else hold
+        if hold.places and posixpath.basename(hold.decides.spot.path).startswith(_OVER):
+            yield replace(hold, automation="Argo CD Image Updater, whose file it is")
+        elif images and (not hold.image or hold.image in images):
+            yield replace(hold, automation=f"Argo CD Image Updater (annotation {_UPDATER} of {app.by})")
+        else:
+            yield hold

@@ -28,7 +28,14 @@ def deployed():
         instance = next(one for one in census.find(app) if one.environment == environment)
         found = locate(census, instance, version, **options)
         edits = [
-            SetValue(path=spot.path, document=spot.document, field=spot.field, before=spot.value, after=value)
+            SetValue(
+                path=spot.path,
+                document=spot.document,
+                field=spot.field,
+                inside=spot.inside,
+                before=spot.value,
+                after=value,
+            )
             for spot, value in found.sets
             if spot.value != value
         ]
