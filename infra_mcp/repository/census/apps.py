@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from infra_mcp.repository.census import argocd, charts, deployers, flux, helmfile, remote, tags, workloads
+from infra_mcp.repository.census import argocd, charts, deployers, flux, helmfile, inflated, remote, tags, workloads
 from infra_mcp.repository.census.argo_apps import Applications
 from infra_mcp.repository.census.entries import Entry, entries
 from infra_mcp.repository.census.environments import ENVIRONMENTS
@@ -53,7 +53,7 @@ class Census:
         found: list[Unit] = []
         for entry in self.entries:
             found += (*flux.units(self.index, entry), *workloads.units(entry), *remote.units(self.index, entry))
-            found += entry.parts(entry)
+            found += (*inflated.units(self.index, entry), *entry.parts(entry))
         return tuple(found)
 
     @cached_property
@@ -91,4 +91,7 @@ def instances(app: str, units: Iterable[Unit]) -> tuple[Instance, ...]:
     short = len({words[:1] for words in clusters}) == len(groups) and () not in first  # the first word tells them apart
     names = {words: "/".join(words[:1] if short else words) or "base" for words in groups}
     alone = len(groups) == 1
-    return tuple(Instance(app, None if alone else names[words], tuple(of)) for words, of in groups.items())
+    if alone:
+        only = {word for word in common if ENVIRONMENTS.fullmatch(word)}
+        names = dict.fromkeys(groups, only.pop() if len(only) == 1 else "")
+    return tuple(Instance(app, names[words] or None, tuple(of)) for words, of in groups.items())

@@ -23,6 +23,7 @@ from infra_mcp.repository.census.built import (
     Step,
     objects_of,
 )
+from infra_mcp.repository.census.chart import files_of
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.layers import Below, Document, Inside, Source
 from infra_mcp.repository.locator.places import Place
@@ -34,6 +35,24 @@ _DEEPEST = 30
 _NOT_READ = ("replacements", "vars", "transformers")  # what may set fields, too
 
 
+@dataclass(frozen=True)
+class Inflated:
+    """A chart that a kustomization renders: an entry of `helmCharts`, or a HelmChartInflationGenerator."""
+
+    folder: str  # the kustomization's
+    source: Source
+    namespace: str | None
+    chart: str | None  # the folder of the chart, where it lies in the repository
+
+    @property
+    def files(self) -> list[str]:
+        """The paths of its values files."""
+        value = self.source.value if isinstance(self.source.value, dict) else {}
+        more = value.get("additionalValuesFiles")
+        named = [value.get("valuesFile"), *(more if isinstance(more, list) else [])]
+        return [_joined(self.folder, one) for one in named if isinstance(one, str) and one]
+
+
 @dataclass
 class Composition:
     """The objects of one kustomization and of all that it reads."""
@@ -43,7 +62,7 @@ class Composition:
     files: set[str] = field(default_factory=set)  # every file that was read for it
     remote: list[Place] = field(default_factory=list)  # remote bases, with the revision that is pinned
     images: list[Source] = field(default_factory=list)  # entries of `images`, of the base first
-    charts: list[Source] = field(default_factory=list)  # entries of `helmCharts`
+    charts: list[Inflated] = field(default_factory=list)  # charts that the build renders
     generated: dict[str, dict[str, Source]] = field(default_factory=dict)  # ConfigMaps: their values, by key
     unread: list[str] = field(default_factory=list)  # what may set fields and is not understood
 
@@ -110,8 +129,7 @@ class _Composer:
             objects += self._resource(source, (key, {"=": entry}), folder, entry, (*above, folder))
         for key in ("configMapGenerator", "secretGenerator"):
             self._generators(source, key, folder)
-        charts = _entries(value, "helmCharts")
-        self.made.charts += [Below(source, ("helmCharts", position)) for position, _ in enumerate(charts)]
+        self._charts(source, folder)
         for _, entry in _texts(value, "components"):
             if not _REMOTE.search(entry):
                 objects = self.kustomization(_joined(folder, entry), (*above, folder), objects)
@@ -141,6 +159,27 @@ class _Composer:
         """The documents of a file, which belongs to the composition from then on."""
         self.made.files.add(path)
         yield from enumerate(self.index.documents(path))
+
+    def _charts(self, source: Document, folder: str) -> None:
+        listed = _entries(source.value, "helmCharts")
+        found: list[Source] = [
+            Below(source, _item("helmCharts", listed, position)) for position, _ in enumerate(listed)
+        ]
+        for _, path in _texts(source.value, "generators"):
+            for number, one in self.read(_joined(folder, path)) if "\n" not in path else ():
+                if isinstance(one, dict) and one.get("kind") == "HelmChartInflationGenerator":
+                    found.append(Document(_joined(folder, path), number, one))
+        spots = source.spots(("helmGlobals", "chartHome"))
+        home = str(spots[0].value) if spots else "charts"
+        space = source.value.get("namespace")
+        for one in found:
+            about = one.value if isinstance(one.value, dict) else {}
+            path = _joined(folder, f"{home}/{about.get('name')}")
+            chart = path if not about.get("repo") and path in self.index.charts else None
+            made = Inflated(folder, one, str(space) if space else None, chart)
+            self.made.charts.append(made)
+            self.made.files.update(path for path in made.files if self.index.tree.is_file(path))
+            self.made.files.update(files_of(self.index, chart) if chart is not None else ())
 
     def _generators(self, source: Document, key: str, folder: str) -> None:
         for entry in (one for one in _entries(source.value, key) if isinstance(one, dict)):

@@ -181,7 +181,7 @@ def test_encrypted_values_are_left_out(census, environments):
     sops = "image: {tag: 'ENC[x]'}\nsops:\n  mac: x\n"
     files = {"web/Chart.yaml": WEB, "web/values-dev.yaml": VALUES, "web/values-prod.yaml": sops}
 
-    assert environments(census(files), "web") == [None]
+    assert environments(census(files), "web") == ["dev"]
 
 
 @pytest.mark.parametrize(
