@@ -19,7 +19,7 @@ from infra_mcp.model.approval import Need, Verdict
 from infra_mcp.model.effect import Change, Effect
 from infra_mcp.model.marks import BINDING, CIRCLE
 from infra_mcp.model.peer import Caller
-from infra_mcp.policy import grants
+from infra_mcp.policy import grants, reach
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.actions.base import FAULT, About
 from infra_mcp.policy.approvals import in_words
@@ -176,8 +176,9 @@ def _against(policy: Policy, caller: Caller, to: Grant, action: ActionModel) -> 
 
 
 def touched(effect: Effect) -> frozenset[str]:
-    """The scopes of an effect, also those it only compares."""
-    return frozenset(scope for change in effect.changes if (scope := change.target.home) is not None)
+    """The scopes of an effect, also those it only compares or that only others deliver."""
+    homes = frozenset(scope for change in effect.changes if (scope := change.target.home) is not None)
+    return homes | reach.scopes(effect)
 
 
 def effect_refusals(
@@ -189,15 +190,17 @@ def effect_refusals(
     about = rules.about(policy, action)
     place = about.place
     yield from _files(policy, caller, about, effect)
-    yield from _reach(policy, caller, about, effect)
+    yield from reach.refusals(policy, caller, granted, about, effect)
+    built = reach.built(effect)
     for change in effect.changes:
         target = change.target
+        is_built = target.key in built
         if target.place != place:
             yield Refusal("effect.cluster", f"The plan holds {target} of another cluster.", FAULT)
-        if target.kind not in rules.writes:
+        if target.kind not in (rules.writes | reach.BUILT if is_built else rules.writes):
             kind = target.kind.rpartition("/")[2]
             yield Refusal("effect.kinds", f"A {action.action} writes no {kind}, and the plan holds {target}.", FAULT)
-        if not rules.is_about(policy, action, target):
+        if not (reach.may_move(policy, caller, target) if is_built else rules.is_about(policy, action, target)):
             yield Refusal("effect.scope", f"The plan holds {target}, which this {action.action} is not about.", FAULT)
         for to in granted:
             if target.home is not None:
@@ -219,7 +222,7 @@ def effect_refusals(
 
 def _files(policy: Policy, caller: Caller, about: About, effect: Effect) -> Iterator[Refusal]:
     """Every changed file must be the caller's: by its app's section, by [[owners]], or as it is about its namespace."""
-    named = _named(policy, about)
+    named = [path for name in about.apps if name in policy.apps for path in policy.apps[name].paths]
     # A namespace that policy grants is enough for an app with a section, and for what is no app.
     by_namespace = about.scopes or (touched(effect) and about.apps <= policy.apps.keys())
     for file in effect.files:
@@ -231,27 +234,6 @@ def _files(policy: Policy, caller: Caller, about: About, effect: Effect) -> Iter
                 "owners",
                 f"The plan would change {file.path}, which {caller.name} does not own.",
                 "Its owner asks for it, or an operator names the file in the app's section.",
-            )
-
-
-def _named(policy: Policy, about: About) -> list[str]:
-    """The files and folders that the sections of the action's apps name."""
-    return [path for name in about.apps if name in policy.apps for path in policy.apps[name].paths]
-
-
-def _reach(policy: Policy, caller: Caller, about: About, effect: Effect) -> Iterator[Refusal]:
-    """Every delivery beside the app's own must be the caller's, unless the plan shows each of its changes."""
-    shown, named = {part.driver for part in effect.parts}, _named(policy, about)
-    for one in effect.reach:
-        if one.own or (one.delivery in shown and not one.unbuilt):
-            continue
-        owner = policy.owner_of(one.root)
-        owners = {policy.owner_of_app(app) if app in policy.apps else owner for app in one.apps} or {owner}
-        if owners != {caller.name} and (one.apps or not any(is_within(one.root, path) for path in named)):
-            yield Refusal(
-                "reach",
-                f"The plan would also change what {one.by or one.root} delivers, which {caller.name} does not own.",
-                "A change where only the app's own instance is decided: its overlay or values file.",
             )
 
 

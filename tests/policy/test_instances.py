@@ -132,7 +132,8 @@ def effect_of(*reach, files=("docs.yaml",), changes=True):
 @pytest.mark.parametrize(
     ("reached", "rule"),
     [
-        (Reached(delivery="kubernetes", root="apps"), "circles.docs.actions"),  # its changes are in the plan
+        (Reached(delivery="kubernetes", root="apps"), "reach"),
+        (Reached(delivery="kubernetes", root="apps", apps=("docs",)), "circles.docs.actions"),
         (Reached(delivery="kubernetes", root="apps", unbuilt="no renderer"), "reach"),
         (Reached(delivery="flux", root="apps", own=True), "circles.docs.actions"),
         (Reached(delivery="flux", root="apps", apps=("docs",)), "circles.docs.actions"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.effect import Change
+from infra_mcp.model.image import Image
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.actions.base import FAULT, ActionRules, app_refusals
 from infra_mcp.policy.grants import Grant, Refusal, image, some
@@ -32,10 +33,29 @@ def _refusals(policy: Policy, caller: Caller, to: Grant, action: Deploy) -> Iter
 def _effect(policy: Policy, _: Caller, action: Deploy, change: Change) -> Iterator[Refusal]:
     app = policy.apps.get(action.app)
     asked = app.image_for(action.version) if app is not None else None
-    for reference in new_images(change) if asked is not None else ():
-        if reference != asked:
-            what = f"The plan would set {reference[:200]}, and the deploy is to {asked}."
+    for reference in new_images(change):
+        if not _is_asked(reference, Image.parse(asked) if asked else Image("", *_parts(action.version))):
+            what = f"The plan would set {reference[:200]}, and the deploy is to {asked or action.version}."
             yield Refusal("effect.scope", what, FAULT)
+
+
+def _parts(version: str) -> tuple[str, str]:
+    tag, _, digest = version.partition("@")
+    return tag, digest
+
+
+def _is_asked(reference: str, asked: Image) -> bool:
+    """Whether an image is the one asked for, its tag with a leading v or without, and pinned only by the given digest.
+
+    Where the policy has no image for the app, any repository is: the grants of images decide about it.
+    """
+    image = Image.parse(reference)
+    by_digest_alone = bool(image.digest) and not image.tag
+    return (
+        (not asked.named or image.repository == asked.repository)
+        and image.digest == asked.digest
+        and (by_digest_alone or image.tag.removeprefix("v") == asked.tag.removeprefix("v"))
+    )
 
 
 RULES = ActionRules(_refusals, _effect)
