@@ -189,6 +189,11 @@ CODES: dict[str, CodeInfo] = {
         "Correct the named entry. What it fetches or runs a program for can be committed and named instead.",
         Exit.REFUSED,
     ),
+    "namespace-needed": CodeInfo(
+        "A build gives objects without a namespace, and infra.toml names none for the app.",
+        'Add `namespace = "…"` to [apps.NAME.environments.ENVIRONMENT] in infra.toml, or to the kustomization.',
+        Exit.REFUSED,
+    ),
     "build-failed": CodeInfo("kustomize cannot build the kustomization.", "Correct the named file and commit it."),
     "checkout-refused": CodeInfo(
         "git refuses to move the checked-out branch; nothing was applied.",

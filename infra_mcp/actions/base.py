@@ -51,7 +51,8 @@ class Look:
 
 def census_of(policy: Policy, tree: Tree) -> Census:
     """What a repository holds; the folders that policy names count whatever they are called."""
-    return Census(Index(tree, [root.path for root in policy.tree.roots if root.path != "."]))
+    named = [root.path for root in policy.tree.roots if root.path != "."]
+    return Census(Index(tree, named + [path for app in policy.apps.values() for path in app.paths]))
 
 
 # The edit of one action: the desired repository, in one stage or in several, each on the tree of the former.

@@ -83,7 +83,9 @@ def edited(look: Look, edit: Edit, sets: Iterable[tuple[Spot, Json]]) -> Edit:
             keys = tuple(resolve(parsed(text), spot.inside))
             texts[key] = spot, rewrite(text.encode(), [(0, keys, value)]).decode()
     changes += [_set(spot, _text(edit, spot), after) for spot, after in texts.values()]
-    addressed = tuple(Location(path=spot.path, document=spot.document, field=spot.field) for spot, _ in pairs)
+    addressed = tuple(
+        Location(path=spot.path, document=spot.document, field=spot.field, inside=spot.inside) for spot, _ in pairs
+    )
     made = tuple(one for one in changes if not same(one.before, one.after))
     return more(edit, apply_edits(edit.tree, made), made, addressed)
 

@@ -48,6 +48,7 @@ class Build:
     after: tuple[Located, ...]  # what it gives with the change
     # Where nothing changes in git: what it would give with other values at the places that the request is about.
     other: tuple[Located, ...] | None = None
+    files: frozenset[str] = frozenset()  # every file that it read
 
 
 @dataclass(frozen=True)

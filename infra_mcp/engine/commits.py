@@ -21,7 +21,8 @@ async def commit_stage(deps: Dependencies, run: Run, stage: PlannedStage) -> Non
     """Commit what a stage edits and move the branch to it, on top of commits that change none of its files.
 
     Raises:
-        Moved: another commit changed one of its files, or moved the branch at the last moment.
+        Moved: another commit changed one of its files, or one that its builds read; or moved the branch at the last
+            moment.
         InfraError: `checkout-refused`, with the files; nothing is applied then.
     """
     policy = deps.policy()
@@ -30,7 +31,8 @@ async def commit_stage(deps: Dependencies, run: Run, stage: PlannedStage) -> Non
         head = await deps.git.head(branch)
         if head != stage.before.base:
             tree = await deps.tree(policy, head, stage.before.cluster)
-            files = await to_thread.run_sync(rebase, stage.before, stage.edit.tree, tree)
+            read = frozenset(path for part in stage.parts for build in part.share.builds for path in build.files)
+            files = await to_thread.run_sync(rebase, stage.before, stage.edit.tree, tree, read)
         if run.draft and run.draft[0] == head and stage.number == 0:
             commit = run.draft[1]
         else:

@@ -6,7 +6,7 @@ A kustomization is built before and after the change. Where it cannot be built, 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -14,19 +14,20 @@ from anyio import to_thread
 
 from infra_mcp.clients.kustomize import Restrict
 from infra_mcp.drivers.base import Build
+from infra_mcp.engine.decided import otherwise
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather
 from infra_mcp.model.effect import Reached
 from infra_mcp.policy.policy import Policy
-from infra_mcp.repository.builds import Builds, Rendered, View, view_of
+from infra_mcp.repository.builds import NAMESPACED, Builds, Rendered, View, placed, view_of
 from infra_mcp.repository.census.apps import Census
 from infra_mcp.repository.census.entries import Entry
-from infra_mcp.repository.edit import apply_edits
-from infra_mcp.repository.edits import Edit, Location, SetValue
+from infra_mcp.repository.edits import Edit
 from infra_mcp.repository.immutable import immutable_changes
-from infra_mcp.repository.partial import get_path, same
+from infra_mcp.repository.kustomize import inputs
+from infra_mcp.repository.partial import same
 from infra_mcp.repository.rebase import changed
-from infra_mcp.repository.scalars import Json
+from infra_mcp.repository.render import Located
 from infra_mcp.repository.value import Tree
 
 OURS = "kubernetes"  # the delivery that we carry out ourselves, and so must build
@@ -57,28 +58,43 @@ async def reach(
 
     Raises:
         InfraError: `build-refused`, `build-failed`, `setup-failed`: what must be built cannot be; `no-effect`: the
-            build of the app's own instance gives the same as before.
+            build of the app's own instance gives the same as before; `namespace-needed`.
     """
     files = frozenset(changed(before, edit.tree))
     about = files | {one.path for one in edit.addressed}
-    entries = await to_thread.run_sync(lambda: [one for one in census.entries if not one.files.isdisjoint(about)])
+    read = await to_thread.run_sync(_read, census, before)
+    entries = [entry for entry, inputs_of in read if not inputs_of.isdisjoint(about)]
     views = [await to_thread.run_sync(view_of, tree) for tree in (before, edit.tree)] if entries else []
-    given = _Given(policy, census, edit, builds, place, views, files, required)
-    work = [partial(_one, given, entry) for entry in entries]
-    found = [one for one in await gather(work) if one is not None]
-    read = {path for entry in entries for path in entry.files}
-    alone = [_reached(policy, path, "kubernetes", place) for path in sorted(about - read)]
+    given = _Given(
+        policy, census, edit, builds, place, views, files, {id(entry): files for entry, files in read}, required
+    )
+    found = [one for one in await gather([partial(_one, given, entry) for entry in entries]) if one is not None]
+    every = frozenset[str]().union(*(given.read[id(entry)] for entry in entries))
+    alone = [_reached(policy, path, OURS, place, None, own=True) for path in sorted(about - every)]
     made = Reach(tuple(dict.fromkeys([*(one for one, _ in found), *alone])))
     for one, build in found:
-        if build is not None:
-            made.builds.setdefault((one.delivery, one.cluster or place), []).append(build)
+        if build is not None and one.cluster in {None, place}:  # what is elsewhere is judged by policy, and refused
+            made.builds.setdefault((one.delivery, place), []).append(build)
     others = [entry for entry in entries if not _is_plain(policy, census, entry, place)]
-    return replace(made, files=frozenset(path for entry in others for path in entry.files))
+    return replace(made, files=frozenset[str]().union(*(given.read[id(entry)] for entry in others)))
+
+
+def _read(census: Census, before: Tree) -> list[tuple[Entry, frozenset[str]]]:
+    """Each entry with every file that is read for it: what the census knows, and what kustomize would read."""
+    kept, which = before.memo.get("closures"), before.base
+    if kept is None or kept[0] != which or before.changed:
+        view = view_of(before)
+        roots = {entry.root for entry in census.entries} & census.index.kustomizations.keys()
+        found = {root: frozenset(inputs(view.read, view.paths, root, view.links).files) for root in sorted(roots)}
+        kept = which, found
+        if not before.changed:
+            before.memo["closures"] = kept
+    return [(entry, entry.files | kept[1].get(entry.root, frozenset())) for entry in census.entries]
 
 
 def _is_plain(policy: Policy, census: Census, entry: Entry, place: str) -> bool:
     is_built = entry.root in census.index.kustomizations
-    return not is_built and _reached(policy, entry.root, entry.delivery, place).delivery == OURS
+    return not is_built and _reached(policy, entry.root, entry.delivery, place, None).delivery == OURS
 
 
 @dataclass(frozen=True)
@@ -90,24 +106,22 @@ class _Given:
     place: str
     views: list[View]  # of the repository before and after
     files: frozenset[str]  # those that change
+    read: dict[int, frozenset[str]]  # the files that are read for each entry, by its identity
     required: bool
 
 
 async def _one(given: _Given, entry: Entry) -> tuple[Reached, Build | None] | None:
     """What one entry gives before and after; None where that is the same."""
-    instance = given.edit.instance
+    instance, index = given.edit.instance, given.census.index
     own = instance is not None and (entry.root, entry.by) in instance.entries
-    reached = _reached(given.policy, entry.root, entry.delivery, given.place)
-    apps = tuple(sorted({unit.app for unit in given.census.units if unit.entry is entry}))
-    cluster = reached.cluster or entry.cluster
-    reached = reached.model_copy(update={"by": entry.by, "apps": apps, "own": own, "cluster": cluster})
-    touched = not entry.files.isdisjoint(given.files)
-    if entry.root not in given.census.index.kustomizations:
-        if given.census.index.tree.is_file(entry.root):
+    reached = _reached(given.policy, entry.root, entry.delivery, given.place, entry.cluster)
+    reached = reached.model_copy(update={"by": entry.by, "apps": _apps(given.census, entry), "own": own})
+    touched = not given.read[id(entry)].isdisjoint(given.files)
+    if entry.root not in index.kustomizations:
+        if index.tree.is_file(entry.root):
             reached = _plain(reached, given.policy, entry.root)
         return (reached, None) if own or touched else None
-    restrict: Restrict = "root-only" if reached.delivery == OURS else "none"
-    render = partial(given.builds.render, root=entry.root, cluster=cluster or given.place, restrict=restrict)
+    render = partial(_rendered, given, reached, entry)
     try:
         old, new = await gather([partial(render, view) for view in given.views])
     except InfraError as error:
@@ -115,58 +129,70 @@ async def _one(given: _Given, entry: Entry) -> tuple[Reached, Build | None] | No
             raise
         return reached.model_copy(update={"unbuilt": error.what}), None
     if _differ(old, new):
-        _require_mutable(reached, old, new)
-        return _built(reached, old, new), Build(entry.root, old.objects, new.objects)
-    if entry.composition.files.isdisjoint(given.files):  # what changes, if anything, is beside the build
-        return (
-            await _unchanged(given.edit, entry, render, reached, new) if own else (reached, None) if touched else None
-        )
+        if reached.delivery == OURS and given.required:
+            _require_applicable(old, new, own=own)
+        return _built(given.census, entry, reached, old, new), _build(old, new)
+    built = entry.composition.files | frozenset(new.inputs.files)
+    if built.isdisjoint(given.files):  # what changes, if anything, is beside the build
+        return await _unchanged(given, entry, render, reached, new) if own else (reached, None) if touched else None
     if own:
         what = f"The build of {entry.root or '.'} gives the same with the edit: something else decides there."
         raise InfraError("no-effect", what)
     return None
 
 
-def _require_mutable(reached: Reached, old: Rendered, new: Rendered) -> None:
-    fixed = immutable_changes(old, new) if reached.own and reached.delivery == OURS else []
-    if fixed:
+async def _rendered(given: _Given, reached: Reached, entry: Entry, view: View) -> Rendered:
+    """A build, each object with its namespace where we apply it."""
+    ours = reached.delivery == OURS
+    restrict: Restrict = "root-only" if ours else "none"
+    cluster = reached.cluster or given.place
+    made = await given.builds.render(view, entry.root, cluster=cluster, restrict=restrict)
+    return placed(made, _namespace(given, entry) if ours and reached.own else None)
+
+
+def _namespace(given: _Given, entry: Entry) -> str | None:
+    """The namespace that policy names for the app's instance."""
+    instance = given.edit.instance
+    app = given.policy.apps.get(instance.app) if instance else None
+    if app is None or instance is None:
+        return None
+    named = {name for name, one in app.environments.items() if entry.root in one.paths or name == instance.environment}
+    found = app.namespaces(*named) if len(named) == 1 else app.namespaces()
+    return next(iter(found)) if len(found) == 1 else None
+
+
+def _build(old: Rendered, new: Rendered, other: Rendered | None = None) -> Build:
+    read = frozenset(old.inputs.files) | frozenset(new.inputs.files)
+    return Build(new.root, old.objects, new.objects, other.objects if other else None, read)
+
+
+def _require_applicable(old: Rendered, new: Rendered, *, own: bool) -> None:
+    if own and (fixed := immutable_changes(old, new)):
         raise InfraError("object-invalid", f"{fixed[0]}.")
+    for one in _moved(old, new):
+        if one.ref.namespace is None and one.ref.kind in NAMESPACED:
+            what = (
+                f"The build of {new.root or '.'} gives {one.ref} without a namespace, and infra.toml names none for it."
+            )
+            raise InfraError("namespace-needed", what)
+
+
+def _moved(old: Rendered, new: Rendered) -> list[Located]:
+    """The objects that a build gives otherwise."""
+    before = {one.ref.key: one.object for one in old.objects}
+    return [one for one in new.objects if not same(before.get(one.ref.key), one.object)]
 
 
 async def _unchanged(
-    edit: Edit, entry: Entry, render: Callable[[View], Awaitable[Rendered]], reached: Reached, new: Rendered
+    given: _Given, entry: Entry, render: Callable[[View], Awaitable[Rendered]], reached: Reached, new: Rendered
 ) -> tuple[Reached, Build]:
     """An entry whose files do not change: what the addressed places decide in it is compared with the live state."""
-    tree = await to_thread.run_sync(_other, edit, entry.composition.files)
-    other = await render(await to_thread.run_sync(view_of, tree))
-    return _built(reached, other, new), Build(entry.root, new.objects, new.objects, other.objects)
-
-
-def _other(edit: Edit, files: Collection[str]) -> Tree:
-    """The repository with other values at the places that an edit is about: the build shows what they decide."""
-    sets = []
-    for one in edit.addressed:
-        if one.path in files:
-            value = _value(edit.tree, one)
-            other = _unlike(value)
-            if not same(value, other):
-                sets.append(SetValue(path=one.path, document=one.document, field=one.field, before=value, after=other))
-    return apply_edits(edit.tree, sets)
-
-
-def _value(tree: Tree, location: Location) -> Json:
-    return get_path(tree.document(location.path, location.document).object, location.field)[1]
-
-
-def _unlike(value: Json) -> Json:
-    """Another value of the same kind."""
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int | float):
-        return value + 1
-    if isinstance(value, str) and value:
-        return value[:-1] + ("0" if value[-1] != "0" else "1")
-    return value
+    tree = await to_thread.run_sync(otherwise, given.edit, new.inputs.files)
+    try:
+        other = await render(await to_thread.run_sync(view_of, tree))
+    except InfraError:  # no other value fits there: then nothing shows what it decides
+        other = new
+    return _built(given.census, entry, reached, other, new), _build(new, new, other)
 
 
 def _differ(old: Rendered, new: Rendered) -> bool:
@@ -174,23 +200,27 @@ def _differ(old: Rendered, new: Rendered) -> bool:
     return not same(before, after)
 
 
-def _built(reached: Reached, old: Rendered, new: Rendered) -> Reached:
-    return reached.model_copy(update={"renderer": new.renderer, "targets": tuple(_targets(old, new))})
+def _built(census: Census, entry: Entry, reached: Reached, old: Rendered, new: Rendered) -> Reached:
+    moved = _moved(old, new)
+    found = {"renderer": new.renderer, "targets": tuple(one.ref.target.key for one in moved)}
+    return reached.model_copy(update=found | {"apps": _apps(census, entry, moved)})
 
 
-def _targets(old: Rendered, new: Rendered) -> Iterator[str]:
-    before = {one.ref.key: one.object for one in old.objects}
-    for one in new.objects:
-        if not same(before.get(one.ref.key), one.object):
-            yield one.ref.target.key
+def _apps(census: Census, entry: Entry, moved: Collection[Located] | None = None) -> tuple[str, ...]:
+    """The apps of an entry; with the objects that change, those whose objects they are."""
+    names = {(one.ref.kind, one.ref.name) for one in moved or ()}
+    units = (one for one in census.units if one.entry is entry)
+    return tuple(sorted({one.app for one in units if moved is None or (one.kind, one.name) in names}))
 
 
-def _reached(policy: Policy, path: str, found: str, place: str) -> Reached:
+def _reached(policy: Policy, path: str, found: str, place: str, cluster: str | None, *, own: bool = False) -> Reached:
     """The delivery of a path: what policy says of its root, else what the repository shows."""
     root = policy.root_of(path or ".")
     if root is None or "roots" not in policy.tree.model_fields_set:
-        return Reached(delivery=found, root=path or ".", cluster=place or None)
-    return Reached(delivery=root.delivery, root=path or ".", cluster=root.cluster or place or None)
+        root = None
+    shown = cluster if cluster in policy.clusters else None
+    at = (root.cluster if root else None) or shown or place or cluster
+    return Reached(delivery=root.delivery if root else found, root=path or ".", cluster=at or None, own=own)
 
 
 def _plain(reached: Reached, policy: Policy, path: str) -> Reached:

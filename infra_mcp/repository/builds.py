@@ -31,6 +31,14 @@ MAX_BYTES: Final = 64 * 1024 * 1024  # of one build's files
 MAX_OBJECTS: Final = 10_000  # of one build's output
 KEPT_BUILDS: Final = 64
 KEPT_BYTES: Final = 8 * 1024 * 1024  # of output; the same again of single documents
+# Kinds whose objects are in a namespace, whatever their manifest says; of others it is not known.
+NAMESPACED: Final = frozenset(
+    {
+        *("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod", "Job", "CronJob", "HorizontalPodAutoscaler"),
+        *("ConfigMap", "Secret", "Service", "ServiceAccount", "Ingress", "NetworkPolicy", "PersistentVolumeClaim"),
+        *("PodDisruptionBudget", "ResourceQuota", "LimitRange", "Role", "RoleBinding"),
+    }
+)
 _NAMED = 3  # reasons in a message; the rest is counted
 
 
@@ -57,6 +65,20 @@ class Rendered:
     objects: tuple[Located, ...]  # in the renderer's order; the namespace is the one that the build gives
     renderer: str  # name and version
     inputs: Inputs
+
+
+def placed(made: Rendered, namespace: str | None) -> Rendered:
+    """A build with objects that name no namespace in this one, if there is one, where their kind is in a namespace."""
+    if namespace is None:
+        return made
+    objects = []
+    for one in made.objects:
+        if one.ref.namespace is None and one.ref.kind in NAMESPACED:
+            body = {**one.object, "metadata": {**one.object["metadata"], "namespace": namespace}}
+            objects.append(replace(one, object=body, ref=one.ref.model_copy(update={"namespace": namespace})))
+        else:
+            objects.append(one)
+    return replace(made, objects=tuple(objects))
 
 
 class Builds:

@@ -82,6 +82,7 @@ class Location(Frozen):
     document: int = 0
     at: tuple[str | int, ...] = ()  # where in the document, if that is a List
     field: FieldPath = ()
+    inside: FieldPath | None = None  # the field in the YAML text that `field` holds
 
 
 class Beside(Frozen):

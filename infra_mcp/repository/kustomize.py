@@ -13,12 +13,10 @@ from functools import partial
 from types import MappingProxyType
 
 from infra_mcp.repository.kustomization import (
-    COMPONENT,
     NAMES,
     Kustomization,
     Reference,
     SelectorLabel,
-    is_kustomization,
     is_remote,
     parse_kustomization,
     parse_plugins,
@@ -71,21 +69,6 @@ def inputs(read: Read, paths: Collection[str], root: str, links: Mapping[str, st
         secrets=tuple(dict.fromkeys(found.secrets)),
         crosses=found.crosses,
     )
-
-
-def readers(read: Read, paths: Collection[str], links: Mapping[str, str] = NO_LINKS) -> dict[str, tuple[str, ...]]:
-    """For every file that a kustomize build reads, the folders whose builds read it, sorted.
-
-    Components are left out: they are built by others only. The arguments are those of `inputs`.
-    """
-    found: dict[str, list[str]] = {}
-    for path in sorted(paths):
-        if is_kustomization(path) and parse_kustomization(read(path) or b"").kind != COMPONENT:
-            folder = posixpath.dirname(path)
-            for file in inputs(read, paths, folder, links).files:
-                if folder not in found.setdefault(file, []):
-                    found[file].append(folder)
-    return {path: tuple(folders) for path, folders in found.items()}
 
 
 class _Refused(Exception):  # noqa: N818 - collected, never seen outside

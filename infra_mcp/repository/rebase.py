@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.effect import FileChange
 from infra_mcp.repository.commit import diff
 from infra_mcp.repository.edit import apply_edits
 from infra_mcp.repository.edits import DeleteFile, PutFile, SetValue
+from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.value import Tree
 
 
@@ -31,18 +32,24 @@ def file_changes(before: Tree, after: Tree, stage: int) -> tuple[FileChange, ...
     )
 
 
-def rebase(before: Tree, after: Tree, head: Tree) -> dict[str, bytes | None]:
+def rebase(before: Tree, after: Tree, head: Tree, read: Collection[str] = frozenset()) -> dict[str, bytes | None]:
     """The files to write on another commit than the one that a change was planned on.
 
     Args:
         before: the tree that the change was planned on.
         after: the same with the change.
         head: the tree to commit on.
+        read: the files that its builds read.
 
     Raises:
-        Moved: another commit changed one of its files, or added one of its objects elsewhere.
+        Moved: another commit changed one of its files, one that it builds from, or any kustomization (which could
+            build from its files by now); or added one of its objects elsewhere.
     """
     files = changed(before, after)
+    for path in sorted(before.entries.keys() | head.entries.keys()):
+        matters = path in read or is_kustomization(path)
+        if matters and before.oid(path) != head.oid(path) and head.read(path) != before.read(path):
+            raise Moved(path)
     for path in files:
         if head.read(path) != before.read(path):
             raise Moved(path)

@@ -149,8 +149,7 @@ class Scenario:
             await to_thread.run_sync(self._leave)
 
     def _build(self) -> None:
-        self.manifest.parent.mkdir(parents=True)
-        self.manifest.write_text(APP.format(namespace=self.namespace), encoding="utf-8")
+        self.write_files()
         (self.repo / "README.md").write_text("# infra\n\nWhat runs where.\n", encoding="utf-8")
         self.write_policy(self.apps() if self.policy is None else self.policy)
         self.git("init", "-q", "-b", "main")
@@ -159,9 +158,18 @@ class Scenario:
         self.git("add", ".")
         self.git("commit", "-q", "-m", "The docs site as it runs")
         if self.live:
-            self.kubectl("apply", "-f", self.manifest)
-            self.cluster_setup.apply(self.cluster_setup.bindings(self.namespace))
-            self.kubectl("-n", self.namespace, "rollout", "status", "deployment/docs", "--timeout=60s")
+            self.roll_out()
+
+    def write_files(self) -> None:
+        """Write the app's files, in a layout that is not the template's."""
+        self.manifest.parent.mkdir(parents=True)
+        self.manifest.write_text(APP.format(namespace=self.namespace), encoding="utf-8")
+
+    def roll_out(self) -> None:
+        """Apply the app as people do, and wait until it runs."""
+        self.kubectl("apply", "-f", self.manifest)
+        self.cluster_setup.apply(self.cluster_setup.bindings(self.namespace))
+        self.kubectl("-n", self.namespace, "rollout", "status", "deployment/docs", "--timeout=60s")
 
     def write_policy(self, more: str) -> None:
         """Write infra.toml with more sections than the session's. It is not in force until it is accepted."""

@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from infra_mcp.repository import kustomize
-from infra_mcp.repository.kustomize import Inputs, inputs, readers
+from infra_mcp.repository.kustomize import Inputs, inputs
 
 PLUGIN = "apiVersion: builtin\nkind: {}\nmetadata: {{name: x}}\n{}\n"
 
@@ -349,23 +349,3 @@ def test_hostile_sizes_end_in_a_refusal(monkeypatch):
     assert "more than 10 entries" in refused(f"patches: [{', '.join(['{path: there.yaml}'] * 20)}]\n")
     large = inputs(lambda _: None, {"app/kustomization.yaml"}, "app")
     assert large.refused == ("app: app/kustomization.yaml is too large to be read",)
-
-
-def test_a_file_is_read_by_every_root_whose_build_reads_it():
-    data = {
-        "base/kustomization.yaml": b"resources: [web.yaml]\n",
-        "base/web.yaml": b"",
-        "dev/kustomization.yaml": b"resources: [../base]\ncomponents: [../part]\n",
-        "prod/kustomization.yaml": b"resources: [../base]\nconfigMapGenerator: [{name: a, files: [a.txt]}]\n",
-        "prod/a.txt": b"",
-        "part/kustomization.yaml": b"kind: Component\npatches: [{path: p.yaml}]\n",
-        "part/p.yaml": b"",
-        "alone.yaml": b"",
-    }
-
-    found = readers(data.get, data.keys())
-
-    assert found["base/web.yaml"] == ("base", "dev", "prod")
-    assert found["prod/a.txt"] == ("prod",)
-    assert found["part/p.yaml"] == found["part/kustomization.yaml"] == ("dev",)
-    assert "alone.yaml" not in found

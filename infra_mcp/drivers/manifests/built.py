@@ -7,7 +7,8 @@ from typing import Any
 
 from infra_mcp.drivers.base import Build
 from infra_mcp.drivers.manifests.objects import Desired
-from infra_mcp.repository.partial import differences, set_path
+from infra_mcp.model.effect import FieldPath
+from infra_mcp.repository.partial import differences, keyed, list_keys, set_path
 from infra_mcp.repository.render import Located
 
 
@@ -23,10 +24,10 @@ def in_build(build: Build) -> Iterator[Desired]:
         if known is None:
             yield Desired(one.ref, one.object, path=build.root)
             continue
-        sets = _changed(known, one)
-        if sets is not None:
+        sets, removes = _changed(known, one)
+        if sets != one.ref.identity or removes:
             git = known.object if build.other is None else one.object
-            yield Desired(one.ref, sets, whole=False, path=build.root, git=git)
+            yield Desired(one.ref, sets, whole=False, path=build.root, git=git, removes=removes)
 
 
 def left(build: Build) -> list[str]:
@@ -35,9 +36,27 @@ def left(build: Build) -> list[str]:
     return [str(one.ref) for one in build.before if one.ref.key not in now]
 
 
-def _changed(known: Located, one: Located) -> dict[str, Any] | None:
+def _changed(known: Located, one: Located) -> tuple[dict[str, Any], tuple[FieldPath, ...]]:
+    """The fields that are set otherwise, as a partial object, and those that are gone."""
     sets: dict[str, Any] = one.ref.identity
-    found = [(path, after) for path, _, after, _ in differences(known.object, one.object, exact=True)]
-    for path, after in found:
+    for path, _, after, _ in differences(known.object, one.object, exact=True):
         set_path(sets, path, after)
-    return sets if found else None
+    return sets, tuple(_gone(known.object, one.object, (), ()))
+
+
+def _gone(known: Any, one: Any, path: FieldPath, names: tuple[str, ...]) -> Iterator[FieldPath]:  # noqa: ANN401 - JSON
+    """Each outermost field, or item of a keyed list, that is no longer there."""
+    if isinstance(known, dict) and isinstance(one, dict):
+        for key, value in known.items():
+            if key not in one:
+                yield (*path, key)
+            else:
+                yield from _gone(value, one[key], (*path, key), (*names, key))
+        return
+    keys = list_keys(names, {})
+    there, items = dict(keyed(known, keys)), dict(keyed(one, keys))
+    for key, (step, item) in there.items():
+        if key not in items:
+            yield (*path, step)
+        else:
+            yield from _gone(item, items[key][1], (*path, step), names)
