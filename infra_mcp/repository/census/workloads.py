@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from infra_mcp.model.image import Image
-from infra_mcp.model.location import show_field
-from infra_mcp.repository.census.built import POD_TEMPLATES, Built
+from infra_mcp.model.location import At, parse_field, show_field
+from infra_mcp.repository.census.built import POD_TEMPLATES, Built, ImageEntry
 from infra_mcp.repository.census.entries import Entry
 from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.layers import Below
 from infra_mcp.repository.locator.holds import Hold, images_in_values
+from infra_mcp.repository.locator.places import Place, as_text
 
 # Groups whose objects deliver others, or hold no image that people deploy.
 _NOT_OURS = ("toolkit.fluxcd.io", "argoproj.io", "kustomize.config.k8s.io", "infra-mcp.dev")
+_VERSION = re.compile(r"v?\d+(?:\.\d+)+[\w.+-]*")
 
 
 def units(entry: Entry) -> Iterator[Unit]:
@@ -55,4 +59,33 @@ def _containers(one: Built) -> Iterator[Hold]:
 
 
 def _resource(one: Built) -> Iterator[Hold]:
-    yield from images_in_values(Below(one, ("spec",)), "spec")
+    """The versions of a custom resource: images, and `spec.version`, which goes along with an image that says the same.
+
+    Entries of `images` reach containers only: one with another image's name is idle, and is named.
+    """
+    found = list(images_in_values(Below(one, ("spec",)), "spec"))
+    for hold in found:
+        at = parse_field(hold.label)
+        if hold.decides.form == "image" and not {"containers", "initContainers"}.isdisjoint(map(str, at)):
+            yield replace(hold, places=one.image_places(at))
+        else:
+            yield replace(hold, note=_idle(one, hold))
+    places = tuple(Place("plain", spot) for spot in one.spots(("spec", "version")))
+    if places and _VERSION.fullmatch(places[-1].version):
+        yield Hold("app-version" if found else "version", "spec.version", places)
+
+
+def _idle(one: Built, hold: Hold) -> str:
+    """The entries of `images` that name the image of a custom resource, which they do not reach."""
+    entries = [step.place for step in one.steps if isinstance(step, ImageEntry) and _names(step, hold)]
+    places = [str(At(place.spot.path, None, place.spot.field)) for place in entries if place]
+    if not places:
+        return ""
+    return (
+        f"{', '.join(places)} does not reach the image of a {one.kind}, and stays as it is: `images` sets containers."
+    )
+
+
+def _names(entry: ImageEntry, hold: Hold) -> bool:
+    name = entry.source.value.get("name") if isinstance(entry.source.value, dict) else None
+    return hold.decides.form == "image" and name == Image.parse(as_text(hold.decides.spot.value)).named

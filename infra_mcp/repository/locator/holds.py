@@ -15,9 +15,9 @@ from infra_mcp.repository.locator.places import Place
 from infra_mcp.repository.scalars import Json
 
 _TAG_KEY = re.compile(r"(?:image[-_]?)tag|.*image[-_]?tag", re.IGNORECASE)
-_IMAGE_KEY = re.compile(r".*image", re.IGNORECASE)
+_IMAGE_KEY = re.compile(r".*image(?:name)?", re.IGNORECASE)
 _DIGESTS = ("digest", "sha")
-_LEADING = ("main", "app", "image")
+_LEADING = frozenset({"image", "imagename", "imagetag", "image_tag", "image-tag", "tag"})
 
 Setting = Literal["version", "chart", "revision", "app-version"]
 
@@ -98,7 +98,7 @@ def _referenced(source: Source, value: dict[str, Any], path: FieldPath, key: str
 def leads(path: FieldPath, key: str) -> bool:
     """Whether this is where charts keep the image of the app itself: at the top, or of the main container."""
     names = [step for step in path if isinstance(step, str)]
-    return len(names) < 2 and [*names, key][0].lower() in {"image", "imagetag", "image_tag", "image-tag", "tag"}  # noqa: PLR2004 - `image.tag`
+    return len(names) < 2 and [*names, key][0].lower() in _LEADING  # noqa: PLR2004 - `image.tag`
 
 
 def steps(value: Json) -> Iterator[tuple[Any, Json]]:

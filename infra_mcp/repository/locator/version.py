@@ -67,7 +67,7 @@ def locate(
     for hold in chosen:
         _set(census, instance, done, hold, tag, digest, drop_digest=drop_digest)
     for hold in others:
-        if hold.setting in _ALONG and hold.version == done.former and chosen[0].setting not in _ALONG:
+        if hold.setting in _ALONG and _same_version(hold.version, done.former) and chosen[0].setting not in _ALONG:
             _along(census, instance, done, hold)
         elif hold.setting == "revision" and hold.version:
             done.notes.append(f"{hold.label} ({at(hold.decides.spot)}) stays at {hold.version}.")
@@ -160,13 +160,17 @@ def _set(
             done.notes.append(f"{where} is masked by {at(place.spot)} and stays at {masked.version}.")
 
 
+def _same_version(one: str, other: str) -> bool:
+    return one.removeprefix("v") == other.removeprefix("v")
+
+
 def _along(census: Census, instance: Instance, done: Located, hold: Hold) -> None:
     """Set what says the same as the version, where only this instance reads it."""
     place = hold.decides
     if any(spot.key == place.spot.key for spot, _ in done.sets):
         return
     if _is_own(census, instance, place.spot):
-        done.add(place.sets(done.version, ""))
+        done.add(place.sets(place.styled(done.version), ""))
     elif place.version != done.version:
         done.notes.append(f"{at(place.spot)} stays at {place.version}: other instances read it, too.")
 

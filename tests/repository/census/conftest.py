@@ -25,7 +25,9 @@ def deployed():
     """The changed files after a deploy, and the notes of its plan."""
 
     def deploy(census, app, version, environment=None, **options):
-        instance = next(one for one in census.find(app) if one.environment == environment)
+        several = census.find(app)
+        alone = environment is None and len(several) == 1
+        instance = several[0] if alone else next(one for one in several if one.environment == environment)
         found = locate(census, instance, version, **options)
         edits = [
             SetValue(
