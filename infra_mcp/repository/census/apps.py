@@ -11,6 +11,7 @@ from infra_mcp.repository.census.argo_apps import Applications
 from infra_mcp.repository.census.entries import Entry, entries
 from infra_mcp.repository.census.environments import ENVIRONMENTS
 from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.census.others import Other, others
 from infra_mcp.repository.census.unit import Unit
 
 
@@ -46,6 +47,11 @@ class Census:
         for more in (helmfile.entries, deployers.entries, charts.entries, tags.entries):
             found += more(self.index, {path for entry in found for path in entry.files})
         return found
+
+    @cached_property
+    def others(self) -> list[Other]:
+        """What it holds beside apps."""
+        return others(self.index)
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:
