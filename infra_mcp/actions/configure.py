@@ -9,16 +9,20 @@ from typing import Any
 from anyio import to_thread
 
 from infra_mcp.actions.base import Look
+from infra_mcp.actions.located import change_of, edited, instance_of
 from infra_mcp.actions.scale import with_replicas
 from infra_mcp.actions.workload import goal
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions.configure import Configure, SettingValue
+from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.location import At, show_field
 from infra_mcp.model.setting import check
 from infra_mcp.policy.owners import is_within
 from infra_mcp.policy.sections import AppRules, SettingRules
 from infra_mcp.repository.edit import apply_edits
 from infra_mcp.repository.edits import Edit, Location, SetValue
+from infra_mcp.repository.layers import parsed
+from infra_mcp.repository.locator.version import locate
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.partial import get_path, same
 from infra_mcp.repository.value import Tree
@@ -65,7 +69,9 @@ def _edit(look: Look, action: Configure) -> Edit:
 
 
 def _built_in(look: Look, made: Edit, action: Configure, name: str, rule: SettingRules) -> Edit:
-    """A setting whose place policy does not name: the replicas, where they are decided."""
+    """A setting whose place policy does not name: the replicas and the chart's version, where they are decided."""
+    if name == "chart":
+        return _with_chart(look, made, action, str(check(rule, action.settings[name], name=name)))
     if name != "replicas":
         what = f"infra.toml does not say where setting {name} of {action.app} stands."
         step = f'Add at = "path#field" to [apps.{action.app}.settings.{name}].'
@@ -74,6 +80,13 @@ def _built_in(look: Look, made: Edit, action: Configure, name: str, rule: Settin
     if type(number) is not int:
         raise InfraError("invalid-argument", "The number of replicas is a whole number.")
     return with_replicas(look, made, action.app, action.environment, number)
+
+
+def _with_chart(look: Look, made: Edit, action: Configure, version: str) -> Edit:
+    instance = instance_of(look, action.app, action.environment)
+    found = locate(look.census, instance, version, setting="chart")
+    change = change_of(instance, found.former, found.version)
+    return edited(look, replace(made, instance=change, notes=(*made.notes, *found.notes)), found.sets)
 
 
 def _of_environment(app: AppRules, name: str, places: tuple[At, ...], action: Configure) -> tuple[At, ...]:
@@ -105,7 +118,10 @@ def _covers(scope: At, at: At) -> bool:
 
 def _set(look: Look, name: str, rule: SettingRules, at: At, value: SettingValue) -> SetValue:
     """The change of one location."""
-    index, body, before = _find(look.tree, name, at)
+    index, body, field, inside = _find(look.tree, name, at)
+    before = get_path(body, field)[1]
+    if inside is not None:
+        before = get_path(parsed(before), inside)[1]
     if isinstance(before, dict | list):
         raise InfraError("manifest-invalid", f"{at} holds a map or a list, and setting {name} is a single value.")
     sealed = body.get("sops") if isinstance(body, dict) else None
@@ -118,11 +134,11 @@ def _set(look: Look, name: str, rule: SettingRules, at: At, value: SettingValue)
     after = check(rule, value, name=name, delivery=root.delivery if root else "", before=before)
     whole = [one for one in look.tree.objects_of(at.path) if (one.index, one.at) == (index, ())]
     ref = whole[0].ref if whole else None
-    return SetValue(path=at.path, document=index, ref=ref, field=at.field, before=before, after=after)
+    return SetValue(path=at.path, document=index, ref=ref, field=field, inside=inside, before=before, after=after)
 
 
-def _find(tree: Tree, name: str, at: At) -> tuple[int, Any, Any]:
-    """The document of a location: its number, its content, and the value that stands there.
+def _find(tree: Tree, name: str, at: At) -> tuple[int, Any, FieldPath, FieldPath | None]:
+    """The document of a location: its number, its content, the field, and the field in the text that it may hold.
 
     Raises:
         InfraError: as `edit`.
@@ -139,15 +155,22 @@ def _find(tree: Tree, name: str, at: At) -> tuple[int, Any, Any]:
     if not found:
         raise InfraError("not-in-repository", f"There is no value at {at}.", next_step=step)
     if len(found) > 1:
-        lines = ", ".join(str(at._replace(document=index)) for index, _, _ in found[:_NAMED])
+        lines = ", ".join(str(at._replace(document=index)) for index, *_ in found[:_NAMED])
         what = f"{len(found)} documents of {at.path} have {show_field(at.field)}."
         raise InfraError("ambiguous-setting", what, next_step=f"Name one of them in infra.toml: {lines}.")
     return found[0]
 
 
-def _having(documents: list[Any], at: At) -> Iterator[tuple[int, Any, Any]]:
+def _having(documents: list[Any], at: At) -> Iterator[tuple[int, Any, FieldPath, FieldPath | None]]:
     for index, body in enumerate(documents):
-        if at.document in (None, index):
-            there, value = get_path(body, at.field)
-            if there:
-                yield index, body, value
+        if at.document not in (None, index):
+            continue
+        if get_path(body, at.field)[0]:
+            yield index, body, at.field, None
+            continue
+        for end in range(1, len(at.field)):
+            text = get_path(body, at.field[:end])[1]
+            if isinstance(text, str):  # YAML in a text, as Argo CD's `helm.values` is
+                if get_path(parsed(text), at.field[end:])[0]:
+                    yield index, body, at.field[:end], at.field[end:]
+                break

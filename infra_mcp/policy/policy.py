@@ -37,7 +37,10 @@ from infra_mcp.policy.sections import (
 )
 from infra_mcp.text import one_line
 
-_BUILT_IN: Final = {"replicas": SettingRules(type="integer", min=0, max=10_000)}
+_BUILT_IN: Final = {
+    "replicas": SettingRules(type="integer", min=0, max=10_000),
+    "chart": SettingRules(type="chart-version"),
+}
 FIRST_LAYOUT: Final = "{root}/{namespace}/{kind}-{name}.yaml"
 _MAX_BYTES: Final = 2**20  # people write the file by hand
 _MAX_DOTS: Final = 1_000  # in one line

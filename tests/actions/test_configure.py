@@ -141,6 +141,42 @@ def test_the_document_that_the_location_names_is_changed(made):
     assert changed(made(second=5)) == {"flux/several.yaml": "pages: 1\n---\npages: 5\n"}
 
 
+TEXT = """\
+helm:
+  values: |
+    title: 'Docs' # of the site
+    port: 1
+  notes: "no: yaml: at all"
+"""
+TEXT_POLICY = "".join(
+    f'[apps.docs.settings.{name}]\nat = "flux/text.yaml#helm.{at}"\ntype = "{kind}"\n'
+    for name, at, kind in (
+        ("in-title", "values.title", "string"),
+        ("in-port", "values.port", "integer"),
+        ("in-none", "values.none", "string"),
+        ("in-notes", "notes.no", "string"),
+    )
+)
+
+
+def test_values_in_a_text_are_set_in_it(made):
+    one = made(more=TEXT_POLICY, files=FILES | {"flux/text.yaml": TEXT}, **{"in-title": "Our docs", "in-port": 2})
+
+    assert changed(one) == {"flux/text.yaml": TEXT.replace("'Docs'", "'Our docs'").replace("port: 1", "port: 2")}
+    assert {(change.field, change.inside) for change in one.changes} == {
+        (("helm", "values"), ("title",)),
+        (("helm", "values"), ("port",)),
+    }
+
+
+@pytest.mark.parametrize("name", ["in-none", "in-notes"])
+def test_a_text_without_the_value_is_named(made, name):
+    with pytest.raises(InfraError) as caught:
+        made(more=TEXT_POLICY, files=FILES | {"flux/text.yaml": TEXT}, **{name: "x"})
+
+    assert caught.value.code == "not-in-repository"
+
+
 def test_line_ends_stay(made):
     files = FILES | {"flux/values.yaml": VALUES.replace("\n", "\r\n")}
 

@@ -98,7 +98,7 @@ def test_anything_else_is_refused_by_the_settings_name(granted, docs, settings, 
 
 
 def test_an_unknown_setting_is_answered_with_the_declared_ones(granted, docs):
-    assert asked(granted, docs, debug="on").would_pass == "One of: memory, mode, replicas, title."
+    assert asked(granted, docs, debug="on").would_pass == "One of: chart, memory, mode, replicas, title."
 
 
 HOSTILE = {
