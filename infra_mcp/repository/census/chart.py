@@ -53,7 +53,7 @@ def local_chart(index: Index, folder: str, named: str) -> str | None:
             return path
     if "/" in named:
         return None
-    hits = [one for one in index.charts if named in (posixpath.basename(one), name_of(index, one))]
+    hits = index.charts_named.get(named, [])
     return hits[0] if len(hits) == 1 else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple
@@ -123,6 +123,15 @@ class Index:
         return {posixpath.dirname(path): path for path in self.paths if posixpath.basename(path).lower() in _CHARTS}
 
     @cached_property
+    def charts_named(self) -> dict[str, list[str]]:
+        """The folders of charts by a name of theirs: the folder's, or the one that they say."""
+        found: dict[str, list[str]] = {}
+        for folder, path in self.charts.items():
+            for name in {posixpath.basename(folder), str(self.document(path).get("name") or "")}:
+                found.setdefault(name, []).append(folder)
+        return found
+
+    @cached_property
     def kustomizations(self) -> dict[str, str]:
         """The path of each kustomization, by its folder; also in folders that the census leaves out."""
         return {posixpath.dirname(path): path for path in self.tree.entries if is_kustomization(path)}
@@ -210,10 +219,13 @@ class Index:
         found: list[Any] = self.tree.memo[key]
         return found
 
-    def small(self, path: str) -> list[Any]:
-        """The values of a small file's documents; none where it is large or cannot be read."""
-        data = self.tree.read(path)
-        return self.documents(path) if data is not None and len(data) <= SMALL else []
+    def small(self, paths: Iterable[str]) -> dict[str, list[Any]]:
+        """The values of small files' documents, read in one go; none of one that is large or cannot be read."""
+        keys = {path: ("small", self._oid(path)) for path in paths}
+        memo = self.tree.memo
+        for path, data in self.tree.read_all([path for path, key in keys.items() if key not in memo]).items():
+            memo[keys[path]] = _values(data) if data is not None and len(data) <= SMALL else []
+        return {path: memo[key] for path, key in keys.items()}
 
     def objects(self, path: str) -> Iterator[Built]:
         """The objects of a file."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from functools import partial
 from itertools import islice
@@ -56,17 +57,19 @@ def _files(index: Index, read: Collection[str]) -> Iterator[tuple[str, str, str]
     for path in islice(_candidates(index, read), _MOST_FILES):
         folder, _, base = path.rpartition("/")
         folders.setdefault(folder, {})[posixpath.splitext(base)[0]] = path
-    families: dict[str, list[str]] = {}
-    for folder in folders:
-        families.setdefault(folder.rpartition("/")[0], []).append(folder)
-    for family in families.values():
-        for folder in family:
-            beside = {name for other in family if other != folder for name in folders[other]}
-            last = folder.rpartition("/")[2]
-            for name, path in folders[folder].items():
-                if name in beside and _holds(index, path):
-                    swapped = ENVIRONMENTS.fullmatch(name) and not ENVIRONMENTS.fullmatch(last)
-                    yield (last, name, path) if swapped else (name, last, path)
+    common = Counter((folder.rpartition("/")[0], name) for folder, names in folders.items() for name in names)
+    wanted = [
+        (folder, name, path)
+        for folder, names in folders.items()
+        for name, path in names.items()
+        if common[folder.rpartition("/")[0], name] > 1
+    ]
+    read_now = index.small(path for _, _, path in wanted)
+    for folder, name, path in wanted:
+        last = folder.rpartition("/")[2]
+        if _holds(path, read_now[path]):
+            swapped = ENVIRONMENTS.fullmatch(name) and not ENVIRONMENTS.fullmatch(last)
+            yield (last, name, path) if swapped else (name, last, path)
 
 
 def _candidates(index: Index, read: Collection[str]) -> Iterator[str]:
@@ -82,12 +85,12 @@ def _candidates(index: Index, read: Collection[str]) -> Iterator[str]:
 
 
 def _units(index: Index, app: str, path: str, entry: Entry) -> Iterator[Unit]:
-    yield Unit(app, "Tag", app, None, path, entry, partial(_holds, index, path))
+    documents = index.small([path])[path]
+    yield Unit(app, "Tag", app, None, path, entry, partial(_holds, path, documents))
 
 
-def _holds(index: Index, path: str) -> list[Hold]:
+def _holds(path: str, documents: list[Json]) -> list[Hold]:
     """The version of a file; none where it holds something else, or more."""
-    documents = index.small(path)
     value = documents[0] if len(documents) == 1 else None
     source = Document(path, 0, value)
     if isinstance(value, str) and _VERSION.fullmatch(value):
