@@ -65,7 +65,12 @@ class Application:
     def by(self) -> str:
         """As people call it."""
         namespace = get_path(self.source.value, ("metadata", "namespace"))[1]
-        return f"Application {namespace or 'argocd'}/{self.name}"
+        return f"{'Application' if self.is_named else 'ApplicationSet'} {namespace or 'argocd'}/{self.name}"
+
+    @property
+    def is_named(self) -> bool:
+        """Whether its own name is known."""
+        return bool(get_path(self.source.value, ("metadata", "name"))[1])
 
     @property
     def sources(self) -> list[tuple[FieldPath, dict[str, Any]]]:

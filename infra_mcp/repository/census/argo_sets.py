@@ -151,7 +151,7 @@ class Generators:
                 folders.add(folder)
                 folder = posixpath.dirname(folder)
         for folder in sorted(folders - {""}):
-            if not f"/{folder}".count("/.") and _is_taken(folder, patterns, _of_folders):
+            if not f"/{folder}".count("/.") and _is_taken(folder, patterns, is_like):
                 yield folder, ()
 
     def _matrix(self, source: Source, at: FieldPath, depth: int) -> Iterator[Given]:
@@ -234,8 +234,8 @@ def _of_git(path: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(path, pattern)
 
 
-def _of_folders(path: str, pattern: str) -> bool:
-    """As Go's `path.Match` does: a star stands for a part of a name."""
+def is_like(path: str, pattern: str) -> bool:
+    """Whether a path fits a pattern as Go's `path.Match` takes it: a star stands for a part of a name."""
     parts, wanted = path.split("/"), pattern.split("/")
     return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 

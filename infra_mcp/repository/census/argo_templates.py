@@ -6,6 +6,7 @@ guessed. Source: Argo CD, "ApplicationSet: Template" and "Go template".
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 from collections.abc import Iterator
@@ -74,6 +75,16 @@ class Parameters:
         if None in values.values():
             return None
         return _ACTION.sub(lambda one: values[one[2]] or "", text)
+
+    def pattern(self, text: str) -> str:
+        """A text as a pattern (`fnmatch`), with a star for each template that is not known."""
+        parts: list[str] = []
+        end = 0
+        for one in _ACTION.finditer(text[:_LONGEST_VALUE]):
+            known = self.text(one[2])
+            parts += [glob.escape(text[end : one.start()]), "*" if known is None else glob.escape(known)]
+            end = one.end()
+        return "".join(parts) + glob.escape(text[end:_LONGEST_VALUE])
 
     def named(self, text: Json) -> Iterator[str]:
         """The value of each parameter that a text, or a text in a list or map, names."""

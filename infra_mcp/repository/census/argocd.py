@@ -15,12 +15,14 @@ from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.image import Image
 from infra_mcp.repository.census.argo_apps import Application, Applications, normal
 from infra_mcp.repository.census.argo_helm import Helm, written
+from infra_mcp.repository.census.argo_sets import is_like
 from infra_mcp.repository.census.argo_templates import Rendered
 from infra_mcp.repository.census.built import Built
 from infra_mcp.repository.census.chart import chart_holds, replicas_of
 from infra_mcp.repository.census.composition import Composition, compose, over
 from infra_mcp.repository.census.entries import Entry
 from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.census.remote import name_of
 from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Document, Source, helm_values
@@ -48,9 +50,28 @@ def entries(index: Index, applications: Applications) -> list[Entry]:
     for app in applications.all:
         refs = {as_text(one.get("ref")): applications.is_ours(one.get("repoURL")) for _, one in app.sources}
         for at, one in app.sources:
-            if len(found) < _MOST and (one.get("chart") or one.get("path") is not None or not one.get("ref")):
-                found.append(_entry(index, app, at, one, applications.is_ours(one.get("repoURL")), refs))
-    return found
+            ours = applications.is_ours(one.get("repoURL"))
+            if one.get("chart") or not one.get("ref") or one.get("path") is not None:
+                several = _anywhere(applications, app, at, one) if ours else [one]
+                found += [_entry(index, app, at, some, ours, refs) for some in several]
+        if len(found) > _MOST:
+            break
+    return found[:_MOST]
+
+
+def _anywhere(
+    applications: Applications, app: Application, at: FieldPath, one: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """A source, in each folder that its path may mean where only the cluster knows it; else itself."""
+    path = get_path(app.source.base.value, (*at, "path"))[1] if isinstance(app.source, Rendered) else None
+    if one.get("path") is not None or not isinstance(path, str) or not isinstance(app.source, Rendered):
+        yield one
+        return
+    pattern = normal(app.source.parameters.pattern(path))
+    index = applications.index
+    for folder in sorted({*index.kustomizations, *index.charts}) if pattern.strip("*/") else ():
+        if is_like(folder, pattern):
+            yield {**one, "path": folder}
 
 
 def _entry(
@@ -72,7 +93,7 @@ def _entry(
         app.files,
         app.cluster,
         words=app.words,
-        names=(app.app, app.name),
+        names=(app.app, app.name) if app.is_named else (),
     )
     if here and folder in index.kustomizations and not one.get("plugin"):
         made = compose(index, folder)
@@ -150,8 +171,9 @@ def _is_like(path: str, pattern: str) -> bool:
 def _units(index: Index, app: Application, at: FieldPath, helm: Helm, entry: Entry) -> Iterator[Unit]:
     value = get_path(app.source.value, at)[1]
     names = [as_text(get_path(value, field)[1]) for field in (("chart",), ("helm", "releaseName"))]
+    folder = helm.folder if not app.is_named else None
     yield Unit(
-        app.app,
+        name_of(folder) if folder else app.app,
         "Application",
         app.name,
         app.destination.get("namespace") or None,

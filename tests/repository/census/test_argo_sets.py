@@ -185,6 +185,23 @@ def test_what_only_the_cluster_knows_is_named_and_what_the_template_says_is_foun
     assert deployed(found, "web", "1.1.0")[0] == {"sets/web.yaml": text.replace("1.0.0", "1.1.0")}
 
 
+def test_folders_that_a_set_may_mean_by_a_clusters_name_are_delivered_by_it(census, environments, deployed):
+    files = {f"apps/web/overlays/{name}/kustomization.yaml": "resources: [web.yaml]\n" for name in ("lab", "plant")}
+    files |= {f"apps/web/overlays/{name}/web.yaml": deployment() for name in ("lab", "plant")}
+    files |= {"apps/web/base/kustomization.yaml": "resources: [web.yaml]\n", "apps/web/base/web.yaml": deployment("b")}
+    path = "apps/web/overlays/{{ .name }}"
+    text = application_set("web", [{"clusters": {}}], "web-{{ .name }}", source(path), cluster="{{ .name }}")
+    found = census(files | {"sets/web.yaml": text})
+
+    assert {entry.root: entry.delivery for entry in found.entries} == {
+        "apps/web/overlays/lab": "argocd",
+        "apps/web/overlays/plant": "argocd",
+        "apps/web/base": "kubernetes",
+    }
+    assert environments(found, "web") == ["lab", "plant"]
+    assert list(deployed(found, "web", "1.0.1", "lab")[0]) == ["apps/web/overlays/lab/web.yaml"]
+
+
 def test_values_that_only_the_cluster_knows_may_decide(census, deployed):
     helm = {"valueFiles": ["values-{{ .name }}.yaml"]}
     text = application_set("web", [{"clusters": {}}], "web-{{ .name }}", source("charts/web", helm=helm))
