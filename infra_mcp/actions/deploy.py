@@ -37,7 +37,9 @@ def _edit(look: Look, action: Deploy) -> Edit:
     instance = instance_of(look, action.app, action.environment)
     image = Image.parse(app.repository).repository if app and app.repository else ""
     wanted = Image.parse(app.image_for(action.version) or "").tag if app and image else action.version
-    found = locate(look.census, instance, wanted, image=image, drop_digest=bool(action.drop_digest))
+    declared = app.settings.get("version") if app else None
+    places = declared.places if declared else ()
+    found = locate(look.census, instance, wanted, image=image, places=places, drop_digest=bool(action.drop_digest))
     made = replace(made, instance=change_of(instance, found.former, found.version), notes=tuple(found.notes))
     return edited(look, made, found.sets)
 

@@ -89,3 +89,47 @@ async def test_a_repository_without_a_commit_is_refused_with_what_to_do(tmp_path
         await preview(tmp_path, ACTIONS["deploy"](app="docs", version="1.5.0"))
 
     assert caught.value.code == "git-failed"
+
+
+RELEASE = """\
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata:
+  name: mail
+spec:
+  values:
+    api: {image: "registry.example/api:1.0.0"}
+    worker: {image: "registry.example/worker:1.0.0"}
+"""
+VERSION = """\
+[apps.mail]
+owner = "mail"
+settings.version = {{ at = "mail.yaml!2#{}", type = "version" }}
+"""
+
+
+async def test_the_line_that_an_ambiguous_version_asks_for_says_which_one_it_is(checkout):
+    files = {"mail.yaml": f"kind: Note\n---\n{RELEASE}"}
+    repo = checkout(files)
+    action = ACTIONS["deploy"](app="mail", version="1.1.0")
+
+    with pytest.raises(InfraError) as refused:
+        await preview(repo, action)
+    line = 'settings.version = { at = "mail.yaml!2#spec.values.api.image", type = "version" } in [apps.mail]'
+    assert (refused.value.code, line in refused.value.next_step) == ("ambiguous-setting", True)
+
+    for place, image in (("spec.values.api.image", "api"), ("spec.values.worker.image", "worker")):
+        (repo / "infra.toml").write_text(VERSION.format(place), encoding="utf-8")
+        found = await preview(repo, action)
+        assert found["files"][0]["diff"].count("\n+") == 2  # the head and one line
+        assert f"registry.example/{image}:1.1.0" in found["files"][0]["content"]
+
+
+async def test_a_declared_version_that_stands_elsewhere_is_refused_and_the_section_named(checkout):
+    repo = checkout({"mail.yaml": f"kind: Note\n---\n{RELEASE}", "infra.toml": VERSION.format("spec.values.web.image")})
+
+    with pytest.raises(InfraError) as refused:
+        await preview(repo, ACTIONS["deploy"](app="mail", version="1.1.0"))
+
+    assert refused.value.code == "not-in-repository"
+    assert "[apps.mail.settings.version]" in refused.value.next_step

@@ -44,6 +44,7 @@ def locate(
     *,
     setting: str = "version",
     image: str = "",
+    places: Sequence[At] = (),
     drop_digest: bool = False,
 ) -> Located:
     """What to write so that an instance has a version.
@@ -54,6 +55,7 @@ def locate(
         version: the version, perhaps with a digest: `1.4.2@sha256:…`.
         setting: `version`, or `chart`.
         image: the image that is the app's, in full; empty where it is to be found.
+        places: where its version stands, as infra.toml has it; none where it is to be found.
         drop_digest: whether a digest that pins the image may go.
 
     Raises:
@@ -61,6 +63,8 @@ def locate(
             `digest-needed`; `automation`; `invalid-argument`: a digest where none can stand.
     """
     every = [hold for unit in instance.units for hold in unit.holds]
+    if places:
+        every = _declared(instance, every, setting, places)
     chosen, others = _chosen(instance, every, setting, image)
     done = Located(former=chosen[0].version)
     tag, _, digest = version.partition("@")
@@ -83,6 +87,25 @@ def held(instance: Instance) -> list[Hold]:
         return _chosen(instance, every, "version", "")[0][:1]
     except InfraError:
         return [hold for hold in every if hold.setting == "version"]
+
+
+def _declared(instance: Instance, every: list[Hold], setting: str, places: Sequence[At]) -> list[Hold]:
+    """The versions without those of the setting that stand elsewhere than infra.toml says."""
+
+    def is_meant(hold: Hold) -> bool:
+        spots = [at(place.spot) for place in hold.places]
+        return any(
+            (one.path, one.field, one.document or 0) == (spot.path, spot.field, spot.document or 0)
+            for one in places
+            for spot in spots
+        )
+
+    found = [hold for hold in every if hold.setting != setting or is_meant(hold)]
+    if not any(hold.setting == setting for hold in found):
+        what = f"The {setting} of {instance.app} stands at none of the places that infra.toml names for it."
+        step = f"Correct at in [apps.{instance.app}.settings.{setting}]."
+        raise InfraError("not-in-repository", what, next_step=step)
+    return found
 
 
 def _chosen(instance: Instance, every: list[Hold], setting: str, image: str) -> tuple[list[Hold], list[Hold]]:
@@ -131,8 +154,10 @@ def _ambiguous(instance: Instance, holds: Sequence[Hold]) -> InfraError:
     several = "; ".join(f"{hold.label} ({f'{hold.image} {hold.version}'.strip()})" for hold in holds[:_NAMED])
     what = f"{instance.app} has several versions, and nothing says which one is its own: {several}."
     setting = "version" if holds[0].setting == "version" else "chart"
-    line = f'[apps.{instance.app}.settings.{setting}] at = "{at(holds[0].decides.spot)}"'
-    return InfraError("ambiguous-setting", what, next_step=f"Say in infra.toml which one it is, such as {line}.")
+    kind = "version" if setting == "version" else "chart-version"
+    line = f'settings.{setting} = {{ at = "{at(holds[0].decides.spot)}", type = "{kind}" }}'
+    step = f"Say in infra.toml which one it is, such as {line} in [apps.{instance.app}]."
+    return InfraError("ambiguous-setting", what, next_step=step)
 
 
 def _set(
