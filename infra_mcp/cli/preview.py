@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -69,9 +70,14 @@ def _text(found: dict[str, Any]) -> str:
         lines += ["", f"{file['operation']} {file['path']}", file["diff"].rstrip("\n")]
     if found["reach"]:
         lines += ["", "reaches:"]
-    for one in found["reach"]:
-        cluster = f" on {one['cluster']}" if one["cluster"] else ""
-        by = f" ({one['by']})" if one["by"] else ""
-        apps = f": {', '.join(one['apps'])}" if one["apps"] else ""
-        lines.append(f"  {one['delivery']} {one['root']}{cluster}{by}{apps}")
+    lines += dict.fromkeys(line for one in found["reach"] for line in _reached(one))  # two instances may look alike
     return "\n".join([*lines, *(f"note: {note}" for note in found["notes"])])
+
+
+def _reached(one: dict[str, Any]) -> Iterator[str]:
+    cluster = f" on {one['cluster']}" if one["cluster"] else ""
+    by = f" ({one['by']})" if one["by"] else ""
+    apps = f": {', '.join(one['apps'])}" if one["apps"] else ""
+    yield f"  {one['delivery']} {one['root']}{cluster}{by}{apps}"
+    if one["unbuilt"]:
+        yield f"    not built, so it counts as reached: {one['unbuilt']}"
