@@ -43,7 +43,8 @@ class Census:
     @cached_property
     def entries(self) -> list[Entry]:
         """Where deliveries start."""
-        found = entries(self.index, argocd.entries(self.index, self.applications))
+        given = entries(self.index, argocd.entries(self.index, self.applications))
+        found = [flux.with_charts(self.index, entry) for entry in given]
         for more in (helmfile.entries, deployers.entries, charts.entries, tags.entries):
             found += more(self.index, {path for entry in found for path in entry.files})
         return found

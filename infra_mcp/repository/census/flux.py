@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.repository.census.built import Built
+from infra_mcp.repository.census.chart import chart_holds, files_of, replicas_of, sources_of
 from infra_mcp.repository.census.entries import Entry
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.census.unit import Unit
-from infra_mcp.repository.layers import Below, Inside, Source, Spot, Stack, helm_values
+from infra_mcp.repository.layers import Below, Document, Inside, Source, Spot, Stack, helm_values
 from infra_mcp.repository.locator.holds import Hold, images_in_values
 from infra_mcp.repository.locator.places import Place
-from infra_mcp.repository.partial import set_path
+from infra_mcp.repository.partial import get_path, set_path
 from infra_mcp.repository.scalars import Json
-
-_REPLICAS: tuple[FieldPath, ...] = (("replicaCount",), ("replicas",))
 
 
 def units(index: Index, entry: Entry) -> Iterator[Unit]:
@@ -41,19 +41,51 @@ def units(index: Index, entry: Entry) -> Iterator[Unit]:
             )
 
 
+def with_charts(index: Index, entry: Entry) -> Entry:
+    """An entry with the files of the repository's charts that its HelmReleases install."""
+    files = {path for one in entry.objects if one.kind == "HelmRelease" for path in _chart_files(index, one)}
+    return replace(entry, files=entry.files | files) if files else entry
+
+
+def _chart_files(index: Index, one: Built) -> Iterator[str]:
+    folder = _folder(index, one)
+    if folder is not None:
+        yield from files_of(index, folder)
+        yield from (path for path in _values_files(one) if index.tree.is_file(path))
+
+
+def _folder(index: Index, one: Built) -> str | None:
+    """The folder of the chart of a HelmRelease, where it is one of this repository."""
+    named = get_path(one.value, ("spec", "chart", "spec", "chart"))[1]
+    kind = get_path(one.value, ("spec", "chart", "spec", "sourceRef", "kind"))[1]
+    path = posixpath.normpath(named) if isinstance(named, str) and kind in {"GitRepository", "Bucket"} else None
+    return path if path in index.charts else None
+
+
+def _values_files(one: Built) -> list[str]:
+    """The values files that stand for the chart's own, from the top of the repository."""
+    listed = get_path(one.value, ("spec", "chart", "spec", "valuesFiles"))[1]
+    return [posixpath.normpath(path) for path in (listed if isinstance(listed, list) else ()) if isinstance(path, str)]
+
+
 def _holds(index: Index, entry: Entry, one: Built) -> Iterator[Hold]:
-    yield from images_in_values(_values(index, entry, one))
+    values, folder = _values(index, entry, one), _folder(index, one)
+    if folder is not None:
+        yield from chart_holds(index, folder, values)
+        return
+    yield from images_in_values(values)
     yield from _chart(index, entry, one)
 
 
 def _replicas(index: Index, entry: Entry, one: Built) -> tuple[Spot, ...]:
-    values = _values(index, entry, one)
-    return next((spots for at in _REPLICAS if (spots := values.spots(at))), ())
+    return replicas_of(_values(index, entry, one))
 
 
 def _values(index: Index, entry: Entry, one: Built) -> Stack:
     """Its values as helm-controller makes them: `valuesFrom` in order, then `values`, then those with a targetPath."""
-    low: list[Source] = []
+    folder, files = _folder(index, one), _values_files(one)
+    low: list[Source] = sources_of(index, folder) if folder is not None and not files else []
+    low += [Document(path, 0, value) for path in files if folder is not None for value in index.documents(path)[:1]]
     high: list[Source] = []
     for given in (one.value.get("spec") or {}).get("valuesFrom") or ():
         if isinstance(given, dict) and given.get("kind") == "ConfigMap":
