@@ -61,7 +61,7 @@ class Census:
         for entry in self.entries:
             found += (*flux.units(self.index, entry), *workloads.units(entry), *remote.units(self.index, entry))
             found += (*inflated.units(self.index, entry), *entry.parts(entry))
-        return tuple(found)
+        return tuple(helmfile.with_bootstraps(found))
 
     @cached_property
     def apps(self) -> dict[str, tuple[Instance, ...]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import partial
 from typing import Any, Final
@@ -84,6 +84,32 @@ def entries(index: Index, read: Collection[str]) -> list[Entry]:
 def unread(index: Index) -> list[str]:
     """The helmfiles that cannot be read without running their templates."""
     return [path for path in index.paths if _NAME.fullmatch(path) and not documents(index, path)]
+
+
+def with_bootstraps(units: list[Unit]) -> list[Unit]:
+    """The units, but for releases that a cluster is born with before Flux delivers them: their chart goes along.
+
+    A release without an environment is that of the HelmRelease of its name and namespace.
+    """
+    delivered: dict[tuple[str, str | None], list[Unit]] = {}
+    for one in units:
+        if one.kind == "HelmRelease":
+            delivered.setdefault((one.app, one.namespace), []).append(one)
+    before: dict[int, list[Unit]] = {}
+    for one in units:
+        by_flux = delivered.get((one.app, one.namespace), [])
+        if one.kind == "Release" and one.entry.environment is None and len(by_flux) == 1:
+            before.setdefault(id(by_flux[0]), []).append(one)
+    taken = {id(one) for some in before.values() for one in some}
+    kept = [one for one in units if id(one) not in taken]
+    return [replace(one, find=partial(_after, one, before[id(one)])) if id(one) in before else one for one in kept]
+
+
+def _after(unit: Unit, before: list[Unit]) -> Iterator[Hold]:
+    """The versions of a unit; under its chart the places of those before it."""
+    low = tuple(place for one in before for hold in one.find() if hold.setting == "chart" for place in hold.places)
+    for hold in unit.find():
+        yield replace(hold, places=(*low, *hold.places)) if hold.setting == "chart" and hold.places else hold
 
 
 def _load(index: Index, state: _State, path: str, depth: int = 0) -> None:

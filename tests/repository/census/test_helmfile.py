@@ -149,3 +149,29 @@ def test_bases_that_name_each_other_many_times_are_read_once_each(census):
     files["helmfile.yaml"] = "bases: [base0.yaml]\n---\nreleases: [{name: web, chart: b/c, version: 1.0.0}]\n"
 
     assert list(census(files).apps) == ["web"]
+
+
+def test_the_chart_of_a_release_that_flux_takes_over_goes_along(census, environments, deployed):
+    release = """\
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: net, namespace: kube-system}
+spec: {chart: {spec: {chart: net, version: 1.0.0, sourceRef: {kind: HelmRepository, name: x}}}}
+"""
+    first = "releases:\n- {name: net, namespace: kube-system, chart: x/net, version: 1.0.0}\n"
+    files = {"apps/net.yaml": release, "bootstrap/helmfile.yaml": first + first.replace("net", "dns")[10:]}
+    found = census(files)
+
+    assert [str(unit) for one in found.find("net") for unit in one.units] == ["HelmRelease kube-system/net"]
+    assert deployed(found, "net", "1.0.1", setting="chart")[0] == {
+        "apps/net.yaml": release.replace("1.0.0", "1.0.1"),
+        "bootstrap/helmfile.yaml": first.replace("1.0.0", "1.0.1") + first.replace("net", "dns")[10:],
+    }
+    older = census(files | {"bootstrap/helmfile.yaml": first.replace("1.0.0", "0.9.0")})
+    changed, notes = deployed(older, "net", "1.0.1", setting="chart")
+    assert set(changed) == {"apps/net.yaml"}
+    assert any("bootstrap/helmfile.yaml" in note and "stays at 0.9.0" in note for note in notes)
+    elsewhere = census(files | {"bootstrap/helmfile.yaml": first.replace("kube-system", "other")})
+    assert (
+        environments(elsewhere, "net") == ["apps/net/kube-system", "bootstrap/other"] or len(elsewhere.find("net")) == 2
+    )
