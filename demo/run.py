@@ -20,7 +20,7 @@ from pathlib import Path
 import anyio
 from peer import Peer, attending, connected
 from stage import Failed, Stage
-from world import CIRCLES, write_kubeconfig, write_repository, write_source_secret
+from world import CIRCLES, FLUX, GUIDE, commit_files, write_kubeconfig, write_repository, write_source_secret
 
 SENTENCE = "I need a namespace 'docs-staging' with image-pull secret X"
 NOTICE = "release/0.13.4 merged, ready to deploy"
@@ -64,7 +64,8 @@ class Demo:
         )
         found = json.loads(self.infra("sandbox", "status", "--name", NAME, "--json", quiet=True, shown=""))
         self.admin, self.context, self.kubectl = Path(found["kubeconfig"]), found["context"], Path(found["kubectl"])
-        stage.env["KUBECONFIG"] = str(self.admin)
+        # Kustomizations are built by this kubectl, whatever the machine has.
+        stage.env |= {"KUBECONFIG": str(self.admin), "INFRA_MCP_KUSTOMIZE": str(self.kubectl)}
         write_repository(stage, self.repo)
         stage.tell("An app that someone wrote by hand, applied with plain kubectl, and scaled since:")
         self.kube(
@@ -79,7 +80,7 @@ class Demo:
         policy = self.repo / "infra.toml"
         policy.write_text(policy.read_text(encoding="utf-8") + CIRCLES, encoding="utf-8")
         stage.tell(
-            "A person writes who may do what into infra.toml (two circles, one pull secret, one app) and commits it."
+            "A person writes who may do what into infra.toml (two circles, one pull secret, two apps) and commits it."
         )
         self.git("add", "infra.toml")
         self.git("commit", "-q", "-m", "What the infra peer may do, and for whom")
@@ -128,6 +129,7 @@ class Demo:
                 partial(self.attend, docs),
                 self.shell,
                 partial(self.refuse, docs, shop),
+                partial(self.environments, docs),
                 self.look_back,
             ]
             for act in story[:acts]:
@@ -222,14 +224,18 @@ class Demo:
         )  # fmt: skip
         request = json.loads(out)["request"]
         self.infra("request", "watch", request, expect=4)
+        del stage.env["INFRA_MCP_TOKEN"]
+        self.approve(request)
+
+    def approve(self, request: str) -> str:
+        """Approve what waits, as the operator; what the requester is told at its end."""
         shown = self.infra("request", "show", request, "--json", quiet=True, shown="", expect=4)
-        digest = json.loads(shown)["effect_digest"]
-        del stage.env["INFRA_MCP_TOKEN"]
-        stage.tell("Without a token the command acts as the operator:")
-        self.infra("approve", request, digest)
-        stage.env |= docs
-        self.infra("request", "watch", request)
-        del stage.env["INFRA_MCP_TOKEN"]
+        self.stage.tell("Without a token the command acts as the operator:")
+        self.infra("approve", request, json.loads(shown)["effect_digest"])
+        self.stage.env["INFRA_MCP_TOKEN"] = self.tokens["docs"]
+        told = self.infra("request", "watch", request)
+        del self.stage.env["INFRA_MCP_TOKEN"]
+        return told
 
     async def refuse(self, docs: Peer, shop: Peer) -> None:
         self.stage.step("What is refused: another team's namespace, and a field that another manager holds")
@@ -249,6 +255,35 @@ class Demo:
         )  # fmt: skip
         ok, text, _ = await docs.call("deploy", app="docs", version="0.13.7")
         self.must(not ok and "image-updater" in text, "the conflict names field and owner")
+
+    async def environments(self, docs: Peer) -> None:
+        stage = self.stage
+        stage.step("A version in a file: previewed without a cluster, then one app in two environments")
+        stage.tell("In a checkout of a repository that Flux delivers; no server, cluster, token or policy is needed:")
+        flux = self.home / "flux"
+        commit_files(stage, flux, FLUX, "As it is")
+        out = self.infra(
+            "preview", "deploy", "reel", "10.9.2", "--repo", flux, shown="infra-mcp preview deploy reel 10.9.2"
+        )
+        self.must(
+            "v10.9.2   # the last" in out and "Kustomization flux-system/media" in out, "the place, and who delivers"
+        )
+        stage.tell("An app that kustomize builds: a base, staging and production. Its people applied it by hand:")
+        commit_files(stage, self.repo, GUIDE, "The guide, in two environments")
+        for name in ("staging", "production"):
+            self.kube(
+                "apply", "-k", self.repo / "k8s/guide" / name, quiet=True, shown=f"kubectl apply -k k8s/guide/{name}"
+            )
+        both = "guide-staging,guide-production"
+        rendered = self.infra("rbac", "render", "--namespaces", both, quiet=True, shown="")
+        self.kube("apply", "--server-side", "-f", "-", stdin=rendered, quiet=True,
+                  shown=f"infra-mcp rbac render --namespaces {both} | kubectl apply --server-side -f -")  # fmt: skip
+        ok, text, _ = await docs.call("deploy", app="guide", version="2.1.0", environment="staging")
+        self.must(ok and "guide 2.1.0 runs" in text, "staging runs it; production and the base were not touched")
+        self.git("show", "--stat", "--format=%h %s", "HEAD")
+        _, text, parked = await docs.call("deploy", app="guide", version="2.1.0", environment="production")
+        self.must("needs-approval" in text, "production waits for a person's yes")
+        self.must("guide 2.1.0 runs" in self.approve(parked["request"]), "approved, it landed there, too")
 
     async def look_back(self) -> None:
         self.stage.step("The trail: from the first word to landed")
@@ -309,7 +344,7 @@ def main() -> int:
     except (Failed, subprocess.CalledProcessError) as error:
         failed = error
     except BaseExceptionGroup as group:
-        failed = group
+        failed = group.exceptions[0]
     finally:
         demo.close(keep and not failed)
     if failed is not None:

@@ -10,7 +10,16 @@ from pathlib import Path
 
 from stage import Stage
 
-__all__ = ["APP", "CIRCLES", "write_kubeconfig", "write_repository", "write_source_secret"]
+__all__ = [
+    "APP",
+    "CIRCLES",
+    "FLUX",
+    "GUIDE",
+    "commit_files",
+    "write_kubeconfig",
+    "write_repository",
+    "write_source_secret",
+]
 
 APP = """\
 # The docs site. Written by hand long ago; ask the docs team before you touch the probes.
@@ -53,10 +62,78 @@ spec:
       targetPort: 8080
 """
 
+# A checkout of a repository that Flux delivers, and no one here has a cluster for.
+FLUX = {
+    "clusters/home/media.yaml": """\
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata:
+  name: media
+  namespace: flux-system
+spec:
+  path: ./apps/media
+""",
+    "apps/media/reel.yaml": """\
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata:
+  name: reel
+  namespace: media
+spec:
+  chartRef:
+    kind: OCIRepository
+    name: reel
+  values:
+    image:
+      repository: registry.example/reel
+      tag: v10.8.1   # the last one before the new player
+""",
+}
+
+# An app that kustomize builds: a base, staging that goes first, and production.
+GUIDE = {
+    "k8s/guide/base/kustomization.yaml": "resources: [guide.yaml]\n",
+    "k8s/guide/base/guide.yaml": """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: guide
+spec:
+  selector:
+    matchLabels: {app: guide}
+  template:
+    metadata:
+      labels: {app: guide}
+    spec:
+      containers:
+        - name: guide
+          image: registry.example/docs/guide:2.0.0
+          resources:
+            requests: {cpu: 50m, memory: 64Mi}
+""",
+}
+for _name, _replicas in (("staging", 1), ("production", 3)):
+    GUIDE |= {
+        f"k8s/guide/{_name}/namespace.yaml": f"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: guide-{_name}\n",
+        f"k8s/guide/{_name}/kustomization.yaml": f"""\
+namespace: guide-{_name}
+resources: [namespace.yaml, ../base]
+images:
+  - name: registry.example/docs/guide
+    newTag: 2.0.4   # by release
+replicas:
+  - name: guide
+    count: {_replicas}
+""",
+    }
+
 CIRCLES = """
-# ---- written by the demo: two circles, one pull secret, one app -------------------------------------------------
+# ---- written by the demo: two circles, one pull secret, two apps ------------------------------------------------
+[[tree.roots]]
+path = "k8s/guide"
+
 [circles.docs]
-namespaces = ["docs-*"]
+namespaces = ["docs-*", "guide-*"]
 actions = ["provision_namespace", "deploy"]
 pull_secrets = ["X"]
 images = ["registry.example/docs/*"]
@@ -83,6 +160,24 @@ deploy_on = "release/{version} merged, ready to deploy"
 grace = "1s"
 timeout = "60s"
 
+[apps.guide]
+owner = "docs"
+image = "registry.example/docs/guide:{version}"
+
+[apps.guide.environments.staging]
+at = "k8s/guide/staging"
+namespace = "guide-staging"
+
+[apps.guide.environments.production]
+at = "k8s/guide/production"
+namespace = "guide-production"
+
+[[rules]]
+id = "production-needs-a-yes"
+match = { apps = ["guide"], environments = ["production"] }
+require = { approvals = 1, by = "operator" }
+reason = "readers are there"
+
 [[rules]]
 id = "previews-need-a-yes"
 match = { namespaces = ["*-preview"] }
@@ -93,19 +188,22 @@ reason = "previews cost money"
 
 def write_repository(stage: Stage, repo: Path) -> None:
     """An existing infra repository, in a layout of its own."""
-    (repo / "k8s" / "teams").mkdir(parents=True)
-    (repo / "k8s" / "teams" / "docs-site.yaml").write_text(APP, encoding="utf-8")
-    (repo / "README.md").write_text(
-        "# infra\n\nWhat runs where. `kubectl apply -f` by hand, so far.\n", encoding="utf-8"
-    )
-    for argv in (
-        ("git", "init", "-q", "-b", "main", str(repo)),
-        ("git", "-C", str(repo), "config", "user.name", "Pat"),
-        ("git", "-C", str(repo), "config", "user.email", "pat@example.invalid"),
-        ("git", "-C", str(repo), "add", "."),
-        ("git", "-C", str(repo), "commit", "-q", "-m", "The docs site as it runs"),
-    ):
-        subprocess.run(argv, check=True, env=stage.env, stdin=subprocess.DEVNULL)
+    readme = "# infra\n\nWhat runs where. `kubectl apply -f` by hand, so far.\n"
+    commit_files(stage, repo, {"README.md": readme, "k8s/teams/docs-site.yaml": APP}, "The docs site as it runs")
+
+
+def commit_files(stage: Stage, repo: Path, files: dict[str, str], message: str) -> None:
+    """Write files and commit them, as a person does; in a new repository where there is none."""
+    for path, text in files.items():
+        (repo / path).parent.mkdir(parents=True, exist_ok=True)
+        (repo / path).write_text(text, encoding="utf-8")
+    begin = [
+        ["init", "-q", "-b", "main"],
+        ["config", "user.name", "Pat"],
+        ["config", "user.email", "pat@example.invalid"],
+    ]
+    for words in [*([] if (repo / ".git").exists() else begin), ["add", "--", *files], ["commit", "-q", "-m", message]]:
+        subprocess.run(["git", "-C", str(repo), *words], check=True, env=stage.env, stdin=subprocess.DEVNULL)
 
 
 def write_source_secret(stage: Stage, kubectl: Path) -> None:
