@@ -26,6 +26,7 @@ from infra_mcp.repository.census.remote import name_of
 from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Document, Source, helm_values
+from infra_mcp.repository.locator.automation import OVER
 from infra_mcp.repository.locator.holds import Hold, images_in_values
 from infra_mcp.repository.locator.places import Place, as_text, is_release
 from infra_mcp.repository.partial import get_path
@@ -36,7 +37,6 @@ _MOST: Final = 5000  # entries of one repository
 _LONGEST: Final = 500  # characters of a pattern
 _MANIFESTS: Final = (*SUFFIXES, ".jsonnet")
 _UPDATER: Final = "argocd-image-updater.argoproj.io/image-list"
-_OVER: Final = ".argocd-source"  # how the files begin that Argo CD lays over a source
 
 
 def entries(index: Index, applications: Applications) -> list[Entry]:
@@ -84,7 +84,11 @@ def _entry(
 ) -> Entry:
     folder = normal(as_text(one.get("path")))
     here = not one.get("chart") and ours and one.get("path") is not None and not folder.startswith("..")
-    spec = _spec(index, app, at, folder if here else None)
+    above = _over(index, app, folder) if here else []
+    spec: Source = Below(app.source, at)
+    if above:
+        spec = helm_values([spec, *(Document(path, 0, index.document(path)) for path in above)])
+    own_files = app.files.union(above)
     entry = Entry(
         "argocd",
         folder if here else posixpath.dirname(app.path),
@@ -94,16 +98,17 @@ def _entry(
         app.cluster,
         words=app.words,
         names=(app.app, app.name) if app.is_named else (),
+        automated=_automated(app),
     )
     if here and folder in index.kustomizations and not one.get("plugin"):
         made = compose(index, folder)
         own = Below(spec, ("kustomize",))
         objects = _placed(app, over(own, made.objects, _images_of(index, folder)))
-        return replace(entry, objects=objects, files=app.files | made.files, composition=made)
+        return replace(entry, objects=objects, files=own_files | made.files, composition=made)
     if here and folder not in index.charts:
         made = _folder(index, folder, one.get("directory"))
         objects = _placed(app, made.objects)
-        return replace(entry, objects=objects, files=app.files | made.files, composition=made)
+        return replace(entry, objects=objects, files=own_files | made.files, composition=made)
     template = app.source if isinstance(app.source, Rendered) else None
     helm = Helm(
         index,
@@ -112,17 +117,13 @@ def _entry(
         refs,
         Rendered(Below(template.base, at), template.parameters) if template else None,
     )
-    return replace(entry, files=app.files | helm.files, parts=partial(_units, index, app, at, helm))
+    return replace(entry, files=own_files | helm.files, parts=partial(_units, index, app, at, helm))
 
 
-def _spec(index: Index, app: Application, at: FieldPath, folder: str | None) -> Source:
-    """A source, with what Argo CD lays over it from its folder (`.argocd-source.yaml`, which Image Updater writes)."""
-    spec = Below(app.source, at)
-    if folder is None:
-        return spec
-    names = (f"{_OVER}.yaml", f"{_OVER}-{app.name}.yaml")
-    paths = [path for name in names if index.tree.is_file(path := posixpath.join(folder, name))]
-    return helm_values([spec, *(Document(path, 0, index.document(path)) for path in paths)]) if paths else spec
+def _over(index: Index, app: Application, folder: str) -> list[str]:
+    """The files of a folder that Argo CD lays over the source; Image Updater writes them."""
+    names = (f"{OVER}.yaml", f"{OVER}-{app.name}.yaml")
+    return [path for name in names if index.tree.is_file(path := posixpath.join(folder, name))]
 
 
 def _placed(app: Application, objects: Iterable[Built]) -> tuple[Built, ...]:
@@ -179,17 +180,17 @@ def _units(index: Index, app: Application, at: FieldPath, helm: Helm, entry: Ent
         app.destination.get("namespace") or None,
         app.path,
         entry,
-        lambda: _holds(index, app, helm),
+        lambda: _holds(index, helm),
         lambda: replicas_of(helm.values),
         aliases=tuple(name for name in (app.name, *names, posixpath.basename(helm.folder or "")) if name),
     )
 
 
-def _holds(index: Index, app: Application, helm: Helm) -> Iterator[Hold]:
+def _holds(index: Index, helm: Helm) -> Iterator[Hold]:
     if helm.is_whole and helm.folder is not None:
-        yield from _updated(app, written(chart_holds(index, helm.folder, helm.values)))
+        yield from written(chart_holds(index, helm.folder, helm.values))
     else:
-        yield from _updated(app, written((*images_in_values(helm.values), *_images(helm.spec))))
+        yield from written((*images_in_values(helm.values), *_images(helm.spec)))
     value = helm.spec.value
     url, revision = as_text(value.get("repoURL")), as_text(value.get("targetRevision"))
     places = tuple(Place("plain", spot) for spot in helm.spec.spots(("targetRevision",)))
@@ -210,15 +211,9 @@ def _images(spec: Source) -> Iterator[Hold]:
             yield Hold("version", f"kustomize.images[{position}]", places, image.repository)
 
 
-def _updated(app: Application, holds: Iterable[Hold]) -> Iterator[Hold]:
-    """Versions, with Image Updater named where it writes them: what it lists, and what is in its files."""
+def _automated(app: Application) -> dict[str, str]:
+    """The images that an annotation of the Application has Image Updater write."""
     listed = as_text(get_path(app.source.value, ("metadata", "annotations", _UPDATER))[1])
     named = [one.strip().rpartition("=")[2] for one in listed.split(",") if one.strip()]
-    images = {Image.parse(one).repository for one in named}
-    for hold in holds:
-        if hold.places and posixpath.basename(hold.decides.spot.path).startswith(_OVER):
-            yield replace(hold, automation="Argo CD Image Updater, whose file it is")
-        elif images and (not hold.image or hold.image in images):
-            yield replace(hold, automation=f"Argo CD Image Updater (annotation {_UPDATER} of {app.by})")
-        else:
-            yield hold
+    by = f"Argo CD Image Updater (annotation {_UPDATER} of {app.by})"
+    return dict.fromkeys(["", *(Image.parse(one).repository for one in named)], by) if named else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -60,6 +60,8 @@ class Entry:
     environment: str | None = None  # the one that it is for, where a file's name or a list of environments says so
     words: tuple[str, ...] = ()  # others by which it may be told from others: what a set gave it, its values files
     names: tuple[str, ...] = ()  # what people may call it: the Application's name, without and with its environment
+    # What writes the version of each image by itself; that of an image that is not known stands under the empty name.
+    automated: Mapping[str, str] = field(default_factory=dict, repr=False)
     # Gives what it delivers, where that is no object: a chart with its values, releases, a tag.
     parts: Callable[[Entry], Iterable[Unit]] = field(default=lambda _: (), repr=False, compare=False)
 

@@ -43,7 +43,14 @@ class Unit:
     @cached_property
     def holds(self) -> tuple[Hold, ...]:
         """The versions that it holds."""
-        return tuple(replace(one, places=tuple(map(self._followed, one.places))) for one in self.find() if one.places)
+        return tuple(
+            replace(one, places=tuple(map(self._followed, one.places)), automation=one.automation or self._writer(one))
+            for one in self.find()
+            if one.places
+        )
+
+    def _writer(self, hold: Hold) -> str:
+        return self.entry.automated.get(hold.image, "") if hold.setting == "version" else ""
 
     def _followed(self, place: Place) -> Place:
         """The place of a variable's value, where the version is a variable that the deliverer replaces."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 
@@ -17,6 +18,7 @@ from infra_mcp.repository.spans import SourceText
 _POLICY = re.compile(r'#\s*\{\s*"\$imagepolicy"\s*:\s*"([^"]+)"\s*\}')
 # Keys beside a version by which a release bot is switched on.
 _SWITCH = re.compile(r"auto(?:matic)?[-_]?(?:deploys?|deployments?|updates?|promot\w*)(?:[-_]?enabled)?", re.IGNORECASE)
+OVER = ".argocd-source"  # how the files begin that Image Updater writes, and Argo CD lays over an Application's source
 _UPDATER = "argocd-image-updater.argoproj.io/image-list"
 
 
@@ -40,6 +42,8 @@ def _writers(index: Index, spot: Spot) -> Iterator[str]:
     found = _POLICY.search(_line(index, spot))
     if found and not _is_suspended(index):
         yield f"the Flux image policy {found[1]} (a comment on the line)"
+    if posixpath.basename(spot.path).startswith(OVER):
+        yield "Argo CD Image Updater, whose file it is"
     document = _document(index, spot)
     holder = get_path(document, spot.field[:-1])[1]
     for key, value in holder.items() if isinstance(holder, dict) else ():

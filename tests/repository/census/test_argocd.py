@@ -205,9 +205,26 @@ def test_the_image_updater_is_named_where_it_writes(census, deployed):
     assert list(deployed(free, "web", "1.0.1")[0]) == ["charts/web/values.yaml"]
 
 
+def test_the_image_updater_is_named_for_a_kustomization_too(census, deployed):
+    files = {
+        "web/kustomization.yaml": "resources: [web.yaml]\nimages: [{name: registry.example/web, newTag: '1'}]\n",
+        "web/web.yaml": deployment(),
+        "apps/web.yaml": application(
+            "web", source("web"), annotations={"argocd-image-updater.argoproj.io/image-list": f"a={IMAGE}, b=other:~1"}
+        ),
+    }
+
+    with pytest.raises(InfraError) as refused:
+        deployed(census(files), "web", "1.0.1")
+
+    assert refused.value.code == "automation"
+    assert "Application argocd/web" in refused.value.what
+
+
 def test_what_lies_in_the_folder_over_the_application_decides_and_is_image_updaters(census, deployed):
     over = "helm:\n  parameters:\n  - name: image.tag\n    value: 1.0.0\n"
     found = census(_files(["parameters"]) | {"charts/web/.argocd-source-web.yaml": over})
+    assert "charts/web/.argocd-source-web.yaml" in found.find("web")[0].entry.files
 
     with pytest.raises(InfraError) as refused:
         deployed(found, "web", "1.0.1")
