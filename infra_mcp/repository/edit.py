@@ -135,7 +135,10 @@ def _set(documents: list[Any], at: Path, edit: SetValue) -> None:
         if not same(now, edit.before):
             raise Moved
         value = ABSENT if edit.after is None else edit.after
-    if not _put(documents, index, (*at[1:], *keys), value):
+    path = (*at[1:], *keys)
+    if not path and isinstance(now, str) and isinstance(value, str):
+        documents[index] = value
+    elif not _put(documents, index, path, value):
         raise InfraError("manifest-invalid", f"There is no place for {show_path(edit.field)}.")
 
 
@@ -283,6 +286,11 @@ def _cut(text: SourceText, change: Change, document: int, path: Path) -> Splice:
             return text.remove(last)
         case "replace", 0 if path:
             return text.replace(last, change.value)
+        case "replace", 0 if last.node.kind == "scalar" and last.node.style == "":
+            # The file is the text itself, for readers that know no YAML: quotes would be a part of it.
+            cut = text.replace(last, change.value)
+            if cut.text == change.value:
+                return cut
     raise Unreadable(last.node.line, "there is no such place to change")
 
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from infra_mcp.errors import InfraError
+
 
 def test_a_file_an_app_and_environment_without_a_suffix(census, environments, deployed):
     files = {
@@ -37,6 +39,17 @@ def test_other_forms_of_the_same_shape(census, environments, deployed, path, tex
     assert environments(found, "web") == ["dev", "prod"]
     if after:
         assert deployed(found, "web", "1.20", "prod")[0] == {names["prod"]: after}
+
+
+def test_a_file_of_nothing_but_the_version_gets_no_quotes(census, deployed):
+    found = census({"rel/prod/web": "v1.2.3\n", "rel/dev/web": "1.3.0", "rel/dev/api": "1", "rel/prod/api": "2"})
+
+    assert list(found.apps) == ["web"]
+    assert deployed(found, "web", "1.2.4", "prod")[0] == {"rel/prod/web": "v1.2.4\n"}
+    assert deployed(found, "web", "1.3.1", "dev")[0] == {"rel/dev/web": "1.3.1"}
+    with pytest.raises(InfraError) as refused:
+        deployed(found, "web", "1.4", "dev")
+    assert refused.value.code == "manifest-invalid"
 
 
 @pytest.mark.parametrize(
