@@ -6,6 +6,7 @@ from anyio import to_thread
 
 from infra_mcp.actions.base import Look, set_fields
 from infra_mcp.actions.located import change_of, edited, instance_of
+from infra_mcp.actions.settings import declared_version
 from infra_mcp.actions.workload import goal, manifest
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions.deploy import Deploy
@@ -37,9 +38,8 @@ def _edit(look: Look, action: Deploy) -> Edit:
     instance = instance_of(look, action.app, action.environment)
     image = Image.parse(app.repository).repository if app and app.repository else ""
     wanted = Image.parse(app.image_for(action.version) or "").tag if app and image else action.version
-    declared = app.settings.get("version") if app else None
-    places = declared.places if declared else ()
-    found = locate(look.census, instance, wanted, image=image, places=places, drop_digest=bool(action.drop_digest))
+    declared = declared_version(look, action)
+    found = locate(look.census, instance, wanted, declared=declared, image=image, drop_digest=bool(action.drop_digest))
     made = replace(made, instance=change_of(instance, found.former, found.version), notes=tuple(found.notes))
     return edited(look, made, found.sets)
 

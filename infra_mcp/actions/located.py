@@ -7,12 +7,14 @@ from difflib import get_close_matches
 
 from infra_mcp.actions.base import Look, more
 from infra_mcp.errors import InfraError
+from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.policy.owners import is_within
 from infra_mcp.policy.sections import AppRules
 from infra_mcp.repository.census.apps import Instance
 from infra_mcp.repository.census.unit import Unit
-from infra_mcp.repository.edit import apply_edits, resolve, rewrite
+from infra_mcp.repository.edit import apply_edits
 from infra_mcp.repository.edits import Edit, InstanceChange, Location, SetValue
-from infra_mcp.repository.layers import Spot, parsed
+from infra_mcp.repository.layers import Spot
 from infra_mcp.repository.partial import get_path, same
 from infra_mcp.repository.scalars import Json
 
@@ -25,29 +27,46 @@ def instance_of(look: Look, app: str, environment: str | None) -> Instance:
     Raises:
         InfraError: `not-found`: there is no such app or environment; `environment-needed`: it has several.
     """
-    found = look.census.find(app)
-    if rules := look.policy.apps.get(app):
-        found = tuple(one for one in found if any(_is_meant(rules, unit) for unit in one.units)) or found
+    found = environments_of(look, app)
     if not found:
         near = get_close_matches(app, look.census.apps, n=3, cutoff=0.6)
-        step = (
-            f"The repository has {', '.join(near)}." if near else "`infra-mcp apps` lists the apps of the repository."
-        )
+        step = f"The repository has {', '.join(near)}." if near else "`infra-mcp apps` lists the repository's apps."
         raise InfraError("not-found", f"There is no app {app} in this repository.", next_step=step)
-    names = [one.environment or "" for one in found]
     if environment is None:
         if len(found) == 1:
-            return found[0]
-        what = f"{app} runs in {len(found)} environments: {_some(names)}."
-        raise InfraError("environment-needed", what)
-    hits = [one for one in found if _matches(one, environment)]
+            return next(iter(found.values()))
+        raise InfraError("environment-needed", f"{app} runs in {len(found)} environments: {_some(found)}.")
+    hits = [one for name, one in found.items() if environment in {name, *name.split("/")}]
+    if environment in found:
+        return found[environment]
     if len(hits) == 1:
         return hits[0]
-    if len(found) == 1 and not names[0] and environment in found[0].entry.trail:
-        return found[0]
+    only = next(iter(found.values()))
+    if len(found) == 1 and not only.environment and environment in only.entry.trail:
+        return only
     what = f"{app} has no environment {environment}" if not hits else f"{app} has several environments {environment}"
-    others = _some([one.environment or "" for one in hits] or names)
-    raise InfraError("not-found", f"{what}; it has {others or 'one without a name'}.")
+    raise InfraError("not-found", f"{what}; it has {_some(found) or 'one without a name'}.")
+
+
+def environments_of(look: Look, app: str) -> dict[str, Instance]:
+    """The instances of an app, by the names that policy gives to their environments, else by their own."""
+    found = look.census.find(app)
+    rules = look.policy.apps.get(app, AppRules())
+    found = tuple(one for one in found if any(_is_meant(rules, unit) for unit in one.units)) or found
+    named: dict[str, Instance] = {}
+    for name, its in rules.environments.items():
+        mine = [one for one in found if _is_at(one, its.paths)]
+        if len(mine) == 1:
+            named[name] = mine[0]
+    known = {id(one) for one in named.values()}
+    return named | {one.environment or "": one for one in found if id(one) not in known}
+
+
+def _is_at(instance: Instance, paths: Sequence[str]) -> bool:
+    """Whether an instance is in one of these files or folders, or its version is."""
+    own = {unit.path for unit in instance.units} | {unit.entry.root for unit in instance.units}
+    own |= {hold.decides.spot.path for unit in instance.units for hold in unit.holds}
+    return any(is_within(path, folder) for path in own for folder in paths)
 
 
 def change_of(instance: Instance, former: str, version: str) -> InstanceChange:
@@ -70,19 +89,21 @@ def edited(look: Look, edit: Edit, sets: Iterable[tuple[Spot, Json]]) -> Edit:
     Raises:
         InfraError: `manifest-invalid`: a value cannot be written there; `encrypted`: the file is encrypted.
     """
-    changes: list[SetValue] = []
-    texts: dict[tuple[str, int, str], tuple[Spot, str]] = {}
     pairs = list(sets)
-    for spot, value in pairs:
-        _require_plain(look, spot)
-        if spot.inside is None:
-            changes.append(_set(spot, spot.value, value))
-        elif not same(spot.value, value):
-            key = spot.path, spot.document, repr(spot.field)
-            _, text = texts.get(key) or (spot, _text(edit, spot))
-            keys = tuple(resolve(parsed(text), spot.inside))
-            texts[key] = spot, rewrite(text.encode(), [(0, keys, value)]).decode()
-    changes += [_set(spot, _text(edit, spot), after) for spot, after in texts.values()]
+    for spot, _ in pairs:
+        require_plain(look, spot)
+    changes = [
+        SetValue(
+            path=spot.path,
+            document=spot.document,
+            ref=_object(look, spot),
+            field=spot.field,
+            inside=spot.inside,
+            before=spot.value,
+            after=value,
+        )
+        for spot, value in pairs
+    ]
     addressed = tuple(
         Location(path=spot.path, document=spot.document, field=spot.field, inside=spot.inside) for spot, _ in pairs
     )
@@ -90,18 +111,28 @@ def edited(look: Look, edit: Edit, sets: Iterable[tuple[Spot, Json]]) -> Edit:
     return more(edit, apply_edits(edit.tree, made), made, addressed)
 
 
-def _set(spot: Spot, before: Json, after: Json) -> SetValue:
-    return SetValue(path=spot.path, document=spot.document, field=spot.field, before=before, after=after)
+def _object(look: Look, spot: Spot) -> ObjectRef | None:
+    """The object that is all of a document and is applied as it is: it is found again wherever it is by then."""
+    found = (one for one in look.tree.objects_of(spot.path) if (one.index, one.at) == (spot.document, ()))
+    ref = next((one.ref for one in found), None)
+    try:
+        alone = look.tree.find(ref) if ref else None
+    except InfraError:
+        return None  # it is built, or in several files
+    return ref if alone is not None and alone.path == spot.path else None
 
 
-def _text(edit: Edit, spot: Spot) -> str:
-    return str(get_path(edit.tree.document(spot.path, spot.document).object, spot.field)[1])
+def require_plain(look: Look, spot: Spot) -> None:
+    """Refuse a value that is encrypted, or signed with the encrypted ones (sops, without `mac_only_encrypted`).
 
-
-def _require_plain(look: Look, spot: Spot) -> None:
-    if spot.path in look.census.index.encrypted:
-        what = f"{spot.path} is encrypted, and its authentication code would no longer fit an edited file."
-        raise InfraError("encrypted", what)
+    Raises:
+        InfraError: `encrypted`.
+    """
+    if spot.path in look.census.index.encrypted or (isinstance(spot.value, str) and spot.value.startswith("ENC[")):
+        sealed = get_path(look.tree.document(spot.path, spot.document).object, ("sops", "mac_only_encrypted"))
+        if sealed != (True, True) or str(spot.value).startswith("ENC["):
+            what = f"{spot.path} is encrypted, and its authentication code would no longer fit an edited file."
+            raise InfraError("encrypted", what)
 
 
 def _is_meant(rules: AppRules, unit: Unit) -> bool:
@@ -111,10 +142,6 @@ def _is_meant(rules: AppRules, unit: Unit) -> bool:
     return rules.file is None or unit.path == rules.file or rules.file in unit.entry.files
 
 
-def _matches(instance: Instance, environment: str) -> bool:
-    return environment in {instance.environment or "", *(instance.environment or "").split("/")}
-
-
-def _some(names: Sequence[str]) -> str:
+def _some(names: Iterable[str]) -> str:
     listed = sorted(name for name in names if name)
     return ", ".join(listed[:_NAMED]) + (", …" if len(listed) > _NAMED else "")

@@ -6,8 +6,10 @@ from anyio import to_thread
 
 from infra_mcp.actions.base import Look, set_fields
 from infra_mcp.actions.located import change_of, edited, instance_of
+from infra_mcp.actions.settings import instance_if_known, with_declared
 from infra_mcp.actions.workload import goal, manifest
 from infra_mcp.errors import InfraError
+from infra_mcp.model.actions.base import InstanceAction
 from infra_mcp.model.actions.scale import Scale
 from infra_mcp.repository.edits import Edit
 from infra_mcp.repository.locator.value import locate_replicas
@@ -27,20 +29,26 @@ def _edit(look: Look, action: Scale) -> Edit:
     done = f"scaled to {action.replicas}"
     title = f"Scale {action.app} to {action.replicas}"
     made = Edit(look.tree, goal(look.policy.apps.get(action.app), title, action.app, done=done))
-    return with_replicas(look, made, action.app, action.environment, action.replicas)
+    return with_replicas(look, made, action, action.replicas)
 
 
-def with_replicas(look: Look, made: Edit, app: str, environment: str | None, replicas: int) -> Edit:
-    """An edit that sets the number of an app's replicas, too.
+def with_replicas(look: Look, made: Edit, about: InstanceAction, replicas: int) -> Edit:
+    """An edit that sets the number of an app's replicas, too: where policy declares it, else where it is found.
 
     Raises:
         InfraError: as `edit`.
     """
+    app = about.app
+    rule = look.policy.setting(app, "replicas")
+    if rule is not None and rule.at:
+        made = with_declared(look, made, about, "replicas", rule, replicas)
+        instance = instance_if_known(look, app, about.environment)
+        return made if instance is None else replace(made, instance=change_of(instance, "", str(replicas)))
     located = manifest(look, app)
     if located is not None:
         _require_scalable(app, located.ref.kind, str(located.ref))
         return set_fields(made, located, {"spec": {"replicas": replicas}})
-    instance = instance_of(look, app, environment)
+    instance = instance_of(look, app, about.environment)
     for unit in instance.units:
         _require_scalable(app, unit.kind, str(unit))
     found = locate_replicas(look.census, instance, replicas)

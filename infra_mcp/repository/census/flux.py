@@ -36,7 +36,7 @@ def units(index: Index, entry: Entry) -> Iterator[Unit]:
                 entry,
                 partial(_holds, index, entry, one),
                 partial(_replicas, index, entry, one),
-                folders=one.folders,
+                built=one,
                 aliases=(entry.by.rpartition("/")[2], str(spec.get("releaseName") or "")),
             )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from infra_mcp.repository.census.built import Built
 from infra_mcp.repository.census.entries import Entry
 from infra_mcp.repository.layers import Spot
 from infra_mcp.repository.locator.holds import Hold
@@ -38,7 +39,12 @@ class Unit:
     replicas: Callable[[], Sequence[Spot]] = field(default=tuple, repr=False, compare=False)
     words: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()  # other names that people may mean it by
-    folders: tuple[str, ...] = ()  # of the kustomizations that it goes through, innermost first
+    built: Built | None = None  # its object, where it is one
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of the kustomizations that it goes through, innermost first."""
+        return self.built.folders if self.built else ()
 
     @cached_property
     def holds(self) -> tuple[Hold, ...]:

@@ -34,7 +34,7 @@ def units(entry: Entry) -> Iterator[Unit]:
             one.namespace,
             one.base.path,
             entry,
-            folders=one.folders,
+            built=one,
             aliases=(entry.by.rpartition("/")[2], *entry.names),
         )
         if one.kind in POD_TEMPLATES and app:

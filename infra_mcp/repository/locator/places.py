@@ -94,6 +94,14 @@ def _in_url(text: str) -> re.Match[str] | None:
     return found[0] if len(found) == 1 else None
 
 
+def form_of(value: Json) -> Form:
+    """How a version most likely stands in a value: in a URL, in an image's reference, or alone."""
+    text = as_text(value)
+    if _REF.search(text):
+        return "url"
+    return "image" if Image.parse(text).tag or "/" in text else "tag"
+
+
 def as_text(value: Json) -> str:
     """A scalar as the text that its readers make of it."""
     if isinstance(value, bool):

@@ -13,7 +13,7 @@ from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.layers import Spot
 from infra_mcp.repository.locator.automation import automation
 from infra_mcp.repository.locator.holds import Hold
-from infra_mcp.repository.locator.places import Place, as_text, is_release
+from infra_mcp.repository.locator.places import Place, as_text, form_of, is_release
 from infra_mcp.repository.scalars import Json
 
 _MOVING = ("version", "chart", "revision", "app-version")  # a `version` is the first of these that there is
@@ -44,8 +44,8 @@ def locate(
     *,
     setting: str = "version",
     image: str = "",
-    places: Sequence[At] = (),
     drop_digest: bool = False,
+    declared: Sequence[Spot] = (),
 ) -> Located:
     """What to write so that an instance has a version.
 
@@ -55,21 +55,26 @@ def locate(
         version: the version, perhaps with a digest: `1.4.2@sha256:…`.
         setting: `version`, or `chart`.
         image: the image that is the app's, in full; empty where it is to be found.
-        places: where its version stands, as infra.toml has it; none where it is to be found.
         drop_digest: whether a digest that pins the image may go.
+        declared: the places where policy says that the version stands.
 
     Raises:
         InfraError: `not-in-repository`: it holds no version; `ambiguous-setting`: several, and nothing says which;
             `digest-needed`; `automation`; `invalid-argument`: a digest where none can stand.
     """
     every = [hold for unit in instance.units for hold in unit.holds]
-    if places:
-        every = _declared(instance, every, setting, places)
-    chosen, others = _chosen(instance, every, setting, image)
+    if declared:
+        chosen = [_declared(every, spot) for spot in declared]
+        others = [hold for hold in every if hold not in chosen]
+    else:
+        chosen, others = _chosen(instance, every, setting, image)
     done = Located(former=chosen[0].version)
     tag, _, digest = version.partition("@")
     for hold in chosen:
         _set(census, instance, done, hold, tag, digest, drop_digest=drop_digest)
+    for hold in (hold for unit in instance.bootstrap for hold in unit.holds):
+        if hold.setting == chosen[0].setting and hold.version == done.former:
+            done.add(hold.decides.sets(done.version, hold.decides.pinned and digest))
     for hold in others:
         if hold.setting in _ALONG and _same_version(hold.version, done.former) and chosen[0].setting not in _ALONG:
             _along(census, instance, done, hold)
@@ -80,6 +85,12 @@ def locate(
     return done
 
 
+def _declared(every: list[Hold], spot: Spot) -> Hold:
+    """The version at a place that policy declares."""
+    found = next((hold for hold in every if hold.decides.spot.key == spot.key), None)
+    return found or Hold("version", str(at(spot)), (Place(form_of(spot.value), spot),))
+
+
 def held(instance: Instance) -> list[Hold]:
     """The versions of an instance: its own where it is known which that is, else all of them."""
     every = [hold for unit in instance.units for hold in unit.holds]
@@ -87,25 +98,6 @@ def held(instance: Instance) -> list[Hold]:
         return _chosen(instance, every, "version", "")[0][:1]
     except InfraError:
         return [hold for hold in every if hold.setting == "version"]
-
-
-def _declared(instance: Instance, every: list[Hold], setting: str, places: Sequence[At]) -> list[Hold]:
-    """The versions without those of the setting that stand elsewhere than infra.toml says."""
-
-    def is_meant(hold: Hold) -> bool:
-        spots = [at(place.spot) for place in hold.places]
-        return any(
-            (one.path, one.field, one.document or 0) == (spot.path, spot.field, spot.document or 0)
-            for one in places
-            for spot in spots
-        )
-
-    found = [hold for hold in every if hold.setting != setting or is_meant(hold)]
-    if not any(hold.setting == setting for hold in found):
-        what = f"The {setting} of {instance.app} stands at none of the places that infra.toml names for it."
-        step = f"Correct at in [apps.{instance.app}.settings.{setting}]."
-        raise InfraError("not-in-repository", what, next_step=step)
-    return found
 
 
 def _chosen(instance: Instance, every: list[Hold], setting: str, image: str) -> tuple[list[Hold], list[Hold]]:
