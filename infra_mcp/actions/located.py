@@ -18,6 +18,7 @@ from infra_mcp.repository.layers import Spot
 from infra_mcp.repository.partial import get_path, same
 from infra_mcp.repository.scalars import Json
 
+_UNREAD = 3  # files that could not be read, named in a message
 _NAMED = 10  # environments or apps named in a message
 
 
@@ -31,7 +32,8 @@ def instance_of(look: Look, app: str, environment: str | None) -> Instance:
     if not found:
         near = get_close_matches(app, look.census.apps, n=3, cutoff=0.6)
         step = f"The repository has {', '.join(near)}." if near else "`infra-mcp apps` lists the repository's apps."
-        raise InfraError("not-found", f"There is no app {app} in this repository.", next_step=step)
+        unread = "".join(f" Not read: {why}" for why in look.census.index.unread(app)[:_UNREAD])
+        raise InfraError("not-found", f"There is no app {app} in this repository.{unread}", next_step=step)
     if environment is None:
         if len(found) == 1:
             return next(iter(found.values()))

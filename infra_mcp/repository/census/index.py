@@ -227,6 +227,17 @@ class Index:
             memo[keys[path]] = _values(data) if data is not None and len(data) <= SMALL else []
         return {path: memo[key] for path, key in keys.items()}
 
+    def unread(self, word: str) -> list[str]:
+        """Why files that have a word in them cannot be read, each with its name and the line."""
+        found = []
+        for path, data in self.tree.read_all([path for path in self.paths if path.endswith(SUFFIXES)]).items():
+            if data is not None and word.encode() in data and not self.documents(path):
+                try:
+                    values(compose(decode(data)))
+                except Unreadable as error:
+                    found.append(f"{path}, line {error.line}: {error.why}.")
+        return found
+
     def objects(self, path: str) -> Iterator[Built]:
         """The objects of a file."""
         yield from objects_of(path, self.documents(path))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from infra_mcp.model.image import Image
 from infra_mcp.model.location import At, parse_field, show_field
@@ -53,9 +54,22 @@ def _containers(one: Built) -> Iterator[Hold]:
         main = len(running) == 1 or item["name"] in one.names
         if places:
             label = show_field(at[-2:])
-            yield Hold(
-                "version", label, places, Image.parse(item["image"]).repository, leads=at[-2] == "containers" and main
-            )
+            repository = Image.parse(item["image"]).repository
+            note = _unmatched(one, repository, {place.spot.key for place in places})
+            yield Hold("version", label, places, repository, leads=at[-2] == "containers" and main, note=note)
+
+
+def _unmatched(one: Built, repository: str, used: set[Any]) -> str:
+    """The entries of `images` that have the name of an image that they do not find, since another one renamed it."""
+    entries = [step.place for step in one.steps if isinstance(step, ImageEntry) and _of_image(step) == repository]
+    idle = [str(At(place.spot.path, None, place.spot.field)) for place in entries if place]
+    idle = [] if any(place.spot.key in used for place in entries if place) else idle
+    return f"{', '.join(idle)} finds no image of that name, and stays as it is." if idle else ""
+
+
+def _of_image(entry: ImageEntry) -> str:
+    name = entry.source.value.get("name") if isinstance(entry.source.value, dict) else None
+    return Image.parse(str(name)).repository
 
 
 def _resource(one: Built) -> Iterator[Hold]:
