@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 
 from infra_mcp.actions.base import Look, more
@@ -59,9 +60,9 @@ def environments_of(look: Look, app: str) -> dict[str, Instance]:
     for name, its in rules.environments.items():
         mine = [one for one in found if _is_at(one, its.paths)]
         if len(mine) == 1:
-            named[name] = mine[0]
-    known = {id(one) for one in named.values()}
-    return named | {one.environment or "": one for one in found if id(one) not in known}
+            named[name] = replace(mine[0], environment=name)
+    known = [one.units for one in named.values()]
+    return named | {one.environment or "": one for one in found if one.units not in known}
 
 
 def _is_at(instance: Instance, paths: Sequence[str]) -> bool:

@@ -53,7 +53,7 @@ def places(look: Look, app: str, environment: str | None, name: str, rule: Setti
             `no-effect`: something else decides in this environment.
     """
     chosen = _of_environment(look, app, environment, name, rule.places)
-    spots = [spot_at(look.tree, name, at) for at in chosen]
+    spots = [spot_at(look.tree, app, name, at) for at in chosen]
     instance = instance_if_known(look, app, environment)
     if instance is not None:
         for spot in spots:
@@ -72,7 +72,7 @@ def declared_version(look: Look, about: InstanceAction) -> list[Spot]:
         return places(look, about.app, about.environment, "version", rule)
     rules = look.policy.apps.get(about.app, AppRules())
     chosen = rules.environments.get(about.environment or "")
-    return [spot_at(look.tree, "version", one) for one in (chosen.places if chosen else ()) if one.field]
+    return [spot_at(look.tree, about.app, "version", one) for one in (chosen.places if chosen else ()) if one.field]
 
 
 def _of_environment(
@@ -92,7 +92,7 @@ def _of_environment(
     alone = tuple(one for one, found in own if len(found) == 1)
     if not own:
         for one, _ in homes:
-            require_plain(look, spot_at(look.tree, name, one))
+            require_plain(look, spot_at(look.tree, app, name, one))
         what = f"Setting {name} has no location of its own in environment {environment}."
         step = f"Add one to at in [apps.{app}.settings.{name}], below what the environment names."
         raise InfraError("not-in-repository", what, next_step=step)
@@ -132,7 +132,7 @@ def _require_deciding(look: Look, instance: Instance, app: str, spot: Spot) -> N
     others = [
         one.environment or one.app
         for one in look.census.find(app)
-        if one.environment != instance.environment and any(_decides(unit, spot) for unit in one.units)
+        if one.units != instance.units and any(_decides(unit, spot) for unit in one.units)
     ]
     if others:
         what = f"{spot.path} decides for {instance.environment} and for {', '.join(others[:_NAMED])}."
@@ -160,13 +160,13 @@ def _layers(unit: Unit, spot: Spot) -> tuple[Spot, ...]:
     return unit.built.spots(spot.field[len(base.at) :] if is_item else spot.field)
 
 
-def spot_at(tree: Tree, name: str, at: At) -> Spot:
+def spot_at(tree: Tree, app: str, name: str, at: At) -> Spot:
     """A declared place with its value; the field may go on in a text that holds YAML.
 
     Raises:
         InfraError: `not-in-repository`, `ambiguous-setting`, `manifest-invalid`.
     """
-    step = f"Correct at of setting {name} in infra.toml, or add the value by hand."
+    step = f"Correct at in [apps.{app}.settings.{name}] of infra.toml, or add the value by hand."
     data = tree.read(at.path)
     if data is None:
         raise InfraError("not-in-repository", f"There is no file {at.path}.", next_step=step)

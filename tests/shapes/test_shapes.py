@@ -172,10 +172,6 @@ def _lines_changed(before, after):
     return sum(end - start for tag, start, end, *_ in opcodes if tag != "equal")
 
 
-def test_what_is_pending_is_a_cell():
-    assert [name for name in PENDING if name not in map(str, CASES)] == []
-
-
 def test_the_matrix_is_printed(capsys):
     assert cells.main() == 0
     out = capsys.readouterr().out

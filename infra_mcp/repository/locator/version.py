@@ -225,7 +225,7 @@ def require_own(census: Census, instance: Instance, spot: Spot) -> None:
     others = [
         one.environment or one.app
         for one in census.find(instance.app)
-        if one.environment != instance.environment and any(_decides(unit, spot) for unit in one.units)
+        if one.units != instance.units and any(_decides(unit, spot) for unit in one.units)
     ]
     if others:
         what = f"{at(spot)} decides for {instance.environment} and for {', '.join(others[:_NAMED])}."
@@ -234,11 +234,15 @@ def require_own(census: Census, instance: Instance, spot: Spot) -> None:
 
 def _instead(census: Census, instance: Instance) -> str:
     """Where a value of this instance alone could stand, as advice."""
-    others = [unit for one in census.find(instance.app) if one is not instance for unit in one.units]
+    others = [unit for one in census.find(instance.app) if one.units != instance.units for unit in one.units]
     theirs = {folder for unit in others for folder in unit.folders}
     own = [folder for unit in instance.units for folder in unit.folders if folder not in theirs]
     read = {
-        path for one in census.find(instance.app) if one is not instance for u in one.units for path in u.entry.files
+        path
+        for one in census.find(instance.app)
+        if one.units != instance.units
+        for u in one.units
+        for path in u.entry.files
     }
     mine = sorted({path for unit in instance.units for path in unit.entry.files} - read)
     named = census.index.kustomizations[own[0]] if own else ", ".join(mine[:_NAMED])
