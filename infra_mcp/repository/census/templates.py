@@ -21,12 +21,13 @@ _VALUE = re.compile(
 )
 # Templates that decide which lines there are: the text is not what helmfile reads.
 _CONTROL = re.compile(r"\{\{-?\s*(?:if|else|end|range|with|define|template|block|break|continue)\b")
-_COMMENT = re.compile(r"\{\{-?\s*/\*.*?\*/\s*-?\}\}", re.DOTALL)
+_COMMENT = re.compile(r"\{\{-?\s*/\*")  # where one begins
 _LATER = re.compile(r"\{\{`(.*?)`\}\}", re.DOTALL)  # a template for the next pass
 _ONE = re.compile(r"\{\{-?\s*(?P<path>\.[\w.]+)\s*(?P<pipes>(?:\|[^{}|]*)*)-?\}\}")
 _PIPE = re.compile(r"quote|toString|(?P<default>default\s+(?:\"[^\"]*\"|'[^']*'|[\w.+-]+))|trim|squote")
 _VALUES: Final = ("Values", "StateValues")
-_MOST: Final = 200_000  # characters of a template
+_MOST: Final = 60_000  # characters of a file with templates
+_LONGEST: Final = 1_000  # characters of a line or value with a template: patterns take the square of it
 
 
 def documents(index: Index, path: str) -> list[Json]:
@@ -45,7 +46,7 @@ def documents(index: Index, path: str) -> list[Json]:
 
 def _read(data: bytes) -> list[Json]:
     try:
-        text = _COMMENT.sub("", decode(data))
+        text = _without_comments(decode(data))
         if _CONTROL.search(text):
             return []
         return values(compose("\n".join(map(_quoted, text.split("\n")))))
@@ -53,8 +54,20 @@ def _read(data: bytes) -> list[Json]:
         return []
 
 
+def _without_comments(text: str) -> str:
+    kept, at = [], 0
+    while found := _COMMENT.search(text, at):
+        inner = text.find("*/", found.end())
+        end = text.find("}}", inner) if inner >= 0 else -1
+        if end < 0:
+            break
+        kept.append(text[at : found.start()])
+        at = end + 2
+    return "".join(kept) + text[at:]
+
+
 def _quoted(line: str) -> str:
-    found = _VALUE.match(line)
+    found = _VALUE.match(line) if len(line) <= _LONGEST else None
     if not found or "}}" not in found["value"]:
         return line
     text = found["value"].replace("'", "''")
@@ -97,7 +110,7 @@ def render(text: str, names: Mapping[str, str], given: Json = None) -> Json:
         names: `.Environment.Name` and the like, without the first dot.
         given: what `.Values` is.
     """
-    if "{{" not in text:
+    if "{{" not in text or len(text) > _LONGEST:
         return text
     text = _LATER.sub(r"\1", text)
     whole = _ONE.fullmatch(text.strip())
@@ -113,7 +126,7 @@ def is_template(value: Json) -> bool:
 
 def _named(value: Json) -> FieldPath:
     """The value of `.Values` that a text is, by its path; empty where it is something else."""
-    whole = _ONE.fullmatch(value.strip()) if isinstance(value, str) else None
+    whole = _ONE.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= _LONGEST else None
     if not whole or not _is_plain(whole["pipes"]):
         return ()
     first, *rest = whole["path"].strip(".").split(".")

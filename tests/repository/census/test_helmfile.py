@@ -1,5 +1,7 @@
 """Releases of helmfile: the place that decides is where the value stands, through templates and bases."""
 
+import time
+
 import pytest
 
 from infra_mcp.errors import InfraError
@@ -56,7 +58,9 @@ def test_a_version_through_a_template_is_set_where_the_value_stands(census, depl
 
 def test_values_that_are_a_template_are_read_as_far_as_they_are_yaml(census, deployed):
     template = """\
-image:
+{{- /* what the environment
+decides */ -}}
+image: {{/* one */}}
   repository: registry.example/web
   tag: {{ .Values.web.tag | quote }} # from the environment
 host: web.{{ .Values.domain }}
@@ -134,6 +138,14 @@ def test_a_strange_helmfile_breaks_nothing(census, text):
     found = census({"helmfile.yaml": text, "other.yaml": "a: 1\n"})
 
     assert [hold for unit in found.units for hold in unit.holds if unit.kind == "Release"] == []
+
+
+@pytest.mark.parametrize("text", ["a: {{" + " " * 50_000 + "x", "{{/*" * 12_000 + "*/", "a: '" + "{{`" * 15_000 + "'"])
+def test_templates_are_read_in_bounded_time(census, text):
+    began = time.monotonic()
+
+    assert census({"helmfile.yaml.gotmpl": text + "\nreleases: [{name: a, chart: b/c}]\n"}).apps.keys() <= {"a"}
+    assert time.monotonic() - began < 5
 
 
 def test_a_helmfile_whose_templates_decide_its_lines_is_named(census):
