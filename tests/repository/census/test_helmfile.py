@@ -183,5 +183,5 @@ spec: {chart: {spec: {chart: net, version: 1.0.0, sourceRef: {kind: HelmReposito
     changed, notes = deployed(older, "net", "1.0.1", setting="chart")
     assert set(changed) == {"apps/net.yaml"}
     assert any("bootstrap/helmfile.yaml" in note and "stays at 0.9.0" in note for note in notes)
-    elsewhere = census(files | {"bootstrap/helmfile.yaml": first.replace("kube-system", "other")})
+    elsewhere = census({"apps/net.yaml": release, "other/helmfile.yaml": first.replace("kube-system", "other")})
     assert len(elsewhere.find("net")) == 2
