@@ -1,7 +1,9 @@
 """Infrastructure repositories as people have them, generated: seeded, so that the same number gives the same files.
 
 Namespaces with applications of a Deployment, a Service and a ConfigMap each, some with an Ingress, an autoscaler or a
-disruption budget, beside folders that kustomize builds, values, and templates that are no YAML.
+disruption budget, beside folders that kustomize builds, values, and templates that are no YAML. Some applications are
+delivered by others: HelmReleases below Flux's Kustomizations, a base with an overlay for each environment, charts with
+Applications of Argo CD, and helmfiles.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import random
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 __all__ = ["files", "write"]
 
@@ -183,6 +186,127 @@ images:
     newTag: {version}
 """
 _CHART = "replicaCount: {replicas}\nimage:\n  repository: registry.example/{team}/{app}\n  tag: {version}\n"
+_FLUX = """\
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata:
+  name: {app}-{space}
+  namespace: flux-system
+spec:
+  interval: 1h
+  path: ./{space}/{app}/app
+  targetNamespace: {space}
+  prune: true
+  sourceRef: {{kind: GitRepository, name: flux-system}}
+"""
+_LISTED = """\
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources:
+  - helmrelease.yaml
+  - source.yaml
+"""
+_RELEASE = """\
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata:
+  name: {app}
+spec:
+  interval: 1h
+  chartRef:
+    kind: OCIRepository
+    name: {app}
+  values:
+    controllers:
+      {app}:
+        containers:
+          app:
+            image:
+              repository: registry.example/{team}/{app}
+              tag: {version}
+            env:
+              TZ: Europe/Berlin
+              LEVEL: &level info
+              INNER_LEVEL: *level
+            resources:
+              requests: {{cpu: {cpu}m}}
+              limits: {{memory: {memory}Mi}}
+    service:
+      app:
+        controller: {app}
+        ports: {{http: {{port: 8080}}}}
+"""
+_SOURCE = """\
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: OCIRepository
+metadata:
+  name: {app}
+spec:
+  interval: 1h
+  url: oci://registry.example/charts/app
+  ref:
+    tag: {chart}
+"""
+_BASE = """\
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources:
+  - deployment.yaml
+  - service.yaml
+"""
+_OVERLAY = """\
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namespace: {space}-{environment}
+resources:
+  - ../../base
+patches:
+  - path: replicas.yaml
+images:
+  - name: registry.example/{team}/{app}
+    newTag: {version}
+"""
+_REPLICAS = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {app}\nspec:\n  replicas: {replicas}\n"
+_CHART_YAML = """\
+apiVersion: v2
+name: {space}-{app}
+version: 0.1.0
+appVersion: "{version}"
+dependencies:
+  - name: app
+    version: {chart}
+    repository: oci://registry.example/charts
+"""
+_APPLICATION = """\
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata:
+  name: {space}-{app}-{environment}
+  namespace: argocd
+spec:
+  project: {team}
+  destination: {{name: {environment}, namespace: {space}}}
+  source:
+    repoURL: https://git.example.org/estate.git
+    path: {space}/{app}/chart
+    targetRevision: main
+    helm:
+      valueFiles: [values.yaml, values-{environment}.yaml]
+"""
+_HELMFILE = """\
+repositories:
+  - name: shared
+    url: registry.example/charts
+    oci: true
+releases:
+  - name: {app}
+    namespace: {space}
+    chart: shared/app
+    version: {chart}
+    values:
+      - values.yaml
+"""
+_ENVIRONMENTS = ("staging", "production")
 
 
 def files(count: int, seed: int = 1) -> dict[str, str]:
@@ -212,8 +336,12 @@ def _endless(chance: random.Random) -> Iterator[tuple[str, str]]:
                 "cpu": chance.choice((50, 100, 250)), "memory": chance.choice((64, 128, 512)),
                 "rules": ",".join(_RULE.format(number=at) for at in range(chance.randint(2, 30))),
             }  # fmt: skip
+            known["chart"] = f"{chance.randint(1, 5)}.{chance.randint(0, 20)}.0"
             kinds = {"deployment": _DEPLOYMENT, "service": _SERVICE}
             sort = chance.random()
+            if (others := _others(chance.random(), known)) is not None:
+                yield from ((f"{space}/{app}/{path}", text) for path, text in others.items())
+                continue
             if sort < 0.1:
                 kinds["kustomization"] = _BUILT
             elif sort < 0.2:
@@ -226,3 +354,38 @@ def _endless(chance: random.Random) -> Iterator[tuple[str, str]]:
                 kinds["scaling"] = _SCALER
             for kind, text in kinds.items():
                 yield f"{space}/{app}/{kind}.yaml", text.format(**known)
+
+
+def _others(sort: float, known: dict[str, Any]) -> dict[str, str] | None:
+    """The files of an application that others deliver, below its folder; None for one of plain manifests."""
+    if sort < 0.15:
+        return _filled(
+            known,
+            {
+                "ks.yaml": _FLUX,
+                "app/kustomization.yaml": _LISTED,
+                "app/helmrelease.yaml": _RELEASE,
+                "app/source.yaml": _SOURCE,
+            },
+        )
+    if sort < 0.27:
+        base = {"kustomization": _BASE, "deployment": _DEPLOYMENT, "service": _SERVICE}
+        made = _filled(known, {f"base/{kind}.yaml": text for kind, text in base.items()})
+        for environment in _ENVIRONMENTS:
+            texts = {"kustomization": _OVERLAY, "replicas": _REPLICAS}
+            below = f"overlays/{environment}"
+            made |= _filled(
+                known | {"environment": environment}, {f"{below}/{kind}.yaml": text for kind, text in texts.items()}
+            )
+        return made
+    if sort < 0.37:
+        made = _filled(known, {"chart/Chart.yaml": _CHART_YAML, "chart/values.yaml": _CHART})
+        for environment in _ENVIRONMENTS:
+            texts = {f"chart/values-{environment}.yaml": _CHART, f"application-{environment}.yaml": _APPLICATION}
+            made |= _filled(known | {"environment": environment}, texts)
+        return made
+    return _filled(known, {"helmfile.yaml": _HELMFILE, "values.yaml": _CHART}) if sort < 0.4 else None
+
+
+def _filled(known: dict[str, Any], texts: dict[str, str]) -> dict[str, str]:
+    return {path: text.format(**known) for path, text in texts.items()}

@@ -24,7 +24,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
-import connect  # noqa: E402 - found by the path above
+import checkout  # noqa: E402 - found by the path above
+import connect  # noqa: E402
 import mesh  # noqa: E402
 import plans  # noqa: E402
 import reading  # noqa: E402
@@ -36,7 +37,7 @@ from mcp.client.client import Client  # noqa: E402
 
 from infra_mcp import sandbox  # noqa: E402
 
-PARTS = ("changes", "plans", "reading", "connect", "mesh")
+PARTS = ("changes", "plans", "reading", "checkout", "connect", "mesh")
 ON_A_CLUSTER = {"changes", "plans", "reading"}
 PAUSE = 0.7  # seconds before each run, of either side
 APPS = """
@@ -197,6 +198,8 @@ async def main() -> int:
     rows: list[Row | mesh.Line] = []
     if ON_A_CLUSTER & set(parts):
         rows += await on_a_cluster(rounds, parts)
+    if "checkout" in parts:
+        rows += await asyncio.to_thread(checkout.measure, rounds)
     if "connect" in parts:
         rows += await asyncio.to_thread(connect.measure, rounds)
     if "mesh" in parts:

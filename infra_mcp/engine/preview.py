@@ -29,12 +29,13 @@ from infra_mcp.repository.rebase import file_changes
 from infra_mcp.repository.value import Tree
 
 
-async def preview(repo: Path, action: ActionModel) -> dict[str, Any]:
+async def preview(repo: Path, action: ActionModel, git: Git | None = None) -> dict[str, Any]:
     """Plan an action on the commit that is checked out, as far as the repository alone says. Writes nothing.
 
     Args:
         repo: the top of a checkout. Its infra.toml, as it is there, is the policy; without one the default is.
         action: what is asked.
+        git: the same repository, opened: what was read of it is remembered.
 
     Returns:
         `action`, `changed`, `files` (path, operation, diff, and the whole new content), `instance`, `reach`, `notes`.
@@ -42,7 +43,7 @@ async def preview(repo: Path, action: ActionModel) -> dict[str, Any]:
     Raises:
         InfraError: what the edit ends in, such as `not-found`; `policy-invalid`; `git-failed`.
     """
-    async with _opened(repo) as (policy, tree):
+    async with opened(repo, git) as (policy, tree):
         look = Look("preview", "", policy, RULES[action.action].about(policy, action).place, tree, _absent)
         made = await EDITS[action.action](look, action)
         edits = made if isinstance(made, tuple) else (made,)
@@ -50,27 +51,32 @@ async def preview(repo: Path, action: ActionModel) -> dict[str, Any]:
         return await to_thread.run_sync(_shown, look, action, edits, [r for one in found for r in one.reached])
 
 
-async def apps(repo: Path) -> dict[str, Any]:
+async def apps(repo: Path, git: Git | None = None) -> dict[str, Any]:
     """What the commit that is checked out holds: `apps` as in `engine.apps.listed`, and `others` beside them.
 
     Raises:
         InfraError: `policy-invalid`; `git-failed`.
     """
-    async with _opened(repo) as (policy, tree):
+    async with opened(repo, git) as (policy, tree):
         census = census_of(policy, tree)
         return await to_thread.run_sync(lambda: {"apps": listed(census, policy)})
 
 
 @asynccontextmanager
-async def _opened(repo: Path) -> AsyncIterator[tuple[Policy, Tree]]:
-    """The policy file of a checkout, or the default policy, and the commit that is checked out."""
+async def opened(repo: Path, git: Git | None = None) -> AsyncIterator[tuple[Policy, Tree]]:
+    """The policy file of a checkout, or the default policy, and the commit that is checked out.
+
+    Raises:
+        InfraError: `policy-invalid`; `git-failed`.
+    """
     with TemporaryDirectory() as scratch:
-        git = Git(repo, Path(scratch, "lock"))
+        used = git or Git(repo, Path(scratch, "lock"))
         try:
             policy = await to_thread.run_sync(_policy, repo)
-            yield policy, await load(git, await git.commit("HEAD"), [root.path for root in policy.tree.roots], "")
+            yield policy, await load(used, await used.commit("HEAD"), [root.path for root in policy.tree.roots], "")
         finally:
-            await git.aclose()
+            if git is None:
+                await used.aclose()
 
 
 def _policy(repo: Path) -> Policy:

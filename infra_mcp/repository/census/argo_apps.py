@@ -189,20 +189,9 @@ class Applications:
         for source, *_ in self._objects:
             for url, path in _claims(get_path(source.value, ("spec",))[1]):
                 if path and (name := _repository(url)):
-                    here[name] += 1 if path in self.folders or self.index.tree.is_file(path) else -1
+                    here[name] += 1 if path in self.index.listing.folders or self.index.tree.is_file(path) else -1
         best = max(here, key=lambda name: here[name], default="")
         return best if here[best] > 0 else ""
-
-    @cached_property
-    def folders(self) -> frozenset[str]:
-        """Every folder; the top is none of them: it is everywhere, and says nothing."""
-        found: set[str] = {""}
-        for path in self.index.tree.entries:
-            folder = posixpath.dirname(path)
-            while folder not in found:
-                found.add(folder)
-                folder = posixpath.dirname(folder)
-        return frozenset(found - {""})
 
     def _of_set(
         self, source: Source, path: str, files: frozenset[str], words: tuple[str, ...]

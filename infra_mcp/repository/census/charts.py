@@ -76,23 +76,21 @@ def _values_files(index: Index, folder: str) -> Iterator[tuple[str, str]]:
     inside = f"{folder}/" if folder else ""
     for path in index.below(folder):
         rest = path.removeprefix(inside)
-        if rest == "values.yaml" or path in index.encrypted or _SECRET.fullmatch(rest):
+        if rest == "values.yaml" or index.is_encrypted(path) or _SECRET.fullmatch(rest):
             continue
         found = next((match for one in _VALUES if (match := one.fullmatch(rest))), None)
         if found is None and (match := _FOLDER.fullmatch(rest)) and ENVIRONMENTS.fullmatch(match["word"]):
             found = match
-        if (
-            found
-            and is_environment(found["word"])
-            and not any(rest.startswith(f"{one}/") for one in _below(index, folder))
-        ):
+        if found and is_environment(found["word"]) and not _is_inner(index, folder, path):
             yield found["word"], path
 
 
-def _below(index: Index, folder: str) -> Iterator[str]:
-    """The folders of charts inside a chart's folder, from there."""
-    inside = f"{folder}/" if folder else ""
-    return (one.removeprefix(inside) for one in index.charts if one != folder and one.startswith(inside))
+def _is_inner(index: Index, folder: str, path: str) -> bool:
+    """Whether a file below a chart's folder is in the folder of another chart inside of it."""
+    inner = posixpath.dirname(path)
+    while inner not in {folder, ""} and inner not in index.charts:
+        inner = posixpath.dirname(inner)
+    return inner != folder and inner in index.charts
 
 
 def _units(index: Index, folder: str, path: str | None, entry: Entry) -> Iterator[Unit]:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.image import Image
@@ -32,6 +34,8 @@ from infra_mcp.repository.value import SUFFIXES
 
 _REMOTE = re.compile(r"^(?:[a-z0-9+]+::|[a-z+]+://|git@|github\.com/)|//.*\?ref=", re.IGNORECASE)
 _DEEPEST = 30
+_MOST_VISITS = 2_000  # kustomizations of one composition; one that is named twice counts twice
+_MOST_OBJECTS = 10_000  # of one composition
 _NOT_READ = ("replacements", "vars", "transformers")  # what may set fields, too
 
 
@@ -69,24 +73,50 @@ class Composition:
 
 def compose(index: Index, root: str) -> Composition:
     """The composition of the kustomization in a folder."""
-    made = Composition(root)
-    _Composer(index, made).kustomization(root, ())
-    return made
+
+    def make(made: Composition) -> None:
+        _Composer(index, made).kustomization(root, ())
+
+    return _remembered(index, "composition", root, make)
 
 
 def loose(index: Index, folder: str) -> Composition:
     """The composition of a folder without a kustomization: all manifests below it, as Flux and Argo CD read it."""
-    made = Composition(folder)
-    composer = _Composer(index, made)
-    inside = f"{folder}/" if folder else ""
-    below = sorted(one for one in index.kustomizations if one.startswith(inside))
-    outermost = [one for one in below if not any(one.startswith(f"{above}/") for above in below)]
-    for path in index.paths:
-        if path.startswith(inside) and path.endswith(SUFFIXES) and not any(path.startswith(f"{one}/") for one in below):
-            made.files.add(path)
-            made.objects += objects_of(path, index.documents(path))
-    for one in outermost:
-        made.objects += composer.kustomization(one, ("",))
+
+    def make(made: Composition) -> None:
+        composer = _Composer(index, made)
+        built = index.listing.kustomizations
+
+        @cache
+        def is_built(inner: str) -> bool:
+            return inner in built or (inner != folder and is_built(posixpath.dirname(inner)))
+
+        inside = f"{folder}/" if folder else ""
+        outermost = (one for one in built if one.startswith(inside) and one != folder)
+        roots = sorted(one for one in outermost if not is_built(posixpath.dirname(one)))
+        for path in index.below(folder):
+            if path.endswith(SUFFIXES) and not is_built(posixpath.dirname(path)):
+                made.files.add(path)
+                made.objects += objects_of(path, index.documents(path))
+        for one in roots:
+            made.objects += composer.kustomization(one, ("",))
+
+    return _remembered(index, "loose", folder, make)
+
+
+def _remembered(index: Index, how: str, root: str, make: Callable[[Composition], None]) -> Composition:
+    """A composition; that of a former commit where the same files are there, with the same content of those it reads.
+
+    It is shared: what it holds is never changed.
+    """
+    known = index.tree.memo.get((how, root))
+    if known is not None:
+        listing, files, oids, made = known
+        if listing is index.listing and oids == index.oids(files):
+            return cast("Composition", made)
+    make(made := Composition(root))
+    files = tuple(made.files)
+    index.tree.memo[how, root] = index.listing, files, index.oids(files), made
     return made
 
 
@@ -108,18 +138,24 @@ def over(source: Source, built: list[Built], renamed: Mapping[str, str] | None =
     """
     if source.value is None:
         return built
-    return _transformed(source, [_patched(one, list(_patches(source, None))) for one in built], renamed or {})
+    patches = list(_patches(source, None))
+    return _transformed(source, [_patched(one, patches) for one in built], renamed or {})
 
 
 class _Composer:
     def __init__(self, index: Index, made: Composition) -> None:
         self.index, self.made = index, made
+        self.visits, self.size = 0, 0
 
     def kustomization(self, folder: str, above: tuple[str, ...], given: list[Built] | None = None) -> list[Built]:
         """The objects of one kustomization; a component's are those of the one that names it, changed."""
         path = self.index.kustomizations.get(folder)
         if path is None or folder in above or len(above) > _DEEPEST:
             self.made.unread.append(f"{folder or '.'} has no kustomization, or is built by itself")
+            return given or []
+        self.visits += 1
+        if self.visits > _MOST_VISITS or self.size > _MOST_OBJECTS:
+            self.made.unread.append(f"{path}, since {self.made.root or '.'} builds from more than can be read")
             return given or []
         self.made.files.add(path)
         value = self.index.document(path)
@@ -135,7 +171,7 @@ class _Composer:
                 objects = self.kustomization(_joined(folder, entry), (*above, folder), objects)
         self.made.unread += [f"{key} in {path}" for key in _NOT_READ if _entries(value, key)]
         images = _entries(value, "images")
-        self.made.images += [Below(source, _item("images", images, i)) for i, _ in enumerate(images)]
+        self.made.images += [Below(source, at) for at in _items("images", images)]
         patches = list(_patches(source, self, folder))
         objects = _transformed(source, [_patched(one, patches) for one in objects])
         objects = [replace(one, folders=(*one.folders, folder)) for one in objects]
@@ -153,7 +189,9 @@ class _Composer:
         if path in self.index.kustomizations or path == "":
             return self.kustomization(path, above)
         self.made.files.add(path)
-        return list(objects_of(path, self.index.documents(path)))
+        found = list(objects_of(path, self.index.documents(path)))
+        self.size += len(found)
+        return found
 
     def read(self, path: str) -> Iterator[tuple[int, Json]]:
         """The documents of a file, which belongs to the composition from then on."""
@@ -162,9 +200,7 @@ class _Composer:
 
     def _charts(self, source: Document, folder: str) -> None:
         listed = _entries(source.value, "helmCharts")
-        found: list[Source] = [
-            Below(source, _item("helmCharts", listed, position)) for position, _ in enumerate(listed)
-        ]
+        found: list[Source] = [Below(source, at) for at in _items("helmCharts", listed)]
         for _, path in _texts(source.value, "generators"):
             for number, one in self.read(_joined(folder, path)) if "\n" not in path else ():
                 if isinstance(one, dict) and one.get("kind") == "HelmChartInflationGenerator":
@@ -262,34 +298,38 @@ def _target(value: dict[str, Any]) -> _Target:
 def _transformed(source: Source, objects: list[Built], renamed: Mapping[str, str] | None = None) -> list[Built]:
     value = source.value
     replicas, images = _entries(value, "replicas"), _entries(value, "images")
+    counts = [
+        (entry.get("name"), ReplicasEntry(Below(source, at)))
+        for entry, at in zip(replicas, _items("replicas", replicas), strict=True)
+        if isinstance(entry, dict)
+    ]
+    tags: list[Step] = [
+        ImageEntry(Below(source, at))
+        for entry, at in zip(images, _items("images", images), strict=True)
+        if isinstance(entry, dict)
+    ]
+    tags += [
+        ImageText(Below(source, ("images", position)), frozenset({name, (renamed or {}).get(name, name)}))
+        for position, entry in enumerate(images)
+        if isinstance(entry, str) and (name := Image.parse(entry).named.partition("=")[0])
+    ]
+    prefix, suffix = value.get("namePrefix") or "", value.get("nameSuffix") or ""
+    space = value.get("namespace") or value.get("targetNamespace")
     done = []
     for one in objects:
-        steps: list[Step] = [
-            ReplicasEntry(Below(source, _item("replicas", replicas, position)))
-            for position, entry in enumerate(replicas)
-            if isinstance(entry, dict) and ReplicasEntry.fits(one.kind) and entry.get("name") in one.names
-        ]
-        steps += [
-            ImageEntry(Below(source, _item("images", images, position)))
-            for position, entry in enumerate(images)
-            if isinstance(entry, dict)
-        ]
-        steps += [
-            ImageText(Below(source, ("images", position)), frozenset({name, (renamed or {}).get(name, name)}))
-            for position, entry in enumerate(images)
-            if isinstance(entry, str) and (name := Image.parse(entry).named.partition("=")[0])
-        ]
-        name = f"{value.get('namePrefix') or ''}{one.name}{value.get('nameSuffix') or ''}"
-        namespace = value.get("namespace") or value.get("targetNamespace") or one.namespace
-        done.append(replace(one, steps=(*one.steps, *steps), name=name, names=one.names | {name}, namespace=namespace))
+        steps = [step for name, step in counts if ReplicasEntry.fits(one.kind) and name in one.names]
+        name, namespace = f"{prefix}{one.name}{suffix}", space or one.namespace
+        names = one.names if name in one.names else one.names | {name}
+        done.append(replace(one, steps=(*one.steps, *steps, *tags), name=name, names=names, namespace=namespace))
     return done
 
 
-def _item(key: str, entries: list[Any], position: int) -> FieldPath:
-    """An entry by its name, where that tells it apart."""
-    named = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
-    name = named[position]
-    return (key, {"name": name} if named.count(name) == 1 else position)
+def _items(key: str, entries: list[Any]) -> list[FieldPath]:
+    """Each entry by its name, where that tells it apart."""
+    given = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
+    named = [name if isinstance(name, str) else "" for name in given]
+    often = Counter(named)
+    return [(key, {"name": name} if name and often[name] == 1 else i) for i, name in enumerate(named)]
 
 
 def _entries(value: Json, key: str) -> list[Any]:

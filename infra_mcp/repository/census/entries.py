@@ -154,7 +154,7 @@ def _substitutes(index: Index, fact: Fact) -> Iterator[Source]:
         return
     for one in build.get("substituteFrom") or ():
         if isinstance(one, dict) and one.get("kind") == "ConfigMap":
-            for config in index.facts({"ConfigMap": ""}):
-                if config.name == one.get("name") and cluster_of(config.path) in {None, cluster_of(fact.path)}:
+            for config in index.facts_named({"ConfigMap": ""}, str(one.get("name"))):
+                if cluster_of(config.path) in {None, cluster_of(fact.path)}:
                     yield Below(config.source, ("data",))
     yield Below(fact.source, ("spec", "postBuild", "substitute"))

@@ -106,7 +106,7 @@ def _config(index: Index, entry: Entry, one: Built, name: str, key: str, *, whol
         return
     maps: list[Source] = [other for other in entry.objects if other.kind == "ConfigMap" and other.name == name]
     if not maps:
-        facts = [fact for fact in index.facts({"ConfigMap": ""}) if fact.name == name]
+        facts = index.facts_named({"ConfigMap": ""}, name)
         maps = [fact.source for fact in facts if fact.namespace in {None, one.namespace}]
     for found in maps[:1]:
         yield Inside(found, ("data", key)) if whole else Below(found, ("data", key))
@@ -143,8 +143,8 @@ def _chart(index: Index, entry: Entry, one: Built) -> Iterator[Hold]:
 def _referred(index: Index, entry: Entry, one: Built, ref: dict[str, Any]) -> Iterator[Source]:
     kind, name, space = ref["kind"], ref.get("name"), ref.get("namespace") or one.namespace
     yield from (o for o in entry.objects if o.kind == kind and o.name == name and o.namespace in {None, space})
-    for fact in index.facts({kind: "source.toolkit.fluxcd.io"}):
-        if fact.name == name and fact.namespace in {None, space}:
+    for fact in index.facts_named({kind: "source.toolkit.fluxcd.io"}, str(name)):
+        if fact.namespace in {None, space}:
             yield fact.source
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import re
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from infra_mcp.repository.census.built import Built, objects_of
-from infra_mcp.repository.census.environments import ENVIRONMENTS
+from infra_mcp.repository.census.listing import Listing, listing_of
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Document
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
@@ -23,12 +22,6 @@ SMALL: Final = 4096  # bytes, of a file that holds one version
 _KIND = re.compile(rb"""^[ \t]*(?:["']?kind["']?[ \t]*:)[ \t]*["']?([A-Za-z][A-Za-z0-9]*)""", re.MULTILINE)
 _ENCRYPTED = re.compile(rb"""^(?:sops:|[ \t]*"sops"[ \t]*:)|\A\$ANSIBLE_VAULT|\A-----BEGIN AGE""", re.MULTILINE)
 _VALUES_FILES = re.compile(rb"""values[-_]?files?["']?[ \t]*:""", re.IGNORECASE)
-# Folders whose files are for tests and people to copy, or are somebody else's.
-_LEFT_OUT: Final = re.compile(
-    r"(?:test|tests|testdata|test-data|e2e|fixtures|sample|samples|example|examples|vendor|node_modules|third_party|ci|"
-    r"\.[^/]*)"
-)
-_CHARTS: Final = frozenset({"chart.yaml", "chart.yml"})
 
 
 class Fact(NamedTuple):
@@ -80,47 +73,22 @@ class Index:
     def __init__(self, tree: Tree, named: Sequence[str] = ()) -> None:
         self.tree = tree
         self._named = tuple(root for root in named if root)
+        self._found: dict[tuple[Any, ...], dict[str, list[Fact]]] = {}  # facts by kinds and name
 
     @cached_property
+    def listing(self) -> Listing:
+        """The files by their names."""
+        return listing_of(self.tree, self._named)
+
+    @property
     def paths(self) -> tuple[str, ...]:
-        """The path of every regular file that counts, sorted: not in hidden folders, tests, samples, templates."""
-        charts = {posixpath.dirname(path) for path in self.tree.entries if posixpath.basename(path).lower() in _CHARTS}
-        kept: dict[str, bool] = {"": True}
-        inside = self._folders
+        """The path of every regular file that counts, sorted."""
+        return self.listing.paths
 
-        def is_kept(folder: str) -> bool:
-            if folder not in kept:
-                above, _, last = folder.rpartition("/")
-                own = any(folder == name or name.startswith(f"{folder}/") for name in self._named)
-                of_role = last in {"files", "templates"} and "/roles/" in f"/{above}"  # Ansible's
-                vendored = last in {"templates", "charts", "crds"} and above in charts
-                # Beside a folder of an environment, `test` is one, too.
-                others = (one for one in inside[above] if not _LEFT_OUT.fullmatch(one))
-                is_one = last[0] != "." and any(map(ENVIRONMENTS.fullmatch, others))
-                for_tests = _LEFT_OUT.fullmatch(last) and not is_one
-                kept[folder] = (own or not (for_tests or vendored or of_role)) and is_kept(above)
-            return kept[folder]
-
-        return tuple(
-            path
-            for path, entry in sorted(self.tree.entries.items())
-            if entry.mode.startswith("100") and is_kept(posixpath.dirname(path)) and path.isprintable()
-        )
-
-    @cached_property
-    def _folders(self) -> dict[str, set[str]]:
-        """The names of the folders in each folder."""
-        inside: dict[str, set[str]] = {}
-        for folder in {posixpath.dirname(path) for path in self.tree.entries}:
-            parts = folder.split("/") if folder else []
-            for depth, part in enumerate(parts):
-                inside.setdefault("/".join(parts[:depth]), set()).add(part)
-        return inside
-
-    @cached_property
+    @property
     def charts(self) -> dict[str, str]:
         """The path of each Chart.yaml, by its folder."""
-        return {posixpath.dirname(path): path for path in self.paths if posixpath.basename(path).lower() in _CHARTS}
+        return self.listing.charts
 
     @cached_property
     def charts_named(self) -> dict[str, list[str]]:
@@ -131,10 +99,10 @@ class Index:
                 found.setdefault(name, []).append(folder)
         return found
 
-    @cached_property
+    @property
     def kustomizations(self) -> dict[str, str]:
         """The path of each kustomization, by its folder; also in folders that the census leaves out."""
-        return {posixpath.dirname(path): path for path in self.tree.entries if is_kustomization(path)}
+        return self.listing.kustomizations
 
     @cached_property
     def roots(self) -> frozenset[str]:
@@ -146,10 +114,7 @@ class Index:
 
     def below(self, folder: str) -> tuple[str, ...]:
         """The paths below a folder that count."""
-        if not folder:
-            return self.paths
-        first, last = bisect_left(self.paths, f"{folder}/"), bisect_left(self.paths, f"{folder}0")  # 0 is after /
-        return self.paths[first:last]
+        return self.listing.below(folder)
 
     def has_folder(self, folder: str) -> bool:
         """Whether a folder has files that count."""
@@ -168,10 +133,18 @@ class Index:
     def _oid(self, path: str) -> str:
         return self.tree.entries[path].oid
 
+    def oids(self, paths: Iterable[str]) -> tuple[str | None, ...]:
+        """The blob ids of files; None for one that is not there."""
+        return tuple(map(self.tree.oid, paths))
+
     @cached_property
     def encrypted(self) -> tuple[str, ...]:
         """The path of each file that sops, ansible-vault or age encrypted."""
         return tuple(path for path, file in self._files.items() if file.encrypted)
+
+    def is_encrypted(self, path: str) -> bool:
+        """Whether a file that counts is encrypted."""
+        return path in self._files and self._files[path].encrypted
 
     def saying(self, *kinds: str) -> tuple[str, ...]:
         """The paths of files with a line that says one of these kinds."""
@@ -192,21 +165,30 @@ class Index:
         return frozenset(kind for file in self._files.values() for kind in file.kinds)
 
     def facts(self, kinds: Mapping[str, str] | Sequence[str]) -> Iterator[Fact]:
-        """Every document of these kinds, by path.
+        """Every document of these kinds; those of one name by path.
 
         Args:
             kinds: kinds, or for each kind the API group that it must have.
         """
-        for path in self.saying(*kinds):
-            for number, value in enumerate(self.documents(path)):
-                for one in items_of(value):
-                    fact = Fact(str(one.get("kind", "")), path, number, one)
-                    if (
-                        fact.kind in kinds
-                        and fact.name
-                        and (not isinstance(kinds, Mapping) or fact.group == kinds[fact.kind])
-                    ):
-                        yield fact
+        yield from (fact for found in self._facts(kinds).values() for fact in found)
+
+    def facts_named(self, kinds: Mapping[str, str] | Sequence[str], name: str) -> Sequence[Fact]:
+        """Those with this name, by path."""
+        return self._facts(kinds).get(name, ())
+
+    def _facts(self, kinds: Mapping[str, str] | Sequence[str]) -> dict[str, list[Fact]]:
+        """By name, in the order of the paths."""
+        key = tuple(kinds.items() if isinstance(kinds, Mapping) else kinds)
+        if key not in self._found:
+            found = self._found[key] = {}
+            for path in self.saying(*kinds):
+                for number, value in enumerate(self.documents(path)):
+                    for one in items_of(value):
+                        fact = Fact(str(one.get("kind", "")), path, number, one)
+                        is_kind = fact.kind in kinds and fact.name
+                        if is_kind and (not isinstance(kinds, Mapping) or fact.group == kinds[fact.kind]):
+                            found.setdefault(fact.name, []).append(fact)
+        return self._found[key]
 
     def documents(self, path: str) -> list[Any]:
         """The values of a file's documents; none where it cannot be read."""

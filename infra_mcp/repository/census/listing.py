@@ -1,0 +1,124 @@
+"""The files of a repository by their names: which of them count. Remembered while no file comes, goes or is renamed."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from bisect import bisect_left
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Final
+
+from infra_mcp.repository.census.environments import ENVIRONMENTS
+from infra_mcp.repository.kustomization import is_kustomization
+from infra_mcp.repository.value import Tree
+
+# Folders whose files are for tests and people to copy, or are somebody else's.
+_LEFT_OUT: Final = re.compile(
+    r"(?:test|tests|testdata|test-data|e2e|fixtures|sample|samples|example|examples|vendor|node_modules|third_party|ci|"
+    r"\.[^/]*)"
+)
+_CHARTS: Final = frozenset({"chart.yaml", "chart.yml"})
+
+
+class Listing:
+    """The paths of a commit.
+
+    Args:
+        modes: the mode of each file, by its path.
+        named: folders that policy names as roots: they are never left out.
+    """
+
+    def __init__(self, modes: Mapping[str, str], named: tuple[str, ...]) -> None:
+        self.modes = modes
+        self._named = {above for root in named for above in _above(root)}
+
+    @cached_property
+    def paths(self) -> tuple[str, ...]:
+        """The path of every regular file that counts, sorted: not in hidden folders, tests, samples, templates."""
+        return tuple(path for path in self.regular if self.reason(posixpath.dirname(path)) is None)
+
+    @cached_property
+    def regular(self) -> tuple[str, ...]:
+        """The path of every regular file whose name can be shown, sorted."""
+        return tuple(sorted(path for path, mode in self.modes.items() if mode.startswith("100") and path.isprintable()))
+
+    def reason(self, folder: str) -> str | None:
+        """Why the files of a folder do not count: `tests and samples`, `parts of charts`; None where they do."""
+        known, missing = self._reasons, []
+        while folder not in known:
+            missing.append(folder)
+            folder = posixpath.dirname(folder)
+        for one in reversed(missing):
+            known[one] = None if one in self._named else known[posixpath.dirname(one)] or self._own_reason(one)
+        return known[missing[0] if missing else folder]
+
+    @cached_property
+    def _reasons(self) -> dict[str, str | None]:
+        return {"": None}
+
+    def _own_reason(self, folder: str) -> str | None:
+        above, _, last = folder.rpartition("/")
+        if last in {"templates", "charts", "crds"} and above in self._all_charts:
+            return "parts of charts"
+        if last in {"files", "templates"} and "/roles/" in f"/{above}":  # Ansible's
+            return "parts of Ansible roles"
+        if not _LEFT_OUT.fullmatch(last):
+            return None
+        # Beside a folder of an environment, `test` is one, too.
+        is_one = last[0] != "." and above in self._beside_environments
+        return None if is_one else "hidden folders" if last[0] == "." else "tests, samples and vendored files"
+
+    @cached_property
+    def _beside_environments(self) -> frozenset[str]:
+        """The folders that hold a folder of an environment which is none of tests."""
+        split = (folder.rpartition("/") for folder in self.folders)
+        return frozenset(
+            above for above, _, name in split if ENVIRONMENTS.fullmatch(name) and not _LEFT_OUT.fullmatch(name)
+        )
+
+    @cached_property
+    def _all_charts(self) -> frozenset[str]:
+        return frozenset(posixpath.dirname(path) for path in self.modes if posixpath.basename(path).lower() in _CHARTS)
+
+    @cached_property
+    def folders(self) -> frozenset[str]:
+        """Every folder with files; the top is none of them: it is everywhere, and says nothing."""
+        found: set[str] = {""}
+        for path in self.modes:
+            folder = posixpath.dirname(path)
+            while folder not in found:
+                found.add(folder)
+                folder = posixpath.dirname(folder)
+        return frozenset(found - {""})
+
+    @cached_property
+    def charts(self) -> dict[str, str]:
+        """The path of each Chart.yaml that counts, by its folder."""
+        return {posixpath.dirname(path): path for path in self.paths if posixpath.basename(path).lower() in _CHARTS}
+
+    @cached_property
+    def kustomizations(self) -> dict[str, str]:
+        """The path of each kustomization, by its folder; also in folders that the census leaves out."""
+        return {posixpath.dirname(path): path for path in self.modes if is_kustomization(path)}
+
+    def below(self, folder: str) -> tuple[str, ...]:
+        """The paths below a folder that count."""
+        if not folder:
+            return self.paths
+        first, last = bisect_left(self.paths, f"{folder}/"), bisect_left(self.paths, f"{folder}0")  # 0 is after /
+        return self.paths[first:last]
+
+
+def listing_of(tree: Tree, named: tuple[str, ...]) -> Listing:
+    """The listing of a tree's commit; the one of the last commit where the same files are there."""
+    modes = {path: entry.mode for path, entry in tree.entries.items()}
+    known = tree.memo.get(("listing", named))
+    if not isinstance(known, Listing) or known.modes != modes:
+        known = tree.memo["listing", named] = Listing(modes, named)
+    return known
+
+
+def _above(folder: str) -> list[str]:
+    parts = folder.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
