@@ -30,7 +30,8 @@ class Files:
         }
 
     def read_blobs_now(self, oids: Iterable[str], largest: int) -> dict[str, bytes]:
-        self.read += (wanted := list(oids))
+        wanted = set(oids)
+        self.read += wanted
         found = {self.oid(path): data for path, data in self.files.items() if self.oid(path) in wanted}
         return {oid: data for oid, data in found.items() if len(data) <= largest}
 

@@ -299,12 +299,12 @@ def _transformed(source: Source, objects: list[Built], renamed: Mapping[str, str
     value = source.value
     replicas, images = _entries(value, "replicas"), _entries(value, "images")
     counts = [
-        (entry.get("name"), ReplicasEntry(Below(source, at)))
+        (entry.get("name"), ReplicasEntry(_below(source, at, entry)))
         for entry, at in zip(replicas, _items("replicas", replicas), strict=True)
         if isinstance(entry, dict)
     ]
     tags: list[Step] = [
-        ImageEntry(Below(source, at))
+        ImageEntry(_below(source, at, entry))
         for entry, at in zip(images, _items("images", images), strict=True)
         if isinstance(entry, dict)
     ]
@@ -322,6 +322,13 @@ def _transformed(source: Source, objects: list[Built], renamed: Mapping[str, str
         names = one.names if name in one.names else one.names | {name}
         done.append(replace(one, steps=(*one.steps, *steps, *tags), name=name, names=names, namespace=namespace))
     return done
+
+
+def _below(source: Source, at: FieldPath, value: Json) -> Below:
+    """A part whose value is known: to look for each entry of a list by its name would be quadratic."""
+    made = Below(source, at)
+    vars(made)["value"] = value
+    return made
 
 
 def _items(key: str, entries: list[Any]) -> list[FieldPath]:

@@ -61,7 +61,7 @@ def _terraform(index: Index) -> Iterator[Other]:
     hcl = Counter(
         posixpath.dirname(path) for path in index.paths if posixpath.basename(path).lower() == "terragrunt.hcl"
     )
-    inner = {folder for folder in hcl if any(other.startswith(f"{folder}/") or (not folder and other) for other in hcl)}
+    inner = {above for folder in hcl for above in _above(folder)}
     for folder in (configured | values).keys() | hcl.keys():
         if (folder in used and folder not in values) or not _MODULES.isdisjoint(folder.split("/")):
             continue
@@ -70,6 +70,12 @@ def _terraform(index: Index) -> Iterator[Other]:
                 yield Other("terragrunt", folder, "terraform", hcl[folder] + configured[folder])
         else:
             yield Other("terraform", folder, "terraform", configured[folder] + values[folder])
+
+
+def _above(folder: str) -> Iterator[str]:
+    while folder:
+        folder = posixpath.dirname(folder)
+        yield folder
 
 
 def _zones(index: Index) -> Iterator[Other]:
