@@ -222,10 +222,10 @@ def _named(parameters: Parameters, template: Json) -> Iterator[str]:
     """The parameters that tell one Application from another: in its name, source and destination."""
     yield from parameters.named(get_path(template, ("metadata", "name"))[1])
     spec = get_path(template, ("spec",))[1]
-    for one in (spec or {}).get("sources") or [(spec or {}).get("source")]:
+    for one in (*maps(spec, "sources"), get_path(spec, ("source",))[1]):
         for at in (("path",), ("helm", "valueFiles"), ("helm", "releaseName")):
             yield from parameters.named(get_path(one, at)[1])
-    yield from parameters.named((spec or {}).get("destination"))
+    yield from parameters.named(get_path(spec, ("destination",))[1])
 
 
 def _claims(spec: Json) -> Iterator[tuple[Json, str]]:

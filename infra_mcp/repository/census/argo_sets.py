@@ -87,9 +87,9 @@ class Generators:
             if isinstance(one, dict):
                 yield self._one(source, (*at, position), one, depth)
 
-    def _one(self, source: Source, at: FieldPath, generator: dict[str, Any], depth: int) -> Iterator[Given]:
-        kind = next((key for key in generator if key not in _BESIDE), "")
-        value = generator.get(kind)
+    def _one(self, source: Source, at: FieldPath, generator: Json, depth: int) -> Iterator[Given]:
+        kind = next((key for key in generator if key not in _BESIDE), "") if isinstance(generator, dict) else ""
+        value = generator.get(kind) if kind else None
         given: Iterable[Given] | None = None
         if isinstance(value, dict) and not generator.get("template"):
             match kind:
@@ -169,7 +169,8 @@ class Generators:
 
     def _merge(self, source: Source, at: FieldPath, value: dict[str, Any], depth: int) -> Iterator[Given]:
         """Those of the first, each with those of the others laid over it that have the same keys."""
-        keys = [str(key).split(".") for key in value.get("mergeKeys") or ()]
+        listed = value.get("mergeKeys")
+        keys = [str(key).split(".") for key in (listed if isinstance(listed, list) else ())]
         given = [list(islice(one, MOST)) for one in self._each(source, (*at, "generators"), depth + 1)]
 
         def key(one: Given) -> str:
@@ -187,14 +188,16 @@ class Generators:
         if not isinstance(selector, dict):
             return True
         parameters = Parameters(given.source, is_go=False)
-        labels = selector.get("matchLabels") or {}
+        given_labels = selector.get("matchLabels")
+        labels = given_labels if isinstance(given_labels, dict) else {}
         rules: list[tuple[str, Json, Json]] = [(key, "In", [value]) for key, value in labels.items()]
         rules += [(str(one.get("key")), one.get("operator"), one.get("values") or []) for one in _maps(selector)]
         return all(_fits(parameters.text(key), operator, wanted) for key, operator, wanted in rules)
 
 
 def _maps(selector: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield from (one for one in selector.get("matchExpressions") or () if isinstance(one, dict))
+    listed = selector.get("matchExpressions")
+    yield from (one for one in listed if isinstance(one, dict)) if isinstance(listed, list) else ()
 
 
 def _fits(text: str | None, operator: Json, wanted: Json) -> bool:

@@ -136,7 +136,7 @@ def over(source: Source, built: list[Built], renamed: Mapping[str, str] | None =
         built: the objects.
         renamed: the images that got another name before, by the name that an override has.
     """
-    if source.value is None:
+    if not isinstance(source.value, dict):
         return built
     patches = list(_patches(source, None))
     return _transformed(source, [_patched(one, patches) for one in built], renamed or {})
@@ -299,7 +299,7 @@ def _transformed(source: Source, objects: list[Built], renamed: Mapping[str, str
     value = source.value
     replicas, images = _entries(value, "replicas"), _entries(value, "images")
     counts = [
-        (entry.get("name"), ReplicasEntry(_below(source, at, entry)))
+        (str(entry.get("name")), ReplicasEntry(_below(source, at, entry)))
         for entry, at in zip(replicas, _items("replicas", replicas), strict=True)
         if isinstance(entry, dict)
     ]
