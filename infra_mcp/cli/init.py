@@ -121,8 +121,10 @@ def _policy(settings: Settings, context: str | None) -> tuple[str, list[dict[str
     shown = ""
     for root in sorted(found, key=lambda root: root["kind"] != "raw"):
         path, kind = json.dumps(root["path"]), root["kind"]
-        entry = f'[[tree.roots]]\npath = {path}\nkind = "raw"'
-        shown += f"\n{entry}\n" if kind == "raw" else f"\n# {path} is a {kind} tree, which is not supported yet.\n"
+        if kind == "raw":
+            shown += f'\n[[tree.roots]]\npath = {path}\nkind = "raw"\n'
+        else:
+            shown += f"\n# Kustomize builds it. Where nothing else delivers it:\n# [[tree.roots]]\n# path = {path}\n"
     if not roots:
         shown += "\n# No manifests were found. Name the folder they are to go to:\n[[tree.roots]]\n"
         shown += 'path = "apps"\nkind = "raw"\n'

@@ -48,10 +48,8 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
     for number, edit in enumerate(edits):
         files += await to_thread.run_sync(file_changes, before, edit.tree, number)
         parts = []
-        found = Reach(())
-        if edit.instance is not None:
-            found = await reach(policy, look.census, before, edit, deps.builds, place)
-            reached += found.reached
+        found = await reach(policy, look.census, before, edit, deps.builds, place)
+        reached += found.reached
         for delivery, at, share in _routed(policy, before, edit, place, found):
             if delivery not in deps.places.deliveries:
                 continue  # planned, and refused before the commit: see `undelivered`

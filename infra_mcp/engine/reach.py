@@ -62,8 +62,17 @@ async def reach(
     """
     files = frozenset(changed(before, edit.tree))
     about = files | {one.path for one in edit.addressed}
+    kustomizations = census.index.kustomizations
+    if edit.instance is None and not (kustomizations and any(before.is_file(path) for path in about)):
+        return Reach(())  # manifests that are applied as they are, or new files, which nothing reads
     read = await to_thread.run_sync(_read, census, before)
-    entries = [entry for entry, inputs_of in read if not inputs_of.isdisjoint(about)]
+    entries = [
+        entry
+        for entry, inputs_of in read
+        if not inputs_of.isdisjoint(about) and (edit.instance is not None or entry.root in kustomizations)
+    ]
+    if edit.instance is None and not entries:
+        return Reach(())
     views = [await to_thread.run_sync(view_of, tree) for tree in (before, edit.tree)] if entries else []
     given = _Given(
         policy, census, edit, builds, place, views, files, {id(entry): files for entry, files in read}, required

@@ -22,6 +22,7 @@ _GROUP: Final = "rbac.authorization.k8s.io"
 _API: Final = f"{_GROUP}/v1"
 _LABELS: Final = {"app.kubernetes.io/part-of": "infra-mcp"}
 _READ: Final = ["get", "list", "watch"]
+_SET: Final = ["get", "create", "patch"]
 _WRITE: Final = ["get", "list", "watch", "create", "patch"]
 
 
@@ -122,11 +123,13 @@ def _circle_role(policy: Policy, rules: ClusterRules) -> dict[str, Any]:
         [
             _rule("", ["namespaces"], ["get"]),
             _rule("", ["serviceaccounts", "resourcequotas", "limitranges"], _WRITE),
+            _rule("", ["configmaps"], _SET),
             *secrets,
             _rule("networking.k8s.io", ["networkpolicies"], _WRITE),
             _rule("apps", ["deployments", "statefulsets", "daemonsets"], _WRITE),
             _rule("apps", ["replicasets", "controllerrevisions"], _READ),
-            _rule("autoscaling", ["horizontalpodautoscalers"], ["get", "list"]),
+            _rule("batch", ["cronjobs"], _SET),
+            _rule("autoscaling", ["horizontalpodautoscalers"], ["list", *_SET]),
             _rule("", ["pods", "events"], _READ),
         ],
     )

@@ -72,7 +72,10 @@ def _is_of(policy: Policy, caller: Caller, one: Reached) -> bool:
     owner = policy.owner_of(one.root) or policy.owner_of(f"{one.root}/.")  # a folder is owned like what is in it
     if owner is not None:
         return owner == caller.name
-    return bool(one.apps) and all(_owns(policy, caller, app) and _is_named(policy, app, one.root) for app in one.apps)
+    if not one.apps:  # only objects of no app change: a ConfigMap
+        mine = (path for app, rules in policy.apps.items() if _owns(policy, caller, app) for path in rules.paths)
+        return any(is_within(one.root, path) for path in mine)
+    return all(_owns(policy, caller, app) and _is_named(policy, app, one.root) for app in one.apps)
 
 
 def _owns(policy: Policy, caller: Caller, app: str) -> bool:

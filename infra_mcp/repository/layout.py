@@ -67,8 +67,8 @@ def place(template: str, root: str, obj: Mapping[str, Any]) -> str:
 def detect_roots(files: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> list[dict[str, str]]:
     """The fewest folders that hold a repository's manifests, for `infra-mcp init` to propose.
 
-    Hidden folders, CI's and charts are skipped. A folder that kustomize builds is listed with kind `kustomize`, which
-    is not supported yet; only entries of kind `raw` can be roots.
+    Hidden folders, CI's and charts are skipped. A folder that kustomize builds is listed with kind `kustomize`: whether
+    it is a root depends on what delivers it.
 
     Args:
         files: every file's path, with its bytes (only those of YAML and JSON files count).

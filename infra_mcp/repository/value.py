@@ -335,7 +335,7 @@ class Tree:
     def _built(self, found: Iterable[Located]) -> str:
         """Which kustomizations build these objects; empty where none does."""
         by = sorted({self._base.kustomized[one.path] for one in found if one.path in self._base.kustomized})
-        return f"built by {' and '.join(by)}; kustomize is not supported yet." if by else ""
+        return f"built by {' and '.join(by)}." if by else ""
 
 
 def normal(root: str) -> str:

@@ -25,6 +25,26 @@ namespace = "{staging}"
 [apps.docs.environments.production]
 at = ["k8s/docs/overlays/production"]
 namespace = "{production}"
+
+[apps.docs.settings.title]
+at = ["k8s/docs/overlays/production/config.json#title"]
+type = "string"
+pattern = '[A-Za-z0-9 .,-]{{1,40}}'
+
+[apps.docs.settings.memory]
+at = ["k8s/docs/overlays/production/memory.yaml#spec.template.spec.containers[name=site].resources.limits.memory"]
+type = "quantity"
+max = "1Gi"
+
+[apps.docs.settings.proxy]
+at = ["k8s/docs/overlays/production/kustomization.yaml#images[name=registry.example/docs/proxy].newTag"]
+type = "string"
+pattern = '[A-Za-z0-9 .,-]{{1,40}}'
+
+[apps.docs.settings.color]
+at = ["k8s/docs/base/docs.yaml#data.color"]
+type = "string"
+pattern = '[A-Za-z0-9 .,-]{{1,40}}'
 """
 
 _FILES = {
@@ -98,12 +118,19 @@ _FILES = {
           # pinned by hand after the incident
           - name: registry.example/docs/site
             newTag: 1.0.1
+          - name: registry.example/docs/proxy
+            newTag: "7"
+        configMapGenerator:
+          - name: docs-config
+            behavior: merge
+            files: [config.json]
         replicas:
           - name: docs
             count: 3
         patches:
           - path: memory.yaml
         """,
+    "overlays/production/config.json": '{"title": "Docs, live"}\n',
     "overlays/production/memory.yaml": """
         apiVersion: apps/v1
         kind: Deployment

@@ -96,7 +96,7 @@ def test_the_circle_is_refused_elsewhere_whether_the_namespace_exists_or_not(ins
         "create role x --verb=get --resource=pods",
         "create rolebinding x --clusterrole=view --serviceaccount=default:default",
         "create token default",
-        "create configmap x",
+        "delete configmap x",
     ],
 )
 def test_the_circle_does_nothing_else_in_its_own_namespace(installed, words):

@@ -32,6 +32,7 @@ class Left(Frozen):
     operation: str
     fields: tuple[FieldChange, ...]  # the set fields, as they were and as we set them
     uid: str | None  # of the object that was written to; None for a created one
+    generated: bool = False  # a created one that nothing reads any more once its readers are restored
     grace: float = 30.0  # seconds that a temporary cause is tolerated; the first edition's records have none
 
     @classmethod
@@ -48,8 +49,9 @@ async def undo(
 ) -> Undone:
     """Restore each written object, in reverse order.
 
-    Created objects stay and are named: to delete a namespace would cascade. An object that has its former values
-    already counts as restored; an undo that runs twice writes once.
+    Created objects stay and are named: to delete a namespace would cascade. Generated ones stay without a word, as
+    with kubectl: their names are of their content, and no one reads them. An object that has its former values already
+    counts as restored; an undo that runs twice writes once.
 
     Raises:
         InfraError: `cluster-denied`, which may pass: do it again.
@@ -57,6 +59,8 @@ async def undo(
     """
     restored, skipped = [], []
     for one in map(Left.of, reversed(written)):
+        if one.generated:
+            continue
         reason = await _restore(cluster, one, request, as_user=as_user, adopt=adopt)
         if reason is None:
             restored.append(str(one.ref))

@@ -22,7 +22,7 @@ def in_build(build: Build) -> Iterator[Desired]:
     for one in build.after:
         known = former.get(one.ref.key)
         if known is None:
-            yield Desired(one.ref, one.object, path=build.root)
+            yield Desired(one.ref, one.object, path=build.root, generated=one.ref.kind == "ConfigMap")
             continue
         sets, removes = _changed(known, one)
         if sets != one.ref.identity or removes:

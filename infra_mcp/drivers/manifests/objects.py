@@ -65,6 +65,7 @@ class Desired:
     secret: str = ""  # the pull secret's name in policy
     path: str = ""  # the file that holds the object, or the folder whose build gives it
     git: dict[str, Any] | None = field(default=None, repr=False)  # all of it as a build gives it, before the change
+    generated: bool = False  # a build gives it a name of its content
     restarts: bool = False  # whether it is set so that all pods are replaced
 
     @property

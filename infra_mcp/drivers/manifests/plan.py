@@ -205,6 +205,8 @@ def _written(one: PlannedObject, share: Share) -> Written:
         "uid": one.live["metadata"]["uid"] if one.live else None,
         "grace": share.goal.grace,
     }
+    if one.desired.generated and one.live is None:
+        undo["generated"] = True
     return Written(target=one.change.target, operation=one.change.operation, undo=undo)
 
 
