@@ -17,6 +17,7 @@ from infra_mcp.repository.locator.places import Place
 from infra_mcp.repository.scalars import Json
 
 _REPLICAS = re.compile(r"replica(?:s|_?count)", re.IGNORECASE)
+_COUNT = re.compile(r"\d+|\$\{\w+[^{}]*\}")  # a text where a number is: one, or a variable of Flux
 _VERSIONED = re.compile(r"(?:image[-_]?)?(?:tag|digest|sha|version)", re.IGNORECASE)  # keys that a version is under
 _DEEPEST: Final = 4  # keys above a number of replicas
 
@@ -95,11 +96,15 @@ def replicas_of(values: Source) -> tuple[Spot, ...]:
         inner = [
             ((*path, step), item) for path, value in level if isinstance(value, dict) for step, item in steps(value)
         ]
-        hits = [path for path, item in inner if _REPLICAS.fullmatch(str(path[-1])) and type(item) is int]
+        hits = [path for path, item in inner if _REPLICAS.fullmatch(str(path[-1])) and _is_count(item)]
         if hits:
             return values.spots(hits[0]) if len(hits) == 1 else ()
         level = inner
     return ()
+
+
+def _is_count(value: Json) -> bool:
+    return type(value) is int or (isinstance(value, str) and _COUNT.fullmatch(value) is not None)
 
 
 def dependencies(index: Index, folder: str) -> list[tuple[Document, dict[str, Any]]]:

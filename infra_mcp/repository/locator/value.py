@@ -11,6 +11,9 @@ from infra_mcp.repository.locator.automation import automation, autoscaler
 from infra_mcp.repository.locator.version import Located, at, require_own
 from infra_mcp.repository.partial import same
 from infra_mcp.repository.scalars import Json
+from infra_mcp.text import one_line
+
+_SHOWN = 100  # characters of a value
 
 
 def locate_replicas(census: Census, instance: Instance, count: int) -> Located:
@@ -31,7 +34,11 @@ def locate_replicas(census: Census, instance: Instance, count: int) -> Located:
     if len(found) > 1:
         places = ", ".join(str(at(spots[-1])) for _, spots in found)
         raise InfraError("ambiguous-setting", f"{units}: replicas stand in several places: {places}.")
-    return locate_value(census, instance, found[0][1], _like(found[0][1][-1].value, count))
+    decides = found[0][1][-1]
+    if isinstance(decides.value, str) and not decides.value.isdecimal():
+        what = f"{at(decides)} holds {one_line(decides.value, _SHOWN)}, and the repository does not say what that is."
+        raise InfraError("not-in-repository", what, next_step="Set the number of pods there by hand, or its variable.")
+    return locate_value(census, instance, found[0][1], _like(decides.value, count))
 
 
 def locate_value(census: Census, instance: Instance, spots: Sequence[Spot], value: Json) -> Located:
