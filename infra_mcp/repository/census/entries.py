@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from infra_mcp.repository.census.built import Built
 from infra_mcp.repository.census.composition import Composition, compose, loose, over
+from infra_mcp.repository.census.environments import ENVIRONMENTS
 from infra_mcp.repository.census.index import Fact, Index
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Source, Spot
@@ -41,7 +42,6 @@ _WITHOUT_VERSION = frozenset(
     }
 )
 _VARIABLE = re.compile(r"\$\{(\w+)(?::?[=-][^}]*)?\}")  # with a default or without
-_CLUSTERS = frozenset({"cluster", "clusters"})
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,12 @@ def _deliverer(objects: Collection[Built]) -> str:
 
 
 def cluster_of(path: str) -> str | None:
-    """The cluster that a path names: the folder below `clusters/`."""
-    parts = path.split("/")
-    return next((after for part, after in pairwise(parts) if part in _CLUSTERS), None)
+    """The cluster that a path names: the folder below `clusters/`, or that of an environment below `cluster/`."""
+    folders = path.split("/")[:-1] if path.endswith(SUFFIXES) else path.split("/")
+    for above, name in pairwise(folders):
+        if above == "clusters" or (above == "cluster" and ENVIRONMENTS.fullmatch(name)):
+            return name
+    return None
 
 
 def _by_flux(index: Index) -> Iterator[Entry]:

@@ -66,7 +66,7 @@ class Listing:
         if not _LEFT_OUT.fullmatch(last):
             return None
         # Beside a folder of an environment, `test` is one, too.
-        is_one = last[0] != "." and above in self._beside_environments
+        is_one = last == "test" and above in self._beside_environments
         return None if is_one else "hidden folders" if last[0] == "." else "tests, samples and vendored files"
 
     @cached_property
