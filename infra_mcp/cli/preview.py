@@ -62,8 +62,9 @@ def _text(found: dict[str, Any]) -> str:
     if instance := found["instance"]:
         where = f" in {instance['environment']}" if instance.get("environment") else ""
         former, version = instance.get("former"), instance.get("version")
-        change = f": {former} -> {version}" if former != version else f": {version} already"
-        lines.append(f"{', '.join(instance['units'])}{where}{change}")
+        change = f": {former} -> {version}" if former else f": {version}"
+        change = f": {version} already" if former == version else change
+        lines += [f"{', '.join(instance['units'])}{where}{change}"] if instance["units"] else []
     if not found["changed"]:
         lines.append("No file would change.")
     for file in found["files"]:
