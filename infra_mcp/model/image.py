@@ -36,6 +36,18 @@ class Image(NamedTuple):
         return f"docker.io/{path}" if "/" in path else f"docker.io/library/{path}"
 
     @property
+    def spellings(self) -> tuple[str, ...]:
+        """Every name of the same repository, without a tag: on Docker Hub there are several."""
+        full = self.repository
+        if not full.startswith("docker.io/"):
+            return (self.named,)
+        path = full.removeprefix("docker.io/")
+        paths = (
+            (path, path.removeprefix("library/")) if path.count("/") == 1 and path.startswith("library/") else (path,)
+        )
+        return (*paths, *(f"{host}/{one}" for host in _HUB for one in paths))
+
+    @property
     def last(self) -> str:
         """The last part of the repository: `site` of `registry.example/docs/site`."""
         return self.named.rpartition("/")[2]

@@ -15,6 +15,7 @@ from typing import Annotated, Final, NamedTuple
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from infra_mcp.model import location
+from infra_mcp.model.image import Image
 from infra_mcp.policy.owners import is_path_pattern
 from infra_mcp.policy.schedule import Schedule
 
@@ -49,6 +50,16 @@ class Place(NamedTuple):
 def matches(pattern: str, value: str) -> bool:
     """Whether the whole value matches; `*` stands for any run of characters, and nothing else is special."""
     return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), value, re.DOTALL) is not None
+
+
+def matches_image(pattern: str, image: Image, tag: str) -> bool:
+    """Whether an image with this tag matches, however the image or the pattern names Docker Hub.
+
+    A short pattern such as `redis:*` matches short names only: its `*` reaches no other registry, as it would do with
+    `redis:5000/other`.
+    """
+    names = image.spellings if pattern == "*" or "/" in pattern else [one for one in image.spellings if "/" not in one]
+    return any(matches(pattern, f"{name}:{tag}") for name in names)
 
 
 def protected(namespace: str, own: str) -> bool:
@@ -198,8 +209,9 @@ ImagePattern = Annotated[
     str,
     StringConstraints(pattern=r"^[-A-Za-z0-9._/:*]+$", max_length=255),
     _check(
-        lambda value: value == "*" or ("/" in value and "*" not in value.partition("/")[0]),
-        "must name the registry in full before the first slash; a * there would match other people's registries",
+        lambda value: value == "*" or "*" not in value.partition("/" if "/" in value else ":")[0],
+        "must name the registry in full before the first slash, or an image of Docker Hub as redis:*; "
+        "a * in that name would match other people's registries",
     ),
 ]
 VersionPattern = Annotated[str, StringConstraints(pattern=r"^[-A-Za-z0-9._+/*]+$", max_length=200)]

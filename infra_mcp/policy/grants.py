@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from infra_mcp.model.effect import Change
 from infra_mcp.model.image import Image
 from infra_mcp.model.peer import Caller
-from infra_mcp.policy.grammar import bytes_of, is_image, matches, millicores
+from infra_mcp.policy.grammar import bytes_of, is_image, matches, matches_image, millicores
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import GrantRules
 
@@ -118,7 +118,7 @@ def _is_image_of(pattern: str, reference: str) -> bool:
     if not is_image(plain if image.tag or not at else f"{plain}:0") or (at and not _DIGEST.fullmatch(digest)):
         return False
     tag = _ANY_TAG if at else image.tag
-    return any(matches(pattern, f"{name}:{tag}") for name in (image.named, image.repository))
+    return matches_image(pattern, image, tag)
 
 
 def fixed_labels(labels: Iterable[str]) -> Iterator[Refusal]:

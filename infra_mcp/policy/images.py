@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from infra_mcp.model.effect import Change
+from infra_mcp.model.image import Image
 from infra_mcp.policy.grammar import repository
 
 
 def containers_of(workload: dict[str, Any], repo: str) -> Iterator[tuple[str, str, str]]:
-    """List, name and image of each container (init ones first) whose image comes from the repository."""
+    """List, name and image of each container (init ones first) whose image is of the repository, in any spelling."""
+    wanted = Image.parse(repo).repository
     spec = ((workload.get("spec") or {}).get("template") or {}).get("spec") or {}
     for which in ("initContainers", "containers"):
         for container in spec.get(which) or []:
             image = container.get("image") if isinstance(container, dict) else None
-            if isinstance(image, str) and repository(image.partition("@")[0]) == repo:
+            if isinstance(image, str) and Image.parse(image).repository == wanted:
                 yield which, str(container.get("name", "")), image
 
 

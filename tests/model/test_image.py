@@ -32,3 +32,14 @@ def test_all_spellings_of_an_image_of_docker_hub_are_one_repository():
     assert Image.parse("bitnami/redis").repository == "docker.io/bitnami/redis"
     assert Image.parse("registry.example/redis").repository == "registry.example/redis"
     assert Image.parse("localhost/redis").repository == "localhost/redis"
+
+
+def test_a_repository_of_docker_hub_has_several_names_and_any_other_has_one():
+    official = Image.parse("redis:7").spellings
+
+    assert {Image.parse(one).repository for one in official} == {"docker.io/library/redis"}
+    assert {"redis", "library/redis", "docker.io/redis", "docker.io/library/redis"} <= set(official)
+    assert {"bitnami/redis", "docker.io/bitnami/redis"} <= set(Image.parse("bitnami/redis").spellings)
+    assert "redis" not in Image.parse("bitnami/redis").spellings
+    for other in ("registry.example/redis", "localhost/redis", "redis:5000/redis", "registry.example/library/redis"):
+        assert Image.parse(f"{other}:1").spellings == (other,)

@@ -21,10 +21,10 @@ from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather, gather_pair
 from infra_mcp.model.digest import digest
 from infra_mcp.model.effect import Change, Drift, FieldChange, show_path
+from infra_mcp.model.image import Image
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
-from infra_mcp.policy.grammar import repository
 from infra_mcp.policy.images import new_images, places
 from infra_mcp.repository.partial import differences, get_path, is_within, ordered_like
 
@@ -153,8 +153,8 @@ def _require_live(one: Desired, live: dict[str, Any] | None) -> None:
         what = f"The rollout of {one.ref} is paused, so nothing restarts it."
         raise InfraError("object-invalid", what, next_step=step)
     images = list(_addressed_images(one.sets))
-    for repo in {repository(image.partition("@")[0]) for _, _, image in images}:
-        ours = {(which, name) for which, name, image in images if repository(image.partition("@")[0]) == repo}
+    for repo in {Image.parse(image).repository for _, _, image in images}:
+        ours = {(which, name) for which, name, image in images if Image.parse(image).repository == repo}
         if (ours if one.git is None else places(one.git, repo)) != places(live, repo):
             what = f"Other containers of {one.ref} run {repo} in {one.path} than in the cluster."
             raise InfraError("not-in-cluster", what, next_step="Bring git and cluster together by hand first.")
