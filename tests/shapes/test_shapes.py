@@ -72,6 +72,7 @@ def preview(checkout, capsys, tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.promise("repos.instances", "repos.digest")
 @pytest.mark.parametrize("case", _named(case for case in CASES if not case.refused and not case.unchanged))
 def test_the_files_change_as_a_careful_person_would_change_them(case, preview):
     code, answer = preview(case)
@@ -114,6 +115,7 @@ def test_what_is_there_already_changes_nothing(case, preview):
     assert (code, answer.get("changed"), answer.get("files")) == (0, False, []), answer
 
 
+@pytest.mark.promise("automation.named", "repos.instances", "repos.digest")
 @pytest.mark.parametrize("case", _named(case for case in CASES if case.refused))
 def test_what_a_careful_person_would_not_do_is_refused_and_says_why(case, preview):
     code, answer = preview(case)
@@ -124,6 +126,16 @@ def test_what_a_careful_person_would_not_do_is_refused_and_says_why(case, previe
     text = " ".join(str(error.get(key, "")) for key in ("message", "what", "next_step", "next"))
     assert [word for word in case.says if word not in text] == [], text
     assert not answer.get("files")
+
+
+@pytest.mark.trap("K10")
+def test_one_base_under_three_overlays_is_no_answer_to_which_is_meant(preview):
+    by_id = {case.id: case for case in CASES if case.shape == "one-base"}
+    for name in ("which-docs-is-meant", "an-overlay-that-takes-the-bases"):
+        code, answer = preview(by_id[name])
+        text = json.dumps(answer)
+        assert (code, answer["code"]) in {(5, "environment-needed"), (2, "shared-place")}, answer
+        assert [word for word in by_id[name].says if word not in text] == []
 
 
 def test_the_matrix_has_the_shapes_and_changes_that_people_make():
