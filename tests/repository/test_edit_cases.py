@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from repository.edits import apply_edit, loaded, set_field
 
@@ -208,6 +208,39 @@ def test_a_text_that_is_no_yaml_document_is_not_edited(text, why):
         set_inside(text, ("a",), 1, 2)
 
     assert caught.value.code == "manifest-invalid"
+
+
+@pytest.mark.promise("repos.bytes", "value.inert")
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_value_can_leave_the_text_that_it_stands_in(data, tree_of):
+    style = data.draw(st.sampled_from(["|", "|-", "|+", ">", "|2"]))
+    text = f"values: {style}\n  image:\n    tag: v1 # by hand\n  list: [a]\nother: x\n"
+    if style == ">":
+        text = "values: >\n  {image: {tag: v1}, list: [a]}\nother: x\n"
+    value = data.draw(VALUES)
+    tree = tree_of({PATH: text}, "none")
+
+    after = apply_edit(tree, _set(("values",), "v1", value, inside=("image", "tag"))).read(PATH)
+
+    (outer,) = loaded(after)
+    assert outer.keys() == {"values", "other"}
+    assert loaded(outer["values"].encode()) == [{"image": {"tag": value}, "list": ["a"]}]
+    assert ("by hand" in text) == (b"by hand" in after)
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=2, max_size=6), st.sampled_from("abcdefgh"))
+def test_an_item_comes_to_its_place_in_a_sorted_list_and_to_the_end_of_another(names, new):
+    text = "".join(f"# {name}\n- name: {name}\n  tag: v1\n" for name in names)
+    edit = _set(({"name": new},), None, {"name": new, "tag": "v2"})
+    if new in names:
+        return
+
+    after = set_inside(text, edit.field, None, edit.after)
+
+    found = [item["name"] for item in loaded(after.encode())[0]]
+    assert found == (sorted([*names, new]) if names == sorted(names) else [*names, new])
+    assert [row for row in after.split("\n") if "v2" not in row and row != f"- name: {new}"] == text.split("\n")
 
 
 # -- any scalar of many documents
