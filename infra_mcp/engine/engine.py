@@ -36,6 +36,7 @@ from infra_mcp.model.approval import Way
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import END, PARKED, Request, State, Submission
 from infra_mcp.policy.acceptance import PolicyInForce
+from infra_mcp.repository.builds import Builds
 from infra_mcp.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -72,7 +73,8 @@ class Engine:
         self._places = Places(Setup(settings.kubeconfig, ledger.key, self.masker), deliveries)
         folders = tuple(folder for folder in (settings.state_dir, settings.repo / ".git") if folder.is_dir())
         self.missing = Readiness(folders, self._places.answer).missing
-        self._deps = Dependencies(ledger, self._git, self._places, policy.current, now)
+        builds = Builds(self.masker.mask)
+        self._deps = Dependencies(ledger, self._git, self._places, policy.current, now, builds)
         self._worker = Worker(self._deps, self.signals)
         self._older = ""  # why the ledger seems to be an older copy
         self._decisions = Decisions(ledger)

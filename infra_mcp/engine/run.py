@@ -17,7 +17,7 @@ from infra_mcp.ledger import Ledger
 from infra_mcp.ledger.migrations.first_edition import upgraded
 from infra_mcp.model.actions import ActionModel, RollbackOf
 from infra_mcp.model.digest import canonical
-from infra_mcp.model.effect import Effect
+from infra_mcp.model.effect import Effect, Reached
 from infra_mcp.model.record import PartRecord, Record
 from infra_mcp.model.request import Request, State
 from infra_mcp.policy.policy import Policy
@@ -87,8 +87,10 @@ class Planned:
     @property
     def notes(self) -> list[str]:
         """What a reader should know beside the changes, and which files could not be read."""
-        notes = [note for stage in self.stages for note in stage.edit.notes]
+        edits = [stage.edit for stage in self.stages]
+        notes = [note for edit in edits for note in edit.notes]
         notes += [note for part in self.parts for note in part.prepared.notes]
+        notes += _beside(self.effect.reach, {edit.instance.app for edit in edits if edit.instance})
         notes += [f"{name} delivers it, which this version does not carry out as yet" for name in self.others]
         if self.unread:
             more = f" And {len(self.unread) - _MAX_UNREAD} more." if len(self.unread) > _MAX_UNREAD else ""
@@ -100,6 +102,18 @@ class Planned:
         """The lock keys of the effect: every target and every file."""
         targets = {change.target.key for change in self.effect.changes}
         return frozenset(targets | {f"file|{file.path}" for file in self.effect.files})
+
+
+def _beside(reached: Iterable[Reached], apps: set[str]) -> list[str]:
+    """What moves along with the app: other apps of its own build, and other deliveries."""
+    notes = []
+    for one in reached:
+        others = ", ".join(sorted(set(one.apps) - apps)) if one.targets else ""
+        if not one.own:
+            notes.append(f"{one.by or one.delivery} of {one.root} is reached, too{others and f': {others}'}")
+        elif others and apps:
+            notes.append(f"{others} moves along: the same place decides for it in {one.root}")
+    return notes
 
 
 @dataclass

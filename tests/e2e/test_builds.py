@@ -204,3 +204,49 @@ async def test_a_setting_of_the_base_reaches_every_overlay_of_the_owner(overlays
     assert made.ok, made.text
     for name, space in (("plain", overlays.staging), ("live-plain", overlays.production)):
         assert overlays.live_object("configmap", name, space)["data"] == {"color": "red"}
+
+
+@pytest.mark.promise("delivery.reach")
+async def test_an_overlay_of_others_that_the_base_reaches_is_a_refusal(overlays):
+    folder = overlays.repo / "k8s" / "shop"
+    folder.mkdir()
+    (folder / "kustomization.yaml").write_text("namespace: shop-live\nresources: [../docs/base]\n", encoding="utf-8")
+    overlays.git("add", ".")
+    overlays.git("commit", "-qm", "The shop has its own docs")
+    head = overlays.git("rev-parse", "HEAD")
+
+    refused = await overlays.tool("change", action="configure", arguments={"app": "docs", "settings": {"color": "red"}})
+
+    assert refused.data["error"]["rule"] == "reach", refused.text
+    assert "k8s/shop" in refused.text
+    assert overlays.git("rev-parse", "HEAD") == head
+
+
+@pytest.mark.promise("git.first")
+async def test_what_cannot_be_built_is_refused_before_the_commit(overlays):
+    base = overlays.file("base/kustomization.yaml")
+    text = base.read_text(encoding="utf-8").replace("docs.yaml]", "docs.yaml, 'https://git.example/base?ref=main']")
+    base.write_text(text, encoding="utf-8")
+    overlays.git("commit", "-qam", "A base from elsewhere")
+    head = overlays.git("rev-parse", "HEAD")
+
+    refused = await _deploy(overlays, "1.2.0")
+
+    assert refused.data["error"]["code"] == "build-refused", refused.text
+    assert "git.example" in refused.text
+    assert overlays.git("rev-parse", "HEAD") == head
+    assert overlays.site("production") == "registry.example/docs/site:1.0.1"
+
+
+async def test_a_file_that_only_lists_the_manifests_above_them_changes_nothing(overlays):
+    (overlays.repo / "k8s" / "kustomization.yaml").write_text(
+        "resources: [docs/overlays/staging, docs/overlays/production]\n", encoding="utf-8"
+    )
+    overlays.git("add", ".")
+    overlays.git("commit", "-qm", "All of it at once")
+
+    made = await _deploy(overlays, "1.2.0")
+
+    assert made.ok, made.text
+    assert overlays.site("production") == "registry.example/docs/site:1.2.0"
+    assert overlays.site("staging") == "registry.example/docs/site:1.1.0"
