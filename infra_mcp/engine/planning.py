@@ -13,7 +13,9 @@ from infra_mcp.engine.run import Dependencies, Planned, PlannedPart, PlannedStag
 from infra_mcp.errors import InfraError
 from infra_mcp.model.effect import Effect, FileChange, Part, Reached
 from infra_mcp.policy.actions import RULES
+from infra_mcp.policy.grants import grants
 from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.reach import refusals
 from infra_mcp.repository.edits import Beside, Edit, Location
 from infra_mcp.repository.rebase import changed, file_changes
 from infra_mcp.repository.value import NotInRepository, Tree
@@ -50,6 +52,7 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
         parts = []
         found = await reach(policy, look.census, before, edit, deps.builds, place)
         reached += found.reached
+        _require_reach(policy, run, found)  # before a driver looks at what is others'
         for delivery, at, share in _routed(policy, before, edit, place, found):
             if delivery not in deps.places.deliveries:
                 continue  # planned, and refused before the commit: see `undelivered`
@@ -70,6 +73,14 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
     )
     others = tuple(sorted({one.delivery for one in reached} - deps.places.deliveries.keys()))
     return Planned(effect, tuple(stages), await to_thread.run_sync(_unread, tree, effect), others)
+
+
+def _require_reach(policy: Policy, run: Run, found: Reach) -> None:
+    caller, about = run.request.caller, RULES[run.action.action].about(policy, run.action)
+    granted = grants(policy, caller, attendant=run.request.attendant is not None)
+    effect = Effect(action={}, parts=(), files=(), reach=found.reached)
+    for one in refusals(policy, caller, granted, about, effect):
+        raise InfraError("policy-denied", f"{one.reason} (rule {one.rule})", next_step=one.would_pass, rule=one.rule)
 
 
 def _unread(tree: Tree, effect: Effect) -> tuple[str, ...]:

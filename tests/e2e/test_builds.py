@@ -217,7 +217,7 @@ async def test_an_overlay_of_others_that_the_base_reaches_is_a_refusal(overlays)
 
     refused = await overlays.tool("change", action="configure", arguments={"app": "docs", "settings": {"color": "red"}})
 
-    assert refused.data["error"]["rule"] == "reach", refused.text
+    assert "(rule reach)" in refused.text
     assert "k8s/shop" in refused.text
     assert overlays.git("rev-parse", "HEAD") == head
 
