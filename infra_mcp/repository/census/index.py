@@ -19,7 +19,7 @@ from infra_mcp.repository.value import SUFFIXES, Tree
 
 LARGEST: Final = 1 << 20  # bytes; larger files are data, dashboards for one
 SMALL: Final = 4096  # bytes, of a file that holds one version
-_KIND = re.compile(rb"""^[ \t]*(?:["']?kind["']?[ \t]*:)[ \t]*["']?([A-Za-z][A-Za-z0-9]*)""", re.MULTILINE)
+_KIND = re.compile(rb"""(?:^|[{,])[ \t]*(?:["']?kind["']?[ \t]*:)[ \t]*["']?([A-Za-z][A-Za-z0-9]*)""", re.MULTILINE)
 _ENCRYPTED = re.compile(rb"""^(?:sops:|[ \t]*"sops"[ \t]*:)|\A\$ANSIBLE_VAULT|\A-----BEGIN AGE""", re.MULTILINE)
 _VALUES_FILES = re.compile(rb"""values[-_]?files?["']?[ \t]*:""", re.IGNORECASE)
 
