@@ -50,7 +50,7 @@ def _edit(look: Look, action: Configure) -> Edit:
     if instance is None:
         only = InstanceChange(app=action.app, environment=action.environment, units=(), delivery="", version=values)
         return replace(made, instance=only)
-    return replace(made, instance=change_of(instance, made.instance.former if made.instance else "", values))
+    return replace(made, instance=change_of(instance, "", values))
 
 
 def _with(look: Look, made: Edit, action: Configure, name: str, rule: SettingRules) -> Edit:
