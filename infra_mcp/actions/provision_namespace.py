@@ -5,6 +5,7 @@ from typing import Any
 from anyio import to_thread
 
 from infra_mcp.actions.base import Look, ensure
+from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather_pair
 from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.marks import BINDING, CIRCLE, OWNER, PULL_SECRETS, REQUEST
@@ -19,13 +20,24 @@ async def edit(look: Look, action: ProvisionNamespace) -> Edit:
     """Write the namespace's objects into the repository; copies of pull secrets have no file.
 
     Raises:
-        InfraError: `ambiguous-object`, `manifest-invalid`: an object cannot be found or edited.
+        InfraError: `not-found`: policy does not know the cluster or a pull secret; `ambiguous-object`,
+            `manifest-invalid`: an object cannot be found or edited.
     """
+    _require_known(look, action)
     space, bound, account = _refs(look, action)
     live, binding = await gather_pair(lambda: look.live(space.target), lambda: look.live(bound.target))
     holder = await look.live(account.target) if action.pull_secrets and binding is not None else None
     # In a thread, since it searches every file that could not be read.
     return await to_thread.run_sync(_edit, look, action, live, binding, holder)
+
+
+def _require_known(look: Look, action: ProvisionNamespace) -> None:
+    """What a request is judged by before, a preview is not."""
+    lacking = [] if look.place in look.policy.clusters else ["clusters.NAME"]
+    lacking += [f"pull_secrets.{name}" for name in sorted(action.pull_secrets) if name not in look.policy.pull_secrets]
+    if lacking:
+        what = f"Namespace {action.namespace} cannot be planned: infra.toml has no {', '.join(lacking)}."
+        raise InfraError("not-found", what, next_step="Add it to infra.toml: docs/policy.md lists its keys.")
 
 
 def _edit(look: Look, action: ProvisionNamespace, live: Live, binding: Live, holder: Live) -> Edit:

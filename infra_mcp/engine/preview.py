@@ -17,6 +17,7 @@ from infra_mcp.engine.apps import listed
 from infra_mcp.engine.reach import reach
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ActionModel
+from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.effect import Reached
 from infra_mcp.model.target import Target
 from infra_mcp.policy.actions import RULES
@@ -44,7 +45,9 @@ async def preview(repo: Path, action: ActionModel, git: Git | None = None) -> di
         InfraError: what the edit ends in, such as `not-found`; `policy-invalid`; `git-failed`.
     """
     async with opened(repo, git) as (policy, tree):
-        look = Look("preview", "", policy, RULES[action.action].about(policy, action).place, tree, _absent)
+        about = RULES[action.action].about(policy, action)
+        circle = _circle(policy, action.namespace) if isinstance(action, ProvisionNamespace) else ""
+        look = Look("preview", circle, policy, about.place, tree, _absent)
         made = await EDITS[action.action](look, action)
         edits = made if isinstance(made, tuple) else (made,)
         found = [await reach(policy, look.census, tree, one, Builds(), look.place, required=False) for one in edits]
@@ -86,6 +89,15 @@ def _policy(repo: Path) -> Policy:
         return Policy()
     except (OSError, UnicodeDecodeError):
         raise InfraError("policy-invalid", "infra.toml cannot be read.") from None
+
+
+def _circle(policy: Policy, namespace: str) -> str:
+    """The circle whose identity would work in a new namespace: a preview is of no one, so it is the first that may."""
+    found = next((name for name in sorted(policy.circles) if policy.reaches(name, namespace)), None)
+    if found is None:
+        what = f"No circle of infra.toml has namespace {namespace}."
+        raise InfraError("not-found", what, next_step="Grant it: [circles.NAME] namespaces.")
+    return found
 
 
 async def _absent(_: Target) -> None:

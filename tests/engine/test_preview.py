@@ -133,3 +133,44 @@ async def test_a_declared_version_that_stands_elsewhere_is_refused_and_the_secti
 
     assert refused.value.code == "not-in-repository"
     assert "[apps.mail.settings.version]" in refused.value.next_step
+
+
+CIRCLE = '[clusters.prod]\ncontext = "prod"\n[circles.docs]\nnamespaces = ["docs-*"]\n'
+
+
+async def test_a_preview_of_a_namespace_is_planned_for_the_circle_that_may_have_it(checkout):
+    repo = checkout({"README.md": "x\n", "infra.toml": CIRCLE})
+
+    found = await preview(repo, ACTIONS["provision_namespace"](namespace="docs-x"))
+
+    assert "circle-docs" in "".join(one["content"] for one in found["files"])
+
+
+@pytest.mark.parametrize(
+    ("policy", "given", "lacks"),
+    [
+        ("", {"namespace": "docs-x"}, "docs-x"),
+        (CIRCLE, {"namespace": "shop-x"}, "No circle of infra.toml has namespace shop-x"),
+        (CIRCLE, {"namespace": "docs-x", "pull_secrets": ("X", "Y")}, "no pull_secrets.X, pull_secrets.Y"),
+        (
+            CIRCLE.replace("clusters.prod", "clusters.a") + '[clusters.b]\ncontext = "b"\n',
+            {"namespace": "docs-x"},
+            "clu",
+        ),
+    ],
+)
+async def test_a_preview_of_what_policy_does_not_know_names_it(checkout, policy, given, lacks):
+    repo = checkout({"README.md": "x\n", "infra.toml": policy})
+
+    with pytest.raises(InfraError, match=lacks) as refused:
+        await preview(repo, ACTIONS["provision_namespace"](**given))
+    assert refused.value.code == "not-found"
+
+
+async def test_an_object_in_one_line_of_json_is_found(checkout):
+    text = '{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template": {"spec": '
+    repo = checkout({"web.json": text + '{"containers": [{"name": "web", "image": "redis:7"}]}}}}\n'})
+
+    found = await preview(repo, ACTIONS["deploy"](app="web", version="8"))
+
+    assert found["files"][0]["content"] == text + '{"containers": [{"name": "web", "image": "redis:8"}]}}}}\n'
