@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from infra_mcp.cli.client import Client
 from infra_mcp.cli.options import client_options, connected, settings_of, verb
-from infra_mcp.cli.output import show, show_result
+from infra_mcp.cli.output import columns, show, show_result
 
 _COLUMNS = ("app", "environment", "version", "delivery", "cluster", "owner", "at")
 _WIDEST = 44  # characters of a column that is not the last
@@ -33,7 +34,7 @@ def _run(options: argparse.Namespace) -> int:
 
     found = anyio.run(apps, settings_of(options).repo)
     found["apps"] = [one for one in found["apps"] if options.app in (None, one["app"])]
-    return show(options.json, found, table(found["apps"]))
+    return show(options.json, found, f"{table(found['apps'])}\n{_others(found['others'])}".rstrip("\n"))
 
 
 def _live(client: Client, options: argparse.Namespace, given: dict[str, str]) -> int:
@@ -51,6 +52,15 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     widths = [min(max(len(row[i]) for row in rows), _WIDEST) for i in range(len(_COLUMNS))]
     used = [i for i in range(len(_COLUMNS)) if any(row[i] != "-" for row in rows[1:])]
     return "\n".join("  ".join(_cell(row[i], widths[i], i == used[-1]) for i in used).rstrip() for row in rows)
+
+
+def _others(found: Sequence[dict[str, Any]]) -> str:
+    """What there is beside apps, counted by kind and delivery; empty where there is nothing."""
+    counted = Counter[tuple[str, str]]()
+    for one in found:
+        counted[one["kind"], one["delivery"]] += one["count"] if one["kind"] == "encrypted" else 1
+    rows = [(kind, str(number), "-" if by == "none" else by) for (kind, by), number in sorted(counted.items())]
+    return "\n".join(["", *columns([("BESIDE APPS", "COUNT", "DELIVERY"), *rows])]) if rows else ""
 
 
 def _cell(text: str, width: int, last: bool) -> str:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra_mcp.cli.options import common_options, settings_of, verb
 from infra_mcp.cli.output import agreed, show
+from infra_mcp.cli.proposal import apps, as_json, left_out, new_file, other_clusters, owners, roots, slug, table
 from infra_mcp.errors import InfraError
 from infra_mcp.settings import Settings
 
-_LARGEST = 1 << 20  # bytes of a manifest looked at
+if TYPE_CHECKING:
+    from infra_mcp.engine.survey import Survey
 
 _TEMPLATE = """\
 # What the infra peer may do, written by people. A change of this file is in force only after an operator accepted its
@@ -23,7 +24,7 @@ _TEMPLATE = """\
 
 [tree]
 branch = {branch}  # changes are committed to this branch
-new = "{{root}}/{{namespace}}/{{kind}}-{{name}}.yaml"  # where a new object's file goes
+{new}
 # Whose fields a change may take over without asking. Helm, Argo CD and Flux objects are never taken over.
 # adopt = ["kubectl", "kubectl-*", "before-first-apply"]
 
@@ -33,7 +34,7 @@ description = "infra peer; owns k8s manifests"
 
 [clusters.{cluster}]
 context = {context}  # by name; a kubeconfig's current-context is never used
-{roots}
+{clusters}{roots}{owners}
 # A circle is a group of peers with the same rights. An absent key grants nothing.
 # [circles.docs]
 # namespaces = ["docs-*"]
@@ -54,7 +55,7 @@ context = {context}  # by name; a kubeconfig's current-context is never used
 # deploy_on = "release/{{version}} merged, ready to deploy"  # the owner's message that means a deploy, word for word
 # schedule = "now"  # or "every 30m", or "Mon-Fri 09:00-17:00 Europe/Berlin"; when such a deploy may begin
 # order = "semver"  # or "date", "arrival"; an older version than what landed, or waits, is refused
-
+{apps}
 # A rule takes away: it denies, or wants people to approve what would be done.
 # [[rules]]
 # id = "prod-needs-two"
@@ -71,7 +72,7 @@ context = {context}  # by name; a kubeconfig's current-context is never used
 # [attend]
 # namespaces = ["docs-*"]
 # actions = ["provision_namespace"]
-"""
+{left_out}"""
 _NEXT_STEPS = """\
 Next:
   1. Grant something: edit infra.toml, commit it.
@@ -100,42 +101,43 @@ def _run(options: argparse.Namespace) -> int:
     done: dict[str, Any] = {"policy": str(settings.policy_file), "state": str(settings.state_dir), "written": False}
     if settings.policy_file.exists() or settings.policy_file.is_symlink():
         return show(options.json, done, f"{settings.policy_file} exists already and stays as it is.\n{_NEXT_STEPS}")
-    text, roots = _policy(settings, options.context)
+    found = _survey(settings.repo)
+    text = _policy(settings, options.context, found)
     question = f"{text}\nWrite this to {settings.policy_file}?"
     if not options.yes and sys.stdin.isatty() and not agreed(question):
         raise InfraError("setup-failed", "Nothing was written.", next_step="Answer y, or give --yes.")
     with settings.policy_file.open("x", encoding="utf-8") as file:
         file.write(text)
-    done |= {"written": True, "roots": roots}
-    found = ", ".join(root["path"] for root in roots) or "none yet"
-    lines = [f"Wrote {settings.policy_file}. Roots with manifests: {found}.", f"State: {settings.state_dir}"]
+    done |= {"written": True} | as_json(found)
+    lines = [table(found), "", f"Wrote {settings.policy_file}.", f"State: {settings.state_dir}"]
     return show(options.json, done, "\n".join([*lines, _NEXT_STEPS]))
 
 
-def _policy(settings: Settings, context: str | None) -> tuple[str, list[dict[str, str]]]:
-    from infra_mcp.repository.layout import detect_roots  # noqa: PLC0415 - needs the YAML reader
-
+def _policy(settings: Settings, context: str | None, found: Survey) -> str:
     chosen = context or _only_context(settings.kubeconfig)
-    found = detect_roots(_manifests(settings.repo))
-    roots = [root for root in found if root["kind"] == "raw"]
-    shown = ""
-    for root in sorted(found, key=lambda root: root["kind"] != "raw"):
-        path, kind = json.dumps(root["path"]), root["kind"]
-        if kind == "raw":
-            shown += f'\n[[tree.roots]]\npath = {path}\nkind = "raw"\n'
-        else:
-            shown += f"\n# Kustomize builds it. Where nothing else delivers it:\n# [[tree.roots]]\n# path = {path}\n"
-    if not roots:
-        shown += "\n# No manifests were found. Name the folder they are to go to:\n[[tree.roots]]\n"
-        shown += 'path = "apps"\nkind = "raw"\n'
     branch = _git(settings.repo, "symbolic-ref", "--quiet", "--short", "HEAD")
-    text = _TEMPLATE.format(
+    cluster = slug(chosen) or "cluster"
+    return _TEMPLATE.format(
         branch=json.dumps(branch.decode("utf-8", "replace").strip() or "main"),
-        cluster=re.sub(r"[^a-z0-9]+", "-", chosen.lower()).strip("-")[:63].strip("-") or "cluster",
+        new=new_file(found),
+        cluster=cluster,
         context=json.dumps(chosen),
-        roots=shown,
+        clusters=other_clusters(found, cluster),
+        roots=roots(found),
+        owners=owners(found),
+        apps=apps(found),
+        left_out=left_out(found),
     )
-    return text, roots
+
+
+def _survey(repo: Path) -> Survey:
+    import anyio  # noqa: PLC0415 - only this command needs it
+
+    from infra_mcp.engine.survey import survey  # noqa: PLC0415 - needs the YAML reader
+
+    has_commit = bool(_git(repo, "rev-parse", "--quiet", "--verify", "HEAD^{commit}"))
+    staged = None if has_commit else _git(repo, "write-tree").decode().strip() or None
+    return anyio.run(survey, repo, staged)
 
 
 def _only_context(kubeconfig: Path) -> str:
@@ -157,16 +159,3 @@ def _git(repo: Path, *arguments: str) -> bytes:
         ["git", "-C", str(repo), *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
     return done.stdout if done.returncode == 0 else b""
-
-
-def _manifests(repo: Path) -> dict[str, bytes]:
-    """The repository's YAML files that are tracked, plain files and of a usual size."""
-    found: dict[str, bytes] = {}
-    for name in _git(repo, "ls-files", "-z", "--", "*.yaml", "*.yml").split(b"\0"):
-        if not name:
-            continue
-        path = name.decode("utf-8", "surrogateescape")
-        file = repo / path
-        if not file.is_symlink() and file.is_file() and file.stat().st_size <= _LARGEST:
-            found[path] = file.read_bytes()
-    return found

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, Self
 
 from infra_mcp.errors import CODES, Exit, InfraError
@@ -20,6 +21,12 @@ def show(as_json: bool, data: Any, text: str) -> int:  # noqa: ANN401 - any JSON
     # In JSON an escape is the same text, so nothing is lost to those who parse.
     print(escaped(json.dumps(data, indent=2, ensure_ascii=False) if as_json else text))
     return int(Exit.LANDED)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def note(text: str) -> None:

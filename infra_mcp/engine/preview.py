@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +25,7 @@ from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.policy import load as load_policy
 from infra_mcp.repository.builds import Builds
+from infra_mcp.repository.census.others import others
 from infra_mcp.repository.edits import Edit
 from infra_mcp.repository.load import load
 from infra_mcp.repository.rebase import file_changes
@@ -62,12 +64,21 @@ async def apps(repo: Path, git: Git | None = None) -> dict[str, Any]:
     """
     async with opened(repo, git) as (policy, tree):
         census = census_of(policy, tree)
-        return await to_thread.run_sync(lambda: {"apps": listed(census, policy)})
+        return await to_thread.run_sync(
+            lambda: {"apps": listed(census, policy), "others": [asdict(one) for one in others(census.index)]}
+        )
 
 
 @asynccontextmanager
-async def opened(repo: Path, git: Git | None = None) -> AsyncIterator[tuple[Policy, Tree]]:
+async def opened(
+    repo: Path, git: Git | None = None, *, staged: str | None = None
+) -> AsyncIterator[tuple[Policy, Tree]]:
     """The policy file of a checkout, or the default policy, and the commit that is checked out.
+
+    Args:
+        repo: the top of a checkout.
+        git: the same repository, opened: what was read of it is remembered.
+        staged: the id of a tree, where there is no commit yet.
 
     Raises:
         InfraError: `policy-invalid`; `git-failed`.
@@ -76,7 +87,8 @@ async def opened(repo: Path, git: Git | None = None) -> AsyncIterator[tuple[Poli
         used = git or Git(repo, Path(scratch, "lock"))
         try:
             policy = await to_thread.run_sync(_policy, repo)
-            yield policy, await load(used, await used.commit("HEAD"), [root.path for root in policy.tree.roots], "")
+            commit = staged or await used.commit("HEAD")
+            yield policy, await load(used, commit, [root.path for root in policy.tree.roots], "")
         finally:
             if git is None:
                 await used.aclose()

@@ -1,4 +1,4 @@
-"""Places a new object's file, and finds the folders of a repository that hold manifests, or that kustomize builds.
+"""Places a new object's file, and finds the manifests that kustomize builds.
 
 Kustomize builds the manifests in a folder with a kustomization, below one, or named by one. Nothing is built here.
 """
@@ -12,17 +12,11 @@ from functools import cache
 from typing import Any
 
 from infra_mcp.errors import InfraError
-from infra_mcp.repository.kustomization import is_kustomization, parse_kustomization
-from infra_mcp.repository.nodes import Unreadable
-from infra_mcp.repository.render import Located, read
+from infra_mcp.repository.kustomization import parse_kustomization
 from infra_mcp.repository.value import SUFFIXES, normal
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-# Folders whose YAML is for a tool, not for a cluster.
-_NOT_OURS = frozenset({"ci", "node_modules", "testdata", "vendor"})
-_LOOKS_LIKE_OBJECT = re.compile(rb"^apiVersion:\s*\S", re.MULTILINE), re.compile(rb"^kind:\s*\S", re.MULTILINE)
-
 _REFERENCES = ("resources", "bases", "components")
 # Files that change a build: they may look like an object and are none.
 _CHANGES = ("patches", "patchesStrategicMerge", "patchesJson6902", "replacements", "transformers", "configurations")
@@ -62,85 +56,6 @@ def place(template: str, root: str, obj: Mapping[str, Any]) -> str:
     if any(not _SEGMENT.fullmatch(part) for part in path.removeprefix(below).strip("/").split("/")):
         raise InfraError("policy-invalid", "[tree] new makes a path with hidden or odd parts.")
     return path
-
-
-def detect_roots(files: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> list[dict[str, str]]:
-    """The fewest folders that hold a repository's manifests, for `infra-mcp init` to propose.
-
-    Hidden folders, CI's and charts are skipped. A folder that kustomize builds is listed with kind `kustomize`: whether
-    it is a root depends on what delivers it.
-
-    Args:
-        files: every file's path, with its bytes (only those of YAML and JSON files count).
-
-    Returns:
-        `{"path": …, "kind": "raw" | "kustomize"}`, raw ones first, each by path; `.` is the whole repository.
-    """
-    contents = dict(files)
-    charts = {posixpath.dirname(path) for path in contents if posixpath.basename(path) in ("Chart.yaml", "Chart.yml")}
-    ours = {path: data for path, data in contents.items() if not _passed_over(posixpath.dirname(path), charts)}
-    kustomizations = {path: data for path, data in ours.items() if is_kustomization(path)}
-    apart = kustomizations.keys() | patches(kustomizations)
-    manifests = [path for path in ours if path.endswith(SUFFIXES) and path not in apart]
-    built = governed(kustomizations, manifests)
-    raw: dict[str, list[Located]] = {}
-    for path in manifests:
-        found = _objects(ours[path]) if path not in built else None
-        if found is not None:
-            raw.setdefault(posixpath.dirname(path), []).extend(found)
-    kustomized = {posixpath.dirname(path) for path in [*kustomizations, *built]}
-    listed = [(path, "raw") for path in _fewest(raw, kustomized)]
-    listed += [(path, "kustomize") for path in sorted(_outermost(kustomized))]
-    return [{"path": path or ".", "kind": kind} for path, kind in listed]
-
-
-def _objects(data: bytes) -> list[Located] | None:
-    """A file's objects; none where it only looks like a manifest; None for any other file."""
-    try:
-        return read(data) or None
-    except Unreadable:
-        return [] if all(pattern.search(data) for pattern in _LOOKS_LIKE_OBJECT) else None
-
-
-def _fewest(raw: Mapping[str, list[Located]], built: set[str]) -> list[str]:
-    """One root for each top folder: the deepest folder that holds all of its manifests and nothing kustomize builds."""
-    if "" in raw:
-        return [""]
-    roots: set[str] = set()
-    for top in {folder.split("/")[0] for folder in raw}:
-        inside = [folder for folder in raw if folder.split("/")[0] == top]
-        common = posixpath.commonpath(inside)
-        if any(_within(folder, {common}) for folder in built):
-            roots |= _outermost(inside)
-        elif len(inside) == 1 and "/" in common and _is_namespace(common, raw[common]):
-            roots.add(posixpath.dirname(common))  # one namespace so far; others will lie beside it
-        else:
-            roots.add(common)
-    return sorted(roots)
-
-
-def _outermost(folders: Iterable[str]) -> set[str]:
-    every = set(folders)
-    return {folder for folder in every if not folder or not _within(posixpath.dirname(folder), every - {folder})}
-
-
-def _is_namespace(folder: str, documents: Iterable[Located]) -> bool:
-    return any(one.ref.namespace == posixpath.basename(folder) for one in documents)
-
-
-def _passed_over(folder: str, charts: set[str]) -> bool:
-    parts = [part for part in folder.split("/") if part]
-    return any(part.startswith(".") or part in _NOT_OURS for part in parts) or _within(folder, charts)
-
-
-def _within(folder: str, folders: set[str]) -> bool:
-    """Whether a folder is one of these or lies in one."""
-    while True:
-        if folder in folders:
-            return True
-        if not folder:
-            return False
-        folder = posixpath.dirname(folder)
 
 
 def governed(kustomizations: Mapping[str, bytes], paths: Collection[str]) -> dict[str, str]:

@@ -124,3 +124,96 @@ def test_rbac_is_rendered_from_the_file_without_a_server(repo, capsys):
     assert "name: circle-docs" in shown
     assert "namespace: docs-live" in shown
     assert main(["rbac", "render", "--cluster", "nowhere"]) == 2
+
+
+def commit(repo: Path, files: dict[str, str]) -> None:
+    for path, text in files.items():
+        (repo / path).parent.mkdir(parents=True, exist_ok=True)
+        (repo / path).write_text(text, encoding="utf-8")
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["add", "-A"], [*author, "commit", "-q", "-m", "as it is"]):
+        subprocess.run(["git", "-C", repo, *words], check=True)
+
+
+SPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: NAME}\n"
+SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nsops: {mac: x}\n"  # no secret
+
+
+@pytest.mark.fault("r8")
+@pytest.mark.promise("repos.census")
+def test_it_says_what_the_repository_holds_and_counts_what_it_left_out(repo, capsys):
+    commit(
+        repo,
+        {
+            "apps/docs/secret.yaml": SECRET,
+            "tests/site.yaml": DEPLOYMENT,
+            "dns/example.org.yaml": "www: {type: A, value: 192.0.2.1}\n",
+            "live/net/main.tf": "",
+        },
+    )
+    assert main(["init"]) == 0
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["Deployment", "1", "kubernetes"] in rows
+    assert ["zone", "1", "dns"] in rows
+    assert ["terraform", "1", "terraform"] in rows
+    assert "Left out: encrypted files: 1, tests, samples and vendored files: 1." in out
+    policy = load((repo / "infra.toml").read_text(encoding="utf-8"))
+    assert {root.path: root.delivery for root in policy.tree.roots} == {
+        "apps/docs": "kubernetes",
+        "dns": "external",
+        "live/net": "external",
+    }
+
+    assert main(["apps"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["zone", "1", "dns"] in rows
+    assert ["encrypted", "1", "-"] in rows
+
+
+@pytest.mark.fault("r5")
+def test_new_objects_go_where_all_namespaces_lie(repo):
+    commit(repo, {f"apps/{name}/namespace.yaml": SPACE.replace("NAME", name) for name in ("docs", "live")})
+    assert main(["init"]) == 0
+    assert load((repo / "infra.toml").read_text(encoding="utf-8")).tree.new == "apps/{namespace}/{kind}-{name}.yaml"
+
+
+@pytest.mark.fault("r5")
+def test_a_repository_that_others_deliver_gets_no_root_of_manifests(repo):
+    (repo / "apps" / "docs" / "site.yaml").unlink()
+    commit(repo, {"terraform/net/main.tf": "", "test/site.yaml": DEPLOYMENT})
+    assert main(["init"]) == 0
+    policy = load((repo / "infra.toml").read_text(encoding="utf-8"))
+
+    assert [(root.path, root.delivery) for root in policy.tree.roots] == [("terraform/net", "external")]
+    assert policy.new_file("kwok-infra") is None
+
+
+@pytest.mark.fault("r8")
+def test_of_a_large_repository_it_writes_some_lines_and_counts_the_rest(repo):
+    flux = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\n"
+    flux += "metadata: {name: NAME}\nspec: {path: ./PATH}\n"
+    files = {f"clusters/c{i}/k.yaml": flux.replace("NAME", f"k{i}").replace("PATH", f"t{i}/flux") for i in range(30)}
+    files |= {f"t{i}/flux/site.yaml": DEPLOYMENT.replace("name: docs", f"name: a{i}") for i in range(30)}
+    files |= {
+        f"t{i}/{name}/site.yaml": DEPLOYMENT.replace("name: docs", f"name: b{i}") for i in range(30) for name in "xy"
+    }
+    files |= {f'o"d\u00e9 {i}/site.yaml': DEPLOYMENT.replace("name: docs", f"name: c{i}") for i in range(3)}
+    commit(repo, files)
+    assert main(["init"]) == 0
+    text = (repo / "infra.toml").read_text(encoding="utf-8")
+    policy = load(text)
+
+    assert len(text.splitlines()) <= 200
+    assert "more folders are not named here" in text
+    named = {root.path: root.delivery for root in policy.tree.roots}
+    for path, delivery in named.items():
+        if delivery == "kubernetes" and path.startswith("t"):
+            assert named[f"{path}/flux"] == "external"  # a root is never named without what is not its own
+
+
+def test_before_the_first_commit_it_reads_what_is_staged_and_then_what_is_committed(repo, capsys):
+    commit(repo, {})
+    (repo / "apps" / "later.yaml").write_text(DEPLOYMENT, encoding="utf-8")
+    assert main(["init"]) == 0
+    assert ["Deployment", "1", "kubernetes"] in [line.split() for line in capsys.readouterr().out.splitlines()]

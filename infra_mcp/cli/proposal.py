@@ -1,0 +1,170 @@
+"""The parts of a first infra.toml that say what the repository holds, and the same as a table. Each has a bound."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from infra_mcp.cli.output import columns
+
+if TYPE_CHECKING:
+    from infra_mcp.engine.survey import Survey
+    from infra_mcp.repository.census.roots import Root
+
+_MOST_ROOTS: Final = 18
+_MOST_CLUSTERS: Final = 5
+_MOST_OWNERS: Final = 5
+_MOST_APPS: Final = 10
+_WIDEST: Final = 60  # characters of one name in a comment
+_LONGEST_PATH: Final = 255  # characters of a root
+_PLAIN = re.compile(r"[^\x00-\x1f\x7f\\\\]+")
+_EXAMPLE: Final = "{root}/{namespace}/{kind}-{name}.yaml"
+_DELIVERERS: Final = {
+    "flux": "Flux",
+    "argocd": "Argo CD",
+    "helm": "Helm or a tool over it",
+    "terraform": "Terraform",
+    "dns": "a DNS tool",
+    "unknown": "something that the repository does not name",
+}
+
+
+def slug(name: str) -> str:
+    """A name as a policy may have it; empty where nothing of it can stay."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].strip("-")
+
+
+def new_file(found: Survey) -> str:
+    """The line for `[tree] new`: set where all Namespaces show it, else one that asks."""
+    if found.layout and re.fullmatch(r"[-A-Za-z0-9_./{}]{1,200}", found.layout):
+        return f"new = {_quoted(found.layout)}  # where a new object's file goes: as all Namespaces here"
+    places = sum(root.delivery == "kubernetes" for root in found.roots)
+    why = (
+        "A new object's file goes below the one root of manifests, unless you say where:"
+        if places == 1 or found.is_empty
+        else "Where does a new object's file go? The repository does not make it plain."
+        if places
+        else "No new object's file has a place here: others deliver what the repository holds."
+    )
+    return f"# {why}\n# new = {_quoted(_EXAMPLE)}"
+
+
+def roots(found: Survey) -> str:
+    """The sections of the roots. What others deliver is `external`: it is planned and not carried out here."""
+    if found.is_empty:
+        return '\n# No manifests were found. Name the folder they are to go to:\n[[tree.roots]]\npath = "apps"\n'
+    fitting = [root for root in found.roots if len(root.path) <= _LONGEST_PATH and _PLAIN.fullmatch(root.path or ".")]
+    shown = _shown(fitting)
+    more = len(found.roots) - len(shown)
+    text = "".join(map(_root, shown))
+    if not shown:
+        text = '\n# Deliveries are mixed here: name the folders.\n[[tree.roots]]\npath = "."\ndelivery = "external"\n'
+    return text + (f"\n# {more} more folders are not named here: add those that matter.\n" if more else "")
+
+
+def _shown(found: Sequence[Root]) -> list[Root]:
+    """As many as have room. A root goes with all below it: else these would be taken for parts of it."""
+    groups: list[list[Root]] = []
+    for root in sorted(found, key=lambda root: root.path.split("/") if root.path else []):
+        top = groups[-1][0].path if groups else None
+        if top is not None and (not top or root.path.startswith(f"{top}/")):
+            groups[-1].append(root)
+        else:
+            groups.append([root])
+    shown: list[Root] = []
+    for group in groups:
+        if len(shown) + len(group) <= _MOST_ROOTS:
+            shown += group
+    return sorted(shown, key=lambda root: root.path)
+
+
+def _root(root: Root) -> str:
+    ours = root.delivery == "kubernetes"
+    who = "nothing else delivers it" if ours else f"{_DELIVERERS[root.delivery]} delivers it{_by(root.by)}"
+    delivery = "kubernetes" if ours else "external"
+    return f'\n[[tree.roots]]\npath = {_quoted(root.path or ".")}\ndelivery = "{delivery}"  # {who}\n'
+
+
+def _by(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    return f" ({_short(names[0])}{f', and {len(names) - 1} more' if len(names) > 1 else ''})"
+
+
+def other_clusters(found: Survey, chosen: str) -> str:
+    """The clusters that the repository names, as comments."""
+    names = [name for one in found.clusters if (name := slug(one)) and name != chosen]
+    lines = [f"# [clusters.{name}]\n# context = {_quoted(name)}\n" for name in dict.fromkeys(names)]
+    more = f"# {len(lines) - _MOST_CLUSTERS} more clusters are named here.\n" if len(lines) > _MOST_CLUSTERS else ""
+    return "".join(lines[:_MOST_CLUSTERS]) + more
+
+
+def owners(found: Survey) -> str:
+    """Owners by folder, as comments: a person decides who they are."""
+    fitting = [(folder, count) for folder, count in found.owners if _PLAIN.fullmatch(folder) and "*" not in folder]
+    if not fitting:
+        return ""
+    lines = ["\n# Who owns the apps below which folder, where no [apps.NAME] says it.\n"]
+    for folder, _ in fitting[:_MOST_OWNERS]:
+        owner = slug(folder.rpartition("/")[2]) or "docs"
+        lines.append(f"# [[owners]]\n# paths = [{_quoted(f'{folder}/**')}]\n# owner = {_quoted(owner)}\n")
+    if len(fitting) > _MOST_OWNERS:
+        lines.append(f"# {len(fitting) - _MOST_OWNERS} more folders hold apps.\n")
+    return "".join(lines)
+
+
+def apps(found: Survey) -> str:
+    """The first apps, as comments; `infra-mcp apps` has them all."""
+    if not found.apps:
+        return ""
+    lines = [f"\n# {_counted(found)}. `infra-mcp apps` lists them; these are the first:\n"]
+    for name, environments, version in found.apps[:_MOST_APPS]:
+        where = f" ({_short(', '.join(environments))})" if environments else ""
+        lines.append(f"#   {_short(name)}{where}{f' {_short(version)}' if version else ''}\n")
+    return "".join(lines)
+
+
+def left_out(found: Survey) -> str:
+    """What was not looked at, counted, as a comment."""
+    counted = ", ".join(f"{what}: {number}" for what, number in found.left_out)
+    return f"\n# Left out: {counted}.\n" if counted else ""
+
+
+def table(found: Survey) -> str:
+    """What the repository holds, for people."""
+    lines = columns([("KIND", "COUNT", "DELIVERED BY"), *((kind, str(n), by) for kind, n, by in found.held)])
+    text = "\n".join(lines) if found.held else "The repository holds nothing that is delivered."
+    counted = ", ".join(f"{what}: {number}" for what, number in found.left_out)
+    parts = [text, f"{_counted(found)}." if found.apps else "", f"Left out: {counted}." if counted else ""]
+    return "\n".join(part for part in parts if part)
+
+
+def as_json(found: Survey) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "roots": [
+            {"path": root.path or ".", "delivery": root.delivery, "kind": "raw", "by": list(root.by)}
+            for root in found.roots
+        ],
+        "held": [{"kind": kind, "count": number, "delivery": by} for kind, number, by in found.held],
+        "apps": len(found.apps),
+        "instances": found.instances,
+        "new": found.layout,
+        "left_out": dict(found.left_out),
+    }
+
+
+def _counted(found: Survey) -> str:
+    return f"{len(found.apps)} apps with {found.instances} instances"
+
+
+def _short(text: str) -> str:
+    clean = "".join(one if one.isprintable() else "?" for one in text)
+    return clean if len(clean) <= _WIDEST else f"{clean[: _WIDEST - 1]}…"
+
+
+def _quoted(text: str) -> str:
+    """A text as TOML has it: JSON's escapes of other characters are none of TOML's."""
+    return json.dumps(text, ensure_ascii=False)
