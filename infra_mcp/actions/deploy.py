@@ -17,6 +17,8 @@ from infra_mcp.repository.edits import Edit
 from infra_mcp.repository.locator.version import locate
 from infra_mcp.repository.render import Located
 
+_Lists = dict[str, list[dict[str, str]]]
+
 
 async def edit(look: Look, action: Deploy) -> Edit:
     """Set the version where it stands.
@@ -30,29 +32,50 @@ async def edit(look: Look, action: Deploy) -> Edit:
 
 def _edit(look: Look, action: Deploy) -> Edit:
     app = look.policy.apps.get(action.app)
-    located = manifest(look, action.app)
+    declared = declared_version(look, action)
+    located = None if declared else manifest(look, action.app, action.environment)
     runs = f"{action.app} {action.version}"
     made = Edit(look.tree, goal(app, f"Deploy {runs}", runs, on_failure=action.on_failure))
     if app is not None and located is not None:
-        return set_fields(made, located, {"spec": {"template": {"spec": _containers(app, action, located)}}})
+        lists, notes = _containers(app, action, located)
+        return set_fields(replace(made, notes=notes), located, {"spec": {"template": {"spec": lists}}})
     instance = instance_of(look, action.app, action.environment)
     image = Image.parse(app.repository).repository if app and app.repository else ""
     wanted = Image.parse(app.image_for(action.version) or "").tag if app and image else action.version
-    declared = declared_version(look, action)
     found = locate(look.census, instance, wanted, declared=declared, image=image, drop_digest=bool(action.drop_digest))
     made = replace(made, instance=change_of(instance, found.former, found.version), notes=tuple(found.notes))
     return edited(look, made, found.sets)
 
 
-def _containers(app: AppRules, action: Deploy, located: Located) -> dict[str, list[dict[str, str]]]:
+def _containers(app: AppRules, action: Deploy, located: Located) -> tuple[_Lists, tuple[str, ...]]:
+    """The containers of the app's image by their lists, each with its image, and what a reader should know.
+
+    Raises:
+        InfraError: `not-in-repository`; `digest-needed`.
+    """
     image, repository = app.image_for(action.version), app.repository
     if image is None or repository is None:
         what = f"The app {action.app} has no image in infra.toml."
         raise InfraError("not-in-repository", what, next_step='Add image = "…:{version}" to its section.')
-    lists: dict[str, list[dict[str, str]]] = {}
-    for which, name, _ in containers_of(located.object, repository):
-        lists.setdefault(which, []).append({"name": name, "image": image})
-    if not lists:
+    found = [(which, name, Image.parse(now)) for which, name, now in containers_of(located.object, repository)]
+    if not found:
         what = f"No container of {located.ref} in {located.path} has an image of {repository}."
         raise InfraError("not-in-repository", what, next_step="Correct the app's image in infra.toml, or the manifest.")
-    return lists
+    former = {now.tag for which, _, now in found if which == "containers"}
+    wanted, lists, notes = Image.parse(image), _Lists(), list[str]()
+    for which, name, now in found:
+        label, moves = f"{which}[{name}]", now.tag != wanted.tag
+        new = now._replace(tag=wanted.tag, digest=wanted.digest or ("" if moves else now.digest))
+        if which != "containers" and former and now.tag not in former and moves:
+            notes.append(f"{label} stays at {now.tag or now.digest}.")
+            new = now
+        elif now.digest and not new.digest:
+            if not action.drop_digest:
+                what = f"{label} of {located.ref} in {located.path} is pinned by {now.digest}: "
+                what += f"with {wanted.tag} alone another image would run than one that is known."
+                raise InfraError("digest-needed", what)
+            notes.append(f"{label} loses its digest {now.digest}.")
+        elif len(former) > 1 and moves:
+            notes.append(f"{label} moves along from {now.tag or now.digest}.")
+        lists.setdefault(which, []).append({"name": name, "image": str(new)})
+    return lists, tuple(notes)

@@ -11,7 +11,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.policy.owners import is_within
 from infra_mcp.policy.sections import AppRules
-from infra_mcp.repository.census.apps import Instance
+from infra_mcp.repository.census.apps import Instance, instances
 from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.edit import apply_edits
 from infra_mcp.repository.edits import Edit, InstanceChange, Location, SetValue
@@ -53,8 +53,10 @@ def instance_of(look: Look, app: str, environment: str | None) -> Instance:
 
 def environments_of(look: Look, app: str) -> dict[str, Instance]:
     """The instances of an app, by the names that policy gives to their environments, else by their own."""
-    found = look.census.find(app)
     rules = look.policy.apps.get(app, AppRules())
+    found = look.census.find(app)
+    if not found and rules.workload_parts:  # policy calls it by another name than the repository
+        found = instances(app, [unit for unit in look.census.units if _is_meant(rules, unit)])
     found = tuple(one for one in found if any(_is_meant(rules, unit) for unit in one.units)) or found
     named: dict[str, Instance] = {}
     for name, its in rules.environments.items():
@@ -140,8 +142,8 @@ def require_plain(look: Look, spot: Spot) -> None:
 
 def _is_meant(rules: AppRules, unit: Unit) -> bool:
     if rules.workload_parts:
-        namespace, kind, name = rules.workload_parts
-        return (unit.kind, unit.name) == (kind, name) and unit.namespace in {namespace, None}
+        _, kind, name = rules.workload_parts
+        return (unit.kind, unit.name) == (kind, name) and unit.namespace in {None, *rules.namespaces()}
     return rules.file is None or unit.path == rules.file or rules.file in unit.entry.files
 
 

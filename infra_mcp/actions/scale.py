@@ -44,7 +44,7 @@ def with_replicas(look: Look, made: Edit, about: InstanceAction, replicas: int) 
         made = with_declared(look, made, about, "replicas", rule, replicas)
         instance = instance_if_known(look, app, about.environment)
         return made if instance is None else replace(made, instance=change_of(instance, "", str(replicas)))
-    located = manifest(look, app)
+    located = manifest(look, app, about.environment)
     if located is not None:
         _require_scalable(app, located.ref.kind, str(located.ref))
         return set_fields(made, located, {"spec": {"replicas": replicas}})

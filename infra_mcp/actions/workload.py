@@ -55,15 +55,17 @@ def catalogued(look: Look, name: str) -> AppRules:
     return app
 
 
-def manifest(look: Look, name: str) -> Located | None:
+def manifest(look: Look, name: str, environment: str | None) -> Located | None:
     """The manifest of an app's workload, where it is applied as it is; None where the census must find the app.
+
+    The workload that policy names is of one environment only, so where there are several the census tells them apart.
 
     Raises:
         InfraError: `not-in-repository`: the workload is nowhere in the repository; `ambiguous-object`,
             `manifest-invalid`.
     """
     app = look.policy.apps.get(name)
-    if app is None or app.workload_parts is None:
+    if app is None or app.workload_parts is None or app.environments or environment is not None:
         return None
     ref = ref_of(look.place, app)
     if look.tree.is_built(ref):

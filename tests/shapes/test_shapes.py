@@ -72,7 +72,7 @@ def preview(checkout, capsys, tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.promise("repos.instances", "repos.digest")
+@pytest.mark.promise("repos.instances", "repos.digest", "repos.locator")
 @pytest.mark.parametrize("case", _named(case for case in CASES if not case.refused and not case.unchanged))
 def test_the_files_change_as_a_careful_person_would_change_them(case, preview):
     code, answer = preview(case)
@@ -115,7 +115,7 @@ def test_what_is_there_already_changes_nothing(case, preview):
     assert (code, answer.get("changed"), answer.get("files")) == (0, False, []), answer
 
 
-@pytest.mark.promise("automation.named", "repos.instances", "repos.digest")
+@pytest.mark.promise("automation.named", "repos.instances", "repos.digest", "repos.locator")
 @pytest.mark.parametrize("case", _named(case for case in CASES if case.refused))
 def test_what_a_careful_person_would_not_do_is_refused_and_says_why(case, preview):
     code, answer = preview(case)
