@@ -10,15 +10,14 @@ import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
-from pydantic_core import SchemaError, SchemaValidator, ValidationError, core_schema
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.inert import ESCAPES, SIGNS, escaped, inert
 from infra_mcp.model.names import Frozen
+from infra_mcp.model.pattern import compiles, matches
 
 SettingType = Literal[
     "integer",
@@ -145,7 +144,7 @@ def check(rule: SettingRule, value: JsonValue, *, name: str, delivery: str = "",
             raise InfraError("invalid-argument", f"Setting {name}: the value is out of bounds. {passes}")
     if not isinstance(read, str):
         return _shown(read) if isinstance(before, str) and _TYPES[rule.type](before) is not None else read
-    if rule.pattern and not _matches(rule.pattern, read):
+    if rule.pattern and not matches(rule.pattern, read):
         raise InfraError("invalid-argument", f"Setting {name}: the value does not match. {passes}")
     return _as_data(rule, read, name, delivery, before)
 
@@ -172,7 +171,7 @@ def _rule_problem(rule: SettingRule) -> str:
         return "values must differ from each other"
     if rule.pattern and rule.type not in ("string", "version", "chart-version", "ref"):
         return "only string, version, chart-version and ref have a pattern"
-    if rule.pattern and not (_compiles(rule.pattern) and _compiles(_whole(rule.pattern))):
+    if rule.pattern and not compiles(rule.pattern):
         return "pattern is no regular expression, is too large, or uses look-around or a backreference"
     if rule.allow and (rule.type not in ("string", "ref") or not set(rule.allow) <= set(SIGNS)):
         return f"allow is for strings and refs, and names some of {' '.join(map(repr, SIGNS))}"
@@ -294,28 +293,3 @@ _ORDERED: Final[dict[str, _Read]] = {
     "quantity": _amount,
     "duration": _nanoseconds,
 }
-
-
-def _whole(pattern: str) -> str:
-    return f"^(?:{pattern})$"
-
-
-@lru_cache(maxsize=256)
-def _validator(pattern: str) -> SchemaValidator:
-    return SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex"))
-
-
-def _compiles(pattern: str) -> bool:
-    try:
-        _validator(pattern)
-    except SchemaError:
-        return False
-    return True
-
-
-def _matches(pattern: str, text: str) -> bool:
-    try:
-        _validator(_whole(pattern)).validate_python(text)
-    except ValidationError:
-        return False
-    return True

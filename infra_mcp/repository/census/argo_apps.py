@@ -20,7 +20,7 @@ from infra_mcp.repository.census.environments import ENVIRONMENTS
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Source, helm_values
-from infra_mcp.repository.locator.places import as_text
+from infra_mcp.repository.lenient import as_text, mapping, maps, texts
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
 
@@ -53,8 +53,7 @@ class Application:
     @cached_property
     def spec(self) -> dict[str, Any]:
         """Its spec; empty where there is none."""
-        spec = get_path(self.source.value, ("spec",))[1]
-        return spec if isinstance(spec, dict) else {}
+        return mapping(self.source.value, "spec")
 
     @property
     def name(self) -> str:
@@ -84,8 +83,7 @@ class Application:
     @cached_property
     def destination(self) -> dict[str, str]:
         """Where it goes."""
-        found = self.spec.get("destination")
-        return {key: as_text(one) for key, one in found.items()} if isinstance(found, dict) else {}
+        return {key: as_text(one) for key, one in mapping(self.spec, "destination").items()}
 
     @property
     def cluster(self) -> str | None:
@@ -283,15 +281,3 @@ def _patches(one: Built) -> frozenset[str]:
 
 def _folders(path: str) -> tuple[str, ...]:
     return tuple(part for part in posixpath.dirname(path).split("/") if part)
-
-
-def maps(value: Json, key: str) -> list[dict[str, Any]]:
-    """The maps in a list of a map."""
-    listed = value.get(key) if isinstance(value, dict) else None
-    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-
-
-def texts(value: Json, key: str) -> list[str]:
-    """The texts in a list of a map."""
-    listed = value.get(key) if isinstance(value, dict) else None
-    return [one for one in listed if isinstance(one, str)] if isinstance(listed, list) else []

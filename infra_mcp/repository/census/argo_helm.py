@@ -14,13 +14,13 @@ from functools import cached_property
 from typing import Any, Final
 
 from infra_mcp.model.effect import FieldPath
-from infra_mcp.repository.census.argo_apps import maps, normal
+from infra_mcp.repository.census.argo_apps import normal
 from infra_mcp.repository.census.argo_templates import OPEN, Fixed, Rendered, Tail, Text
 from infra_mcp.repository.census.chart import files_of, sources_of
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.layers import Below, Document, Inside, Source, Spot, helm_values
+from infra_mcp.repository.lenient import as_text, items, mapping, maps, name_steps
 from infra_mcp.repository.locator.holds import Hold
-from infra_mcp.repository.locator.places import as_text
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
 
@@ -60,8 +60,7 @@ class Helm:
     @cached_property
     def _named(self) -> list[str | None]:
         """The path of each values file; None for one that is not known, or elsewhere."""
-        listed = get_path(self.spec.value, ("helm", "valueFiles"))[1]
-        return [self._path(one) for one in listed] if isinstance(listed, list) else []
+        return [self._path(one) for one in items(self.spec.value, "helm", "valueFiles")]
 
     def _path(self, given: Json) -> str | None:
         if not isinstance(given, str) or not given:
@@ -111,18 +110,13 @@ class Helm:
 
     def _parameters(self) -> Iterator[Parameter]:
         """As Argo CD gives them to Helm: those that are texts after the others, files last."""
-        helm = get_path(self.spec.value, ("helm",))[1]
-        found = helm.get("parameters") if isinstance(helm, dict) else None
-        listed = found if isinstance(found, list) else []
-        items: list[dict[str, Any]] = [one if isinstance(one, dict) else {} for one in listed]
-        names = [as_text(one.get("name")) for one in items]
+        listed = items(self.spec.value, "helm", "parameters")
         for forced in (False, True):
-            for position, one in enumerate(items):
+            for step, one in zip(name_steps(listed, "name"), map(mapping, listed), strict=True):
                 if (one.get("forceString") is True) is forced:
-                    step: Any = {"name": names[position]} if names.count(names[position]) == 1 else position
                     source = Below(self.spec, ("helm", "parameters", step, "value"))
-                    yield Parameter(names[position], source, is_text=forced)
-        for given in maps(helm, "fileParameters"):
+                    yield Parameter(as_text(one.get("name")), source, is_text=forced)
+        for given in maps(self.spec.value, "helm", "fileParameters"):
             path = self._path(given.get("path"))
             document = next(iter(self.index.documents(path)), None) if path else None
             held: Source = Document(path, 0, document) if path and isinstance(document, str) else Fixed(None)

@@ -27,7 +27,7 @@ from infra_mcp.repository.census.argo_templates import (
 )
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.layers import Below, Document, Source, Stack, helm_values
-from infra_mcp.repository.locator.places import as_text
+from infra_mcp.repository.lenient import as_text, items, mapping, maps
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
 
@@ -115,7 +115,7 @@ class Generators:
                 self.unknown.append("elementsYaml with a template")
                 yield Given()
                 return
-        listed = elements.value if isinstance(elements.value, list) else []
+        listed = items(elements.value)
         for step, one in zip(_steps(listed), listed, strict=True):
             if isinstance(one, dict):
                 yield Given((Below(elements, (step,)),))
@@ -169,8 +169,7 @@ class Generators:
 
     def _merge(self, source: Source, at: FieldPath, value: dict[str, Any], depth: int) -> Iterator[Given]:
         """Those of the first, each with those of the others laid over it that have the same keys."""
-        listed = value.get("mergeKeys")
-        keys = [str(key).split(".") for key in (listed if isinstance(listed, list) else ())]
+        keys = [as_text(key).split(".") for key in items(value, "mergeKeys")]
         given = [list(islice(one, MOST)) for one in self._each(source, (*at, "generators"), depth + 1)]
 
         def key(one: Given) -> str:
@@ -188,16 +187,10 @@ class Generators:
         if not isinstance(selector, dict):
             return True
         parameters = Parameters(given.source, is_go=False)
-        given_labels = selector.get("matchLabels")
-        labels = given_labels if isinstance(given_labels, dict) else {}
-        rules: list[tuple[str, Json, Json]] = [(key, "In", [value]) for key, value in labels.items()]
-        rules += [(str(one.get("key")), one.get("operator"), one.get("values") or []) for one in _maps(selector)]
-        return all(_fits(parameters.text(key), operator, wanted) for key, operator, wanted in rules)
-
-
-def _maps(selector: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    listed = selector.get("matchExpressions")
-    yield from (one for one in listed if isinstance(one, dict)) if isinstance(listed, list) else ()
+        labels, rules = mapping(selector, "matchLabels"), maps(selector, "matchExpressions")
+        every: list[tuple[str, Json, Json]] = [(key, "In", [value]) for key, value in labels.items()]
+        every += [(str(one.get("key")), one.get("operator"), one.get("values") or []) for one in rules]
+        return all(_fits(parameters.text(key), operator, wanted) for key, operator, wanted in every)
 
 
 def _fits(text: str | None, operator: Json, wanted: Json) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.repository.layers import Inside, Source, Spot, parsed
-from infra_mcp.repository.locator.places import as_text
+from infra_mcp.repository.lenient import as_text
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
 

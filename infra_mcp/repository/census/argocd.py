@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import posixpath
 import re
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -26,9 +25,10 @@ from infra_mcp.repository.census.remote import name_of
 from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Document, Source, helm_values
+from infra_mcp.repository.lenient import as_text, items, mapping, maps
 from infra_mcp.repository.locator.automation import OVER
 from infra_mcp.repository.locator.holds import Hold, images_in_values
-from infra_mcp.repository.locator.places import Place, as_text, is_release
+from infra_mcp.repository.locator.places import Place, is_release
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.value import SUFFIXES
@@ -133,22 +133,16 @@ def _placed(app: Application, objects: Iterable[Built]) -> tuple[Built, ...]:
 
 def _images_of(index: Index, folder: str) -> dict[str, str]:
     """The names that a kustomization gives to images, by their former ones: an override replaces the same entry."""
-    listed = index.document(index.kustomizations[folder]).get("images")
-    return {
-        as_text(one.get("name")): as_text(one.get("newName"))
-        for one in (listed if isinstance(listed, list) else ())
-        if isinstance(one, dict) and one.get("newName")
-    }
+    listed = maps(index.document(index.kustomizations[folder]), "images")
+    return {as_text(one.get("name")): as_text(one["newName"]) for one in listed if one.get("newName")}
 
 
 def _folder(index: Index, folder: str, directory: Json) -> Composition:
     """The manifests of a folder; of those below it only where the Application says so."""
-    rules = directory if isinstance(directory, dict) else {}
-    made, inside = Composition(folder), f"{folder}/" if folder else ""
-    for path in index.paths[bisect_left(index.paths, inside) :]:
-        if not path.startswith(inside):
-            break
-        rest = path.removeprefix(inside)
+    rules = mapping(directory)
+    made = Composition(folder)
+    for path in index.below(folder):
+        rest = path.removeprefix(f"{folder}/")
         include, exclude = as_text(rules.get("include")), as_text(rules.get("exclude"))
         if (
             path.endswith(_MANIFESTS)
@@ -203,8 +197,7 @@ def _holds(index: Index, helm: Helm) -> Iterator[Hold]:
 
 def _images(spec: Source) -> Iterator[Hold]:
     """Images that the Application sets itself, of a kustomization that is elsewhere."""
-    listed = get_path(spec.value, ("kustomize", "images"))[1]
-    for position, one in enumerate(listed if isinstance(listed, list) else ()):
+    for position, one in enumerate(items(spec.value, "kustomize", "images")):
         image = Image.parse(as_text(one).partition("=")[2] or as_text(one))
         if image.tag or image.digest:
             places = tuple(Place("image", spot) for spot in spec.spots(("kustomize", "images", position)))

@@ -7,7 +7,7 @@ kustomization patches, then the namespace, names, replicas and images.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,11 +16,13 @@ from typing import Any, Protocol
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.image import Image
 from infra_mcp.repository.layers import Document, Source, Spot
-from infra_mcp.repository.locator.places import Place, as_text
+from infra_mcp.repository.lenient import as_text, mapping, maps
+from infra_mcp.repository.locator.places import Place
 from infra_mcp.repository.partial import get_path, merge
 from infra_mcp.repository.scalars import Json
 
 _BUILT_IN = re.compile(r"(?:[a-z]+/)?v\w+|[\w.-]+\.k8s\.io/v\w+")  # API versions with a schema that kustomize knows
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")  # of a list, as JSON pointers have it (RFC 6901)
 _SCALED = frozenset({"Deployment", "StatefulSet", "ReplicaSet", "ReplicationController"})
 POD_TEMPLATES: dict[str, FieldPath] = {
     "Pod": ("spec",),
@@ -97,9 +99,8 @@ class Built:
         """Each container of its pods, init ones first, with the path to it."""
         at = POD_TEMPLATES.get(self.kind, ())
         for which in CONTAINERS if at else ():
-            found, listed = get_path(self.value, (*at, which))
-            for one in listed if found and isinstance(listed, list) else ():
-                if isinstance(one, dict) and isinstance(one.get("name"), str):
+            for one in maps(self.value, *map(str, at), which):
+                if isinstance(one.get("name"), str):
                     yield (*at, which, {"name": one["name"]}), one
 
 
@@ -143,7 +144,7 @@ class Operations:
             tokens = _tokens(str(one.get("path", "")), now)
             wanted = _indexed(now, at)
             _operate(now, one)
-            if one.get("op") in {"add", "replace"} and wanted is not None and wanted[: len(tokens)] == tokens:
+            if as_text(one.get("op")) in {"add", "replace"} and wanted is not None and wanted[: len(tokens)] == tokens:
                 found += self.source.spots((position, "value", *at[len(tokens) :]))
         return tuple(found)
 
@@ -159,13 +160,7 @@ class ImageEntry:
 
     def apply(self, value: Json) -> Json:
         """The object with the image of each container that it names changed."""
-        done = deepcopy(value)
-        for spec in _pod_specs(done):
-            for which in CONTAINERS:
-                for one in spec.get(which) or ():
-                    if isinstance(one, dict) and isinstance(one.get("image"), str):
-                        one["image"] = self._changed(one["image"])
-        return done
+        return _with_images(value, self._changed)
 
     def spots(self, before: Json, at: FieldPath) -> tuple[Spot, ...]:
         """None: it sets no field, but a part of a text. See `places`."""
@@ -206,13 +201,7 @@ class ImageText:
 
     def apply(self, value: Json) -> Json:
         """The object with the image of each container that it names changed."""
-        done = deepcopy(value)
-        for spec in _pod_specs(done):
-            for which in CONTAINERS:
-                for one in spec.get(which) or ():
-                    if isinstance(one, dict) and isinstance(one.get("image"), str):
-                        one["image"] = self._changed(one["image"])
-        return done
+        return _with_images(value, self._changed)
 
     def spots(self, before: Json, at: FieldPath) -> tuple[Spot, ...]:
         """None: it sets no field, but a part of a text. See `places`."""
@@ -245,7 +234,7 @@ class ReplicasEntry:
 
     def apply(self, value: Json) -> Json:
         """The object with its replicas."""
-        return {**value, "spec": {**(value.get("spec") or {}), "replicas": self.source.value.get("count")}}
+        return {**value, "spec": {**mapping(value, "spec"), "replicas": self.source.value.get("count")}}
 
     def spots(self, before: Json, at: FieldPath) -> tuple[Spot, ...]:
         """Its count, for the replicas of a workload."""
@@ -265,12 +254,11 @@ def objects_of(path: str, documents: Iterable[Json]) -> Iterator[Built]:
             continue
         items = value.get("items") if str(value.get("kind")).endswith("List") else None
         for position, one in enumerate(items) if isinstance(items, list) else [(None, value)]:
-            metadata = one.get("metadata") if isinstance(one, dict) else None
-            if isinstance(metadata, dict) and one.get("kind"):
+            metadata = mapping(one, "metadata")
+            if metadata and one.get("kind"):
                 at: FieldPath = () if position is None else ("items", position)
-                name = str(metadata.get("name") or "")
-                base = Document(path, number, one, at)
-                yield Built(base, frozenset({name}), namespace=metadata.get("namespace") or None, name=name)
+                name, namespace = as_text(metadata.get("name")), as_text(metadata.get("namespace")) or None
+                yield Built(Document(path, number, one, at), frozenset({name}), namespace=namespace, name=name)
 
 
 def laid(low: Json, high: Json) -> Json:
@@ -293,27 +281,25 @@ def pruned(value: Json) -> Json:
     return [pruned(item) for item in value] if isinstance(value, list) else value
 
 
-def _pod_specs(value: Json) -> Iterator[dict[str, Any]]:
-    """Every map that holds containers: kustomize changes images in all of them, in custom resources too."""
-    if isinstance(value, dict):
-        if any(isinstance(value.get(which), list) for which in CONTAINERS):
-            yield value
-        for item in value.values():
-            yield from _pod_specs(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _pod_specs(item)
+def _with_images(value: Json, change: Callable[[str], str], *, in_list: bool = False) -> Json:
+    """A value with the images of all containers changed: kustomize changes them in custom resources, too."""
+    if isinstance(value, list):
+        return [_with_images(item, change, in_list=in_list) for item in value]
+    if not isinstance(value, dict):
+        return value
+    done = {key: _with_images(item, change, in_list=key in CONTAINERS) for key, item in value.items()}
+    if in_list and isinstance(value.get("image"), str):
+        done["image"] = change(value["image"])
+    return done
 
 
 def _tokens(pointer: str, value: Json) -> list[str]:
     tokens = [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
     here = value
     for depth, token in enumerate(tokens):
-        if isinstance(here, list):
-            tokens[depth] = str(len(here)) if token == "-" else token  # noqa: S105 - a step of a JSON pointer
-            here = here[int(token)] if token.isdecimal() and int(token) < len(here) else None
-        else:
-            here = here.get(token) if isinstance(here, dict) else None
+        if isinstance(here, list) and token == "-":  # noqa: S105 - a step of a JSON pointer
+            tokens[depth] = str(len(here))
+        here = _step(here, token)
     return tokens
 
 
@@ -337,7 +323,7 @@ def _indexed(value: Json, at: FieldPath) -> list[str] | None:
 
 def _operate(value: Json, one: dict[str, Any]) -> None:
     tokens = _tokens(str(one.get("path", "")), value)
-    if not tokens or one.get("op") not in {"add", "replace", "remove"}:
+    if not tokens or as_text(one.get("op")) not in {"add", "replace", "remove"}:
         return
     holder = value
     for token in tokens[:-1]:
@@ -348,12 +334,12 @@ def _operate(value: Json, one: dict[str, Any]) -> None:
             holder.pop(last, None)
         else:
             holder[last] = deepcopy(one.get("value"))
-    elif isinstance(holder, list) and last.isdecimal() and int(last) <= len(holder):
+    elif isinstance(holder, list) and _INDEX.fullmatch(last) and int(last) <= len(holder):
         start, end = int(last), int(last) + (one["op"] != "add")
         holder[start:end] = [] if one["op"] == "remove" else [deepcopy(one.get("value"))]
 
 
 def _step(holder: Json, token: str) -> Json:
     if isinstance(holder, list):
-        return holder[int(token)] if token.isdecimal() and int(token) < len(holder) else None
+        return holder[int(token)] if _INDEX.fullmatch(token) and int(token) < len(holder) else None
     return holder.get(token) if isinstance(holder, dict) else None

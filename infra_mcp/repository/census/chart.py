@@ -12,6 +12,7 @@ from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.image import Image
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.layers import Below, Document, Source, Spot
+from infra_mcp.repository.lenient import items, mapping, name_steps
 from infra_mcp.repository.locator.holds import Hold, images_in_values, is_scalar, steps
 from infra_mcp.repository.locator.places import Place
 from infra_mcp.repository.scalars import Json
@@ -29,8 +30,7 @@ def sources_of(index: Index, folder: str) -> list[Source]:
         index: of the repository.
         folder: the chart's.
     """
-    path = posixpath.join(folder, "values.yaml")
-    return [Document(path, number, value) for number, value in enumerate(index.documents(path)[:1])]
+    return index.sources(posixpath.join(folder, "values.yaml"))
 
 
 def files_of(index: Index, folder: str) -> frozenset[str]:
@@ -111,23 +111,11 @@ def dependencies(index: Index, folder: str) -> list[tuple[Document, dict[str, An
     """The charts that a chart is made of, each with its place."""
     found = []
     for path in (index.charts[folder], posixpath.join(folder, "requirements.yaml")):
-        value = index.document(path)
-        listed = value.get("dependencies")
-        items = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-        if not isinstance(listed, list) or len(items) != len(listed):
-            continue
-        for position, one in enumerate(items):
-            found.append((Document(path, 0, one, ("dependencies", _step(items, position))), one))
+        listed = items(index.document(path), "dependencies")
+        for step, one in zip(name_steps(listed, "name", "alias"), listed, strict=True):
+            if isinstance(one, dict):
+                found.append((Document(path, 0, one, ("dependencies", step)), one))
     return found
-
-
-def _step(items: list[dict[str, Any]], position: int) -> Any:  # noqa: ANN401 - a step of a field
-    """An item by its name, or by its alias, where that tells it apart."""
-    for key in ("name", "alias"):
-        value = items[position].get(key)
-        if isinstance(value, str) and [item.get(key) for item in items].count(value) == 1:
-            return {key: value}
-    return position
 
 
 def _dependencies(index: Index, folder: str) -> Iterator[Hold]:
@@ -156,7 +144,7 @@ def _main_part(index: Index, folder: str, values: Source) -> set[tuple[Any, ...]
 
 def _untagged(value: Json) -> str:
     """The image of an app without a tag in the values, in full; empty where there is none."""
-    value = value if isinstance(value, dict) else {}
+    value = mapping(value)
     image = value.get("image")
     if isinstance(image, dict):
         named, registry, beside = image.get("repository"), image.get("registry"), image

@@ -22,7 +22,7 @@ from infra_mcp.repository.census.entries import Entry, cluster_of
 from infra_mcp.repository.census.environments import ENVIRONMENTS, is_environment
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.census.unit import Unit
-from infra_mcp.repository.layers import Document, helm_values
+from infra_mcp.repository.layers import helm_values
 
 # Where in a chart's folder the values of an environment stand.
 _VALUES: Final = tuple(
@@ -96,7 +96,7 @@ def _is_inner(index: Index, folder: str, path: str) -> bool:
 def _units(index: Index, folder: str, path: str | None, entry: Entry) -> Iterator[Unit]:
     sources = sources_of(index, folder)
     if path:
-        sources += [Document(path, number, value) for number, value in enumerate(index.documents(path)[:1])]
+        sources += index.sources(path)
     values = helm_values(sources)
     app = name_of(index, folder)
     unit = Unit(

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, cast
 
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.image import Image
+from infra_mcp.model.pattern import matches
 from infra_mcp.repository.census.built import (
     Built,
     ImageEntry,
@@ -28,6 +28,7 @@ from infra_mcp.repository.census.built import (
 from infra_mcp.repository.census.chart import files_of
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.layers import Below, Document, Inside, Source
+from infra_mcp.repository.lenient import as_text, items, joined, mapping, maps, name_steps, texts
 from infra_mcp.repository.locator.places import Place
 from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.value import SUFFIXES
@@ -51,10 +52,9 @@ class Inflated:
     @property
     def files(self) -> list[str]:
         """The paths of its values files."""
-        value = self.source.value if isinstance(self.source.value, dict) else {}
-        more = value.get("additionalValuesFiles")
-        named = [value.get("valuesFile"), *(more if isinstance(more, list) else [])]
-        return [_joined(self.folder, one) for one in named if isinstance(one, str) and one]
+        value = mapping(self.source.value)
+        named = [value.get("valuesFile"), *items(value, "additionalValuesFiles")]
+        return [joined(self.folder, one) for one in named if isinstance(one, str) and one]
 
 
 @dataclass
@@ -123,9 +123,9 @@ def _remembered(index: Index, how: str, root: str, make: Callable[[Composition],
 def named_by(index: Index, folder: str) -> Iterator[str]:
     """The folders that a kustomization builds upon."""
     value = index.document(index.kustomizations[folder])
-    for _, entry in _texts(value, "resources", "bases", "components"):
+    for entry in (one for key in ("resources", "bases", "components") for one in texts(value, key)):
         if not _REMOTE.search(entry):
-            yield _joined(folder, entry)
+            yield joined(folder, entry)
 
 
 def over(source: Source, built: list[Built], renamed: Mapping[str, str] | None = None) -> list[Built]:
@@ -161,17 +161,18 @@ class _Composer:
         value = self.index.document(path)
         source = Document(path, 0, value)
         objects = list(given or [])
-        for key, entry in _texts(value, "resources", "bases"):
-            objects += self._resource(source, (key, {"=": entry}), folder, entry, (*above, folder))
+        for key in ("resources", "bases"):
+            for entry in texts(value, key):
+                objects += self._resource(source, (key, {"=": entry}), folder, entry, (*above, folder))
         for key in ("configMapGenerator", "secretGenerator"):
             self._generators(source, key, folder)
         self._charts(source, folder)
-        for _, entry in _texts(value, "components"):
+        for entry in texts(value, "components"):
             if not _REMOTE.search(entry):
-                objects = self.kustomization(_joined(folder, entry), (*above, folder), objects)
-        self.made.unread += [f"{key} in {path}" for key in _NOT_READ if _entries(value, key)]
-        images = _entries(value, "images")
-        self.made.images += [Below(source, at) for at in _items("images", images)]
+                objects = self.kustomization(joined(folder, entry), (*above, folder), objects)
+        self.made.unread += [f"{key} in {path}" for key in _NOT_READ if items(value, key)]
+        images = items(value, "images")
+        self.made.images += [Below(source, ("images", step)) for step in name_steps(images, "name")]
         patches = list(_patches(source, self, folder))
         objects = _transformed(source, [_patched(one, patches) for one in objects])
         objects = [replace(one, folders=(*one.folders, folder)) for one in objects]
@@ -185,7 +186,7 @@ class _Composer:
         if _REMOTE.search(entry):
             self.made.remote += [Place("url", spot) for spot in source.spots(at)]
             return []
-        path = _joined(folder, entry)
+        path = joined(folder, entry)
         if path in self.index.kustomizations or path == "":
             return self.kustomization(path, above)
         self.made.files.add(path)
@@ -199,35 +200,35 @@ class _Composer:
         yield from enumerate(self.index.documents(path))
 
     def _charts(self, source: Document, folder: str) -> None:
-        listed = _entries(source.value, "helmCharts")
-        found: list[Source] = [Below(source, at) for at in _items("helmCharts", listed)]
-        for _, path in _texts(source.value, "generators"):
-            for number, one in self.read(_joined(folder, path)) if "\n" not in path else ():
+        listed = items(source.value, "helmCharts")
+        found: list[Source] = [Below(source, ("helmCharts", step)) for step in name_steps(listed, "name")]
+        for path in texts(source.value, "generators"):
+            for number, one in self.read(joined(folder, path)) if "\n" not in path else ():
                 if isinstance(one, dict) and one.get("kind") == "HelmChartInflationGenerator":
-                    found.append(Document(_joined(folder, path), number, one))
+                    found.append(Document(joined(folder, path), number, one))
         spots = source.spots(("helmGlobals", "chartHome"))
         home = str(spots[0].value) if spots else "charts"
-        space = source.value.get("namespace")
+        space = as_text(source.value.get("namespace")) or None
         for one in found:
-            about = one.value if isinstance(one.value, dict) else {}
-            path = _joined(folder, f"{home}/{about.get('name')}")
+            about = mapping(one.value)
+            path = joined(folder, f"{home}/{about.get('name')}")
             chart = path if not about.get("repo") and path in self.index.charts else None
-            made = Inflated(folder, one, str(space) if space else None, chart)
+            made = Inflated(folder, one, space, chart)
             self.made.charts.append(made)
             self.made.files.update(path for path in made.files if self.index.tree.is_file(path))
             self.made.files.update(files_of(self.index, chart) if chart is not None else ())
 
     def _generators(self, source: Document, key: str, folder: str) -> None:
-        for entry in (one for one in _entries(source.value, key) if isinstance(one, dict)):
+        for entry in maps(source.value, key):
             keys: dict[str, Source] = {}
-            for one in entry.get("files") or ():
-                name, _, path = str(one).rpartition("=")
-                target = _joined(folder, path)
+            for one in texts(entry, "files"):
+                name, _, path = one.rpartition("=")
+                target = joined(folder, path)
                 self.made.files.add(target)
                 for number, value in self.read(target):
                     keys.setdefault(name or posixpath.basename(path), Document(target, number, value))
-            for one in entry.get("envs") or ([entry["env"]] if "env" in entry else []):
-                self.made.files.add(_joined(folder, str(one)))
+            for one in texts(entry, "envs") or [as_text(entry.get("env"))]:
+                self.made.files |= {joined(folder, one)} if one else set()
             self.made.generated.setdefault(str(entry.get("name")), {}).update(keys)
 
 
@@ -241,7 +242,7 @@ class _Target:
     labels: str
 
     def fits(self, one: Built) -> bool:
-        labels = (one.value.get("metadata") or {}).get("labels") or {}
+        labels = mapping(one.value, "metadata", "labels")
         wanted = dict(part.strip().split("=", 1) for part in self.labels.split(",") if "=" in part)
         return (
             _matches(self.kind, [one.kind])
@@ -251,13 +252,8 @@ class _Target:
         )
 
 
-def _matches(pattern: str, names: Any) -> bool:  # noqa: ANN401 - any collection of text
-    if not pattern or pattern in names:
-        return True
-    try:
-        return any(re.fullmatch(pattern, name) for name in names)
-    except re.error:
-        return False
+def _matches(pattern: str, names: Collection[str]) -> bool:
+    return not pattern or pattern in names or any(matches(pattern, name) for name in names)
 
 
 def _patched(one: Built, patches: list[tuple[_Target, Step]]) -> Built:
@@ -267,14 +263,14 @@ def _patched(one: Built, patches: list[tuple[_Target, Step]]) -> Built:
 def _patches(source: Source, composer: _Composer | None, folder: str = "") -> Iterator[tuple[_Target, Step]]:
     """Each patch of a kustomization with its target, in the order in which they are applied."""
     for key in ("patchesStrategicMerge", "patches", "patchesJson6902"):
-        for position, entry in enumerate(_entries(source.value, key)):
+        for position, entry in enumerate(items(source.value, key)):
             given = entry if isinstance(entry, dict) else {"path": entry}
-            path, target = given.get("path"), given.get("target") or {}
+            path, target = given.get("path"), mapping(given, "target")
             if isinstance(path, str) and "\n" in path:
                 yield from _patch(Inside(source, (key, position)), target)
             elif isinstance(path, str) and composer:
-                for number, one in composer.read(_joined(folder, path)):
-                    yield from _patch(Document(_joined(folder, path), number, one), target)
+                for number, one in composer.read(joined(folder, path)):
+                    yield from _patch(Document(joined(folder, path), number, one), target)
             elif isinstance(given.get("patch"), str):
                 yield from _patch(Inside(source, (key, position, "patch")), target)
 
@@ -284,28 +280,25 @@ def _patch(source: Source, target: dict[str, Any]) -> Iterator[tuple[_Target, St
     if isinstance(value, list):
         yield _target(target), Operations(source)
     elif isinstance(value, dict):
-        own = {"kind": value.get("kind"), "name": (value.get("metadata") or {}).get("name")}
+        own = {"kind": value.get("kind"), "name": mapping(value, "metadata").get("name")}
         yield _target(target or {key: re.escape(str(item)) for key, item in own.items() if item}), Patch(source)
 
 
 def _target(value: dict[str, Any]) -> _Target:
-    kind, name, namespace, labels = (
-        str(value.get(key) or "") for key in ("kind", "name", "namespace", "labelSelector")
-    )
-    return _Target(kind, name, namespace, labels)
+    return _Target(*(as_text(value.get(key)) for key in ("kind", "name", "namespace", "labelSelector")))
 
 
 def _transformed(source: Source, objects: list[Built], renamed: Mapping[str, str] | None = None) -> list[Built]:
     value = source.value
-    replicas, images = _entries(value, "replicas"), _entries(value, "images")
+    replicas, images = items(value, "replicas"), items(value, "images")
     counts = [
-        (str(entry.get("name")), ReplicasEntry(_below(source, at, entry)))
-        for entry, at in zip(replicas, _items("replicas", replicas), strict=True)
+        (str(entry.get("name")), ReplicasEntry(_below(source, ("replicas", step), entry)))
+        for entry, step in zip(replicas, name_steps(replicas, "name"), strict=True)
         if isinstance(entry, dict)
     ]
     tags: list[Step] = [
-        ImageEntry(_below(source, at, entry))
-        for entry, at in zip(images, _items("images", images), strict=True)
+        ImageEntry(_below(source, ("images", step), entry))
+        for entry, step in zip(images, name_steps(images, "name"), strict=True)
         if isinstance(entry, dict)
     ]
     tags += [
@@ -313,8 +306,11 @@ def _transformed(source: Source, objects: list[Built], renamed: Mapping[str, str
         for position, entry in enumerate(images)
         if isinstance(entry, str) and (name := Image.parse(entry).named.partition("=")[0])
     ]
-    prefix, suffix = value.get("namePrefix") or "", value.get("nameSuffix") or ""
-    space = value.get("namespace") or value.get("targetNamespace")
+    about = mapping(value)
+    prefix, suffix, *spaces = (
+        as_text(about.get(key)) for key in ("namePrefix", "nameSuffix", "namespace", "targetNamespace")
+    )
+    space = next(filter(None, spaces), None)
     done = []
     for one in objects:
         steps = [step for name, step in counts if ReplicasEntry.fits(one.kind) and name in one.names]
@@ -329,25 +325,3 @@ def _below(source: Source, at: FieldPath, value: Json) -> Below:
     made = Below(source, at)
     vars(made)["value"] = value
     return made
-
-
-def _items(key: str, entries: list[Any]) -> list[FieldPath]:
-    """Each entry by its name, where that tells it apart."""
-    given = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
-    named = [name if isinstance(name, str) else "" for name in given]
-    often = Counter(named)
-    return [(key, {"name": name} if name and often[name] == 1 else i) for i, name in enumerate(named)]
-
-
-def _entries(value: Json, key: str) -> list[Any]:
-    found = value.get(key) if isinstance(value, dict) else None
-    return found if isinstance(found, list) else []
-
-
-def _texts(value: Json, *keys: str) -> Iterator[tuple[str, str]]:
-    return ((key, entry) for key in keys for entry in _entries(value, key) if isinstance(entry, str))
-
-
-def _joined(folder: str, path: str) -> str:
-    joined = posixpath.normpath(posixpath.join(folder, path))
-    return "" if joined == "." else joined

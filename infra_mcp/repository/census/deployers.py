@@ -16,7 +16,7 @@ from infra_mcp.repository.census.chart import chart_holds, files_of, local_chart
 from infra_mcp.repository.census.entries import Entry, cluster_of
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.census.unit import Unit
-from infra_mcp.repository.layers import Document, Source, helm_values
+from infra_mcp.repository.layers import Source, helm_values
 from infra_mcp.repository.locator.holds import images_in_values
 from infra_mcp.repository.scalars import Json
 
@@ -90,7 +90,7 @@ def _file(index: Index, path: str, named: str) -> str | None:
 def _units(index: Index, one: _Release, chart: str | None, folder: str, entry: Entry) -> Iterator[Unit]:
     sources: list[Source] = list(sources_of(index, chart)) if chart is not None else []
     for path in one.files:
-        sources += [Document(path, number, value) for number, value in enumerate(index.documents(path)[:1])]
+        sources += index.sources(path)
     values = helm_values(sources)
     app = name_of(index, chart) if chart is not None else posixpath.basename(one.chart) or posixpath.basename(folder)
     find = partial(chart_holds, index, chart, values) if chart is not None else partial(images_in_values, values)

@@ -15,6 +15,7 @@ from infra_mcp.repository.census.environments import ENVIRONMENTS
 from infra_mcp.repository.census.index import Fact, Index
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Source, Spot
+from infra_mcp.repository.lenient import mapping, maps
 from infra_mcp.repository.value import SUFFIXES
 
 if TYPE_CHECKING:
@@ -152,12 +153,10 @@ def _by_flux(index: Index) -> Iterator[Entry]:
 
 def _substitutes(index: Index, fact: Fact) -> Iterator[Source]:
     """ConfigMaps in their order, then the inline values, which win (Flux: post build variable substitution)."""
-    build = fact.value["spec"].get("postBuild")
-    if not isinstance(build, dict):
-        return
-    for one in build.get("substituteFrom") or ():
-        if isinstance(one, dict) and one.get("kind") == "ConfigMap":
+    for one in maps(fact.value, "spec", "postBuild", "substituteFrom"):
+        if one.get("kind") == "ConfigMap":
             for config in index.facts_named({"ConfigMap": ""}, str(one.get("name"))):
                 if cluster_of(config.path) in {None, cluster_of(fact.path)}:
                     yield Below(config.source, ("data",))
-    yield Below(fact.source, ("spec", "postBuild", "substitute"))
+    if mapping(fact.value, "spec", "postBuild"):
+        yield Below(fact.source, ("spec", "postBuild", "substitute"))

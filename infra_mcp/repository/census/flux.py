@@ -14,10 +14,11 @@ from infra_mcp.repository.census.chart import chart_holds, files_of, replicas_of
 from infra_mcp.repository.census.entries import Entry
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.census.unit import Unit
-from infra_mcp.repository.layers import Below, Document, Inside, Source, Spot, Stack, helm_values
+from infra_mcp.repository.layers import Below, Inside, Source, Spot, Stack, helm_values
+from infra_mcp.repository.lenient import as_text, mapping, maps, texts
 from infra_mcp.repository.locator.holds import Hold, images_in_values
 from infra_mcp.repository.locator.places import Place
-from infra_mcp.repository.partial import get_path, set_path
+from infra_mcp.repository.partial import set_path
 from infra_mcp.repository.scalars import Json
 
 
@@ -25,19 +26,19 @@ def units(index: Index, entry: Entry) -> Iterator[Unit]:
     """The HelmReleases of an entry."""
     for one in entry.objects:
         if one.kind == "HelmRelease" and one.api_version.startswith("helm.toolkit.fluxcd.io/"):
-            app = str((one.base.value.get("metadata") or {}).get("name") or "")
-            spec = one.value.get("spec") or {}
+            app = as_text(mapping(one.base.value, "metadata").get("name"))
+            spec = mapping(one.value, "spec")
             yield Unit(
                 app,
                 one.kind,
                 one.name,
-                spec.get("targetNamespace") or one.namespace,
+                as_text(spec.get("targetNamespace")) or one.namespace,
                 one.base.path,
                 entry,
                 partial(_holds, index, entry, one),
                 partial(_replicas, index, entry, one),
                 built=one,
-                aliases=(entry.by.rpartition("/")[2], str(spec.get("releaseName") or "")),
+                aliases=(entry.by.rpartition("/")[2], as_text(spec.get("releaseName"))),
             )
 
 
@@ -56,16 +57,15 @@ def _chart_files(index: Index, one: Built) -> Iterator[str]:
 
 def _folder(index: Index, one: Built) -> str | None:
     """The folder of the chart of a HelmRelease, where it is one of this repository."""
-    named = get_path(one.value, ("spec", "chart", "spec", "chart"))[1]
-    kind = get_path(one.value, ("spec", "chart", "spec", "sourceRef", "kind"))[1]
-    path = posixpath.normpath(named) if isinstance(named, str) and kind in {"GitRepository", "Bucket"} else None
+    named = as_text(mapping(one.value, "spec", "chart", "spec").get("chart"))
+    kind = as_text(mapping(one.value, "spec", "chart", "spec", "sourceRef").get("kind"))
+    path = posixpath.normpath(named) if named and kind in {"GitRepository", "Bucket"} else None
     return path if path in index.charts else None
 
 
 def _values_files(one: Built) -> list[str]:
     """The values files that stand for the chart's own, from the top of the repository."""
-    listed = get_path(one.value, ("spec", "chart", "spec", "valuesFiles"))[1]
-    return [posixpath.normpath(path) for path in (listed if isinstance(listed, list) else ()) if isinstance(path, str)]
+    return [posixpath.normpath(path) for path in texts(one.value, "spec", "chart", "spec", "valuesFiles")]
 
 
 def _holds(index: Index, entry: Entry, one: Built) -> Iterator[Hold]:
@@ -85,14 +85,14 @@ def _values(index: Index, entry: Entry, one: Built) -> Stack:
     """Its values as helm-controller makes them: `valuesFrom` in order, then `values`, then those with a targetPath."""
     folder, files = _folder(index, one), _values_files(one)
     low: list[Source] = sources_of(index, folder) if folder is not None and not files else []
-    low += [Document(path, 0, value) for path in files if folder is not None for value in index.documents(path)[:1]]
+    low += [source for path in files if folder is not None for source in index.sources(path)]
     high: list[Source] = []
-    for given in (one.value.get("spec") or {}).get("valuesFrom") or ():
-        if isinstance(given, dict) and given.get("kind") == "ConfigMap":
-            key, target = str(given.get("valuesKey") or "values.yaml"), given.get("targetPath")
-            for source in _config(index, entry, one, str(given.get("name")), key, whole=not target):
+    for given in maps(one.value, "spec", "valuesFrom"):
+        if given.get("kind") == "ConfigMap":
+            key, target = as_text(given.get("valuesKey")) or "values.yaml", as_text(given.get("targetPath"))
+            for source in _config(index, entry, one, as_text(given.get("name")), key, whole=not target):
                 if target:
-                    high.append(_Placed(source, tuple(str(target).split("."))))
+                    high.append(_Placed(source, tuple(target.split("."))))
                 else:
                     low.append(source)
     return helm_values([*low, Below(one, ("spec", "values")), *high])
@@ -130,20 +130,20 @@ class _Placed:
 
 
 def _chart(index: Index, entry: Entry, one: Built) -> Iterator[Hold]:
-    spec = one.value.get("spec") or {}
     if spots := one.spots(("spec", "chart", "spec", "version")):
-        yield Hold("chart", f"chart {spec['chart']['spec'].get('chart')}", tuple(Place("plain", s) for s in spots))
-    ref = spec.get("chartRef") or {}
-    if ref.get("kind") in {"OCIRepository", "HelmChart"}:
+        name = as_text(mapping(one.value, "spec", "chart", "spec").get("chart"))
+        yield Hold("chart", f"chart {name}", tuple(Place("plain", spot) for spot in spots))
+    ref = mapping(one.value, "spec", "chartRef")
+    if as_text(ref.get("kind")) in {"OCIRepository", "HelmChart"}:
         for found in _referred(index, entry, one, ref):
             yield Hold("chart", f"{ref['kind']} {ref.get('name')}", _revision(found))
             return
 
 
 def _referred(index: Index, entry: Entry, one: Built, ref: dict[str, Any]) -> Iterator[Source]:
-    kind, name, space = ref["kind"], ref.get("name"), ref.get("namespace") or one.namespace
+    kind, name, space = ref["kind"], as_text(ref.get("name")), as_text(ref.get("namespace")) or one.namespace
     yield from (o for o in entry.objects if o.kind == kind and o.name == name and o.namespace in {None, space})
-    for fact in index.facts_named({kind: "source.toolkit.fluxcd.io"}, str(name)):
+    for fact in index.facts_named({kind: "source.toolkit.fluxcd.io"}, name):
         if fact.namespace in {None, space}:
             yield fact.source
 

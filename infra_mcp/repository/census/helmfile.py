@@ -20,9 +20,9 @@ from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.census.templates import Rendered, documents, is_template, render
 from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.layers import Below, Document, Source, Stack, helm_values
+from infra_mcp.repository.lenient import as_text, items, joined, mapping, maps, name_steps, texts
 from infra_mcp.repository.locator.holds import Hold, images_in_values
 from infra_mcp.repository.locator.places import Place
-from infra_mcp.repository.scalars import Json
 
 _NAME = re.compile(r"(?:.*/)?(?:helmfile[^/]*|helmfile\.d/[^/]+)\.ya?ml(?:\.gotmpl)?", re.IGNORECASE)
 _DEEPEST: Final = 10  # bases of bases, helmfiles of helmfiles
@@ -42,21 +42,16 @@ class _State:
         """The names of its environments; the default one only where it has values, or is the only one."""
         named: dict[str, bool] = {}
         for one in self.documents:
-            listed = one.value.get("environments")
-            for name, about in listed.items() if isinstance(listed, dict) else ():
-                named[str(name)] = bool(isinstance(about, dict) and about.get("values")) or named.get(str(name), False)
+            for name, about in mapping(one.value, "environments").items():
+                named[name] = bool(mapping(about).get("values")) or named.get(name, False)
         kept = [name for name, has_values in named.items() if name != "default" or has_values]
         return [*kept] or [None]
 
     def each(self, key: str) -> Iterator[tuple[Document, Any]]:
         """Every item of the lists of this name, with its place."""
         for one in self.documents:
-            listed = one.value.get(key)
-            items = listed if isinstance(listed, list) else []
-            named = [item.get("name") if isinstance(item, dict) else None for item in items]
-            for position, item in enumerate(items):
-                is_one = isinstance(named[position], str) and named.count(named[position]) == 1
-                step = {"name": named[position]} if is_one else position
+            listed = items(one.value, key)
+            for step, item in zip(name_steps(listed, "name"), listed, strict=True):
                 yield Document(one.path, one.document, item, (*one.at, key, step)), item
 
 
@@ -119,8 +114,8 @@ def _load(index: Index, state: _State, path: str, depth: int = 0) -> None:
     state.files.add(path)
     for number, value in enumerate(documents(index, path)):
         if isinstance(value, dict):
-            for base in _texts(value.get("bases")):
-                _load(index, state, _joined(path, base), depth + 1)
+            for base in texts(value, "bases"):
+                _load(index, state, _near(path, base), depth + 1)
             state.documents.append(Document(path, number, value))
 
 
@@ -129,7 +124,7 @@ def _helmfiles(index: Index, state: _State) -> Iterator[str]:
     for one, item in state.each("helmfiles"):
         named = item.get("path") if isinstance(item, dict) else item
         if isinstance(named, str) and "{{" not in named and "://" not in named:
-            path = _joined(one.path, named)
+            path = _near(one.path, named)
             folder = posixpath.dirname(path.partition("*")[0])
             hits = [other for other in index.below(folder) if fnmatch(other, path)] if "*" in path else [path]
             yield from (hit for hit in hits[:_MOST_FILES] if index.tree.is_file(hit))
@@ -170,7 +165,7 @@ def _given(index: Index, listed: Source, near: Document, names: dict[str, str], 
             yield Below(listed, (position,))
         elif isinstance(item, str) and len(files) < _MOST_FILES:
             path = render(item, names)
-            yield from _file(index, _joined(near.path, str(path)), files)
+            yield from _file(index, _near(near.path, str(path)), files)
 
 
 def _file(index: Index, path: str, files: set[str]) -> Iterator[Source]:
@@ -235,14 +230,11 @@ def _values(index: Index, last: list[Document], key: str, names: dict[str, str],
 
 def _inherited(state: _State, item: dict[str, Any]) -> Iterator[Document]:
     """The templates that a release inherits from."""
-    listed = item.get("inherit")
-    for one in listed if isinstance(listed, list) else ():
-        name = one.get("template") if isinstance(one, dict) else None
+    for one in maps(item, "inherit"):
+        name = as_text(one.get("template"))
         for document in state.documents:
-            templates = document.value.get("templates")
-            found = templates.get(name) if isinstance(templates, dict) else None
-            if isinstance(found, dict):
-                yield Document(document.path, document.document, found, ("templates", str(name)))
+            if found := mapping(document.value, "templates", name):
+                yield Document(document.path, document.document, found, ("templates", name))
 
 
 def _units(index: Index, releases: list[_Release], entry: Entry) -> Iterator[Unit]:
@@ -268,9 +260,5 @@ def _holds(index: Index, one: _Release) -> Iterator[Hold]:
     yield Hold("chart", f"chart {one.chart_name}", places)
 
 
-def _texts(value: Json) -> Iterator[str]:
-    yield from (one for one in (value if isinstance(value, list) else ()) if isinstance(one, str))
-
-
-def _joined(path: str, named: str) -> str:
-    return posixpath.normpath(posixpath.join(posixpath.dirname(path), named))
+def _near(path: str, named: str) -> str:
+    return joined(posixpath.dirname(path), named)

@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 from infra_mcp.repository.census.built import Built, objects_of
 from infra_mcp.repository.census.listing import Listing, listing_of
 from infra_mcp.repository.kustomization import is_kustomization
-from infra_mcp.repository.layers import Document
+from infra_mcp.repository.layers import Document, Source
+from infra_mcp.repository.lenient import as_text, mapping
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.value import SUFFIXES, Tree
@@ -40,12 +41,12 @@ class Fact(NamedTuple):
     @property
     def name(self) -> str:
         """Its name; empty where it has none."""
-        return str((self.value.get("metadata") or {}).get("name") or "")
+        return as_text(mapping(self.value, "metadata").get("name"))
 
     @property
     def namespace(self) -> str | None:
         """The namespace that it says."""
-        return (self.value.get("metadata") or {}).get("namespace") or None
+        return as_text(mapping(self.value, "metadata").get("namespace")) or None
 
     @property
     def source(self) -> Document:
@@ -223,6 +224,10 @@ class Index:
     def objects(self, path: str) -> Iterator[Built]:
         """The objects of a file."""
         yield from objects_of(path, self.documents(path))
+
+    def sources(self, path: str) -> list[Source]:
+        """A file as a source of values: its first document; none where it cannot be read."""
+        return [Document(path, 0, value) for value in self.documents(path)[:1]]
 
     def document(self, path: str) -> dict[str, Any]:
         """A file's first map; empty where it has none."""

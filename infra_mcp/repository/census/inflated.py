@@ -14,9 +14,10 @@ from infra_mcp.repository.census.composition import Inflated
 from infra_mcp.repository.census.entries import Entry
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.census.unit import Unit
-from infra_mcp.repository.layers import Below, Document, Source, Stack, helm_values
+from infra_mcp.repository.layers import Below, Source, Stack, helm_values
+from infra_mcp.repository.lenient import as_text
 from infra_mcp.repository.locator.holds import Hold, images_in_values
-from infra_mcp.repository.locator.places import Place, as_text
+from infra_mcp.repository.locator.places import Place
 
 
 def units(index: Index, entry: Entry) -> Iterator[Unit]:
@@ -42,9 +43,8 @@ def units(index: Index, entry: Entry) -> Iterator[Unit]:
 
 def _values(index: Index, one: Inflated) -> Stack:
     value = one.source.value
-    files = [_file(index, path) for path in one.files]
-    has_file = bool(as_text(value.get("valuesFile")))
-    own, more = (files[:1], files[1:]) if has_file else ([], files)
+    files = [index.sources(path) for path in one.files]
+    own, more = (files[0], files[1:]) if as_text(value.get("valuesFile")) and files else ([], files)
     inline: list[Source] = [Below(one.source, ("valuesInline",))]
     match value.get("valuesMerge"):
         case "merge":
@@ -53,12 +53,8 @@ def _values(index: Index, one: Inflated) -> Stack:
             first = inline
         case _:
             first = [*own, *inline]
-    return helm_values([*(sources_of(index, one.chart) if one.chart is not None else []), *first, *more])
-
-
-def _file(index: Index, path: str) -> Source:
-    documents = index.documents(path)
-    return Document(path, 0, documents[0] if documents else None)
+    low = sources_of(index, one.chart) if one.chart is not None else []
+    return helm_values([*low, *first, *(source for some in more for source in some)])
 
 
 def _holds(index: Index, one: Inflated, values: Stack) -> Iterator[Hold]:

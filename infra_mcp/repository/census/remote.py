@@ -14,8 +14,8 @@ from infra_mcp.repository.census.environments import ENVIRONMENTS
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.layers import Source
+from infra_mcp.repository.lenient import as_text, mapping
 from infra_mcp.repository.locator.holds import Hold
-from infra_mcp.repository.locator.places import as_text
 
 _HOLDERS: Final = frozenset({"overlays", "overlay", "environments", "envs", "clusters", "variants"})
 _PARTS: Final = frozenset({"base", "kustomize", "k8s", "manifests", "deploy", "app"})
@@ -58,7 +58,7 @@ def _holds(entry: Entry) -> Iterator[Hold]:
     running = {Image.parse(as_text(item.get("image"))).named for one in entry.objects for _, item in one.containers()}
     named: dict[str, list[Source]] = {}
     for source in entry.composition.images:
-        if isinstance(source.value, dict) and (name := as_text(source.value.get("name"))):
+        if name := as_text(mapping(source.value).get("name")):
             before = (known for known, some in named.items() if any(_renamed(one) == name for one in some))
             named.setdefault(name if name in named else next(before, name), []).append(source)
     for name, sources in named.items():
@@ -72,4 +72,4 @@ def _holds(entry: Entry) -> Iterator[Hold]:
 
 
 def _renamed(source: Source) -> str:
-    return as_text(source.value.get("newName")) if isinstance(source.value, dict) else ""
+    return as_text(mapping(source.value).get("newName"))

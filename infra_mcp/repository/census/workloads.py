@@ -14,8 +14,9 @@ from infra_mcp.repository.census.built import POD_TEMPLATES, Built, ImageEntry
 from infra_mcp.repository.census.entries import Entry
 from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.layers import Below
+from infra_mcp.repository.lenient import as_text, mapping
 from infra_mcp.repository.locator.holds import Hold, images_in_values
-from infra_mcp.repository.locator.places import Place, as_text
+from infra_mcp.repository.locator.places import Place
 
 # Groups whose objects deliver others, or hold no image that people deploy.
 _NOT_OURS = ("toolkit.fluxcd.io", "argoproj.io", "kustomize.config.k8s.io", "infra-mcp.dev")
@@ -25,7 +26,7 @@ _VERSION = re.compile(r"v?\d+(?:\.\d+)+[\w.+-]*")
 def units(entry: Entry) -> Iterator[Unit]:
     """The workloads and custom resources of an entry."""
     for one in entry.objects:
-        app = str((one.base.value.get("metadata") or {}).get("name") or "")
+        app = as_text(mapping(one.base.value, "metadata").get("name"))
         group = one.api_version.rpartition("/")[0]
         make = partial(
             Unit,
@@ -54,7 +55,7 @@ def _containers(one: Built) -> Iterator[Hold]:
         main = len(running) == 1 or item["name"] in one.names
         if places:
             label = show_field(at[-2:])
-            repository = Image.parse(item["image"]).repository
+            repository = Image.parse(as_text(item.get("image"))).repository
             note = _unmatched(one, repository, {place.spot.key for place in places})
             yield Hold("version", label, places, repository, leads=at[-2] == "containers" and main, note=note)
 
@@ -68,8 +69,7 @@ def _unmatched(one: Built, repository: str, used: set[Any]) -> str:
 
 
 def _of_image(entry: ImageEntry) -> str:
-    name = entry.source.value.get("name") if isinstance(entry.source.value, dict) else None
-    return Image.parse(str(name)).repository
+    return Image.parse(as_text(mapping(entry.source.value).get("name"))).repository
 
 
 def _resource(one: Built) -> Iterator[Hold]:
@@ -101,5 +101,5 @@ def _idle(one: Built, hold: Hold) -> str:
 
 
 def _names(entry: ImageEntry, hold: Hold) -> bool:
-    name = entry.source.value.get("name") if isinstance(entry.source.value, dict) else None
+    name = mapping(entry.source.value).get("name")
     return hold.decides.form == "image" and name == Image.parse(as_text(hold.decides.spot.value)).named

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.edit import resolve
 from infra_mcp.repository.layers import Spot
+from infra_mcp.repository.lenient import mapping
 from infra_mcp.repository.nodes import Unreadable, compose, decode
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
@@ -30,10 +31,9 @@ def automation(index: Index, spot: Spot) -> str:
 def autoscaler(index: Index, kind: str, name: str, namespace: str | None) -> str:
     """The autoscaler in the repository that scales a workload, for people; empty where none does."""
     for fact in index.facts({"HorizontalPodAutoscaler": "autoscaling", "ScaledObject": "keda.sh"}):
-        spec = fact.value.get("spec")
-        target = spec.get("scaleTargetRef") if isinstance(spec, dict) else None
+        target = mapping(fact.value, "spec", "scaleTargetRef")
         near = namespace is None or fact.namespace in {None, namespace}
-        if near and isinstance(target, dict) and (target.get("kind", "Deployment"), target.get("name")) == (kind, name):
+        if near and (target.get("kind", "Deployment"), target.get("name")) == (kind, name):
             return f"the {fact.kind} {fact.name} in {fact.path}"
     return ""
 
@@ -45,23 +45,17 @@ def _writers(index: Index, spot: Spot) -> Iterator[str]:
     if posixpath.basename(spot.path).startswith(OVER):
         yield "Argo CD Image Updater, whose file it is"
     document = _document(index, spot)
-    holder = get_path(document, spot.field[:-1])[1]
-    for key, value in holder.items() if isinstance(holder, dict) else ():
+    for key, value in mapping(get_path(document, spot.field[:-1])[1]).items():
         if _SWITCH.fullmatch(key) and value is True:
             yield f"a release bot ({key}: true)"
     # It writes images only: never the version of a chart.
-    is_image = spot.field[-1:] != ("targetRevision",)
-    if (
-        is_image
-        and isinstance(document, dict)
-        and _UPDATER in ((document.get("metadata") or {}).get("annotations") or {})
-    ):
+    if spot.field[-1:] != ("targetRevision",) and _UPDATER in mapping(document, "metadata", "annotations"):
         yield f"Argo CD Image Updater (annotation {_UPDATER})"
 
 
 def _is_suspended(index: Index) -> bool:
-    updates = [fact.value.get("spec") for fact in index.facts({"ImageUpdateAutomation": "image.toolkit.fluxcd.io"})]
-    return bool(updates) and all(isinstance(spec, Mapping) and spec.get("suspend") is True for spec in updates)
+    updates = list(index.facts({"ImageUpdateAutomation": "image.toolkit.fluxcd.io"}))
+    return bool(updates) and all(mapping(fact.value, "spec").get("suspend") is True for fact in updates)
 
 
 def _document(index: Index, spot: Spot) -> Json:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from infra_mcp.model.image import Image
 from infra_mcp.repository.layers import Spot
+from infra_mcp.repository.lenient import as_text
 from infra_mcp.repository.scalars import Json
 
 _REF = re.compile(r"([?&]ref=)([^&#]*)")
@@ -100,10 +101,3 @@ def form_of(value: Json) -> Form:
     if _REF.search(text):
         return "url"
     return "image" if Image.parse(text).tag or "/" in text else "tag"
-
-
-def as_text(value: Json) -> str:
-    """A scalar as the text that its readers make of it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else str(value)

@@ -11,9 +11,10 @@ from infra_mcp.model.location import At
 from infra_mcp.repository.census.apps import Census, Instance
 from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.layers import Spot
+from infra_mcp.repository.lenient import as_text
 from infra_mcp.repository.locator.automation import automation
 from infra_mcp.repository.locator.holds import Hold
-from infra_mcp.repository.locator.places import Place, as_text, form_of, is_release
+from infra_mcp.repository.locator.places import Place, form_of, is_release
 from infra_mcp.repository.scalars import Json
 
 _MOVING = ("version", "chart", "revision", "app-version")  # a `version` is the first of these that there is

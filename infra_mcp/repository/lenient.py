@@ -1,0 +1,56 @@
+"""Reads JSON values that people wrote: what is not of the expected kind is as if it were absent. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from infra_mcp.repository.partial import get_path
+from infra_mcp.repository.scalars import Json
+
+
+def mapping(value: Json, *keys: str) -> dict[str, Any]:
+    """The map below these keys; empty where there is none."""
+    found = get_path(value, keys)[1]
+    return found if isinstance(found, dict) else {}
+
+
+def items(value: Json, *keys: str) -> list[Any]:
+    """The items of the list below these keys."""
+    found = get_path(value, keys)[1]
+    return found if isinstance(found, list) else []
+
+
+def maps(value: Json, *keys: str) -> list[dict[str, Any]]:
+    """The maps in the list below these keys."""
+    return [one for one in items(value, *keys) if isinstance(one, dict)]
+
+
+def texts(value: Json, *keys: str) -> list[str]:
+    """The texts in the list below these keys."""
+    return [one for one in items(value, *keys) if isinstance(one, str)]
+
+
+def as_text(value: Json) -> str:
+    """A scalar as the text that its readers make of it; empty where it is none."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None or isinstance(value, dict | list) else str(value)
+
+
+def name_steps(listed: Sequence[Json], *keys: str) -> list[Any]:
+    """The step to each item of a list: by the first of these keys that tells it apart, else its index."""
+    found: list[Any] = list(range(len(listed)))
+    for key in reversed(keys):
+        named = [as_text(mapping(one).get(key)) for one in listed]
+        often = Counter(named)
+        found = [{key: name} if name and often[name] == 1 else step for name, step in zip(named, found, strict=True)]
+    return found
+
+
+def joined(folder: str, path: str) -> str:
+    """What a path in a folder names, from the top of the repository; empty for the top."""
+    found = posixpath.normpath(posixpath.join(folder, path))
+    return "" if found == "." else found
