@@ -18,7 +18,6 @@ from infra_mcp.engine.apps import listed
 from infra_mcp.engine.reach import reach
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ActionModel
-from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.effect import Reached
 from infra_mcp.model.target import Target
 from infra_mcp.policy.actions import RULES
@@ -48,7 +47,8 @@ async def preview(repo: Path, action: ActionModel, git: Git | None = None) -> di
     """
     async with opened(repo, git) as (policy, tree):
         about = RULES[action.action].about(policy, action)
-        circle = _circle(policy, action.namespace) if isinstance(action, ProvisionNamespace) else ""
+        namespace = getattr(action, "namespace", None)  # of an action that makes one
+        circle = _circle(policy, namespace) if isinstance(namespace, str) else ""
         look = Look("preview", circle, policy, about.place, tree, _absent)
         made = await EDITS[action.action](look, action)
         edits = made if isinstance(made, tuple) else (made,)

@@ -22,6 +22,7 @@ from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.builds import NAMESPACED, Builds, Rendered, View, placed, view_of
 from infra_mcp.repository.census.apps import Census
 from infra_mcp.repository.census.entries import Entry
+from infra_mcp.repository.census.roots import OURS
 from infra_mcp.repository.edits import Edit
 from infra_mcp.repository.immutable import immutable_changes
 from infra_mcp.repository.kustomize import inputs
@@ -29,8 +30,6 @@ from infra_mcp.repository.partial import same
 from infra_mcp.repository.rebase import changed
 from infra_mcp.repository.render import Located
 from infra_mcp.repository.value import Tree
-
-OURS = "kubernetes"  # the delivery that we carry out ourselves, and so must build
 
 
 @dataclass(frozen=True)
