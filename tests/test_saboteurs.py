@@ -56,6 +56,12 @@ ASKED_FOR = {
     "silence-is-yes",
     "revoked-token-passes",
     "two-owners",
+    "base-edited",
+    "other-environment",
+    "other-environment-touched",
+    "digest-dropped",
+    "expanded-value",
+    "reach-not-judged",
 }
 
 

@@ -72,7 +72,7 @@ def preview(checkout, capsys, tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.promise("repos.instances", "repos.digest", "repos.locator")
+@pytest.mark.promise("plan.pure", "repos.instances", "repos.digest", "repos.locator")
 @pytest.mark.parametrize("case", _named(case for case in CASES if not case.refused and not case.unchanged))
 def test_the_files_change_as_a_careful_person_would_change_them(case, preview):
     code, answer = preview(case)
