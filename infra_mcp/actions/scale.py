@@ -11,6 +11,7 @@ from infra_mcp.actions.workload import goal, manifest
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions.base import InstanceAction
 from infra_mcp.model.actions.scale import Scale
+from infra_mcp.model.setting import check
 from infra_mcp.repository.edits import Edit
 from infra_mcp.repository.locator.value import locate_replicas
 
@@ -40,6 +41,8 @@ def with_replicas(look: Look, made: Edit, about: InstanceAction, replicas: int) 
     """
     app = about.app
     rule = look.policy.setting(app, "replicas")
+    if rule is not None:
+        check(rule, replicas, name="replicas")
     if rule is not None and rule.at:
         made = with_declared(look, made, about, "replicas", rule, replicas)
         instance = instance_if_known(look, app, about.environment)

@@ -8,7 +8,7 @@ from typing import Any
 from infra_mcp.engine.run import Dependencies, Run
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
-from infra_mcp.model.actions import ActionModel, Release
+from infra_mcp.model.actions import Release
 from infra_mcp.model.request import Request, State
 from infra_mcp.policy.matching import active_freeze
 from infra_mcp.policy.policy import Policy
@@ -77,19 +77,19 @@ async def overtaken_by(ledger: Ledger, policy: Policy, request: Request) -> str 
     if app is None or not isinstance(action, Release):
         return None
     after = False  # whether the request came after this one: the ledger lists the oldest first
-    for other in await ledger.open_releases(action.app):
+    for other in await ledger.open_releases(action.app, action.environment):
         if other.id == request.id:
             after = True
-        elif is_on_its_way(other) and not _apart(other.action, action):
+        elif is_on_its_way(other):
             late, early = (other, request) if after else (request, other)
             sign = compare(app.order, _version(late), _version(early)).sign
             if (sign > 0) if after else (sign < 0):
                 return _version(other)
-    landed = await ledger.landed_version(action.app)
+    landed = await ledger.landed_version(action.app, action.environment)
     if landed is None or landed == action.version:
         return None
     found = compare(app.order, landed, action.version)
-    if found.by == "arrival" and not await ledger.landed_after(action.app, landed, request.id):
+    if found.by == "arrival" and not await ledger.landed_after(action.app, landed, request.id, action.environment):
         return None
     return landed if found.sign > 0 else None
 
@@ -102,12 +102,6 @@ def rolled_back(app: str, version: str, by: str) -> InfraError:
 def is_on_its_way(other: Request) -> bool:
     """Whether an open request counts against a release: another release, or a request that policy has let through."""
     return other.notify is not None or other.state not in {State.RECEIVED, State.QUEUED}
-
-
-def _apart(one: ActionModel, other: ActionModel) -> bool:
-    """Whether two releases of an app are for different environments."""
-    names = {action.environment for action in (one, other) if isinstance(action, Release)}
-    return len(names) > 1 and None not in names
 
 
 def _version(request: Request) -> str:
@@ -127,7 +121,9 @@ async def park_if_not_due(deps: Dependencies, run: Run) -> bool:
     if request.notify is None or run.begun:
         return False
     policy, action = deps.policy(), request.action
-    if isinstance(action, Release) and (by := await deps.ledger.rolled_back(action.app, action.version)):
+    if isinstance(action, Release) and (
+        by := await deps.ledger.rolled_back(action.app, action.version, action.environment)
+    ):
         raise rolled_back(action.app, action.version, by)
     if newer := await overtaken_by(deps.ledger, policy, request):
         raise InfraError("superseded", f"{newer} took its place before it began.")

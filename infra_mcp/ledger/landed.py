@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pydantic_core import from_json
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 
 from infra_mcp.ledger import schema
 from infra_mcp.ledger.database import Repository
@@ -15,7 +15,10 @@ from infra_mcp.model.actions import ACTIONS, Release, Rollback
 from infra_mcp.model.request import Request
 
 _ROWS = schema.requests
-_OF_APP = select(_ROWS).where(_ROWS.c.app == bindparam("of"), ~_ROWS.c.dry_run)
+_ENVIRONMENT = func.json_extract(_ROWS.c.action, "$.environment")
+# Of one environment: those that name it, and those that name none, for then there was only one.
+_HERE = or_(bindparam("here").is_(None), _ENVIRONMENT.is_(None), bindparam("here") == _ENVIRONMENT)
+_OF_APP = select(_ROWS).where(_ROWS.c.app == bindparam("of"), ~_ROWS.c.dry_run, _HERE)
 _ACTION = func.json_extract(_ROWS.c.action, "$.action")
 # An action may be about an app without bringing a version of it.
 _RELEASES = _OF_APP.where(_ACTION.in_([name for name, model in ACTIONS.items() if issubclass(model, Release)]))
@@ -46,24 +49,31 @@ class _Standing(NamedTuple):
 class Landed(Repository):
     """The releases in the ledger. Whether a caller may see one is the channel's decision."""
 
-    async def open_releases(self, app: str) -> list[Request]:
-        """The releases of an app that have not ended, by any channel, oldest first, without dry runs."""
-        return await self._database.read(lambda connection: listed(connection, _OPEN, {"of": app}))
+    async def open_releases(self, app: str, environment: str | None = None) -> list[Request]:
+        """The releases of an app that have not ended, by any channel, oldest first, without dry runs.
 
-    async def landed_version(self, app: str) -> str | None:
+        Args:
+            app: its name.
+            environment: only those of this one, and those that name none; None for all. Elsewhere likewise.
+        """
+        given = {"of": app, "here": environment}
+        return await self._database.read(lambda connection: listed(connection, _OPEN, given))
+
+    async def landed_version(self, app: str, environment: str | None = None) -> str | None:
         """The version that an app was brought to last, or had already; None before the first.
 
         One that was rolled back since does not count: the one before it does.
         """
-        return (await self._database.read(lambda connection: _standing(connection, app))).landed
+        return (await self._database.read(lambda connection: _standing(connection, app, environment))).landed
 
-    async def rolled_back(self, app: str, version: str) -> str | None:
+    async def rolled_back(self, app: str, version: str, environment: str | None = None) -> str | None:
         """The request that rolled a version of an app back, unless the version was brought again since; else None."""
-        return (await self._database.read(lambda connection: _standing(connection, app))).rolled_back.get(version)
+        standing = await self._database.read(lambda connection: _standing(connection, app, environment))
+        return standing.rolled_back.get(version)
 
-    async def landed_after(self, app: str, version: str, request_id: str) -> bool:
+    async def landed_after(self, app: str, version: str, request_id: str, environment: str | None = None) -> bool:
         """Whether a version of an app landed, or was found there, by a request that came after this one."""
-        given = {"of": app, "version": version, "which": request_id}
+        given = {"of": app, "version": version, "which": request_id, "here": environment}
         return bool(await self._database.read(lambda connection: listed(connection, _LANDED_AFTER, given)))
 
     async def rolled_back_by(self, requests: Iterable[str]) -> dict[str, str]:
@@ -73,24 +83,29 @@ class Landed(Repository):
         return {request: from_json(data)["by"] for request, data in rows}
 
 
-def _standing(connection: Connection, app: str) -> _Standing:
+def _standing(connection: Connection, app: str, environment: str | None) -> _Standing:
     last: dict[str, tuple[int, str, bool]] = {}  # by version: its last rollback, and whether that took it away
-    for row in connection.execute(_ROLLBACKS, {"of": app}).mappings().all():
+    given = {"of": app, "here": environment}
+    for row in connection.execute(_ROLLBACKS, given).mappings().all():
         first, away = _first(connection, read(row))
-        if first is not None and isinstance(first.action, Release):
+        if first is not None and isinstance(first.action, Release) and _is_here(first.action, environment):
             last[first.action.version] = row["ended"], row["id"], away
     gone = {
         version: by
         for version, (since, by, away) in last.items()
-        if away and not listed(connection, _LANDED_SINCE, {"of": app, "version": version, "since": since})
+        if away and not listed(connection, _LANDED_SINCE, given | {"version": version, "since": since})
     }
     brought = [(since, version) for version, (since, _, away) in last.items() if not away]
-    for row in connection.execute(_LANDED, {"of": app}).mappings():
+    for row in connection.execute(_LANDED, given).mappings():
         version = getattr(read(row).action, "version", "")
         if version not in gone:
             brought.append((row["ended"], version))
             break
     return _Standing(max(brought)[1] if brought else None, gone)
+
+
+def _is_here(action: Release, environment: str | None) -> bool:
+    return environment is None or action.environment in {None, environment}
 
 
 def _first(connection: Connection, found: Request | None) -> tuple[Request | None, bool]:

@@ -123,6 +123,7 @@ class Releases:
         requests, refused = [], []
         for one, release, held in given:
             row: dict[str, Any] = {"app": one.app, "version": one.version}
+            row |= {"environment": one.environment} if one.environment else {}
             if release.refusal is not None:
                 refused.append(row | release.refusal)
                 continue
@@ -145,19 +146,21 @@ class Releases:
         ledger = self._engine.ledger
         waiting = [
             (one.id, one.action.version, one.state)
-            for one in await ledger.open_releases(release.app)
+            for one in await ledger.open_releases(release.app, release.environment)
             if isinstance(one.action, Release) and not one.dry_run and is_on_its_way(one)
         ]
-        landed = await ledger.landed_version(release.app)
+        landed = await ledger.landed_version(release.app, release.environment)
         decision = releases.decide(app.order, release.version, landed, waiting)
         if isinstance(decision, releases.Same):
             return ReleaseIn(same=decision.request_id), None
         if isinstance(decision, releases.Older):
             what = f"{release.app} {release.version} is older than {decision.than}, which landed or is on its way."
             return ReleaseIn(refusal=InfraError("older-version", what).as_dict()), None
-        if by := await ledger.rolled_back(release.app, release.version):
+        if by := await ledger.rolled_back(release.app, release.version, release.environment):
             return ReleaseIn(refusal=rolled_back(release.app, release.version, by).as_dict()), None
-        action = RELEASE.model_validate({"app": release.app, "version": release.version})
+        action = RELEASE.model_validate(
+            {"app": release.app, "version": release.version, "environment": release.environment}
+        )
         identity = request_id()
         request = Request(  # as the engine will see it: the same question decides whether it waits
             id=identity,

@@ -21,10 +21,11 @@ _ENDS: Final = " \t\r\n"  # an editor or a shell adds these at the ends of a mes
 
 
 class Release(NamedTuple):
-    """An app and the version to deploy."""
+    """An app, the version to deploy, and its environment; None where policy names none."""
 
     app: str
     version: str
+    environment: str | None = None
 
 
 class Take(NamedTuple):
@@ -54,8 +55,9 @@ def render(template: str, version: str) -> str:
 def match(policy: Policy, sender: Caller, text: str) -> list[Release]:
     """The releases that a message means, sorted by app: every app of the sender whose `deploy_on` matches.
 
-    The sender must be the owner by name, and its circle must reach the app's namespace: a peer of the same name in
-    another circle owns nothing there. `decide.admit` checks later whether it may deploy.
+    An app with environments is released to each of them whose own `deploy_on`, else the app's, matches. The sender must
+    be the owner by name, and its circle must reach the app's namespace: a peer of the same name in another circle owns
+    nothing there. `decide.admit` checks later whether it may deploy.
 
     Args:
         policy: the policy in force.
@@ -65,11 +67,14 @@ def match(policy: Policy, sender: Caller, text: str) -> list[Release]:
     message = text.strip(_ENDS)
     found = []
     for name, app in sorted(policy.apps.items()):
-        if app.deploy_on is None or not policy.is_of(name, sender.name, sender.circle):
+        if not policy.is_of(name, sender.name, sender.circle):
             continue
-        version = _version(app.deploy_on.strip(_ENDS), message)
-        if version is not None:
-            found.append(Release(name, version))
+        for environment in app.environments or (None,):
+            own = app.environments[environment].deploy_on if environment else None
+            template = own or app.deploy_on
+            version = _version(template.strip(_ENDS), message) if template else None
+            if version is not None:
+                found.append(Release(name, version, environment))
     return found
 
 

@@ -189,6 +189,7 @@ class EnvironmentRules(Frozen):
     at: Locations = ()
     cluster: ClusterName | None = None
     namespace: DnsLabel | None = None
+    deploy_on: Template | None = None
     schedule: ScheduleText | None = None
 
     @property

@@ -1,11 +1,14 @@
 """The edit of a scaling: one number, where the manifest says it or could."""
 
+from dataclasses import replace
+
 import anyio
 import pytest
 
 from infra_mcp.actions.scale import edit
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions.scale import Scale
+from infra_mcp.policy.sections import SettingRules
 from infra_mcp.repository.edits import Location
 
 HEAD = """\
@@ -82,3 +85,15 @@ def test_scale_refuses_a_daemon_set_and_an_app_without_a_manifest(look_at, text,
         scaled(look_at(text, kind), 2)
 
     assert refused.value.code == code
+
+
+@pytest.mark.promise("configure.bounded")
+def test_the_bounds_of_the_setting_replicas_hold_for_scale_too(look_at):
+    look = look_at(f"{HEAD.format(kind='Deployment')}  replicas: 3\n{REST}")
+    app = look.policy.apps["docs"]
+    bounded = app.model_copy(update={"settings": {"replicas": SettingRules(type="integer", max=6)}})
+    look = replace(look, policy=look.policy.model_copy(update={"apps": {"docs": bounded}}))
+
+    assert scaled(look, 6).changes[0].after == 6
+    with pytest.raises(InfraError, match="out of bounds"):
+        scaled(look, 7)

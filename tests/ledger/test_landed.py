@@ -113,3 +113,19 @@ async def test_the_trail_of_a_request_says_which_one_rolled_it_back_and_the_ledg
     assert (await ledger.request(made)).receipt == before
     assert (await ledger.request(made)).state is State.LANDED
     assert (await ledger.verify([])).consistent
+
+
+async def test_each_environment_has_its_own_version_and_its_own_rollbacks(ledger, ends):
+    await ends(Deploy(app="docs", version="1.0.0"))  # when it had only one
+    await ends(Deploy(app="docs", version="1.2.0", environment="staging"))
+    second = await ends(Deploy(app="docs", version="1.1.0", environment="production"))
+
+    assert await ledger.landed_version("docs", "staging") == "1.2.0"
+    assert await ledger.landed_version("docs", "production") == "1.1.0"
+    assert await ledger.landed_version("docs", "demo") == "1.0.0"
+    assert await ledger.landed_version("docs") == "1.1.0"
+    back = await ends(second)
+    assert await ledger.landed_version("docs", "production") == "1.0.0"
+    assert await ledger.rolled_back("docs", "1.1.0", "production") == back
+    assert await ledger.rolled_back("docs", "1.1.0", "staging") is None
+    assert await ledger.landed_version("docs", "staging") == "1.2.0"

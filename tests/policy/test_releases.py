@@ -253,3 +253,29 @@ def test_where_an_order_cannot_tell_two_versions_apart_the_note_names_them_and_i
         assert all(word in found.note for word in (order, version, said, "arrival"))
     else:
         assert found == said
+
+
+@pytest.mark.promise("notify.catalogue")
+def test_an_app_is_released_to_each_environment_that_the_message_means():
+    several = load(
+        """
+[circles.docs]
+namespaces = ["docs-*"]
+[apps.site]
+owner = "docs"
+file = "site"
+deploy_on = "release/{version} merged"
+[apps.site.environments.staging]
+at = ["site/staging"]
+[apps.site.environments.production]
+at = ["site/production"]
+deploy_on = "release/{version} is for production"
+[apps.site.environments.demo]
+at = ["site/demo"]
+"""
+    )
+    docs = Caller(name="docs", circle="docs", strength="token")
+
+    merged = match(several, docs, "release/1.5.0 merged")
+    assert merged == [Release("site", "1.5.0", "staging"), Release("site", "1.5.0", "demo")]
+    assert match(several, docs, "release/1.5.0 is for production") == [Release("site", "1.5.0", "production")]
