@@ -50,7 +50,9 @@ def accept(
         InfraError: `claim-taken`, when the session has not claimed the ask it acts for.
     """
     caller, action = submission.caller, submission.action.model_dump(mode="json")
-    meant = digest({"action": action, "dry_run": submission.dry_run})
+    later = submission.action.later
+    known = {name: value for name, value in action.items() if value is not None or name not in later}
+    meant = digest({"action": known, "dry_run": submission.dry_run})
     given = {"action": action, "idempotency_key": submission.idempotency_key}
     # Names and values are public: they go into git and cluster. Refused for what a secret looks like, never for being
     # one: that would confirm a guess.

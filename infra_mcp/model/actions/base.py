@@ -30,6 +30,8 @@ class ActionModel(Frozen):
     nouns: ClassVar[frozenset[str]] = frozenset()
     # Whether a policy of the first edition, whose acceptance names no actions, grants it.
     first_edition: ClassVar[bool] = False
+    # Optional fields that the action got later: where one is left out, the request is the same as one of before.
+    later: ClassVar[frozenset[str]] = frozenset()
     listed: ClassVar[bool] = False  # whether `tools/list` has it as a tool of its own, and not only through `change`
 
 
@@ -41,6 +43,8 @@ class AppAction(ActionModel):
 
 class InstanceAction(AppAction):
     """An action about an app in one of its environments."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"environment"})
 
     environment: EnvironmentName | None = Field(
         None, description="Its environment, e.g. production, where it has several."

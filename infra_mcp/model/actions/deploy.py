@@ -25,6 +25,7 @@ class Deploy(Release):
     nouns: ClassVar[frozenset[str]] = frozenset({"image", "tag", "version"})
     first_edition: ClassVar[bool] = True
     listed: ClassVar[bool] = True
+    later: ClassVar[frozenset[str]] = frozenset({"environment", "drop_digest"})
 
     action: Literal["deploy"] = "deploy"
     drop_digest: bool | None = Field(None, description="Drop the digest that pins the image now.")
