@@ -21,7 +21,7 @@ from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.edits import Edit, FileEdit, SetValue
 from infra_mcp.repository.layers import Spot, parsed
 from infra_mcp.repository.locator.automation import automation
-from infra_mcp.repository.locator.version import at
+from infra_mcp.repository.locator.version import require_own
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.partial import get_path, same
 from infra_mcp.repository.value import Tree
@@ -129,35 +129,14 @@ def _require_deciding(look: Look, instance: Instance, app: str, spot: Spot) -> N
                 f"{spot.path} is masked by {over.path} in {instance.environment or app}: it would change nothing here."
             )
             raise InfraError("no-effect", what, next_step=f"Declare the place in {over.path} in infra.toml.")
-    others = [
-        one.environment or one.app
-        for one in look.census.find(app)
-        if one.units != instance.units and any(_decides(unit, spot) for unit in one.units)
-    ]
-    if others:
-        what = f"{spot.path} decides for {instance.environment} and for {', '.join(others[:_NAMED])}."
-        raise InfraError("shared-place", what)
+    require_own(look.census, instance, spot)
 
 
 def _over(unit: Unit, spot: Spot) -> Spot | None:
     """What masks a place in a unit; None where nothing does, or the place is none of its."""
-    found = _layers(unit, spot)
+    found = unit.layers(spot)
     keys = [one.key for one in found]
     return found[-1] if spot.key in keys and keys[-1] != spot.key else None
-
-
-def _decides(unit: Unit, spot: Spot) -> bool:
-    found = _layers(unit, spot)
-    return bool(found) and found[-1].key == spot.key
-
-
-def _layers(unit: Unit, spot: Spot) -> tuple[Spot, ...]:
-    """Every place that sets the same field of a unit's object, lowest first."""
-    if unit.built is None or spot.inside is not None:
-        return ()
-    base = unit.built.base
-    is_item = (base.path, base.document) == (spot.path, spot.document) and spot.field[: len(base.at)] == base.at
-    return unit.built.spots(spot.field[len(base.at) :] if is_item else spot.field)
 
 
 def spot_at(tree: Tree, app: str, name: str, at: At) -> Spot:
@@ -211,13 +190,13 @@ def with_declared(
     sets: list[tuple[Spot, JsonValue]] = []
     for spot in places(look, about.app, about.environment, name, rule):
         if any(_is_at(one, spot) for one in made.changes):
-            raise InfraError("invalid-argument", f"Two of the settings stand at {at(spot)}.")
+            raise InfraError("invalid-argument", f"Two of the settings stand at {spot}.")
         if isinstance(spot.value, dict | list):
-            what = f"{at(spot)} holds a map or a list, and setting {name} is a single value."
+            what = f"{spot} holds a map or a list, and setting {name} is a single value."
             raise InfraError("manifest-invalid", what)
         after = check(rule, value, name=name, delivery=_replaces(look, spot), before=spot.value)
         if not same(spot.value, after) and (by := automation(look.census.index, spot)):
-            raise InfraError("automation", f"{at(spot)} is written by {by}, which would undo the change.")
+            raise InfraError("automation", f"{spot} is written by {by}, which would undo the change.")
         sets.append((spot, after))
     return edited(look, made, sets)
 

@@ -14,7 +14,7 @@ from infra_mcp.gather import gather
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.census.apps import Census, Instance
-from infra_mcp.repository.locator.version import at, held
+from infra_mcp.repository.locator.version import held
 
 _MAX_LIVE = 20  # apps that are read in the cluster
 
@@ -43,7 +43,7 @@ def _line(policy: Policy, one: Instance) -> dict[str, Any]:
         "app": one.app,
         "environment": one.environment,
         "version": ", ".join(dict.fromkeys(place.version or place.pinned for place in decides)) or None,
-        "at": [str(at(place.spot)) for place in decides],
+        "at": [str(place.spot) for place in decides],
         "units": [str(unit) for unit in one.units],
         "delivery": root.delivery if root else one.entry.delivery,
         "by": one.entry.by or None,

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from infra_mcp.model.effect import FieldPath
+from infra_mcp.model.location import At
 from infra_mcp.repository.nodes import Unreadable, compose, values
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
@@ -37,6 +38,10 @@ class Spot:
     def key(self) -> tuple[Any, ...]:
         """What tells places apart."""
         return self.path, self.document, repr(self.field), repr(self.inside)
+
+    def __str__(self) -> str:
+        """The place as infra.toml has it."""
+        return str(At(self.path, self.document or None, (*self.field, *(self.inside or ()))))
 
 
 class Source(Protocol):

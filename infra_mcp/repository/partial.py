@@ -255,6 +255,18 @@ def get_path(obj: Json, path: FieldPath) -> tuple[bool, Any]:
     return True, obj
 
 
+def positions(obj: Json, path: FieldPath) -> tuple[str | int, ...] | None:
+    """A path with the index of each item that it names by keys; None where a list has no such item."""
+    found: list[str | int] = []
+    for step in path:
+        here = _index(obj, step) if isinstance(step, dict) else step
+        if here is None:
+            return None
+        found.append(here)
+        obj = get_path(obj, (here,))[1]
+    return tuple(found)
+
+
 def _index(items: Json, step: int | dict[str, Any]) -> int | None:
     if not isinstance(items, list):
         return None

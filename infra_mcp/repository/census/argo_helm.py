@@ -21,7 +21,7 @@ from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.layers import Below, Document, Inside, Source, Spot, helm_values
 from infra_mcp.repository.lenient import as_text, items, mapping, maps, name_steps
 from infra_mcp.repository.locator.holds import Hold
-from infra_mcp.repository.partial import get_path
+from infra_mcp.repository.partial import get_path, positions
 from infra_mcp.repository.scalars import Json
 
 _MAX_INDEX: Final = 1000
@@ -173,7 +173,7 @@ class Parameters:
 
     def spots(self, field: FieldPath) -> tuple[Spot, ...]:
         """The places in the values, then those of the parameters that set the field."""
-        at = _positions(self.value, field)
+        at = positions(self.value, field)
         over = [spot for one in self.parameters if at and one.field == at for spot in one.source.spots(())]
         return (*self.base.spots(field), *over)
 
@@ -219,19 +219,3 @@ def _put(value: dict[str, Any], field: FieldPath, new: Json) -> None:
         if after is None or not isinstance(here[step], type(empty)):
             here[step] = empty
         here = here[step]
-
-
-def _positions(value: Json, field: FieldPath) -> FieldPath | None:
-    """A field with the position of each item of a list."""
-    found: list[Any] = []
-    for step in field:
-        if isinstance(step, dict):
-            items = value if isinstance(value, list) else []
-            hits = [i for i, one in enumerate(items) if isinstance(one, dict) and step.items() <= one.items()]
-            if not hits:
-                return None
-            found.append(hits[0])
-        else:
-            found.append(step)
-        value = get_path(value, (step,))[1]
-    return tuple(found)

@@ -18,7 +18,7 @@ from infra_mcp.model.image import Image
 from infra_mcp.repository.layers import Document, Source, Spot
 from infra_mcp.repository.lenient import as_text, mapping, maps
 from infra_mcp.repository.locator.places import Place
-from infra_mcp.repository.partial import get_path, merge
+from infra_mcp.repository.partial import get_path, merge, positions
 from infra_mcp.repository.scalars import Json
 
 _BUILT_IN = re.compile(r"(?:[a-z]+/)?v\w+|[\w.-]+\.k8s\.io/v\w+")  # API versions with a schema that kustomize knows
@@ -142,9 +142,13 @@ class Operations:
         now = deepcopy(before)
         for position, one in enumerate(self._each()):
             tokens = _tokens(str(one.get("path", "")), now)
-            wanted = _indexed(now, at)
+            wanted = positions(now, at)
             _operate(now, one)
-            if as_text(one.get("op")) in {"add", "replace"} and wanted is not None and wanted[: len(tokens)] == tokens:
+            if (
+                as_text(one.get("op")) in {"add", "replace"}
+                and wanted is not None
+                and [*map(str, wanted[: len(tokens)])] == tokens
+            ):
                 found += self.source.spots((position, "value", *at[len(tokens) :]))
         return tuple(found)
 
@@ -301,24 +305,6 @@ def _tokens(pointer: str, value: Json) -> list[str]:
             tokens[depth] = str(len(here))
         here = _step(here, token)
     return tokens
-
-
-def _indexed(value: Json, at: FieldPath) -> list[str] | None:
-    """A field as the tokens of a JSON pointer; None where a list has no such item."""
-    found: list[str] = []
-    for step in at:
-        if isinstance(step, dict):
-            items = value if isinstance(value, list) else []
-            hits = [i for i, item in enumerate(items) if isinstance(item, dict) and step.items() <= item.items()]
-            if not hits:
-                return None
-            found.append(str(hits[0]))
-            value = items[hits[0]]
-        else:
-            found.append(str(step))
-            there, value = get_path(value, (step,))
-            value = value if there else None
-    return found
 
 
 def _operate(value: Json, one: dict[str, Any]) -> None:

@@ -45,7 +45,7 @@ _WITHOUT_VERSION = frozenset(
 _VARIABLE = re.compile(r"\$\{(\w+)(?::?[=-][^}]*)?\}")  # with a default or without
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """One thing that is delivered as a whole."""
 

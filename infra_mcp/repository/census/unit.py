@@ -13,7 +13,7 @@ from infra_mcp.repository.locator.holds import Hold
 from infra_mcp.repository.locator.places import Place
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unit:
     """One of them, at one place. Its versions are looked up when they are asked for.
 
@@ -76,6 +76,14 @@ class Unit:
     def decides_replicas(self) -> tuple[Spot, ...]:
         """The places that set its number of pods, lowest first, variables followed."""
         return tuple(self.entry.followed(spot) for spot in self.replicas())
+
+    def layers(self, spot: Spot) -> tuple[Spot, ...]:
+        """Every place that sets the field of its object that a place sets, lowest first."""
+        if self.built is None or spot.inside is not None:
+            return ()
+        base = self.built.base
+        is_item = (base.path, base.document) == (spot.path, spot.document) and spot.field[: len(base.at)] == base.at
+        return self.built.spots(spot.field[len(base.at) :] if is_item else spot.field)
 
     def __str__(self) -> str:
         """As people call it: `HelmRelease media/jellyfin`."""

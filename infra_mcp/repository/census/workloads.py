@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from infra_mcp.model.image import Image
-from infra_mcp.model.location import At, parse_field, show_field
+from infra_mcp.model.location import parse_field, show_field
 from infra_mcp.repository.census.built import POD_TEMPLATES, Built, ImageEntry
 from infra_mcp.repository.census.entries import Entry
 from infra_mcp.repository.census.unit import Unit
@@ -63,7 +63,7 @@ def _containers(one: Built) -> Iterator[Hold]:
 def _unmatched(one: Built, repository: str, used: set[Any]) -> str:
     """The entries of `images` that have the name of an image that they do not find, since another one renamed it."""
     entries = [step.place for step in one.steps if isinstance(step, ImageEntry) and _of_image(step) == repository]
-    idle = [str(At(place.spot.path, None, place.spot.field)) for place in entries if place]
+    idle = [str(place.spot) for place in entries if place]
     idle = [] if any(place.spot.key in used for place in entries if place) else idle
     return f"{', '.join(idle)} finds no image of that name, and stays as it is." if idle else ""
 
@@ -92,7 +92,7 @@ def _resource(one: Built) -> Iterator[Hold]:
 def _idle(one: Built, hold: Hold) -> str:
     """The entries of `images` that name the image of a custom resource, which they do not reach."""
     entries = [step.place for step in one.steps if isinstance(step, ImageEntry) and _names(step, hold)]
-    places = [str(At(place.spot.path, None, place.spot.field)) for place in entries if place]
+    places = [str(place.spot) for place in entries if place]
     if not places:
         return ""
     return (

@@ -8,7 +8,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.repository.census.apps import Census, Instance
 from infra_mcp.repository.layers import Spot
 from infra_mcp.repository.locator.automation import automation, autoscaler
-from infra_mcp.repository.locator.version import Located, at, require_own
+from infra_mcp.repository.locator.version import Located, require_own
 from infra_mcp.repository.partial import same
 from infra_mcp.repository.scalars import Json
 from infra_mcp.text import one_line
@@ -32,11 +32,11 @@ def locate_replicas(census: Census, instance: Instance, count: int) -> Located:
         files = ", ".join(sorted({unit.path for unit in instance.units}))
         raise InfraError("not-in-repository", f"{units} ({files}) sets no replicas.")
     if len(found) > 1:
-        places = ", ".join(str(at(spots[-1])) for _, spots in found)
+        places = ", ".join(str(spots[-1]) for _, spots in found)
         raise InfraError("ambiguous-setting", f"{units}: replicas stand in several places: {places}.")
     decides = found[0][1][-1]
     if isinstance(decides.value, str) and not decides.value.isdecimal():
-        what = f"{at(decides)} holds {one_line(decides.value, _SHOWN)}, and the repository does not say what that is."
+        what = f"{decides} holds {one_line(decides.value, _SHOWN)}, and the repository does not say what that is."
         raise InfraError("not-in-repository", what, next_step="Set the number of pods there by hand, or its variable.")
     return locate_value(census, instance, found[0][1], _like(decides.value, count))
 
@@ -52,9 +52,9 @@ def locate_value(census: Census, instance: Instance, spots: Sequence[Spot], valu
     if not same(decides.value, value):
         require_own(census, instance, decides)
         if by := automation(census.index, decides):
-            raise InfraError("automation", f"{at(decides)} is written by {by}, which would undo the change.")
+            raise InfraError("automation", f"{decides} is written by {by}, which would undo the change.")
     done.add([(decides, value)])
-    done.notes += [f"{at(one)} is masked by {at(decides)} and stays at {one.value}." for one in spots[:-1]]
+    done.notes += [f"{one} is masked by {decides} and stays at {one.value}." for one in spots[:-1]]
     return done
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.image import Image
-from infra_mcp.model.location import At
 from infra_mcp.repository.census.apps import Census, Instance
 from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.layers import Spot
@@ -80,7 +79,7 @@ def locate(
         if hold.setting in _ALONG and _same_version(hold.version, done.former) and chosen[0].setting not in _ALONG:
             _along(census, instance, done, hold)
         elif hold.setting == "revision" and hold.version:
-            done.notes.append(f"{hold.label} ({at(hold.decides.spot)}) stays at {hold.version}.")
+            done.notes.append(f"{hold.label} ({hold.decides.spot}) stays at {hold.version}.")
         elif hold.setting == chosen[0].setting and hold.image == chosen[0].image:
             done.notes.append(f"{hold.label} stays at {hold.version or 'its version'}.")
     return done
@@ -89,7 +88,7 @@ def locate(
 def _declared(every: list[Hold], spot: Spot) -> Hold:
     """The version at a place that policy declares."""
     found = next((hold for hold in every if hold.decides.spot.key == spot.key), None)
-    return found or Hold("version", str(at(spot)), (Place(form_of(spot.value), spot),))
+    return found or Hold("version", str(spot), (Place(form_of(spot.value), spot),))
 
 
 def held(instance: Instance) -> list[Hold]:
@@ -148,7 +147,7 @@ def _ambiguous(instance: Instance, holds: Sequence[Hold]) -> InfraError:
     what = f"{instance.app} has several versions, and nothing says which one is its own: {several}."
     setting = "version" if holds[0].setting == "version" else "chart"
     kind = "version" if setting == "version" else "chart-version"
-    line = f'settings.{setting} = {{ at = "{at(holds[0].decides.spot)}", type = "{kind}" }}'
+    line = f'settings.{setting} = {{ at = "{holds[0].decides.spot}", type = "{kind}" }}'
     step = f"Say in infra.toml which one it is, such as {line} in [apps.{instance.app}]."
     return InfraError("ambiguous-setting", what, next_step=step)
 
@@ -170,12 +169,12 @@ def _set(
     done.version = version
     done.add(place.sets(version, kept))
     for masked in hold.places[:-1]:
-        where = at(masked.spot)
+        where = masked.spot
         if masked.version == place.version and masked.version and _is_own(census, instance, masked.spot):
             done.add(masked.sets(version, kept if masked.pinned else ""))
-            done.notes.append(f"{where} is masked by {at(place.spot)} and moves along.")
+            done.notes.append(f"{where} is masked by {place.spot} and moves along.")
         elif masked.version:
-            done.notes.append(f"{where} is masked by {at(place.spot)} and stays at {masked.version}.")
+            done.notes.append(f"{where} is masked by {place.spot} and stays at {masked.version}.")
 
 
 def _same_version(one: str, other: str) -> bool:
@@ -190,23 +189,23 @@ def _along(census: Census, instance: Instance, done: Located, hold: Hold) -> Non
     if _is_own(census, instance, place.spot):
         done.add(place.sets(place.styled(done.version), ""))
     elif place.version != done.version:
-        done.notes.append(f"{at(place.spot)} stays at {place.version}: other instances read it, too.")
+        done.notes.append(f"{place.spot} stays at {place.version}: other instances read it, too.")
 
 
 def _check(census: Census, hold: Hold, place: Place, version: str, digest: str, *, drop_digest: bool) -> None:
     if "{{" in as_text(place.spot.value):
-        what = f"{at(place.spot)} is a template, and what it takes its value from is not understood."
+        what = f"{place.spot} is a template, and what it takes its value from is not understood."
         raise InfraError("ambiguous-setting", what)
     if digest and place.form in {"plain", "url"}:
         raise InfraError("invalid-argument", f"version: {hold.label} has no digest; give the version alone.")
     if place.pinned and not digest and not drop_digest:
-        what = f"{at(place.spot)} is pinned by {place.pinned}: with {version} alone the old image would run, or any."
+        what = f"{place.spot} is pinned by {place.pinned}: with {version} alone the old image would run, or any."
         raise InfraError("digest-needed", what)
     if hold.setting == "revision" and not is_release(place.version):
-        what = f"{at(place.spot)} follows {place.version or 'no revision'}: a version there would end that."
+        what = f"{place.spot} follows {place.version or 'no revision'}: a version there would end that."
         raise InfraError("ambiguous-setting", what, next_step="Change the revision by hand, if it is to be pinned.")
     if by := hold.automation or automation(census.index, place.spot):
-        what = f"{at(place.spot)} is written by {by}, which would undo the change."
+        what = f"{place.spot} is written by {by}, which would undo the change."
         raise InfraError("automation", what)
 
 
@@ -218,7 +217,7 @@ def _is_own(census: Census, instance: Instance, spot: Spot) -> bool:
 
 
 def require_own(census: Census, instance: Instance, spot: Spot) -> None:
-    """Refuse to change a place that decides for other instances of the app, too.
+    """Refuse to change a place that decides for other instances of the app, too: their version, pods or other field.
 
     Raises:
         InfraError: `shared-place`, naming them.
@@ -229,7 +228,7 @@ def require_own(census: Census, instance: Instance, spot: Spot) -> None:
         if one.units != instance.units and any(_decides(unit, spot) for unit in one.units)
     ]
     if others:
-        what = f"{at(spot)} decides for {instance.environment} and for {', '.join(others[:_NAMED])}."
+        what = f"{spot} decides for {instance.environment or instance.app} and for {', '.join(others[:_NAMED])}."
         raise InfraError("shared-place", what, next_step=_instead(census, instance))
 
 
@@ -253,11 +252,8 @@ def _instead(census: Census, instance: Instance) -> str:
 
 def _decides(unit: Unit, spot: Spot) -> bool:
     versioned = any(hold.setting not in _ALONG for hold in unit.holds)
-    deciding = (hold for hold in unit.holds if not (versioned and hold.setting in _ALONG))
-    places = {hold.decides.spot.key for hold in deciding} | {one.key for one in unit.decides_replicas[-1:]}
-    return spot.key in places
-
-
-def at(spot: Spot) -> At:
-    """A place as infra.toml has it."""
-    return At(spot.path, spot.document or None, (*spot.field, *(spot.inside or ())))
+    stacks = [
+        [place.spot for place in hold.places] for hold in unit.holds if not (versioned and hold.setting in _ALONG)
+    ]
+    mine = [some for some in (*stacks, unit.decides_replicas) if any(one.key == spot.key for one in some)]
+    return any(some[-1].key == spot.key for some in mine or [unit.layers(spot)] if some)
