@@ -22,7 +22,6 @@ from infra_mcp.repository.edits import Edit, FileEdit, SetValue
 from infra_mcp.repository.layers import Spot, parsed
 from infra_mcp.repository.locator.automation import automation
 from infra_mcp.repository.locator.version import require_own
-from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.partial import get_path, same
 from infra_mcp.repository.value import Tree
 
@@ -146,13 +145,9 @@ def spot_at(tree: Tree, app: str, name: str, at: At) -> Spot:
         InfraError: `not-in-repository`, `ambiguous-setting`, `manifest-invalid`.
     """
     step = f"Correct at in [apps.{app}.settings.{name}] of infra.toml, or add the value by hand."
-    data = tree.read(at.path)
-    if data is None:
+    documents = tree.documents(at.path)
+    if documents is None:
         raise InfraError("not-in-repository", f"There is no file {at.path}.", next_step=step)
-    try:
-        documents = values(compose(decode(data)))
-    except Unreadable as error:
-        raise InfraError("manifest-invalid", f"{at.path}, line {error.line}: {error.why}.") from None
     numbered = [(i, body) for i, body in enumerate(documents) if at.document in (None, i)]
     found = [spot for i, body in numbered for spot in _spots(at, i, body)]
     if not found:

@@ -4,7 +4,6 @@ A file is named only where one alone can be meant. Nothing here advises to delet
 """
 
 import json
-from typing import Any
 
 from anyio import to_thread
 
@@ -12,7 +11,9 @@ from infra_mcp.drivers.base import Context, Driver, Owner
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ActionModel, AppAction
 from infra_mcp.repository.anywhere import find_anywhere, find_release
-from infra_mcp.repository.render import Found, Located
+from infra_mcp.repository.census.index import Fact, Index
+from infra_mcp.repository.lenient import as_text, mapping
+from infra_mcp.repository.render import Found
 from infra_mcp.repository.value import NotInRepository, Tree
 
 _HELM = "helm.toolkit.fluxcd.io"
@@ -30,18 +31,18 @@ async def advise(
 
 
 def _advise(tree: Tree, action: ActionModel, error: NotInRepository, owner: Owner | None) -> InfraError:
-    ref = error.ref
+    ref, index = error.ref, Index(tree)
     if owner is None:
-        own = _own(tree, error, None)
+        own = _own(index, error, None)
         if own is None:
             return error
         step = f"Add a root that holds {own.path} to infra.toml, if it is applied to this cluster as it is."
         return NotInRepository(ref, f"{ref} is in {own.path}, which is below no root of infra.toml.", next_step=step)
     what, elsewhere = f"{ref} is delivered by {owner}", f"Change it where {owner} comes from."
-    defined = _defined(tree, owner) if owner.name else []
+    defined = _defined(index, owner) if owner.name else []
     one: Found | None = defined[0] if len(defined) == 1 else None
     if owner.kind in {"Kustomization", "application"}:
-        one = _own(tree, error, one) or one
+        one = _own(index, error, one) or one
     if one is not None:
         step = f"Change it in {one.path}."
         if isinstance(action, AppAction):
@@ -54,26 +55,26 @@ def _advise(tree: Tree, action: ActionModel, error: NotInRepository, owner: Owne
     return NotInRepository(ref, f"{what}{where}.", next_step=elsewhere)
 
 
-def _defined(tree: Tree, owner: Owner) -> list[Found]:
+def _defined(index: Index, owner: Owner) -> list[Found]:
     """Where the owner's own object is."""
     if owner.tool == "Argo CD":
-        return [*find_anywhere(tree, owner.group, "Application", owner.name, owner.namespace)]
+        return find_anywhere(index, owner.group, "Application", owner.name, owner.namespace)
     if owner.tool != "Helm":
-        return [*find_anywhere(tree, owner.group, owner.kind, owner.name, owner.namespace)]
+        return find_anywhere(index, owner.group, owner.kind, owner.name, owner.namespace)
 
-    def releases(obj: dict[str, Any]) -> bool:
-        spec = obj.get("spec") or {}
-        into = spec.get("targetNamespace") or obj["metadata"].get("namespace") or owner.namespace
-        return (spec.get("releaseName") or obj["metadata"]["name"]) == owner.name and into == owner.namespace
+    def releases(fact: Fact) -> bool:
+        spec = mapping(fact.value, "spec")
+        into = spec.get("targetNamespace") or fact.namespace or owner.namespace
+        return (spec.get("releaseName") or fact.name) == owner.name and into == owner.namespace
 
-    return [*find_anywhere(tree, _HELM, "HelmRelease", owner.name, "", releases)] or [*find_release(tree, owner.name)]
+    return find_anywhere(index, _HELM, "HelmRelease", owner.name, "", releases) or find_release(index, owner.name)
 
 
-def _own(tree: Tree, error: NotInRepository, deliverer: Found | None) -> Located | None:
+def _own(index: Index, error: NotInRepository, deliverer: Found | None) -> Found | None:
     """The object's own manifest, where one alone can be meant: below the folder that its deliverer names, if any."""
     ref = error.ref
-    found = find_anywhere(tree, ref.group, ref.kind, ref.name, ref.namespace or "")
-    spec = (deliverer.object.get("spec") or {}) if deliverer else {}
-    folder = str(spec.get("path") or (spec.get("source") or {}).get("path") or "").removeprefix("./").rstrip("/")
+    found = find_anywhere(index, ref.group, ref.kind, ref.name, ref.namespace or "")
+    spec = mapping(deliverer.object, "spec") if deliverer else {}
+    folder = as_text(spec.get("path") or mapping(spec, "source").get("path")).removeprefix("./").rstrip("/")
     found = [one for one in found if folder and one.path.startswith(f"{folder}/")] or found
     return found[0] if len(found) == 1 else None

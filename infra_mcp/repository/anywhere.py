@@ -1,14 +1,15 @@
-"""Finds an object's file anywhere in the repository, also outside the roots: for advice, never for an edit. Pure."""
+"""Finds an object's file anywhere in the repository, also outside the roots: for advice, never for an edit."""
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from infra_mcp.repository.nodes import Unreadable, compose, decode, values
-from infra_mcp.repository.render import Found, Located, read
-from infra_mcp.repository.value import SAMPLES, SUFFIXES, Tree
+from infra_mcp.repository.census import helmfile
+from infra_mcp.repository.census.index import Fact, Index
+from infra_mcp.repository.census.templates import documents
+from infra_mcp.repository.lenient import mapping, maps
+from infra_mcp.repository.render import Found
 
 # What an object of the kind cannot be without, and a patch of one mostly is: one of each group.
 _NEEDED: Final[Mapping[str, tuple[frozenset[str], ...]]] = {
@@ -20,68 +21,38 @@ _NEEDED: Final[Mapping[str, tuple[frozenset[str], ...]]] = {
 
 
 def find_anywhere(
-    tree: Tree, group: str, kind: str, name: str, namespace: str, fits: Callable[[dict[str, Any]], bool] | None = None
-) -> list[Located]:
-    """Where an object of this kind and name is, in any readable file but samples; patches only where all are such.
+    index: Index, group: str, kind: str, name: str, namespace: str, fits: Callable[[Fact], bool] | None = None
+) -> list[Found]:
+    """Where an object of this kind and name is, in any readable file that counts; patches only where all are such.
 
     Those with this namespace go before those without one. Of the latter, whose namespace something else gives, those
     in a folder of the namespace's name go first.
 
     Args:
-        tree: the repository.
+        index: of the repository.
         group: the kind's API group.
         kind: the kind.
         name: its name.
         namespace: its namespace; empty where it is unknown.
         fits: whether an object of the kind is meant, instead of its name.
     """
-    found = [
-        one
-        for path, data in _saying(tree, SUFFIXES, kind, name)
-        for one in _objects(data, path)
-        if (one.ref.group, one.ref.kind) == (group, kind)
-        and (fits(one.object) if fits else one.ref.name == name)
-        and (not namespace or one.ref.namespace in {None, namespace})
-    ]
-    for better in (_is_whole, lambda one: one.ref.namespace, lambda one: namespace in one.path.split("/")):
-        found = [one for one in found if better(one)] or found
-    return found
+    found = [fact for fact in index.facts({kind: group}) if (fits(fact) if fits else fact.name == name)]
+    found = [fact for fact in found if not namespace or fact.namespace in {None, namespace}]
+    for better in (_is_whole, lambda fact: fact.namespace, lambda fact: namespace in fact.path.split("/")):
+        found = [fact for fact in found if better(fact)] or found
+    return [Found(fact.path, fact.document, fact.value, ()) for fact in found]
 
 
-def find_release(tree: Tree, name: str) -> list[Found]:
+def find_release(index: Index, name: str) -> list[Found]:
     """The helmfiles that have a release of this name."""
-    found = []
-    for path, data in _saying(tree, SUFFIXES, "releases", name):
-        if posixpath.basename(path).startswith("helmfile") or "helmfile.d/" in path:
-            for number, document in enumerate(_documents(data)):
-                releases = document.get("releases") if isinstance(document, dict) else None
-                listed = releases if isinstance(releases, list) else []
-                if any(isinstance(one, dict) and one.get("name") == name for one in listed):
-                    found.append(Found(path, number, document, ()))
-    return found
+    return [
+        Found(path, number, document, ())
+        for path in helmfile.paths(index)
+        for number, document in enumerate(documents(index, path))
+        if any(one.get("name") == name for one in maps(document, "releases"))
+    ]
 
 
-def _saying(tree: Tree, suffixes: tuple[str, ...], *words: str) -> Iterator[tuple[str, bytes]]:
-    paths = [path for path in tree.entries if path.endswith(suffixes) and not SAMPLES.search(path)]
-    for path, data in tree.read_all(paths).items():
-        if data and all(word.encode() in data for word in words):
-            yield path, data
-
-
-def _objects(data: bytes, path: str) -> list[Located]:
-    try:
-        return read(data, path, malformed=[])
-    except Unreadable:
-        return []
-
-
-def _documents(data: bytes) -> list[Any]:
-    try:
-        return values(compose(decode(data)))
-    except Unreadable:
-        return []
-
-
-def _is_whole(one: Located) -> bool:
-    spec = one.object.get("spec")
-    return isinstance(spec, dict) and not any(keys.isdisjoint(spec) for keys in _NEEDED.get(one.ref.kind, ()))
+def _is_whole(fact: Fact) -> bool:
+    spec: dict[str, Any] = mapping(fact.value, "spec")
+    return bool(spec) and not any(keys.isdisjoint(spec) for keys in _NEEDED.get(fact.kind, ()))

@@ -162,17 +162,25 @@ class Tree:
         """Every symbolic link of the base commit, with its target. Blocks at the first use."""
         return self._base.links
 
+    def documents(self, path: str) -> list[Any] | None:
+        """The value of each document of a file; None where there is none, or it is too large.
+
+        Raises:
+            InfraError: `manifest-invalid`: it cannot be read.
+        """
+        data = self.read(path)
+        try:
+            return None if data is None else values(compose(decode(data)))
+        except Unreadable as error:
+            raise InfraError("manifest-invalid", f"{path}, line {error.line}: {error.why}.") from None
+
     def document(self, path: str, index: int) -> Found:
         """One document of a file.
 
         Raises:
             InfraError: `not-in-repository`: there is no such file or document; `manifest-invalid`: it cannot be read.
         """
-        data = self.read(path)
-        try:
-            documents = values(compose(decode(data))) if data is not None else []
-        except Unreadable as error:
-            raise InfraError("manifest-invalid", f"{path}, line {error.line}: {error.why}.") from None
+        documents = self.documents(path) or []
         if not 0 <= index < len(documents):
             raise InfraError("not-in-repository", f"There is no document {index + 1} in {path}.")
         return Found(path, index, documents[index], ())

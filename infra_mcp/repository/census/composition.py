@@ -27,13 +27,13 @@ from infra_mcp.repository.census.built import (
 )
 from infra_mcp.repository.census.chart import files_of
 from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.kustomization import is_remote
 from infra_mcp.repository.layers import Below, Document, Inside, Source
 from infra_mcp.repository.lenient import as_text, items, joined, mapping, maps, name_steps, texts
 from infra_mcp.repository.locator.places import Place
 from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.value import SUFFIXES
 
-_REMOTE = re.compile(r"^(?:[a-z0-9+]+::|[a-z+]+://|git@|github\.com/)|//.*\?ref=", re.IGNORECASE)
 _DEEPEST = 30
 _MOST_VISITS = 2_000  # kustomizations of one composition; one that is named twice counts twice
 _MOST_OBJECTS = 10_000  # of one composition
@@ -124,7 +124,7 @@ def named_by(index: Index, folder: str) -> Iterator[str]:
     """The folders that a kustomization builds upon."""
     value = index.document(index.kustomizations[folder])
     for entry in (one for key in ("resources", "bases", "components") for one in texts(value, key)):
-        if not _REMOTE.search(entry):
+        if not _is_remote(entry):
             yield joined(folder, entry)
 
 
@@ -168,7 +168,7 @@ class _Composer:
             self._generators(source, key, folder)
         self._charts(source, folder)
         for entry in texts(value, "components"):
-            if not _REMOTE.search(entry):
+            if not _is_remote(entry):
                 objects = self.kustomization(joined(folder, entry), (*above, folder), objects)
         self.made.unread += [f"{key} in {path}" for key in _NOT_READ if items(value, key)]
         images = items(value, "images")
@@ -183,7 +183,7 @@ class _Composer:
     def _resource(
         self, source: Document, at: FieldPath, folder: str, entry: str, above: tuple[str, ...]
     ) -> list[Built]:
-        if _REMOTE.search(entry):
+        if _is_remote(entry) and not self.index.tree.is_file(joined(folder, entry)):
             self.made.remote += [Place("url", spot) for spot in source.spots(at)]
             return []
         path = joined(folder, entry)
@@ -325,3 +325,7 @@ def _below(source: Source, at: FieldPath, value: Json) -> Below:
     made = Below(source, at)
     vars(made)["value"] = value
     return made
+
+
+def _is_remote(entry: str) -> bool:
+    return is_remote(entry) or ("//" in entry and "?ref=" in entry)

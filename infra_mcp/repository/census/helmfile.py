@@ -57,7 +57,7 @@ class _State:
 
 def entries(index: Index, read: Collection[str]) -> list[Entry]:
     """An entry for each helmfile and environment."""
-    inherited: dict[str, list[str | None]] = {path: [] for path in index.paths if _NAME.fullmatch(path)}
+    inherited: dict[str, list[str | None]] = {path: [] for path in paths(index)}
     waiting = [(path, 0) for path in inherited if path not in read]
     found: list[Entry] = []
     done: set[str] = set()
@@ -76,9 +76,14 @@ def entries(index: Index, read: Collection[str]) -> list[Entry]:
     return found
 
 
+def paths(index: Index) -> list[str]:
+    """The path of each helmfile."""
+    return [path for path in index.paths if _NAME.fullmatch(path)]
+
+
 def unread(index: Index) -> list[str]:
     """The helmfiles that cannot be read without running their templates."""
-    return [path for path in index.paths if _NAME.fullmatch(path) and not documents(index, path)]
+    return [path for path in paths(index) if not documents(index, path)]
 
 
 def with_bootstraps(units: list[Unit]) -> list[Unit]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
+from infra_mcp.errors import InfraError
 from infra_mcp.repository.census.built import Built, objects_of
 from infra_mcp.repository.census.listing import Listing, listing_of
 from infra_mcp.repository.kustomization import is_kustomization
@@ -216,9 +217,9 @@ class Index:
         for path, data in self.tree.read_all([path for path in self.paths if path.endswith(SUFFIXES)]).items():
             if data is not None and word.encode() in data and not self.documents(path):
                 try:
-                    values(compose(decode(data)))
-                except Unreadable as error:
-                    found.append(f"{path}, line {error.line}: {error.why}.")
+                    self.tree.documents(path)
+                except InfraError as error:
+                    found.append(error.what)
         return found
 
     def objects(self, path: str) -> Iterator[Built]:
