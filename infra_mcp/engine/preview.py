@@ -57,7 +57,7 @@ async def preview(repo: Path, action: ActionModel, git: Git | None = None) -> di
 
 
 async def apps(repo: Path, git: Git | None = None) -> dict[str, Any]:
-    """What the commit that is checked out holds: `apps` as in `engine.apps.listed`, and `others` beside them.
+    """The apps of the commit that is checked out, as in `engine.apps.listed`.
 
     Raises:
         InfraError: `policy-invalid`; `git-failed`.
