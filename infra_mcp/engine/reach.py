@@ -31,6 +31,8 @@ from infra_mcp.repository.rebase import changed
 from infra_mcp.repository.render import Located
 from infra_mcp.repository.value import Tree
 
+MAX_BUILT = 100  # deliveries that are built for one change, each before and after
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -76,7 +78,9 @@ async def reach(
     given = _Given(
         policy, census, edit, builds, place, views, files, {id(entry): files for entry, files in read}, required
     )
-    found = [one for one in await gather([partial(_one, given, entry) for entry in entries]) if one is not None]
+    entries.sort(key=lambda entry: not _is_own(edit, entry))  # the app's own is always built
+    work = [partial(_one, given, entry, too_many=at >= MAX_BUILT) for at, entry in enumerate(entries)]
+    found = [one for one in await gather(work) if one is not None]
     every = frozenset[str]().union(*(given.read[id(entry)] for entry in entries))
     alone = [_reached(policy, path, OURS, place, None, own=True) for path in sorted(about - every)]
     made = Reach(tuple(dict.fromkeys([*(one for one, _ in found), *alone])))
@@ -118,10 +122,13 @@ class _Given:
     required: bool
 
 
-async def _one(given: _Given, entry: Entry) -> tuple[Reached, Build | None] | None:
+def _is_own(edit: Edit, entry: Entry) -> bool:
+    return edit.instance is not None and (entry.root, entry.by) in edit.instance.entries
+
+
+async def _one(given: _Given, entry: Entry, *, too_many: bool) -> tuple[Reached, Build | None] | None:
     """What one entry gives before and after; None where that is the same."""
-    instance, index = given.edit.instance, given.census.index
-    own = instance is not None and (entry.root, entry.by) in instance.entries
+    index, own = given.census.index, _is_own(given.edit, entry)
     reached = _reached(given.policy, entry.root, entry.delivery, given.place, entry.cluster)
     reached = reached.model_copy(update={"by": entry.by, "apps": _apps(given.census, entry), "own": own})
     touched = not given.read[id(entry)].isdisjoint(given.files)
@@ -129,6 +136,8 @@ async def _one(given: _Given, entry: Entry) -> tuple[Reached, Build | None] | No
         if index.tree.is_file(entry.root):
             reached = _plain(reached, given.policy, entry.root)
         return (reached, None) if own or touched else None
+    if too_many:
+        return reached.model_copy(update={"unbuilt": f"more than {MAX_BUILT} deliveries read the file"}), None
     render = partial(_rendered, given, reached, entry)
     try:
         old, new = await gather([partial(render, view) for view in given.views])
