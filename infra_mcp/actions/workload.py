@@ -70,7 +70,9 @@ def manifest(look: Look, name: str, environment: str | None) -> Located | None:
     ref = ref_of(look.place, app)
     if look.tree.is_built(ref):
         return None
-    return look.tree.find(ref) or (None if look.census.find(name) else look.tree.require(ref))
+    units = (unit for one in look.census.find(name) for unit in one.units)
+    known = any(unit.holds or unit.decides_replicas for unit in units)
+    return look.tree.find(ref) or (None if known else look.tree.require(ref))
 
 
 def goal(

@@ -219,3 +219,25 @@ def _build(kubectl, folder):
     done = subprocess.run([str(kubectl), "kustomize", str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.promise("value.inert")
+@pytest.mark.parametrize(
+    "value", ["${TOKEN}", "$(id)", "{{ .Release.Name }}", "<path:secret/data/x#y>", "ref+vault://a#b", "a\nb"]
+)
+@pytest.mark.parametrize(("shape", "run"), [
+    ("argo-applications", ["configure", "forum", "--set", "greeting={}"]),
+    ("argo-applications", ["deploy", "forum", "{}"]),
+    ("flux-home", ["configure", "pantry", "--set", "greeting={}"]),
+    ("flux-home", ["deploy", "pantry", "{}"]),
+])  # fmt: skip
+def test_a_value_that_a_deliverer_would_interpret_is_refused_and_not_repeated(preview, shape, run, value):
+    words = tuple(word.format(value) for word in run)
+    code, answer = preview(cells.Case(shape, "inert", "value", words))
+
+    if "files" in answer:  # Flux has an escape for ${, which is used
+        assert (value, shape) == ("${TOKEN}", "flux-home"), answer
+        assert "$${TOKEN}" in answer["files"][0]["content"]
+    else:
+        assert (code, answer["code"]) == (2, "invalid-argument"), answer
+        assert value not in json.dumps(answer)
