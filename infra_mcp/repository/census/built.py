@@ -15,14 +15,18 @@ from typing import Any, Protocol
 
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.image import Image
+from infra_mcp.model.pattern import matches
+from infra_mcp.repository.census.json_patch import operate, tokens_of
+from infra_mcp.repository.census.strategic import laid_strategically
 from infra_mcp.repository.layers import Document, Source, Spot
 from infra_mcp.repository.lenient import as_text, mapping, maps
 from infra_mcp.repository.locator.places import Place
-from infra_mcp.repository.partial import get_path, merge, positions
+from infra_mcp.repository.partial import get_path, positions
 from infra_mcp.repository.scalars import Json
 
 _BUILT_IN = re.compile(r"(?:[a-z]+/)?v\w+|[\w.-]+\.k8s\.io/v\w+")  # API versions with a schema that kustomize knows
-_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")  # of a list, as JSON pointers have it (RFC 6901)
+_LITERAL = re.compile(r"[\w./:@-]*")  # a name of an image; anything else is a pattern of names
+_SAID = frozenset({"labels", "annotations"})
 _SCALED = frozenset({"Deployment", "StatefulSet", "ReplicaSet", "ReplicationController"})
 POD_TEMPLATES: dict[str, FieldPath] = {
     "Pod": ("spec",),
@@ -62,6 +66,16 @@ class Built:
         return str(self.base.value.get("kind", ""))
 
     @property
+    def own_name(self) -> str:
+        """The name in its file."""
+        return as_text(mapping(self.base.value, "metadata").get("name"))
+
+    @property
+    def own_namespace(self) -> str:
+        """The namespace in its file; empty where it has none."""
+        return as_text(mapping(self.base.value, "metadata").get("namespace"))
+
+    @property
     def api_version(self) -> str:
         """Its API version; empty where it has none."""
         return str(self.base.value.get("apiVersion", ""))
@@ -79,8 +93,9 @@ class Built:
         found = list(self.base.spots(at))
         value = self.base.value
         for step in self.steps:
-            found += step.spots(value, at)
+            sets = step.spots(value, at)
             value = step.apply(value)
+            found = [*found, *sets] if get_path(value, at)[0] else list(sets)  # what it removes, nothing below decides
         return tuple(found)
 
     def image_places(self, at: FieldPath) -> tuple[Place, ...]:
@@ -93,6 +108,7 @@ class Built:
             else:
                 found += [Place("image", spot) for spot in step.spots(value, at)]
             value = step.apply(value)
+            found = found if get_path(value, at)[0] else []
         return tuple(found)
 
     def containers(self) -> Iterator[tuple[FieldPath, dict[str, Any]]]:
@@ -114,12 +130,15 @@ class Patch:
         """The object with the patch laid over it."""
         by_names = bool(_BUILT_IN.fullmatch(str(value.get("apiVersion", ""))))
         body = {key: item for key, item in self.source.value.items() if key not in {"apiVersion", "kind", "metadata"}}
-        return pruned(merge(value, body)) if by_names else laid(value, body)
+        said = {key: item for key, item in mapping(self.source.value, "metadata").items() if key in _SAID}
+        body |= {"metadata": said} if said else {}
+        return laid_strategically(value, body) if by_names else laid(value, body)
 
     def spots(self, before: Json, at: FieldPath) -> tuple[Spot, ...]:
         """Its place, where it sets the field."""
-        del before
-        return self.source.spots(at)
+        sets = self.source.spots(at)
+        idle = sets and sets[-1].value is not None and get_path(self.apply(before), at)[1] != sets[-1].value
+        return () if idle else sets  # a directive beside it may have it passed over
 
 
 @dataclass(frozen=True)
@@ -133,7 +152,7 @@ class Operations:
         """The object with each operation done that fits it."""
         done = deepcopy(value)
         for one in self._each():
-            _operate(done, one)
+            operate(done, one)
         return done
 
     def spots(self, before: Json, at: FieldPath) -> tuple[Spot, ...]:
@@ -141,9 +160,9 @@ class Operations:
         found: list[Spot] = []
         now = deepcopy(before)
         for position, one in enumerate(self._each()):
-            tokens = _tokens(str(one.get("path", "")), now)
+            tokens = tokens_of(str(one.get("path", "")), now)
             wanted = positions(now, at)
-            _operate(now, one)
+            operate(now, one)
             if (
                 as_text(one.get("op")) in {"add", "replace"}
                 and wanted is not None
@@ -174,21 +193,27 @@ class ImageEntry:
     def places(self, before: Json, at: FieldPath) -> tuple[Place, ...]:
         """Its tag, with its digest beside it, where it sets the version of the image at a field."""
         _, image = get_path(before, at)
-        if not isinstance(image, str) or Image.parse(image).named != self.source.value.get("name"):
+        if not isinstance(image, str) or not self._fits(Image.parse(image)):
             return ()
         return (self.place,) if self.place else ()
+
+    def _fits(self, image: Image) -> bool:
+        """Whether an image has the entry's name, or fits the pattern that kustomize reads it as."""
+        name = as_text(self.source.value.get("name"))
+        return image.named == name or (not _LITERAL.fullmatch(name) and matches(name, image.named))
 
     @property
     def place(self) -> Place | None:
         """Its tag, with its digest beside it; None where it sets neither."""
-        tag, digest = self.source.spots(("newTag",)), self.source.spots(("digest",))
+        found = (self.source.spots((key,)) for key in ("newTag", "digest"))
+        tag, digest = ([spot for spot in spots if as_text(spot.value)] for spots in found)
         if tag:
             return Place("tag", tag[-1], digest[-1] if digest else tag[-1].beside("digest"))
         return Place("tag", digest[-1].beside("newTag"), digest[-1]) if digest else None
 
     def _changed(self, reference: str) -> str:
         image, entry = Image.parse(reference), self.source.value
-        if image.named != entry.get("name"):
+        if not self._fits(image):
             return reference
         tag, digest = as_text(entry.get("newTag")), as_text(entry.get("digest"))
         if not tag and not digest:
@@ -251,6 +276,22 @@ class ReplicasEntry:
         return kind in _SCALED
 
 
+@dataclass(frozen=True)
+class Said:
+    """Labels and annotations that a kustomization gives to its objects: targets of patches select by them."""
+
+    metadata: dict[str, dict[str, Any]]
+
+    def apply(self, value: Json) -> Json:
+        """The object with them."""
+        return laid(value, {"metadata": self.metadata})
+
+    def spots(self, before: Json, at: FieldPath) -> tuple[Spot, ...]:
+        """None: they hold no setting."""
+        del self, before, at
+        return ()
+
+
 def objects_of(path: str, documents: Iterable[Json]) -> Iterator[Built]:
     """The objects of a file's documents; those in a List, too."""
     for number, value in enumerate(documents):
@@ -278,13 +319,6 @@ def laid(low: Json, high: Json) -> Json:
     return out
 
 
-def pruned(value: Json) -> Json:
-    """A merged object without the fields that a patch removes by null."""
-    if isinstance(value, dict):
-        return {key: pruned(item) for key, item in value.items() if item is not None}
-    return [pruned(item) for item in value] if isinstance(value, list) else value
-
-
 def _with_images(value: Json, change: Callable[[str], str], *, in_list: bool = False) -> Json:
     """A value with the images of all containers changed: kustomize changes them in custom resources, too."""
     if isinstance(value, list):
@@ -295,37 +329,3 @@ def _with_images(value: Json, change: Callable[[str], str], *, in_list: bool = F
     if in_list and isinstance(value.get("image"), str):
         done["image"] = change(value["image"])
     return done
-
-
-def _tokens(pointer: str, value: Json) -> list[str]:
-    tokens = [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
-    here = value
-    for depth, token in enumerate(tokens):
-        if isinstance(here, list) and token == "-":  # noqa: S105 - a step of a JSON pointer
-            tokens[depth] = str(len(here))
-        here = _step(here, token)
-    return tokens
-
-
-def _operate(value: Json, one: dict[str, Any]) -> None:
-    tokens = _tokens(str(one.get("path", "")), value)
-    if not tokens or as_text(one.get("op")) not in {"add", "replace", "remove"}:
-        return
-    holder = value
-    for token in tokens[:-1]:
-        holder = _step(holder, token)
-    last = tokens[-1]
-    if isinstance(holder, dict):
-        if one["op"] == "remove":
-            holder.pop(last, None)
-        else:
-            holder[last] = deepcopy(one.get("value"))
-    elif isinstance(holder, list) and _INDEX.fullmatch(last) and int(last) <= len(holder):
-        start, end = int(last), int(last) + (one["op"] != "add")
-        holder[start:end] = [] if one["op"] == "remove" else [deepcopy(one.get("value"))]
-
-
-def _step(holder: Json, token: str) -> Json:
-    if isinstance(holder, list):
-        return holder[int(token)] if _INDEX.fullmatch(token) and int(token) < len(holder) else None
-    return holder.get(token) if isinstance(holder, dict) else None

@@ -6,15 +6,13 @@ It is enough to find a value. What becomes live is what the build gives: it is c
 from __future__ import annotations
 
 import posixpath
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, cast
 
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.image import Image
-from infra_mcp.model.pattern import matches
 from infra_mcp.repository.census.built import (
     Built,
     ImageEntry,
@@ -22,11 +20,14 @@ from infra_mcp.repository.census.built import (
     Operations,
     Patch,
     ReplicasEntry,
+    Said,
     Step,
     objects_of,
 )
 from infra_mcp.repository.census.chart import files_of
 from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.census.strategic import deletes
+from infra_mcp.repository.census.targets import Own, Target, target_of
 from infra_mcp.repository.kustomization import is_remote
 from infra_mcp.repository.layers import Below, Document, Inside, Source
 from infra_mcp.repository.lenient import as_text, items, joined, mapping, maps, name_steps, texts
@@ -139,7 +140,7 @@ def over(source: Source, built: list[Built], renamed: Mapping[str, str] | None =
     if not isinstance(source.value, dict):
         return built
     patches = list(_patches(source, None))
-    return _transformed(source, [_patched(one, patches) for one in built], renamed or {})
+    return _transformed(source, list(_patched(built, patches)), renamed or {})
 
 
 class _Composer:
@@ -174,7 +175,7 @@ class _Composer:
         images = items(value, "images")
         self.made.images += [Below(source, ("images", step)) for step in name_steps(images, "name")]
         patches = list(_patches(source, self, folder))
-        objects = _transformed(source, [_patched(one, patches) for one in objects])
+        objects = _transformed(source, list(_patched(objects, patches)))
         objects = [replace(one, folders=(*one.folders, folder)) for one in objects]
         if not above:
             self.made.objects = objects
@@ -232,35 +233,15 @@ class _Composer:
             self.made.generated.setdefault(str(entry.get("name")), {}).update(keys)
 
 
-@dataclass(frozen=True)
-class _Target:
-    """Which objects a patch is for. A pattern must match all of the name, as in kustomize."""
-
-    kind: str
-    name: str
-    namespace: str
-    labels: str
-
-    def fits(self, one: Built) -> bool:
-        labels = mapping(one.value, "metadata", "labels")
-        wanted = dict(part.strip().split("=", 1) for part in self.labels.split(",") if "=" in part)
-        return (
-            _matches(self.kind, [one.kind])
-            and _matches(self.name, one.names)
-            and (not self.namespace or _matches(self.namespace, [one.namespace or "default"]))
-            and all(str(labels.get(key.rstrip("="))) == value.lstrip("=") for key, value in wanted.items())
-        )
+def _patched(objects: Iterable[Built], patches: Sequence[tuple[Target | Own, Step]]) -> Iterator[Built]:
+    """Objects with their patches; without those that one deletes."""
+    for one in objects:
+        steps = [step for target, step in patches if target.fits(one)]
+        if not any(isinstance(step, Patch) and deletes(step.source.value) for step in steps):
+            yield replace(one, steps=(*one.steps, *steps))
 
 
-def _matches(pattern: str, names: Collection[str]) -> bool:
-    return not pattern or pattern in names or any(matches(pattern, name) for name in names)
-
-
-def _patched(one: Built, patches: list[tuple[_Target, Step]]) -> Built:
-    return replace(one, steps=(*one.steps, *(step for target, step in patches if target.fits(one))))
-
-
-def _patches(source: Source, composer: _Composer | None, folder: str = "") -> Iterator[tuple[_Target, Step]]:
+def _patches(source: Source, composer: _Composer | None, folder: str = "") -> Iterator[tuple[Target | Own, Step]]:
     """Each patch of a kustomization with its target, in the order in which they are applied."""
     for key in ("patchesStrategicMerge", "patches", "patchesJson6902"):
         for position, entry in enumerate(items(source.value, key)):
@@ -275,17 +256,12 @@ def _patches(source: Source, composer: _Composer | None, folder: str = "") -> It
                 yield from _patch(Inside(source, (key, position, "patch")), target)
 
 
-def _patch(source: Source, target: dict[str, Any]) -> Iterator[tuple[_Target, Step]]:
+def _patch(source: Source, target: dict[str, Any]) -> Iterator[tuple[Target | Own, Step]]:
     value = source.value
     if isinstance(value, list):
-        yield _target(target), Operations(source)
+        yield target_of(target, value), Operations(source)
     elif isinstance(value, dict):
-        own = {"kind": value.get("kind"), "name": mapping(value, "metadata").get("name")}
-        yield _target(target or {key: re.escape(str(item)) for key, item in own.items() if item}), Patch(source)
-
-
-def _target(value: dict[str, Any]) -> _Target:
-    return _Target(*(as_text(value.get(key)) for key in ("kind", "name", "namespace", "labelSelector")))
+        yield target_of(target, value), Patch(source)
 
 
 def _transformed(source: Source, objects: list[Built], renamed: Mapping[str, str] | None = None) -> list[Built]:
@@ -307,6 +283,7 @@ def _transformed(source: Source, objects: list[Built], renamed: Mapping[str, str
         if isinstance(entry, str) and (name := Image.parse(entry).named.partition("=")[0])
     ]
     about = mapping(value)
+    said = [Said(found)] if (found := _said(about)) else []
     prefix, suffix, *spaces = (
         as_text(about.get(key)) for key in ("namePrefix", "nameSuffix", "namespace", "targetNamespace")
     )
@@ -316,8 +293,19 @@ def _transformed(source: Source, objects: list[Built], renamed: Mapping[str, str
         steps = [step for name, step in counts if ReplicasEntry.fits(one.kind) and name in one.names]
         name, namespace = f"{prefix}{one.name}{suffix}", space or one.namespace
         names = one.names if name in one.names else one.names | {name}
-        done.append(replace(one, steps=(*one.steps, *steps, *tags), name=name, names=names, namespace=namespace))
+        done.append(replace(one, steps=(*one.steps, *said, *steps, *tags), name=name, names=names, namespace=namespace))
     return done
+
+
+def _said(value: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The labels and annotations that a kustomization gives to its objects."""
+    pairs = [mapping(one, "pairs") for one in maps(value, "labels")]
+    given = {
+        "labels": [*pairs, mapping(value, "commonLabels")],
+        "annotations": [mapping(value, "commonAnnotations")],
+    }
+    merged = {key: {name: text for one in found for name, text in one.items()} for key, found in given.items()}
+    return {key: found for key, found in merged.items() if found}
 
 
 def _below(source: Source, at: FieldPath, value: Json) -> Below:

@@ -215,7 +215,9 @@ class Index:
         """Why files that have a word in them cannot be read, each with its name and the line."""
         found = []
         for path, data in self.tree.read_all([path for path in self.paths if path.endswith(SUFFIXES)]).items():
-            if data is not None and word.encode() in data and not self.documents(path):
+            if data is not None and word.encode() in data and len(data) > LARGEST:
+                found.append(f"{path}: it has more than {LARGEST} bytes.")
+            elif data is not None and word.encode() in data and not self.documents(path):
                 try:
                     self.tree.documents(path)
                 except InfraError as error:

@@ -49,11 +49,13 @@ class Unit:
     @cached_property
     def holds(self) -> tuple[Hold, ...]:
         """The versions that it holds."""
-        return tuple(
-            replace(one, places=tuple(map(self._followed, one.places)), automation=one.automation or self._writer(one))
-            for one in self.find()
-            if one.places
-        )
+        found = []
+        for one in self.find():
+            # A version is a text or a number, or is not there yet: where a map or a list stands, it is something else.
+            places = tuple(self._followed(its) for its in one.places if not isinstance(its.spot.value, dict | list))
+            if places:
+                found.append(replace(one, places=places, automation=one.automation or self._writer(one)))
+        return tuple(found)
 
     def _writer(self, hold: Hold) -> str:
         return self.entry.automated.get(hold.image, "") if hold.setting == "version" else ""

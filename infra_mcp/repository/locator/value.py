@@ -8,7 +8,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.repository.census.apps import Census, Instance
 from infra_mcp.repository.layers import Spot
 from infra_mcp.repository.locator.automation import automation, autoscaler
-from infra_mcp.repository.locator.version import Located, require_own
+from infra_mcp.repository.locator.version import Located, require_own, unread
 from infra_mcp.repository.partial import same
 from infra_mcp.repository.scalars import Json
 from infra_mcp.text import one_line
@@ -38,7 +38,9 @@ def locate_replicas(census: Census, instance: Instance, count: int) -> Located:
     if isinstance(decides.value, str) and not decides.value.isdecimal():
         what = f"{decides} holds {one_line(decides.value, _SHOWN)}, and the repository does not say what that is."
         raise InfraError("not-in-repository", what, next_step="Set the number of pods there by hand, or its variable.")
-    return locate_value(census, instance, found[0][1], _like(decides.value, count))
+    done = locate_value(census, instance, found[0][1], _like(decides.value, count))
+    done.notes += unread(instance)
+    return done
 
 
 def locate_value(census: Census, instance: Instance, spots: Sequence[Spot], value: Json) -> Located:

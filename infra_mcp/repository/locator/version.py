@@ -82,7 +82,14 @@ def locate(
             done.notes.append(f"{hold.label} ({hold.decides.spot}) stays at {hold.version}.")
         elif hold.setting == chosen[0].setting and hold.image == chosen[0].image:
             done.notes.append(f"{hold.label} stays at {hold.version or 'its version'}.")
+    done.notes += unread(instance)
     return done
+
+
+def unread(instance: Instance) -> list[str]:
+    """What may set a value of an instance, too, and is not understood: only its build shows whether it does."""
+    found = dict.fromkeys(one for unit in instance.units for one in unit.entry.composition.unread)
+    return [f"{one} may decide instead: it is not read." for one in found]
 
 
 def _declared(every: list[Hold], spot: Spot) -> Hold:
