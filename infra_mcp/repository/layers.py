@@ -96,7 +96,7 @@ class Inside:
 
     @cached_property
     def value(self) -> Json:
-        """The text as YAML; None where it is no single readable document."""
+        """The text as YAML; None where it cannot be read."""
         return parsed(get_path(self.source.value, self.at)[1])
 
     def spots(self, field: FieldPath) -> tuple[Spot, ...]:
@@ -135,14 +135,17 @@ def helm_values(sources: Sequence[Source]) -> Stack:
 
 
 def parsed(text: Json) -> Json:
-    """A text as one YAML document; None where it is none."""
+    """A text's first YAML document, which is what Helm and kustomize's readers take; None where it has none.
+
+    An edit of a text with several documents is refused.
+    """
     if not isinstance(text, str):
         return None
     try:
         documents = values(compose(text))
     except Unreadable:
         return None
-    return documents[0] if len(documents) == 1 else None
+    return documents[0] if documents else None
 
 
 def _over(low: Json, high: Json) -> Json:

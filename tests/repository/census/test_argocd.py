@@ -242,3 +242,19 @@ def test_an_app_of_apps_reaches_its_applications(census):
     assert (root.delivery, root.root) == ("argocd", "apps")
     assert root.files == {"root.yaml", "apps/web.yaml"}
     assert {entry.delivery for entry in found.entries} == {"argocd"}
+
+
+@pytest.mark.promise("repos.locator")
+def test_values_in_a_text_of_several_documents_still_hide_what_lies_below_and_are_not_edited(census, deployed):
+    text = "image: {repository: registry.example/web, tag: '2'}\n---\nother: 1\n"
+    at = census(
+        {
+            "apps/web.yaml": application("web", source("web", helm={"values": text})),
+            "web/Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\n",
+            "web/values.yaml": "image: {repository: registry.example/web, tag: '1'}\n",
+        }
+    )
+
+    assert [hold.version for hold in at.find("web")[0].units[0].holds if hold.setting == "version"] == ["2"]
+    with pytest.raises(InfraError, match="not one YAML document"):
+        deployed(at, "web", "3")
