@@ -12,6 +12,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Any, Final
 
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # Unicode's categories, bidirectional marks among them
 FRAGMENT: Final = 256  # characters of a fragment in a sentence
 # Selectors of glyph variants: one is usual after an emoji, a row of the rare ones spells hidden text.
 _SELECTORS = re.compile("[\ufe00-\ufe0d\U000e0100-\U000e01ef]")
@@ -24,6 +25,11 @@ _ACTIVE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )
+
+
+def first_hidden(text: str) -> str | None:
+    """The first control, formatting or separating character, or surrogate, that is no line feed; None without one."""
+    return next((one for one in text if unicodedata.category(one) in _HIDDEN and one != "\n"), None)
 
 
 def visible(text: str) -> str:

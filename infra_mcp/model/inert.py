@@ -7,9 +7,10 @@ may not. So each such sign is refused, unless policy allows it or the deliverer 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Collection
 from typing import Final, NamedTuple
+
+from infra_mcp.text import first_hidden
 
 # What policy may allow by name -> the pattern that finds it, and who interprets it.
 _SIGNS: Final[dict[str, tuple[str, str]]] = {
@@ -33,7 +34,6 @@ _SIGNS: Final[dict[str, tuple[str, str]]] = {
 }
 SIGNS: Final = tuple(_SIGNS)
 _FINDERS: Final = {sign: (re.compile(pattern), why) for sign, (pattern, why) in _SIGNS.items()}
-_HIDDEN: Final = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode: controls, formats (such as bidi), surrogates, separators
 
 
 class Escape(NamedTuple):
@@ -69,7 +69,7 @@ def inert(text: str, allow: Collection[str] = ()) -> str | None:
         if sign not in allow and finder.search(text):
             shown = "a line break" if sign == "\n" else sign
             return f"it contains {shown}: {why}"
-    hidden = next((char for char in text if unicodedata.category(char) in _HIDDEN and char != "\n"), None)
+    hidden = first_hidden(text)
     return None if hidden is None else f"it contains the control character U+{ord(hidden):04X}"
 
 

@@ -53,6 +53,8 @@ CALLS = {
 # Those that start, make or read something on this machine, and call no server.
 ALONE = {
     "init",
+    "apps",
+    *(f"preview {name.replace('_', '-')}" for name in ACTIONS),
     "serve",
     "connect",
     "rbac render",

@@ -44,6 +44,7 @@ WRITES = {
     "set_description": {"description": "docs"},
     "provision_namespace": {"namespace": "docs-x", "dry_run": True},
     "deploy": {"app": "docs", "version": "1", "dry_run": True},
+    "configure": {"app": "docs", "settings": {"replicas": 3}, "dry_run": True},
     "rollback": {"request": "req-1", "dry_run": True},
     "change": {"action": "deploy", "arguments": {"app": "docs", "version": "1"}, "dry_run": True},
     "cancel": {"request_id": "req-1"},

@@ -148,6 +148,7 @@ NEEDED = {
     "provision_namespace": {"namespace": "docs-a"},
     "rollback": {"request": "req-1"},
     "deploy": {"app": "docs", "version": "1"},
+    "configure": {"app": "docs", "settings": {"replicas": 3}},
     "change": {"action": "deploy"},
     "get_request": {"request_id": "req-1"},
     "approve": {"request_id": "req-1"},
