@@ -87,3 +87,11 @@ def test_what_lies_in_folders_for_tests_and_samples_is_no_app_unless_it_is_besid
         ("shop", "production"),
         ("shop", "test"),
     ]
+
+
+def test_a_folder_test_among_apps_is_an_app(tree_of: Callable[..., Tree]) -> None:  # noqa: F811
+    files = {f"apps/{name}/{name}.yaml": WORKLOAD.format(name=name) for name in ("docs", "test")}
+
+    found = listed(census_of(Policy(), tree_of(files | {"lib/test/a.yaml": WORKLOAD.format(name="a")})), Policy())
+
+    assert [one["app"] for one in found] == ["docs", "test"]

@@ -14,6 +14,7 @@ from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.value import Tree
 
 # Folders whose files are for tests and people to copy, or are somebody else's.
+_OF_MANY = frozenset({"apps", "applications", "components", "services", "releases", "namespaces", "environments"})
 _LEFT_OUT: Final = re.compile(
     r"(?:test|tests|testdata|test-data|e2e|fixtures|sample|samples|example|examples|vendor|node_modules|third_party|ci|"
     r"\.[^/]*)"
@@ -65,8 +66,9 @@ class Listing:
             return "parts of Ansible roles"
         if not _LEFT_OUT.fullmatch(last):
             return None
-        # Beside a folder of an environment, `test` is one, too.
-        is_one = last == "test" and above in self._beside_environments
+        # Beside a folder of an environment `test` is one, too, and in a folder of apps it is an app.
+        among = above.rpartition("/")[2] in _OF_MANY
+        is_one = last == "test" and (among or above in self._beside_environments)
         return None if is_one else "hidden folders" if last[0] == "." else "tests, samples and vendored files"
 
     @cached_property
