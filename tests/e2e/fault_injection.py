@@ -176,6 +176,26 @@ def _scaled(scenario: Scenario, number: int) -> bool:
     return live["spec"]["replicas"] == _replicas(number) and f"replicas: {_replicas(number)} " in text
 
 
+async def _configure(scenario: Scenario, number: int) -> object:
+    settings = {"memory": _memory(number), "replicas": _replicas(number)}
+    return await scenario.tool(
+        "configure", app="docs", settings=settings, idempotency_key=f"kill-{number}", wait_seconds=60
+    )
+
+
+def _memory(number: int) -> str:
+    """Another amount than the time before."""
+    return f"{65 + number % 2}Mi"
+
+
+def _configured(scenario: Scenario, number: int) -> bool:
+    live = scenario.live_object("deployment", "docs", scenario.namespace) or {}
+    (container,) = live["spec"]["template"]["spec"]["containers"]
+    memory = _memory(number)
+    text = scenario.manifest.read_text("utf-8")
+    return container["resources"]["requests"]["memory"] == memory and memory in text and _scaled(scenario, number)
+
+
 def _taken_back(scenario: Scenario, _number: int) -> bool:
     image = scenario.image()
     return "unpullable" not in image and f'"{image}"' in scenario.manifest.read_text(encoding="utf-8")
@@ -216,6 +236,7 @@ KILL_CASES = {
         KillCase("rollback", _roll_back, frozenset({"landed"}), (DEPLOYMENTS,), _live, _rolled_back),
         KillCase("restart", _restart, frozenset({"landed"}), (DEPLOYMENTS,), _live, _restarted),
         KillCase("scale", _scale, frozenset({"landed"}), (DEPLOYMENTS,), _live, _scaled),
+        KillCase("configure", _configure, frozenset({"landed"}), (DEPLOYMENTS,), _live, _configured),
     )
 }
 

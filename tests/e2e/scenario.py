@@ -71,6 +71,9 @@ workload = "{namespace}/deployment/docs"
 image = "registry.example/docs/site:{{version}}"
 grace = "{grace}"
 timeout = "30s"
+settings.memory.at = "k8s/teams/docs-site.yaml#spec.template.spec.containers[name=site].resources.requests.memory"
+settings.memory.type = "quantity"
+settings.memory.max = "1Gi"
 """
 
 _ENV = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}

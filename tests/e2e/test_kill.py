@@ -50,6 +50,8 @@ SAMPLE = [
     ("restart", Point("ledger.finish", "before")),
     ("scale", Point("git.move", "after")),
     ("scale", Point("kube.apply", "before")),
+    ("configure", Point("git.move", "after")),
+    ("configure", Point("kube.apply", "after")),
     ("mail", Point("ledger.mail.ask", "after")),
     ("mail", Point("ledger.mail.ack", "after")),
     ("mail", Point("ledger.mail.mark", "after")),
