@@ -112,12 +112,12 @@ def _remembered(index: Index, how: str, root: str, make: Callable[[Composition],
     """
     known = index.tree.memo.get((how, root))
     if known is not None:
-        listing, files, oids, made = known
-        if listing is index.listing and oids == index.oids(files):
+        listing, files, oids, links, made = known
+        if listing is index.listing and oids == index.oids(files) and links == index.tree.links:
             return cast("Composition", made)
     make(made := Composition(root))
     files = tuple(made.files)
-    index.tree.memo[how, root] = index.listing, files, index.oids(files), made
+    index.tree.memo[how, root] = index.listing, files, index.oids(files), index.tree.links, made
     return made
 
 
@@ -126,7 +126,7 @@ def named_by(index: Index, folder: str) -> Iterator[str]:
     value = index.document(index.kustomizations[folder])
     for entry in (one for key in ("resources", "bases", "components") for one in texts(value, key)):
         if not _is_remote(entry):
-            yield joined(folder, entry)
+            yield index.real(joined(folder, entry))
 
 
 def over(source: Source, built: list[Built], renamed: Mapping[str, str] | None = None) -> list[Built]:
@@ -170,7 +170,7 @@ class _Composer:
         self._charts(source, folder)
         for entry in texts(value, "components"):
             if not _is_remote(entry):
-                objects = self.kustomization(joined(folder, entry), (*above, folder), objects)
+                objects = self.kustomization(self.index.real(joined(folder, entry)), (*above, folder), objects)
         self.made.unread += [f"{key} in {path}" for key in _NOT_READ if items(value, key)]
         images = items(value, "images")
         self.made.images += [Below(source, ("images", step)) for step in name_steps(images, "name")]
@@ -184,10 +184,10 @@ class _Composer:
     def _resource(
         self, source: Document, at: FieldPath, folder: str, entry: str, above: tuple[str, ...]
     ) -> list[Built]:
-        if _is_remote(entry) and not self.index.tree.is_file(joined(folder, entry)):
+        if _is_remote(entry) and not self.index.tree.is_file(self.index.real(joined(folder, entry))):
             self.made.remote += [Place("url", spot) for spot in source.spots(at)]
             return []
-        path = joined(folder, entry)
+        path = self.index.real(joined(folder, entry))
         if path in self.index.kustomizations or path == "":
             return self.kustomization(path, above)
         self.made.files.add(path)
@@ -204,15 +204,15 @@ class _Composer:
         listed = items(source.value, "helmCharts")
         found: list[Source] = [Below(source, ("helmCharts", step)) for step in name_steps(listed, "name")]
         for path in texts(source.value, "generators"):
-            for number, one in self.read(joined(folder, path)) if "\n" not in path else ():
+            for number, one in self.read(self.index.real(joined(folder, path))) if "\n" not in path else ():
                 if isinstance(one, dict) and one.get("kind") == "HelmChartInflationGenerator":
-                    found.append(Document(joined(folder, path), number, one))
+                    found.append(Document(self.index.real(joined(folder, path)), number, one))
         spots = source.spots(("helmGlobals", "chartHome"))
         home = str(spots[0].value) if spots else "charts"
         space = as_text(source.value.get("namespace")) or None
         for one in found:
             about = mapping(one.value)
-            path = joined(folder, f"{home}/{about.get('name')}")
+            path = self.index.real(joined(folder, f"{home}/{about.get('name')}"))
             chart = path if not about.get("repo") and path in self.index.charts else None
             made = Inflated(folder, one, space, chart)
             self.made.charts.append(made)
@@ -224,12 +224,12 @@ class _Composer:
             keys: dict[str, Source] = {}
             for one in texts(entry, "files"):
                 name, _, path = one.rpartition("=")
-                target = joined(folder, path)
+                target = self.index.real(joined(folder, path))
                 self.made.files.add(target)
                 for number, value in self.read(target):
                     keys.setdefault(name or posixpath.basename(path), Document(target, number, value))
             for one in texts(entry, "envs") or [as_text(entry.get("env"))]:
-                self.made.files |= {joined(folder, one)} if one else set()
+                self.made.files |= {self.index.real(joined(folder, one))} if one else set()
             self.made.generated.setdefault(str(entry.get("name")), {}).update(keys)
 
 
@@ -250,8 +250,8 @@ def _patches(source: Source, composer: _Composer | None, folder: str = "") -> It
             if isinstance(path, str) and "\n" in path:
                 yield from _patch(Inside(source, (key, position)), target)
             elif isinstance(path, str) and composer:
-                for number, one in composer.read(joined(folder, path)):
-                    yield from _patch(Document(joined(folder, path), number, one), target)
+                for number, one in composer.read(composer.index.real(joined(folder, path))):
+                    yield from _patch(Document(composer.index.real(joined(folder, path)), number, one), target)
             elif isinstance(given.get("patch"), str):
                 yield from _patch(Inside(source, (key, position, "patch")), target)
 

@@ -13,8 +13,9 @@ from infra_mcp.errors import InfraError
 from infra_mcp.repository.census.built import Built, objects_of
 from infra_mcp.repository.census.listing import Listing, listing_of
 from infra_mcp.repository.kustomization import is_kustomization
+from infra_mcp.repository.kustomize import MAX_LINKS
 from infra_mcp.repository.layers import Document, Source
-from infra_mcp.repository.lenient import as_text, mapping
+from infra_mcp.repository.lenient import as_text, joined, mapping
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.value import SUFFIXES, Tree
@@ -223,6 +224,21 @@ class Index:
                 except InfraError as error:
                     found.append(error.what)
         return found
+
+    def real(self, path: str) -> str:
+        """The path with every symbolic link on the way followed; as it is, where a link leads out of the repository."""
+        now, links = path, self.tree.links
+        for _ in range(MAX_LINKS if links else 0):
+            parts = now.split("/")
+            above = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+            link = next((one for one in above if one in links), None)
+            if link is None:
+                return now
+            rest = now[len(link) :].lstrip("/")
+            now = joined(posixpath.dirname(link), posixpath.join(links[link], rest))
+            if now.startswith(("../", "/")):
+                return path
+        return path if links else now
 
     def objects(self, path: str) -> Iterator[Built]:
         """The objects of a file."""

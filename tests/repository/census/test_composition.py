@@ -41,3 +41,22 @@ def test_a_component_changes_what_the_kustomization_that_names_it_has(tree_of):
         "base/web.yaml",
         "part/kustomization.yaml",
     ]
+
+
+@pytest.mark.promise("repos.census")
+def test_a_base_behind_a_symbolic_link_is_read_where_it_lies_and_a_link_that_leads_out_is_not_followed(tree_of):
+    files = {
+        "common/web/kustomization.yaml": "resources: [web.yaml]\n",
+        "common/web/web.yaml": WEB,
+        "live/kustomization.yaml": "resources: [../base]\nnamespace: live\n",
+        "base": "common/web",
+        "away/kustomization.yaml": "resources: [../out/web.yaml]\n",
+        "out": "../../elsewhere",
+    }
+    index = Index(tree_of(files, modes={"base": "120000", "out": "120000"}))
+
+    (one,) = compose(index, "live").objects
+    assert (one.base.path, one.namespace) == ("common/web/web.yaml", "live")
+    assert index.roots == {"live", "away"}
+    assert compose(index, "away").objects == []
+    assert Index(tree_of({"a": "b/x", "b": "a/y"}, modes={"a": "120000", "b": "120000"})).real("a/z") == "a/z"
