@@ -78,9 +78,11 @@ class Demo:
         stage.tell("The peer moves in: it finds the manifests where they are, and asks for no new layout.")
         self.infra("init", "--context", self.context, "--yes")
         policy = self.repo / "infra.toml"
-        policy.write_text(policy.read_text(encoding="utf-8") + CIRCLES, encoding="utf-8")
+        proposed = policy.read_text(encoding="utf-8").replace("# new = ", "new = ", 1)
+        policy.write_text(proposed + CIRCLES, encoding="utf-8")
         stage.tell(
-            "A person writes who may do what into infra.toml (two circles, one pull secret, two apps) and commits it."
+            "A person says where new files go and who may do what in infra.toml (two circles, one pull secret, two "
+            "apps), and commits it."
         )
         self.git("add", "infra.toml")
         self.git("commit", "-q", "-m", "What the infra peer may do, and for whom")

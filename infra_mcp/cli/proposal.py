@@ -157,7 +157,8 @@ def as_json(found: Survey) -> dict[str, Any]:
 
 
 def _counted(found: Survey) -> str:
-    return f"{len(found.apps)} apps with {found.instances} instances"
+    apps, instances = len(found.apps), found.instances
+    return f"{apps} app{'s' * (apps != 1)} with {instances} instance{'s' * (instances != 1)}"
 
 
 def _short(text: str) -> str:
