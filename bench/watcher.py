@@ -13,6 +13,8 @@ from wire import Http
 
 __all__ = ["Rollout", "watching"]
 
+_BEGIN_SECONDS = 10.0  # until an API server has answered a watch
+
 
 class Rollout:
     """When a version of a Deployment was written, when its last pod was ready, and when its controller said so.
@@ -46,9 +48,13 @@ class Rollout:
 @asynccontextmanager
 async def watching(connect: Http, paths: list[str], headers: dict[str, str], rollout: Rollout) -> AsyncIterator[None]:
     """Watch collections while the block runs, each on a connection like the one given."""
-    followed = [asyncio.create_task(_follow(connect, path, headers, rollout)) for path in paths]
-    await asyncio.sleep(0.3)  # until the watch has listed the existing objects
+    begun = [asyncio.Event() for _ in paths]
+    followed = [
+        asyncio.create_task(_follow(connect, path, headers, rollout, event))
+        for path, event in zip(paths, begun, strict=True)
+    ]
     try:
+        await asyncio.wait_for(asyncio.gather(*(event.wait() for event in begun)), _BEGIN_SECONDS)
         yield
     finally:
         for one in followed:
@@ -56,7 +62,7 @@ async def watching(connect: Http, paths: list[str], headers: dict[str, str], rol
         await asyncio.gather(*followed, return_exceptions=True)
 
 
-async def _follow(like: Http, path: str, headers: dict[str, str], rollout: Rollout) -> None:
+async def _follow(like: Http, path: str, headers: dict[str, str], rollout: Rollout, begun: asyncio.Event) -> None:
     reader, writer = await asyncio.open_connection(
         like.host, like.port, ssl=like.tls, limit=16 << 20, server_hostname=like.host if like.tls else None
     )
@@ -68,6 +74,7 @@ async def _follow(like: Http, path: str, headers: dict[str, str], rollout: Rollo
         if b" 200 " not in status:
             raise SystemExit(f"the watch fails: {status.decode()}")
         await reader.readuntil(b"\r\n\r\n")
+        begun.set()  # what happens from here on is seen
         rest = b""
         while size := int(await reader.readline(), 16):
             *events, rest = (rest + await reader.readexactly(size)).split(b"\n")

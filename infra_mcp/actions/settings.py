@@ -132,7 +132,7 @@ def _require_deciding(look: Look, instance: Instance, app: str, spot: Spot) -> N
 
 
 def _over(unit: Unit, spot: Spot) -> Spot | None:
-    """What masks a place in a unit; None where nothing does, or the place is none of its."""
+    """The place that masks this one in a unit; None without one, or where the unit does not read this place."""
     found = unit.layers(spot)
     keys = [one.key for one in found]
     return found[-1] if spot.key in keys and keys[-1] != spot.key else None

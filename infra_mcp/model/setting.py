@@ -1,7 +1,7 @@
 """The types of settings, and the check of a value against a type and its bounds. Pure.
 
 A value that passes is data: it is what its type says, within the bounds that policy names, and nothing in it is
-interpreted by whoever delivers it (`inert`). Messages never repeat a refused value, which may be a secret.
+interpreted by its delivery (`inert`). Messages never repeat a refused value, which may be a secret.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def check(rule: SettingRule, value: JsonValue, *, name: str, delivery: str = "",
     if rule.type == "enum":
         chosen = next((one for one in rule.values if _is_choice(one, value)), None)
         if chosen is None:
-            raise InfraError("invalid-argument", f"Setting {name}: the value is none of those allowed. {passes}")
+            raise InfraError("invalid-argument", f"Setting {name}: the value is not allowed. {passes}")
         return chosen
     read: JsonValue = _TYPES[rule.type](value)
     if read is None:

@@ -252,8 +252,8 @@ async def test_no_path_or_link_is_written_outside_the_folder(script, tmp_path):
 
 async def test_links_inside_the_tree_are_links_for_the_renderer(kubectl):
     files = {
-        "real/kustomization.yaml": b"resources: [../shared/web.yaml]\n",
-        "shared/web.yaml": FILES["base/web.yaml"],
+        "real/kustomization.yaml": b"resources: [../beside/web.yaml]\n",
+        "beside/web.yaml": FILES["base/web.yaml"],
         "app/kustomization.yaml": b"resources: [base]\nnamePrefix: my-\n",
     }
     renderer = await find_renderer(kubectl)

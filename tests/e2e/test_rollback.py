@@ -155,7 +155,7 @@ async def test_a_number_that_git_did_not_have_is_refused_with_what_the_server_wo
     text = scenario.manifest.read_text(encoding="utf-8")
     line = next(line for line in text.splitlines() if "replicas:" in line)
     scenario.manifest.write_text(text.replace(f"{line}\n", ""), encoding="utf-8")
-    scenario.git("commit", "-qam", "The number is nobody's")
+    scenario.git("commit", "-qam", "No number of pods is set")
     made = await scenario.tool("change", action="scale", arguments={"app": "docs", "replicas": 4})
     assert made.ok, made.text
     head = scenario.git("rev-parse", "HEAD")

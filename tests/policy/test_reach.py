@@ -53,7 +53,7 @@ def rule(policy, caller, *reached, changes=()):
         ({}, ""),  # the owner's own, by the pattern
         ({"root": "apps/shop/live"}, "reach"),
         ({"root": "apps/shop/live", "apps": ("docs",)}, "reach"),  # another's folder, whatever is named in it
-        ({"root": "apps/free/live", "apps": ("docs",)}, ""),  # nobody's folder, that holds their app alone
+        ({"root": "apps/free/live", "apps": ("docs",)}, ""),  # a folder without an owner, which holds their app alone
         ({"root": "apps/free/live", "apps": ("docs", "till")}, "reach"),
         ({"root": "apps/free/live", "apps": ("unknown",)}, "reach"),
         ({"root": "apps/free/live", "apps": ()}, "reach"),

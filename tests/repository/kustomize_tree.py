@@ -1,11 +1,13 @@
-"""A tree that uses every way in which a kustomization names a file; each file changes what `app` builds."""
+"""Files that kustomize builds: a small app, and a tree with every way in which a kustomization names a file."""
 
 from __future__ import annotations
 
 import json
 import textwrap
 
-__all__ = ["TREE"]
+from infra_mcp.repository.builds import View
+
+__all__ = ["APP", "TREE", "WEB", "view"]
 
 _WORKLOAD = """
 apiVersion: apps/v1
@@ -128,13 +130,13 @@ _TEXTS = {
     "app/crd.json": json.dumps({"v1.Thing": {"Schema": {"description": "a thing"}}}),
     "app/schema.json": json.dumps({"definitions": {}}),
     "base/kustomization.yml": """
-        resources: [workload.yaml, ../shared]
+        resources: [workload.yaml, ../beside]
         configMapGenerator: [{name: settings, files: [settings.txt]}]
         """,
     "base/workload.yaml": _WORKLOAD.format(kind="Deployment", name="web"),
     "base/settings.txt": "colour\n",
-    "shared/Kustomization": "resources: [store.yaml]\n",
-    "shared/store.yaml": _WORKLOAD.format(kind="StatefulSet", name="store"),
+    "beside/Kustomization": "resources: [store.yaml]\n",
+    "beside/store.yaml": _WORKLOAD.format(kind="StatefulSet", name="store"),
     "parts/scaled/kustomization.yaml": """
         apiVersion: kustomize.config.k8s.io/v1alpha1
         kind: Component
@@ -152,3 +154,30 @@ _TEXTS = {
     "app/more.txt": "more\n",
 }
 TREE = {path: textwrap.dedent(text).encode() for path, text in _TEXTS.items()}
+
+# A small app with an overlay, and what a build of such files reads.
+WEB = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: web, image: registry.example/web:1.0, envFrom: [{configMapRef: {name: settings}}]}]
+"""
+APP = {
+    "base/kustomization.yaml": "resources: [web.yaml]\nconfigMapGenerator: [{name: settings, envs: [settings.env]}]\n",
+    "base/web.yaml": WEB,
+    "base/settings.env": "COLOUR=red\n",
+    "prod/kustomization.yaml": (
+        "resources: [../base]\nnamespace: web-prod\nimages: [{name: registry.example/web, newTag: '2.0'}]\n"
+    ),
+}
+
+
+def view(files, links=None):
+    """What a build may read: these files, as text or bytes."""
+    data = {path: text if isinstance(text, bytes) else text.encode() for path, text in files.items()}
+    return View(data.get, data.keys(), links or {})

@@ -6,41 +6,15 @@ import contextlib
 
 import anyio
 import pytest
-from repository.kustomize_tree import TREE
+from repository.kustomize_tree import APP, TREE, WEB, view
 
 from infra_mcp.clients import kustomize as client
 from infra_mcp.errors import InfraError
 from infra_mcp.repository import builds
 from infra_mcp.repository.builds import Builds, View, view_of
-from infra_mcp.repository.immutable import immutable_changes
 from infra_mcp.repository.render import read
 
 pytestmark = pytest.mark.anyio
-
-WEB = """\
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      containers: [{name: web, image: registry.example/web:1.0, envFrom: [{configMapRef: {name: settings}}]}]
-"""
-APP = {
-    "base/kustomization.yaml": "resources: [web.yaml]\nconfigMapGenerator: [{name: settings, envs: [settings.env]}]\n",
-    "base/web.yaml": WEB,
-    "base/settings.env": "COLOUR=red\n",
-    "prod/kustomization.yaml": (
-        "resources: [../base]\nnamespace: web-prod\nimages: [{name: registry.example/web, newTag: '2.0'}]\n"
-    ),
-}
-
-
-def view(files, links=None):
-    data = {path: text if isinstance(text, bytes) else text.encode() for path, text in files.items()}
-    return View(data.get, data.keys(), links or {})
 
 
 @pytest.fixture
@@ -132,58 +106,6 @@ async def test_a_generated_name_changes_with_its_content_and_comes_back_with_it(
     assert one == other
 
 
-@pytest.mark.trap("K3")
-@pytest.mark.parametrize(
-    ("change", "by"),
-    [
-        ({"prod/kustomization.yaml": "commonLabels: {team: shop}\n"}, "commonLabels.team of prod/kustomization.yaml"),
-        ({"base/kustomization.yaml": "commonLabels: {team: shop}\n"}, "commonLabels.team of base/kustomization.yaml"),
-        (
-            {"base/kustomization.yaml": "labels: [{pairs: {a: b}}, {pairs: {team: shop}, includeSelectors: true}]\n"},
-            "labels[1].pairs.team of base/kustomization.yaml",
-        ),
-        (
-            {
-                "prod/kustomization.yaml": "components: [../part]\n",
-                "part/kustomization.yaml": "kind: Component\nlabels: [{pairs: {team: shop}, includeSelectors: true}]\n",
-            },
-            "labels[0].pairs.team of part/kustomization.yaml",
-        ),
-    ],
-)
-async def test_a_label_that_reaches_an_immutable_selector_is_named_with_its_entry(made, change, by):
-    added = {path: APP.get(path, "") + text for path, text in change.items()}
-    before, after = await made.render_all(view(APP), ["prod", "base"]), await made.render(view(APP | added), "prod")
-
-    assert [str(one) for one in immutable_changes(before[0], after)] == [
-        f"immutable selector of web-prod/deployment/web would change, by {by}"
-    ]
-    assert [str(one) for one in immutable_changes(after, before[0])] == [
-        f"immutable selector of web-prod/deployment/web would change, by {by}"
-    ]
-    assert immutable_changes(after, after) == []
-
-
-@pytest.mark.trap("K3")
-async def test_a_changed_label_and_a_patch_that_change_a_selector_are_found_and_other_labels_are_fine(made):
-    async def render(text):
-        return await made.render(view(APP | {"prod/kustomization.yaml": APP["prod/kustomization.yaml"] + text}), "prod")
-
-    plain = await render("")
-    assert immutable_changes(plain, await render("labels: [{pairs: {team: shop}, includeTemplates: true}]\n")) == []
-    (one,) = immutable_changes(await render("commonLabels: {team: a}\n"), await render("commonLabels: {team: b}\n"))
-    assert (one.entry, one.file) == ("commonLabels.team", "prod/kustomization.yaml")
-    patch = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {selector: {matchLabels: {x: y}}}}"
-    (one,) = immutable_changes(plain, await render(f"patches: [{{patch: '{patch}'}}]\n"))
-    assert str(one) == "immutable selector of web-prod/deployment/web would change"
-    stateful = WEB.replace("Deployment", "StatefulSet") + "  volumeClaimTemplates: [{metadata: {name: data}}]\n"
-    claims = APP | {"base/web.yaml": stateful}
-    labelled = claims | {"prod/kustomization.yaml": APP["prod/kustomization.yaml"] + "commonLabels: {team: shop}\n"}
-    found = immutable_changes(await made.render(view(claims), "prod"), await made.render(view(labelled), "prod"))
-    assert {one.field for one in found} == {"spec.selector", "spec.volumeClaimTemplates"}
-    assert {one.entry for one in found} == {"commonLabels.team"}
-
-
 @pytest.mark.trap("K8")
 async def test_a_build_says_its_renderer_and_another_version_is_another_build(made, started, monkeypatch):
     first = await made.render(view(APP), "prod")
@@ -261,8 +183,8 @@ async def test_several_roots_are_built_side_by_side_at_most_four(made, monkeypat
 @pytest.mark.trap("K6")
 async def test_the_load_restriction_is_off_only_where_it_must_be(made, started):
     outside = {
-        "prod/kustomization.yaml": "configMapGenerator: [{name: a, files: [../shared.txt]}]\n",
-        "shared.txt": "x",
+        "prod/kustomization.yaml": "configMapGenerator: [{name: a, files: [../beside.txt]}]\n",
+        "beside.txt": "x",
     }
     await made.render(view(APP), "prod", restrict="none")
     assert objects(await made.render(view(outside), "prod", restrict="none"))

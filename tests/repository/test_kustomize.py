@@ -52,7 +52,7 @@ def test_the_inputs_are_every_file_that_any_field_names():
                 path: of-inline.yaml
             validators: [../checks]
             """,
-        "base/kustomization.yml": "resources: [../shared/x.yaml]\n",
+        "base/kustomization.yml": "resources: [../beside/x.yaml]\n",
         "old/Kustomization": "namePrefix: a-\n",
         "parts/one/kustomization.yaml": "kind: Component\npatches: [{path: p.yaml}]\n",
         "app/make.yaml": PLUGIN.format("ConfigMapGenerator", "files: [made.txt]\nenvs: [made.env]"),
@@ -69,7 +69,7 @@ def test_the_inputs_are_every_file_that_any_field_names():
         *(f"app/{name}" for name in ("web.yaml", "crd.json", "names.yaml", "schema.json", "patch.yaml", "patch.json")),
         *(f"app/{name}" for name in ("merge.yaml", "replace.yaml", "plain.txt", "deep/named.txt", "a.env", "b.env")),
         *(f"app/{name}" for name in ("password", "secret.env", "of-inline.yaml", "made.txt", "made.env", "sm.yaml")),
-        *("app/r2.yaml", "app/targets.yaml", "app/of-check.json", "shared/x.yaml", "parts/one/p.yaml"),
+        *("app/r2.yaml", "app/targets.yaml", "app/of-check.json", "beside/x.yaml", "parts/one/p.yaml"),
     ]
 
     found = closure({**files, **dict.fromkeys(plain, ""), "app/not-named.yaml": "", "checks/of-check.json": ""})
@@ -80,7 +80,7 @@ def test_the_inputs_are_every_file_that_any_field_names():
     assert found.kustomizations == tuple(sorted(path for path in files if "ustomization" in path))
     assert found.secret_files == ("app/password", "app/secret.env")
     assert found.secrets == ("hunter2-very-secret",)
-    assert found.crosses  # base reads shared/x.yaml
+    assert found.crosses  # base reads beside/x.yaml
     assert "hunter2" not in repr(found)
 
 
@@ -255,7 +255,7 @@ def test_helm_charts_are_refused_and_configurations_of_plugins_that_are_built_th
         "app/kustomization.yaml: helmCharts[1]: a build runs no Helm"
     )
     assert "helmChartInflationGenerator[0]" in refused("helmChartInflationGenerator: [{chartName: a}]\n")
-    # A patch could give the generator a file that nobody sees.
+    # A patch could give the generator a file that the closure does not see.
     folder = {
         "plugins/kustomization.yaml": "resources: [p.yaml]\npatches: [{patch: x, target: {name: x}}]\n",
         "plugins/p.yaml": PLUGIN.format("ConfigMapGenerator", "literals: [a=b]"),

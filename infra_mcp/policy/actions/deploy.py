@@ -24,7 +24,7 @@ def _refusals(policy: Policy, caller: Caller, to: Grant, action: Deploy) -> Iter
         what = "The tag latest moves, so the version that landed would be unknown."
         yield Refusal("version.latest", what, "The version's own tag.")
     if not app.allows(tag):
-        what = f"Version {tag} is none of those that {action.app} may be brought to."
+        what = f"Policy does not allow {action.app} to be brought to version {tag}."
         yield Refusal(f"apps.{action.app}.versions", what, f"A version such as {some(app.versions)}.")
     if asked is not None:  # otherwise the images of the plan are judged
         yield from image(to, asked)

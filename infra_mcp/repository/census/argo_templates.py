@@ -48,7 +48,7 @@ class Parameters:
     is_go: bool
 
     def field(self, action: str) -> FieldPath | None:
-        """The parameter that an action names; None where it is anything else, or there is none of the name."""
+        """The parameter that a template action names; None without such a parameter, or where the action is more."""
         if len(action) > _LONGEST_ACTION:
             return None
         field = _go(action) if self.is_go else _plain(self.source.value, action)

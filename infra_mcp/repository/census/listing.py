@@ -73,7 +73,7 @@ class Listing:
 
     @cached_property
     def _beside_environments(self) -> frozenset[str]:
-        """The folders that hold a folder of an environment which is none of tests."""
+        """The folders that hold the folder of an environment other than `test`."""
         split = (folder.rpartition("/") for folder in self.folders)
         return frozenset(
             above for above, _, name in split if ENVIRONMENTS.fullmatch(name) and not _LEFT_OUT.fullmatch(name)
@@ -85,7 +85,7 @@ class Listing:
 
     @cached_property
     def folders(self) -> frozenset[str]:
-        """Every folder with files; the top is none of them: it is everywhere, and says nothing."""
+        """Every folder with files, without the top: that one is in every repository."""
         found: set[str] = {""}
         for path in self.modes:
             folder = posixpath.dirname(path)

@@ -16,7 +16,7 @@ from infra_mcp.repository.census.built import Built
 from infra_mcp.repository.scalars import Json
 
 _OPEN = "default"  # the namespace of an object that names none
-_COMMAS = re.compile(r",(?![^(]*\))")  # none of those between parentheses
+_COMMAS = re.compile(r",(?![^(]*\))")  # not those between parentheses
 _AMONG = re.compile(r"(\S+)\s+(in|notin)\s*\(([^()]*)\)")
 _EQUAL = re.compile(r"([^\s=!]+)\s*(==?|!=)\s*(\S*)")
 _THERE = re.compile(r"(!?)\s*([^\s=!()]+)")

@@ -209,7 +209,7 @@ MEDIA = Caller(name="media", circle="media", strength="token")
         ("unlisted", "media/x.yaml", "circles.media.actions"),
         ("unlisted", "media/docs/x.yaml", "owners"),
         ("unlisted", "elsewhere/tv.yaml", "owners"),
-        ("unlisted", "nobody/x.yaml", "owners"),
+        ("unlisted", "unowned/x.yaml", "owners"),
     ],
 )
 def test_every_changed_file_is_the_callers(app, path, rule):
@@ -221,7 +221,7 @@ def test_every_changed_file_is_the_callers(app, path, rule):
     assert judge(policy, MEDIA, action, effect_of(path=path)).rule == rule
 
 
-def test_an_app_without_a_section_is_nobodys_but_an_owners(docs):
+def test_an_app_without_a_section_belongs_to_its_owners_alone(docs):
     policy = load(OWNED.replace("circles.media", "circles.docs").replace('owner = "docs"', 'owner = "other"'))
 
     assert admit(policy, docs, Configure(app="unlisted", settings={"replicas": 1})).rule == "apps.unlisted"

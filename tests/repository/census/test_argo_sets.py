@@ -226,7 +226,7 @@ def test_a_patch_of_the_template_is_laid_over_it_and_one_with_conditions_is_name
     assert "templatePatch" in unknown.applications.unknown[0]
 
 
-# ---- what nobody would write, but an attacker
+# ---- hostile input
 
 
 def test_many_generators_and_elements_are_bounded(census):

@@ -1,4 +1,4 @@
-"""A masked place moves along with the one that decides only where nobody else reads it."""
+"""A masked place moves along with the one that decides only where no other instance reads it."""
 
 import pytest
 
