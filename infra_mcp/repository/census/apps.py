@@ -22,7 +22,6 @@ class Instance:
     app: str
     environment: str | None  # None where there is only this one
     units: tuple[Unit, ...]
-    bootstrap: tuple[Unit, ...] = ()  # what installs it before its deliverer runs: it follows the version
 
     @property
     def entry(self) -> Entry:
@@ -81,9 +80,7 @@ class Census:
 
 def instances(app: str, units: Iterable[Unit]) -> tuple[Instance, ...]:
     """The units of an app, by what tells them apart."""
-    every = list(units)
-    found = [unit for unit in every if not _is_bootstrap(unit)] or every
-    first_start = tuple(unit for unit in every if _is_bootstrap(unit)) if len(found) < len(every) else ()
+    found = list(units)
     trails = [frozenset(unit.trail) for unit in found]
     common = frozenset.intersection(*trails) if trails else frozenset()
     told: list[tuple[tuple[str, ...], Unit]] = []
@@ -104,11 +101,4 @@ def instances(app: str, units: Iterable[Unit]) -> tuple[Instance, ...]:
     if alone:
         only = {word for word in common if ENVIRONMENTS.fullmatch(word)}
         names = dict.fromkeys(groups, only.pop() if len(only) == 1 else "")
-    return tuple(
-        Instance(app, names[words] or None, tuple(of), first_start if alone else ()) for words, of in groups.items()
-    )
-
-
-def _is_bootstrap(unit: Unit) -> bool:
-    """Whether it only installs the app before its deliverer runs: a helmfile in a folder `bootstrap`."""
-    return unit.entry.delivery == "helm" and "bootstrap" in unit.entry.trail
+    return tuple(Instance(app, names[words] or None, tuple(of)) for words, of in groups.items())

@@ -72,9 +72,6 @@ def locate(
     tag, _, digest = version.partition("@")
     for hold in chosen:
         _set(census, instance, done, hold, tag, digest, drop_digest=drop_digest)
-    for hold in (hold for unit in instance.bootstrap for hold in unit.holds):
-        if hold.setting == chosen[0].setting and hold.version == done.former:
-            done.add(hold.decides.sets(done.version, hold.decides.pinned and digest))
     for hold in others:
         if hold.setting in _ALONG and _same_version(hold.version, done.former) and chosen[0].setting not in _ALONG:
             _along(census, instance, done, hold)
