@@ -76,6 +76,26 @@ async def test_so_many_deliveries_are_built_and_the_others_count_as_reached(tree
     assert [one.unbuilt for one in found.reached[3:]] == ["more than 3 deliveries read the file"] * 3
 
 
+@pytest.mark.promise("repos.overlay")
+async def test_an_edit_that_the_build_does_not_show_is_refused(tree_of, kubectl):  # noqa: F811
+    """Something that is not read for finding the place decides: here a replacement."""
+    text = """
+resources: [../base, pin.yaml]
+namespace: live
+images: [{name: registry.example/web, newTag: 1.0.0}]
+replacements:
+- source: {kind: ConfigMap, name: pin, fieldPath: data.image}
+  targets: [{select: {kind: Deployment}, fieldPaths: [spec.template.spec.containers.0.image]}]
+"""
+    pin = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: pin}\ndata: {image: registry.example/web:0.9.0}\n"
+    tree = tree_of_async(tree_of, BASE | {"live/kustomization.yaml": text, "live/pin.yaml": pin})
+
+    with pytest.raises(InfraError) as refused:
+        await reached(tree, Builds(renderer=kubectl), version="1.1.0")
+
+    assert (refused.value.code, "live" in refused.value.what) == ("no-effect", True)
+
+
 def tree_of_async(make, files):
     """A tree made in a thread of its own, since the fixture runs an event loop."""
     with ThreadPoolExecutor(1) as pool:

@@ -242,3 +242,20 @@ async def test_an_outcome_says_when_the_order_of_its_release_could_not_be_told(t
         assert "semver" in second
         assert "arrival" in second
         assert "semver" in told["note"]
+
+
+@pytest.mark.promise("notify.catalogue", "notify.order")
+async def test_one_message_releases_an_app_to_each_environment_and_each_has_its_own_order(tmp_path):
+    more = policy(schedule=NOT_NOW)
+    more += "[apps.docs.environments.staging]\n[apps.docs.environments.production]\n"
+    async with running_server(tmp_path, policy=more) as at:
+        first = await take(at, READY)
+        taken = {one["environment"]: one["request"] for one in first.requests}
+        newer = await take(at, READY.replace("0.13.4", "0.13.5"))
+        asked = {one.id: one.action.environment for one in await at.engine.ledger.open_requests()}
+
+    assert set(taken) == {"staging", "production"}
+    assert {one["environment"]: one["supersedes"] for one in newer.requests} == {
+        name: [request] for name, request in taken.items()
+    }
+    assert sorted(asked.values()) == ["production", "staging"]
