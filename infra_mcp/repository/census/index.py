@@ -226,7 +226,7 @@ class Index:
         return found
 
     def real(self, path: str) -> str:
-        """The path with every symbolic link on the way followed; as it is, where a link leads out of the repository."""
+        """The path with every symbolic link on the way followed; one that leads out of the repository names no file."""
         now, links = path, self.tree.links
         for _ in range(MAX_LINKS if links else 0):
             parts = now.split("/")
@@ -236,8 +236,6 @@ class Index:
                 return now
             rest = now[len(link) :].lstrip("/")
             now = joined(posixpath.dirname(link), posixpath.join(links[link], rest))
-            if now.startswith(("../", "/")):
-                return path
         return path if links else now
 
     def objects(self, path: str) -> Iterator[Built]:
