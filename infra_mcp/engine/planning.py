@@ -46,7 +46,7 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
     stages: list[PlannedStage] = []
     files: list[FileChange] = []
     reached: list[Reached] = []
-    before, created = tree, frozenset[str]()
+    before, created, others = tree, frozenset[str](), set[str]()
     for number, edit in enumerate(edits):
         files += await to_thread.run_sync(file_changes, before, edit.tree, number)
         parts = []
@@ -55,7 +55,8 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
         _require_reach(policy, run, found)  # before a driver looks at what is others'
         for delivery, at, share in _routed(policy, before, edit, place, found):
             if delivery not in deps.places.deliveries:
-                continue  # planned, and refused before the commit: see `undelivered`
+                others.add(delivery)  # refused before the commit: see `pipeline._require_deliverable`
+                continue
             part = await plan_part(deps, replace(context, made=created), delivery, at, number, share)
             parts.append(part)
             created |= {one.target.key for one in part.prepared.changes if one.operation == "create"}
@@ -71,8 +72,8 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
         files=tuple(files),
         reach=tuple(dict.fromkeys(reached)),
     )
-    others = tuple(sorted({one.delivery for one in reached} - deps.places.deliveries.keys()))
-    return Planned(effect, tuple(stages), await to_thread.run_sync(_unread, tree, effect), others)
+    others |= {one.delivery for one in reached} - deps.places.deliveries.keys()
+    return Planned(effect, tuple(stages), await to_thread.run_sync(_unread, tree, effect), tuple(sorted(others)))
 
 
 def _require_reach(policy: Policy, run: Run, found: Reach) -> None:

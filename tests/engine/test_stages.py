@@ -4,6 +4,7 @@ import anyio
 import pytest
 from engine.two_kinds import APPROVAL, NEW, OLD, PAT, STAGES, THINGS, Ground, register, target, until
 
+from infra_mcp.engine.run import Run
 from infra_mcp.model.request import State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("seam.parts")]
@@ -34,6 +35,20 @@ async def test_a_request_over_two_stages_lands_with_a_commit_a_stage_in_order(gr
     assert ground.doubled() == []
 
 
+@pytest.mark.promise("git.first")
+@pytest.mark.parametrize("without", ["external", "kubernetes"])
+async def test_what_a_delivery_without_a_driver_would_make_live_is_shown_by_a_plan_and_never_committed(ground, without):
+    async with ground.engine(without=without) as engine:
+        shown = await ground.ask(engine, dry_run=True)
+        refused = await ground.ask(engine)
+
+    assert shown.state is State.PREVIEWED
+    assert any(note.startswith(f"{without} delivers it") for note in shown.receipt["plan"]["notes"])
+    assert refused.receipt["error"]["code"] == "delivery-unsupported", refused.receipt
+    assert f"by delivery {without}," in refused.receipt["message"]
+    assert (ground.live(), ground.subjects()) == (BEFORE, [])
+
+
 @pytest.mark.promise("approval.stable")
 async def test_both_stages_have_one_effect_that_is_the_same_however_often_it_is_planned(ground):
     async with ground.engine() as engine:
@@ -62,13 +77,13 @@ async def test_one_approval_is_for_all_stages(tmp_path, monkeypatch):
     assert ground.subjects() == [FIRST, SECOND]
 
 
-async def test_a_part_begins_only_when_the_target_it_needs_is_there(ground):
-    ground.delivers = anyio.Event()
+async def test_a_part_begins_only_when_the_target_it_needs_is_there(ground, monkeypatch):
+    ground.delivers, said, say = anyio.Event(), [], Run.say
+    # All that is said, not what is said last: the part that others deliver is confirmed meanwhile, and says so, too.
+    monkeypatch.setattr(Run, "say", lambda run, text: (said.append(text), say(run, text)))
     async with ground.engine() as engine:
         request = await ground.submit(engine)
-        await until(
-            lambda: ground.world.data("third") or f"waiting for {target('second')}" in engine.progress(request.id)
-        )
+        await until(lambda: ground.world.data("third") or f"waiting for {target('second')}" in said)
         early = ground.world.data("third")
         ground.delivers.set()
         done = await ground.end(engine, request)

@@ -196,14 +196,15 @@ class Ground:
         return [row["kind"] for row in self.rows("SELECT kind FROM events WHERE request = ? ORDER BY seq", request)]
 
     @asynccontextmanager
-    async def engine(self, *, deliverer: bool = True) -> AsyncIterator[Engine]:
-        """An engine on it, and beside it who delivers what others deliver."""
+    async def engine(self, *, deliverer: bool = True, without: str = "") -> AsyncIterator[Engine]:
+        """An engine on it, `without` one of its drivers, and beside it who delivers what others deliver."""
         pin = digest_of(self.settings.policy_file.read_text(encoding="utf-8"))
         async with anyio.create_task_group() as group:
             if deliverer:
                 group.start_soon(self.deliver)
             try:
-                async with Engine.open(self.settings, policy_pin=pin, deliveries=deliveries(self.home)) as engine:
+                known = {name: one for name, one in deliveries(self.home).items() if name != without}
+                async with Engine.open(self.settings, policy_pin=pin, deliveries=known) as engine:
                     yield engine
             finally:
                 group.cancel_scope.cancel()
