@@ -20,7 +20,10 @@ ENVIRONMENT = {
     "INFRA_MCP_TOKEN": "The token of the peer a command acts as.",
     "INFRA_MCP_URL": "The URL of a server elsewhere, instead of the one of a repository on this machine.",
     "INFRA_MCP_KUSTOMIZE": "The kustomize or kubectl that builds kustomizations, instead of the first of them on PATH.",
-    "INFRA_MCP_CACHE": "The cache for the sandbox's binaries, instead of $XDG_CACHE_HOME/infra-mcp.",
+    "INFRA_MCP_HELM": "The Helm that installs and upgrades releases, instead of the first one on PATH.",
+    "INFRA_MCP_TOFU": "The OpenTofu or Terraform to use, instead of the first tofu or terraform on PATH.",
+    "INFRA_MCP_COREDNS": "The CoreDNS that checks zones, instead of the first one on PATH.",
+    "INFRA_MCP_CACHE": "The cache for programs and charts, instead of $XDG_CACHE_HOME/infra-mcp.",
     "INFRA_MCP_SANDBOX": "The sandbox's own directory, instead of one below the state home.",
     "GITHUB_RUN_ID": "With GITHUB_REPOSITORY and GITHUB_JOB: the pipeline's run that an idempotency key is made from.",
     "CI_PIPELINE_ID": "With CI_PROJECT_PATH and CI_JOB_NAME: the same on GitLab.",
@@ -55,9 +58,9 @@ def given_binaries() -> str:
     return os.pathsep.join(filter(None, (os.environ.get("KUBEBUILDER_ASSETS"), os.environ.get("PATH"))))
 
 
-def given_renderer() -> str | None:
-    """The executable that builds kustomizations, where one is named."""
-    return os.environ.get("INFRA_MCP_KUSTOMIZE") or None
+def given_tool(variable: str) -> str | None:
+    """The executable that an environment variable of ours names, where it names one."""
+    return os.environ.get(variable) or None
 
 
 def given_run() -> tuple[str, str, str, str] | None:

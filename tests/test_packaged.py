@@ -25,7 +25,7 @@ def test_the_licence_is_the_published_text():
 @pytest.mark.parametrize(
     ("gone", "line"),
     [
-        ("infra_mcp/sandbox/gomod/go.sum", "the wheel lacks infra_mcp/sandbox/gomod/go.sum"),
+        ("infra_mcp/binaries/gomod/sandbox/go.sum", "the wheel lacks infra_mcp/binaries/gomod/sandbox/go.sum"),
         ("infra_mcp/sandbox/stages/pod.yaml", "the wheel lacks infra_mcp/sandbox/stages/pod.yaml"),
         ("infra_mcp/py.typed", "the wheel lacks infra_mcp/py.typed"),
         ("LICENSE", "the wheel lacks its licence"),

@@ -31,6 +31,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "status": ("status",),
     "backup": ("backup", "restore"),
     "sandbox": ("sandbox",),
+    "tools": ("tools",),
     "completion": ("completion",),
 }
 

@@ -26,9 +26,10 @@ import anyio
 from anyio import to_thread
 from anyio.abc import ByteReceiveStream, Process
 
+from infra_mcp.binaries.catalogue import TOOLS
+from infra_mcp.binaries.find import find, how_to_get
 from infra_mcp.errors import InfraError
 from infra_mcp.masking import Masker
-from infra_mcp.settings import given_renderer
 from infra_mcp.text import named, one_line
 
 BUILD_SECONDS: Final = 30.0
@@ -59,7 +60,7 @@ _CLOSED = {
     "SSL_CERT_FILE": os.devnull,
 } | {name: _NOWHERE for scheme in ("http", "https", "all") for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper())}
 _VERSION = re.compile(r"v?\d[\w.+-]{0,60}")
-_GET_ONE = "Install kubectl or kustomize, or name one's executable in INFRA_MCP_KUSTOMIZE."
+_GET_ONE = how_to_get(TOOLS["kubectl"])
 # kustomize shows whole patches and generators between these quotes, and a file's bytes as numbers.
 _CONTENT = re.compile(r"`[^`]*`|\[\d{1,3}(?: \d{1,3})+\]")
 _KLOG = re.compile(r'[EF]\d{4} \S+ +\d+ \S+\] "command failed" err="(.*)"', re.DOTALL)  # with a time and a process id
@@ -84,7 +85,7 @@ class Built:
 
 
 async def find_renderer(given: str | None = None) -> Renderer:
-    """The renderer that is used: the given one, INFRA_MCP_KUSTOMIZE, kustomize on PATH, or kubectl on PATH.
+    """The renderer that is used: the given one, or what `find` finds as kubectl.
 
     Args:
         given: an executable's name or path.
@@ -92,7 +93,7 @@ async def find_renderer(given: str | None = None) -> Renderer:
     Raises:
         InfraError: `setup-failed`: there is none, or it does not say which version it is.
     """
-    key = await to_thread.run_sync(_locate, given or given_renderer())
+    key = await to_thread.run_sync(_locate, given)
     if key not in _known:
         _known[key] = await _ask_version(key[0])
     return _known[key]
@@ -103,10 +104,9 @@ _known: dict[tuple[str, int], Renderer] = {}
 
 def _locate(wanted: str | None) -> tuple[str, int]:
     """The executable's path, and when it was changed."""
-    path = shutil.which(wanted) if wanted else shutil.which("kustomize") or shutil.which("kubectl")
+    path = shutil.which(wanted) if wanted else os.fspath(find("kubectl").path)
     if path is None:
-        what = f"There is no executable {named(wanted)}." if wanted else "No kustomize and no kubectl is on PATH."
-        raise InfraError("setup-failed", what, next_step=_GET_ONE)
+        raise InfraError("setup-failed", f"There is no executable {named(wanted or '')}.", next_step=_GET_ONE)
     return os.path.abspath(path), Path(path).stat().st_mtime_ns  # noqa: PTH100 - links may look at their own name
 
 

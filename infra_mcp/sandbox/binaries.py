@@ -10,23 +10,23 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from enum import StrEnum
 from pathlib import Path
 
-import anyio
 from anyio import to_thread
 
+from infra_mcp.binaries.find import version_of
+from infra_mcp.binaries.gomodule import build
+from infra_mcp.binaries.locks import exclusive
+from infra_mcp.binaries.progress import Progress
 from infra_mcp.errors import InfraError
-from infra_mcp.sandbox.build import build
 from infra_mcp.sandbox.download import download
-from infra_mcp.sandbox.locks import exclusive
-from infra_mcp.sandbox.progress import Progress
-from infra_mcp.sandbox.versions import BINARIES, pinned
+from infra_mcp.sandbox.versions import BINARIES, MODULE, pinned
 from infra_mcp.settings import cache_home, given_binaries
 
-_NUMBER = re.compile(r"\bv?(\d+)\.(\d+)\.\d+")
+_NUMBER = re.compile(r"\bv?(\d+\.\d+)\.\d+")
+_RENAMED = {"server": "etcd"}  # Go names a binary after its folder
 # The oldest (major, minor) that is known to work, and the first that is not.
 _FITS = {"etcd": ((3, 5), (4, 0)), "kwok": ((0, 8), (0, 9)), "kwokctl": ((0, 8), (0, 9))}
 _KUBERNETES = ((1, 33), (2, 0))
@@ -103,15 +103,9 @@ def _on_path() -> dict[str, Path]:
 
 
 async def _version(name: str, path: Path) -> tuple[int, int] | None:
-    arguments = ("version", "--client") if name == "kubectl" else ("--version",)
-    try:
-        with anyio.fail_after(10):
-            argv = [os.fspath(path), *arguments]
-            done = await anyio.run_process(argv, stdin=subprocess.DEVNULL, check=False, start_new_session=True)
-    except (OSError, TimeoutError):
-        return None
-    match = _NUMBER.search((done.stdout + done.stderr).decode(errors="replace"))
-    return (int(match[1]), int(match[2])) if match and done.returncode == 0 else None
+    shown = await version_of(path, ("version", "--client") if name == "kubectl" else ("--version",), _NUMBER)
+    major, _, minor = (shown or "").partition(".")
+    return (int(major), int(minor)) if shown else None
 
 
 def _display(version: tuple[int, int] | None) -> str:
@@ -131,7 +125,7 @@ async def _get(root: Path, progress: Progress, source: Source | None, reasons: l
             shutil.rmtree(work / "bin")
         if source is not Source.DOWNLOAD:
             (work / "bin").mkdir()
-            await build(work / "bin", progress)
+            await _build(work / "bin", progress)
             return await to_thread.run_sync(_keep, work, Source.BUILD, progress)
     except InfraError as error:
         what = _unavailable([*reasons, f"build: {error.what}"])
@@ -140,6 +134,14 @@ async def _get(root: Path, progress: Progress, source: Source | None, reasons: l
         progress.close()
         await to_thread.run_sync(shutil.rmtree, work, True)
     raise InfraError("setup-failed", _unavailable(reasons), next_step="Build them: omit --from, or use --from build.")
+
+
+async def _build(into: Path, progress: Progress) -> None:
+    # without its version the API server calls itself v0.0.0-master and clients' version checks fail
+    version = f"k8s.io/component-base/version.gitVersion=v{pinned().kubernetes}"
+    await build(MODULE, "the control plane", into, progress, linked=version, names=len(BINARIES))
+    for name, known in _RENAMED.items():
+        (into / name).rename(into / known)
 
 
 def _work_folder(root: Path) -> Path:

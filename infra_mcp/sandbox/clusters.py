@@ -14,12 +14,12 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
+from infra_mcp.binaries.locks import exclusive
+from infra_mcp.binaries.progress import Progress
 from infra_mcp.errors import InfraError
 from infra_mcp.sandbox import config, processes
 from infra_mcp.sandbox.binaries import Source, ensure
-from infra_mcp.sandbox.locks import exclusive
 from infra_mcp.sandbox.places import Note, Place
-from infra_mcp.sandbox.progress import Progress
 from infra_mcp.sandbox.starting import NotStarted, is_ready, start
 
 _TRIES = 3  # a port that was free can be taken, and a controller gives up on an API server that starts slowly

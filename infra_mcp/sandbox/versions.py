@@ -1,19 +1,18 @@
-"""The versions of a sandbox's control plane: those in `gomod/go.mod`, the only place that names them."""
+"""The versions of a sandbox's control plane: those in its go.mod, the only place that names them."""
 
 from __future__ import annotations
 
-import platform
-import re
-import sys
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+
+from infra_mcp.binaries.catalogue import MACHINE, SYSTEM
+from infra_mcp.binaries.gomodule import required
 
 # What a sandbox runs, and kubectl, which people and tests run against it.
 BINARIES = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok", "kwokctl")
+MODULE = "sandbox"  # the Go module that builds them
 
 _MODULES = {"kubernetes": "k8s.io/kubernetes", "etcd": "go.etcd.io/etcd/server/v3", "kwok": "sigs.k8s.io/kwok"}
-_MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,5 @@ class Versions:
 @cache
 def pinned() -> Versions:
     """The versions the sandbox is tested with, on this machine."""
-    text = (files("infra_mcp.sandbox") / "gomod" / "go.mod").read_text("utf-8")
-    found = {}
-    for name, module in _MODULES.items():
-        match = re.search(rf"^\s{re.escape(module)} v(\S+)", text, re.MULTILINE)
-        if match is None:
-            msg = f"go.mod does not require {module}"
-            raise ValueError(msg)
-        found[name] = match[1]
-    machine = platform.machine().lower()
-    return Versions(**found, system=sys.platform, machine=_MACHINES.get(machine, machine))
+    found = {name: required(MODULE, path) for name, path in _MODULES.items()}
+    return Versions(**found, system=SYSTEM, machine=MACHINE)

@@ -80,6 +80,7 @@ async def test_the_renderer_is_named_with_its_version_and_asked_once(kubectl, sc
 
 async def test_without_a_setting_kustomize_is_taken_before_kubectl(script, tmp_path, monkeypatch):
     monkeypatch.delenv("INFRA_MCP_KUSTOMIZE", raising=False)
+    monkeypatch.setenv("INFRA_MCP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InfraError, match="No kustomize and no kubectl is on PATH") as caught:
         await find_renderer()

