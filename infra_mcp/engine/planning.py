@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from anyio import to_thread
 
-from infra_mcp.actions.base import Look
+from infra_mcp.actions.base import Look, census_of
 from infra_mcp.actions.registry import EDITS
 from infra_mcp.drivers.base import Context, Share
 from infra_mcp.engine.advice import advise
@@ -50,8 +50,9 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
     for number, edit in enumerate(edits):
         files += await to_thread.run_sync(file_changes, before, edit.tree, number)
         parts = []
-        found = await reach(policy, look.census, before, edit, deps.builds, place)
-        reached += found.reached
+        census = look.census if before is tree else await to_thread.run_sync(census_of, policy, before)
+        found = await reach(policy, census, before, edit, deps.builds, place)
+        reached += [one.model_copy(update={"stage": number}) for one in found.reached]
         _require_reach(policy, run, found)  # before a driver looks at what is others'
         for delivery, at, share in _routed(policy, before, edit, place, found):
             if delivery not in deps.places.deliveries:
@@ -146,7 +147,12 @@ def _route(policy: Policy, path: str, place: str) -> tuple[str, str]:
         raise InfraError("not-in-repository", f"{path} is not below a root of the policy.")
     if not root.is_delivered:
         raise InfraError("delivery-unsupported", f"Nothing delivers {path}: its root {root.path} has delivery none.")
-    if root.cluster not in (None, place):
+    at = policy.place_of(path, place)
+    if at is None:
+        what = f"{path} is below {root.path}, which {root.delivery} delivers, and infra.toml names no place for it."
+        step = "An operator adds the [zones.NAME] or [workspaces.NAME] that it is of."
+        raise InfraError("policy-denied", what, next_step=step, rule="tree.roots")
+    if root.by_cluster and root.cluster not in (None, place):
         what = f"{path} is delivered to cluster {root.cluster}, and the request is for {place}."
         raise InfraError("policy-denied", what, next_step=f"Name the cluster {root.cluster}.", rule="effect.cluster")
-    return root.delivery, place
+    return root.delivery, at

@@ -1,5 +1,7 @@
 """The effect of a request, which approvals are for: every change of every part, and every file."""
 
+from __future__ import annotations
+
 from typing import Any, Literal
 
 from pydantic import JsonValue
@@ -60,6 +62,14 @@ class Drift(Frozen):
         return f"{self.target}{self.field}: git {self.git!r}, live {self.live!r}"
 
 
+class Trait(Frozen):
+    """A property of a rendered object that a guardrail of policy judges: privileged, a host name, a node port."""
+
+    rule: str  # the guardrail's name
+    where: str = ""  # what of the object has it: `container web`
+    value: str = ""  # what it is judged by: a host's name, a capability
+
+
 class Change(Frozen):
     """The change of one target."""
 
@@ -70,10 +80,12 @@ class Change(Frozen):
     takes: tuple[Takeover, ...] = ()  # the fields taken over from other managers
     # What checked it: a dry run of the system, its schema only, or nothing since nothing changes.
     checked: Literal["server-dry-run", "schema", "none"] = "server-dry-run"
-    # Whose rights it is written with: the circle's, or the server's own.
-    identity: Literal["circle", "server"] = "circle"
+    # Whose rights it is written with: the circle's, the server's own, or those that Helm has for the circle.
+    identity: Literal["circle", "server", "helm"] = "circle"
     images: tuple[str, ...] = ()  # every image that it would newly run
     intent: str = ""  # digest of the desired state; the same each time it is planned
+    by: str = ""  # the key of the target whose rendering gives it: a release; empty where it stands for itself
+    traits: tuple[Trait, ...] = ()  # of the object as it would be
 
 
 class FileChange(Frozen):
@@ -98,6 +110,7 @@ class Reached(Frozen):
     unbuilt: str = ""  # why it was not built, so that what it would give is not known
     renderer: str = ""  # what built it, with its version; empty where it was not built
     targets: tuple[str, ...] = ()  # the keys of the targets that its build gives otherwise
+    stage: int = 0
 
 
 class Part(Frozen):
@@ -116,6 +129,21 @@ class Effect(Frozen):
     parts: tuple[Part, ...]
     files: tuple[FileChange, ...]
     reach: tuple[Reached, ...] = ()
+
+    def of_stage(self, stage: int) -> Effect:
+        """What one stage does."""
+        return Effect(
+            action=self.action,
+            parts=tuple(one for one in self.parts if one.stage == stage),
+            files=tuple(one for one in self.files if one.stage == stage),
+            reach=tuple(one for one in self.reach if one.stage == stage),
+        )
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """The numbers of the stages that do or reach anything."""
+        parts, files, reach = ({one.stage for one in several} for several in (self.parts, self.files, self.reach))
+        return tuple(sorted(parts | files | reach))
 
     @property
     def digest(self) -> str:

@@ -7,7 +7,7 @@ adds an object) exceeds the grant. Rule ids in verdicts are stable; docs/policy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import product
@@ -21,7 +21,7 @@ from infra_mcp.model.marks import BINDING, CIRCLE
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy import grants, reach
 from infra_mcp.policy.actions import RULES
-from infra_mcp.policy.actions.base import FAULT, About
+from infra_mcp.policy.actions.base import FAULT, KUBERNETES, About
 from infra_mcp.policy.approvals import in_words
 from infra_mcp.policy.grammar import format_duration, matches
 from infra_mcp.policy.grants import Grant, Refusal, some
@@ -29,6 +29,7 @@ from infra_mcp.policy.images import new_images
 from infra_mcp.policy.matching import Subject, active_freeze, denials, requirements
 from infra_mcp.policy.owners import is_within
 from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.systems import BY_CLUSTER, scope
 
 _COMMAND = "`infra-mcp approve ID DIGEST`"
 # Only the server's own identity creates these.
@@ -60,13 +61,54 @@ def judge(
         `needs`; see `approvals.satisfied`.
     """
     against = list(_refusals(policy, caller, action, attendant=attendant))
+    if effect is not None and not against:
+        against += effect_refusals(policy, caller, action, effect, attendant=attendant)
+    subjects = _subjects(policy, caller, action, effect)
+    for subject in subjects:
+        against += denials(policy.rules, subject)
+        against += _frozen(policy, subject, now)
+    if against:
+        first = against[0]
+        return Verdict(
+            decision="refuse",
+            rule=first.rule,
+            reason=first.reason[:1000],
+            would_pass=first.would_pass,
+            policy=policy.digest,
+        )
+    if wanted := list(dict.fromkeys(need for subject in subjects for need in requirements(policy.rules, subject))):
+        return _needs(policy, wanted)
+    rule = f"circles.{caller.circle}.actions"
+    reason = f"Circle {caller.circle} is granted {action.action} here."
+    return Verdict(decision="allow", rule=rule, reason=reason, policy=policy.digest)
+
+
+admit = partial(judge, effect=None)
+
+
+def _subjects(policy: Policy, caller: Caller, action: ActionModel, effect: Effect | None) -> list[Subject]:
+    """The request as rules match it, and each of its steps."""
+    named = [(action, effect), *(_steps(action, effect) if action.steps_of != (action,) else ())]
+    return [_subject(policy, caller, one, part) for one, part in named]
+
+
+def _subject(policy: Policy, caller: Caller, action: ActionModel, effect: Effect | None) -> Subject:
     about = RULES[action.action].about(policy, action)
     namespaces: frozenset[str] | None = about.scopes
     if effect is not None:
         namespaces = (about.scopes | touched(effect)) or (None if effect.files else about.scopes)
-        against += () if against else effect_refusals(policy, caller, action, effect, attendant=attendant)
-    subject = Subject(action.action, caller.name, caller.circle or "", namespaces, about.apps, about.environments)
-    against += denials(policy.rules, subject)
+    return Subject(action.action, caller.name, caller.circle or "", namespaces, about.apps, about.environments)
+
+
+def _steps(action: ActionModel, effect: Effect | None) -> list[tuple[ActionModel, Effect | None]]:
+    """Each step with what its stage does; a single action with all of it."""
+    steps = action.steps_of
+    if len(steps) == 1:
+        return [(steps[0], effect)]
+    return [(one, effect and effect.of_stage(number)) for number, one in enumerate(steps)]
+
+
+def _frozen(policy: Policy, subject: Subject, now: datetime | None) -> Iterator[Refusal]:
     app = next(iter(subject.apps), None)
     freeze = now and active_freeze(
         policy,
@@ -80,24 +122,7 @@ def judge(
         until = freeze.until.isoformat()
         why = f" ({freeze.reason})" if freeze.reason else ""
         what = f"Nothing may change here until {until}{why}."
-        against.append(Refusal(f"freeze.{freeze.id}", what, f"The same request after {until}."))
-    if against:
-        first = against[0]
-        return Verdict(
-            decision="refuse",
-            rule=first.rule,
-            reason=first.reason[:1000],
-            would_pass=first.would_pass,
-            policy=policy.digest,
-        )
-    if wanted := list(requirements(policy.rules, subject)):
-        return _needs(policy, wanted)
-    rule = f"circles.{subject.circle}.actions"
-    reason = f"Circle {subject.circle} is granted {subject.action} here."
-    return Verdict(decision="allow", rule=rule, reason=reason, policy=policy.digest)
-
-
-admit = partial(judge, effect=None)
+        yield Refusal(f"freeze.{freeze.id}", what, f"The same request after {until}.")
 
 
 def refusal(verdict: Verdict, *, request: str = "ID", digest: str = "DIGEST") -> InfraError:
@@ -150,7 +175,8 @@ def _refusals(policy: Policy, caller: Caller, action: ActionModel, *, attendant:
         )
         return
     for to in grants.grants(policy, caller, attendant=attendant):
-        against = list(_against(policy, caller, to, action))
+        several = (one for one in action.steps_of if one is not action)
+        against = [refused for one in (action, *several) for refused in _against(policy, caller, to, one)]
         yield from against
         if against:
             return  # do not reveal the session's grants for a request that the asker may not make
@@ -185,8 +211,20 @@ def effect_refusals(
     policy: Policy, caller: Caller, action: ActionModel, effect: Effect, *, attendant: bool = False
 ) -> Iterator[Refusal]:
     """Every reason against an effect, beside those against the request."""
-    rules = RULES[action.action]
     granted = grants.grants(policy, caller, attendant=attendant)
+    steps = _steps(action, effect)
+    if strange := set(effect.stages) - set(range(len(steps))) if len(steps) > 1 else set():
+        yield Refusal("effect.scope", f"The plan has a stage {max(strange)}, which is no step of the request.", FAULT)
+    for one, part in steps:
+        if part is not None:
+            yield from _step_refusals(policy, caller, granted, one, part)
+
+
+def _step_refusals(
+    policy: Policy, caller: Caller, granted: Sequence[Grant], action: ActionModel, effect: Effect
+) -> Iterator[Refusal]:
+    """Every reason against what one step does."""
+    rules = RULES[action.action]
     about = rules.about(policy, action)
     place = about.place
     yield from _files(policy, caller, about, effect)
@@ -194,17 +232,19 @@ def effect_refusals(
     built = reach.built(effect)
     for change in effect.changes:
         target = change.target
-        is_built = target.key in built
-        if target.place != place:
+        is_built = target.key in built or bool(change.by)
+        if target.system in BY_CLUSTER and target.place != place:
             yield Refusal("effect.cluster", f"The plan holds {target} of another cluster.", FAULT)
-        if target.kind not in (rules.writes | reach.BUILT if is_built else rules.writes):
+        if target.system not in rules.systems and not is_built:
+            yield Refusal("effect.kinds", f"A {action.action} writes nothing of {target.system}: {target}.", FAULT)
+        writes = rules.writes | reach.BUILT if is_built else rules.writes
+        if target.system == KUBERNETES and target.kind not in writes:
             kind = target.kind.rpartition("/")[2]
             yield Refusal("effect.kinds", f"A {action.action} writes no {kind}, and the plan holds {target}.", FAULT)
         if not (reach.may_move(policy, caller, target) if is_built else rules.is_about(policy, action, target)):
             yield Refusal("effect.scope", f"The plan holds {target}, which this {action.action} is not about.", FAULT)
         for to in granted:
-            if target.home is not None:
-                yield from grants.namespace(policy, to, target.home)
+            yield from scope(policy, to, target)
             yield from grants.labels(to, _labels(change))
             yield from grants.amounts(to, change)
         yield from _identity(change)
@@ -252,6 +292,10 @@ def _labels(change: Change) -> list[str]:
 def _identity(change: Change) -> Iterator[Refusal]:
     """The server's identity only creates a namespace and its binding, and never changes them."""
     target = change.target
+    if change.by:
+        if change.identity == "server":
+            yield Refusal("effect.identity", f"The plan would write {target}, of {change.by}, as the server.", FAULT)
+        return
     bootstrap = target.kind in _BOOTSTRAP and (target.kind == "Namespace" or target.name == BINDING)
     if (change.identity == "server") != bootstrap:
         yield Refusal("effect.identity", f"The plan would write {target} as the {change.identity}'s identity.", FAULT)

@@ -9,7 +9,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from pydantic import Field, PrivateAttr, ValidationError
 
@@ -17,7 +17,8 @@ from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.names import AppName, Circle, ClusterName, Frozen, PullSecretName
 from infra_mcp.model.schema import listed, path, problems
-from infra_mcp.policy.grammar import matches, protected
+from infra_mcp.policy.grammar import NamespacePattern, matches, protected
+from infra_mcp.policy.kinds import HelmRules, WorkspaceName, WorkspaceRules, ZoneName, ZoneRules, zone_of
 from infra_mcp.policy.owners import is_within, nearest
 from infra_mcp.policy.sections import (
     AppRules,
@@ -61,6 +62,10 @@ class Policy(Frozen):
     rules: tuple[Rule, ...] = ()
     freeze: tuple[Freeze, ...] = ()
     attend: AttendRules = AttendRules()
+    pod_security: dict[NamespacePattern, Literal["privileged", "baseline", "restricted"]] = Field(default_factory=dict)
+    helm: HelmRules = HelmRules()
+    zones: dict[ZoneName, ZoneRules] = Field(default_factory=dict)
+    workspaces: dict[WorkspaceName, WorkspaceRules] = Field(default_factory=dict)
     messages: MessageRules = MessageRules()
 
     _digest: str = PrivateAttr(default="")
@@ -115,9 +120,29 @@ class Policy(Frozen):
 
     def clusters_of(self, root: RootRules | None) -> tuple[str, ...]:
         """The clusters to which a root is delivered; every one where it names none."""
-        if root is None or not root.is_delivered:
+        if root is None or not root.is_delivered or not root.by_cluster:
             return ()
         return (root.cluster,) if root.cluster else tuple(self.clusters)
+
+    def place_of(self, path: str, cluster: str) -> str | None:
+        """The place where a path becomes live: a workspace or a zone, or else the cluster of the request.
+
+        Returns:
+            None where the path is below a root of zones or workspaces, and policy names none for it.
+        """
+        root = self.root_of(path)
+        if root is None or root.by_cluster:
+            return cluster
+        if root.delivery == "terraform":
+            found = [name for name, one in self.workspaces.items() if is_within(path, one.path)]
+            return max(found, key=lambda name: len(self.workspaces[name].path), default=None)
+        return zone_of(path, self.zones)
+
+    def by_cluster(self, app: str, environment: str | None = None) -> bool:
+        """Whether an app runs in a cluster; else its files are those of workspaces or zones."""
+        paths = (self.apps.get(app) or AppRules()).files(environment)
+        roots = [root for path in paths if (root := self.root_of(path))]
+        return not roots or any(root.by_cluster for root in roots)
 
     def homes(self, app: str, environment: str | None = None) -> tuple[str, ...]:
         """The clusters where an app may run: its environment's, else its own, else those of the roots of its files.

@@ -26,8 +26,11 @@ from infra_mcp.policy.grammar import (
     Duration,
     Explanation,
     Fields,
+    GuardName,
+    HostPattern,
     ImagePattern,
     ImageTemplate,
+    KindPattern,
     LabelPattern,
     Layout,
     Locations,
@@ -49,11 +52,15 @@ from infra_mcp.policy.grammar import (
     matches,
     repository,
 )
+from infra_mcp.policy.kinds import RecordPattern, WorkspaceName, ZoneName
 from infra_mcp.policy.schedule import Schedule
 from infra_mcp.policy.versions import Order
 
 # A policy may also name the actions of later versions, which grant nothing yet.
 _GRANTABLE: Final = (*ACTIONS, "provision_app", "change_manifests", "apply_commits", "remove", "rollback")
+
+
+_BY_PATH: Final = frozenset({"terraform", "dns"})  # deliveries whose place follows from the path, and is no cluster
 
 
 class RootRules(Frozen):
@@ -63,6 +70,11 @@ class RootRules(Frozen):
     kind: Literal["raw"] = "raw"
     delivery: Literal["kubernetes", "helm", "terraform", "dns", "external", "flux", "argocd", "none"] = "kubernetes"
     cluster: ClusterName | None = None
+
+    @property
+    def by_cluster(self) -> bool:
+        """Whether its content becomes live in a cluster; else the path itself says where: a zone, a workspace."""
+        return self.delivery not in _BY_PATH
 
     @property
     def holds_objects(self) -> bool:
@@ -132,6 +144,13 @@ class GrantRules(Frozen):
     images: tuple[ImagePattern, ...] = ()
     labels: tuple[LabelPattern, ...] = ()
     limits: LimitRules = LimitRules()
+    kinds: tuple[KindPattern, ...] | None = None
+    hosts: tuple[HostPattern, ...] = ()
+    allow: tuple[GuardName, ...] = ()
+    helm: tuple[NamespacePattern, ...] = ()
+    zones: tuple[ZoneName, ...] = ()
+    records: tuple[RecordPattern, ...] = ()
+    workspaces: tuple[WorkspaceName, ...] = ()
 
     @field_validator("actions")
     @classmethod

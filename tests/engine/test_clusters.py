@@ -18,6 +18,7 @@ from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.request import Submission
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.policy import digest_of
+from infra_mcp.policy.systems import SCOPES
 from infra_mcp.repository.edit import apply_edits
 from infra_mcp.repository.edits import Edit, Goal, Location, SetValue
 from infra_mcp.settings import Settings
@@ -99,11 +100,13 @@ def clusters(tmp_path, monkeypatch):
         rules = replace(
             RULES["deploy"],
             writes=frozenset({KIND}),
+            systems=frozenset({"json"}),
             is_about=lambda *_: True,
             effect_refusals=lambda *_: iter(()),
         )
         monkeypatch.setitem(EDITS, "deploy", made.edit)
         monkeypatch.setitem(RULES, "deploy", rules)
+        monkeypatch.setitem(SCOPES, "json", SCOPES["kubernetes"])
         return made
 
     return make

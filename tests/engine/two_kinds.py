@@ -33,6 +33,7 @@ from infra_mcp.model.target import Target
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.actions.base import About
 from infra_mcp.policy.policy import digest_of
+from infra_mcp.policy.systems import SCOPES
 from infra_mcp.repository.edit import apply_edits
 from infra_mcp.repository.edits import Edit, Goal, Location, PutFile, SetValue
 from infra_mcp.repository.value import Tree
@@ -105,20 +106,26 @@ def _more(name: str) -> dict[str, str]:
     return {"needs": NEEDS[name]} if name in NEEDS else {}
 
 
+_SYSTEMS = ("json", "told")
+
+
 def register(patch=None) -> None:
     """Let a deploy be what this module says, in a test or for good in a child process."""
     rules = replace(
         RULES["deploy"],
         writes=frozenset({KIND}),
+        systems=frozenset(_SYSTEMS),
         about=lambda *_: About("here"),  # the plan alone says what is held
         is_about=lambda *_: True,
         effect_refusals=lambda *_: iter(()),
     )
-    for registry, value in ((EDITS, _edit), (RULES, rules)):
+    lines = [(EDITS, "deploy", _edit), (RULES, "deploy", rules)]
+    lines += [(SCOPES, name, SCOPES["kubernetes"]) for name in _SYSTEMS]
+    for registry, name, value in lines:
         if patch is None:
-            registry["deploy"] = value
+            registry[name] = value
         else:
-            patch.setitem(registry, "deploy", value)
+            patch.setitem(registry, name, value)
 
 
 class Ground:

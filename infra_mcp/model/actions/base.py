@@ -34,6 +34,11 @@ class ActionModel(Frozen):
     later: ClassVar[frozenset[str]] = frozenset()
     listed: ClassVar[bool] = False  # whether `tools/list` has it as a tool of its own, and not only through `change`
 
+    @property
+    def steps_of(self) -> tuple["ActionModel", ...]:
+        """The actions that it consists of, each in a stage of its own; itself where it is a single one."""
+        return (self,)
+
 
 class AppAction(ActionModel):
     """An action about one app of the catalogue."""

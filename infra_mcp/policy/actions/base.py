@@ -16,6 +16,8 @@ from infra_mcp.policy.images import new_images
 from infra_mcp.policy.policy import Policy
 
 FAULT: Final = "The caller cannot correct this; an operator should look at the plan."
+KUBERNETES: Final = "kubernetes"
+SYSTEMS: Final = frozenset({KUBERNETES, "helm", "terraform", "dns"})
 WORKLOADS: Final = frozenset({"apps/Deployment", "apps/StatefulSet", "apps/DaemonSet"})
 
 
@@ -56,7 +58,8 @@ def app_refusals(policy: Policy, caller: Caller, to: Grant, action: AppAction) -
     An app without a section may be the caller's if [[owners]] names them: then the files of the plan decide.
     """
     environment, named = _instance(action)
-    yield from (refused := list(cluster(policy, named)))
+    by_cluster = policy.by_cluster(action.app, environment)
+    yield from (refused := list(cluster(policy, named)) if by_cluster or named is not None else [])
     if refused:
         return
     app = policy.apps.get(action.app)
@@ -69,13 +72,19 @@ def app_refusals(policy: Policy, caller: Caller, to: Grant, action: AppAction) -
             f"One of its own: {some(own)}." if own else f"The catalogue has no app of {caller.name}.",
         )
         return
-    yield from one_cluster(f"App {action.app}", policy.homes(action.app, environment), named)
+    if by_cluster:
+        yield from one_cluster(f"App {action.app}", policy.homes(action.app, environment), named)
     for name in sorted(app.namespaces(environment)) if app else ():
         yield from namespace(policy, to, name)
 
 
 def is_workload(policy: Policy, action: AppAction, target: Target) -> bool:
-    """Whether a target is the app's workload; without one in policy, whether it is no workload of another's app."""
+    """Whether a target is the app's workload; without one in policy, whether it is no workload of another's app.
+
+    Of a release, a record or a workspace the files decide that declare it: they must be the caller's.
+    """
+    if target.system != KUBERNETES:
+        return True
     place = (target.scope, target.kind.rpartition("/")[2], target.name)
     app = policy.apps.get(action.app)
     if app is not None and app.workload_parts is not None:
@@ -101,11 +110,12 @@ class ActionRules:
     Args:
         refusals: every reason of a grant against the action, the one to report first.
         effect_refusals: every reason against one change of its plan, beside those for all actions.
-        writes: the kinds that it may write, as in `Target.kind`; no plan may write others.
+        writes: the kinds of Kubernetes that it may write itself, as in `Target.kind`; no plan may write others.
         about: what the action is about.
         is_about: whether the action is about a target.
         subject_refusals: those of `refusals` that concern what the action is about, and not the values that it sets:
             a rollback of the action is judged by them, and by the values that it sets itself.
+        systems: the systems in which it may write.
     """
 
     refusals: Callable[[Policy, Caller, Grant, Any], Iterator[Refusal]] = app_refusals
@@ -114,3 +124,4 @@ class ActionRules:
     about: Callable[[Policy, Any], About] = app_about
     is_about: Callable[[Policy, Any, Target], bool] = is_workload
     subject_refusals: Callable[[Policy, Caller, Grant, Any], Iterator[Refusal]] = app_refusals
+    systems: frozenset[str] = SYSTEMS

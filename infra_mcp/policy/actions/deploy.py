@@ -31,6 +31,8 @@ def _refusals(policy: Policy, caller: Caller, to: Grant, action: Deploy) -> Iter
 
 
 def _effect(policy: Policy, _: Caller, action: Deploy, change: Change) -> Iterator[Refusal]:
+    if change.by:  # a chart's version says nothing of its images: the grants of images decide
+        return
     app = policy.apps.get(action.app)
     asked = app.image_for(action.version) if app is not None else None
     for reference in new_images(change):

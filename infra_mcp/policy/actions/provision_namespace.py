@@ -9,7 +9,7 @@ from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.effect import Change
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.target import Target
-from infra_mcp.policy.actions.base import FAULT, About, ActionRules
+from infra_mcp.policy.actions.base import FAULT, KUBERNETES, About, ActionRules
 from infra_mcp.policy.grants import (
     NONE,
     Grant,
@@ -84,5 +84,11 @@ def _effect(policy: Policy, caller: Caller, action: ProvisionNamespace, change: 
 
 
 RULES = ActionRules(
-    _refusals, _effect, _WRITES, _about, lambda _, action, target: target.home == action.namespace, _subject
+    _refusals,
+    _effect,
+    _WRITES,
+    _about,
+    lambda _, action, target: target.home == action.namespace,
+    _subject,
+    frozenset({KUBERNETES}),
 )

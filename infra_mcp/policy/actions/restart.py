@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from infra_mcp.policy.actions.base import ActionRules
+from infra_mcp.policy.actions.base import KUBERNETES, ActionRules
 
-RULES = ActionRules()
+RULES = ActionRules(systems=frozenset({KUBERNETES}))

@@ -1,0 +1,72 @@
+"""How the scope of a target is granted, by its system: a namespace, Helm in one, a record, a workspace. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from infra_mcp.model.target import Target
+from infra_mcp.policy.grammar import matches
+from infra_mcp.policy.grants import NONE, Grant, Refusal, namespace, some
+from infra_mcp.policy.policy import Policy
+
+BY_CLUSTER: Final = frozenset({"kubernetes", "helm"})  # systems whose places are clusters
+
+
+def scope(policy: Policy, to: Grant, target: Target) -> Iterator[Refusal]:
+    """Whether a target's scope is granted; a system that policy does not know is not."""
+    check = SCOPES.get(target.system)
+    if check is None:
+        yield Refusal("effect.system", f"Policy cannot grant {target}, of {target.system[:40]}.", "Nothing.")
+    else:
+        yield from check(policy, to, target)
+
+
+def _kubernetes(policy: Policy, to: Grant, target: Target) -> Iterator[Refusal]:
+    if target.home is not None:
+        yield from namespace(policy, to, target.home)
+
+
+def _helm(policy: Policy, to: Grant, target: Target) -> Iterator[Refusal]:
+    name = target.scope or ""
+    yield from namespace(policy, to, name)
+    if not any(matches(pattern, name) for pattern in to.own.helm):
+        yield Refusal(
+            f"{to.rule}.helm",
+            f"{to.name} may not use Helm in namespace {name}, where it could read every Secret.",
+            to.hint("helm", f"A release in {some(to.own.helm)}.", NONE.format("namespace for Helm")),
+        )
+
+
+def record(policy: Policy, to: Grant, zone: str, name: str) -> Iterator[Refusal]:
+    """Whether the name of a record is granted in a zone; `@` is the zone's apex."""
+    if zone not in to.own.zones or zone not in policy.zones:
+        yield Refusal(
+            f"{to.rule}.zones",
+            f"{to.name} may not use zone {zone}.",
+            to.hint("zones", f"A record of {some(to.own.zones)}.", NONE.format("zone")),
+        )
+    elif not any(matches(pattern, name) for pattern in to.own.records):
+        yield Refusal(
+            f"{to.rule}.records",
+            f"{to.name} may not set {name} of {zone}.",
+            to.hint("records", f"A name such as {some(to.own.records)}.", NONE.format("name of a record")),
+        )
+
+
+def workspace(policy: Policy, to: Grant, name: str) -> Iterator[Refusal]:
+    """Whether a workspace is granted."""
+    if name not in to.own.workspaces or name not in policy.workspaces:
+        yield Refusal(
+            f"{to.rule}.workspaces",
+            f"{to.name} may not use workspace {name}.",
+            to.hint("workspaces", f"One of: {some(to.own.workspaces)}.", NONE.format("workspace")),
+        )
+
+
+SCOPES: Final[dict[str, Callable[[Policy, Grant, Target], Iterator[Refusal]]]] = {
+    "kubernetes": _kubernetes,
+    "helm": _helm,
+    "dns": lambda policy, to, target: record(policy, to, target.place, target.name),
+    "terraform": lambda policy, to, target: workspace(policy, to, target.place),
+}
