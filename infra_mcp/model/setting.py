@@ -211,7 +211,8 @@ def _integer(value: JsonValue) -> int | None:
     return value if type(value) is int and -_INT64 <= value < _INT64 else None
 
 
-def _number(value: JsonValue) -> float | None:
+def as_number(value: JsonValue) -> float | None:
+    """A number, or a text that is one in JSON; None for anything else. A whole one is an integer."""
     if (whole := _integer(value)) is not None:
         return whole
     if isinstance(value, str) and len(value) <= _MAX_NUMBER and _NUMBER.fullmatch(value):
@@ -222,7 +223,8 @@ def _number(value: JsonValue) -> float | None:
     return value if isinstance(value, float) and math.isfinite(value) else None
 
 
-def _boolean(value: JsonValue) -> bool | None:
+def as_boolean(value: JsonValue) -> bool | None:
+    """True or false, or a text that says so; None for anything else."""
     if isinstance(value, str):
         return {"true": True, "false": False}.get(value)
     return value if isinstance(value, bool) else None
@@ -271,14 +273,14 @@ def _nanoseconds(value: JsonValue) -> Decimal | None:
 
 
 def _decimal(value: JsonValue) -> Decimal | None:
-    number = _number(value)
+    number = as_number(value)
     return None if number is None else Decimal(repr(number))
 
 
 _TYPES: Final[dict[str, Callable[[JsonValue], Any]]] = {
     "integer": _integer,
-    "number": _number,
-    "boolean": _boolean,
+    "number": as_number,
+    "boolean": as_boolean,
     "string": _string,
     "quantity": _quantity,
     "duration": _duration,

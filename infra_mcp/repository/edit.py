@@ -1,4 +1,4 @@
-"""Changes values in YAML files and nothing else: one span each, comments and style kept, else refused."""
+"""Changes values in YAML, JSON and HCL files and nothing else: one span each, comments and style kept, else refused."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.effect import FieldPath, show_path
 from infra_mcp.repository.changes import Change, Key, Path, differences, sorted_place
 from infra_mcp.repository.edits import SetValue
+from infra_mcp.repository.hcl.edit import set_value
+from infra_mcp.repository.hcl.source import SUFFIXES as HCL
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.partial import item_keys, same
 from infra_mcp.repository.scalars import Json
@@ -34,11 +36,12 @@ def apply_edits(tree: Tree, edits: Iterable[SetValue]) -> Tree:
         Moved: a field differs from the value that its edit was planned on.
         InfraError: `not-in-repository`, `ambiguous-object`, `manifest-invalid` naming file and line.
     """
-    drafts: dict[str, _Draft] = {}
+    drafts: dict[str, _Draft | _HclDraft] = {}
     for edit in edits:
         found = tree.require(edit.ref) if edit.ref else tree.document(edit.path, edit.document)
         if found.path not in drafts:
-            drafts[found.path] = _Draft(tree.read(found.path) or b"")
+            data = tree.read(found.path) or b""
+            drafts[found.path] = _HclDraft(data) if found.path.endswith(HCL) else _Draft(data)
         try:
             drafts[found.path].set((found.index, *found.at), edit)
         except Moved:
@@ -76,6 +79,19 @@ class _Draft:
         """The file with these values."""
         text = _written(_read(decode(self.data)), self.desired)
         self.data, self.desired = text.text.encode(), values(text.roots)
+        return self.data
+
+
+class _HclDraft:
+    """An HCL file with the values that it shall have."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def set(self, _: Path, edit: SetValue) -> None:
+        self.data = set_value(self.data, edit)
+
+    def written(self) -> bytes:
         return self.data
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from infra_mcp.clients.git import Entry
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.repository.hcl import source as hcl
 from infra_mcp.repository.manifest import Manifest, literals
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.render import Found, Located
@@ -163,13 +164,15 @@ class Tree:
         return self._base.links
 
     def documents(self, path: str) -> list[Any] | None:
-        """The value of each document of a file; None where there is none, or it is too large.
+        """The value of each document of a file; an HCL file is one. None where there is none, or it is too large.
 
         Raises:
             InfraError: `manifest-invalid`: it cannot be read.
         """
         data = self.read(path)
         try:
+            if data is not None and path.endswith(hcl.SUFFIXES):
+                return [hcl.read(data).value]
             return None if data is None else values(compose(decode(data)))
         except Unreadable as error:
             raise InfraError("manifest-invalid", f"{path}, line {error.line}: {error.why}.") from None

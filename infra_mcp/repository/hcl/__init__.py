@@ -1,0 +1,1 @@
+"""Reads HCL (Terraform's language) as JSON values with their positions, and sets values in it by spans."""
