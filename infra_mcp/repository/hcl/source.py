@@ -202,11 +202,11 @@ class _Reader:
 
     def _quoted(self, node: tree_sitter.Node) -> str:
         """A quoted text as a template: escapes are read in its literal parts only."""
-        return "".join(
-            _unescaped(self._text(child)) if child.type == "template_literal" else self._text(child)
-            for child in node.children
-            if child.type not in {"quoted_template_start", "quoted_template_end"}
-        )
+        at, made = node.start_byte + 1, ""
+        for child in (one for one in node.children if one.type in _EXPANDED):
+            made += _unescaped(self.data[at : child.start_byte].decode()) + self._text(child)
+            at = child.end_byte
+        return made + _unescaped(self.data[at : node.end_byte - 1].decode())
 
     def _heredoc(self, node: tree_sitter.Node) -> str:
         text = self._text(node)
