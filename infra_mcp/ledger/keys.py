@@ -14,7 +14,6 @@ from pathlib import Path
 from infra_mcp.errors import InfraError
 
 MASKING = "masking"  # markers of masked secrets
-SECRETS = "secrets"  # keyed hashes of pull secrets
 MESSAGES = "messages"  # keyed hashes of messages between peers
 LEDGER = "ledger"  # which ledger these keys belong to; written once the ledger exists
 

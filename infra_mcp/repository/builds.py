@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Lock
@@ -18,7 +18,6 @@ from anyio import to_thread
 
 from infra_mcp.clients.kustomize import Built, Restrict, build, find_renderer
 from infra_mcp.errors import InfraError
-from infra_mcp.gather import gather
 from infra_mcp.masking import Masker
 from infra_mcp.repository.kustomize import Inputs, Read, inputs
 from infra_mcp.repository.nodes import Unreadable
@@ -122,12 +121,6 @@ class Builds:
         made = Rendered(root, objects, built.renderer, found)
         self._keep(key, made, len(built.data))
         return made
-
-    async def render_all(
-        self, view: View, roots: Sequence[str], *, cluster: str = "", restrict: Restrict = "root-only"
-    ) -> list[Rendered]:
-        """Build several folders; arguments and errors are those of `render`."""
-        return await gather([partial(self.render, view, root, cluster=cluster, restrict=restrict) for root in roots])
 
     def _keep(self, key: tuple[str, ...], made: Rendered, size: int) -> None:
         self._kept[key] = made, size

@@ -204,17 +204,6 @@ def set_inside(text: str, field: FieldPath, before: Json, after: Json) -> str:
     raise InfraError("manifest-invalid", what) from None
 
 
-def sharing(data: bytes, document: int, field: FieldPath) -> list[Path]:
-    """The places of a document that change with a field, since an anchor shares its value; its own among them.
-
-    Raises:
-        Unreadable: the file cannot be read.
-        InfraError: `manifest-invalid`, as `resolve`.
-    """
-    text = _read(decode(data))
-    return text.sharing(document, tuple(resolve(values(text.roots)[document], field)))
-
-
 def _at(obj: Json, keys: Path) -> Json:
     """The value of a field, or None; null and absent are the same to the API server."""
     for key in keys:
@@ -223,26 +212,6 @@ def _at(obj: Json, keys: Path) -> Json:
         else:
             obj = obj.get(key) if isinstance(obj, dict) and isinstance(key, str) else None
     return obj
-
-
-def rewrite(data: bytes, edits: Iterable[tuple[int, Path, Any]]) -> bytes:
-    """A file with values set, in documents counted from zero; missing keys on the way are made, `ABSENT` removes.
-
-    Every other value, every comment, the order and the style stay as they are, and a change is one hunk (a list or map
-    that differs in several places: one for each). A quoted value keeps its quotes. The index past a list's end appends
-    to it. The text is read again after each step, until it has the desired values and no other change.
-
-    Raises:
-        Unreadable: this cannot be done without another change: an anchor shares the value, a comment would be lost, or
-            there is no such place.
-    """
-    text = _read(decode(data))
-    desired = values(text.roots)
-    for index, path, value in edits:
-        if not _put(desired, index, path, value):
-            line = text.walk(index, path)[-1].node.line if 0 <= index < len(desired) else 1
-            raise Unreadable(line, "there is no such place to change")
-    return _written(text, desired).text.encode()
 
 
 def _written(text: SourceText, desired: list[Any]) -> SourceText:

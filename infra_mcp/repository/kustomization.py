@@ -17,7 +17,6 @@ from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.text import named
 
 NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
-COMPONENT = "Component"
 _MAX_KEPT = 16 * 1024  # bytes of a kustomization whose content is remembered
 
 _TARGETS: dict[str, Literal["target", "folder", "file"]] = {

@@ -6,7 +6,7 @@ ConfigMaps. What is on top decides; what it hides is masked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -114,14 +114,13 @@ class Stack:
     """Several sources, laid over each other; the last one decides."""
 
     sources: Sequence[Source]
-    lay: Callable[[Json, Json], Json]  # lays a value over another one
 
     @cached_property
     def value(self) -> Json:
         """All of them, merged."""
         merged: Json = None
         for source in self.sources:
-            merged = source.value if merged is None else self.lay(merged, source.value)
+            merged = source.value if merged is None else laid(merged, source.value)
         return merged
 
     def spots(self, field: FieldPath) -> tuple[Spot, ...]:
@@ -131,7 +130,7 @@ class Stack:
 
 def helm_values(sources: Sequence[Source]) -> Stack:
     """Values as Helm lays them over each other: maps are merged, anything else is replaced, null removes a key."""
-    return Stack([source for source in sources if isinstance(source.value, dict)], _over)
+    return Stack([source for source in sources if isinstance(source.value, dict)])
 
 
 def parsed(text: Json) -> Json:
@@ -148,8 +147,17 @@ def parsed(text: Json) -> Json:
     return documents[0] if documents else None
 
 
-def _over(low: Json, high: Json) -> Json:
-    if not (isinstance(low, dict) and isinstance(high, dict)):
+def laid(low: Json, high: Json) -> Json:
+    """A value laid over another one as Helm lays values and a JSON merge patch does (RFC 7396); both stay as they are.
+
+    Maps are merged, anything else is replaced, null removes a key.
+    """
+    if not isinstance(high, dict):
         return high
-    merged = {key: _over(low[key], value) if key in low else value for key, value in high.items()}
-    return {key: value for key, value in {**low, **merged}.items() if value is not None}
+    out = dict(low) if isinstance(low, dict) else {}
+    for key, item in high.items():
+        if item is None:
+            out.pop(key, None)
+        else:
+            out[key] = laid(out.get(key), item)
+    return out

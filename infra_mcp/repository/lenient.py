@@ -50,6 +50,12 @@ def name_steps(listed: Sequence[Json], *keys: str) -> list[Any]:
     return found
 
 
+def lineage(folder: str) -> list[str]:
+    """A folder and those it lies in, from the repository's top (empty) down."""
+    parts = folder.split("/") if folder else []
+    return ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
+
+
 def joined(folder: str, path: str) -> str:
     """What a path in a folder names, from the top of the repository; empty for the top."""
     found = posixpath.normpath(posixpath.join(folder, path))

@@ -18,12 +18,11 @@ from anyio import to_thread
 from infra_mcp.clients.git import Entry, Git
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layout import governed, patches
+from infra_mcp.repository.lenient import lineage
 from infra_mcp.repository.nodes import LARGEST, TOO_LARGE
-from infra_mcp.repository.value import SUFFIXES, Base, Manifest, Tree, depth, normal
+from infra_mcp.repository.value import SUFFIXES, Base, Manifest, Tree, depth, is_chart, normal
 from infra_mcp.text import one_line
 
-CHARTS = ("Chart.yaml", "Chart.yml")
-_CHARTS = frozenset(name.lower() for name in CHARTS)
 KEPT_BASES = 8
 KEPT_BYTES = 64 * 1024 * 1024  # of manifests, over all commits
 
@@ -103,14 +102,14 @@ def _fetch(git: Git, kept: _Kept, oids: Sequence[str]) -> dict[str, bytes | None
 
 def manifests_of(listed: Mapping[str, Entry], roots: Sequence[str]) -> list[str]:
     """The paths of manifests: plain files of the right suffix, in no chart and no hidden folder."""
-    charts = {posixpath.dirname(path) for path in listed if posixpath.basename(path) in CHARTS}
-    # In small letters it may also be the manifest of something called chart.
     templates = {path.rpartition("/templates/")[0] for path in listed if "/templates/" in f"/{path}"}
-    charts |= templates & {posixpath.dirname(path) for path in listed if posixpath.basename(path).lower() in _CHARTS}
+    # In small letters it may also be the manifest of something called chart.
+    named = [(posixpath.dirname(path), posixpath.basename(path)) for path in listed if is_chart(path)]
+    charts = {folder for folder, name in named if name.startswith("Chart.") or folder in templates}
 
     @cache
     def is_left_out(folder: str) -> bool:
-        return _is_hidden(folder, roots) or not charts.isdisjoint(_folders(folder))
+        return _is_hidden(folder, roots) or not charts.isdisjoint(lineage(folder))
 
     return [
         path
@@ -158,12 +157,6 @@ def _manifest(path: str, data: bytes | None, cluster: str) -> Manifest:
     elif not path.isprintable():  # nor can it be written to, nor recorded
         refusal = f"{one_line(path)}, line 1: the path is not printable text in UTF-8."
     return Manifest(data or b"", path, cluster, refusal)
-
-
-def _folders(folder: str) -> list[str]:
-    """A folder and those it lies in, from the repository's top (empty) down."""
-    parts = folder.split("/") if folder else []
-    return ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
 
 
 def _is_hidden(folder: str, roots: Sequence[str]) -> bool:

@@ -87,14 +87,6 @@ class SourceText:
         on_the_way = {id(node) for step in self.walk(document, path) for node in (step.holder, step.node)}
         return [leaf.line for leaf in _leaves(self.roots[document]) if leaf.target and id(leaf.target) in on_the_way]
 
-    def sharing(self, document: int, path: tuple[Key, ...]) -> list[tuple[Key, ...]]:
-        """Every path of a document whose value is written at the place of this one: through aliases and merges too."""
-        steps = self.walk(document, path)
-        if len(steps) <= len(path):
-            return []
-        root = self.roots[document].real
-        return [place for place, node in _places(root, (), is_object(root)) if node is steps[-1].node]
-
     def comments(self) -> list[str]:
         """All comments, in order."""
         found = [comment for root in self.roots for comment in self._comments(root)]
@@ -289,9 +281,6 @@ class SourceText:
         between = self.newline + " " * column
         return Splice(first, first, between.join(rows) + between)
 
-    def _has_comment_above(self, node: Node) -> bool:
-        return self._comment_above(node.start) < self.line_start(node.start)
-
     def _comment_above(self, offset: int) -> int:
         """The start of the comment lines directly above the line of an offset; else the start of that line."""
         start = self.line_start(offset)
@@ -336,23 +325,6 @@ def _ends_line(value: Json) -> bool:
     while isinstance(value, dict | list) and value:
         value = list(value.values())[-1] if isinstance(value, dict) else value[-1]
     return isinstance(value, str) and value.endswith("\n")
-
-
-def _places(node: Node, path: tuple[Key, ...], in_object: bool) -> Iterator[tuple[tuple[Key, ...], Node]]:
-    """Every node with its path, aliases followed, and merged keys where nothing hides them."""
-    yield path, node
-    for index, item in enumerate(node.items):
-        yield from _places(item.real, (*path, index), in_object)
-    for name, item in _entries(node, in_object).items():
-        yield from _places(item.real, (*path, name), in_object)
-
-
-def _entries(node: Node, in_object: bool) -> dict[str, Node]:
-    own = {key_text(key, in_object=in_object): item for key, item in node.pairs if not is_merge(key)}
-    for key, item in node.pairs:
-        for source in (item.real.items or [item]) if is_merge(key) else ():
-            own = _entries(source.real, in_object) | own
-    return own
 
 
 def _inner(node: Node) -> Iterator[Node]:

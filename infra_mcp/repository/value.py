@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -23,8 +24,11 @@ __all__ = ["SUFFIXES", "Base", "Home", "Located", "Manifest", "NotInRepository",
 SUFFIXES = (".yaml", ".yml", ".json")
 LINK = "120000"  # the mode of a symbolic link
 NAMED = 3  # files named in a message; the rest is counted
-# Folders whose files are applied to no cluster.
-SAMPLES = re.compile(r"(?:^|/)(?:tests?|testdata|fixtures|samples?|examples?|vendor|node_modules|\.[^/]+)/")
+# Folders whose files are for tests and people to copy, or are somebody else's: they are applied to no cluster.
+SAMPLES = re.compile(
+    r"tests?|testdata|test-data|e2e|fixtures|samples?|examples?|vendor|node_modules|third_party|\.[^/]*"
+)
+_CHARTS = frozenset({"chart.yaml", "chart.yml"})
 BY_HAND = "Change it by hand, where kustomize builds it from."
 
 
@@ -299,7 +303,7 @@ class Tree:
             found = [one for one in found if any(home.holds(one.path) for home in homes)]
         else:
             found = [one for one in found if not any(home.holds(one.path) for home in others)]
-            found = [one for one in found if not SAMPLES.search(one.path)]
+            found = [one for one in found if not any(map(SAMPLES.fullmatch, one.path.split("/")[:-1]))]
         claims = [home for home in others if any(home.holds(one.path) for one in found)]
         claims = claims or [home for home in others if not (home.files or is_named)]
         if found and claims:
@@ -359,6 +363,11 @@ def normal(root: str) -> str:
     if root.startswith("/") or ".." in parts:
         raise InfraError("policy-invalid", f"The root {root!r} is not in the repository.")
     return "/".join(parts)
+
+
+def is_chart(path: str) -> bool:
+    """Whether a file has the name of a chart's, `Chart.yaml`, which some people write in small letters."""
+    return posixpath.basename(path).lower() in _CHARTS
 
 
 def depth(path: str, roots: Iterable[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 
 import anyio
 import pytest
@@ -10,6 +11,7 @@ from repository.kustomize_tree import APP, TREE, WEB, view
 
 from infra_mcp.clients import kustomize as client
 from infra_mcp.errors import InfraError
+from infra_mcp.gather import gather
 from infra_mcp.repository import builds
 from infra_mcp.repository.builds import Builds, View, view_of
 from infra_mcp.repository.render import read
@@ -175,7 +177,7 @@ async def test_several_roots_are_built_side_by_side_at_most_four(made, monkeypat
     monkeypatch.setattr(builds, "build", slow)
     files = {f"app{n}/kustomization.yaml": f"resources: [../base]\nnamePrefix: n{n}-\n" for n in range(8)}
     with anyio.fail_after(60):
-        found = await made.render_all(view(APP | files), [f"app{n}" for n in range(8)])
+        found = await gather([partial(made.render, view(APP | files), f"app{n}") for n in range(8)])
     assert most == builds.PARALLEL
     assert [("Deployment", None, f"n{n}-web") in objects(one) for n, one in enumerate(found)] == [True] * 8
 

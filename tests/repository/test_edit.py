@@ -184,7 +184,7 @@ def test_only_the_document_that_is_meant_changes():
 
     assert set_field(text, 2, ["a"], 2) == b"---\n# one\na: 1\n---\n---\n# three\na: 2\n...\n---\na: 1"
     assert set_field(text, 3, ["b"], 2) == text + b"\nb: 2"
-    with pytest.raises(InfraError, match="no such place"):
+    with pytest.raises(InfraError, match="There is no document 5"):
         set_field(text, 4, ["a"], 2)
     with pytest.raises(InfraError):
         set_field(text, 1, ["a"], 2)

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from repository.edits import apply_edit, loaded, set_field
+from repository.edits import apply_edit, loaded, set_field, set_fields
 
 from infra_mcp.errors import InfraError, Moved
-from infra_mcp.repository.edit import apply_edits, rewrite, set_inside, sharing
+from infra_mcp.repository.edit import apply_edits, set_inside
 from infra_mcp.repository.edits import SetValue, keep, kept
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.rebase import revert
@@ -101,7 +101,7 @@ def test_what_is_merged_into_maps_changes_where_it_stands_when_all_of_them_are_m
 
 
 @pytest.mark.promise("repos.bytes")
-def test_the_places_that_share_a_value_are_known_before_it_is_changed():
+def test_the_places_that_share_a_value_through_an_anchor_and_merges_change_together_or_not_at_all():
     text = b"""\
 base: &b {tag: &v v1, name: x}
 web: {<<: *b, name: web}
@@ -110,11 +110,11 @@ jobs: [{tag: *v}, *b]
 """
 
     shared = [("base", "tag"), ("jobs", 0, "tag"), ("jobs", 1, "tag"), ("web", "tag")]
-    assert sorted(sharing(text, 0, ("web", "tag")), key=str) == sorted(shared, key=str)
-    assert sharing(text, 0, ("api", "tag")) == [("api", "tag")]
-    assert sharing(text, 0, ("web", "other")) == []
-    after = rewrite(text, [(0, place, "v2") for place in shared])
-    assert after == text.replace(b"v1", b"v2")
+    assert set_fields(text, [(0, place, "v2") for place in shared]) == text.replace(b"v1", b"v2")
+    assert set_field(text, 0, ("api", "tag"), "v2") == text.replace(b"v0", b"v2")
+    for left in range(len(shared)):
+        with pytest.raises(InfraError, match="would change more than was asked"):
+            set_fields(text, [(0, place, "v2") for place in shared[:left] + shared[left + 1 :]])
 
 
 @pytest.mark.trap("K2")

@@ -160,7 +160,7 @@ async def test_a_file_that_is_too_large_is_not_even_read(repo: Path, tmp_path: P
     listed = await git.list_tree(large, ["."])
 
     tree = await load(git, large, ["."], "sandbox")
-    read = await git.read_blobs([entry.oid for entry in listed.values()], 1000)
+    read = git.read_blobs_now([entry.oid for entry in listed.values()], 1000)
     await git.aclose()
 
     assert dict(tree.broken) == {"big.yaml": "big.yaml, line 1: the file is larger than 8 MiB."}

@@ -81,16 +81,12 @@ class Git:
         """
         return await to_thread.run_sync(self._objects.files, commit, list(paths))
 
-    async def read_blobs(self, oids: Iterable[str], largest: int | None = None) -> dict[str, bytes]:
-        """The content of blobs, by id, exactly as stored; those larger than that many bytes are left out.
+    def read_blobs_now(self, oids: Iterable[str], largest: int | None = None) -> dict[str, bytes]:
+        """The content of blobs, by id, exactly as stored; those larger than that many bytes are left out. It blocks.
 
         Raises:
             InfraError: `git-failed`, naming an id that is not a blob's.
         """
-        return await to_thread.run_sync(self.read_blobs_now, oids, largest)
-
-    def read_blobs_now(self, oids: Iterable[str], largest: int | None = None) -> dict[str, bytes]:
-        """The same as `read_blobs`, for a caller that is in a worker thread already. It blocks."""
         return self._objects.blobs(list(oids), largest)
 
     @effect("git.build")

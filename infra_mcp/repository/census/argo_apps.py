@@ -16,7 +16,7 @@ from infra_mcp.repository.census.argo_templates import Parameters, Rendered, Tex
 from infra_mcp.repository.census.built import Built
 from infra_mcp.repository.census.composition import compose
 from infra_mcp.repository.census.entries import cluster_of
-from infra_mcp.repository.census.environments import ENVIRONMENTS
+from infra_mcp.repository.census.environments import ENVIRONMENTS, SHARED, STAGES
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Source, helm_values
@@ -32,12 +32,6 @@ _LOCAL = re.compile(r"https?://kubernetes\.default(?:[.:/].*)?")
 _GLOB = re.compile(r"[*?\[{]")
 # Values files that are named after what they are for: `values-prod.yaml`, `prod.values.yaml`, `env/prod/values.yaml`.
 _VALUES = re.compile(r"(?:values|secrets|config|settings)[-_.]|[-_.](?:values|secrets)$", re.IGNORECASE)
-_SHARED = re.compile(r"values|secrets|config|settings|common|default|defaults|base|global|shared|all", re.IGNORECASE)
-# An environment at the end of a name.
-_SUFFIX = re.compile(
-    r"prod|production|live|staging|stage|stg|dev|development|test|testing|qa|uat|preprod|canary|integration",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -106,7 +100,7 @@ class Application:
             for path in texts(one.get("helm"), "valueFiles"):
                 stem = _VALUES.sub("", posixpath.splitext(posixpath.basename(path))[0])
                 above = posixpath.basename(posixpath.dirname(path))
-                yield from (word for word in (above, stem) if word and not _SHARED.fullmatch(word))
+                yield from (word for word in (above, stem) if word and not SHARED.fullmatch(word))
 
     @cached_property
     def app(self) -> str:
@@ -127,7 +121,7 @@ def _cut(name: str, words: set[str], *, at_end: bool = False) -> str:
         if not at_end and name.startswith((f"{word}-", f"{word}_", f"{word}.")):
             return name[len(word) + 1 :]
     head, _, last = name.rpartition("-")
-    return head if not at_end and _SUFFIX.fullmatch(last) else ""
+    return head if not at_end and STAGES.fullmatch(last) else ""
 
 
 @dataclass

@@ -144,13 +144,7 @@ class Generators:
 
     def _folders(self, value: dict[str, Any]) -> Iterator[tuple[str, tuple[Source, ...]]]:
         patterns = _patterns(value.get("directories"))
-        folders = {""}
-        for path in self.index.tree.entries if patterns[0] else ():
-            folder = posixpath.dirname(path)
-            while folder not in folders:
-                folders.add(folder)
-                folder = posixpath.dirname(folder)
-        for folder in sorted(folders - {""}):
+        for folder in sorted(self.index.listing.folders) if patterns[0] else ():
             if not f"/{folder}".count("/.") and _is_taken(folder, patterns, is_like):
                 yield folder, ()
 

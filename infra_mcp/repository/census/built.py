@@ -18,7 +18,7 @@ from infra_mcp.model.image import Image
 from infra_mcp.model.pattern import matches
 from infra_mcp.repository.census.json_patch import operate, tokens_of
 from infra_mcp.repository.census.strategic import laid_strategically
-from infra_mcp.repository.layers import Document, Source, Spot
+from infra_mcp.repository.layers import Document, Source, Spot, laid
 from infra_mcp.repository.lenient import as_text, mapping, maps
 from infra_mcp.repository.locator.places import Place
 from infra_mcp.repository.partial import get_path, positions
@@ -146,7 +146,6 @@ class Operations:
     """A JSON patch (RFC 6902)."""
 
     source: Source  # its value is the list of operations
-    list_at: FieldPath = ()
 
     def apply(self, value: Json) -> Json:
         """The object with each operation done that fits it."""
@@ -304,19 +303,6 @@ def objects_of(path: str, documents: Iterable[Json]) -> Iterator[Built]:
                 at: FieldPath = () if position is None else ("items", position)
                 name, namespace = as_text(metadata.get("name")), as_text(metadata.get("namespace")) or None
                 yield Built(Document(path, number, one, at), frozenset({name}), namespace=namespace, name=name)
-
-
-def laid(low: Json, high: Json) -> Json:
-    """A JSON merge patch (RFC 7396) laid over a value."""
-    if not isinstance(high, dict):
-        return deepcopy(high)
-    out = dict(low) if isinstance(low, dict) else {}
-    for key, item in high.items():
-        if item is None:
-            out.pop(key, None)
-        else:
-            out[key] = laid(out.get(key), item)
-    return out
 
 
 def _with_images(value: Json, change: Callable[[str], str], *, in_list: bool = False) -> Json:

@@ -150,7 +150,8 @@ def _untagged(value: Json) -> str:
         named, registry, beside = image.get("repository"), image.get("registry"), image
     else:
         named, registry, beside = image, None, value
-    if not isinstance(named, str) or not named or "{{" in named or any(map(_VERSIONED.fullmatch, beside)):
+    versioned = any(_VERSIONED.fullmatch(key) for key, item in beside.items() if item is not None)
+    if not isinstance(named, str) or not named or "{{" in named or versioned:
         return ""
     found = Image.parse(f"{registry}/{named}" if isinstance(registry, str) and registry else named)
     return "" if found.tag or found.digest else found.repository

@@ -224,7 +224,7 @@ class _Release:
         if chart is not None:
             files |= files_of(index, chart)
             layers = [*sources_of(index, chart), *layers]
-        version = Stack([Rendered(one, given, names) for one in sources], lambda low, high: {**low, **high})
+        version = helm_values([Rendered(one, given, names) for one in sources])
         return cls(str(name), str(space) or None, chart, version, helm_values(layers), own)
 
 

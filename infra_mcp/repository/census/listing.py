@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from bisect import bisect_left
 from collections.abc import Mapping
 from functools import cached_property
@@ -11,15 +10,12 @@ from typing import Final
 
 from infra_mcp.repository.census.environments import ENVIRONMENTS
 from infra_mcp.repository.kustomization import is_kustomization
-from infra_mcp.repository.value import Tree
+from infra_mcp.repository.lenient import lineage
+from infra_mcp.repository.value import SAMPLES, Tree, is_chart
 
-# Folders whose files are for tests and people to copy, or are somebody else's.
-_OF_MANY = frozenset({"apps", "applications", "components", "services", "releases", "namespaces", "environments"})
-_LEFT_OUT: Final = re.compile(
-    r"(?:test|tests|testdata|test-data|e2e|fixtures|sample|samples|example|examples|vendor|node_modules|third_party|ci|"
-    r"\.[^/]*)"
+_OF_MANY: Final = frozenset(
+    {"apps", "applications", "components", "services", "releases", "namespaces", "environments"}
 )
-_CHARTS: Final = frozenset({"chart.yaml", "chart.yml"})
 
 
 class Listing:
@@ -32,7 +28,7 @@ class Listing:
 
     def __init__(self, modes: Mapping[str, str], named: tuple[str, ...]) -> None:
         self.modes = modes
-        self._named = {above for root in named for above in _above(root)}
+        self._named = {above for root in named for above in lineage(root)}
 
     @cached_property
     def paths(self) -> tuple[str, ...]:
@@ -64,7 +60,7 @@ class Listing:
             return "parts of charts"
         if last in {"files", "templates"} and "/roles/" in f"/{above}":  # Ansible's
             return "parts of Ansible roles"
-        if not _LEFT_OUT.fullmatch(last):
+        if not _is_left_out(last):
             return None
         # Beside a folder of an environment `test` is one, too, and in a folder of apps it is an app.
         among = above.rpartition("/")[2] in _OF_MANY
@@ -75,13 +71,11 @@ class Listing:
     def _beside_environments(self) -> frozenset[str]:
         """The folders that hold the folder of an environment other than `test`."""
         split = (folder.rpartition("/") for folder in self.folders)
-        return frozenset(
-            above for above, _, name in split if ENVIRONMENTS.fullmatch(name) and not _LEFT_OUT.fullmatch(name)
-        )
+        return frozenset(above for above, _, name in split if ENVIRONMENTS.fullmatch(name) and not _is_left_out(name))
 
     @cached_property
     def _all_charts(self) -> frozenset[str]:
-        return frozenset(posixpath.dirname(path) for path in self.modes if posixpath.basename(path).lower() in _CHARTS)
+        return frozenset(posixpath.dirname(path) for path in self.modes if is_chart(path))
 
     @cached_property
     def folders(self) -> frozenset[str]:
@@ -97,7 +91,7 @@ class Listing:
     @cached_property
     def charts(self) -> dict[str, str]:
         """The path of each Chart.yaml that counts, by its folder."""
-        return {posixpath.dirname(path): path for path in self.paths if posixpath.basename(path).lower() in _CHARTS}
+        return {posixpath.dirname(path): path for path in self.paths if is_chart(path)}
 
     @cached_property
     def kustomizations(self) -> dict[str, str]:
@@ -121,6 +115,6 @@ def listing_of(tree: Tree, named: tuple[str, ...]) -> Listing:
     return known
 
 
-def _above(folder: str) -> list[str]:
-    parts = folder.split("/")
-    return ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+def _is_left_out(name: str) -> bool:
+    """Whether the files of a folder of this name do not count; in `ci` charts have values for their tests."""
+    return name == "ci" or SAMPLES.fullmatch(name) is not None

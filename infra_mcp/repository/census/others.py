@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from infra_mcp.repository.census import helmfile
 from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.lenient import lineage
 from infra_mcp.repository.scalars import Json
 
 Kind = Literal["terraform", "terragrunt", "zone", "compose", "helmfile", "encrypted"]
@@ -61,7 +62,7 @@ def _terraform(index: Index) -> Iterator[Other]:
     hcl = Counter(
         posixpath.dirname(path) for path in index.paths if posixpath.basename(path).lower() == "terragrunt.hcl"
     )
-    inner = {above for folder in hcl for above in _above(folder)}
+    inner = {above for folder in hcl for above in lineage(folder)[:-1]}
     for folder in (configured | values).keys() | hcl.keys():
         if (folder in used and folder not in values) or not _MODULES.isdisjoint(folder.split("/")):
             continue
@@ -70,12 +71,6 @@ def _terraform(index: Index) -> Iterator[Other]:
                 yield Other("terragrunt", folder, "terraform", hcl[folder] + configured[folder])
         else:
             yield Other("terraform", folder, "terraform", configured[folder] + values[folder])
-
-
-def _above(folder: str) -> Iterator[str]:
-    while folder:
-        folder = posixpath.dirname(folder)
-        yield folder
 
 
 def _zones(index: Index) -> Iterator[Other]:

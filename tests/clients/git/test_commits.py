@@ -59,7 +59,7 @@ async def test_bytes_are_stored_as_they_are_and_modes_are_kept(git: Git, repo) -
 
     assert listed["run.yaml"].mode == "100755"
     assert listed["apps/ü ber.yaml"].mode == "100644"
-    blobs = await git.read_blobs(listed[path].oid for path in odd)
+    blobs = git.read_blobs_now(listed[path].oid for path in odd)
     assert {path: blobs[listed[path].oid] for path in odd} == odd
 
 

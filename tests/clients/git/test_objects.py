@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio import to_thread
 from clients.git.moves import built
 
 from infra_mcp.clients.git import Entry, Git
@@ -84,11 +85,11 @@ async def test_a_missing_branch_commit_or_blob_is_named(git: Git, repo) -> None:
     with pytest.raises(InfraError, match="1" * 40):
         await git.list_tree("1" * 40, ["."])
     with pytest.raises(InfraError, match="2" * 40):
-        await git.read_blobs(["2" * 40])
+        git.read_blobs_now(["2" * 40])
     with pytest.raises(InfraError, match="not the id of an object"):
         await git.list_tree("HEAD\ncontents x", ["."])
     with pytest.raises(InfraError, match="no blob"):
-        await git.read_blobs([repo.head()])
+        git.read_blobs_now([repo.head()])
     assert await git.head("main") == repo.head()
 
 
@@ -118,7 +119,7 @@ async def test_many_and_large_blobs_are_read_completely(git: Git, repo) -> None:
     repo.git("commit", "-qm", "many")
 
     listed = await git.list_tree(repo.head(), ["."])
-    blobs = await git.read_blobs(entry.oid for entry in listed.values())
+    blobs = git.read_blobs_now(entry.oid for entry in listed.values())
 
     assert blobs[listed["large.yaml"].oid] == b"x" * 3_000_000
     assert all(blobs[listed[f"many/{n}.yaml"].oid] == b"n: %d\n" % n for n in range(900))
@@ -130,7 +131,7 @@ async def test_concurrent_reads_do_not_mix(git: Git, repo) -> None:
 
     async def read(path: str) -> None:
         for _ in range(20):
-            blobs = await git.read_blobs([listed[path].oid])
+            blobs = await to_thread.run_sync(git.read_blobs_now, [listed[path].oid])
             answers.append(blobs[listed[path].oid].decode() == repo.read(path))
 
     async with anyio.create_task_group() as tasks:
@@ -224,7 +225,7 @@ async def test_a_replace_ref_does_not_change_the_commit_that_is_read(git: Git, r
     repo.git("replace", later, repo.git("commit-tree", "-m", "another", f"{later}~1^{{tree}}"))
 
     listed = await git.list_tree(later, ["."])
-    read = await git.read_blobs([listed["README.md"].oid])
+    read = git.read_blobs_now([listed["README.md"].oid])
 
     assert list(read.values()) == [b"later\n"]
 
