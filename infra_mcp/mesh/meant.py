@@ -18,6 +18,7 @@ from infra_mcp.mesh.blocks import Fault, blocks, read, show
 from infra_mcp.mesh.grammar import Token, is_valid
 from infra_mcp.model.actions import ACTIONS, RELEASE, ActionModel, AppAction, Release, Rollback
 from infra_mcp.model.names import AppName, RequestId, Version
+from infra_mcp.repository.census.environments import ENVIRONMENTS
 
 Apps = Mapping[str, Collection[str]]  # the asker's apps, each with its environments
 
@@ -30,9 +31,6 @@ _OTHER: Final = frozenset({"delete", "destroy", "drop", "exec", "patch", "remove
 _TO: Final = frozenset({"to", "→", "->", "=>"})
 _LABELS: Final = frozenset({"image", "release", "tag", "the", "version"})  # words between `to` and a version
 _IN: Final = frozenset({"for", "in", "into", "on"})  # words before an environment, beside `to`
-_ENVIRONMENTS: Final = frozenset(
-    ("dev", "development", "live", "preview", "prod", "production", "qa", "stage", "staging", "test", "uat")
-)
 _NOT_A_VALUE: Final = frozenset({"by", "from", "up", "down"})  # words before another number than the one to set
 _GRAMMAR: Final = frozenset(  # words that name an app only where nothing else does
     ("a", "an", "and", "app", "application", "can", "could", "deployment", "for", "from", "i", "in", "it", "latest",
@@ -155,7 +153,7 @@ def _environment(words: list[_Word], known: Collection[str]) -> str:
     found = {by_name[words[at].low] for at in aim or named}
     if len(found) == 1:
         return found.pop()
-    is_other = any(words[at].low in _ENVIRONMENTS for at in placed)
+    is_other = any(ENVIRONMENTS.fullmatch(words[at].low) for at in placed)
     return "<environment>" if known and (len(known) > 1 or is_other) else ""
 
 
