@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from infra_mcp.repository.scalars import Json
 
 Key = str | int
 Path = tuple[Key, ...]
+_DIGITS = re.compile(r"([0-9]+)")
 _SORTED = 3  # so many keys in order are no accident
 
 
@@ -37,7 +39,8 @@ def differences(now: Json, desired: Json, path: Path = ()) -> Iterator[Change]:
                 yield from differences(now[key], value, (*path, key))
         for key, value in desired.items():
             if key not in now:
-                place = sorted_place(list(now), key) if len(path) > 1 and len(now) >= _SORTED else len(now)
+                is_object = len(path) == 1 and "apiVersion" in now
+                place = sorted_place(list(now), key) if len(now) >= _SORTED and not is_object else len(now)
                 yield Change("insert", (*path, key), value, place)
         yield from (Change("remove", (*path, key)) for key in now if key not in desired)
     elif isinstance(now, list) and isinstance(desired, list):
@@ -49,10 +52,16 @@ def differences(now: Json, desired: Json, path: Path = ()) -> Iterator[Change]:
 def sorted_place(items: list[Any], new: Json) -> int:
     """The index for a new text among texts: its place where they are sorted, else the end."""
     texts = [item for item in items if isinstance(item, str)]
-    for order in (str, str.casefold):
+    orders: tuple[Callable[[str], Any], ...] = (str, str.casefold, natural)
+    for order in orders:
         if isinstance(new, str) and len(texts) == len(items) > 1 and sorted(texts, key=order) == texts:
             return sum(order(text) <= order(new) for text in texts)
     return len(items)
+
+
+def natural(text: str) -> list[str | int]:
+    """A key by which numbers in texts are ordered as numbers: `web2` before `web10`; octoDNS' order of names."""
+    return [int(part) if part.isdecimal() else part for part in _DIGITS.split(text)]
 
 
 def _of_lists(now: list[Any], desired: list[Any], path: Path) -> Iterator[Change]:

@@ -1,0 +1,1 @@
+"""The DNS protocol: queries, transfers and dynamic updates; records as text."""

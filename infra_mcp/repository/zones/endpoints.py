@@ -1,0 +1,148 @@
+"""Zones as external-dns reads them from a cluster: the endpoints of DNSEndpoint objects.
+
+Source: external-dns, `apis/v1alpha1` and `endpoint/endpoint.go`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from infra_mcp.clients.dns.text import plain, relative, rrset
+from infra_mcp.model.rrset import RRset, absolute
+from infra_mcp.repository.changes import sorted_place
+from infra_mcp.repository.edit import ABSENT, rewrite
+from infra_mcp.repository.nodes import Unreadable, compose, decode, values
+from infra_mcp.repository.zones.fault import ZoneFault
+
+KIND: Final = "DNSEndpoint"
+GROUP: Final = "externaldns.k8s.io"
+_TYPES: Final = ("A", "AAAA", "CNAME", "MX", "NS", "PTR", "SRV", "TXT")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One endpoint and where it stands."""
+
+    document: int
+    index: int
+    data: dict[str, Any]
+
+    @property
+    def type(self) -> str:
+        return str(self.data.get("recordType", "")).upper()
+
+
+def read(data: bytes, zone: str, name: str | None = None) -> list[RRset]:
+    """The record sets that the objects of a file give to a zone, or to one name of it.
+
+    Raises:
+        Unreadable: the file cannot be read.
+        ZoneFault: an endpoint is not well formed.
+    """
+    entries = _entries(values(compose(decode(data))))
+    found = [(_name(one, zone), one) for one in entries if one.type in _TYPES]
+    return [_rrset(one, at, zone) for at, one in found if at is not None and name in {None, at}]
+
+
+def _entries(documents: list[Any]) -> Iterator[_Entry]:
+    for number, document in enumerate(documents):
+        if isinstance(document, dict) and document.get("kind") == KIND:
+            for index, one in enumerate((document.get("spec") or {}).get("endpoints") or []):
+                if isinstance(one, dict):
+                    yield _Entry(number, index, one)
+
+
+def _name(one: _Entry, zone: str) -> str | None:
+    """Its name in the zone; None where it is outside."""
+    try:
+        return relative(str(one.data.get("dnsName", "")).rstrip(".") + ".", zone)
+    except ValueError:
+        return None
+
+
+def _rrset(one: _Entry, name: str, zone: str) -> RRset:
+    targets, ttl = one.data.get("targets"), one.data.get("recordTTL")
+    try:
+        if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+            msg = "has no list of targets"
+            raise ValueError(msg)  # noqa: TRY301 - told like the other faults of a record
+        return rrset(zone, name, one.type, ttl or None, [_text(one.type, target) for target in targets])
+    except ValueError as error:
+        raise ZoneFault(f"the {one.type} endpoint of {name} {error}") from None
+
+
+def _text(kind: str, target: str) -> str:
+    """A target as zone files write it: its names are absolute, with a dot at their end or without."""
+    if kind == "TXT":
+        return target if target.startswith('"') else target
+    return target if kind in {"A", "AAAA"} else target.rstrip(".") + "."
+
+
+def edited(data: bytes, zone: str, before: RRset | None, after: RRset | None) -> bytes:
+    """The file with one record set changed, added to its first object (`before` None) or removed (`after` None).
+
+    Raises:
+        Unreadable: the place cannot be changed without changing more.
+        ZoneFault: several endpoints have the name and type, or no object could take a new one.
+    """
+    one = after or before
+    if one is None:
+        return data
+    documents = values(compose(decode(data)))
+    there = [entry for entry in _entries(documents) if (_name(entry, zone), entry.type) == one.key]
+    if len(there) > 1 or any(entry.data.get("setIdentifier") for entry in there):
+        raise ZoneFault(f"several endpoints share the {one.type} record of {one.name}")
+    if after is None:
+        if not there:
+            return data
+        held = documents[there[0].document]["spec"]["endpoints"]
+        if len(held) == 1:
+            raise Unreadable(1, "it is the last endpoint of its object")
+        return rewrite(data, [(there[0].document, ("spec", "endpoints", there[0].index), ABSENT)])
+    if there:
+        at = ("spec", "endpoints", there[0].index)
+        return rewrite(data, [(there[0].document, (*at, key), value) for key, value in _changes(there[0], after, zone)])
+    number = next((at for at, held in enumerate(documents) if isinstance(held, dict) and held.get("kind") == KIND), None)
+    if number is None:
+        raise ZoneFault(f"no {KIND} is there to take the {after.type} record of {after.name}")
+    held = (documents[number].get("spec") or {}).get("endpoints") or []
+    place = sorted_place([str(other.get("dnsName", "")) for other in held], _dns_name(after, zone, held))
+    new = [*held[:place], _new(after, zone, held), *held[place:]]
+    return rewrite(data, [(number, ("spec", "endpoints"), new)])
+
+
+def _dns_name(one: RRset, zone: str, others: list[Any]) -> str:
+    dotted = any(str(other.get("dnsName", "")).endswith(".") for other in others if isinstance(other, dict))
+    name = absolute(one.name, zone)
+    return name if dotted else name.rstrip(".")
+
+
+def _new(one: RRset, zone: str, others: list[Any]) -> dict[str, Any]:
+    ttl = {} if one.ttl is None else {"recordTTL": one.ttl}
+    targets = [_target(one.type, value) for value in one.values]
+    return {"dnsName": _dns_name(one, zone, others), **ttl, "recordType": one.type, "targets": targets}
+
+
+def _target(kind: str, value: str) -> str:
+    """A value as external-dns reads it. SRV's and NAPTR's end in a dot, other names need none."""
+    if kind == "TXT":
+        return plain(value)
+    return value if kind == "SRV" else value.removesuffix(".")
+
+
+def _changes(entry: _Entry, after: RRset, zone: str) -> Iterator[tuple[str, Any]]:
+    if after.ttl is not None and entry.data.get("recordTTL") != after.ttl:
+        yield "recordTTL", after.ttl
+    wanted, kept = list(after.values), []
+    for target in entry.data["targets"]:
+        text = rrset(zone, after.name, after.type, None, [_text(after.type, target)]).values[0]
+        if text in wanted:
+            wanted.remove(text)
+            kept.append(target)
+    if wanted or len(kept) < len(entry.data["targets"]):
+        for value in wanted:
+            target = _target(after.type, value)
+            kept.insert(sorted_place(kept, target), target)
+        yield "targets", kept
