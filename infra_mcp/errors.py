@@ -228,6 +228,17 @@ CODES: dict[str, CodeInfo] = {
     "cluster-error": CodeInfo(
         "The API server answered with an error.", "See the message; `infra-mcp request ID` shows how far it came."
     ),
+    # -- name servers
+    "zone-unreachable": CodeInfo(
+        "A zone's name server cannot be reached, or did not answer in time.",
+        "Check the servers of [zones.NAME] in infra.toml; the request can be sent again.",
+        Exit.UNREACHABLE,
+    ),
+    "zone-denied": CodeInfo(
+        "A zone's name server does not take the update, or does not have the zone.",
+        "Check server, key_file and the server's update policy: docs/dns.md.",
+        Exit.REFUSED,
+    ),
     "pull-secret-unavailable": CodeInfo(
         "A pull secret's source cannot be read or is not a pull secret.",
         "An operator checks the source named in infra.toml and the rights from `infra-mcp rbac render`.",

@@ -13,7 +13,7 @@ from infra_mcp.policy.policy import FIRST_LAYOUT, Policy
 from infra_mcp.repository.census.apps import Census
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.edit import apply_edits
-from infra_mcp.repository.edits import DeleteFile, Edit, Location, PutFile, SetValue
+from infra_mcp.repository.edits import Edit, FileEdit, Location, PutFile, SetValue
 from infra_mcp.repository.layout import place
 from infra_mcp.repository.partial import differences, leaves
 from infra_mcp.repository.render import Located, dump
@@ -26,7 +26,7 @@ class Past:
 
     request: str  # its id
     action: ActionModel  # for the rollback of a rollback the action that was rolled back first
-    stages: tuple[tuple[SetValue | PutFile | DeleteFile, ...], ...]  # the edits of each of its commits, in order
+    stages: tuple[tuple[FileEdit, ...], ...]  # the edits of each of its commits, in order
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,6 @@ def set_fields(edit: Edit, located: Located, sets: dict[str, Any]) -> Edit:
     return more(edit, apply_edits(edit.tree, changes), changes, addressed)
 
 
-def more(edit: Edit, tree: Tree, changes: tuple[SetValue | PutFile, ...], addressed: tuple[Location, ...]) -> Edit:
+def more(edit: Edit, tree: Tree, changes: tuple[FileEdit, ...], addressed: tuple[Location, ...]) -> Edit:
     """An edit with more changes of the same commit."""
     return replace(edit, tree=tree, changes=edit.changes + changes, addressed=edit.addressed + addressed)

@@ -15,10 +15,21 @@ from infra_mcp.model.effect import show_path
 from infra_mcp.policy.images import version_of
 from infra_mcp.policy.sections import AppRules
 from infra_mcp.repository.edit import apply_edits
-from infra_mcp.repository.edits import DeleteFile, Edit, Goal, InstanceChange, Location, PutFile, SetValue
+from infra_mcp.repository.edits import (
+    DeleteFile,
+    Edit,
+    FileEdit,
+    Goal,
+    InstanceChange,
+    Location,
+    PutFile,
+    SetRecord,
+    SetValue,
+)
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.render import Found
 from infra_mcp.repository.value import Tree
+from infra_mcp.repository.zones.edit import apply_records, location_of
 
 _NAMED = 3  # fields or files named in a message
 
@@ -57,7 +68,7 @@ def _edit(look: Look, past: Past) -> tuple[Edit, ...]:
     return tuple(edits)
 
 
-def _stage(tree: Tree, request: str, stage: Sequence[SetValue | PutFile | DeleteFile], to: Goal) -> Edit:
+def _stage(tree: Tree, request: str, stage: Sequence[FileEdit], to: Goal) -> Edit:
     """The inverse of one commit, on another tree."""
     files: list[PutFile] = []
     addressed: list[Location] = []
@@ -86,7 +97,22 @@ def _stage(tree: Tree, request: str, stage: Sequence[SetValue | PutFile | Delete
                 moved.append(f"{found.path}, {one} {_difference(found, one)}")
     if moved:
         raise _changed(request, moved)
-    return Edit(apply_edits(after, changes), to, (*files, *changes), tuple(addressed))
+    records = tuple(one.inverted() for one in reversed(stage) if isinstance(one, SetRecord))
+    after = _with_records(apply_edits(after, changes), request, records)
+    addressed += map(location_of, records)
+    return Edit(after, to, (*files, *changes, *records), tuple(addressed))
+
+
+def _with_records(tree: Tree, request: str, records: Sequence[SetRecord]) -> Tree:
+    moved = []
+    for one in records:
+        try:
+            tree = apply_records(tree, [one])
+        except Moved:
+            moved.append(f"{one.path}, {one}")
+    if moved:
+        raise _changed(request, moved)
+    return tree
 
 
 def _difference(found: Found, one: SetValue) -> str:

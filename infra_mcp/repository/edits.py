@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, TypeAdapter
 
@@ -12,6 +12,7 @@ from infra_mcp.model.digest import canonical
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.model.rrset import RRset
 from infra_mcp.model.target import Target
 from infra_mcp.repository.partial import item_keys
 from infra_mcp.repository.value import Tree
@@ -71,8 +72,28 @@ class DeleteFile(Frozen):
     content: str
 
 
-FileEdit = Annotated[Union[SetValue, PutFile, DeleteFile], Field(discriminator="kind")]  # noqa: UP007 - pydantic's form
-_EDITS: TypeAdapter[tuple[SetValue | PutFile | DeleteFile, ...]] = TypeAdapter(tuple[FileEdit, ...])
+class SetRecord(Frozen):
+    """One record set of a zone, set in the file that holds the zone's records."""
+
+    kind: Literal["record"] = "record"
+    path: str
+    zone: str
+    before: RRset | None  # None: there was none
+    after: RRset | None  # None removes it
+    comment: str = ""  # above a new name, where the file's names have comments
+
+    def inverted(self) -> SetRecord:
+        """The edit that undoes this one."""
+        return self.model_copy(update={"before": self.after, "after": self.before})
+
+    def __str__(self) -> str:
+        """The record, for messages."""
+        one = self.after or self.before
+        return f"{one.name} {one.type} of {self.zone}" if one else self.zone
+
+
+FileEdit = SetValue | SetRecord | PutFile | DeleteFile  # one change of one file
+_EDITS: TypeAdapter[tuple[FileEdit, ...]] = TypeAdapter(tuple[Annotated[FileEdit, Field(discriminator="kind")], ...])
 
 
 class Location(Frozen):
@@ -124,18 +145,18 @@ class Edit:
 
     tree: Tree  # the repository with the change
     goal: Goal
-    changes: tuple[SetValue | PutFile | DeleteFile, ...] = ()  # the change as data
+    changes: tuple[FileEdit, ...] = ()  # the change as data
     addressed: tuple[Location, ...] = ()  # every location that it is about, changed or not
     beside: tuple[Beside, ...] = ()
     instance: InstanceChange | None = None  # the instance of an app that it is about
     notes: tuple[str, ...] = ()  # remarks for the reader of the plan: what stays as it is, what moves along
 
 
-def keep(changes: Sequence[SetValue | PutFile | DeleteFile]) -> tuple[JsonValue, ...]:
+def keep(changes: Sequence[FileEdit]) -> tuple[JsonValue, ...]:
     """The changes as a request's record keeps them."""
     return tuple(_EDITS.dump_python(tuple(changes), mode="json"))
 
 
-def kept(values: Sequence[JsonValue]) -> tuple[SetValue | PutFile | DeleteFile, ...]:
+def kept(values: Sequence[JsonValue]) -> tuple[FileEdit, ...]:
     """The changes as `keep` gave them. Those of the first edition were all set values, without a kind."""
     return _EDITS.validate_json(canonical([{"kind": "set"} | one if isinstance(one, dict) else one for one in values]))

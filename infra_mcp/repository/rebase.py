@@ -8,9 +8,10 @@ from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.effect import FileChange
 from infra_mcp.repository.commit import diff
 from infra_mcp.repository.edit import apply_edits
-from infra_mcp.repository.edits import DeleteFile, PutFile, SetValue
+from infra_mcp.repository.edits import FileEdit, PutFile, SetRecord, SetValue
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.value import Tree
+from infra_mcp.repository.zones.edit import apply_records
 
 
 def changed(before: Tree, after: Tree) -> dict[str, bytes | None]:
@@ -59,9 +60,7 @@ def rebase(before: Tree, after: Tree, head: Tree, read: Collection[str] = frozen
     return files
 
 
-def revert(
-    edits: Iterable[SetValue | PutFile | DeleteFile], ours: Tree, head: Tree, commit: str
-) -> Mapping[str, bytes | None]:
+def revert(edits: Iterable[FileEdit], ours: Tree, head: Tree, commit: str) -> Mapping[str, bytes | None]:
     """The files to write on the present head to revert a commit's edits, one by one; changes of others stay.
 
     Args:
@@ -74,12 +73,14 @@ def revert(
         InfraError: `undo-incomplete`, when someone changed the same values or files since.
     """
     undone: dict[str, bytes | None] = {}
-    values = []
+    values, records = [], []
     for edit in edits:
         if isinstance(edit, SetValue):
             if edit.ref is not None and head.find(edit.ref) is None:
                 raise InfraError("undo-incomplete", f"{edit} is no longer in the repository; commit {commit} stays.")
             values.append(edit.inverted())
+        elif isinstance(edit, SetRecord):
+            records.append(edit.inverted())
         elif isinstance(edit, PutFile):
             if head.read(edit.path) is not None:
                 _same(edit.path, ours.read(edit.path), head, commit)
@@ -88,10 +89,11 @@ def revert(
             _same(edit.path, None, head, commit)
             undone[edit.path] = edit.content.encode()
     try:
-        return {**apply_edits(head, reversed(values)).changed, **undone}
+        back = apply_records(apply_edits(head, reversed(values)), reversed(records))
     except Moved as moved:
         what = f"{moved} was changed by someone else since; commit {commit} stays."
         raise InfraError("undo-incomplete", what) from moved
+    return {**back.changed, **undone}
 
 
 def _same(path: str, expected: bytes | None, head: Tree, commit: str) -> None:

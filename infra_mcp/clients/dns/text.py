@@ -65,9 +65,9 @@ def quoted(text: str) -> str:
 
 
 def plain(value: str) -> str:
-    """The text of a TXT record, its strings joined; bytes that are no UTF-8 as zone files write them: `\\255`."""
-    made = dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.TXT, value)
-    return b"".join(made.strings).decode("utf-8", "backslashreplace")
+    """The text of a TXT record, its strings joined; a byte that is no UTF-8 is escaped."""
+    strings: tuple[bytes, ...] = dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.TXT, value).strings  # type: ignore[attr-defined]
+    return b"".join(strings).decode("utf-8", "backslashreplace")
 
 
 def _escaped(byte: int) -> str:
@@ -93,5 +93,3 @@ def relative(name: str, zone: str) -> str:
         msg = "is no name of a zone"
         raise ValueError(msg) from None
     return text.lower()
-
-

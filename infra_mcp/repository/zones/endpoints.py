@@ -75,9 +75,7 @@ def _rrset(one: _Entry, name: str, zone: str) -> RRset:
 
 def _text(kind: str, target: str) -> str:
     """A target as zone files write it: its names are absolute, with a dot at their end or without."""
-    if kind == "TXT":
-        return target if target.startswith('"') else target
-    return target if kind in {"A", "AAAA"} else target.rstrip(".") + "."
+    return target if kind in {"A", "AAAA", "TXT"} else target.rstrip(".") + "."
 
 
 def edited(data: bytes, zone: str, before: RRset | None, after: RRset | None) -> bytes:
@@ -104,7 +102,9 @@ def edited(data: bytes, zone: str, before: RRset | None, after: RRset | None) ->
     if there:
         at = ("spec", "endpoints", there[0].index)
         return rewrite(data, [(there[0].document, (*at, key), value) for key, value in _changes(there[0], after, zone)])
-    number = next((at for at, held in enumerate(documents) if isinstance(held, dict) and held.get("kind") == KIND), None)
+    number = next(
+        (at for at, held in enumerate(documents) if isinstance(held, dict) and held.get("kind") == KIND), None
+    )
     if number is None:
         raise ZoneFault(f"no {KIND} is there to take the {after.type} record of {after.name}")
     held = (documents[number].get("spec") or {}).get("endpoints") or []

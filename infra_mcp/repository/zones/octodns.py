@@ -50,11 +50,8 @@ def read(data: bytes, zone: str, name: str | None = None) -> list[RRset]:
         Unreadable: the file cannot be read.
         ZoneFault: a record is not well formed.
     """
-    found = []
-    for one in _entries(values(compose(decode(data)))):
-        if (name is None or _name(one.key, zone) == name) and one.type in {*_FIELDS, *_OTHERS}:
-            found.append(_rrset(one, zone))
-    return found
+    entries = (one for one in _entries(values(compose(decode(data)))) if one.type in {*_FIELDS, *_OTHERS})
+    return [_rrset(one, zone) for one in entries if name is None or _name(one.key, zone) == name]
 
 
 _OTHERS: Final = ("A", "AAAA", "CNAME", "NS", "PTR", "TXT")
@@ -100,7 +97,7 @@ def _text(kind: str, value: Json) -> str:
         return " ".join(fields)
     if not isinstance(value, str):
         msg = "has a value of another form than octoDNS reads"
-        raise ValueError(msg)
+        raise ValueError(msg)  # noqa: TRY004 - told like the other faults of a record
     if kind == "TXT":
         bare = value[1:-1] if value.startswith('"') else value  # as octoDNS reads it
         return bare.replace('" "', "").replace("\\;", ";")
@@ -139,12 +136,15 @@ def edited(data: bytes, zone: str, before: RRset | None, after: RRset | None, co
         return rewrite(data, [(0, (*at, key), value) for key, value in _changes(mine.data, after, zone)])
     if not there:
         return _commented(rewrite(data, [(0, (_key(after),), _new(after))]), _key(after), comment)
-    held = documents[0][there[0].key]
+    return rewrite(data, [(0, (there[0].key,), _beside(documents[0][there[0].key], after))])
+
+
+def _beside(held: Any, one: RRset) -> list[Any]:  # noqa: ANN401 - what the file has
+    """The records of a name with one more, in the order of their types."""
     if isinstance(held, dict):
-        both = sorted([held, _new(after)], key=lambda record: str(record.get("type", "")).upper())
-        return rewrite(data, [(0, (there[0].key,), both)])
-    place = sorted_place([str(record.get("type", "")) for record in held], after.type)
-    return rewrite(data, [(0, (there[0].key,), [*held[:place], _new(after), *held[place:]])])
+        return sorted([held, _new(one)], key=lambda record: str(record.get("type", "")).upper())
+    place = sorted_place([str(record.get("type", "")) for record in held], one.type)
+    return [*held[:place], _new(one), *held[place:]]
 
 
 def _key(one: RRset) -> str:
@@ -202,7 +202,7 @@ def _changes(data: dict[str, Any], after: RRset, zone: str) -> Iterator[tuple[st
 
 def _removed(data: bytes, names: dict[str, Any], mine: _Entry) -> bytes:
     held = names[mine.key]
-    if isinstance(held, list) and len(held) > 1:
+    if mine.index is not None and len(held) > 1:
         return rewrite(data, [(0, (mine.key, mine.index), ABSENT)])
     if len(names) == 1:
         raise Unreadable(1, "it is the last record of the file")
