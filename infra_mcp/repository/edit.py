@@ -214,6 +214,22 @@ def _at(obj: Json, keys: Path) -> Json:
     return obj
 
 
+def rewrite(data: bytes, edits: Iterable[tuple[int, Path, Any]]) -> bytes:
+    """A file with values set, in documents counted from zero; missing keys on the way are made, `ABSENT` removes.
+
+    Raises:
+        Unreadable: this cannot be done without another change: an anchor shares the value, a comment would be lost, or
+            there is no such place.
+    """
+    text = _read(decode(data))
+    desired = values(text.roots)
+    for index, path, value in edits:
+        if not _put(desired, index, path, value):
+            line = text.walk(index, path)[-1].node.line if 0 <= index < len(desired) else 1
+            raise Unreadable(line, "there is no such place to change")
+    return _written(text, desired).text.encode()
+
+
 def _written(text: SourceText, desired: list[Any]) -> SourceText:
     """The text with the desired values."""
     now = values(text.roots)
