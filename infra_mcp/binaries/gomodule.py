@@ -151,7 +151,8 @@ async def _go(
     out: list[str] = []
 
     def on_error(line: str) -> None:
-        last.append(line)
+        if " " in line:  # else it is the name of a package that is compiled
+            last.append(line)
         on_line(line)
 
     async def tick() -> None:

@@ -10,10 +10,7 @@ import contextlib
 import json
 import os
 import re
-import resource
 import shutil
-import signal
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -24,18 +21,17 @@ from typing import Final, Literal
 
 import anyio
 from anyio import to_thread
-from anyio.abc import ByteReceiveStream, Process
 
 from infra_mcp.binaries.catalogue import TOOLS
 from infra_mcp.binaries.find import find, how_to_get
+from infra_mcp.clients import process
 from infra_mcp.errors import InfraError
 from infra_mcp.masking import Masker
 from infra_mcp.text import named, one_line
 
 BUILD_SECONDS: Final = 30.0
 VERSION_SECONDS: Final = 10.0
-MAX_OUTPUT: Final = 32 * 1024 * 1024  # bytes
-MAX_ERRORS: Final = 64 * 1024  # bytes
+MAX_OUTPUT: Final = process.MAX_OUTPUT
 MAX_MEMORY: Final = 1024 * 1024 * 1024  # bytes of data; Go collects its garbage before that
 _REASON: Final = 600  # characters of the renderer's own text
 
@@ -217,63 +213,17 @@ async def _run(argv: list[str], folder: Path, seconds: float, what: str) -> tupl
     home = os.fspath(folder / "home")
     env = _CLOSED | {"HOME": home, "TMPDIR": home, "XDG_CONFIG_HOME": home, "KUSTOMIZE_PLUGIN_HOME": home}
     try:
-        process = await anyio.open_process(argv, stdin=subprocess.DEVNULL, cwd=folder, env=env, start_new_session=True)
+        ended = await process.run(
+            argv, cwd=folder, env=env, seconds=seconds, max_output=MAX_OUTPUT, max_memory=MAX_MEMORY
+        )
     except OSError as error:
         why = f"{named(argv[0])} cannot be started: {one_line(os.strerror(error.errno or 0))}."
         raise InfraError("setup-failed", why, next_step=_GET_ONE) from error
-    out, err = _Output(process, MAX_OUTPUT), _Output(process, MAX_ERRORS)
-    async with process:
-        try:
-            _bound_memory(process.pid)
-            with anyio.fail_after(seconds):
-                async with anyio.create_task_group() as reading:
-                    reading.start_soon(out.read, process.stdout)
-                    reading.start_soon(err.read, process.stderr)
-                await process.wait()
-        except TimeoutError as error:
-            _kill(process)
-            raise InfraError("build-failed", f"{what} did not end within {seconds:g} s and was stopped.") from error
-        except BaseException:
-            _kill(process)
-            raise
-    if out.is_full or err.is_full:
+    if ended.timed_out:
+        raise InfraError("build-failed", f"{what} did not end within {seconds:g} s and was stopped.")
+    if ended.overflowed:
         raise InfraError("build-failed", f"{what} printed too much and was stopped.")
-    return process.returncode or 0, bytes(out.data), bytes(err.data)
-
-
-@dataclass
-class _Output:
-    """What a child prints, up to a bound; above it the child is ended."""
-
-    process: Process
-    most: int
-
-    def __post_init__(self) -> None:
-        self.data = bytearray()
-        self.is_full = False
-
-    async def read(self, stream: ByteReceiveStream | None) -> None:
-        if stream is None:  # pragma: no cover - it is started with pipes
-            raise AssertionError
-        async for piece in stream:
-            self.data += piece
-            if len(self.data) > self.most:
-                self.is_full = True
-                _kill(self.process)
-                return
-
-
-def _bound_memory(pid: int) -> None:
-    """Bound the child's data where the system can do that from outside; elsewhere Go's own limit stands alone."""
-    if hasattr(resource, "prlimit"):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            resource.prlimit(pid, resource.RLIMIT_DATA, (MAX_MEMORY, MAX_MEMORY))
-
-
-def _kill(process: Process) -> None:
-    """End the child with all its own children."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    return ended.code, ended.out, ended.err
 
 
 def _reason(err: bytes, folder: Path, mask: Callable[[str], str]) -> str:
