@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -202,9 +203,7 @@ def _runs(pid):
 
 
 @pytest.mark.promise("tree.kustomize")
-@pytest.mark.skipif(
-    not hasattr(kustomize.process.resource, "prlimit"), reason="This system sets no limits from outside."
-)
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="This system sets no limits from outside.")
 async def test_memory_is_bounded_from_outside(script):
     # It waits for its input, which is empty, so that the limit is there first.
     wait = "time.sleep(0.5)\nimport resource\nprint(resource.getrlimit(resource.RLIMIT_DATA)[0])"

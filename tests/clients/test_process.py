@@ -1,5 +1,6 @@
 import os
 import sys
+from pathlib import Path
 
 import anyio
 import pytest
@@ -68,8 +69,7 @@ async def test_one_that_ignores_that_is_killed_with_all_its_children(tmp_path):
 
 def _runs(pid):
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
