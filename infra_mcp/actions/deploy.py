@@ -41,7 +41,7 @@ def _edit(look: Look, action: Deploy) -> Edit:
         return set_fields(replace(made, notes=notes), located, {"spec": {"template": {"spec": lists}}})
     instance = instance_of(look, action.app, action.environment)
     image = Image.parse(app.repository).repository if app and app.repository else ""
-    wanted = Image.parse(app.image_for(action.version) or "").tag if app and image else action.version
+    wanted = app.tag_for(action.version) if app else action.version
     found = locate(look.census, instance, wanted, declared=declared, image=image, drop_digest=bool(action.drop_digest))
     made = replace(made, instance=change_of(instance, found.former, found.version), notes=tuple(found.notes))
     return edited(look, made, found.sets)

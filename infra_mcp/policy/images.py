@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
-from infra_mcp.model.effect import Change
+from pydantic import JsonValue
+
+from infra_mcp.model.effect import Change, FieldChange
 from infra_mcp.model.image import Image
 from infra_mcp.policy.grammar import repository
 
@@ -51,9 +54,15 @@ def images_in(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
 
 def new_images(change: Change) -> tuple[str, ...]:
     """Every image that a change would newly run, as its driver or its fields name it."""
-    named = dict.fromkeys(change.images)
-    for field in change.fields:
-        if field.has:
-            last = field.path[-1] if field.path else ""
-            named |= dict.fromkeys(images_in({last: field.after} if isinstance(last, str) else field.after))
-    return tuple(named)
+    fields = (_images_at(field, field.after) for field in change.fields if field.has)
+    return tuple(dict.fromkeys((*change.images, *chain.from_iterable(fields))))
+
+
+def former_images(change: Change) -> tuple[str, ...]:
+    """Every image that a change would replace or remove."""
+    return tuple(chain.from_iterable(_images_at(field, field.before) for field in change.fields if field.had))
+
+
+def _images_at(field: FieldChange, value: JsonValue) -> Iterator[str]:
+    last = field.path[-1] if field.path else ""
+    return images_in({last: value} if isinstance(last, str) else value)

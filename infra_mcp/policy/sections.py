@@ -254,8 +254,13 @@ class AppRules(Frozen):
         return repository(self.image) if self.image else None
 
     def image_for(self, version: str) -> str | None:
-        """The image of a version."""
-        return self.image.replace("{version}", version) if self.image else None
+        """The image of a version; its digest, if it has one, goes behind the whole tag."""
+        tag, at, digest = version.partition("@")
+        return f"{self.image.replace('{version}', tag)}{at}{digest}" if self.image else None
+
+    def tag_for(self, version: str) -> str:
+        """A version as the image's tag, with its digest; the version itself where there is no image."""
+        return (self.image_for(version) or version).removeprefix(f"{self.repository}:")
 
     def allows(self, version: str) -> bool:
         """Whether a version is one of those that it may be brought to."""

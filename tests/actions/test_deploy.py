@@ -155,6 +155,20 @@ def test_a_digest_is_kept_replaced_or_dropped_only_as_the_plan_says(made, web, f
     assert len([note for note in done.notes if OLD in note]) == notes
 
 
+@pytest.mark.promise("repos.digest")
+@pytest.mark.parametrize("tag", ["{version}", "v{version}-slim"])
+@pytest.mark.parametrize("environments", ["", ENVIRONMENTS], ids=["workload", "located"])
+def test_a_digest_goes_behind_the_tag_that_policy_makes_of_the_version(made, tag, environments):
+    policy = POLICY.replace("{version}", tag) + environments
+    path, named = ("production/docs.yaml", "production") if environments else ("docs.yaml", None)
+
+    done = made(
+        {path: _text(web=f"{tag.format(version='1.0')}@{OLD}")}, policy, version=f"1.1@{NEW}", environment=named
+    )
+
+    assert _changed(done) == {path: _text(web=f"{tag.format(version='1.1')}@{NEW}")}
+
+
 @pytest.mark.promise("repos.locator")
 @pytest.mark.parametrize(("before", "after", "note"), [
     ({"first": "0.9"}, {"first": "0.9", "web": "1.1"}, "initContainers[migrate] stays at 0.9."),

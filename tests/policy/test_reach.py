@@ -129,16 +129,19 @@ def test_a_build_may_change_workloads_and_what_they_read_and_nothing_that_gives_
         (f"registry.example/docs/site@sha256:{'a' * 64}", f"0.13.4@sha256:{'a' * 64}", ""),
         (f"registry.example/docs/site@sha256:{'a' * 64}", "0.13.4", "effect.scope"),
         ("registry.example/shop/site:0.13.4", "0.13.4", "circles.docs.images"),
-        (f"registry.example/docs/site:0.13.4@sha256:{'a' * 64}", "0.13.4", "effect.scope"),
+        (f"registry.example/docs/site:0.13.4@sha256:{'a' * 64}", "0.13.4", ""),  # as git pins it
+        (f"registry.example/docs/site:0.13.4@sha256:{'0' * 64}", "0.13.4", "effect.scope"),  # what pins the former one
         (f"registry.example/docs/site:0.13.4@sha256:{'a' * 64}", f"0.13.4@sha256:{'a' * 64}", ""),
         (f"registry.example/docs/site:0.13.4@sha256:{'b' * 64}", f"0.13.4@sha256:{'a' * 64}", "effect.scope"),
         ("registry.example/docs/site:0.13.4", f"0.13.4@sha256:{'a' * 64}", "effect.scope"),
     ],
 )
-def test_every_image_of_a_deploy_is_the_version_that_was_asked(policy_text, docs, reference, asked, expected):
+def test_every_image_of_a_deploy_is_the_version_that_was_asked_with_its_own_digest(
+    policy_text, docs, reference, asked, expected
+):
     text = policy_text.replace('image = "registry.example/docs/site:{version}"\n', "")
     policy = load(text.replace('images = ["registry.example/docs/*"]', 'images = ["registry.example/docs/*:*"]'))
-    field = FieldChange(path=AT, before="registry.example/docs/site:0.13.3", after=reference)
+    field = FieldChange(path=AT, before=f"registry.example/docs/site:0.13.3@sha256:{'0' * 64}", after=reference)
     one = image(IMAGE).model_copy(update={"fields": (field,)})
 
     verdict = judge(policy, docs, DEPLOY.model_copy(update={"version": asked}), effect(OWN, changes=(one,)))

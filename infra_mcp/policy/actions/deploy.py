@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.effect import Change
@@ -10,7 +10,7 @@ from infra_mcp.model.image import Image
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.actions.base import FAULT, ActionRules, app_refusals
 from infra_mcp.policy.grants import Grant, Refusal, image, some
-from infra_mcp.policy.images import new_images
+from infra_mcp.policy.images import former_images, new_images
 from infra_mcp.policy.policy import Policy
 
 
@@ -35,8 +35,10 @@ def _effect(policy: Policy, _: Caller, action: Deploy, change: Change) -> Iterat
         return
     app = policy.apps.get(action.app)
     asked = app.image_for(action.version) if app is not None else None
+    wanted = Image.parse(asked) if asked else Image("", *_parts(action.version))
+    former = former_images(change)
     for reference in new_images(change):
-        if not _is_asked(reference, Image.parse(asked) if asked else Image("", *_parts(action.version))):
+        if not _is_asked(reference, wanted, former):
             what = f"The plan would set {reference[:200]}, and the deploy is to {asked or action.version}."
             yield Refusal("effect.scope", what, FAULT)
 
@@ -46,18 +48,20 @@ def _parts(version: str) -> tuple[str, str]:
     return tag, digest
 
 
-def _is_asked(reference: str, asked: Image) -> bool:
-    """Whether an image is the one asked for, its tag with a leading v or without, and pinned only by the given digest.
+def _is_asked(reference: str, asked: Image, former: Collection[str]) -> bool:
+    """Whether an image is the one asked for: its tag, with a leading v or without, and its digest.
 
-    Where the policy has no image for the app, any repository is: the grants of images decide about it.
+    Where the request has no digest, git may pin the tag by one: it is kept, unless it pins another tag now, whose image
+    would run on. Where the policy has no image for the app, any repository is: the grants of images decide about it.
     """
     image = Image.parse(reference)
-    by_digest_alone = bool(image.digest) and not image.tag
-    return (
-        (not asked.named or image.repository == asked.repository)
-        and image.digest == asked.digest
-        and (by_digest_alone or image.tag.removeprefix("v") == asked.tag.removeprefix("v"))
-    )
+    if asked.named and image.repository != asked.repository:
+        return False
+    same_tag = image.tag.removeprefix("v") == asked.tag.removeprefix("v")
+    if image.digest == asked.digest:
+        return same_tag or (bool(image.digest) and not image.tag)
+    pins_another = any(one.digest == image.digest and one.tag != image.tag for one in map(Image.parse, former))
+    return same_tag and not asked.digest and not pins_another
 
 
 RULES = ActionRules(_refusals, _effect)
