@@ -42,30 +42,6 @@ async def _claim(scenario, session, ask):
 
 
 @pytest.mark.promise("attend.claim")
-@pytest.mark.promise("seam.action")
-@pytest.mark.parametrize(
-    ("action", "arguments", "says"),
-    [("restart", {}, "docs restarted: "), ("scale", {"replicas": 3}, "docs scaled to 3: ")],
-)
-async def test_a_session_carries_out_an_action_without_a_tool_of_its_own_for_the_asker(
-    cluster_setup, tmp_path, action, arguments, says
-):
-    granted = '"restart", "scale"'
-    more = "limits = { replicas = 3 }\n"
-    async with _attended(cluster_setup, tmp_path, actions=granted, more=more) as scenario, scenario.attend() as session:
-        ask = await _asked(scenario)
-        await _claim(scenario, session, ask)
-
-        change = {"action": action, "arguments": {"app": "docs"} | arguments}
-        done = await scenario.call(session, "change", **change, on_behalf_of=ask)
-
-        assert done.ok, done.text
-        assert says in (await scenario.ack(ask)).text
-        (row,) = scenario.requests()
-        assert (row["state"], row["caller"], row["attendant"]) == ("landed", "docs", "infra")
-
-
-@pytest.mark.promise("attend.claim")
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_claimed_ask_is_acted_on_in_the_asker_s_name_and_its_end_is_the_ack(cluster_setup, tmp_path, mode):
     async with _attended(cluster_setup, tmp_path) as scenario, scenario.attend(mode=mode) as session:

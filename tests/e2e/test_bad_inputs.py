@@ -1,46 +1,21 @@
 """What nobody should send, and grounds nobody should have: refused, nothing written, and the next call served."""
 
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
+from e2e.channels import ATTEND, CHANNELS, code_of
 from e2e.scenario import Scenario
 from server_process import start_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.anyio]
 
 
-async def by_tool(scenario, action, fields):
-    reply = await scenario.tool(action, **fields)
-    return reply.ok, reply.text
-
-
-async def by_ask(scenario, action, fields):
-    block = json.dumps({"action": action, **fields})
-    reply = await scenario.ask(f"please\n```infra\n{block}\n```")
-    return reply.ok, reply.text
-
-
-async def by_cli(scenario, action, fields):
-    words = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in fields.items()]
-    env = os.environ | {
-        "INFRA_MCP_TOKEN": scenario.tokens["docs"],
-        "INFRA_MCP_STATE": str(scenario.settings.state_dir),
-        "INFRA_MCP_REPO": str(scenario.repo),
-    }
-    argv = [sys.executable, "-m", "infra_mcp.cli.main", "run", action, *words]
-    run = lambda: subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: E731
-    done = await anyio.to_thread.run_sync(run)
-    return done.returncode == 0, done.stdout + done.stderr
-
-
-DOORS = pytest.mark.parametrize("channel", [by_tool, by_ask, by_cli])
+EVERY_CHANNEL = pytest.mark.parametrize("channel", CHANNELS)
+WORDS = "the docs site needs care, see ticket 17"
 
 REFUSED = [
     ("provision_namespace", {"namespace": "kube-system"}, "circles.docs.namespaces"),
@@ -62,23 +37,60 @@ REFUSED = [
 ]
 
 
-@DOORS
+@EVERY_CHANNEL
 @pytest.mark.promise("policy.reason")
 async def test_what_is_wrong_or_not_allowed_is_refused_by_every_way_in_and_writes_nothing(scenario, channel):
+    send = CHANNELS[channel].send
+    await scenario.accept_policy(scenario.apps() + ATTEND)
     head, dirt = scenario.git("rev-parse", "HEAD"), scenario.git("status", "--porcelain")
     spaces = set(scenario.kubectl("get", "namespaces", "-o", "name").split())
 
     for action, fields, named in REFUSED:
-        ok, text = await channel(scenario, action, fields)
-        assert not ok, (action, fields)
-        assert named in text, (action, fields, text)
+        refused = await send(scenario, WORDS, action, fields)
+        assert not refused.ok, (action, fields)
+        assert named in refused.text, (action, fields, refused.text)
 
     assert (scenario.git("rev-parse", "HEAD"), scenario.git("status", "--porcelain")) == (head, dirt)
     mine = {name for name in scenario.kubectl("get", "namespaces", "-o", "name").split() if scenario.name in name}
     assert mine <= spaces
     assert scenario.image() == "registry.example/docs/site:0.13.3"
-    ok, text = await channel(scenario, "provision_namespace", {"namespace": scenario.fresh()})
-    assert ok, text
+    made = await send(scenario, WORDS, "provision_namespace", {"namespace": scenario.fresh()})
+    assert made.ok, made.text
+
+
+# What Flux, Kubernetes, Helm and Argo CD, secret plug-ins and sops would interpret, and a second line of a file.
+INTERPRETED = [
+    "${HOME}", "$(id)", "{{ .Values.key }}", "<path:secret/data/x#key>", "ref+vault://x", "ENC[AES256_GCM,data:x]",
+    "a\nb: c",
+]  # fmt: skip
+LABEL = """
+[apps.docs.settings.label]
+at = "k8s/teams/docs-site.yaml#metadata.labels.app"
+type = "string"
+"""
+
+
+@EVERY_CHANNEL
+@pytest.mark.promise("value.inert")
+async def test_a_value_that_a_deliverer_would_interpret_gets_the_same_code_by_every_way_in(scenario, channel):
+    await scenario.accept_policy(scenario.apps() + LABEL + ATTEND)
+    head, former = scenario.git("rev-parse", "HEAD"), scenario.image()
+    for value in INTERPRETED:
+        for code, action, fields in (
+            ("policy-denied", "configure", {"app": "docs", "settings": {"label": value}}),
+            ("invalid-argument", "deploy", {"app": "docs", "version": value}),
+            ("invalid-argument", "deploy", {"app": "docs", "version": "1", "environment": value}),
+            ("invalid-argument", "provision_namespace", {"namespace": scenario.fresh(), "labels": {"team": value}}),
+        ):
+            refused = await CHANNELS[channel].send(scenario, WORDS, action, fields)
+            assert not refused.ok, (action, fields)
+            assert code_of(refused) == code, (action, fields, refused.text)
+            assert value not in refused.text
+
+    assert {row["state"] for row in scenario.requests()} == {"refused"}
+    assert (scenario.git("rev-parse", "HEAD"), scenario.image()) == (head, former)
+    made = await CHANNELS[channel].send(scenario, WORDS, "configure", {"app": "docs", "settings": {"label": "inert"}})
+    assert made.ok, made.text
 
 
 async def test_the_peers_own_namespace_is_never_provisioned(scenario):

@@ -76,18 +76,24 @@ async def test_what_does_not_come_up_fails_the_pipeline_with_its_cause_and_is_ta
 @pytest.mark.promise("cli.same-path")
 @pytest.mark.promise("intake.dedupe")
 @pytest.mark.promise("seam.action")
-@pytest.mark.parametrize(
-    "words", [("restart", "docs"), ("scale", "docs", "3"), ("run", "scale", "app=docs", "replicas=3")]
-)
-async def test_a_pipeline_restarts_and_scales_once_however_often_the_run_is_tried(scenario, pipeline, words):
-    first = await pipeline(*words, "--run-id", "78")
-    made = scenario.live_object("deployment", "docs", scenario.namespace)["metadata"]["generation"]
-    again = await pipeline(*words, "--run-id", "78")
+@pytest.mark.promise("rollback.request")
+async def test_each_action_of_a_pipeline_is_done_once_however_often_the_run_is_tried(scenario, pipeline):
+    deployed = await pipeline("deploy", "docs", "0.13.4", "--run-id", "77", "--json")
+    for words, says in (
+        (("restart", "docs"), "docs restarted: "),
+        (("scale", "docs", "3"), "docs scaled to 3: "),
+        (("configure", "docs", "--set", "memory=128Mi"), "docs configured: "),
+        (("rollback", deployed.json["request"]), "docs 0.13.3 runs again: "),
+    ):
+        first = await pipeline(*words, "--run-id", "77")
+        made = scenario.live_object("deployment", "docs", scenario.namespace)["metadata"]["generation"]
+        again = await pipeline(*words, "--run-id", "77")
 
-    assert first.code == again.code == 0, (first, again)
-    assert ("docs restarted: " if words[0] == "restart" else "docs scaled to 3: ") in first.out
-    assert scenario.live_object("deployment", "docs", scenario.namespace)["metadata"]["generation"] == made
-    assert scenario.rows("select door, caller from requests") == [{"door": "cli", "caller": "docs"}]
+        assert first.code == again.code == 0, (first, again)
+        assert says in first.out
+        assert says in again.out
+        assert scenario.live_object("deployment", "docs", scenario.namespace)["metadata"]["generation"] == made
+    assert scenario.rows("select door, caller from requests") == [{"door": "cli", "caller": "docs"}] * 5
 
 
 @pytest.mark.promise("cli.same-path")
