@@ -124,6 +124,7 @@ class Setup:
     kubeconfig: Path  # contexts are read from it
     key: Callable[[str], Awaitable[bytes]]  # gives a key of this ledger by its purpose, for keyed hashes
     masker: Masker  # learns every secret that is read
+    state: Path = Path()  # the server's state directory: a driver has a folder of its own below it
 
 
 @dataclass(frozen=True)

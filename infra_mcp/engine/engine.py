@@ -70,7 +70,7 @@ class Engine:
         self.signals = Signals()
         self._now = now
         self._git = Git(settings.repo, settings.state_dir / "git.lock")
-        self._places = Places(Setup(settings.kubeconfig, ledger.key, self.masker), deliveries)
+        self._places = Places(Setup(settings.kubeconfig, ledger.key, self.masker, settings.state_dir), deliveries)
         folders = tuple(folder for folder in (settings.state_dir, settings.repo / ".git") if folder.is_dir())
         self.missing = Readiness(folders, self._places.answer).missing
         builds = Builds(self.masker.mask)
