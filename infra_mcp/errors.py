@@ -300,6 +300,11 @@ class InfraError(Exception):
         self.rule = rule
         self.exit = info.exit
 
+    def of_step(self, name: str) -> InfraError:
+        """The same failure, which says in which step of a request it is."""
+        kind = type(self) if type(self).__init__ is InfraError.__init__ else InfraError
+        return kind(self.code, f"Step {name}: {self.what}", next_step=self.next_step, rule=self.rule)
+
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
         """The error that `as_dict` gave; `internal` where this version does not know its code."""

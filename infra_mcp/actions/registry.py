@@ -1,6 +1,8 @@
 """The edit of every action, by its name. A test compares the keys with `model.actions` and `policy.actions`."""
 
-from infra_mcp.actions import configure, deploy, provision_namespace, restart, rollback, scale
+from functools import partial
+
+from infra_mcp.actions import change_set, configure, deploy, provision_namespace, restart, rollback, scale
 from infra_mcp.actions.base import EditOf
 
 EDITS: dict[str, EditOf] = {
@@ -11,3 +13,4 @@ EDITS: dict[str, EditOf] = {
     "scale": scale.edit,
     "rollback": rollback.edit,
 }
+EDITS["change_set"] = partial(change_set.edit, EDITS)

@@ -10,6 +10,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,8 @@ def _example(action: str, spec: dict[str, Any]) -> Iterator[str]:
         items = [f"{key}={item}" for key, item in value.items()] if isinstance(value, dict) else value
         for item in items if isinstance(items, list) else [items]:
             yield flag(action, name)
-            yield from () if item is True else (shlex.quote(str(item)),)
+            text = json.dumps(item) if isinstance(item, dict) else str(item)
+            yield from () if item is True else (shlex.quote(text),)
 
 
 def _change_options(parser: argparse.ArgumentParser) -> None:
@@ -165,7 +167,10 @@ def _pairs(option: str, given: list[str], part: dict[str, Any]) -> dict[str, Any
 
 
 def _value(text: str, part: dict[str, Any]) -> Any:  # noqa: ANN401 - a JSON value
-    """A text as the field has it; the server says what is wrong with any other."""
+    """A text as the field has it, an object as JSON; the server says what is wrong with any other."""
+    if part.get("type") == "object":
+        with suppress(ValueError, RecursionError):
+            return json.loads(text)
     return int(text) if part.get("type") == "integer" and text.isdecimal() and text.isascii() else text
 
 

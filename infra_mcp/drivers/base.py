@@ -75,6 +75,7 @@ class Prepared:
     needs: tuple[Target, ...] = ()  # targets that must exist before the first write
     drift: tuple[Drift, ...] = ()  # differences that are left alone
     notes: tuple[str, ...] = ()  # remarks for the reader of the plan
+    last: bool = False  # it can neither be undone nor be kept safely: no stage may come after it
 
 
 @dataclass(frozen=True)

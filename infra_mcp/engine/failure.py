@@ -93,16 +93,15 @@ def _kept(run: Run, done: _Rollback) -> str:
 async def _undo_stages(deps: Dependencies, run: Run, error: InfraError) -> _Rollback:
     """Undo each stage, the last first: git, then its parts in reverse. One failure does not stop the others.
 
-    A part that holds and has written something ends it: what it made is kept, with everything before it.
+    A stage with a part that holds and has written something is kept, with its commit.
     """
     done = _Rollback()
     for number in reversed(range(max(len(run.record.stages), 1))):
         parts = [part for part in run.record.parts if part.stage == number]
-        for part in parts:
-            if await _is_kept(deps, run, part):
-                done.kept += [str(one.target) for one in part.written]
-        if done.kept:
-            break
+        kept = [one for part in parts if await _is_kept(deps, run, part) for one in part.written]
+        if kept:
+            done.kept = [*map(str, (one.target for one in kept)), *done.kept]
+            continue
         undoes = any(part.key in run.applied and part.on_failure != "hold" for part in parts)
         reverted = await _revert(deps, run, number, error.what, done, waits=not undoes)
         for part in reversed(parts):

@@ -1,5 +1,7 @@
 """From an action to its plan: its edits, the drivers that carry them out, and the effect."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from anyio import to_thread
@@ -11,6 +13,7 @@ from infra_mcp.engine.advice import advise
 from infra_mcp.engine.reach import Reach, reach
 from infra_mcp.engine.run import Dependencies, Planned, PlannedPart, PlannedStage, Run
 from infra_mcp.errors import InfraError
+from infra_mcp.model.actions import ActionModel
 from infra_mcp.model.effect import Effect, FileChange, Part, Reached
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.grants import grants
@@ -47,20 +50,26 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
     files: list[FileChange] = []
     reached: list[Reached] = []
     before, created, others = tree, frozenset[str](), set[str]()
+    changed_by: dict[str, int] = {}  # the step that changes a target, by its key
     for number, edit in enumerate(edits):
         files += await to_thread.run_sync(file_changes, before, edit.tree, number)
         parts = []
         census = look.census if before is tree else await to_thread.run_sync(census_of, policy, before)
-        found = await reach(policy, census, before, edit, deps.builds, place)
-        reached += [one.model_copy(update={"stage": number}) for one in found.reached]
-        _require_reach(policy, run, found)  # before a driver looks at what is others'
-        for delivery, at, share in _routed(policy, before, edit, place, found):
-            if delivery not in deps.places.deliveries:
-                others.add(delivery)  # refused before the commit: see `pipeline._require_deliverable`
-                continue
-            part = await plan_part(deps, replace(context, made=created), delivery, at, number, share)
-            parts.append(part)
-            created |= {one.target.key for one in part.prepared.changes if one.operation == "create"}
+        with in_step(action, number):
+            found = await reach(policy, census, before, edit, deps.builds, place)
+            reached += [one.model_copy(update={"stage": number}) for one in found.reached]
+            _require_reach(policy, run, number, found)  # before a driver looks at what is others'
+            for delivery, at, share in _routed(policy, before, edit, place, found):
+                if delivery not in deps.places.deliveries:
+                    others.add(delivery)  # refused before the commit: see `pipeline._require_deliverable`
+                    continue
+                part = await plan_part(deps, replace(context, made=created), delivery, at, number, share)
+                parts.append(part)
+                _require_one_step(action, part, changed_by)
+                created |= {one.target.key for one in part.prepared.changes if one.operation == "create"}
+            if number < len(edits) - 1 and any(part.prepared.last for part in parts):
+                what = "It can neither be undone nor be kept when a later step fails, so it must be the last."
+                raise InfraError("invalid-argument", what)
         stages.append(PlannedStage(number, before, edit, tuple(parts)))
         before = edit.tree
     effect = Effect(
@@ -77,8 +86,32 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
     return Planned(effect, tuple(stages), await to_thread.run_sync(_unread, tree, effect), tuple(sorted(others)))
 
 
-def _require_reach(policy: Policy, run: Run, found: Reach) -> None:
-    caller, about = run.request.caller, RULES[run.action.action].about(policy, run.action)
+def _require_one_step(action: ActionModel, part: PlannedPart, changed_by: dict[str, int]) -> None:
+    """Of two steps that change one target the second could not be shown: its plan is for what the first one leaves."""
+    for change in part.prepared.changes:
+        if change.operation == "unchanged":
+            continue
+        former = changed_by.setdefault(change.target.key, part.stage)
+        if former != part.stage and action.step_names:
+            what = f"{change.target} is changed by step {action.step_names[former]} already."
+            step = "Make it one step, or send the second change when the first has landed."
+            raise InfraError("invalid-argument", what, next_step=step)
+
+
+@contextmanager
+def in_step(action: ActionModel, number: int) -> Iterator[None]:
+    """Say of a failure in which step of a change set it is."""
+    try:
+        yield
+    except InfraError as error:
+        if number >= len(action.step_names):
+            raise
+        raise error.of_step(action.step_names[number]) from error
+
+
+def _require_reach(policy: Policy, run: Run, number: int, found: Reach) -> None:
+    action = run.action.steps_of[number] if run.action.step_names else run.action
+    caller, about = run.request.caller, RULES[action.action].about(policy, action)
     granted = grants(policy, caller, attendant=run.request.attendant is not None)
     effect = Effect(action={}, parts=(), files=(), reach=found.reached)
     for one in refusals(policy, caller, granted, about, effect):

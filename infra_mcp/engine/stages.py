@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 
 from infra_mcp.engine.approvals import beyond, scope
 from infra_mcp.engine.commits import commit_stage
-from infra_mcp.engine.planning import plan_part
+from infra_mcp.engine.planning import in_step, plan_part
 from infra_mcp.engine.run import Dependencies, PlannedPart, PlannedStage, Run
 from infra_mcp.errors import InfraError
 from infra_mcp.model.request import State
@@ -67,7 +67,8 @@ class _Work:
 
     def confirm(self, run: Run, part: PlannedPart) -> None:
         async def confirmed() -> None:
-            self.facts[part.key] = await confirm(run, part)
+            with in_step(run.request.action, part.stage):
+                self.facts[part.key] = await confirm(run, part)
 
         self.group.start_soon(self.guarded, confirmed)
 
@@ -81,7 +82,9 @@ async def _carry_out(deps: Dependencies, run: Run, decide: Decide, work: _Work) 
                 work.confirm(run, part)  # others deliver it, as soon as it is committed
         for part in stage.parts:
             if part.driver.carries_out:
-                work.confirm(run, await _apply(deps, run, part, decide))
+                with in_step(run.request.action, part.stage):
+                    applied = await _apply(deps, run, part, decide)
+                work.confirm(run, applied)
     # Started, so that no confirmation waits for the ledger.
     work.group.start_soon(work.guarded, partial(_save, deps, run, State.VERIFYING, "applied"))
 

@@ -39,7 +39,7 @@ service_accounts = "{accounts}"
 
 [circles.docs]
 namespaces = ["docs-*"]
-actions = ["provision_namespace", "deploy", "restart", "scale", "configure", "rollback"]
+actions = ["provision_namespace", "deploy", "restart", "scale", "configure", "rollback", "change_set"]
 pull_secrets = ["X"]
 images = ["registry.example/docs/*"]
 labels = ["team", "turn"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Union
 from pydantic import Field
 
 from infra_mcp.model.actions.base import ActionModel, AppAction, Release
+from infra_mcp.model.actions.change_set import ChangeSet, accept
 from infra_mcp.model.actions.configure import Configure
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
@@ -21,9 +22,11 @@ from infra_mcp.model.actions.scale import Scale
 __all__ = ["ACTIONS", "FIRST_EDITION", "RELEASE", "SAID", "Action", "ActionModel", "AppAction", "Release"]
 __all__ += ["Rollback", "RollbackOf"]
 
-_MODELS: tuple[type[ActionModel], ...] = (ProvisionNamespace, Deploy, Configure, Restart, Scale, Rollback)
+_MODELS: tuple[type[ActionModel], ...] = (ProvisionNamespace, Deploy, Configure, Restart, Scale, Rollback, ChangeSet)
 
 ACTIONS: dict[str, type[ActionModel]] = {model.model_fields["action"].default: model for model in _MODELS}
+# A step is a change of its own: neither a set nor the rollback of another request.
+accept({name: model for name, model in ACTIONS.items() if model not in (Rollback, ChangeSet)})
 # The action of a release notice, and that of the grammar of sentences.
 RELEASE: type[Release] = next(model for model in _MODELS if issubclass(model, Release))
 SAID: type[ActionModel] = next(model for model in _MODELS if model.sentences)

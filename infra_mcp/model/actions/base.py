@@ -39,6 +39,11 @@ class ActionModel(Frozen):
         """The actions that it consists of, each in a stage of its own; itself where it is a single one."""
         return (self,)
 
+    @property
+    def step_names(self) -> tuple[str, ...]:
+        """The names of its steps; none where it is a single action."""
+        return ()
+
 
 class AppAction(ActionModel):
     """An action about one app of the catalogue."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra_mcp.policy.actions import configure, deploy, provision_namespace, restart, rollback, scale
+from infra_mcp.policy.actions import change_set, configure, deploy, provision_namespace, restart, rollback, scale
 from infra_mcp.policy.actions.base import ActionRules
 
 RULES: dict[str, ActionRules] = {
@@ -12,4 +12,5 @@ RULES: dict[str, ActionRules] = {
     "restart": restart.RULES,
     "scale": scale.RULES,
 }
+RULES["change_set"] = change_set.rules(RULES)
 RULES["rollback"] = rollback.rules(RULES)
