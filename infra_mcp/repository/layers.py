@@ -44,6 +44,10 @@ class Spot:
         return str(At(self.path, self.document or None, (*self.field, *(self.inside or ()))))
 
 
+class Tail(Spot):
+    """A place whose value a template puts behind a colon: a tag."""
+
+
 class Source(Protocol):
     """A value, and where each field of it is from."""
 

@@ -1,36 +1,34 @@
 """The values of a chart that Argo CD renders, and the versions in them.
 
 What is on top: parameters, then `valuesObject` (with it `values` is not read), `values`, the values files from the last
-to the first, the chart's own values. Source: Argo CD, "Helm"; Helm, `strvals`.
+to the first, the chart's own values. Source: Argo CD, "Helm".
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from copy import deepcopy
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
 
 from infra_mcp.model.effect import FieldPath
+from infra_mcp.model.image import Image
 from infra_mcp.repository.census.argo_apps import normal
-from infra_mcp.repository.census.argo_templates import OPEN, Fixed, Rendered, Tail, Text
-from infra_mcp.repository.census.chart import files_of, sources_of
+from infra_mcp.repository.census.argo_templates import OPEN, Fixed, Rendered, Text
+from infra_mcp.repository.census.chart import files_of
 from infra_mcp.repository.census.index import Index
-from infra_mcp.repository.layers import Below, Document, Inside, Source, Spot, helm_values
+from infra_mcp.repository.census.parameters import Parameter
+from infra_mcp.repository.census.release import Release, Values, chart_version
+from infra_mcp.repository.layers import Below, Document, Inside, Source, Spot
 from infra_mcp.repository.lenient import as_text, items, mapping, maps, name_steps
 from infra_mcp.repository.locator.holds import Hold
-from infra_mcp.repository.partial import get_path, positions
+from infra_mcp.repository.locator.places import is_release, places_of
+from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
 
-_MAX_INDEX: Final = 1000
-_MAX_STEPS: Final = 30
-_STEP = re.compile(r"((?:[^.\[\]\\]|\\.)*)((?:\[\d{1,4}\])*)(?:\.|$)")
 _REMOTE = re.compile(r"[a-z][a-z0-9+]*://", re.IGNORECASE)
 _SECRETS = re.compile(r"secrets(?:\+[\w-]+)*://", re.IGNORECASE)  # helm-secrets: an encrypted file of this repository
-_NUMBER = re.compile(r"0|-?[1-9]\d{0,17}")
-_CONSTANTS: Final = {"true": True, "false": False, "null": None}
 
 
 @dataclass(frozen=True)
@@ -51,11 +49,10 @@ class Helm:
     refs: Mapping[str, bool]
     template: Rendered | None = None
 
-    @cached_property
+    @property
     def files(self) -> frozenset[str]:
         """The values files that it reads, and the chart's own."""
-        named = frozenset(path for path in self._named if path)
-        return named | (files_of(self.index, self.folder) if self.folder is not None else frozenset())
+        return files_of(self.index, self.folder).union(filter(None, self._named))
 
     @cached_property
     def _named(self) -> list[str | None]:
@@ -78,25 +75,30 @@ class Helm:
         return None if not path or path.startswith("..") or is_link else path
 
     @cached_property
-    def is_whole(self) -> bool:
-        """Whether everything that sets its values is known."""
-        return None not in self._named and (self._text is None or isinstance(self._text.value, dict))
-
-    @cached_property
-    def values(self) -> Source:
-        """Its values, with everything that sets them; without what lies below a source that is not known."""
-        own = sources_of(self.index, self.folder) if self.folder is not None else []
-        again = self.folder is not None and f"{self.folder}/values.yaml".lstrip("/") in self._named
-        low: list[Source | None] = [] if again else [*own]
-        low += [None] if self.folder is None else []
-        low += [Document(path, 0, self.index.document(path)) if path else None for path in self._named]
+    def release(self) -> Release:
+        """The chart with its values, without what lies below a source that is not known."""
+        given: list[Values] = [*self._named]
         inline: Source = Below(self.spec, ("helm", "valuesObject"))
         if self._text is not None:
             is_object = isinstance(inline.value, dict)
-            low += [] if is_object or isinstance(self._text.value, dict) else [None]
+            given += [] if is_object or isinstance(self._text.value, dict) else [None]
             inline = _Hidden(self._text, inline) if is_object else self._text
-        known = low[len(low) - low[::-1].index(None) :] if None in low else low
-        return Parameters(helm_values([*filter(None, known), inline]), tuple(self._parameters()))
+        return Release(self.index, self.folder, [*given, inline], tuple(self._parameters()), tuple(self._others()))
+
+    def _others(self) -> Iterator[Hold]:
+        """The versions that the source itself holds: images of a kustomization that is elsewhere, chart, revision."""
+        value = self.spec.value
+        for position, one in enumerate(items(value, "kustomize", "images")):
+            image = Image.parse(as_text(one).partition("=")[2] or as_text(one))
+            if image.tag or image.digest:
+                places = places_of("image", self.spec.spots(("kustomize", "images", position)))
+                yield Hold("version", f"kustomize.images[{position}]", places, image.repository)
+        url, revision = as_text(value.get("repoURL")), as_text(value.get("targetRevision"))
+        spots = self.spec.spots(("targetRevision",))
+        if value.get("chart") or url.startswith("oci://"):
+            yield chart_version(as_text(value.get("chart")) or posixpath.basename(url), spots)
+        elif self.folder is None or is_release(revision):
+            yield Hold("revision", f"revision of {posixpath.basename(url)}", places_of("plain", spots))
 
     @cached_property
     def _text(self) -> Source | None:
@@ -124,61 +126,6 @@ class Helm:
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """A value that is set by its name, as `helm --set` does."""
-
-    name: str
-    source: Source  # the value
-    is_text: bool
-
-    @property
-    def value(self) -> Json:
-        """The value as Helm takes it: a number, true, false or null, unless it is to be a text."""
-        value = self.source.value
-        if self.is_text or not isinstance(value, str):
-            return value
-        return int(value) if _NUMBER.fullmatch(value) else _CONSTANTS.get(value, value)
-
-    @cached_property
-    def field(self) -> FieldPath | None:
-        """The field that it sets; None where its name is none."""
-        steps: list[Any] = []
-        at = 0
-        while at < len(self.name) and len(steps) < _MAX_STEPS:
-            found = _STEP.match(self.name, at)
-            if found is None or not found[1] or found.end() == at:
-                return None
-            steps.append(re.sub(r"\\(.)", r"\1", found[1]))
-            steps += [int(one) for one in re.findall(r"\d+", found[2])]
-            at = found.end()
-        fits = all(step < _MAX_INDEX for step in steps if isinstance(step, int))
-        return tuple(steps) if steps and fits and at >= len(self.name) else None
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """Values with parameters set in them."""
-
-    base: Source
-    parameters: tuple[Parameter, ...]
-
-    @cached_property
-    def value(self) -> Json:
-        """The values."""
-        value = deepcopy(self.base.value) if isinstance(self.base.value, dict) else {}
-        for one in self.parameters:
-            if one.field is not None:
-                _put(value, one.field, one.value)
-        return value
-
-    def spots(self, field: FieldPath) -> tuple[Spot, ...]:
-        """The places in the values, then those of the parameters that set the field."""
-        at = positions(self.value, field)
-        over = [spot for one in self.parameters if at and one.field == at for spot in one.source.spots(())]
-        return (*self.base.spots(field), *over)
-
-
-@dataclass(frozen=True)
 class _Hidden:
     """Values that are not read since others are there: they are masked where these set the field, and else nothing."""
 
@@ -192,30 +139,3 @@ class _Hidden:
     def spots(self, field: FieldPath) -> tuple[Spot, ...]:
         high = self.high.spots(field)
         return (*self.low.spots(field), *high) if high else ()
-
-
-def written(holds: Iterable[Hold]) -> Iterator[Hold]:
-    """Versions with their places as templates have them: a tag alone where it stands behind the image's name."""
-    for hold in holds:
-        places = tuple(
-            replace(one, form="tag") if isinstance(one.spot, Tail) and one.form == "image" else one
-            for one in hold.places
-        )
-        if not any(isinstance(one.spot, Tail) and one.form != "tag" for one in places):
-            yield replace(hold, places=places)
-
-
-def _put(value: dict[str, Any], field: FieldPath, new: Json) -> None:
-    """Set a value; one that does not fit is not set, as Helm refuses it. Lists grow as needed."""
-    here: Any = value
-    for step, after in zip(field, (*field[1:], None), strict=True):
-        empty: Any = new if after is None else {} if isinstance(after, str) else []
-        if isinstance(step, int) and isinstance(here, list):
-            here += [None] * (step + 1 - len(here))
-        elif isinstance(step, str) and isinstance(here, dict):
-            here.setdefault(step, None)
-        else:
-            return
-        if after is None or not isinstance(here[step], type(empty)):
-            here[step] = empty
-        here = here[step]

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from infra_mcp.model.effect import FieldPath
-from infra_mcp.repository.layers import Inside, Source, Spot, parsed
+from infra_mcp.repository.layers import Inside, Source, Spot, Tail, parsed
 from infra_mcp.repository.lenient import as_text
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
@@ -30,10 +30,6 @@ _TAIL = re.compile(r"[^{}\s]+:(\{\{[^{}]*\}\})")  # `registry.example/a:{{tag}}`
 _GO_FIELD = re.compile(r"(?:\.[A-Za-z_]\w*)+")
 _GO_INDEX = re.compile(r'index\s+((?:\.[A-Za-z_]\w*)+)((?:\s+(?:\d+|"[^"\\]*"))+)')
 _INDEXED = re.compile(r"([\w.-]+)\[(\d+)\]")
-
-
-class Tail(Spot):
-    """A place whose value a template puts behind a colon: a tag."""
 
 
 class PathParameter(dict[str, Any]):

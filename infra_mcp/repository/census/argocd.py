@@ -13,22 +13,20 @@ from typing import Any, Final
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.image import Image
 from infra_mcp.repository.census.argo_apps import Application, Applications, normal
-from infra_mcp.repository.census.argo_helm import Helm, written
+from infra_mcp.repository.census.argo_helm import Helm
 from infra_mcp.repository.census.argo_sets import is_like
 from infra_mcp.repository.census.argo_templates import Rendered
 from infra_mcp.repository.census.built import Built
-from infra_mcp.repository.census.chart import chart_holds, replicas_of
 from infra_mcp.repository.census.composition import Composition, compose, over
 from infra_mcp.repository.census.entries import Entry
 from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.census.release import looked_up
 from infra_mcp.repository.census.remote import name_of
 from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Document, Source, helm_values
-from infra_mcp.repository.lenient import as_text, items, mapping, maps
+from infra_mcp.repository.lenient import as_text, mapping, maps
 from infra_mcp.repository.locator.automation import OVER
-from infra_mcp.repository.locator.holds import Hold, images_in_values
-from infra_mcp.repository.locator.places import Place, is_release
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.value import SUFFIXES
@@ -117,7 +115,7 @@ def _entry(
         refs,
         Rendered(Below(template.base, at), template.parameters) if template else None,
     )
-    return replace(entry, files=own_files | helm.files, parts=partial(_units, index, app, at, helm))
+    return replace(entry, files=own_files | helm.files, parts=partial(_units, app, at, helm))
 
 
 def _over(index: Index, app: Application, folder: str) -> list[str]:
@@ -163,7 +161,7 @@ def _is_like(path: str, pattern: str) -> bool:
     return len(pattern) <= _LONGEST and any(fnmatch.fnmatchcase(path, re.sub(r"\*+", "*", one.strip())) for one in some)
 
 
-def _units(index: Index, app: Application, at: FieldPath, helm: Helm, entry: Entry) -> Iterator[Unit]:
+def _units(app: Application, at: FieldPath, helm: Helm, entry: Entry) -> Iterator[Unit]:
     value = get_path(app.source.value, at)[1]
     names = [as_text(get_path(value, field)[1]) for field in (("chart",), ("helm", "releaseName"))]
     folder = helm.folder if not app.is_named else None
@@ -174,34 +172,9 @@ def _units(index: Index, app: Application, at: FieldPath, helm: Helm, entry: Ent
         app.destination.get("namespace") or None,
         app.path,
         entry,
-        lambda: _holds(index, helm),
-        lambda: replicas_of(helm.values),
+        *looked_up(lambda: helm.release),
         aliases=tuple(name for name in (app.name, *names, posixpath.basename(helm.folder or "")) if name),
     )
-
-
-def _holds(index: Index, helm: Helm) -> Iterator[Hold]:
-    if helm.is_whole and helm.folder is not None:
-        yield from written(chart_holds(index, helm.folder, helm.values))
-    else:
-        yield from written((*images_in_values(helm.values), *_images(helm.spec)))
-    value = helm.spec.value
-    url, revision = as_text(value.get("repoURL")), as_text(value.get("targetRevision"))
-    places = tuple(Place("plain", spot) for spot in helm.spec.spots(("targetRevision",)))
-    if value.get("chart") or url.startswith("oci://"):
-        name = as_text(value.get("chart")) or posixpath.basename(url)
-        yield from written([Hold("chart", f"chart {name}", places)])
-    elif helm.folder is None or is_release(revision):
-        yield from written([Hold("revision", f"revision of {posixpath.basename(url)}", places)])
-
-
-def _images(spec: Source) -> Iterator[Hold]:
-    """Images that the Application sets itself, of a kustomization that is elsewhere."""
-    for position, one in enumerate(items(spec.value, "kustomize", "images")):
-        image = Image.parse(as_text(one).partition("=")[2] or as_text(one))
-        if image.tag or image.digest:
-            places = tuple(Place("image", spot) for spot in spec.spots(("kustomize", "images", position)))
-            yield Hold("version", f"kustomize.images[{position}]", places, image.repository)
 
 
 def _automated(app: Application) -> dict[str, str]:

@@ -20,7 +20,7 @@ from infra_mcp.repository.census.json_patch import operate, tokens_of
 from infra_mcp.repository.census.strategic import laid_strategically
 from infra_mcp.repository.layers import Document, Source, Spot, laid
 from infra_mcp.repository.lenient import as_text, mapping, maps
-from infra_mcp.repository.locator.places import Place
+from infra_mcp.repository.locator.places import Place, places_of
 from infra_mcp.repository.partial import get_path, positions
 from infra_mcp.repository.scalars import Json
 
@@ -100,13 +100,13 @@ class Built:
 
     def image_places(self, at: FieldPath) -> tuple[Place, ...]:
         """Every place that sets the image of a container, lowest first; an entry of `images` sets only its tag."""
-        found = [Place("image", spot) for spot in self.base.spots(at)]
+        found = [*places_of("image", self.base.spots(at))]
         value = self.base.value
         for step in self.steps:
             if isinstance(step, ImageEntry | ImageText):
                 found += step.places(value, at)
             else:
-                found += [Place("image", spot) for spot in step.spots(value, at)]
+                found += places_of("image", step.spots(value, at))
             value = step.apply(value)
             found = found if get_path(value, at)[0] else []
         return tuple(found)
@@ -242,7 +242,7 @@ class ImageText:
         new = Image.parse(as_text(self.source.value))
         if not isinstance(image, str) or Image.parse(image).named not in self.names or not (new.tag or new.digest):
             return ()
-        return tuple(Place("image", spot) for spot in self.source.spots(()))
+        return places_of("image", self.source.spots(()))
 
     def _changed(self, reference: str) -> str:
         image = Image.parse(reference)

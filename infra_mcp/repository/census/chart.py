@@ -14,7 +14,7 @@ from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.layers import Below, Document, Source, Spot
 from infra_mcp.repository.lenient import items, mapping, name_steps
 from infra_mcp.repository.locator.holds import Hold, images_in_values, is_scalar, steps
-from infra_mcp.repository.locator.places import Place
+from infra_mcp.repository.locator.places import places_of
 from infra_mcp.repository.scalars import Json
 
 _REPLICAS = re.compile(r"replica(?:s|_?count)", re.IGNORECASE)
@@ -23,18 +23,10 @@ _VERSIONED = re.compile(r"(?:image[-_]?)?(?:tag|digest|sha|version)", re.IGNOREC
 _DEEPEST: Final = 4  # keys above a number of replicas
 
 
-def sources_of(index: Index, folder: str) -> list[Source]:
-    """The values of a chart itself, lowest first: what a release of it starts from.
-
-    Args:
-        index: of the repository.
-        folder: the chart's.
-    """
-    return index.sources(posixpath.join(folder, "values.yaml"))
-
-
-def files_of(index: Index, folder: str) -> frozenset[str]:
-    """The files of a chart that this module reads."""
+def files_of(index: Index, folder: str | None) -> frozenset[str]:
+    """The files of a chart in this folder that this module reads; none where there is no chart."""
+    if folder is None:
+        return frozenset()
     names = ("values.yaml", "requirements.yaml", "Chart.lock")
     there = [posixpath.join(folder, name) for name in names]
     return frozenset({index.charts[folder], *(path for path in there if index.tree.is_file(path))})
@@ -74,7 +66,7 @@ def chart_holds(index: Index, folder: str, values: Source) -> Iterator[Hold]:
         values: everything that is laid over each other for the release, the chart's own values lowest.
     """
     about = Document(index.charts[folder], 0, index.document(index.charts[folder]))
-    given = tuple(Place("plain", spot) for spot in about.spots(("appVersion",)) if is_scalar(spot.value))
+    given = places_of("plain", [spot for spot in about.spots(("appVersion",)) if is_scalar(spot.value)])
     found = list(images_in_values(values))
     main = _main_part(index, folder, values)
     for hold in found:
@@ -129,7 +121,7 @@ def _dependencies(index: Index, folder: str) -> Iterator[Hold]:
         names = [str(one[key]) for key in ("alias", "name") if one.get(key)]
         origin = str(one.get("repository") or "")
         if names and origin and not origin.startswith("file:") and is_scalar(one.get("version")):
-            places = tuple(Place("plain", spot) for spot in source.spots(("version",)))
+            places = places_of("plain", source.spots(("version",)))
             leads = not {name_of(index, folder), posixpath.basename(folder)}.isdisjoint(names)
             yield Hold("chart", f"chart {names[0]}", places, leads=leads, note=note)
 

@@ -10,19 +10,16 @@ from functools import partial
 from typing import Final
 
 from infra_mcp.repository.census.chart import (
-    chart_holds,
     dependencies,
     files_of,
     local_chart,
     name_of,
-    replicas_of,
-    sources_of,
 )
 from infra_mcp.repository.census.entries import Entry, cluster_of
 from infra_mcp.repository.census.environments import ENVIRONMENTS, is_environment
 from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.census.release import Release
 from infra_mcp.repository.census.unit import Unit
-from infra_mcp.repository.layers import helm_values
 
 # Where in a chart's folder the values of an environment stand.
 _VALUES: Final = tuple(
@@ -94,10 +91,7 @@ def _is_inner(index: Index, folder: str, path: str) -> bool:
 
 
 def _units(index: Index, folder: str, path: str | None, entry: Entry) -> Iterator[Unit]:
-    sources = sources_of(index, folder)
-    if path:
-        sources += index.sources(path)
-    values = helm_values(sources)
+    release = Release(index, folder, [path] if path else [])
     app = name_of(index, folder)
     unit = Unit(
         app,
@@ -106,8 +100,8 @@ def _units(index: Index, folder: str, path: str | None, entry: Entry) -> Iterato
         None,
         path or index.charts[folder],
         entry,
-        partial(chart_holds, index, folder, values),
-        partial(replicas_of, values),
+        release.holds,
+        release.replicas,
         aliases=(posixpath.basename(folder),),
     )
     if unit.holds or unit.replicas():

@@ -31,7 +31,7 @@ from infra_mcp.repository.census.targets import Own, Target, target_of
 from infra_mcp.repository.kustomization import is_remote
 from infra_mcp.repository.layers import Below, Document, Inside, Source
 from infra_mcp.repository.lenient import as_text, items, joined, mapping, maps, name_steps, texts
-from infra_mcp.repository.locator.places import Place
+from infra_mcp.repository.locator.places import Place, places_of
 from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.value import SUFFIXES
 
@@ -185,7 +185,7 @@ class _Composer:
         self, source: Document, at: FieldPath, folder: str, entry: str, above: tuple[str, ...]
     ) -> list[Built]:
         if _is_remote(entry) and not self.index.tree.is_file(self.index.real(joined(folder, entry))):
-            self.made.remote += [Place("url", spot) for spot in source.spots(at)]
+            self.made.remote += places_of("url", source.spots(at))
             return []
         path = self.index.real(joined(folder, entry))
         if path in self.index.kustomizations or path == "":
@@ -217,7 +217,7 @@ class _Composer:
             made = Inflated(folder, one, space, chart)
             self.made.charts.append(made)
             self.made.files.update(path for path in made.files if self.index.tree.is_file(path))
-            self.made.files.update(files_of(self.index, chart) if chart is not None else ())
+            self.made.files |= files_of(self.index, chart)
 
     def _generators(self, source: Document, key: str, folder: str) -> None:
         for entry in maps(source.value, key):

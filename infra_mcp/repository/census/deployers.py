@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from infra_mcp.repository.census.chart import chart_holds, files_of, local_chart, name_of, replicas_of, sources_of
+from infra_mcp.repository.census.chart import files_of, local_chart, name_of
 from infra_mcp.repository.census.entries import Entry, cluster_of
 from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.census.release import Release
 from infra_mcp.repository.census.unit import Unit
-from infra_mcp.repository.layers import Source, helm_values
-from infra_mcp.repository.locator.holds import images_in_values
 from infra_mcp.repository.scalars import Json
 
 _FILES = re.compile(r".*values[-_]?files?", re.IGNORECASE)
@@ -43,7 +42,7 @@ def entries(index: Index, read: Collection[str]) -> list[Entry]:
             continue
         for one in _releases(index, path):
             chart = local_chart(index, posixpath.dirname(path), one.chart) if one.chart else None
-            files = frozenset({path, *one.files}) | (files_of(index, chart) if chart is not None else frozenset())
+            files = files_of(index, chart).union({path, *one.files})
             by = f"{path} {one.name}".strip()
             parts = partial(_units, index, one, chart, posixpath.dirname(path))
             name = one.name or None
@@ -88,12 +87,8 @@ def _file(index: Index, path: str, named: str) -> str | None:
 
 
 def _units(index: Index, one: _Release, chart: str | None, folder: str, entry: Entry) -> Iterator[Unit]:
-    sources: list[Source] = list(sources_of(index, chart)) if chart is not None else []
-    for path in one.files:
-        sources += index.sources(path)
-    values = helm_values(sources)
+    release = Release(index, chart, one.files)
     app = name_of(index, chart) if chart is not None else posixpath.basename(one.chart) or posixpath.basename(folder)
-    find = partial(chart_holds, index, chart, values) if chart is not None else partial(images_in_values, values)
-    unit = Unit(app, "Release", one.name or app, None, entry.root, entry, find, partial(replicas_of, values))
+    unit = Unit(app, "Release", one.name or app, None, entry.root, entry, release.holds, release.replicas)
     if unit.holds or unit.replicas():
         yield unit

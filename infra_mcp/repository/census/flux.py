@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from infra_mcp.model.effect import FieldPath
 from infra_mcp.repository.census.built import Built
-from infra_mcp.repository.census.chart import chart_holds, files_of, replicas_of, sources_of
+from infra_mcp.repository.census.chart import files_of
 from infra_mcp.repository.census.entries import Entry
 from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.census.parameters import Parameter
+from infra_mcp.repository.census.release import Release, Values, chart_version, looked_up
 from infra_mcp.repository.census.unit import Unit
-from infra_mcp.repository.layers import Below, Inside, Source, Spot, Stack, helm_values
+from infra_mcp.repository.layers import Below, Inside, Source
 from infra_mcp.repository.lenient import as_text, mapping, maps, texts
-from infra_mcp.repository.locator.holds import Hold, images_in_values
-from infra_mcp.repository.locator.places import Place
-from infra_mcp.repository.partial import set_path
-from infra_mcp.repository.scalars import Json
+from infra_mcp.repository.locator.holds import Hold
+from infra_mcp.repository.locator.places import Place, places_of
 
 
 def units(index: Index, entry: Entry) -> Iterator[Unit]:
@@ -35,8 +34,7 @@ def units(index: Index, entry: Entry) -> Iterator[Unit]:
                 as_text(spec.get("targetNamespace")) or one.namespace,
                 one.base.path,
                 entry,
-                partial(_holds, index, entry, one),
-                partial(_replicas, index, entry, one),
+                *looked_up(partial(_release, index, entry, one)),
                 built=one,
                 aliases=(entry.by.rpartition("/")[2], as_text(spec.get("releaseName"))),
             )
@@ -50,9 +48,8 @@ def with_charts(index: Index, entry: Entry) -> Entry:
 
 def _chart_files(index: Index, one: Built) -> Iterator[str]:
     folder = _folder(index, one)
-    if folder is not None:
-        yield from files_of(index, folder)
-        yield from (path for path in _values_files(one) if index.tree.is_file(path))
+    yield from files_of(index, folder)
+    yield from (path for path in _values_files(one) if folder is not None and index.tree.is_file(path))
 
 
 def _folder(index: Index, one: Built) -> str | None:
@@ -68,34 +65,23 @@ def _values_files(one: Built) -> list[str]:
     return [posixpath.normpath(path) for path in texts(one.value, "spec", "chart", "spec", "valuesFiles")]
 
 
-def _holds(index: Index, entry: Entry, one: Built) -> Iterator[Hold]:
-    values, folder = _values(index, entry, one), _folder(index, one)
-    if folder is not None:
-        yield from chart_holds(index, folder, values)
-        return
-    yield from images_in_values(values)
-    yield from _chart(index, entry, one)
-
-
-def _replicas(index: Index, entry: Entry, one: Built) -> tuple[Spot, ...]:
-    return replicas_of(_values(index, entry, one))
-
-
-def _values(index: Index, entry: Entry, one: Built) -> Stack:
+def _release(index: Index, entry: Entry, one: Built) -> Release:
     """Its values as helm-controller makes them: `valuesFrom` in order, then `values`, then those with a targetPath."""
-    folder, files = _folder(index, one), _values_files(one)
-    low: list[Source] = sources_of(index, folder) if folder is not None and not files else []
-    low += [source for path in files if folder is not None for source in index.sources(path)]
-    high: list[Source] = []
-    for given in maps(one.value, "spec", "valuesFrom"):
-        if given.get("kind") == "ConfigMap":
-            key, target = as_text(given.get("valuesKey")) or "values.yaml", as_text(given.get("targetPath"))
-            for source in _config(index, entry, one, as_text(given.get("name")), key, whole=not target):
+    folder = _folder(index, one)
+    files = _values_files(one) if folder is not None else []
+    given: list[Values] = [*files]
+    parameters: list[Parameter] = []
+    for ref in maps(one.value, "spec", "valuesFrom"):
+        if ref.get("kind") == "ConfigMap":
+            key, target = as_text(ref.get("valuesKey")) or "values.yaml", as_text(ref.get("targetPath"))
+            for source in _config(index, entry, one, as_text(ref.get("name")), key, whole=not target):
                 if target:
-                    high.append(_Placed(source, tuple(target.split("."))))
+                    parameters.append(Parameter(target, source))
                 else:
-                    low.append(source)
-    return helm_values([*low, Below(one, ("spec", "values")), *high])
+                    given.append(source)
+    given.append(Below(one, ("spec", "values")))
+    others = () if folder is not None else tuple(_chart(index, entry, one))
+    return Release(index, folder, given, tuple(parameters), others, stands_alone=bool(files))
 
 
 def _config(index: Index, entry: Entry, one: Built, name: str, key: str, *, whole: bool) -> Iterator[Source]:
@@ -112,27 +98,10 @@ def _config(index: Index, entry: Entry, one: Built, name: str, key: str, *, whol
         yield Inside(found, ("data", key)) if whole else Below(found, ("data", key))
 
 
-@dataclass(frozen=True)
-class _Placed:
-    """One value from elsewhere, set at a path (`targetPath`)."""
-
-    source: Source
-    at: FieldPath
-
-    @property
-    def value(self) -> Json:
-        made: dict[str, Any] = {}
-        set_path(made, self.at, self.source.value)
-        return made
-
-    def spots(self, field: FieldPath) -> tuple[Spot, ...]:
-        return self.source.spots(()) if field == self.at else ()
-
-
 def _chart(index: Index, entry: Entry, one: Built) -> Iterator[Hold]:
     if spots := one.spots(("spec", "chart", "spec", "version")):
         name = as_text(mapping(one.value, "spec", "chart", "spec").get("chart"))
-        yield Hold("chart", f"chart {name}", tuple(Place("plain", spot) for spot in spots))
+        yield chart_version(name, spots)
     ref = mapping(one.value, "spec", "chartRef")
     if as_text(ref.get("kind")) in {"OCIRepository", "HelmChart"}:
         for found in _referred(index, entry, one, ref):
@@ -151,7 +120,7 @@ def _referred(index: Index, entry: Entry, one: Built, ref: dict[str, Any]) -> It
 def _revision(source: Source) -> tuple[Place, ...]:
     """The version of a chart's source. In an OCIRepository digest goes before semver, and semver before tag."""
     if spots := source.spots(("spec", "version")):  # a HelmChart
-        return tuple(Place("plain", spot) for spot in spots)
+        return places_of("plain", spots)
     digest = source.spots(("spec", "ref", "digest"))
     tags = tuple(Place("tag", s, digest[-1] if digest else None) for s in source.spots(("spec", "ref", "tag")))
-    return tags + tuple(Place("plain", spot) for spot in source.spots(("spec", "ref", "semver")))
+    return tags + places_of("plain", source.spots(("spec", "ref", "semver")))

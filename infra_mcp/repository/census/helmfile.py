@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 
-from infra_mcp.repository.census.chart import chart_holds, files_of, local_chart, replicas_of, sources_of
+from infra_mcp.model.effect import FieldPath
+from infra_mcp.repository.census.chart import files_of, local_chart
 from infra_mcp.repository.census.entries import Entry, cluster_of
 from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.census.release import Release, Values, chart_version
 from infra_mcp.repository.census.templates import Rendered, documents, is_template, render
 from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.layers import Below, Document, Source, Stack, helm_values
 from infra_mcp.repository.lenient import as_text, items, joined, mapping, maps, name_steps, texts
-from infra_mcp.repository.locator.holds import Hold, images_in_values
-from infra_mcp.repository.locator.places import Place
+from infra_mcp.repository.locator.holds import Hold
 
 _NAME = re.compile(r"(?:.*/)?(?:helmfile[^/]*|helmfile\.d/[^/]+)\.ya?ml(?:\.gotmpl)?", re.IGNORECASE)
 _DEEPEST: Final = 10  # bases of bases, helmfiles of helmfiles
@@ -72,7 +73,7 @@ def entries(index: Index, read: Collection[str]) -> list[Entry]:
         for inner in _helmfiles(index, state) if depth < _DEEPEST else ():
             inherited.setdefault(inner, []).extend(one for one in names if one not in inherited.get(inner, ()))
             waiting.append((inner, depth + 1))
-        found += [one for name in names if (one := _entry(index, state, name)) is not None]
+        found += [one for name in names if (one := _Environment(index, state, name, {*state.files}).entry())]
     return found
 
 
@@ -135,134 +136,86 @@ def _helmfiles(index: Index, state: _State) -> Iterator[str]:
             yield from (hit for hit in hits[:_MOST_FILES] if index.tree.is_file(hit))
 
 
-def _entry(index: Index, state: _State, environment: str | None) -> Entry | None:
-    names = {"Environment.Name": environment or "default"}
-    files = set(state.files)
-    given = _environment(index, state, environment, names, files)
-    units = [
-        one
-        for source, item in state.each("releases")
-        if isinstance(item, dict) and (one := _Release.read(index, state, source, item, given, names, files))
-    ]
-    if not units:
-        return None
-    by = f"{state.path}, environment {environment}" if environment else state.path
-    parts = partial(_units, index, units)
-    cluster = cluster_of(state.path)
-    return Entry("helm", state.path, by, (), frozenset(files), cluster, environment=environment, parts=parts)
+@dataclass
+class _Environment:
+    """A helmfile as one of its environments has it."""
 
+    index: Index
+    state: _State
+    name: str | None
+    files: set[str]  # every file that is read for it
 
-def _environment(index: Index, state: _State, name: str | None, names: dict[str, str], files: set[str]) -> Stack:
-    """What `.Values` is in an environment: the helmfile's own values, and those of the environment over them."""
-    low: list[Source] = []
-    high: list[Source] = []
-    for one in state.documents:
-        low += _given(index, Below(one, ("values",)), one, names, files)
-        at = ("environments", name or "default", "values")
-        high += _given(index, Below(one, at), one, names, files)
-    return helm_values([*low, *high])
+    @cached_property
+    def values(self) -> Stack:
+        """What `.Values` is: the helmfile's own values, and those of the environment over them."""
+        low: list[Source] = []
+        high: list[Source] = []
+        for one in self.state.documents:
+            low += self._listed(one, ("values",))
+            high += self._listed(one, ("environments", self.name or "default", "values"))
+        return helm_values([*low, *high])
 
+    def _listed(self, near: Document, at: FieldPath, names: Mapping[str, str] | None = None) -> Iterator[Source]:
+        """The sources of a list of values: files, and maps where they stand."""
+        listed = Below(near, at)
+        for position, item in enumerate(listed.value if isinstance(listed.value, list) else ()):
+            if isinstance(item, dict):
+                yield Below(listed, (position,))
+            elif isinstance(item, str) and len(self.files) < _MOST_FILES:
+                path = _near(near.path, str(render(item, names or self._names)))
+                if self.index.tree.is_file(path):
+                    self.files.add(path)
+                    yield from (Document(path, 0, value) for value in documents(self.index, path)[:1])
 
-def _given(index: Index, listed: Source, near: Document, names: dict[str, str], files: set[str]) -> Iterator[Source]:
-    """The sources of a list of values: files, and maps where they stand."""
-    for position, item in enumerate(listed.value if isinstance(listed.value, list) else ()):
-        if isinstance(item, dict):
-            yield Below(listed, (position,))
-        elif isinstance(item, str) and len(files) < _MOST_FILES:
-            path = render(item, names)
-            yield from _file(index, _near(near.path, str(path)), files)
+    @property
+    def _names(self) -> dict[str, str]:
+        """What templates may name beside values."""
+        return {"Environment.Name": self.name or "default"}
 
+    def entry(self) -> Entry | None:
+        """What it delivers; None without a release."""
+        listed = [(source, item) for source, item in self.state.each("releases") if isinstance(item, dict)]
+        releases = [found for source, item in listed if (found := self._release(source, item))]
+        if not releases:
+            return None
+        path = self.state.path
+        by = f"{path}, environment {self.name}" if self.name else path
+        parts, files = partial(_units, releases), frozenset(self.files)
+        return Entry("helm", path, by, (), files, cluster_of(path), environment=self.name, parts=parts)
 
-def _file(index: Index, path: str, files: set[str]) -> Iterator[Source]:
-    if index.tree.is_file(path):
-        files.add(path)
-        yield from (Document(path, number, value) for number, value in enumerate(documents(index, path)[:1]))
-
-
-@dataclass(frozen=True)
-class _Release:
-    """A release of a helmfile in one environment."""
-
-    name: str
-    namespace: str | None
-    chart: str | None  # the folder of a chart of the repository
-    version: Source
-    values: Stack
-    chart_name: str
-
-    @classmethod
-    def read(
-        cls,
-        index: Index,
-        state: _State,
-        source: Document,
-        item: dict[str, Any],
-        given: Stack,
-        names: dict[str, str],
-        files: set[str],
-    ) -> _Release | None:
-        """A release, as an item of `releases` says it; None for one without name or chart."""
-        sources = [*_inherited(state, item), source]
-        about: dict[str, Any] = {}
-        for one in sources:
-            about |= (
-                {key: value for key, value in one.value.items() if key != "name"} if one is not source else one.value
-            )
-        name = render(str(about.get("name") or ""), names, given.value)
-        names = names | {"Release.Name": str(name)}
-        named = render(str(about.get("chart") or ""), names, given.value)
-        space = render(str(about.get("namespace") or ""), names, given.value)
+    def _release(self, source: Document, item: dict[str, Any]) -> tuple[str, str | None, Release] | None:
+        """Name, namespace and release of an item of `releases`; None for one without name or chart."""
+        layers = [*self._inherited(item), source]
+        about = {key: value for one in layers for key, value in one.value.items()} | {"name": item.get("name")}
+        names, given = self._names, self.values
+        name = render(str(about["name"] or ""), names, given.value)
+        names["Release.Name"] = str(name)
+        named, space = (str(render(str(about.get(key) or ""), names, given.value)) for key in ("chart", "namespace"))
         if not name or not named or is_template(name):
             return None
-        own = str(named)
-        folder = posixpath.dirname(source.path)
-        chart = local_chart(index, folder, own) if own.startswith((".", "/")) or own in index.charts else None
-        layers: list[Source] = []
+        is_path = named.startswith((".", "/")) or named in self.index.charts
+        chart = local_chart(self.index, posixpath.dirname(source.path), named) if is_path else None
+        self.files |= files_of(self.index, chart)
+        values: list[Values] = []
         for key in ("values", "secrets"):
-            last = [one for one in sources if key in one.value]
-            layers += [Rendered(one, given, names) for one in _values(index, last[-1:], key, names, files)]
-        if chart is not None:
-            files |= files_of(index, chart)
-            layers = [*sources_of(index, chart), *layers]
-        version = helm_values([Rendered(one, given, names) for one in sources])
-        return cls(str(name), str(space) or None, chart, version, helm_values(layers), own)
+            last = [one for one in layers if key in one.value][-1:]
+            values += [Rendered(found, given, names) for one in last for found in self._listed(one, (key,), names)]
+        version = [spot for one in layers for spot in Rendered(one, given, names).spots(("version",))]
+        others = () if chart is not None else (chart_version(named, version),)
+        return str(name), space or None, Release(self.index, chart, values, others=others)
+
+    def _inherited(self, item: dict[str, Any]) -> Iterator[Document]:
+        """The templates that a release inherits from."""
+        for one in maps(item, "inherit"):
+            name = as_text(one.get("template"))
+            for document in self.state.documents:
+                if found := mapping(document.value, "templates", name):
+                    yield Document(document.path, document.document, found, ("templates", name))
 
 
-def _values(index: Index, last: list[Document], key: str, names: dict[str, str], files: set[str]) -> Iterator[Source]:
-    for one in last:
-        yield from _given(index, Below(one, (key,)), one, names, files)
-
-
-def _inherited(state: _State, item: dict[str, Any]) -> Iterator[Document]:
-    """The templates that a release inherits from."""
-    for one in maps(item, "inherit"):
-        name = as_text(one.get("template"))
-        for document in state.documents:
-            if found := mapping(document.value, "templates", name):
-                yield Document(document.path, document.document, found, ("templates", name))
-
-
-def _units(index: Index, releases: list[_Release], entry: Entry) -> Iterator[Unit]:
-    for one in releases:
-        yield Unit(
-            one.name,
-            "Release",
-            one.name,
-            one.namespace,
-            entry.root,
-            entry,
-            partial(_holds, index, one),
-            partial(replicas_of, one.values),
-        )
-
-
-def _holds(index: Index, one: _Release) -> Iterator[Hold]:
-    if one.chart is not None:
-        yield from chart_holds(index, one.chart, one.values)
-        return
-    yield from images_in_values(one.values)
-    places = tuple(Place("plain", spot) for spot in one.version.spots(("version",)))
-    yield Hold("chart", f"chart {one.chart_name}", places)
+def _units(releases: list[tuple[str, str | None, Release]], entry: Entry) -> Iterator[Unit]:
+    for name, space, one in releases:
+        yield Unit(name, "Release", name, space, entry.root, entry, one.holds, one.replicas)
 
 
 def _near(path: str, named: str) -> str:

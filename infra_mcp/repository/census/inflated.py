@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from infra_mcp.repository.census.chart import chart_holds, replicas_of, sources_of
 from infra_mcp.repository.census.composition import Inflated
 from infra_mcp.repository.census.entries import Entry
 from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.census.release import Release, Values, chart_version, looked_up
 from infra_mcp.repository.census.unit import Unit
-from infra_mcp.repository.layers import Below, Source, Stack, helm_values
+from infra_mcp.repository.layers import Below
 from infra_mcp.repository.lenient import as_text
-from infra_mcp.repository.locator.holds import Hold, images_in_values
-from infra_mcp.repository.locator.places import Place
 
 
 def units(index: Index, entry: Entry) -> Iterator[Unit]:
@@ -27,7 +25,6 @@ def units(index: Index, entry: Entry) -> Iterator[Unit]:
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
             continue
         name = as_text(value.get("releaseName")) or value["name"]
-        values = _values(index, one)
         yield Unit(
             name,
             "Chart",
@@ -35,17 +32,15 @@ def units(index: Index, entry: Entry) -> Iterator[Unit]:
             as_text(value.get("namespace")) or one.namespace,
             index.kustomizations[one.folder],
             entry,
-            partial(_holds, index, one, values),
-            partial(replicas_of, values),
+            *looked_up(partial(_release, index, one)),
             aliases=(value["name"],),
         )
 
 
-def _values(index: Index, one: Inflated) -> Stack:
+def _release(index: Index, one: Inflated) -> Release:
     value = one.source.value
-    files = [index.sources(path) for path in one.files]
-    own, more = (files[0], files[1:]) if as_text(value.get("valuesFile")) and files else ([], files)
-    inline: list[Source] = [Below(one.source, ("valuesInline",))]
+    own, more = (one.files[:1], one.files[1:]) if as_text(value.get("valuesFile")) else ([], one.files)
+    inline: list[Values] = [Below(one.source, ("valuesInline",))]
     match value.get("valuesMerge"):
         case "merge":
             first = [*inline, *own]
@@ -53,14 +48,5 @@ def _values(index: Index, one: Inflated) -> Stack:
             first = inline
         case _:
             first = [*own, *inline]
-    low = sources_of(index, one.chart) if one.chart is not None else []
-    return helm_values([*low, *first, *(source for some in more for source in some)])
-
-
-def _holds(index: Index, one: Inflated, values: Stack) -> Iterator[Hold]:
-    if one.chart is not None:
-        yield from chart_holds(index, one.chart, values)
-        return
-    yield from images_in_values(values)
-    places = tuple(Place("plain", spot) for spot in one.source.spots(("version",)))
-    yield Hold("chart", f"chart {one.source.value['name']}", places)
+    others = () if one.chart is not None else (chart_version(value["name"], one.source.spots(("version",))),)
+    return Release(index, one.chart, [*first, *more], others=others)

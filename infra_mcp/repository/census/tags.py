@@ -20,7 +20,7 @@ from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Document
 from infra_mcp.repository.locator.holds import Hold, images_in_values, is_scalar
-from infra_mcp.repository.locator.places import Place
+from infra_mcp.repository.locator.places import places_of
 from infra_mcp.repository.scalars import Json
 
 _SUFFIXES: Final = ("", ".yaml", ".yml", ".json")
@@ -94,13 +94,13 @@ def _holds(path: str, documents: list[Json]) -> list[Hold]:
     value = documents[0] if len(documents) == 1 else None
     source = Document(path, 0, value)
     if isinstance(value, str) and _VERSION.fullmatch(value):
-        return [Hold("version", "the version", (Place("plain", source.spots(())[0]),), leads=True)]
+        return [Hold("version", "the version", places_of("plain", source.spots(())), leads=True)]
     if not isinstance(value, dict) or not _is_small(value):
         return []
     found = list(images_in_values(source, "the file"))
     for key in ("tag", "version"):
         if not found and is_scalar(value.get(key)):
-            found = [Hold("version", key, (Place("tag", source.spots((key,))[0]),))]
+            found = [Hold("version", key, places_of("tag", source.spots((key,))))]
     return found if len(found) == 1 else []
 
 

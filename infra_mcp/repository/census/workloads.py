@@ -16,7 +16,7 @@ from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.layers import Below
 from infra_mcp.repository.lenient import as_text, mapping
 from infra_mcp.repository.locator.holds import Hold, images_in_values
-from infra_mcp.repository.locator.places import Place
+from infra_mcp.repository.locator.places import places_of
 
 # Groups whose objects deliver others, or hold no image that people deploy.
 _NOT_OURS = ("toolkit.fluxcd.io", "argoproj.io", "kustomize.config.k8s.io", "infra-mcp.dev")
@@ -84,7 +84,7 @@ def _resource(one: Built) -> Iterator[Hold]:
             yield replace(hold, places=one.image_places(at))
         else:
             yield replace(hold, note=_idle(one, hold))
-    places = tuple(Place("plain", spot) for spot in one.spots(("spec", "version")))
+    places = places_of("plain", one.spots(("spec", "version")))
     if places and _VERSION.fullmatch(places[-1].version):
         yield Hold("app-version" if found else "version", "spec.version", places)
 

@@ -11,7 +11,7 @@ from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.image import Image
 from infra_mcp.model.location import show_field
 from infra_mcp.repository.layers import Source, Spot
-from infra_mcp.repository.locator.places import Place
+from infra_mcp.repository.locator.places import Place, places_of
 from infra_mcp.repository.scalars import Json
 
 _TAG_KEY = re.compile(r"(?:image[-_]?)tag|.*image[-_]?tag", re.IGNORECASE)
@@ -91,7 +91,7 @@ def _referenced(source: Source, value: dict[str, Any], path: FieldPath, key: str
         return  # without a version, or with one in a key of its own
     if not re.search(r"[/:]", value[key]) or re.search(r"\s", value[key]):
         return
-    places = tuple(Place("image", spot) for spot in source.spots((*path, key)))
+    places = places_of("image", source.spots((*path, key)))
     yield Hold("version", f"{label}.{show_field((*path, key))}", places, image.repository, leads(path, key))
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from infra_mcp.model.image import Image
-from infra_mcp.repository.layers import Spot
+from infra_mcp.repository.layers import Spot, Tail
 from infra_mcp.repository.lenient import as_text
 from infra_mcp.repository.scalars import Json
 
@@ -82,6 +82,14 @@ class Place:
         if now[:1].isdigit() and _V.match(version):
             return version[1:]
         return version
+
+
+def places_of(form: Form, spots: Iterable[Spot]) -> tuple[Place, ...]:
+    """The places of a version in this form; none where a template puts a tag there, and the form has no room for it."""
+    found = list(spots)
+    if form in {"plain", "url"} and any(isinstance(spot, Tail) for spot in found):
+        return ()
+    return tuple(Place("tag" if isinstance(spot, Tail) else form, spot) for spot in found)
 
 
 def is_release(revision: str) -> bool:

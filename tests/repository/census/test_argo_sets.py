@@ -86,6 +86,16 @@ def test_a_version_that_a_template_puts_into_values_is_set_in_the_element(census
     assert changed == {"sets/web.yaml": text.replace("1.1.0", "1.2.0")}
 
 
+def test_a_tag_that_a_template_puts_behind_an_image_decides_over_the_app_version_of_the_chart(census, deployed):
+    helm = {"values": "image: registry.example/web:{{ .version }}\n"}
+    text = application_set("web", [LIST], "web-{{ .cluster }}", source("charts/web", helm=helm))
+    chart_file = f"{CHART}appVersion: 0.9.0\n"
+
+    changed, _ = deployed(census({"sets/web.yaml": text, "charts/web/Chart.yaml": chart_file}), "web", "1.2.0", "lab")
+
+    assert changed == {"sets/web.yaml": text.replace("1.1.0", "1.2.0")}
+
+
 def test_a_literal_in_a_text_with_templates_is_set_there_and_is_shared(census):
     helm = {"values": "image:\n  tag: 2.0.0\nhost: '{{ .cluster }}.example.org'\n"}
     found = census(

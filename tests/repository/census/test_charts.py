@@ -3,7 +3,7 @@
 import pytest
 
 from infra_mcp.errors import CODES, InfraError
-from infra_mcp.repository.census.chart import replicas_of, sources_of
+from infra_mcp.repository.census.release import Release
 from infra_mcp.repository.locator.version import locate
 
 CHART = "apiVersion: v2\nname: {name}\nversion: 0.1.0\n"
@@ -196,6 +196,5 @@ def test_a_strange_chart_breaks_nothing(census, about):
 def test_what_argo_cd_needs_of_a_chart(census):
     index = census({"web/Chart.yaml": WEB, "web/values.yaml": "a: {replicas: 2, b: {replicaCount: 1}}\n"}).index
 
-    (source,) = sources_of(index, "web")
-    assert [spot.field for spot in replicas_of(source)] == [("a", "replicas")]
-    assert sources_of(index, "other") == []
+    assert [spot.field for spot in Release(index, "web", ()).replicas()] == [("a", "replicas")]
+    assert Release(index, "other", ()).replicas() == ()
