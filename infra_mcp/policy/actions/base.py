@@ -78,6 +78,19 @@ def app_refusals(policy: Policy, caller: Caller, to: Grant, action: AppAction) -
         yield from namespace(policy, to, name)
 
 
+def granted(policy: Policy, to: Grant, name: str) -> Iterator[Refusal]:
+    """Whether an action is granted, of which something is to be rolled back."""
+    if name not in to.own.actions or not policy.in_force(name):
+        own = [one for one in to.own.actions if policy.in_force(one)]
+        yield Refusal(
+            f"{to.rule}.actions",
+            f"{to.name} may not {name}, and so not roll that back.",
+            to.hint(
+                "actions", f"A request of one of its actions: {some(own)}.", "No action is granted to this circle."
+            ),
+        )
+
+
 def is_workload(policy: Policy, action: AppAction, target: Target) -> bool:
     """Whether a target is the app's workload; without one in policy, whether it is no workload of another's app.
 

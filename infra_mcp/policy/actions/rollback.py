@@ -9,8 +9,8 @@ from infra_mcp.model.actions import Rollback, RollbackOf
 from infra_mcp.model.effect import Change
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.target import Target
-from infra_mcp.policy.actions.base import FAULT, About, ActionRules
-from infra_mcp.policy.grants import Grant, Refusal, some
+from infra_mcp.policy.actions.base import FAULT, About, ActionRules, granted
+from infra_mcp.policy.grants import Grant, Refusal
 from infra_mcp.policy.policy import Policy
 
 
@@ -37,15 +37,8 @@ def _refusals(
         yield Refusal("effect.scope", f"Nothing is known of {action.request}.", FAULT)
         return
     name = action.of.action
-    if name not in to.own.actions or not policy.in_force(name):
-        own = [one for one in to.own.actions if policy.in_force(one)]
-        yield Refusal(
-            f"{to.rule}.actions",
-            f"{to.name} may not {name}, and so not roll that back.",
-            to.hint(
-                "actions", f"A request of one of its actions: {some(own)}.", "No action is granted to this circle."
-            ),
-        )
+    yield from (refused := list(granted(policy, to, name)))
+    if refused:
         return
     yield from others[name].subject_refusals(policy, caller, to, action.of)
 
