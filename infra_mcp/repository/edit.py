@@ -15,7 +15,7 @@ from infra_mcp.repository.edits import SetValue
 from infra_mcp.repository.hcl.edit import set_value
 from infra_mcp.repository.hcl.source import SUFFIXES as HCL
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
-from infra_mcp.repository.partial import item_keys, same
+from infra_mcp.repository.partial import get_path, item_keys, same
 from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.spans import SourceText, Splice
 from infra_mcp.repository.value import Tree
@@ -136,11 +136,11 @@ def _set(documents: list[Any], at: Path, edit: SetValue) -> None:
         Moved: the field differs from the value that the edit was planned on.
         InfraError: `manifest-invalid`, as `resolve`.
     """
-    index, obj = int(at[0]), _at(documents, at)
+    index, obj = int(at[0]), get_path(documents, at)[1]
     if edit.inside is None and _set_item(obj, edit):
         return
     keys = resolve(obj, edit.field)
-    now = _at(obj, tuple(keys))
+    now = get_path(obj, tuple(keys))[1]
     if edit.inside is not None:
         if not isinstance(now, str):
             raise Moved
@@ -164,7 +164,7 @@ def _set_item(obj: Json, edit: SetValue) -> bool:
     if not isinstance(step, dict):
         return False
     holder = resolve(obj, edit.field[:-1])
-    items = _at(obj, tuple(holder))
+    items = get_path(obj, tuple(holder))[1]
     if not isinstance(items, list | None) or _hits(items or [], step):
         return False
     if edit.before is not None:
@@ -202,16 +202,6 @@ def set_inside(text: str, field: FieldPath, before: Json, after: Json) -> str:
         error = caught
     what = f"{show_path(field)} in a text: line {error.line} of the text: {error.why}."
     raise InfraError("manifest-invalid", what) from None
-
-
-def _at(obj: Json, keys: Path) -> Json:
-    """The value of a field, or None; null and absent are the same to the API server."""
-    for key in keys:
-        if isinstance(obj, list) and isinstance(key, int):
-            obj = obj[key] if key < len(obj) else None
-        else:
-            obj = obj.get(key) if isinstance(obj, dict) and isinstance(key, str) else None
-    return obj
 
 
 def rewrite(data: bytes, edits: Iterable[tuple[int, Path, Any]]) -> bytes:
@@ -305,23 +295,17 @@ def _put(documents: list[Any], index: int, path: Path, value: Json) -> bool:
             if value is ABSENT:
                 return True
             holder[str(key)] = {}
-        if not _holds(holder, key):
+        there, holder = get_path(holder, (key,))
+        if not there:
             return False
-        holder = holder[key]
     key = path[-1]
     if isinstance(holder, dict) and isinstance(key, str):
         if value is not ABSENT:
             holder[key] = copy.deepcopy(value)
         elif holder.pop(key, ABSENT) is not ABSENT and not holder and path[-2:-1] and path[-2] in _PRUNED:
-            del _at(documents[index], path[:-2])[path[-2]]
+            del get_path(documents[index], path[:-2])[1][path[-2]]
         return True
     if isinstance(holder, list) and isinstance(key, int) and 0 <= key <= len(holder):
         holder[key : key + 1] = [] if value is ABSENT else [copy.deepcopy(value)]
         return True
     return False
-
-
-def _holds(holder: Json, key: Key) -> bool:
-    if isinstance(holder, dict):
-        return isinstance(key, str) and key in holder
-    return isinstance(holder, list) and isinstance(key, int) and 0 <= key < len(holder)

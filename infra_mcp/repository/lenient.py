@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from infra_mcp.repository.partial import get_path
@@ -38,6 +38,16 @@ def as_text(value: Json) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None or isinstance(value, dict | list) else str(value)
+
+
+def with_texts(value: Json, change: Callable[[str], Json], without: str | None = None) -> Json:
+    """A value with each text in it changed, but for keys; entries whose key holds `without` are left out."""
+    if isinstance(value, dict):
+        kept = {key: item for key, item in value.items() if without is None or without not in key}
+        return {key: with_texts(item, change, without) for key, item in kept.items()}
+    if isinstance(value, list):
+        return [with_texts(item, change, without) for item in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def name_steps(listed: Sequence[Json], *keys: str) -> list[Any]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.repository.layers import Inside, Source, Spot, Tail, parsed
-from infra_mcp.repository.lenient import as_text
+from infra_mcp.repository.lenient import as_text, with_texts
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
 
@@ -29,6 +29,7 @@ _ACTION = re.compile(r"\{\{(-?)\s*([^{}]*?)\s*(-?)\}\}")
 _TAIL = re.compile(r"[^{}\s]+:(\{\{[^{}]*\}\})")  # `registry.example/a:{{tag}}`
 _GO_FIELD = re.compile(r"(?:\.[A-Za-z_]\w*)+")
 _GO_INDEX = re.compile(r'index\s+((?:\.[A-Za-z_]\w*)+)((?:\s+(?:\d+|"[^"\\]*"))+)')
+_MARK = re.compile("\ue000(\\d+)\ue001")  # what stands for a template while the text is read
 _INDEXED = re.compile(r"([\w.-]+)\[(\d+)\]")
 
 
@@ -101,7 +102,7 @@ class Rendered:
     @cached_property
     def value(self) -> Json:
         """The value, with the templates replaced."""
-        return _rendered(self.base.value, self.parameters)
+        return with_texts(self.base.value, self.parameters.render, without=OPEN)
 
     def spots(self, field: FieldPath) -> tuple[Spot, ...]:
         """The places of the parameter that a text consists of; its own where it is no template; else none."""
@@ -135,7 +136,7 @@ class Text:
         actions = [one[0] for one in _ACTION.finditer(text)]
         numbers = iter(range(len(actions)))
         value = parsed(_ACTION.sub(lambda _: f"\ue000{next(numbers)}\ue001", text))
-        return _restored(value, actions)
+        return with_texts(value, lambda one: _MARK.sub(lambda mark: actions[int(mark[1])], one), without="\ue000")
 
     def spots(self, field: FieldPath) -> tuple[Spot, ...]:
         """The place in the text, where it can be read as it stands."""
@@ -172,22 +173,6 @@ class Fixed:
         """None."""
         del field
         return ()
-
-
-def _rendered(value: Json, parameters: Parameters) -> Json:
-    if isinstance(value, str):
-        return parameters.render(value)
-    if isinstance(value, dict):
-        return {key: _rendered(item, parameters) for key, item in value.items() if OPEN not in key}
-    return [_rendered(item, parameters) for item in value] if isinstance(value, list) else value
-
-
-def _restored(value: Json, actions: list[str]) -> Json:
-    if isinstance(value, str):
-        return re.sub("\ue000(\\d+)\ue001", lambda one: actions[int(one[1])], value)
-    if isinstance(value, dict):
-        return {key: _restored(item, actions) for key, item in value.items() if "\ue000" not in key}
-    return [_restored(item, actions) for item in value] if isinstance(value, list) else value
 
 
 def _go(action: str) -> FieldPath | None:

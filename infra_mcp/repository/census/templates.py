@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.repository.census.index import LARGEST, Index
 from infra_mcp.repository.layers import Source, Spot
+from infra_mcp.repository.lenient import with_texts
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
@@ -91,7 +92,7 @@ class Rendered:
     @cached_property
     def value(self) -> Json:
         """The value, with the templates that are understood replaced."""
-        return _mapped(self.source.value, lambda text: render(text, self.names, self.given.value))
+        return with_texts(self.source.value, lambda text: render(text, self.names, self.given.value))
 
     def spots(self, field: FieldPath) -> tuple[Spot, ...]:
         """The places that set a field: where a template names a value, that value's."""
@@ -145,11 +146,3 @@ def _looked_up(one: re.Match[str], names: Mapping[str, str], given: Json) -> Jso
         return names[path]
     first, *rest = path.split(".")
     return get_path(given, tuple(rest))[1] if first in _VALUES and rest else None
-
-
-def _mapped(value: Json, change: Callable[[str], Json]) -> Any:  # noqa: ANN401 - as the value
-    if isinstance(value, dict):
-        return {key: _mapped(item, change) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_mapped(item, change) for item in value]
-    return change(value) if isinstance(value, str) else value
