@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from infra_mcp.repository.census.built import Built
@@ -72,49 +73,43 @@ def _release(index: Index, entry: Entry, one: Built) -> Release:
     given: list[Values] = [*files]
     parameters: list[Parameter] = []
     for ref in maps(one.value, "spec", "valuesFrom"):
-        if ref.get("kind") == "ConfigMap":
-            key, target = as_text(ref.get("valuesKey")) or "values.yaml", as_text(ref.get("targetPath"))
-            for source in _config(index, entry, one, as_text(ref.get("name")), key, whole=not target):
-                if target:
-                    parameters.append(Parameter(target, source))
-                else:
-                    given.append(source)
+        target = as_text(ref.get("targetPath"))
+        source = _config(index, entry, one, ref, whole=not target) if ref.get("kind") == "ConfigMap" else None
+        if source is not None and target:
+            parameters.append(Parameter(target, source))
+        elif source is not None:
+            given.append(source)
     given.append(Below(one, ("spec", "values")))
     others = () if folder is not None else tuple(_chart(index, entry, one))
     return Release(index, folder, given, tuple(parameters), others, stands_alone=bool(files))
 
 
-def _config(index: Index, entry: Entry, one: Built, name: str, key: str, *, whole: bool) -> Iterator[Source]:
+def _config(index: Index, entry: Entry, one: Built, ref: dict[str, Any], *, whole: bool) -> Source | None:
     """What a ConfigMap holds under a key: a file of a generator, or a text in the object."""
-    generated = entry.composition.generated.get(name, {})
+    key = as_text(ref.get("valuesKey")) or "values.yaml"
+    generated = entry.composition.generated.get(as_text(ref.get("name")), {})
     if key in generated:
-        yield generated[key]
-        return
-    maps: list[Source] = [other for other in entry.objects if other.kind == "ConfigMap" and other.name == name]
-    if not maps:
-        facts = index.facts_named({"ConfigMap": ""}, name)
-        maps = [fact.source for fact in facts if fact.namespace in {None, one.namespace}]
-    for found in maps[:1]:
-        yield Inside(found, ("data", key)) if whole else Below(found, ("data", key))
+        return generated[key]
+    found = _referred(index, entry, one, ref, {"ConfigMap": ""})
+    return found and (Inside(found, ("data", key)) if whole else Below(found, ("data", key)))
 
 
 def _chart(index: Index, entry: Entry, one: Built) -> Iterator[Hold]:
     if spots := one.spots(("spec", "chart", "spec", "version")):
-        name = as_text(mapping(one.value, "spec", "chart", "spec").get("chart"))
-        yield chart_version(name, spots)
+        yield chart_version(as_text(mapping(one.value, "spec", "chart", "spec").get("chart")), spots)
     ref = mapping(one.value, "spec", "chartRef")
-    if as_text(ref.get("kind")) in {"OCIRepository", "HelmChart"}:
-        for found in _referred(index, entry, one, ref):
-            yield Hold("chart", f"{ref['kind']} {ref.get('name')}", _revision(found))
-            return
+    kind = as_text(ref.get("kind"))
+    source = _referred(index, entry, one, ref, {kind: "source.toolkit.fluxcd.io"})
+    if kind in {"OCIRepository", "HelmChart"} and source:
+        yield Hold("chart", f"{kind} {ref.get('name')}", _revision(source))
 
 
-def _referred(index: Index, entry: Entry, one: Built, ref: dict[str, Any]) -> Iterator[Source]:
-    kind, name, space = ref["kind"], as_text(ref.get("name")), as_text(ref.get("namespace")) or one.namespace
-    yield from (o for o in entry.objects if o.kind == kind and o.name == name and o.namespace in {None, space})
-    for fact in index.facts_named({kind: "source.toolkit.fluxcd.io"}, name):
-        if fact.namespace in {None, space}:
-            yield fact.source
+def _referred(index: Index, entry: Entry, one: Built, ref: dict[str, Any], kinds: dict[str, str]) -> Source | None:
+    """The object that a HelmRelease refers to: one that is delivered along with it, else any of the repository."""
+    name, space = as_text(ref.get("name")), as_text(ref.get("namespace")) or one.namespace
+    along = (o for o in entry.objects if o.kind in kinds and o.name == name and o.namespace in {None, space})
+    others = (fact.source for fact in index.facts_named(kinds, name) if fact.namespace in {None, space})
+    return next(chain[Source](along, others), None)
 
 
 def _revision(source: Source) -> tuple[Place, ...]:
