@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from e2e.cluster_setup import suffix
 from e2e.overlays import Overlays
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
@@ -25,7 +26,7 @@ def _bytes(overlays):
 
 
 async def _deploy(overlays, version, environment="production", **more):
-    return await overlays.tool("deploy", app="docs", version=version, environment=environment, **more)
+    return await overlays.tool("deploy", **{"app": "docs", "version": version, "environment": environment} | more)
 
 
 async def _change(overlays, action, environment="production", **fields):
@@ -129,6 +130,106 @@ async def test_replicas_are_set_where_the_environment_decides_them(overlays):
     files["base/deployment.yaml"] = files["base/deployment.yaml"].replace(b"replicas: 2 ", b"replicas: 1 ")
     assert _bytes(overlays) == files
     assert [overlays.workload(one)["spec"]["replicas"] for one in ("production", "staging")] == [4, 1]
+
+
+# The base has an entry of images, and the overlay a JSON patch of the same image: the build never sees the entry.
+UNSEEN = (
+    (
+        "base/kustomization.yaml",
+        """
+        resources: [deployment.yaml, service.yaml, docs.yaml]
+        images: [{name: registry.example/docs/site, newTag: 1.0.0}]
+        configMapGenerator: [{name: docs-config, files: [config.json]}]
+        """,
+    ),
+    (
+        "overlays/production/kustomization.yaml",
+        """
+        namespace: {production}
+        namePrefix: live-
+        resources: [../../base]
+        patches:
+          - path: memory.yaml
+          - target: {kind: Deployment, name: docs}
+            patch: |-
+              - op: replace
+                path: /spec/template/spec/containers/0/image
+                value: registry.example/docs/site:1.0.1   # since the incident
+        """,
+    ),
+)
+ENTRY = """
+[apps.docs.settings.entry]
+at = "k8s/docs/base/kustomization.yaml#images[name=registry.example/docs/site].newTag"
+type = "version"
+"""
+
+
+@pytest.mark.trap("K9")
+@pytest.mark.promise("repos.locator")
+async def test_an_image_of_a_json_patch_is_set_there_and_an_entry_of_images_below_it_is_refused(
+    cluster_setup, tmp_path
+):
+    async with Overlays(cluster_setup, tmp_path, changed=UNSEEN) as overlays:
+        await overlays.accept_policy(overlays.apps() + ENTRY)
+        files = _bytes(overlays)
+
+        idle = await _change(overlays, "configure", settings={"entry": "1.2.0"})
+        made = await _deploy(overlays, "1.2.0")
+
+        assert idle.data["code"] == "no-effect", idle.text
+        assert "The build of k8s/docs/overlays/production gives the same with the edit" in idle.text
+        assert made.ok, made.text
+        assert [overlays.site(one)[-5:] for one in ("production", "staging")] == ["1.2.0", "1.1.0"]
+        files[PRODUCTION] = files[PRODUCTION].replace(b"site:1.0.1", b"site:1.2.0")
+        assert _bytes(overlays) == files
+
+
+ACCOUNTS = """
+[apps.accounts]
+owner = "docs"
+image = "registry.example/docs/db:{{version}}"
+environments.production = {{ at = ["k8s/docs/overlays/production"], namespace = "{production}" }}
+"""
+
+
+@pytest.fixture
+def database(cluster_setup):
+    """A kind of custom resource, as an operator brings it: its API version."""
+    group = f"{suffix()}.example"
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    names = {"kind": "Database", "plural": "databases"}
+    made = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
+    made |= {"metadata": {"name": f"databases.{group}"}}
+    made |= {"spec": {"group": group, "names": names, "scope": "Namespaced", "versions": [version]}}
+    cluster_setup.run("create", "-f", "-", stdin=json.dumps(made))
+    cluster_setup.run("wait", "--for=condition=Established", "--timeout=60s", f"crd/databases.{group}")
+    yield f"{group}/v1"
+    cluster_setup.run("delete", f"crd/databases.{group}", "--wait=false")
+
+
+@pytest.mark.trap("K9")
+async def test_a_custom_resource_that_its_entry_of_images_does_not_reach_is_refused_by_name(overlays, database):
+    resource = {"apiVersion": database, "kind": "Database", "metadata": {"name": "accounts"}}
+    resource |= {"spec": {"image": "registry.example/docs/db:17.1"}}
+    overlay = overlays.file(PRODUCTION).read_text(encoding="utf-8").replace("[../../base]", "[../../base, db.json]")
+    entry = "images:\n  - name: registry.example/docs/db\n    newTag: '17.9'\n"
+    overlays.file(PRODUCTION).write_text(overlay.replace("images:\n", entry), encoding="utf-8")
+    overlays.file("overlays/production/db.json").write_text(json.dumps(resource), encoding="utf-8")
+    overlays.git("add", ".")
+    overlays.git("commit", "-qm", "The accounts have a database")
+    overlays.kubectl("apply", "-k", overlays.file("overlays/production"))
+    await overlays.accept_policy(overlays.apps() + ACCOUNTS.format(production=overlays.production))
+    files, head = _bytes(overlays), overlays.git("rev-parse", "HEAD")
+
+    refused = await _deploy(overlays, "17.2", app="accounts")
+
+    assert not refused.ok
+    assert "live-accounts" in refused.text
+    assert (_bytes(overlays), overlays.git("rev-parse", "HEAD")) == (files, head)
+    kind = f"databases.{database.removesuffix('/v1')}"
+    assert overlays.live_object(kind, "live-accounts", overlays.production)["spec"] == resource["spec"]
 
 
 @pytest.mark.trap("K10")

@@ -110,12 +110,16 @@ def _chosen(instance: Instance, every: list[Hold], setting: str, image: str) -> 
     kind = next((kind for kind in kinds if any(hold.setting == kind for hold in every)), None)
     if kind is None:
         units = ", ".join(map(str, instance.units))
-        raise InfraError("not-in-repository", f"{units} holds no {setting} of {instance.app}.")
+        step = f'Say in infra.toml where it is: settings.{setting}.at = "path#field" in [apps.{instance.app}].'
+        raise InfraError("not-in-repository", f"{units} holds no {setting} of {instance.app}.", next_step=step)
     holds = [hold for hold in every if hold.setting == kind]
     if image:
-        holds = [hold for hold in holds if hold.image == image]
+        others, holds = holds, [hold for hold in holds if hold.image == image]
         if not holds:
-            raise InfraError("not-in-repository", f"No image of {image} is in {', '.join(map(str, instance.units))}.")
+            runs = "; ".join(f"{hold.image or hold.label} by {hold.decides.spot}" for hold in others[:_NAMED])
+            what = f"No image of {image} is in {', '.join(map(str, instance.units))}, which runs {runs}."
+            step = f"Correct image in [apps.{instance.app}] of infra.toml, or the named place by hand."
+            raise InfraError("not-in-repository", what, next_step=step)
     main = _same(instance, _main(instance, holds))
     taken = {id(hold) for hold in main}
     return main, [hold for hold in every if id(hold) not in taken]

@@ -2,6 +2,8 @@
 
 import pytest
 
+from infra_mcp.errors import InfraError
+
 HEAD = "apiVersion: db.example.org/v1\nkind: Cluster\nmetadata: {name: accounts, namespace: data}\n"
 
 
@@ -54,3 +56,23 @@ def test_containers_inside_a_custom_resource_are_reached(census, deployed):
     found = census({"db/kustomization.yaml": kustomization, "db/cluster.yaml": text})
 
     assert deployed(found, "accounts", "17.4")[0] == {"db/kustomization.yaml": kustomization.replace("17.3", "17.4")}
+
+
+@pytest.mark.trap("K9")
+def test_an_entry_of_images_under_a_patch_that_sets_another_image_is_no_place_and_the_answer_names_the_patch(
+    census, deployed
+):
+    patch = "- {op: replace, path: /spec/template/spec/containers/0/image, value: 'mirror.example/web:1.0'}\n"
+    web = "kind: Deployment\nmetadata: {name: web}\n"
+    web += "spec: {template: {spec: {containers: [{name: web, image: 'x/web:1'}]}}}\n"
+    files = {
+        "web/kustomization.yaml": "resources: [web.yaml]\nimages: [{name: x/web, newTag: '1.0'}]\n"
+        "patches: [{target: {kind: Deployment}, path: mirror.yaml}]\n",
+        "web/web.yaml": f"apiVersion: apps/v1\n{web}",
+        "web/mirror.yaml": patch,
+    }
+
+    with pytest.raises(InfraError, match=r"which runs mirror\.example/web by web/mirror\.yaml#\[0\]\.value") as refused:
+        deployed(census(files), "web", "1.1", image="docker.io/x/web")
+
+    assert "Correct image in [apps.web]" in refused.value.next_step
