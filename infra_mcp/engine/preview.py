@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +16,7 @@ from infra_mcp.actions.registry import EDITS
 from infra_mcp.clients.git import Git
 from infra_mcp.engine.apps import listed
 from infra_mcp.engine.reach import reach
+from infra_mcp.engine.run import tree_of
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ActionModel
 from infra_mcp.model.effect import Reached
@@ -45,7 +46,10 @@ async def preview(repo: Path, action: ActionModel, git: Git | None = None) -> di
     Raises:
         InfraError: what the edit ends in, such as `not-found`; `policy-invalid`; `git-failed`.
     """
-    async with opened(repo, git) as (policy, tree):
+    async with opened(repo, git, place=lambda policy: RULES[action.action].about(policy, action).place) as (
+        policy,
+        tree,
+    ):
         about = RULES[action.action].about(policy, action)
         namespace = getattr(action, "namespace", None)  # of an action that makes one
         circle = _circle(policy, namespace) if isinstance(namespace, str) else ""
@@ -71,7 +75,7 @@ async def apps(repo: Path, git: Git | None = None) -> dict[str, Any]:
 
 @asynccontextmanager
 async def opened(
-    repo: Path, git: Git | None = None, *, staged: str | None = None
+    repo: Path, git: Git | None = None, *, staged: str | None = None, place: Callable[[Policy], str] | None = None
 ) -> AsyncIterator[tuple[Policy, Tree]]:
     """The policy file of a checkout, or the default policy, and the commit that is checked out.
 
@@ -79,6 +83,7 @@ async def opened(
         repo: the top of a checkout.
         git: the same repository, opened: what was read of it is remembered.
         staged: the id of a tree, where there is no commit yet.
+        place: gives the cluster whose objects are meant; None for those of all roots.
 
     Raises:
         InfraError: `policy-invalid`; `git-failed`.
@@ -88,7 +93,10 @@ async def opened(
         try:
             policy = await to_thread.run_sync(_policy, repo)
             commit = staged or await used.commit("HEAD")
-            yield policy, await load(used, commit, [root.path for root in policy.tree.roots], "")
+            if place is not None and (cluster := place(policy)):
+                yield policy, await tree_of(used, policy, commit, cluster)
+            else:
+                yield policy, await load(used, commit, [root.path for root in policy.tree.roots], "")
         finally:
             if git is None:
                 await used.aclose()

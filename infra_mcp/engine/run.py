@@ -214,6 +214,14 @@ def stamp(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
+async def tree_of(git: Git, policy: Policy, commit: str, place: str) -> Tree:
+    """A repository at a commit; its objects are those below the roots of one cluster."""
+    here = {root.path: policy.holds_objects_of(root, place) for root in reversed(policy.tree.roots)}
+    of_objects = [path for path, holds in reversed(here.items()) if holds]
+    plain = [path for path, holds in reversed(here.items()) if not holds]
+    return (await load(git, commit, of_objects, place, plain)).homed(homes(policy, place))
+
+
 @dataclass(frozen=True)
 class Dependencies:
     """Connections and the policy; no state of any request."""
@@ -227,10 +235,7 @@ class Dependencies:
 
     async def tree(self, policy: Policy, commit: str, place: str) -> Tree:
         """The infra repository at a commit; its objects are those below the roots of one cluster."""
-        here = {root.path: policy.holds_objects_of(root, place) for root in reversed(policy.tree.roots)}
-        of_objects = [path for path, holds in reversed(here.items()) if holds]
-        plain = [path for path, holds in reversed(here.items()) if not holds]
-        return (await load(self.git, commit, of_objects, place, plain)).homed(homes(policy, place))
+        return await tree_of(self.git, policy, commit, place)
 
     async def save(self, run: Run, state: State, kind: str, data: dict[str, Any], **ids: str | None) -> None:
         """Record an event of a request with its record; `ids` are its commit, revert and effect digest."""

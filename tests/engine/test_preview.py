@@ -174,3 +174,43 @@ async def test_an_object_in_one_line_of_json_is_found(checkout):
     found = await preview(repo, ACTIONS["deploy"](app="web", version="8"))
 
     assert found["files"][0]["content"] == text + '{"containers": [{"name": "web", "image": "redis:8"}]}}}}\n'
+
+
+NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: docs-live\n  labels: {team: docs}\n"
+
+
+@pytest.mark.promise("tree.find-anywhere")
+@pytest.mark.parametrize(
+    ("files", "written"),
+    [
+        ({"apps/space.yaml": NAMESPACE}, {"apps/space.yaml"}),
+        # The same name below the root of another cluster is another namespace.
+        ({"apps/space.yaml": NAMESPACE, "far/space.yaml": NAMESPACE}, {"apps/space.yaml"}),
+        ({"far/space.yaml": NAMESPACE}, {"apps/docs-live/namespace-docs-live.yaml"}),
+    ],
+)
+async def test_a_namespace_that_the_repository_has_for_the_cluster_is_edited_where_it_is(checkout, files, written):
+    roots = '[[tree.roots]]\npath = "apps"\ncluster = "here"\n[[tree.roots]]\npath = "far"\ncluster = "away"\n'
+    clusters = '[clusters.here]\ncontext = "a"\n[clusters.away]\ncontext = "b"\n'
+    circle = '[circles.docs]\nnamespaces = ["docs-*"]\nactions = ["provision_namespace"]\nlabels = ["tier"]\n'
+    repo = checkout(files | {"infra.toml": roots + clusters + circle})
+    action = ACTIONS["provision_namespace"](namespace="docs-live", labels={"tier": "web"}, cluster="here")
+
+    shown = await preview(repo, action)
+
+    spaces = {one["path"] for one in shown["files"] if "kind: Namespace\n" in one["content"]}
+    assert spaces == written
+
+
+@pytest.mark.promise("tree.kustomize")
+async def test_a_namespace_that_a_kustomization_lists_is_refused_by_its_file_and_not_written_twice(checkout):
+    clusters = '[clusters.here]\ncontext = "a"\n'
+    circle = '[circles.docs]\nnamespaces = ["docs-*"]\nactions = ["provision_namespace"]\n'
+    files = {"apps/space.yaml": NAMESPACE, "apps/kustomization.yaml": "resources: [space.yaml]\n"}
+    repo = checkout(files | {"infra.toml": clusters + circle})
+
+    with pytest.raises(InfraError) as refused:
+        await preview(repo, ACTIONS["provision_namespace"](namespace="docs-live"))
+
+    assert refused.value.code == "manifest-invalid"
+    assert "apps/space.yaml is built by apps/kustomization.yaml" in refused.value.what
