@@ -181,3 +181,15 @@ def test_a_saboteur_is_caught_by_a_test_that_passes_without_it():
 def test_nothing_else_counts_as_caught(before, after, why):
     with pytest.raises(run.Broken, match=why):
         run.judge(_saboteur(), [_ended(*one) for one in before], [_ended(*one) for one in after])
+
+
+def test_the_tests_that_a_saboteur_names_are_there():
+    """`make prove` names them by their ids, which change with their parameters."""
+    named = sorted({test for one in SABOTEURS for test in one.tests})
+
+    found = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *named],
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+    assert found.returncode == 0, found.stdout[-2000:] + found.stderr[-2000:]
