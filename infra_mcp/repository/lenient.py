@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from infra_mcp.repository.partial import get_path
@@ -64,6 +64,11 @@ def lineage(folder: str) -> list[str]:
     """A folder and those it lies in, from the repository's top (empty) down."""
     parts = folder.split("/") if folder else []
     return ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
+
+
+def nearest(folder: str, among: Container[str]) -> str | None:
+    """The first of these folders on the way up from a folder, itself included; None where none is."""
+    return next((one for one in reversed(lineage(folder)) if one in among), None)
 
 
 def joined(folder: str, path: str) -> str:

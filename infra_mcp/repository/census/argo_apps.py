@@ -15,7 +15,7 @@ from infra_mcp.repository.census.argo_sets import Generators
 from infra_mcp.repository.census.argo_templates import Parameters, Rendered, Text
 from infra_mcp.repository.census.built import Built
 from infra_mcp.repository.census.composition import compose
-from infra_mcp.repository.census.entries import cluster_of
+from infra_mcp.repository.census.entries import ARGO_APPLICATIONS, cluster_of
 from infra_mcp.repository.census.environments import ENVIRONMENTS, SHARED, STAGES
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.kustomization import is_kustomization
@@ -24,7 +24,6 @@ from infra_mcp.repository.lenient import as_text, mapping, maps, texts
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
 
-_KINDS: Final = {"Application": "argoproj.io", "ApplicationSet": "argoproj.io"}
 _HERE: Final = "in-cluster"  # the cluster that Argo CD itself runs in
 _WORD = re.compile(r"(?!v?\d)[A-Za-z][\w.-]{0,62}")
 _HOST = re.compile(r"https?://([A-Za-z][\w-]*)\.[\w.-]+(?::\d+)?/?")
@@ -159,7 +158,7 @@ class Applications:
     @cached_property
     def _objects(self) -> list[tuple[Source, str, frozenset[str], tuple[str, ...]]]:
         """Each object with its file, all of its files, and the words of its folder."""
-        if not self.index.saying(*_KINDS):
+        if not self.index.saying(*ARGO_APPLICATIONS):
             return []
         found: list[tuple[Source, str, frozenset[str], tuple[str, ...]]] = []
         read: set[str] = set()
@@ -167,11 +166,11 @@ class Applications:
             made = compose(self.index, folder)
             layers = frozenset(path for path in made.files if is_kustomization(path))
             for one in made.objects:
-                if _KINDS.get(one.kind) == one.api_version.partition("/")[0]:
+                if ARGO_APPLICATIONS.get(one.kind) == one.api_version.partition("/")[0]:
                     files = layers | {one.base.path} | _patches(one)
                     found.append((one, one.base.path, files, _folders(f"{folder}/")))
                     read.add(one.base.path)
-        alone = (fact for fact in self.index.facts(_KINDS) if fact.path not in read)
+        alone = (fact for fact in self.index.facts(ARGO_APPLICATIONS) if fact.path not in read)
         return found + [(one.source, one.path, frozenset({one.path}), _folders(one.path)) for one in alone]
 
     @cached_property

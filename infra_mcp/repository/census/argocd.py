@@ -26,7 +26,7 @@ from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Document, Source, helm_values
 from infra_mcp.repository.lenient import as_text, mapping, maps
-from infra_mcp.repository.locator.automation import OVER
+from infra_mcp.repository.locator.automation import OVER, UPDATER
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.value import SUFFIXES
@@ -34,7 +34,6 @@ from infra_mcp.repository.value import SUFFIXES
 _MOST: Final = 5000  # entries of one repository
 _LONGEST: Final = 500  # characters of a pattern
 _MANIFESTS: Final = (*SUFFIXES, ".jsonnet")
-_UPDATER: Final = "argocd-image-updater.argoproj.io/image-list"
 
 
 def entries(index: Index, applications: Applications) -> list[Entry]:
@@ -179,7 +178,7 @@ def _units(app: Application, at: FieldPath, helm: Helm, entry: Entry) -> Iterato
 
 def _automated(app: Application) -> dict[str, str]:
     """The images that an annotation of the Application has Image Updater write."""
-    listed = as_text(get_path(app.source.value, ("metadata", "annotations", _UPDATER))[1])
+    listed = as_text(get_path(app.source.value, ("metadata", "annotations", UPDATER))[1])
     named = [one.strip().rpartition("=")[2] for one in listed.split(",") if one.strip()]
-    by = f"Argo CD Image Updater (annotation {_UPDATER} of {app.by})"
+    by = f"Argo CD Image Updater (annotation {UPDATER} of {app.by})"
     return dict.fromkeys(["", *(Image.parse(one).repository for one in named)], by) if named else {}

@@ -12,7 +12,7 @@ from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.image import Image
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.layers import Below, Document, Source, Spot
-from infra_mcp.repository.lenient import items, mapping, name_steps
+from infra_mcp.repository.lenient import items, joined, mapping, name_steps
 from infra_mcp.repository.locator.holds import Hold, images_in_values, is_scalar, steps
 from infra_mcp.repository.locator.places import places_of
 from infra_mcp.repository.scalars import Json
@@ -41,8 +41,7 @@ def local_chart(index: Index, folder: str, named: str) -> str | None:
         named: `../charts/web`, `charts/web`, `web`.
     """
     for base in (folder, ""):
-        path = posixpath.normpath(posixpath.join(base, named))
-        if path in index.charts:
+        if (path := joined(base, named)) in index.charts:
             return path
     if "/" in named:
         return None

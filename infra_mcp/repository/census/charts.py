@@ -20,6 +20,7 @@ from infra_mcp.repository.census.environments import ENVIRONMENTS, is_environmen
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.census.release import Release
 from infra_mcp.repository.census.unit import Unit
+from infra_mcp.repository.lenient import nearest
 
 # Where in a chart's folder the values of an environment stand.
 _VALUES: Final = tuple(
@@ -78,16 +79,8 @@ def _values_files(index: Index, folder: str) -> Iterator[tuple[str, str]]:
         found = next((match for one in _VALUES if (match := one.fullmatch(rest))), None)
         if found is None and (match := _FOLDER.fullmatch(rest)) and ENVIRONMENTS.fullmatch(match["word"]):
             found = match
-        if found and is_environment(found["word"]) and not _is_inner(index, folder, path):
+        if found and is_environment(found["word"]) and nearest(posixpath.dirname(path), index.charts) == folder:
             yield found["word"], path
-
-
-def _is_inner(index: Index, folder: str, path: str) -> bool:
-    """Whether a file below a chart's folder is in the folder of another chart inside of it."""
-    inner = posixpath.dirname(path)
-    while inner not in {folder, ""} and inner not in index.charts:
-        inner = posixpath.dirname(inner)
-    return inner != folder and inner in index.charts
 
 
 def _units(index: Index, folder: str, path: str | None, entry: Entry) -> Iterator[Unit]:

@@ -17,6 +17,7 @@ from infra_mcp.repository.census.entries import Entry, cluster_of
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.census.release import Release
 from infra_mcp.repository.census.unit import Unit
+from infra_mcp.repository.lenient import joined
 from infra_mcp.repository.scalars import Json
 
 _FILES = re.compile(r".*values[-_]?files?", re.IGNORECASE)
@@ -80,9 +81,8 @@ def _chart(value: dict[str, Any]) -> str:
 def _file(index: Index, path: str, named: str) -> str | None:
     """The path of a file that a file names, from its own folder or from the top."""
     for base in (posixpath.dirname(path), ""):
-        joined = posixpath.normpath(posixpath.join(base, named))
-        if index.tree.is_file(joined):
-            return joined
+        if index.tree.is_file(found := joined(base, named)):
+            return found
     return None
 
 

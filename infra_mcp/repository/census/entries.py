@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FLUX_KUSTOMIZATION = {"Kustomization": "kustomize.toolkit.fluxcd.io"}
 DELIVERED_ALONE = frozenset({"HelmRelease"})
-_OF_ARGO = frozenset({"Application", "ApplicationSet"})
+ARGO_APPLICATIONS = {"Application": "argoproj.io", "ApplicationSet": "argoproj.io"}
 # Kinds that hold no version, which make up most of a repository.
 _WITHOUT_VERSION = frozenset(
     {
@@ -118,7 +118,7 @@ def _deliverer(objects: Collection[Built]) -> str:
     kinds = {one.kind for one in objects}
     if not kinds.isdisjoint(DELIVERED_ALONE):
         return "flux"
-    return "kubernetes" if kinds.isdisjoint(_OF_ARGO) else "argocd"
+    return "kubernetes" if kinds.isdisjoint(ARGO_APPLICATIONS) else "argocd"
 
 
 def cluster_of(path: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -17,7 +16,7 @@ from infra_mcp.repository.census.parameters import Parameter
 from infra_mcp.repository.census.release import Release, Values, chart_version, looked_up
 from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.layers import Below, Inside, Source
-from infra_mcp.repository.lenient import as_text, mapping, maps, texts
+from infra_mcp.repository.lenient import as_text, joined, mapping, maps, texts
 from infra_mcp.repository.locator.holds import Hold
 from infra_mcp.repository.locator.places import Place, places_of
 
@@ -26,10 +25,9 @@ def units(index: Index, entry: Entry) -> Iterator[Unit]:
     """The HelmReleases of an entry."""
     for one in entry.objects:
         if one.kind == "HelmRelease" and one.api_version.startswith("helm.toolkit.fluxcd.io/"):
-            app = as_text(mapping(one.base.value, "metadata").get("name"))
             spec = mapping(one.value, "spec")
             yield Unit(
-                app,
+                one.own_name,
                 one.kind,
                 one.name,
                 as_text(spec.get("targetNamespace")) or one.namespace,
@@ -57,13 +55,13 @@ def _folder(index: Index, one: Built) -> str | None:
     """The folder of the chart of a HelmRelease, where it is one of this repository."""
     named = as_text(mapping(one.value, "spec", "chart", "spec").get("chart"))
     kind = as_text(mapping(one.value, "spec", "chart", "spec", "sourceRef").get("kind"))
-    path = posixpath.normpath(named) if named and kind in {"GitRepository", "Bucket"} else None
+    path = joined("", named) if named and kind in {"GitRepository", "Bucket"} else None
     return path if path in index.charts else None
 
 
 def _values_files(one: Built) -> list[str]:
     """The values files that stand for the chart's own, from the top of the repository."""
-    return [posixpath.normpath(path) for path in texts(one.value, "spec", "chart", "spec", "valuesFiles")]
+    return [joined("", path) for path in texts(one.value, "spec", "chart", "spec", "valuesFiles")]
 
 
 def _release(index: Index, entry: Entry, one: Built) -> Release:

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from infra_mcp.repository.census import helmfile
 from infra_mcp.repository.census.index import Index
-from infra_mcp.repository.lenient import lineage
+from infra_mcp.repository.lenient import joined, lineage
 from infra_mcp.repository.scalars import Json
 
 Kind = Literal["terraform", "terragrunt", "zone", "compose", "helmfile", "encrypted"]
@@ -56,7 +56,7 @@ def _terraform(index: Index) -> Iterator[Other]:
         folder = posixpath.dirname(path)
         for source in _SOURCE.findall(data or b""):
             named = source.decode("utf-8", "replace").partition("?")[0]
-            used.add(posixpath.normpath(posixpath.join(folder, named)))
+            used.add(joined(folder, named))
     configured = Counter(map(posixpath.dirname, files))
     values = Counter(posixpath.dirname(path) for path in index.paths if path.endswith((".tfvars", ".tfvars.json")))
     hcl = Counter(

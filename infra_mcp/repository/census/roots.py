@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from infra_mcp.repository.census.apps import Census
-from infra_mcp.repository.census.entries import FLUX_KUSTOMIZATION, cluster_of
+from infra_mcp.repository.census.entries import ARGO_APPLICATIONS, FLUX_KUSTOMIZATION, cluster_of
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.census.others import Other
 from infra_mcp.repository.kustomization import is_kustomization
+from infra_mcp.repository.lenient import nearest
 from infra_mcp.repository.value import SUFFIXES
 
 OURS = "kubernetes"
 UNKNOWN = "unknown"  # something is to be delivered, and the repository does not say by what
 _GROUPS = {"toolkit.fluxcd.io": "flux", "argoproj.io": "argocd"}
-_OF_ARGO = {"Application": "argoproj.io", "ApplicationSet": "argoproj.io"}
 _NEVER_APPLIED = frozenset({"backstage.io"})  # groups of files that only look like objects
 
 
@@ -92,14 +92,13 @@ class Delivered:
         Flux takes folders with all below them, and a cluster's folder as a whole; it removes what goes from there.
         """
         index = self.census.index
-        argo = {posixpath.dirname(fact.path) for fact in index.facts(_OF_ARGO)}
+        argo = {posixpath.dirname(fact.path) for fact in index.facts(ARGO_APPLICATIONS)}
         flux = {posixpath.dirname(fact.path) for fact in index.facts(FLUX_KUSTOMIZATION)}
         flux |= {cluster for folder in flux if (cluster := _cluster_folder(folder))}
         for path, delivery in found.items():
-            folder = above = posixpath.dirname(path)
-            while above and above not in flux:
-                above = posixpath.dirname(above)
-            if delivery == OURS and above in flux and (above or not folder):
+            folder = posixpath.dirname(path)
+            above = nearest(folder, flux)
+            if delivery == OURS and above is not None and (above or not folder):
                 found[path] = "flux"
             elif delivery == OURS and folder in argo:
                 found[path] = "argocd"
@@ -109,10 +108,8 @@ class Delivered:
         chosen = self._with_room(_fewest(self.deliveries))
         counted: dict[str, Counter[str]] = {path: Counter() for path, _ in chosen}
         for path, delivery in self.deliveries.items():
-            folder = posixpath.dirname(path)
-            while folder and folder not in counted:
-                folder = posixpath.dirname(folder)
-            if folder in counted and self.by.get(path) and dict(chosen)[folder] == delivery:
+            folder = nearest(posixpath.dirname(path), counted)
+            if folder is not None and self.by.get(path) and dict(chosen)[folder] == delivery:
                 counted[folder][self.by[path]] += 1
         return [Root(path, delivery, tuple(sorted(counted[path]))) for path, delivery in chosen]
 

@@ -26,7 +26,7 @@ _VERSION = re.compile(r"v?\d+(?:\.\d+)+[\w.+-]*")
 def units(entry: Entry) -> Iterator[Unit]:
     """The workloads and custom resources of an entry."""
     for one in entry.objects:
-        app = as_text(mapping(one.base.value, "metadata").get("name"))
+        app = one.own_name
         group = one.api_version.rpartition("/")[0]
         make = partial(
             Unit,

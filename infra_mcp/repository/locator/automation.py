@@ -20,7 +20,7 @@ _POLICY = re.compile(r'#\s*\{\s*"\$imagepolicy"\s*:\s*"([^"]+)"\s*\}')
 # Keys beside a version by which a release bot is switched on.
 _SWITCH = re.compile(r"auto(?:matic)?[-_]?(?:deploys?|deployments?|updates?|promot\w*)(?:[-_]?enabled)?", re.IGNORECASE)
 OVER = ".argocd-source"  # how the files begin that Image Updater writes, and Argo CD lays over an Application's source
-_UPDATER = "argocd-image-updater.argoproj.io/image-list"
+UPDATER = "argocd-image-updater.argoproj.io/image-list"
 
 
 def automation(index: Index, spot: Spot) -> str:
@@ -49,8 +49,8 @@ def _writers(index: Index, spot: Spot) -> Iterator[str]:
         if _SWITCH.fullmatch(key) and value is True:
             yield f"a release bot ({key}: true)"
     # It writes images only: never the version of a chart.
-    if spot.field[-1:] != ("targetRevision",) and _UPDATER in mapping(document, "metadata", "annotations"):
-        yield f"Argo CD Image Updater (annotation {_UPDATER})"
+    if spot.field[-1:] != ("targetRevision",) and UPDATER in mapping(document, "metadata", "annotations"):
+        yield f"Argo CD Image Updater (annotation {UPDATER})"
 
 
 def _is_suspended(index: Index) -> bool:

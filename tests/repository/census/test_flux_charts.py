@@ -50,3 +50,12 @@ def test_a_chart_of_a_helm_repository_with_the_same_name_is_another_one(census):
     found = census(release(kind="HelmRepository"))
 
     assert {unit.kind for one in found.find("web") for unit in one.units} == {"HelmRelease", "Chart"}
+
+
+def test_a_chart_at_the_top_of_the_repository_is_one_of_its_charts(census, deployed):
+    files = {path.removeprefix("charts/web/"): text for path, text in FILES.items()}
+    files["apps/web.yaml"] = RELEASE.format(kind="GitRepository", more="").replace("./charts/web", "./")
+
+    changed, _ = deployed(census(files), "web", "1.0.1")
+
+    assert changed == {"values.yaml": files["values.yaml"].replace("1.0.0", "1.0.1")}
