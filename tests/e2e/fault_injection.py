@@ -216,6 +216,30 @@ def _rolled_back(scenario: Scenario, number: int) -> bool:
     return _taken_back(scenario, number) and not scenario.image().endswith(f":1.{number}.0") and len(back) == 1
 
 
+async def _make_several(scenario: Scenario, number: int, *, last: dict[str, Any]) -> object:
+    """A namespace, and then a change of the app."""
+    space = {"name": "space", "action": "provision_namespace", "arguments": {"namespace": _place(scenario, number)}}
+    steps = [space, {"name": "app", **last, "arguments": {"app": "docs", **last["arguments"](number)}}]
+    key = f"kill-{number}"
+    arguments = {"steps": steps}
+    return await scenario.tool("change", action="change_set", arguments=arguments, idempotency_key=key, wait_seconds=60)
+
+
+def _made_several(scenario: Scenario, number: int) -> bool:
+    return _kept(scenario, number) and _scaled(scenario, number)
+
+
+def _kept(scenario: Scenario, number: int) -> bool:
+    """Whether the namespace is there, live and in git."""
+    name = _place(scenario, number)
+    in_git = scenario.git("grep", "-l", f"name: {name}", "HEAD", check=False)
+    return scenario.live_object("namespace", name) is not None and bool(in_git.strip())
+
+
+def _kept_and_taken_back(scenario: Scenario, number: int) -> bool:
+    return _kept(scenario, number) and _taken_back(scenario, number)
+
+
 def _live(scenario: Scenario, _number: int) -> str:
     return scenario.namespace
 
@@ -237,6 +261,24 @@ KILL_CASES = {
         KillCase("restart", _restart, frozenset({"landed"}), (DEPLOYMENTS,), _live, _restarted),
         KillCase("scale", _scale, frozenset({"landed"}), (DEPLOYMENTS,), _live, _scaled),
         KillCase("configure", _configure, frozenset({"landed"}), (DEPLOYMENTS,), _live, _configured),
+        KillCase(
+            "set",
+            partial(_make_several, last={"action": "scale", "arguments": lambda n: {"replicas": _replicas(n)}}),
+            frozenset({"landed"}),
+            (DEPLOYMENTS,),
+            _live,
+            _made_several,
+        ),
+        KillCase(
+            "set-undo",
+            partial(
+                _make_several, last={"action": "deploy", "arguments": lambda n: {"version": f"1.{n}.0-unpullable"}}
+            ),
+            frozenset({"failed"}),
+            (DEPLOYMENTS,),
+            _live,
+            _kept_and_taken_back,
+        ),
     )
 }
 

@@ -156,11 +156,17 @@ class _Git:
             yield f"the checkout is not as the branch: {dirty[:300]}"
 
 
+def _steps(row: Row) -> list[Any]:
+    """The steps of a request, each with a commit of its own."""
+    return json.loads(row["action"]).get("steps") or [None]
+
+
 def _commits(row: Row, commits: list[tuple[str, dict[str, str]]], heads: set[str]) -> Iterator[str]:
     name, receipt = row["id"], json.loads(row["receipt"] or "{}")
     made = [(commit, trailers) for commit, trailers in commits if "Effect-Digest" in trailers]
     taken_back = [(commit, trailers) for commit, trailers in commits if "Effect-Digest" not in trailers]
-    if len(made) > 1 or len(taken_back) > 1:
+    most = len(_steps(row))
+    if len(made) > most or len(taken_back) > most:
         yield f"{name} has {len(made)} commits and {len(taken_back)} reverts"
     for which, found in (("commit", made), ("revert", taken_back)):
         if found and found[-1][0] not in {row[f"{which}_id"], receipt.get(which)}:
@@ -289,7 +295,8 @@ def _marks(rows: list[Row], versions: list[Row], on_branch: set[str]) -> Iterato
             yield f"{what} was written for {mark}, whose commit is not on the branch"
         if row["state"] in UNTOUCHED:
             yield f"{what} was written for {mark}, which is {row['state']}"
-        if mark.endswith(".undo") and row["state"] not in {"rolled_back", "needs_operator"}:
+        undone = {"rolled_back", "needs_operator"} | ({"failed"} if len(_steps(row)) > 1 else set())
+        if mark.endswith(".undo") and row["state"] not in undone:
             yield f"{what} was undone for {mark}, which is {row['state']}"
 
 
