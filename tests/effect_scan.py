@@ -14,6 +14,7 @@ from pathlib import Path
 __all__ = [
     "BESIDE",
     "GIT_COMMANDS",
+    "IN_SYSTEMS",
     "IN_THE_MAIL",
     "ON_THE_WAY",
     "Function",
@@ -41,6 +42,8 @@ IN_THE_MAIL = {
     "ledger.mail.post",
     "ledger.mail.release",
 }
+# What drivers write in other systems than a cluster: the kill test of each stops there.
+IN_SYSTEMS = {"dns.update"}
 BESIDE = {
     "ledger.backup",
     "ledger.restore",

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from infra_mcp.actions import change_set, configure, deploy, provision_namespace, restart, rollback, scale
+from infra_mcp.actions import change_set, configure, deploy, dns_record, provision_namespace, restart, rollback, scale
 from infra_mcp.actions.base import EditOf
 
 EDITS: dict[str, EditOf] = {
@@ -12,5 +12,6 @@ EDITS: dict[str, EditOf] = {
     "restart": restart.edit,
     "scale": scale.edit,
     "rollback": rollback.edit,
+    "dns_record": dns_record.edit,
 }
 EDITS["change_set"] = partial(change_set.edit, EDITS)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from infra_mcp.drivers.base import Delivery
+from infra_mcp.drivers.dns import driver as dns
 from infra_mcp.drivers.manifests import driver as manifests
 
 DELIVERIES: dict[str, Delivery] = {
-    one.name: one for one in (Delivery("kubernetes", "kubernetes", manifests.place, manifests.connect),)
+    one.name: one
+    for one in (
+        Delivery("kubernetes", "kubernetes", manifests.place, manifests.connect),
+        Delivery("dns", "dns", dns.place, dns.connect),
+    )
 }

@@ -188,4 +188,4 @@ def _route(policy: Policy, path: str, place: str) -> tuple[str, str]:
     if root.by_cluster and root.cluster not in (None, place):
         what = f"{path} is delivered to cluster {root.cluster}, and the request is for {place}."
         raise InfraError("policy-denied", what, next_step=f"Name the cluster {root.cluster}.", rule="effect.cluster")
-    return root.delivery, at
+    return policy.delivery_at(root, at), at

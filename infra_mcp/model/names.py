@@ -79,3 +79,12 @@ def _looks(name: str) -> frozenset[str]:
     texts = (name, name.replace("I", "l"), name.replace("1", "i"))
     read = (text.lower().translate(_LOOKS) for text in texts)
     return frozenset(text.replace("rn", "m").replace("vv", "w") for text in read)
+
+
+# A zone as policy names it: lower case, without the last dot; an internationalised one in its ASCII form (RFC 5890).
+_OF_DOMAIN = r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?"
+ZoneName = Annotated[str, StringConstraints(pattern=rf"^{_OF_DOMAIN}(\.{_OF_DOMAIN})*$", max_length=253)]
+# A record's name relative to its zone: `@` for the zone itself, `*` for a wildcard's first label.
+RecordName = Annotated[
+    str, StringConstraints(pattern=rf"^(@|\*|(\*\.)?{_OF_DOMAIN}(\.{_OF_DOMAIN})*)$", max_length=253)
+]

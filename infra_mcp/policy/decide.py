@@ -19,7 +19,7 @@ from infra_mcp.model.approval import Need, Verdict
 from infra_mcp.model.effect import Change, Effect
 from infra_mcp.model.marks import BINDING, CIRCLE
 from infra_mcp.model.peer import Caller
-from infra_mcp.policy import grants, reach
+from infra_mcp.policy import grants, reach, zones
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.actions.base import FAULT, KUBERNETES, About
 from infra_mcp.policy.approvals import in_words
@@ -245,6 +245,7 @@ def _step_refusals(
             yield Refusal("effect.scope", f"The plan holds {target}, which this {action.action} is not about.", FAULT)
         for to in granted:
             yield from scope(policy, to, target)
+            yield from zones.change_refusals(policy.zones.get(target.place), to, change)
             yield from grants.labels(to, _labels(change))
             yield from grants.amounts(to, change)
         yield from _identity(change)

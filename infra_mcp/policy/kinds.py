@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from infra_mcp.model.names import ClusterName, Frozen
-from infra_mcp.policy.grammar import Duration, RelativePath, Text
+from infra_mcp.policy.grammar import Duration, RelativePath, RuleId, Text
 from infra_mcp.policy.owners import is_within
 
-# A zone as policy names it: lower case, without the last dot; an internationalised one in its ASCII form (RFC 5890).
-ZoneName = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9])?(\.[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9])?)*$", max_length=253
-    ),
-]
 WorkspaceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 # A name of a record below its zone, in which `*` stands for any characters.
 RecordPattern = Annotated[str, StringConstraints(pattern=r"^[-a-z0-9_.*@]+$", max_length=253)]
+# `host`, `host:port` or `[address]:port`.
+NameServer = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|[0-9a-fA-F:]*:[0-9a-fA-F:]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?$",
+        max_length=260,
+    ),
+]
+AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00-\x1f\x7f]+$", max_length=4096)]
+# Where another tool has the TXT record that says whose a record is: `extdns-{type}-{name}`.
+MarkerTemplate = Annotated[str, StringConstraints(pattern=r"^[-a-z0-9_.{}]*\{name\}[-a-z0-9_.{}]*$", max_length=120)]
+_WEEK: Final = 7 * 86_400
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
 
 
@@ -36,11 +41,32 @@ class ZoneRules(Frozen):
 
     backend: Literal["rfc2136", "coredns", "dnsendpoint", "external"]
     file: RelativePath | None = None
-    server: Text | None = None
-    key_file: Text | None = None
-    servers: tuple[Text, ...] = ()
+    server: NameServer | None = None
+    key_file: AbsolutePath | None = None
+    servers: tuple[NameServer, ...] = Field(default=(), max_length=20)
     cluster: ClusterName | None = None
+    publish: AbsolutePath | None = None
+    marker: RuleId | None = None
+    registry: tuple[MarkerTemplate, ...] = Field(default=(), max_length=10)
+    private: bool = False
+    ttl: int = Field(default=300, ge=1, le=_WEEK)
+    min_ttl: int = Field(default=60, ge=1, le=_WEEK)
+    max_ttl: int = Field(default=86_400, ge=1, le=_WEEK)
     timeout: Duration = "2m"
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        needed = {"rfc2136": ("server", "key_file"), "coredns": ("servers",), "dnsendpoint": ("cluster", "servers")}
+        if missing := [key for key in needed.get(self.backend, ()) if not getattr(self, key)]:
+            msg = f"needs {' and '.join(missing)} for backend {self.backend}"
+            raise ValueError(msg)
+        if self.backend == "coredns" and (self.publish is None) == (self.cluster is None):
+            msg = "needs either publish or cluster for backend coredns"
+            raise ValueError(msg)
+        if not self.min_ttl <= self.ttl <= self.max_ttl:
+            msg = "needs a ttl between min_ttl and max_ttl"
+            raise ValueError(msg)
+        return self
 
 
 class WorkspaceRules(Frozen):

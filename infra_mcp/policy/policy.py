@@ -15,10 +15,10 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ACTIONS
-from infra_mcp.model.names import AppName, Circle, ClusterName, Frozen, PullSecretName
+from infra_mcp.model.names import AppName, Circle, ClusterName, Frozen, PullSecretName, ZoneName
 from infra_mcp.model.schema import listed, path, problems
 from infra_mcp.policy.grammar import NamespacePattern, matches, protected
-from infra_mcp.policy.kinds import HelmRules, WorkspaceName, WorkspaceRules, ZoneName, ZoneRules, zone_of
+from infra_mcp.policy.kinds import HelmRules, WorkspaceName, WorkspaceRules, ZoneRules, zone_of
 from infra_mcp.policy.owners import is_within, nearest
 from infra_mcp.policy.sections import (
     AppRules,
@@ -137,6 +137,16 @@ class Policy(Frozen):
             found = [name for name, one in self.workspaces.items() if is_within(path, one.path)]
             return max(found, key=lambda name: len(self.workspaces[name].path), default=None)
         return zone_of(path, self.zones)
+
+    def delivery_at(self, root: RootRules, place: str) -> str:
+        """What makes a root's content live at a place: a zone may say that others do."""
+        zone = self.zones.get(place) if root.delivery == "dns" else None
+        return "external" if zone is not None and zone.backend == "external" else root.delivery
+
+    def zone_file_of(self, path: str) -> str | None:
+        """The zone whose records a file holds; None where it is below no root of zones."""
+        root = self.root_of(path)
+        return zone_of(path, self.zones) if root is not None and root.delivery == "dns" else None
 
     def by_cluster(self, app: str, environment: str | None = None) -> bool:
         """Whether an app runs in a cluster; else its files are those of workspaces or zones."""

@@ -18,6 +18,7 @@ from infra_mcp.model.names import (
     PeerName,
     PullSecretName,
     SettingName,
+    ZoneName,
 )
 from infra_mcp.model.setting import SettingRule
 from infra_mcp.policy.grammar import (
@@ -52,7 +53,7 @@ from infra_mcp.policy.grammar import (
     matches,
     repository,
 )
-from infra_mcp.policy.kinds import RecordPattern, WorkspaceName, ZoneName
+from infra_mcp.policy.kinds import RecordPattern, WorkspaceName
 from infra_mcp.policy.schedule import Schedule
 from infra_mcp.policy.versions import Order
 

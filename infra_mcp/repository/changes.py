@@ -39,8 +39,7 @@ def differences(now: Json, desired: Json, path: Path = ()) -> Iterator[Change]:
                 yield from differences(now[key], value, (*path, key))
         for key, value in desired.items():
             if key not in now:
-                is_object = len(path) == 1 and "apiVersion" in now
-                place = sorted_place(list(now), key) if len(now) >= _SORTED and not is_object else len(now)
+                place = sorted_place(list(now), key) if len(path) > 1 and len(now) >= _SORTED else len(now)
                 yield Change("insert", (*path, key), value, place)
         yield from (Change("remove", (*path, key)) for key in now if key not in desired)
     elif isinstance(now, list) and isinstance(desired, list):

@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 from drivers.conformance import NEW, OLD, CarryingOut, Conformance
+from drivers.dns.zone_kit import ZoneKit
 from drivers.json_world import SCOPE, SECRET, Json, JsonWorld, body
 from e2e.cluster_setup import CLUSTER, ClusterSetup, suffix
+from name_servers import free_port, primary, secondary
 
 from infra_mcp.actions.base import set_fields
 from infra_mcp.drivers.base import Setup, Share
@@ -33,7 +35,7 @@ def _empty(cluster):
 class JsonKit:
     """A JSON file as the world of a driver that carries out, or of one that confirms."""
 
-    names, circle, secret, slow = ("one", "two"), "docs", PASSWORD, f"{NEW}-slow"
+    names, circle, secret, slow, writes = ("one", "two"), "docs", PASSWORD, f"{NEW}-slow", 2
     policy = load("")
 
     def __init__(self, home, *, carries_out):
@@ -81,7 +83,7 @@ class JsonKit:
 class ManifestsKit:
     """Two Deployments in a namespace of their own, on the real control plane, with the peer's own rights."""
 
-    names, circle, slow = ("one", "two"), "docs", f"{NEW}-slow"
+    names, circle, slow, writes = ("one", "two"), "docs", f"{NEW}-slow", 2
 
     def __init__(self, cluster_setup):
         self.on, self.space = cluster_setup, f"docs-{suffix()}"
@@ -178,6 +180,17 @@ class TestManifests(Conformance, CarryingOut):
         made = ManifestsKit(cluster_setup)
         yield made
         made.leave()
+
+
+class TestZones(Conformance, CarryingOut):
+    @pytest.fixture
+    def kit(self, tmp_path_factory):
+        port = free_port()
+        with (
+            primary(tmp_path_factory.mktemp("p"), notify=port) as bind,
+            secondary(tmp_path_factory.mktemp("s"), bind, port) as other,
+        ):
+            yield ZoneKit(bind, other)
 
 
 class TestOneThatCarriesOut(Conformance, CarryingOut):

@@ -15,7 +15,7 @@ from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.peer import Caller, Strength
 from infra_mcp.model.request import State
-from infra_mcp.policy import decide, grants, matching, releases, systems, versions
+from infra_mcp.policy import decide, grants, matching, releases, systems, versions, zones
 from infra_mcp.policy.policy import Policy, load
 from infra_mcp.policy.schedule import Schedule
 
@@ -61,9 +61,10 @@ def test_no_key_is_explained_that_is_not_there(page):
 
 def test_every_rule_a_verdict_may_name_is_listed(page):
     sources = "".join(
-        Path(module.__file__).read_text(encoding="utf-8") for module in (decide, grants, matching, systems, *RULES_OF)
+        Path(module.__file__).read_text(encoding="utf-8")
+        for module in (decide, grants, matching, systems, zones, *RULES_OF)
     )
-    named = re.findall(r"Refusal\(\s*f?\"([^\"]+)\"", sources)
+    named = re.findall(r"(?:Refusal|_guarded)\(\s*f?\"([^\"]+)\"", sources)
     # One text, two rules: what a circle is granted, and what an attending session is.
     named = [name.replace("{to.rule}", who) for name in named for who in ("circles.NAME", "attend")]
     rules = {re.sub(r"\{[^}]*\}", "NAME", name) for name in named}

@@ -26,7 +26,10 @@ _FIELD = re.compile(r'(algorithm|secret)\s+"?([^\s";]+)"?\s*;')
 _COMMENT = re.compile(r"(?:#|//)[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
-def read_key(path: str, masker: Masker) -> dns.tsig.Key:
+TsigKey = dns.tsig.Key
+
+
+def read_key(path: str, masker: Masker) -> TsigKey:
     """Read the key of a file: BIND's `key` block, or one line `algorithm:name:secret` as nsupdate's `-y` takes it.
 
     Args:

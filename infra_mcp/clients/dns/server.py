@@ -165,7 +165,7 @@ def _parse(wire: bytes, waiting: dict[int, dns.message.Message]) -> dns.message.
     asked = waiting.get(int.from_bytes(wire[:2], "big"))
     if asked is None:
         raise dns.message.ShortHeader
-    reply = dns.message.from_wire(wire, keyring=asked.keyring, request_mac=asked.request_mac)
+    reply = dns.message.from_wire(wire, keyring=asked.keyring, request_mac=asked.mac)
     if not asked.is_response(reply):
         raise dns.message.ShortHeader
     return reply

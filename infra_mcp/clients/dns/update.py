@@ -36,6 +36,21 @@ class Swap:
     only: bool = False
 
 
+async def check(
+    server: Server, zone: str, key: dns.tsig.Key, swaps: Sequence[Swap], absent: Sequence[tuple[str, str]] = ()
+) -> None:
+    """Send only the signature and the prerequisites of an update: the server checks them and changes nothing.
+
+    Raises:
+        As `update`. Whether the key may change these records is not checked.
+    """
+    message = dns.update.UpdateMessage(zone, keyring=key)
+    for swap in swaps:
+        _require(message, zone, swap)
+    _require_absent(message, zone, absent)
+    await _send(server, zone, key, message, swaps)
+
+
 @effect("dns.update")
 async def update(
     server: Server, zone: str, key: dns.tsig.Key, swaps: Sequence[Swap], absent: Sequence[tuple[str, str]] = ()
@@ -60,10 +75,15 @@ async def update(
     message = dns.update.UpdateMessage(zone, keyring=key)
     for swap in swaps:
         _require(message, zone, swap)
-    for name, kind in absent:
-        message.absent(dns.name.from_text(absolute(name, zone)), *([] if kind == "ANY" else [kind]))
+    _require_absent(message, zone, absent)
     for swap in swaps:
         _change(message, zone, swap)
+    await _send(server, zone, key, message, swaps)
+
+
+async def _send(
+    server: Server, zone: str, key: dns.tsig.Key, message: dns.update.UpdateMessage, swaps: Sequence[Swap]
+) -> None:
     try:
         reply = (await exchange(server, [message], SECONDS))[0]
     except dns.tsig.PeerError as error:
@@ -83,6 +103,11 @@ async def update(
         raise InfraError("zone-denied", f"{server} takes no dynamic updates.")
     said = dns.rcode.to_text(code) if code else "an answer without a signature"
     raise Unavailable("zone-unreachable", f"{server} answered the update of {zone} with {said}.")
+
+
+def _require_absent(message: dns.update.UpdateMessage, zone: str, absent: Sequence[tuple[str, str]]) -> None:
+    for name, kind in absent:
+        message.absent(dns.name.from_text(absolute(name, zone)), *([] if kind == "ANY" else [kind]))
 
 
 def _require(message: dns.update.UpdateMessage, zone: str, swap: Swap) -> None:
@@ -107,7 +132,8 @@ def _change(message: dns.update.UpdateMessage, zone: str, swap: Swap) -> None:
 
 def _rdata(kind: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - dnspython's own
     def make(value: str) -> dns.rdata.Rdata:
-        return dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.from_text(kind), value, dns.name.root)
+        of_type = dns.rdatatype.from_text(kind)
+        return dns.rdata.from_text(dns.rdataclass.IN, of_type, value, dns.name.root, relativize=False)
 
     return make
 

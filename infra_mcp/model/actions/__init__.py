@@ -14,6 +14,7 @@ from infra_mcp.model.actions.base import ActionModel, AppAction, Release
 from infra_mcp.model.actions.change_set import ChangeSet, accept
 from infra_mcp.model.actions.configure import Configure
 from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.actions.dns_record import DnsRecord
 from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.actions.restart import Restart
 from infra_mcp.model.actions.rollback import Rollback, RollbackOf
@@ -22,7 +23,16 @@ from infra_mcp.model.actions.scale import Scale
 __all__ = ["ACTIONS", "FIRST_EDITION", "RELEASE", "SAID", "Action", "ActionModel", "AppAction", "Release"]
 __all__ += ["Rollback", "RollbackOf"]
 
-_MODELS: tuple[type[ActionModel], ...] = (ProvisionNamespace, Deploy, Configure, Restart, Scale, Rollback, ChangeSet)
+_MODELS: tuple[type[ActionModel], ...] = (
+    ProvisionNamespace,
+    Deploy,
+    Configure,
+    Restart,
+    Scale,
+    Rollback,
+    DnsRecord,
+    ChangeSet,
+)
 
 ACTIONS: dict[str, type[ActionModel]] = {model.model_fields["action"].default: model for model in _MODELS}
 # A step is a change of its own: neither a set nor the rollback of another request.

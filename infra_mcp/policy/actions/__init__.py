@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from infra_mcp.policy.actions import change_set, configure, deploy, provision_namespace, restart, rollback, scale
+from infra_mcp.policy.actions import (
+    change_set,
+    configure,
+    deploy,
+    dns_record,
+    provision_namespace,
+    restart,
+    rollback,
+    scale,
+)
 from infra_mcp.policy.actions.base import ActionRules
 
 RULES: dict[str, ActionRules] = {
@@ -11,6 +20,7 @@ RULES: dict[str, ActionRules] = {
     "configure": configure.RULES,
     "restart": restart.RULES,
     "scale": scale.RULES,
+    "dns_record": dns_record.RULES,
 }
 RULES["change_set"] = change_set.rules(RULES)
 RULES["rollback"] = rollback.rules(RULES)

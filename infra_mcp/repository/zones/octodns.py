@@ -5,13 +5,13 @@ Source: octoDNS 1.22, `docs/records.md` and `octodns/provider/yaml.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from infra_mcp.clients.dns.text import plain, relative, rrset
 from infra_mcp.model.rrset import APEX, RRset
-from infra_mcp.repository.changes import sorted_place
+from infra_mcp.repository.changes import natural, sorted_place
 from infra_mcp.repository.edit import ABSENT, rewrite
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.scalars import Json
@@ -121,7 +121,7 @@ def edited(data: bytes, zone: str, before: RRset | None, after: RRset | None, co
     one = after or before
     if one is None:
         return data
-    if not data.strip():
+    if not data.strip() or not any(values(compose(decode(data)))):
         return ("---\n" + "\n".join(lines({_key(one): _new(one)})) + "\n").encode()
     documents = values(compose(decode(data)))
     entries = list(_entries(documents))
@@ -135,8 +135,25 @@ def edited(data: bytes, zone: str, before: RRset | None, after: RRset | None, co
         at = (mine.key,) if mine.index is None else (mine.key, mine.index)
         return rewrite(data, [(0, (*at, key), value) for key, value in _changes(mine.data, after, zone)])
     if not there:
-        return _commented(rewrite(data, [(0, (_key(after),), _new(after))]), _key(after), comment)
+        return _commented(_inserted(data, documents[0], after), _key(after), comment)
     return rewrite(data, [(0, (there[0].key,), _beside(documents[0][there[0].key], after))])
+
+
+def _inserted(data: bytes, names: dict[str, Any], one: RRset) -> bytes:
+    """The file with a new name: at its place where the names are in order, as octoDNS wants it; else at the end."""
+    text = SourceText(decode(data), compose(decode(data)), as_json=False)
+    place = len(names)
+    orders: tuple[Callable[[str], Any], ...] = (natural, str)
+    for order in orders:
+        keys = [order(key) for key in names]
+        if keys == sorted(keys):
+            place = sum(key <= order(_key(one)) for key in keys)
+            break
+    cut = text.insert(text.walk(0, ())[-1], place, _key(one), _new(one))
+    made = text.text[: cut.start] + cut.text + text.text[cut.end :]
+    if values(compose(made)) != [names | {_key(one): _new(one)}]:
+        raise Unreadable(text.text.count("\n", 0, cut.start) + 1, "a name cannot be added here without changing more")
+    return made.encode()
 
 
 def _beside(held: Any, one: RRset) -> list[Any]:  # noqa: ANN401 - what the file has
@@ -205,7 +222,7 @@ def _removed(data: bytes, names: dict[str, Any], mine: _Entry) -> bytes:
     if mine.index is not None and len(held) > 1:
         return rewrite(data, [(0, (mine.key, mine.index), ABSENT)])
     if len(names) == 1:
-        raise Unreadable(1, "it is the last record of the file")
+        return b"---\n{}\n"
     return rewrite(_without_comment(data, mine.key), [(0, (mine.key,), ABSENT)])
 
 
