@@ -1,7 +1,7 @@
 """What a checkout is asked without a server: the census, a first preview, and the next one after a commit.
 
 Each census and first preview is measured in a process of its own, as the command line has it, without the start of
-Python; the next preview in the same process after a commit to one file, as a server has it.
+Python; the next preview, of another version, in the same process after a commit to one file, as a server has it.
 """
 
 from __future__ import annotations
@@ -30,27 +30,34 @@ from pathlib import Path
 from infra_mcp.clients.git import Git
 from infra_mcp.engine.preview import apps, preview
 from infra_mcp.model.actions import ACTIONS
+from infra_mcp.repository.builds import Builds
 
 repo, what, turns = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-deploy = ACTIONS["deploy"](app=sys.argv[4], version="99.9.9", environment=sys.argv[5] or None)
 
 async def timed(call, *given):
     begin = time.perf_counter()
-    await call(*given)
-    return (time.perf_counter() - begin) * 1000
+    answer = await call(*given)
+    times.append((time.perf_counter() - begin) * 1000)
+    if any(one["unbuilt"] for one in answer.get("reach", ())):
+        raise SystemExit(f"not built: {answer['reach']}")
 
 async def main():
-    git = Git(repo, repo / ".git" / "bench-lock")
-    times = [await timed(apps, repo, git) if what == "census" else await timed(preview, repo, deploy, git)]
+    git, builds = Git(repo, repo / ".git" / "bench-lock"), Builds()
+
+    async def plan(turn):
+        deploy = ACTIONS["deploy"](app=sys.argv[4], version=f"99.9.{turn}", environment=sys.argv[5] or None)
+        await timed(preview, repo, deploy, git, builds)
+
+    await (timed(apps, repo, git) if what == "census" else plan(turns))
     for turn in range(turns):
         with open(repo / sys.argv[6], "a", encoding="utf-8") as file:
             file.write(f"# {turn}\\n")
         subprocess.run(["git", "-C", repo, "commit", "-q", "-a", "-m", "a line more"], check=True)
-        times.append(await timed(preview, repo, deploy, git))
+        await plan(turn)
     await git.aclose()
-    return times
 
-times = anyio.run(main)
+times = []
+anyio.run(main)
 print(json.dumps([times, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
 
@@ -61,12 +68,7 @@ def measure(rounds: int) -> list[Line]:
     for size in SIZES:
         aims = AIMS.get(size, (None, None, None))
         census, first, following = (
-            Line(f"{what}, {size} YAML files", "ms", below=aim)
-            for what, aim in zip(
-                ("the census of a checkout", "first preview", "next preview after a commit to one file"),
-                aims,
-                strict=True,
-            )
+            Line(f"{what}, {size} YAML files", "ms", below=aim) for what, aim in zip(WORK, aims, strict=True)
         )
         memory = Line(f"memory of a process with a census, {size} YAML files", "MiB")
         with tempfile.TemporaryDirectory(prefix="infra-mcp-bench-") as folder:

@@ -266,7 +266,15 @@ images:
   - name: registry.example/{team}/{app}
     newTag: {version}
 """
-_REPLICAS = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {app}\nspec:\n  replicas: {replicas}\n"
+_REPLICAS = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {app}
+  namespace: {space}
+spec:
+  replicas: {replicas}
+"""
 _CHART_YAML = """\
 apiVersion: v2
 name: {space}-{app}

@@ -32,13 +32,16 @@ from infra_mcp.repository.rebase import file_changes
 from infra_mcp.repository.value import Tree
 
 
-async def preview(repo: Path, action: ActionModel, git: Git | None = None) -> dict[str, Any]:
+async def preview(
+    repo: Path, action: ActionModel, git: Git | None = None, builds: Builds | None = None
+) -> dict[str, Any]:
     """Plan an action on the commit that is checked out, as far as the repository alone says. Writes nothing.
 
     Args:
         repo: the top of a checkout. Its infra.toml, as it is there, is the policy; without one the default is.
         action: what is asked.
         git: the same repository, opened: what was read of it is remembered.
+        builds: builds kustomizations: what was built of the same files is remembered.
 
     Returns:
         `action`, `changed`, `files` (path, operation, diff, and the whole new content), `instance`, `reach`, `notes`.
@@ -56,7 +59,8 @@ async def preview(repo: Path, action: ActionModel, git: Git | None = None) -> di
         look = Look("preview", circle, policy, about.place, tree, _absent)
         made = await EDITS[action.action](look, action)
         edits = made if isinstance(made, tuple) else (made,)
-        found = [await reach(policy, look.census, tree, one, Builds(), look.place, required=False) for one in edits]
+        used = builds or Builds()
+        found = [await reach(policy, look.census, tree, one, used, look.place, required=False) for one in edits]
         return await to_thread.run_sync(_shown, look, action, edits, [r for one in found for r in one.reached])
 
 
