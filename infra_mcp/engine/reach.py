@@ -93,15 +93,18 @@ async def reach(
 
 def _read(census: Census, before: Tree) -> list[tuple[Entry, frozenset[str]]]:
     """Each entry with every file that is read for it: what the census knows, and what kustomize would read."""
-    kept, which = before.memo.get("closures"), before.base
-    if kept is None or kept[0] != which or before.changed:
-        view = view_of(before)
-        roots = {entry.root for entry in census.entries} & census.index.kustomizations.keys()
-        found = {root: frozenset(inputs(view.read, view.paths, root, view.links).files) for root in sorted(roots)}
-        kept = which, found
-        if not before.changed:
-            before.memo["closures"] = kept
-    return [(entry, entry.files | kept[1].get(entry.root, frozenset())) for entry in census.entries]
+    view, index = view_of(before), census.index
+
+    def closure(root: str) -> frozenset[str]:
+        return frozenset(inputs(view.read, view.paths, root, view.links).files)
+
+    def read(root: str) -> frozenset[str]:
+        if before.changed:
+            return closure(root)
+        return index.remembered(("closure", root), partial(closure, root), frozenset)
+
+    found = {root: read(root) for root in {one.root for one in census.entries} & index.kustomizations.keys()}
+    return [(one, one.files | found.get(one.root, frozenset())) for one in census.entries]
 
 
 def _is_plain(policy: Policy, census: Census, entry: Entry, place: str) -> bool:

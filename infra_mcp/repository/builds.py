@@ -52,8 +52,7 @@ class View:
 
 def view_of(tree: Tree) -> View:
     """The files of a tree. Blocks while symbolic links are read; the view's `read` may block, too."""
-    paths = {path for path in (*tree.entries, *tree.changed) if tree.is_file(path)}
-    return View(tree.read, paths, tree.links)
+    return View(tree.read, tree.regular, tree.links)
 
 
 @dataclass(frozen=True)

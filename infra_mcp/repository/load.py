@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import posixpath
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from anyio import to_thread
 
 from infra_mcp.clients.git import Entry, Git
-from infra_mcp.repository.kustomization import is_kustomization
+from infra_mcp.repository.kustomization import is_kustomization, parse_kustomization
 from infra_mcp.repository.layout import governed, patches
 from infra_mcp.repository.lenient import lineage
 from infra_mcp.repository.nodes import LARGEST, TOO_LARGE
 from infra_mcp.repository.value import SUFFIXES, Base, Manifest, Tree, depth, is_chart, normal
 from infra_mcp.text import one_line
 
+T = TypeVar("T")
 KEPT_BASES = 8
 KEPT_BYTES = 64 * 1024 * 1024  # of manifests, over all commits
 
@@ -61,28 +62,13 @@ async def load(git: Git, commit: str, roots: Sequence[str], cluster: str, plain:
     kept = _kept.setdefault(git, _Kept())
     which = commit, below, others, cluster
     if which not in kept.bases:
-        kept.bases[which] = await _read(git, kept, commit, below, others, cluster)
+        listed = await git.list_tree(commit, ["."])
+        kept.bases[which] = await to_thread.run_sync(_base, git, kept, listed, *which)
         while len(kept.bases) > KEPT_BASES:
             kept.bases.popitem(last=False)
     kept.bases.move_to_end(which)
     # `fetch` holds the repository, which the cache must not keep alive.
     return Tree(replace(kept.bases[which], plain=others, memo=kept.memo, fetch=partial(_fetch, git, kept)))
-
-
-async def _read(
-    git: Git, kept: _Kept, commit: str, below: tuple[str, ...], others: tuple[str, ...], cluster: str
-) -> Base:
-    listed = await git.list_tree(commit, ["."])
-    inside = {path: entry for path, entry in listed.items() if depth(path, below) > depth(path, others)}
-    # A kustomization outside the roots changes objects inside of them, too.
-    paths = [path for path in listed if is_kustomization(path)] + manifests_of(inside, below)
-    read_now = await _blobs(git, kept, [listed[path].oid for path in paths])
-    blobs = {path: read_now[listed[path].oid] for path in paths}
-    return await to_thread.run_sync(partial(_base, commit, cluster, below, listed, blobs, known=kept.manifests))
-
-
-async def _blobs(git: Git, kept: _Kept, oids: list[str]) -> dict[str, bytes | None]:
-    return await to_thread.run_sync(_fetch, git, kept, oids)
 
 
 def _fetch(git: Git, kept: _Kept, oids: Sequence[str]) -> dict[str, bytes | None]:
@@ -98,6 +84,21 @@ def _fetch(git: Git, kept: _Kept, oids: Sequence[str]) -> dict[str, bytes | None
         kept.manifests, kept.blobs, kept.memo, kept.size = {}, {}, {}, size
     kept.blobs.update(fresh)
     return known | fresh
+
+
+def remembered(memo: dict[Any, Any], key: object, given: object, make: Callable[[], T]) -> T:
+    """What was made for the last commit where it was made of the same, else what is made now.
+
+    Args:
+        memo: of a repository.
+        key: names the question.
+        given: everything that the answer depends on.
+        make: answers.
+    """
+    known = memo.get(key)
+    if known is None or known[0] != given:
+        known = memo[key] = given, make()
+    return cast("T", known[1])
 
 
 def manifests_of(listed: Mapping[str, Entry], roots: Sequence[str]) -> list[str]:
@@ -123,31 +124,39 @@ def manifests_of(listed: Mapping[str, Entry], roots: Sequence[str]) -> list[str]
 
 
 def _base(
-    commit: str,
-    cluster: str,
-    roots: tuple[str, ...],
+    git: Git,
+    kept: _Kept,
     listed: Mapping[str, Entry],
-    blobs: Mapping[str, bytes | None],
-    *,
-    known: dict[tuple[str, str, str], Manifest],
+    commit: str,
+    roots: tuple[str, ...],
+    others: tuple[str, ...],
+    cluster: str,
 ) -> Base:
-    kustomizations = {path: data or b"" for path, data in blobs.items() if is_kustomization(path)}
+    modes = {path: entry.mode for path, entry in listed.items()}
+    paths = remembered(kept.memo, ("paths", roots, others), modes, lambda: _paths(listed, roots, others))
+    read = _fetch(git, kept, [listed[path].oid for path in paths])
+    kustomizations = {path: read[listed[path].oid] or b"" for path in paths if is_kustomization(path)}
+
+    def layout() -> tuple[Collection[str], Mapping[str, str]]:
+        changes = patches(kustomizations)
+        return changes, governed(kustomizations, [one for one in paths if one in changes or one not in kustomizations])
+
+    said = paths, {path: parse_kustomization(data).references for path, data in kustomizations.items()}
+    changes, kustomized = remembered(kept.memo, ("layout", roots, others), said, layout)
     manifests: dict[str, Manifest] = {}
-    changes = patches(kustomizations)
-    for path, data in blobs.items():
+    for path in paths:
+        key = (path, oid := listed[path].oid, cluster)
         if path in changes:
-            manifests[path] = Manifest(data or b"")
+            manifests[path] = Manifest(read[oid] or b"")
         elif path not in kustomizations:
-            key = (path, listed[path].oid, cluster)
-            manifests[path] = known[key] = known.get(key) or _manifest(path, data, cluster)
-    return Base(
-        commit=commit,
-        cluster=cluster,
-        roots=roots,
-        entries=listed,
-        manifests=manifests,
-        kustomized=governed(kustomizations, manifests),
-    )
+            manifests[path] = kept.manifests[key] = kept.manifests.get(key) or _manifest(path, read[oid], cluster)
+    return Base(commit=commit, cluster=cluster, roots=roots, entries=listed, manifests=manifests, kustomized=kustomized)
+
+
+def _paths(listed: Mapping[str, Entry], roots: tuple[str, ...], others: tuple[str, ...]) -> list[str]:
+    """Every kustomization, since one outside the roots changes objects inside of them, too, and the manifests."""
+    inside = {path: entry for path, entry in listed.items() if depth(path, roots) > depth(path, others)}
+    return [path for path in listed if is_kustomization(path)] + manifests_of(inside, roots)
 
 
 def _manifest(path: str, data: bytes | None, cluster: str) -> Manifest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -76,6 +76,11 @@ class Base:
         oids = {path: entry.oid for path, entry in self.entries.items() if entry.mode == LINK}
         targets = self.fetch(list(dict.fromkeys(oids.values()))) if oids else {}
         return {path: (targets[oid] or b"").decode("utf-8", "surrogateescape") for path, oid in oids.items()}
+
+    @cached_property
+    def regular(self) -> frozenset[str]:
+        """The path of every regular file."""
+        return frozenset(path for path, entry in self.entries.items() if entry.mode.startswith("100"))
 
     def saying(self, kind: str, name: str) -> list[str]:
         """The files that could hold an object of this kind and name; they are looked through once."""
@@ -148,9 +153,13 @@ class Tree:
 
     def is_file(self, path: str) -> bool:
         """Whether there is a regular file at a path."""
-        if path in self._changed:
-            return self._changed[path] is not None
-        return path in self._base.entries and self._base.entries[path].mode.startswith("100")
+        return self._changed[path] is not None if path in self._changed else path in self._base.regular
+
+    @property
+    def regular(self) -> Collection[str]:
+        """The path of every regular file."""
+        there = {path for path, file in self._changed.items() if file}
+        return self._base.regular - self._changed.keys() | there if self._changed else self._base.regular
 
     @property
     def memo(self) -> dict[Any, Any]:

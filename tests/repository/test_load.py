@@ -73,6 +73,21 @@ async def test_what_was_read_before_is_not_read_again(files) -> None:
         second.find(ref("b"))
 
 
+async def test_the_commit_in_which_a_kustomization_names_a_manifest_is_the_first_that_builds_it(files) -> None:
+    git = files(
+        {"apps/a.yaml": space("a"), "live/kustomization.yaml": "resources: [b.yaml]\n", "live/b.yaml": space("b")}
+    )
+    first = await load(git, "1" * 40, ["."], "sandbox")
+
+    git.files["live/kustomization.yaml"] = b"resources: [b.yaml, ../apps/a.yaml]\n"
+    second = await load(git, "2" * 40, ["."], "sandbox")
+    git.files["live/kustomization.yaml"] = b"resources: [b.yaml]\npatches: [{path: ../apps/a.yaml}]\n"
+    third = await load(git, "3" * 40, ["."], "sandbox")
+
+    assert [tree.is_built(ref("a")) for tree in (first, second, third)] == [False, True, False]
+    assert [len(list(tree.objects())) for tree in (first, second, third)] == [1, 0, 0]
+
+
 async def test_two_clusters_do_not_share_identities(files) -> None:
     git = files({"a.yaml": space("a")})
 

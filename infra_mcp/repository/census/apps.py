@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from infra_mcp.repository.census import argocd, charts, deployers, flux, helmfile, inflated, remote, tags, workloads
+from infra_mcp.repository.census import argocd, charts, deployers, flux, helmfile, inflated, remote, tags
 from infra_mcp.repository.census.argo_apps import Applications
 from infra_mcp.repository.census.entries import Entry, entries
 from infra_mcp.repository.census.environments import ENVIRONMENTS
@@ -59,7 +59,7 @@ class Census:
         """Everything that is delivered and may have a version, in the order of the repository."""
         found: list[Unit] = []
         for entry in self.entries:
-            found += (*flux.units(self.index, entry), *workloads.units(entry), *remote.units(self.index, entry))
+            found += (*flux.units(self.index, entry), *entry.workloads, *remote.units(self.index, entry))
             found += (*inflated.units(self.index, entry), *entry.parts(entry))
         return tuple(helmfile.with_bootstraps(found))
 

@@ -164,10 +164,9 @@ class Applications:
         read: set[str] = set()
         for folder in sorted(self.index.roots):
             made = compose(self.index, folder)
-            layers = frozenset(path for path in made.files if is_kustomization(path))
-            for one in made.objects:
+            for one in made.objects if not made.kinds.isdisjoint(ARGO_APPLICATIONS) else ():
                 if ARGO_APPLICATIONS.get(one.kind) == one.api_version.partition("/")[0]:
-                    files = layers | {one.base.path} | _patches(one)
+                    files = frozenset(filter(is_kustomization, made.files)) | {one.base.path} | _patches(one)
                     found.append((one, one.base.path, files, _folders(f"{folder}/")))
                     read.add(one.base.path)
         alone = (fact for fact in self.index.facts(ARGO_APPLICATIONS) if fact.path not in read)

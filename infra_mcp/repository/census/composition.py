@@ -6,10 +6,10 @@ It is enough to find a value. What becomes live is what the build gives: it is c
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from typing import Any, cast
+from functools import cache, cached_property
+from typing import Any
 
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.image import Image
@@ -58,7 +58,7 @@ class Inflated:
         return [joined(self.folder, one) for one in named if isinstance(one, str) and one]
 
 
-@dataclass
+@dataclass(eq=False)
 class Composition:
     """The objects of one kustomization and of all that it reads."""
 
@@ -71,20 +71,28 @@ class Composition:
     generated: dict[str, dict[str, Source]] = field(default_factory=dict)  # ConfigMaps: their values, by key
     unread: list[str] = field(default_factory=list)  # what may set fields and is not understood
 
+    @cached_property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of its objects, once it is made."""
+        return frozenset(one.kind for one in self.objects)
+
 
 def compose(index: Index, root: str) -> Composition:
     """The composition of the kustomization in a folder."""
 
-    def make(made: Composition) -> None:
+    def make() -> Composition:
+        made = Composition(root)
         _Composer(index, made).kustomization(root, ())
+        return made
 
-    return _remembered(index, "composition", root, make)
+    return index.remembered(("composition", root), make, lambda made: made.files)
 
 
 def loose(index: Index, folder: str) -> Composition:
     """The composition of a folder without a kustomization: all manifests below it, as Flux and Argo CD read it."""
 
-    def make(made: Composition) -> None:
+    def make() -> Composition:
+        made = Composition(folder)
         composer = _Composer(index, made)
         built = index.listing.kustomizations
 
@@ -101,32 +109,21 @@ def loose(index: Index, folder: str) -> Composition:
                 made.objects += objects_of(path, index.documents(path))
         for one in roots:
             made.objects += composer.kustomization(one, ("",))
+        return made
 
-    return _remembered(index, "loose", folder, make)
-
-
-def _remembered(index: Index, how: str, root: str, make: Callable[[Composition], None]) -> Composition:
-    """A composition; that of a former commit where the same files are there, with the same content of those it reads.
-
-    It is shared: what it holds is never changed.
-    """
-    known = index.tree.memo.get((how, root))
-    if known is not None:
-        listing, files, oids, links, made = known
-        if listing is index.listing and oids == index.oids(files) and links == index.tree.links:
-            return cast("Composition", made)
-    make(made := Composition(root))
-    files = tuple(made.files)
-    index.tree.memo[how, root] = index.listing, files, index.oids(files), index.tree.links, made
-    return made
+    return index.remembered(("loose", folder), make, lambda made: made.files)
 
 
-def named_by(index: Index, folder: str) -> Iterator[str]:
+def named_by(index: Index, folder: str) -> frozenset[str]:
     """The folders that a kustomization builds upon."""
-    value = index.document(index.kustomizations[folder])
-    for entry in (one for key in ("resources", "bases", "components") for one in texts(value, key)):
-        if not _is_remote(entry):
-            yield index.real(joined(folder, entry))
+    path = index.kustomizations[folder]
+
+    def make() -> frozenset[str]:
+        value = index.document(path)
+        named = [one for key in ("resources", "bases", "components") for one in texts(value, key)]
+        return frozenset(index.real(joined(folder, one)) for one in named if not _is_remote(one))
+
+    return index.remembered(("named", folder), make, lambda _: (path,))
 
 
 def over(source: Source, built: list[Built], renamed: Mapping[str, str] | None = None) -> list[Built]:

@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from infra_mcp.repository.census.index import Fact, Index
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Source, Spot
 from infra_mcp.repository.lenient import mapping, maps
+from infra_mcp.repository.load import remembered
 from infra_mcp.repository.value import SUFFIXES
 
 if TYPE_CHECKING:
@@ -66,7 +68,14 @@ class Entry:
     # Gives what it delivers, where that is no object: a chart with its values, releases, a tag.
     parts: Callable[[Entry], Iterable[Unit]] = field(default=lambda _: (), repr=False, compare=False)
 
-    @property
+    @cached_property
+    def workloads(self) -> tuple[Unit, ...]:
+        """Its workloads and custom resources."""
+        from infra_mcp.repository.census.workloads import units  # noqa: PLC0415 - they name their entry
+
+        return tuple(units(self))
+
+    @cached_property
     def trail(self) -> tuple[str, ...]:
         """The words by which it may be told from others: of its path, of its cluster, its environment, and more."""
         root = self.root
@@ -96,11 +105,16 @@ def entries(index: Index, given: Iterable[Entry] = ()) -> list[Entry]:
     read = {path for entry in found for path in entry.files}
     for folder in sorted(index.roots):
         if folder not in covered and index.kustomizations[folder] not in read:
-            made = compose(index, folder)
-            objects, files = tuple(made.objects), frozenset(made.files)
-            found.append(Entry(_deliverer(objects), folder, "", objects, files, cluster_of(folder), composition=made))
+            made = index.remembered(("built", folder), partial(_built, index, folder), lambda one: one.files)
+            found.append(made)
             read |= made.files
     return found + list(_plain(index, read | {path for entry in found for path in entry.files}))
+
+
+def _built(index: Index, folder: str) -> Entry:
+    made = compose(index, folder)
+    objects, files = tuple(made.objects), frozenset(made.files)
+    return Entry(_deliverer(objects), folder, "", objects, files, cluster_of(folder), composition=made)
 
 
 def _plain(index: Index, read: Collection[str]) -> Iterator[Entry]:
@@ -108,9 +122,14 @@ def _plain(index: Index, read: Collection[str]) -> Iterator[Entry]:
     for path in index.saying(*(index.every_kind - _WITHOUT_VERSION)):
         if path in read or is_kustomization(path):
             continue
-        objects = tuple(index.objects(path))
-        if objects:
-            yield Entry(_deliverer(objects), path, "", objects, frozenset({path}), cluster_of(path))
+        made = index.remembered(("plain", path), partial(_alone, index, path), lambda one: one.files)
+        if made.objects:
+            yield made
+
+
+def _alone(index: Index, path: str) -> Entry:
+    objects = tuple(index.objects(path))
+    return Entry(_deliverer(objects), path, "", objects, frozenset({path}), cluster_of(path))
 
 
 def _deliverer(objects: Collection[Built]) -> str:
@@ -138,25 +157,35 @@ def _by_flux(index: Index) -> Iterator[Entry]:
         if root.startswith((".", "/")) or not index.has_folder(root):
             continue  # another repository's
         made = compose(index, root) if root in index.kustomizations else loose(index, root)
-        source = Below(fact.source, ("spec",))
-        yield Entry(
-            "flux",
-            root,
-            f"Kustomization {fact.namespace or 'flux-system'}/{fact.name}",
-            tuple(over(source, made.objects)),
-            frozenset(made.files | {fact.path}),
-            cluster_of(fact.path) or cluster_of(root),
-            tuple(_substitutes(index, fact)),
-            made,
-        )
+        configs = list(_configs(index, fact))
+        given = made, [(one.path, one.document, index.tree.oid(one.path)) for one in (fact, *configs)]
+        make = partial(_of_flux, root, fact, made, configs)
+        yield remembered(index.listing.memo, ("flux", fact.path, fact.document), given, make)
 
 
-def _substitutes(index: Index, fact: Fact) -> Iterator[Source]:
+def _of_flux(root: str, fact: Fact, made: Composition, configs: Iterable[Fact]) -> Entry:
+    return Entry(
+        "flux",
+        root,
+        f"Kustomization {fact.namespace or 'flux-system'}/{fact.name}",
+        tuple(over(Below(fact.source, ("spec",)), made.objects)),
+        frozenset(made.files | {fact.path}),
+        cluster_of(fact.path) or cluster_of(root),
+        tuple(_substitutes(fact, configs)),
+        made,
+    )
+
+
+def _substitutes(fact: Fact, configs: Iterable[Fact]) -> Iterator[Source]:
     """ConfigMaps in their order, then the inline values, which win (Flux: post build variable substitution)."""
+    yield from (Below(config.source, ("data",)) for config in configs)
+    if mapping(fact.value, "spec", "postBuild"):
+        yield Below(fact.source, ("spec", "postBuild", "substitute"))
+
+
+def _configs(index: Index, fact: Fact) -> Iterator[Fact]:
     for one in maps(fact.value, "spec", "postBuild", "substituteFrom"):
         if one.get("kind") == "ConfigMap":
             for config in index.facts_named({"ConfigMap": ""}, str(one.get("name"))):
                 if cluster_of(config.path) in {None, cluster_of(fact.path)}:
-                    yield Below(config.source, ("data",))
-    if mapping(fact.value, "spec", "postBuild"):
-        yield Below(fact.source, ("spec", "postBuild", "substitute"))
+                    yield config

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
+from infra_mcp.clients.git import Entry
 from infra_mcp.errors import InfraError
 from infra_mcp.repository.census.built import Built, objects_of
 from infra_mcp.repository.census.listing import Listing, listing_of
-from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.kustomize import MAX_LINKS
 from infra_mcp.repository.layers import Document, Source
 from infra_mcp.repository.lenient import as_text, joined, mapping
@@ -20,6 +20,7 @@ from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.value import SUFFIXES, Tree
 
+T = TypeVar("T")
 LARGEST: Final = 1 << 20  # bytes; larger files are data, dashboards for one
 SMALL: Final = 4096  # bytes, of a file that holds one version
 _KIND = re.compile(rb"""(?:^|[{,])[ \t]*(?:["']?kind["']?[ \t]*:)[ \t]*["']?([A-Za-z][A-Za-z0-9]*)""", re.MULTILINE)
@@ -112,8 +113,7 @@ class Index:
         """The folders of kustomizations that count and that no other kustomization reads."""
         from infra_mcp.repository.census.composition import named_by  # noqa: PLC0415 - it reads this index
 
-        mine = {posixpath.dirname(path) for path in self.paths if is_kustomization(path)}
-        return frozenset(mine - {folder for one in self.kustomizations for folder in named_by(self, one)})
+        return self.listing.kustomized.difference(*(named_by(self, folder) for folder in self.kustomizations))
 
     def below(self, folder: str) -> tuple[str, ...]:
         """The paths below a folder that count."""
@@ -136,9 +136,25 @@ class Index:
     def _oid(self, path: str) -> str:
         return self.tree.entries[path].oid
 
-    def oids(self, paths: Iterable[str]) -> tuple[str | None, ...]:
-        """The blob ids of files; None for one that is not there."""
-        return tuple(map(self.tree.oid, paths))
+    def remembered(self, key: object, make: Callable[[], T], read: Callable[[T], Iterable[str]]) -> T:
+        """What was made at a former commit, where the same files are there, with the same content of those it reads.
+
+        It is shared: what it holds is never changed.
+
+        Args:
+            key: names it.
+            make: makes it; it depends on nothing but this index and its key.
+            read: the files whose content it was made of.
+        """
+        known = self.listing.memo.get(key)
+        if known is None or known[1] != self._oids(known[0]):
+            made = make()
+            files = tuple(read(made))
+            known = self.listing.memo[key] = files, self._oids(files), made
+        return cast("T", known[2])
+
+    def _oids(self, paths: Iterable[str]) -> list[Entry | None]:
+        return list(map(self.tree.entries.get, paths))
 
     @cached_property
     def encrypted(self) -> tuple[str, ...]:
@@ -151,8 +167,7 @@ class Index:
 
     def saying(self, *kinds: str) -> tuple[str, ...]:
         """The paths of files with a line that says one of these kinds."""
-        wanted = frozenset(kinds)
-        return tuple(path for path, file in self._files.items() if not wanted.isdisjoint(file.kinds))
+        return tuple(sorted({path for kind in kinds for path in self._by_kind.get(kind, ())}))
 
     def listing_values(self) -> tuple[str, ...]:
         """The paths of files with a key that names values files."""
@@ -162,10 +177,19 @@ class Index:
         """Whether a line of a file says a kind."""
         return path in self._files and bool(self._files[path].kinds)
 
-    @cached_property
+    @property
     def every_kind(self) -> frozenset[str]:
         """Every kind that a line of a file says."""
-        return frozenset(kind for file in self._files.values() for kind in file.kinds)
+        return frozenset(self._by_kind)
+
+    @cached_property
+    def _by_kind(self) -> dict[str, list[str]]:
+        """The paths of the files with a line that says a kind, by the kind."""
+        found: dict[str, list[str]] = {}
+        for path, file in self._files.items():
+            for kind in file.kinds:
+                found.setdefault(kind, []).append(path)
+        return found
 
     def facts(self, kinds: Mapping[str, str] | Sequence[str]) -> Iterator[Fact]:
         """Every document of these kinds; those of one name by path.

@@ -6,11 +6,12 @@ import posixpath
 from bisect import bisect_left
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 from infra_mcp.repository.census.environments import ENVIRONMENTS
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.lenient import lineage
+from infra_mcp.repository.load import remembered
 from infra_mcp.repository.value import SAMPLES, Tree, is_chart
 
 _OF_MANY: Final = frozenset(
@@ -28,6 +29,7 @@ class Listing:
 
     def __init__(self, modes: Mapping[str, str], named: tuple[str, ...]) -> None:
         self.modes = modes
+        self.memo: dict[Any, Any] = {}  # what readers of these files made of them, with what they made it of
         self._named = {above for root in named for above in lineage(root)}
 
     @cached_property
@@ -98,6 +100,11 @@ class Listing:
         """The path of each kustomization, by its folder; also in folders that the census leaves out."""
         return {posixpath.dirname(path): path for path in self.modes if is_kustomization(path)}
 
+    @cached_property
+    def kustomized(self) -> frozenset[str]:
+        """The folders of kustomizations that count."""
+        return frozenset(posixpath.dirname(path) for path in self.paths if is_kustomization(path))
+
     def below(self, folder: str) -> tuple[str, ...]:
         """The paths below a folder that count."""
         if not folder:
@@ -107,12 +114,9 @@ class Listing:
 
 
 def listing_of(tree: Tree, named: tuple[str, ...]) -> Listing:
-    """The listing of a tree's commit; the one of the last commit where the same files are there."""
+    """The listing of a tree's commit; the one of the last commit where the same files and links are there."""
     modes = {path: entry.mode for path, entry in tree.entries.items()}
-    known = tree.memo.get(("listing", named))
-    if not isinstance(known, Listing) or known.modes != modes:
-        known = tree.memo["listing", named] = Listing(modes, named)
-    return known
+    return remembered(tree.memo, "listing", (named, modes, tree.links), lambda: Listing(modes, named))
 
 
 def _is_left_out(name: str) -> bool:

@@ -73,15 +73,14 @@ def _files(index: Index, read: Collection[str]) -> Iterator[tuple[str, str, str]
 
 
 def _candidates(index: Index, read: Collection[str]) -> Iterator[str]:
-    for path in index.paths:
-        base = posixpath.basename(path)
-        if (
-            "/" in path
-            and posixpath.splitext(base)[1] in _SUFFIXES
-            and path not in read
-            and not (_OTHERS.fullmatch(base) or is_kustomization(path) or index.says_kinds(path))
-        ):
-            yield path
+    named = index.remembered("tags", lambda: tuple(filter(_is_named_so, index.paths)), lambda _: ())
+    yield from (path for path in named if path not in read and not index.says_kinds(path))
+
+
+def _is_named_so(path: str) -> bool:
+    base = posixpath.basename(path)
+    is_other = _OTHERS.fullmatch(base) or is_kustomization(path)
+    return "/" in path and posixpath.splitext(base)[1] in _SUFFIXES and not is_other
 
 
 def _units(index: Index, app: str, path: str, entry: Entry) -> Iterator[Unit]:

@@ -69,7 +69,7 @@ class Unit:
             else Place("tag", spot, place.digest)
         )
 
-    @property
+    @cached_property
     def trail(self) -> tuple[str, ...]:
         """The words that may tell it from other instances of the app."""
         return (*self.entry.trail, *words_of(self.folders), *self.words, *((self.namespace,) if self.namespace else ()))
