@@ -1,4 +1,4 @@
-"""A new ledger without its migrations: a copy of one that was migrated once in this process, 40 ms quicker.
+"""A new ledger, as a copy of one that was made once in this process, which is quicker.
 
 All copies have the same keys and identity, so a test about two ledgers opens the second one itself.
 """
@@ -34,9 +34,9 @@ def _copy(directory: Path) -> None:
 @functools.cache
 def _files() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory(prefix="ledger-template-") as folder:
-        anyio.run(_migrated, Path(folder))
+        anyio.run(_made, Path(folder))
         return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
 
 
-async def _migrated(directory: Path) -> None:
+async def _made(directory: Path) -> None:
     await (await Ledger.open_in(directory)).aclose()

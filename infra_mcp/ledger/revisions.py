@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, inspect, select, text
 
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.keys import LEDGER, Keys, lost
-from infra_mcp.ledger.schema import HEAD, REVISIONS, meta
+from infra_mcp.ledger.schema import HEAD, REVISIONS, create, meta
 
 
 def outdated(connection: Connection) -> bool:
@@ -31,7 +31,10 @@ def outdated(connection: Connection) -> bool:
 
 
 def upgrade(connection: Connection) -> None:
-    """Run the missing migrations on this connection, inside the transaction it is in."""
+    """Make the schema, or run the missing migrations, on this connection, inside the transaction it is in."""
+    if not inspect(connection).get_table_names():
+        create(connection)
+        return
     from alembic import command  # noqa: PLC0415 - 0.3 s that a start with the newest schema does not spend
     from alembic.config import Config  # noqa: PLC0415
 

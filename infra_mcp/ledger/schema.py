@@ -1,4 +1,4 @@
-"""The tables, as the newest migration leaves them.
+"""The tables: a new ledger is made from them, and the migrations bring an older one to the same.
 
 Times are UTC in ISO 8601 with microseconds, so that they sort as text. A peer is its name in its circle; where a
 circle is NULL, the row is about the infra peer or an operator.
@@ -6,7 +6,20 @@ circle is NULL, the row is about the infra peer or an operator.
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, ForeignKey, ForeignKeyConstraint, Index, Integer, MetaData, Table, Text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    insert,
+)
 from sqlalchemy import UniqueConstraint as Unique
 
 # Every migration there is, oldest first. A ledger at another revision was written by a newer version.
@@ -15,7 +28,25 @@ HEAD = REVISIONS[-1]
 # The full-text index beside `events`: an FTS5 table, which SQLAlchemy cannot describe.
 SEARCH = "events_search"
 
+# Rows are added at the end only, never changed, never taken away. REPLACE would delete without firing a delete
+# trigger, so the insert itself is checked too.
+_GUARDS = (
+    """CREATE TRIGGER events_no_update BEFORE UPDATE ON events
+    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
+    """CREATE TRIGGER events_no_delete BEFORE DELETE ON events
+    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
+    """CREATE TRIGGER events_in_order BEFORE INSERT ON events
+    WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM events)
+      OR NEW.prev IS NOT coalesce((SELECT hash FROM events ORDER BY seq DESC LIMIT 1), printf('%064d', 0))
+    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
+)
+# Contentless: the words stand in `events`; this is only the index, by the same seq.
+_SEARCH = f"""CREATE VIRTUAL TABLE {SEARCH}
+    USING fts5(text, peer, namespaces, objects, kind, content='', tokenize="unicode61 remove_diacritics 2")"""
+
 metadata = MetaData()
+# Alembic's own table: which revision the ledger is at.
+_version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
 # One row, `ledger`: the random id that ties this file to keys.json, so that a lost ledger is not taken for a new one.
 meta = Table("meta", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
@@ -208,3 +239,12 @@ policies = Table(
     Column("by", Text, nullable=False),
     Column("at", Text, nullable=False),
 )
+
+
+def create(connection: Connection) -> None:
+    """Make the schema of a new ledger."""
+    metadata.create_all(connection)
+    for statement in (*_GUARDS, _SEARCH):
+        connection.exec_driver_sql(statement)
+    _version.create(connection)
+    connection.execute(insert(_version).values(version_num=HEAD))

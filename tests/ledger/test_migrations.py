@@ -6,12 +6,9 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import create_engine
 
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger import AskIn, Ledger, schema
+from infra_mcp.ledger import AskIn, Ledger
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import State
@@ -20,7 +17,6 @@ pytestmark = pytest.mark.anyio
 NOW = "2026-11-23T10:00:00Z"
 # A ledger that the first version wrote: every row of every table, its keys, its tokens, and heads that went out.
 FIRST = json.loads(Path(__file__).with_name("first_ledger.json").read_text(encoding="utf-8"))
-MIGRATIONS = Path(schema.__file__).parent / "migrations"
 SAME = ("requests", "asks", "outbox", "tokens", "policies", "events", "meta", "peers")
 
 
@@ -28,23 +24,20 @@ def first_ledger(place):
     """The first version's ledger as a state directory."""
     place.mkdir(mode=0o700)
     (place / "keys.json").write_text(json.dumps(FIRST["keys"]), encoding="utf-8")
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    engine = create_engine(f"sqlite:///{place / 'ledger.sqlite3'}")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+    connection = sqlite3.connect(place / "ledger.sqlite3")
+    connection.executescript(Path(__file__).with_name("first_ledger.sql").read_text(encoding="utf-8"))
+    with connection:
         for name, rows in FIRST["tables"].items():
             for row in rows:
                 names = ", ".join(row)
                 marks = ", ".join(f":{key}" for key in row)
-                connection.exec_driver_sql(f"INSERT INTO {name} ({names}) VALUES ({marks})", row)
+                connection.execute(f"INSERT INTO {name} ({names}) VALUES ({marks})", row)
         for event in FIRST["tables"]["events"]:
             names = ("text", "peer", "namespaces", "objects", "kind")
             values = (event["seq"], *(event[name] for name in names))
             statement = f"INSERT INTO events_search (rowid, {', '.join(names)}) VALUES (?, ?, ?, ?, ?, ?)"
-            connection.exec_driver_sql(statement, values)
-    engine.dispose()
+            connection.execute(statement, values)
+    connection.close()
 
 
 @pytest.fixture
@@ -53,6 +46,36 @@ async def old(place, anyio_backend):  # noqa: ARG001 - the loop the fixture runs
     ledger = await Ledger.open_in(place)
     yield ledger
     await ledger.aclose()
+
+
+def _schema(file):
+    """Columns, keys, indexes, triggers and the search table of a ledger, however their statements are laid out."""
+    connection = sqlite3.connect(file)
+
+    def rows(pragma, name):
+        return [row[1:] for row in connection.execute(f"PRAGMA {pragma}({name})")]
+
+    kept = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+    found = {(kind, name): sql for kind, name, sql in kept if kind == "trigger" or name == "events_search"}
+    for name in (name for kind, name, _ in kept if kind == "table" and not name.startswith("events_search_")):
+        found["table", name] = sorted(rows("table_info", name)), sorted(rows("foreign_key_list", name))
+        for index, *about in rows("index_list", name):
+            columns = tuple(column for *_, column in rows("index_info", index))
+            found["index", name, index if "c" in about else columns] = about, columns
+    connection.close()
+    return found
+
+
+@pytest.mark.promise("upgrade.schema")
+async def test_an_older_ledger_gets_the_schema_that_a_new_one_is_made_with(place, tmp_path):
+    first_ledger(place)
+    for folder in (place, tmp_path / "new"):
+        await (await Ledger.open_in(folder)).aclose()
+
+    made, migrated = _schema(tmp_path / "new" / "ledger.sqlite3"), _schema(place / "ledger.sqlite3")
+
+    assert {kind for kind, *_ in made} == {"table", "index", "trigger"}
+    assert migrated == made
 
 
 @pytest.mark.promise("upgrade.schema")
