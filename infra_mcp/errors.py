@@ -243,6 +243,19 @@ CODES: dict[str, CodeInfo] = {
         "A pull secret's source cannot be read or is not a pull secret.",
         "An operator checks the source named in infra.toml and the rights from `infra-mcp rbac render`.",
     ),
+    "plan-failed": CodeInfo(
+        "OpenTofu or Terraform cannot initialise, plan or read the workspace.",
+        "See the message, which has its reason; nothing was changed.",
+    ),
+    "workspace-locked": CodeInfo(
+        "Someone else holds the state of the workspace.",
+        "Send it again when they are done; a lock whose holder is gone is released with force-unlock and its id.",
+        Exit.UNREACHABLE,
+    ),
+    "run-stopped": CodeInfo(
+        "A program took too long, or printed too much, and was stopped.",
+        "See the message; a workspace has a timeout in infra.toml.",
+    ),
     "not-landed": CodeInfo(
         "It was applied and did not reach the requested state.", "Correct the cause in the message and send it again."
     ),

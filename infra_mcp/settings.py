@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,11 @@ def given_binaries() -> str:
 def given_tool(variable: str) -> str | None:
     """The executable that an environment variable of ours names, where it names one."""
     return os.environ.get(variable) or None
+
+
+def given_variables(names: Iterable[str]) -> dict[str, str]:
+    """The values of variables of this process's environment, of those that are set."""
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def given_run() -> tuple[str, str, str, str] | None:

@@ -43,7 +43,7 @@ IN_THE_MAIL = {
     "ledger.mail.release",
 }
 # What drivers write in other systems than a cluster: the kill test of each stops there.
-IN_SYSTEMS = {"dns.update"}
+IN_SYSTEMS = {"dns.update", "terraform.apply", "terraform.unlock"}
 BESIDE = {
     "ledger.backup",
     "ledger.restore",

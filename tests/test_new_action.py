@@ -72,11 +72,11 @@ LINES = {
     ),
     "policy/actions/__init__.py": (
         ("RULES: dict[str, ActionRules] = {", 'RULES: dict[str, ActionRules] = {"pause": pause.RULES,'),
-        ("from infra_mcp.policy.actions import ", "from infra_mcp.policy.actions import pause, "),
+        ("from infra_mcp.policy.actions import (", "from infra_mcp.policy.actions import (\n    pause,"),
     ),
     "actions/registry.py": (
         ("EDITS: dict[str, EditOf] = {", 'EDITS: dict[str, EditOf] = {"pause": pause.edit,'),
-        ("from infra_mcp.actions import ", "from infra_mcp.actions import pause, "),
+        ("from infra_mcp.actions import (", "from infra_mcp.actions import (\n    pause,"),
     ),
 }
 

@@ -21,8 +21,9 @@ ABOVE = [
     *(path for room in ("engine", "server", "mesh", "ledger", "model") for path in (PACKAGE / room).rglob("*.py")),
     PACKAGE / "policy" / "decide.py",
 ]
-# The models themselves; migrations, which speak of the past; and the one definition of `Target.system` of Kubernetes.
-EXCEPT = {"model/actions", "ledger/migrations", "model/object_ref.py"}
+# The models themselves; migrations, which speak of the past; the one definition of `Target.system` of Kubernetes; and
+# the signs that deliveries interpret, whoever carries them out.
+EXCEPT = {"model/actions", "ledger/migrations", "model/object_ref.py", "model/inert.py"}
 MODULES = sorted(path for path in ABOVE if not any(path.is_relative_to(PACKAGE / place) for place in EXCEPT))
 
 DRIVERS = {path.name for path in (PACKAGE / "drivers").iterdir() if (path / "__init__.py").exists()}

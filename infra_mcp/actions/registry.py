@@ -2,7 +2,17 @@
 
 from functools import partial
 
-from infra_mcp.actions import change_set, configure, deploy, dns_record, provision_namespace, restart, rollback, scale
+from infra_mcp.actions import (
+    change_set,
+    configure,
+    deploy,
+    dns_record,
+    provision_namespace,
+    restart,
+    rollback,
+    scale,
+    terraform_apply,
+)
 from infra_mcp.actions.base import EditOf
 
 EDITS: dict[str, EditOf] = {
@@ -11,6 +21,7 @@ EDITS: dict[str, EditOf] = {
     "configure": configure.edit,
     "restart": restart.edit,
     "scale": scale.edit,
+    "terraform_apply": terraform_apply.edit,
     "rollback": rollback.edit,
     "dns_record": dns_record.edit,
 }

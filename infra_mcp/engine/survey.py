@@ -129,7 +129,7 @@ def _left_out(census: Census, beside: list[Other], delivered: Delivered) -> Iter
     )
     found["encrypted files"] = sum(one.count for one in beside if one.kind == "encrypted")
     found["templates and files that cannot be read"] = len(delivered.unreadable)
-    run = {one.path for one in beside if one.kind in {"terraform", "terragrunt"}}
+    run = {one.path for one in beside if one.is_terraform}
     modules = {posixpath.dirname(path) for path in listing.paths if path.endswith((".tf", ".tofu"))} - run
     found["Terraform modules"] = len(modules)
     yield from sorted((what, number) for what, number in found.items() if what and number)

@@ -78,8 +78,9 @@ class Change(Frozen):
     operation: Literal["create", "update", "replace", "delete", "run", "unchanged"]
     fields: tuple[FieldChange, ...] = ()  # its changes, against the live state
     takes: tuple[Takeover, ...] = ()  # the fields taken over from other managers
-    # What checked it: a dry run of the system, its schema only, or nothing since nothing changes.
-    checked: Literal["server-dry-run", "schema", "none"] = "server-dry-run"
+    # What checked it: a dry run of the system, its schema only, a plan of a provider, or nothing since nothing
+    # changes.
+    checked: Literal["server-dry-run", "schema", "plan", "none"] = "server-dry-run"
     # Whose rights it is written with: the circle's, the server's own, or those that Helm has for the circle.
     identity: Literal["circle", "server", "helm"] = "circle"
     images: tuple[str, ...] = ()  # every image that it would newly run
@@ -172,7 +173,7 @@ class Effect(Frozen):
         """Counts, namespaces, deletions, takeovers and the owners they are from."""
         counts = {
             name: sum(change.operation == name for change in self.changes)
-            for name in ("create", "update", "unchanged", "delete")
+            for name in ("create", "update", "replace", "unchanged", "delete")
         }
         return counts | {
             "files": len(self.files),

@@ -19,7 +19,7 @@ from infra_mcp.model.approval import Need, Verdict
 from infra_mcp.model.effect import Change, Effect
 from infra_mcp.model.marks import BINDING, CIRCLE
 from infra_mcp.model.peer import Caller
-from infra_mcp.policy import grants, reach, zones
+from infra_mcp.policy import grants, reach, terraform, zones
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.actions.base import FAULT, KUBERNETES, About
 from infra_mcp.policy.approvals import in_words
@@ -76,8 +76,10 @@ def judge(
             would_pass=first.would_pass,
             policy=policy.digest,
         )
-    if wanted := list(dict.fromkeys(need for subject in subjects for need in requirements(policy.rules, subject))):
-        return _needs(policy, wanted)
+    wanted = dict.fromkeys(need for subject in subjects for need in requirements(policy.rules, subject))
+    wanted |= dict.fromkeys(terraform.requirements(policy, action, effect))
+    if wanted:
+        return _needs(policy, list(wanted))
     rule = f"circles.{caller.circle}.actions"
     reason = f"Circle {caller.circle} is granted {action.action} here."
     return Verdict(decision="allow", rule=rule, reason=reason, policy=policy.digest)
@@ -258,6 +260,7 @@ def _step_refusals(
                 )
         for reference, to in product(new_images(change), granted):
             yield from grants.image(to, reference)
+        yield from terraform.change_refusals(policy, change)
         yield from rules.effect_refusals(policy, caller, action, change)
 
 

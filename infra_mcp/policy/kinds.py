@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from infra_mcp.model.names import ClusterName, Frozen
 from infra_mcp.policy.grammar import Duration, RelativePath, RuleId, Text
 from infra_mcp.policy.owners import is_within
 
-WorkspaceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 # A name of a record below its zone, in which `*` stands for any characters.
 RecordPattern = Annotated[str, StringConstraints(pattern=r"^[-a-z0-9_.*@]+$", max_length=253)]
 # `host`, `host:port` or `[address]:port`.
@@ -27,7 +27,27 @@ AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00-\x1f\x7f]+$",
 # Where another tool has the TXT record that says whose a record is: `extdns-{type}-{name}`.
 MarkerTemplate = Annotated[str, StringConstraints(pattern=r"^[-a-z0-9_.{}]*\{name\}[-a-z0-9_.{}]*$", max_length=120)]
 _WEEK: Final = 7 * 86_400
-VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
+_STEERING = re.compile(r"(?:TF_(?!VAR_)|TOFU_|INFRA_MCP_|LD_|DYLD_|KUBE|GODEBUG|PATH$|TMPDIR$|BASH)", re.IGNORECASE)
+
+
+def _is_given(name: str) -> str:
+    """A variable's name, unless it is one that policy cannot hand over.
+
+    Raises:
+        ValueError: it is.
+    """
+    if _STEERING.match(name):
+        msg = "is a variable that steers programs, or the server's own"
+        raise ValueError(msg)
+    return name
+
+
+# A variable of the environment; none of those that steer programs, or that are the server's own.
+VariableName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100), AfterValidator(_is_given)
+]
+# A pattern of a source, an address, a type or a fact, in which `*` stands for any characters.
+AnyPattern = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f]+$", max_length=300)]
 
 
 class HelmRules(Frozen):
@@ -70,11 +90,23 @@ class ZoneRules(Frozen):
 
 
 class WorkspaceRules(Frozen):
-    """A Terraform workspace: the folder of its root module, and what its runs may use."""
+    """A Terraform workspace: the folder of its root module, what its runs may use, and what they may do."""
 
     path: RelativePath
+    program: Literal["tofu", "terraform"] | None = None
+    var_files: tuple[RelativePath, ...] = Field(default=(), max_length=20)
+    backend: Literal["local", "s3", "gcs", "azurerm", "http", "pg", "consul", "cos", "oss"] | None = None
+    backend_config: tuple[RelativePath, ...] = Field(default=(), max_length=20)
+    reads: tuple[RelativePath, ...] = Field(default=(), max_length=50)
     environment: tuple[VariableName, ...] = Field(default=(), max_length=50)
     network: bool = False
+    mirror: AbsolutePath | None = None
+    providers: tuple[AnyPattern, ...] = Field(default=(), max_length=100)
+    modules: tuple[AnyPattern, ...] = Field(default=(), max_length=100)
+    types: tuple[AnyPattern, ...] | None = Field(default=None, max_length=200)
+    allow: tuple[AnyPattern, ...] = Field(default=(), max_length=50)
+    volatile: tuple[AnyPattern, ...] = Field(default=(), max_length=50)
+    destroy: Literal["approve", "allow", "refuse"] = "approve"
     timeout: Duration = "1h"
 
 

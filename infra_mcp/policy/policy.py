@@ -15,10 +15,10 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ACTIONS
-from infra_mcp.model.names import AppName, Circle, ClusterName, Frozen, PullSecretName, ZoneName
+from infra_mcp.model.names import AppName, Circle, ClusterName, Frozen, PullSecretName, WorkspaceName, ZoneName
 from infra_mcp.model.schema import listed, path, problems
 from infra_mcp.policy.grammar import NamespacePattern, matches, protected
-from infra_mcp.policy.kinds import HelmRules, WorkspaceName, WorkspaceRules, ZoneRules, zone_of
+from infra_mcp.policy.kinds import HelmRules, WorkspaceRules, ZoneRules, zone_of
 from infra_mcp.policy.owners import is_within, nearest
 from infra_mcp.policy.sections import (
     AppRules,

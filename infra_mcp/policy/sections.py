@@ -18,6 +18,7 @@ from infra_mcp.model.names import (
     PeerName,
     PullSecretName,
     SettingName,
+    WorkspaceName,
     ZoneName,
 )
 from infra_mcp.model.setting import SettingRule
@@ -53,7 +54,7 @@ from infra_mcp.policy.grammar import (
     matches,
     repository,
 )
-from infra_mcp.policy.kinds import RecordPattern, WorkspaceName
+from infra_mcp.policy.kinds import RecordPattern
 from infra_mcp.policy.schedule import Schedule
 from infra_mcp.policy.versions import Order
 

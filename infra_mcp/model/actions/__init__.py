@@ -19,6 +19,7 @@ from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.actions.restart import Restart
 from infra_mcp.model.actions.rollback import Rollback, RollbackOf
 from infra_mcp.model.actions.scale import Scale
+from infra_mcp.model.actions.terraform_apply import TerraformApply
 
 __all__ = ["ACTIONS", "FIRST_EDITION", "RELEASE", "SAID", "Action", "ActionModel", "AppAction", "Release"]
 __all__ += ["Rollback", "RollbackOf"]
@@ -29,6 +30,7 @@ _MODELS: tuple[type[ActionModel], ...] = (
     Configure,
     Restart,
     Scale,
+    TerraformApply,
     Rollback,
     DnsRecord,
     ChangeSet,

@@ -11,6 +11,7 @@ from infra_mcp.policy.actions import (
     restart,
     rollback,
     scale,
+    terraform_apply,
 )
 from infra_mcp.policy.actions.base import ActionRules
 
@@ -21,6 +22,7 @@ RULES: dict[str, ActionRules] = {
     "restart": restart.RULES,
     "scale": scale.RULES,
     "dns_record": dns_record.RULES,
+    "terraform_apply": terraform_apply.RULES,
 }
 RULES["change_set"] = change_set.rules(RULES)
 RULES["rollback"] = rollback.rules(RULES)

@@ -44,7 +44,8 @@ def _refusals(
 
 
 def _effect(_: Policy, __: Caller, action: Rollback, change: Change) -> Iterator[Refusal]:
-    if change.operation in {"create", "delete"}:
+    # What a workspace's former configuration creates and destroys, a person approves.
+    if change.operation in {"create", "delete"} and change.target.system != "terraform":
         what = (
             f"The plan would {change.operation} {change.target}, and a rollback of {action.request} sets values back."
         )

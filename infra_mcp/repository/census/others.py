@@ -40,6 +40,11 @@ class Other:
     delivery: str  # `terraform`, `dns`, `helm`; `none` where nothing here could carry it out
     count: int = 1  # of files, where a folder stands for several
 
+    @property
+    def is_terraform(self) -> bool:
+        """Whether Terraform, or what wraps it, is run there."""
+        return self.kind in {"terraform", "terragrunt"}
+
 
 def others(index: Index) -> list[Other]:
     """Roots of Terraform, zones, compose files, helmfiles that are not read, encrypted files; by kind and path."""

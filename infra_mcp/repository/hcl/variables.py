@@ -56,8 +56,13 @@ class Variable:
     name: str
     type: Type = ANY
     is_required: bool = True  # it has no default
-    is_secret: bool = False  # sensitive or ephemeral: its value is in no file of the repository
-    is_nullable: bool = True
+    is_sensitive: bool = False
+    is_ephemeral: bool = False  # no plan keeps its value
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether its value is in no file of the repository."""
+        return self.is_sensitive or self.is_ephemeral
 
 
 def variables(documents: Mapping[str, Json]) -> dict[str, Variable]:
@@ -75,8 +80,8 @@ def variables(documents: Mapping[str, Json]) -> dict[str, Variable]:
                     name,
                     _type_of(block.get("type")),
                     is_required="default" not in block,
-                    is_secret=any(block.get(key) not in {None, False} for key in ("sensitive", "ephemeral")),
-                    is_nullable=block.get("nullable") is not False,
+                    is_sensitive=block.get("sensitive") not in {None, False},
+                    is_ephemeral=block.get("ephemeral") not in {None, False},
                 )
     return found
 

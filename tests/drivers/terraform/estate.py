@@ -1,0 +1,173 @@
+"""A repository with Terraform workspaces, the state beside it, and an engine over both; OpenTofu is the real one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from infra_mcp.binaries.catalogue import TOOLS
+from infra_mcp.binaries.find import cached
+from infra_mcp.engine.engine import Engine
+from infra_mcp.model.actions import ACTIONS
+from infra_mcp.model.peer import Caller
+from infra_mcp.model.request import END, Request, Submission
+from infra_mcp.policy.policy import digest_of
+from infra_mcp.settings import Settings
+
+__all__ = ["ASKER", "PAT", "Estate", "program", "until"]
+
+ASKER = Caller(name="net", circle="team-net", strength="token")
+PAT = Caller(name="pat", circle=None, strength="token", operator=True)
+POLICY = """\
+[[tree.roots]]
+path = "terraform"
+delivery = "terraform"
+[circles.team-net]
+actions = ["terraform_apply", "configure", "deploy", "rollback", "change_set"]
+workspaces = ["network"]
+[apps.vpn]
+owner = "net"
+settings.instances = {{ at = "terraform/network/terraform.tfvars#instances", type = "integer", max = 9 }}
+[workspaces.network]
+path = "terraform/network"
+program = "{program}"
+backend = "local"
+{more}
+"""
+MAIN = """\
+terraform {{
+  backend "local" {{
+    path = "{state}"
+  }}
+}}
+
+variable "instances" {{
+  type = number
+}}
+
+resource "terraform_data" "web" {{
+  input = var.instances
+}}
+
+output "instances" {{
+  value = terraform_data.web.output
+}}
+"""
+VALUES = """\
+# what the network has
+instances = 2 # two are enough
+"""
+
+
+def program(name: str = "tofu") -> str:
+    """The name of a program of this machine; the test is skipped where there is none."""
+    tool = TOOLS["tofu"]
+    if shutil.which(name) is None and not (name == "tofu" and cached(tool)):
+        pytest.skip(f"There is no {name} on this machine. Get OpenTofu once: infra-mcp tools get tofu")
+    return name
+
+
+class Estate:
+    """A repository, a state and an engine."""
+
+    def __init__(self, home: Path, which: str = "tofu", more: str = "", main: str = MAIN, **files: str) -> None:
+        self.home, self.repo = home, home / "repo"
+        self.state = home / "states" / "network.tfstate"
+        self.settings = Settings(self.repo, home / "state", home / "kubeconfig")
+        self.folder = self.repo / "terraform" / "network"
+        self.folder.mkdir(parents=True)
+        self.git("init", "-q", "-b", "main")
+        self.write("main.tf", main.format(state=self.state))
+        self.write("terraform.tfvars", VALUES)
+        for name, text in files.items():
+            self.write(name, text)
+        policy = POLICY.format(program=program(which), more=more)
+        self.settings.policy_file.write_text(policy, encoding="utf-8")
+        self.commit("Begin")
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the workspace."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def commit(self, subject: str) -> None:
+        """Commit everything."""
+        self.git("add", "-A")
+        self.git("commit", "-qm", subject)
+
+    def git(self, *words: str) -> str:
+        """Git, as people use it."""
+        named = ["-c", "user.name=u", "-c", "user.email=u@localhost"]
+        done = subprocess.run(["git", "-C", str(self.repo), *named, *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def in_git(self, name: str = "terraform.tfvars") -> str:
+        """A file of the workspace at the head of the branch."""
+        return self.git("show", f"HEAD:terraform/network/{name}")
+
+    def resources(self) -> dict[str, Any]:
+        """The attributes of each resource of the state, by type and name."""
+        if not self.state.is_file():
+            return {}
+        found = json.loads(self.state.read_text(encoding="utf-8"))["resources"]
+        return {f"{one['type']}.{one['name']}": one["instances"][0]["attributes"] for one in found if one["instances"]}
+
+    def web(self) -> Any:
+        """The input of the resource that most tests are about."""
+        return self.resources()["terraform_data.web"]["input"]["value"]
+
+    def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
+        """Rows of the ledger, read by nothing but SQLite."""
+        file = f"file:{self.settings.state_dir / 'ledger.sqlite3'}?mode=ro"
+        with closing(sqlite3.connect(file, uri=True, timeout=10)) as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(query, values)]
+
+    @asynccontextmanager
+    async def engine(self) -> AsyncIterator[Engine]:
+        """An engine on it."""
+        pin = digest_of(self.settings.policy_file.read_text(encoding="utf-8")) + "+" + ",".join(ACTIONS)
+        async with Engine.open(self.settings, policy_pin=pin) as engine:
+            yield engine
+
+    @staticmethod
+    async def submit(engine: Engine, action: str = "terraform_apply", **arguments: Any) -> Request:
+        """Ask for something."""
+        options = {name: arguments.pop(name) for name in ("dry_run", "reason") if name in arguments}
+        if action == "terraform_apply":
+            arguments.setdefault("workspace", "network")
+        made = ACTIONS[action].model_validate_json(json.dumps(arguments))
+        return (await engine.submit(Submission(caller=ASKER, action=made, channel="tool", **options))).request
+
+    async def ask(self, engine: Engine, action: str = "terraform_apply", **arguments: Any) -> Request:
+        """Ask for something, and wait for its end or until it waits for people."""
+        return await self.end(engine, await self.submit(engine, action, **arguments))
+
+    @staticmethod
+    async def end(engine: Engine, request: Request) -> Request:
+        """A request at its end, or where it waits for people."""
+        found = await engine.wait(request.id, 120.0)
+        assert found.state in END or found.state.value == "awaiting_approval", engine.progress(request.id)
+        return found
+
+    async def approve(self, engine: Engine, request: Request) -> Request:
+        """Approve a request, and wait for its end."""
+        await engine.approve(PAT, request.id, request.effect_digest, approve=True, way="cli")
+        return await engine.wait(request.id, 120.0, to_end=True)
+
+
+async def until(so: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    with anyio.fail_after(60):
+        while not so():  # noqa: ASYNC110 - files and rows give no events
+            await anyio.sleep(0.01)
