@@ -11,9 +11,10 @@ from infra_mcp.drivers.base import Context, Driver, Owner
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ActionModel, AppAction
 from infra_mcp.repository.anywhere import find_anywhere, find_release
-from infra_mcp.repository.census.index import Fact, Index
+from infra_mcp.repository.census.built import Built
+from infra_mcp.repository.census.index import Index
+from infra_mcp.repository.layers import Document
 from infra_mcp.repository.lenient import as_text, mapping
-from infra_mcp.repository.render import Found
 from infra_mcp.repository.value import NotInRepository, Tree
 
 _HELM = "helm.toolkit.fluxcd.io"
@@ -40,7 +41,7 @@ def _advise(tree: Tree, action: ActionModel, error: NotInRepository, owner: Owne
         return NotInRepository(ref, f"{ref} is in {own.path}, which is below no root of infra.toml.", next_step=step)
     what, elsewhere = f"{ref} is delivered by {owner}", f"Change it where {owner} comes from."
     defined = _defined(index, owner) if owner.name else []
-    one: Found | None = defined[0] if len(defined) == 1 else None
+    one: Document | None = defined[0] if len(defined) == 1 else None
     if owner.kind in {"Kustomization", "application"}:
         one = _own(index, error, one) or one
     if one is not None:
@@ -55,26 +56,26 @@ def _advise(tree: Tree, action: ActionModel, error: NotInRepository, owner: Owne
     return NotInRepository(ref, f"{what}{where}.", next_step=elsewhere)
 
 
-def _defined(index: Index, owner: Owner) -> list[Found]:
+def _defined(index: Index, owner: Owner) -> list[Document]:
     """Where the owner's own object is."""
     if owner.tool == "Argo CD":
         return find_anywhere(index, owner.group, "Application", owner.name, owner.namespace)
     if owner.tool != "Helm":
         return find_anywhere(index, owner.group, owner.kind, owner.name, owner.namespace)
 
-    def releases(fact: Fact) -> bool:
-        spec = mapping(fact.value, "spec")
-        into = spec.get("targetNamespace") or fact.namespace or owner.namespace
-        return (spec.get("releaseName") or fact.name) == owner.name and into == owner.namespace
+    def releases(one: Built) -> bool:
+        spec = mapping(one.value, "spec")
+        into = spec.get("targetNamespace") or one.namespace or owner.namespace
+        return (spec.get("releaseName") or one.name) == owner.name and into == owner.namespace
 
     return find_anywhere(index, _HELM, "HelmRelease", owner.name, "", releases) or find_release(index, owner.name)
 
 
-def _own(index: Index, error: NotInRepository, deliverer: Found | None) -> Found | None:
+def _own(index: Index, error: NotInRepository, deliverer: Document | None) -> Document | None:
     """The object's own manifest, where one alone can be meant: below the folder that its deliverer names, if any."""
     ref = error.ref
     found = find_anywhere(index, ref.group, ref.kind, ref.name, ref.namespace or "")
-    spec = mapping(deliverer.object, "spec") if deliverer else {}
+    spec = mapping(deliverer.value, "spec") if deliverer else {}
     folder = as_text(spec.get("path") or mapping(spec, "source").get("path")).removeprefix("./").rstrip("/")
     found = [one for one in found if folder and one.path.startswith(f"{folder}/")] or found
     return found[0] if len(found) == 1 else None

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from infra_mcp.repository.census import helmfile
-from infra_mcp.repository.census.index import Fact, Index
+from infra_mcp.repository.census.built import Built
+from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.census.templates import documents
+from infra_mcp.repository.layers import Document
 from infra_mcp.repository.lenient import mapping, maps
-from infra_mcp.repository.render import Found
 
 # What an object of the kind cannot be without, and a patch of one mostly is: one of each group.
 _NEEDED: Final[Mapping[str, tuple[frozenset[str], ...]]] = {
@@ -21,8 +22,8 @@ _NEEDED: Final[Mapping[str, tuple[frozenset[str], ...]]] = {
 
 
 def find_anywhere(
-    index: Index, group: str, kind: str, name: str, namespace: str, fits: Callable[[Fact], bool] | None = None
-) -> list[Found]:
+    index: Index, group: str, kind: str, name: str, namespace: str, fits: Callable[[Built], bool] | None = None
+) -> list[Document]:
     """Where an object of this kind and name is, in any readable file that counts; patches only where all are such.
 
     Those with this namespace go before those without one. Of the latter, whose namespace something else gives, those
@@ -36,23 +37,23 @@ def find_anywhere(
         namespace: its namespace; empty where it is unknown.
         fits: whether an object of the kind is meant, instead of its name.
     """
-    found = [fact for fact in index.facts({kind: group}) if (fits(fact) if fits else fact.name == name)]
-    found = [fact for fact in found if not namespace or fact.namespace in {None, namespace}]
-    for better in (_is_whole, lambda fact: fact.namespace, lambda fact: namespace in fact.path.split("/")):
-        found = [fact for fact in found if better(fact)] or found
-    return [Found(fact.path, fact.document, fact.value, ()) for fact in found]
+    found = [one for one in index.of_kinds({kind: group}) if (fits(one) if fits else one.name == name)]
+    found = [one for one in found if not namespace or one.namespace in {None, namespace}]
+    for better in (_is_whole, lambda one: one.namespace, lambda one: namespace in one.path.split("/")):
+        found = [one for one in found if better(one)] or found
+    return [one.base for one in found]
 
 
-def find_release(index: Index, name: str) -> list[Found]:
+def find_release(index: Index, name: str) -> list[Document]:
     """The helmfiles that have a release of this name."""
     return [
-        Found(path, number, document, ())
+        Document(path, number, document)
         for path in helmfile.paths(index)
         for number, document in enumerate(documents(index, path))
         if any(one.get("name") == name for one in maps(document, "releases"))
     ]
 
 
-def _is_whole(fact: Fact) -> bool:
-    spec: dict[str, Any] = mapping(fact.value, "spec")
-    return bool(spec) and not any(keys.isdisjoint(spec) for keys in _NEEDED.get(fact.kind, ()))
+def _is_whole(one: Built) -> bool:
+    spec: dict[str, Any] = mapping(one.value, "spec")
+    return bool(spec) and not any(keys.isdisjoint(spec) for keys in _NEEDED.get(one.kind, ()))

@@ -140,11 +140,11 @@ class Applications:
     def all(self) -> list[Application]:
         """Every one, by path."""
         found: list[Application] = []
-        for source, path, files, words in self._objects:
-            if get_path(source.value, ("kind",))[1] == "Application":
-                found.append(Application(source, path, files, given=words))
+        for one, files, words in self._objects:
+            if one.kind == "Application":
+                found.append(Application(one, one.path, files, given=words))
             else:
-                found += self._of_set(source, path, files, words)
+                found += self._of_set(one, files, words)
         return found
 
     def is_ours(self, url: Json) -> bool:
@@ -156,56 +156,54 @@ class Applications:
         return not name or name == self._own
 
     @cached_property
-    def _objects(self) -> list[tuple[Source, str, frozenset[str], tuple[str, ...]]]:
-        """Each object with its file, all of its files, and the words of its folder."""
+    def _objects(self) -> list[tuple[Built, frozenset[str], tuple[str, ...]]]:
+        """Each object with all of its files, and the words of its folder."""
         if not self.index.saying(*ARGO_APPLICATIONS):
             return []
-        found: list[tuple[Source, str, frozenset[str], tuple[str, ...]]] = []
+        found: list[tuple[Built, frozenset[str], tuple[str, ...]]] = []
         read: set[str] = set()
         for folder in sorted(self.index.roots):
             made = compose(self.index, folder)
             for one in made.objects if not made.kinds.isdisjoint(ARGO_APPLICATIONS) else ():
-                if ARGO_APPLICATIONS.get(one.kind) == one.api_version.partition("/")[0]:
-                    files = frozenset(filter(is_kustomization, made.files)) | {one.base.path} | _patches(one)
-                    found.append((one, one.base.path, files, _folders(f"{folder}/")))
-                    read.add(one.base.path)
-        alone = (fact for fact in self.index.facts(ARGO_APPLICATIONS) if fact.path not in read)
-        return found + [(one.source, one.path, frozenset({one.path}), _folders(one.path)) for one in alone]
+                if ARGO_APPLICATIONS.get(one.kind) == one.group:
+                    files = frozenset(filter(is_kustomization, made.files)) | {one.path} | _patches(one)
+                    found.append((one, files, _folders(f"{folder}/")))
+                    read.add(one.path)
+        alone = (one for one in self.index.of_kinds(ARGO_APPLICATIONS) if one.path not in read)
+        return found + [(one, frozenset({one.path}), _folders(one.path)) for one in alone]
 
     @cached_property
     def _own(self) -> str:
         """The repository that most paths point to which are here."""
         here: Counter[str] = Counter()
-        for source, *_ in self._objects:
-            for url, path in _claims(get_path(source.value, ("spec",))[1]):
+        for one, *_ in self._objects:
+            for url, path in _claims(get_path(one.value, ("spec",))[1]):
                 if path and (name := _repository(url)):
                     here[name] += 1 if path in self.index.listing.folders or self.index.tree.is_file(path) else -1
         best = max(here, key=lambda name: here[name], default="")
         return best if here[best] > 0 else ""
 
-    def _of_set(
-        self, source: Source, path: str, files: frozenset[str], words: tuple[str, ...]
-    ) -> Iterator[Application]:
-        spec = get_path(source.value, ("spec",))[1]
-        name = as_text(get_path(source.value, ("metadata", "name"))[1])
+    def _of_set(self, one: Built, files: frozenset[str], words: tuple[str, ...]) -> Iterator[Application]:
+        spec = get_path(one.value, ("spec",))[1]
+        name = as_text(get_path(one.value, ("metadata", "name"))[1])
         if not isinstance(spec, dict) or not isinstance(spec.get("template"), dict):
             return
         is_go = spec.get("goTemplate") is True
-        generators = Generators(self.index, source, is_go, self.is_ours)
+        generators = Generators(self.index, one, is_go, self.is_ours)
         for given in generators.all():
             parameters = Parameters(given.source, is_go)
-            template = Below(source, ("spec", "template"))
+            template = Below(one, ("spec", "template"))
             made: Source = Rendered(template, parameters)
             if patch := spec.get("templatePatch"):
-                over = Rendered(Text(source, ("spec", "templatePatch")), parameters)
+                over = Rendered(Text(one, ("spec", "templatePatch")), parameters)
                 if not isinstance(over.value, dict):
                     generators.unknown.append(f"a templatePatch of {len(str(patch))} characters")
                     break
                 made = helm_values([made, over])
             named = tuple(_named(parameters, template.value))
-            yield Application(made, path, files | given.files, name, (*named, *words))
+            yield Application(made, one.path, files | given.files, name, (*named, *words))
         for what in dict.fromkeys(generators.unknown):
-            self._unknown.append(f"ApplicationSet {name} in {path}: {what}")
+            self._unknown.append(f"ApplicationSet {name} in {one.path}: {what}")
 
 
 def _named(parameters: Parameters, template: Json) -> Iterator[str]:

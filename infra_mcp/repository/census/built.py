@@ -80,6 +80,16 @@ class Built:
         """Its API version; empty where it has none."""
         return str(self.base.value.get("apiVersion", ""))
 
+    @property
+    def group(self) -> str:
+        """Its API group; empty for the core one."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def path(self) -> str:
+        """The file that holds it."""
+        return self.base.path
+
     @cached_property
     def value(self) -> Json:
         """The object with everything applied, but for names and namespace."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from infra_mcp.repository.census.built import Built
 from infra_mcp.repository.census.composition import Composition, compose, loose, over
 from infra_mcp.repository.census.environments import ENVIRONMENTS
-from infra_mcp.repository.census.index import Fact, Index
+from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Source, Spot
 from infra_mcp.repository.lenient import mapping, maps
@@ -150,42 +150,43 @@ def cluster_of(path: str) -> str | None:
 
 
 def _by_flux(index: Index) -> Iterator[Entry]:
-    for fact in index.facts(FLUX_KUSTOMIZATION):
-        spec = fact.value.get("spec")
+    for one in index.of_kinds(FLUX_KUSTOMIZATION):
+        spec = one.value.get("spec")
         path = posixpath.normpath(str(spec.get("path") or ".")) if isinstance(spec, dict) else ".."
         root = "" if path == "." else path.removeprefix("./")
         if root.startswith((".", "/")) or not index.has_folder(root):
             continue  # another repository's
         made = compose(index, root) if root in index.kustomizations else loose(index, root)
-        configs = list(_configs(index, fact))
-        given = made, [(one.path, one.document, index.tree.oid(one.path)) for one in (fact, *configs)]
-        make = partial(_of_flux, root, fact, made, configs)
-        yield remembered(index.listing.memo, ("flux", fact.path, fact.document), given, make)
+        configs = list(_configs(index, one))
+        places = [(it.path, it.base.document, it.base.at) for it in (one, *configs)]
+        given = made, places, [index.tree.oid(path) for path, *_ in places]
+        make = partial(_of_flux, root, one, made, configs)
+        yield remembered(index.listing.memo, ("flux", *places[0]), given, make)
 
 
-def _of_flux(root: str, fact: Fact, made: Composition, configs: Iterable[Fact]) -> Entry:
+def _of_flux(root: str, one: Built, made: Composition, configs: Iterable[Built]) -> Entry:
     return Entry(
         "flux",
         root,
-        f"Kustomization {fact.namespace or 'flux-system'}/{fact.name}",
-        tuple(over(Below(fact.source, ("spec",)), made.objects)),
-        frozenset(made.files | {fact.path}),
-        cluster_of(fact.path) or cluster_of(root),
-        tuple(_substitutes(fact, configs)),
+        f"Kustomization {one.namespace or 'flux-system'}/{one.name}",
+        tuple(over(Below(one, ("spec",)), made.objects)),
+        frozenset(made.files | {one.path}),
+        cluster_of(one.path) or cluster_of(root),
+        tuple(_substitutes(one, configs)),
         made,
     )
 
 
-def _substitutes(fact: Fact, configs: Iterable[Fact]) -> Iterator[Source]:
+def _substitutes(one: Built, configs: Iterable[Built]) -> Iterator[Source]:
     """ConfigMaps in their order, then the inline values, which win (Flux: post build variable substitution)."""
-    yield from (Below(config.source, ("data",)) for config in configs)
-    if mapping(fact.value, "spec", "postBuild"):
-        yield Below(fact.source, ("spec", "postBuild", "substitute"))
+    yield from (Below(config, ("data",)) for config in configs)
+    if mapping(one.value, "spec", "postBuild"):
+        yield Below(one, ("spec", "postBuild", "substitute"))
 
 
-def _configs(index: Index, fact: Fact) -> Iterator[Fact]:
-    for one in maps(fact.value, "spec", "postBuild", "substituteFrom"):
-        if one.get("kind") == "ConfigMap":
-            for config in index.facts_named({"ConfigMap": ""}, str(one.get("name"))):
-                if cluster_of(config.path) in {None, cluster_of(fact.path)}:
+def _configs(index: Index, one: Built) -> Iterator[Built]:
+    for ref in maps(one.value, "spec", "postBuild", "substituteFrom"):
+        if ref.get("kind") == "ConfigMap":
+            for config in index.named({"ConfigMap": ""}, str(ref.get("name"))):
+                if cluster_of(config.path) in {None, cluster_of(one.path)}:
                     yield config

@@ -24,14 +24,14 @@ from infra_mcp.repository.locator.places import Place, places_of
 def units(index: Index, entry: Entry) -> Iterator[Unit]:
     """The HelmReleases of an entry."""
     for one in entry.objects:
-        if one.kind == "HelmRelease" and one.api_version.startswith("helm.toolkit.fluxcd.io/"):
+        if one.kind == "HelmRelease" and one.group == "helm.toolkit.fluxcd.io":
             spec = mapping(one.value, "spec")
             yield Unit(
                 one.own_name,
                 one.kind,
                 one.name,
                 as_text(spec.get("targetNamespace")) or one.namespace,
-                one.base.path,
+                one.path,
                 entry,
                 *looked_up(partial(_release, index, entry, one)),
                 built=one,
@@ -106,8 +106,8 @@ def _referred(index: Index, entry: Entry, one: Built, ref: dict[str, Any], kinds
     """The object that a HelmRelease refers to: one that is delivered along with it, else any of the repository."""
     name, space = as_text(ref.get("name")), as_text(ref.get("namespace")) or one.namespace
     along = (o for o in entry.objects if o.kind in kinds and o.name == name and o.namespace in {None, space})
-    others = (fact.source for fact in index.facts_named(kinds, name) if fact.namespace in {None, space})
-    return next(chain[Source](along, others), None)
+    others = (o for o in index.named(kinds, name) if o.namespace in {None, space})
+    return next(chain(along, others), None)
 
 
 def _revision(source: Source) -> tuple[Place, ...]:

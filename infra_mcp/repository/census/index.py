@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from infra_mcp.clients.git import Entry
 from infra_mcp.errors import InfraError
@@ -15,9 +15,8 @@ from infra_mcp.repository.census.built import Built, objects_of
 from infra_mcp.repository.census.listing import Listing, listing_of
 from infra_mcp.repository.kustomize import MAX_LINKS
 from infra_mcp.repository.layers import Document, Source
-from infra_mcp.repository.lenient import as_text, joined, mapping
+from infra_mcp.repository.lenient import joined
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
-from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.value import SUFFIXES, Tree
 
 T = TypeVar("T")
@@ -26,35 +25,6 @@ SMALL: Final = 4096  # bytes, of a file that holds one version
 _KIND = re.compile(rb"""(?:^|[{,])[ \t]*(?:["']?kind["']?[ \t]*:)[ \t]*["']?([A-Za-z][A-Za-z0-9]*)""", re.MULTILINE)
 _ENCRYPTED = re.compile(rb"""^(?:sops:|[ \t]*"sops"[ \t]*:)|\A\$ANSIBLE_VAULT|\A-----BEGIN AGE""", re.MULTILINE)
 _VALUES_FILES = re.compile(rb"""values[-_]?files?["']?[ \t]*:""", re.IGNORECASE)
-
-
-class Fact(NamedTuple):
-    """A document of an interesting kind, and where it is."""
-
-    kind: str
-    path: str
-    document: int
-    value: dict[str, Any]
-
-    @property
-    def group(self) -> str:
-        """Its API group; empty for the core one."""
-        return str(self.value.get("apiVersion", "")).rpartition("/")[0]
-
-    @property
-    def name(self) -> str:
-        """Its name; empty where it has none."""
-        return as_text(mapping(self.value, "metadata").get("name"))
-
-    @property
-    def namespace(self) -> str | None:
-        """The namespace that it says."""
-        return as_text(mapping(self.value, "metadata").get("namespace")) or None
-
-    @property
-    def source(self) -> Document:
-        """It as a source of values."""
-        return Document(self.path, self.document, self.value)
 
 
 @dataclass(frozen=True)
@@ -77,7 +47,7 @@ class Index:
     def __init__(self, tree: Tree, named: Sequence[str] = ()) -> None:
         self.tree = tree
         self._named = tuple(root for root in named if root)
-        self._found: dict[tuple[Any, ...], dict[str, list[Fact]]] = {}  # facts by kinds and name
+        self._found: dict[tuple[Any, ...], dict[str, list[Built]]] = {}  # objects by kinds and name
 
     @cached_property
     def listing(self) -> Listing:
@@ -191,30 +161,26 @@ class Index:
                 found.setdefault(kind, []).append(path)
         return found
 
-    def facts(self, kinds: Mapping[str, str] | Sequence[str]) -> Iterator[Fact]:
-        """Every document of these kinds; those of one name by path.
+    def of_kinds(self, kinds: Mapping[str, str]) -> Iterator[Built]:
+        """Every object of these kinds, as its file has it; those of one name by path.
 
         Args:
-            kinds: kinds, or for each kind the API group that it must have.
+            kinds: for each kind the API group that it must have.
         """
-        yield from (fact for found in self._facts(kinds).values() for fact in found)
+        yield from (one for found in self._of_kinds(kinds).values() for one in found)
 
-    def facts_named(self, kinds: Mapping[str, str] | Sequence[str], name: str) -> Sequence[Fact]:
+    def named(self, kinds: Mapping[str, str], name: str) -> Sequence[Built]:
         """Those with this name, by path."""
-        return self._facts(kinds).get(name, ())
+        return self._of_kinds(kinds).get(name, ())
 
-    def _facts(self, kinds: Mapping[str, str] | Sequence[str]) -> dict[str, list[Fact]]:
+    def _of_kinds(self, kinds: Mapping[str, str]) -> dict[str, list[Built]]:
         """By name, in the order of the paths."""
-        key = tuple(kinds.items() if isinstance(kinds, Mapping) else kinds)
+        key = tuple(kinds.items())
         if key not in self._found:
             found = self._found[key] = {}
-            for path in self.saying(*kinds):
-                for number, value in enumerate(self.documents(path)):
-                    for one in items_of(value):
-                        fact = Fact(str(one.get("kind", "")), path, number, one)
-                        is_kind = fact.kind in kinds and fact.name
-                        if is_kind and (not isinstance(kinds, Mapping) or fact.group == kinds[fact.kind]):
-                            found.setdefault(fact.name, []).append(fact)
+            for one in (one for path in self.saying(*kinds) for one in self.objects(path)):
+                if one.name and kinds.get(one.kind) == one.group:
+                    found.setdefault(one.name, []).append(one)
         return self._found[key]
 
     def documents(self, path: str) -> list[Any]:
@@ -273,12 +239,6 @@ class Index:
     def document(self, path: str) -> dict[str, Any]:
         """A file's first map; empty where it has none."""
         return next((one for one in self.documents(path) if isinstance(one, dict)), {})
-
-
-def items_of(value: Json) -> Iterator[dict[str, Any]]:
-    """A document's object. The items of a List are not among them: their places are others."""
-    if isinstance(value, dict) and isinstance(value.get("metadata"), dict | None):
-        yield value
 
 
 def _look(data: bytes | None) -> _File:

@@ -75,7 +75,7 @@ class Delivered:
                 continue
             if known.get(path, OURS) != OURS or not index.says_kinds(path):
                 continue
-            groups = [one.api_version.rpartition("/")[0] for one in index.objects(path) if one.api_version]
+            groups = [one.group for one in index.objects(path) if one.api_version]
             if not groups:
                 if path not in known and not index.documents(path):
                     self.unreadable.append(path)
@@ -92,8 +92,8 @@ class Delivered:
         Flux takes folders with all below them, and a cluster's folder as a whole; it removes what goes from there.
         """
         index = self.census.index
-        argo = {posixpath.dirname(fact.path) for fact in index.facts(ARGO_APPLICATIONS)}
-        flux = {posixpath.dirname(fact.path) for fact in index.facts(FLUX_KUSTOMIZATION)}
+        argo = {posixpath.dirname(one.path) for one in index.of_kinds(ARGO_APPLICATIONS)}
+        flux = {posixpath.dirname(one.path) for one in index.of_kinds(FLUX_KUSTOMIZATION)}
         flux |= {cluster for folder in flux if (cluster := _cluster_folder(folder))}
         for path, delivery in found.items():
             folder = posixpath.dirname(path)
@@ -193,8 +193,8 @@ def _deepest(nodes: Mapping[str, _Node], folder: str) -> str:
 def namespace_folders(index: Index, roots: Iterable[str]) -> list[tuple[str, str]]:
     """The path and the name of each Namespace below these folders."""
     tops = tuple(f"{root}/" if root else "" for root in roots)
-    facts = index.facts({"Namespace": ""})
-    return [(fact.path, fact.name) for fact in facts if tops and fact.path.startswith(tops)]
+    found = index.of_kinds({"Namespace": ""})
+    return [(one.path, one.name) for one in found if tops and one.path.startswith(tops)]
 
 
 def layout(spaces: Iterable[tuple[str, str]], file_name: str) -> str | None:

@@ -36,11 +36,11 @@ class Target:
 
     def fits(self, one: Built) -> bool:
         """Whether an object is one of those."""
-        group, _, version = one.api_version.rpartition("/")
+        version = one.api_version.rpartition("/")[2]
         return (
             _any(self.kind, {one.kind})
             and _any(self.name, {one.name, one.own_name})
-            and _any(self.group, {group})
+            and _any(self.group, {one.group})
             and _any(self.version, {version})
             and _any(self.namespace, {one.namespace or _OPEN, one.own_namespace or _OPEN})
             and (not self.labels or _selects(self.labels, one, "labels"))

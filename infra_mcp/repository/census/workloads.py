@@ -27,21 +27,20 @@ def units(entry: Entry) -> Iterator[Unit]:
     """The workloads and custom resources of an entry."""
     for one in entry.objects:
         app = one.own_name
-        group = one.api_version.rpartition("/")[0]
         make = partial(
             Unit,
             app,
             one.kind,
             one.name,
             one.namespace,
-            one.base.path,
+            one.path,
             entry,
             built=one,
             aliases=(entry.by.rpartition("/")[2], *entry.names),
         )
         if one.kind in POD_TEMPLATES and app:
             yield make(partial(_containers, one), replicas=partial(one.spots, ("spec", "replicas")))
-        elif app and "." in group and not group.endswith(("k8s.io", *_NOT_OURS)):
+        elif app and "." in one.group and not one.group.endswith(("k8s.io", *_NOT_OURS)):
             unit = make(partial(_resource, one), replicas=partial(one.spots, ("spec", "replicas")))
             if unit.holds:
                 yield unit

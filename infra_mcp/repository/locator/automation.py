@@ -30,11 +30,11 @@ def automation(index: Index, spot: Spot) -> str:
 
 def autoscaler(index: Index, kind: str, name: str, namespace: str | None) -> str:
     """The autoscaler in the repository that scales a workload, for people; empty where none does."""
-    for fact in index.facts({"HorizontalPodAutoscaler": "autoscaling", "ScaledObject": "keda.sh"}):
-        target = mapping(fact.value, "spec", "scaleTargetRef")
-        near = namespace is None or fact.namespace in {None, namespace}
+    for one in index.of_kinds({"HorizontalPodAutoscaler": "autoscaling", "ScaledObject": "keda.sh"}):
+        target = mapping(one.value, "spec", "scaleTargetRef")
+        near = namespace is None or one.namespace in {None, namespace}
         if near and (target.get("kind", "Deployment"), target.get("name")) == (kind, name):
-            return f"the {fact.kind} {fact.name} in {fact.path}"
+            return f"the {one.kind} {one.name} in {one.path}"
     return ""
 
 
@@ -54,8 +54,8 @@ def _writers(index: Index, spot: Spot) -> Iterator[str]:
 
 
 def _is_suspended(index: Index) -> bool:
-    updates = list(index.facts({"ImageUpdateAutomation": "image.toolkit.fluxcd.io"}))
-    return bool(updates) and all(mapping(fact.value, "spec").get("suspend") is True for fact in updates)
+    updates = list(index.of_kinds({"ImageUpdateAutomation": "image.toolkit.fluxcd.io"}))
+    return bool(updates) and all(mapping(one.value, "spec").get("suspend") is True for one in updates)
 
 
 def _document(index: Index, spot: Spot) -> Json:

@@ -53,6 +53,16 @@ def test_a_folder_for_tests_is_an_environment_only_by_the_name_of_one(census, fo
     assert (folder in {one.environment for one in found.find("web")}) is counts
 
 
+def test_a_kustomization_of_flux_in_a_list_delivers_as_one_in_a_file_of_its_own(census):
+    listed = "apiVersion: v1\nkind: List\nitems:\n- " + SYNC.replace("\n", "\n  ")
+    found = census({"flux/all.yaml": listed, "web/web.yaml": WEB.replace("{template", "{replicas: 1, template")})
+    substituted = {"flux/all.yaml": listed, "web/web.yaml": RELEASE.format(replicas='"${REPLICAS}"')}
+
+    assert [one.entry.by for one in found.find("web")] == ["Kustomization flux-system/web"]
+    (places,) = [unit.decides_replicas for one in census(substituted).find("web") for unit in one.units]
+    assert str(places[-1]) == "flux/all.yaml#items[0].spec.postBuild.substitute.REPLICAS"
+
+
 @pytest.mark.parametrize(
     ("replicas", "where"),
     [
