@@ -88,7 +88,11 @@ def read(body: str) -> tuple[BaseModel, Extras] | Fault:
         return Fault("invalid-argument", "The infra block contains an invalid character.", _nearest(form, value))
     own = {key: getattr(given, key) for key in given.model_fields_set if key in ACTIONS[name].model_fields}
     extras = {key: getattr(given, key) for key in given.model_fields_set if key in EXTRAS}
-    return ACTIONS[name](**own), Extras(**extras)
+    try:
+        return ACTIONS[name](**own), Extras(**extras)
+    except ValidationError as error:  # what several fields must be together
+        problem = refusal(ACTIONS[name], error, "the block")
+        return Fault(problem.code, problem.what)
 
 
 def show(value: dict[str, Any]) -> str:

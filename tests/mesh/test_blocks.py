@@ -132,6 +132,14 @@ def test_a_block_that_is_not_exactly_an_action_is_nothing(text):
     assert isinstance(parse(text), NotUnderstood)
 
 
+@pytest.mark.promise("intent.fenced-json", "mcp.errors")
+def test_fields_that_do_not_go_together_are_refused_with_what_would():
+    answer = parse(block({"action": "dns_record", "zone": "docs.example", "name": "www", "type": "A"}))
+
+    assert answer.code == "invalid-argument"
+    assert "must have either values or remove = true" in answer.reason
+
+
 @pytest.mark.promise("intent.fenced-json", "intake.typed")
 @pytest.mark.parametrize(
     ("value", "names"),

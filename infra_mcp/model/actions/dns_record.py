@@ -47,6 +47,6 @@ class DnsRecord(ActionModel):
     @model_validator(mode="after")
     def _sets_or_removes(self) -> Self:
         if self.remove == bool(self.values):
-            msg = "needs either values or remove = true"
+            msg = "must have either values or remove = true"
             raise ValueError(msg)
         return self

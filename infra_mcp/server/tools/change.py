@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from infra_mcp.errors import InfraError
@@ -17,7 +17,7 @@ from infra_mcp.model.actions import ACTIONS, ActionModel
 from infra_mcp.model.names import Frozen, IdempotencyKey
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import END, Request, State, Submission
-from infra_mcp.model.schema import schema
+from infra_mcp.model.schema import refusal, schema
 from infra_mcp.server.answers import Answer, as_json, of_request
 from infra_mcp.server.arguments import parse
 from infra_mcp.server.tools.call import Call, watch
@@ -95,7 +95,10 @@ async def _change(model: type[ActionModel], call: Call, given: BaseModel, own: B
     options = Options(**{key: getattr(given, key) for key in Options.model_fields})
     caller, attendant = await _acting(call, options.on_behalf_of)
     await call.service.limits.message(caller)
-    action = model(**{key: getattr(own, key) for key in own.model_fields_set if key in model.model_fields})
+    try:
+        action = model(**{key: getattr(own, key) for key in own.model_fields_set if key in model.model_fields})
+    except ValidationError as error:  # what several fields must be together
+        raise refusal(model, error) from None
     mask = call.engine.masker.mask
     submission = Submission(
         caller=caller,

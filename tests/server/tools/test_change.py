@@ -178,6 +178,7 @@ async def test_a_session_acts_for_the_asker_by_change_as_by_any_other_tool(tmp_p
     assert (done["state"], acked["request"]) == ("landed", done["request"])
 
 
+STEP = {"name": "one", "action": "restart", "arguments": {"app": "docs"}}
 WRONG = [
     ({"action": "hunter2"}, "invalid-argument", "provision_namespace, deploy"),
     ({"action": "Deploy"}, "invalid-argument", "provision_namespace, deploy"),
@@ -193,6 +194,13 @@ WRONG = [
     ({"action": "deploy", "arguments": ["docs", "1"]}, "invalid-argument", "arguments"),
     ({"action": "deploy", "app": "docs", "version": "1"}, "unknown-argument", "app, version"),
     ({"arguments": {}}, "invalid-argument", "action"),
+    # What only several fields together can be.
+    (
+        {"action": "dns_record", "arguments": {"zone": "docs.example", "name": "www", "type": "A"}},
+        "invalid-argument",
+        "either values or remove",
+    ),
+    ({"action": "change_set", "arguments": {"steps": [STEP, STEP]}}, "invalid-argument", "different names"),
 ]
 
 
