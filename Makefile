@@ -13,7 +13,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup upgrade binaries demo wheel test test-all test-clients check prove kill soak bench report clean
+.PHONY: help setup upgrade binaries tools demo wheel test test-all test-clients check prove kill soak bench report clean
 
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ upgrade: setup ## lock the newest versions that pyproject.toml allows, for every
 
 binaries: setup ## the sandbox's control plane: found, downloaded or built (some ten minutes, once)
 	@$(BIN)/python -m infra_mcp.cli.main sandbox binaries
+
+tools: setup ## the programs that tests and demo run: Helm, kubectl, OpenTofu, CoreDNS; found, fetched or built, once
+	@$(BIN)/infra-mcp tools get helm helm3 kubectl tofu coredns
 
 demo: setup binaries ## the whole story on a real control plane
 	@$(BIN)/python demo/run.py
