@@ -16,15 +16,7 @@ from itertools import islice
 from typing import Any, Final
 
 from infra_mcp.model.effect import FieldPath
-from infra_mcp.repository.census.argo_templates import (
-    OPEN,
-    Fixed,
-    Parameters,
-    PathParameter,
-    Rendered,
-    Text,
-    Under,
-)
+from infra_mcp.repository.census.argo_templates import OPEN, Fixed, Parameters, PathParameter, Rendered, Text, Under
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.layers import Below, Document, Source, Stack, helm_values
 from infra_mcp.repository.lenient import as_text, items, mapping, maps

@@ -72,12 +72,7 @@ def _anywhere(
 
 
 def _entry(
-    index: Index,
-    app: Application,
-    at: FieldPath,
-    one: dict[str, Any],
-    ours: bool,
-    refs: Mapping[str, bool],
+    index: Index, app: Application, at: FieldPath, one: dict[str, Any], ours: bool, refs: Mapping[str, bool]
 ) -> Entry:
     folder = normal(as_text(one.get("path")))
     here = not one.get("chart") and ours and one.get("path") is not None and not folder.startswith("..")
@@ -99,21 +94,15 @@ def _entry(
     )
     if here and folder in index.kustomizations and not one.get("plugin"):
         made = compose(index, folder)
-        own = Below(spec, ("kustomize",))
-        objects = _placed(app, over(own, made.objects, _images_of(index, folder)))
+        objects = _placed(app, over(Below(spec, ("kustomize",)), made.objects, _images_of(index, folder)))
         return replace(entry, objects=objects, files=own_files | made.files, composition=made)
     if here and folder not in index.charts:
         made = _folder(index, folder, one.get("directory"))
         objects = _placed(app, made.objects)
         return replace(entry, objects=objects, files=own_files | made.files, composition=made)
-    template = app.source if isinstance(app.source, Rendered) else None
-    helm = Helm(
-        index,
-        spec,
-        folder if here else None,
-        refs,
-        Rendered(Below(template.base, at), template.parameters) if template else None,
-    )
+    made_by = app.source if isinstance(app.source, Rendered) else None
+    template = Rendered(Below(made_by.base, at), made_by.parameters) if made_by else None
+    helm = Helm(index, spec, folder if here else None, refs, template)
     return replace(entry, files=own_files | helm.files, parts=partial(_units, app, at, helm))
 
 
@@ -163,17 +152,10 @@ def _is_like(path: str, pattern: str) -> bool:
 def _units(app: Application, at: FieldPath, helm: Helm, entry: Entry) -> Iterator[Unit]:
     value = get_path(app.source.value, at)[1]
     names = [as_text(get_path(value, field)[1]) for field in (("chart",), ("helm", "releaseName"))]
-    folder = helm.folder if not app.is_named else None
-    yield Unit(
-        name_of(folder) if folder else app.app,
-        "Application",
-        app.name,
-        app.destination.get("namespace") or None,
-        app.path,
-        entry,
-        *looked_up(lambda: helm.release),
-        aliases=tuple(name for name in (app.name, *names, posixpath.basename(helm.folder or "")) if name),
-    )
+    name = name_of(helm.folder) if helm.folder and not app.is_named else app.app
+    space, read = app.destination.get("namespace") or None, looked_up(lambda: helm.release)
+    aliases = tuple(filter(None, (app.name, *names, posixpath.basename(helm.folder or ""))))
+    yield Unit(name, "Application", app.name, space, app.path, entry, *read, aliases=aliases)
 
 
 def _automated(app: Application) -> dict[str, str]:

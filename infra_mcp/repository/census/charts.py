@@ -9,12 +9,7 @@ from collections.abc import Collection, Iterator
 from functools import partial
 from typing import Final
 
-from infra_mcp.repository.census.chart import (
-    dependencies,
-    files_of,
-    local_chart,
-    name_of,
-)
+from infra_mcp.repository.census.chart import dependencies, files_of, local_chart, name_of
 from infra_mcp.repository.census.entries import Entry, cluster_of
 from infra_mcp.repository.census.environments import ENVIRONMENTS, is_environment
 from infra_mcp.repository.census.index import Index
@@ -85,17 +80,7 @@ def _values_files(index: Index, folder: str) -> Iterator[tuple[str, str]]:
 
 def _units(index: Index, folder: str, path: str | None, entry: Entry) -> Iterator[Unit]:
     release = Release(index, folder, [path] if path else [])
-    app = name_of(index, folder)
-    unit = Unit(
-        app,
-        "Chart",
-        app,
-        None,
-        path or index.charts[folder],
-        entry,
-        release.holds,
-        release.replicas,
-        aliases=(posixpath.basename(folder),),
-    )
+    app, where, aliases = name_of(index, folder), path or index.charts[folder], (posixpath.basename(folder),)
+    unit = Unit(app, "Chart", app, None, where, entry, release.holds, release.replicas, aliases=aliases)
     if unit.holds or unit.replicas():
         yield unit

@@ -30,18 +30,11 @@ ARGO_APPLICATIONS = {"Application": "argoproj.io", "ApplicationSet": "argoproj.i
 _WITHOUT_VERSION = frozenset(
     {
         *("Namespace", "Service", "ConfigMap", "Secret", "ServiceAccount", "Role", "RoleBinding", "ClusterRole"),
-        *(
-            "ClusterRoleBinding",
-            "Ingress",
-            "NetworkPolicy",
-            "PersistentVolume",
-            "PersistentVolumeClaim",
-            "StorageClass",
-        ),
-        *("HorizontalPodAutoscaler", "PodDisruptionBudget", "ResourceQuota", "LimitRange", "PriorityClass"),
+        *("ClusterRoleBinding", "Ingress", "NetworkPolicy", "PersistentVolume", "PersistentVolumeClaim"),
+        *("HorizontalPodAutoscaler", "PodDisruptionBudget", "ResourceQuota", "LimitRange", "StorageClass"),
         *("CustomResourceDefinition", "APIService", "Kustomization", "Component", "HelmRepository", "GitRepository"),
         *("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "Certificate", "SealedSecret"),
-        *("ExternalSecret", "ServiceMonitor", "PodMonitor", "PrometheusRule", "AppProject"),
+        *("ExternalSecret", "ServiceMonitor", "PodMonitor", "PrometheusRule", "AppProject", "PriorityClass"),
     }
 )
 _VARIABLE = re.compile(r"\$\{(\w+)(?::?[=-][^}]*)?\}")  # with a default or without

@@ -26,17 +26,10 @@ def units(index: Index, entry: Entry) -> Iterator[Unit]:
     for one in entry.objects:
         if one.kind == "HelmRelease" and one.group == "helm.toolkit.fluxcd.io":
             spec = mapping(one.value, "spec")
-            yield Unit(
-                one.own_name,
-                one.kind,
-                one.name,
-                as_text(spec.get("targetNamespace")) or one.namespace,
-                one.path,
-                entry,
-                *looked_up(partial(_release, index, entry, one)),
-                built=one,
-                aliases=(entry.by.rpartition("/")[2], as_text(spec.get("releaseName"))),
-            )
+            space = as_text(spec.get("targetNamespace")) or one.namespace
+            aliases = (entry.by.rpartition("/")[2], as_text(spec.get("releaseName")))
+            read = looked_up(partial(_release, index, entry, one))
+            yield Unit(one.own_name, one.kind, one.name, space, one.path, entry, *read, built=one, aliases=aliases)
 
 
 def with_charts(index: Index, entry: Entry) -> Entry:

@@ -25,16 +25,9 @@ def units(index: Index, entry: Entry) -> Iterator[Unit]:
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
             continue
         name = as_text(value.get("releaseName")) or value["name"]
-        yield Unit(
-            name,
-            "Chart",
-            name,
-            as_text(value.get("namespace")) or one.namespace,
-            index.kustomizations[one.folder],
-            entry,
-            *looked_up(partial(_release, index, one)),
-            aliases=(value["name"],),
-        )
+        space, path = as_text(value.get("namespace")) or one.namespace, index.kustomizations[one.folder]
+        read = looked_up(partial(_release, index, one))
+        yield Unit(name, "Chart", name, space, path, entry, *read, aliases=(value["name"],))
 
 
 def _release(index: Index, one: Inflated) -> Release:

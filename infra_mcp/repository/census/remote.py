@@ -28,16 +28,8 @@ def units(index: Index, entry: Entry) -> Iterator[Unit]:
     if path is None or not made.remote:
         return
     app = entry.names[0] if entry.names else name_of(made.root)
-    yield Unit(
-        app,
-        "Kustomization",
-        app,
-        as_text(index.document(path).get("namespace")) or None,
-        path,
-        entry,
-        partial(_holds, entry),
-        aliases=(entry.by.rpartition("/")[2], *entry.names),
-    )
+    space, aliases = as_text(index.document(path).get("namespace")) or None, (entry.by.rpartition("/")[2], *entry.names)
+    yield Unit(app, "Kustomization", app, space, path, entry, partial(_holds, entry), aliases=aliases)
 
 
 def name_of(folder: str) -> str:

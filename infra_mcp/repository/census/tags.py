@@ -36,19 +36,11 @@ _OTHERS = re.compile(
 
 def entries(index: Index, read: Collection[str]) -> list[Entry]:
     """An entry for each such file that nothing else reads."""
-    return [
-        Entry(
-            "none",
-            path,
-            "",
-            (),
-            frozenset({path}),
-            cluster_of(path),
-            environment=environment,
-            parts=partial(_units, index, app, path),
-        )
-        for app, environment, path in _files(index, read)
-    ]
+    found = []
+    for app, environment, path in _files(index, read):
+        files, parts = frozenset({path}), partial(_units, index, app, path)
+        found.append(Entry("none", path, "", (), files, cluster_of(path), environment=environment, parts=parts))
+    return found
 
 
 def _files(index: Index, read: Collection[str]) -> Iterator[tuple[str, str, str]]:

@@ -25,24 +25,15 @@ _VERSION = re.compile(r"v?\d+(?:\.\d+)+[\w.+-]*")
 
 def units(entry: Entry) -> Iterator[Unit]:
     """The workloads and custom resources of an entry."""
+    aliases = (entry.by.rpartition("/")[2], *entry.names)
     for one in entry.objects:
-        app = one.own_name
-        make = partial(
-            Unit,
-            app,
-            one.kind,
-            one.name,
-            one.namespace,
-            one.path,
-            entry,
-            built=one,
-            aliases=(entry.by.rpartition("/")[2], *entry.names),
-        )
-        if one.kind in POD_TEMPLATES and app:
-            yield make(partial(_containers, one), replicas=partial(one.spots, ("spec", "replicas")))
-        elif app and "." in one.group and not one.group.endswith(("k8s.io", *_NOT_OURS)):
-            unit = make(partial(_resource, one), replicas=partial(one.spots, ("spec", "replicas")))
-            if unit.holds:
+        app, has_pods = one.own_name, one.kind in POD_TEMPLATES
+        if app and (has_pods or ("." in one.group and not one.group.endswith(("k8s.io", *_NOT_OURS)))):
+            find = partial(_containers if has_pods else _resource, one)
+            replicas = partial(one.spots, ("spec", "replicas"))
+            place = one.kind, one.name, one.namespace, one.path
+            unit = Unit(app, *place, entry, find, replicas, built=one, aliases=aliases)
+            if has_pods or unit.holds:
                 yield unit
 
 
