@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,11 +24,24 @@ from infra_mcp.mesh.grammar import GRAMMAR, SLOTS
 from infra_mcp.mesh.intent import NotUnderstood, Understood, parse
 from infra_mcp.model.actions import ACTIONS, ActionModel
 from infra_mcp.model.schema import schema
+from infra_mcp.policy.guard.rules import GUARDRAILS
 from infra_mcp.server import tools
 from infra_mcp.server.tools import change, control, mesh
 from infra_mcp.server.tools.tool import Effects, Tool
 
-__all__ = ["MEANT", "PAGES", "SENTENCES", "VERBS", "Row", "main", "rows", "said", "verbs", "with_verbs"]
+__all__ = [
+    "MEANT",
+    "PAGES",
+    "SENTENCES",
+    "VERBS",
+    "Row",
+    "main",
+    "rows",
+    "said",
+    "verbs",
+    "with_guardrails",
+    "with_verbs",
+]
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 VERBS = Path(tools.__file__).parents[2] / "cli" / "verbs.json"
@@ -326,9 +340,23 @@ def with_verbs(page: str) -> str:
             if field not in positional:
                 lines.append(f"- `{f'{option} {value}'.strip()}`: {command.description(part)}.")
         lines += [""] if len(fields) > len(positional) else []
+    return _between(page, "\n".join(lines))
+
+
+def with_guardrails(page: str) -> str:
+    """docs/policy.md with the guardrails between its two marks."""
+    lines = ["| guardrail | it refuses | why | source |", "|---|---|---|---|"]
+    for judges, several in groupby(GUARDRAILS.values(), key=lambda one: one.scope):
+        lines.append(f"| **{judges}** | | | |")
+        lines += [f"| `{one.name}` | {one.refuses} | {one.why} | {one.source} |" for one in several]
+    return _between(page, "\n".join(lines) + "\n")
+
+
+def _between(page: str, made: str) -> str:
+    """A page with a text between its two marks."""
     before, mark, rest = page.partition(_FROM)
     _, end, after = rest.partition(_TO)
-    return f"{before}{mark}\n\n" + "\n".join(lines) + f"\n{end}{after}"
+    return f"{before}{mark}\n\n{made}\n{end}{after}"
 
 
 _FROM, _TO = "<!-- from here: made by `python tests/pages.py` -->", "<!-- to here -->"
@@ -339,7 +367,8 @@ def main(folder: Path = DOCS) -> None:
     VERBS.write_text(verbs(), encoding="utf-8")
     for name, page in PAGES.items():
         (folder / name).write_text(page(), encoding="utf-8")
-    (folder / "cli.md").write_text(with_verbs((folder / "cli.md").read_text(encoding="utf-8")), encoding="utf-8")
+    for name, made in (("cli.md", with_verbs), ("policy.md", with_guardrails)):
+        (folder / name).write_text(made((folder / name).read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

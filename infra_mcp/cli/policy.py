@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from difflib import get_close_matches
 from typing import Any
 
 from infra_mcp.cli.options import common_options, group, operate, settings_of, verb
@@ -17,6 +18,15 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     summary = "the policy in force, and whether infra.toml says something else"
     showing = verb(parts, "show", summary, "policy show --json", run=_show)
     comparing = verb(parts, "diff", "what accepting infra.toml would change", "policy diff", run=_diff)
+    explaining = verb(
+        parts,
+        "explain",
+        "what a guardrail refuses, why, and how to permit it; without a name all of them",
+        "policy explain",
+        "policy explain pods.host-path",
+        run=_explain,
+    )
+    explaining.add_argument("name", metavar="NAME", nargs="?", help="the guardrail, as a refusal names it")
     accepting = verb(
         parts,
         "accept",
@@ -39,7 +49,7 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         "--namespaces", metavar="A,B", default="", help="also bind the circles in these namespaces, which exist already"
     )
     rendering.add_argument("--cluster", metavar="NAME", help="the cluster's name in infra.toml, when there are several")
-    for parser in (showing, comparing, accepting, rendering):
+    for parser in (showing, comparing, explaining, accepting, rendering):
         common_options(parser)
 
 
@@ -82,6 +92,29 @@ def _diff(options: argparse.Namespace) -> int:
     if found["pending_problem"]:
         text += f"\nIt cannot be accepted: {found['pending_problem']}"
     return show(options.json, found, text)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from infra_mcp.policy.guard.rules import GUARDRAILS  # noqa: PLC0415 - only this command needs the policy's code
+
+    if options.name is None:
+        found = [one._asdict() for one in GUARDRAILS.values()]
+        return show(options.json, {"guardrails": found}, "\n".join(f"{one['name']}: {one['refuses']}" for one in found))
+    name = options.name.rpartition(".")[2] if options.name.startswith(("circles.", "attend.")) else options.name
+    guard = GUARDRAILS.get(name)
+    if guard is None:
+        near = get_close_matches(name, GUARDRAILS, n=3)
+        step = f"Did you mean {' or '.join(near)}?" if near else "`infra-mcp policy explain` lists them."
+        raise InfraError("not-found", "There is no such guardrail.", next_step=step)
+    lines = [
+        guard.name,
+        f"  refuses: {guard.refuses}",
+        f"  judges: {guard.scope}",
+        f"  why: {guard.why}",
+        f"  source: {guard.source}",
+        f"  permitted by: {guard.permitted}",
+    ]
+    return show(options.json, guard._asdict() | {"permitted": guard.permitted}, "\n".join(lines))
 
 
 def _accept(options: argparse.Namespace) -> int:

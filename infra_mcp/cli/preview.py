@@ -72,7 +72,9 @@ def _text(found: dict[str, Any]) -> str:
     if found["reach"]:
         lines += ["", "reaches:"]
     lines += dict.fromkeys(line for one in found["reach"] for line in _reached(one))  # two instances may look alike
-    return "\n".join([*lines, *(f"note: {note}" for note in found["notes"])])
+    needs = "; needs an approval (rule effect.unrendered)" if found["approval"] else ""
+    notes = [*found["notes"], *(f"{one}{needs}" for one in found["unrendered"])]
+    return "\n".join([*lines, *(f"note: {note}" for note in notes)])
 
 
 def _reached(one: dict[str, Any]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 
 from anyio import to_thread
 
@@ -16,6 +17,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ActionModel
 from infra_mcp.model.effect import Effect, FileChange, Part, Reached
 from infra_mcp.policy.actions import RULES
+from infra_mcp.policy.decide import rendering_refusals
 from infra_mcp.policy.grants import grants
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.reach import refusals
@@ -114,7 +116,8 @@ def _require_reach(policy: Policy, run: Run, number: int, found: Reach) -> None:
     caller, about = run.request.caller, RULES[action.action].about(policy, action)
     granted = grants(policy, caller, attendant=run.request.attendant is not None)
     effect = Effect(action={}, parts=(), files=(), reach=found.reached)
-    for one in refusals(policy, caller, granted, about, effect):
+    rendered = rendering_refusals(policy, granted, action, found.renders)
+    for one in chain(refusals(policy, caller, granted, about, effect), rendered):
         raise InfraError("policy-denied", f"{one.reason} (rule {one.rule})", next_step=one.would_pass, rule=one.rule)
 
 

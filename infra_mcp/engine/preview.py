@@ -14,14 +14,16 @@ from anyio import to_thread
 from infra_mcp.actions.base import Look, census_of
 from infra_mcp.actions.registry import EDITS
 from infra_mcp.clients.git import Git
+from infra_mcp.drivers.registry import DELIVERIES
 from infra_mcp.engine.apps import listed
 from infra_mcp.engine.reach import reach
 from infra_mcp.engine.run import tree_of
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ActionModel
-from infra_mcp.model.effect import Reached
+from infra_mcp.model.effect import Effect, Reached
 from infra_mcp.model.target import Target
 from infra_mcp.policy.actions import RULES
+from infra_mcp.policy.guard.unrendered import requirement, unrendered
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.policy import load as load_policy
 from infra_mcp.repository.builds import Builds
@@ -44,7 +46,8 @@ async def preview(
         builds: builds kustomizations: what was built of the same files is remembered.
 
     Returns:
-        `action`, `changed`, `files` (path, operation, diff, and the whole new content), `instance`, `reach`, `notes`.
+        `action`, `changed`, `files` (path, operation, diff, and the whole new content), `instance`, `reach`,
+        `unrendered` (what nobody here can see, and `approval`: whether it would need one), `notes`.
 
     Raises:
         InfraError: what the edit ends in, such as `not-found`; `policy-invalid`; `git-failed`.
@@ -131,6 +134,7 @@ async def _absent(_: Target) -> None:
 def _shown(look: Look, action: ActionModel, edits: tuple[Edit, ...], reached: list[Reached]) -> dict[str, Any]:
     last = edits[-1]
     changes = file_changes(look.tree, last.tree, 0)
+    effect = Effect(action={}, parts=(), files=changes, reach=tuple(reached))
     files = [
         {
             "path": one.path,
@@ -147,5 +151,7 @@ def _shown(look: Look, action: ActionModel, edits: tuple[Edit, ...], reached: li
         "files": files,
         "instance": edits[0].instance.model_dump(mode="json") if edits[0].instance else None,
         "reach": [one.model_dump(mode="json") for one in reached],
+        "unrendered": [str(one) for one in unrendered(effect, DELIVERIES)],
+        "approval": any(requirement(look.policy, (), action, effect, DELIVERIES)),
         "notes": [note for edit in edits for note in edit.notes],
     }

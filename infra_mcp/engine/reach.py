@@ -9,6 +9,7 @@ import posixpath
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from anyio import to_thread
 
@@ -17,7 +18,9 @@ from infra_mcp.drivers.base import Build
 from infra_mcp.engine.decided import otherwise
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather
-from infra_mcp.model.effect import Reached
+from infra_mcp.model.effect import Change, Reached
+from infra_mcp.policy.guard.facts import traits
+from infra_mcp.policy.images import added_images
 from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.builds import NAMESPACED, Builds, Rendered, View, placed, view_of
 from infra_mcp.repository.census.apps import Census
@@ -41,6 +44,9 @@ class Reach:
     reached: tuple[Reached, ...]
     builds: dict[tuple[str, str], list[Build]] = field(default_factory=dict)  # by delivery and place
     files: frozenset[str] = frozenset()  # those that become live through a build, or by others, and not as they are
+    renders: tuple[
+        Change, ...
+    ] = ()  # what our own builds give otherwise, before anything is compared with what is live
 
 
 async def reach(
@@ -83,7 +89,10 @@ async def reach(
     found = [one for one in await gather(work) if one is not None]
     every = frozenset[str]().union(*(given.read[id(entry)] for entry in entries))
     alone = [_reached(policy, path, OURS, place, None, own=True) for path in sorted(about - every)]
-    made = Reach(tuple(dict.fromkeys([*(one for one, _ in found), *alone])))
+    made = Reach(
+        tuple(dict.fromkeys([*(_without_renders(one) for one, _ in found), *alone])),
+        renders=tuple(change for one, _ in found for change in one.renders if one.delivery == OURS),
+    )
     for one, build in found:
         if build is not None and one.cluster in {None, place}:  # what is elsewhere is judged by policy, and refused
             made.builds.setdefault((one.delivery, place), []).append(build)
@@ -221,9 +230,26 @@ def _differ(old: Rendered, new: Rendered) -> bool:
 
 
 def _built(census: Census, entry: Entry, reached: Reached, old: Rendered, new: Rendered) -> Reached:
-    moved = _moved(old, new)
-    found = {"renderer": new.renderer, "targets": tuple(one.ref.target.key for one in moved)}
+    moved, before = _moved(old, new), {one.ref.key: one.object for one in old.objects}
+    found: dict[str, Any] = {"renderer": new.renderer, "targets": tuple(one.ref.target.key for one in moved)}
+    found["renders"] = tuple(_rendered_change(one, before.get(one.ref.key)) for one in moved)
     return reached.model_copy(update=found | {"apps": _apps(census, entry, moved)})
+
+
+def _without_renders(one: Reached) -> Reached:
+    """A delivery as the effect has it: what a driver plans is in its part."""
+    return one.model_copy(update={"renders": ()}) if one.delivery == OURS else one
+
+
+def _rendered_change(one: Located, before: dict[str, Any] | None) -> Change:
+    """The change of an object, as far as the build shows it."""
+    return Change(
+        target=one.ref.target,
+        operation="create" if before is None else "update",
+        checked="none",
+        images=added_images(one.object, before),
+        traits=traits(one.object, before),
+    )
 
 
 def _apps(census: Census, entry: Entry, moved: Collection[Located] | None = None) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from infra_mcp.model.actions import Rollback
 from infra_mcp.model.effect import FieldChange, show_path
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
+from infra_mcp.policy.guard.judge import shown
 
 _ENDS = {
     Exit.INVALID: State.REFUSED,
@@ -61,6 +62,7 @@ def shown_plan(plan: Planned) -> dict[str, Any]:
                 "changes": [_field(field) for field in change.fields],
                 "adopts": [f"{take.field} from {take.manager}" for take in change.takes],
                 "checked": change.checked,
+                "guardrails": shown(change),
             }
             for change in plan.effect.changes
         ],

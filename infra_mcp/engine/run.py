@@ -20,6 +20,7 @@ from infra_mcp.model.digest import canonical
 from infra_mcp.model.effect import Effect, Reached
 from infra_mcp.model.record import PartRecord, Record
 from infra_mcp.model.request import Request, State
+from infra_mcp.policy.guard.unrendered import unrendered
 from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.builds import Builds
 from infra_mcp.repository.edits import Edit
@@ -91,6 +92,7 @@ class Planned:
         notes = [note for edit in edits for note in edit.notes]
         notes += [note for part in self.parts for note in part.prepared.notes]
         notes += _beside(self.effect.reach, {edit.instance.app for edit in edits if edit.instance})
+        notes += map(str, unrendered(self.effect))
         notes += [f"{name} delivers it, which this version does not carry out as yet" for name in self.others]
         if self.unread:
             more = f" And {len(self.unread) - _MAX_UNREAD} more." if len(self.unread) > _MAX_UNREAD else ""

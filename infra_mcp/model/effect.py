@@ -86,7 +86,7 @@ class Change(Frozen):
     images: tuple[str, ...] = ()  # every image that it would newly run
     intent: str = ""  # digest of the desired state; the same each time it is planned
     by: str = ""  # the key of the target whose rendering gives it: a release; empty where it stands for itself
-    traits: tuple[Trait, ...] = ()  # of the object as it would be
+    traits: tuple[Trait, ...] | None = None  # of the object as it would be; None where nothing looked at it
 
 
 class FileChange(Frozen):
@@ -111,6 +111,7 @@ class Reached(Frozen):
     unbuilt: str = ""  # why it was not built, so that what it would give is not known
     renderer: str = ""  # what built it, with its version; empty where it was not built
     targets: tuple[str, ...] = ()  # the keys of the targets that its build gives otherwise
+    renders: tuple[Change, ...] = ()  # these, where others make them live: no driver compares them with what is live
     stage: int = 0
 
 

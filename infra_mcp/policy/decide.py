@@ -7,7 +7,7 @@ adds an object) exceeds the grant. Rule ids in verdicts are stable; docs/policy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import product
@@ -25,6 +25,8 @@ from infra_mcp.policy.actions.base import FAULT, KUBERNETES, About
 from infra_mcp.policy.approvals import in_words
 from infra_mcp.policy.grammar import format_duration, matches
 from infra_mcp.policy.grants import Grant, Refusal, some
+from infra_mcp.policy.guard import judge as guard
+from infra_mcp.policy.guard.unrendered import requirement
 from infra_mcp.policy.images import new_images
 from infra_mcp.policy.matching import Subject, active_freeze, denials, requirements
 from infra_mcp.policy.owners import is_within
@@ -78,6 +80,9 @@ def judge(
         )
     wanted = dict.fromkeys(need for subject in subjects for need in requirements(policy.rules, subject))
     wanted |= dict.fromkeys(terraform.requirements(policy, action, effect))
+    granted = grants.grants(policy, caller, attendant=attendant)
+    for one, part in _steps(action, effect):
+        wanted |= dict.fromkeys(requirement(policy, granted, one, part) if part is not None else ())
     if wanted:
         return _needs(policy, list(wanted))
     rule = f"circles.{caller.circle}.actions"
@@ -226,42 +231,77 @@ def _step_refusals(
     policy: Policy, caller: Caller, granted: Sequence[Grant], action: ActionModel, effect: Effect
 ) -> Iterator[Refusal]:
     """Every reason against what one step does."""
-    rules = RULES[action.action]
-    about = rules.about(policy, action)
-    place = about.place
+    about = RULES[action.action].about(policy, action)
     yield from _files(policy, caller, about, effect)
     yield from reach.refusals(policy, caller, granted, about, effect)
     built = reach.built(effect)
     for change in effect.changes:
-        target = change.target
-        is_built = target.key in built or bool(change.by)
-        if target.system in BY_CLUSTER and target.place != place:
-            yield Refusal("effect.cluster", f"The plan holds {target} of another cluster.", FAULT)
-        if target.system not in rules.systems and not is_built:
-            yield Refusal("effect.kinds", f"A {action.action} writes nothing of {target.system}: {target}.", FAULT)
-        writes = rules.writes | reach.BUILT if is_built else rules.writes
-        if target.system == KUBERNETES and target.kind not in writes:
-            kind = target.kind.rpartition("/")[2]
-            yield Refusal("effect.kinds", f"A {action.action} writes no {kind}, and the plan holds {target}.", FAULT)
-        if not (reach.may_move(policy, caller, target) if is_built else rules.is_about(policy, action, target)):
-            yield Refusal("effect.scope", f"The plan holds {target}, which this {action.action} is not about.", FAULT)
-        for to in granted:
-            yield from scope(policy, to, target)
-            yield from zones.change_refusals(policy.zones.get(target.place), to, change)
-            yield from grants.labels(to, _labels(change))
-            yield from grants.amounts(to, change)
-        yield from _identity(change)
-        for take in change.takes:
-            if not any(matches(pattern, take.manager) for pattern in policy.tree.adopt):
-                yield Refusal(
-                    "tree.adopt",
-                    f"{take.field} of {change.target} belongs to {take.manager[:128]}.",
-                    "Ask its owner to change it, or an operator to list that manager in [tree] adopt.",
-                )
-        for reference, to in product(new_images(change), granted):
-            yield from grants.image(to, reference)
-        yield from terraform.change_refusals(policy, change)
-        yield from rules.effect_refusals(policy, caller, action, change)
+        if change.target.system in BY_CLUSTER and change.target.place != about.place:
+            yield Refusal("effect.cluster", f"The plan holds {change.target} of another cluster.", FAULT)
+        is_built = change.target.key in built or bool(change.by)
+        yield from _change_refusals(policy, caller, granted, action, change, is_built=is_built)
+    yield from rendering_refusals(policy, granted, action, [one for each in effect.reach for one in each.renders])
+
+
+def rendering_refusals(
+    policy: Policy, granted: Sequence[Grant], action: ActionModel, changes: Iterable[Change]
+) -> Iterator[Refusal]:
+    """Every reason against what builds give, as they give it: for others to make live, or before a driver looks at it.
+
+    Args:
+        policy: in force.
+        granted: all that must grant the request.
+        action: the request, or a step of it.
+        changes: of objects, without what is live.
+    """
+    for change in changes:
+        yield from guard.refusals(policy, granted, change, is_rendered=not _is_typed(policy, action, change))
+        yield from _image_refusals(granted, change)
+
+
+def _is_typed(policy: Policy, action: ActionModel, change: Change) -> bool:
+    """Whether an action writes an object itself: then its kind is the action's own matter."""
+    rules, target = RULES[action.action], change.target
+    return not change.by and target.kind in rules.writes and rules.is_about(policy, action, target)
+
+
+def _change_refusals(
+    policy: Policy, caller: Caller, granted: Sequence[Grant], action: ActionModel, change: Change, *, is_built: bool
+) -> Iterator[Refusal]:
+    """Every reason against one change, which a build or a chart brings or the action itself."""
+    rules, target = RULES[action.action], change.target
+    is_about = rules.is_about(policy, action, target)
+    if target.system not in rules.systems and not is_built:
+        yield Refusal("effect.kinds", f"A {action.action} writes nothing of {target.system}: {target}.", FAULT)
+    if target.system == KUBERNETES and target.kind not in rules.writes and not is_built:
+        kind = target.kind.rpartition("/")[2]
+        yield Refusal("effect.kinds", f"A {action.action} writes no {kind}, and the plan holds {target}.", FAULT)
+    if not (reach.may_move(policy, caller, target) if is_built else is_about):
+        yield Refusal("effect.scope", f"The plan holds {target}, which this {action.action} is not about.", FAULT)
+    for to in granted:
+        yield from scope(policy, to, target)
+        yield from zones.change_refusals(policy.zones.get(target.place), to, change)
+        yield from grants.labels(to, _labels(change))
+        yield from grants.amounts(to, change)
+    if target.system == KUBERNETES:
+        is_rendered = is_built and not _is_typed(policy, action, change)
+        yield from guard.refusals(policy, granted, change, is_rendered=is_rendered)
+    yield from _identity(change)
+    for take in change.takes:
+        if not any(matches(pattern, take.manager) for pattern in policy.tree.adopt):
+            yield Refusal(
+                "tree.adopt",
+                f"{take.field} of {change.target} belongs to {take.manager[:128]}.",
+                "Ask its owner to change it, or an operator to list that manager in [tree] adopt.",
+            )
+    yield from _image_refusals(granted, change)
+    yield from terraform.change_refusals(policy, change)
+    yield from rules.effect_refusals(policy, caller, action, change)
+
+
+def _image_refusals(granted: Sequence[Grant], change: Change) -> Iterator[Refusal]:
+    for reference, to in product(new_images(change), granted):
+        yield from grants.image(to, reference)
 
 
 def _files(policy: Policy, caller: Caller, about: About, effect: Effect) -> Iterator[Refusal]:

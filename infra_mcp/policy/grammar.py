@@ -215,7 +215,7 @@ ImagePattern = Annotated[
     ),
 ]
 # `Service`, or `apps/Deployment`: the API group and the kind.
-KindPattern = Annotated[str, StringConstraints(pattern=r"^([a-z0-9.*-]+/)?[A-Za-z*]+$", max_length=253)]
+KindPattern = Annotated[str, StringConstraints(pattern=r"^([a-z0-9.*-]+/)?[A-Za-z0-9*]+$", max_length=253)]
 HostPattern = Annotated[str, StringConstraints(pattern=r"^[-a-z0-9.*]+$", max_length=253)]
 GuardName = Annotated[str, StringConstraints(pattern=r"^[a-z][-a-z0-9.]*$", max_length=63)]
 VersionPattern = Annotated[str, StringConstraints(pattern=r"^[-A-Za-z0-9._+/*]+$", max_length=200)]

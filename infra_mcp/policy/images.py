@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from pydantic import JsonValue
 
 from infra_mcp.model.effect import Change, FieldChange
 from infra_mcp.model.image import Image
 from infra_mcp.policy.grammar import repository
+
+_DATA: Final = frozenset({"ConfigMap", "Secret"})
+_VALUES: Final = frozenset({"HelmRelease", "HelmChart", "Application", "ApplicationSet"})
 
 
 def containers_of(workload: dict[str, Any], repo: str) -> Iterator[tuple[str, str, str]]:
@@ -40,11 +43,17 @@ def version_of(image: str, template: str) -> str:
 
 
 def images_in(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
-    """Every value of the key `image` at any depth; empty for one that is no text."""
+    """Every image that a value names, at any depth; empty for one that cannot be read.
+
+    Beside `image` these are the names that custom resources have for it (`imageName`, `initImage`), and an image as a
+    map: a volume's `reference`, or registry, repository, tag and digest.
+    """
     if isinstance(value, dict):
         for key, inner in value.items():
             if key == "image":
-                yield inner if isinstance(inner, str) else ""
+                yield _image(inner)
+            elif isinstance(inner, str) and (key == "imageName" or key.endswith("Image")):
+                yield inner
             else:
                 yield from images_in(inner)
     elif isinstance(value, list | tuple):
@@ -52,10 +61,38 @@ def images_in(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
             yield from images_in(inner)
 
 
+def _image(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    if isinstance(value, dict):
+        parts = {key: value.get(key) for key in ("registry", "repository", "tag", "digest")}
+        if isinstance(value.get("reference"), str):
+            return str(value["reference"])
+        if not isinstance(parts["repository"], str) or not all(isinstance(one, str | None) for one in parts.values()):
+            return ""
+        name = "/".join(filter(None, (parts["registry"], parts["repository"])))
+        return name + (f":{parts['tag']}" if parts["tag"] else "") + (f"@{parts['digest']}" if parts["digest"] else "")
+    return value if isinstance(value, str) else ""
+
+
+def added_images(rendered: dict[str, Any], before: dict[str, Any] | None) -> tuple[str, ...]:
+    """Every image of a whole object that the one before does not run. Nothing runs the data of one.
+
+    Args:
+        rendered: the object as it would be.
+        before: as it is; None where it would be created.
+    """
+    kind = rendered.get("kind")
+    if kind in _DATA:
+        return ()
+    # Where it cannot be read in values for a chart, the chart has the rest of it.
+    known = {*images_in(before), *([""] if kind in _VALUES else [])}
+    return tuple(dict.fromkeys(image for image in images_in(rendered) if image not in known))
+
+
 def new_images(change: Change) -> tuple[str, ...]:
     """Every image that a change would newly run, as its driver or its fields name it."""
     fields = (_images_at(field, field.after) for field in change.fields if field.has)
-    return tuple(dict.fromkeys((*change.images, *chain.from_iterable(fields))))
+    found = () if change.target.kind in _DATA else chain.from_iterable(fields)
+    return tuple(dict.fromkeys((*change.images, *found)))
 
 
 def former_images(change: Change) -> tuple[str, ...]:
@@ -64,5 +101,7 @@ def former_images(change: Change) -> tuple[str, ...]:
 
 
 def _images_at(field: FieldChange, value: JsonValue) -> Iterator[str]:
+    if field.path[-2:] == ("image", "reference"):  # of a volume
+        return images_in({"image": value})
     last = field.path[-1] if field.path else ""
     return images_in({last: value} if isinstance(last, str) else value)

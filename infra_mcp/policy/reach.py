@@ -9,13 +9,11 @@ from infra_mcp.model.effect import Effect, Reached
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.target import Target
 from infra_mcp.policy import grants
-from infra_mcp.policy.actions.base import WORKLOADS, About
+from infra_mcp.policy.actions.base import About
 from infra_mcp.policy.grants import Grant, Refusal, some
 from infra_mcp.policy.owners import is_within
 from infra_mcp.policy.policy import Policy
 
-# What a build may change beside workloads. No Secret, no right, no namespace.
-BUILT: Final = WORKLOADS | {"batch/CronJob", "ConfigMap", "autoscaling/HorizontalPodAutoscaler"}
 _ALONE: Final = "Set it in the overlay or the values file that decides for this app alone."
 
 

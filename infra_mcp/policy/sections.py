@@ -54,6 +54,7 @@ from infra_mcp.policy.grammar import (
     matches,
     repository,
 )
+from infra_mcp.policy.guard.rules import SWITCHES
 from infra_mcp.policy.kinds import RecordPattern
 from infra_mcp.policy.schedule import Schedule
 from infra_mcp.policy.versions import Order
@@ -159,6 +160,14 @@ class GrantRules(Frozen):
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not set(value) <= set(_GRANTABLE):
             msg = f"is no action; there are {', '.join(_GRANTABLE)}"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("allow")
+    @classmethod
+    def _guardrails(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(value) <= set(SWITCHES):
+            msg = "names no guardrail that can be switched off; `infra-mcp policy explain` lists them"
             raise ValueError(msg)
         return value
 

@@ -108,6 +108,7 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
         lines.append(f"{one['operation']} {one['object']} ({one['checked']})")
         lines += [f"  {change}" for change in one["changes"]]
         lines += [f"  takes over {taken}" for taken in one["adopts"]]
+        lines += [f"  guardrail {found}" for found in one.get("guardrails", ())]
     lines += [f"{file['operation']} {file['path']}" for file in plan.get("files", ())]
     lines += [f"left alone: {drift}" for drift in plan.get("drift", ())]
     return lines + [f"note: {note}" for note in plan.get("notes", ())]

@@ -53,7 +53,7 @@ def test_every_key_of_the_policy_is_explained(page):
 
 def test_no_key_is_explained_that_is_not_there(page):
     known = set(keys(Policy, ""))
-    explained, _, _ = page.partition("\n## Releases\n")
+    explained, _, _ = page.partition("\n## Guardrails\n")
     named = set(re.findall(r"^\| `([a-z_A-Z.]+)` \|", explained, re.MULTILINE))
 
     assert named == known
@@ -89,7 +89,7 @@ def test_every_schedule_on_the_page_can_be_read(page):
 def test_the_examples_on_the_page_are_policies(page):
     examples = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
 
-    assert len(examples) == 6
+    assert len(examples) == 7
     assert all(load(example).circles for example in examples)
 
 

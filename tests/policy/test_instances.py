@@ -139,9 +139,9 @@ def effect_of(*reach, files=("docs.yaml",), changes=True):
         (Reached(delivery="flux", root="apps", apps=("docs",)), "circles.docs.actions"),
         (Reached(delivery="flux", root="apps", apps=("docs", "shop")), "reach"),
         (Reached(delivery="flux", root="apps", apps=("unlisted",)), "reach"),
-        (Reached(delivery="flux", root="mine/x", apps=("unlisted",)), "circles.docs.actions"),
+        (Reached(delivery="flux", root="mine/x", apps=("unlisted",)), "effect.unrendered"),
         (Reached(delivery="flux", root="mine/x", apps=("shop",)), "reach"),
-        (Reached(delivery="flux", root="mine/x"), "circles.docs.actions"),
+        (Reached(delivery="flux", root="mine/x"), "effect.unrendered"),
         (Reached(delivery="flux", root="others/x"), "reach"),
     ],
 )

@@ -102,15 +102,17 @@ def test_an_app_with_environments_in_its_section_has_no_others(policy_text, docs
         ("CronJob", "batch/v1", ""),
         ("StatefulSet", "apps/v1", ""),
         ("HorizontalPodAutoscaler", "autoscaling/v2", ""),
-        ("Secret", "v1", "effect.kinds"),
-        ("Role", "rbac.authorization.k8s.io/v1", "effect.kinds"),
-        ("Namespace", "v1", "effect.kinds"),
-        ("ValidatingWebhookConfiguration", "admissionregistration.k8s.io/v1", "effect.kinds"),
-        ("CustomResourceDefinition", "apiextensions.k8s.io/v1", "effect.kinds"),
+        ("Service", "v1", ""),
+        ("Secret", "v1", "kinds.secrets"),
+        ("Role", "rbac.authorization.k8s.io/v1", "kinds.rbac"),
+        ("Namespace", "v1", "kinds.cluster-scoped"),
+        ("ValidatingWebhookConfiguration", "admissionregistration.k8s.io/v1", "kinds.webhooks"),
+        ("CustomResourceDefinition", "apiextensions.k8s.io/v1", "kinds.crds"),
+        ("ResourceQuota", "v1", "circles.docs.kinds"),
     ],
 )
 def test_a_build_may_change_workloads_and_what_they_read_and_nothing_that_gives_rights(docs, more, kind, api, expected):
-    one = change(kind, "docs-worker", "docs-live", api, "update")
+    one = change(kind, "docs-worker", "docs-live", api, "update", traits=())
     built = OWN.model_copy(update={"targets": (one.target.key,)})
 
     assert rule(more, docs, built, changes=(one,)) == expected

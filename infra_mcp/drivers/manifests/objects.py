@@ -13,13 +13,13 @@ from infra_mcp.drivers.kubernetes.revision import WORKLOADS
 from infra_mcp.drivers.kubernetes.ssa import Proposal
 from infra_mcp.errors import InfraError
 from infra_mcp.model.effect import Change, FieldPath
+from infra_mcp.model.marks import RESTART
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.target import Target
 from infra_mcp.repository.edits import Beside, Goal, Location
 from infra_mcp.repository.partial import get_path, merge, set_path
 from infra_mcp.repository.render import Located
 
-RESTART = "infra-mcp.dev/restart"  # on a pod template: the request that restarted it last
 _VERSIONS = {"apps": "apps/v1", "rbac.authorization.k8s.io": "rbac.authorization.k8s.io/v1", "": "v1"}
 # What a circle cannot make: its namespace and its binding are read and written with the server's rights.
 _AS_SERVER = frozenset({"Namespace", "RoleBinding"})

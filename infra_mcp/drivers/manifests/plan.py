@@ -25,7 +25,8 @@ from infra_mcp.model.image import Image
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
-from infra_mcp.policy.images import new_images, places
+from infra_mcp.policy.guard.facts import traits
+from infra_mcp.policy.images import added_images, new_images, places
 from infra_mcp.repository.partial import differences, get_path, is_within, ordered_like
 
 Live = dict[str, dict[str, Any] | None]  # by `ObjectRef.key`
@@ -244,7 +245,10 @@ async def _planned(access: Access, want: Desired, live: dict[str, Any] | None, *
         live, same["takes"] = proposal.live, proposal.takes
     fields = _shown(want, live) if proposal is None or want.content else changes(proposal.live, proposal.dry)
     change = Change(operation=operation, fields=fields, **same)
-    return PlannedObject(want, change.model_copy(update={"images": new_images(change)}), live, proposal)
+    whole, before = (want.sets, None) if proposal is None else (proposal.dry, proposal.live)
+    images = dict.fromkeys([*new_images(change), *added_images(whole, before)])
+    judged = {"images": tuple(images), "traits": traits(whole, before)}
+    return PlannedObject(want, change.model_copy(update=judged), live, proposal)
 
 
 async def dry_run(access: Access, want: Desired, live: dict[str, Any] | None) -> ssa.Proposal:

@@ -1,0 +1,1 @@
+"""What may become live at all: small rules on rendered objects, whatever action or delivery brings them."""

@@ -1,0 +1,130 @@
+"""Judges the changes of a plan by the guardrails. Pure.
+
+A rule that cannot be evaluated denies. `allow` switches one guardrail off, `kinds` bounds what charts and builds may
+hold, and neither grants an action, a namespace or an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from infra_mcp.model.effect import Change, Trait
+from infra_mcp.policy.actions.base import FAULT
+from infra_mcp.policy.grammar import matches
+from infra_mcp.policy.grants import NONE, Grant, Refusal, some
+from infra_mcp.policy.guard.kinds import DEFAULT, delivers, rule_of
+from infra_mcp.policy.guard.rules import GUARDRAILS, HOSTS, UNREADABLE
+from infra_mcp.policy.policy import Policy
+
+_SKIPPED: Final[Mapping[str, frozenset[str]]] = {
+    "privileged": frozenset({"baseline", "restricted"}),
+    "baseline": frozenset({"restricted"}),
+    "restricted": frozenset(),
+}
+_USUAL: Final = f"Workloads and what belongs to them: {some(sorted(DEFAULT))}."
+
+
+def refusals(policy: Policy, granted: Iterable[Grant], change: Change, *, is_rendered: bool) -> Iterator[Refusal]:
+    """The first guardrail against one change, for each grant; its reason names the others.
+
+    Args:
+        policy: in force.
+        granted: all that must grant the request.
+        change: of an object of a cluster.
+        is_rendered: whether a chart or a build brings it, and no typed action: then its kind is judged, too.
+    """
+    if change.operation == "unchanged":
+        return
+    for to in granted:
+        against = list(_kind(to, change)) if is_rendered and not _is_value(change) else []
+        if change.operation != "delete":  # then none of it becomes live
+            against += _content(policy, to, change, is_rendered=is_rendered)
+        if against:
+            first, others = against[0], sorted({one.rule for one in against} - {against[0].rule})
+            more = f" Refused, too, by {', '.join(others)}." if others else ""
+            yield first._replace(reason=first.reason + more)
+
+
+def _is_value(change: Change) -> bool:
+    """Whether it sets a value in what delivers others, which is judged by `effect.unrendered`."""
+    return delivers(change.target.kind) and change.operation == "update" and not change.by
+
+
+def shown(change: Change) -> list[str]:
+    """What guardrails find in an object of a plan, as text; without what only restricted namespaces refuse."""
+    return [
+        f"{one.rule}: {one.where.removeprefix('.')} {one.value}".rstrip()
+        for one in change.traits or ()
+        if one.rule not in GUARDRAILS or GUARDRAILS[one.rule].judges in {"changes", "baseline"}
+    ]
+
+
+def level(policy: Policy, namespace: str | None) -> str:
+    """The level of Pod Security Standards that a namespace is held to; baseline where policy names none.
+
+    The pattern with the most characters besides `*` decides, and of equal ones the one with the strictest level.
+    """
+    known = [
+        (len(pattern.replace("*", "")), -len(_SKIPPED[held]), held)
+        for pattern, held in policy.pod_security.items()
+        if matches(pattern, namespace or "")
+    ]
+    return max(known, default=(0, 0, "baseline"))[2]
+
+
+def _kind(to: Grant, change: Change) -> Iterator[Refusal]:
+    """Whether a chart or a build may bring a kind."""
+    target, own = change.target, to.own
+    rule = rule_of(target.kind, target.scope)
+    if rule is not None and rule not in own.allow:
+        yield _refused(to, rule, f"the rendering holds {target} ({target.kind})")
+        return
+    known = DEFAULT if own.kinds is None else own.kinds
+    if not any(matches(pattern, target.kind) for pattern in known) and not (rule and own.kinds is None):
+        yield Refusal(
+            f"{to.rule}.kinds",
+            f"{to.name} may bring no {target.kind} by a chart or a build, and the plan holds {target}.",
+            to.hint(
+                "kinds", f"A kind of {some(own.kinds or ())}.", _USUAL if own.kinds is None else NONE.format("kind")
+            ),
+        )
+
+
+def _content(policy: Policy, to: Grant, change: Change, *, is_rendered: bool) -> Iterator[Refusal]:
+    """What is against the content of an object, by the level of its namespace."""
+    if change.traits is None:
+        if is_rendered:
+            yield Refusal(UNREADABLE, f"{change.target} was rendered, and its content was not judged.", FAULT)
+        return
+    skipped = _SKIPPED[level(policy, change.target.scope)] | (set() if is_rendered else {"renderings"})
+    for trait in change.traits:
+        guard = GUARDRAILS.get(trait.rule)
+        if guard is None:
+            yield Refusal(UNREADABLE, f"{change.target} has {trait.rule[:60]}, which no rule judges.", FAULT)
+        elif guard.judges not in skipped:
+            yield from _trait(to, change, trait)
+
+
+def _trait(to: Grant, change: Change, trait: Trait) -> Iterator[Refusal]:
+    guard = GUARDRAILS[trait.rule]
+    if trait.rule == HOSTS:
+        if not any(matches(pattern, trait.value) for pattern in to.own.hosts):
+            what = "any host" if trait.value == "*" else f"host {trait.value}"
+            yield Refusal(
+                f"{to.rule}.hosts",
+                f"{to.name} may not take the traffic of {what}: {change.target}{trait.where}.",
+                to.hint("hosts", f"A host of {some(to.own.hosts)}.", NONE.format("host")),
+            )
+    elif guard.instead or trait.rule not in to.own.allow:
+        value = f" ({trait.value})" if trait.value else ""
+        yield _refused(to, trait.rule, f"{change.target}{trait.where}{value}")
+
+
+def _refused(to: Grant, rule: str, where: str) -> Refusal:
+    guard = GUARDRAILS[rule]
+    passes = "The same without it"
+    if not guard.instead:
+        passes += f'; or `allow = ["{rule}"]` in [{to.rule}] of infra.toml, accepted by an operator'
+    what = f"Policy refuses {guard.refuses}: {where}."
+    return Refusal(rule, what, f"{passes}. `infra-mcp policy explain {rule}` says why.")

@@ -1,0 +1,240 @@
+"""The guardrails: every one with its name, what it refuses, why, and by which source.
+
+The one table of them: `policy explain`, docs/policy.md and the verdicts read it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+# https://kubernetes.io/docs/concepts/security/pod-security-standards/
+_PODS: Final = "Pod Security Standards, baseline"
+_RESTRICTED: Final = "Pod Security Standards, restricted"
+# NSA and CISA, Kubernetes Hardening Guide 1.2, August 2022
+_NETWORK: Final = "NSA/CISA guide, network separation and hardening"
+_RBAC: Final = "NSA/CISA guide, authentication and authorization"
+_SNIPPETS: Final = "CVE-2021-25742 (ingress-nginx)"
+_MARKS: Final = "infra-mcp's own marks"
+
+UNREADABLE: Final = "objects.unreadable"
+OWN: Final = "objects.own"
+HOSTS: Final = "hosts"
+UNRENDERED: Final = "effect.unrendered"
+
+
+class Guardrail(NamedTuple):
+    """One guardrail. `allow` of a circle switches it off by its name, except where `instead` says what grants it."""
+
+    name: str
+    # What it judges: every change, pods in namespaces of a level, renderings of charts and builds, or all together.
+    judges: Literal["changes", "baseline", "restricted", "renderings", "effect"]
+    refuses: str
+    why: str
+    source: str
+    instead: str = ""  # what permits it, where `allow` does not
+
+    @property
+    def scope(self) -> str:
+        """What it judges, for people."""
+        return _SCOPES[self.judges]
+
+    @property
+    def permitted(self) -> str:
+        """How it is permitted, for people."""
+        return self.instead or f'`allow = ["{self.name}"]` of the circle'
+
+
+_SCOPES: Final = {
+    "changes": "every change",
+    "baseline": "pods, but in namespaces with the level privileged",
+    "restricted": "pods in namespaces with the level restricted",
+    "renderings": "what a chart or a build brings",
+    "effect": "the whole effect",
+}
+
+
+def _baseline(name: str, refuses: str, why: str) -> Guardrail:
+    return Guardrail(name, "baseline", refuses, why, _PODS)
+
+
+def _restricted(name: str, refuses: str, why: str) -> Guardrail:
+    return Guardrail(name, "restricted", refuses, why, _RESTRICTED)
+
+
+def _kinds(name: str, refuses: str, why: str, source: str = _RBAC) -> Guardrail:
+    return Guardrail(name, "renderings", refuses, why, source)
+
+
+_ALL: Final = (
+    _baseline("pods.privileged", "a privileged container", "It is root on the node."),
+    _baseline("pods.host-process", "a Windows HostProcess container", "It runs as a process of the node."),
+    _baseline("pods.host-network", "the node's network (`hostNetwork`)", "It sees and sends the node's traffic."),
+    _baseline("pods.host-pid", "the node's processes (`hostPID`)", "It can read and signal every process of the node."),
+    _baseline("pods.host-ipc", "the node's IPC (`hostIPC`)", "It shares memory with processes of the node."),
+    _baseline("pods.host-path", "a `hostPath` volume", "It reads or writes the node's files, tokens among them."),
+    _baseline("pods.host-ports", "a `hostPort` other than 0", "It listens at the node's address, past every policy."),
+    _baseline(
+        "pods.probe-hosts",
+        "a `host` in a probe or lifecycle hook",
+        "The kubelet would send requests to any address that the manifest names.",
+    ),
+    _baseline(
+        "pods.capabilities",
+        "an added capability that a container does not have by default",
+        "Capabilities such as SYS_ADMIN or NET_ADMIN are ways to the node.",
+    ),
+    _baseline("pods.proc-mount", "a `procMount` other than Default", "It uncovers the masked parts of /proc."),
+    _baseline(
+        "pods.seccomp", "a seccomp profile other than RuntimeDefault or Localhost", "Every system call would be open."
+    ),
+    _baseline(
+        "pods.apparmor",
+        "an AppArmor profile other than RuntimeDefault or Localhost, as a field or an annotation",
+        "The node's default confinement would be off.",
+    ),
+    _baseline(
+        "pods.selinux",
+        "an SELinux user or role, or a type other than those of containers",
+        "The node's confinement would be another.",
+    ),
+    _baseline("pods.sysctls", "a sysctl that is not safe", "It changes the kernel for every pod of the node."),
+    _restricted(
+        "pods.volume-types",
+        "a volume other than configMap, csi, downwardAPI, emptyDir, ephemeral, projected, secret, or a claim",
+        "Other volumes reach storage that the namespace was not given.",
+    ),
+    _restricted(
+        "pods.privilege-escalation",
+        "a container without `allowPrivilegeEscalation: false`",
+        "A setuid program could gain rights.",
+    ),
+    _restricted(
+        "pods.run-as-non-root",
+        "a container without `runAsNonRoot: true`, its own or the pod's",
+        "Root in a container is the first step out of it.",
+    ),
+    _restricted("pods.run-as-user", "`runAsUser: 0`", "The same."),
+    _restricted(
+        "pods.seccomp-unset",
+        "a container without a seccomp profile, its own or the pod's",
+        "Without one many clusters filter no system call.",
+    ),
+    _restricted(
+        "pods.drop-capabilities",
+        "a container that does not drop ALL capabilities, or adds one other than NET_BIND_SERVICE",
+        "What a program does not need it should not have.",
+    ),
+    Guardrail(
+        "services.external-ips",
+        "changes",
+        "`externalIPs`",
+        "The namespace would receive traffic to any address, that of others too.",
+        f"CVE-2020-8554; {_NETWORK}",
+    ),
+    Guardrail(
+        "services.node-port", "changes", "a Service of type NodePort", "It opens a port on every node.", _NETWORK
+    ),
+    Guardrail(
+        "services.load-balancer",
+        "changes",
+        "a Service of type LoadBalancer",
+        "It opens the namespace to the outside, and may cost money.",
+        _NETWORK,
+    ),
+    Guardrail(
+        "services.external-name",
+        "changes",
+        "a Service of type ExternalName",
+        "A name inside would lead anywhere, other namespaces included.",
+        _NETWORK,
+    ),
+    Guardrail(
+        "ingresses.snippets",
+        "changes",
+        "an annotation with a snippet of the ingress controller's configuration",
+        "The controller would run it with its own rights, and can read every Secret.",
+        _SNIPPETS,
+    ),
+    Guardrail(
+        HOSTS,
+        "changes",
+        "a host of an Ingress, route, Gateway listener or DNS annotation that the circle is not granted; "
+        "one without a host is for any",
+        "A circle could take the traffic of others.",
+        _NETWORK,
+        "`hosts` of the circle",
+    ),
+    Guardrail(
+        UNREADABLE,
+        "changes",
+        "an object that cannot be judged: a List, or containers that are no list",
+        "A rule that cannot be evaluated denies.",
+        "default deny",
+        "nothing",
+    ),
+    Guardrail(
+        "images",
+        "changes",
+        "an image that the circle's patterns do not match and the object does not run already",
+        "An image is code that runs with all that the pod may do.",
+        "NSA/CISA guide, Kubernetes Pod security",
+        "`images` of the circle",
+    ),
+    Guardrail(
+        "kinds",
+        "renderings",
+        "a kind that is none of the circle's",
+        "A chart brings what no typed action would write: a circle knows what its apps consist of.",
+        "default deny",
+        "`kinds` of the circle",
+    ),
+    _kinds("kinds.secrets", "a Secret", "Charts bring credentials, and tokens of service accounts."),
+    _kinds("kinds.rbac", "a Role or a RoleBinding", "It gives rights."),
+    _kinds("kinds.cluster-rbac", "a ClusterRole or a ClusterRoleBinding", "It gives rights in every namespace."),
+    _kinds(
+        "kinds.webhooks",
+        "a webhook configuration",
+        "A webhook reads and changes what everyone writes.",
+        "Kubernetes, admission webhook good practices",
+    ),
+    _kinds(
+        "kinds.admission-policies",
+        "an admission policy or its binding",
+        "It could forbid everything, or replace the one that guards the circles.",
+        "Kubernetes, Validating Admission Policy",
+    ),
+    _kinds(
+        "kinds.api-services",
+        "an APIService",
+        "Its server answers for a part of the API.",
+        "Kubernetes, API aggregation",
+    ),
+    _kinds(
+        "kinds.crds",
+        "a CustomResourceDefinition",
+        "It is for the whole cluster, and removing it removes all its objects.",
+        "Kubernetes, Custom Resources",
+    ),
+    _kinds(
+        "kinds.cluster-scoped",
+        "any other object outside of namespaces",
+        "It is for everyone: a namespace, a node, a volume, a class.",
+        _RBAC,
+    ),
+    _kinds(
+        OWN,
+        "a label or annotation `infra-mcp.dev/*`, or a binding of a circle",
+        "They say what is whose, and which write is ours.",
+        _MARKS,
+    ),
+    Guardrail(
+        UNRENDERED,
+        "effect",
+        "nothing: an effect that could not be rendered needs an approval",
+        "Nobody has seen what would become live. A deploy of a version that `versions` of the app names needs none.",
+        "default deny",
+    ),
+)
+
+GUARDRAILS: Final = {one.name: one for one in _ALL}
+SWITCHES: Final = tuple(one.name for one in _ALL if not one.instead)  # what `allow` may name
