@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.location import At
+from infra_mcp.repository.lenient import items, name_steps
 from infra_mcp.repository.nodes import Unreadable, compose, values
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
@@ -89,6 +90,17 @@ class Below:
     def spots(self, field: FieldPath) -> tuple[Spot, ...]:
         """The places of the field in the whole."""
         return self.source.spots((*self.at, *field))
+
+
+def parts(source: Source, at: FieldPath, *keys: str) -> list[Below]:
+    """The items of a list in a source, each found by the first of these keys that tells it apart, else by its index."""
+    found = []
+    listed = items(get_path(source.value, at)[1])
+    for step, item in zip(name_steps(listed, *keys), listed, strict=True):
+        part = Below(source, (*at, step))
+        vars(part)["value"] = item  # it is known: to look for each item of a list by its name would be quadratic
+        found.append(part)
+    return found
 
 
 @dataclass(frozen=True)

@@ -51,10 +51,10 @@ def with_texts(value: Json, change: Callable[[str], Json], without: str | None =
 
 
 def name_steps(listed: Sequence[Json], *keys: str) -> list[Any]:
-    """The step to each item of a list: by the first of these keys that tells it apart, else its index."""
+    """The step to each item of a list: by the first of these keys whose text tells it apart, else its index."""
     found: list[Any] = list(range(len(listed)))
     for key in reversed(keys):
-        named = [as_text(mapping(one).get(key)) for one in listed]
+        named = [name if isinstance(name := mapping(one).get(key), str) else "" for one in listed]
         often = Counter(named)
         found = [{key: name} if name and often[name] == 1 else step for name, step in zip(named, found, strict=True)]
     return found

@@ -20,8 +20,8 @@ from infra_mcp.repository.census.chart import files_of
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.census.parameters import Parameter
 from infra_mcp.repository.census.release import Release, Values, chart_version
-from infra_mcp.repository.layers import Below, Document, Inside, Source, Spot
-from infra_mcp.repository.lenient import as_text, items, mapping, maps, name_steps
+from infra_mcp.repository.layers import Below, Document, Inside, Source, Spot, parts
+from infra_mcp.repository.lenient import as_text, items, mapping, maps
 from infra_mcp.repository.locator.holds import Hold
 from infra_mcp.repository.locator.places import is_release, places_of
 from infra_mcp.repository.partial import get_path
@@ -112,12 +112,11 @@ class Helm:
 
     def _parameters(self) -> Iterator[Parameter]:
         """As Argo CD gives them to Helm: those that are texts after the others, files last."""
-        listed = items(self.spec.value, "helm", "parameters")
+        listed = [(one, mapping(one.value)) for one in parts(self.spec, ("helm", "parameters"), "name")]
         for forced in (False, True):
-            for step, one in zip(name_steps(listed, "name"), map(mapping, listed), strict=True):
-                if (one.get("forceString") is True) is forced:
-                    source = Below(self.spec, ("helm", "parameters", step, "value"))
-                    yield Parameter(as_text(one.get("name")), source, is_text=forced)
+            for one, about in listed:
+                if (about.get("forceString") is True) is forced:
+                    yield Parameter(as_text(about.get("name")), Below(one, ("value",)), is_text=forced)
         for given in maps(self.spec.value, "helm", "fileParameters"):
             path = self._path(given.get("path"))
             document = next(iter(self.index.documents(path)), None) if path else None

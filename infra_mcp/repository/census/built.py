@@ -7,7 +7,7 @@ kustomization patches, then the namespace, names, replicas and images.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -279,10 +279,9 @@ class ReplicasEntry:
         del before
         return self.source.spots(("count",)) if at == ("spec", "replicas") else ()
 
-    @staticmethod
-    def fits(kind: str) -> bool:
-        """Whether kustomize sets replicas of this kind."""
-        return kind in _SCALED
+    def fits(self, kind: str, names: Collection[str]) -> bool:
+        """Whether it is for an object of this kind, which had these names."""
+        return kind in _SCALED and str(self.source.value.get("name")) in names
 
 
 @dataclass(frozen=True)

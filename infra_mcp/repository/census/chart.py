@@ -11,8 +11,8 @@ from typing import Any, Final
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.image import Image
 from infra_mcp.repository.census.index import Index
-from infra_mcp.repository.layers import Below, Document, Source, Spot
-from infra_mcp.repository.lenient import items, joined, mapping, name_steps
+from infra_mcp.repository.layers import Below, Document, Source, Spot, parts
+from infra_mcp.repository.lenient import joined, mapping
 from infra_mcp.repository.locator.holds import Hold, images_in_values, is_scalar, steps
 from infra_mcp.repository.locator.places import places_of
 from infra_mcp.repository.scalars import Json
@@ -98,15 +98,12 @@ def _is_count(value: Json) -> bool:
     return type(value) is int or (isinstance(value, str) and _COUNT.fullmatch(value) is not None)
 
 
-def dependencies(index: Index, folder: str) -> list[tuple[Document, dict[str, Any]]]:
+def dependencies(index: Index, folder: str) -> list[Below]:
     """The charts that a chart is made of, each with its place."""
-    found = []
-    for path in (index.charts[folder], posixpath.join(folder, "requirements.yaml")):
-        listed = items(index.document(path), "dependencies")
-        for step, one in zip(name_steps(listed, "name", "alias"), listed, strict=True):
-            if isinstance(one, dict):
-                found.append((Document(path, 0, one, ("dependencies", step)), one))
-    return found
+    paths = (index.charts[folder], posixpath.join(folder, "requirements.yaml"))
+    files = [Document(path, 0, index.document(path)) for path in paths]
+    found = [one for file in files for one in parts(file, ("dependencies",), "name", "alias")]
+    return [one for one in found if isinstance(one.value, dict)]
 
 
 def _dependencies(index: Index, folder: str) -> Iterator[Hold]:
@@ -116,7 +113,8 @@ def _dependencies(index: Index, folder: str) -> Iterator[Hold]:
         if lock in index.tree.entries
         else ""
     )
-    for source, one in dependencies(index, folder):
+    for source in dependencies(index, folder):
+        one = source.value
         names = [str(one[key]) for key in ("alias", "name") if one.get(key)]
         origin = str(one.get("repository") or "")
         if names and origin and not origin.startswith("file:") and is_scalar(one.get("version")):
@@ -127,7 +125,7 @@ def _dependencies(index: Index, folder: str) -> Iterator[Hold]:
 
 def _main_part(index: Index, folder: str, values: Source) -> set[tuple[Any, ...]]:
     """Where the images stand that lead in the chart that an umbrella is for: its only one, or the one of its name."""
-    listed = [str(one.get("alias") or one.get("name")) for _, one in dependencies(index, folder)]
+    listed = [str(one.value.get("alias") or one.value.get("name")) for one in dependencies(index, folder)]
     mine = listed if len(listed) == 1 else [one for one in listed if one == name_of(index, folder)]
     inner = [hold for one in mine[:1] for hold in images_in_values(Below(values, (one,)))]
     return {hold.decides.spot.key for hold in inner if hold.leads and hold.places}

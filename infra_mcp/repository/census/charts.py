@@ -57,8 +57,8 @@ def entries(index: Index, read: Collection[str]) -> list[Entry]:
 def _inner(index: Index) -> Iterator[str]:
     """Charts that other charts are made of."""
     for folder in index.charts:
-        for _, one in dependencies(index, folder):
-            origin = str(one.get("repository") or "")
+        for one in dependencies(index, folder):
+            origin = str(one.value.get("repository") or "")
             if origin.startswith("file:"):
                 inner = local_chart(index, folder, origin.removeprefix("file:").removeprefix("//"))
                 yield from [inner] if inner is not None else []

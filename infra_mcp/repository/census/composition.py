@@ -29,10 +29,9 @@ from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.census.strategic import deletes
 from infra_mcp.repository.census.targets import Own, Target, target_of
 from infra_mcp.repository.kustomization import is_remote
-from infra_mcp.repository.layers import Below, Document, Inside, Source
-from infra_mcp.repository.lenient import as_text, items, joined, mapping, maps, name_steps, texts
+from infra_mcp.repository.layers import Document, Inside, Source, parts
+from infra_mcp.repository.lenient import as_text, items, joined, mapping, maps, texts
 from infra_mcp.repository.locator.places import Place, places_of
-from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.value import SUFFIXES
 
 _DEEPEST = 30
@@ -169,8 +168,7 @@ class _Composer:
             if not _is_remote(entry):
                 objects = self.kustomization(self.index.real(joined(folder, entry)), (*above, folder), objects)
         self.made.unread += [f"{key} in {path}" for key in _NOT_READ if items(value, key)]
-        images = items(value, "images")
-        self.made.images += [Below(source, ("images", step)) for step in name_steps(images, "name")]
+        self.made.images += parts(source, ("images",), "name")
         patches = list(_patches(source, self, folder))
         objects = _transformed(source, list(_patched(objects, patches)))
         objects = [replace(one, folders=(*one.folders, folder)) for one in objects]
@@ -192,18 +190,17 @@ class _Composer:
         self.size += len(found)
         return found
 
-    def read(self, path: str) -> Iterator[tuple[int, Json]]:
-        """The documents of a file, which belongs to the composition from then on."""
-        self.made.files.add(path)
-        yield from enumerate(self.index.documents(path))
+    def read(self, folder: str, path: str) -> Iterator[Document]:
+        """The documents of a file that a kustomization names; it belongs to the composition from then on."""
+        real = self.index.real(joined(folder, path))
+        self.made.files.add(real)
+        yield from (Document(real, number, value) for number, value in enumerate(self.index.documents(real)))
 
     def _charts(self, source: Document, folder: str) -> None:
-        listed = items(source.value, "helmCharts")
-        found: list[Source] = [Below(source, ("helmCharts", step)) for step in name_steps(listed, "name")]
+        found: list[Source] = [*parts(source, ("helmCharts",), "name")]
         for path in texts(source.value, "generators"):
-            for number, one in self.read(self.index.real(joined(folder, path))) if "\n" not in path else ():
-                if isinstance(one, dict) and one.get("kind") == "HelmChartInflationGenerator":
-                    found.append(Document(self.index.real(joined(folder, path)), number, one))
+            read = self.read(folder, path) if "\n" not in path else ()
+            found += [one for one in read if mapping(one.value).get("kind") == "HelmChartInflationGenerator"]
         spots = source.spots(("helmGlobals", "chartHome"))
         home = str(spots[0].value) if spots else "charts"
         space = as_text(source.value.get("namespace")) or None
@@ -221,10 +218,8 @@ class _Composer:
             keys: dict[str, Source] = {}
             for one in texts(entry, "files"):
                 name, _, path = one.rpartition("=")
-                target = self.index.real(joined(folder, path))
-                self.made.files.add(target)
-                for number, value in self.read(target):
-                    keys.setdefault(name or posixpath.basename(path), Document(target, number, value))
+                for document in self.read(folder, path):
+                    keys.setdefault(name or posixpath.basename(path), document)
             for one in texts(entry, "envs") or [as_text(entry.get("env"))]:
                 self.made.files |= {self.index.real(joined(folder, one))} if one else set()
             self.made.generated.setdefault(str(entry.get("name")), {}).update(keys)
@@ -247,8 +242,8 @@ def _patches(source: Source, composer: _Composer | None, folder: str = "") -> It
             if isinstance(path, str) and "\n" in path:
                 yield from _patch(Inside(source, (key, position)), target)
             elif isinstance(path, str) and composer:
-                for number, one in composer.read(composer.index.real(joined(folder, path))):
-                    yield from _patch(Document(composer.index.real(joined(folder, path)), number, one), target)
+                for document in composer.read(folder, path):
+                    yield from _patch(document, target)
             elif isinstance(given.get("patch"), str):
                 yield from _patch(Inside(source, (key, position, "patch")), target)
 
@@ -262,24 +257,15 @@ def _patch(source: Source, target: dict[str, Any]) -> Iterator[tuple[Target | Ow
 
 
 def _transformed(source: Source, objects: list[Built], renamed: Mapping[str, str] | None = None) -> list[Built]:
-    value = source.value
-    replicas, images = items(value, "replicas"), items(value, "images")
-    counts = [
-        (str(entry.get("name")), ReplicasEntry(_below(source, ("replicas", step), entry)))
-        for entry, step in zip(replicas, name_steps(replicas, "name"), strict=True)
-        if isinstance(entry, dict)
-    ]
-    tags: list[Step] = [
-        ImageEntry(_below(source, ("images", step), entry))
-        for entry, step in zip(images, name_steps(images, "name"), strict=True)
-        if isinstance(entry, dict)
-    ]
+    about = mapping(source.value)
+    counts = [ReplicasEntry(one) for one in parts(source, ("replicas",), "name") if isinstance(one.value, dict)]
+    images = parts(source, ("images",), "name")
+    tags: list[Step] = [ImageEntry(one) for one in images if isinstance(one.value, dict)]
     tags += [
-        ImageText(Below(source, ("images", position)), frozenset({name, (renamed or {}).get(name, name)}))
-        for position, entry in enumerate(images)
-        if isinstance(entry, str) and (name := Image.parse(entry).named.partition("=")[0])
+        ImageText(one, frozenset({name, (renamed or {}).get(name, name)}))
+        for one in images
+        if isinstance(one.value, str) and (name := Image.parse(one.value).named.partition("=")[0])
     ]
-    about = mapping(value)
     said = [Said(found)] if (found := _said(about)) else []
     prefix, suffix, *spaces = (
         as_text(about.get(key)) for key in ("namePrefix", "nameSuffix", "namespace", "targetNamespace")
@@ -287,10 +273,10 @@ def _transformed(source: Source, objects: list[Built], renamed: Mapping[str, str
     space = next(filter(None, spaces), None)
     done = []
     for one in objects:
-        steps = [step for name, step in counts if ReplicasEntry.fits(one.kind) and name in one.names]
-        name, namespace = f"{prefix}{one.name}{suffix}", space or one.namespace
+        steps = (*one.steps, *said, *(step for step in counts if step.fits(one.kind, one.names)), *tags)
+        name = f"{prefix}{one.name}{suffix}"
         names = one.names if name in one.names else one.names | {name}
-        done.append(replace(one, steps=(*one.steps, *said, *steps, *tags), name=name, names=names, namespace=namespace))
+        done.append(replace(one, steps=steps, name=name, names=names, namespace=space or one.namespace))
     return done
 
 
@@ -303,13 +289,6 @@ def _said(value: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
     merged = {key: {name: text for one in found for name, text in one.items()} for key, found in given.items()}
     return {key: found for key, found in merged.items() if found}
-
-
-def _below(source: Source, at: FieldPath, value: Json) -> Below:
-    """A part whose value is known: to look for each entry of a list by its name would be quadratic."""
-    made = Below(source, at)
-    vars(made)["value"] = value
-    return made
 
 
 def _is_remote(entry: str) -> bool:

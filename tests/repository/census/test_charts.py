@@ -121,6 +121,14 @@ def test_the_chart_of_an_umbrella_is_its_dependency(census, deployed):
     assert any("edge/Chart.lock" in note for note in notes)
 
 
+def test_a_dependency_whose_alias_is_a_number_is_set_where_it_stands(census, deployed):
+    numbered = edge(proxy='"30.1.0"') + "  alias: 5\n"
+
+    changed, _ = deployed(census({"edge/Chart.yaml": numbered}), "edge", "30.1.1", setting="chart")
+
+    assert changed == {"edge/Chart.yaml": numbered.replace("30.1.0", "30.1.1")}
+
+
 @CODED
 def test_several_dependencies_are_told_apart_by_the_name_of_the_chart_or_not_at_all(census, deployed):
     named = census({"edge/Chart.yaml": edge(edge="1.0.0", cache="2.0.0")})
