@@ -185,7 +185,7 @@ CODES: dict[str, CodeInfo] = {
         "Correct the named file by hand and commit it.",
     ),
     "build-refused": CodeInfo(
-        "The kustomization cannot be built from the files of this repository alone.",
+        "The kustomization or chart cannot be built from the files of this repository and what policy allows.",
         "Correct the named entry. What it fetches or runs a program for can be committed and named instead.",
         Exit.REFUSED,
     ),
@@ -194,7 +194,14 @@ CODES: dict[str, CodeInfo] = {
         'Add `namespace = "…"` to [apps.NAME.environments.ENVIRONMENT] in infra.toml, or to the kustomization.',
         Exit.REFUSED,
     ),
-    "build-failed": CodeInfo("kustomize cannot build the kustomization.", "Correct the named file and commit it."),
+    "build-failed": CodeInfo(
+        "kustomize cannot build the kustomization, or Helm cannot render the chart.",
+        "Correct the named file and commit it.",
+    ),
+    "chart-unavailable": CodeInfo(
+        "A chart cannot be fetched, or is not the one that its name, version or digest says.",
+        "Check repository, name and version of the chart, and [helm] repositories in infra.toml.",
+    ),
     "checkout-refused": CodeInfo(
         "git refuses to move the checked-out branch; nothing was applied.",
         "Commit, stash or remove the named files, or finish the operation git is in, and send it again.",
@@ -213,6 +220,10 @@ CODES: dict[str, CodeInfo] = {
     ),
     "object-moved": CodeInfo(
         "The object kept changing while the change was under way.", "Send it again when the other writer is done."
+    ),
+    "release-stuck": CodeInfo(
+        "A former Helm operation of the release was interrupted, or is still under way.",
+        "See the message: docs/helm.md says how each kind of stuck release is repaired.",
     ),
     "object-invalid": CodeInfo("The API server or its schema does not accept the object.", "Correct the named field."),
     "cluster-denied": CodeInfo(

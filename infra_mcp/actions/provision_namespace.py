@@ -8,8 +8,10 @@ from infra_mcp.actions.base import Look, ensure
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather_pair
 from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
-from infra_mcp.model.marks import BINDING, CIRCLE, OWNER, PULL_SECRETS, REQUEST
+from infra_mcp.model.marks import BINDING, CIRCLE, HELM_BINDING, OWNER, PULL_SECRETS, REQUEST
 from infra_mcp.model.object_ref import ObjectRef
+from infra_mcp.policy.grammar import matches
+from infra_mcp.policy.helm_rights import role_of
 from infra_mcp.repository.edits import Beside, Edit, Goal
 
 Sets = tuple[ObjectRef, dict[str, Any]]
@@ -26,9 +28,11 @@ async def edit(look: Look, action: ProvisionNamespace) -> Edit:
     _require_known(look, action)
     space, bound, account = _refs(look, action)
     live, binding = await gather_pair(lambda: look.live(space.target), lambda: look.live(bound.target))
+    helm = _for_helm(look, action)
+    helm_live = await look.live(helm[0].target) if helm and live is not None else None
     holder = await look.live(account.target) if action.pull_secrets and binding is not None else None
     # In a thread, since it searches every file that could not be read.
-    return await to_thread.run_sync(_edit, look, action, live, binding, holder)
+    return await to_thread.run_sync(_edit, look, action, live, binding, holder, helm_live)
 
 
 def _require_known(look: Look, action: ProvisionNamespace) -> None:
@@ -40,15 +44,19 @@ def _require_known(look: Look, action: ProvisionNamespace) -> None:
         raise InfraError("not-found", what, next_step="Add it to infra.toml: docs/policy.md lists its keys.")
 
 
-def _edit(look: Look, action: ProvisionNamespace, live: Live, binding: Live, holder: Live) -> Edit:
+def _edit(look: Look, action: ProvisionNamespace, live: Live, binding: Live, holder: Live, helm_live: Live) -> Edit:
     space, bound, account = _refs(look, action)
     wanted = [_namespace(space, look, action, live)]
     beside: list[Beside] = []
-    if live is not None and binding is not None and look.tree.find(bound) is None and not _is_ours(binding):
-        # An admin bound this namespace: that binding is theirs, and need not be in git.
-        beside.append(_beside(bound, "ensure", body=_binding(bound, look)))
-    else:
-        wanted.append((bound, _binding(bound, look)))
+    bindings = [(bound, _binding(bound, look), binding)]
+    if helm := _for_helm(look, action):
+        bindings.append((*helm, helm_live))
+    for ref, body, there in bindings:
+        if live is not None and there is not None and look.tree.find(ref) is None and not _is_ours(there):
+            # An admin bound this namespace: that binding is theirs, and need not be in git.
+            beside.append(_beside(ref, "ensure", body=body))
+        else:
+            wanted.append((ref, body))
     if action.pull_secrets:
         wanted.append(_account(account, look, action, holder or {}))
     wanted += _bounds(action, look.place)
@@ -103,10 +111,24 @@ def _namespace(ref: ObjectRef, look: Look, action: ProvisionNamespace, live: dic
 def _binding(ref: ObjectRef, look: Look) -> dict[str, Any]:
     """The RoleBinding that gives the circle's identity its rights in the namespace."""
     rules = look.policy.clusters[look.place]
-    _, _, account_namespace, account = look.policy.service_account(look.circle, look.place).split(":")
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": rules.circle_role}
-    subject = {"kind": "ServiceAccount", "name": account, "namespace": account_namespace}
-    return _body(ref, roleRef=role, subjects=[subject])
+    return _bound(ref, rules.circle_role, look.policy.service_account(look.circle, look.place))
+
+
+def _for_helm(look: Look, action: ProvisionNamespace) -> Sets | None:
+    """The binding of Helm's identity, in a namespace where policy lets the circle use Helm."""
+    circle = look.policy.circle(look.circle)
+    rules = look.policy.clusters[look.place]
+    if circle is None or not any(matches(pattern, action.namespace) for pattern in circle.helm):
+        return None
+    ref = _ref(action, look.place, "rbac.authorization.k8s.io/v1", "RoleBinding", HELM_BINDING)
+    return ref, _bound(ref, role_of(rules, look.circle), look.policy.helm_account(look.circle, look.place))
+
+
+def _bound(ref: ObjectRef, role: str, account: str) -> dict[str, Any]:
+    _, _, namespace, name = account.split(":")
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
+    about = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
+    return _body(ref, roleRef=about, subjects=[subject])
 
 
 def _account(ref: ObjectRef, look: Look, action: ProvisionNamespace, live: dict[str, Any]) -> Sets:

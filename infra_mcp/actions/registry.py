@@ -7,6 +7,7 @@ from infra_mcp.actions import (
     configure,
     deploy,
     dns_record,
+    helm_release,
     provision_namespace,
     restart,
     rollback,
@@ -24,5 +25,6 @@ EDITS: dict[str, EditOf] = {
     "terraform_apply": terraform_apply.edit,
     "rollback": rollback.edit,
     "dns_record": dns_record.edit,
+    "helm_release": helm_release.edit,
 }
 EDITS["change_set"] = partial(change_set.edit, EDITS)

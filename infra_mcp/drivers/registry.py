@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from infra_mcp.drivers.base import Delivery
 from infra_mcp.drivers.dns import driver as dns
+from infra_mcp.drivers.helm import driver as helm
 from infra_mcp.drivers.manifests import driver as manifests
 from infra_mcp.drivers.terraform import driver as terraform
 
@@ -13,5 +14,6 @@ DELIVERIES: dict[str, Delivery] = {
         Delivery("kubernetes", "kubernetes", manifests.place, manifests.connect),
         Delivery("dns", "dns", dns.place, dns.connect),
         Delivery("terraform", "terraform", terraform.place, terraform.connect),
+        Delivery("helm", "helm", helm.place, helm.connect),
     )
 }

@@ -151,12 +151,16 @@ async def plan_part(
 def _routed(policy: Policy, before: Tree, edit: Edit, place: str, found: Reach) -> list[tuple[str, str, Share]]:
     """An edit's shares, one for each delivery and place, in the order of the edit."""
     shares: dict[tuple[str, str], tuple[list[Location], list[Beside]]] = {key: ([], []) for key in found.builds}
+
+    def route(path: str) -> tuple[str, str]:
+        return (found.carriers[path], place) if path in found.carriers else _route(policy, path, place)
+
     for location in edit.addressed:
         if location.path not in found.files:
-            shares.setdefault(_route(policy, location.path, place), ([], []))[0].append(location)
+            shares.setdefault(route(location.path), ([], []))[0].append(location)
     for path in changed(before, edit.tree):
         if path not in found.files:
-            shares.setdefault(_route(policy, path, place), ([], []))
+            shares.setdefault(route(path), ([], []))
     for work in edit.beside:
         shares.setdefault((work.driver, work.target.place), ([], []))[1].append(work)
     return [

@@ -34,6 +34,8 @@ from infra_mcp.repository.rebase import changed
 from infra_mcp.repository.render import Located
 from infra_mcp.repository.value import Tree
 
+# Deliveries of our own whose drivers read the files themselves.
+PLAIN = frozenset({OURS, "helm", "terraform", "dns"})
 MAX_BUILT = 100  # deliveries that are built for one change, each before and after
 
 
@@ -47,6 +49,8 @@ class Reach:
     renders: tuple[
         Change, ...
     ] = ()  # what our own builds give otherwise, before anything is compared with what is live
+    # By file, what carries it out that is not its own root's delivery: a release that is made of it.
+    carriers: dict[str, str] = field(default_factory=dict)
 
 
 async def reach(
@@ -96,7 +100,11 @@ async def reach(
     for one, build in found:
         if build is not None and one.cluster in {None, place}:  # what is elsewhere is judged by policy, and refused
             made.builds.setdefault((one.delivery, place), []).append(build)
-    others = [entry for entry in entries if not _is_plain(policy, census, entry, place)]
+    deliveries = {id(entry): _carrier(policy, census, entry, place) for entry in entries}
+    others = [entry for entry in entries if deliveries[id(entry)] not in PLAIN]
+    for entry in entries:
+        if (carrier := deliveries[id(entry)]) in PLAIN - {OURS}:
+            made.carriers.update(dict.fromkeys(given.read[id(entry)] & about, carrier))
     return replace(made, files=frozenset[str]().union(*(given.read[id(entry)] for entry in others)))
 
 
@@ -116,9 +124,10 @@ def _read(census: Census, before: Tree) -> list[tuple[Entry, frozenset[str]]]:
     return [(one, one.files | found.get(one.root, frozenset())) for one in census.entries]
 
 
-def _is_plain(policy: Policy, census: Census, entry: Entry, place: str) -> bool:
+def _carrier(policy: Policy, census: Census, entry: Entry, place: str) -> str:
+    """The delivery of an entry; empty where a build is between its files and what becomes live."""
     is_built = entry.root in census.index.kustomizations
-    return not is_built and _reached(policy, entry.root, entry.delivery, place, None).delivery == OURS
+    return "" if is_built else _reached(policy, entry.root, entry.delivery, place, None).delivery
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ Others can write all but `WRITE`, so these prove nothing about who made an objec
 from typing import Final
 
 BINDING: Final = "infra-mcp-circle"  # the RoleBinding in each of a circle's namespaces
+HELM_BINDING: Final = "infra-mcp-circle-helm"  # the one for Helm, in each of its namespaces where Helm may work
+BINDINGS: Final = frozenset({BINDING, HELM_BINDING})
 PREFIX: Final = "infra-mcp.dev/"  # of our labels and annotations
 CIRCLE: Final = f"{PREFIX}circle"  # label of a namespace: the circle it was made for
 REQUEST: Final = f"{PREFIX}request"  # annotation: the id of the request that wrote last; for people

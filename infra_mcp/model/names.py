@@ -89,3 +89,23 @@ ZoneName = Annotated[str, StringConstraints(pattern=rf"^{_OF_DOMAIN}(\.{_OF_DOMA
 RecordName = Annotated[
     str, StringConstraints(pattern=rf"^(@|\*|(\*\.)?{_OF_DOMAIN}(\.{_OF_DOMAIN})*)$", max_length=253)
 ]
+
+# A Helm release: RFC 1123 labels with dots between, at most as long as Helm takes.
+ReleaseName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}(\.{_LABEL})*$", max_length=53)]
+# A chart by its name, by its address in an OCI registry, or by its path in the repository.
+_CHART = r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+ChartReference = Annotated[
+    str,
+    StringConstraints(
+        pattern=rf"^({_CHART}|oci://[A-Za-z0-9][A-Za-z0-9._~:/%+-]*/{_CHART}|\./[A-Za-z0-9._/-]*[A-Za-z0-9])$",
+        max_length=500,
+    ),
+]
+ChartRepository = Annotated[
+    str, StringConstraints(pattern=r"^https?://[A-Za-z0-9][A-Za-z0-9._~:/%+-]*$", max_length=500)
+]
+# One version by Semantic Versioning, with a leading v or without.
+ChartVersion = Annotated[
+    str,
+    StringConstraints(pattern=r"^v?\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$", max_length=128),
+]

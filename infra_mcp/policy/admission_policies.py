@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from typing import Any, Final, Literal
 
-from infra_mcp.model.marks import BINDING, CIRCLE, PREFIX, PULL_SECRET_TYPES
+from infra_mcp.model.marks import BINDING, CIRCLE, HELM_BINDING, PREFIX, PULL_SECRET_TYPES
 from infra_mcp.policy.grants import FREE_LABELS
+from infra_mcp.policy.helm_rights import account_of, circles_with_helm, role_of
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import ClusterRules
 
@@ -27,7 +28,7 @@ def admission_policies(policy: Policy, cluster: ClusterRules) -> list[dict[str, 
     for suffix, group, resources, who, variables, validations in (
         ("namespaces", "", ["namespaces"], server, *_namespaces(policy, cluster)),
         ("bindings", _RBAC, ["rolebindings"], server, *_bindings(policy, cluster)),
-        ("secrets", "", ["secrets"], _as_circle(cluster), *_secrets(policy, cluster)),
+        ("secrets", "", ["secrets"], _as_circle(policy, cluster), *_secrets(policy, cluster)),
         # A write to a namespace's status or finalizers may change its labels, too.
         ("marks", "", ["namespaces", "namespaces/status", "namespaces/finalize"], others, *_marks()),
     ):
@@ -89,8 +90,13 @@ def _as_anyone_else(cluster: ClusterRules) -> str:
     return f"!({_as_server(cluster)}) && !({another})"
 
 
-def _as_circle(cluster: ClusterRules) -> str:
-    return f"request.userInfo.username.startsWith({_text(_circles(cluster))})"
+def _as_circle(policy: Policy, cluster: ClusterRules) -> str:
+    """Every circle's own account; those of Helm write what charts hold and the releases themselves."""
+    circle = f"request.userInfo.username.startsWith({_text(_circles(cluster))})"
+    helm = [
+        f"system:serviceaccount:{cluster.service_accounts}:{account_of(name)}" for name in circles_with_helm(policy)
+    ]
+    return _all(circle, f"!(request.userInfo.username in {_text(helm)})") if helm else circle
 
 
 def _circles(cluster: ClusterRules) -> str:
@@ -143,25 +149,41 @@ def _marks() -> Parts:
 
 
 def _bindings(policy: Policy, cluster: ClusterRules) -> Parts:
+    helm = circles_with_helm(policy)
     variables = {
         "circle": f"namespaceObject.metadata.?labels[?{_text(CIRCLE)}].orValue('')",
         "patterns": _text(_patterns(policy)),
     }
     name = "namespaceObject.metadata.name"
-    is_ours = (
-        f"object.metadata.name == {_text(BINDING)}",
-        "object.roleRef.apiGroup == 'rbac.authorization.k8s.io' && object.roleRef.kind == 'ClusterRole'",
-        f"object.roleRef.name == {_text(cluster.circle_role)}",
+    is_role = "object.roleRef.apiGroup == 'rbac.authorization.k8s.io' && object.roleRef.kind == 'ClusterRole'"
+    account, named = "'circle-' + variables.circle", BINDING
+    is_ours = _all(
+        f"object.metadata.name == {_text(BINDING)}", is_role, f"object.roleRef.name == {_text(cluster.circle_role)}"
     )
+    if helm:
+        variables |= {
+            "helm": _text(_patterns(policy, "helm")),
+            "roles": _text({name: role_of(cluster, name) for name in helm}),
+            "accounts": _text({name: account_of(name) for name in helm}),
+        }
+        is_helm = f"object.metadata.name == {_text(HELM_BINDING)}"
+        for_helm = _all(
+            is_helm,
+            is_role,
+            f"variables.circle in variables.helm && {name}.matches(variables.helm[variables.circle])",
+            "object.roleRef.name == variables.roles[variables.circle]",
+        )
+        is_ours, named = f"({is_ours})\n|| ({for_helm})", f"{BINDING} or {HELM_BINDING}"
+        account = f"({is_helm} ? variables.accounts[variables.circle] : {account})"
     is_theirs = (
         "object.subjects.size() == 1 && object.subjects[0].kind == 'ServiceAccount'",
-        "object.subjects[0].name == 'circle-' + variables.circle",
+        f"object.subjects[0].name == {account}",
         f"object.subjects[0].namespace == {_text(cluster.service_accounts)}",
     )
     return variables, [
         ("request.operation == 'CREATE'", "infra-mcp creates bindings and never changes one"),
         (_within(name, cluster), "this namespace was not made for a circle, or its name is not one of that circle's"),
-        (_all(*is_ours), f"infra-mcp creates only the binding {BINDING}, to the circles' role"),
+        (is_ours, f"infra-mcp creates only the binding {named}, to the circles' role"),
         (_all(*is_theirs), "the binding is not for the account of the circle the namespace is labelled with"),
         _BARE,
     ]
@@ -185,9 +207,9 @@ def _secrets(policy: Policy, cluster: ClusterRules) -> Parts:
     ]
 
 
-def _patterns(policy: Policy, key: Literal["namespaces", "labels"] = "namespaces") -> dict[str, str]:
-    """A regular expression (RE2) for each circle that is granted namespaces or labels."""
-    anything = "[-a-z0-9]*" if key == "namespaces" else ".*"  # a namespace's name has no dots to quote
+def _patterns(policy: Policy, key: Literal["namespaces", "labels", "helm"] = "namespaces") -> dict[str, str]:
+    """A regular expression (RE2) for each circle that is granted namespaces, labels, or namespaces for Helm."""
+    anything = ".*" if key == "labels" else "[-a-z0-9]*"  # a namespace's name has no dots to quote
     found = {name: getattr(circle, key) for name, circle in sorted(policy.circles.items())}
     return {
         name: "^(" + "|".join(one.replace(".", "[.]").replace("*", anything) for one in patterns) + ")$"

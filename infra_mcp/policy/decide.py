@@ -17,7 +17,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ActionModel
 from infra_mcp.model.approval import Need, Verdict
 from infra_mcp.model.effect import Change, Effect
-from infra_mcp.model.marks import BINDING, CIRCLE
+from infra_mcp.model.marks import BINDINGS, CIRCLE
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy import grants, reach, terraform, zones
 from infra_mcp.policy.actions import RULES
@@ -340,7 +340,7 @@ def _identity(change: Change) -> Iterator[Refusal]:
         if change.identity == "server":
             yield Refusal("effect.identity", f"The plan would write {target}, of {change.by}, as the server.", FAULT)
         return
-    bootstrap = target.kind in _BOOTSTRAP and (target.kind == "Namespace" or target.name == BINDING)
+    bootstrap = target.kind in _BOOTSTRAP and (target.kind == "Namespace" or target.name in BINDINGS)
     if (change.identity == "server") != bootstrap:
         yield Refusal("effect.identity", f"The plan would write {target} as the {change.identity}'s identity.", FAULT)
     if bootstrap and change.operation not in {"create", "unchanged"}:

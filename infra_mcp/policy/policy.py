@@ -113,6 +113,10 @@ class Policy(Frozen):
         rules = self.clusters.get(self.cluster_name(cluster) or "", _NO_CLUSTER)
         return f"system:serviceaccount:{rules.service_accounts}:circle-{circle}"
 
+    def helm_account(self, circle: str, cluster: str | None = None) -> str:
+        """The identity that Helm has for a circle in a cluster: it may read every Secret where Helm may work."""
+        return f"{self.service_account(circle, cluster)}-helm"
+
     def root_of(self, path: str) -> RootRules | None:
         """The root that decides about a path: the longest one above it, and the first of equal ones."""
         above = [root for root in self.tree.roots if is_within(path, root.path)]
@@ -355,6 +359,8 @@ def _may_be_in(policy: Policy, cluster: str, path: str) -> bool:
 
 def _circle(policy: Policy, name: str, circle: CircleRules) -> Iterator[str]:
     yield from _grant(policy, circle, "circles", name)
+    if circle.helm and f"{name}-helm" in policy.circles:
+        yield f"{_path('circles', f'{name}-helm')} would have the identity that Helm has for circle {name}"
     targets = Counter(policy.pull_secrets[s].target for s in set(circle.pull_secrets) & set(policy.pull_secrets))
     for target, times in targets.items():
         if times > 1:

@@ -13,8 +13,10 @@ from typing import Any, Final
 import yaml
 
 from infra_mcp.errors import InfraError
-from infra_mcp.model.marks import BINDING
+from infra_mcp.model.marks import BINDING, HELM_BINDING
 from infra_mcp.policy.admission_policies import admission_policies
+from infra_mcp.policy.grammar import matches
+from infra_mcp.policy.helm_rights import account_of, circles_with_helm, rights, role_of
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import ClusterRules
 
@@ -44,16 +46,21 @@ def render(policy: Policy, cluster: str, namespaces: Sequence[str] = ()) -> list
         raise InfraError("invalid-argument", f"The policy has no such cluster; it has {known}.")
     own = rules.service_accounts
     accounts = [f"circle-{circle}" for circle in sorted(policy.circles)]
+    accounts += [account_of(circle) for circle in circles_with_helm(policy)]
     impersonate = _rule("", ["serviceaccounts"], ["impersonate"], accounts)
     objects = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": own}},
         *(_account(own, name) for name in ("server", *accounts)),
         *(_rights(f"{own}-impersonate", own, [impersonate], own, ["server"]) if accounts else ()),
-        *_server(rules),
+        *_server(policy, rules),
         _circle_role(policy, rules),
+        *(
+            _role("ClusterRole", role_of(rules, name), None, rights(its))
+            for name, its in circles_with_helm(policy).items()
+        ),
         *_sources(policy, own),
         *admission_policies(policy, rules),
-        *(_binding(policy, rules, name) for name in sorted(set(namespaces))),
+        *(one for name in sorted(set(namespaces)) for one in _bindings(policy, rules, name)),
     ]
     for one in objects:
         one["metadata"]["labels"] = dict(_LABELS)
@@ -95,13 +102,14 @@ def _rights(
     return [role, _bound(role, name, namespace, own, accounts)]
 
 
-def _server(rules: ClusterRules) -> list[dict[str, Any]]:
+def _server(policy: Policy, rules: ClusterRules) -> list[dict[str, Any]]:
+    helm = [role_of(rules, circle) for circle in circles_with_helm(policy)]
     granted = [
         # No patch: with it the server could relabel any namespace, pod security included.
         _rule("", ["namespaces"], ["get", "create"]),
         _rule(_GROUP, ["rolebindings"], ["create"]),
-        _rule(_GROUP, ["rolebindings"], ["get"], [BINDING]),
-        _rule(_GROUP, ["clusterroles"], ["bind"], [rules.circle_role]),
+        _rule(_GROUP, ["rolebindings"], ["get"], [BINDING, *([HELM_BINDING] if helm else [])]),
+        _rule(_GROUP, ["clusterroles"], ["bind"], [rules.circle_role, *helm]),
     ]
     return _rights(f"{rules.service_accounts}-server", None, granted, rules.service_accounts, ["server"])
 
@@ -135,6 +143,11 @@ def _circle_role(policy: Policy, rules: ClusterRules) -> dict[str, Any]:
     )
 
 
+def _helm_roles(policy: Policy, rules: ClusterRules) -> list[dict[str, Any]]:
+    circles = circles_with_helm(policy).items()
+    return [_role("ClusterRole", role_of(rules, name), None, rights(its)) for name, its in circles]
+
+
 def _sources(policy: Policy, own: str) -> list[dict[str, Any]]:
     """The circles with a pull secret read its source as themselves; the server reads none."""
     objects: list[dict[str, Any]] = []
@@ -146,14 +159,20 @@ def _sources(policy: Policy, own: str) -> list[dict[str, Any]]:
     return objects
 
 
-def _binding(policy: Policy, rules: ClusterRules, namespace: str) -> dict[str, Any]:
+def _bindings(policy: Policy, rules: ClusterRules, namespace: str) -> list[dict[str, Any]]:
+    """The binding of the namespace's circle, and that of Helm where policy gives the namespace to it."""
     circles = [circle for circle in sorted(policy.circles) if policy.reaches(circle, namespace)]
     if len(circles) != 1:
         shown = namespace if re.fullmatch(r"[-a-z0-9]{1,63}", namespace) else "with an invalid name"
         count = "more than one circle" if circles else "no circle"
         raise InfraError("invalid-argument", f"The namespace {shown} belongs to {count}, so it gets no binding.")
+    own, circle = rules.service_accounts, circles[0]
     role = {"kind": "ClusterRole", "metadata": {"name": rules.circle_role}}
-    return _bound(role, BINDING, namespace, rules.service_accounts, [f"circle-{circles[0]}"])
+    found = [_bound(role, BINDING, namespace, own, [f"circle-{circle}"])]
+    if any(matches(pattern, namespace) for pattern in policy.circles[circle].helm):
+        role = {"kind": "ClusterRole", "metadata": {"name": role_of(rules, circle)}}
+        found.append(_bound(role, HELM_BINDING, namespace, own, [account_of(circle)]))
+    return found
 
 
 # -- as text ---------------------------------------------------------------------------------------------------------
@@ -164,12 +183,14 @@ _WHY: Final = {
     "impersonate": "The server may act as these circles' accounts, and as no other.",
     "server": "All rights of the server itself: read and create namespaces and their bindings.",
     "circle": "The rights of a circle, in its own namespaces only.",
+    "helm": "The rights of Helm for a circle, where policy gives a namespace to it. It can read ALL Secrets there.",
     "pull": "A pull secret's source: only its circles may read it, by its name.",
     "namespaces": "Limits the namespaces that the server creates to the circles' name patterns.",
     "bindings": "Limits the bindings that the server creates to that circle's account, in namespaces made for it.",
     "marks": "Lets only infra-mcp set or change its labels and annotations of a namespace.",
     "secrets": "Limits the Secrets that a circle writes to copies of its granted pull secrets.",
     BINDING: "An existing namespace: this circle may work in it from now on.",
+    HELM_BINDING: "Helm may work for this circle in the namespace, and can read ALL Secrets of it.",
 }
 
 
@@ -177,9 +198,9 @@ def _why(one: dict[str, Any]) -> str:
     if one["kind"] in _WHY:
         return _WHY[one["kind"]]
     name = one["metadata"]["name"]
-    if name == BINDING and one["kind"] == "RoleBinding":
-        return _WHY[BINDING]
-    part = re.search(r"-(impersonate|server|circle|namespaces|bindings|secrets|marks|pull)(-|$)", name)
+    if one["kind"] == "RoleBinding" and name in (BINDING, HELM_BINDING):
+        return _WHY[name]
+    part = re.search(r"-(impersonate|server|circle|namespaces|bindings|secrets|marks|pull|helm)(-|$)", name)
     return _WHY[part.group(1)] if part else ""
 
 

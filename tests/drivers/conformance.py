@@ -133,8 +133,9 @@ class Conformance:
         first, second = (Effect(action={}, parts=(_part(one),), files=()) for one in plans)
         assert first.model_dump_json() == second.model_dump_json()
         assert first.digest == second.digest
-        assert {one.target for one in plans[0].writes} == {kit.target(name) for name in kit.names}
-        assert [one.operation for one in plans[0].changes] == ["update", "update"]
+        targets = {kit.target(name) for name in kit.names}
+        assert {one.target for one in plans[0].writes} == targets
+        assert [one.operation for one in plans[0].changes if one.target in targets] == ["update", "update"]
 
     async def test_what_landed_is_planned_as_unchanged_and_nothing_more_is_written(self, kit: Kit):
         async with kit.connect() as driver:

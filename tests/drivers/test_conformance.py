@@ -7,6 +7,8 @@ import anyio
 import pytest
 from drivers.conformance import NEW, OLD, CarryingOut, Conformance
 from drivers.dns.zone_kit import ZoneKit
+from drivers.helm.kit import HelmKit
+from drivers.helm.space import helm
 from drivers.json_world import SCOPE, SECRET, Json, JsonWorld, body
 from e2e.cluster_setup import CLUSTER, ClusterSetup, suffix
 from name_servers import free_port, primary, secondary
@@ -21,6 +23,8 @@ from infra_mcp.policy.policy import load
 from infra_mcp.repository.edits import Beside, Edit, Goal, Location
 from infra_mcp.repository.render import dump
 from infra_mcp.repository.value import Base, Tree
+
+__all__ = ["helm"]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("seam.drivers")]
 
@@ -203,3 +207,11 @@ class TestOneThatConfirms(Conformance):
     @pytest.fixture
     def kit(self, tmp_path):
         return JsonKit(tmp_path, carries_out=False)
+
+
+class TestHelm(Conformance, CarryingOut):
+    @pytest.fixture
+    def kit(self, cluster_setup, tmp_path, helm):
+        made = HelmKit(cluster_setup, tmp_path, helm)
+        yield made
+        made.leave()

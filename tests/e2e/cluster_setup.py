@@ -51,6 +51,15 @@ actions = ["provision_namespace", "deploy"]
 pull_secrets = ["Y"]
 images = ["registry.example/shop/*"]
 
+[circles.charts]
+namespaces = ["charts-*"]
+actions = ["provision_namespace", "deploy", "configure", "rollback", "helm_release", "change_set"]
+images = ["registry.example/charts/*"]
+helm = ["charts-*"]
+limits = {{ replicas = 10, cpu = "20", memory = "40Gi" }}
+allow = ["kinds.secrets"]
+kinds = ["Service", "ConfigMap", "Secret", "ServiceAccount", "Pod", "apps/Deployment", "batch/Job"]
+
 [pull_secrets.X]
 from = "{sources}/registry-x"
 

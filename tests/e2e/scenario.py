@@ -111,6 +111,11 @@ class Scenario:
     server: ServerProcess | None = None
 
     @property
+    def peers(self) -> tuple[str, ...]:
+        """The peers it has, each of the circle of its name."""
+        return ("docs", "shop")
+
+    @property
     def namespace(self) -> str:
         """The namespace of the app people wrote by hand."""
         return f"docs-{self.name}"
@@ -182,7 +187,7 @@ class Scenario:
         """What an operator does before the first start: accept the policy, add the peers."""
         text = self.settings.policy_file.read_text(encoding="utf-8")
         await offline.call(self.settings, "operator/policy.accept", {"digest": digest_of(text)})
-        for name in ("docs", "shop"):
+        for name in self.peers:
             added = await offline.call(self.settings, "operator/peer.add", {"name": name, "circle": name})
             self.tokens[name] = added["token"]
 

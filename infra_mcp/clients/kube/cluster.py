@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # these import `kubernetes`: a second, paid in `connect`, in 
 
 FIELD_MANAGER = "infra-mcp"
 PAGE = 500  # items asked for at once
+_TEXT = "text/plain, application/json"  # as `transport.TEXT`, which is not imported yet
 _OWN = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
 
 
@@ -93,20 +94,23 @@ class Cluster:
             raise
         return dict(found)
 
-    async def dry_run(self, body: dict[str, Any], *, as_user: str | None, force: bool = False) -> dict[str, Any]:
+    async def dry_run(
+        self, body: dict[str, Any], *, as_user: str | None, force: bool = False, manager: str = FIELD_MANAGER
+    ) -> dict[str, Any]:
         """Server-side apply with `dryRun=All`: the object after all of admission and validation; nothing is written.
 
         Args:
             body: what to apply.
             as_user: see the class.
-            force: only `drivers.kubernetes.ssa` may, to show what a takeover would take.
+            force: only to show what a takeover would take.
+            manager: the field manager; another one's, to show what that one's apply would do.
         """
-        found, _ = await self._apply(body, as_user, force=force, dry_run=True)
+        found, _ = await self._apply(body, as_user, force=force, dry_run=True, manager=manager)
         return found
 
     @effect("kube.apply")
     async def write(
-        self, body: dict[str, Any], *, as_user: str | None, force: bool = False
+        self, body: dict[str, Any], *, as_user: str | None, force: bool = False, manager: str = FIELD_MANAGER
     ) -> tuple[dict[str, Any], int]:
         """Server-side apply (KEP-555) as field manager `infra-mcp`, with strict field validation.
 
@@ -115,12 +119,14 @@ class Cluster:
         Args:
             body: what to apply; with resourceVersion "1" to create only, with uid and resourceVersion to update.
             as_user: see the class.
-            force: only `drivers.kubernetes.ssa` may, for the takeover that its dry run showed.
+            force: only `drivers.kubernetes.ssa` may, for the takeover that its dry run showed; and `drivers.helm`, to
+                release the lock of Helm's own that an interrupted install left.
+            manager: the field manager.
 
         Returns:
             The object, and 201 when it was created, else 200.
         """
-        return await self._apply(body, as_user, force=force, dry_run=False)
+        return await self._apply(body, as_user, force=force, dry_run=False, manager=manager)
 
     @effect("kube.create")
     async def create(self, body: dict[str, Any], *, as_user: str | None) -> dict[str, Any]:
@@ -211,6 +217,13 @@ class Cluster:
             async for event in events:
                 yield event
 
+    async def logs(self, namespace: str, pod: str, *, as_user: str | None, lines: int) -> str:
+        """The last lines of the log of a pod's only, or first, container, at most 64 kB."""
+        path = await self._discovery.path("v1", "Pod", namespace, pod)
+        params = {"tailLines": str(lines), "limitBytes": str(64 * 1024)}
+        found, _ = await self._transport.request("GET", f"{path}/log", params, as_user=as_user, accept=_TEXT)
+        return str(found)
+
     async def schema_errors(self, body: dict[str, Any]) -> builtins.list[str]:
         """The errors of a whole new object by the server's own OpenAPI v3, with the field's path, never its value.
 
@@ -231,10 +244,43 @@ class Cluster:
         found, _ = await self._transport.request("POST", path, body=review)
         return (found.get("status") or {}).get("allowed") is True
 
+    async def is_namespaced(self, api_version: str, kind: str) -> bool:
+        """Whether objects of a kind are in namespaces."""
+        found = await self._discovery.find(api_version, kind)
+        return found.namespaced
+
+    async def capabilities(self) -> tuple[str, builtins.list[str]]:
+        """Its version, and each API version that it serves, alone and with each of its kinds: what charts ask for."""
+        found, _ = await self._transport.request("GET", "/version")
+        return str(found.get("gitVersion") or ""), await self._discovery.served()
+
+    async def kubeconfig(self, *, as_user: str) -> dict[str, Any]:
+        """A kubeconfig with one context, its current one, for a program that runs as `as_user`.
+
+        It holds the server's own credential: it goes into a file of mode 0600 and nowhere else.
+        """
+        if not as_user.startswith("system:serviceaccount:"):  # an empty one would be no impersonation at all
+            msg = "only service accounts are impersonated"
+            raise ValueError(msg)
+        cluster, user = (await self._transport.login()).entries
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "it",
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+            "clusters": [{"name": "it", "cluster": cluster}],
+            "users": [{"name": "it", "user": user | {"as": as_user}}],
+        }
+
     async def _apply(
-        self, body: dict[str, Any], as_user: str | None, *, force: bool, dry_run: bool
+        self, body: dict[str, Any], as_user: str | None, *, force: bool, dry_run: bool, manager: str = FIELD_MANAGER
     ) -> tuple[dict[str, Any], int]:
-        params = _OWN | ({"dryRun": "All"} if dry_run else {}) | ({"force": "true"} if force else {})
+        params = (
+            _OWN
+            | {"fieldManager": manager}
+            | ({"dryRun": "All"} if dry_run else {})
+            | ({"force": "true"} if force else {})
+        )
         return await self._send("PATCH", body, params, kind="dry-run" if dry_run else "write", as_user=as_user)
 
     async def _send(

@@ -17,7 +17,7 @@ import json
 import os
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,10 @@ from infra_mcp.errors import InfraError
 from infra_mcp.text import one_line
 
 PLUGIN_DEADLINE = 30.0  # seconds an exec plugin may take
+# The fields of a user that another program logs in with; the token is the one that we log in with.
+_KEPT = frozenset(
+    {"client-certificate", "client-certificate-data", "client-key", "client-key-data", "username", "password"}
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Login:
     authorization: str | None
     expires: float | None  # unix time in seconds, where an exec plugin gives one
     tls: str  # digest of the TLS material: a new token alone needs no new connections
+    # The context's cluster and user as entries of a kubeconfig, without plugins: what they gave stands in it.
+    entries: tuple[dict[str, Any], dict[str, Any]] = field(default=({}, {}), repr=False)
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -151,4 +157,8 @@ def _build(cluster: dict[str, Any], user: dict[str, Any], expires: float | None)
             remembered = kube_config._temp_files  # noqa: SLF001 - else it would use a deleted file again
             for content in [content for content, name in remembered.items() if name.startswith(scratch)]:
                 del remembered[content]
-    return Login(configuration.host, rest, configuration.api_key.get("BearerToken"), expires, tls)
+    authorization = configuration.api_key.get("BearerToken")
+    kept = {key: value for key, value in user.items() if key in _KEPT}
+    if (authorization or "").startswith("Bearer "):
+        kept["token"] = str(authorization).removeprefix("Bearer ")
+    return Login(configuration.host, rest, authorization, expires, tls, (cluster, kept))

@@ -67,6 +67,13 @@ class Discovery:
         path += f"/{found.plural}"
         return path if name is None else f"{path}/{_segment(name)}"
 
+    async def served(self) -> list[str]:
+        """Each API version, and `version/Kind` of each kind, sorted; fetched anew."""
+        async with self._fetching:
+            self._known = await self._fetch()
+        versions = {version for version, _ in self._known}
+        return sorted(versions | {f"{version}/{kind}" for version, kind in self._known})
+
     async def _fetch(self) -> dict[tuple[str, str], Resource]:
         known: dict[tuple[str, str], Resource] = {}
         for path in ("/api", "/apis"):

@@ -35,6 +35,7 @@ MAX_WAIT = 10.0  # seconds; a longer Retry-After is not waited for
 MAX_BUSY = 5  # how often a 429 is waited for
 RENEW_BEFORE = 60.0  # seconds before its end that a credential is renewed
 MAX_CLOSE = 2.0  # seconds; a plain connection with something left to send may never close
+TEXT = "text/plain, application/json"  # of what is no JSON: a log
 LARGE = 200_000  # bytes from which JSON is parsed in a thread
 _TRANSIENT = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 _NO_API_SERVER = "the server that answers there is not an API server"
@@ -89,7 +90,7 @@ class Transport:
             kind: decides the retries; see the module.
             as_user: the service account to impersonate, as a full user name; None: the server's own identity.
             body: sent as JSON.
-            accept: the media type to ask for.
+            accept: the media type to ask for; `TEXT` for an answer that is no JSON.
             secret: a Secret is addressed, so the texts of errors are dropped.
 
         Raises:
@@ -113,7 +114,7 @@ class Transport:
                 tries += 1
                 continue
             if status < HTTPStatus.MULTIPLE_CHOICES:
-                return await _parse(data, unknown=kind == "write"), status
+                return await (_parse(data, unknown=kind == "write") if accept != TEXT else _text(data)), status
             error = KubeError.parse(status, opened.headers, data, secret=secret)
             if status == HTTPStatus.UNAUTHORIZED and not renewed:
                 renewed, login = True, await self._renew_after(login)
@@ -171,6 +172,10 @@ class Transport:
             return aiohttp.ClientTimeout(total=limits.read, sock_connect=limits.connect), {}
         total = limits.write + limits.connect
         return aiohttp.ClientTimeout(total=total, sock_connect=limits.connect), {"timeout": f"{limits.write:g}s"}
+
+    async def login(self) -> Login:
+        """The login that requests are sent with now."""
+        return await self._current_login()
 
     async def _current_login(self) -> Login:
         """The login, renewed first when its end is near. A plugin that fails then is asked again at the 401."""
@@ -238,6 +243,10 @@ def _no_answer(broken: Exception, *, unknown: bool) -> KubeError:
     if isinstance(broken, aiohttp.ClientConnectorCertificateError):
         why = "its certificate is not the one the kubeconfig trusts"
     return KubeError(0, "OutcomeUnknown" if unknown else "Unreachable", why)
+
+
+async def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
 
 
 async def _parse(data: bytes, *, unknown: bool) -> dict[str, Any]:

@@ -168,3 +168,21 @@ def _pairs(old: Json, new: Json, keys: Keys) -> list[tuple[dict[str, Any], Any, 
         return None
     none: Any = {}, _ABSENT
     return [(step, before.get(key, none)[1], after.get(key, none)[1]) for key, (step, _) in (before | after).items()]
+
+
+def gone(known: Json, one: Json, path: FieldPath = (), names: tuple[str, ...] = ()) -> Iterator[FieldPath]:
+    """Each outermost field, or item of a keyed list, of `known` that is no longer there in `one`."""
+    if isinstance(known, dict) and isinstance(one, dict):
+        for key, value in known.items():
+            if key not in one:
+                yield (*path, key)
+            else:
+                yield from gone(value, one[key], (*path, key), (*names, key))
+        return
+    keys = list_keys(names, {})
+    there, items = dict(keyed(known, keys)), dict(keyed(one, keys))
+    for key, (step, item) in there.items():
+        if key not in items:
+            yield (*path, step)
+        else:
+            yield from gone(item, items[key][1], (*path, step), names)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from infra_mcp.drivers.base import Build
+from infra_mcp.drivers.kubernetes.diff import gone
 from infra_mcp.drivers.manifests.objects import Desired
 from infra_mcp.model.effect import FieldPath
-from infra_mcp.repository.partial import differences, keyed, list_keys, set_path
+from infra_mcp.repository.partial import differences, set_path
 from infra_mcp.repository.render import Located
 
 
@@ -41,22 +42,4 @@ def _changed(known: Located, one: Located) -> tuple[dict[str, Any], tuple[FieldP
     sets: dict[str, Any] = one.ref.identity
     for path, _, after, _ in differences(known.object, one.object, exact=True):
         set_path(sets, path, after)
-    return sets, tuple(_gone(known.object, one.object, (), ()))
-
-
-def _gone(known: Any, one: Any, path: FieldPath, names: tuple[str, ...]) -> Iterator[FieldPath]:  # noqa: ANN401 - JSON
-    """Each outermost field, or item of a keyed list, that is no longer there."""
-    if isinstance(known, dict) and isinstance(one, dict):
-        for key, value in known.items():
-            if key not in one:
-                yield (*path, key)
-            else:
-                yield from _gone(value, one[key], (*path, key), (*names, key))
-        return
-    keys = list_keys(names, {})
-    there, items = dict(keyed(known, keys)), dict(keyed(one, keys))
-    for key, (step, item) in there.items():
-        if key not in items:
-            yield (*path, step)
-        else:
-            yield from _gone(item, items[key][1], (*path, step), names)
+    return sets, tuple(gone(known.object, one.object))

@@ -22,6 +22,7 @@ from infra_mcp.gather import gather, gather_pair
 from infra_mcp.model.digest import digest
 from infra_mcp.model.effect import Change, Drift, FieldChange, show_path
 from infra_mcp.model.image import Image
+from infra_mcp.model.marks import BINDING
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
@@ -91,7 +92,7 @@ async def _spaces(access: Access, wanted: Iterable[Desired]) -> _Spaces:
     wanted = [one for one in wanted if one.identity == "server"]
     read = await gather(partial(access.get_once, one.ref) for one in wanted)
     found = _Spaces(live={one.ref.key: live for one, live in zip(wanted, read, strict=True)})
-    bindings = {one.ref.namespace: one for one in wanted if one.ref.kind == "RoleBinding"}
+    bindings = {one.ref.namespace: one for one in wanted if one.ref.kind == "RoleBinding" and one.ref.name == BINDING}
     for space in wanted:
         name, live, bound = space.ref.name, found.live[space.ref.key], bindings.get(space.ref.name)
         if space.ref.kind != "Namespace":

@@ -15,6 +15,7 @@ from infra_mcp.model.actions.change_set import ChangeSet, accept
 from infra_mcp.model.actions.configure import Configure
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.actions.dns_record import DnsRecord
+from infra_mcp.model.actions.helm_release import HelmRelease
 from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.actions.restart import Restart
 from infra_mcp.model.actions.rollback import Rollback, RollbackOf
@@ -33,6 +34,7 @@ _MODELS: tuple[type[ActionModel], ...] = (
     TerraformApply,
     Rollback,
     DnsRecord,
+    HelmRelease,
     ChangeSet,
 )
 

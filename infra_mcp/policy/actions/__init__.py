@@ -7,6 +7,7 @@ from infra_mcp.policy.actions import (
     configure,
     deploy,
     dns_record,
+    helm_release,
     provision_namespace,
     restart,
     rollback,
@@ -23,6 +24,7 @@ RULES: dict[str, ActionRules] = {
     "scale": scale.RULES,
     "dns_record": dns_record.RULES,
     "terraform_apply": terraform_apply.RULES,
+    "helm_release": helm_release.RULES,
 }
 RULES["change_set"] = change_set.rules(RULES)
 RULES["rollback"] = rollback.rules(RULES)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from infra_mcp.model.effect import FieldPath, Trait, show_path
-from infra_mcp.model.marks import BINDING, PREFIX, RESTART
+from infra_mcp.model.marks import BINDINGS, PREFIX, RESTART
 from infra_mcp.policy.guard.kinds import delivers
 from infra_mcp.policy.guard.network import exposed, hosts
 from infra_mcp.policy.guard.pods import Finding, baseline, restricted
@@ -72,7 +72,7 @@ def _findings(rendered: object) -> Iterator[Finding]:
     kind = kind_of(rendered)
     yield from hosts(kind, rendered)
     name = metadata.get("name") if isinstance(metadata := rendered.get("metadata"), dict) else None
-    if name == BINDING:
+    if name in BINDINGS:
         yield Finding(OWN, ("metadata", "name"), name)
     judged = {key: value for key, value in rendered.items() if key not in _SERVERS_OWN}
     if kind in _DATA:

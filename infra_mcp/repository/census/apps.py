@@ -6,7 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from infra_mcp.repository.census import argocd, charts, deployers, flux, helmfile, inflated, remote, tags
+from infra_mcp.repository.census import (
+    argocd,
+    charts,
+    declared,
+    deployers,
+    flux,
+    helmfile,
+    inflated,
+    remote,
+    tags,
+)
 from infra_mcp.repository.census.argo_apps import Applications
 from infra_mcp.repository.census.entries import Entry, entries
 from infra_mcp.repository.census.environments import ENVIRONMENTS
@@ -45,7 +55,7 @@ class Census:
         """Where deliveries start."""
         given = entries(self.index, argocd.entries(self.index, self.applications))
         found = [flux.with_charts(self.index, entry) for entry in given]
-        for more in (helmfile.entries, deployers.entries, charts.entries, tags.entries):
+        for more in (helmfile.entries, declared.entries, deployers.entries, charts.entries, tags.entries):
             found += more(self.index, {path for entry in found for path in entry.files})
         return found
 

@@ -24,6 +24,7 @@ LARGEST: Final = 1 << 20  # bytes; larger files are data, dashboards for one
 SMALL: Final = 4096  # bytes, of a file that holds one version
 _KIND = re.compile(rb"""(?:^|[{,])[ \t]*(?:["']?kind["']?[ \t]*:)[ \t]*["']?([A-Za-z][A-Za-z0-9]*)""", re.MULTILINE)
 _ENCRYPTED = re.compile(rb"""^(?:sops:|[ \t]*"sops"[ \t]*:)|\A\$ANSIBLE_VAULT|\A-----BEGIN AGE""", re.MULTILINE)
+_NAMES_CHART = re.compile(rb"^chart[ \t]*:", re.MULTILINE)
 _VALUES_FILES = re.compile(rb"""values[-_]?files?["']?[ \t]*:""", re.IGNORECASE)
 
 
@@ -34,6 +35,7 @@ class _File:
     kinds: frozenset[str]
     encrypted: bool
     lists_values: bool = False
+    names_chart: bool = False
 
 
 class Index:
@@ -143,6 +145,10 @@ class Index:
         """The paths of files with a key that names values files."""
         return tuple(path for path, file in self._files.items() if file.lists_values)
 
+    def naming_charts(self) -> tuple[str, ...]:
+        """The paths of files with a line at their top that names a chart."""
+        return tuple(path for path, file in self._files.items() if file.names_chart)
+
     def says_kinds(self, path: str) -> bool:
         """Whether a line of a file says a kind."""
         return path in self._files and bool(self._files[path].kinds)
@@ -245,7 +251,8 @@ def _look(data: bytes | None) -> _File:
     if data is None or len(data) > LARGEST:
         return _File(frozenset(), encrypted=False)
     kinds = frozenset(found.decode() for found in _KIND.findall(data))
-    return _File(kinds, _ENCRYPTED.search(data) is not None, _VALUES_FILES.search(data) is not None)
+    found = (pattern.search(data) is not None for pattern in (_ENCRYPTED, _VALUES_FILES, _NAMES_CHART))
+    return _File(kinds, *found)
 
 
 def _values(data: bytes) -> list[Any]:
