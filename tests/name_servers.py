@@ -181,7 +181,15 @@ controls {{ }};
 
 @contextmanager
 def primary(
-    folder: Path, records: str = "", *, zone: str = ZONE, notify: int | None = None, policy: str | None = None
+    folder: Path,
+    records: str = "",
+    *,
+    zone: str = ZONE,
+    notify: int | None = None,
+    policy: str | None = None,
+    transfer: str = f"key {KEY}",
+    recursive: bool = False,
+    cache_of: Bind | None = None,
 ) -> Iterator[Bind]:
     """A primary that takes updates signed with its key.
 
@@ -191,17 +199,23 @@ def primary(
         zone: its name.
         notify: the port of a secondary.
         policy: its `update-policy`; by default every type that the product writes.
+        transfer: who may transfer the zone.
+        recursive: whether it answers for other names, too.
+        cache_of: then it has no zone, and forwards all questions to this server.
     """
     bind = Bind(folder, free_port(), zone, _key(folder))
     (folder / "zone").write_text(TEXT + records, encoding="utf-8")
     notified = f"also-notify {{ 127.0.0.1 port {notify}; }};" if notify else "notify no;"
     allowed = policy if policy is not None else f"grant {KEY} zonesub {GRANTS};"
-    (folder / "named.conf").write_text(
-        _OPTIONS.format(folder=folder, port=bind.port, options="")
-        + f'zone "{zone}" {{ type primary; file "{folder}/zone"; allow-transfer {{ key {KEY}; }}; {notified}\n'
-        + f"  update-policy {{ {allowed} }}; }};\n",
-        encoding="utf-8",
+    options = f"forwarders {{ 127.0.0.1 port {cache_of.port}; }}; forward only;" if cache_of else ""
+    own = (
+        f'zone "{zone}" {{ type primary; file "{folder}/zone"; allow-transfer {{ {transfer}; }}; {notified}\n'
+        f"  update-policy {{ {allowed} }}; }};\n"
     )
+    text = _OPTIONS.format(folder=folder, port=bind.port, options=options) + ("" if cache_of else own)
+    if recursive or cache_of:
+        text = text.replace("recursion no", "recursion yes; empty-zones-enable no")
+    (folder / "named.conf").write_text(text, encoding="utf-8")
     yield from _running(bind)
 
 

@@ -64,6 +64,7 @@ class ZoneRules(Frozen):
     server: NameServer | None = None
     key_file: AbsolutePath | None = None
     servers: tuple[NameServer, ...] = Field(default=(), max_length=20)
+    resolver: NameServer | None = None
     cluster: ClusterName | None = None
     publish: AbsolutePath | None = None
     marker: RuleId | None = None

@@ -8,12 +8,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import pytest
+from engine.killer import KilledError, Killer, observed
 from engine.two_kinds import NEW, OLD, STAGES, THINGS, Ground, register, target, until
 
 from infra_mcp import effects
@@ -45,40 +45,6 @@ SAMPLE = [
     (FAILS, ("json.undo", "after", 2)),
     (HELD, ("git.move", "after", 3)),
 ]
-
-
-class KilledError(BaseException):
-    """What ends everything at the chosen point; nothing of the product catches it for good."""
-
-
-class Killer:
-    """Stops the engine at a point: an effect, before or after it, the how-manieth time."""
-
-    def __init__(self, at=None):
-        self.at, self.dead = at, False
-        self.passed = Counter()
-        self.points = []
-
-    def __call__(self, name, when):
-        if self.dead:
-            raise KilledError
-        if not self.passed and (name, when) != ("ledger.accept", "before"):
-            return
-        self.passed[name, when] += 1
-        self.points.append((name, when, self.passed[name, when]))
-        if self.points[-1] == self.at:
-            self.dead = True
-            raise KilledError
-
-
-@contextmanager
-def observed(killer):
-    """Let a killer see every effect."""
-    effects.observe(killer)
-    try:
-        yield killer
-    finally:
-        effects._observers.remove(killer)
 
 
 async def _run_until_killed(ground, version, at):

@@ -23,7 +23,7 @@ _ALGORITHMS: Final = {
 }
 _BLOCK = re.compile(r'key\s+"?([^\s"{;]+)"?\s*\{([^}]*)\}\s*;', re.DOTALL)  # BIND's, as tsig-keygen writes it
 _FIELD = re.compile(r'(algorithm|secret)\s+"?([^\s";]+)"?\s*;')
-_COMMENT = re.compile(r"(?:#|//)[^\n]*|/\*.*?\*/", re.DOTALL)
+_COMMENT = re.compile(r'("[^"]*")|(?:#|//)[^\n]*|/\*.*?\*/', re.DOTALL)  # none begins within quotes
 
 
 TsigKey = dns.tsig.Key
@@ -53,7 +53,7 @@ def read_key(path: str, masker: Masker) -> TsigKey:
 
 
 def _parts(text: str, path: str) -> tuple[str, str, str]:
-    plain = _COMMENT.sub("", text)
+    plain = _COMMENT.sub(lambda found: found[1] or "", text)
     blocks = _BLOCK.findall(plain)
     if len(blocks) == 1:
         fields = dict(_FIELD.findall(blocks[0][1]))

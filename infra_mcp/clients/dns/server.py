@@ -125,9 +125,7 @@ async def serial(server: Server, zone: str) -> int:
     return int(found.rrset.values[0].split()[2])
 
 
-async def exchange(
-    server: Server, messages: Sequence[dns.message.Message], seconds: float = SECONDS
-) -> list[dns.message.Message]:
+async def exchange(server: Server, messages: Sequence[dns.message.Message]) -> list[dns.message.Message]:
     """Send messages on one TCP connection, and return the replies in their order.
 
     Raises:
@@ -136,11 +134,11 @@ async def exchange(
     """
     waiting = {message.id: message for message in messages}
     if len(waiting) < len(messages):  # two of the same random number
-        return [(await exchange(server, [one], seconds))[0] for one in messages]
+        return [(await exchange(server, [one]))[0] for one in messages]
     replies: dict[int, dns.message.Message] = {}
     problem = "no answer in time"
     try:
-        with anyio.move_on_after(seconds):
+        with anyio.move_on_after(SECONDS):
             async with _connected(server) as stream:
                 for message in messages:
                     await stream.send(message.to_wire(prepend_length=True))

@@ -15,7 +15,7 @@ import dns.rdatatype
 import dns.tsig
 import dns.update
 
-from infra_mcp.clients.dns.server import SECONDS, Server, exchange
+from infra_mcp.clients.dns.server import Server, exchange
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError, Moved, Unavailable
 from infra_mcp.model.rrset import RRset, absolute
@@ -85,7 +85,7 @@ async def _send(
     server: Server, zone: str, key: dns.tsig.Key, message: dns.update.UpdateMessage, swaps: Sequence[Swap]
 ) -> None:
     try:
-        reply = (await exchange(server, [message], SECONDS))[0]
+        reply = (await exchange(server, [message]))[0]
     except dns.tsig.PeerError as error:
         raise InfraError("zone-denied", f"{server} {_refusal(error, key, zone)}") from None
     code = reply.rcode()

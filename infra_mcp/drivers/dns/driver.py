@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from infra_mcp.drivers.dns.markers import other_owner
 from infra_mcp.drivers.dns.plan import Work
 from infra_mcp.drivers.dns.records import Left
 from infra_mcp.drivers.dns.rfc2136 import Rfc2136
+from infra_mcp.drivers.dns.servers import Servers
 from infra_mcp.drivers.dns.status import status
 from infra_mcp.drivers.dns.undo import undo
 from infra_mcp.errors import InfraError
@@ -23,8 +24,6 @@ from infra_mcp.model.rrset import same
 from infra_mcp.model.target import Target
 from infra_mcp.policy.kinds import ZoneRules
 from infra_mcp.policy.policy import Policy
-
-Say = Callable[[str], None]
 
 
 def place(policy: Policy, name: str) -> Place:
@@ -57,6 +56,7 @@ class Zone:
 
     def __init__(self, name: str, rules: ZoneRules, backend: Backend, where: str) -> None:
         self.name, self.rules, self.where, self._backend = name, rules, where, backend
+        self._servers = Servers(name, rules, backend.server)
 
     async def read(self, context: Context, target: Target) -> dict[str, Any] | None:
         """One record set as the primary answers it."""
@@ -92,15 +92,16 @@ class Zone:
             InfraError: `not-landed`, with the server and its answer.
         """
         work: Work = prepared.own
-        found = await confirm(await self._servers(), self.name, work.wanted, seconds, context.say)
+        servers, remark = await self._servers.all()
+        found = await confirm(servers, self.name, work.wanted, seconds, context.say)
         facts = [
             f"{one.desired.wanted} set in {self.name}"
             if one.desired.wanted
             else f"{one.desired.name} {one.desired.type} removed from {self.name}"
             for one in work.records
         ]
-        stale = f"; caches may keep the former answer for {work.stale} s" if work.stale else ""
-        return f"{', '.join(facts)}, {found}{stale}"
+        stale = f"caches may keep the former answer for {work.stale} s" if work.stale else ""
+        return "; ".join(filter(None, [f"{', '.join(facts)}, {found}", remark, stale]))
 
     async def present(self, context: Context, target: Target) -> bool:
         """Whether the primary has a record set."""
@@ -123,7 +124,8 @@ class Zone:
             InfraError: `not-landed`.
         """
         former = {one.key: one.before for one in map(Left.of, written)}
-        found = await confirm(await self._servers(), self.name, former, seconds, context.say)
+        servers, _ = await self._servers.all()
+        found = await confirm(servers, self.name, former, seconds, context.say)
         said = ", ".join(f"{one or f'no {key[0]} {key[1]}'}" for key, one in former.items())
         return f"{self.name} has {said} again, {found}"
 
@@ -147,9 +149,5 @@ class Zone:
         """
         if question.scope != self.name or question.tree is None:
             raise InfraError("not-found", "There is no such zone, or it is not yours.")
-        return await status(self._backend, await self._servers(), context, self.name, question.tree)
-
-    async def _servers(self) -> list[Server]:
-        """The primary, then the others that policy names for the zone."""
-        named = [Server.parse(one) for one in self.rules.servers]
-        return list(dict.fromkeys([self._backend.server, *named]))
+        servers, _ = await self._servers.all()
+        return await status(servers, context, self.name, question.tree)

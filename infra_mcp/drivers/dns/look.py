@@ -50,10 +50,13 @@ async def look(server: Server, zone: str, rules: ZoneRules, keys: Sequence[Key])
         questions += [(one, TXT) for one in places(rules, name, kind)]
     distinct = list(dict.fromkeys(questions))
     answers = dict(zip(distinct, await ask(server, zone, distinct), strict=True))
+    soa = answers[APEX, "SOA"]
+    if soa.rrset is None and soa.problem not in _SILENT:
+        what = f"{server} is not authoritative for {zone}: {soa.problem or 'it has no SOA record of it'}."
+        raise InfraError("zone-denied", what)
     for (name, kind), answer in answers.items():
         require(server, zone, name, kind, answer)
-    soa = answers[APEX, "SOA"].rrset
-    negative = min(soa.ttl or 0, int(soa.values[0].split()[6])) if soa else 0
+    negative = min(soa.rrset.ttl or 0, int(soa.rrset.values[0].split()[6])) if soa.rrset else 0
     return View({key: _seen(rules, key, answers) for key in keys}, negative)
 
 

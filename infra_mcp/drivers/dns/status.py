@@ -10,7 +10,6 @@ from anyio import to_thread
 
 from infra_mcp.clients.dns.server import Server, ask, serial
 from infra_mcp.drivers.base import Context
-from infra_mcp.drivers.dns.backend import Backend
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather
 from infra_mcp.model.rrset import RRset, same
@@ -22,17 +21,15 @@ _MAX_LISTED: Final = 50
 _MAX_ASKED: Final = 1_000  # records that are compared
 
 
-async def status(
-    backend: Backend, servers: Sequence[Server], context: Context, zone: str, tree: Tree
-) -> dict[str, Any]:
-    """The serial at each server, and the records of the repository with their drift.
+async def status(servers: Sequence[Server], context: Context, zone: str, tree: Tree) -> dict[str, Any]:
+    """The serial at each server, the primary first, and the records of the repository with their drift.
 
     Raises:
         InfraError: the zone's file cannot be found or read; the primary does not answer.
     """
     held = await to_thread.run_sync(_records, context, tree, zone)
     compared = [one for one in held if one.type != "SOA"][:_MAX_ASKED]
-    answers = await ask(backend.server, zone, [one.key for one in compared]) if compared else []
+    answers = await ask(servers[0], zone, [one.key for one in compared]) if compared else []
     drift = []
     for one, answer in zip(compared, answers, strict=True):
         if answer.problem:

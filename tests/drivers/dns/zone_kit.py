@@ -18,7 +18,7 @@ from infra_mcp.repository.edits import Goal, Location
 from infra_mcp.repository.value import Base, Tree
 from infra_mcp.repository.zones.octodns import edited
 
-__all__ = ["PATH", "ZONE", "ZoneKit", "policy_text", "share_of", "tree_of"]
+__all__ = ["PATH", "ZONE", "ZoneKit", "policy_text", "setup", "share_of", "tree_of"]
 
 ZONE = "docs.example"
 PATH = f"dns/{ZONE}.yaml"
@@ -47,6 +47,15 @@ private = true
 min_ttl = 1
 {more}
 """
+
+
+def setup(masker=None):
+    """What drivers are connected with."""
+
+    async def key(_):
+        return b"k" * 32
+
+    return Setup(Path("/dev/null"), key, masker or Masker(b"k" * 32))
 
 
 def tree_of(*rrsets, path=PATH):
@@ -81,10 +90,7 @@ class ZoneKit:
 
     @asynccontextmanager
     async def connect(self):
-        async def key(_):
-            return b"k" * 32
-
-        async with connect(Setup(Path("/dev/null"), key, self.masker), self.policy, ZONE) as driver:
+        async with connect(setup(self.masker), self.policy, ZONE) as driver:
             yield driver
 
     def share(self, version):
