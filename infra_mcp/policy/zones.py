@@ -17,11 +17,10 @@ import idna
 from infra_mcp.model.effect import Change
 from infra_mcp.model.rrset import APEX, TYPES
 from infra_mcp.policy.grants import Grant, Refusal
+from infra_mcp.policy.guard.rules import SWITCHES
 from infra_mcp.policy.kinds import ZoneRules
 
 SYSTEM: Final = "dns"
-# Those that policy can lift for a circle, by `allow`. The others are no matter of grants.
-GUARDRAILS: Final = frozenset({"dns.apex", "dns.wildcard", "dns.private-address", "dns.idna"})
 # Names below which ownership markers stand: ours, and those of octoDNS. They are written with the record they are of.
 _MARKERS: Final = ("_infra-mcp", "_owner")
 _HERITAGE: Final = re.compile(r'^"?(?:heritage=|\*octodns\*)', re.IGNORECASE)
@@ -48,7 +47,7 @@ def refusals(
         ttl: seconds; None where it stays.
     """
     found = [*_of_name(zone, name, kind), *_of_values(rules, zone, kind, values)]
-    yield from (one for one in found if one.rule not in GUARDRAILS or one.rule not in to.own.allow)
+    yield from (one for one in found if one.rule not in SWITCHES or one.rule not in to.own.allow)
     if values and ttl is not None and not rules.min_ttl <= ttl <= rules.max_ttl:
         what = f"A TTL of {ttl} s is outside the bounds of {zone}."
         yield Refusal("dns.ttl", what, f"{rules.min_ttl} to {rules.max_ttl} s.")

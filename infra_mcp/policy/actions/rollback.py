@@ -44,13 +44,9 @@ def _refusals(
 
 
 def _effect(_: Policy, __: Caller, action: Rollback, change: Change) -> Iterator[Refusal]:
-<<<<<<< HEAD
-    # What a workspace's former configuration creates and destroys, a person approves.
-    if change.operation in {"create", "delete"} and change.target.system != "terraform":
-=======
-    # A record comes and goes as a value does: the request that it is of and the guardrails of its zone bound it.
-    if change.operation in {"create", "delete"} and change.target.system != "dns":
->>>>>>> 650d103 (Zones on a real BIND: traps of others, kills of server and name server, guardrails, the key found nowhere)
+    # A record comes and goes as a value does: the request that it is of and the guardrails of its zone bound it. What a
+    # workspace's former configuration creates and destroys, a person approves.
+    if change.operation in {"create", "delete"} and change.target.system not in {"dns", "terraform"}:
         what = (
             f"The plan would {change.operation} {change.target}, and a rollback of {action.request} sets values back."
         )

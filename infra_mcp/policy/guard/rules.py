@@ -15,6 +15,7 @@ _NETWORK: Final = "NSA/CISA guide, network separation and hardening"
 _RBAC: Final = "NSA/CISA guide, authentication and authorization"
 _SNIPPETS: Final = "CVE-2021-25742 (ingress-nginx)"
 _MARKS: Final = "infra-mcp's own marks"
+_ALIKE: Final = "RFC 5890; Unicode Technical Standard 39"
 
 UNREADABLE: Final = "objects.unreadable"
 OWN: Final = "objects.own"
@@ -26,8 +27,9 @@ class Guardrail(NamedTuple):
     """One guardrail. `allow` of a circle switches it off by its name, except where `instead` says what grants it."""
 
     name: str
-    # What it judges: every change, pods in namespaces of a level, renderings of charts and builds, or all together.
-    judges: Literal["changes", "baseline", "restricted", "renderings", "effect"]
+    # What it judges: every change, pods in namespaces of a level, renderings of charts and builds, DNS records, or all
+    # together.
+    judges: Literal["changes", "baseline", "restricted", "renderings", "records", "effect"]
     refuses: str
     why: str
     source: str
@@ -49,6 +51,7 @@ _SCOPES: Final = {
     "baseline": "pods, but in namespaces with the level privileged",
     "restricted": "pods in namespaces with the level restricted",
     "renderings": "what a chart or a build brings",
+    "records": "DNS records (`policy/zones.py`)",
     "effect": "the whole effect",
 }
 
@@ -63,6 +66,10 @@ def _restricted(name: str, refuses: str, why: str) -> Guardrail:
 
 def _kinds(name: str, refuses: str, why: str, source: str = _RBAC) -> Guardrail:
     return Guardrail(name, "renderings", refuses, why, source)
+
+
+def _records(name: str, refuses: str, why: str, source: str, instead: str = "") -> Guardrail:
+    return Guardrail(name, "records", refuses, why, source, instead)
 
 
 _ALL: Final = (
@@ -226,6 +233,50 @@ _ALL: Final = (
         "a label or annotation `infra-mcp.dev/*`, or a binding of a circle",
         "They say what is whose, and which write is ours.",
         _MARKS,
+    ),
+    _records("dns.apex", "a record of the zone itself", "It is the whole domain's: its mail, its site.", "RFC 1034"),
+    _records("dns.wildcard", "a wildcard", "It answers for every name that has no record of its own.", "RFC 4592"),
+    _records(
+        "dns.private-address",
+        "an address that is none of the Internet, in a public zone",
+        "It tells of an inner network, and leads visitors to their own.",
+        "IANA special-purpose registries; RFC 6303",
+    ),
+    _records("dns.idna", "a name in other letters than ASCII", "It can be mistaken for another.", _ALIKE),
+    _records(
+        "dns.look-alike",
+        "a label that mixes scripts or looks like a Latin one",
+        "It passes for another name.",
+        _ALIKE,
+        "nothing: use other letters",
+    ),
+    _records(
+        "dns.cname",
+        "a CNAME beside other records",
+        "Servers drop one of them without an error.",
+        "RFC 2181, 10.1; RFC 2136, 3.4.2.2",
+        "nothing: a CNAME stands alone",
+    ),
+    _records(
+        "dns.types",
+        "NS, SOA and other types",
+        "They decide who answers for the zone.",
+        "RFC 1034",
+        "nothing: an operator changes them",
+    ),
+    _records(
+        "dns.marker",
+        "a mark of ownership as a record of its own",
+        "It would say that a tool owns what it does not.",
+        "external-dns, octoDNS",
+        "nothing: marks are written with their records",
+    ),
+    _records(
+        "dns.ttl",
+        "a TTL outside the bounds of the zone",
+        "A low one is load, a high one keeps mistakes.",
+        "RFC 1912, 2.2",
+        "`min_ttl` and `max_ttl` of the zone",
     ),
     Guardrail(
         UNRENDERED,
