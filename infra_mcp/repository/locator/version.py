@@ -230,28 +230,19 @@ def require_own(census: Census, instance: Instance, spot: Spot) -> None:
     Raises:
         InfraError: `shared-place`, naming them.
     """
-    others = [
-        one.environment or one.app
-        for one in census.find(instance.app)
-        if one.units != instance.units and any(_decides(unit, spot) for unit in one.units)
-    ]
+    beside = [one for one in census.find(instance.app) if one.units != instance.units]
+    others = [one.environment or one.app for one in beside if any(_decides(unit, spot) for unit in one.units)]
     if others:
         what = f"{spot} decides for {instance.environment or instance.app} and for {', '.join(others[:_NAMED])}."
-        raise InfraError("shared-place", what, next_step=_instead(census, instance))
+        raise InfraError("shared-place", what, next_step=_instead(census, instance, beside))
 
 
-def _instead(census: Census, instance: Instance) -> str:
-    """Where a value of this instance alone could stand, as advice."""
-    others = [unit for one in census.find(instance.app) if one.units != instance.units for unit in one.units]
+def _instead(census: Census, instance: Instance, beside: Sequence[Instance]) -> str:
+    """Where a value of this instance alone could stand, as advice; `beside` are the other instances of its app."""
+    others = [unit for one in beside for unit in one.units]
     theirs = {folder for unit in others for folder in unit.folders}
     own = [folder for unit in instance.units for folder in unit.folders if folder not in theirs]
-    read = {
-        path
-        for one in census.find(instance.app)
-        if one.units != instance.units
-        for u in one.units
-        for path in u.entry.files
-    }
+    read = {path for unit in others for path in unit.entry.files}
     mine = sorted({path for unit in instance.units for path in unit.entry.files} - read)
     named = census.index.kustomizations[own[0]] if own else ", ".join(mine[:_NAMED])
     named = named or "the overlay or values file of this instance alone"
