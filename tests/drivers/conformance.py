@@ -21,7 +21,7 @@ from infra_mcp.model.effect import Effect, Part
 from infra_mcp.model.target import Target
 from infra_mcp.policy.policy import Policy
 
-__all__ = ["NEW", "OLD", "CarryingOut", "Conformance", "Kit"]
+__all__ = ["NEW", "OLD", "CarryingOut", "Conformance", "Holding", "Kit", "Undoing"]
 
 OLD, NEW = "1.0.0", "2.0.0"
 _LONG = 60.0  # seconds, for waits that end long before
@@ -190,6 +190,25 @@ class Conformance:
         assert caught.value.code in {"not-landed", "object-moved"}
         assert kit.names[0] in caught.value.what
 
+    async def test_a_secret_is_in_no_change_no_record_and_no_word(self, kit: Kit):
+        said: list[str] = []
+        async with kit.connect() as driver:
+            context = _context(kit, say=said.append)
+            prepared = await driver.plan(context, kit.secret_share())
+            if driver.carries_out:
+                await driver.apply(context, prepared)
+                said.append(await driver.verify(context, prepared, _LONG))
+
+        shown = [one.model_dump_json() for one in (*prepared.changes, *prepared.writes)]
+        assert shown
+        for text in (*shown, *prepared.notes, *map(str, prepared.drift), *said):
+            assert kit.secret not in text
+        assert kit.secret not in kit.masker.mask(f"it was {kit.secret} that was read")
+
+
+class Undoing:
+    """What those must do besides whose writes can be taken back."""
+
     async def test_an_undo_restores_what_was_and_twice_writes_once(self, kit: Kit):
         async with kit.connect() as driver:
             prepared = await _plan(kit, driver)
@@ -219,20 +238,22 @@ class Conformance:
         assert undone.skipped[0].startswith(str(kit.target(theirs)))
         assert (await kit.live())[theirs] == "9.0.0"
 
-    async def test_a_secret_is_in_no_change_no_record_and_no_word(self, kit: Kit):
-        said: list[str] = []
-        async with kit.connect() as driver:
-            context = _context(kit, say=said.append)
-            prepared = await driver.plan(context, kit.secret_share())
-            if driver.carries_out:
-                await driver.apply(context, prepared)
-                said.append(await driver.verify(context, prepared, _LONG))
 
-        shown = [one.model_dump_json() for one in (*prepared.changes, *prepared.writes)]
-        assert shown
-        for text in (*shown, *prepared.notes, *map(str, prepared.drift), *said):
-            assert kit.secret not in text
-        assert kit.secret not in kit.masker.mask(f"it was {kit.secret} that was read")
+class Holding:
+    """What those must do instead whose writes cannot be taken back: say so, and write nothing."""
+
+    async def test_an_undo_writes_nothing_and_names_everything_that_stays(self, kit: Kit):
+        async with kit.connect() as driver:
+            prepared = await _plan(kit, driver)
+            await _landed(kit, driver, prepared)
+            after = await kit.ground()
+            undone = await driver.undo(_context(kit), prepared.writes)
+
+        assert prepared.on_failure == "hold"
+        assert (undone.restored, len(undone.skipped)) == ((), len(kit.names))
+        for name, said in zip(kit.names, sorted(undone.skipped), strict=True):
+            assert said.startswith(str(kit.target(name)))
+        assert await kit.ground() == after
 
 
 class CarryingOut:
@@ -276,11 +297,19 @@ class CarryingOut:
                     await driver.apply(_context(kit), prepared)
             whole = stop.passed < at  # there is no such point: it came through
             await self._finished(kit, prepared)
-            async with kit.connect() as driver:
-                await driver.undo(_context(kit), prepared.writes)
-                await driver.settled(_context(kit), prepared.writes, _LONG)
+            await self._taken_back(kit, prepared)
             assert await kit.live() == dict.fromkeys(kit.names, OLD), at
         assert at > kit.writes * 2  # a point before and after each write
+
+    async def _taken_back(self, kit: Kit, prepared: Prepared) -> None:
+        """Bring both back to what they were."""
+        if prepared.on_failure == "hold":
+            for name in kit.names:
+                await kit.by_others(name, OLD)
+            return
+        async with kit.connect() as driver:
+            await driver.undo(_context(kit), prepared.writes)
+            await driver.settled(_context(kit), prepared.writes, _LONG)
 
     async def _finished(self, kit: Kit, prepared: Prepared) -> None:
         """Another driver, which knows what was noted before the first write, comes to the end; nothing is doubled."""

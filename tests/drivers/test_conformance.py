@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
-from drivers.conformance import NEW, OLD, CarryingOut, Conformance
+from drivers.conformance import NEW, OLD, CarryingOut, Conformance, Undoing
 from drivers.dns.zone_kit import ZoneKit
 from drivers.helm.kit import HelmKit
 from drivers.helm.space import helm
@@ -178,7 +178,7 @@ def cluster_setup(control_plane, tmp_path_factory):
     made.leave()
 
 
-class TestManifests(Conformance, CarryingOut):
+class TestManifests(Conformance, Undoing, CarryingOut):
     @pytest.fixture
     def kit(self, cluster_setup):
         made = ManifestsKit(cluster_setup)
@@ -186,7 +186,7 @@ class TestManifests(Conformance, CarryingOut):
         made.leave()
 
 
-class TestZones(Conformance, CarryingOut):
+class TestZones(Conformance, Undoing, CarryingOut):
     @pytest.fixture
     def kit(self, tmp_path_factory):
         port = free_port()
@@ -197,13 +197,13 @@ class TestZones(Conformance, CarryingOut):
             yield ZoneKit(bind, other)
 
 
-class TestOneThatCarriesOut(Conformance, CarryingOut):
+class TestOneThatCarriesOut(Conformance, Undoing, CarryingOut):
     @pytest.fixture
     def kit(self, tmp_path):
         return JsonKit(tmp_path, carries_out=True)
 
 
-class TestOneThatConfirms(Conformance):
+class TestOneThatConfirms(Conformance, Undoing):
     @pytest.fixture
     def kit(self, tmp_path):
         return JsonKit(tmp_path, carries_out=False)
