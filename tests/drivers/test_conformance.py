@@ -5,11 +5,12 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
-from drivers.conformance import NEW, OLD, CarryingOut, Conformance, Undoing
+from drivers.conformance import NEW, OLD, CarryingOut, Conformance, Holding, Undoing
 from drivers.dns.zone_kit import ZoneKit
 from drivers.helm.kit import HelmKit
 from drivers.helm.space import helm
 from drivers.json_world import SCOPE, SECRET, Json, JsonWorld, body
+from drivers.terraform.kit import TerraformKit
 from e2e.cluster_setup import CLUSTER, ClusterSetup, suffix
 from name_servers import free_port, primary, secondary
 
@@ -195,6 +196,12 @@ class TestZones(Conformance, Undoing, CarryingOut):
             secondary(tmp_path_factory.mktemp("s"), bind, port) as other,
         ):
             yield ZoneKit(bind, other)
+
+
+class TestTerraform(Conformance, Holding, CarryingOut):
+    @pytest.fixture
+    def kit(self, tmp_path, monkeypatch):
+        return TerraformKit(tmp_path, monkeypatch)
 
 
 class TestOneThatCarriesOut(Conformance, Undoing, CarryingOut):

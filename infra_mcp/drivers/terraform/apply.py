@@ -57,7 +57,6 @@ async def confirmed(runner: Runner, context: Context, work: Work, seconds: float
         place = replace(_sealed(work), seconds=max(seconds, 1.0))
         prepared = replace(work.prepared, cli=replace(work.prepared.cli, say=context.say, place=place))
         path = prepared.folder.path / "plan-confirming"
-        context.say(f"confirming {runner.where} by a second plan")
 
         async def run(started: Callable[[int], None]) -> object:
             return await prepared.cli.plan(path, started=started)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -12,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import pytest
+from drivers.terraform.own_provider import ADDRESS, REQUIRED, lock_file, mirror, program
 
-from infra_mcp.binaries.catalogue import TOOLS
-from infra_mcp.binaries.find import cached
 from infra_mcp.engine.engine import Engine
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.peer import Caller
@@ -23,7 +20,7 @@ from infra_mcp.model.request import END, Request, Submission
 from infra_mcp.policy.policy import digest_of
 from infra_mcp.settings import Settings
 
-__all__ = ["ASKER", "PAT", "Estate", "program", "until"]
+__all__ = ["ASKER", "BACKEND", "PAT", "Estate", "until", "with_provider"]
 
 ASKER = Caller(name="net", circle="team-net", strength="token")
 PAT = Caller(name="pat", circle=None, strength="token", operator=True)
@@ -43,13 +40,17 @@ program = "{program}"
 backend = "local"
 {more}
 """
-MAIN = """\
+BACKEND = """\
 terraform {{
   backend "local" {{
     path = "{state}"
   }}
 }}
 
+"""
+MAIN = (
+    BACKEND
+    + """\
 variable "instances" {{
   type = number
 }}
@@ -62,18 +63,21 @@ output "instances" {{
   value = terraform_data.web.output
 }}
 """
+)
 VALUES = """\
 # what the network has
 instances = 2 # two are enough
 """
 
 
-def program(name: str = "tofu") -> str:
-    """The name of a program of this machine; the test is skipped where there is none."""
-    tool = TOOLS["tofu"]
-    if shutil.which(name) is None and not (name == "tofu" and cached(tool)):
-        pytest.skip(f"There is no {name} on this machine. Get OpenTofu once: infra-mcp tools get tofu")
-    return name
+def with_provider(main: str, which: str = "tofu") -> dict[str, Any]:
+    """What an estate needs to use the tests' own provider: options for `Estate`.
+
+    Its world is a file beside the state, which runs may write.
+    """
+    configured = REQUIRED.replace("{", "{{").replace("}", "}}") + 'provider "own" {{\n  path = "{world}"\n}}\n'
+    more = f'mirror = "{mirror()}"\nproviders = ["{ADDRESS}"]\n'
+    return {"main": configured + main, "more": more, "which": which, ".terraform.lock.hcl": lock_file(which)}
 
 
 class Estate:
@@ -82,11 +86,12 @@ class Estate:
     def __init__(self, home: Path, which: str = "tofu", more: str = "", main: str = MAIN, **files: str) -> None:
         self.home, self.repo = home, home / "repo"
         self.state = home / "states" / "network.tfstate"
+        self.world = home / "states" / "world.json"
         self.settings = Settings(self.repo, home / "state", home / "kubeconfig")
         self.folder = self.repo / "terraform" / "network"
         self.folder.mkdir(parents=True)
         self.git("init", "-q", "-b", "main")
-        self.write("main.tf", main.format(state=self.state))
+        self.write("main.tf", main.format(state=self.state, world=self.world))
         self.write("terraform.tfvars", VALUES)
         for name, text in files.items():
             self.write(name, text)
@@ -125,6 +130,10 @@ class Estate:
     def web(self) -> Any:
         """The input of the resource that most tests are about."""
         return self.resources()["terraform_data.web"]["input"]["value"]
+
+    def records(self) -> dict[str, Any]:
+        """What the tests' provider made."""
+        return json.loads(self.world.read_text(encoding="utf-8")) if self.world.is_file() else {}
 
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
         """Rows of the ledger, read by nothing but SQLite."""
