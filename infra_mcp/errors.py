@@ -258,6 +258,10 @@ CODES: dict[str, CodeInfo] = {
         "OpenTofu or Terraform cannot initialise, plan or read the workspace.",
         "See the message, which has its reason; nothing was changed.",
     ),
+    "plan-differs": CodeInfo(
+        "Two plans of the same ground differ, so that no approval could be for either.",
+        "Give the named value a fixed one, or name it as volatile in the workspace's section of infra.toml.",
+    ),
     "workspace-locked": CodeInfo(
         "Someone else holds the state of the workspace.",
         "Send it again when they are done; a lock whose holder is gone is released with force-unlock and its id.",

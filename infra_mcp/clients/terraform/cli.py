@@ -10,8 +10,11 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
+
+from anyio import to_thread
 
 from infra_mcp.clients import process
 from infra_mcp.clients.terraform.child import MAX_OUTPUT, Command, run
@@ -35,7 +38,6 @@ _INIT_SECONDS: Final = 900.0  # a provider has hundreds of megabytes
 _LOOK_SECONDS: Final = 300.0
 _GRACE: Final = 5.0
 _BY_SIGNAL: Final = 128
-_LOCK: Final = "-lock-timeout=20s"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Place:
 
     work: Path  # the folder of the root module
     own: Path  # a private folder: the home of runs, their data and their output
+    sockets: Path  # a private folder with a short path: that of a socket has at most 107 bytes
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)  # of the environment
     var_files: tuple[Path, ...] = ()  # files of variables, the last one decides
     network: bool = False
@@ -63,6 +66,11 @@ class Cli:
     place: Place
     jail: Jail | None
     say: Callable[[str], None] = lambda _: None
+    lock_seconds: int = 20  # how long a command waits for the lock of the state
+
+    @property
+    def _waiting(self) -> str:
+        return f"-lock-timeout={self.lock_seconds}s"
 
     def prepare(self) -> None:
         """Write the configuration of the command line itself, before the first command. Blocks."""
@@ -120,9 +128,10 @@ class Cli:
         Raises:
             TerraformError: it failed.
         """
+        await to_thread.run_sync(partial(out.touch, mode=0o600))  # before anything is in it
         options = [f"-var-file={path}" for path in self.place.var_files]
         options += ["-refresh-only"] if refresh_only else []
-        options += [_LOCK] if lock else ["-lock=false"]
+        options += [self._waiting] if lock else ["-lock=false"]
         arguments = ("plan", "-input=false", "-json", f"-out={out}", *options)
         stream = await self._streamed(*arguments, started=started)
         return [one for one in stream.diagnostics if not one.is_error]
@@ -164,7 +173,7 @@ class Cli:
             TerraformError: it failed; what it had done by then is in the error's stream.
         """
         given = [f"-var-file={var_file}"] if var_file else []
-        arguments = ("apply", "-input=false", "-json", _LOCK, *given, str(plan))
+        arguments = ("apply", "-input=false", "-json", self._waiting, *given, str(plan))
         return await self._streamed(*arguments, started=started)
 
     @effect("terraform.unlock")
@@ -213,7 +222,7 @@ class Cli:
         if self.jail is None:
             return line
         read = [Path(self.program.path), *place.read, *([place.mirror] if place.mirror else [])]
-        write = [place.own, *place.write, *([place.cache] if place.cache else [])]
+        write = [place.own, place.sockets, *place.write, *([place.cache] if place.cache else [])]
         sealed = [place.sealed] if place.sealed else []
         return self.jail.around(line, network=place.network, read=read, write=write, sealed=sealed, cwd=place.work)
 
@@ -223,6 +232,7 @@ class Cli:
             "PATH": _PATH,
             "HOME": str(own / "home"),
             "TMPDIR": str(own / "tmp"),
+            "PLUGIN_UNIX_SOCKET_DIR": str(self.place.sockets),
             "LC_ALL": "C.UTF-8",
             "CHECKPOINT_DISABLE": "1",
             "TF_CLI_CONFIG_FILE": str(own / "cli.rc"),

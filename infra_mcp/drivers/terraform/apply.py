@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from anyio import to_thread
 
-from infra_mcp.clients.terraform import Stream, TerraformError
+from infra_mcp.clients.terraform import Cli, Stream, TerraformError
 from infra_mcp.drivers.base import Context
 from infra_mcp.drivers.terraform.effect import PlanView
 from infra_mcp.drivers.terraform.plan import Serial, Work, file_digest
@@ -33,8 +33,8 @@ async def apply(runner: Runner, context: Context, work: Work) -> None:
     await _require_unmoved(runner, work)
     prepared = replace(work.prepared, cli=replace(work.prepared.cli, say=context.say, place=_sealed(work)))
 
-    async def run(started: Callable[[int], None]) -> Stream:
-        return await prepared.cli.apply(work.plan, prepared.apply_file, started)
+    async def run(cli: Cli, started: Callable[[int], None]) -> Stream:
+        return await cli.apply(work.plan, prepared.apply_file, started)
 
     try:
         await runner.locking(prepared, run, is_apply=True)
@@ -58,11 +58,11 @@ async def confirmed(runner: Runner, context: Context, work: Work, seconds: float
         prepared = replace(work.prepared, cli=replace(work.prepared.cli, say=context.say, place=place))
         path = prepared.folder.path / "plan-confirming"
 
-        async def run(started: Callable[[int], None]) -> object:
-            return await prepared.cli.plan(path, started=started)
+        async def run(cli: Cli, started: Callable[[int], None]) -> object:
+            return await cli.plan(path, started=started)
 
-        await runner.told(runner.locking(prepared, run, is_apply=False))
-        shown = await runner.told(prepared.cli.show(path))
+        await runner.told(partial(runner.locking, prepared, run, is_apply=False))
+        shown = await runner.told(partial(prepared.cli.show, path))
         await to_thread.run_sync(path.unlink)
         prepared.reader.learn(shown)
         view = prepared.reader.view(shown)
@@ -73,14 +73,18 @@ async def confirmed(runner: Runner, context: Context, work: Work, seconds: float
 
 
 async def shows(runner: Runner, written: Sequence[Written]) -> bool:
-    """Whether the state is another one than that which these writes were planned on.
+    """Whether the state is another one than that which these writes were planned on, or nobody can tell.
+
+    A run that was killed may have made what it never wrote into the state.
 
     Raises:
         InfraError: `cannot-observe`: nothing has been planned here, so that the state cannot be read.
     """
+    if any(one.is_apply for one in await to_thread.run_sync(runner.runs.left)):
+        return True
     if runner.last is None:
         raise InfraError("cannot-observe", f"The state of {runner.where} cannot be read before there is a plan.")
-    now = Serial.of(await runner.told(runner.last.cli.state()))
+    now = Serial.of(await runner.told(runner.last.cli.state))
     planned = [one.undo for one in written if isinstance(one.undo, dict)]
     return any((one.get("lineage"), one.get("serial")) != (now.lineage, now.number) for one in planned)
 
@@ -92,7 +96,7 @@ async def _require_unmoved(runner: Runner, work: Work) -> None:
     if contents != work.contents or await to_thread.run_sync(_digest_or_none, work) != work.plan_digest:
         raise Moved(f"the folder of {runner.where}")
     if not work.serial.lineage or work.view.is_empty_state:
-        now = Serial.of(await runner.told(work.prepared.cli.state()))
+        now = Serial.of(await runner.told(work.prepared.cli.state))
         if now != work.serial:
             raise Moved(runner.where)
 

@@ -131,7 +131,7 @@ class Terraform:
         last = self._runner.last
         if last is None:
             raise InfraError("cannot-observe", f"The state of {self.where} cannot be read before there is a plan.")
-        shown = await self._runner.told(last.cli.show())
+        shown = await self._runner.told(last.cli.show)
         return frozenset(_addresses((shown.get("values") or {}).get("root_module") or {}))
 
 

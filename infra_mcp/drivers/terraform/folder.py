@@ -41,7 +41,8 @@ class Folder:
         """
         base.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path = Path(tempfile.mkdtemp(prefix="run-", dir=base))  # mode 0700
-        self.keep = weakref.finalize(self, remove, self.path)
+        self.sockets = Path(tempfile.mkdtemp(prefix="infra-mcp-"))
+        self.keep = weakref.finalize(self, _remove_both, self.path, self.sockets)
         self.tree = self.path / "tree"
         self.work = self.tree / workspace.path
         inputs = workspace.inputs(reads)
@@ -104,6 +105,11 @@ def _digest(place: Path) -> str:
     runs = "x" if place.stat().st_mode & stat.S_IXUSR else ""
     with place.open("rb") as file:
         return runs + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove_both(path: Path, sockets: Path) -> None:
+    remove(path)
+    remove(sockets)
 
 
 def remove(path: Path) -> None:

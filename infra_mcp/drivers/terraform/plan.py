@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
 from anyio import to_thread
 from pydantic import JsonValue
 
+from infra_mcp.clients.terraform import Cli, Diagnostic
 from infra_mcp.drivers.base import Context, Share
 from infra_mcp.drivers.base import Prepared as PlannedShare
 from infra_mcp.drivers.terraform.compare import as_before, volatile, without
@@ -28,9 +30,11 @@ from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
 from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.kinds import WorkspaceRules
+from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.terraform import SYSTEM, WORKSPACE, source_refusals
 from infra_mcp.repository.hcl.configuration import is_code, module
 from infra_mcp.repository.hcl.workspace import Workspace
+from infra_mcp.repository.rebase import changed
 
 _NAMED: Final = 5  # fields or files named in a message
 
@@ -70,6 +74,7 @@ async def plan(runner: Runner, context: Context, share: Share) -> PlannedShare:
     rules = runner.rules
     workspace = await to_thread.run_sync(Workspace.of, share.after, rules.path, rules.var_files)
     _require_allowed(runner, ((one.rule, one.where, one.value) for one in workspace.facts))
+    await to_thread.run_sync(_require_alone, runner.name, context.policy, share)
     prepared = await runner.prepare(workspace, context.say)
     _require_allowed(runner, await to_thread.run_sync(_downloaded, prepared))
     view, path, contents, warnings = await _planned(runner, prepared)
@@ -128,11 +133,17 @@ async def _planned(runner: Runner, prepared: Prepared) -> tuple[PlanView, Path, 
     """A plan, its file, and the contents of the folder; what differs between two plans is hidden, or refused."""
     folder, cli = prepared.folder, prepared.cli
     first, second = folder.path / "plan", folder.path / "plan-again"
-    locked = runner.locking(prepared, partial(_first, prepared, first), is_apply=False)
-    _, found = await gather_pair(partial(runner.told, cli.validate()), partial(runner.told, locked))
+
+    async def locked(cli: Cli, started: Callable[[int], None]) -> list[Diagnostic]:
+        return await cli.plan(first, started=started)
+
+    planning = partial(runner.locking, prepared, locked, is_apply=False)
+    _, found = await gather_pair(partial(runner.told, cli.validate), partial(runner.told, planning))
     contents = await to_thread.run_sync(folder.contents)
     warnings = [str(one) for one in found]
-    shown, again = await gather_pair(partial(runner.told, cli.show(first)), partial(_again, runner, prepared, second))
+    shown, again = await gather_pair(
+        partial(runner.told, partial(cli.show, first)), partial(_again, runner, prepared, second)
+    )
     prepared.reader.learn(shown)
     view = prepared.reader.view(shown)
     if not view.is_empty:
@@ -150,14 +161,12 @@ async def _planned(runner: Runner, prepared: Prepared) -> tuple[PlanView, Path, 
     return view, first, contents, warnings
 
 
-async def _first(prepared: Prepared, path: Path, started: Any) -> list[Any]:  # noqa: ANN401
-    return await prepared.cli.plan(path, started=started)
-
-
 async def _again(runner: Runner, prepared: Prepared, path: Path) -> dict[str, Any]:
     """The same plan once more; its file goes at once."""
-    await runner.told(prepared.cli.plan(path, lock=False))
-    shown = await runner.told(prepared.cli.show(path))
+    if prepared.tells_time:
+        await anyio.sleep(1.0)  # in the same second both would hold the same time
+    await runner.told(partial(prepared.cli.plan, path, lock=False))
+    shown = await runner.told(partial(prepared.cli.show, path))
     await to_thread.run_sync(path.unlink)
     return shown
 
@@ -170,6 +179,26 @@ def _require_allowed(runner: Runner, facts: Iterable[tuple[str, str, str]]) -> N
     """
     for one in source_refusals(runner.name, runner.rules, facts):
         raise InfraError("policy-denied", f"{one.reason} (rule {one.rule})", next_step=one.would_pass, rule=one.rule)
+
+
+def _require_alone(name: str, policy: Policy, share: Share) -> None:
+    """Refuse a change of files that another workspace reads, too: it would become live there with its next plan.
+
+    Raises:
+        InfraError: `shared-place`, naming it.
+    """
+    paths = changed(share.before, share.after).keys()
+    for other, rules in policy.workspaces.items() if paths else ():
+        if other == name:
+            continue
+        try:
+            read = paths & set(Workspace.of(share.after, rules.path, rules.var_files).inputs(rules.reads))
+        except InfraError:  # it cannot be read, and so not be planned either
+            continue
+        if read:
+            what = f"{min(read)} is read by workspace {other}, too."
+            step = f"Set the value in a file of workspace {name} alone, or change it by hand for both."
+            raise InfraError("shared-place", what, next_step=step)
 
 
 def _require_volatile(runner: Runner, differing: Sequence[str]) -> None:
@@ -205,7 +234,7 @@ def _downloaded(prepared: Prepared) -> list[tuple[str, str, str]]:
 async def _serial(runner: Runner, prepared: Prepared, path: Path) -> Serial:
     """Which state a plan was made on, as the saved plan has it; where that is encrypted, as it is stored."""
     found = await to_thread.run_sync(_serial_in, path)
-    return found or Serial.of(await runner.told(prepared.cli.state()))
+    return found or Serial.of(await runner.told(prepared.cli.state))
 
 
 def _serial_in(path: Path) -> Serial | None:

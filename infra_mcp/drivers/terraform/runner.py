@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -39,6 +40,7 @@ class Prepared:
     reader: Reader
     apply_file: Path | None  # the variables that an apply needs again: no plan keeps them
     notes: tuple[str, ...]  # for the reader of a plan
+    tells_time: bool = False  # whether a plan holds the second in which it was made
 
     @property
     def program(self) -> Program:
@@ -81,6 +83,7 @@ class Runner:
         place = Place(
             work=folder.work,
             own=folder.path,
+            sockets=folder.sockets,
             variables={name: value for name, value in given.items() if not name.startswith(_VARIABLE)},
             var_files=(*(folder.tree / name for name in workspace.var_files), *files),
             network=self.rules.network,
@@ -94,41 +97,53 @@ class Runner:
         cli = Cli(program, place, jail, say)
         await to_thread.run_sync(cli.prepare)
         configs = [folder.tree / name for name in self.rules.backend_config]
-        await self.told(cli.init(configs))
+        await self.told(partial(cli.init, configs))
         reader = Reader(lambda data: keyed(self.key, data), given.values())
-        self.last = Prepared(folder, cli, reader, apply_file, tuple(self._notes(program, given)))
+        notes = tuple(self._notes(program, given))
+        tells_time = await to_thread.run_sync(lambda: workspace.tells_time)
+        self.last = Prepared(folder, cli, reader, apply_file, notes, tells_time)
         return self.last
 
-    async def told(self, command: Awaitable[T]) -> T:
-        """Wait for a command; its failure becomes an error of the product.
+    async def told(self, command: Callable[[], Awaitable[T]]) -> T:
+        """Run a command; its failure becomes an error of the product.
 
         Raises:
             InfraError: `plan-failed`, `workspace-locked`.
         """
         try:
-            return await command
+            return await command()
         except TerraformError as error:
             raise error.translate(self.where, self.setup.masker.mask) from error
 
     async def locking(
-        self, prepared: Prepared, command: Callable[[Callable[[int], None]], Awaitable[T]], *, is_apply: bool
+        self, prepared: Prepared, command: Callable[[Cli, Callable[[int], None]], Awaitable[T]], *, is_apply: bool
     ) -> T:
         """Run a command that locks the state. A lock that a killed run of ours left is released, once.
+
+        Args:
+            prepared: where.
+            command: gets the commands, and what is to be told the process id.
+            is_apply: whether it writes.
 
         Raises:
             TerraformError: it failed.
         """
-        folder = prepared.folder.path
+        folder, cli = prepared.folder.path, prepared.cli
+        left = await to_thread.run_sync(self.runs.left)
         try:
             with self.runs.noted(folder, is_apply=is_apply) as started:
-                done = await command(started)
+                # A lock that a killed run left goes by itself never.
+                done = await command(replace(cli, lock_seconds=0) if left else cli, started)
         except TerraformError as error:
-            if error.lock is None or not await to_thread.run_sync(self.runs.owns, error.lock):
+            if error.lock is None:
                 raise
-            prepared.cli.say(f"releasing the lock {error.lock.id}, which a run left that was killed")
-            await prepared.cli.unlock(error.lock.id)
+            if await to_thread.run_sync(self.runs.owns, error.lock):
+                cli.say(f"releasing the lock {error.lock.id}, which a run left that was killed")
+                await cli.unlock(error.lock.id)
+            elif not left:
+                raise
             with self.runs.noted(folder, is_apply=is_apply) as started:
-                done = await command(started)
+                done = await command(cli, started)
         await to_thread.run_sync(self.runs.forget)
         return done
 

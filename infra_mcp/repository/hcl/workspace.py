@@ -65,6 +65,13 @@ class Workspace:
         every = (name for name in {*self.tree.entries, *self.tree.changed} if not _LEFT_OUT.search(name))
         return sorted(name for name in every if any(_is_below(name, folder) for folder in wanted))
 
+    @property
+    def tells_time(self) -> bool:
+        """Whether it asks for the time of the plan, which has seconds."""
+        code = {*self.tree.entries, *self.tree.changed}
+        paths = [name for name in code if is_code(name) and any(_is_below(name, one.path) for one in self.modules)]
+        return any(b"plantimestamp" in (data or b"") for data in self.tree.read_all(paths).values())
+
     def value_files(self) -> list[str]:
         """The files of variables that exist, in Terraform's order: a later one decides."""
         folder = _normal(self.path)

@@ -1,0 +1,82 @@
+"""A server of states with locks, as the `http` backend expects it: a lock stays until it is taken back by its id."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+__all__ = ["StateServer", "state_server"]
+
+
+class StateServer:
+    """What it holds."""
+
+    def __init__(self) -> None:
+        self.state: bytes | None = None
+        self.lock: dict[str, str] | None = None
+        self.refused = 0  # how often somebody met the lock of another
+        self.address = ""
+
+
+@contextmanager
+def state_server() -> Iterator[StateServer]:
+    """A server on a loopback port."""
+    held = StateServer()
+    one = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            with one:
+                self._answer(200 if held.state else 204, held.state or b"")
+
+        def do_POST(self):
+            body = self._body()
+            with one:
+                held.state = body
+                self._answer(200)
+
+        def do_LOCK(self):
+            wanted = json.loads(self._body())
+            with one:
+                if held.lock is not None:
+                    held.refused += 1
+                    self._answer(423, json.dumps(held.lock).encode())
+                    return
+                held.lock = wanted
+                self._answer(200)
+
+        def do_UNLOCK(self):
+            body = self._body()
+            with one:
+                given = json.loads(body) if body else {}
+                if held.lock is not None and given and given.get("ID") != held.lock["ID"]:
+                    self._answer(409, json.dumps(held.lock).encode())
+                    return
+                held.lock = None
+                self._answer(200)
+
+        def _body(self) -> bytes:
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+        def _answer(self, code: int, body: bytes = b"") -> None:
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    held.address = f"http://127.0.0.1:{server.server_address[1]}/state"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield held
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
