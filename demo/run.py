@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+from kinds import several
 from peer import Peer, attending, connected
 from stage import Failed, Stage
 from world import CIRCLES, FLUX, GUIDE, commit_files, write_kubeconfig, write_repository, write_source_secret
@@ -132,6 +133,7 @@ class Demo:
                 self.shell,
                 partial(self.refuse, docs, shop),
                 partial(self.environments, docs),
+                partial(several, self, docs),
                 self.look_back,
             ]
             for act in story[:acts]:

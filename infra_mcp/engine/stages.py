@@ -138,7 +138,8 @@ async def _present(run: Run, part: PlannedPart, target: Target) -> None:
     maker = next(makers, part)
     pause = _MIN_PAUSE
     with anyio.move_on_after(maker.prepared.timeout):
-        while not await maker.driver.present(maker.context, target):
+        # What was read when it was planned says nothing of now.
+        while not await maker.driver.present(replace(maker.context, seen={}), target):
             run.say(f"waiting for {target}")
             await anyio.sleep(pause)
             pause = min(pause * 1.5, _MAX_PAUSE)
