@@ -131,12 +131,11 @@ def _circle_role(policy: Policy, rules: ClusterRules) -> dict[str, Any]:
         [
             _rule("", ["namespaces"], ["get"]),
             _rule("", ["serviceaccounts", "resourcequotas", "limitranges"], _WRITE),
-            _rule("", ["configmaps"], _SET),
+            *_builds(),
             *secrets,
             _rule("networking.k8s.io", ["networkpolicies"], _WRITE),
             _rule("apps", ["deployments", "statefulsets", "daemonsets"], _WRITE),
             _rule("apps", ["replicasets", "controllerrevisions"], _READ),
-            _rule("batch", ["cronjobs"], _SET),
             _rule("autoscaling", ["horizontalpodautoscalers"], ["list", *_SET]),
             _rule("", ["pods", "events"], _READ),
         ],
@@ -146,6 +145,19 @@ def _circle_role(policy: Policy, rules: ClusterRules) -> dict[str, Any]:
 def _helm_roles(policy: Policy, rules: ClusterRules) -> list[dict[str, Any]]:
     circles = circles_with_helm(policy).items()
     return [_role("ClusterRole", role_of(rules, name), None, rights(its)) for name, its in circles]
+
+
+def _builds() -> list[dict[str, Any]]:
+    """What a build may bring beside workloads, by the kinds of `guard.kinds`; the guardrails judge its content."""
+    return [
+        _rule("", ["configmaps", "services", "persistentvolumeclaims"], _SET),
+        _rule("batch", ["cronjobs", "jobs"], _SET),
+        _rule("policy", ["poddisruptionbudgets"], _SET),
+        _rule("networking.k8s.io", ["ingresses"], _SET),
+        _rule("gateway.networking.k8s.io", ["httproutes", "grpcroutes", "tlsroutes"], _SET),
+        _rule("route.openshift.io", ["routes", "routes/custom-host"], _SET),
+        _rule("traefik.io", ["ingressroutes"], _SET),
+    ]
 
 
 def _sources(policy: Policy, own: str) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -23,21 +24,10 @@ PLAIN = "          securityContext: {privileged: false}\n"
 
 
 @dataclass
-class Guarded(Scenario):
-    """A scenario whose app is a raw manifest with more fields in its pod, and whose circle has more keys."""
+class Granting(Scenario):
+    """A scenario whose circle has more keys."""
 
-    pod: str = ""
     grants: str = ""
-
-    def apps(self, grace: str = "1s") -> str:
-        """The app, with settings that could make it more than it is."""
-        return super().apps(grace) + SETTINGS
-
-    def write_files(self) -> None:
-        """Write the app with the fields."""
-        super().write_files()
-        text = APP.format(namespace=self.namespace)
-        self.manifest.write_text(f"{text.rstrip()}\n{PLAIN}{self.pod}", encoding="utf-8")
 
     def write_policy(self, more: str) -> None:
         """Write infra.toml, with the circle's keys."""
@@ -50,6 +40,23 @@ class Guarded(Scenario):
         """Give the circle more, as an operator does at the running server."""
         self.grants = grants
         await self.accept_policy(self.apps())
+
+
+@dataclass
+class Guarded(Granting):
+    """A scenario whose app is a raw manifest with more fields in its pod."""
+
+    pod: str = ""
+
+    def apps(self, grace: str = "1s") -> str:
+        """The app, with settings that could make it more than it is."""
+        return super().apps(grace) + SETTINGS
+
+    def write_files(self) -> None:
+        """Write the app with the fields."""
+        super().write_files()
+        text = APP.format(namespace=self.namespace)
+        self.manifest.write_text(f"{text.rstrip()}\n{PLAIN}{self.pod}", encoding="utf-8")
 
 
 HOST = """\
@@ -130,51 +137,71 @@ async def test_a_namespace_that_policy_calls_restricted_takes_no_pod_that_is_not
     assert "pods.run-as-non-root" in refused.text
 
 
-@pytest.mark.promise("effect.guarded")
-async def test_what_the_api_server_would_add_is_judged_too(guarded):
-    """A mutating admission policy stands for a webhook: what it adds is in the dry run's answer."""
-    name = guarded.fresh("adds")
-    group = {"apiVersion": "admissionregistration.k8s.io/v1"}
-    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]}
-    selector = {"matchLabels": {"kubernetes.io/metadata.name": guarded.namespace}}
-    mutation = {
-        "patchType": "ApplyConfiguration",
-        "applyConfiguration": {
-            "expression": "Object{spec: Object.spec{template: Object.spec.template{spec: "
-            "Object.spec.template.spec{hostNetwork: true}}}}"
+@contextmanager
+def _mutation(scenario, resource, spaces, expression, shown):
+    """A mutating admission policy, which stands for a webhook. It takes a moment until a dry run shows it.
+
+    Args:
+        scenario: where.
+        resource: group, resource and name of an object that is there.
+        spaces: the namespaces that it is for; the object is in the first one.
+        expression: what is added.
+        shown: a word of it.
+    """
+    group, kind, one = resource
+    probe = ("-n", spaces[0], "annotate", kind, one, "probe=x", "--dry-run=server", "-o", "json")
+    name = scenario.fresh("adds")
+    api = {"apiVersion": "admissionregistration.k8s.io/v1"}
+    rule = {"apiGroups": [group], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": [kind]}
+    spec = {
+        "matchConstraints": {
+            "resourceRules": [rule],
+            "namespaceSelector": {
+                "matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "In", "values": list(spaces)}]
+            },
         },
+        "reinvocationPolicy": "Never",
+        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}],
     }
-    policy = group | {
-        "kind": "MutatingAdmissionPolicy",
-        "metadata": {"name": name},
-        "spec": {
-            "matchConstraints": {"resourceRules": [rule], "namespaceSelector": selector},
-            "reinvocationPolicy": "Never",
-            "mutations": [mutation],
-        },
-    }
-    binding = group | {
-        "kind": "MutatingAdmissionPolicyBinding",
-        "metadata": {"name": name},
-        "spec": {"policyName": name},
-    }
+    objects = [
+        api | {"kind": "MutatingAdmissionPolicy", "metadata": {"name": name}, "spec": spec},
+        api | {"kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": name}, "spec": {"policyName": name}},
+    ]
     try:
-        guarded.kubectl(
-            "create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": [policy, binding]})
-        )
-        _until_in_force(guarded)
-        await _refused(guarded, guarded.tool("deploy", app="docs", version="0.13.4"), "pods.host-network")
+        body = {"apiVersion": "v1", "kind": "List", "items": objects}
+        scenario.kubectl("create", "-f", "-", stdin=json.dumps(body))
+        deadline = time.monotonic() + 30
+        while shown not in scenario.kubectl(*probe):
+            assert time.monotonic() < deadline, "the mutation did not come into force"
+        yield
     finally:
         for kind in ("mutatingadmissionpolicybinding", "mutatingadmissionpolicy"):
-            guarded.kubectl("delete", kind, name, "--ignore-not-found", check=False)
+            scenario.kubectl("delete", kind, name, "--ignore-not-found", check=False)
 
 
-def _until_in_force(scenario):
-    """An admission policy takes a moment; a dry run shows it, and writes nothing."""
-    deadline = time.monotonic() + 30
-    words = ("-n", scenario.namespace, "annotate", "deployment/docs", "probe=x", "--dry-run=server", "-o", "json")
-    while "hostNetwork" not in json.loads(scenario.kubectl(*words))["spec"]["template"]["spec"]:
-        assert time.monotonic() < deadline, "the mutation did not come into force"
+@pytest.mark.promise("effect.guarded")
+async def test_what_the_api_server_would_add_is_judged_too(guarded):
+    added = (
+        "Object{spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{hostNetwork: true}}}}"
+    )
+    with _mutation(guarded, ("apps", "deployments", "docs"), [guarded.namespace], added, "hostNetwork"):
+        await _refused(guarded, guarded.tool("deploy", app="docs", version="0.13.4"), "pods.host-network")
+
+
+@pytest.mark.promise("effect.guarded")
+async def test_what_it_adds_to_an_object_of_a_namespace_that_was_just_made_is_not_written_unjudged(guarded):
+    space = guarded.fresh("late")
+    added = (
+        "Object{metadata: Object.metadata{annotations: "
+        '{"external-dns.alpha.kubernetes.io/hostname": "www.shop.example"}}}'
+    )
+    with _mutation(guarded, ("", "serviceaccounts", "default"), [guarded.namespace, space], added, "www.shop.example"):
+        failed = await guarded.tool("provision_namespace", namespace=space, pull_secrets=["X"])
+
+    assert not failed.ok, failed.text
+    assert "not judged (hosts)" in failed.text
+    account = guarded.live_object("serviceaccount", "default", space)
+    assert account is None or "imagePullSecrets" not in account
 
 
 # ---- a build
@@ -271,7 +298,7 @@ FILES = (
 
 
 @dataclass
-class Built(Overlays):
+class Built(Granting, Overlays):
     """Overlays with an init container, an Ingress, a Service and a generated Secret in production."""
 
     changed: tuple[tuple[str, str], ...] = FILES
@@ -308,3 +335,47 @@ async def test_a_build_that_brings_more_than_the_circle_may_have_is_refused_by_t
 
         assert made.ok, made.text
         assert scenario.site("production") == "registry.example/docs/site:1.2.0"
+
+        await scenario.grant('hosts = ["*.docs.example"]\nallow = ["services.node-port"]')
+        made = await ask(host="new.docs.example", port="NodePort")
+
+        assert made.ok, made.text
+        ingress = scenario.live_object("ingress", "live-docs", scenario.production)
+        assert [rule["host"] for rule in ingress["spec"]["rules"]] == ["new.docs.example"]
+        assert scenario.live_object("service", "live-more", scenario.production)["spec"]["type"] == "NodePort"
+
+
+# ---- what cannot be rendered
+
+REMOTE = (
+    (
+        "overlays/preview/kustomization.yaml",
+        """
+        namespace: {staging}
+        nameSuffix: -preview
+        resources: [../../base, 'https://git.example/more?ref=main']
+        """,
+    ),
+)
+
+
+@pytest.mark.promise("effect.unrendered")
+async def test_what_cannot_be_built_beside_is_said_and_waits_for_an_approval_of_its_effect(cluster_setup, tmp_path):
+    async with Built(cluster_setup, tmp_path, changed=REMOTE) as scenario:
+        await scenario.accept_policy(scenario.apps() + '[[owners]]\npaths = ["k8s/docs/**"]\nowner = "docs"\n')
+        head = scenario.git("rev-parse", "HEAD")
+
+        parked = await scenario.tool(
+            "change", action="configure", arguments={"app": "docs", "settings": {"color": "red"}}
+        )
+
+        assert parked.data["state"] == "awaiting_approval", parked.text
+        assert scenario.git("rev-parse", "HEAD") == head
+        (event,) = [one for one in scenario.events(parked.data["request"]) if one["kind"] == "approval-needed"]
+        assert json.loads(event["data"])["rule"] == "effect.unrendered"
+        assert "not rendered: k8s/docs/overlays/preview" in event["data"]
+        assert "git.example" in event["data"]
+        await scenario.approve(parked.data["request"], parked.data["effect_digest"])
+        (ended,) = await scenario.settled()
+        assert ended["state"] == "landed"
+        assert scenario.live_object("configmap", "live-plain", scenario.production)["data"] == {"color": "red"}

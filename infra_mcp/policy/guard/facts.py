@@ -15,11 +15,11 @@ from infra_mcp.policy.guard.kinds import delivers
 from infra_mcp.policy.guard.network import exposed, hosts
 from infra_mcp.policy.guard.pods import Finding, baseline, restricted
 from infra_mcp.policy.guard.rules import OWN, UNREADABLE
+from infra_mcp.text import one_line
 
 # Their content is data, or a schema: nothing runs it.
 _DATA: Final = frozenset({"ConfigMap", "Secret", "apiextensions.k8s.io/CustomResourceDefinition"})
 _SERVERS_OWN: Final = frozenset({"status"})  # what the API server writes there, no one renders
-_MAX_VALUE: Final = 200
 
 
 def traits(rendered: object, live: object = None) -> tuple[Trait, ...]:
@@ -62,7 +62,7 @@ def _without_restart(node: dict[str, Any]) -> dict[str, Any]:
 
 def _traits(rendered: object) -> Iterator[Trait]:
     for rule, path, value in _findings(rendered):
-        yield Trait(rule=rule, where=show_path(path), value=_shown(value))
+        yield Trait(rule=rule, where=one_line(show_path(path)), value=_shown(value))
 
 
 def _findings(rendered: object) -> Iterator[Finding]:
@@ -94,9 +94,9 @@ def kind_of(rendered: Mapping[str, Any]) -> str:
 def _marks(path: FieldPath, node: Mapping[str, Any]) -> Iterator[Finding]:
     for which in ("labels", "annotations"):
         given = node.get(which)
-        for key, value in given.items() if isinstance(given, dict) else ():
+        for key in given if isinstance(given, dict) else ():
             if str(key).startswith(PREFIX):
-                yield Finding(OWN, (*path, which, str(key)), value)
+                yield Finding(OWN, (*path, which, str(key)), None)  # the value of one is a secret of ours
 
 
 def _walk(value: dict[str, Any]) -> Iterator[tuple[FieldPath, dict[str, Any]]]:
@@ -118,4 +118,4 @@ def _step(at: int, item: object) -> int | dict[str, Any]:
 
 def _shown(value: object) -> str:
     text = value if isinstance(value, str) else "" if value is None else json.dumps(value, sort_keys=True, default=str)
-    return text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE]}…"
+    return one_line(text)

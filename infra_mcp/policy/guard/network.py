@@ -20,8 +20,14 @@ _TYPES: Final = {
     "LoadBalancer": "services.load-balancer",
     "ExternalName": "services.external-name",
 }
-# The last parts of annotations that give a controller more hosts: external-dns, ingress-nginx, HAProxy, Gardener.
-_ANNOTATIONS: Final = frozenset({"hostname", "internal-hostname", "server-alias", "server-alias-regex", "dnsnames"})
+# The last parts of annotations that name more hosts: for external-dns, ingress-nginx, HAProxy, Gardener, cert-manager.
+_ANNOTATIONS: Final = frozenset(
+    {
+        *("hostname", "internal-hostname", "dnsnames"),
+        *("server-alias", "server-alias-regex"),
+        *("common-name", "alt-names"),
+    }
+)
 _SNIPPET: Final = re.compile(r"[-a-z]*snippets?")
 
 _Hosts = Iterator[tuple[FieldPath, object]]
