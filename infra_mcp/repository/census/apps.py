@@ -76,16 +76,19 @@ class Census:
     @cached_property
     def apps(self) -> dict[str, tuple[Instance, ...]]:
         """The instances of each app, by its name."""
+        return {name: instances(name, found) for name, found in sorted(self._named.items())}
+
+    @cached_property
+    def _named(self) -> dict[str, list[Unit]]:
+        """The units of each app."""
         named: dict[str, list[Unit]] = {}
         for unit in self.units:
             named.setdefault(unit.app, []).append(unit)
-        return {name: instances(name, found) for name, found in sorted(named.items())}
+        return named
 
     def find(self, app: str) -> tuple[Instance, ...]:
         """The instances of an app, by its name or by another name that people may mean it by."""
-        if app in self.apps:
-            return self.apps[app]
-        return instances(app, [unit for unit in self.units if app in unit.aliases])
+        return instances(app, self._named.get(app) or [unit for unit in self.units if app in unit.aliases])
 
 
 def instances(app: str, units: Iterable[Unit]) -> tuple[Instance, ...]:

@@ -231,7 +231,8 @@ def _claims(spec: Json) -> Iterator[tuple[Json, str]]:
             yield url, _fixed(as_text(one.get("path")))
     yield from _claimed_values(spec)
     for key in ("source", "sources", "template", "spec", "generators", "git", "matrix", "merge"):
-        yield from _claims(spec.get(key))
+        if inner := spec.get(key):
+            yield from _claims(inner)
 
 
 def _claimed_values(spec: dict[str, Any]) -> Iterator[tuple[Json, str]]:

@@ -62,6 +62,11 @@ class Entry:
     parts: Callable[[Entry], Iterable[Unit]] = field(default=lambda _: (), repr=False, compare=False)
 
     @cached_property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of its objects."""
+        return frozenset(one.kind for one in self.objects)
+
+    @cached_property
     def workloads(self) -> tuple[Unit, ...]:
         """Its workloads and custom resources."""
         from infra_mcp.repository.census.workloads import units  # noqa: PLC0415 - they name their entry

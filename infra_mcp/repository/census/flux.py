@@ -23,7 +23,7 @@ from infra_mcp.repository.locator.places import Place, places_of
 
 def units(index: Index, entry: Entry) -> Iterator[Unit]:
     """The HelmReleases of an entry."""
-    for one in entry.objects:
+    for one in entry.objects if "HelmRelease" in entry.kinds else ():
         if one.kind == "HelmRelease" and one.group == "helm.toolkit.fluxcd.io":
             spec = mapping(one.value, "spec")
             space = as_text(spec.get("targetNamespace")) or one.namespace
@@ -34,6 +34,8 @@ def units(index: Index, entry: Entry) -> Iterator[Unit]:
 
 def with_charts(index: Index, entry: Entry) -> Entry:
     """An entry with the files of the repository's charts that its HelmReleases install."""
+    if "HelmRelease" not in entry.kinds:
+        return entry
     files = {path for one in entry.objects if one.kind == "HelmRelease" for path in _chart_files(index, one)}
     return replace(entry, files=entry.files | files) if files else entry
 
