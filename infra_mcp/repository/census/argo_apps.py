@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
 from infra_mcp.model.effect import FieldPath
@@ -21,6 +21,7 @@ from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Source, helm_values
 from infra_mcp.repository.lenient import as_text, mapping, maps, texts
+from infra_mcp.repository.load import remembered
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
 
@@ -48,7 +49,7 @@ class Application:
         """Its spec; empty where there is none."""
         return mapping(self.source.value, "spec")
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Its name; its set's where only the cluster knows it."""
         return as_text(get_path(self.source.value, ("metadata", "name"))[1]) or self.set_name
@@ -142,7 +143,9 @@ class Applications:
         found: list[Application] = []
         for one, files, words in self._objects:
             if one.kind == "Application":
-                found.append(Application(one, one.path, files, given=words))
+                key = "application", one.path, one.base.document, one.base.at, words
+                make = partial(Application, one, one.path, files, given=words)
+                found.append(remembered(self.index.listing.memo, key, one, make))
             else:
                 found += self._of_set(one, files, words)
         return found

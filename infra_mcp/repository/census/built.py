@@ -49,7 +49,7 @@ class Step(Protocol):
         """The places by which it sets a field."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Built:
     """An object: as its file has it, and what is laid over that."""
 

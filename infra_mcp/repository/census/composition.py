@@ -22,7 +22,6 @@ from infra_mcp.repository.census.built import (
     ReplicasEntry,
     Said,
     Step,
-    objects_of,
 )
 from infra_mcp.repository.census.chart import files_of
 from infra_mcp.repository.census.index import Index
@@ -105,7 +104,7 @@ def loose(index: Index, folder: str) -> Composition:
         for path in index.below(folder):
             if path.endswith(SUFFIXES) and not is_built(posixpath.dirname(path)):
                 made.files.add(path)
-                made.objects += objects_of(path, index.documents(path))
+                made.objects += index.objects(path)
         for one in roots:
             made.objects += composer.kustomization(one, ("",))
         return made
@@ -186,7 +185,7 @@ class _Composer:
         if path in self.index.kustomizations or path == "":
             return self.kustomization(path, above)
         self.made.files.add(path)
-        found = list(objects_of(path, self.index.documents(path)))
+        found = list(self.index.objects(path))
         self.size += len(found)
         return found
 

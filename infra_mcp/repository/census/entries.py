@@ -126,7 +126,7 @@ def _plain(index: Index, read: Collection[str]) -> Iterator[Entry]:
 
 
 def _alone(index: Index, path: str) -> Entry:
-    objects = tuple(index.objects(path))
+    objects = index.objects(path)
     return Entry(_deliverer(objects), path, "", objects, frozenset({path}), cluster_of(path))
 
 
@@ -155,14 +155,12 @@ def _by_flux(index: Index) -> Iterator[Entry]:
         if root.startswith((".", "/")) or not index.has_folder(root):
             continue  # another repository's
         made = compose(index, root) if root in index.kustomizations else loose(index, root)
-        configs = list(_configs(index, one))
-        places = [(it.path, it.base.document, it.base.at) for it in (one, *configs)]
-        given = made, places, [index.tree.oid(path) for path, *_ in places]
-        make = partial(_of_flux, root, one, made, configs)
-        yield remembered(index.listing.memo, ("flux", *places[0]), given, make)
+        given = root, one, made, tuple(_configs(index, one))
+        key = "flux", one.path, one.base.document, one.base.at
+        yield remembered(index.listing.memo, key, given, partial(_of_flux, *given))
 
 
-def _of_flux(root: str, one: Built, made: Composition, configs: Iterable[Built]) -> Entry:
+def _of_flux(root: str, one: Built, made: Composition, configs: tuple[Built, ...]) -> Entry:
     return Entry(
         "flux",
         root,

@@ -234,9 +234,13 @@ class Index:
             now = joined(posixpath.dirname(link), posixpath.join(links[link], rest))
         return path if links else now
 
-    def objects(self, path: str) -> Iterator[Built]:
+    def objects(self, path: str) -> tuple[Built, ...]:
         """The objects of a file."""
-        yield from objects_of(path, self.documents(path))
+
+        def make() -> tuple[Built, ...]:
+            return tuple(objects_of(path, self.documents(path)))
+
+        return self.remembered(("objects", path), make, lambda _: (path,))
 
     def sources(self, path: str) -> list[Source]:
         """A file as a source of values: its first document; none where it cannot be read."""
