@@ -43,7 +43,7 @@ IN_THE_MAIL = {
     "ledger.mail.release",
 }
 # What drivers write in other systems than a cluster: the kill test of each stops there.
-IN_SYSTEMS = {"dns.update", "helm.rollback", "helm.upgrade", "terraform.apply", "terraform.unlock"}
+IN_SYSTEMS = {"dns.publish", "dns.update", "helm.rollback", "helm.upgrade", "terraform.apply", "terraform.unlock"}
 BESIDE = {
     "ledger.backup",
     "ledger.restore",

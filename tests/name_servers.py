@@ -1,4 +1,4 @@
-"""Real name servers of the tests on loopback: BIND, as primary with TSIG and update-policy and as secondary.
+"""Real name servers of the tests on loopback: BIND, as primary with TSIG and as secondary, and CoreDNS.
 
 Each has a folder, a deadline to come up, and is ended by its own process id. What others do to a zone is done with
 dnspython or by hand in the files, never with the product.
@@ -26,7 +26,10 @@ import dns.tsigkeyring
 import dns.update
 import pytest
 
-__all__ = ["KEY", "ZONE", "Bind", "primary", "secondary"]
+from infra_mcp.binaries.find import find
+from infra_mcp.errors import InfraError
+
+__all__ = ["KEY", "ZONE", "Bind", "CoreDns", "coredns", "free_port", "primary", "secondary", "zone_text"]
 
 ZONE, KEY = "docs.example", "infra-mcp-key"
 _UP = 15.0  # seconds
@@ -239,3 +242,52 @@ def _running(bind: Bind) -> Iterator[Bind]:
         yield bind
     finally:
         bind.stop()
+
+
+@dataclass
+class CoreDns(Bind):
+    """One CoreDNS, which reads its zone from a file again every second."""
+
+    @property
+    def published(self) -> Path:
+        """The zone file that it reads."""
+        return self.folder / "published.zone"
+
+    def start(self) -> None:
+        """Start it, and wait until it serves the zone."""
+        argv = [str(_coredns()), "-conf", str(self.folder / "Corefile"), "-dns.port", str(self.port)]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.wait(lambda: self.query(self.zone, "SOA").rcode() == dns.rcode.NOERROR)
+
+    def by_others(self, name: str, kind: str, values: Sequence[str], ttl: int = 300) -> None:
+        """A person edits the published file: one line a value, and the serial."""
+        kept = [one for one in self.published.read_text().splitlines() if one.split()[:1] != [name]]
+        number = next(int(one.split()[6]) for one in kept if " SOA " in one)
+        kept = [one.replace(f" {number} ", f" {number + 1} ") if " SOA " in one else one for one in kept]
+        lines = [f"{name} {ttl} IN {kind} {value}" for value in values]
+        new = self.published.with_suffix(".new")
+        new.write_text("\n".join([*kept, *lines]) + "\n")
+        new.replace(self.published)
+
+
+def _coredns() -> Path:
+    try:
+        return find("coredns").path
+    except InfraError as error:
+        pytest.skip(str(error))
+
+
+def zone_text(records: str = "", serial: int = 1) -> str:
+    """A zone file, as a repository has it."""
+    return TEXT.replace("( 1 3600 1 604800 60 )", f"{serial} 3600 600 604800 60") + records
+
+
+@contextmanager
+def coredns(folder: Path, text: str, zone: str = ZONE) -> Iterator[CoreDns]:
+    """A CoreDNS that serves this zone file."""
+    made = CoreDns(folder, free_port(), zone)
+    made.published.write_text(text)
+    block = f"{zone} {{\n  bind 127.0.0.1\n  file {made.published} {{\n    reload 1s\n  }}\n  errors\n}}\n"
+    (folder / "Corefile").write_text(block)
+    yield from _running(made)

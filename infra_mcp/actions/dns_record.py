@@ -34,11 +34,12 @@ async def edit(look: Look, action: DnsRecord) -> Edit:
 
 def _edit(look: Look, action: DnsRecord, rules: ZoneRules) -> Edit:
     path = file_of(look.policy, look.tree, action.zone)
-    there = records(look.tree, path, action.zone, action.name)
+    key = rules.key or ""
+    there = records(look.tree, path, action.zone, action.name, key=key)
     before = next((one for one in there if one.type == action.type), None)
     after = None if action.remove else _wanted(action, before, rules)
     _require_alone(there, after, path)
-    change = SetRecord(path=path, zone=action.zone, before=before, after=after, comment=look.circle)
+    change = SetRecord(path=path, zone=action.zone, before=before, after=after, comment=look.circle, key=key)
     name = f"{action.name} {action.type} of {action.zone}"
     goal = Goal(
         title=f"Remove {name}" if action.remove else f"Set {name}",

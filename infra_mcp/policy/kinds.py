@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from infra_mcp.model.names import ClusterName, Frozen
-from infra_mcp.policy.grammar import Duration, RelativePath, RuleId, Text
+from infra_mcp.policy.grammar import Duration, ObjectPlace, RelativePath, RuleId, Text
 from infra_mcp.policy.owners import is_within
 
 # A name of a record below its zone, in which `*` stands for any characters.
@@ -26,6 +26,8 @@ NameServer = Annotated[
 AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00-\x1f\x7f]+$", max_length=4096)]
 # Where another tool has the TXT record that says whose a record is: `extdns-{type}-{name}`.
 MarkerTemplate = Annotated[str, StringConstraints(pattern=r"^[-a-z0-9_.{}]*\{name\}[-a-z0-9_.{}]*$", max_length=120)]
+# The key of a ConfigMap's data (Kubernetes, ConfigMap).
+ConfigKey = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
 _WEEK: Final = 7 * 86_400
 _STEERING = re.compile(r"(?:TF_(?!VAR_)|TOFU_|INFRA_MCP_|LD_|DYLD_|KUBE|GODEBUG|PATH$|TMPDIR$|BASH)", re.IGNORECASE)
 
@@ -66,6 +68,8 @@ class ZoneRules(Frozen):
     servers: tuple[NameServer, ...] = Field(default=(), max_length=20)
     resolver: NameServer | None = None
     cluster: ClusterName | None = None
+    object: ObjectPlace | None = None
+    key: ConfigKey | None = None
     publish: AbsolutePath | None = None
     marker: RuleId | None = None
     registry: tuple[MarkerTemplate, ...] = Field(default=(), max_length=10)
@@ -77,12 +81,17 @@ class ZoneRules(Frozen):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        needed = {"rfc2136": ("server", "key_file"), "coredns": ("servers",), "dnsendpoint": ("cluster", "servers")}
+        needed = {
+            "rfc2136": ("server", "key_file"),
+            "coredns": ("servers",),
+            "dnsendpoint": ("cluster", "object", "servers"),
+        }
         if missing := [key for key in needed.get(self.backend, ()) if not getattr(self, key)]:
             msg = f"needs {' and '.join(missing)} for backend {self.backend}"
             raise ValueError(msg)
-        if self.backend == "coredns" and (self.publish is None) == (self.cluster is None):
-            msg = "needs either publish or cluster for backend coredns"
+        in_cluster = {self.cluster is None, self.object is None, self.key is None}
+        if self.backend == "coredns" and (len(in_cluster) > 1 or in_cluster == {self.publish is None}):
+            msg = "needs either publish, or cluster, object and key for backend coredns"
             raise ValueError(msg)
         if not self.min_ttl <= self.ttl <= self.max_ttl:
             msg = "needs a ttl between min_ttl and max_ttl"

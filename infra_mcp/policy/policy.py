@@ -327,6 +327,9 @@ def _paths(policy: Policy) -> Iterator[str]:
     for number, root in enumerate(policy.tree.roots):
         if root.cluster is not None and root.cluster not in policy.clusters:
             yield f"tree.roots.{number}.cluster names no cluster of the policy"
+    for name, zone in policy.zones.items():
+        if zone.cluster is not None and zone.cluster not in policy.clusters:
+            yield f"{_path('zones', name, 'cluster')} names no cluster of the policy"
     decided: dict[str, str | None] = {}
     for root in policy.tree.roots:
         if decided.setdefault(root.path, root.cluster) != root.cluster:

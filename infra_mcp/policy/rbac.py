@@ -59,6 +59,7 @@ def render(policy: Policy, cluster: str, namespaces: Sequence[str] = ()) -> list
             for name, its in circles_with_helm(policy).items()
         ),
         *_sources(policy, own),
+        *_zones(policy, cluster, own),
         *admission_policies(policy, rules),
         *(one for name in sorted(set(namespaces)) for one in _bindings(policy, rules, name)),
     ]
@@ -171,6 +172,19 @@ def _sources(policy: Policy, own: str) -> list[dict[str, Any]]:
     return objects
 
 
+def _zones(policy: Policy, cluster: str, own: str) -> list[dict[str, Any]]:
+    """The circles of a zone whose records are in an object: they may read and change this one object, and make none."""
+    objects: list[dict[str, Any]] = []
+    for name, zone in sorted(policy.zones.items()):
+        circles = [f"circle-{circle}" for circle, rules in sorted(policy.circles.items()) if name in rules.zones]
+        if zone.cluster == cluster and zone.object and circles:
+            namespace, _, named = zone.object.partition("/")
+            kind = ("", "configmaps") if zone.backend == "coredns" else ("externaldns.k8s.io", "dnsendpoints")
+            changes = [_rule(kind[0], [kind[1]], ["get", "patch"], [named])]
+            objects += _rights(f"{own}-zone-{name}", namespace, changes, own, circles)
+    return objects
+
+
 def _bindings(policy: Policy, rules: ClusterRules, namespace: str) -> list[dict[str, Any]]:
     """The binding of the namespace's circle, and that of Helm where policy gives the namespace to it."""
     circles = [circle for circle in sorted(policy.circles) if policy.reaches(circle, namespace)]
@@ -197,6 +211,7 @@ _WHY: Final = {
     "circle": "The rights of a circle, in its own namespaces only.",
     "helm": "The rights of Helm for a circle, where policy gives a namespace to it. It can read ALL Secrets there.",
     "pull": "A pull secret's source: only its circles may read it, by its name.",
+    "zone": "The object that holds a DNS zone's records: its circles may read and change it, and make no other.",
     "namespaces": "Limits the namespaces that the server creates to the circles' name patterns.",
     "bindings": "Limits the bindings that the server creates to that circle's account, in namespaces made for it.",
     "marks": "Lets only infra-mcp set or change its labels and annotations of a namespace.",
@@ -212,7 +227,7 @@ def _why(one: dict[str, Any]) -> str:
     name = one["metadata"]["name"]
     if one["kind"] == "RoleBinding" and name in (BINDING, HELM_BINDING):
         return _WHY[name]
-    part = re.search(r"-(impersonate|server|circle|namespaces|bindings|secrets|marks|pull|helm)(-|$)", name)
+    part = re.search(r"-(impersonate|server|circle|namespaces|bindings|secrets|marks|pull|helm|zone)(-|$)", name)
     return _WHY[part.group(1)] if part else ""
 
 

@@ -81,6 +81,7 @@ class SetRecord(Frozen):
     before: RRset | None  # None: there was none
     after: RRset | None  # None removes it
     comment: str = ""  # above a new name, where the file's names have comments
+    key: str = ""  # of the ConfigMap in the file whose value is the zone file; empty where the file itself is
 
     def inverted(self) -> SetRecord:
         """The edit that undoes this one."""

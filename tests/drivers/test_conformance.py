@@ -7,12 +7,13 @@ import anyio
 import pytest
 from drivers.conformance import NEW, OLD, CarryingOut, Conformance, Holding, Undoing
 from drivers.dns.zone_kit import ZoneKit
+from drivers.dns.zone_kit_file import ZoneFileKit
 from drivers.helm.kit import HelmKit
 from drivers.helm.space import helm
 from drivers.json_world import SCOPE, SECRET, Json, JsonWorld, body
 from drivers.terraform.kit import TerraformKit
 from e2e.cluster_setup import CLUSTER, ClusterSetup, suffix
-from name_servers import free_port, primary, secondary
+from name_servers import coredns, free_port, primary, secondary, zone_text
 
 from infra_mcp.actions.base import set_fields
 from infra_mcp.drivers.base import Setup, Share
@@ -196,6 +197,13 @@ class TestZones(Conformance, Undoing, CarryingOut):
             secondary(tmp_path_factory.mktemp("s"), bind, port) as other,
         ):
             yield ZoneKit(bind, other)
+
+
+class TestZoneFiles(Conformance, Undoing, CarryingOut):
+    @pytest.fixture
+    def kit(self, tmp_path_factory):
+        with coredns(tmp_path_factory.mktemp("c"), zone_text()) as server:
+            yield ZoneFileKit(server)
 
 
 class TestTerraform(Conformance, Holding, CarryingOut):

@@ -117,3 +117,36 @@ def test_two_installations_in_one_cluster_share_no_cluster_wide_name(policy, pol
         return {(o["kind"], o["metadata"]["name"]) for o in objects if "namespace" not in o["metadata"]}
 
     assert not names(render(policy, "sandbox")) & names(render(other, "sandbox"))
+
+
+def test_a_zone_in_a_cluster_gives_its_circles_its_one_object_and_no_right_to_make_any(policy_text):
+    zones = """
+[zones."docs.example"]
+backend = "dnsendpoint"
+cluster = "sandbox"
+object = "docs-live/records"
+servers = ["192.0.2.53"]
+[zones."in.example"]
+backend = "coredns"
+cluster = "sandbox"
+object = "kube-system/coredns-custom"
+key = "in.example.zone"
+servers = ["192.0.2.53"]
+[zones."elsewhere.example"]
+backend = "rfc2136"
+server = "192.0.2.53"
+key_file = "/run/key"
+"""
+    granted = policy_text.replace("[circles.docs]\n", '[circles.docs]\nzones = ["docs.example", "in.example"]\n')
+    objects = [one for one in render(load(granted + zones), "sandbox") if "-zone-" in one["metadata"]["name"]]
+
+    assert [(one["kind"], one["metadata"]["namespace"]) for one in objects] == [
+        ("Role", "docs-live"), ("RoleBinding", "docs-live"), ("Role", "kube-system"), ("RoleBinding", "kube-system"),
+    ]  # fmt: skip
+    assert objects[0]["rules"] == [
+        {"apiGroups": ["externaldns.k8s.io"], "resources": ["dnsendpoints"], "resourceNames": ["records"],
+         "verbs": ["get", "patch"]}
+    ]  # fmt: skip
+    assert objects[2]["rules"][0]["resourceNames"] == ["coredns-custom"]
+    for binding in objects[1::2]:
+        assert [one["name"] for one in binding["subjects"]] == ["circle-docs"]

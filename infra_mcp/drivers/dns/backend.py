@@ -23,6 +23,10 @@ class Backend(Protocol):
     def marks(self) -> bool:
         """Whether marks of ownership are written with the records."""
 
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """What marks of external-dns may say that our records come from: our own objects."""
+
     async def look(self, context: Context, keys: Sequence[Key]) -> View:
         """Record sets as they are, and what stands beside them.
 

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from infra_mcp.clients.dns.server import Server, serial
+from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.base import Context, Owner, Place, Prepared, Question, Setup, Share, Undone
 from infra_mcp.drivers.dns import plan as planning
 from infra_mcp.drivers.dns.answers import confirm
 from infra_mcp.drivers.dns.backend import Backend
+from infra_mcp.drivers.dns.coredns import CoreDns
+from infra_mcp.drivers.dns.endpoint import Endpoint
 from infra_mcp.drivers.dns.markers import other_owner
+from infra_mcp.drivers.dns.objects import ClusterObject
 from infra_mcp.drivers.dns.plan import Work
 from infra_mcp.drivers.dns.records import Left
 from infra_mcp.drivers.dns.rfc2136 import Rfc2136
 from infra_mcp.drivers.dns.servers import Servers
 from infra_mcp.drivers.dns.status import status
+from infra_mcp.drivers.dns.stores import FileStore, KeyStore
 from infra_mcp.drivers.dns.undo import undo
 from infra_mcp.errors import InfraError
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.rrset import same
 from infra_mcp.model.target import Target
 from infra_mcp.policy.kinds import ZoneRules
 from infra_mcp.policy.policy import Policy
+from infra_mcp.repository.zones.endpoints import GROUP, KIND
 
 
 def place(policy: Policy, name: str) -> Place:
@@ -35,7 +43,8 @@ def place(policy: Policy, name: str) -> Place:
     rules = policy.zones.get(name)
     if rules is None:
         raise InfraError("policy-invalid", "The policy has no such zone.")
-    return Place(f"{name} ({rules.backend} at {rules.server or ', '.join(rules.servers)})", (name, rules))
+    context = policy.clusters[rules.cluster].context if rules.cluster in policy.clusters else ""
+    return Place(f"{name} ({rules.backend} at {rules.server or ', '.join(rules.servers)})", (name, rules, context))
 
 
 @asynccontextmanager
@@ -46,7 +55,23 @@ async def connect(setup: Setup, policy: Policy, name: str) -> AsyncIterator[Zone
         InfraError: `policy-invalid`; `setup-failed`: its key cannot be read.
     """
     where, rules = place(policy, name).where, policy.zones[name]
-    yield Zone(name, rules, Rfc2136(name, rules, Server.parse(rules.server or rules.servers[0]), setup.masker), where)
+    server = Server.parse(rules.server or rules.servers[0])
+    if rules.cluster is None:
+        plain = Rfc2136(name, rules, server, setup.masker)
+        local = CoreDns(name, rules, server, FileStore(Path(rules.publish or "")))
+        yield Zone(name, rules, plain if rules.backend == "rfc2136" else local, where)
+        return
+    async with Cluster.connect(rules.cluster, setup.kubeconfig, policy.clusters[rules.cluster].context) as cluster:
+        held = ClusterObject(cluster, _ref(rules))
+        served = CoreDns(name, rules, server, KeyStore(held, rules.key or ""))
+        yield Zone(name, rules, served if rules.backend == "coredns" else Endpoint(name, rules, server, held), where)
+
+
+def _ref(rules: ZoneRules) -> ObjectRef:
+    """The object of the cluster that holds the records."""
+    namespace, _, name = (rules.object or "").partition("/")
+    kind, version = ("ConfigMap", "v1") if rules.backend == "coredns" else (KIND, f"{GROUP}/v1alpha1")
+    return ObjectRef(cluster=rules.cluster or "", api_version=version, kind=kind, namespace=namespace, name=name)
 
 
 class Zone:
@@ -68,7 +93,7 @@ class Zone:
         """Which tool a TXT record beside a record set says it is of."""
         key = target.name, target.kind
         seen = (await self._backend.look(context, [key])).seen[key]
-        found = other_owner(self.rules, seen.texts)
+        found = other_owner(self.rules, seen.texts, self._backend.resources)
         return Owner(tool=found, kind="record") if found else None
 
     async def plan(self, context: Context, share: Share) -> Prepared:

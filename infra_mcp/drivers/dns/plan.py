@@ -74,7 +74,9 @@ async def plan(backend: Backend, rules: ZoneRules, zone: str, context: Context, 
     wanted = in_share(context.policy, zone, share)
     view = await backend.look(context, [one.key for one in wanted])
     marks = backend.marks and rules.marker is not None
-    records = tuple(_planned(rules, zone, one, view.seen[one.key], context, marks=marks) for one in wanted)
+    for one in wanted:
+        _require_ours(backend, rules, zone, one, view.seen[one.key], context)
+    records = tuple(_planned(rules, zone, one, view.seen[one.key], marks=marks) for one in wanted)
     changing = [one for one in records if one.change.operation != "unchanged"]
     swaps, absent = tuple(_swaps(rules, changing)), tuple(_absent(changing))
     own = await backend.check(context, share, swaps, absent) if swaps else None
@@ -89,8 +91,7 @@ async def plan(backend: Backend, rules: ZoneRules, zone: str, context: Context, 
     )
 
 
-def _planned(rules: ZoneRules, zone: str, one: Desired, seen: Seen, context: Context, *, marks: bool) -> Planned:
-    _require_ours(rules, zone, one, seen, context)
+def _planned(rules: ZoneRules, zone: str, one: Desired, seen: Seen, *, marks: bool) -> Planned:
     _require_alone(zone, one, seen)
     marks = marks and one.wanted is not None
     marked = is_marked(rules, seen.mark)
@@ -131,10 +132,10 @@ def _listed(one: RRset | None) -> JsonValue:
     return list(one.values) if one else None
 
 
-def _require_ours(rules: ZoneRules, zone: str, one: Desired, seen: Seen, context: Context) -> None:
+def _require_ours(backend: Backend, rules: ZoneRules, zone: str, one: Desired, seen: Seen, context: Context) -> None:
     """Refuse a record set that a mark says is another owner's, or that is live and was never ours."""
     name = f"{one.name} {one.type} of {zone}"
-    if owner := other_owner(rules, seen.texts):
+    if owner := other_owner(rules, seen.texts, backend.resources):
         what = f"{name} is owned by {owner}, as the TXT record beside it says."
         raise InfraError(
             "owned-elsewhere", what, next_step=f"Make the change where {owner.split(' ')[0]} takes it from."

@@ -44,13 +44,14 @@ def in_share(policy: Policy, zone: str, share: Share) -> list[Desired]:
     named = [one for one in share.addressed if policy.zone_file_of(one.path) == zone]
     keys: set[Key] = {(str(one.field[0]), str(one.field[1])) for one in named if len(one.field) == 2}  # noqa: PLR2004
     paths = sorted({*files, *(one.path for one in named)})
-    before, after = _read(share.before, paths, zone), _read(share.after, paths, zone)
+    zone_key = policy.zones[zone].key or ""
+    before, after = (_read(tree, paths, zone, zone_key) for tree in (share.before, share.after))
     keys |= {key for key in before.keys() | after.keys() if not same(before.get(key), after.get(key))}
     return [Desired(*key, before.get(key), after.get(key)) for key in sorted(keys) if key[1] != "SOA"]
 
 
-def _read(tree: Tree, paths: list[str], zone: str) -> dict[Key, RRset]:
-    return {one.key: one for path in paths for one in records(tree, path, zone)}
+def _read(tree: Tree, paths: list[str], zone: str, key: str) -> dict[Key, RRset]:
+    return {one.key: one for path in paths for one in records(tree, path, zone, key=key)}
 
 
 def target_of(zone: str, key: Key) -> Target:

@@ -29,6 +29,7 @@ class Rfc2136:
     server: Server
     masker: Masker
     marks = True
+    resources: tuple[str, ...] = ()
 
     async def look(self, _: Context, keys: Sequence[Key]) -> View:
         """What the primary answers; of a record set that a wildcard gives too, whether the name has its own."""

@@ -47,7 +47,8 @@ async def status(servers: Sequence[Server], context: Context, zone: str, tree: T
 
 
 def _records(context: Context, tree: Tree, zone: str) -> list[RRset]:
-    return records(tree, file_of(context.policy, tree, zone), zone)
+    key = context.policy.zones[zone].key or ""
+    return records(tree, file_of(context.policy, tree, zone), zone, key=key)
 
 
 def _shown(one: RRset | None) -> str:

@@ -10,7 +10,7 @@ from infra_mcp.model.rrset import RRset, same
 from infra_mcp.repository.edits import Location, SetRecord
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.repository.value import Tree
-from infra_mcp.repository.zones import endpoints, master, octodns
+from infra_mcp.repository.zones import config_map, endpoints, master, octodns
 from infra_mcp.repository.zones.fault import ZoneFault
 
 _YAML = (".yaml", ".yml")
@@ -21,8 +21,15 @@ class _Form(NamedTuple):
     edited: Callable[[bytes, SetRecord], bytes]
 
 
-def records(tree: Tree, path: str, zone: str, name: str | None = None) -> list[RRset]:
+def records(tree: Tree, path: str, zone: str, name: str | None = None, *, key: str = "") -> list[RRset]:
     """The record sets that a file gives to a zone, or to one name of it; none where the file is not there.
+
+    Args:
+        tree: the repository.
+        path: the file.
+        zone: the zone's name.
+        name: only this one.
+        key: of the ConfigMap in the file whose value is the zone file.
 
     Raises:
         InfraError: `manifest-invalid`, naming the file.
@@ -31,20 +38,11 @@ def records(tree: Tree, path: str, zone: str, name: str | None = None) -> list[R
     if data is None:
         return []
     try:
-        return _form(path, data).read(data, zone, name)
+        return config_map.read(data, zone, key, name) if key else _form(path, data).read(data, zone, name)
     except Unreadable as error:
         raise InfraError("manifest-invalid", f"{path}, line {error.line}: {error.why}.") from None
     except ZoneFault as fault:
         raise InfraError("manifest-invalid", f"{path}: {fault}.") from None
-
-
-def find(tree: Tree, path: str, zone: str, name: str, kind: str) -> RRset | None:
-    """One record set of a file.
-
-    Raises:
-        InfraError: `manifest-invalid`.
-    """
-    return next((one for one in records(tree, path, zone, name) if one.type == kind), None)
 
 
 def location_of(edit: SetRecord) -> Location:
@@ -64,7 +62,8 @@ def apply_records(tree: Tree, edits: Iterable[SetRecord]) -> Tree:
         one = edit.after or edit.before
         if one is None:
             continue
-        now = find(tree, edit.path, edit.zone, *one.key)
+        there = records(tree, edit.path, edit.zone, one.name, key=edit.key)
+        now = next((held for held in there if held.type == one.type), None)
         if _equal(now, edit.after):
             continue
         if not _equal(now, edit.before):
@@ -92,6 +91,8 @@ def _form(path: str, data: bytes) -> _Form:
 
 def _edited(data: bytes, edit: SetRecord) -> bytes:
     try:
+        if edit.key:
+            return config_map.edited(data, edit.zone, edit.key, edit.before, edit.after)
         return _form(edit.path, data).edited(data, edit)
     except Unreadable as error:
         raise InfraError("manifest-invalid", f"{edit.path}, line {error.line}: {error.why}.") from None

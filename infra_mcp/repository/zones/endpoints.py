@@ -12,8 +12,8 @@ from typing import Any, Final
 from infra_mcp.clients.dns.text import plain, relative, rrset
 from infra_mcp.model.rrset import RRset, absolute
 from infra_mcp.repository.changes import sorted_place
-from infra_mcp.repository.edit import ABSENT, rewrite
-from infra_mcp.repository.nodes import Unreadable, compose, decode, values
+from infra_mcp.repository.edit import rewrite
+from infra_mcp.repository.nodes import compose, decode, values
 from infra_mcp.repository.zones.fault import ZoneFault
 
 KIND: Final = "DNSEndpoint"
@@ -23,10 +23,8 @@ _TYPES: Final = ("A", "AAAA", "CNAME", "MX", "NS", "PTR", "SRV", "TXT")
 
 @dataclass(frozen=True)
 class _Entry:
-    """One endpoint and where it stands."""
+    """One endpoint."""
 
-    document: int
-    index: int
     data: dict[str, Any]
 
     @property
@@ -47,11 +45,19 @@ def read(data: bytes, zone: str, name: str | None = None) -> list[RRset]:
 
 
 def _entries(documents: list[Any]) -> Iterator[_Entry]:
-    for number, document in enumerate(documents):
+    for document in documents:
         if isinstance(document, dict) and document.get("kind") == KIND:
-            for index, one in enumerate((document.get("spec") or {}).get("endpoints") or []):
-                if isinstance(one, dict):
-                    yield _Entry(number, index, one)
+            yield from (_Entry(one) for one in _held(document) if isinstance(one, dict))
+
+
+def of_object(live: dict[str, Any], zone: str) -> dict[tuple[str, str], RRset]:
+    """The record sets that one object gives to a zone, by name and type.
+
+    Raises:
+        ZoneFault: an endpoint is not well formed.
+    """
+    named = [(_name(one, zone), one) for one in _entries([live]) if one.type in _TYPES]
+    return {one.key: one for one in (_rrset(entry, name, zone) for name, entry in named if name is not None)}
 
 
 def _name(one: _Entry, zone: str) -> str | None:
@@ -89,28 +95,46 @@ def edited(data: bytes, zone: str, before: RRset | None, after: RRset | None) ->
     if one is None:
         return data
     documents = values(compose(decode(data)))
-    there = [entry for entry in _entries(documents) if (_name(entry, zone), entry.type) == one.key]
-    if len(there) > 1 or any(entry.data.get("setIdentifier") for entry in there):
-        raise ZoneFault(f"several endpoints share the {one.type} record of {one.name}")
+    kinds = [at for at, held in enumerate(documents) if isinstance(held, dict) and held.get("kind") == KIND]
+    there = [at for at in kinds if _matching(_held(documents[at]), zone, one)]
+    if len(there) > 1 or not kinds:
+        raise ZoneFault(_shared(one) if there else f"no {KIND} is there to take the {one.type} record of {one.name}")
+    number = (there or kinds)[0]
+    return rewrite(data, [(number, ("spec", "endpoints"), replaced(_held(documents[number]), zone, one, after))])
+
+
+def replaced(endpoints: list[Any], zone: str, one: RRset, after: RRset | None) -> list[Any]:
+    """The endpoints of an object with one record set changed, added or removed (`after` None); the others stay.
+
+    Raises:
+        ZoneFault: several endpoints have the name and type.
+    """
+    there = _matching(endpoints, zone, one)
+    if len(there) > 1 or any(endpoints[at].get("setIdentifier") for at in there):
+        raise ZoneFault(_shared(one))
     if after is None:
-        if not there:
-            return data
-        held = documents[there[0].document]["spec"]["endpoints"]
-        if len(held) == 1:
-            raise Unreadable(1, "it is the last endpoint of its object")
-        return rewrite(data, [(there[0].document, ("spec", "endpoints", there[0].index), ABSENT)])
-    if there:
-        at = ("spec", "endpoints", there[0].index)
-        return rewrite(data, [(there[0].document, (*at, key), value) for key, value in _changes(there[0], after, zone)])
-    number = next(
-        (at for at, held in enumerate(documents) if isinstance(held, dict) and held.get("kind") == KIND), None
-    )
-    if number is None:
-        raise ZoneFault(f"no {KIND} is there to take the {after.type} record of {after.name}")
-    held = (documents[number].get("spec") or {}).get("endpoints") or []
-    place = sorted_place([str(other.get("dnsName", "")) for other in held], _dns_name(after, zone, held))
-    new = [*held[:place], _new(after, zone, held), *held[place:]]
-    return rewrite(data, [(number, ("spec", "endpoints"), new)])
+        return [held for at, held in enumerate(endpoints) if at not in there]
+    if not there:
+        names = [str(held.get("dnsName", "")) for held in endpoints]
+        place = sorted_place(names, _dns_name(after, zone, endpoints))
+        return [*endpoints[:place], _new(after, zone, endpoints), *endpoints[place:]]
+    changed = endpoints[there[0]] | dict(_changes(endpoints[there[0]], after, zone))
+    return [changed if at in there else held for at, held in enumerate(endpoints)]
+
+
+def _held(document: dict[str, Any]) -> list[Any]:
+    found: list[Any] = (document.get("spec") or {}).get("endpoints") or []
+    return found
+
+
+def _matching(endpoints: list[Any], zone: str, one: RRset) -> list[int]:
+    """The indexes of the endpoints of a name and type."""
+    entries = [(at, _Entry(held)) for at, held in enumerate(endpoints) if isinstance(held, dict)]
+    return [at for at, entry in entries if (_name(entry, zone), entry.type) == one.key]
+
+
+def _shared(one: RRset) -> str:
+    return f"several endpoints share the {one.type} record of {one.name}"
 
 
 def _dns_name(one: RRset, zone: str, others: list[Any]) -> str:
@@ -132,16 +156,17 @@ def _target(kind: str, value: str) -> str:
     return value if kind == "SRV" else value.removesuffix(".")
 
 
-def _changes(entry: _Entry, after: RRset, zone: str) -> Iterator[tuple[str, Any]]:
-    if after.ttl is not None and entry.data.get("recordTTL") != after.ttl:
+def _changes(endpoint: dict[str, Any], after: RRset, zone: str) -> Iterator[tuple[str, Any]]:
+    """The keys of an endpoint that get other values: targets that stay keep their place and spelling."""
+    if after.ttl is not None and endpoint.get("recordTTL") != after.ttl:
         yield "recordTTL", after.ttl
     wanted, kept = list(after.values), []
-    for target in entry.data["targets"]:
+    for target in endpoint["targets"]:
         text = rrset(zone, after.name, after.type, None, [_text(after.type, target)]).values[0]
         if text in wanted:
             wanted.remove(text)
             kept.append(target)
-    if wanted or len(kept) < len(entry.data["targets"]):
+    if wanted or len(kept) < len(endpoint["targets"]):
         for value in wanted:
             target = _target(after.type, value)
             kept.insert(sorted_place(kept, target), target)

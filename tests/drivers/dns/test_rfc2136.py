@@ -481,3 +481,17 @@ async def test_a_key_that_others_may_read_is_refused_and_both_forms_are_read(bin
 
     assert bind.values("www", "A") == ["198.51.100.1"]
     assert PATH.endswith(f"{ZONE}.yaml")
+
+
+@pytest.mark.promise("undo.as-left")
+async def test_an_undo_leaves_a_record_that_others_changed_since_and_names_it(bind):
+    before, after = record("www", "A", "198.51.100.1"), record("www", "A", "198.51.100.2")
+    bind.by_others("www", "A", ["198.51.100.1"])
+    async with zone(bind) as (driver, context):
+        prepared, _ = await landed(driver, context, before, after)
+        bind.by_others("www", "A", ["198.51.100.9"])
+        undone = await driver.undo(context, prepared.writes)
+
+    assert (undone.restored, len(undone.skipped)) == ((), 1)
+    assert undone.skipped[0].startswith("docs.example/a/www (someone else changed it since")
+    assert bind.values("www", "A") == ["198.51.100.9"]
