@@ -1,5 +1,7 @@
 """The guardrails of zones: what no record may be, and whom policy allows it by name; on a request and on a plan."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -194,6 +196,15 @@ def test_a_plan_that_changes_a_record_of_another_type_is_refused(kind):
     assert verdict.decision == "refuse"
     with pytest.raises(ValidationError):
         asked("www", kind, "x.")
+
+
+def test_the_policy_on_the_page_of_dns_can_be_loaded_and_grants_what_it_says():
+    page = (Path(__file__).parents[2] / "docs" / "dns.md").read_text(encoding="utf-8")
+    shown = load(page.split("```toml\n")[1].split("```")[0])
+
+    assert set(shown.zones) == set(shown.circles["docs"].zones)
+    assert judge(shown, DOCS, asked("www", "A", "8.8.8.8"), None).decision == "allow"
+    assert judge(shown, DOCS, asked("api", "A", "8.8.8.8"), None).rule == "circles.docs.records"
 
 
 @pytest.mark.parametrize(
