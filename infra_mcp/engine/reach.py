@@ -22,6 +22,7 @@ from infra_mcp.model.effect import Change, Reached
 from infra_mcp.policy.guard.facts import traits
 from infra_mcp.policy.images import added_images
 from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.systems import CARRIED_OUT
 from infra_mcp.repository.builds import NAMESPACED, Builds, Rendered, View, placed, view_of
 from infra_mcp.repository.census.apps import Census
 from infra_mcp.repository.census.entries import Entry
@@ -34,8 +35,6 @@ from infra_mcp.repository.rebase import changed
 from infra_mcp.repository.render import Located
 from infra_mcp.repository.value import Tree
 
-# Deliveries of our own whose drivers read the files themselves.
-PLAIN = frozenset({OURS, "helm", "terraform", "dns"})
 MAX_BUILT = 100  # deliveries that are built for one change, each before and after
 
 
@@ -101,9 +100,9 @@ async def reach(
         if build is not None and one.cluster in {None, place}:  # what is elsewhere is judged by policy, and refused
             made.builds.setdefault((one.delivery, place), []).append(build)
     deliveries = {id(entry): _carrier(policy, census, entry, place) for entry in entries}
-    others = [entry for entry in entries if deliveries[id(entry)] not in PLAIN]
+    others = [entry for entry in entries if deliveries[id(entry)] not in CARRIED_OUT]
     for entry in entries:
-        if (carrier := deliveries[id(entry)]) in PLAIN - {OURS}:
+        if (carrier := deliveries[id(entry)]) in CARRIED_OUT - {OURS}:
             made.carriers.update(dict.fromkeys(given.read[id(entry)] & about, carrier))
     return replace(made, files=frozenset[str]().union(*(given.read[id(entry)] for entry in others)))
 

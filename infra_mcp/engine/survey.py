@@ -17,7 +17,7 @@ from infra_mcp.repository.census.apps import Census
 from infra_mcp.repository.census.others import Other, others
 from infra_mcp.repository.census.roots import OURS, Delivered, Root, layout, namespace_folders
 from infra_mcp.repository.locator.version import held
-from infra_mcp.repository.value import SUFFIXES
+from infra_mcp.repository.paths import SUFFIXES
 
 _FILE_NAME: Final = "{kind}-{name}.yaml"
 

@@ -12,7 +12,7 @@ PREFIX: Final = "infra-mcp.dev/"  # of our labels and annotations
 CIRCLE: Final = f"{PREFIX}circle"  # label of a namespace: the circle it was made for
 REQUEST: Final = f"{PREFIX}request"  # annotation: the id of the request that wrote last; for people
 WRITE: Final = f"{PREFIX}write"  # annotation: a nonce that leaves the process in its own write only
-RESTART: Final = f"{PREFIX}restart"  # annotation of a pod template: the request that restarted it last
+RESTART: Final = "infra-mcp.dev/restart"  # annotation of a pod template: the request that restarted it last
 OWNER: Final = f"{PREFIX}owner"  # annotation of a namespace: whom to ask about it
 PULL_SECRETS: Final = f"{PREFIX}pull-secrets"  # annotation of a service account: its pull secrets' names in policy
 # The types of Secret that are pull secrets, each with the one key of its data.

@@ -10,6 +10,7 @@ from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.grants import NONE, Grant, Refusal, namespace, some
 from infra_mcp.policy.policy import Policy
 
+CARRIED_OUT: Final = frozenset({"kubernetes", "helm", "terraform", "dns"})  # deliveries whose drivers read the files
 BY_CLUSTER: Final = frozenset({"kubernetes", "helm"})  # systems whose places are clusters
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from infra_mcp.errors import InfraError
 from infra_mcp.repository.kustomization import parse_kustomization
-from infra_mcp.repository.value import SUFFIXES, normal
+from infra_mcp.repository.paths import SUFFIXES, normal
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")

@@ -20,7 +20,8 @@ from infra_mcp.repository.kustomization import is_kustomization, parse_kustomiza
 from infra_mcp.repository.layout import governed, patches
 from infra_mcp.repository.lenient import lineage
 from infra_mcp.repository.nodes import LARGEST, TOO_LARGE
-from infra_mcp.repository.value import SUFFIXES, Base, Manifest, Tree, depth, is_chart, normal
+from infra_mcp.repository.paths import SUFFIXES, depth, is_chart, normal
+from infra_mcp.repository.value import Base, Manifest, Tree
 from infra_mcp.text import one_line
 
 T = TypeVar("T")

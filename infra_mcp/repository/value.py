@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import posixpath
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,18 +15,13 @@ from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.hcl import source as hcl
 from infra_mcp.repository.manifest import Manifest, literals
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
+from infra_mcp.repository.paths import SAMPLES, SUFFIXES, below, depth
 from infra_mcp.repository.render import Found, Located
 
-__all__ = ["SUFFIXES", "Base", "Home", "Located", "Manifest", "NotInRepository", "Tree", "depth", "normal"]
+__all__ = ["Base", "Home", "Located", "Manifest", "NotInRepository", "Tree"]
 
-SUFFIXES = (".yaml", ".yml", ".json")
 LINK = "120000"  # the mode of a symbolic link
 NAMED = 3  # files named in a message; the rest is counted
-# Folders whose files are for tests and people to copy, or are somebody else's: they are applied to no cluster.
-SAMPLES = re.compile(
-    r"tests?|testdata|test-data|e2e|fixtures|samples?|examples?|vendor|node_modules|third_party|\.[^/]*"
-)
-_CHARTS = frozenset({"chart.yaml", "chart.yml"})
 BY_HAND = "Change it by hand, where kustomize builds it from."
 
 
@@ -218,11 +211,11 @@ class Tree:
             InfraError: `manifest-invalid`: it is a symlink; a new file that is no manifest under the roots; or a
                 manifest's content that cannot be read as one.
         """
-        there = path in self._base.entries and _below(path, "")
+        there = path in self._base.entries and below(path, "")
         plain, roots = self._base.plain, self._base.roots
-        is_plain = depth(path, plain) > depth(path, roots) and any(_below(path, root) for root in plain)
+        is_plain = depth(path, plain) > depth(path, roots) and any(below(path, root) for root in plain)
         is_plain |= there and path not in self._base.manifests
-        if not is_plain and (not path.endswith(SUFFIXES) or not any(_below(path, root) for root in roots)):
+        if not is_plain and (not path.endswith(SUFFIXES) or not any(below(path, root) for root in roots)):
             raise InfraError("manifest-invalid", f"{path!r} is no path for a manifest under the roots.")
         if path in self._base.entries and not (there and self._base.entries[path].mode.startswith("100")):
             raise InfraError("manifest-invalid", f"{path} exists and is no plain file.")
@@ -360,34 +353,6 @@ class Tree:
         """Which kustomizations build these objects; empty where none does."""
         by = sorted({self._base.kustomized[one.path] for one in found if one.path in self._base.kustomized})
         return f"built by {' and '.join(by)}." if by else ""
-
-
-def normal(root: str) -> str:
-    """A root without `./` and slashes at the ends; empty for the whole repository.
-
-    Raises:
-        InfraError: `policy-invalid`, for a root outside the repository.
-    """
-    parts = [part for part in root.split("/") if part not in ("", ".")]
-    if root.startswith("/") or ".." in parts:
-        raise InfraError("policy-invalid", f"The root {root!r} is not in the repository.")
-    return "/".join(parts)
-
-
-def is_chart(path: str) -> bool:
-    """Whether a file has the name of a chart's, `Chart.yaml`, which some people write in small letters."""
-    return posixpath.basename(path).lower() in _CHARTS
-
-
-def depth(path: str, roots: Iterable[str]) -> int:
-    """The length of the longest of these roots above a path, the one that decides about it; -1 without one."""
-    return max((len(root) for root in roots if not root or path == root or path.startswith(f"{root}/")), default=-1)
-
-
-def _below(path: str, root: str) -> bool:
-    parts = path.split("/")
-    whole = not any(part in ("", ".", "..") or part.startswith(".") for part in parts[root.count("/") + bool(root) :])
-    return whole and (not root or path.startswith(f"{root}/"))
 
 
 def _anywhere(ref: ObjectRef, other: ObjectRef | None) -> ObjectRef:

@@ -37,7 +37,7 @@ class HelmRelease(ActionModel):
     }
     positional: ClassVar[tuple[str, ...]] = ("namespace", "release")
     options: ClassVar[dict[str, str]] = {"values": "set"}
-    verbs: ClassVar[frozenset[str]] = frozenset({"helm", "install", "upgrade"})
+    verbs: ClassVar[frozenset[str]] = frozenset({"helm", "install"})
 
     action: Literal["helm_release"] = "helm_release"
     namespace: DnsLabel = Field(description="The namespace of the release.")

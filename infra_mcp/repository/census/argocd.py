@@ -28,8 +28,8 @@ from infra_mcp.repository.layers import Below, Document, Source, helm_values
 from infra_mcp.repository.lenient import as_text, mapping, maps
 from infra_mcp.repository.locator.automation import OVER, UPDATER
 from infra_mcp.repository.partial import get_path
+from infra_mcp.repository.paths import SUFFIXES
 from infra_mcp.repository.scalars import Json
-from infra_mcp.repository.value import SUFFIXES
 
 _MOST: Final = 5000  # entries of one repository
 _LONGEST: Final = 500  # characters of a pattern

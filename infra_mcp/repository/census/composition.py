@@ -31,7 +31,7 @@ from infra_mcp.repository.kustomization import is_remote
 from infra_mcp.repository.layers import Document, Inside, Source, parts
 from infra_mcp.repository.lenient import as_text, items, joined, mapping, maps, texts
 from infra_mcp.repository.locator.places import Place, places_of
-from infra_mcp.repository.value import SUFFIXES
+from infra_mcp.repository.paths import SUFFIXES
 
 _DEEPEST = 30
 _MOST_VISITS = 2_000  # kustomizations of one composition; one that is named twice counts twice

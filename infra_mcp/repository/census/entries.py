@@ -18,7 +18,7 @@ from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Source, Spot
 from infra_mcp.repository.lenient import mapping, maps
 from infra_mcp.repository.load import remembered
-from infra_mcp.repository.value import SUFFIXES
+from infra_mcp.repository.paths import SUFFIXES
 
 if TYPE_CHECKING:
     from infra_mcp.repository.census.unit import Unit

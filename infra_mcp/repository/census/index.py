@@ -17,7 +17,8 @@ from infra_mcp.repository.kustomize import MAX_LINKS
 from infra_mcp.repository.layers import Document, Source
 from infra_mcp.repository.lenient import joined
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
-from infra_mcp.repository.value import SUFFIXES, Tree
+from infra_mcp.repository.paths import SUFFIXES
+from infra_mcp.repository.value import Tree
 
 T = TypeVar("T")
 LARGEST: Final = 1 << 20  # bytes; larger files are data, dashboards for one

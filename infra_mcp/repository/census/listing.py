@@ -12,7 +12,8 @@ from infra_mcp.repository.census.environments import ENVIRONMENTS
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.lenient import lineage
 from infra_mcp.repository.load import remembered
-from infra_mcp.repository.value import SAMPLES, Tree, is_chart
+from infra_mcp.repository.paths import SAMPLES, is_chart
+from infra_mcp.repository.value import Tree
 
 _OF_MANY: Final = frozenset(
     {"apps", "applications", "components", "services", "releases", "namespaces", "environments"}

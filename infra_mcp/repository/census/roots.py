@@ -14,7 +14,7 @@ from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.census.others import Other
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.lenient import nearest
-from infra_mcp.repository.value import SUFFIXES
+from infra_mcp.repository.paths import SUFFIXES
 
 OURS = "kubernetes"
 UNKNOWN = "unknown"  # something is to be delivered, and the repository does not say by what

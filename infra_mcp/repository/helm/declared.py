@@ -12,7 +12,8 @@ from infra_mcp.clients.helm.naming import require_names
 from infra_mcp.errors import InfraError
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.repository.lenient import joined
-from infra_mcp.repository.value import SUFFIXES, Tree
+from infra_mcp.repository.paths import SUFFIXES
+from infra_mcp.repository.value import Tree
 from infra_mcp.text import named
 
 OCI: Final = "oci://"
