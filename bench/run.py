@@ -29,6 +29,7 @@ import connect  # noqa: E402
 import mesh  # noqa: E402
 import plans  # noqa: E402
 import reading  # noqa: E402
+import records  # noqa: E402
 import rollout  # noqa: E402
 import timing  # noqa: E402
 from e2e.cluster_setup import ClusterSetup  # noqa: E402
@@ -37,7 +38,7 @@ from mcp.client.client import Client  # noqa: E402
 
 from infra_mcp import sandbox  # noqa: E402
 
-PARTS = ("changes", "plans", "reading", "checkout", "connect", "mesh")
+PARTS = ("changes", "plans", "reading", "checkout", "connect", "mesh", "records")
 ON_A_CLUSTER = {"changes", "plans", "reading"}
 PAUSE = 0.7  # seconds before each run, of either side
 APPS = """
@@ -195,7 +196,7 @@ async def main() -> int:
     parser.add_argument("--only", default=",".join(PARTS), help="some of the parts, with commas between: %(default)s")
     given = parser.parse_args()
     rounds, parts = given.rounds, given.only.split(",")
-    rows: list[Row | mesh.Line] = []
+    rows: list[Row | mesh.Line | records.Record] = []
     if ON_A_CLUSTER & set(parts):
         rows += await on_a_cluster(rounds, parts)
     if "checkout" in parts:
@@ -204,6 +205,8 @@ async def main() -> int:
         rows += await asyncio.to_thread(connect.measure, rounds)
     if "mesh" in parts:
         rows += await mesh.measure(rounds)
+    if "records" in parts:
+        rows += await asyncio.to_thread(records.measure, rounds)
     print(f"{rounds} rounds, alternating; medians. Load now {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
     for row in rows:
         row.show()
