@@ -1,4 +1,4 @@
-"""The landed request that a rollback is about, found in the ledger."""
+"""The request that a rollback is about, found in the ledger: one that landed, or failed and was kept."""
 
 from infra_mcp.actions.base import Past
 from infra_mcp.engine.run import record_of
@@ -14,8 +14,8 @@ async def past_of(ledger: Ledger, caller: Caller, action: ActionModel) -> Past |
     """The request that an action rolls back, as far as its caller may see it; None for any other action.
 
     Raises:
-        InfraError: `not-found`, with the same message for another circle's; `no-rollback`: it did not land, or its
-            record cannot be read.
+        InfraError: `not-found`, with the same message for another circle's; `no-rollback`: it neither landed nor
+            was kept, or its record cannot be read.
     """
     if not isinstance(action, Rollback):
         return None
@@ -34,7 +34,16 @@ async def _landed(ledger: Ledger, caller: Caller, request_id: str) -> Request:
     found = await ledger.request(request_id)
     if found is None or caller.circle is None or found.caller.circle != caller.circle:
         raise InfraError("not-found", f"There is no request {request_id}, or it is not yours.")
-    if found.state is not State.LANDED:
-        what = f"{request_id} is {found.state.value}: only a request that landed can be rolled back."
+    if found.state is not State.LANDED and not _is_kept(found):
+        what = f"{request_id} is {found.state.value}: only what landed, or failed and was kept, can be rolled back."
         raise InfraError("no-rollback", what)
     return found
+
+
+def _is_kept(found: Request) -> bool:
+    """Whether a request failed, and what it made stays with its commit."""
+    try:
+        stages = record_of(found).stages
+    except ValueError:
+        return False
+    return found.state is State.FAILED and any(stage.commit and not stage.revert for stage in stages)

@@ -89,6 +89,7 @@ async def plan(runner: Runner, context: Context, share: Share) -> PlannedShare:
         changes=tuple(sorted(changes, key=lambda one: one.target.key)),
         writes=tuple(_writes(runner, work)),
         on_failure="hold",
+        last=True,
         timeout=prepared.cli.place.seconds,
         own=work,
         drift=tuple(_drift(runner.name, view.drift)),

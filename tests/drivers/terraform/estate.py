@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import anyio
 from drivers.terraform.own_provider import ADDRESS, REQUIRED, lock_file, mirror, program
@@ -84,11 +84,7 @@ class Estate:
     """A repository, a state and an engine."""
 
     def __init__(self, home: Path, which: str = "tofu", more: str = "", main: str = MAIN, **files: str) -> None:
-        self.home, self.repo = home, home / "repo"
-        self.state = home / "states" / "network.tfstate"
-        self.world = home / "states" / "world.json"
-        self.settings = Settings(self.repo, home / "state", home / "kubeconfig")
-        self.folder = self.repo / "terraform" / "network"
+        self._places(home)
         self.folder.mkdir(parents=True)
         self.git("init", "-q", "-b", "main")
         self.write("main.tf", main.format(state=self.state, world=self.world))
@@ -98,6 +94,20 @@ class Estate:
         policy = POLICY.format(program=program(which), more=more)
         self.settings.policy_file.write_text(policy, encoding="utf-8")
         self.commit("Begin")
+
+    @classmethod
+    def there(cls, home: Path) -> Self:
+        """One that was laid out before."""
+        made = cls.__new__(cls)
+        made._places(home)
+        return made
+
+    def _places(self, home: Path) -> None:
+        self.home, self.repo = home, home / "repo"
+        self.state = home / "states" / "network.tfstate"
+        self.world = home / "states" / "world.json"
+        self.settings = Settings(self.repo, home / "state", home / "kubeconfig")
+        self.folder = self.repo / "terraform" / "network"
 
     def write(self, name: str, text: str) -> None:
         """Write a file of the workspace."""
@@ -152,7 +162,7 @@ class Estate:
     @staticmethod
     async def submit(engine: Engine, action: str = "terraform_apply", **arguments: Any) -> Request:
         """Ask for something."""
-        options = {name: arguments.pop(name) for name in ("dry_run", "reason") if name in arguments}
+        options = {name: arguments.pop(name) for name in ("dry_run", "reason", "idempotency_key") if name in arguments}
         if action == "terraform_apply":
             arguments.setdefault("workspace", "network")
         made = ACTIONS[action].model_validate_json(json.dumps(arguments))

@@ -1,0 +1,149 @@
+"""The server and OpenTofu are killed at random points: the end is known, said, and goes on without a person."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from drivers.terraform.estate import BACKEND, Estate, until, with_provider
+
+from infra_mcp.clients.terraform.child import descendants
+from infra_mcp.model.request import State
+
+pytestmark = [pytest.mark.anyio, pytest.mark.process, pytest.mark.promise("terraform.saved-plan")]
+
+RECORDS = (
+    BACKEND
+    + """\
+variable "value" {{
+  type = string
+}}
+
+resource "own_record" "first" {{
+  name  = "first"
+  value = "slow-0.${{var.value}}"
+}}
+
+resource "own_record" "second" {{
+  name  = "second"
+  value = own_record.first.value
+}}
+"""
+)
+SEEDS = range(10)
+MORE_SEEDS = range(100, 150)
+_SECONDS = 8.0  # that a request takes on a busy machine
+
+
+def made(home: Path, value: str) -> Estate:
+    """Two records, the second of which waits for the first."""
+    estate = Estate(home, **with_provider(RECORDS))
+    estate.write("terraform.tfvars", f'value = "{value}"\n')
+    estate.commit("A value")
+    return estate
+
+
+async def recovered(estate: Estate, seed: int) -> list[str]:
+    """What is wrong after the next server has come to the end of the request."""
+    async with estate.engine() as engine:
+        done = await estate.ask(engine, variables={"value": "3"}, idempotency_key="once")
+    records = {name: one["value"] for name, one in estate.records().items()}
+    wrong = [] if done.state is State.LANDED else [f"{done.state.value}: {done.receipt['message']}"]
+    wrong += [] if records == dict.fromkeys(("first", "second"), "slow-0.3") else [str(records)]
+    wrong += [] if estate.in_git() == 'value = "3"' else [estate.in_git()]
+    wrong += [f"written twice: {name}" for name, one in estate.records().items() if one["serial"] != 1]
+    wrong += [str(path) for path in (estate.settings.state_dir / "terraform" / "network").glob("run*/*")]
+    return [f"seed {seed}: {one}" for one in wrong]
+
+
+async def killed_server(home: Path, seed: int) -> list[str]:
+    """A server in a process of its own is killed at a random moment."""
+    estate = made(home, "1")
+    argv = [sys.executable, __file__, str(home)]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    after = random.Random(seed).uniform(0.0, _SECONDS)
+    async with await anyio.open_process(argv, env=env, stdin=subprocess.DEVNULL, stderr=None) as child:
+        with anyio.move_on_after(after):
+            await child.wait()
+        if child.returncode is None:
+            os.kill(child.pid, signal.SIGKILL)
+        await child.wait()
+    return await recovered(estate, seed)
+
+
+async def killed_program(home: Path, seed: int) -> list[str]:
+    """OpenTofu is killed at a random moment of its work; then somebody asks again."""
+    estate = made(home, "1")
+    after = random.Random(seed).uniform(0.0, _SECONDS)
+    async with estate.engine() as engine:
+        request = await estate.submit(engine, variables={"value": "3"})
+        with anyio.move_on_after(after):
+            await engine.wait(request.id, 120.0, to_end=True)
+        with anyio.move_on_after(5):
+            await until(programs)
+        for pid in programs():
+            os.kill(pid, signal.SIGKILL)
+        first = await estate.end(engine, request)
+        again = await estate.ask(engine, variables={"value": "3"})
+    wrong = []
+    if first.state is State.FAILED:
+        held = "is kept" in first.receipt["message"]
+        said = ("signal 9", "does not say its version")
+        wrong += [] if any(one in first.receipt["message"] for one in said) else [first.receipt["message"]]
+        in_git = estate.git("log", "--format=%s").splitlines()[:-2]
+        wrong += [] if held or not first.receipt["commit"] or first.receipt["revert"] else [f"{in_git}"]
+    elif first.state is not State.LANDED:
+        wrong.append(f"{first.state.value}: {first.receipt['message']}")
+    if again.state not in {State.LANDED, State.UNCHANGED}:
+        wrong.append(f"again {again.state.value}: {again.receipt['message']}")
+    records = {name: one["value"] for name, one in estate.records().items()}
+    wrong += [] if records == dict.fromkeys(("first", "second"), "slow-0.3") else [str(records)]
+    return [f"seed {seed}: {one}" for one in wrong]
+
+
+def programs() -> list[int]:
+    """The OpenTofu processes that this one started, the program itself and not what it runs."""
+    found = []
+    for pid in descendants(os.getpid()):
+        try:
+            name = Path(f"/proc/{pid}/exe").readlink().name
+        except OSError:
+            continue
+        found += [pid] if name == "tofu" else []
+    return found
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_a_killed_server_is_followed_by_one_that_comes_to_the_same_end_and_writes_nothing_twice(tmp_path, seed):
+    assert await killed_server(tmp_path, seed) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_a_killed_run_is_said_and_the_next_request_lands(tmp_path, seed):
+    assert await killed_program(tmp_path, seed) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("kill", [killed_server, killed_program])
+async def test_at_fifty_random_points_it_is_the_same(tmp_path, kill):
+    faults = []
+    for seed in MORE_SEEDS:
+        faults += await kill(tmp_path / str(seed), seed)
+        sys.stderr.write(f"{kill.__name__} {seed}: {faults}\n")
+    assert faults == []
+
+
+async def _child(home: str) -> None:
+    """Ask in a process of its own."""
+    estate = Estate.there(Path(home))
+    async with estate.engine() as engine:
+        await estate.ask(engine, variables={"value": "3"}, idempotency_key="once")
+
+
+if __name__ == "__main__":
+    anyio.run(_child, sys.argv[1])
