@@ -17,11 +17,12 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     parser = verb(verbs, "status", summary, "status", "status --app docs --json", run=_run)
     parser.add_argument("--namespace", metavar="NAME", help="only this namespace")
     parser.add_argument("--app", metavar="NAME", help="only this app of the catalogue")
+    parser.add_argument("--place", metavar="NAME", help="only this DNS zone or Terraform workspace")
     client_options(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
-    narrowed = {key: value for key in ("namespace", "app") if (value := getattr(options, key)) is not None}
+    narrowed = {key: value for key in ("namespace", "app", "place") if (value := getattr(options, key)) is not None}
 
     def work(client: Client) -> int:
         result = client.call("status", narrowed)

@@ -250,9 +250,11 @@ class Engine:
         self.signals.wake(*signals_of(found))
         return await self.wait(found.id, 0)
 
-    async def status(self, caller: Caller, *, namespace: str | None = None, app: str | None = None) -> dict[str, Any]:
+    async def status(
+        self, caller: Caller, *, namespace: str | None = None, app: str | None = None, place: str | None = None
+    ) -> dict[str, Any]:
         """What there is and what is parked, as far as the caller may see: `status.status`, `Scheduler.waiting`."""
-        look = partial(status, self._deps, caller, namespace, app)
+        look = partial(status, self._deps, caller, namespace, app, place)
         found, waiting = await gather_pair(look, partial(self._scheduler.waiting, caller))
         return found | {"waiting": waiting}
 

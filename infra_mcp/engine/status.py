@@ -1,5 +1,6 @@
 """What there is and its health, as far as the caller may see: read live, as the circle."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,8 +20,10 @@ _MAX_APPS = 20  # that are read in the cluster when none is named
 _PATIENCE = 10.0  # seconds for one of them
 
 
-async def status(deps: Dependencies, caller: Caller, namespace: str | None, app: str | None) -> dict[str, Any]:
-    """The caller's apps, its namespace's workloads and pull secrets, and its circle's requests.
+async def status(
+    deps: Dependencies, caller: Caller, namespace: str | None, app: str | None, place: str | None = None
+) -> dict[str, Any]:
+    """The caller's apps, its namespace's workloads and pull secrets, a zone or workspace, and its circle's requests.
 
     What is outside the caller's circle looks absent. The cluster is read as a circle only, so an operator sees
     requests and policy. Without a namespace or an app, all apps are listed.
@@ -30,7 +33,7 @@ async def status(deps: Dependencies, caller: Caller, namespace: str | None, app:
     """
     policy = deps.policy()
     recent = partial(deps.ledger.recent, caller.circle, _MAX_RECENT, True)
-    live, requests = await gather_pair(partial(_live, deps, policy, caller, namespace, app), recent)
+    live, requests = await gather_pair(partial(_live, deps, policy, caller, namespace, app, place), recent)
     found: dict[str, Any] = {"cluster": policy.cluster_name(), **live}
     if len(policy.clusters) > 1:
         found["clusters"] = list(policy.clusters)
@@ -44,12 +47,16 @@ async def status(deps: Dependencies, caller: Caller, namespace: str | None, app:
 
 
 async def _live(
-    deps: Dependencies, policy: Policy, caller: Caller, namespace: str | None, app: str | None
+    deps: Dependencies, policy: Policy, caller: Caller, namespace: str | None, app: str | None, place: str | None
 ) -> dict[str, Any]:
-    if not (namespace or app):
+    if not (namespace or app or place):
         return {"apps": await _apps(deps, policy, caller)}
     if caller.circle is None:
-        raise InfraError("not-found", "An operator has no circle, and so cannot look into a namespace or an app.")
+        raise InfraError("not-found", "An operator has no circle, and so cannot look into anything of one.")
+    if place is not None:
+        if not policy.grants_place(caller.circle, place):
+            raise InfraError("not-found", "There is no such zone or workspace, or it is not yours.")
+        return {"place": place} | await _compared(deps, policy, caller.circle, Question(scope=place), place)
     if app is not None:
         known = policy.apps.get(app)
         if known is None or policy.owner_of_app(app) != caller.name:
@@ -57,6 +64,8 @@ async def _live(
     elif namespace is None or not policy.reaches(caller.circle, namespace):
         raise InfraError("not-found", "There is no such namespace, or it is not yours.")
     about: dict[str, Any] = {"app": app} if app is not None else {"namespace": namespace}
+    if app is not None and (others := policy.other_places(app)):
+        return about | await _elsewhere(deps, policy, caller.circle, app, others)
     places = policy.homes(app or "")
     question = Question(app=app, scope=namespace)
     if len(places) == 1:
@@ -64,6 +73,14 @@ async def _live(
     look = partial(_looked, deps, policy, caller.circle, question)
     found = await gather(partial(look, place) for place in places)
     return about | {"in": dict(zip(places, found, strict=True))}
+
+
+async def _elsewhere(
+    deps: Dependencies, policy: Policy, circle: str, app: str, places: Sequence[str]
+) -> dict[str, Any]:
+    """An app whose files are those of zones or workspaces."""
+    looks = [partial(_looked, deps, policy, circle, Question(app=app, scope=name), name) for name in places]
+    return {"in": dict(zip(places, await gather(looks), strict=True))}
 
 
 async def _apps(deps: Dependencies, policy: Policy, caller: Caller) -> list[dict[str, Any]]:
@@ -82,6 +99,8 @@ async def _apps(deps: Dependencies, policy: Policy, caller: Caller) -> list[dict
 
 async def health(deps: Dependencies, policy: Policy, circle: str, app: str) -> dict[str, Any]:
     """One app among many, in its cluster or in each of its clusters."""
+    if others := policy.other_places(app):
+        return {"in": {name: {} for name in others}}  # a list of apps starts no program for each
     places = policy.homes(app)
     look = partial(_looked, deps, policy, circle, Question(app=app))
     if len(places) == 1:
@@ -103,7 +122,7 @@ async def _looked(deps: Dependencies, policy: Policy, circle: str, question: Que
 
 async def _compared(deps: Dependencies, policy: Policy, circle: str, question: Question, place: str) -> dict[str, Any]:
     """The live state compared with the head of the branch; where that cannot be read, `drift` says why."""
-    delivery = next((delivery for delivery, at in policy.places if at == place), "")
+    delivery = policy.delivery_of(place) or next((delivery for delivery, at in policy.places if at == place), "")
     driver = await deps.places.driver(policy, delivery, place)
     context = Context(request="", circle=circle, policy=policy)
     try:

@@ -152,6 +152,25 @@ class Policy(Frozen):
         root = self.root_of(path)
         return zone_of(path, self.zones) if root is not None and root.delivery == "dns" else None
 
+    def delivery_of(self, place: str) -> str | None:
+        """The delivery of a zone or workspace, by its name; None for any other place."""
+        if place in self.workspaces:
+            return "terraform"
+        zone = self.zones.get(place)
+        return None if zone is None else "external" if zone.backend == "external" else "dns"
+
+    def grants_place(self, circle: str | None, place: str) -> bool:
+        """Whether a zone or workspace is there and granted to a circle."""
+        rules = self.circle(circle)
+        return rules is not None and place in (*rules.zones, *rules.workspaces) and self.delivery_of(place) is not None
+
+    def other_places(self, app: str) -> tuple[str, ...]:
+        """The zones and workspaces that an app's files are of; none for one that runs in a cluster."""
+        if self.by_cluster(app):
+            return ()
+        found = (self.place_of(path, "") for path in (self.apps.get(app) or AppRules()).files())
+        return _all([[place] for place in found if place])
+
     def by_cluster(self, app: str, environment: str | None = None) -> bool:
         """Whether an app runs in a cluster; else its files are those of workspaces or zones."""
         paths = (self.apps.get(app) or AppRules()).files(environment)

@@ -13,6 +13,7 @@ from infra_mcp.clients.terraform import find_program
 from infra_mcp.drivers.base import Context, Owner, Place, Prepared, Question, Setup, Share, Undone
 from infra_mcp.drivers.terraform.apply import apply, confirmed, shows
 from infra_mcp.drivers.terraform.folder import remove
+from infra_mcp.drivers.terraform.observe import addresses, status
 from infra_mcp.drivers.terraform.plan import plan
 from infra_mcp.drivers.terraform.runner import Runner
 from infra_mcp.drivers.terraform.runs import Runs
@@ -92,7 +93,7 @@ class Terraform:
 
     async def present(self, _: Context, target: Target) -> bool:
         """Whether a resource is in the state."""
-        return target.kind == WORKSPACE or target.name in await self._addresses()
+        return target.kind == WORKSPACE or target.name in await self._in_state()
 
     async def observe(self, _: Context, written: Sequence[Written]) -> bool:
         """Whether the state changed since the writes were planned."""
@@ -107,6 +108,13 @@ class Terraform:
         """Nothing was restored."""
         raise InfraError("undo-incomplete", f"{self.where} stays as it is: Terraform has no undo.")
 
+    async def _in_state(self) -> list[str]:
+        last = self._runner.last
+        if last is None:
+            raise InfraError("cannot-observe", f"The state of {self.where} cannot be read before there is a plan.")
+        shown = await self._runner.told(last.cli.show)
+        return addresses(shown.get("values") or {})
+
     async def answers(self) -> bool:
         """Whether there is a program to run."""
         try:
@@ -119,25 +127,16 @@ class Terraform:
         """Nothing: which rights its credentials have, only their own systems know."""
         return ""
 
-    async def status(self, _: Context, __: Question) -> dict[str, Any]:
-        """Not known yet.
+    async def status(self, context: Context, question: Question) -> dict[str, Any]:
+        """What is in the workspace's state, its outputs, and its drift. See `observe.status`.
 
         Raises:
-            InfraError: `not-found`.
+            InfraError: `not-found`: the question is about no workspace.
         """
-        raise InfraError("not-found", "There is no such workspace, or it is not yours.")
-
-    async def _addresses(self) -> frozenset[str]:
-        last = self._runner.last
-        if last is None:
-            raise InfraError("cannot-observe", f"The state of {self.where} cannot be read before there is a plan.")
-        shown = await self._runner.told(last.cli.show)
-        return frozenset(_addresses((shown.get("values") or {}).get("root_module") or {}))
-
-
-def _addresses(module: dict[str, Any]) -> list[str]:
-    found = [str(one.get("address")) for one in module.get("resources") or ()]
-    return found + [name for inner in module.get("child_modules") or () for name in _addresses(inner)]
+        if question.scope != self._runner.name or question.tree is None:
+            raise InfraError("not-found", "There is no such workspace, or it is not yours.")
+        async with self._one:
+            return await status(self._runner, context, question.tree)
 
 
 def _clean(runs: Runs) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,10 +73,10 @@ async def plan(runner: Runner, context: Context, share: Share) -> PlannedShare:
     """
     rules = runner.rules
     workspace = await to_thread.run_sync(Workspace.of, share.after, rules.path, rules.var_files)
-    _require_allowed(runner, ((one.rule, one.where, one.value) for one in workspace.facts))
+    require_allowed(runner, ((one.rule, one.where, one.value) for one in workspace.facts))
     await to_thread.run_sync(_require_alone, runner.name, context.policy, share)
     prepared = await runner.prepare(workspace, context.say)
-    _require_allowed(runner, await to_thread.run_sync(_downloaded, prepared))
+    require_allowed(runner, await to_thread.run_sync(_downloaded, prepared))
     view, path, contents, warnings = await _planned(runner, prepared)
     if context.resumed:
         view = as_before(view, _unknown(context.written))
@@ -92,7 +92,7 @@ async def plan(runner: Runner, context: Context, share: Share) -> PlannedShare:
         last=True,
         timeout=prepared.cli.place.seconds,
         own=work,
-        drift=tuple(_drift(runner.name, view.drift)),
+        drift=tuple(drift_of(runner.name, view.drift)),
         notes=(*prepared.notes, *_notes(runner, work), *(runner.setup.masker.mask(one) for one in warnings)),
     )
 
@@ -172,7 +172,7 @@ async def _again(runner: Runner, prepared: Prepared, path: Path) -> dict[str, An
     return shown
 
 
-def _require_allowed(runner: Runner, facts: Iterable[tuple[str, str, str]]) -> None:
+def require_allowed(runner: Runner, facts: Iterable[tuple[str, str, str]]) -> None:
     """Refuse to run what policy does not allow.
 
     Raises:
@@ -273,7 +273,8 @@ def _writes(runner: Runner, work: Work) -> list[Written]:
     return made or [Written(target=workspace_target(runner.name), operation="run", undo=on)]
 
 
-def _drift(name: str, changes: Iterable[ResourceChange]) -> Iterable[Drift]:
+def drift_of(name: str, changes: Iterable[ResourceChange]) -> Iterator[Drift]:
+    """What others changed since the last apply, field by field: in the state, and as it is."""
     for one in changes:
         for field in one.fields or (FieldChange(path=(), before="there", after=None, has=False),):
             live = field.after if field.has else "gone"

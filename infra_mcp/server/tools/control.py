@@ -10,7 +10,7 @@ from pydantic import Field
 
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.records import Event
-from infra_mcp.model.names import AppName, DnsLabel, Frozen
+from infra_mcp.model.names import AppName, DnsLabel, Frozen, ZoneName
 from infra_mcp.model.request import END, State
 from infra_mcp.server.answers import Answer, facts, of_request, plan_lines, scope, unsaid
 from infra_mcp.server.tools import approve
@@ -112,6 +112,7 @@ class StatusArguments(Frozen):
 
     namespace: DnsLabel | None = Field(None, description="Only this namespace.")
     app: AppName | None = Field(None, description="Only this app of the catalogue.")
+    place: ZoneName | None = Field(None, description="Only this DNS zone or Terraform workspace.")
 
 
 @tool("See what is there", Effects.READS)
@@ -119,16 +120,18 @@ async def _status(call: Call, given: StatusArguments) -> Answer:
     """Use this to see the caller's namespaces and apps as they are now: health, drift between git and cluster, rotated
     pull secrets, and requests under way. Reads the cluster as the caller's circle.
     """
-    return await look_at_status(call, namespace=given.namespace, app=given.app)
+    return await look_at_status(call, namespace=given.namespace, app=given.app, place=given.place)
 
 
-async def look_at_status(call: Call, *, namespace: str | None = None, app: str | None = None) -> Answer:
+async def look_at_status(
+    call: Call, *, namespace: str | None = None, app: str | None = None, place: str | None = None
+) -> Answer:
     """The namespaces and apps that the caller may see.
 
     Raises:
         InfraError: `not-found`, with the same message for another circle's; `cluster-unreachable`.
     """
-    data = await call.engine.status(call.caller, namespace=namespace, app=app)
+    data = await call.engine.status(call.caller, namespace=namespace, app=app, place=place)
     return Answer(_lines(data), data)
 
 
