@@ -1,12 +1,17 @@
-"""The act over several systems: a namespace, a Helm release in it, and a Terraform value, under one request."""
+"""The act over several systems: a namespace, a Helm release in it, its DNS record, and a Terraform value."""
 
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peer import Peer
+from stage import Failed
 from world import commit_files
 
 if TYPE_CHECKING:
@@ -60,6 +65,22 @@ resource "terraform_data" "firewall" {{
   input = var.allowed
 }}
 """
+ZONE = """\
+$ORIGIN docs.example.
+$TTL 300
+@       IN SOA ns1.docs.example. hostmaster.docs.example. 2026113001 3600 600 86400 300
+@       IN NS  ns1.docs.example.
+ns1     IN A   127.0.0.1
+www     IN A   10.0.0.10   ; the site
+"""
+COREFILE = """\
+docs.example:{port} {{
+  bind 127.0.0.1
+  file {zone} {{
+    reload 1s
+  }}
+}}
+"""
 RIGHTS = """
 # ---- written by the demo: what lies in other systems, and who may change it -------------------------------------
 [[tree.roots]]
@@ -70,13 +91,26 @@ delivery = "helm"
 path = "terraform"
 delivery = "terraform"
 
+[[tree.roots]]
+path = "dns"
+delivery = "dns"
+
 [workspaces.network]
 path = "terraform/network"
 backend = "local"
+
+[zones."docs.example"]
+backend = "coredns"
+file = "dns/docs.example.zone"
+publish = "{zone}"
+servers = ["127.0.0.1:{port}"]
+private = true
 """
 GRANTS = """\
-actions = ["provision_namespace", "deploy", "scale", "helm_release", "terraform_apply", "change_set"]
+actions = ["provision_namespace", "deploy", "scale", "helm_release", "dns_record", "terraform_apply", "change_set"]
 helm = ["docs-*"]
+zones = ["docs.example"]
+records = ["search"]
 workspaces = ["network"]
 """
 
@@ -84,28 +118,58 @@ workspaces = ["network"]
 def _files(demo: Demo) -> dict[str, str]:
     main = NETWORK.format(state=demo.home / "network.tfstate")
     return CHART | {
+        "dns/docs.example.zone": ZONE,
         "terraform/network/main.tf": main,
         "terraform/network/terraform.tfvars": 'allowed = ["docs"] # who may call search\n',
     }
 
 
-def _program(demo: Demo) -> Path | None:
-    """OpenTofu, or Terraform, where it is on this machine."""
+def _program(demo: Demo, name: str) -> Path | None:
+    """A program that is on this machine."""
     found = json.loads(demo.infra("tools", "--json", quiet=True, shown=""))
-    return next((Path(one["path"]) for one in found if one["name"] == "tofu" and one.get("path")), None)
+    return next((Path(one["path"]) for one in found if one["name"] == name and one.get("path")), None)
+
+
+@contextmanager
+def _name_server(demo: Demo) -> Iterator[tuple[Path, int]]:
+    """CoreDNS on loopback with a zone; the zone's file and the port."""
+    program = _program(demo, "coredns")
+    if program is None:
+        raise Failed("CoreDNS is not here; `make tools` gets it")
+    zone, corefile, port = demo.home / "docs.example.zone", demo.home / "Corefile", _free_port()
+    zone.write_text(ZONE, encoding="utf-8")
+    corefile.write_text(COREFILE.format(zone=zone, port=port), encoding="utf-8")
+    with (demo.home / "coredns.log").open("w") as log, subprocess.Popen(
+        [program, "-conf", corefile], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=demo.stage.env
+    ) as server:  # fmt: skip
+        try:
+            yield zone, port
+        finally:
+            server.terminate()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 async def several(demo: Demo, docs: Peer) -> None:
     """Make several things under one request, and see what is left when a step of another one fails."""
-    stage, tofu = demo.stage, _program(demo)
-    stage.step("Several systems at once: a namespace, a Helm release in it, and a value of Terraform")
+    with _name_server(demo) as (zone, port):
+        await _several(demo, docs, zone, port)
+
+
+async def _several(demo: Demo, docs: Peer, zone: Path, port: int) -> None:
+    stage, tofu = demo.stage, _program(demo, "tofu")
+    stage.step("Several systems at once: a namespace, a Helm release in it, its DNS record, and a value of Terraform")
     commit_files(stage, demo.repo, _files(demo), "A chart for search, and the network")
     policy = demo.repo / "infra.toml"
     before = 'actions = ["provision_namespace", "deploy"]\npull_secrets = ["X"]\nimages'
     text = policy.read_text(encoding="utf-8").replace(before, f'{GRANTS}pull_secrets = ["X"]\nimages', 1)
-    policy.write_text(text + RIGHTS, encoding="utf-8")
-    stage.tell("A person grants docs Helm in its namespaces and the workspace network, and applies Helm's rights.")
-    demo.git("commit", "-q", "-a", "-m", "docs may use Helm and the network")
+    policy.write_text(text + RIGHTS.format(zone=zone, port=port), encoding="utf-8")
+    stage.tell("A person grants docs Helm in its namespaces, a name of a zone and a workspace, and applies the rights.")
+    demo.git("commit", "-q", "-a", "-m", "docs may use Helm, a zone and the network")
     demo.infra("policy", "accept", "--yes")
     rendered = demo.infra("rbac", "render", "--namespaces", "docs-live", quiet=True, shown="")
     demo.kube("apply", "--server-side", "-f", "-", stdin=rendered, quiet=True,
@@ -113,6 +177,7 @@ async def several(demo: Demo, docs: Peer) -> None:
     steps = [
         _step("space", "provision_namespace", namespace="docs-search"),
         _step("search", "helm_release", namespace="docs-search", release="search", chart="./charts/search"),
+        _step("name", "dns_record", zone="docs.example", name="search", type="A", values=["10.0.0.20"]),
     ]
     if tofu is None:
         stage.tell("OpenTofu is not here, so its step is left out. `infra-mcp tools get tofu` gets it.")
@@ -121,7 +186,8 @@ async def several(demo: Demo, docs: Peer) -> None:
             _step("network", "terraform_apply", workspace="network", variables={"allowed": ["docs", "search"]})
         )
     ok, told, _ = await docs.call("change", action="change_set", arguments={"steps": steps})
-    demo.must(ok and "docs-search up" in told and "search" in told, "each step landed, and is confirmed in one answer")
+    so = ok and "docs-search up" in told and "answered so by" in told
+    demo.must(so, "each step landed, and is confirmed in one answer")
     demo.git("log", f"-{len(steps)}", "--format=%h %s")
     demo.kube("-n", "docs-search", "get", "deployment,service")
 
@@ -137,5 +203,5 @@ async def several(demo: Demo, docs: Peer) -> None:
     demo.must("1/1" in out, "search has one replica again")
 
 
-def _step(name: str, action: str, **arguments: object) -> dict[str, object]:
-    return {"name": name, "action": action, "arguments": arguments}
+def _step(named: str, action: str, /, **arguments: object) -> dict[str, object]:
+    return {"name": named, "action": action, "arguments": arguments}
