@@ -14,6 +14,8 @@ from infra_mcp.gather import gather, gather_pair
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import END, Request
 from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.systems import CARRIED_OUT
+from infra_mcp.repository.census.roots import OURS
 
 _MAX_RECENT = 10
 _MAX_APPS = 20  # that are read in the cluster when none is named
@@ -121,15 +123,34 @@ async def _looked(deps: Dependencies, policy: Policy, circle: str, question: Que
 
 
 async def _compared(deps: Dependencies, policy: Policy, circle: str, question: Question, place: str) -> dict[str, Any]:
-    """The live state compared with the head of the branch; where that cannot be read, `drift` says why."""
-    delivery = policy.delivery_of(place) or next((delivery for delivery, at in policy.places if at == place), "")
-    driver = await deps.places.driver(policy, delivery, place)
+    """The live state compared with the head of the branch; where that cannot be read, `drift` says why.
+
+    Where a place has several deliveries, each says what it knows; of what two say, that of the later one holds.
+    """
     context = Context(request="", circle=circle, policy=policy)
+    more: dict[str, Any] = {}
     try:
         tree = await deps.tree(policy, await deps.git.head(policy.tree.branch), place)
+        question = replace(question, tree=tree)
     except InfraError as error:
-        return await driver.status(context, question) | {"drift": [f"not known: {error.what}"]}
-    return await driver.status(context, replace(question, tree=tree))
+        more = {"drift": [f"not known: {error.what}"]}
+    first, *rest = _deliveries(policy, place)
+    found = await (await deps.places.driver(policy, first, place)).status(context, question) | more
+    for delivery in rest:
+        try:
+            found |= await (await deps.places.driver(policy, delivery, place)).status(context, question)
+        except InfraError as error:
+            found[delivery] = f"not known: {error.what}"
+    return found
+
+
+def _deliveries(policy: Policy, place: str) -> list[str]:
+    """The deliveries of a place: the one of plain objects first, then those of our own that say more."""
+    if alone := policy.delivery_of(place):  # a zone, a workspace
+        return [alone]
+    here = [delivery for delivery, at in policy.places if at == place]
+    ours = [delivery for delivery in here if delivery in CARRIED_OUT]
+    return sorted(ours, key=lambda one: one != OURS) or here[:1] or [""]
 
 
 def _line(request: Request) -> dict[str, Any]:

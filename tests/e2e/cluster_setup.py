@@ -57,7 +57,7 @@ actions = ["provision_namespace", "deploy", "configure", "rollback", "helm_relea
 images = ["registry.example/charts/*"]
 helm = ["charts-*"]
 limits = {{ replicas = 10, cpu = "20", memory = "40Gi" }}
-allow = ["kinds.secrets"]
+allow = ["kinds.secrets", "objects.own"]
 kinds = ["Service", "ConfigMap", "Secret", "ServiceAccount", "Pod", "apps/Deployment", "batch/Job"]
 
 [pull_secrets.X]

@@ -202,9 +202,11 @@ async def _archive(program: Program, source: Source, mask: Mask, allowed: Allowe
 async def _pull(program: Program, source: Source, mask: Mask) -> bytes:
     """Let Helm fetch an archive, in a folder without the user's repositories and logins."""
     async with private_folder(program.path) as folder:
+        pulled = folder.path / "pulled"
+        await to_thread.run_sync(pulled.mkdir)
         oci = source.repository.startswith("oci://")
         place = f"{source.repository.rstrip('/')}/{source.name}" if oci else source.name
-        command = ["pull", place, "--version", source.version, "--destination", folder.path / "pulled"]
+        command = ["pull", place, "--version", source.version, "--destination", pulled]
         command += [] if oci else ["--repo", source.repository]
         command += ["--plain-http"] if oci and _LOCAL.match(source.repository) else []
         try:
@@ -212,11 +214,11 @@ async def _pull(program: Program, source: Source, mask: Mask) -> bytes:
         except HelmError as error:
             what = error.why or f"Helm says: {error.says(mask)}"
             raise InfraError("chart-unavailable", f"{source} cannot be fetched. {what.rstrip('.')}.") from error
-        return await to_thread.run_sync(_pulled, folder.path / "pulled", source)
+        return await to_thread.run_sync(_pulled, pulled, source)
 
 
 def _pulled(folder: Path, source: Source) -> bytes:
-    found = sorted(folder.glob("*.tgz")) if folder.is_dir() else []
+    found = sorted(folder.glob("*.tgz"))
     if len(found) != 1 or found[0].stat().st_size > archive.MAX_ARCHIVE:
         raise InfraError("chart-unavailable", f"{source} is no archive of at most {archive.MAX_ARCHIVE // 2**20} MB.")
     return found[0].read_bytes()

@@ -12,6 +12,7 @@ from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.base import Context
 from infra_mcp.drivers.kubernetes import health
 from infra_mcp.drivers.kubernetes.diff import drift
+from infra_mcp.drivers.kubernetes.owner import deliverer
 from infra_mcp.drivers.kubernetes.revision import WORKLOADS
 from infra_mcp.drivers.manifests.pull_secrets import PullSecrets
 from infra_mcp.errors import InfraError
@@ -42,7 +43,7 @@ async def app(cluster: Cluster, policy: Policy, name: str, user: str, tree: Tree
         return found | {"health": "absent"}
     running = next((image for _, _, image in images.containers_of(live, rules.repository or "")), None)
     version = running and images.version_of(running, rules.image or "")
-    return _workload(live) | found | {"version": version}
+    return workload(live) | found | {"version": version}
 
 
 async def namespace(
@@ -62,7 +63,7 @@ async def namespace(
     if live is None:
         raise InfraError("not-found", "There is no such namespace, or it is not yours.")
     items = [(kind, item) for kind, found in zip(WORKLOADS, lists, strict=True) for item in (found or {})["items"]]
-    workloads = [_workload(item) | {"kind": kind} for kind, item in items]
+    workloads = [workload(item) | {"kind": kind} for kind, item in items]
     there = {_ref(cluster, "apps/v1", kind, name, item["metadata"]["name"]): item for kind, item in items}
     marked = (((account or {}).get("metadata") or {}).get("annotations") or {}).get(PULL_SECRETS, "")
     names = [one for one in str(marked).split(",") if one]
@@ -98,11 +99,12 @@ def _drift(tree: Tree | None, ref: ObjectRef, live: dict[str, Any] | None) -> li
     except InfraError as error:
         return [f"{ref}: not known: {error.what}"]
     if located is None:
-        return [f"{ref}: not in git"] if live else []
+        return [f"{ref}: not in git"] if live and not deliverer(live) else []
     return [str(one) for one in drift(ref, located.object, live, [])] if live else [f"{ref}: not in the cluster"]
 
 
-def _workload(live: dict[str, Any]) -> dict[str, Any]:
+def workload(live: dict[str, Any]) -> dict[str, Any]:
+    """A workload as it is now: health, replicas, images."""
     state, spec, status = health.status(live), live.get("spec") or {}, live.get("status") or {}
     containers = ((spec.get("template") or {}).get("spec") or {}).get("containers") or []
     return {

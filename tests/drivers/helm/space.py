@@ -97,6 +97,16 @@ class HelmSpace:
         goal = Goal("Bring it there", subject="web", on_failure=on_failure, timeout=timeout)
         return Share(tuple(Location(path=path) for path in sorted(after)), (), old, new, goal)
 
+    async def bring(self, driver, before, after, **more):
+        """Plan, apply and verify a change; the plan, and what is then true."""
+        plan = await driver.plan(self.context(), self.change(before, after, **more))
+        await driver.apply(self.context(), plan)
+        return plan, await driver.verify(self.context(), plan, 60)
+
+    def chart(self, name):
+        """The folder of a chart of the tests."""
+        return CHARTS / name
+
     def kubectl(self, *words, check=True):
         return self.on.run("-n", self.name, *words, check=check).stdout
 
