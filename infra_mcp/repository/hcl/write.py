@@ -8,7 +8,8 @@ from typing import Final
 
 from infra_mcp.repository.scalars import Json
 
-TEXT_KEY: Final = re.compile(r"[^\W\d][\w-]*")
+# Keys in other letters than these are quoted: which of them the grammar takes differs between its parsers.
+TEXT_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _LINE: Final = 80  # characters of a list on one line
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _INTERPOLATION = re.compile(r"(?<!\$)\$\{|(?<!%)%\{")
