@@ -64,6 +64,8 @@ ALONE = {
     "sandbox status",
     "sandbox down",
     "sandbox binaries",
+    "tools get",
+    "policy explain",
 }
 # Over a URL there are tools only; what a socket's method tells is told by these.
 BY_URL = {"request list": {"search_audit", "get_request"}, "audit show": {"search_audit", "get_request"}}

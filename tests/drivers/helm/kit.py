@@ -15,7 +15,7 @@ __all__ = ["HelmKit"]
 class HelmKit(HelmSpace):
     """Two releases in a namespace of their own, by Helm 4 and by Helm 3."""
 
-    names, slow, secret = ("one", "two"), f"{NEW}-slow", "x9Q-conformance-7Lw2"
+    names, slow, secret, writes = ("one", "two"), f"{NEW}-slow", "x9Q-conformance-7Lw2", 2
 
     def __post_init__(self):
         super().__post_init__()
