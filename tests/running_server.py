@@ -194,8 +194,11 @@ class FakeEngine:
         self._told(found)
         return await self.wait(request_id, 5)
 
-    async def status(self, caller: Caller, *, namespace: str | None = None, app: str | None = None) -> dict[str, Any]:
-        return {"cluster": "sandbox", "circle": caller.circle, "namespace": namespace, "app": app, "open": []}
+    async def status(
+        self, caller: Caller, *, namespace: str | None = None, app: str | None = None, place: str | None = None
+    ) -> dict[str, Any]:
+        told = {"cluster": "sandbox", "circle": caller.circle, "namespace": namespace, "app": app, "open": []}
+        return told | ({"place": place} if place else {})
 
     async def apps(self, caller: Caller, app: str | None = None) -> list[dict[str, Any]]:
         return [{"app": app or "docs", "owner": caller.name, "version": "1.4.0"}]

@@ -182,7 +182,7 @@ async def test_a_policy_that_the_first_edition_accepted_grants_a_new_action_only
     assert "infra-mcp policy accept" in refused.text
     assert deployed.ok, deployed.text
     waiting = (await scenario.tool("status")).data["waiting_for_policy_accept"]
-    assert set(waiting) == {"configure", "restart", "rollback", "scale"}
+    assert set(waiting) == {"change_set", "configure", "restart", "rollback", "scale"}
     assert "waiting_for_policy_accept" not in (await scenario.tool("status", by="shop")).data
 
     await scenario.operate("operator/policy.accept", digest=digest_of(text))

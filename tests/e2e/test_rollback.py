@@ -111,7 +111,7 @@ async def test_what_would_remove_files_or_changed_none_or_did_not_land_is_refuse
     for reply, reason in (
         (made, "which is a removal"),
         (restarted, "changed no file (restart)"),
-        (failed, "is rolled_back: only a request that landed"),
+        (failed, "is rolled_back: only what landed"),
     ):
         refused = await rollback(scenario, reply.data["request"])
         assert refused.data["code"] == "no-rollback", refused.text
