@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any
 
 import anyio
-from e2e.fault_injection import DEPLOYMENTS, INSIDE, KillCase
+from e2e.fault_injection import KillCase
 from e2e.journal import Journal
+from e2e.kill_cases import DEPLOYMENTS, INSIDE
 from e2e.scenario import Reply, Scenario
 
 from infra_mcp.errors import InfraError

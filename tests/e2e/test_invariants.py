@@ -6,7 +6,8 @@ import sqlite3
 import subprocess
 
 import pytest
-from e2e.fault_injection import DEPLOYMENTS, now, verdict
+from e2e.fault_injection import now, verdict
+from e2e.kill_cases import DEPLOYMENTS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.anyio, pytest.mark.promise("recover.reobserve")]
 

@@ -8,20 +8,9 @@ from pathlib import Path
 
 import anyio
 import pytest
-from e2e.fault_injection import (
-    DEPLOYMENTS,
-    INSIDE,
-    INVARIANTS,
-    KILL_CASES,
-    Point,
-    kill,
-    now,
-    observe,
-    points,
-    undisturbed,
-    verdict,
-)
+from e2e.fault_injection import INVARIANTS, Point, kill, now, observe, points, undisturbed, verdict
 from e2e.flows import FLOWS
+from e2e.kill_cases import DEPLOYMENTS, INSIDE, KILL_CASES
 from e2e.random_load import RandomLoad
 from e2e.scenario import Scenario
 from effect_scan import BESIDE, IN_THE_MAIL, ON_THE_WAY

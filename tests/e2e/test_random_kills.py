@@ -6,7 +6,8 @@ import sys
 import anyio
 import pytest
 import yaml
-from e2e.fault_injection import DEPLOYMENTS, INSIDE, now, verdict, verdict_on_mail
+from e2e.fault_injection import now, verdict, verdict_on_mail
+from e2e.kill_cases import DEPLOYMENTS, INSIDE
 from e2e.random_load import KILLS, SEED, RandomLoad, seed_for
 from e2e.random_requests import AttendantSessions, Mailbox, RandomRequests
 from e2e.scenario import Scenario

@@ -12,7 +12,8 @@ from functools import partial
 
 import anyio
 import pytest
-from e2e.fault_injection import KILL_CASES, Point, kill, observe, undisturbed
+from e2e.fault_injection import Point, kill, observe, undisturbed
+from e2e.kill_cases import KILL_CASES
 from e2e.scenario import Scenario
 
 pytestmark = [pytest.mark.cluster, pytest.mark.anyio, pytest.mark.promise("seam.record", "recover.reobserve")]
