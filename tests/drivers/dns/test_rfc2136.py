@@ -1,50 +1,15 @@
-"""A zone with dynamic updates on a real BIND: what is planned, refused, written, confirmed and undone."""
+"""A zone with dynamic updates on a real BIND: what is planned, refused, written and undone."""
 
-import base64
-from contextlib import asynccontextmanager
-from dataclasses import replace
-
-import anyio
 import pytest
-from drivers.dns.zone_kit import PATH, ZONE, policy_text, setup, share_of, tree_of
-from name_servers import KEY, free_port, primary
+from drivers.dns.bind_zone import changing, landed, record, zone
+from drivers.dns.zone_kit import ZONE, share_of, tree_of
+from name_servers import primary
 
-from infra_mcp.clients.dns import delegation as delegations
-from infra_mcp.clients.dns.key import read_key
-from infra_mcp.clients.dns.server import Server
-from infra_mcp.clients.dns.text import rrset
-from infra_mcp.drivers.base import Context, Question
-from infra_mcp.drivers.dns import servers as lookups
-from infra_mcp.drivers.dns.driver import connect
-from infra_mcp.errors import InfraError, Moved, Unavailable
-from infra_mcp.masking import Masker
-from infra_mcp.policy.policy import load
+from infra_mcp.drivers.base import Question
+from infra_mcp.drivers.dns.records import target_of
+from infra_mcp.errors import InfraError, Moved
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("dns.record")]
-
-
-def record(name, kind, *values, ttl=300):
-    return rrset(ZONE, name, kind, ttl, values)
-
-
-@asynccontextmanager
-async def zone(bind, *servers, more="", key_file=None):
-    """A driver, and the context of a request."""
-    policy = load(policy_text(bind.at, key_file or bind.key_file, *(servers or (bind.at,)), more=more))
-    async with connect(setup(), policy, ZONE) as driver:
-        yield driver, Context("req-0", "docs", policy, nonce="n" * 32)
-
-
-def changing(before, after):
-    """The share of a request that brings one record set from one state to another."""
-    one = after or before
-    return share_of(tree_of(*filter(None, [before])), tree_of(*filter(None, [after])), one.key)
-
-
-async def landed(driver, context, before, after, seconds=20.0):
-    prepared = await driver.plan(context, changing(before, after))
-    await driver.apply(context, prepared)
-    return prepared, await driver.verify(context, prepared, seconds)
 
 
 @pytest.mark.parametrize(
@@ -129,31 +94,6 @@ async def test_a_live_record_that_is_not_in_the_repository_is_nobodys_to_overwri
     assert bind.values("hand", "A") == ["198.51.100.9"]
 
 
-@pytest.mark.trap("D1")
-async def test_a_server_that_does_not_answer_is_never_taken_for_an_empty_zone(bind, monkeypatch):
-    monkeypatch.setattr("infra_mcp.clients.dns.server.SECONDS", 0.3)
-    before = record("www", "A", "198.51.100.1")
-    bind.by_others("www", "A", ["198.51.100.1"])
-    async with zone(bind) as (driver, context):
-        bind.pause()
-        with pytest.raises(Unavailable):
-            await driver.plan(context, changing(before, None))
-        with pytest.raises(Unavailable):
-            await driver.present(context, (await _target(before)))
-        bind.resume()
-        bind.stop()
-        with pytest.raises(Unavailable):
-            await driver.plan(context, changing(before, record("www", "A", "198.51.100.2")))
-        bind.start()
-        assert bind.values("www", "A") == ["198.51.100.1"]
-
-
-async def _target(one):
-    from infra_mcp.drivers.dns.records import target_of  # noqa: PLC0415 - used once
-
-    return target_of(ZONE, one.key)
-
-
 MARKED = {
     "external-dns, its new form": ("a-www", '"heritage=external-dns,external-dns/owner=prod,external-dns/resource=x"'),
     "external-dns, its old form": ("www", '"heritage=external-dns,external-dns/owner=prod"'),
@@ -178,7 +118,7 @@ async def test_a_record_with_another_tools_mark_is_never_written_though_it_is_in
             with pytest.raises(InfraError) as caught:
                 await driver.plan(context, share)
             assert caught.value.code == "owned-elsewhere"
-        target = await _target(after)
+        target = target_of(ZONE, after.key)
         assert str(await driver.owner(context, target)).startswith(
             caught.value.what.split("owned by ")[1].split(",")[0]
         )
@@ -218,22 +158,6 @@ async def test_a_record_that_was_removed_by_hand_while_its_mark_stayed_is_made_a
     assert bind.values("www", "A") == ["198.51.100.2"]
 
 
-@pytest.mark.trap("D5")
-async def test_a_change_of_a_txt_record_that_nobody_carried_out_has_not_landed(bind):
-    before, after = record("note", "TXT", "one"), record("note", "TXT", "two")
-    async with zone(bind) as (driver, context):
-        await landed(driver, context, None, before)
-        prepared = await driver.plan(context, changing(before, after))
-        with pytest.raises(InfraError) as caught:
-            await driver.verify(context, prepared, 0.5)
-        assert caught.value.code == "not-landed"
-        assert '"one"' in caught.value.what
-        await driver.apply(context, prepared)
-        await driver.verify(context, prepared, 20.0)
-
-    assert bind.values("note", "TXT") == ['"two"']
-
-
 @pytest.mark.trap("D7")
 async def test_without_the_right_to_transfer_the_zone_records_are_made_removed_and_listed(tmp_path_factory):
     with primary(tmp_path_factory.mktemp("p"), "www IN A 198.51.100.1\n", transfer="none") as bind:
@@ -249,37 +173,6 @@ async def test_without_the_right_to_transfer_the_zone_records_are_made_removed_a
     assert status["drift"] == ["api A: git 198.51.100.2 (TTL 300), live absent"]
 
 
-@pytest.mark.trap("D8")
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ("name", "does not know a key other-key"),
-        ("secret", f"has another secret or algorithm for key {KEY}"),
-        ("zone", f"is not authoritative for {ZONE}"),
-        ("type", "refuses the update"),
-    ],
-)
-async def test_why_an_update_is_not_taken_is_told_before_anything_is_committed(tmp_path_factory, tmp_path, wrong, said):
-    zone_name = "other.example" if wrong == "zone" else ZONE
-    allowed = f"grant {KEY} zonesub TXT;"
-    with primary(tmp_path_factory.mktemp("p"), zone=zone_name, policy=allowed if wrong == "type" else None) as bind:
-        text = bind.key_file.read_text()
-        text = text.replace(KEY, "other-key") if wrong == "name" else text
-        text = text.replace(bind.secret, "A" * 43 + "=") if wrong == "secret" else text
-        (tmp_path / "key").touch(mode=0o600)
-        (tmp_path / "key").write_text(text)
-        async with zone(bind, key_file=tmp_path / "key") as (driver, context):
-            share = changing(None, record("www", "A", "198.51.100.1"))
-            if wrong == "type":  # whether a key may write a type is the one thing that only the update itself shows
-                prepared = await driver.plan(context, share)
-            with pytest.raises(InfraError) as caught:
-                await (driver.apply(context, prepared) if wrong == "type" else driver.plan(context, share))
-
-    assert caught.value.code == "zone-denied"
-    assert said in caught.value.what
-    assert bind.secret not in str(caught.value)
-
-
 @pytest.mark.trap("D9")
 async def test_what_a_plan_shows_is_what_is_written_and_planning_writes_nothing(bind):
     before, after = record("www", "A", "198.51.100.1"), record("www", "A", "198.51.100.2", "198.51.100.3", ttl=120)
@@ -292,19 +185,6 @@ async def test_what_a_plan_shows_is_what_is_written_and_planning_writes_nothing(
 
     shown = {field.path[0]: field.after for field in prepared.changes[0].fields}
     assert (bind.values("www", "A"), bind.ttl("www", "A")) == (shown["values"], shown["ttl"])
-
-
-@pytest.mark.trap("D10")
-async def test_the_answer_of_a_cache_is_no_confirmation(bind, tmp_path_factory):
-    with primary(tmp_path_factory.mktemp("c"), cache_of=bind) as cache:
-        async with zone(bind, bind.at, cache.at) as (driver, context):
-            with pytest.raises(InfraError) as caught:
-                await landed(driver, context, None, record("www", "A", "198.51.100.1"), seconds=1.0)
-        assert cache.values("www", "A") == ["198.51.100.1"]  # it knows, and is none of the zone's servers
-
-    assert caught.value.code == "not-landed"
-    assert "not authoritative" in caught.value.what
-    assert cache.at in caught.value.what
 
 
 @pytest.mark.promise("dns.zone-guard")
@@ -340,83 +220,6 @@ async def test_a_name_that_only_a_wildcard_answers_is_made_and_removed_by_itself
     assert bind.values("app.deep", "A") == ["198.51.100.1"]
 
 
-async def test_servers_that_cannot_be_reached_are_named_and_the_primary_must_answer(pair, monkeypatch):
-    first, second = pair
-    monkeypatch.setattr("infra_mcp.drivers.dns.answers.PATIENCE", 0.3)
-    monkeypatch.setattr("infra_mcp.clients.dns.server.SECONDS", 0.3)
-    gone = f"127.0.0.1:{free_port()}"
-    async with zone(first, first.at, second.at, gone) as (driver, context):
-        _, said = await landed(driver, context, None, record("www", "A", "198.51.100.1"))
-        assert f"not reached: {gone}" in said
-        assert second.at in said.split("not reached")[0]
-        prepared = await driver.plan(context, changing(record("www", "A", "198.51.100.1"), None))
-        first.pause()
-        with pytest.raises(InfraError) as caught:
-            await driver.verify(context, prepared, 1.5)
-        first.resume()
-
-    assert caught.value.code == "not-landed"
-    assert first.at in caught.value.what
-
-
-async def test_a_server_that_keeps_an_old_answer_has_not_landed(pair):
-    first, second = pair
-    async with zone(first, first.at, second.at) as (driver, context):
-        await landed(driver, context, None, record("www", "A", "198.51.100.1"))
-        second.pause()  # it gets no notice of what comes now
-        prepared = await driver.plan(
-            context, changing(record("www", "A", "198.51.100.1"), record("www", "A", "198.51.100.2"))
-        )
-        async with anyio.create_task_group() as group:
-            said = []
-
-            async def verify():
-                said.append(await driver.verify(replace(context, say=heard.append), prepared, 20.0))
-
-            heard = []
-            await driver.apply(context, prepared)
-            group.start_soon(verify)
-            with anyio.fail_after(20):
-                while not heard:  # noqa: ASYNC110 - words, and no event
-                    await anyio.sleep(0.01)
-            second.resume()
-
-    assert second.at in heard[0]
-    assert second.at in said[0]
-
-
-async def test_without_named_servers_those_that_the_parent_delegates_to_must_answer(
-    pair, tmp_path_factory, monkeypatch
-):
-    first, second = pair
-    records = f"docs IN NS ns1.docs\ndocs IN NS ns2.docs\nns1.docs IN A 127.0.0.1\nns2.docs IN A 127.0.0.1\n"  # noqa: F541
-    with primary(tmp_path_factory.mktemp("r"), records, zone="example", recursive=True) as parent:
-        found = await delegations.delegation(ZONE, Server("127.0.0.1", parent.port), parent.port)
-        assert [one.name for one in found] == [f"ns1.{ZONE}", f"ns2.{ZONE}"]
-
-        async def asked(name, resolver):
-            assert (name, resolver) == (ZONE, Server("127.0.0.1", parent.port))
-            return [Server("127.0.0.1", first.port), Server("127.0.0.1", second.port, f"ns2.{ZONE}")]
-
-        monkeypatch.setattr(lookups, "delegation", asked)  # all servers of the test listen on ports of their own
-        policy = load(policy_text(first.at, first.key_file, more=f'resolver = "{parent.at}"'))
-        async with connect(setup(), policy, ZONE) as driver:
-            context = Context("req-0", "docs", policy)
-            _, said = await landed(driver, context, None, record("www", "A", "198.51.100.1"))
-
-    assert f"ns2.{ZONE} (127.0.0.1:{second.port})" in said
-
-
-async def test_where_no_delegation_is_known_only_the_primary_is_asked_and_that_is_told(bind):
-    gone = f"127.0.0.1:{free_port()}"
-    policy = load(policy_text(bind.at, bind.key_file, more=f'resolver = "{gone}"'))
-    async with connect(setup(), policy, ZONE) as driver:
-        context = Context("req-0", "docs", policy)
-        _, said = await landed(driver, context, None, record("www", "A", "198.51.100.1"))
-
-    assert "only the primary was asked" in said
-
-
 async def test_an_undo_takes_back_a_created_record_and_its_mark_and_brings_back_a_removed_one(bind):
     made, gone = record("made", "A", "198.51.100.1"), record("gone", "A", "198.51.100.2")
     share = share_of(tree_of(gone), tree_of(made), made.key, gone.key)
@@ -434,53 +237,6 @@ async def test_an_undo_takes_back_a_created_record_and_its_mark_and_brings_back_
     assert "no made A" in said
     assert (bind.values("made", "A"), bind.values("gone", "A")) == ([], ["198.51.100.2"])
     assert (bind.values("_infra-mcp.a.made", "TXT"), bind.values("_infra-mcp.a.gone", "TXT")) == ([], [ours])
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("", "holds no single TSIG key"),
-        ('key "a" { algorithm hmac-md5; secret "c2VjcmV0LXRoYXQtaXMtbG9uZw=="; };', "an algorithm that is not taken"),
-        ('key "a" { algorithm hmac-sha256; secret "no base64!"; };', "no single TSIG key"),
-        (
-            "hmac-sha256:a:c2VjcmV0LXRoYXQtaXMtbG9uZw==\nhmac-sha256:b:c2VjcmV0LXRoYXQtaXMtbG9uZw==",
-            "no single TSIG key",
-        ),
-    ],
-)
-async def test_a_key_file_that_is_no_key_is_named_without_its_text(bind, tmp_path, text, why):
-    (tmp_path / "key").touch(mode=0o600)
-    (tmp_path / "key").write_text(text)
-    async with zone(bind, key_file=tmp_path / "key") as (driver, context):
-        with pytest.raises(InfraError) as caught:
-            await driver.plan(context, changing(None, record("www", "A", "198.51.100.1")))
-
-    assert (caught.value.code, why in caught.value.what) == ("setup-failed", True)
-    assert "c2VjcmV0" not in str(caught.value)
-
-
-def test_a_key_block_is_read_with_comments_and_with_signs_of_comments_in_its_secret(tmp_path):
-    secret = base64.b64encode(b"\xff\xff\xff" * 12).decode()  # all slashes
-    text = f'/* ours */ // old\nkey "a.b" {{ # name\n algorithm hmac-sha256;\n secret "{secret}"; }};'
-    (tmp_path / "key").touch(mode=0o600)
-    (tmp_path / "key").write_text(text)
-    key = read_key(str(tmp_path / "key"), Masker(b"k" * 32))
-
-    assert "//" in secret
-    assert (key.name.to_text(), key.secret) == ("a.b.", b"\xff" * 36)
-
-
-async def test_a_key_that_others_may_read_is_refused_and_both_forms_are_read(bind, tmp_path):
-    (tmp_path / "key").touch(mode=0o640)
-    (tmp_path / "key").write_text(f"hmac-sha256:{KEY}:{bind.secret}")
-    async with zone(bind, key_file=tmp_path / "key") as (driver, context):
-        with pytest.raises(InfraError, match="Others may read"):
-            await driver.plan(context, changing(None, record("www", "A", "198.51.100.1")))
-        (tmp_path / "key").chmod(0o600)
-        await landed(driver, context, None, record("www", "A", "198.51.100.1"))
-
-    assert bind.values("www", "A") == ["198.51.100.1"]
-    assert PATH.endswith(f"{ZONE}.yaml")
 
 
 @pytest.mark.promise("undo.as-left")
