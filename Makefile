@@ -42,7 +42,8 @@ binaries: setup ## the sandbox's control plane: found, downloaded or built (some
 tools: setup ## the programs that tests and demo run: Helm, kubectl, OpenTofu, CoreDNS; found, fetched or built, once
 	@$(BIN)/infra-mcp tools get helm helm3 kubectl tofu coredns
 
-demo: setup binaries tools ## the whole story on a real control plane
+demo: setup binaries ## the whole story on a real control plane, with Helm and CoreDNS
+	@$(BIN)/infra-mcp tools get helm coredns
 	@$(BIN)/python demo/run.py
 
 wheel: setup binaries ## the sdist and the wheel, and the demo's first act with the wheel in an empty environment

@@ -135,7 +135,7 @@ def _name_server(demo: Demo) -> Iterator[tuple[Path, int]]:
     """CoreDNS on loopback with a zone; the zone's file and the port."""
     program = _program(demo, "coredns")
     if program is None:
-        raise Failed("CoreDNS is not here; `make tools` gets it")
+        raise Failed("CoreDNS is not here: `infra-mcp tools get coredns` gets it")
     zone, corefile, port = demo.home / "docs.example.zone", demo.home / "Corefile", _free_port()
     zone.write_text(ZONE, encoding="utf-8")
     corefile.write_text(COREFILE.format(zone=zone, port=port), encoding="utf-8")
@@ -195,10 +195,10 @@ async def _several(demo: Demo, docs: Peer, zone: Path, port: int) -> None:
     steps = [
         _step("more", "helm_release", namespace="docs-search", release="search", values={"replicas": 3}),
         _step("drafts", "provision_namespace", namespace="docs-drafts"),
-        _step("docs", "deploy", app="docs", version="0.13.9-unpullable"),
+        _step("guide", "deploy", app="guide", version="2.2.0-unpullable", environment="staging"),
     ]
     ok, told, _ = await docs.call("change", action="change_set", arguments={"steps": steps})
-    demo.must(not ok and "Step docs" in told and "docs-drafts" in told, "the failed step is named, and what is kept")
+    demo.must(not ok and "Step guide" in told and "docs-drafts" in told, "the failed step is named, and what is kept")
     out = demo.kube("-n", "docs-search", "get", "deployment/search")
     demo.must("1/1" in out, "search has one replica again")
 

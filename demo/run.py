@@ -341,14 +341,16 @@ def main() -> int:
     home = Path(tempfile.mkdtemp(prefix="infra-mcp-demo-"))
     demo, keep = Demo(home), os.environ.get("KEEP") == "1"
     print(f"infra-mcp demo. Everything it makes is in {home}; the cluster listens on 127.0.0.1 only.")
-    failed = None
+    failed: BaseException | None = None
     try:
         demo.set_up()
         anyio.run(demo.tell, acts)
     except (Failed, subprocess.CalledProcessError) as error:
         failed = error
     except BaseExceptionGroup as group:
-        failed = group.exceptions[0]
+        failed = group
+        while isinstance(failed, BaseExceptionGroup):  # a connection's, around what went wrong in it
+            failed = failed.exceptions[0]
     finally:
         demo.close(keep and not failed)
     if failed is not None:
