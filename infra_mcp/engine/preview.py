@@ -47,7 +47,7 @@ async def preview(
 
     Returns:
         `action`, `changed`, `files` (path, operation, diff, and the whole new content), `instance`, `reach`,
-        `unrendered` (what nobody here can see, and `approval`: whether it would need one), `notes`.
+        `unrendered` (what cannot be rendered here, and `approval`: whether it would need one), `notes`.
 
     Raises:
         InfraError: what the edit ends in, such as `not-found`; `policy-invalid`; `git-failed`.

@@ -24,7 +24,7 @@ NameServer = Annotated[
     ),
 ]
 AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00-\x1f\x7f]+$", max_length=4096)]
-# Where another tool has the TXT record that says whose a record is: `extdns-{type}-{name}`.
+# Where another tool has the TXT record that names the owner of a record: `extdns-{type}-{name}`.
 MarkerTemplate = Annotated[str, StringConstraints(pattern=r"^[-a-z0-9_.{}]*\{name\}[-a-z0-9_.{}]*$", max_length=120)]
 # The key of a ConfigMap's data (Kubernetes, ConfigMap).
 ConfigKey = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]

@@ -1,4 +1,4 @@
-"""The guardrails of DNS zones: what no record may be, whoever asks, unless a circle is allowed it by name. Pure.
+"""The guardrails of DNS zones: what is refused for every circle, unless its `allow` names it. Pure.
 
 Sources: RFC 1912 (common errors), RFC 2181 section 10 (CNAME), RFC 4592 (wildcards), RFC 5890 and UTS 39 (names that
 look alike), RFC 6303 and the IANA special-purpose registries (addresses).

@@ -59,7 +59,7 @@ class Source:
             what = (
                 f"Chart {self.name} is asked for in version {named(self.version or 'none')}, which is not one version."
             )
-            step = "Name one version, such as 1.2.3: with a range nobody knows what will be installed."
+            step = "Name one version, such as 1.2.3: a range does not say what will be installed."
             raise InfraError("chart-unavailable", what, next_step=step)
         if not _URL.fullmatch(self.repository) or ".." in self.repository:
             what = f"The repository of chart {self.name} is no address that begins with https:// or oci://."
@@ -235,7 +235,7 @@ def _cached(cache: Path, key: str) -> bytes | None:
 
 
 def _keep(cache: Path, key: str, data: bytes) -> None:
-    """Put an archive into the cache; whoever reads it at the same time sees all of it or nothing."""
+    """Put an archive into the cache in one step: a reader sees all of it or nothing."""
     (cache / "by-name").mkdir(mode=0o700, parents=True, exist_ok=True)
     digest = _sha256(data)
     for path, content in (

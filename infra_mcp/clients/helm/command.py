@@ -41,7 +41,7 @@ class Command(_Command):  # type: ignore[misc]  # pyhelm3 has no types
     Args:
         folder: the private folder, with the program in it.
         version: the program's.
-        say: gets the lines of Helm's standard error, masked by whoever shows them.
+        say: gets the lines of Helm's standard error, which the caller masks before it shows them.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ from infra_mcp.text import named, one_line
 
 
 def _ignore(_: int) -> None:
-    """Nobody wants to know the process id."""
+    """Ignore the process id: the default of `started`."""
 
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

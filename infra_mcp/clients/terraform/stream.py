@@ -1,7 +1,7 @@
 """Reads what OpenTofu and Terraform print with `-json`: progress, and diagnostics. Pure.
 
 Source: OpenTofu and Terraform, "Machine-Readable UI". Unknown messages are passed over. A resource's own values are
-never repeated: what a provider prints of one may be a secret that nobody marked.
+never repeated: what a provider prints of one may be a secret that is not marked as one.
 """
 
 from __future__ import annotations

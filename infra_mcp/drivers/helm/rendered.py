@@ -154,7 +154,7 @@ def with_volatile(first: Rendering, second: Rendering, what: str) -> Rendering:
     annotations, where charts put random texts and checksums to replace pods.
 
     Raises:
-        InfraError: `build-refused`: they differ elsewhere, so that nobody knows what will be installed.
+        InfraError: `build-refused`: they differ elsewhere, so what will be installed is not known.
     """
     return Rendering(
         tuple(_marked(first.objects, second.objects, what)), tuple(_marked(first.hooks, second.hooks, what))

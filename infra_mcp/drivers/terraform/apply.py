@@ -73,7 +73,7 @@ async def confirmed(runner: Runner, context: Context, work: Work, seconds: float
 
 
 async def shows(runner: Runner, written: Sequence[Written]) -> bool:
-    """Whether the state is another one than that which these writes were planned on, or nobody can tell.
+    """Whether the state is another one than these writes were planned on, or that cannot be told.
 
     A run that was killed may have made what it never wrote into the state.
 

@@ -78,7 +78,7 @@ class Reader:
 
         Args:
             hashed: a keyed hash.
-            secrets: texts that nobody may see.
+            secrets: texts to hide.
         """
         self._hash = hashed
         self.secrets = {one for one in secrets if len(one) >= _MIN_SECRET}

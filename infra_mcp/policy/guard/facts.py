@@ -1,4 +1,4 @@
-"""The facts of a rendered object that guardrails judge, computed once, by whoever rendered it.
+"""The facts of a rendered object that guardrails judge, computed once, where it is rendered.
 
 Pure: equal objects give equal facts, in whatever order their containers stand.
 """

@@ -190,7 +190,7 @@ _ALL: Final = (
     Guardrail(
         "kinds",
         "renderings",
-        "a kind that is none of the circle's",
+        "a kind that the circle's `kinds` do not name",
         "A chart brings what no typed action would write: a circle knows what its apps consist of.",
         "default deny",
         "`kinds` of the circle",
@@ -238,8 +238,8 @@ _ALL: Final = (
     _records("dns.wildcard", "a wildcard", "It answers for every name that has no record of its own.", "RFC 4592"),
     _records(
         "dns.private-address",
-        "an address that is none of the Internet, in a public zone",
-        "It tells of an inner network, and leads visitors to their own.",
+        "a private or reserved address in a public zone",
+        "It shows an inner network, and sends visitors to a host of their own network.",
         "IANA special-purpose registries; RFC 6303",
     ),
     _records("dns.idna", "a name in other letters than ASCII", "It can be mistaken for another.", _ALIKE),
@@ -282,7 +282,7 @@ _ALL: Final = (
         UNRENDERED,
         "effect",
         "nothing: an effect that could not be rendered needs an approval",
-        "Nobody has seen what would become live. A deploy of a version that `versions` of the app names needs none.",
+        "What would become live is not known. A deploy of a version that `versions` of the app names needs none.",
         "default deny",
     ),
 )

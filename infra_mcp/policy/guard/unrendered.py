@@ -19,7 +19,7 @@ _MAX_REASON: Final = 200
 
 
 class Unrendered(NamedTuple):
-    """Something of which nobody here saw what it would make live."""
+    """Something whose rendering is not known here."""
 
     what: str
     why: str
@@ -66,7 +66,7 @@ def requirement(
 
     Args:
         policy: in force.
-        granted: all that must grant the request; empty where nobody asks.
+        granted: all that must grant the request; empty without a requester.
         action: the request, or a step of it.
         effect: of that.
         carried: as there.

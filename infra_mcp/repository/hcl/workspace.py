@@ -105,7 +105,7 @@ class Workspace:
         """The symbolic links among these files, with their targets.
 
         Raises:
-            InfraError: `build-refused`: one leads to what a run does not see.
+            InfraError: `build-refused`: a link leads outside of what a run sees.
         """
         found = {}
         for name in inputs:
