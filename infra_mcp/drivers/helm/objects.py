@@ -35,6 +35,14 @@ class PlannedObject:
     live: dict[str, Any] | None = field(repr=False)
     forced: bool = False  # whether it takes fields that another manager holds
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is live as rendered, but for what differs each time."""
+        if self.change.operation == "unchanged":
+            return True
+        steady = (one for one in self.change.fields if not _within(one.path, self.rendered.volatile))
+        return self.live is not None and next(steady, None) is None and not self.change.takes
+
 
 async def planned(
     access: Access, release: Release, one: Rendered, former: Rendered | None, *, late: bool

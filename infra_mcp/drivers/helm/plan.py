@@ -228,7 +228,7 @@ def _is_as_stored(made: PlannedRelease, former: Rendering, current: Revision | N
     last = made.state.last
     if last is None or last.status != DEPLOYED or current is not last:
         return False
-    live = all(one.change.operation == "unchanged" for one in made.objects)
+    live = all(one.is_settled for one in made.objects)
     return live and not made.gone and not deviations(made.judged, former)
 
 
