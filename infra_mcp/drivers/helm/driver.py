@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import wraps
 from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
 
 from infra_mcp.clients.kube import Cluster, KubeError
-from infra_mcp.drivers.base import Context, Owner, Place, Prepared, Question, Setup, Share, Undone
+from infra_mcp.drivers.base import Context, Owner, Prepared, Question, Setup, Share, Undone
+from infra_mcp.drivers.kubernetes.connection import place, translated
 from infra_mcp.drivers.kubernetes.rights import excess_rights
-from infra_mcp.errors import InfraError
 from infra_mcp.masking import Masker
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
@@ -25,36 +24,8 @@ from infra_mcp.policy.policy import Policy
 if TYPE_CHECKING:  # these import pyhelm3, which takes a third of a second: paid in `connect`, in a thread
     from infra_mcp.drivers.helm.access import Access
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 _FOLDER = "helm"  # below the server's state directory
 _PARTS = ("access", "apply", "observe", "plan", "undo", "verify")
-
-
-def _translated(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """A driver's method that raises the product's errors for a cluster's; `Unavailable`, when nothing answered."""
-
-    @wraps(function)
-    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return await function(*args, **kwargs)
-        except KubeError as error:
-            raise error.translate(None) from error
-
-    return call
-
-
-def place(policy: Policy, name: str) -> Place:
-    """What a cluster's name stands for in a policy.
-
-    Raises:
-        InfraError: `policy-invalid`: the policy names no such cluster.
-    """
-    rules = policy.clusters.get(name)
-    if rules is None:
-        raise InfraError("policy-invalid", "The policy has no such cluster.")
-    return Place(f"{name} ({rules.context})", (name, rules.context))
 
 
 @asynccontextmanager
@@ -83,7 +54,7 @@ class Releases:
     parts: dict[str, Any]
     carries_out: bool = True
 
-    @_translated
+    @translated
     async def read(self, context: Context, target: Target) -> dict[str, Any] | None:
         """A release's newest revision, without its content; None where there is none, or it may not be seen."""
         if target.system != "helm":
@@ -100,18 +71,18 @@ class Releases:
         """Nothing delivers a release: it is what delivers."""
         return None
 
-    @_translated
+    @translated
     async def plan(self, context: Context, share: Share) -> Prepared:
         """Render and compare the releases of a share. See `plan.plan`."""
         made: Prepared = await self.parts["plan"].plan(self._access(context), share)
         return made
 
-    @_translated
+    @translated
     async def apply(self, context: Context, prepared: Prepared) -> None:
         """Upgrade them. See `apply.apply`."""
         await self.parts["apply"].apply(self._access(context), prepared.own)
 
-    @_translated
+    @translated
     async def verify(self, context: Context, prepared: Prepared, seconds: float) -> str:
         """Wait until they have landed. See `verify.landed`."""
         said: str = await self.parts["verify"].landed(self._access(context), prepared.own, seconds)
@@ -122,19 +93,19 @@ class Releases:
         found = await self.read(context, target)
         return found is not None and found["status"] == "deployed"
 
-    @_translated
+    @translated
     async def observe(self, context: Context, written: Sequence[Written]) -> bool:
         """Whether any revision of these releases is this request's."""
         shows: bool = await self.parts["undo"].observe(self._access(context), written)
         return shows
 
-    @_translated
+    @translated
     async def undo(self, context: Context, written: Sequence[Written]) -> Undone:
         """Roll back the releases that are still as this request left them."""
         undone: Undone = await self.parts["undo"].undo(self._access(context), written)
         return undone
 
-    @_translated
+    @translated
     async def settled(self, context: Context, written: Sequence[Written], seconds: float) -> str:
         """Wait until the former revisions' objects are live again."""
         said: str = await self.parts["undo"].settled(self._access(context), written, seconds)
@@ -152,7 +123,7 @@ class Releases:
         """Which rights the login has beyond the server's own role."""
         return await excess_rights(self.cluster)
 
-    @_translated
+    @translated
     async def status(self, context: Context, question: Question) -> dict[str, Any]:
         """The releases of an app or a namespace: revision, status, chart, and their history.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import wraps
 from http import HTTPStatus
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from infra_mcp.clients.kube import Cluster, KubeError
-from infra_mcp.drivers.base import Context, Owner, Place, Prepared, Question, Setup, Share, Undone
+from infra_mcp.drivers.base import Context, Owner, Prepared, Question, Setup, Share, Undone
+from infra_mcp.drivers.kubernetes.connection import place, translated
 from infra_mcp.drivers.kubernetes.owner import owner_of
 from infra_mcp.drivers.kubernetes.rights import excess_rights
 from infra_mcp.drivers.kubernetes.undo import Left, is_ours, settled, undo
@@ -23,35 +23,7 @@ from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
 from infra_mcp.policy.policy import Policy
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 _DENIED = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})  # the same to a caller that is not bound there
-
-
-def _translated(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """A driver's method that raises the product's errors for a cluster's; `Unavailable`, when nothing answered."""
-
-    @wraps(function)
-    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return await function(*args, **kwargs)
-        except KubeError as error:
-            raise error.translate(None) from error
-
-    return call
-
-
-def place(policy: Policy, name: str) -> Place:
-    """What a cluster's name stands for in a policy.
-
-    Raises:
-        InfraError: `policy-invalid`: the policy names no such cluster.
-    """
-    rules = policy.clusters.get(name)
-    if rules is None:
-        raise InfraError("policy-invalid", "The policy has no such cluster.")
-    return Place(f"{name} ({rules.context})", (name, rules.context))
 
 
 @asynccontextmanager
@@ -74,7 +46,7 @@ class Manifests:
     def __init__(self, cluster: Cluster, secrets: PullSecrets, where: str) -> None:
         self.cluster, self.where, self._secrets = cluster, where, secrets
 
-    @_translated
+    @translated
     async def read(self, context: Context, target: Target) -> dict[str, Any] | None:
         """One live object: a namespace and its binding read as the server, everything else as the circle."""
         try:
@@ -89,22 +61,22 @@ class Manifests:
         live = await self.read(context, target)
         return owner_of(live) if live else None
 
-    @_translated
+    @translated
     async def plan(self, context: Context, share: Share) -> Prepared:
         """Compare a share with the cluster. See `plan.plan`."""
         return await plan(self._access(context), self._secrets, context, share)
 
-    @_translated
+    @translated
     async def apply(self, context: Context, prepared: Prepared) -> None:
         """Write the plan. See `apply.apply`."""
         await apply(self._access(context), prepared.own)
 
-    @_translated
+    @translated
     async def verify(self, context: Context, prepared: Prepared, seconds: float) -> str:
         """Wait until every object is as planned. See `apply.landed`."""
         return await landed(self._access(context), prepared.own, seconds, context.say)
 
-    @_translated
+    @translated
     async def present(self, context: Context, target: Target) -> bool:
         """Whether an object is there and, for a namespace, open to the circle."""
         live = await self.read(context, target)
@@ -115,7 +87,7 @@ class Manifests:
         account = target.model_copy(update={"scope": target.name, "kind": "ServiceAccount", "name": "default"})
         return await self.read(context, account) is not None
 
-    @_translated
+    @translated
     async def observe(self, context: Context, written: Sequence[Written]) -> bool:
         """Whether any object shows our write: this request's nonce, or our values in fields that are ours."""
         access = self._access(context)
@@ -127,13 +99,13 @@ class Manifests:
                 return True
         return False
 
-    @_translated
+    @translated
     async def undo(self, context: Context, written: Sequence[Written]) -> Undone:
         """Restore the former live values of objects that are still as we left them."""
         access = self._access(context)
         return await undo(self.cluster, written, context.request, as_user=access.user, adopt=access.adopt)
 
-    @_translated
+    @translated
     async def settled(self, context: Context, written: Sequence[Written], seconds: float) -> str:
         """Wait until what was restored is live again, and say so."""
         return await settled(self.cluster, written, seconds, as_user=self._access(context).user)
@@ -150,7 +122,7 @@ class Manifests:
         """Which rights the login has beyond the server's own role. See `rights.excess_rights`."""
         return await excess_rights(self.cluster)
 
-    @_translated
+    @translated
     async def status(self, context: Context, question: Question) -> dict[str, Any]:
         """An app's workload, or a namespace's workloads and pull secrets, as they are now.
 
