@@ -82,11 +82,16 @@ def _contents(body: dict[str, Any]) -> Iterator[str | bytes]:
             yield str(value)
 
 
+def _hidden(masker: Masker, path: list[Any], name: str, value: Any) -> Any:  # noqa: ANN401 - a JSON value
+    """A value without secrets; its path counts, too. Found by position: a secret may be the word of a key."""
+    return list(masker.mask_json({"path": path, name: value}).values())[-1]
+
+
 def masked(change: Change, masker: Masker) -> Change:
     """A change without the secrets of its release in its fields: values and objects may repeat them."""
     fields = []
     for one in change.fields:
-        about = {"path": list(one.path), "before": one.before, "after": one.after}
-        hidden = masker.mask_json(about)
-        fields.append(one.model_copy(update={"before": hidden["before"], "after": hidden["after"]}))
+        sides = {"before": one.before, "after": one.after}
+        hidden = {name: _hidden(masker, list(one.path), name, value) for name, value in sides.items()}
+        fields.append(one.model_copy(update=hidden))
     return change.model_copy(update={"fields": tuple(fields)})
