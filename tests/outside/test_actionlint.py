@@ -9,8 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from infra_mcp import sandbox
+from infra_mcp import binaries
 from infra_mcp.binaries.gomodule import find_go, go_environment
+from infra_mcp.binaries.progress import Progress
 from infra_mcp.errors import InfraError
 from infra_mcp.settings import cache_home
 
@@ -24,9 +25,9 @@ LINTER = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 def actionlint(tmp_path_factory):
     """The linter, built from its Go module; what it needs may have to be fetched."""
     folder = tmp_path_factory.mktemp("actionlint")
-    module = Path(sandbox.__file__).parent / "gomod"
+    module = Path(binaries.__file__).parent / "gomod" / "sandbox"
     try:
-        go = anyio.run(find_go, module, cache_home(), sandbox.Progress(sys.stderr))
+        go = anyio.run(find_go, module, cache_home(), Progress(sys.stderr))
     except InfraError as error:
         pytest.skip(f"no Go to build actionlint with: {error.what}")
     env = go_environment() | {"GOBIN": str(folder)}

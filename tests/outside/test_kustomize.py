@@ -11,8 +11,9 @@ import anyio
 import pytest
 from repository.kustomize_tree import TREE
 
-from infra_mcp import sandbox
-from infra_mcp.binaries.gomodule import find_go, go_environment
+from infra_mcp import binaries
+from infra_mcp.binaries.gomodule import find_go, go_environment, required
+from infra_mcp.binaries.progress import Progress
 from infra_mcp.clients.kustomize import build, find_renderer
 from infra_mcp.errors import InfraError
 from infra_mcp.repository.builds import Builds, View
@@ -20,20 +21,19 @@ from infra_mcp.settings import cache_home
 
 pytestmark = [pytest.mark.outside, pytest.mark.anyio, pytest.mark.timeout(600)]
 
-GOMOD = Path(sandbox.__file__).parent / "gomod"
+MODULE = Path(binaries.__file__).parent / "gomod" / "sandbox"
 
 
 @pytest.fixture(scope="module")
 def kustomize(tmp_path_factory):
     """The kustomize of the version that is inside the sandbox's kubectl."""
     folder = tmp_path_factory.mktemp("kustomize")
-    match = re.search(r"sigs\.k8s\.io/kustomize/kustomize/v5 (v\S+)", (GOMOD / "go.mod").read_text(encoding="utf-8"))
-    assert match
+    version = required("sandbox", "sigs.k8s.io/kustomize/kustomize/v5")
     try:
-        go = anyio.run(find_go, GOMOD, cache_home(), sandbox.Progress(sys.stderr))
+        go = anyio.run(find_go, MODULE, cache_home(), Progress(sys.stderr))
     except InfraError as error:
         pytest.skip(f"no Go to build kustomize with: {error.what}")
-    argv = [go, "install", f"sigs.k8s.io/kustomize/kustomize/v5@{match[1]}"]
+    argv = [go, "install", f"sigs.k8s.io/kustomize/kustomize/v5@v{version}"]
     env = go_environment() | {"GOBIN": str(folder)}
     done = subprocess.run(argv, env=env, cwd=folder, capture_output=True, text=True, check=False, timeout=580)
     if done.returncode:
