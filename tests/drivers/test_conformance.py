@@ -224,7 +224,7 @@ class TestOneThatConfirms(Conformance, Undoing):
         return JsonKit(tmp_path, carries_out=False)
 
 
-class TestHelm(Conformance, CarryingOut):
+class TestHelm(Conformance, Undoing, CarryingOut):
     @pytest.fixture
     def kit(self, cluster_setup, tmp_path, helm):
         made = HelmKit(cluster_setup, tmp_path, helm)
