@@ -1,4 +1,4 @@
-"""What each driver passed of the suite that all share, as a table at the end of a run: drivers × checks."""
+"""What each driver passed of the suite that all share, as a table at the end of a run: drivers and checks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def table(results: Iterable[tuple[str, str]]) -> list[str]:
         results: the id of each test and how it ended, as pytest names both; tests of other suites are left out.
 
     Returns:
-        A row for each check, a column for each driver: `yes`, `FAILED`, `skipped`, or `–` where the driver does not
+        A row for each check, a column for each driver: `yes`, `FAILED`, `skipped`, or `-` where the driver does not
         promise it (one that cannot take its writes back holds instead, and one that others deliver for writes nothing).
         One that runs with several parameters has the worst of them.
     """
@@ -36,7 +36,7 @@ def table(results: Iterable[tuple[str, str]]) -> list[str]:
         return []
     rows = [("check", *drivers), tuple("---" for _ in range(len(drivers) + 1))]
     rows += [
-        (check, *(cells.get((check, driver), "–") for driver in drivers))
+        (check, *(cells.get((check, driver), "-") for driver in drivers))
         for check in sorted({check for check, _ in cells})
     ]
     return [f"| {' | '.join(row)} |" for row in rows]

@@ -19,6 +19,6 @@ def test_the_table_shows_the_worst_of_each_check_for_each_driver_and_a_dash_wher
         "| check | One | Two |",
         "| --- | --- | --- |",
         "| a plan writes nothing | FAILED | yes |",
-        "| an undo restores | – | skipped |",
+        "| an undo restores | - | skipped |",
     ]
     assert table(ended[4:5]) == []
