@@ -228,7 +228,8 @@ async def _gone(access: Access, one: PlannedRelease, seconds: float) -> None:
 def _fact(one: PlannedRelease, revision: Revision, goal: Goal, outs: Iterable[Landed]) -> str:
     """What is now true of a release, for the ack."""
     runs = list(_runs(outs))
-    subject = f"{goal.subject} {goal.done or 'runs'}: " if goal.subject and runs else ""
+    named = runs and goal.subject not in {"", str(one.release)}
+    subject = f"{goal.subject} {goal.done or 'runs'}: " if named else ""
     chart = f"chart {revision.chart} {revision.version}"
     lead = f"{subject}{one.release} is at revision {revision.number} ({chart}), deployed"
     hooks = [each for each in one.hooks if each.operation == "run"]
