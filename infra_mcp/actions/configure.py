@@ -15,7 +15,8 @@ from infra_mcp.errors import InfraError
 from infra_mcp.model.actions.configure import Configure
 from infra_mcp.model.setting import check
 from infra_mcp.policy.sections import SettingRules
-from infra_mcp.repository.edits import Edit, InstanceChange
+from infra_mcp.repository.census.apps import Instance
+from infra_mcp.repository.edits import Edit
 from infra_mcp.repository.locator.version import locate
 
 _NAMED = 4  # settings named in a commit's subject
@@ -45,11 +46,9 @@ def _edit(look: Look, action: Configure) -> Edit:
             what = f"App {action.app} has no setting {name}."
             raise InfraError("not-found", what, next_step=f"One of: {declared}; or declare it in infra.toml.")
         made = _with(look, made, action, name, rule)
-    instance = instance_if_known(look, action.app, action.environment)
+    known = instance_if_known(look, action.app, action.environment)
+    instance = known or Instance(action.app, action.environment, ())
     values = ", ".join(f"{name}={action.settings[name]}" for name in names)
-    if instance is None:
-        only = InstanceChange(app=action.app, environment=action.environment, units=(), delivery="", version=values)
-        return replace(made, instance=only)
     return replace(made, instance=change_of(instance, "", values))
 
 

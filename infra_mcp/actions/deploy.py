@@ -5,9 +5,10 @@ from dataclasses import replace
 from anyio import to_thread
 
 from infra_mcp.actions.base import Look, set_fields
-from infra_mcp.actions.located import change_of, edited, instance_of
+from infra_mcp.actions.located import change_of, edited, instance_of, instance_or_named
 from infra_mcp.actions.settings import declared_version
 from infra_mcp.actions.workload import goal, manifest
+from infra_mcp.actions.workspaces import fitted
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.image import Image
@@ -39,12 +40,12 @@ def _edit(look: Look, action: Deploy) -> Edit:
     if app is not None and located is not None:
         lists, notes = _containers(app, action, located)
         return set_fields(replace(made, notes=notes), located, {"spec": {"template": {"spec": lists}}})
-    instance = instance_of(look, action.app, action.environment)
+    instance = (instance_or_named if declared else instance_of)(look, action.app, action.environment)
     image = Image.parse(app.repository).repository if app and app.repository else ""
     wanted = app.tag_for(action.version) if app else action.version
     found = locate(look.census, instance, wanted, declared=declared, image=image, drop_digest=bool(action.drop_digest))
     made = replace(made, instance=change_of(instance, found.former, found.version), notes=tuple(found.notes))
-    return edited(look, made, found.sets)
+    return edited(look, made, fitted(look, found.sets))
 
 
 def _containers(app: AppRules, action: Deploy, located: Located) -> tuple[_Lists, tuple[str, ...]]:

@@ -30,6 +30,8 @@ def instance_of(look: Look, app: str, environment: str | None) -> Instance:
         InfraError: `not-found`: there is no such app or environment; `environment-needed`: it has several.
     """
     found = environments_of(look, app)
+    if not found and environment is None and (named := look.policy.apps.get(app, AppRules()).environments):
+        raise InfraError("environment-needed", f"{app} is deployed by environment: {_some(named)}.")
     if not found:
         near = get_close_matches(app, look.census.apps, n=3, cutoff=0.6)
         step = f"The repository has {', '.join(near)}." if near else "`infra-mcp apps` lists the repository's apps."
@@ -49,6 +51,16 @@ def instance_of(look: Look, app: str, environment: str | None) -> Instance:
         return only
     what = f"{app} has no environment {environment}" if not hits else f"{app} has several environments {environment}"
     raise InfraError("not-found", f"{what}; it has {_some(found) or 'one without a name'}.")
+
+
+def instance_or_named(look: Look, app: str, environment: str | None) -> Instance:
+    """The instance of an app; one without units for an app that only policy knows.
+
+    Raises:
+        InfraError: as `instance_of`, for an app that the repository has.
+    """
+    known = environments_of(look, app)
+    return instance_of(look, app, environment) if known else Instance(app, environment, ())
 
 
 def environments_of(look: Look, app: str) -> dict[str, Instance]:
@@ -81,7 +93,7 @@ def change_of(instance: Instance, former: str, version: str) -> InstanceChange:
         app=instance.app,
         environment=instance.environment,
         units=units,
-        delivery=instance.entry.delivery,
+        delivery=instance.entry.delivery if instance.units else "",
         entries=tuple(dict.fromkeys((unit.entry.root, unit.entry.by) for unit in instance.units)),
         former=former,
         version=version,

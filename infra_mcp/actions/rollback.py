@@ -7,7 +7,7 @@ from anyio import to_thread
 from pydantic import JsonValue
 
 from infra_mcp.actions.base import Look, Past
-from infra_mcp.actions.located import change_of, instance_of
+from infra_mcp.actions.located import change_of, instance_or_named
 from infra_mcp.actions.workload import goal
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.actions import AppAction, Release, Rollback
@@ -157,7 +157,7 @@ def _instance(look: Look, past: Past) -> InstanceChange | None:
         return None
     app, environment = look.policy.apps.get(action.app), getattr(action, "environment", None)
     former, version = (_version(value, values[0], app) for value in (values[0].after, values[0].before))
-    return change_of(instance_of(look, action.app, environment), former, version)
+    return change_of(instance_or_named(look, action.app, environment), former, version)
 
 
 def _version(value: JsonValue, at: SetValue, app: AppRules | None) -> str:

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from infra_mcp.actions.base import Look
 from infra_mcp.actions.located import edited, environments_of, instance_of, require_plain
+from infra_mcp.actions.workspaces import escapes_of, fitted
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions.base import InstanceAction
 from infra_mcp.model.effect import FieldPath
@@ -16,6 +17,7 @@ from infra_mcp.model.location import At, show_field
 from infra_mcp.model.setting import check
 from infra_mcp.policy.owners import is_within
 from infra_mcp.policy.sections import AppRules, SettingRules
+from infra_mcp.policy.terraform import SYSTEM
 from infra_mcp.repository.census.apps import Instance
 from infra_mcp.repository.census.unit import Unit
 from infra_mcp.repository.edits import Edit, FileEdit, SetValue
@@ -183,7 +185,8 @@ def with_declared(
         InfraError: as `places`; `invalid-argument`; `encrypted`; `automation`; `manifest-invalid`.
     """
     sets: list[tuple[Spot, JsonValue]] = []
-    for spot in places(look, about.app, about.environment, name, rule):
+    spots = places(look, about.app, about.environment, name, rule)
+    for spot in spots:
         if any(_is_at(one, spot) for one in made.changes):
             raise InfraError("invalid-argument", f"Two of the settings stand at {spot}.")
         if isinstance(spot.value, dict | list):
@@ -193,7 +196,7 @@ def with_declared(
         if not same(spot.value, after) and (by := automation(look.census.index, spot)):
             raise InfraError("automation", f"{spot} is written by {by}, which would undo the change.")
         sets.append((spot, after))
-    return edited(look, made, sets)
+    return edited(look, made, fitted(look, sets))
 
 
 def _is_at(change: FileEdit, spot: Spot) -> bool:
@@ -208,4 +211,4 @@ def _replaces(look: Look, spot: Spot) -> str:
     if found:
         return next((one.delivery for one in found if one.substitutes), "")
     root = look.policy.root_of(spot.path)
-    return root.delivery if root else ""
+    return escapes_of(spot.path) if root and root.delivery == SYSTEM else root.delivery if root else ""

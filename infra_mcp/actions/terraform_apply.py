@@ -8,10 +8,9 @@ from anyio import to_thread
 from pydantic import JsonValue
 
 from infra_mcp.actions.base import Look, more
-from infra_mcp.errors import InfraError
+from infra_mcp.actions.workspaces import Ground, ground
 from infra_mcp.model.actions.terraform_apply import TerraformApply
 from infra_mcp.policy.grammar import seconds
-from infra_mcp.policy.kinds import WorkspaceRules
 from infra_mcp.repository.edit import apply_edits
 from infra_mcp.repository.edits import Edit, Goal, Location, PutFile, SetValue
 from infra_mcp.repository.hcl.configuration import is_code
@@ -30,23 +29,22 @@ async def edit(look: Look, action: TerraformApply) -> Edit:
 
     Raises:
         InfraError: `not-found`: there is no such workspace or variable; `invalid-argument`: a value does not fit, or is
-            one that no file may hold; `manifest-invalid`: a file cannot be read or edited.
+            one that no file may hold; `no-effect`: the environment decides; `manifest-invalid`: a file cannot be read
+            or edited.
     """
     return await to_thread.run_sync(_edit, look, action)
 
 
 def _edit(look: Look, action: TerraformApply) -> Edit:
-    rules = look.policy.workspaces.get(action.workspace)
-    if rules is None:
-        raise InfraError("not-found", f"There is no workspace {action.workspace}, or it is not yours.")
-    workspace = Workspace.of(look.tree, rules.path, rules.var_files)
+    found = ground(look, action.workspace)
+    workspace = found.workspace
     names = sorted(action.variables)
     shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
     title = f"Apply workspace {action.workspace}" + (f": {shown}" if shown else "")
-    goal = Goal(title=title, subject=action.workspace, on_failure="hold", timeout=seconds(rules.timeout))
+    goal = Goal(title=title, subject=action.workspace, on_failure="hold", timeout=seconds(found.rules.timeout))
     code = next(path for path in sorted({*look.tree.entries, *look.tree.changed}) if _is_root(workspace, path))
     made = Edit(look.tree, goal, addressed=(Location(path=code),))
-    wanted = [(workspace.place(name), _value(workspace, rules, name, action.variables[name])) for name in names]
+    wanted = [(workspace.place(name), _value(found, name, action.variables[name])) for name in names]
     notes = [
         f"{spot} is masked by {place} and stays at {spot.value!r}."
         for place, _ in wanted
@@ -60,24 +58,14 @@ def _is_root(workspace: Workspace, path: str) -> bool:
     return is_code(path) and path.rpartition("/")[0] == folder
 
 
-def _value(workspace: Workspace, rules: WorkspaceRules, name: str, value: JsonValue) -> JsonValue:
+def _value(found: Ground, name: str, value: JsonValue) -> JsonValue:
     """A value as it is written.
 
     Raises:
-        InfraError: `not-found`, `invalid-argument`.
+        InfraError: `not-found`, `invalid-argument`, `no-effect`.
     """
-    variable = workspace.variables.get(name)
-    if variable is None:
-        step = f"It declares {', '.join(sorted(workspace.variables)) or 'none'}."
-        raise InfraError("not-found", f"{rules.path} declares no variable {name}.", next_step=step)
-    if variable.is_secret or f"TF_VAR_{name}" in rules.environment:
-        what = f"Variable {name} is sensitive: its value belongs in no file of the repository."
-        step = f'It is set in the server\'s environment, and named in policy: environment = ["TF_VAR_{name}"].'
-        raise InfraError("invalid-argument", what, next_step=step)
-    made: JsonValue = fit(variable, value)
-    if not workspace.place(name).path.endswith(".json"):
-        made = templated(made)
-    return made
+    made: JsonValue = fit(found.variable(name), value)
+    return made if found.workspace.place(name).path.endswith(".json") else templated(made)
 
 
 def _with(made: Edit, wanted: list[tuple[Spot, JsonValue]]) -> Edit:

@@ -76,7 +76,7 @@ async def _roll_back(deps: Dependencies, run: Run, error: InfraError) -> Receipt
     undone = f" Rolled back: {former}." if done.restored else ""
     git = "".join(f" Commit {one.commit} was reverted by {one.revert}." for one in run.record.stages if one.revert)
     state = State.ROLLED_BACK if undone and not kept else State.FAILED
-    nothing = "" if undone or kept else " Nothing in the cluster was changed."
+    nothing = "" if undone or kept else " Nothing live was changed."
     return await report.finish(deps.ledger, run, state, f"{error.what}{undone}{nothing}{kept}{git}", error)
 
 

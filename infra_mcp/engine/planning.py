@@ -190,7 +190,9 @@ def _route(policy: Policy, path: str, place: str) -> tuple[str, str]:
     at = policy.place_of(path, place)
     if at is None:
         what = f"{path} is below {root.path}, which {root.delivery} delivers, and infra.toml names no place for it."
-        step = "An operator adds the [zones.NAME] or [workspaces.NAME] that it is of."
+        step = (
+            "An operator adds the [zones.NAME] or [workspaces.NAME] that it is of, or names it in a workspace's reads."
+        )
         raise InfraError("policy-denied", what, next_step=step, rule="tree.roots")
     if root.by_cluster and root.cluster not in (None, place):
         what = f"{path} is delivered to cluster {root.cluster}, and the request is for {place}."

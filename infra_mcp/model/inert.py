@@ -51,10 +51,12 @@ class Escape(NamedTuple):
 
 
 # flux: a Kustomization with postBuild; its envsubst (github.com/drone/envsubst, parse/scan.go) reads `$$` as `$` and
-# drops a backslash before another or a slash. terraform: HCL's template escapes. A delivery without an entry has none.
+# drops a backslash before another or a slash. terraform: HCL's template escapes; a text in a JSON file of variables is
+# no template (HCL, JSON syntax, without an evaluation context). A delivery without an entry has none.
 ESCAPES: Final[dict[str, Escape]] = {
     "flux": Escape(("${", "$$"), re.compile(r"\$(?=[${])|(?<=\$)\$"), re.compile(r"\\[\\/]")),
     "terraform": Escape(("${", "%{"), re.compile(r"(?<!\$)\$(?=\{)|(?<!%)%(?=\{)")),
+    "terraform-json-variables": Escape(("${", "%{"), re.compile(r"(?!)")),
 }
 
 

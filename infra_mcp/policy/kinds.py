@@ -120,6 +120,15 @@ class WorkspaceRules(Frozen):
     timeout: Duration = "1h"
 
 
+def workspace_of(path: str, workspaces: Mapping[str, WorkspaceRules]) -> str | None:
+    """The workspace that a file is of: the one in whose folder it is, or else the first that policy says reads it."""
+    above = [(len(one.path), name) for name, one in workspaces.items() if is_within(path, one.path)]
+    if above:
+        return max(above, key=lambda pair: pair[0])[1]
+    read = ((name, (*one.var_files, *one.backend_config, *one.reads)) for name, one in workspaces.items())
+    return next((name for name, places in read if any(is_within(path, place) for place in places)), None)
+
+
 def zone_of(path: str, zones: Mapping[str, ZoneRules]) -> str | None:
     """The zone whose records a file holds: the one that names it, or else the one that it is named after."""
     named = [(one.file, name) for name, one in zones.items() if one.file is not None and is_within(path, one.file)]

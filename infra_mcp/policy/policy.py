@@ -18,7 +18,7 @@ from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.names import AppName, Circle, ClusterName, Frozen, PullSecretName, WorkspaceName, ZoneName
 from infra_mcp.model.schema import listed, path, problems
 from infra_mcp.policy.grammar import NamespacePattern, matches, protected
-from infra_mcp.policy.kinds import HelmRules, WorkspaceRules, ZoneRules, zone_of
+from infra_mcp.policy.kinds import HelmRules, WorkspaceRules, ZoneRules, workspace_of, zone_of
 from infra_mcp.policy.owners import is_within, nearest
 from infra_mcp.policy.sections import (
     AppRules,
@@ -138,8 +138,7 @@ class Policy(Frozen):
         if root is None or root.by_cluster:
             return cluster
         if root.delivery == "terraform":
-            found = [name for name, one in self.workspaces.items() if is_within(path, one.path)]
-            return max(found, key=lambda name: len(self.workspaces[name].path), default=None)
+            return workspace_of(path, self.workspaces)
         return zone_of(path, self.zones)
 
     def delivery_at(self, root: RootRules, place: str) -> str:

@@ -6,7 +6,7 @@ is judged with its effect. Sources: OpenTofu, "Provisioners"; the providers `ext
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from infra_mcp.model.actions import ActionModel
@@ -15,6 +15,7 @@ from infra_mcp.model.effect import Change, Effect
 from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.grants import Refusal, some
 from infra_mcp.policy.kinds import WorkspaceRules
+from infra_mcp.policy.owners import is_within
 from infra_mcp.policy.policy import Policy
 
 SYSTEM: Final = "terraform"
@@ -100,6 +101,12 @@ def requirements(policy: Policy, action: ActionModel, effect: Effect | None) -> 
             yield Need(rule=f"workspaces.{name}.destroy"), f"destroyed or replaced: {some(gone)}"
         if action.action == "rollback":
             yield Need(rule=f"workspaces.{name}.rollback"), "what a rollback does is for a person to decide"
+
+
+def nested(workspaces: Mapping[str, WorkspaceRules], name: str) -> tuple[str, ...]:
+    """The folders below a workspace's own that are other workspaces."""
+    own = workspaces[name].path
+    return tuple(one.path for one in workspaces.values() if one.path != own and is_within(one.path, own))
 
 
 def _is_one_of(patterns: Iterable[str], value: str) -> bool:

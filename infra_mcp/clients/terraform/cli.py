@@ -161,18 +161,18 @@ class Cli:
         return found
 
     @effect("terraform.apply")
-    async def apply(self, plan: Path, var_file: Path | None, started: Callable[[int], None]) -> Stream:
+    async def apply(self, plan: Path, var_files: Sequence[Path], started: Callable[[int], None]) -> Stream:
         """Apply a saved plan.
 
         Args:
             plan: the file.
-            var_file: the variables that no plan keeps; None where there are none.
+            var_files: the files of variables that are given again.
             started: is told the process id.
 
         Raises:
             TerraformError: it failed; what it had done by then is in the error's stream.
         """
-        given = [f"-var-file={var_file}"] if var_file else []
+        given = [f"-var-file={path}" for path in var_files]
         arguments = ("apply", "-input=false", "-json", self._waiting, *given, str(plan))
         return await self._streamed(*arguments, started=started)
 

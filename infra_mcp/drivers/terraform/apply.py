@@ -34,7 +34,7 @@ async def apply(runner: Runner, context: Context, work: Work) -> None:
     prepared = replace(work.prepared, cli=replace(work.prepared.cli, say=context.say, place=_sealed(work)))
 
     async def run(cli: Cli, started: Callable[[int], None]) -> Stream:
-        return await cli.apply(work.plan, prepared.apply_file, started)
+        return await cli.apply(work.plan, prepared.apply_files, started)
 
     try:
         await runner.locking(prepared, run, is_apply=True)

@@ -11,7 +11,6 @@ from anyio import to_thread
 from infra_mcp.drivers.base import Context
 from infra_mcp.drivers.terraform.plan import drift_of, require_allowed
 from infra_mcp.drivers.terraform.runner import Runner
-from infra_mcp.repository.hcl.workspace import Workspace
 from infra_mcp.repository.value import Tree
 
 _MAX_LISTED: Final = 50
@@ -25,8 +24,7 @@ async def status(runner: Runner, context: Context, tree: Tree) -> dict[str, Any]
     Raises:
         InfraError: as `plan.plan`.
     """
-    rules = runner.rules
-    workspace = await to_thread.run_sync(Workspace.of, tree, rules.path, rules.var_files)
+    workspace = await to_thread.run_sync(runner.read, context.policy, tree)
     require_allowed(runner, ((one.rule, one.where, one.value) for one in workspace.facts))
     prepared = await runner.prepare(workspace, context.say)
     path = prepared.folder.path / "plan-looking"

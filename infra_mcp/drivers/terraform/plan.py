@@ -31,7 +31,7 @@ from infra_mcp.model.target import Target
 from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.kinds import WorkspaceRules
 from infra_mcp.policy.policy import Policy
-from infra_mcp.policy.terraform import SYSTEM, WORKSPACE, source_refusals
+from infra_mcp.policy.terraform import SYSTEM, WORKSPACE, nested, source_refusals
 from infra_mcp.repository.hcl.configuration import is_code, module
 from infra_mcp.repository.hcl.workspace import Workspace
 from infra_mcp.repository.rebase import changed
@@ -71,8 +71,7 @@ async def plan(runner: Runner, context: Context, share: Share) -> PlannedShare:
         InfraError: `policy-denied`: policy does not allow what the configuration runs; `plan-failed`, `plan-differs`,
             `workspace-locked`, `setup-failed`, `manifest-invalid`, `build-refused`, `run-stopped`.
     """
-    rules = runner.rules
-    workspace = await to_thread.run_sync(Workspace.of, share.after, rules.path, rules.var_files)
+    workspace = await to_thread.run_sync(runner.read, context.policy, share.after)
     require_allowed(runner, ((one.rule, one.where, one.value) for one in workspace.facts))
     await to_thread.run_sync(_require_alone, runner.name, context.policy, share)
     prepared = await runner.prepare(workspace, context.say)
@@ -193,7 +192,8 @@ def _require_alone(name: str, policy: Policy, share: Share) -> None:
         if other == name:
             continue
         try:
-            read = paths & set(Workspace.of(share.after, rules.path, rules.var_files).inputs(rules.reads))
+            apart = nested(policy.workspaces, other)
+            read = paths & set(Workspace.of(share.after, rules.path, rules.var_files, apart).inputs(rules.reads))
         except InfraError:  # it cannot be read, and so not be planned either
             continue
         if read:

@@ -21,10 +21,13 @@ from infra_mcp.errors import InfraError
 from infra_mcp.model.digest import keyed
 from infra_mcp.policy.grammar import seconds
 from infra_mcp.policy.kinds import WorkspaceRules
+from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.terraform import nested
 from infra_mcp.repository.hcl.source import read
 from infra_mcp.repository.hcl.variables import Variable, fit
 from infra_mcp.repository.hcl.workspace import Workspace
 from infra_mcp.repository.nodes import Unreadable
+from infra_mcp.repository.value import Tree
 from infra_mcp.settings import cache_home, given_variables
 
 T = TypeVar("T")
@@ -38,7 +41,7 @@ class Prepared:
     folder: Folder
     cli: Cli
     reader: Reader
-    apply_file: Path | None  # the variables that an apply needs again: no plan keeps them
+    apply_files: tuple[Path, ...]  # the files of variables that an apply is given again
     notes: tuple[str, ...]  # for the reader of a plan
     tells_time: bool = False  # whether a plan holds the second in which it was made
 
@@ -65,6 +68,14 @@ class Runner:
         """The workspace, for people."""
         return f"workspace {self.name} ({self.rules.path})"
 
+    def read(self, policy: Policy, tree: Tree) -> Workspace:
+        """The workspace as a tree has it. Blocks.
+
+        Raises:
+            InfraError: `manifest-invalid`.
+        """
+        return Workspace.of(tree, self.rules.path, self.rules.var_files, nested(policy.workspaces, self.name))
+
     async def prepare(self, workspace: Workspace, say: Callable[[str], None]) -> Prepared:
         """Write a workspace's files into a folder, and get what they need.
 
@@ -79,13 +90,14 @@ class Runner:
         given = given_variables(self.rules.environment)
         for value in given.values():
             self.setup.masker.learn(value)
-        files, apply_file = await to_thread.run_sync(self._value_files, folder, workspace.variables, given)
+        written, again = await to_thread.run_sync(self._value_files, folder, workspace.variables, given)
+        var_files = (*(folder.tree / name for name in workspace.var_files), *written)
         place = Place(
             work=folder.work,
             own=folder.path,
             sockets=folder.sockets,
             variables={name: value for name, value in given.items() if not name.startswith(_VARIABLE)},
-            var_files=(*(folder.tree / name for name in workspace.var_files), *files),
+            var_files=var_files,
             network=self.rules.network,
             mirror=Path(self.rules.mirror) if self.rules.mirror else None,
             cache=cache_home() / "terraform" / "providers" if self.rules.network else None,
@@ -101,7 +113,10 @@ class Runner:
         reader = Reader(lambda data: keyed(self.key, data), given.values())
         notes = tuple(self._notes(program, given))
         tells_time = await to_thread.run_sync(lambda: workspace.tells_time)
-        self.last = Prepared(folder, cli, reader, apply_file, notes, tells_time)
+        # OpenTofu compares the values that an apply finds with those of the plan. Terraform before 1.10 takes none, and
+        # later ones need only those that no plan keeps.
+        apply_files = var_files if program.name == "OpenTofu" else again
+        self.last = Prepared(folder, cli, reader, apply_files, notes, tells_time)
         return self.last
 
     async def told(self, command: Callable[[], Awaitable[T]]) -> T:
@@ -165,18 +180,18 @@ class Runner:
 
     def _value_files(
         self, folder: Folder, variables: Mapping[str, Variable], given: Mapping[str, str]
-    ) -> tuple[list[Path], Path | None]:
-        """Files with the variables that come from the environment, mode 0600: for a plan, and again for an apply."""
+    ) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+        """Files with the variables that come from the environment, mode 0600: all, and those that no plan keeps."""
         values: dict[str, JsonValue] = {}
         for name, text in given.items():
             variable = variables.get(name.removeprefix(_VARIABLE)) if name.startswith(_VARIABLE) else None
             if variable is not None:
                 values[variable.name] = fit(variable, _written(text))
         if not values:
-            return [], None
+            return (), ()
         path = _private(folder.path / "given.tfvars.json", values)
         again = {name: value for name, value in values.items() if variables[name].is_ephemeral}
-        return [path], _private(folder.path / "again.tfvars.json", again) if again else None
+        return (path,), (_private(folder.path / "again.tfvars.json", again),) if again else ()
 
 
 def _written(text: str) -> JsonValue:

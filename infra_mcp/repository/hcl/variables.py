@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from infra_mcp.errors import InfraError
+from infra_mcp.model.effect import FieldPath, show_path
 from infra_mcp.model.inert import escaped
 from infra_mcp.model.setting import as_boolean, as_number
 from infra_mcp.repository.scalars import Json
@@ -84,6 +85,19 @@ def variables(documents: Mapping[str, Json]) -> dict[str, Variable]:
                     is_ephemeral=block.get("ephemeral") not in {None, False},
                 )
     return found
+
+
+def at(variable: Variable, field: FieldPath) -> Variable:
+    """What a variable takes at a field of its value, as a variable of its own; `any` where its type does not say."""
+    here = variable.type
+    for step in field:
+        if here.name == "object":
+            here = here.attributes.get(str(step), ANY)
+        elif here.name == "tuple":
+            here = here.inner[step] if isinstance(step, int) and step < len(here.inner) else ANY
+        else:
+            here = here.inner[0] if here.inner else ANY
+    return replace(variable, name=variable.name + show_path(field), type=here)
 
 
 def fit(variable: Variable, value: Json) -> Json:

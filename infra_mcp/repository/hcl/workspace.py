@@ -16,6 +16,7 @@ from infra_mcp.repository.value import LINK, Tree
 
 _LEFT_OUT: Final = re.compile(r"(?:^|/)(?:\.terraform|\.terragrunt-cache|\.git)/|\.tfstate(?:\.[\w.-]+)?$|\.tfplan$")
 _AUTO: Final = (".auto.tfvars", ".auto.tfvars.json")
+VALUES: Final = (".tfvars", ".tfvars.json")  # the files of variables
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,17 @@ class Workspace:
     tree: Tree
     modules: tuple[Module, ...]  # the root module first
     var_files: tuple[str, ...]  # that policy names
+    apart: tuple[str, ...] = ()  # the folders below it that are other workspaces
 
     @classmethod
-    def of(cls, tree: Tree, path: str, var_files: Sequence[str] = ()) -> Workspace:
+    def of(cls, tree: Tree, path: str, var_files: Sequence[str] = (), apart: Sequence[str] = ()) -> Workspace:
         """Read a workspace.
+
+        Args:
+            tree: the repository.
+            path: the folder of its root module.
+            var_files: the files of variables that policy names.
+            apart: the folders below it that are other workspaces.
 
         Raises:
             InfraError: `manifest-invalid`: a file cannot be read; there is no configuration, or a module is missing.
@@ -42,7 +50,8 @@ class Workspace:
         def code(folder: str) -> dict[str, bytes]:
             return {name: data for name, data in tree.read_all(folders.get(folder, [])).items() if data is not None}
 
-        return cls(path, tree, tuple(modules(_normal(path), code)), tuple(map(_normal, var_files)))
+        found = tuple(modules(_normal(path), code))
+        return cls(path, tree, found, tuple(map(_normal, var_files)), tuple(map(_normal, apart)))
 
     @property
     def variables(self) -> dict[str, Variable]:
@@ -63,7 +72,7 @@ class Workspace:
         """Every file and link that a run can see: of its folders, and what policy names besides."""
         wanted = [*(one.path for one in self.modules), *self.var_files, *map(_normal, reads)]
         every = (name for name in {*self.tree.entries, *self.tree.changed} if not _LEFT_OUT.search(name))
-        return sorted(name for name in every if any(_is_below(name, folder) for folder in wanted))
+        return sorted(name for name in every if _depth(name, wanted) > _depth(name, self.apart))
 
     @property
     def tells_time(self) -> bool:
@@ -123,6 +132,11 @@ class Workspace:
 def _normal(path: str) -> str:
     made = posixpath.normpath(path)
     return "" if made == "." else made
+
+
+def _depth(name: str, folders: Iterable[str]) -> int:
+    """The length of the longest of these folders above a file; -1 without one."""
+    return max((len(folder) for folder in folders if _is_below(name, folder)), default=-1)
 
 
 def _is_below(name: str, folder: str) -> bool:
