@@ -47,13 +47,6 @@ class Release:
         return f"release {self.namespace}/{self.name}"
 
 
-def is_file_of(release: Release, path: str) -> bool:
-    """Whether a release is made of a file: it declares it, holds values of it, or is part of its chart."""
-    if path == release.path or path in release.value_files:
-        return True
-    return isinstance(release.chart, str) and path.startswith(f"{release.chart}/" if release.chart else "")
-
-
 def made(tree: Tree, path: str, namespace: str, name: str, chart: Source | str, **more: Any) -> Release:  # noqa: ANN401 - of `Release`
     """A release whose names, chart and values files are checked.
 

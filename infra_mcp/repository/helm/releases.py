@@ -39,13 +39,25 @@ def releases(tree: Tree, root: str, about: Collection[str] | None = None) -> Ite
                 raise
 
 
-def files_of(tree: Tree, release: Release) -> frozenset[str]:
-    """Every file that a release is made of; those of a chart that cannot be read are left out."""
-    files = {release.path, *release.value_files}
-    if isinstance(release.chart, str):
-        with suppress(InfraError):
-            files |= inputs(tree, release.chart)
-    return frozenset(files)
+def inputs_of(tree: Tree, release: Release, others: Collection[Release]) -> frozenset[str]:
+    """The files that decide what a release installs, beside the one that declares it.
+
+    The values files of other releases often lie in the chart's folder; they are no input of this one, unless the chart
+    reads files by itself. Files of a chart that cannot be read are left out.
+
+    Args:
+        tree: the repository.
+        release: the release.
+        others: every release of the repository.
+    """
+    if not isinstance(release.chart, str):
+        return frozenset(release.value_files)
+    with suppress(InfraError):
+        files = inputs(tree, release.chart)
+        if not any(b".Files" in (tree.read(path) or b"") for path in files if "/templates/" in f"/{path}"):
+            files -= {path for one in others for path in one.value_files}
+        return files.union(release.value_files)
+    return frozenset(release.value_files)
 
 
 def _declares(tree: Tree, path: str) -> bool:

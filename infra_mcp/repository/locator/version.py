@@ -218,10 +218,17 @@ def _check(census: Census, hold: Hold, place: Place, version: str, digest: str, 
 
 
 def _is_own(census: Census, instance: Instance, spot: Spot) -> bool:
-    """Whether no other instance of the app reads a place's file, and it decides for no other app."""
+    """Whether no other instance of the app reads a place's file, and no other app has its version there, even masked.
+
+    The default of a chart that several apps are made of is such a place: each of them would change with it.
+    """
     own = {id(unit) for unit in instance.units}
-    others = (unit for unit in census.units if id(unit) not in own and spot.path in unit.entry.files)
-    return not any(unit.app == instance.app or _decides(unit, spot) for unit in others)
+    others = [unit for unit in census.units if id(unit) not in own and spot.path in unit.entry.files]
+    return not any(unit.app == instance.app or _has(unit, spot) or _decides(unit, spot) for unit in others)
+
+
+def _has(unit: Unit, spot: Spot) -> bool:
+    return any(place.spot.key == spot.key for hold in unit.holds for place in hold.places)
 
 
 def require_own(census: Census, instance: Instance, spot: Spot) -> None:
