@@ -14,6 +14,7 @@ from infra_mcp.policy.grammar import repository
 
 _DATA: Final = frozenset({"ConfigMap", "Secret"})
 _VALUES: Final = frozenset({"HelmRelease", "HelmChart", "Application", "ApplicationSet"})
+_RELEASE: Final = ("helm", "release")  # system and kind of what only gives values to a chart
 
 
 def containers_of(workload: dict[str, Any], repo: str) -> Iterator[tuple[str, str, str]]:
@@ -89,7 +90,12 @@ def added_images(rendered: dict[str, Any], before: dict[str, Any] | None) -> tup
 
 
 def new_images(change: Change) -> tuple[str, ...]:
-    """Every image that a change would newly run, as its driver or its fields name it."""
+    """Every image that a change would newly run, as its driver or its fields name it.
+
+    The values of a Helm release run nothing, and may name an image in parts: what they render is a change of its own.
+    """
+    if (change.target.system, change.target.kind) == _RELEASE:
+        return ()
     fields = (_images_at(field, field.after) for field in change.fields if field.has)
     found = () if change.target.kind in _DATA else chain.from_iterable(fields)
     return tuple(dict.fromkeys((*change.images, *found)))

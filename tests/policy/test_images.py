@@ -4,8 +4,10 @@ import pytest
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.effect import Change, FieldChange
+from infra_mcp.model.target import Target
 from infra_mcp.policy.decide import admit
-from infra_mcp.policy.images import containers_of, images_in
+from infra_mcp.policy.images import containers_of, images_in, new_images
 from infra_mcp.policy.policy import load
 
 DEPLOY = Deploy(app="docs", version="7.4")
@@ -70,6 +72,17 @@ def test_a_pattern_of_docker_hub_grants_no_other_registry_and_no_other_image(pol
     for granted in ("redis:6*", "library/redis:6*", "docker.io/bitnami/*", "registry.example/redis:*", "nginx:*"):
         assert not _is_granted(policy_text, docs, granted, "redis"), granted
     assert _is_granted(policy_text, docs, "docker.io/*", "bitnami/redis")
+
+
+@pytest.mark.parametrize("values", [{"tag": "1.1.0"}, {"repository": "registry.example/docs/site"}, "site", ["a"]])
+def test_an_image_in_the_values_of_a_release_is_judged_as_rendered_for_values_may_name_it_in_parts(values):
+    def changed(system: str, kind: str) -> Change:
+        target = Target(system=system, place="sandbox", scope="docs-live", kind=kind, name="docs")
+        field = FieldChange(path=("values", "image"), before=None, after=values, had=False)
+        return Change(target=target, operation="create", fields=(field,))
+
+    assert new_images(changed("helm", "release")) == ()
+    assert new_images(changed("kubernetes", "example.org/Release"))
 
 
 @pytest.mark.fault("r7")
