@@ -174,8 +174,8 @@ class _Composer:
         if node.style == "block":
             # With an anchor, or an indicator before it, the collection's mark is not where its lines begin.
             if node.pairs:
-                node.column = node.pairs[0][0].column
-                node.start = node.pairs[0][0].start
+                node.start = key_start(self.text, node.pairs[0][0])
+                node.column = node.pairs[0][0].column - (node.pairs[0][0].start - node.start)
             elif node.items:
                 if self.text[node.start : node.start + 1] != "-":
                     node.start = self.text.rfind("-", 0, node.items[0].start)
@@ -193,6 +193,12 @@ class _Composer:
         else:
             self.keys[-1] = None
             parent.pairs.append((key, node))
+
+
+def key_start(text: str, key: Node) -> int:
+    """The offset where a key of a block mapping begins: at its `?` where it has one, as octoDNS writes the key `''`."""
+    before = text[text.rfind("\n", 0, key.start) + 1 : key.start].rstrip(" ")
+    return text.rindex("?", 0, key.start) if before.endswith("?") else key.start
 
 
 def _line(event: _Event) -> int:

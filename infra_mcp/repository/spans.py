@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from infra_mcp.repository import blocks, styles
-from infra_mcp.repository.nodes import Node, Unreadable, is_merge, is_object, key_text
+from infra_mcp.repository.nodes import Node, Unreadable, is_merge, is_object, key_start, key_text
 from infra_mcp.repository.scalars import Json
 
 Key = str | int
@@ -175,11 +175,14 @@ class SourceText:
             if position + 1 < len(lasts):
                 return Splice(first.start, firsts[position + 1].start, "")
             return Splice(self.end(lasts[position - 1]), self.end(last), "")
-        begin = first.start if holder.kind == "map" else self.text.rfind("-", 0, first.start)
+        begin = key_start(self.text, first) if holder.kind == "map" else self.text.rfind("-", 0, first.start)
         if self.text[self.line_start(begin) : begin].strip():
-            if position or holder.kind == "seq":
+            if position:
                 raise Unreadable(first.line, "the value to remove shares its line")
-            return Splice(begin, firsts[1].start, "")  # the first key of a list's item: the next takes its place
+            # The first of a list's item, or of the value of a key with `?`: the next takes its place.
+            if holder.kind == "seq":
+                return Splice(first.start, firsts[1].start, "")
+            return Splice(begin, key_start(self.text, firsts[1]), "")
         start, end = self.line_start(begin), self.text.find("\n", self.end(last))
         if end < 0:  # the last line of a file without a line break at its end: the one before it goes
             return Splice(max(start - len(self.newline), 0), len(self.text), "")
@@ -258,7 +261,7 @@ class SourceText:
     def _new_lines(self, node: Node, index: int, rows: list[str], value: Json) -> Splice:
         """Lines of a new key or item: after the one before it, so that the comments above the next stay with that."""
         firsts = [key for key, _ in node.pairs] or node.items
-        first, column = firsts[0].start, node.column
+        first, column = node.start, node.column
         if index:
             end = self.end(node.children[index - 1]) if index < len(firsts) else self.end(node)
             rest = _EMPTY_LINE_END.match(self.text, end)
@@ -268,8 +271,6 @@ class SourceText:
             if rest.end() == len(self.text) and _ends_line(value):
                 lines.append("")  # a block needs the line break that the file does not end with
             return Splice(rest.end(), rest.end(), self.newline + self.newline.join(lines))
-        if node.kind == "seq":
-            first = self.text.rfind("-", 0, first)
         above = self._comment_above(first)
         if (
             above < first
@@ -313,6 +314,8 @@ class SourceText:
         step, dash = 0, -1
         for node in (inner for root in self.roots for inner in _inner(root)):
             for _, item in node.pairs if node.kind == "map" and node.style == "block" else ():
+                if self.text[self.line_start(item.start) : item.start].strip():
+                    continue  # beside its key: the value of a key with `?` may begin so
                 if item.style == "block" and item.kind == "map" and item.column > node.column:
                     step = step or item.column - node.column
                 elif item.style == "block" and item.kind == "seq" and dash < 0:

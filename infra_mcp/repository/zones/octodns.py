@@ -250,7 +250,7 @@ def _without_comment(data: bytes, key: str) -> bytes:
 def _commented(data: bytes, key: str, comment: str) -> bytes:
     """The file with a comment above a new name, where most of the others have one."""
     rows, at = _line(data, key)
-    names = [i for i, row in enumerate(rows) if i and i != at and row[:1] not in {"", " ", "#", "-", "\n", "\r", "}"}]
+    names = [i for i, row in enumerate(rows) if i and i != at and row[:1].strip(" #-:}\r\n")]
     with_comment = sum(rows[i - 1].startswith("#") for i in names)
     if not comment or with_comment * 2 <= len(names):
         return data

@@ -286,6 +286,31 @@ def test_an_edit_and_its_inverse_leave_the_records_as_they_were(form, what, ttl,
         assert master.serial_of(made.encode(), ZONE) == 2024010205
 
 
+@pytest.mark.parametrize(("what", "ttl", "values", "lines"), [one[1:] for one in EDITS if one[0] is octodns])
+def test_a_zone_as_octodns_dumps_it_is_edited_as_one_that_people_wrote(what, ttl, values, lines):
+    name, kind = what.split()
+    text = OCTODNS.replace("'':\n  -", "? ''\n: -")
+    assert text != OCTODNS
+    before = _find(octodns, text, name, kind)
+    after = None if values is None else rrset(ZONE, name, kind, ttl, values)
+
+    made = _edited(octodns, text, before, after)
+
+    assert _sorted(octodns, made) == _sorted(octodns, _edited(octodns, OCTODNS, before, after))
+    if name != "@" or after:
+        found = difflib.unified_diff(text.splitlines(), made.splitlines(), n=0, lineterm="")
+        assert [line for line in found if line[:2] not in {"--", "++", "@@"}] == lines
+
+
+def test_the_dumped_records_of_a_zone_itself_can_all_be_removed_and_a_name_can_come_before_them():
+    text = "? ''\n: type: A\n  value: 192.0.2.1\nwww:\n  type: A\n  value: 192.0.2.2\n"
+    apex = rrset(ZONE, "@", "A", 3600, ["192.0.2.1"])
+    without = octodns.edited(text.encode(), ZONE, apex, None).decode()
+
+    assert without == "www:\n  type: A\n  value: 192.0.2.2\n"
+    assert octodns.edited(b"? www\n: type: A\n  value: 192.0.2.2\n", ZONE, None, apex).decode().startswith('"":\n')
+
+
 def _sorted(form, text):
     return sorted(form.read(text.encode(), ZONE), key=lambda one: one.key)
 
