@@ -32,7 +32,7 @@ COMMON = frozenset({"dry_run", "reason", "on_behalf_of", "idempotency_key", "wai
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
     """Add a verb for each action, and `run`."""
     for action, spec in VERBS.items():
-        line = " ".join(_example(action, spec))
+        line = example(action)
         examples = (line, f"{line} --dry-run", f"{line} --no-wait --json")
         parser = verb(verbs, action.replace("_", "-"), spec["summary"], *examples, run=partial(_typed, action))
         add_fields(parser, action)
@@ -94,6 +94,8 @@ def metavar(option: str, part: dict[str, Any]) -> str | None:
     """What stands for the value of an option; None where its choices do."""
     if "enum" in part:
         return None
+    if part.get("items", {}).get("type") == "object":
+        return "JSON"
     return "KEY=VALUE" if part.get("type") == "object" else option[2:].upper()
 
 
@@ -107,6 +109,11 @@ def description(part: dict[str, Any]) -> str:
 
 def _shown(part: dict[str, Any]) -> str:
     return description(part).replace("%", "%%")
+
+
+def example(action: str) -> str:
+    """The command line of an action's example."""
+    return " ".join(_example(action, VERBS[action]))
 
 
 def _example(action: str, spec: dict[str, Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from infra_mcp.cli.change import VERBS, add_fields, fields_of
+from infra_mcp.cli.change import VERBS, add_fields, example, fields_of
 from infra_mcp.cli.options import common_options, group, settings_of, verb
 from infra_mcp.cli.output import fail, show
 from infra_mcp.errors import Exit, InfraError
@@ -26,9 +26,9 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     )
     for action, spec in VERBS.items():
         name = action.replace("_", "-")
-        words = [str(spec["example"][field]) for field in spec["positional"]]
-        example = " ".join(["preview", name, *words])
-        parser = verb(parts, name, f"preview: {spec['summary']}", example, run=partial(_run, action))
+        parser = verb(
+            parts, name, f"preview: {spec['summary']}", f"preview {example(action)}", run=partial(_run, action)
+        )
         add_fields(parser, action)
         parser.add_argument(
             "--exit-code", action="store_true", help="exit 1 where files would change, 0 where none would"

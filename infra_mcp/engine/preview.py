@@ -57,9 +57,7 @@ async def preview(
         tree,
     ):
         about = RULES[action.action].about(policy, action)
-        namespace = getattr(action, "namespace", None)  # of an action that makes one
-        circle = _circle(policy, namespace) if isinstance(namespace, str) else ""
-        look = Look("preview", circle, policy, about.place, tree, _absent)
+        look = Look("preview", _circle(policy, action), policy, about.place, tree, _absent)
         made = await EDITS[action.action](look, action)
         edits = made if isinstance(made, tuple) else (made,)
         used = builds or Builds()
@@ -103,7 +101,9 @@ async def opened(
             if place is not None and (cluster := place(policy)):
                 yield policy, await tree_of(used, policy, commit, cluster)
             else:
-                yield policy, await load(used, commit, [root.path for root in policy.tree.roots], "")
+                of_objects = [root.path for root in policy.tree.roots if root.holds_objects]
+                plain = [root.path for root in policy.tree.roots if not root.holds_objects]
+                yield policy, await load(used, commit, of_objects, "", plain)
         finally:
             if git is None:
                 await used.aclose()
@@ -118,13 +118,17 @@ def _policy(repo: Path) -> Policy:
         raise InfraError("policy-invalid", "infra.toml cannot be read.") from None
 
 
-def _circle(policy: Policy, namespace: str) -> str:
-    """The circle whose identity would work in a new namespace: a preview is of no one, so it is the first that may."""
-    found = next((name for name in sorted(policy.circles) if policy.reaches(name, namespace)), None)
-    if found is None:
-        what = f"No circle of infra.toml has namespace {namespace}."
-        raise InfraError("not-found", what, next_step="Grant it: [circles.NAME] namespaces.")
-    return found
+def _circle(policy: Policy, action: ActionModel) -> str:
+    """The first circle that may work in all namespaces of an action, for a preview is of no one; else empty."""
+    named = [getattr(one, "namespace", None) for one in action.steps_of]
+    namespaces = sorted({one for one in named if isinstance(one, str)})
+    if not namespaces:
+        return ""
+    for name in sorted(policy.circles):
+        if all(policy.reaches(name, one) for one in namespaces):
+            return name
+    what = f"No circle of infra.toml has namespace {' and '.join(namespaces)}."
+    raise InfraError("not-found", what, next_step="Grant it: [circles.NAME] namespaces.")
 
 
 async def _absent(_: Target) -> None:
@@ -146,7 +150,7 @@ def _shown(look: Look, action: ActionModel, edits: tuple[Edit, ...], reached: li
     ]
     return {
         "action": action.model_dump(mode="json", exclude_none=True),
-        "title": last.goal.title,
+        "title": "; ".join(dict.fromkeys(edit.goal.title for edit in edits)),
         "changed": bool(files),
         "files": files,
         "instance": edits[0].instance.model_dump(mode="json") if edits[0].instance else None,

@@ -99,20 +99,23 @@ def _trimmed(node: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401 - a
 
 def refusal(model: type[BaseModel], error: ValidationError, whole: str = "the arguments") -> InfraError:
     """What is wrong with the arguments of a model, as an error that repeats nothing sent but plain argument names."""
-    unknown, wrong = problems(error, whole)
+    unknown, wrong = problems(error, whole, meant=model)
     if unknown:
         known = f"There are: {', '.join(model.model_fields)}." if model.model_fields else "It takes none."
         return InfraError("unknown-argument", f"Unknown argument: {listed(unknown, ', ')}. {known}")
     return InfraError("invalid-argument", f"{listed(wrong)}.")
 
 
-def problems(error: ValidationError, whole: str, plain: re.Pattern[str] = _PLAIN) -> tuple[list[str], list[str]]:
+def problems(
+    error: ValidationError, whole: str, plain: re.Pattern[str] = _PLAIN, meant: type[BaseModel] | None = None
+) -> tuple[list[str], list[str]]:
     """The paths of unknown fields, and what is wrong with the other fields.
 
     Args:
         error: what pydantic found.
         whole: the name of the whole value, for a problem that has no path.
         plain: the names that are repeated.
+        meant: the model whose descriptions say what a text should be that does not fit its pattern.
     """
     unknown, wrong = [], []
     for one in error.errors(include_url=False, include_context=False, include_input=False):
@@ -125,12 +128,19 @@ def problems(error: ValidationError, whole: str, plain: re.Pattern[str] = _PLAIN
             case "value_error":  # a check of ours, which never repeats the value
                 wrong.append(f"{where} {one['msg'].removeprefix('Value error, ')}")
             case kind if _SAFE.fullmatch(kind):
-                wrong.append(f"{where}: {one['msg'][:1].lower()}{one['msg'][1:]}")
+                said = _meaning(meant, one["loc"]) if kind == "string_pattern_mismatch" else ""
+                wrong.append(f"{where}: {one['msg'][:1].lower()}{one['msg'][1:]}{said}")
             case "json_invalid":
                 wrong.append(f"{where}: not well-formed JSON text")
             case _:
                 wrong.append(f"{where}: not of the required form")
     return unknown, wrong
+
+
+def _meaning(model: type[BaseModel] | None, location: Sequence[int | str]) -> str:
+    """What an argument is, as its description says it; a pattern alone tells few."""
+    field = model.model_fields.get(str(location[0])) if model and location else None
+    return f" ({field.description.removesuffix('.')})" if field and field.description else ""
 
 
 def path(location: Sequence[int | str], whole: str, plain: re.Pattern[str] = _PLAIN) -> str:

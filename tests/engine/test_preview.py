@@ -10,6 +10,7 @@ import pytest
 from infra_mcp.engine.preview import preview
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ACTIONS
+from infra_mcp.server.arguments import parse
 
 pytestmark = pytest.mark.anyio
 
@@ -144,6 +145,31 @@ async def test_a_preview_of_a_namespace_is_planned_for_the_circle_that_may_have_
     found = await preview(repo, ACTIONS["provision_namespace"](namespace="docs-x"))
 
     assert "circle-docs" in "".join(one["content"] for one in found["files"])
+
+
+async def test_a_preview_of_a_change_set_is_for_the_circle_that_may_have_all_its_namespaces_and_names_each_step(
+    checkout,
+):
+    wider = '[circles.aaa]\nnamespaces = ["docs-a"]\nactions = ["provision_namespace"]\n'
+    repo = checkout({"README.md": "x\n", "infra.toml": CIRCLE + wider})
+    steps = [
+        {"name": one, "action": "provision_namespace", "arguments": {"namespace": f"docs-{one}"}} for one in ("a", "b")
+    ]
+
+    found = await preview(repo, parse(ACTIONS["change_set"], {"steps": steps}))
+
+    bindings = [one["content"] for one in found["files"] if "RoleBinding" in one["content"]]
+    assert ["circle-docs" in one for one in bindings] == [True, True]
+    assert found["title"] == "Provision docs-a; Provision docs-b"
+
+
+async def test_a_preview_of_a_workspace_without_a_file_of_values_makes_one(checkout):
+    workspace = '[[tree.roots]]\npath = "net"\ndelivery = "terraform"\n[workspaces.net]\npath = "net"\n'
+    repo = checkout({"net/main.tf": 'variable "size" {\n  type = number\n}\n', "infra.toml": workspace})
+
+    found = await preview(repo, ACTIONS["terraform_apply"](workspace="net", variables={"size": "3"}))
+
+    assert {one["path"]: one["content"] for one in found["files"]} == {"net/terraform.tfvars": "size = 3\n"}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from infra_mcp.errors import InfraError
+from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.schema import schema
 from infra_mcp.server.arguments import parse
 from infra_mcp.server.tools import TOOLS
@@ -77,6 +78,18 @@ def test_the_action_cannot_be_changed_from_inside_its_own_tool():
 )
 def test_a_value_of_another_type_or_out_of_range_is_refused(given):
     assert refused(PROVISION, given).code == "invalid-argument"
+
+
+@pytest.mark.promise("mcp.errors")
+@pytest.mark.parametrize("zone", ["Docs.example", "docs.example.", "docs..example"])
+def test_a_text_that_does_not_fit_its_pattern_is_told_what_the_argument_is_also_in_a_step(zone):
+    record = {"zone": zone, "name": "www", "type": "A", "values": ["192.0.2.1"]}
+    step = {"name": "one", "action": "dns_record", "arguments": record}
+
+    for model, given in (("dns_record", record), ("change_set", {"steps": [step]})):
+        what = refused(ACTIONS[model], given).what
+        assert "zone: string should match pattern" in what
+        assert "(The zone as policy names it: small letters, no final dot, e.g. docs.example)" in what
 
 
 @pytest.mark.promise("secrets.nowhere")

@@ -46,7 +46,7 @@ def value(kind: str, text: str, origin: dns.name.Name) -> str:
     try:
         made = dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.from_text(kind), text, origin, relativize=False)
     except (dns.exception.DNSException, ValueError, OverflowError):
-        msg = f"is no data of a {kind} record"
+        msg = f"is not valid for type {kind}"
         raise ValueError(msg) from None
     return spelled(made)
 

@@ -45,7 +45,7 @@ class Step(Frozen):
         try:
             return form.model_validate_json(json.dumps(self.arguments))
         except ValidationError as error:
-            unknown, wrong = problems(error, "the arguments")
+            unknown, wrong = problems(error, "the arguments", meant=form)
             msg = f"of {self.action}: {listed([f'{one} is no argument' for one in unknown] + wrong)}"
             raise ValueError(msg) from None
 

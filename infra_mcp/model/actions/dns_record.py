@@ -33,7 +33,7 @@ class DnsRecord(ActionModel):
     positional: ClassVar[tuple[str, ...]] = ("zone", "name", "type")
 
     action: Literal["dns_record"] = "dns_record"
-    zone: ZoneName = Field(description="The zone as policy names it, e.g. docs.example.")
+    zone: ZoneName = Field(description="The zone as policy names it: small letters, no final dot, e.g. docs.example.")
     name: RecordName = Field(description="The name relative to the zone, e.g. www; @ is the zone itself.")
     type: RecordType = Field(description="The type of its records.")
     values: tuple[_Value, ...] = Field(

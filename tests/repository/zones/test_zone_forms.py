@@ -342,7 +342,7 @@ def test_a_type_in_small_letters_is_the_same_type_and_a_broken_record_is_named()
 
     (found,) = octodns.read(text.encode(), ZONE, "www")
     assert found == rrset(ZONE, "www", "A", 3600, ["192.0.2.1"])
-    with pytest.raises(ZoneFault, match="the A record of bad is no data of a A record"):
+    with pytest.raises(ZoneFault, match="the A record of bad is not valid for type A"):
         octodns.read(text.encode(), ZONE)
 
 
