@@ -34,7 +34,12 @@ def _kind(pattern: str, code: str, next_step: str | None = None) -> _Kind:
 _KINDS: Final = (
     _kind(r"another operation \(install/upgrade/rollback\) is in progress", "release-stuck"),
     _kind(r"release: not found|has no deployed releases", "not-found"),
-    _kind(r"invalid ownership metadata|cannot be imported into the current release", "owned-elsewhere"),
+    _kind(r"invalid ownership metadata.*must equal", "owned-elsewhere"),
+    _kind(
+        r"invalid ownership metadata|cannot be imported into the current release",
+        "exists",
+        "Delete it, or let Helm take it: label and annotate it as of this release (docs/helm.md).",
+    ),
     _kind(r"apply failed with \d+ conflict|conflict occurred while applying", "field-conflict"),
     _kind(r"cannot patch .*immutable|field is immutable|updates to .* spec for fields other than", "object-invalid"),
     _kind(r" is forbidden: User |cannot \w+ resource .* in API group", "cluster-denied"),

@@ -25,6 +25,9 @@ from infra_mcp.model.digest import keyed
 from infra_mcp.model.marks import REQUEST
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.target import Target
+from infra_mcp.policy.grants import Grant
+from infra_mcp.policy.sections import GrantRules
+from infra_mcp.policy.systems import scope
 from infra_mcp.text import one_line
 
 SYSTEM = "helm"
@@ -137,6 +140,18 @@ def _lock(folder: Path, name: str) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def require_granted(access: Access, target: Target) -> None:
+    """Refuse a release in a namespace that policy does not give to Helm, before the cluster refuses its identity.
+
+    Raises:
+        InfraError: `policy-denied`.
+    """
+    policy, circle = access.context.policy, access.context.circle
+    to = Grant(f"circles.{circle}", f"circle {circle}", policy.circle(circle) or GrantRules(), listed=True)
+    for one in scope(policy, to, target):
+        raise InfraError("policy-denied", f"{one.reason} (rule {one.rule})", next_step=one.would_pass, rule=one.rule)
 
 
 def require_repository(context: Context, repository: str) -> None:

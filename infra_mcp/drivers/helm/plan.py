@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 import anyio
@@ -13,8 +14,9 @@ from pydantic import JsonValue
 from infra_mcp.clients.helm import archive
 from infra_mcp.clients.helm.command import GRACE
 from infra_mcp.clients.helm.stored import DEPLOYED, PENDING, Revision
+from infra_mcp.clients.kube import KubeError
 from infra_mcp.drivers.base import Prepared, Share
-from infra_mcp.drivers.helm.access import Access
+from infra_mcp.drivers.helm.access import Access, require_granted
 from infra_mcp.drivers.helm.charts import Inputs, inputs_of
 from infra_mcp.drivers.helm.objects import PlannedObject, planned, planned_hook
 from infra_mcp.drivers.helm.render import learn, masked, rendered
@@ -31,6 +33,7 @@ from infra_mcp.gather import gather
 from infra_mcp.masking import Masker
 from infra_mcp.model.digest import canonical, keyed
 from infra_mcp.model.effect import Change, FieldChange
+from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
 from infra_mcp.repository.edits import Goal
@@ -120,7 +123,8 @@ async def plan(access: Access, share: Share) -> Prepared:
 
     Raises:
         InfraError: `chart-unavailable`, `build-failed`, `build-refused`, `release-stuck`, `exists`, `owned-elsewhere`,
-            `object-invalid`, `cluster-denied`, `not-landed`: an interrupted upgrade failed.
+            `object-invalid`, `cluster-denied`, `not-landed`: an interrupted upgrade failed; `policy-denied`: its
+            namespace is not given to Helm; `not-in-cluster`, `namespace-not-bound`: it is not there, or lacks rights.
     """
     found = await anyio.to_thread.run_sync(about, access.context, share, access.cluster.name)
     planned_releases = [await _release(access, share, one) for one in found]
@@ -140,6 +144,7 @@ async def plan(access: Access, share: Share) -> Prepared:
 
 async def _release(access: Access, share: Share, release: Release) -> PlannedRelease:
     target = access.target(release.namespace, release.name)
+    require_granted(access, target)
     late = _space(access, release.namespace).key in access.context.made
     state = state_of(()) if late else await _state(access, release, target, share.goal)
     idle = state.last is not None and await _is_known_idle(access, release, state.last)
@@ -195,12 +200,28 @@ async def _state(access: Access, release: Release, target: Target, goal: Goal) -
                         break
                 access.context.say(f"waiting for the helm that upgrades {release}")
                 await anyio.sleep(_POLL)
-    state = state_of(await access.history(release.namespace, release.name))
+    state = state_of(await _history(access, release))
     last = state.last
     if written and last and access.is_ours(last) and last.status not in {DEPLOYED, *PENDING}:
         said = access.masker.mask(last.description)
         raise InfraError("not-landed", f"{release}: revision {last.number} is {last.status}: {said}.")
     return state
+
+
+async def _history(access: Access, release: Release) -> tuple[Revision, ...]:
+    """Its revisions; where they may not be read, whether that is for want of the namespace or of rights in it."""
+    try:
+        return await access.history(release.namespace, release.name)
+    except KubeError as error:
+        if error.status != HTTPStatus.FORBIDDEN:
+            raise
+        name = release.namespace
+        space = ObjectRef(cluster=access.cluster.name, api_version="v1", kind="Namespace", namespace=None, name=name)
+        if await access.cluster.get(space, as_user=None) is None:
+            step = "Make it first: action provision_namespace, also as a step of the same change set."
+            raise InfraError("not-in-cluster", f"{release}: there is no namespace {name}.", next_step=step) from error
+        what = f"{release}: in namespace {name} Helm's identity for this circle is not bound."
+        raise InfraError("namespace-not-bound", what) from error
 
 
 def _interrupted(access: Access, target: Target) -> dict[str, Any] | None:

@@ -11,7 +11,10 @@ TEXTS = {
     "release: not found": "not-found",
     'UPGRADE FAILED: "docs" has no deployed releases': "not-found",
     'Unable to continue with update: ConfigMap "a" in namespace "b" exists and cannot be imported into the current '
-    "release: invalid ownership metadata": "owned-elsewhere",
+    'release: invalid ownership metadata; annotation validation error: key "meta.helm.sh/release-name" must equal "x": '
+    'current value is "y"': "owned-elsewhere",
+    'Unable to continue with install: ConfigMap "a" in namespace "b" exists and cannot be imported into the current '
+    "release: invalid ownership metadata; label validation error: missing key": "exists",
     "conflict occurred while applying object b/a apps/v1, Kind=Deployment: Apply failed with 1 conflict": (
         "field-conflict"
     ),

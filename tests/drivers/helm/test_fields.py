@@ -57,7 +57,8 @@ async def test_an_object_of_nobody_is_not_taken_and_one_of_another_release_neith
         helm_space.kubectl("create", "configmap", "web", "--from-literal=a=b")
         with pytest.raises(InfraError, match="exists and cannot be imported") as caught:
             await driver.plan(helm_space.context(), helm_space.change({}, helm_space.declared()))
-        assert caught.value.code == "owned-elsewhere"
+        assert caught.value.code == "exists"
+        assert "let Helm take it" in caught.value.next_step
         helm_space.kubectl("label", "configmap", "web", "app.kubernetes.io/managed-by=Helm")
         about = ("meta.helm.sh/release-name=other", f"meta.helm.sh/release-namespace={helm_space.name}")
         helm_space.kubectl("annotate", "configmap", "web", *about)
