@@ -30,6 +30,16 @@ async def apply(runner: Runner, context: Context, work: Work) -> None:
         Moved: the state, the plan or the folder changed since: nothing was written, plan again.
         InfraError: `not-landed`: it failed, with what was done by then; `workspace-locked`, `run-stopped`.
     """
+    on = (work.serial.lineage, work.serial.number)
+    runner.unwritten.discard(on)
+    try:
+        await _apply(runner, context, work)
+    except Moved:
+        runner.unwritten.add(on)
+        raise
+
+
+async def _apply(runner: Runner, context: Context, work: Work) -> None:
     await _require_unmoved(runner, work)
     prepared = replace(work.prepared, cli=replace(work.prepared.cli, say=context.say, place=_sealed(work)))
 
@@ -75,7 +85,8 @@ async def confirmed(runner: Runner, context: Context, work: Work, seconds: float
 async def shows(runner: Runner, written: Sequence[Written]) -> bool:
     """Whether the state is another one than these writes were planned on, or that cannot be told.
 
-    A run that was killed may have made what it never wrote into the state.
+    A run that was killed may have made what it never wrote into the state. One that was refused because others had
+    changed the state wrote nothing.
 
     Raises:
         InfraError: `cannot-observe`: nothing has been planned here, so that the state cannot be read.
@@ -85,8 +96,8 @@ async def shows(runner: Runner, written: Sequence[Written]) -> bool:
     if runner.last is None:
         raise InfraError("cannot-observe", f"The state of {runner.where} cannot be read before there is a plan.")
     now = Serial.of(await runner.told(runner.last.cli.state))
-    planned = [one.undo for one in written if isinstance(one.undo, dict)]
-    return any((one.get("lineage"), one.get("serial")) != (now.lineage, now.number) for one in planned)
+    planned = {(one.undo.get("lineage"), one.undo.get("serial")) for one in written if isinstance(one.undo, dict)}
+    return not planned <= {(now.lineage, now.number), *runner.unwritten}
 
 
 async def _require_unmoved(runner: Runner, work: Work) -> None:

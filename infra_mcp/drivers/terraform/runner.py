@@ -61,6 +61,7 @@ class Runner:
     key: bytes = field(repr=False)
     runs: Runs
     last: Prepared | None = None  # where the state can be read, once there was a plan
+    unwritten: set[tuple[str, int]] = field(default_factory=set)  # states on which an apply was refused
     _jail: Jail | str = ""
 
     @property
@@ -173,7 +174,7 @@ class Runner:
         if isinstance(self._jail, Jail):
             notes = [f"runs of {program} are shut off by bubblewrap and {network}"]
         else:
-            rest = "" if self.rules.network else " and of the network"
+            rest = "" if self.rules.network else " and from the network"
             notes = [f"runs of {program} are not shut off from this user's files{rest}: {self._jail}"]
         missing = [name for name in self.rules.environment if name not in given]
         return notes + ([f"not set in the server's environment: {', '.join(missing)}"] if missing else [])

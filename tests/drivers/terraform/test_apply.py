@@ -1,6 +1,5 @@
 """What was approved is the saved plan and the folder it was made in: exactly these are applied. OpenTofu is real."""
 
-import json
 import os
 import subprocess
 
@@ -135,12 +134,14 @@ def changed_first(git, folders, said):
 
 @pytest.mark.trap("T3")
 async def test_a_plan_of_an_empty_state_is_not_applied_to_one_that_others_have_filled_meanwhile(estate, monkeypatch):
+    theirs = []
     async with estate.engine() as engine:
         move = engine._deps.git.move
 
         async def moved(*arguments, **options):
-            if not estate.state.exists():
+            if not theirs:
                 by_hand(estate, 7)
+                theirs.append(estate.resources()["terraform_data.web"]["id"])
             return await move(*arguments, **options)
 
         monkeypatch.setattr(engine._deps.git, "move", moved)
@@ -148,8 +149,29 @@ async def test_a_plan_of_an_empty_state_is_not_applied_to_one_that_others_have_f
 
     assert done.state is State.LANDED, done.receipt
     assert estate.web() == 3
-    state = json.loads(estate.state.read_text(encoding="utf-8"))
-    assert [len(one["instances"]) for one in state["resources"]] == [1]  # theirs was updated, and no second one made
+    assert estate.resources()["terraform_data.web"]["id"] == theirs[0]  # it was updated, and no second one made
+
+
+async def test_a_plan_that_others_overtook_is_not_applied_and_what_they_made_stays(tmp_path, monkeypatch):
+    estate = Estate(tmp_path, more='[[rules]]\nid = "all"\nrequire = { approvals = 1 }\n')
+    async with estate.engine() as engine:
+        await estate.approve(engine, await estate.ask(engine))
+        waiting = await estate.ask(engine, variables={"instances": 3})
+        move = engine._deps.git.move
+
+        async def moved(*arguments, **options):
+            if estate.web() == 2:
+                by_hand(estate, 7)
+            return await move(*arguments, **options)
+
+        monkeypatch.setattr(engine._deps.git, "move", moved)
+        await engine.approve(PAT, waiting.id, waiting.effect_digest, approve=True, way="cli")
+        done = await engine.wait(waiting.id, 120.0, to_end=True)
+
+    assert done.state is State.FAILED, done.receipt
+    assert "differs from what was approved" in done.receipt["message"]
+    assert "Nothing live was changed" in done.receipt["message"]
+    assert (estate.web(), estate.in_git().splitlines()[1]) == (7, "instances = 2 # two are enough")
 
 
 @pytest.mark.trap("T4")

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -33,7 +34,8 @@ import (
 type own struct{}
 
 type config struct {
-	Path types.String `tfsdk:"path"`
+	Path  types.String `tfsdk:"path"`
+	Calls types.String `tfsdk:"calls"`
 }
 
 func (own) Metadata(_ context.Context, _ provider.MetadataRequest, response *provider.MetadataResponse) {
@@ -43,12 +45,22 @@ func (own) Metadata(_ context.Context, _ provider.MetadataRequest, response *pro
 func (own) Schema(_ context.Context, _ provider.SchemaRequest, response *provider.SchemaResponse) {
 	response.Schema = providerschema.Schema{Attributes: map[string]providerschema.Attribute{
 		"path": providerschema.StringAttribute{Required: true},
+		// An address that it must reach before it does anything.
+		"calls": providerschema.StringAttribute{Optional: true},
 	}}
 }
 
 func (own) Configure(ctx context.Context, request provider.ConfigureRequest, response *provider.ConfigureResponse) {
 	var given config
 	response.Diagnostics.Append(request.Config.Get(ctx, &given)...)
+	if address := given.Calls.ValueString(); address != "" {
+		called, err := net.DialTimeout("tcp", address, 5*time.Second)
+		if err != nil {
+			response.Diagnostics.AddError("The provider cannot reach its system", err.Error())
+			return
+		}
+		called.Close()
+	}
 	response.ResourceData = given.Path.ValueString()
 	response.DataSourceData = given.Path.ValueString()
 }
