@@ -16,6 +16,7 @@ from infra_mcp.model.peer import Caller
 from infra_mcp.policy.grammar import bytes_of, is_image, matches, matches_image, millicores
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import GrantRules
+from infra_mcp.repository.partial import get_path
 
 # Labels that switch protections of a cluster have a prefix. These recommended ones switch nothing.
 FREE_LABELS: Final = frozenset(
@@ -161,21 +162,27 @@ def numbers(to: Grant, cpu: str | None, memory: str | None) -> Iterator[Refusal]
 
 def replicas(to: Grant, asked: int) -> Iterator[Refusal]:
     """Whether a number of replicas is within the limit that is granted."""
-    limit = to.own.limits.replicas
+    limit, granted = to.own.limits.replicas, f"An operator sets limits.replicas in [{to.rule}] of infra.toml."
     if limit is None or asked > limit:
         yield Refusal(
             f"{to.rule}.limits.replicas",
             f"{to.name} may not ask for {asked} replicas.",
-            to.hint("limits", "No replicas are granted." if limit is None else f"At most {limit} replicas.", ""),
+            to.hint("limits", granted if limit is None else f"At most {limit} replicas.", ""),
         )
+
+
+# Of a workload, and of an autoscaler: what that may bring one to.
+_REPLICAS: Final = (("spec", "replicas"), ("spec", "maxReplicas"))
 
 
 def amounts(to: Grant, change: Change) -> Iterator[Refusal]:
     """Whether the replicas and the bounds of a namespace that a plan would set are within the limits."""
     for field in change.fields:
-        if field.path == ("spec", "replicas") and isinstance(field.after, int):
-            yield from replicas(to, field.after)
-        elif change.target.kind in {"ResourceQuota", "LimitRange"}:
+        for path in _REPLICAS:
+            held = get_path(field.after, path[len(field.path) :])[1] if path[: len(field.path)] == field.path else None
+            if type(held) is int:
+                yield from replicas(to, held)
+        if change.target.kind in {"ResourceQuota", "LimitRange"}:
             for name, amount in _amounts({str(field.path[-1]): field.after} if field.path else field.after):
                 yield from _amount(to, name.rpartition(".")[2], amount)
 

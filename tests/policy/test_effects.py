@@ -201,3 +201,23 @@ def test_our_own_label_of_the_circle_needs_no_grant(policy, docs):
     assert (
         judge(policy, docs, NAMESPACE, plan(SPACE.model_copy(update={"fields": (field,)}), BINDING)).decision == "allow"
     )
+
+
+@pytest.mark.promise("policy.circles")
+@pytest.mark.parametrize(
+    ("kind", "api", "key"),
+    [("Deployment", "apps/v1", "replicas"), ("HorizontalPodAutoscaler", "autoscaling/v2", "maxReplicas")],
+)
+def test_the_replicas_that_a_plan_would_set_are_limited_for_workloads_and_autoscalers_in_whatever_form(
+    policy_text, docs, kind, api, key
+):
+    def rules(text: str, number: int) -> list[set[str]]:
+        forms = ((("spec", key), number), (("spec",), {key: number}), ((), {"spec": {key: number}}))
+        fields = [FieldChange(path=path, after=after, had=False) for path, after in forms]
+        found = [change(kind, "docs", "docs-live", api, fields=(one,)) for one in fields]
+        return [{one.rule for one in effect_refusals(load(text), docs, DEPLOY, plan(each))} for each in found]
+
+    none = policy_text.replace("replicas = 10, ", "")
+    assert policy_text != none
+    assert all("circles.docs.limits.replicas" not in one for one in rules(policy_text, 10))
+    assert all("circles.docs.limits.replicas" in one for one in rules(policy_text, 11) + rules(none, 0))
