@@ -79,10 +79,11 @@ def entries_of(text: str, zone: str) -> Iterator[Entry]:
                 ttl = last_ttl = default = dns.ttl.from_text(data[-1].text)
             try:
                 spelling = value(kind.text, " ".join(one.text for one in data), dns.name.from_text(origin))
+                name = relative(last_owner, zone)
             except ValueError as error:
-                raise Unreadable(_line(text, start), f"a value {error}") from None
+                raise Unreadable(_line(text, start), f"a record {error}") from None
             yield Entry(
-                start, end, owner, ttl_at, kind, data, relative(last_owner, zone), ttl or 0,
+                start, end, owner, ttl_at, kind, data, name, ttl or 0,
                 kind.text.upper(), spelling, origin, tuple(tokens),
             )  # fmt: skip
 

@@ -5,6 +5,7 @@ Source: octoDNS 1.22, `docs/records.md` and `octodns/provider/yaml.py`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,7 @@ from infra_mcp.model.rrset import APEX, RRset
 from infra_mcp.repository.changes import natural, sorted_place
 from infra_mcp.repository.edit import ABSENT, rewrite
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
+from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.spans import SourceText
 from infra_mcp.repository.styles import lines
@@ -51,7 +53,11 @@ def read(data: bytes, zone: str, name: str | None = None) -> list[RRset]:
         ZoneFault: a record is not well formed.
     """
     entries = (one for one in _entries(values(compose(decode(data)))) if one.type in {*_FIELDS, *_OTHERS})
-    return [_rrset(one, zone) for one in entries if name is None or _name(one.key, zone) == name]
+    found = [_rrset(one, zone) for one in entries if name is None or _name(one.key, zone) == name]
+    if len({one.key for one in found}) < len(found):
+        (twice, _), *_ = Counter(one.key for one in found).most_common(1)
+        raise ZoneFault(f"the {twice[1]} record of {twice[0]} stands twice")
+    return found
 
 
 _OTHERS: Final = ("A", "AAAA", "CNAME", "NS", "PTR", "TXT")
@@ -123,6 +129,7 @@ def edited(data: bytes, zone: str, before: RRset | None, after: RRset | None, co
         return data
     if not data.strip() or not any(values(compose(decode(data)))):
         return ("---\n" + "\n".join(lines({_key(one): _new(one)})) + "\n").encode()
+    read(data, zone, one.name)
     documents = values(compose(decode(data)))
     entries = list(_entries(documents))
     there = [entry for entry in entries if _name(entry.key, zone) == one.name]
@@ -133,26 +140,32 @@ def edited(data: bytes, zone: str, before: RRset | None, after: RRset | None, co
         return data if mine is None else _removed(data, documents[0], mine)
     if mine is not None:
         at = (mine.key,) if mine.index is None else (mine.key, mine.index)
-        return rewrite(data, [(0, (*at, key), value) for key, value in _changes(mine.data, after, zone)])
+        changes = dict(_changes(mine.data, after, zone))
+        if "ttl" not in mine.data and "ttl" in changes:
+            data = _inserted(data, at, "ttl", changes.pop("ttl"))
+        return rewrite(data, [(0, (*at, key), value) for key, value in changes.items()])
     if not there:
-        return _commented(_inserted(data, documents[0], after), _key(after), comment)
+        return _commented(_inserted(data, (), _key(after), _new(after)), _key(after), comment)
     return rewrite(data, [(0, (there[0].key,), _beside(documents[0][there[0].key], after))])
 
 
-def _inserted(data: bytes, names: dict[str, Any], one: RRset) -> bytes:
-    """The file with a new name: at its place where the names are in order, as octoDNS wants it; else at the end."""
+def _inserted(data: bytes, at: tuple[str | int, ...], key: str, value: Json) -> bytes:
+    """The file with a new key in a map: where the keys are in order, as octoDNS wants it, in its place; else last."""
     text = SourceText(decode(data), compose(decode(data)), as_json=False)
-    place = len(names)
+    wanted = values(text.roots)
+    held = get_path(wanted[0], at)[1]
+    place = len(held)
     orders: tuple[Callable[[str], Any], ...] = (natural, str)
     for order in orders:
-        keys = [order(key) for key in names]
+        keys = [order(each) for each in held]
         if keys == sorted(keys):
-            place = sum(key <= order(_key(one)) for key in keys)
+            place = sum(each <= order(key) for each in keys)
             break
-    cut = text.insert(text.walk(0, ())[-1], place, _key(one), _new(one))
+    cut = text.insert(text.walk(0, at)[-1], place, key, value)
     made = text.text[: cut.start] + cut.text + text.text[cut.end :]
-    if values(compose(made)) != [names | {_key(one): _new(one)}]:
-        raise Unreadable(text.text.count("\n", 0, cut.start) + 1, "a name cannot be added here without changing more")
+    held[key] = value
+    if values(compose(made)) != wanted:
+        raise Unreadable(text.text.count("\n", 0, cut.start) + 1, "a key cannot be added here without changing more")
     return made.encode()
 
 

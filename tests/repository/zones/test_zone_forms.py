@@ -1,6 +1,7 @@
 """Zones as people have them: each edit is the hunk that a careful person would have written."""
 
 import difflib
+import re
 
 import pytest
 
@@ -300,6 +301,40 @@ def test_a_zone_as_octodns_dumps_it_is_edited_as_one_that_people_wrote(what, ttl
     if name != "@" or after:
         found = difflib.unified_diff(text.splitlines(), made.splitlines(), n=0, lineterm="")
         assert [line for line in found if line[:2] not in {"--", "++", "@@"}] == lines
+
+
+@pytest.mark.parametrize(
+    "text", ["---\nwww:\n  type: A\n  value: 192.0.2.1\n", "---\nwww:\n  - type: A\n    values: [192.0.2.1]\n"]
+)
+def test_a_ttl_gets_in_where_octodns_wants_it_for_it_refuses_keys_out_of_order(text):
+    before, after = _find(octodns, text, "www", "A"), rrset(ZONE, "www", "A", 300, ["192.0.2.1"])
+
+    made = _edited(octodns, text, before, after)
+
+    assert re.findall(r"(\w+):", made) == ["www", "ttl", "type", *re.findall(r"values?", text)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "---\nWWW:\n  type: A\n  value: 192.0.2.1\nwww:\n  type: A\n  value: 192.0.2.2\n",
+        "---\nwww:\n  - type: A\n    value: 192.0.2.1\n  - type: a\n    value: 192.0.2.2\n",
+    ],
+)
+def test_a_record_set_that_stands_twice_is_refused_and_never_half_changed(text):
+    wanted = rrset(ZONE, "www", "A", 300, ["192.0.2.3"])
+
+    for work in (lambda: octodns.read(text.encode(), ZONE), lambda: _edited(octodns, text, wanted, wanted)):
+        with pytest.raises(ZoneFault, match="the A record of www stands twice"):
+            work()
+
+
+def test_a_zone_file_with_a_name_of_another_zone_is_refused_by_its_line():
+    text = f"{ZONE_FILE}www.other.example. A 192.0.2.1\n"
+
+    with pytest.raises(Unreadable, match="a record is outside the zone") as refused:
+        master.read(text.encode(), ZONE)
+    assert refused.value.line == text.count("\n")
 
 
 def test_the_dumped_records_of_a_zone_itself_can_all_be_removed_and_a_name_can_come_before_them():
