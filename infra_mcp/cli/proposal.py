@@ -29,6 +29,11 @@ _DELIVERERS: Final = {
     "dns": "a DNS tool",
     "unknown": "something that the repository does not name",
 }
+_OURS: Final = {  # what a root needs that infra-mcp may carry out instead
+    "helm": 'delivery = "helm"',
+    "terraform": 'delivery = "terraform" and a section [workspaces.NAME]',
+    "dns": 'delivery = "dns" and a section [zones."NAME"]',
+}
 
 
 def slug(name: str) -> str:
@@ -83,6 +88,8 @@ def _shown(found: Sequence[Root]) -> list[Root]:
 def _root(root: Root) -> str:
     ours = root.delivery == "kubernetes"
     who = "nothing else delivers it" if ours else f"{_DELIVERERS[root.delivery]} delivers it{_by(root.by)}"
+    if needs := _OURS.get(root.delivery):
+        who += f"; with {needs} infra-mcp does"
     delivery = "kubernetes" if ours else "external"
     return f'\n[[tree.roots]]\npath = {_quoted(root.path or ".")}\ndelivery = "{delivery}"  # {who}\n'
 

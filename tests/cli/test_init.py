@@ -164,6 +164,9 @@ def test_it_says_what_the_repository_holds_and_counts_what_it_left_out(repo, cap
         "dns": "external",
         "live/net": "external",
     }
+    text = (repo / "infra.toml").read_text(encoding="utf-8")
+    assert 'with delivery = "terraform" and a section [workspaces.NAME] infra-mcp does' in text
+    assert 'with delivery = "dns" and a section [zones."NAME"] infra-mcp does' in text
 
     assert main(["apps"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
