@@ -24,7 +24,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
-import checkout  # noqa: E402 - found by the path above
+import applies  # noqa: E402 - found by the path above
+import checkout  # noqa: E402
 import connect  # noqa: E402
 import mesh  # noqa: E402
 import plans  # noqa: E402
@@ -38,7 +39,7 @@ from mcp.client.client import Client  # noqa: E402
 
 from infra_mcp import sandbox  # noqa: E402
 
-PARTS = ("changes", "plans", "reading", "checkout", "connect", "mesh", "records")
+PARTS = ("changes", "plans", "reading", "checkout", "connect", "mesh", "records", "applies")
 ON_A_CLUSTER = {"changes", "plans", "reading"}
 PAUSE = 0.7  # seconds before each run, of either side
 APPS = """
@@ -196,7 +197,7 @@ async def main() -> int:
     parser.add_argument("--only", default=",".join(PARTS), help="some of the parts, with commas between: %(default)s")
     given = parser.parse_args()
     rounds, parts = given.rounds, given.only.split(",")
-    rows: list[Row | mesh.Line | records.Record] = []
+    rows: list[Row | mesh.Line | records.Record | applies.Applied] = []
     if ON_A_CLUSTER & set(parts):
         rows += await on_a_cluster(rounds, parts)
     if "checkout" in parts:
@@ -207,6 +208,8 @@ async def main() -> int:
         rows += await mesh.measure(rounds)
     if "records" in parts:
         rows += await asyncio.to_thread(records.measure, rounds)
+    if "applies" in parts:
+        rows += await asyncio.to_thread(applies.measure, rounds)
     print(f"{rounds} rounds, alternating; medians. Load now {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
     for row in rows:
         row.show()

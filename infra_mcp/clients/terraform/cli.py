@@ -101,16 +101,6 @@ class Cli:
                 stream.feed(line)
             raise _failed("init", ended, stream)
 
-    async def validate(self) -> None:
-        """Check the configuration by itself.
-
-        Raises:
-            TerraformError: it is invalid.
-        """
-        ended = await self._run("validate", "-json", seconds=_LOOK_SECONDS)
-        if ended.code:
-            raise _failed("validate", ended, _validated(ended.out))
-
     async def plan(
         self, out: Path, *, refresh_only: bool = False, lock: bool = True, started: Callable[[int], None] = _ignore
     ) -> list[Diagnostic]:
@@ -252,15 +242,3 @@ def _signal(code: int) -> int:
 
 def _failed(command: str, ended: process.Ended, stream: Stream | None = None) -> TerraformError:
     return TerraformError(command, _signal(ended.code), stream or Stream(), ended.err.decode("utf-8", "replace"))
-
-
-def _validated(out: bytes) -> Stream:
-    """The answer of `validate -json` as diagnostics."""
-    stream = Stream()
-    try:
-        found = json.loads(out).get("diagnostics")
-    except (ValueError, AttributeError):
-        return stream
-    for one in found if isinstance(found, list) else ():
-        stream.feed(json.dumps({"type": "diagnostic", "diagnostic": one}).encode())
-    return stream

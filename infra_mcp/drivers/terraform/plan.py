@@ -137,8 +137,8 @@ async def _planned(runner: Runner, prepared: Prepared) -> tuple[PlanView, Path, 
     async def locked(cli: Cli, started: Callable[[int], None]) -> list[Diagnostic]:
         return await cli.plan(first, started=started)
 
-    planning = partial(runner.locking, prepared, locked, is_apply=False)
-    _, found = await gather_pair(partial(runner.told, cli.validate), partial(runner.told, planning))
+    # It validates the configuration, too.
+    found = await runner.told(partial(runner.locking, prepared, locked, is_apply=False))
     contents = await to_thread.run_sync(folder.contents)
     warnings = [str(one) for one in found]
     shown, again = await gather_pair(

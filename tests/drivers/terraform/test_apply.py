@@ -7,6 +7,7 @@ import pytest
 from drivers.terraform.estate import BACKEND, MAIN, PAT, Estate, until
 from drivers.terraform.own_provider import executable
 
+from infra_mcp.clients.terraform import Cli
 from infra_mcp.drivers.terraform.runner import Runner
 from infra_mcp.model.request import State
 
@@ -134,7 +135,14 @@ def changed_first(git, folders, said):
 
 @pytest.mark.trap("T3")
 async def test_a_plan_of_an_empty_state_is_not_applied_to_one_that_others_have_filled_meanwhile(estate, monkeypatch):
-    theirs = []
+    theirs, applies, apply = [], [], Cli.apply
+
+    async def counted(self, *arguments):
+        applies.append(arguments)
+        return await apply(self, *arguments)
+
+    # OpenTofu 1.12 and Terraform 1.11 refuse such a plan themselves, older ones do not: so it is not even tried.
+    monkeypatch.setattr(Cli, "apply", counted)
     async with estate.engine() as engine:
         move = engine._deps.git.move
 
@@ -150,6 +158,7 @@ async def test_a_plan_of_an_empty_state_is_not_applied_to_one_that_others_have_f
     assert done.state is State.LANDED, done.receipt
     assert estate.web() == 3
     assert estate.resources()["terraform_data.web"]["id"] == theirs[0]  # it was updated, and no second one made
+    assert len(applies) == 1
 
 
 async def test_a_plan_that_others_overtook_is_not_applied_and_what_they_made_stays(tmp_path, monkeypatch):

@@ -124,6 +124,7 @@ async def test_the_lock_of_somebody_else_is_never_released(tmp_path):
         async with estate.engine() as engine:
             done = await estate.ask(engine, variables={"instances": 3})
 
+    assert done.state is not State.LANDED, done.receipt
     assert done.receipt["error"]["code"] == "workspace-locked", done.receipt
     for words in ("ann@desk", "11111111-1111-1111-1111-111111111111"):
         assert words in done.receipt["message"]
