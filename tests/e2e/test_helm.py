@@ -145,7 +145,7 @@ async def test_a_secret_in_values_is_in_no_answer_ledger_log_argument_environmen
         places = {"answers": found, "log": charts.log, "started": record.read_text("utf-8", "replace"), "git": commits}
         assert [name for name, text in places.items() if CANARY in text] == []
         assert CANARY.encode() not in _ledger(charts)
-        left = [path for path in (tmp_path / "tmp").rglob("*") if "infra-mcp-helm-" in str(path)]
+        left = [path for path in tmp_path.rglob("*") if "infra-mcp-helm-" in path.name]
         assert left == []
 
 

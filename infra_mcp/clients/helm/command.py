@@ -99,7 +99,7 @@ class Command(_Command):  # type: ignore[misc]  # pyhelm3 has no types
                 max_output=MAX_OUTPUT,
                 max_errors=MAX_ERRORS,
                 max_memory=MAX_MEMORY,
-                keep_open=self.keep_open,
+                keep_open=(*self.keep_open, self.folder.lock),
             )
         except OSError as error:
             what = f"{named(argv[0])} cannot be started: {one_line(os.strerror(error.errno or 0))}."

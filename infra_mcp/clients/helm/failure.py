@@ -96,7 +96,11 @@ class HelmError(Exception):
         lines = [line.strip() for line in self.text.splitlines() if line.strip()]
         last = next((at for at in reversed(range(len(lines))) if lines[at].startswith("Error:")), 0)
         text = mask(" ".join(lines[last:])).removeprefix("Error:").strip()
-        return one_line(text, _REASON) or f"it ended with {self.code} and gives no reason"
+        return one_line(text, _REASON) or f"it {self._ended} and gives no reason"
+
+    @property
+    def _ended(self) -> str:
+        return f"was ended by signal {-self.code}" if self.code < 0 else f"ended with {self.code}"
 
     def translate(self, what: str, mask: Callable[[str], str]) -> InfraError:
         """The error for users.
@@ -107,6 +111,8 @@ class HelmError(Exception):
         """
         if self.why:
             return InfraError("not-landed", f"{what}: {self.why}.")
+        if self.code < 0:
+            return InfraError("not-landed", f"{what}: helm {self._ended}.", next_step="Send it again.")
         found = next((one for one in _KINDS if one.pattern.search(self.text)), _Kind(re.compile(""), "not-landed"))
         kind = Unavailable if found.code == "cluster-unreachable" else InfraError
         return kind(found.code, f"{what}: Helm says {quoted(self.says(mask), _REASON)}.", next_step=found.next_step)

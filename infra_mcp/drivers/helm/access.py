@@ -32,6 +32,7 @@ from infra_mcp.text import one_line
 
 SYSTEM = "helm"
 KIND = "release"
+_RUNS = "runs"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Access:
     cluster: Cluster
     masker: Masker
     key: bytes = field(repr=False)  # of the keyed hashes
-    locks: Path  # the folder of the lock files
+    locks: Path  # the folder of the lock files, and of the private folders that Helm works in
     context: Context
 
     @property
@@ -80,7 +81,7 @@ class Access:
         """Helm's commands, in a private folder that is removed afterwards."""
         program = await self.program()
         login = await self.cluster.kubeconfig(as_user=self.user)
-        async with private_folder(program.path, kubeconfig=login) as folder:
+        async with private_folder(program.path, within=self.locks / _RUNS, kubeconfig=login) as folder:
             yield program.command(folder, say=self._say), folder
 
     async def program(self) -> Program:

@@ -149,3 +149,29 @@ async def test_a_command_that_cannot_be_started_fails_or_runs_too_long_is_told_a
         with pytest.raises(HelmError, match="ended with") as stopped:
             await command.also(seconds=0.2).run(["upgrade"])
         assert "did not end within 0.2 s" in stopped.value.why
+
+
+async def _is_free(folder):
+    return (await anyio.run_process(["flock", "-n", folder, "true"], check=False)).returncode == 0
+
+
+async def test_a_folder_that_a_killed_server_left_is_removed_by_the_next_one_but_not_while_its_helm_runs(
+    program, tmp_path
+):
+    within = tmp_path / "runs"
+    async with private_folder(program, within=within, kubeconfig={"users": []}) as at:
+        left = within / "infra-mcp-helm-left"
+        left.mkdir()
+        (left / "kubeconfig").write_text("token")
+        used = within / "infra-mcp-helm-used"
+        used.mkdir()
+        async with await anyio.open_process(["flock", "-E", "9", used, "sleep", "60"]) as helm:
+            with anyio.fail_after(10):
+                while await _is_free(used):  # noqa: ASYNC110 - another process's lock
+                    await anyio.sleep(0.02)
+            async with private_folder(program, within=within) as other:
+                assert {path.name for path in within.iterdir()} == {at.path.name, other.path.name, used.name}
+            helm.kill()
+        async with private_folder(program, within=within) as other:
+            assert not left.exists()
+        assert at.program.exists()

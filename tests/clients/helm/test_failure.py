@@ -68,3 +68,8 @@ def test_a_command_that_was_stopped_says_that_and_one_without_a_text_its_code():
         "r: helm upgrade did not end within 5 s."
     )
     assert "ended with 7" in HelmError(7, "").translate("r", str).what
+
+
+def test_a_helm_that_somebody_ends_is_told_as_such_and_not_as_what_helm_says():
+    error = HelmError(-9, "level=INFO msg=progress\n").translate("release b/a", str)
+    assert error.what == "release b/a: helm was ended by signal 9."
