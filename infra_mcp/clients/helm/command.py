@@ -64,18 +64,18 @@ class Command(_Command):  # type: ignore[misc]  # pyhelm3 has no types
         """Whether it applies on the server's side, and has the flags for it."""
         return bool(self.version.major >= 4)  # noqa: PLR2004 - the version
 
-    def also(self, *flags: str, seconds: float | None = None, keep_open: Sequence[int] = ()) -> Command:
+    def also(self, *flags: str, seconds: float | None = None, keep_open: Sequence[int] | None = None) -> Command:
         """The same, with more flags than pyhelm3 knows, and another time limit.
 
         Args:
             flags: each with its value in one text (`--name=value`), before the others.
-            seconds: how long a command may take.
-            keep_open: descriptors of ours that stay open in it.
+            seconds: how long a command may take; as before where it is not given.
+            keep_open: descriptors of ours that stay open in it; the same.
         """
         made = copy.copy(self)
         made.flags = (*self.flags, *flags)
         made.seconds = self.seconds if seconds is None else seconds
-        made.keep_open = tuple(keep_open)
+        made.keep_open = self.keep_open if keep_open is None else tuple(keep_open)
         return made
 
     async def run(self, command: Sequence[Any], input: bytes | None = None) -> bytes:  # noqa: A002 - pyhelm3's name

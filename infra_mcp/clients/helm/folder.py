@@ -17,7 +17,6 @@ import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,8 +78,7 @@ async def private_folder(
         yield Folder(path, environment, lock)
     finally:
         with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(partial(shutil.rmtree, path, ignore_errors=True))
-            os.close(lock)
+            await to_thread.run_sync(_remove, path, lock, within)
 
 
 def _make(within: Path | None) -> tuple[Path, int]:
@@ -88,15 +86,28 @@ def _make(within: Path | None) -> tuple[Path, int]:
     with _making:
         if within is not None:
             within.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for left in within.glob(f"{_PREFIX}*"):
-                if (lock := _locked(left)) is not None:
-                    shutil.rmtree(left, ignore_errors=True)
-                    os.close(lock)
+            _sweep(within)
         path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=within))
         lock = _locked(path)
         if lock is None:  # pragma: no cover - nobody else knows of it
             raise AssertionError
         return path, lock
+
+
+def _remove(path: Path, lock: int, within: Path | None) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    os.close(lock)
+    if within is not None:
+        with _making:
+            _sweep(within)
+
+
+def _sweep(within: Path) -> None:
+    """Remove the folders that nobody locks."""
+    for left in within.glob(f"{_PREFIX}*"):
+        if (lock := _locked(left)) is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)
 
 
 def _locked(folder: Path) -> int | None:

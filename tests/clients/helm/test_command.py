@@ -151,6 +151,12 @@ async def test_a_command_that_cannot_be_started_fails_or_runs_too_long_is_told_a
         assert "did not end within 0.2 s" in stopped.value.why
 
 
+async def test_a_command_with_more_flags_keeps_its_time_and_the_descriptors_that_hold_its_locks(program):
+    async with private_folder(program) as at:
+        held = Command(at, semver.VersionInfo(4, 3, 1)).also(seconds=5, keep_open=[7])
+        assert (held.also("--values=a").keep_open, held.also("--values=a").seconds) == ((7,), 5)
+
+
 async def _is_free(folder):
     return (await anyio.run_process(["flock", "-n", folder, "true"], check=False)).returncode == 0
 
