@@ -19,10 +19,11 @@ from infra_mcp.policy.declared_releases import declared, roots
 from infra_mcp.repository.edit import apply_edits
 from infra_mcp.repository.edits import Edit, Goal, Location, PutFile
 from infra_mcp.repository.helm.declared import Release
-from infra_mcp.repository.helm.edit import Sets, set_values, set_version
+from infra_mcp.repository.helm.edit import Sets, set_values, set_version, typed
 from infra_mcp.repository.partial import set_path
 from infra_mcp.repository.render import dump
 from infra_mcp.repository.scalars import Json
+from infra_mcp.repository.styles import lines
 
 _TIMEOUT: Final = 600.0  # seconds: hooks, and a rollout after them
 
@@ -102,13 +103,15 @@ def _new(look: Look, action: HelmRelease, made: Edit, values: dict[FieldPath, Js
         what = f"No release {action.namespace}/{action.release} is declared below a root of delivery helm."
         raise InfraError("not-found", what, next_step="Name its chart to install it: chart, repository, version.")
     path = _path(look, action)
-    body = _declaration(action, path)
+    its: dict[str, Any] = {}
+    folder = posixpath.normpath(action.chart) if action.chart.startswith("./") else None
     for place, value in values.items():
         if value is not None:
-            set_path(body, ("values", *place), value)
+            set_path(its, ("values", *place), typed(look.tree, folder, place, value) if folder else value)
     if look.tree.read(path) is not None:
         raise InfraError("manifest-invalid", f"{path} exists, and declares no release.")
-    tree = look.tree.write(path, dump(body))
+    about = "".join(f"{line}\n" for line in lines(_declaration(action, path)))
+    tree = look.tree.write(path, about.encode() + (dump(its) if its else b""))
     made = more(made, tree, (PutFile(path=path),), (Location(path=path),))
     return replace(made, notes=("An install is kept when it does not land.",))
 

@@ -25,6 +25,8 @@ from infra_mcp.errors import Exit, InfraError
 
 # Each action with its fields as JSON Schema; `python tests/pages.py` writes it from the models.
 VERBS: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("verbs.json").read_text(encoding="utf-8"))
+_WORDS = frozenset({"true", "false", "null"})
+_JSON = frozenset('{["')
 # What every change tool takes beside the action's own fields.
 COMMON = frozenset({"dry_run", "reason", "on_behalf_of", "idempotency_key", "wait_seconds"})
 
@@ -169,8 +171,16 @@ def _pairs(option: str, given: list[str], part: dict[str, Any]) -> dict[str, Any
         if not separator or not key or key in pairs:
             raise InfraError("invalid-argument", f"{option}: KEY=VALUE, each key once.")
         of = part.get("properties", {}).get(key) or part.get("additionalProperties")
-        pairs[key] = _value(value, of if isinstance(of, dict) else {})
+        pairs[key] = _free(value) if of == {} else _value(value, of if isinstance(of, dict) else {})
     return pairs
+
+
+def _free(text: str) -> Any:  # noqa: ANN401 - a JSON value
+    """A value of any type: as JSON what can hardly be meant as text; a number stays one, as 1.10 is a version."""
+    if text in _WORDS or text[:1] in _JSON:
+        with suppress(ValueError, RecursionError):
+            return json.loads(text)
+    return text
 
 
 def _value(text: str, part: dict[str, Any]) -> Any:  # noqa: ANN401 - a JSON value

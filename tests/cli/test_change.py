@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import subprocess
 from contextlib import asynccontextmanager
 
 import anyio
@@ -15,7 +16,7 @@ from shell import Shell, distinct, shell
 
 from infra_mcp.cli.change import COMMON, flag
 from infra_mcp.cli.following import PARKED, WORKING
-from infra_mcp.cli.main import parser
+from infra_mcp.cli.main import main, parser
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.outcome import Receipt
@@ -265,3 +266,31 @@ async def test_several_settings_are_set_in_one_call(tmp_path):
             "environment": "production",
             "settings": {"replicas": "4", "title": "a=b c"},
         }
+
+
+def test_a_value_of_a_release_has_the_type_of_the_charts_own_and_true_false_and_null_are_no_text(tmp_path, capsys):
+    files = {
+        "charts/web/Chart.yaml": "apiVersion: v2\nname: web\nversion: 0.1.0\n",
+        "charts/web/values.yaml": "replicas: 1\nenabled: true\nimage: {tag: 1.0.0}\n",
+        "infra.toml": '[[tree.roots]]\npath = "helm"\ndelivery = "helm"\n[clusters.here]\ncontext = "here"\n'
+        '[circles.docs]\nnamespaces = ["docs-*"]\n',
+    }
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@x", "commit", "-qm", "a"]):
+        subprocess.run(["git", "-C", tmp_path, *words], check=True)
+    given = ("image.tag=1.10", "replicas=3", "enabled=false", "debug=true", "gone=null", 'args=["a=b"]', "port=8080")
+    words = [word for one in given for word in ("--set", one)]
+
+    assert main(["preview", "helm-release", "docs-live", "site", "--chart", "./charts/web", *words, "--json",
+                 "--repo", str(tmp_path)]) == 0  # fmt: skip
+
+    (file,) = json.loads(capsys.readouterr().out)["files"]
+    assert file["content"] == (
+        "chart: ../../charts/web\nvalues:\n  args:\n    - a=b\n  debug: true\n  enabled: false\n  image:\n"
+        '    tag: "1.10"\n  port: "8080"\n  replicas: 3\n'
+    )
+    assert main(["preview", "helm-release", "docs-live", "site", "--chart", "./charts/web", "--version", "0.1.0",
+                 "--repo", str(tmp_path)]) == 2  # fmt: skip
+    assert "no version for a chart of this repository" in capsys.readouterr().err

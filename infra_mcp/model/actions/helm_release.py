@@ -62,6 +62,9 @@ class HelmRelease(ActionModel):
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if self.repository is not None and (self.chart is None or self.chart.startswith((".", "oci://"))):
-            msg = "takes a repository only with a chart's name"
+            msg = "must have a repository only with a chart's name"
+            raise ValueError(msg)
+        if self.version is not None and (self.chart or "").startswith("."):
+            msg = "must have no version for a chart of this repository: that is in its Chart.yaml"
             raise ValueError(msg)
         return self

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra_mcp.clients.helm.charts import Source as ChartSource
 from infra_mcp.errors import InfraError
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.repository.edits import SetValue
@@ -86,7 +88,11 @@ def set_values(sets: Sets, release: Release, values: Mapping[FieldPath, Json], o
     for place, value in values.items():
         path, prefix = _place(sets.tree, release, place, others)
         there = get_path(sets.tree.document(path, 0).object, (*prefix, *place))
-        sets.add(path, (*prefix, *place), _like(there[1], value) if there[0] else value)
+        sets.add(
+            path,
+            (*prefix, *place),
+            _like(there[1], value) if there[0] else typed(sets.tree, release.chart, place, value),
+        )
 
 
 def _place(tree: Tree, release: Release, place: FieldPath, others: Collection[Release]) -> tuple[str, FieldPath]:
@@ -130,6 +136,20 @@ def _sources(tree: Tree, release: Release) -> list[tuple[Source, str, FieldPath]
             about = Document(release.path, 0, tree.document(release.path, 0).object)
             found.append((Below(about, prefix), release.path, prefix))
     return found
+
+
+def typed(tree: Tree, chart: ChartSource | str, place: FieldPath, value: Json) -> Json:
+    """A value that stands nowhere yet, a text as the chart's own value is: "false" would be true in its templates.
+
+    Args:
+        tree: the repository.
+        chart: of a release; of one from elsewhere the values are not known here.
+        place: in its values.
+        value: as it came.
+    """
+    path = posixpath.join(chart, "values.yaml") if isinstance(chart, str) else ""
+    defaults = (tree.documents(path) or [None])[0] if path and tree.is_file(path) else None
+    return _like(get_path(defaults, place)[1], value)
 
 
 def _like(now: Json, value: Json) -> Json:
