@@ -67,18 +67,20 @@ async def run(command: Command, feed: Callable[[bytes], None], started: Callable
         except OSError as error:
             what = f"{named(command.program)} cannot be started: {one_line(os.strerror(error.errno or 0))}."
             raise InfraError("setup-failed", what) from error
-        started(process.pid)
-        late = await _watched(process, command, out, feed)
+        late = await _watched(process, command, out, feed, started)
         out.lines(feed, last=True)
         if late:
             raise InfraError("run-stopped", f"{named(command.program)} {late} and was stopped.")
         return process.returncode if process.returncode is not None else -signal.SIGKILL
 
 
-async def _watched(process: Process, command: Command, out: _Output, feed: Callable[[bytes], None]) -> str:
+async def _watched(
+    process: Process, command: Command, out: _Output, feed: Callable[[bytes], None], started: Callable[[int], None]
+) -> str:
     """Wait for the end and pass lines on; returns why it was stopped, empty where it ended by itself."""
     late = ""
     try:
+        started(process.pid)
         with anyio.move_on_after(command.seconds) as waiting:
             async with anyio.create_task_group() as group:
 
