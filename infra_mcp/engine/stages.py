@@ -111,7 +111,7 @@ async def _apply(deps: Dependencies, run: Run, part: PlannedPart, decide: Decide
         part = await _when_ready(deps, run, part)
     if part.prepared.writes:
         await decide(run)  # the policy may have changed while we waited for git
-        run.say(f"applying {len(part.prepared.writes)} objects")
+        run.say(f"applying {(count := len(part.prepared.writes))} change{'s' * (count != 1)}")
         run.reach([part.key])
         await part.driver.apply(part.context, part.prepared)
     return part
