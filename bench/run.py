@@ -31,6 +31,7 @@ import mesh  # noqa: E402
 import plans  # noqa: E402
 import reading  # noqa: E402
 import records  # noqa: E402
+import releases  # noqa: E402
 import rollout  # noqa: E402
 import timing  # noqa: E402
 from e2e.cluster_setup import ClusterSetup  # noqa: E402
@@ -39,8 +40,8 @@ from mcp.client.client import Client  # noqa: E402
 
 from infra_mcp import sandbox  # noqa: E402
 
-PARTS = ("changes", "plans", "reading", "checkout", "connect", "mesh", "records", "applies")
-ON_A_CLUSTER = {"changes", "plans", "reading"}
+PARTS = ("changes", "plans", "reading", "checkout", "connect", "mesh", "records", "applies", "releases")
+ON_A_CLUSTER = {"changes", "plans", "reading", "releases"}
 PAUSE = 0.7  # seconds before each run, of either side
 APPS = """
 [apps.docs]
@@ -197,7 +198,7 @@ async def main() -> int:
     parser.add_argument("--only", default=",".join(PARTS), help="some of the parts, with commas between: %(default)s")
     given = parser.parse_args()
     rounds, parts = given.rounds, given.only.split(",")
-    rows: list[Row | mesh.Line | records.Record | applies.Applied] = []
+    rows: list[Row | mesh.Line | records.Record | applies.Applied | releases.Upgrade] = []
     if ON_A_CLUSTER & set(parts):
         rows += await on_a_cluster(rounds, parts)
     if "checkout" in parts:
@@ -216,9 +217,9 @@ async def main() -> int:
     return 0
 
 
-async def on_a_cluster(rounds: int, parts: list[str]) -> list[Row | mesh.Line]:
+async def on_a_cluster(rounds: int, parts: list[str]) -> list[Row | mesh.Line | releases.Upgrade]:
     """What needs a control plane: brought up for it, and taken down."""
-    rows: list[Row | mesh.Line] = []
+    rows: list[Row | mesh.Line | releases.Upgrade] = []
     with tempfile.TemporaryDirectory(prefix="infra-mcp-bench-") as folder:
         home = Path(folder)
         found = await sandbox.up("bench", progress=None)
@@ -230,6 +231,8 @@ async def on_a_cluster(rounds: int, parts: list[str]) -> list[Row | mesh.Line]:
             await asyncio.to_thread(cluster_setup.prepare)
             if "plans" in parts:
                 rows += await plans.contest(cluster_setup, home / "plans", APPS, rounds)
+            if "releases" in parts:
+                rows += await releases.contest(cluster_setup, home / "releases", rounds)
             if not {"changes", "reading"} & set(parts):
                 return rows
             scenario = Scenario(cluster_setup, home / "scenario", serve=False)
