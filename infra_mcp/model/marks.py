@@ -9,6 +9,7 @@ BINDING: Final = "infra-mcp-circle"  # the RoleBinding in each of a circle's nam
 HELM_BINDING: Final = "infra-mcp-circle-helm"  # the one for Helm, in each of its namespaces where Helm may work
 BINDINGS: Final = frozenset({BINDING, HELM_BINDING})
 PREFIX: Final = "infra-mcp.dev/"  # of our labels and annotations
+ONLY_OURS: Final = f"only infra-mcp may set or change {PREFIX}* labels and annotations here"  # what refuses others says
 CIRCLE: Final = f"{PREFIX}circle"  # label of a namespace: the circle it was made for
 REQUEST: Final = f"{PREFIX}request"  # annotation: the id of the request that wrote last; for people
 WRITE: Final = f"{PREFIX}write"  # annotation: a nonce that leaves the process in its own write only

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final, Literal
 
-from infra_mcp.model.marks import BINDING, CIRCLE, HELM_BINDING, PREFIX, PULL_SECRET_TYPES
+from infra_mcp.model.marks import BINDING, CIRCLE, HELM_BINDING, ONLY_OURS, PREFIX, PULL_SECRET_TYPES
 from infra_mcp.policy.grants import FREE_LABELS
 from infra_mcp.policy.helm_rights import account_of, circles_with_helm, role_of
 from infra_mcp.policy.policy import Policy
@@ -145,7 +145,7 @@ def _marks() -> Parts:
             f"{now}.all(k, {ours} || (k in {before} && {now}[k] == {before}[k]))",
             f"{before}.all(k, {ours} || k in {now})",
         ]
-    return variables, [(_all(*found), f"only infra-mcp may set or change {PREFIX}* labels and annotations here")]
+    return variables, [(_all(*found), ONLY_OURS)]
 
 
 def _bindings(policy: Policy, cluster: ClusterRules) -> Parts:

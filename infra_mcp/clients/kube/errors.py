@@ -11,9 +11,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from infra_mcp.errors import InfraError, Unavailable
+from infra_mcp.model.marks import ONLY_OURS
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.text import named, one_line, quoted
 
@@ -147,6 +148,8 @@ class KubeError(Exception):
             code, sentence = "field-conflict", f"{what}: {self._owners()}."
         elif self.is_version_conflict:
             code, sentence = "object-moved", f"{what} changed since it was read: {message}"
+        elif ONLY_OURS in self.message:  # our own policy takes us for somebody else
+            code, sentence, advice = "cluster-denied", answer, _AS_SERVER
         # Admission checks (quota, pod security, webhooks) forbid too; then the object is at fault, not a missing right.
         elif self.is_invalid or (self.status == HTTPStatus.FORBIDDEN and not is_denied(self)):
             code, sentence = "object-invalid", answer
@@ -164,6 +167,9 @@ class KubeError(Exception):
         return ", ".join(owned)
 
 
+_AS_SERVER: Final = (
+    "Run the server with a kubeconfig whose context has the token of its ServiceAccount: manifests/README.md, step 3."
+)
 _MAY_QUOTE = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.INTERNAL_SERVER_ERROR}
 _INVALID = {
     HTTPStatus.BAD_REQUEST,

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from infra_mcp.clients.kube.errors import KubeError, is_denied
+from infra_mcp.model.marks import ONLY_OURS
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.text import one_line
 
@@ -153,3 +154,12 @@ def test_a_refusal_of_rights_differs_from_the_refusal_of_an_object_also_when_tra
     assert is_denied(error) is denied
     if isinstance(error, KubeError):
         assert is_denied(error.translate(DEPLOYMENT)) is denied
+
+
+def test_what_our_own_admission_policy_refuses_us_says_that_the_server_runs_as_somebody_else():
+    said = f"ValidatingAdmissionPolicy 'infra-mcp-marks' with binding 'infra-mcp-marks' denied request: {ONLY_OURS}"
+
+    error = parse(403, said, "Forbidden").translate("namespace docs-x")
+
+    assert error.code == "cluster-denied"
+    assert "token of its ServiceAccount" in error.next_step
