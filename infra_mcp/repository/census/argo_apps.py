@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from infra_mcp.model.effect import FieldPath
 from infra_mcp.repository.census.argo_sets import Generators
-from infra_mcp.repository.census.argo_templates import Parameters, Rendered, Text
+from infra_mcp.repository.census.argo_templates import Rendered, TemplateParameters, Text
 from infra_mcp.repository.census.built import Built
 from infra_mcp.repository.census.composition import compose
 from infra_mcp.repository.census.entries import ARGO_APPLICATIONS, cluster_of
@@ -194,7 +194,7 @@ class Applications:
         is_go = spec.get("goTemplate") is True
         generators = Generators(self.index, one, is_go, self.is_ours)
         for given in generators.all():
-            parameters = Parameters(given.source, is_go)
+            parameters = TemplateParameters(given.source, is_go)
             template = Below(one, ("spec", "template"))
             made: Source = Rendered(template, parameters)
             if patch := spec.get("templatePatch"):
@@ -209,7 +209,7 @@ class Applications:
             self._unknown.append(f"ApplicationSet {name} in {one.path}: {what}")
 
 
-def _named(parameters: Parameters, template: Json) -> Iterator[str]:
+def _named(parameters: TemplateParameters, template: Json) -> Iterator[str]:
     """The parameters that tell one Application from another: in its name, source and destination."""
     yield from parameters.named(get_path(template, ("metadata", "name"))[1])
     spec = get_path(template, ("spec",))[1]

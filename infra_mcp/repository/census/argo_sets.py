@@ -16,7 +16,15 @@ from itertools import islice
 from typing import Any, Final
 
 from infra_mcp.model.effect import FieldPath
-from infra_mcp.repository.census.argo_templates import OPEN, Fixed, Parameters, PathParameter, Rendered, Text, Under
+from infra_mcp.repository.census.argo_templates import (
+    OPEN,
+    Fixed,
+    PathParameter,
+    Rendered,
+    TemplateParameters,
+    Text,
+    Under,
+)
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.layers import Below, Document, Source, Stack, helm_values
 from infra_mcp.repository.lenient import as_text, items, mapping, maps
@@ -119,7 +127,7 @@ class Generators:
             given = Given((*layers, Under(below, Fixed(_path(path, is_file=bool(layers))))))
             given = replace(given, files=frozenset({path} if layers else ()))
             if isinstance(value.get("values"), dict):
-                own = Rendered(Below(source, (*at, "values")), Parameters(given.source, self.is_go))
+                own = Rendered(Below(source, (*at, "values")), TemplateParameters(given.source, self.is_go))
                 given = given.with_(Given((Under(("values",), own),)))
             yield given
 
@@ -149,7 +157,7 @@ class Generators:
         for one in islice(self._one(source, (*at, 0), first, depth + 1), MOST):
             inner: Source = Below(source, (*at, 1))
             if OPEN in str(second):
-                inner = Rendered(inner, Parameters(one.source, self.is_go))
+                inner = Rendered(inner, TemplateParameters(one.source, self.is_go))
             for other in self._one(inner, (), inner.value, depth + 1):
                 yield one.with_(other)
 
@@ -172,7 +180,7 @@ class Generators:
         """Whether the labels of a selector are among the parameters."""
         if not isinstance(selector, dict):
             return True
-        parameters = Parameters(given.source, is_go=False)
+        parameters = TemplateParameters(given.source, is_go=False)
         labels, rules = mapping(selector, "matchLabels"), maps(selector, "matchExpressions")
         every: list[tuple[str, Json, Json]] = [(key, "In", [value]) for key, value in labels.items()]
         every += [(str(one.get("key")), one.get("operator"), one.get("values") or []) for one in rules]

@@ -38,7 +38,7 @@ class PathParameter(dict[str, Any]):
 
 
 @dataclass(frozen=True)
-class Parameters:
+class TemplateParameters:
     """What a template may name."""
 
     source: Source  # its value is a map
@@ -97,7 +97,7 @@ class Rendered:
     """A value whose texts are templates. A text that is not known is None."""
 
     base: Source
-    parameters: Parameters
+    parameters: TemplateParameters
 
     @cached_property
     def value(self) -> Json:

@@ -53,7 +53,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Parameters:
+class HelmParameters:
     """Values with parameters set in them."""
 
     base: Source

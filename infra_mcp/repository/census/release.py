@@ -13,7 +13,7 @@ from functools import cache, cached_property
 
 from infra_mcp.repository.census.chart import chart_holds, replicas_of
 from infra_mcp.repository.census.index import Index
-from infra_mcp.repository.census.parameters import Parameter, Parameters
+from infra_mcp.repository.census.parameters import HelmParameters, Parameter
 from infra_mcp.repository.layers import Source, Spot, helm_values
 from infra_mcp.repository.locator.holds import Hold, images_in_values
 from infra_mcp.repository.locator.places import places_of
@@ -49,7 +49,7 @@ class Release:
         given = list(self.given) if self.stands_alone or own in self.given else [own, *self.given]
         known = given[len(given) - given[::-1].index(None) :] if None in given else given
         values = helm_values([source for one in known for source in self._sources(one)])
-        return Parameters(values, self.parameters) if self.parameters else values
+        return HelmParameters(values, self.parameters) if self.parameters else values
 
     def _sources(self, one: Values) -> Sequence[Source]:
         return self.index.sources(one) if isinstance(one, str) else [one] if one is not None else []

@@ -6,7 +6,7 @@ import pytest
 from repository.census.argo_parts import CHARTS, URL, application_set, chart, deployment, source
 
 from infra_mcp.errors import InfraError
-from infra_mcp.repository.census.argo_templates import Fixed, Parameters, PathParameter
+from infra_mcp.repository.census.argo_templates import Fixed, PathParameter, TemplateParameters
 
 TREE = {
     "name": "web",
@@ -55,7 +55,7 @@ VALUES = "image:\n  repository: registry.example/web\n  tag: 0.9.0\n"
     ],
 )
 def test_a_template_gives_what_it_names_and_is_unknown_with_anything_else_in_it(text, go, given):
-    assert Parameters(Fixed(TREE), go).render(text) == given
+    assert TemplateParameters(Fixed(TREE), go).render(text) == given
 
 
 @pytest.mark.parametrize("go", [True, False])
