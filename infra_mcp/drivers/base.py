@@ -8,7 +8,7 @@ driver.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,9 @@ class Context:
     circle: str  # the requester's circle: the work is done with its identity
     policy: Policy  # in force
     say: Callable[[str], None] = lambda _: None  # reports progress, for people
+    # Raises what policy has against changes. Called before the place is asked about them: else its own refusal answers
+    # first, and does not say what would pass.
+    require: Callable[[Iterable[Change]], None] = lambda _: None
     resumed: bool = False  # after an interruption: writes with this request's mark are ours
     nonce: str = ""  # a secret of this request: a created object that shows it is ours
     made: frozenset[str] = frozenset()  # keys of the targets that earlier parts of this request create

@@ -1,9 +1,9 @@
 """From an action to its plan: its edits, the drivers that carry them out, and the effect."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain
+from functools import partial
 
 from anyio import to_thread
 
@@ -15,10 +15,10 @@ from infra_mcp.engine.reach import Reach, reach
 from infra_mcp.engine.run import Dependencies, Planned, PlannedPart, PlannedStage, Run
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ActionModel
-from infra_mcp.model.effect import Effect, FileChange, Part, Reached
+from infra_mcp.model.effect import Change, Effect, FileChange, Part, Reached
 from infra_mcp.policy.actions import RULES
-from infra_mcp.policy.decide import rendering_refusals
-from infra_mcp.policy.grants import grants
+from infra_mcp.policy.decide import rendering_refusals, unread_refusals
+from infra_mcp.policy.grants import Grant, Refusal, grants
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.reach import refusals
 from infra_mcp.repository.edits import Beside, Edit, Location
@@ -61,11 +61,12 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
             found = await reach(policy, census, before, edit, deps.builds, place)
             reached += [one.model_copy(update={"stage": number}) for one in found.reached]
             _require_reach(policy, run, number, found)  # before a driver looks at what is others'
+            asked = replace(context, require=partial(_require, policy, run, number))
             for delivery, at, share in _routed(policy, before, edit, place, found):
                 if delivery not in deps.places.deliveries:
                     others.add(delivery)  # refused before the commit: see `pipeline._require_deliverable`
                     continue
-                part = await plan_part(deps, replace(context, made=created), delivery, at, number, share)
+                part = await plan_part(deps, replace(asked, made=created), delivery, at, number, share)
                 parts.append(part)
                 _require_one_step(action, part, changed_by)
                 created |= {one.target.key for one in part.prepared.changes if one.operation == "create"}
@@ -112,12 +113,28 @@ def in_step(action: ActionModel, number: int) -> Iterator[None]:
 
 
 def _require_reach(policy: Policy, run: Run, number: int, found: Reach) -> None:
-    action = run.action.steps_of[number] if run.action.step_names else run.action
+    action = _step(run, number)
     caller, about = run.request.caller, RULES[action.action].about(policy, action)
-    granted = grants(policy, caller, attendant=run.request.attendant is not None)
     effect = Effect(action={}, parts=(), files=(), reach=found.reached)
-    rendered = rendering_refusals(policy, granted, action, found.renders)
-    for one in chain(refusals(policy, caller, granted, about, effect), rendered):
+    _refuse(refusals(policy, caller, _granted(policy, run), about, effect))
+    _refuse(rendering_refusals(policy, _granted(policy, run), action, found.renders))
+
+
+def _require(policy: Policy, run: Run, number: int, changes: Iterable[Change]) -> None:
+    """Raise what policy has against changes that a driver is about to look at."""
+    _refuse(unread_refusals(policy, _granted(policy, run), _step(run, number), changes))
+
+
+def _step(run: Run, number: int) -> ActionModel:
+    return run.action.steps_of[number] if run.action.step_names else run.action
+
+
+def _granted(policy: Policy, run: Run) -> tuple[Grant, ...]:
+    return grants(policy, run.request.caller, attendant=run.request.attendant is not None)
+
+
+def _refuse(against: Iterable[Refusal]) -> None:
+    for one in against:
         raise InfraError("policy-denied", f"{one.reason} (rule {one.rule})", next_step=one.would_pass, rule=one.rule)
 
 

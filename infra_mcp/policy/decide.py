@@ -19,9 +19,10 @@ from infra_mcp.model.approval import Need, Verdict
 from infra_mcp.model.effect import Change, Effect
 from infra_mcp.model.marks import BINDINGS, CIRCLE
 from infra_mcp.model.peer import Caller
+from infra_mcp.model.target import Target
 from infra_mcp.policy import grants, reach, terraform, zones
 from infra_mcp.policy.actions import RULES
-from infra_mcp.policy.actions.base import FAULT, KUBERNETES, About
+from infra_mcp.policy.actions.base import FAULT, KUBERNETES, About, ActionRules
 from infra_mcp.policy.approvals import in_words
 from infra_mcp.policy.grammar import format_duration, matches
 from infra_mcp.policy.grants import Grant, Refusal, some
@@ -31,7 +32,7 @@ from infra_mcp.policy.images import new_images
 from infra_mcp.policy.matching import Subject, active_freeze, denials, requirements
 from infra_mcp.policy.owners import is_within
 from infra_mcp.policy.policy import Policy
-from infra_mcp.policy.systems import BY_CLUSTER, scope
+from infra_mcp.policy.systems import BY_CLUSTER, helm, scope
 
 _COMMAND = "`infra-mcp approve ID DIGEST`"
 # Only the server's own identity creates these.
@@ -255,8 +256,27 @@ def rendering_refusals(
         changes: of objects, without what is live.
     """
     for change in changes:
-        yield from guard.refusals(policy, granted, change, is_rendered=not _is_typed(policy, action, change))
+        yield from zones.object_refusals(policy, change)
+        is_typed = _is_typed(policy, action, change)
+        yield from guard.refusals(policy, granted, change, is_rendered=True, is_typed=is_typed)
         yield from _image_refusals(granted, change)
+
+
+def unread_refusals(
+    policy: Policy, granted: Sequence[Grant], action: ActionModel, changes: Iterable[Change]
+) -> Iterator[Refusal]:
+    """Every reason against changes that a driver is about to look at, as far as it is known without what is live.
+
+    Args:
+        policy: in force.
+        granted: all that must grant the request.
+        action: the request, or a step of it.
+        changes: as rendered; of a manifest that no build and no chart brings, its kind and place only.
+    """
+    for change in changes:
+        yield from _kinds(RULES[action.action], action, change.target, is_built=bool(change.by))
+        yield from _scopes(policy, granted, change)
+        yield from rendering_refusals(policy, granted, action, (change,) if change.by else ())
 
 
 def _is_typed(policy: Policy, action: ActionModel, change: Change) -> bool:
@@ -271,21 +291,18 @@ def _change_refusals(
     """Every reason against one change, which a build or a chart brings or the action itself."""
     rules, target = RULES[action.action], change.target
     is_about = rules.is_about(policy, action, target)
-    if target.system not in rules.systems and not is_built:
-        yield Refusal("effect.kinds", f"A {action.action} writes nothing of {target.system}: {target}.", FAULT)
-    if target.system == KUBERNETES and target.kind not in rules.writes and not is_built:
-        kind = target.kind.rpartition("/")[2]
-        yield Refusal("effect.kinds", f"A {action.action} writes no {kind}, and the plan holds {target}.", FAULT)
+    yield from _kinds(rules, action, target, is_built=is_built)
     if not (reach.may_move(policy, caller, target) if is_built else is_about):
         yield Refusal("effect.scope", f"The plan holds {target}, which this {action.action} is not about.", FAULT)
+    yield from _scopes(policy, granted, change)
     for to in granted:
-        yield from scope(policy, to, target)
         yield from zones.change_refusals(policy.zones.get(target.place), to, change)
         yield from grants.labels(to, _labels(change))
         yield from grants.amounts(to, change)
     if target.system == KUBERNETES:
-        is_rendered = is_built and not _is_typed(policy, action, change)
-        yield from guard.refusals(policy, granted, change, is_rendered=is_rendered)
+        yield from zones.object_refusals(policy, change)
+        is_typed = _is_typed(policy, action, change)
+        yield from guard.refusals(policy, granted, change, is_rendered=is_built, is_typed=is_typed)
     yield from _identity(change)
     for take in change.takes:
         if not any(matches(pattern, take.manager) for pattern in policy.tree.adopt):
@@ -297,6 +314,24 @@ def _change_refusals(
     yield from _image_refusals(granted, change)
     yield from terraform.change_refusals(policy, change)
     yield from rules.effect_refusals(policy, caller, action, change)
+
+
+def _kinds(rules: ActionRules, action: ActionModel, target: Target, *, is_built: bool) -> Iterator[Refusal]:
+    """Whether an action may write a kind itself; what a build or a chart brings is bounded by `kinds`."""
+    if is_built:
+        return
+    if target.system not in rules.systems:
+        yield Refusal("effect.kinds", f"A {action.action} writes nothing of {target.system}: {target}.", FAULT)
+    if target.system == KUBERNETES and target.kind not in rules.writes:
+        kind = target.kind.rpartition("/")[2]
+        yield Refusal("effect.kinds", f"A {action.action} writes no {kind}, and the plan holds {target}.", FAULT)
+
+
+def _scopes(policy: Policy, granted: Sequence[Grant], change: Change) -> Iterator[Refusal]:
+    for to in granted:
+        yield from scope(policy, to, change.target)
+        if change.identity == "helm" and change.target.system == KUBERNETES and change.target.home is not None:
+            yield from helm(policy, to, change.target.home)
 
 
 def _image_refusals(granted: Sequence[Grant], change: Change) -> Iterator[Refusal]:

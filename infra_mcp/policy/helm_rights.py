@@ -6,38 +6,16 @@ own. So the identity can read every Secret of a namespace, and is bound only whe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
+from infra_mcp.policy.guard.kinds import RESOURCES
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import CircleRules, ClusterRules
 
 _ALL: Final = ["get", "list", "watch", "create", "update", "patch", "delete"]
 _READ: Final = ["get", "list", "watch"]
-# The resources of the kinds that a rendering may hold by default, by group; see `policy/guard/kinds.py`.
-_RESOURCES: Final[Mapping[str, Mapping[str, str]]] = {
-    "": {
-        "ConfigMap": "configmaps",
-        "PersistentVolumeClaim": "persistentvolumeclaims",
-        "Pod": "pods",
-        "Secret": "secrets",
-        "Service": "services",
-        "ServiceAccount": "serviceaccounts",
-    },
-    "apps": {
-        "DaemonSet": "daemonsets",
-        "Deployment": "deployments",
-        "ReplicaSet": "replicasets",
-        "StatefulSet": "statefulsets",
-    },
-    "autoscaling": {"HorizontalPodAutoscaler": "horizontalpodautoscalers"},
-    "batch": {"CronJob": "cronjobs", "Job": "jobs"},
-    "gateway.networking.k8s.io": {"GRPCRoute": "grpcroutes", "HTTPRoute": "httproutes", "TLSRoute": "tlsroutes"},
-    "networking.k8s.io": {"Ingress": "ingresses", "NetworkPolicy": "networkpolicies"},
-    "policy": {"PodDisruptionBudget": "poddisruptionbudgets"},
-    "route.openshift.io": {"Route": "routes"},
-    "traefik.io": {"IngressRoute": "ingressroutes"},
-}
+_RELEASES: Final = "secrets"  # where Helm keeps them
 
 
 def circles_with_helm(policy: Policy) -> dict[str, CircleRules]:
@@ -57,7 +35,8 @@ def role_of(cluster: ClusterRules, circle: str) -> str:
 
 def rights(circle: CircleRules) -> list[dict[str, Any]]:
     """The rules of that role: the default kinds, and those that the circle's `kinds` name."""
-    found = {group: set(kinds.values()) for group, kinds in _RESOURCES.items()}
+    found = {group: set(kinds.values()) for group, kinds in RESOURCES.items()}
+    found[""].add(_RELEASES)
     for group, resource in _named(circle):
         found.setdefault(group, set()).add(resource)
     rules = [_rule(group, sorted(resources), _ALL) for group, resources in sorted(found.items())]
@@ -69,7 +48,7 @@ def _named(circle: CircleRules) -> Iterator[tuple[str, str]]:
     """Group and resource of each kind that policy names; of a kind that is not known here, all of its group."""
     for kind in circle.kinds or ():
         group, _, name = kind.rpartition("/")
-        if name not in _RESOURCES.get(group, {}) and group and "*" not in group:
+        if name not in RESOURCES.get(group, {}) and group and "*" not in group:
             yield group, "*"
 
 

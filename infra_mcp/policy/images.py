@@ -11,9 +11,9 @@ from pydantic import JsonValue
 from infra_mcp.model.effect import Change, FieldChange
 from infra_mcp.model.image import Image
 from infra_mcp.policy.grammar import repository
+from infra_mcp.policy.guard.kinds import delivers, kind_of
 
 _DATA: Final = frozenset({"ConfigMap", "Secret"})
-_VALUES: Final = frozenset({"HelmRelease", "HelmChart", "Application", "ApplicationSet"})
 _RELEASE: Final = ("helm", "release")  # system and kind of what only gives values to a chart
 
 
@@ -46,8 +46,8 @@ def version_of(image: str, template: str) -> str:
 def images_in(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
     """Every image that a value names, at any depth; empty for one that cannot be read.
 
-    Beside `image` these are the names that custom resources have for it (`imageName`, `initImage`), and an image as a
-    map: a volume's `reference`, or registry, repository, tag and digest.
+    Beside `image` these are the names that custom resources have for it (`imageName`, `initImage`, texts in `images`),
+    and an image as a map: a volume's `reference`, or registry, repository, tag and digest.
     """
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -56,6 +56,9 @@ def images_in(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
             elif isinstance(inner, str) and (key == "imageName" or key.endswith("Image")):
                 yield inner
             else:
+                if key == "images" or key.endswith("Images"):
+                    several = inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else ()
+                    yield from (one for one in several if isinstance(one, str))
                 yield from images_in(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
@@ -81,11 +84,11 @@ def added_images(rendered: dict[str, Any], before: dict[str, Any] | None) -> tup
         rendered: the object as it would be.
         before: as it is; None where it would be created.
     """
-    kind = rendered.get("kind")
+    kind = kind_of(rendered)
     if kind in _DATA:
         return ()
     # Where it cannot be read in values for a chart, the chart has the rest of it.
-    known = {*images_in(before), *([""] if kind in _VALUES else [])}
+    known = {*images_in(before), *([""] if delivers(kind) else [])}
     return tuple(dict.fromkeys(image for image in images_in(rendered) if image not in known))
 
 

@@ -28,8 +28,8 @@ def _kubernetes(policy: Policy, to: Grant, target: Target) -> Iterator[Refusal]:
         yield from namespace(policy, to, target.home)
 
 
-def _helm(policy: Policy, to: Grant, target: Target) -> Iterator[Refusal]:
-    name = target.scope or ""
+def helm(policy: Policy, to: Grant, name: str) -> Iterator[Refusal]:
+    """Whether a namespace is granted, and Helm in it."""
     yield from namespace(policy, to, name)
     if not any(matches(pattern, name) for pattern in to.own.helm):
         yield Refusal(
@@ -67,7 +67,7 @@ def workspace(policy: Policy, to: Grant, name: str) -> Iterator[Refusal]:
 
 SCOPES: Final[dict[str, Callable[[Policy, Grant, Target], Iterator[Refusal]]]] = {
     "kubernetes": _kubernetes,
-    "helm": _helm,
+    "helm": lambda policy, to, target: helm(policy, to, target.scope or ""),
     "dns": lambda policy, to, target: record(policy, to, target.place, target.name),
     "terraform": lambda policy, to, target: workspace(policy, to, target.place),
 }

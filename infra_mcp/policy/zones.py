@@ -19,8 +19,10 @@ from infra_mcp.model.rrset import APEX, TYPES
 from infra_mcp.policy.grants import Grant, Refusal
 from infra_mcp.policy.guard.rules import SWITCHES
 from infra_mcp.policy.kinds import ZoneRules
+from infra_mcp.policy.policy import Policy
 
 SYSTEM: Final = "dns"
+_ENDPOINT: Final = "externaldns.k8s.io/DNSEndpoint"
 # Names below which ownership markers stand: ours, and those of octoDNS. They are written with the record they are of.
 _MARKERS: Final = ("_infra-mcp", "_owner")
 _HERITAGE: Final = re.compile(r'^"?(?:heritage=|\*octodns\*)', re.IGNORECASE)
@@ -63,6 +65,23 @@ def change_refusals(rules: ZoneRules | None, to: Grant, change: Change) -> Itera
     texts = [str(one) for one in values] if isinstance(values, list | tuple) else []
     seconds = ttl if isinstance(ttl, int) else None
     yield from refusals(rules, to, target.place, target.name, target.kind, texts, seconds)
+
+
+def object_refusals(policy: Policy, change: Change) -> Iterator[Refusal]:
+    """Whether an object holds the records of a zone: a ConfigMap of CoreDNS, or a DNSEndpoint. Only records change it.
+
+    Args:
+        policy: in force.
+        change: of an object of a cluster, by a typed action, a build or a chart.
+    """
+    target = change.target
+    if change.operation == "unchanged":
+        return
+    for zone, rules in policy.zones.items():
+        kind = "ConfigMap" if rules.backend == "coredns" else _ENDPOINT
+        if (rules.cluster, rules.object, kind) == (target.place, f"{target.scope}/{target.name}", target.kind):
+            what = f"{target} holds the records of {zone}, which are set one by one."
+            yield Refusal("dns.object", what, "A dns_record for each name.")
 
 
 def _of_name(zone: str, name: str, kind: str) -> Iterator[Refusal]:

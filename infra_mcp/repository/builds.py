@@ -192,7 +192,7 @@ class _Documents:
             if document in self._kept:
                 self._kept.move_to_end(document)
                 return self._kept[document]
-        found = tuple(read(document))
+        found = tuple(read(document, whole=True))
         with self._lock:
             if document not in self._kept:
                 self._kept[document] = found

@@ -66,7 +66,9 @@ def parse(data: bytes, path: str, cluster: str, malformed: list[str] | None = No
     return found
 
 
-def read(data: bytes, path: str = "", cluster: str = "", malformed: list[Unreadable] | None = None) -> list[Located]:
+def read(
+    data: bytes, path: str = "", cluster: str = "", malformed: list[Unreadable] | None = None, *, whole: bool = False
+) -> list[Located]:
     """Every Kubernetes object of a file. Whether the API server would accept it is not checked.
 
     Documents that cannot be one object of a cluster are skipped: without `apiVersion` or `kind` (values, patches,
@@ -77,6 +79,7 @@ def read(data: bytes, path: str = "", cluster: str = "", malformed: list[Unreada
         path: its path.
         cluster: the cluster that its objects are for.
         malformed: gets the error of each object with a malformed kind or name, which is then skipped.
+        whole: whether nothing may be skipped: all of it becomes live.
 
     Raises:
         Unreadable: naming the line.
@@ -91,6 +94,8 @@ def read(data: bytes, path: str = "", cluster: str = "", malformed: list[Unreada
             try:
                 if _is_object(root, obj):
                     found.append(Located(path, index, obj, at, _ref(obj, cluster)))
+                elif whole and obj is not None:
+                    _require(root, False, "an object has no apiVersion, no kind, or a generated name")
             except Unreadable as error:
                 if malformed is None:
                     raise

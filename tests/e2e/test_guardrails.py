@@ -204,6 +204,33 @@ async def test_what_it_adds_to_an_object_of_a_namespace_that_was_just_made_is_no
     assert account is None or "imagePullSecrets" not in account
 
 
+LEASE = """\
+apiVersion: coordination.k8s.io/v1
+kind: Lease
+metadata: {{name: docs, namespace: {namespace}}}
+spec: {{leaseDurationSeconds: 30}}
+"""
+LASTING = """
+[apps.docs.settings.lasting]
+at = "k8s/teams/lease.yaml#spec.leaseDurationSeconds"
+type = "integer"
+"""
+
+
+@pytest.mark.promise("effect.guarded")
+async def test_a_raw_manifest_of_a_kind_that_no_action_writes_is_refused_before_the_cluster_is_asked_for_it(guarded):
+    owned = '[[owners]]\npaths = ["k8s/**"]\nowner = "docs"\n'
+    guarded.manifest.with_name("lease.yaml").write_text(LEASE.format(namespace=guarded.namespace), encoding="utf-8")
+    guarded.git("add", ".")
+    guarded.git("commit", "-q", "-m", "A lease")
+    await guarded.accept_policy(guarded.apps() + LASTING + owned)
+
+    ask = guarded.tool("change", action="configure", arguments={"app": "docs", "settings": {"lasting": 60}})
+    refused = await _refused(guarded, ask, "effect.kinds")
+
+    assert "writes no Lease" in refused.text
+
+
 # ---- a build
 
 BUILT = """
@@ -379,3 +406,51 @@ async def test_what_cannot_be_built_beside_is_said_and_waits_for_an_approval_of_
         (ended,) = await scenario.settled()
         assert ended["state"] == "landed"
         assert scenario.live_object("configmap", "live-plain", scenario.production)["data"] == {"color": "red"}
+
+
+# What cannot be built reads the file that the version of production stands in.
+BESIDE = (
+    (
+        "overlays/preview/kustomization.yaml",
+        """
+        namespace: {staging}
+        nameSuffix: -preview
+        resources: [../../base, 'https://git.example/more?ref=main']
+        configMapGenerator:
+          - name: production
+            files: [../production/kustomization.yaml]
+        """,
+    ),
+)
+OWNED = '[[owners]]\npaths = ["k8s/docs/**"]\nowner = "docs"\n'
+
+
+@pytest.mark.promise("effect.unrendered")
+async def test_a_version_that_policy_names_needs_no_approval_of_what_could_not_be_rendered_and_others_do(
+    cluster_setup, tmp_path
+):
+    async with Built(cluster_setup, tmp_path, changed=BESIDE) as scenario:
+        await scenario.accept_policy(scenario.apps() + OWNED)
+        deploy = {"app": "docs", "environment": "production"}
+
+        def in_a_set(version, *more):
+            first = {"name": "release", "action": "deploy", "arguments": deploy | {"version": version}}
+            return scenario.tool("change", action="change_set", arguments={"steps": [first, *more]})
+
+        parked = [await scenario.tool("deploy", **deploy, version="1.2.0"), await in_a_set("1.2.0")]
+
+        named = scenario.apps().replace("[apps.docs]\n", '[apps.docs]\nversions = ["1.2.*"]\n', 1)
+        await scenario.accept_policy(named + OWNED)
+        made = [await scenario.tool("deploy", **deploy, version="1.2.0"), await in_a_set("1.2.1")]
+        outside = [await scenario.tool("deploy", **deploy, version="1.3.0"), await in_a_set("1.3.0")]
+        memory = {"app": "docs", "environment": "production", "settings": {"memory": "256Mi"}}
+        more = {"name": "memory", "action": "configure", "arguments": memory}
+        parked += [await scenario.tool("change", action="configure", arguments=memory), await in_a_set("1.2.2", more)]
+
+        assert [one.data["state"] for one in parked] == ["awaiting_approval"] * 4, [one.text for one in parked]
+        for one in parked:
+            (event,) = [one for one in scenario.events(one.data["request"]) if one["kind"] == "approval-needed"]
+            assert json.loads(event["data"])["rule"] == "effect.unrendered"
+        assert all(one.ok for one in made), [one.text for one in made]
+        assert scenario.site("production") == "registry.example/docs/site:1.2.1"
+        assert all("(rule apps.docs.versions)" in one.text for one in outside)

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from infra_mcp.model.actions import ACTIONS
+from infra_mcp.model.actions import ACTIONS, FIRST_EDITION
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
 from infra_mcp.model.peer import Caller, Strength
@@ -138,3 +138,10 @@ def test_the_story_of_approvals_is_what_happens(page):
     assert verdict.decision == "needs-approval"
     assert "2 approvals by different operators known by a token" in " ".join(page.split())
     assert "2 approvals by different operators known by a token within 8h" in verdict.would_pass
+
+
+def test_the_changelog_names_every_action_that_a_policy_of_the_first_edition_does_not_grant_yet():
+    text = (PAGE.parents[1] / "CHANGELOG.md").read_text(encoding="utf-8")
+    line = next(one for one in text.split("\n- ") if one.startswith("Run `infra-mcp policy accept` to grant"))
+
+    assert set(re.findall(r"`([a-z_]+)`", line.partition(".")[0])) == ACTIONS.keys() - FIRST_EDITION

@@ -14,6 +14,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather
 from infra_mcp.repository import builds
 from infra_mcp.repository.builds import Builds, View, view_of
+from infra_mcp.repository.nodes import Unreadable
 from infra_mcp.repository.render import read
 
 pytestmark = pytest.mark.anyio
@@ -143,9 +144,9 @@ async def test_the_same_inputs_are_built_once_and_what_is_kept_is_bounded(made, 
 def test_a_document_is_parsed_once_while_the_bound_allows(monkeypatch):
     parsed = []
 
-    def counted(data):
+    def counted(data, *, whole):
         parsed.append(data)
-        return read(data)
+        return read(data, whole=whole)
 
     monkeypatch.setattr(builds, "read", counted)
     documents = builds._Documents()
@@ -324,3 +325,11 @@ async def test_output_that_cannot_be_read_or_has_too_many_objects_is_a_failed_bu
             await Builds(renderer=kubectl).render(view(APP), "prod")
         assert caught.value.code == "build-failed"
         assert why in caught.value.what
+
+
+@pytest.mark.parametrize(
+    "body", ["kind: Job\nmetadata: {name: a}", "apiVersion: v1\nkind: Pod\nmetadata: {generateName: a-}"]
+)
+def test_an_object_that_would_be_skipped_makes_the_output_of_a_build_unreadable(body):
+    with pytest.raises(Unreadable, match="no apiVersion, no kind, or a generated name"):
+        builds._Documents().parse(body.encode())

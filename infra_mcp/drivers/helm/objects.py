@@ -103,9 +103,19 @@ async def planned_hook(access: Access, release: Release, one: Rendered, *, late:
     return _judged(Change(operation="run", fields=fields, **about), {**dry, "metadata": one.body["metadata"]}, None)
 
 
-def deleted(access: Access, release: Release, one: Rendered) -> Change:
-    """The deletion of an object that is rendered no longer."""
-    return Change(operation="delete", **_about(access, release, one) | {"checked": "none"})
+def as_rendered(access: Access, release: Release, one: Rendered, former: dict[str, Any] | None) -> Change:
+    """The change of an object, as far as its rendering shows it.
+
+    Args:
+        access: the cluster.
+        release: which renders it.
+        one: the object or hook.
+        former: its body in the current revision; None where that has none.
+    """
+    about = _about(access, release, one) | {"checked": "none"}
+    if former == one.body:
+        return Change(operation="unchanged", **about)
+    return _judged(Change(operation="update" if former else "create", **about), one.body, former)
 
 
 def _about(access: Access, release: Release, one: Rendered) -> dict[str, Any]:

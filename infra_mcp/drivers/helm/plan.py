@@ -18,7 +18,7 @@ from infra_mcp.clients.kube import KubeError
 from infra_mcp.drivers.base import Prepared, Share
 from infra_mcp.drivers.helm.access import Access, require_granted
 from infra_mcp.drivers.helm.charts import Inputs, inputs_of
-from infra_mcp.drivers.helm.objects import PlannedObject, planned, planned_hook
+from infra_mcp.drivers.helm.objects import PlannedObject, as_rendered, planned, planned_hook
 from infra_mcp.drivers.helm.render import learn, masked, rendered
 from infra_mcp.drivers.helm.rendered import (
     Rendered,
@@ -44,6 +44,7 @@ _POLL: Final = 0.2  # seconds between two looks at a Helm that still runs
 UPGRADE: Final = ("pre-upgrade", "post-upgrade")
 INSTALL: Final = ("pre-install", "post-install")
 ROLLBACK: Final = ("pre-rollback", "post-rollback")
+TESTS: Final = ("test", "test-success", "test-failure")  # which are not run
 
 
 @dataclass(frozen=True)
@@ -151,9 +152,10 @@ async def _release(access: Access, share: Share, release: Release) -> PlannedRel
     repair = None if late else state.repair(idle=idle)
     inputs = await inputs_of(access, release, share.after)
     access.context.say(f"rendering {release}")
-    judged, values = await rendered(access, release, inputs, state, repair, late=late)
     current = state.good if repair is Repair.ROLLBACK else state.current
     former = await rendering_of(access.cluster, current) if current else Rendering((), ())
+    require = partial(_require, access, release, former)
+    judged, values = await rendered(access, release, inputs, state, repair, require, late=late)
     known = {one.ref.key: one for one in former.objects}
     objects = await gather(
         partial(planned, access, release, one, known.get(one.ref.key), late=late) for one in judged.objects
@@ -179,6 +181,18 @@ async def _release(access: Access, share: Share, release: Release) -> PlannedRel
         intent=keyed(access.key, canonical([inputs.chart.digest, values])),
     )
     return replace(made, hooks=tuple(hooks), change=change)
+
+
+def _require(access: Access, release: Release, former: Rendering, judged: Rendering) -> None:
+    """Have policy judge what a release renders, before the cluster is asked about it.
+
+    Also hooks that this upgrade does not run: those of a rollback to it, or to the revision before it.
+    """
+    known = {one.ref.key: one.body for one in (*former.objects, *former.hooks)}
+    hooks = [one for one in judged.hooks if one.hook and not set(one.hook.events) <= set(TESTS)]
+    later = [as_rendered(access, release, one, None) for one in former.hooks_of(*ROLLBACK)]
+    brought = [as_rendered(access, release, one, known.get(one.ref.key)) for one in (*judged.objects, *hooks)]
+    access.context.require([*brought, *later])
 
 
 def _hooks(made: PlannedRelease, former: Rendering) -> list[Rendered]:
@@ -302,7 +316,7 @@ def _notes(one: PlannedRelease) -> Iterator[str]:
         yield f"{len(crds)} files of the chart's folder crds are left to a cluster admin: Helm never upgrades them"
     if volatile := [one for one in (*one.judged.objects, *one.judged.hooks) if one.volatile]:
         yield f"{', '.join(str(each.ref) for each in volatile)} differ each time they are rendered"
-    if tests := one.judged.hooks_of("test", "test-success"):
+    if tests := one.judged.hooks_of(*TESTS):
         yield f"{len(tests)} tests of the chart are not run"
     if one.late:
         yield f"{one.release} is rendered without its namespace, and again as soon as that exists"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -24,21 +25,47 @@ from infra_mcp.repository.helm.declared import Release
 
 
 async def rendered(
-    access: Access, release: Release, inputs: Inputs, state: ReleaseState, repair: Repair | None, *, late: bool
+    access: Access,
+    release: Release,
+    inputs: Inputs,
+    state: ReleaseState,
+    repair: Repair | None,
+    require: Callable[[Rendering], None],
+    *,
+    late: bool,
 ) -> tuple[Rendering, dict[str, Any]]:
-    """Render a release twice; the rendering with what differs, and the values as Helm merged them."""
+    """Render a release twice; the rendering with what differs, and the values as Helm merged them.
+
+    Args:
+        access: the cluster.
+        release: what is rendered.
+        inputs: its chart and values.
+        state: its history.
+        repair: what a stuck one needs first.
+        require: raises what policy has against a rendering.
+        late: whether its namespace does not exist yet.
+
+    Raises:
+        InfraError: `build-failed`, `build-refused`, `cluster-denied`, and what `require` raises.
+    """
     async with access.command() as (plain, folder):
         flags = await anyio.to_thread.run_sync(inputs.write, folder.path)
         command = plain.also(*flags)
         try:
             if late or repair:
-                return await _templated(access, release, command, inputs, state, late=late)
+                made, merged = await _templated(access, release, command, inputs, state, late=late)
+                require(made)
+                return made, merged
             options: dict[str, Any] = {"namespace": release.namespace, "replace": state.never_deployed}
             preview = partial(command.preview, release.name, folder.chart, **options)
             pair = [parse(one) for one in await gather([preview, preview])]
         except HelmError as error:
+            if error.kind == "cluster-denied":  # Helm looks at every object first: then policy answers, if it refuses
+                with suppress(HelmError):
+                    require((await _templated(access, release, command, inputs, state, late=True))[0])
             raise error.translate(str(release), access.masker.mask) from error
     first, second = [await rendering_of(access.cluster, one) for one in pair]
+    require(first)
     return with_volatile(first, second, str(release)), dict(pair[0].values)
 
 

@@ -48,7 +48,9 @@ async def plan(access: Access, secrets: PullSecrets, context: Context, share: Sh
         InfraError: `namespace-not-bound`, `exists`, `pull-secret-unavailable`, `not-in-cluster`, `field-conflict`,
             `owned-elsewhere`, `object-invalid`, `cluster-denied`.
     """
-    wanted = in_files(share) + [one for build in share.builds for one in in_build(build)]
+    wanted = in_files(share)
+    context.require(Change(target=one.ref.target, operation="update", checked="none") for one in wanted)
+    wanted += [one for build in share.builds for one in in_build(build)]
     wanted += [without_file(one, context.request) for one in share.beside if one.work != "pull-secret"]
     read = partial(secrets.read, context.policy, as_user=access.user, bound=None)
     copies = [(str(one.given["name"]), one.target.scope or "") for one in share.beside if one.work == "pull-secret"]

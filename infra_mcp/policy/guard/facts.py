@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from infra_mcp.model.effect import FieldPath, Trait, show_path
 from infra_mcp.model.marks import BINDINGS, PREFIX, RESTART
-from infra_mcp.policy.guard.kinds import delivers
+from infra_mcp.policy.guard.kinds import delivers, kind_of
 from infra_mcp.policy.guard.network import exposed, hosts
 from infra_mcp.policy.guard.pods import Finding, baseline, restricted
 from infra_mcp.policy.guard.rules import OWN, UNREADABLE
@@ -83,12 +83,6 @@ def _findings(rendered: object) -> Iterator[Finding]:
         yield from baseline(path, node)
         if not delivers(kind):  # its values are no pods: a chart decides what they mean
             yield from restricted(path, node)
-
-
-def kind_of(rendered: Mapping[str, Any]) -> str:
-    """Group and kind, as in `Target.kind`."""
-    group = str(rendered.get("apiVersion") or "").rpartition("/")[0]
-    return f"{group}/{rendered.get('kind')}" if group else str(rendered.get("kind"))
 
 
 def _marks(path: FieldPath, node: Mapping[str, Any]) -> Iterator[Finding]:

@@ -25,19 +25,22 @@ _SKIPPED: Final[Mapping[str, frozenset[str]]] = {
 _USUAL: Final = f"Workloads and what belongs to them: {some(sorted(DEFAULT))}."
 
 
-def refusals(policy: Policy, granted: Iterable[Grant], change: Change, *, is_rendered: bool) -> Iterator[Refusal]:
+def refusals(
+    policy: Policy, granted: Iterable[Grant], change: Change, *, is_rendered: bool, is_typed: bool = False
+) -> Iterator[Refusal]:
     """The first guardrail against one change, for each grant; its reason names the others.
 
     Args:
         policy: in force.
         granted: all that must grant the request.
         change: of an object of a cluster.
-        is_rendered: whether a chart or a build brings it, and no typed action: then its kind is judged, too.
+        is_rendered: whether a chart or a build brings it: then its kind is judged, too, and our own marks in it.
+        is_typed: whether the action writes such an object itself: then its kind is the action's matter.
     """
     if change.operation == "unchanged":
         return
     for to in granted:
-        against = list(_kind(to, change)) if is_rendered and not _is_value(change) else []
+        against = list(_kind(to, change)) if is_rendered and not is_typed and not _is_value(change) else []
         if change.operation != "delete":  # then none of it becomes live
             against += _content(policy, to, change, is_rendered=is_rendered)
         if against:

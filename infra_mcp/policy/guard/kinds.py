@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 _GATEWAY: Final = "gateway.networking.k8s.io"
-# Namespaced, and of use to an app. None of them holds a secret or gives a right.
-DEFAULT: Final = frozenset(
-    {
-        *(
-            "Pod",
-            "apps/Deployment",
-            "apps/StatefulSet",
-            "apps/DaemonSet",
-            "apps/ReplicaSet",
-            "batch/Job",
-            "batch/CronJob",
-        ),
-        *("Service", "ConfigMap", "PersistentVolumeClaim", "ServiceAccount"),
-        *("autoscaling/HorizontalPodAutoscaler", "policy/PodDisruptionBudget"),
-        *("networking.k8s.io/Ingress", "networking.k8s.io/NetworkPolicy"),
-        *(f"{_GATEWAY}/HTTPRoute", f"{_GATEWAY}/GRPCRoute", f"{_GATEWAY}/TLSRoute"),
-        *("route.openshift.io/Route", "traefik.io/IngressRoute"),
-    }
-)
+# Namespaced, and of use to an app; by group, each kind with its resource. None of them holds a secret or gives a right.
+RESOURCES: Final[Mapping[str, Mapping[str, str]]] = {
+    "": {
+        "ConfigMap": "configmaps",
+        "PersistentVolumeClaim": "persistentvolumeclaims",
+        "Pod": "pods",
+        "Service": "services",
+        "ServiceAccount": "serviceaccounts",
+    },
+    "apps": {
+        "DaemonSet": "daemonsets",
+        "Deployment": "deployments",
+        "ReplicaSet": "replicasets",
+        "StatefulSet": "statefulsets",
+    },
+    "autoscaling": {"HorizontalPodAutoscaler": "horizontalpodautoscalers"},
+    "batch": {"CronJob": "cronjobs", "Job": "jobs"},
+    _GATEWAY: {"GRPCRoute": "grpcroutes", "HTTPRoute": "httproutes", "TLSRoute": "tlsroutes"},
+    "networking.k8s.io": {"Ingress": "ingresses", "NetworkPolicy": "networkpolicies"},
+    "policy": {"PodDisruptionBudget": "poddisruptionbudgets"},
+    "route.openshift.io": {"Route": "routes"},
+    "traefik.io": {"IngressRoute": "ingressroutes"},
+}
+DEFAULT: Final = frozenset(f"{group}/{kind}" if group else kind for group, kinds in RESOURCES.items() for kind in kinds)
 _ADMISSION: Final = "admissionregistration.k8s.io"
 _RBAC: Final = "rbac.authorization.k8s.io"
 _NAMED: Final = {
@@ -45,6 +51,13 @@ _GROUPS: Final = {
 }
 _FLUX: Final = "toolkit.fluxcd.io"
 _DELIVER: Final = frozenset({"argoproj.io/Application", "argoproj.io/ApplicationSet"})
+# Groups whose objects bring others: K3s' Helm controller, Rancher Fleet, Crossplane's providers, Carvel's kapp.
+_DELIVERERS: Final = frozenset(
+    {
+        *("helm.cattle.io", "fleet.cattle.io", "helm.crossplane.io", "kubernetes.crossplane.io"),
+        *("kubernetes.m.crossplane.io", "helm.m.crossplane.io", "kappctrl.k14s.io", "packaging.carvel.dev"),
+    }
+)
 # The server drops a namespace that is written in one of these, so that it proves nothing.
 _CLUSTER_SCOPED: Final = frozenset(
     {
@@ -67,7 +80,13 @@ _CLUSTER_SCOPED: Final = frozenset(
 def delivers(kind: str) -> bool:
     """Whether an object of a kind makes others live, which are rendered where it is carried out: a HelmRelease."""
     group = kind.rpartition("/")[0]
-    return kind in _DELIVER or group.endswith(_FLUX) or group == "helm.cattle.io"
+    return kind in _DELIVER or group.endswith(_FLUX) or group in _DELIVERERS
+
+
+def kind_of(rendered: Mapping[str, Any]) -> str:
+    """Group and kind, as in `Target.kind`."""
+    group = str(rendered.get("apiVersion") or "").rpartition("/")[0]
+    return f"{group}/{rendered.get('kind')}" if group else str(rendered.get("kind"))
 
 
 def rule_of(kind: str, scope: str | None) -> str | None:

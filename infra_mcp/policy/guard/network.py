@@ -5,6 +5,7 @@ A host of `*` stands for any: a rule without a host, or one that cannot be read.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -28,7 +29,13 @@ _ANNOTATIONS: Final = frozenset(
         *("common-name", "alt-names"),
     }
 )
-_SNIPPET: Final = re.compile(r"[-a-z]*snippets?")
+# The last parts of annotations that are the controller's own configuration: ingress-nginx and others, HAProxy Ingress.
+_SNIPPET: Final = re.compile(
+    r"[-a-z]*snippets?|config-(?:backend|defaults|frontend|global|proxy|sections|tcp|tcp-service)"
+)
+_CONFIGURATION: Final = frozenset({"getambassador.io/config"})  # whole annotations that are one
+_CONDITIONS: Final = "conditions."  # of the AWS load balancer's controller: hosts beside those of the rules
+_WWW: Final = "from-to-www-redirect"  # of ingress-nginx: takes the host with `www.`, too, or without
 
 _Hosts = Iterator[tuple[FieldPath, object]]
 
@@ -52,13 +59,21 @@ def hosts(kind: str, rendered: Mapping[str, Any]) -> Iterator[Finding]:
         rendered: the object.
     """
     find = _KINDS.get(kind)
-    spec = rendered.get("spec")
+    spec, metadata = rendered.get("spec"), rendered.get("metadata")
+    if kind in _NAMED and isinstance(metadata, dict):
+        yield Finding(HOSTS, ("metadata", "name"), _plain(metadata.get("name")))
     if find is None or spec is None:
         return
     if not isinstance(spec, dict):
         yield Finding(HOSTS, ("spec",), ANY)
         return
-    yield from (Finding(HOSTS, ("spec", *path), _plain(host)) for path, host in find(spec))
+    about = metadata.get("annotations") if isinstance(metadata, dict) else None
+    redirects = any(str(key).rpartition("/")[2] == _WWW for key in about) if isinstance(about, dict) else False
+    for path, host in find(spec):
+        plain = _plain(host)
+        yield Finding(HOSTS, ("spec", *path), plain)
+        if redirects and isinstance(plain, str) and plain != ANY:
+            yield Finding(HOSTS, ("spec", *path), plain.removeprefix("www.") if plain[:4] == "www." else f"www.{plain}")
 
 
 def _annotated(path: FieldPath, annotations: Mapping[str, Any]) -> Iterator[Finding]:
@@ -67,8 +82,24 @@ def _annotated(path: FieldPath, annotations: Mapping[str, Any]) -> Iterator[Find
         if name in _ANNOTATIONS:
             several = value.split(",") if isinstance(value, str) else [value]
             yield from (Finding(HOSTS, (*path, key), _plain(one)) for one in several)
-        elif _SNIPPET.fullmatch(name):
+        elif name.startswith(_CONDITIONS):
+            yield from (Finding(HOSTS, (*path, key), _plain(one)) for one in _of_conditions(value))
+        elif _SNIPPET.fullmatch(name) or key in _CONFIGURATION:
             yield Finding("ingresses.snippets", (*path, key), "")
+
+
+def _of_conditions(value: object) -> Iterator[object]:
+    """The hosts of a condition of the AWS load balancer's controller; any host where it cannot be read."""
+    try:
+        conditions = json.loads(value) if isinstance(value, str) else None
+    except ValueError:
+        conditions = None
+    for one in conditions if isinstance(conditions, list) else [None]:
+        field = one.get("field") if isinstance(one, dict) else None
+        if field == "host-header" or not isinstance(field, str):
+            config = one.get("hostHeaderConfig") if isinstance(one, dict) else None
+            given = config.get("values") if isinstance(config, dict) else None
+            yield from given if isinstance(given, list) and given else [ANY]
 
 
 def _plain(host: object) -> object:
@@ -137,6 +168,29 @@ def _contour(spec: Mapping[str, Any]) -> _Hosts:
         yield ("virtualhost", "fqdn"), virtual.get("fqdn") if isinstance(virtual, dict) else ANY
 
 
+def _endpoints(spec: Mapping[str, Any]) -> _Hosts:
+    for path, endpoint in _items(spec, "endpoints"):
+        yield (*path, "dnsName"), endpoint.get("dnsName")
+
+
+def _certificate(spec: Mapping[str, Any]) -> _Hosts:
+    yield from _texts(spec, "dnsNames")
+    if spec.get("commonName") is not None:
+        yield ("commonName",), spec["commonName"]
+
+
+def _one(key: str) -> Callable[[Mapping[str, Any]], _Hosts]:
+    """The host of a field; any where there is none."""
+    return lambda spec: iter([((key,), spec.get(key))])
+
+
+def _apisix(spec: Mapping[str, Any]) -> _Hosts:
+    for path, rule in _items(spec, "http"):
+        match = rule.get("match")
+        for below, host in _texts(match if isinstance(match, dict) else {}, "hosts", needed=True):
+            yield (*path, "match", *below), host
+
+
 def _istio(spec: Mapping[str, Any]) -> _Hosts:
     yield from _texts(spec, "hosts", needed=True)
 
@@ -162,4 +216,13 @@ _KINDS: Final[Mapping[str, Callable[[Mapping[str, Any]], _Hosts]]] = {
     "projectcontour.io/HTTPProxy": _contour,
     "networking.istio.io/VirtualService": _istio,
     "networking.istio.io/Gateway": _istio_gateway,
+    "networking.istio.io/ServiceEntry": _istio,
+    "externaldns.k8s.io/DNSEndpoint": _endpoints,
+    "cert-manager.io/Certificate": _certificate,
+    "k8s.nginx.org/VirtualServer": _one("host"),
+    "k8s.nginx.org/TransportServer": _any,
+    "getambassador.io/Mapping": _one("hostname"),
+    "getambassador.io/Host": _one("hostname"),
+    "apisix.apache.org/ApisixRoute": _apisix,
 }
+_NAMED: Final = frozenset({"serving.knative.dev/DomainMapping"})  # whose own name is the host

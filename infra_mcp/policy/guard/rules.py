@@ -158,7 +158,7 @@ _ALL: Final = (
     Guardrail(
         "ingresses.snippets",
         "changes",
-        "an annotation with a snippet of the ingress controller's configuration",
+        "an annotation with a piece of the ingress controller's configuration",
         "The controller would run it with its own rights, and can read every Secret.",
         _SNIPPETS,
     ),
@@ -270,6 +270,13 @@ _ALL: Final = (
         "It would say that a tool owns what it does not.",
         "external-dns, octoDNS",
         "nothing: marks are written with their records",
+    ),
+    _records(
+        "dns.object",
+        "a change of the object that holds a zone's records by anything but a record",
+        "Whoever writes the object writes the whole zone.",
+        "default deny",
+        "nothing: `dns_record` changes it, and an operator",
     ),
     _records(
         "dns.ttl",

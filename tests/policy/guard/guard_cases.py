@@ -16,11 +16,12 @@ from infra_mcp.model.effect import Change, Effect, Part
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.target import Target
 from infra_mcp.policy.decide import judge
-from infra_mcp.policy.guard.facts import kind_of, traits
+from infra_mcp.policy.guard.facts import traits
+from infra_mcp.policy.guard.kinds import kind_of
 from infra_mcp.policy.images import images_in
 from infra_mcp.policy.policy import Policy, load
 
-__all__ = ["ACTION", "CASES", "DOCS", "Case", "change_of", "effect_of", "policy_of", "refused_by"]
+__all__ = ["ACTION", "CASES", "DOCS", "GRANTS", "ZONES", "Case", "change_of", "effect_of", "policy_of", "refused_by"]
 
 DOCS = Caller(name="docs", circle="docs", strength="token")
 ACTION = Deploy(app="docs", version="1")
@@ -64,8 +65,25 @@ def _pod(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _deployment(pod: dict[str, Any]) -> dict[str, Any]:
-    spec = {"template": {"metadata": {"labels": {"app": "docs"}}, "spec": pod}}
+    labels = {"app": "docs"}
+    spec = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "docs"}, "spec": spec}
+
+
+ZONES = """
+[zones."one.example"]
+backend = "coredns"
+cluster = "sandbox"
+object = "{namespace}/zones"
+key = "one.example"
+servers = ["127.0.0.1:53"]
+
+[zones."two.example"]
+backend = "dnsendpoint"
+cluster = "sandbox"
+object = "{namespace}/zones"
+servers = ["127.0.0.1:53"]
+"""
 
 
 def policy_of(grants: dict[str, list[str]], level: str = "baseline") -> Policy:
@@ -75,6 +93,7 @@ def policy_of(grants: dict[str, list[str]], level: str = "baseline") -> Policy:
         '[clusters.sandbox]\ncontext = "sandbox"\n[circles.docs]\nnamespaces = ["docs-*"]\nactions = ["deploy"]\n'
         + "\n".join(lines).replace("'", '"')
         + f'\n[pod_security]\n"docs-live" = "{level}"\n[apps.docs]\nowner = "docs"\n'
+        + ZONES.format(namespace="docs-live")
     )
 
 
