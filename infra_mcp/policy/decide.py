@@ -32,7 +32,7 @@ from infra_mcp.policy.images import new_images
 from infra_mcp.policy.matching import Subject, active_freeze, denials, requirements
 from infra_mcp.policy.owners import is_within
 from infra_mcp.policy.policy import Policy
-from infra_mcp.policy.systems import BY_CLUSTER, helm, scope
+from infra_mcp.policy.systems import BY_CLUSTER, change_scope
 
 _COMMAND = "`infra-mcp approve ID DIGEST`"
 # Only the server's own identity creates these.
@@ -275,7 +275,8 @@ def unread_refusals(
     """
     for change in changes:
         yield from _kinds(RULES[action.action], action, change.target, is_built=bool(change.by))
-        yield from _scopes(policy, granted, change)
+        for to in granted:
+            yield from change_scope(policy, to, change)
         yield from rendering_refusals(policy, granted, action, (change,) if change.by else ())
 
 
@@ -294,8 +295,8 @@ def _change_refusals(
     yield from _kinds(rules, action, target, is_built=is_built)
     if not (reach.may_move(policy, caller, target) if is_built else is_about):
         yield Refusal("effect.scope", f"The plan holds {target}, which this {action.action} is not about.", FAULT)
-    yield from _scopes(policy, granted, change)
     for to in granted:
+        yield from change_scope(policy, to, change)
         yield from zones.change_refusals(policy.zones.get(target.place), to, change)
         yield from grants.labels(to, _labels(change))
         yield from grants.amounts(to, change)
@@ -325,13 +326,6 @@ def _kinds(rules: ActionRules, action: ActionModel, target: Target, *, is_built:
     if target.system == KUBERNETES and target.kind not in rules.writes:
         kind = target.kind.rpartition("/")[2]
         yield Refusal("effect.kinds", f"A {action.action} writes no {kind}, and the plan holds {target}.", FAULT)
-
-
-def _scopes(policy: Policy, granted: Sequence[Grant], change: Change) -> Iterator[Refusal]:
-    for to in granted:
-        yield from scope(policy, to, change.target)
-        if change.identity == "helm" and change.target.system == KUBERNETES and change.target.home is not None:
-            yield from helm(policy, to, change.target.home)
 
 
 def _image_refusals(granted: Sequence[Grant], change: Change) -> Iterator[Refusal]:

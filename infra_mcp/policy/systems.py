@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from infra_mcp.model.effect import Change
 from infra_mcp.model.target import Target
 from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.grants import NONE, Grant, Refusal, namespace, some
@@ -21,6 +22,14 @@ def scope(policy: Policy, to: Grant, target: Target) -> Iterator[Refusal]:
         yield Refusal("effect.system", f"Policy cannot grant {target}, of {target.system[:40]}.", "Nothing.")
     else:
         yield from check(policy, to, target)
+
+
+def change_scope(policy: Policy, to: Grant, change: Change) -> Iterator[Refusal]:
+    """The same for a change; what Helm writes must be where Helm is granted, wherever its release is."""
+    target = change.target
+    yield from scope(policy, to, target)
+    if change.identity == "helm" and target.system == "kubernetes" and target.home is not None:
+        yield from helm(policy, to, target.home)
 
 
 def _kubernetes(policy: Policy, to: Grant, target: Target) -> Iterator[Refusal]:
