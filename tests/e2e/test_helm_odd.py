@@ -1,5 +1,8 @@
 """What people do beside the flow, and what is not there: said before the commit, or put right by the next change."""
 
+from functools import partial
+
+import anyio
 import pytest
 import yaml
 from clients.helm.parts import packed
@@ -126,3 +129,34 @@ async def test_an_object_that_no_release_has_is_not_taken_and_the_message_says_h
     odd.kubectl("-n", odd.namespace, "annotate", "configmap", "site", *owner)
     taken = await odd.release("site", chart="./charts/web")
     assert taken.ok, taken.text
+
+
+@pytest.mark.promise("helm.safe-args")
+async def test_a_password_in_the_address_of_a_repository_is_refused_and_repeated_nowhere(odd):
+    secret = "kQ7vXhM2wRtY9pLs4nBd"
+    address = f"https://robot:{secret}@charts.example"
+    said = [await odd.release("new", chart="web", repository=address, version="1.0.0")]
+    odd.declare("far", chart="web", repository=address, version="1.0.0")
+    odd.git("commit", "-qam", "Somebody puts a password into git")
+    said.append(await odd.release("far", values={"greeting": "hi"}))
+
+    assert [one.ok for one in said] == [False, False]
+    assert [one.text for one in said if secret in f"{one.text}{one.data}"] == []
+    ledger = b"".join(path.read_bytes() for path in odd.settings.state_dir.rglob("*") if path.is_file())
+    assert secret.encode() not in ledger
+
+
+async def test_two_requests_for_one_release_at_once_both_land_one_after_the_other(odd):
+    assert (await odd.release("far")).ok
+    said = []
+
+    async def ask(**values):
+        said.append(await odd.release("far", values=values))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(ask, greeting="good morning"))
+        group.start_soon(partial(ask, replicas=2))
+    assert [one.ok for one in said] == [True, True], [one.text for one in said]
+    assert odd.live_object("configmap", "far", odd.namespace)["data"]["greeting"] == "good morning"
+    assert odd.live_object("deployment", "far", odd.namespace)["spec"]["replicas"] == 2
+    assert odd.revisions("far") == [(1, "superseded"), (2, "superseded"), (3, "deployed")]
