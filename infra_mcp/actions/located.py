@@ -30,8 +30,11 @@ def instance_of(look: Look, app: str, environment: str | None) -> Instance:
         InfraError: `not-found`: there is no such app or environment; `environment-needed`: it has several.
     """
     found = environments_of(look, app)
-    if not found and environment is None and (named := look.policy.apps.get(app, AppRules()).environments):
+    named = look.policy.apps.get(app, AppRules()).environments
+    if not found and named and environment is None:
         raise InfraError("environment-needed", f"{app} is deployed by environment: {_some(named)}.")
+    if not found and named and environment not in named:
+        raise InfraError("not-found", f"{app} has no environment {environment}; it has {_some(named)}.")
     if not found:
         near = get_close_matches(app, look.census.apps, n=3, cutoff=0.6)
         step = f"The repository has {', '.join(near)}." if near else "`infra-mcp apps` lists the repository's apps."

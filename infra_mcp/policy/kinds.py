@@ -29,7 +29,11 @@ MarkerTemplate = Annotated[str, StringConstraints(pattern=r"^[-a-z0-9_.{}]*\{nam
 # The key of a ConfigMap's data (Kubernetes, ConfigMap).
 ConfigKey = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
 _WEEK: Final = 7 * 86_400
-_STEERING = re.compile(r"(?:TF_(?!VAR_)|TOFU_|INFRA_MCP_|LD_|DYLD_|KUBE|GODEBUG|PATH$|TMPDIR$|BASH)", re.IGNORECASE)
+# Of those that Terraform reads itself only variables and credentials: of registries, and of the http backend.
+_STEERING = re.compile(
+    r"(?:TF_(?!VAR_|TOKEN_|HTTP_USERNAME$|HTTP_PASSWORD$)|TOFU_|INFRA_MCP_|LD_|DYLD_|KUBE|GODEBUG|PATH$|TMPDIR$|BASH)",
+    re.IGNORECASE,
+)
 
 
 def _is_given(name: str) -> str:

@@ -42,7 +42,8 @@ class Folder:
         base.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path = Path(tempfile.mkdtemp(prefix="run-", dir=base))  # mode 0700
         self.sockets = Path(tempfile.mkdtemp(prefix="infra-mcp-"))
-        self.keep = weakref.finalize(self, _remove_both, self.path, self.sockets)
+        _sockets_of(self.path).symlink_to(self.sockets)  # for whoever removes it when this server was killed
+        self.keep = weakref.finalize(self, remove, self.path)
         self.tree = self.path / "tree"
         self.work = self.tree / workspace.path
         inputs = workspace.inputs(reads)
@@ -107,13 +108,17 @@ def _digest(place: Path) -> str:
         return runs + hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _remove_both(path: Path, sockets: Path) -> None:
-    remove(path)
-    remove(sockets)
-
-
 def remove(path: Path) -> None:
-    """Remove the folder of a run, sealed or not."""
+    """Remove the folder of a run, sealed or not, and that of its sockets."""
+    sockets = _sockets_of(path)
+    if sockets.is_symlink():
+        shutil.rmtree(sockets.readlink(), ignore_errors=True)
+        sockets.unlink(missing_ok=True)
     for folder, _, _ in os.walk(path):
         Path(folder).chmod(0o700)
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _sockets_of(path: Path) -> Path:
+    """The link to the folder of a run's sockets: beside the folder of the run, which the run can write."""
+    return path.with_name(f"sockets-{path.name}")

@@ -20,7 +20,7 @@ from infra_mcp.model.request import END, Request, Submission
 from infra_mcp.policy.policy import digest_of
 from infra_mcp.settings import Settings
 
-__all__ = ["ASKER", "BACKEND", "PAT", "Estate", "until", "with_provider"]
+__all__ = ["ASKER", "BACKEND", "PAT", "Estate", "by_http", "until", "with_http", "with_provider"]
 
 ASKER = Caller(name="net", circle="team-net", strength="token")
 PAT = Caller(name="pat", circle=None, strength="token", operator=True)
@@ -183,6 +183,20 @@ class Estate:
         """Approve a request, and wait for its end."""
         await engine.approve(PAT, request.id, request.effect_digest, approve=True, way="cli")
         return await engine.wait(request.id, 120.0, to_end=True)
+
+
+def by_http(main: str, address: str) -> str:
+    """The same with its state on a server, with locks."""
+    options = "".join(f'{name} = "{address}"\n' for name in ("address", "lock_address", "unlock_address"))
+    return main.replace('backend "local" {{\n    path = "{state}"', 'backend "http" {{\n' + options)
+
+
+def with_http(estate: Estate) -> Estate:
+    """The same, with that in policy."""
+    text = estate.settings.policy_file.read_text(encoding="utf-8")
+    estate.settings.policy_file.write_text(text.replace('backend = "local"', 'backend = "http"'), encoding="utf-8")
+    (estate.home / "states").mkdir(exist_ok=True)
+    return estate
 
 
 async def until(so: Callable[[], object]) -> None:

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from drivers.terraform.estate import BACKEND, MAIN, Estate, until, with_provider
+from drivers.terraform.estate import BACKEND, MAIN, Estate, by_http, until, with_http, with_provider
 from drivers.terraform.state_server import state_server
 
 from infra_mcp.clients.terraform.child import descendants
@@ -77,20 +77,6 @@ async def applying(estate: Estate, address: str = "own_record.slow") -> int:
 
     await until(begun)
     return programs()[0]
-
-
-def by_http(main: str, address: str) -> str:
-    """The same with its state on a server, with locks."""
-    options = "".join(f'{name} = "{address}"\n' for name in ("address", "lock_address", "unlock_address"))
-    return main.replace('backend "local" {{\n    path = "{state}"', 'backend "http" {{\n' + options)
-
-
-def with_http(estate: Estate) -> Estate:
-    """The same, with that in policy."""
-    text = estate.settings.policy_file.read_text(encoding="utf-8")
-    estate.settings.policy_file.write_text(text.replace('backend = "local"', 'backend = "http"'), encoding="utf-8")
-    (estate.home / "states").mkdir(exist_ok=True)
-    return estate
 
 
 @pytest.mark.trap("T9")

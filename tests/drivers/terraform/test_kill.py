@@ -1,15 +1,22 @@
-"""The server and OpenTofu are killed at random points: the end is known, said, and goes on without a person."""
+"""The server, OpenTofu and both are killed at random points: the end is known, said, and goes on without a person.
 
+The state is a file at even seeds, and on a server with locks at odd ones: there a killed run leaves its lock.
+"""
+
+import contextlib
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
 import pytest
-from drivers.terraform.estate import BACKEND, Estate, until, with_provider
+from drivers.terraform.estate import BACKEND, Estate, by_http, until, with_http, with_provider
+from drivers.terraform.state_server import state_server
 
 from infra_mcp.clients.terraform.child import descendants
 from infra_mcp.model.request import State
@@ -34,50 +41,102 @@ resource "own_record" "second" {{
 }}
 """
 )
+# The same without a provider, whose world would be a file of this machine that only a local state makes writable.
+STEPS = (
+    BACKEND
+    + """\
+variable "value" {{
+  type = string
+}}
+
+resource "terraform_data" "first" {{
+  input = "slow-0.${{var.value}}"
+  provisioner "local-exec" {{
+    command = "sleep 0.${{var.value}}"
+  }}
+}}
+
+resource "terraform_data" "second" {{
+  input = terraform_data.first.output
+}}
+"""
+)
+REMOTE = 'network = true\ndestroy = "allow"\nallow = ["provisioner:local-exec"]\n'
 SEEDS = range(10)
 MORE_SEEDS = range(100, 150)
 _SECONDS = 8.0  # that a request takes on a busy machine
 
 
-def made(home: Path, value: str) -> Estate:
+@contextlib.contextmanager
+def made(home: Path, seed: int) -> Iterator[Estate]:
     """Two records, the second of which waits for the first."""
-    estate = Estate(home, **with_provider(RECORDS))
-    estate.write("terraform.tfvars", f'value = "{value}"\n')
-    estate.commit("A value")
-    return estate
+    with contextlib.ExitStack() as stack:
+        held = stack.enter_context(state_server()) if seed % 2 else None
+        if held:
+            estate = with_http(Estate(home, main=by_http(STEPS, held.address), more=REMOTE))
+        else:
+            estate = Estate(home, **with_provider(RECORDS))
+        estate.write("terraform.tfvars", 'value = "1"\n')
+        estate.commit("A value")
+        yield estate
+        if held:
+            found = json.loads(held.state)["resources"]
+            values = {one["name"]: one["instances"][0]["attributes"]["input"]["value"] for one in found}
+            assert values == dict.fromkeys(("first", "second"), "slow-0.3")
+            assert held.lock is None
 
 
-async def recovered(estate: Estate, seed: int) -> list[str]:
-    """What is wrong after the next server has come to the end of the request."""
+async def recovered(estate: Estate, seed: int, writes: int = 1) -> list[str]:
+    """What is wrong after the next server has come to the end of the request.
+
+    Args:
+        estate: where.
+        seed: for messages.
+        writes: how often a record may have been written.
+    """
     async with estate.engine() as engine:
         done = await estate.ask(engine, variables={"value": "3"}, idempotency_key="once")
     records = {name: one["value"] for name, one in estate.records().items()}
     wrong = [] if done.state is State.LANDED else [f"{done.state.value}: {done.receipt['message']}"]
-    wrong += [] if records == dict.fromkeys(("first", "second"), "slow-0.3") else [str(records)]
+    wrong += [] if seed % 2 or records == dict.fromkeys(("first", "second"), "slow-0.3") else [str(records)]
     wrong += [] if estate.in_git() == 'value = "3"' else [estate.in_git()]
-    wrong += [f"written twice: {name}" for name, one in estate.records().items() if one["serial"] != 1]
+    wrong += [f"written again: {name}" for name, one in estate.records().items() if one["serial"] > writes]
     wrong += [str(path) for path in (estate.settings.state_dir / "terraform" / "network").glob("run*/*")]
     return [f"seed {seed}: {one}" for one in wrong]
 
 
-async def killed_server(home: Path, seed: int) -> list[str]:
+async def killed_server(home: Path, seed: int, *, both: bool = False) -> list[str]:
     """A server in a process of its own is killed at a random moment."""
-    estate = made(home, "1")
-    argv = [sys.executable, __file__, str(home)]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    after = random.Random(seed).uniform(0.0, _SECONDS)
-    async with await anyio.open_process(argv, env=env, stdin=subprocess.DEVNULL, stderr=None) as child:
-        with anyio.move_on_after(after):
+    with made(home, seed) as estate:
+        argv = [sys.executable, __file__, str(home)]
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        after = random.Random(seed).uniform(0.0, _SECONDS)
+        async with await anyio.open_process(argv, env=env, stdin=subprocess.DEVNULL, stderr=None) as child:
+            with anyio.move_on_after(after):
+                await child.wait()
+            if child.returncode is None:
+                running = programs(child.pid) if both else []
+                os.kill(child.pid, signal.SIGKILL)
+                for pid in running:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
             await child.wait()
-        if child.returncode is None:
-            os.kill(child.pid, signal.SIGKILL)
-        await child.wait()
-    return await recovered(estate, seed)
+        # What was made and is in no state, since the program was killed before it wrote that, is made again.
+        return await recovered(estate, seed, writes=2 if both else 1)
+
+
+async def killed_both(home: Path, seed: int) -> list[str]:
+    """The server and what it runs are killed at the same moment, as where the machine stops."""
+    return await killed_server(home, seed, both=True)
 
 
 async def killed_program(home: Path, seed: int) -> list[str]:
     """OpenTofu is killed at a random moment of its work; then somebody asks again."""
-    estate = made(home, "1")
+    with made(home, seed) as estate:
+        return await _killed_program(estate, seed)
+
+
+async def _killed_program(estate: Estate, seed: int) -> list[str]:
     after = random.Random(seed).uniform(0.0, _SECONDS)
     async with estate.engine() as engine:
         request = await estate.submit(engine, variables={"value": "3"})
@@ -101,14 +160,14 @@ async def killed_program(home: Path, seed: int) -> list[str]:
     if again.state not in {State.LANDED, State.UNCHANGED}:
         wrong.append(f"again {again.state.value}: {again.receipt['message']}")
     records = {name: one["value"] for name, one in estate.records().items()}
-    wrong += [] if records == dict.fromkeys(("first", "second"), "slow-0.3") else [str(records)]
+    wrong += [] if seed % 2 or records == dict.fromkeys(("first", "second"), "slow-0.3") else [str(records)]
     return [f"seed {seed}: {one}" for one in wrong]
 
 
-def programs() -> list[int]:
-    """The OpenTofu processes that this one started, the program itself and not what it runs."""
+def programs(of: int | None = None) -> list[int]:
+    """The OpenTofu processes that a process started, by default this one: the program itself and not what it runs."""
     found = []
-    for pid in descendants(os.getpid()):
+    for pid in descendants(of or os.getpid()):
         try:
             name = Path(f"/proc/{pid}/exe").readlink().name
         except OSError:
@@ -127,9 +186,15 @@ async def test_a_killed_run_is_said_and_the_next_request_lands(tmp_path, seed):
     assert await killed_program(tmp_path, seed) == []
 
 
+@pytest.mark.trap("T9")
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_a_server_killed_with_what_it_runs_is_followed_by_one_that_releases_its_lock_and_lands(tmp_path, seed):
+    assert await killed_both(tmp_path, seed) == []
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("kill", [killed_server, killed_program])
+@pytest.mark.parametrize("kill", [killed_server, killed_program, killed_both])
 async def test_at_fifty_random_points_it_is_the_same(tmp_path, kill):
     faults = []
     for seed in MORE_SEEDS:

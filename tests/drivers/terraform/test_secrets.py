@@ -2,11 +2,13 @@
 
 import json
 import logging
+import tempfile
 from pathlib import Path
 
 import anyio
 import pytest
-from drivers.terraform.estate import BACKEND, Estate, until, with_provider
+from drivers.terraform.estate import ASKER, BACKEND, Estate, by_http, until, with_http, with_provider
+from drivers.terraform.state_server import state_server
 
 from infra_mcp.model.request import State
 
@@ -63,7 +65,7 @@ def everything(estate: Estate) -> dict[str, str]:
     """Every file of the server and of the repository, by path; the state and the provider's own world are no part."""
     places = [path for path in estate.home.rglob("*") if path.is_file() and "states" not in path.parts]
     found = {str(path): path.read_bytes().decode("latin-1") for path in places}
-    return found | {"git": estate.git("log", "-p", "--all")}
+    return found | {"git": estate.git("log", "-p", "-U0", "--all")}
 
 
 @pytest.mark.trap("T7")
@@ -180,3 +182,61 @@ async def test_progress_names_what_is_done_and_shows_no_value(estate, monkeypatc
     for words in ("creating own_record.db", "created own_record.db", "reading own_record.db"):
         assert words in said
     assert not [text for text in said if PASSWORD in text or "slow-0.2" in text]
+
+
+async def test_a_secret_that_people_put_into_a_file_of_variables_is_nowhere_else(estate, monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG)
+    secret = "canary-in-tfvars-5Tz2"
+    main = estate.in_git("main.tf").replace("secret = var.password", "secret = var.seed")
+    seed = 'variable "seed" {\n  type      = string\n  sensitive = true\n}\n'
+    estate.write("main.tf", f'{main}\n{seed}\noutput "seed" {{\n  value     = var.seed\n  sensitive = true\n}}\n')
+    estate.write("terraform.tfvars", f'value = "1.0.0"\nseed  = "{secret}"\n')
+    estate.commit("A seed")
+    texts = []
+    with tempfile.TemporaryDirectory(prefix="c") as short:
+        monkeypatch.setattr(tempfile, "tempdir", short)  # where runs have their sockets
+        async with estate.engine() as engine:
+            for value, options in (("2.0.0", {"dry_run": True}), ("2.0.0", {}), ("a-leak", {}), ("3.0.0", {})):
+                done = await estate.ask(engine, variables={"value": value}, **options)
+                texts.append(json.dumps(done.receipt))
+            waiting = await estate.ask(engine, "rollback", request=done.id)
+            texts.append(json.dumps(await engine.status(ASKER, place="network")))
+            await estate.approve(engine, waiting)
+        assert left(short) == []
+
+    assert estate.records()["db"] == {"value": "2.0.0", "secret": secret, "serial": 3}
+    texts += [caplog.text, *events(estate)]
+    assert [text for text in texts if secret in text] == []
+    held = {path: text.count(secret) for path, text in everything(estate).items() if secret in text}
+    assert held == {"git": 1, str(estate.folder / "terraform.tfvars"): 1}  # the commit and the file of the people
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_the_password_of_a_backend_is_named_in_policy_and_shown_nowhere(tmp_path, monkeypatch, caplog, known):
+    caplog.set_level(logging.DEBUG)
+    password = "canary-backend-6Hd4"
+    monkeypatch.setenv("TF_HTTP_USERNAME", "infra-mcp")
+    monkeypatch.setenv("TF_HTTP_PASSWORD", password)
+    one = 'variable "value" {{\n}}\nresource "terraform_data" "one" {{\n  input = var.value\n}}\n'
+    more = 'network = true\nenvironment = ["TF_HTTP_USERNAME", "TF_HTTP_PASSWORD"]\n'
+    with state_server() as server:
+        server.password = password if known else "another one"
+        main, values = by_http(BACKEND, server.address) + one, {"terraform.tfvars": 'value = "1"\n'}
+        estate = with_http(Estate(tmp_path, main=main, more=more, **values))
+        async with estate.engine() as engine:
+            done = await estate.ask(engine, variables={"value": "2"})
+
+    assert (done.state is State.LANDED) == known, done.receipt
+    assert bool(server.state) == known
+    assert [text for text in (json.dumps(done.receipt), caplog.text, *events(estate)) if password in text] == []
+    assert [path for path, text in everything(estate).items() if password in text] == []
+
+
+def events(estate: Estate) -> list[str]:
+    """The audit trail."""
+    return [json.dumps(row, default=str) for row in estate.rows("SELECT * FROM events")]
+
+
+def left(folder: str) -> list[Path]:
+    """What is in a folder of temporary files."""
+    return list(Path(folder).rglob("*"))

@@ -151,6 +151,7 @@ async def test_a_place_that_does_not_decide_is_refused_and_what_decides_is_named
     async with estate.engine() as engine:
         done = await estate.ask(engine, "configure", app="site", settings={"count": 7654})
 
+    assert done.state in {State.REFUSED, State.FAILED}, done.receipt
     assert done.receipt["error"]["code"] == code, done.receipt
     assert says in done.receipt["message"]
     assert estate.git("log", "--format=%s") == "Begin"
@@ -206,3 +207,31 @@ async def test_fewer_instances_destroy_the_others_and_need_an_approval(tmp_path)
     assert (first.state, waiting.state, done.state) == (State.LANDED, State.AWAITING_APPROVAL, State.LANDED)
     assert "terraform_data.web[1]" in asked["data"]
     assert "terraform_data.web[0]" not in asked["data"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "says"),
+    [
+        (None, "environment-needed", "site is deployed by environment: live, test."),
+        ("nowhere", "not-found", "site has no environment nowhere; it has live, test."),
+        ("live", None, "+instances = 5"),
+    ],
+)
+async def test_an_app_of_several_workspaces_is_deployed_in_the_environment_that_is_named(
+    tmp_path, environment, code, says
+):
+    more = (
+        '[workspaces.test]\npath = "terraform/test"\nprogram = "tofu"\nbackend = "local"\n[apps.site]\nowner = "net"\n'
+    )
+    for name, path in (("live", "network"), ("test", "test")):
+        more += f'environments.{name} = {{ at = ["terraform/{path}/terraform.tfvars#instances"] }}\n'
+    estate = Estate(tmp_path, more=more, **{"../test/main.tf": MAIN, "../test/terraform.tfvars": "instances = 2\n"})
+    async with estate.engine() as engine:
+        done = await estate.ask(engine, "deploy", app="site", version="5", environment=environment)
+
+    if code:
+        assert (done.receipt["error"]["code"], done.receipt["message"]) == (code, says)
+        return
+    assert done.state is State.LANDED, done.receipt
+    assert says in estate.git("show", "-U0", "HEAD")
+    assert estate.web() == 5
