@@ -39,8 +39,8 @@ def source_refusals(name: str, rules: WorkspaceRules, facts: Iterable[tuple[str,
     Args:
         name: of the workspace.
         rules: its section.
-        facts: each with its kind (`backend`, `provider`, `module`, `provisioner`, `data`, `file`), where it stands, and
-            its type or source.
+        facts: each with its kind (`backend`, `provider`, `module`, `provisioner`, `action`, `data`, `file`), where it
+            stands, and its type or source.
     """
     for kind, where, value in facts:
         if _is_allowed(rules, kind, value):
@@ -57,6 +57,7 @@ _KEYS: Final = {  # the key of policy, and what a refusal says
     "provider": ("providers", "names provider"),
     "module": ("modules", "is a module from"),
     "provisioner": ("allow", "runs provisioner"),
+    "action": ("allow", "runs action"),
     "data": ("allow", "reads data of"),
     "file": ("allow", "reads the file"),
 }

@@ -22,8 +22,13 @@ from infra_mcp.repository.scalars import Json
 _CODE: Final = (".tf", ".tofu", ".tf.json", ".tofu.json")
 _FILES: Final = re.compile(
     r"\b(?:file|filebase64|file(?:md5|sha1|sha256|sha512|base64sha256|base64sha512)|fileexists|fileset|templatefile"
-    r"|pathexpand)\s*\(\s*\"([^\"$%]*)"
+    r"|pathexpand)\s*\("
 )
+# A path that is known as it stands: a text, alone or below a module's folder.
+_PATH: Final = re.compile(
+    r"\s*(?:path\.(?:module|root|cwd)|\"(?P<below>\$\{path\.(?:module|root|cwd)\}/)?(?P<path>[^\"\\$%]*)\")\s*[,)]"
+)
+_COMPUTED: Final = "(computed)"  # of a path that values decide: they may lead anywhere
 _MAX_MODULES: Final = 500
 LOCK_FILE: Final = ".terraform.lock.hcl"
 
@@ -32,7 +37,7 @@ LOCK_FILE: Final = ".terraform.lock.hcl"
 class Fact:
     """Something that policy must allow by name."""
 
-    rule: str  # backend, module, provisioner, data, file
+    rule: str  # backend, module, provisioner, action, data, file
     where: str  # the file, and what in it
     value: str  # the type, or the source
 
@@ -145,14 +150,34 @@ def _facts(name: str, document: dict[str, Json]) -> Iterator[Fact]:
             yield Fact("backend", name, "cloud")
     for label, block in _labelled(document.get("module")):
         yield Fact("module", f"{name}, module.{label}", str(block.get("source") or ""))
+    yield from _runs(name, document)
+    for text in _texts(document):
+        yield from (Fact("file", name, path) for path in _paths(text, posixpath.dirname(name)))
+
+
+def _runs(name: str, document: dict[str, Json]) -> Iterator[Fact]:
+    """What may run programs, or read elsewhere."""
     for kind, resource, block in _twice(document.get("resource")):
         for provisioner, _ in _labelled(block.get("provisioner")):
             yield Fact("provisioner", f"{name}, {kind}.{resource}", provisioner)
     for holder in (document, *(block for _, block in _labelled(document.get("check")))):
-        for kind, resource, _ in _twice(holder.get("data")):
-            yield Fact("data", f"{name}, data.{kind}.{resource}", kind)
-    paths = (path for text in _texts(document) for path in _FILES.findall(text))
-    yield from (Fact("file", name, path) for path in paths if path.startswith(("/", "~")))
+        for word in ("data", "ephemeral"):
+            for kind, resource, _ in _twice(holder.get(word)):
+                yield Fact("data", f"{name}, {word}.{kind}.{resource}", kind)
+    for kind, action, _ in _twice(document.get("action")):  # Terraform 1.14
+        yield Fact("action", f"{name}, action.{kind}.{action}", kind)
+
+
+def _paths(text: str, folder: str) -> Iterator[str]:
+    """The files outside of the repository that an expression reads; one whose path is computed may be any."""
+    for call in _FILES.finditer(text):
+        found = _PATH.match(text, call.end())
+        if found is None:
+            yield _COMPUTED
+        elif path := found["path"] or "":
+            inside = posixpath.normpath(posixpath.join(folder, path)) if found["below"] or path[0] not in "/~" else ".."
+            if inside.split("/")[0] == "..":
+                yield path
 
 
 def _labelled(value: Json) -> Iterator[tuple[str, dict[str, Json]]]:
@@ -181,5 +206,5 @@ def _texts(value: Json) -> Iterator[str]:
             todo += one.values()
         elif isinstance(one, list):
             todo += one
-        elif isinstance(one, str) and "(" in one:
+        elif isinstance(one, str) and "{" in one and "(" in one:  # an expression, or a text with one in it
             yield one

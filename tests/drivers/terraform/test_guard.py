@@ -30,11 +30,13 @@ data "external" "reads" {{
         ('data "http" "x" {{\n  url = "http://127.0.0.1:1/"\n}}\n', "workspaces.network.allow"),
         ('output "x" {{\n  value = file("/proc/self/environ")\n}}\n', "workspaces.network.allow"),
         ('output "x" {{\n  value = templatefile("~/.netrc", {{}})\n}}\n', "workspaces.network.allow"),
+        ('output "x" {{\n  value = file("../../../../proc/self/environ")\n}}\n', "workspaces.network.allow"),
+        ('output "x" {{\n  value = file("/proc/${{var.instances}}/environ")\n}}\n', "workspaces.network.allow"),
         ('check "x" {{\n  data "external" "y" {{\n    program = ["x"]\n  }}\n}}\n', "workspaces.network.allow"),
         ('module "x" {{\n  source = "git::https://git.example/x"\n}}\n', "workspaces.network.modules"),
         ('module "x" {{\n  source = "./inner"\n}}\n', "workspaces.network.allow"),
     ],
-    ids=["provisioner", "program", "url", "environment", "home", "check", "module", "in a module"],
+    ids=["provisioner", "program", "url", "environment", "home", "above", "computed", "check", "module", "in a module"],
 )  # fmt: skip
 async def test_what_policy_does_not_allow_is_refused_before_anything_runs(tmp_path, more, rule):
     marker = tmp_path / "states" / "marker"
