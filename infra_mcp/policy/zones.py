@@ -28,6 +28,7 @@ _MARKERS: Final = ("_infra-mcp", "_owner")
 _HERITAGE: Final = re.compile(r'^"?(?:heritage=|\*octodns\*)', re.IGNORECASE)
 _NAMES: Final = frozenset({"CNAME", "MX", "PTR", "SRV"})  # types whose value ends in a name
 _EMBEDDING: Final = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+_UNICAST: Final = ipaddress.ip_network("2000::/3")  # all that IANA has given to the Internet's hosts (RFC 4291, 2.4)
 # Scripts that one label may hold together (UTS 39, "highly restrictive"), beside the Latin letters of ASCII.
 _TOGETHER: Final = ({"CJK", "HIRAGANA", "KATAKANA"}, {"CJK", "HANGUL"}, {"CJK", "BOPOMOFO"})
 # Cyrillic and Greek letters that look like Latin ones: a label of nothing else passes for a Latin one.
@@ -130,7 +131,7 @@ def _is_public(text: str) -> bool:
             return _is_public(str(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)))
     if any(one is not None for one in inner):
         return all(_is_public(str(one)) for one in inner if one is not None)
-    return address.is_global and not address.is_multicast
+    return address.is_global and not address.is_multicast and (address.version == 4 or address in _UNICAST)  # noqa: PLR2004
 
 
 def _alike(name: str) -> Iterator[Refusal]:

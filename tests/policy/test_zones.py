@@ -78,6 +78,8 @@ REFUSED = [
     ("www", "AAAA", ["::ffff:10.0.0.1"], "dns.private-address"),
     ("www", "AAAA", ["2002:a00:1::"], "dns.private-address"),
     ("www", "AAAA", ["64:ff9b::10.0.0.1"], "dns.private-address"),
+    ("www", "AAAA", ["64:ff9b:1::10.0.0.1"], "dns.private-address"),
+    ("www", "AAAA", ["::10.0.0.1"], "dns.private-address"),
     ("www", "CNAME", ["a.example.", "b.example."], "dns.cname"),
     ("www", "TXT", ["heritage=external-dns,external-dns/owner=x"], "dns.marker"),
     ("www", "TXT", ["heritage=infra-mcp,infra-mcp/owner=x"], "dns.marker"),
