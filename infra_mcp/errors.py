@@ -150,7 +150,7 @@ CODES: dict[str, CodeInfo] = {
     ),
     "delivery-unsupported": CodeInfo(
         "This version cannot carry out or confirm the delivery of the path.",
-        "Set the delivery of its root in infra.toml, or make the change by hand.",
+        "Set the delivery of its root, or the backend of its zone, in infra.toml; or make the change by hand.",
         Exit.REFUSED,
     ),
     "ambiguous-object": CodeInfo(
@@ -242,7 +242,7 @@ CODES: dict[str, CodeInfo] = {
     # -- name servers
     "zone-unreachable": CodeInfo(
         "A zone's name server cannot be reached, or did not answer in time.",
-        "Check the servers of [zones.NAME] in infra.toml; the request can be sent again.",
+        "Check server and servers in the section of the zone in infra.toml; the request can be sent again.",
         Exit.UNREACHABLE,
     ),
     "zone-denied": CodeInfo(
