@@ -62,7 +62,9 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
             reached += [one.model_copy(update={"stage": number}) for one in found.reached]
             _require_reach(policy, run, number, found)  # before a driver looks at what is others'
             asked = replace(context, require=partial(_require, policy, run, number))
-            for delivery, at, share in _routed(policy, before, edit, place, found):
+            shares = _routed(policy, before, edit, place, found)
+            _require_delivered(deps, before, edit, found, shares)
+            for delivery, at, share in shares:
                 if delivery not in deps.places.deliveries:
                     others.add(delivery)  # refused before the commit: see `pipeline._require_deliverable`
                     continue
@@ -87,6 +89,16 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
     )
     others |= {one.delivery for one in reached} - deps.places.deliveries.keys()
     return Planned(effect, tuple(stages), await to_thread.run_sync(_unread, tree, effect), tuple(sorted(others)))
+
+
+def _require_delivered(
+    deps: Dependencies, before: Tree, edit: Edit, found: Reach, shares: list[tuple[str, str, Share]]
+) -> None:
+    """Refuse a change of files of which nothing would become live: all that reads them could not be built here."""
+    unbuilt = [f"{one.root}: {one.unbuilt}" for one in found.reached if one.unbuilt]
+    by_us = all(one.delivery in deps.places.deliveries for one in found.reached)
+    if unbuilt and not shares and by_us and changed(before, edit.tree):
+        raise InfraError("build-failed", f"Nothing that reads the changed files can be built. {unbuilt[0]}")
 
 
 def _require_one_step(action: ActionModel, part: PlannedPart, changed_by: dict[str, int]) -> None:

@@ -406,3 +406,43 @@ async def test_what_cannot_be_built_beside_is_said_and_waits_for_an_approval_of_
         (ended,) = await scenario.settled()
         assert ended["state"] == "landed"
         assert scenario.live_object("configmap", "live-plain", scenario.production)["data"] == {"color": "red"}
+
+
+# What cannot be built reads the file of production's version, which is then no root of its own.
+BESIDE = (
+    (
+        "overlays/preview/kustomization.yaml",
+        """
+        namespace: {staging}
+        nameSuffix: -preview
+        resources: [../../base, 'https://git.example/more?ref=main']
+        configMapGenerator:
+          - name: production
+            files: [../production/kustomization.yaml]
+        """,
+    ),
+)
+OWNED = """
+[[owners]]
+paths = ["k8s/docs/**"]
+owner = "docs"
+
+[apps.docs.settings.version]
+at = ["k8s/docs/overlays/production/kustomization.yaml#images[name=registry.example/docs/site].newTag"]
+type = "string"
+"""
+
+
+@pytest.mark.promise("effect.unrendered")
+async def test_a_change_of_which_nothing_can_be_built_is_refused_and_never_called_landed(cluster_setup, tmp_path):
+    async with Built(cluster_setup, tmp_path, changed=BESIDE) as scenario:
+        named = scenario.apps().replace("[apps.docs]\n", '[apps.docs]\nversions = ["1.*"]\n', 1)
+        await scenario.accept_policy(named + OWNED)
+        head = scenario.git("rev-parse", "HEAD")
+
+        refused = await scenario.tool("deploy", app="docs", environment="production", version="1.2.0")
+
+        assert refused.data["error"]["code"] == "build-failed", refused.text
+        assert "k8s/docs/overlays/preview" in refused.text
+        assert scenario.git("rev-parse", "HEAD") == head
+        assert scenario.site("production") == "registry.example/docs/site:1.0.1"
