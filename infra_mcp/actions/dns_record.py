@@ -12,6 +12,7 @@ from infra_mcp.model.rrset import RRset
 from infra_mcp.policy.grammar import seconds
 from infra_mcp.policy.kinds import ZoneRules
 from infra_mcp.policy.zone_files import file_of
+from infra_mcp.policy.zones import beside_a_cname
 from infra_mcp.repository.edits import Edit, Goal, PutFile, SetRecord
 from infra_mcp.repository.zones.edit import apply_records, location_of, records
 
@@ -71,6 +72,4 @@ def _require_alone(there: list[RRset], after: RRset | None, path: str) -> None:
     """Refuse a CNAME beside other records of its name: RFC 2181, section 10.1."""
     others = [one for one in there if after is not None and one.type != after.type]
     if after is not None and others and _ALIAS in {after.type, *(one.type for one in others)}:
-        kinds = ", ".join(one.type for one in others)
-        what = f"{path} has {kinds} records of {after.name}, and a CNAME stands alone at its name."
-        raise InfraError("policy-denied", what, next_step="Remove those first, or use another name.", rule="dns.cname")
+        raise beside_a_cname(path, after.name, [one.type for one in others])

@@ -14,6 +14,7 @@ from typing import Final
 
 import idna
 
+from infra_mcp.errors import InfraError
 from infra_mcp.model.effect import Change
 from infra_mcp.model.rrset import APEX, TYPES
 from infra_mcp.policy.grants import Grant, Refusal
@@ -66,6 +67,20 @@ def change_refusals(rules: ZoneRules | None, to: Grant, change: Change) -> Itera
     texts = [str(one) for one in values] if isinstance(values, list | tuple) else []
     seconds = ttl if isinstance(ttl, int) else None
     yield from refusals(rules, to, target.place, target.name, target.kind, texts, seconds)
+
+
+def beside_a_cname(place: str, name: str, types: Sequence[str]) -> InfraError:
+    """The error of a record set that would stand beside a CNAME, or of a CNAME beside others.
+
+    Args:
+        place: the file or zone that has them.
+        name: relative to the zone.
+        types: of the record sets that are there.
+    """
+    removals = " and ".join(f"dns_record with name {name}, type {one} and remove" for one in types)
+    step = f"Send {removals} by itself, not as a step of the same set; when that has landed, send this again."
+    what = f"{place} has {', '.join(types)} records of {name}, and a CNAME stands alone at its name."
+    return InfraError("policy-denied", what, next_step=step, rule="dns.cname")
 
 
 def object_refusals(policy: Policy, change: Change) -> Iterator[Refusal]:

@@ -1,10 +1,12 @@
 """DNS records through the whole flow: a file of the repository, a commit, a real BIND, its servers' answers."""
 
 import pytest
+from engine.ledger_fixture import DOCS
 from engine.zone_ground import PATH, TREE, ZoneGround, zone_policy
-from name_servers import free_port, primary, secondary
+from name_servers import ZONE, free_port, primary, secondary
 
-from infra_mcp.model.request import State
+from infra_mcp.model.actions.change_set import ChangeSet
+from infra_mcp.model.request import State, Submission
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("dns.record")]
 
@@ -163,6 +165,32 @@ async def test_a_record_of_another_owner_and_a_cname_beside_others_are_refused_b
     assert there.receipt["error"]["code"] == "exists"
     assert beside.receipt["error"]["rule"] == "dns.cname"
     assert (ground.subjects(), first.values("api", "A"), first.values("mail", "A")) == ([], [], ["192.0.2.5"])
+
+
+async def test_a_name_goes_from_an_address_to_a_cname_and_back_by_the_steps_that_the_refusal_names(ground, servers):
+    first, _ = servers
+    www = {"zone": ZONE, "name": "www"}
+    steps = (
+        {"name": "gone", "action": "dns_record", "arguments": www | {"type": "A", "remove": True}},
+        {"name": "new", "action": "dns_record", "arguments": www | {"type": "CNAME", "values": ["mail.docs.example."]}},
+    )
+    both = Submission(caller=DOCS, action=ChangeSet.model_validate({"steps": steps}), channel="tool")
+    async with ground.engine() as engine:
+        refused = [
+            await ground.ask(engine, "www", "CNAME", "mail"),
+            await ground.end(engine, (await engine.submit(both)).request),
+        ]
+        said = [one.receipt["error"] for one in refused]
+        assert [one["rule"] for one in said] == ["dns.cname"] * 2, said
+        assert all("dns_record with name www, type A and remove by itself" in one["next"] for one in said), said
+        assert (ground.subjects(), first.values("www", "A")) == ([], ["192.0.2.1"])
+
+        for kind, value in (("CNAME", "mail.docs.example."), ("A", "192.0.2.3")):
+            gone = "A" if kind == "CNAME" else "CNAME"
+            removed = await ground.ask(engine, "www", gone)
+            made = await ground.ask(engine, "www", kind, value)
+            assert [removed.state, made.state] == [State.LANDED] * 2, (removed.receipt, made.receipt)
+            assert first.values("www", kind) == [value]
 
 
 async def test_a_value_that_is_none_of_its_type_is_refused_without_being_repeated(ground):

@@ -37,7 +37,7 @@ def zone_policy(server: str, key_file: object, *servers: str, more: str = "", ci
 path = "dns"
 delivery = "dns"
 [circles.docs]
-actions = ["dns_record", "rollback"]
+actions = ["dns_record", "rollback", "change_set"]
 zones = ["{ZONE}"]
 records = ["www", "api", "*.docs", "mail", "_sip._tcp", "@", "*"]
 {circle}
@@ -92,7 +92,7 @@ class ZoneGround:
     async def engine(self) -> AsyncIterator[Engine]:
         """An engine on it."""
         pin = digest_of(self.settings.policy_file.read_text(encoding="utf-8"))
-        async with Engine.open(self.settings, policy_pin=f"{pin}+dns_record,rollback") as engine:
+        async with Engine.open(self.settings, policy_pin=f"{pin}+dns_record,rollback,change_set") as engine:
             yield engine
 
     @staticmethod

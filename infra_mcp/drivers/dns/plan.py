@@ -20,6 +20,7 @@ from infra_mcp.model.effect import Change, Drift, FieldChange
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.rrset import RRset, same
 from infra_mcp.policy.kinds import ZoneRules
+from infra_mcp.policy.zones import beside_a_cname
 
 _ALIAS: Final = "CNAME"
 _ANY: Final = "ANY"
@@ -158,8 +159,7 @@ def _require_alone(zone: str, one: Desired, seen: Seen) -> None:
     if one.wanted is None or not seen.beside:
         return
     if one.type == _ALIAS or _ALIAS in seen.beside:
-        what = f"{one.name} of {zone} has {', '.join(seen.beside)} records, and a CNAME stands alone at its name."
-        raise InfraError("policy-denied", what, next_step="Remove those first, or use another name.", rule="dns.cname")
+        raise beside_a_cname(zone, one.name, seen.beside)
 
 
 def _swaps(rules: ZoneRules, changing: Sequence[Planned]) -> Iterator[Swap]:
