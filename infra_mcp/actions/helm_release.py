@@ -25,6 +25,7 @@ from infra_mcp.repository.render import dump
 from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.styles import lines
 
+_NAMED: Final = 4  # of a release's values, in a commit's subject
 _TIMEOUT: Final = 600.0  # seconds: hooks, and a rollout after them
 
 
@@ -40,10 +41,10 @@ async def edit(look: Look, action: HelmRelease) -> Edit:
 
 def _edit(look: Look, action: HelmRelease) -> Edit:
     values = dict(_values(action))
-    subject = f"release {action.namespace}/{action.release}"
+    release = f"release {action.namespace}/{action.release}"
     goal = Goal(
-        title=f"Helm: {action.namespace}/{action.release}",
-        subject=subject,
+        title=f"Install {release}",
+        subject=release,
         on_failure=action.on_failure or "rollback",
         timeout=_TIMEOUT,
     )
@@ -52,6 +53,9 @@ def _edit(look: Look, action: HelmRelease) -> Edit:
     made = Edit(look.tree, goal)
     if found is None:
         return _new(look, action, made, values)
+    named = [*([] if action.version is None else [f"version {action.version}"]), *sorted(action.values)]
+    shown = ", ".join(named[:_NAMED]) + (", …" if len(named) > _NAMED else "")
+    made = replace(made, goal=replace(goal, title=f"Upgrade {release}" + (f": {shown}" if shown else "")))
     return _changed(look, action, made, found, [one for one in every if one is not found], values)
 
 
