@@ -19,6 +19,7 @@ from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.outcome import Written
 from infra_mcp.text import one_line
 
+_CONFIRMING: Final = 30.0  # seconds that a second plan has at least, also where the apply took all the time
 _NAMED: Final = 10  # resources or outputs named in a message
 _SHOWN: Final = 200  # characters of an output
 
@@ -64,14 +65,20 @@ async def confirmed(runner: Runner, context: Context, work: Work, seconds: float
     """
     view = work.view
     if not view.is_empty:
-        place = replace(_sealed(work), seconds=max(seconds, 1.0))
+        place = replace(_sealed(work), seconds=max(seconds, _CONFIRMING))
         prepared = replace(work.prepared, cli=replace(work.prepared.cli, say=context.say, place=place))
         path = prepared.folder.path / "plan-confirming"
 
         async def run(cli: Cli, started: Callable[[int], None]) -> object:
             return await cli.plan(path, started=started)
 
-        await runner.told(partial(runner.locking, prepared, run, is_apply=False))
+        try:
+            await runner.told(partial(runner.locking, prepared, run, is_apply=False))
+        except InfraError as error:
+            if error.code != "run-stopped":
+                raise
+            what = f"{runner.where} was applied ({_some([one.address for one in view.resources])}), and not confirmed: "
+            raise InfraError("not-landed", what + error.what) from error
         shown = await runner.told(partial(prepared.cli.show, path))
         await to_thread.run_sync(path.unlink)
         prepared.reader.learn(shown)
