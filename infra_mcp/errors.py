@@ -231,6 +231,16 @@ CODES: dict[str, CodeInfo] = {
         "A cluster admin applies what `infra-mcp rbac render` prints.",
         Exit.REFUSED,
     ),
+    "remote-unreachable": CodeInfo(
+        "The repository's remote cannot be reached; requests wait for it, and nothing is lost.",
+        "Nothing needs to be sent again. `infra-mcp status` shows what waits.",
+        Exit.UNREACHABLE,
+    ),
+    "push-refused": CodeInfo(
+        "The repository's remote refused a push: a hook, a protected branch or missing rights.",
+        "Read the remote's words; an operator gives the server's account the right, then send it again.",
+        Exit.REFUSED,
+    ),
     "cluster-unreachable": CodeInfo(
         "The cluster's API server cannot be reached, or did not answer in time.",
         "Check the cluster named in infra.toml; the request can be sent again.",

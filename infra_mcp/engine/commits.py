@@ -1,9 +1,12 @@
 """A stage as a commit on the branch, and its revert: the event first, then the branch moves."""
 
+from functools import partial
+
 from anyio import to_thread
 
+from infra_mcp.engine.repositories import AWAY, once_there
 from infra_mcp.engine.run import Dependencies, PlannedStage, Run
-from infra_mcp.errors import InfraError
+from infra_mcp.errors import InfraError, Moved, Unavailable
 from infra_mcp.ledger.chain import HEADS, proof_of
 from infra_mcp.model.request import State
 from infra_mcp.repository.commit import message
@@ -25,6 +28,19 @@ async def commit_stage(deps: Dependencies, run: Run, stage: PlannedStage) -> Non
             moment.
         InfraError: `checkout-refused`, with the files; nothing is applied then.
     """
+    try:
+        await _commit(deps, run, stage)
+    except Unavailable as away:
+        commit, branch = run.record.stage(stage.number).commit, deps.policy().tree.branch
+        if away.code != AWAY or commit is None:
+            raise
+        # The push may have come through: the remote says so as soon as it answers.
+        if not await once_there(partial(deps.git.contains, branch, commit), run.say):
+            raise Moved(f"branch {branch}") from away
+    run.on_branch |= {stage.number}
+
+
+async def _commit(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
     policy = deps.policy()
     branch, files = policy.tree.branch, changed(stage.before, stage.edit.tree)
     async with deps.git.exclusive():
@@ -41,7 +57,6 @@ async def commit_stage(deps: Dependencies, run: Run, stage: PlannedStage) -> Non
         data = {"commit": commit, "files": sorted(files), "objects": run.targets}
         await deps.save(run, State.APPLYING, "committing", data, commit=commit, effect_digest=run.record.digest)
         await deps.git.move(branch, commit, head)
-    run.on_branch |= {stage.number}
 
 
 async def observe_commits(deps: Dependencies, run: Run) -> None:
@@ -54,7 +69,7 @@ async def observe_commits(deps: Dependencies, run: Run) -> None:
         if number in run.on_branch or stage.commit is None:
             continue
         try:
-            there = await deps.git.contains(deps.policy().tree.branch, stage.commit)
+            there = await once_there(partial(deps.git.contains, deps.policy().tree.branch, stage.commit), run.say)
         except InfraError as error:
             what = f"Cannot tell whether commit {stage.commit} is on the branch: {error.what}"
             raise InfraError("cannot-observe", what) from error

@@ -12,7 +12,6 @@ from typing import Any, Self, TypeVar
 
 import anyio
 
-from infra_mcp.clients.git import Git
 from infra_mcp.drivers.base import Delivery, Setup
 from infra_mcp.drivers.registry import DELIVERIES
 from infra_mcp.engine import report
@@ -20,6 +19,7 @@ from infra_mcp.engine.approvals import Decisions
 from infra_mcp.engine.apps import apps
 from infra_mcp.engine.health import Readiness, missing_head
 from infra_mcp.engine.places import Places
+from infra_mcp.engine.repositories import Repositories
 from infra_mcp.engine.run import Dependencies, Run, stamp, utc
 from infra_mcp.engine.scheduler import Scheduler, keep_purging
 from infra_mcp.engine.signals import PARKED_CHANGED, Signals, signals_of
@@ -69,12 +69,12 @@ class Engine:
         self.policy = policy
         self.signals = Signals()
         self._now = now
-        self._git = Git(settings.repo, settings.state_dir / "git.lock")
+        self._repositories = Repositories(settings)
         self._places = Places(Setup(settings.kubeconfig, ledger.key, self.masker, settings.state_dir), deliveries)
         folders = tuple(folder for folder in (settings.state_dir, settings.repo / ".git") if folder.is_dir())
         self.missing = Readiness(folders, self._places.answer).missing
         builds = Builds(self.masker.mask)
-        self._deps = Dependencies(ledger, self._git, self._places, policy.current, now, builds)
+        self._deps = Dependencies(ledger, self._repositories, self._places, policy.current, now, builds)
         self._worker = Worker(self._deps, self.signals)
         self._older = ""  # why the ledger seems to be an older copy
         self._decisions = Decisions(ledger)
@@ -111,7 +111,7 @@ class Engine:
                     group.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
-                await engine._git.aclose()
+                await engine._repositories.aclose()
                 await ledger.aclose()
 
     async def submit(self, submission: Submission, ask: AskIn | None = None) -> Accepted:
@@ -295,7 +295,7 @@ class Engine:
 
     async def _check_ledger(self) -> None:
         with suppress(InfraError):  # the next one who needs the branch reports what is wrong with it
-            self._older = await missing_head(self._git, self.ledger, self.policy.current().tree.branch)
+            self._older = await missing_head(self._deps.git, self.ledger, self.policy.current().tree.branch)
         if self._older:
             _log.warning("%s", self._older)
 

@@ -11,6 +11,7 @@ from infra_mcp.drivers.base import Driver, Undone
 from infra_mcp.engine import report
 from infra_mcp.engine.commits import observe_commits, revert_stage
 from infra_mcp.engine.planning import context_of
+from infra_mcp.engine.repositories import AWAY, once_there
 from infra_mcp.engine.run import Dependencies, Run
 from infra_mcp.errors import InfraError, Locked, Moved, Unavailable
 from infra_mcp.model.outcome import Receipt
@@ -115,7 +116,7 @@ async def _revert(deps: Dependencies, run: Run, number: int, cause: str, done: _
     """Revert a stage's commit, or add the problem; False when another git's lock is in the way and we do not wait."""
     for seconds in (*_LOCKED, 0.0):
         try:
-            await _persist(lambda: revert_stage(deps, run, number, cause))
+            await once_there(lambda: _persist(lambda: revert_stage(deps, run, number, cause)), run.say)
         except Locked as held:
             if not waits:
                 return False
@@ -193,7 +194,7 @@ async def _persist(call: Callable[[], Awaitable[T]]) -> T:
             await sleep(_MOVED_PAUSE * 2**attempt)
         except InfraError as error:
             may_pass = error.code == DENIED and time() - began < DENIED_FOR
-            if not isinstance(error, Unavailable) and not may_pass:
+            if error.code == AWAY or (not isinstance(error, Unavailable) and not may_pass):
                 raise
             await sleep(0.5 * 2**attempt)
     return await call()

@@ -12,6 +12,7 @@ from infra_mcp.actions.registry import EDITS
 from infra_mcp.drivers.base import Context, Share
 from infra_mcp.engine.advice import advise
 from infra_mcp.engine.reach import Reach, reach
+from infra_mcp.engine.repositories import once_there
 from infra_mcp.engine.run import Dependencies, Planned, PlannedPart, PlannedStage, Run
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ActionModel
@@ -33,7 +34,8 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
         Moved: the branch or the live state changed meanwhile.
     """
     policy, action = deps.policy(), run.request.action
-    head = await deps.git.head(policy.tree.branch)
+    ask = partial(deps.git.latest, policy.tree.branch)
+    head = await (ask() if run.request.dry_run else once_there(ask, run.say))
     place = RULES[action.action].about(policy, run.action).place
     tree = await deps.tree(policy, head, place)
     context = context_of(run, policy)

@@ -12,6 +12,7 @@ from infra_mcp.actions.workload import homes
 from infra_mcp.clients.git import Git
 from infra_mcp.drivers.base import Context, Driver, Prepared, Share
 from infra_mcp.engine.places import Places
+from infra_mcp.engine.repositories import Repositories
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.ledger.migrations.first_edition import upgraded
@@ -229,11 +230,16 @@ class Dependencies:
     """Connections and the policy; no state of any request."""
 
     ledger: Ledger
-    git: Git
+    repositories: Repositories
     places: Places
     policy: Callable[[], Policy]  # the policy in force now; raises when there is none
     now: Callable[[], datetime] = utc
     builds: Builds = field(default_factory=Builds)  # of kustomizations
+
+    @property
+    def git(self) -> Git:
+        """The repository that the policy in force writes to."""
+        return self.repositories.of(self.policy())
 
     async def tree(self, policy: Policy, commit: str, place: str) -> Tree:
         """The infra repository at a commit; its objects are those below the roots of one cluster."""

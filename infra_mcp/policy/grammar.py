@@ -180,6 +180,8 @@ Branch = Annotated[
     StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/-]*$", max_length=200),
     _check(_is_branch, "must be a branch's name, as git check-ref-format has it, without .."),
 ]
+AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00-\x1f\x7f]+$", max_length=4096)]
+RemoteName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9._]*$", max_length=100)]
 Layout = Annotated[
     str,
     StringConstraints(pattern=r"^[-A-Za-z0-9_./{}]+\.ya?ml$", max_length=200),

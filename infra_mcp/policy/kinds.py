@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from infra_mcp.model.names import ClusterName, Frozen
-from infra_mcp.policy.grammar import Duration, ObjectPlace, RelativePath, RuleId, Text
+from infra_mcp.policy.grammar import AbsolutePath, Duration, ObjectPlace, RelativePath, RuleId, Text
 from infra_mcp.policy.owners import is_within
 
 # A name of a record below its zone, in which `*` stands for any characters.
@@ -23,7 +23,6 @@ NameServer = Annotated[
         max_length=260,
     ),
 ]
-AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00-\x1f\x7f]+$", max_length=4096)]
 # Where another tool has the TXT record that names the owner of a record: `extdns-{type}-{name}`.
 MarkerTemplate = Annotated[str, StringConstraints(pattern=r"^[-a-z0-9_.{}]*\{name\}[-a-z0-9_.{}]*$", max_length=120)]
 # The key of a ConfigMap's data (Kubernetes, ConfigMap).

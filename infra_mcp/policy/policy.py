@@ -25,6 +25,7 @@ from infra_mcp.policy.sections import (
     AttendRules,
     CircleRules,
     ClusterRules,
+    ForgeRules,
     Freeze,
     GrantRules,
     MessageRules,
@@ -53,6 +54,7 @@ class Policy(Frozen):
     """The content of infra.toml. Equal text gives equal policies; a policy never changes."""
 
     tree: TreeRules = TreeRules()
+    forge: ForgeRules = ForgeRules()
     peer: PeerRules = PeerRules()
     clusters: dict[ClusterName, ClusterRules] = Field(default_factory=dict)
     circles: dict[Circle, CircleRules] = Field(default_factory=dict)

@@ -24,6 +24,7 @@ from infra_mcp.model.names import (
 from infra_mcp.model.setting import SettingRule
 from infra_mcp.policy.grammar import (
     WORKLOADS,
+    AbsolutePath,
     Branch,
     Duration,
     Explanation,
@@ -45,6 +46,7 @@ from infra_mcp.policy.grammar import (
     PathPattern,
     Place,
     RelativePath,
+    RemoteName,
     RuleId,
     ScheduleText,
     Template,
@@ -94,9 +96,20 @@ class TreeRules(Frozen):
     """The layout of the repository, and the field managers whose fields a change may take over."""
 
     branch: Branch = "main"
+    write: Literal["local", "push"] = "local"
+    remote: RemoteName = "origin"
     new: Layout | None = None
     roots: tuple[RootRules, ...] = Field(default=(RootRules(path="."),), min_length=1)
     adopt: tuple[ManagerPattern, ...] = ("kubectl", "kubectl-*", "before-first-apply")
+
+
+class ForgeRules(Frozen):
+    """How the server logs in where the repository's remote is: with credentials of its own, never a person's."""
+
+    token_file: AbsolutePath | None = None
+    user: RemoteName = "infra-mcp"
+    key_file: AbsolutePath | None = None
+    known_hosts: AbsolutePath | None = None
 
 
 class OwnerRules(Frozen):

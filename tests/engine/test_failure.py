@@ -57,6 +57,10 @@ class Repo:
     async def settled(self, *_):
         return "docs runs again"
 
+    def of(self, _):
+        """The only repository."""
+        return self.git
+
     async def driver(self, *_):
         """The only place that it works at, and its driver: itself."""
         return self
@@ -65,7 +69,7 @@ class Repo:
         """End the request as one that did not land; it had written to the cluster."""
         request = await self.ledger_fixture.deploy()
         deps = Dependencies(
-            self.ledger_fixture.ledger, self.git, self, self.ledger_fixture.policy.current, self.ledger_fixture.clock
+            self.ledger_fixture.ledger, self, self, self.ledger_fixture.policy.current, self.ledger_fixture.clock
         )
         stage = StageRecord(edits=keep([PutFile(path=NEW)]), commit=self.ours)
         part = PartRecord(

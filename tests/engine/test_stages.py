@@ -13,10 +13,11 @@ BEFORE = {"first": OLD, "second": None, "third": None, "fourth": OLD}
 FIRST, SECOND = f"{NEW}, stage 1", f"{NEW}, stage 2"
 
 
-@pytest.fixture
-def ground(tmp_path, monkeypatch):
+@pytest.fixture(params=[False, True], ids=["local", "push"])
+def ground(request, tmp_path, monkeypatch):
+    """The branch is in the checkout beside the server, or at its remote."""
     register(monkeypatch)
-    made = Ground(tmp_path)
+    made = Ground(tmp_path, pushes=request.param)
     made.make()
     return made
 

@@ -133,10 +133,12 @@ class Ground:
 
     Args:
         home: a folder; found again by another process, it is the same ground.
+        pushes: whether the branch is at a remote, from where others deliver, and people's checkout is beside it.
     """
 
-    def __init__(self, home: Path) -> None:
-        self.home, self.repo = home, home / "repo"
+    def __init__(self, home: Path, *, pushes: bool = False) -> None:
+        self.home, self.repo, self.pushes = home, home / "repo", pushes
+        self.branch = home / "origin.git" if pushes else self.repo
         self.world = JsonWorld(home / "world.json")
         self.delivers = anyio.Event()  # whoever delivers for others does so once it is set
         self.delivers.set()
@@ -145,20 +147,32 @@ class Ground:
     def make(self, more: str = "") -> None:
         """Lay it out."""
         self.repo.mkdir(parents=True)
-        self.git("init", "-q", "-b", "main")
+        self.people("init", "-q", "-b", "main")
         for name, path in THINGS.items():
             if name not in MADE:
                 (self.repo / path).parent.mkdir(exist_ok=True)
                 (self.repo / path).write_bytes(body(name, value=OLD))
                 self.world.put(name, {"value": OLD}, by="people")
+        more += '[tree]\nwrite = "push"\n' if self.pushes else ""
         self.settings.policy_file.write_text(POLICY + more, encoding="utf-8")
-        self.git("add", "-A")
-        self.git("commit", "-qm", "Begin")
+        self.people("add", "-A")
+        self.people("commit", "-qm", "Begin")
+        if self.pushes:
+            self.people("clone", "-q", "--bare", str(self.repo), str(self.branch))
+            self.people("remote", "add", "origin", str(self.branch))
 
     def git(self, *words: str) -> str:
-        """Git, as people use it."""
+        """Git where the branch is."""
+        return self._git(self.branch, *words)
+
+    def people(self, *words: str) -> str:
+        """Git in people's checkout."""
+        return self._git(self.repo, *words)
+
+    @staticmethod
+    def _git(at: Path, *words: str) -> str:
         named = ["-c", "user.name=u", "-c", "user.email=u@localhost"]
-        done = subprocess.run(["git", "-C", str(self.repo), *named, *words], capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", "-C", str(at), *named, *words], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     def live(self) -> dict[str, str | None]:
@@ -218,10 +232,12 @@ class Ground:
 
     async def deliver(self) -> None:
         """Make live what the branch says below `others`, whenever it moves."""
-        done, head = "", self.repo / ".git" / "refs" / "heads" / "main"
+        done = ""
+        head = self.branch / ("" if self.pushes else ".git") / "refs" / "heads" / "main"
         while True:
             await self.delivers.wait()
-            if (now := head.read_text(encoding="utf-8")) != done:
+            # A bare clone's ref is packed until its first move.
+            if (now := head.read_text(encoding="utf-8") if head.exists() else "") != done:
                 await anyio.to_thread.run_sync(self.delivered)
                 done = now
             await anyio.sleep(0.005)

@@ -25,7 +25,7 @@ class Git:
 
     Reads go through one persistent child; writes never touch the user's index, stash or uncommitted edits except by a
     fast-forward that git accepts. Hooks, signing, garbage collection and file-system monitors are off for all of it.
-    A cancelled call still waits for its git child to end. It does not fetch or push.
+    A cancelled call still waits for its git child to end. It neither fetches nor pushes; `Upstream` does.
 
     Args:
         repo: the top of a working tree of the repository (any of its worktrees).
@@ -59,6 +59,14 @@ class Git:
             InfraError: `git-failed`, when there is no such branch.
         """
         return await to_thread.run_sync(self._objects.head, branch)
+
+    async def latest(self, branch: str) -> str:
+        """The commit the branch is at now, asked where changes are written: here, as `head`.
+
+        Raises:
+            InfraError: `git-failed`, when there is no such branch.
+        """
+        return await self.head(branch)
 
     async def commit(self, name: str) -> str:
         """The commit that a name, such as `HEAD`, refers to now.

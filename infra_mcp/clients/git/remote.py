@@ -1,0 +1,305 @@
+"""The infra repository at its remote: read from a bare clone of the server's own, and moved only by a push."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from anyio import to_thread
+
+from infra_mcp.clients.git.branch import contains
+from infra_mcp.clients.git.commits import replaced
+from infra_mcp.clients.git.objects import Objects, ref_of
+from infra_mcp.clients.git.repository import Git
+from infra_mcp.clients.git.runner import Done, Runner
+from infra_mcp.effects import effect
+from infra_mcp.errors import InfraError, Moved, Unavailable
+from infra_mcp.text import one_line, quoted
+
+NAME: Final = "upstream"  # of the remote in git's settings: its address is no argument, which others could read
+FETCH_SECONDS: Final = 300.0  # the first fetch brings the whole history
+_MAX_WORDS: Final = 600  # characters of what the remote said
+_SILENT: Final = (  # git's words for a remote that does not answer; it may later
+    "could not resolve host",
+    "failed to connect",
+    "couldn't connect",
+    "could not connect",
+    "connection refused",
+    "connection timed out",
+    "connection reset",
+    "operation timed out",
+    "network is unreachable",
+    "no route to host",
+    "temporary failure in name resolution",
+    "the remote end hung up",
+    "unexpected disconnect",
+    "returned error: 5",
+    "empty reply from server",
+)
+_LOST: Final = ("cannot lock ref", "failed to update ref", "fetch first", "reference already exists")
+_NO_SUCH_BRANCH: Final = "couldn't find remote ref"
+
+
+@dataclass(frozen=True)
+class Login:
+    """How the server shows who it is to a remote: its own credentials, never those of a person's agent or keyring.
+
+    Args:
+        token_file: holds the token for HTTP.
+        user: the name that goes with the token; forges ignore it.
+        key_file: the deploy key for ssh.
+        known_hosts: the host keys that are accepted; another one, and an unknown host, is refused.
+    """
+
+    token_file: Path | None = None
+    user: str = "infra-mcp"
+    key_file: Path | None = None
+    known_hosts: Path | None = None
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A repository elsewhere, and the login for it.
+
+    Args:
+        url: as git takes it: `https://`, `ssh://`, `user@host:path`, `file://`.
+        login: what is shown there.
+    """
+
+    url: str = field(repr=False)  # somebody may have written a password into it
+    login: Login = Login()
+
+    @property
+    def shown(self) -> str:
+        """The address without what stands before the host."""
+        parts = urlsplit(self.url)
+        if not parts.scheme:
+            return one_line(self.url)
+        host = parts.netloc.rpartition("@")[2]
+        return one_line(f"{parts.scheme}://{host}{parts.path}")
+
+    def config(self) -> dict[str, str]:
+        """Git's settings for a command that talks to it, for the environment of that command.
+
+        Every helper that could answer with a person's credentials is off, and a redirect elsewhere is not followed.
+
+        Raises:
+            InfraError: `setup-failed`, when a file of the login cannot be read or others may read it.
+        """
+        config = {
+            f"remote.{NAME}.url": self.url,
+            "credential.helper": "",
+            "core.askPass": "",
+            "http.followRedirects": "false",
+            "fetch.fsckObjects": "true",
+        }
+        if self.url.startswith(("http://", "https://")):
+            if self.login.token_file:
+                token = _secret(self.login.token_file)
+                basic = base64.b64encode(f"{self.login.user}:{token}".encode()).decode()
+                config["http.extraHeader"] = f"Authorization: Basic {basic}"
+            return config
+        return config | {"core.sshCommand": self._ssh()}
+
+    def _ssh(self) -> str:
+        """The ssh that is used: no agent, no configuration of a person, no prompt, no unknown host."""
+        options = ["BatchMode=yes", "StrictHostKeyChecking=yes", "IdentityAgent=none", "ConnectTimeout=20"]
+        if self.login.known_hosts:
+            options.append(f"UserKnownHostsFile={_word(self.login.known_hosts)}")
+        words = ["ssh", "-F", "/dev/null", *(word for one in options for word in ("-o", one))]
+        if self.login.key_file:
+            _require_private(self.login.key_file)
+            words += ["-o", "IdentitiesOnly=yes", "-i", _word(self.login.key_file)]
+        return " ".join(words)
+
+
+def _word(path: Path) -> str:
+    """A path as one word of the command that git gives to a shell."""
+    return "'" + str(path).replace("'", "'\\''") + "'"
+
+
+def _require_private(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise InfraError("setup-failed", f"{path} cannot be read: {error.strerror}.") from error
+    if mode & 0o077:
+        step = f"chmod 600 {path}"
+        raise InfraError("setup-failed", f"{path} holds a credential and others may read it.", next_step=step)
+
+
+def _secret(path: Path) -> str:
+    _require_private(path)
+    try:
+        text = path.read_text("utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise InfraError("setup-failed", f"{path} cannot be read as text.") from error
+    if not text or not text.isprintable() or " " in text:
+        raise InfraError("setup-failed", f"{path} does not hold one token.")
+    return text
+
+
+class Upstream(Git):
+    """The branch at its remote. Reads and builds as `Git` does; what it writes is a push, and nothing else moves.
+
+    The clone is bare and the server's own: no checkout, index, stash or ref of a person is touched. A push states the
+    commit that the remote's branch must be at, so that one that lost a race is refused and planned again.
+
+    Args:
+        folder: where the clone is; made at the first use.
+        lock_file: as of `Git`.
+        remote: the repository and the login for it.
+    """
+
+    def __init__(self, folder: Path, lock_file: Path, remote: Remote, **patience: float) -> None:
+        super().__init__(folder, lock_file, **patience)
+        self.remote = remote
+
+    async def check_usable(self) -> None:
+        """Make the clone where it is not there. The remote is not asked.
+
+        Raises:
+            InfraError: `setup-failed`, with git's reason.
+        """
+        await to_thread.run_sync(self._made)
+        await super().check_usable()
+
+    @effect("git.fetch")
+    async def latest(self, branch: str) -> str:
+        """The commit that the remote's branch is at now, fetched.
+
+        Raises:
+            Unavailable: `remote-unreachable`.
+            InfraError: `git-failed`: there is no such branch, or the remote refuses us.
+        """
+        async with self._lock.hold() as hold:
+            await to_thread.run_sync(self._fetch, branch, hold.descriptor)
+        return await super().head(branch)
+
+    async def head(self, branch: str) -> str:
+        """The commit that the branch was at when it was last fetched or pushed; it is fetched if it never was."""
+        found = await to_thread.run_sync(self._known, branch)
+        return found or await self.latest(branch)
+
+    async def check_movable(self, branch: str, base: str, paths: Collection[str]) -> None:
+        """Report early that a commit of these paths would be refused; whether the remote takes it shows at the push.
+
+        Raises:
+            InfraError: `git-failed`, for a path that no commit may hold.
+            Moved: the branch is not at `base`.
+        """
+        await to_thread.run_sync(_check, self._objects, branch, base, list(paths))
+
+    @effect("git.push")
+    async def move(self, branch: str, commit: str, base: str) -> None:
+        """Push the commit to the remote's branch, which must be at `base`; one that is there already is fine.
+
+        Raises:
+            Moved: the remote's branch is elsewhere; what it is at now has been fetched.
+            Unavailable: `remote-unreachable`; whether it was pushed is unknown, and `contains` tells.
+            InfraError: `push-refused`, with the remote's words: a hook, or a branch that is protected.
+        """
+        async with self._lock.hold() as hold:
+            await to_thread.run_sync(self._push, branch, commit, base, hold.descriptor)
+
+    async def contains(self, branch: str, commit: str) -> bool:
+        """Whether the remote's branch contains the commit, asked there."""
+        async with self._lock.hold() as hold:
+            await to_thread.run_sync(self._fetch, branch, hold.descriptor)
+            return await to_thread.run_sync(contains, self._objects, branch, commit)
+
+    def _known(self, branch: str) -> str | None:
+        self._made()
+        return self._objects.resolve(f"{ref_of(branch)}^{{commit}}")
+
+    def _made(self) -> None:
+        folder = self._runner.repo
+        if (folder / "HEAD").exists():
+            return
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._runner.run("init", "--quiet", "--bare")
+
+    def _fetch(self, branch: str, lock: int) -> None:
+        self._made()
+        ref = ref_of(branch)
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--force")
+        done = self._talk(lock, "fetch", *options, refspec=f"{ref}:{ref}")
+        if done.code == 0:
+            return
+        if _NO_SUCH_BRANCH in done.err:
+            raise InfraError("git-failed", f"{self.remote.shown} has no branch {branch}.")
+        raise self._failure(done)
+
+    def _push(self, branch: str, commit: str, base: str, lock: int) -> None:
+        ref = ref_of(branch)
+        if self._objects.head(branch) == commit:
+            return
+        options = ("--porcelain", "--no-verify", "--no-follow-tags", f"--force-with-lease={ref}:{base}")
+        done = self._talk(lock, "push", *options, refspec=f"{commit}:{ref}")
+        if done.code == 0:
+            self._runner.run("update-ref", "--no-deref", ref, commit)
+            return
+        said = done.out.decode("utf-8", "replace")
+        if "[rejected]" in said:  # by our own git: the lease does not hold
+            self._fetch(branch, lock)
+            if self._objects.head(branch) == commit:
+                return  # an earlier try of ours came through
+            raise Moved(f"branch {branch} of {self.remote.shown}")
+        if "[remote rejected]" in said:
+            if _lost(said):
+                self._fetch(branch, lock)
+                raise Moved(f"branch {branch} of {self.remote.shown}")
+            raise self._refused(branch, said, done.err)
+        raise self._failure(done)
+
+    def _refused(self, branch: str, said: str, err: str) -> InfraError:
+        marked = next(line for line in said.splitlines() if "[remote rejected]" in line)
+        reason = marked.rpartition("(")[2].rstrip(") ")
+        words = [line.removeprefix("remote:").strip() for line in err.splitlines() if line.startswith("remote:")]
+        text = quoted("; ".join([reason, *filter(None, words)]), _MAX_WORDS)
+        what = f"{self.remote.shown} refused the push to {branch}: {text}."
+        step = "Let the server's account push there, or use the forge's way for proposals; then send it again."
+        return InfraError("push-refused", what, next_step=step)
+
+    def _failure(self, done: Done) -> InfraError:
+        lowered = done.err.lower()
+        if any(words in lowered for words in _SILENT):
+            return Unavailable("remote-unreachable", f"{self.remote.shown} does not answer: {self._why(done)}.")
+        return InfraError("git-failed", f"{self.remote.shown}: {self._why(done)}.")
+
+    def _why(self, done: Done) -> str:
+        return done.why.replace(self.remote.url, self.remote.shown)
+
+    def _talk(self, lock: int, *words: str, refspec: str) -> Done:
+        runner = Runner(self._runner.repo, keep=(lock,), seconds=FETCH_SECONDS)
+        return runner.run(*words, "--", NAME, refspec, check=False, config=self.remote.config())
+
+
+def _lost(said: str) -> bool:
+    """Whether the remote refused since its branch had moved a moment before."""
+    return any(words in said for words in _LOST)
+
+
+def _check(objects: Objects, branch: str, base: str, paths: Sequence[str]) -> None:
+    for path in paths:
+        replaced(objects, base, path)
+    if objects.head(branch) != base:
+        raise Moved(f"branch {branch}")
+
+
+def remote_of(repo: Path, name: str, login: Login) -> Remote:
+    """The remote that a checkout knows by a name.
+
+    Raises:
+        InfraError: `setup-failed`, when it knows none.
+    """
+    done = Runner(repo).run("config", "--get", f"remote.{name}.url", check=False)
+    url = done.out.decode("utf-8", "replace").strip()
+    if done.code or not url:
+        step = f"git remote add {name} URL, or name another one as [tree] remote in infra.toml."
+        raise InfraError("setup-failed", f"The repository has no remote {quoted(name, 80)}.", next_step=step)
+    return Remote(url, login)

@@ -1,0 +1,69 @@
+"""Where the branch is that changes are written to: in the repository beside the server, or at its remote."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from anyio import sleep
+
+from infra_mcp.clients.git import Git, Login, Upstream, remote_of
+from infra_mcp.errors import Unavailable
+from infra_mcp.policy.policy import Policy
+from infra_mcp.settings import Settings
+
+T = TypeVar("T")
+_FIRST, _LONGEST = 1.0, 30.0  # seconds between two tries while the remote is away
+AWAY: Final = "remote-unreachable"
+
+
+async def once_there(call: Callable[[], Awaitable[T]], say: Callable[[str], None]) -> T:
+    """Ask the remote; while it is away, say so and try again for as long as it takes."""
+    pause = _FIRST
+    while True:
+        try:
+            return await call()
+        except Unavailable as away:
+            if away.code != AWAY:
+                raise
+            say(f"waiting: {away.what}")
+        await sleep(pause)
+        pause = min(pause * 2, _LONGEST)
+
+
+class Repositories:
+    """Opens each repository that a policy writes to, once.
+
+    Args:
+        settings: of the server: its checkout, and the folder for clones.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.local = Git(settings.repo, settings.state_dir / "git.lock")
+        self._upstream: dict[tuple[str, Login], Upstream] = {}
+
+    def of(self, policy: Policy) -> Git:
+        """The repository that a policy writes to.
+
+        Raises:
+            InfraError: `setup-failed`, when the checkout has no such remote.
+        """
+        if policy.tree.write == "local":
+            return self.local
+        rules = policy.forge
+        files = (Path(one) if one else None for one in (rules.token_file, rules.key_file, rules.known_hosts))
+        token_file, key_file, known_hosts = files
+        login = Login(token_file, rules.user, key_file, known_hosts)
+        at = policy.tree.remote, login
+        if at not in self._upstream:
+            remote = remote_of(self._settings.repo, policy.tree.remote, login)
+            name = hashlib.sha256(remote.url.encode()).hexdigest()[:16]
+            home = self._settings.state_dir / "clones"
+            self._upstream[at] = Upstream(home / f"{name}.git", home / f"{name}.lock", remote)
+        return self._upstream[at]
+
+    async def aclose(self) -> None:
+        """End the children of all of them."""
+        for one in (self.local, *self._upstream.values()):
+            await one.aclose()

@@ -1,0 +1,137 @@
+"""Changes whose branch is at a remote: it takes them first, waits are told, and no race loses a commit."""
+
+import pytest
+from engine.killer import KilledError, Killer, observed
+from engine.two_kinds import NEW, OLD, THINGS, Ground, register, until
+from git_server import GitServer
+
+from infra_mcp.engine import repositories
+from infra_mcp.model.request import State
+
+pytestmark = [pytest.mark.anyio, pytest.mark.promise("git.remote-race")]
+
+BEFORE = {"first": OLD, "second": None, "third": None, "fourth": OLD}
+AWAY = "does not answer"
+
+
+@pytest.fixture
+def ground(tmp_path, monkeypatch):
+    register(monkeypatch)
+    made = Ground(tmp_path, pushes=True)
+    made.make()
+    made.git("config", "http.receivepack", "true")
+    return made
+
+
+@pytest.fixture
+def server(ground):
+    """A git server that the checkout's remote names; it is not up yet."""
+    made = GitServer(ground.home)
+    with made.up() as url:
+        ground.people("remote", "set-url", "origin", f"{url}/origin.git")
+    return made
+
+
+async def test_a_request_waits_for_a_remote_that_is_away_says_so_and_lands_when_it_is_back(ground, server, monkeypatch):
+    monkeypatch.setattr(repositories, "_LONGEST", 0.05)
+    monkeypatch.setattr(repositories, "_FIRST", 0.05)
+    async with ground.engine() as engine:
+        request = await ground.submit(engine)
+        await until(lambda: AWAY in (engine.progress(request.id) or ""))
+        early = ground.live(), ground.subjects()
+        with server.up():
+            done = await ground.end(engine, request)
+
+    assert early == (BEFORE, [])
+    assert done.state is State.LANDED, done.receipt
+    assert ground.live() == ground.in_git() == dict.fromkeys(THINGS, NEW)
+
+
+async def test_a_dry_run_does_not_wait_for_a_remote_that_is_away(ground, server):
+    assert server.port
+    async with ground.engine() as engine:
+        done = await ground.ask(engine, dry_run=True)
+
+    assert done.state is State.FAILED
+    assert done.receipt["error"]["code"] == "remote-unreachable"
+
+
+async def test_a_push_whose_answer_never_came_is_asked_for_and_not_repeated(ground, server):
+    """The remote takes the commit, and the connection ends before it says so."""
+    server.lose = 1
+    with server.up():
+        async with ground.engine() as engine:
+            done = await ground.ask(engine)
+
+    assert server.lose == 0
+    assert done.state is State.LANDED, done.receipt
+    assert len(ground.subjects()) == 2
+    assert ground.doubled() == []
+
+
+async def test_a_remote_that_refuses_the_push_ends_the_request_with_its_words_and_nothing_live(ground):
+    hook = ground.branch / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\necho 'main is protected: open a pull request' >&2\nexit 1\n", encoding="utf-8")
+    hook.chmod(0o700)
+    async with ground.engine() as engine:
+        done = await ground.ask(engine)
+
+    assert done.state is State.REFUSED
+    assert done.receipt["error"]["code"] == "push-refused"
+    assert "main is protected: open a pull request" in done.receipt["message"]
+    assert "Nothing was changed" in done.receipt["message"]
+    assert (ground.live(), ground.subjects()) == (BEFORE, [])
+
+
+async def test_commits_that_others_push_meanwhile_stay_and_ours_are_on_top_of_them(ground):
+    """Somebody pushes just before each of our first pushes."""
+    pushed = []
+
+    def push_first(name, phase):
+        if (name, phase) == ("git.push", "before") and len(pushed) < 3:
+            pushed.append(f"theirs {len(pushed)}")
+            ground.people("pull", "-q", "--rebase", "origin", "main")
+            ground.people("commit", "-q", "--allow-empty", "-m", pushed[-1])
+            ground.people("push", "-q", "origin", "main")
+
+    with observed(push_first):
+        async with ground.engine() as engine:
+            done = await ground.ask(engine)
+
+    assert done.state is State.LANDED, done.receipt
+    assert set(pushed) < set(ground.subjects())
+    assert len(ground.subjects()) == len(pushed) + 2
+    assert ground.git("rev-list", "--merges", "HEAD") == ""
+    assert ground.doubled() == []
+
+
+@pytest.mark.parametrize(
+    "at", [("git.push", "before", 1), ("git.push", "after", 1), ("git.fetch", "after", 1)], ids=str
+)
+async def test_an_engine_killed_around_a_push_is_followed_by_one_that_comes_to_the_same_end(ground, at):
+    with observed(Killer(at)) as killer:
+        try:
+            async with ground.engine() as engine:
+                await ground.ask(engine, idempotency_key="once")
+        except* KilledError:
+            pass
+    assert killer.dead
+    async with ground.engine() as engine:
+        done = await ground.ask(engine, idempotency_key="once")
+
+    assert done.state is State.LANDED, done.receipt
+    assert len(ground.subjects()) == 2
+    assert ground.live() == ground.in_git() == dict.fromkeys(THINGS, NEW)
+    assert ground.doubled() == []
+
+
+async def test_nothing_of_peoples_checkout_moves(ground):
+    def state():
+        return [ground.people(*words) for words in (("for-each-ref",), ("reflog", "--all"), ("status", "--porcelain"))]
+
+    before = state()
+    async with ground.engine() as engine:
+        await ground.ask(engine)
+        await ground.ask(engine, f"{NEW}-fourth-broken")
+
+    assert state() == before
