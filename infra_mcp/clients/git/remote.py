@@ -275,7 +275,8 @@ class Upstream(Git):
         return done.why.replace(self.remote.url, self.remote.shown)
 
     def _talk(self, lock: int, *words: str, refspec: str) -> Done:
-        runner = Runner(self._runner.repo, keep=(lock,), seconds=FETCH_SECONDS)
+        folder = self._runner.repo
+        runner = Runner(folder, keep=(lock,), seconds=FETCH_SECONDS, home=folder)
         return runner.run(*words, "--", NAME, refspec, check=False, config=self.remote.config())
 
 

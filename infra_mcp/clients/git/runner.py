@@ -65,6 +65,7 @@ class Runner:
     repo: Path  # the top of a working tree
     keep: tuple[int, ...] = ()  # file descriptors that the children inherit
     seconds: float = READ_SECONDS  # how long a command may take
+    home: Path | None = None  # another home than the user's: curl always reads the logins of ~/.netrc
 
     @cached_property
     def common_folder(self) -> Path:
@@ -102,7 +103,7 @@ class Runner:
                 stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL if quiet else subprocess.PIPE,
-                env=_environment(top, {**HYGIENE, **(config or {})}),
+                env=_environment(top, {**HYGIENE, **(config or {})}, self.home),
                 pass_fds=self.keep,
                 start_new_session=True,
                 bufsize=0,
@@ -207,13 +208,19 @@ class Batch:
         self._buffer += piece
 
 
-def _environment(top: Path, config: Mapping[str, str]) -> dict[str, str]:
+def _environment(top: Path, config: Mapping[str, str], home: Path | None) -> dict[str, str]:
     """Our environment without variables that would steer git, and without our own tokens.
 
-    Git settings in the environment stay: a repository may be one's own, or safe, only by them.
+    Git settings in the environment stay: a repository may be one's own, or safe, only by them. So do those of the user
+    (proxies, certificates) where git gets another home.
     """
     ours = ("GIT_", "INFRA_MCP_")
     clean = {k: v for k, v in os.environ.items() if k.startswith(SETTINGS) or not k.startswith(ours)}
+    if home:
+        users = Path(clean.get("HOME") or "/")
+        if "GIT_CONFIG_GLOBAL" not in clean and (users / ".gitconfig").is_file():
+            config = {"include.path": str(users / ".gitconfig"), **config}
+        clean = {"XDG_CONFIG_HOME": str(users / ".config")} | clean | {"HOME": str(home)}
     count = clean.get("GIT_CONFIG_COUNT", "")
     first = int(count) if count.isdecimal() else 0
     for number, (key, value) in enumerate(config.items(), first):  # after the user's, whose last one counts

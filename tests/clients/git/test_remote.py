@@ -184,15 +184,18 @@ async def test_a_token_from_a_file_logs_in_over_http_and_stands_in_no_file_of_th
 
 
 @pytest.mark.usefixtures("origin")
-async def test_a_person_s_credential_helper_and_askpass_are_not_asked(tmp_path, monkeypatch):
-    """They are set as a person's configuration would set them; the server asks for a token that only they have."""
+async def test_no_login_of_a_person_is_used_from_helpers_askpass_programs_or_netrc(tmp_path, monkeypatch):
+    """All are set as a person has them; the server asks for a password that only they know."""
     asked = tmp_path / "asked"
     helper = tmp_path / "helper"
     helper.write_text(f"#!/bin/sh\necho >>{asked}; echo password=theirs; echo username=them\n", encoding="utf-8")
     helper.chmod(0o700)
     config = tmp_path / "gitconfig"
     config.write_text(f"[credential]\n helper = {helper}\n[core]\n askPass = {helper}\n", encoding="utf-8")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login them password theirs\n", encoding="utf-8")
+    config.rename(tmp_path / ".gitconfig")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("GIT_CONFIG_GLOBAL", raising=False)
     monkeypatch.setenv("GIT_ASKPASS", str(helper))
     monkeypatch.setenv("SSH_ASKPASS", str(helper))
     server = GitServer(tmp_path, token="theirs")
