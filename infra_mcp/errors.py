@@ -370,3 +370,7 @@ class Unavailable(InfraError):  # noqa: N818 - as Moved
 
 class Moved(Exception):  # noqa: N818 - a signal to plan again, not a failure that users see
     """An object or branch that a plan was made on has moved, named for the record; the pipeline plans again."""
+
+
+class Raced(Moved):
+    """Another push to the branch came first; what it changed may be of no concern here."""

@@ -1,17 +1,21 @@
 """A stage as a commit on the branch, and its revert: the event first, then the branch moves."""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Final
 
 from anyio import to_thread
 
 from infra_mcp.engine.repositories import AWAY, once_there
 from infra_mcp.engine.run import Dependencies, PlannedStage, Run
-from infra_mcp.errors import InfraError, Moved, Unavailable
+from infra_mcp.errors import InfraError, Moved, Raced, Unavailable
 from infra_mcp.ledger.chain import HEADS, proof_of
 from infra_mcp.model.request import State
 from infra_mcp.repository.commit import message
 from infra_mcp.repository.edits import SetValue, keep, kept
 from infra_mcp.repository.rebase import changed, rebase, revert
+
+_RACES: Final = 40  # pushes of others in a row
 
 
 async def draft(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
@@ -29,7 +33,7 @@ async def commit_stage(deps: Dependencies, run: Run, stage: PlannedStage) -> Non
         InfraError: `checkout-refused`, with the files; nothing is applied then.
     """
     try:
-        await _commit(deps, run, stage)
+        await _again_where_raced(partial(_commit, deps, run, stage))
     except Unavailable as away:
         commit, branch = run.record.stage(stage.number).commit, deps.policy().tree.branch
         if away.code != AWAY or commit is None:
@@ -38,6 +42,18 @@ async def commit_stage(deps: Dependencies, run: Run, stage: PlannedStage) -> Non
         if not await once_there(partial(deps.git.contains, branch, commit), run.say):
             raise Moved(f"branch {branch}") from away
     run.on_branch |= {stage.number}
+
+
+async def _again_where_raced(write: Callable[[], Awaitable[None]]) -> None:
+    """Commit on top of what others pushed meanwhile: a busy branch moves more often than a change can be planned."""
+    for attempt in range(_RACES):
+        try:
+            await write()
+        except Raced:
+            if attempt == _RACES - 1:
+                raise
+        else:
+            return
 
 
 async def _commit(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
@@ -87,10 +103,14 @@ async def revert_stage(deps: Dependencies, run: Run, number: int, cause: str) ->
         InfraError: `checkout-refused`; `undo-incomplete` when the very same fields were changed since.
         Moved: the branch moved at the last moment.
     """
+    ours = run.record.stage(number).commit
+    if ours is not None and number in run.on_branch:
+        await _again_where_raced(partial(_revert, deps, run, number, ours, cause))
+
+
+async def _revert(deps: Dependencies, run: Run, number: int, ours: str, cause: str) -> None:
     policy, stage = deps.policy(), run.record.stage(number)
-    branch, ours = policy.tree.branch, stage.commit
-    if ours is None or number not in run.on_branch:
-        return
+    branch = policy.tree.branch
     async with deps.git.exclusive():
         head = await deps.git.head(branch)
         edits = kept(stage.edits)

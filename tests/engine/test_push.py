@@ -1,5 +1,9 @@
 """Changes whose branch is at a remote: it takes them first, waits are told, and no race loses a commit."""
 
+import subprocess
+from contextlib import suppress
+
+import anyio
 import pytest
 from engine.killer import KilledError, Killer, observed
 from engine.two_kinds import NEW, OLD, THINGS, Ground, register, until
@@ -135,3 +139,37 @@ async def test_nothing_of_peoples_checkout_moves(ground):
         await ground.ask(engine, f"{NEW}-fourth-broken")
 
     assert state() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "each"), [(2, 6), pytest.param(12, 25, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+)
+async def test_of_many_commits_by_four_writers_none_is_lost_and_nothing_is_live_that_the_remote_lacks(
+    ground, changes, each
+):
+    """Three people push to the branch as fast as they can; each of our changes is two commits."""
+
+    def push(name):
+        home = ground.home / name
+        ground._git(ground.home, "clone", "-q", str(ground.branch), str(home))
+        for number in range(each):
+            ground._git(home, "commit", "-q", "--allow-empty", "-m", f"{name} {number}")
+            while True:
+                with suppress(subprocess.CalledProcessError):  # another one was quicker
+                    ground._git(home, "pull", "-q", "--rebase")
+                    ground._git(home, "push", "-q")
+                    break
+
+    async with ground.engine() as engine, anyio.create_task_group() as group:
+        for name in ("ann", "ben", "cem"):
+            group.start_soon(anyio.to_thread.run_sync, push, name)
+        ends = [await ground.ask(engine, f"{2 + number}.0.0") for number in range(changes)]
+
+    assert [one.state for one in ends] == [State.LANDED] * changes, [one.receipt["message"] for one in ends]
+    theirs = [f"{name} {number}" for name in ("ann", "ben", "cem") for number in range(each)]
+    assert sorted(ground.subjects()) == sorted(
+        [*theirs, *(f"{2 + n}.0.0, stage {s}" for n in range(changes) for s in (1, 2))]
+    )
+    assert ground.git("rev-list", "--merges", "HEAD") == ""
+    assert ground.live() == ground.in_git() == dict.fromkeys(THINGS, f"{1 + changes}.0.0")
+    assert ground.doubled() == []

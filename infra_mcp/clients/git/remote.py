@@ -17,7 +17,7 @@ from infra_mcp.clients.git.objects import Objects, ref_of
 from infra_mcp.clients.git.repository import Git
 from infra_mcp.clients.git.runner import Done, Runner
 from infra_mcp.effects import effect
-from infra_mcp.errors import InfraError, Moved, Unavailable
+from infra_mcp.errors import InfraError, Moved, Raced, Unavailable
 from infra_mcp.text import one_line, quoted
 
 NAME: Final = "upstream"  # of the remote in git's settings: its address is no argument, which others could read
@@ -199,7 +199,7 @@ class Upstream(Git):
         """Push the commit to the remote's branch, which must be at `base`; one that is there already is fine.
 
         Raises:
-            Moved: the remote's branch is elsewhere; what it is at now has been fetched.
+            Raced: the remote's branch is elsewhere; what it is at now has been fetched.
             Unavailable: `remote-unreachable`; whether it was pushed is unknown, and `contains` tells.
             InfraError: `push-refused`, with the remote's words: a hook, or a branch that is protected.
         """
@@ -248,11 +248,11 @@ class Upstream(Git):
             self._fetch(branch, lock)
             if self._objects.head(branch) == commit:
                 return  # an earlier try of ours came through
-            raise Moved(f"branch {branch} of {self.remote.shown}")
+            raise Raced(f"branch {branch} of {self.remote.shown}")
         if "[remote rejected]" in said:
             if _lost(said):
                 self._fetch(branch, lock)
-                raise Moved(f"branch {branch} of {self.remote.shown}")
+                raise Raced(f"branch {branch} of {self.remote.shown}")
             raise self._refused(branch, said, done.err)
         raise self._failure(done)
 
