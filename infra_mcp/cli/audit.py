@@ -176,14 +176,17 @@ def _heads(options: argparse.Namespace) -> tuple[list[Logged], str]:
     """The commits of the branch with an audit head in their trailers, and why there are none when that failed."""
     import anyio  # noqa: PLC0415 - only this command reads git
 
-    from infra_mcp.clients.git import Git  # noqa: PLC0415 - the same
+    from infra_mcp.clients.git import Git, Login  # noqa: PLC0415 - the same
+    from infra_mcp.engine.repositories import upstream  # noqa: PLC0415 - the same
 
     settings = settings_of(options)
     # The branch that the policy in force names; main while none is in force.
-    branch = str((operate(options, "operator/policy.show", {}).get("summary") or {}).get("branch", "main"))
+    summary = operate(options, "operator/policy.show", {}).get("summary") or {}
+    branch, remote = str(summary.get("branch", "main")), summary.get("remote")
 
     async def read() -> list[Logged]:
-        git = Git(settings.repo, settings.state_dir / "git.lock")
+        local = Git(settings.repo, settings.state_dir / "git.lock")
+        git = upstream(settings, remote, Login()) if remote else local
         try:
             logged = await git.log_trailers(branch, _COMMITS)
         finally:

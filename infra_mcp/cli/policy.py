@@ -74,8 +74,9 @@ def _waiting(found: dict[str, Any]) -> list[str]:
 def _granted(summary: dict[str, Any] | None) -> list[str]:
     if not summary:
         return []
+    at = f" of remote {summary['remote']}" if summary.get("remote") else ""
     lines = [
-        f"branch {summary['branch']}, clusters: " + ", ".join(f"{k} ({v})" for k, v in summary["clusters"].items())
+        f"branch {summary['branch']}{at}, clusters: " + ", ".join(f"{k} ({v})" for k, v in summary["clusters"].items())
     ]
     for name, circle in summary["circles"].items():
         grants = [f"{key} {', '.join(value) or 'none'}" for key, value in circle.items()]

@@ -31,6 +31,18 @@ async def once_there(call: Callable[[], Awaitable[T]], say: Callable[[str], None
         pause = min(pause * 2, _LONGEST)
 
 
+def upstream(settings: Settings, name: str, login: Login) -> Upstream:
+    """The remote that the checkout knows by a name, with the server's clone of it.
+
+    Raises:
+        InfraError: `setup-failed`, when the checkout has no such remote.
+    """
+    remote = remote_of(settings.repo, name, login)
+    clone = hashlib.sha256(remote.url.encode()).hexdigest()[:16]
+    home = settings.state_dir / "clones"
+    return Upstream(home / f"{clone}.git", home / f"{clone}.lock", remote)
+
+
 class Repositories:
     """Opens each repository that a policy writes to, once.
 
@@ -57,10 +69,7 @@ class Repositories:
         login = Login(token_file, rules.user, key_file, known_hosts)
         at = policy.tree.remote, login
         if at not in self._upstream:
-            remote = remote_of(self._settings.repo, policy.tree.remote, login)
-            name = hashlib.sha256(remote.url.encode()).hexdigest()[:16]
-            home = self._settings.state_dir / "clones"
-            self._upstream[at] = Upstream(home / f"{name}.git", home / f"{name}.lock", remote)
+            self._upstream[at] = upstream(self._settings, policy.tree.remote, login)
         return self._upstream[at]
 
     async def aclose(self) -> None:

@@ -6,14 +6,20 @@ import json
 import shutil
 import sqlite3
 import subprocess
+from contextlib import aclosing
 from pathlib import Path
 
 import anyio
 import pytest
 
 from infra_mcp.cli.main import main
+from infra_mcp.clients.git import Login
+from infra_mcp.engine.repositories import upstream
 from infra_mcp.ledger import Ledger
 from infra_mcp.ledger.chain import HEADS, proof_of
+from infra_mcp.settings import Settings
+
+NAMED = ("-c", "user.name=a", "-c", "user.email=a@localhost")
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ def commit_head(state: Path) -> None:
         finally:
             await ledger.aclose()
 
-    words = ["-c", "user.name=a", "-c", "user.email=a@localhost", "commit", "-q", "--allow-empty"]
+    words = [*NAMED, "commit", "-q", "--allow-empty"]
     subprocess.run(["git", *words, "-m", f"change\n\nAudit-Head: {anyio.run(newest)}"], check=True)
 
 
@@ -196,3 +202,29 @@ def test_heads_are_found_whatever_the_user_set_for_git(state, capsys, monkeypatc
     assert code == 0
     assert report["heads_in_commits"] == 1
     assert report["proved_to"]
+
+
+def test_heads_are_found_in_the_servers_clone_where_changes_are_pushed(state, capsys, tmp_path):
+    """The checkout beside the server lacks the commit: the policy in force pushes, so the clone counts."""
+    subprocess.run(["git", *NAMED, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    origin = tmp_path / "origin.git"
+    subprocess.run(["git", "clone", "-q", "--bare", ".", origin], check=True)
+    subprocess.run(["git", "remote", "add", "origin", origin], check=True)
+    commit_head(state)
+    subprocess.run(["git", "push", "-q", "origin", "main"], check=True)
+    subprocess.run(["git", "reset", "-q", "--hard", "HEAD~1"], check=True)
+    Path("infra.toml").write_text('[tree]\nwrite = "push"\n', encoding="utf-8")
+    assert main(["policy", "accept", "--yes"]) == 0
+
+    async def fetch() -> None:
+        async with aclosing(upstream(Settings(Path.cwd(), state, None), "origin", Login())) as it:
+            await it.latest("main")
+
+    anyio.run(fetch)
+    code, report, _ = verified(capsys)
+
+    assert code == 0
+    assert report["heads_in_commits"] == 1
+    assert report["proved_to"]
+    main(["policy", "show"])
+    assert "branch main of remote origin" in capsys.readouterr().out
