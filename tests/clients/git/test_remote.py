@@ -10,7 +10,7 @@ from git_server import GitServer
 from infra_mcp.clients.git import Login, Remote, Upstream, remote_of
 from infra_mcp.errors import InfraError, Moved, Unavailable
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.promise("git.remote-race")]
 
 CHANGE = {"apps/docs/web.yaml": b"image: site:2.0\nreplicas: 2\n"}
 
