@@ -203,7 +203,7 @@ def test_our_own_label_of_the_circle_needs_no_grant(policy, docs):
     )
 
 
-@pytest.mark.promise("policy.circles")
+@pytest.mark.promise("effect.guarded")
 @pytest.mark.parametrize(
     ("kind", "api", "key"),
     [("Deployment", "apps/v1", "replicas"), ("HorizontalPodAutoscaler", "autoscaling/v2", "maxReplicas")],
