@@ -263,8 +263,8 @@ class CoreDns(Bind):
     def by_others(self, name: str, kind: str, values: Sequence[str], ttl: int = 300) -> None:
         """A person edits the published file: one line a value, and the serial."""
         kept = [one for one in self.published.read_text().splitlines() if one.split()[:1] != [name]]
-        number = next(int(one.split()[6]) for one in kept if " SOA " in one)
-        kept = [one.replace(f" {number} ", f" {number + 1} ") if " SOA " in one else one for one in kept]
+        number = next(int(one.split()[5]) for one in kept if " SOA " in one)
+        kept = [one.replace(f" {number} ", f" {number + 1} ", 1) if " SOA " in one else one for one in kept]
         lines = [f"{name} {ttl} IN {kind} {value}" for value in values]
         new = self.published.with_suffix(".new")
         new.write_text("\n".join([*kept, *lines]) + "\n")
