@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 from drivers.conformance import NEW, OLD, CarryingOut, Conformance, Holding, Undoing
+from drivers.dns.cluster_zone import serve_endpoints
 from drivers.dns.zone_kit import ZoneKit
+from drivers.dns.zone_kit_cluster import config_map_kit, endpoint_kit
 from drivers.dns.zone_kit_file import ZoneFileKit
 from drivers.helm.kit import HelmKit
 from drivers.helm.space import helm
@@ -204,6 +206,21 @@ class TestZoneFiles(Conformance, Undoing, CarryingOut):
     def kit(self, tmp_path_factory):
         with coredns(tmp_path_factory.mktemp("c"), zone_text()) as server:
             yield ZoneFileKit(server)
+
+
+class TestZonesOfExternalDns(Conformance, Undoing, CarryingOut):
+    @pytest.fixture
+    def kit(self, cluster_setup, tmp_path_factory):
+        serve_endpoints(cluster_setup)
+        with primary(tmp_path_factory.mktemp("p")) as bind, endpoint_kit(cluster_setup, bind) as made:
+            yield made
+
+
+class TestZoneFilesOfConfigMaps(Conformance, Undoing, CarryingOut):
+    @pytest.fixture
+    def kit(self, cluster_setup, tmp_path_factory):
+        with config_map_kit(cluster_setup, tmp_path_factory.mktemp("c")) as made:
+            yield made
 
 
 class TestTerraform(Conformance, Holding, CarryingOut):

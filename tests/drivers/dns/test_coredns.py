@@ -3,40 +3,20 @@
 from contextlib import asynccontextmanager
 
 import pytest
+from drivers.dns.bind_zone import record
 from drivers.dns.zone_kit import ZONE, setup
+from drivers.dns.zone_kit_file import PATH, policy_of, share_of, tree_of
 from name_servers import coredns, zone_text
 
-from infra_mcp.clients.dns.text import rrset
 from infra_mcp.drivers.base import Context, Share
 from infra_mcp.drivers.dns.driver import connect
 from infra_mcp.errors import InfraError, Moved
-from infra_mcp.policy.policy import load
-from infra_mcp.repository.edits import Goal, Location, SetRecord
-from infra_mcp.repository.value import Base, Tree
+from infra_mcp.repository.edits import Goal, Location
 from infra_mcp.repository.zones import master
-from infra_mcp.repository.zones.edit import apply_records
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("dns.record")]
 
-PATH = f"dns/db.{ZONE}"
 RECORDS = "www 300 IN A 192.0.2.1\nowned 300 IN A 192.0.2.8\n"
-
-
-def policy_of(server):
-    return load(f"""
-[[tree.roots]]
-path = "dns"
-delivery = "dns"
-[circles.docs]
-actions = ["dns_record"]
-zones = ["{ZONE}"]
-records = ["*"]
-[zones."{ZONE}"]
-backend = "coredns"
-publish = "{server.published}"
-servers = ["{server.at}"]
-private = true
-""")
 
 
 @pytest.fixture
@@ -50,22 +30,6 @@ async def zone(server):
     policy = policy_of(server)
     async with connect(setup(), policy, ZONE) as driver:
         yield driver, Context("req-0", "docs", policy)
-
-
-def tree_of(text):
-    return Tree(Base("0" * 40, "", (), {}, {}, plain=("dns",))).write(PATH, text.encode())
-
-
-def share_of(text, before, after):
-    """The share of a request that edits the repository's zone file."""
-    tree = tree_of(text)
-    edited = apply_records(tree, [SetRecord(path=PATH, zone=ZONE, before=before, after=after)])
-    key = (after or before).key
-    return Share((Location(path=PATH, field=key),), (), tree, edited, Goal("Set it", on_failure="rollback"))
-
-
-def record(name, kind, *values, ttl=300):
-    return rrset(ZONE, name, kind, ttl, values)
 
 
 async def landed(driver, context, share):

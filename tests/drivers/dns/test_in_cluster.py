@@ -1,26 +1,31 @@
 """Zones whose records are in an object of a cluster, on the real control plane: a DNSEndpoint, and CoreDNS' ConfigMap.
 
-There is no kubelet and no external-dns: two threads stand in for them. The one writes a key of a ConfigMap to the file
-that a real CoreDNS reads, as a volume does. The other does what external-dns documents: it updates a real BIND by the
-endpoints, writes its marks, and sets `status.observedGeneration` as soon as it has read the object.
+What stands in for kubelet and external-dns is in `cluster_zone`.
 """
 
 import json
-import threading
-from contextlib import asynccontextmanager, contextmanager
 
 import pytest
-from drivers.dns.test_coredns import record
-from drivers.dns.test_coredns import share_of as share_of_file
-from drivers.dns.zone_kit import ZONE, setup
-from e2e.cluster_setup import CLUSTER, ClusterSetup, suffix
+from drivers.dns.bind_zone import record
+from drivers.dns.cluster_zone import (
+    CONFIG_ZONE,
+    ENDPOINT_ZONE,
+    KEY,
+    RECORDS,
+    InCluster,
+    config_map,
+    endpoints,
+    external_dns,
+    kubelet,
+    serve_endpoints,
+)
+from drivers.dns.zone_kit import ZONE
+from drivers.dns.zone_kit_file import share_of as share_of_file
+from e2e.cluster_setup import CLUSTER, ClusterSetup
 from name_servers import coredns, primary, zone_text
 
-from infra_mcp.drivers.base import Context, Share
-from infra_mcp.drivers.dns.driver import connect
+from infra_mcp.drivers.base import Share
 from infra_mcp.errors import InfraError, Moved
-from infra_mcp.policy.policy import load
-from infra_mcp.policy.rbac import render
 from infra_mcp.repository.edits import Goal, Location, SetRecord
 from infra_mcp.repository.render import dump
 from infra_mcp.repository.value import Base, Tree
@@ -28,42 +33,7 @@ from infra_mcp.repository.zones.edit import apply_records
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("dns.record")]
 
-KEY = "docs.example.zone"
-CRD = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {
-        "name": "dnsendpoints.externaldns.k8s.io",
-        "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/external-dns/pull/2007"},
-    },
-    "spec": {
-        "group": "externaldns.k8s.io",
-        "names": {
-            "kind": "DNSEndpoint",
-            "listKind": "DNSEndpointList",
-            "plural": "dnsendpoints",
-            "singular": "dnsendpoint",
-        },
-        "scope": "Namespaced",
-        "versions": [
-            {
-                "name": "v1alpha1",
-                "served": True,
-                "storage": True,
-                "subresources": {"status": {}},
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "properties": {
-                            "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-                            "status": {"type": "object", "properties": {"observedGeneration": {"type": "integer"}}},
-                        },
-                    }
-                },
-            }
-        ],
-    },
-}
+PATH = "dns/records.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -72,97 +42,12 @@ def admin(control_plane, tmp_path_factory):
         control_plane.kubectl, control_plane.kubeconfig, control_plane.context, tmp_path_factory.mktemp("z")
     )
     made.prepare()
-    made.apply([CRD])
-    made.run("wait", "--for=condition=Established", "crd/dnsendpoints.externaldns.k8s.io", "--timeout=30s")
+    serve_endpoints(made)
     yield made
     made.leave()
 
 
-class InCluster:
-    """A namespace with the object of a zone, a policy that names it, and the rights that are rendered for it."""
-
-    def __init__(self, admin, section, body):
-        self.admin, self.space = admin, f"docs-{suffix()}"
-        self.body = body(self.space)
-        text = admin.policy(section.format(space=self.space))
-        grants = f'[circles.docs]\nzones = ["{ZONE}"]\nrecords = ["*"]\n'
-        self.policy = load(
-            text.replace("[circles.docs]\n", grants).replace('path = "k8s"', 'path = "dns"\ndelivery = "dns"')
-        )
-        admin.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.space}}, self.body])
-        self.rights = [one for one in render(self.policy, CLUSTER) if one["metadata"].get("namespace") == self.space]
-        admin.apply(self.rights)
-
-    @property
-    def kind(self):
-        return self.body["kind"].lower()
-
-    def live(self):
-        """The object, as an admin reads it."""
-        return json.loads(
-            self.admin.run("-n", self.space, "get", self.kind, "records", "-o", "json", "--show-managed-fields").stdout
-        )
-
-    @asynccontextmanager
-    async def zone(self):
-        ready = setup()
-        ready = type(ready)(self.admin.server_config, ready.key, ready.masker)
-        async with connect(ready, self.policy, ZONE) as driver:
-            yield driver, Context("req-0", "docs", self.policy, nonce="n" * 32)
-
-    def leave(self):
-        self.admin.run("delete", "namespace", self.space, "--wait=false", check=False)
-
-
-@contextmanager
-def following(work):
-    """Another program of the cluster, which looks again and again."""
-    done, failed = threading.Event(), []
-
-    def run():
-        try:
-            while not done.wait(0.1):
-                work()
-        except BaseException as error:  # noqa: BLE001 - told by the test
-            failed.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join(30)
-        assert failed == []
-
-
 # -- a DNSEndpoint
-
-PATH = "dns/records.yaml"
-ENDPOINT_ZONE = """
-[zones."docs.example"]
-backend = "dnsendpoint"
-file = "dns/records.yaml"
-cluster = "sandbox"
-object = "{space}/records"
-servers = ["%s"]
-private = true
-timeout = "20s"
-"""
-
-
-def endpoints(space, *more):
-    return {
-        "apiVersion": "externaldns.k8s.io/v1alpha1",
-        "kind": "DNSEndpoint",
-        "metadata": {"name": "records", "namespace": space},
-        "spec": {
-            "endpoints": [
-                {"dnsName": f"www.{ZONE}", "recordTTL": 300, "recordType": "A", "targets": ["192.0.2.1"]},
-                *more,
-            ]
-        },
-    }
 
 
 @pytest.fixture
@@ -176,42 +61,6 @@ def held(admin, bind):
     made = InCluster(admin, ENDPOINT_ZONE % bind.at, endpoints)
     yield made
     made.leave()
-
-
-def external_dns(held, bind):
-    """What external-dns does with the objects of one namespace, by its documentation."""
-    there = {}
-
-    def work():
-        live = held.live()
-        observe = {"status": {"observedGeneration": live["metadata"]["generation"]}}
-        held.admin.run(
-            "-n",
-            held.space,
-            "patch",
-            held.kind,
-            "records",
-            "--subresource=status",
-            "--type=merge",
-            "-p",
-            json.dumps(observe),
-        )
-        wanted = {
-            (one["dnsName"].removesuffix(f".{ZONE}"), one["recordType"]): (one["targets"], one.get("recordTTL", 300))
-            for one in live["spec"]["endpoints"]
-        }
-        mark = f'"heritage=external-dns,external-dns/owner=default,external-dns/resource=crd/{held.space}/records"'
-        for name, kind in there.keys() - wanted.keys():
-            bind.by_others(name, kind, [])
-            bind.by_others(f"{kind.lower()}-{name}", "TXT", [])
-        for (name, kind), (targets, ttl) in wanted.items():
-            if there.get((name, kind)) != (targets, ttl):
-                bind.by_others(name, kind, targets, ttl)
-                bind.by_others(f"{kind.lower()}-{name}", "TXT", [mark])
-        there.clear()
-        there.update(wanted)
-
-    return following(work)
 
 
 def share_of(held, before, after, text=None):
@@ -258,10 +107,7 @@ async def test_that_external_dns_has_read_the_object_confirms_nothing(held, bind
         prepared = await driver.plan(context, share)
         await driver.apply(context, prepared)
         generation = held.live()["metadata"]["generation"]
-        observe = json.dumps({"status": {"observedGeneration": generation}})
-        held.admin.run(
-            "-n", held.space, "patch", held.kind, "records", "--subresource=status", "--type=merge", "-p", observe
-        )
+        held.observed(generation)
         with pytest.raises(InfraError) as caught:
             await driver.verify(context, prepared, 1.0)
 
@@ -321,37 +167,10 @@ async def test_without_the_rendered_rights_or_the_object_the_plan_says_what_is_m
 
 # -- CoreDNS' ConfigMap
 
-CONFIG_ZONE = f"""
-[zones."docs.example"]
-backend = "coredns"
-file = "dns/coredns.yaml"
-cluster = "sandbox"
-object = "{{space}}/records"
-key = "{KEY}"
-servers = ["%s"]
-private = true
-timeout = "20s"
-"""
-RECORDS = "www 300 IN A 192.0.2.1\n"
-
-
-def config_map(space):
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "records", "namespace": space},
-        "data": {KEY: zone_text(RECORDS), "other.server": "other.example { whoami }\n"},
-    }
-
 
 async def test_a_zone_file_in_a_config_map_is_edited_in_its_manifest_applied_and_answered(admin, tmp_path_factory):
     with coredns(tmp_path_factory.mktemp("c"), zone_text(RECORDS)) as server:
         held = InCluster(admin, CONFIG_ZONE % server.at, config_map)
-
-        def kubelet():
-            new = server.published.with_suffix(".new")
-            new.write_text(held.live()["data"][KEY])
-            new.replace(server.published)
 
         path = "dns/coredns.yaml"
         tree = Tree(Base("0" * 40, CLUSTER, (), {}, {}, plain=("dns",))).write(path, dump(held.body))
@@ -359,7 +178,7 @@ async def test_a_zone_file_in_a_config_map_is_edited_in_its_manifest_applied_and
         edited = apply_records(tree, [SetRecord(path=path, zone=ZONE, before=www, after=new, key=KEY)])
         goal = Goal("Set it", on_failure="rollback", timeout=20.0)
         share = Share((Location(path=path, field=www.key),), (), tree, edited, goal)
-        with following(kubelet):
+        with kubelet(held, server):
             async with held.zone() as (driver, context):
                 prepared, said = await landed(driver, context, share)
                 answered, there = server.values("www", "A"), held.live()["data"]

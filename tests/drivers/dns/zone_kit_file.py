@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import anyio
 from drivers.conformance import NEW, OLD
-from drivers.dns.test_coredns import PATH, policy_of
 from drivers.dns.zone_kit import ZONE, setup
 from name_servers import zone_text
 
@@ -14,12 +13,44 @@ from infra_mcp.drivers.base import Share
 from infra_mcp.drivers.dns.driver import connect
 from infra_mcp.masking import Masker
 from infra_mcp.model.target import Target
-from infra_mcp.repository.edits import Goal, Location
+from infra_mcp.policy.policy import load
+from infra_mcp.repository.edits import Goal, Location, SetRecord
 from infra_mcp.repository.value import Base, Tree
+from infra_mcp.repository.zones.edit import apply_records
 
-__all__ = ["ZoneFileKit"]
+__all__ = ["PATH", "ZoneFileKit", "policy_of", "share_of", "tree_of"]
 
+PATH = f"dns/db.{ZONE}"
 GOAL = Goal("Set it", subject="it", on_failure="rollback", timeout=60.0)
+
+
+def policy_of(server):
+    return load(f"""
+[[tree.roots]]
+path = "dns"
+delivery = "dns"
+[circles.docs]
+actions = ["dns_record"]
+zones = ["{ZONE}"]
+records = ["*"]
+[zones."{ZONE}"]
+backend = "coredns"
+publish = "{server.published}"
+servers = ["{server.at}"]
+private = true
+""")
+
+
+def tree_of(text):
+    return Tree(Base("0" * 40, "", (), {}, {}, plain=("dns",))).write(PATH, text.encode())
+
+
+def share_of(text, before, after):
+    """The share of a request that edits the repository's zone file."""
+    tree = tree_of(text)
+    edited = apply_records(tree, [SetRecord(path=PATH, zone=ZONE, before=before, after=after)])
+    key = (after or before).key
+    return Share((Location(path=PATH, field=key),), (), tree, edited, Goal("Set it", on_failure="rollback"))
 
 
 def _text(version, serial):
@@ -44,10 +75,7 @@ class ZoneFileKit:
     def share(self, version):
         if version == self.slow:
             self.server.pause()
-        before, after = (
-            Tree(Base("0" * 40, "", (), {}, {}, plain=("dns",))).write(PATH, _text(one, serial).encode())
-            for one, serial in ((OLD, 1), (version, 2))
-        )
+        before, after = (tree_of(_text(one, serial)) for one, serial in ((OLD, 1), (version, 2)))
         places = tuple(Location(path=PATH, field=(name, "TXT")) for name in self.names)
         return Share(places, (), before, after, GOAL)
 
@@ -65,7 +93,12 @@ class ZoneFileKit:
         return self.server.published.read_bytes()
 
     async def by_others(self, name, version):
-        await anyio.to_thread.run_sync(self.server.by_others, name, "TXT", [f'"{version}"'])
+        """A person edits the file; back when the server answers so, so that no answer of before is met."""
+        await anyio.to_thread.run_sync(self._by_others, name, [f'"{version}"'])
+
+    def _by_others(self, name, values):
+        self.server.by_others(name, "TXT", values)
+        self.server.wait(lambda: self.server.values(name, "TXT") == values)
 
     async def delivered(self, _):
         """The driver does it."""
