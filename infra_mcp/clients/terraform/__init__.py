@@ -1,5 +1,6 @@
 """Runs OpenTofu or Terraform."""
 
+from infra_mcp.clients.terraform.child import end_group
 from infra_mcp.clients.terraform.cli import Cli, Place
 from infra_mcp.clients.terraform.errors import TerraformError
 from infra_mcp.clients.terraform.jail import Jail, find_jail
@@ -15,6 +16,7 @@ __all__ = [
     "Program",
     "Stream",
     "TerraformError",
+    "end_group",
     "find_jail",
     "find_program",
 ]

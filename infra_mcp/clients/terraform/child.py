@@ -68,6 +68,7 @@ async def run(command: Command, feed: Callable[[bytes], None], started: Callable
             what = f"{named(command.program)} cannot be started: {one_line(os.strerror(error.errno or 0))}."
             raise InfraError("setup-failed", what) from error
         late = await _watched(process, command, out, feed, started)
+        end_group(process.pid)
         out.lines(feed, last=True)
         if late:
             raise InfraError("run-stopped", f"{named(command.program)} {late} and was stopped.")
@@ -123,6 +124,16 @@ async def stop(pid: int, program: str, wait: Callable[[], Awaitable[object]]) ->
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
         await wait()
+
+
+def end_group(pid: int) -> None:
+    """End what a run left behind that is over: a provider goes on when the program is killed.
+
+    Its session has the run's process id, which is not used again while anything of that session is there.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if not Path(f"/proc/{pid}").exists():
+            os.killpg(pid, signal.SIGKILL)
 
 
 def descendants(pid: int) -> Iterator[int]:

@@ -21,7 +21,7 @@ from typing import Final
 
 import anyio
 
-from infra_mcp.clients.terraform import Lock, TerraformError
+from infra_mcp.clients.terraform import Lock, TerraformError, end_group
 from infra_mcp.errors import Unavailable
 
 _SLACK: Final = 5.0  # seconds between the note of a run and its lock
@@ -96,6 +96,8 @@ class Runs:
     async def wait(self, seconds: float, say: Callable[[str], None]) -> None:
         """Wait for a run of a server that was killed. A plan is ended; an apply comes to its own end.
 
+        What a run that was killed itself left behind is ended: its providers would go on unseen.
+
         Raises:
             Unavailable: it takes longer.
         """
@@ -110,6 +112,7 @@ class Runs:
             if one.lives:
                 what = f"An apply that a former server began still runs after {seconds:g} s (process {one.pid})."
                 raise Unavailable("workspace-locked", what)
+            end_group(one.pid)
 
     def owns(self, lock: Lock) -> bool:
         """Whether a lock is of one of our runs that is no more: by its holder, and by when it was taken."""

@@ -102,6 +102,7 @@ async def recovered(estate: Estate, seed: int, writes: int = 1) -> list[str]:
     wrong += [] if estate.in_git() == 'value = "3"' else [estate.in_git()]
     wrong += [f"written again: {name}" for name, one in estate.records().items() if one["serial"] > writes]
     wrong += [str(path) for path in (estate.settings.state_dir / "terraform" / "network").glob("run*/*")]
+    wrong += await still_there(estate)
     return [f"seed {seed}: {one}" for one in wrong]
 
 
@@ -161,7 +162,24 @@ async def _killed_program(estate: Estate, seed: int) -> list[str]:
         wrong.append(f"again {again.state.value}: {again.receipt['message']}")
     records = {name: one["value"] for name, one in estate.records().items()}
     wrong += [] if seed % 2 or records == dict.fromkeys(("first", "second"), "slow-0.3") else [str(records)]
+    wrong += await still_there(estate)
     return [f"seed {seed}: {one}" for one in wrong]
+
+
+async def still_there(estate: Estate) -> list[str]:
+    """The processes of runs that did not end: what they run names their folder."""
+    with anyio.move_on_after(5):
+        await until(lambda: not _of(estate))
+    return [f"still runs: {one}" for one in _of(estate)]
+
+
+def _of(estate: Estate) -> list[str]:
+    folder, found = str(estate.settings.state_dir / "terraform"), []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_text("utf-8", "replace").replace("\0", " ")
+            found += [words[:200]] if folder in words else []
+    return found
 
 
 def programs(of: int | None = None) -> list[int]:
