@@ -14,7 +14,7 @@ from anyio import to_thread
 
 from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.drivers.base import Context, Owner, Prepared, Question, Setup, Share, Undone
-from infra_mcp.drivers.kubernetes.connection import place, translated
+from infra_mcp.drivers.kubernetes.connection import answers, place, translated
 from infra_mcp.drivers.kubernetes.rights import excess_rights
 from infra_mcp.masking import Masker
 from infra_mcp.model.outcome import Written
@@ -113,11 +113,7 @@ class Releases:
 
     async def answers(self) -> bool:
         """Whether the API server answers and takes the login, whatever rights that has."""
-        try:
-            await self.cluster.check()
-        except KubeError as error:
-            return error.status == HTTPStatus.FORBIDDEN
-        return True
+        return await answers(self.cluster)
 
     async def excess(self) -> str:
         """Which rights the login has beyond the server's own role."""

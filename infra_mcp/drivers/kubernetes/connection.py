@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
+from http import HTTPStatus
 from typing import Any, ParamSpec, TypeVar
 
-from infra_mcp.clients.kube import KubeError
+from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.drivers.base import Place
 from infra_mcp.errors import InfraError
 from infra_mcp.policy.policy import Policy
@@ -38,3 +39,12 @@ def place(policy: Policy, name: str) -> Place:
     if rules is None:
         raise InfraError("policy-invalid", "The policy has no such cluster.")
     return Place(f"{name} ({rules.context})", (name, rules.context))
+
+
+async def answers(cluster: Cluster) -> bool:
+    """Whether the API server answers and takes the login, whatever rights that has."""
+    try:
+        await cluster.check()
+    except KubeError as error:
+        return error.status == HTTPStatus.FORBIDDEN
+    return True

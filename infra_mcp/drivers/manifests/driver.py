@@ -9,7 +9,7 @@ from typing import Any
 
 from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.drivers.base import Context, Owner, Prepared, Question, Setup, Share, Undone
-from infra_mcp.drivers.kubernetes.connection import place, translated
+from infra_mcp.drivers.kubernetes.connection import answers, place, translated
 from infra_mcp.drivers.kubernetes.owner import owner_of
 from infra_mcp.drivers.kubernetes.rights import excess_rights
 from infra_mcp.drivers.kubernetes.undo import Left, is_ours, settled, undo
@@ -112,11 +112,7 @@ class Manifests:
 
     async def answers(self) -> bool:
         """Whether the API server answers and takes the login, whatever rights that has."""
-        try:
-            await self.cluster.check()
-        except KubeError as error:
-            return error.status == HTTPStatus.FORBIDDEN
-        return True
+        return await answers(self.cluster)
 
     async def excess(self) -> str:
         """Which rights the login has beyond the server's own role. See `rights.excess_rights`."""
