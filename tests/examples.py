@@ -24,7 +24,7 @@ from infra_mcp.cli.main import main as infra_mcp
 __all__ = ["PAGES", "Example", "examples", "printed"]
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = ("repositories.md", "policy.md", "terraform.md", "helm.md")
+PAGES = ("repositories.md", "policy.md", "terraform.md", "helm.md", "dns.md")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PATH = re.compile(r"# ((?:[\w.-]+/)+[\w.-]+|[\w-]+\.(?:yaml|toml))")
 
