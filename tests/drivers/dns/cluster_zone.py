@@ -9,6 +9,7 @@ import json
 import threading
 from contextlib import asynccontextmanager
 
+import dns.exception
 from drivers.dns.zone_kit import ZONE, setup
 from e2e.cluster_setup import CLUSTER, suffix
 from name_servers import zone_text
@@ -185,6 +186,14 @@ def external_dns(held, bind):
             for one in live["spec"]["endpoints"]
         }
         mark = f'"heritage=external-dns,external-dns/owner=default,external-dns/resource=crd/{held.space}/records"'
+        try:
+            follow(wanted, mark)
+        except (OSError, dns.exception.DNSException):
+            return  # its server is down: the next turn tries all of it again
+        there.clear()
+        there.update(wanted)
+
+    def follow(wanted, mark):
         for name, kind in there.keys() - wanted.keys():
             bind.by_others(name, kind, [])
             bind.by_others(f"{kind.lower()}-{name}", "TXT", [])
@@ -192,8 +201,6 @@ def external_dns(held, bind):
             if there.get((name, kind)) != (targets, ttl):
                 bind.by_others(name, kind, targets, ttl)
                 bind.by_others(f"{kind.lower()}-{name}", "TXT", [mark])
-        there.clear()
-        there.update(wanted)
 
     return Program(work)
 
