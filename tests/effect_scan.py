@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 __all__ = [
+    "AT_A_REMOTE",
     "BESIDE",
     "GIT_COMMANDS",
     "IN_SYSTEMS",
@@ -42,6 +43,8 @@ IN_THE_MAIL = {
     "ledger.mail.post",
     "ledger.mail.release",
 }
+# Instead of `git.move`, where the branch is at a remote: tests/engine/test_push.py stops there.
+AT_A_REMOTE = {"git.push"}
 # What drivers write in other systems than a cluster: the kill test of each stops there.
 IN_SYSTEMS = {"dns.publish", "dns.update", "helm.rollback", "helm.upgrade", "terraform.apply", "terraform.unlock"}
 BESIDE = {
@@ -58,14 +61,18 @@ BESIDE = {
 }
 
 # Every git command the product starts, and whether it changes refs, objects or a checkout. `read-tree`
-# only takes back what an unfinished merge of ours did.
+# only takes back what an unfinished merge of ours did; `init` and `fetch` change the server's own clone.
 GIT_COMMANDS = {
     "cat-file": False,
+    "config": False,
+    "fetch": False,
     "hash-object": True,
+    "init": False,
     "rev-list": False,
     "merge": True,
     "merge-base": False,
     "mktree": True,
+    "push": True,
     "read-tree": False,
     "rev-parse": False,
     "status": False,

@@ -109,9 +109,7 @@ async def test_commits_that_others_push_meanwhile_stay_and_ours_are_on_top_of_th
     assert ground.doubled() == []
 
 
-@pytest.mark.parametrize(
-    "at", [("git.push", "before", 1), ("git.push", "after", 1), ("git.fetch", "after", 1)], ids=str
-)
+@pytest.mark.parametrize("at", [("git.push", "before", 1), ("git.push", "after", 1), ("git.push", "after", 2)], ids=str)
 async def test_an_engine_killed_around_a_push_is_followed_by_one_that_comes_to_the_same_end(ground, at):
     with observed(Killer(at)) as killer:
         try:

@@ -168,7 +168,6 @@ class Upstream(Git):
         await to_thread.run_sync(self._made)
         await super().check_usable()
 
-    @effect("git.fetch")
     async def latest(self, branch: str) -> str:
         """The commit that the remote's branch is at now, fetched.
 
