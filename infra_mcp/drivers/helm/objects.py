@@ -23,6 +23,7 @@ from infra_mcp.repository.helm.declared import Release
 from infra_mcp.repository.partial import get_path, remove_path
 
 _SHOWN: Final = "[differs each time]"
+_LOOKS: Final = 10  # at an object that controllers write to meanwhile
 _BEFORE_CREATION: Final = "before-hook-creation"
 
 
@@ -68,10 +69,7 @@ async def planned(
         fields = tuple(_stable(changes(None, body), one))
         change = Change(operation="create", fields=fields, checked="schema", **about)
         return PlannedObject(one, _judged(change, body, None), None)
-    live = await access.get_once(one.ref)
-    if live is not None and former is None:
-        _require_ours(live, one, release)
-    dry, forced = await _dry_run(access, one, _named(body, one, live))
+    live, dry, forced = await _compared(access, release, one, former, body)
     takes = tuple(_takes(one, live, dry, forced)) if live is not None else ()
     dry = _without_gone(live, dry, former, one)
     fields = tuple(_stable(changes(live, dry), one))
@@ -80,6 +78,26 @@ async def planned(
     operation: Literal["create", "update"] = "create" if live is None else "update"
     change = Change(operation=operation, fields=fields, takes=takes, **about)
     return PlannedObject(one, _judged(change, dry, live), live, forced)
+
+
+async def _compared(
+    access: Access, release: Release, one: Rendered, former: Rendered | None, body: dict[str, Any]
+) -> tuple[dict[str, Any] | None, dict[str, Any], bool]:
+    """The live object, and what the dry run made of that very state: what a controller writes in between is no change.
+
+    Raises:
+        Moved: it does not hold still.
+    """
+    for _ in range(_LOOKS):
+        live = await access.get_once(one.ref)
+        if live is not None and former is None:
+            _require_ours(live, one, release)
+        dry, forced = await _dry_run(access, one, _named(body, one, live))
+        # A dry run answers with the version of the object that it started from.
+        if live is None or dry["metadata"].get("resourceVersion") == live["metadata"].get("resourceVersion"):
+            return live, dry, forced
+        access.context.seen.pop(one.ref.key, None)
+    raise Moved(str(one.ref))
 
 
 async def planned_hook(access: Access, release: Release, one: Rendered, *, late: bool) -> Change:

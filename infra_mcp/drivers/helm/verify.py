@@ -20,7 +20,7 @@ from infra_mcp.drivers.kubernetes.health import condition, time_of
 from infra_mcp.drivers.kubernetes.health import status as health_of
 from infra_mcp.drivers.kubernetes.revision import WORKLOADS
 from infra_mcp.drivers.kubernetes.verify import Out, rollout
-from infra_mcp.errors import InfraError
+from infra_mcp.errors import InfraError, Moved
 from infra_mcp.gather import gather, gather_pair
 from infra_mcp.policy.images import images_in
 from infra_mcp.repository.edits import Goal
@@ -130,7 +130,10 @@ async def _object(access: Access, release: Release, one: Rendered, grace: float,
     access.context.seen.pop(one.ref.key, None)
     if one.ref.kind == "Job" and one.ref.group == "batch":
         return Landed(one, await _job(access, one, seconds))
-    found = await planned(access, release, one, one, late=False)
+    try:
+        found = await planned(access, release, one, one, late=False)
+    except Moved as moved:
+        raise InfraError("object-moved", f"{one.ref} of {release} is changed by others all the time.") from moved
     if found.live is None:
         raise InfraError("not-landed", f"{one.ref} of {release} is not there.")
     if found.change.operation != "unchanged":

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from infra_mcp.clients.kube import Cluster
 from infra_mcp.errors import InfraError, Moved
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("helm.release")]
@@ -37,6 +38,24 @@ async def test_helm_takes_nothing_from_itself_whichever_helm_wrote_it_before(hel
         assert "2 of 2 replicas ready" in said
         back, _ = await helm_space.bring(driver, second, first)
         assert [one for one in back.changes if one.takes] == []
+
+
+async def test_what_a_controller_writes_while_a_release_is_compared_is_no_change_of_it(helm_space, monkeypatch):
+    first, raced, dry_run = helm_space.declared(), [], Cluster.dry_run
+
+    async def late(self, body, *args, **how):
+        if body["kind"] == "Deployment" and not raced:
+            raced.append("example.org/seen=now")
+            helm_space.kubectl("annotate", "--overwrite", "deployment", "web", *raced)
+        return await dry_run(self, body, *args, **how)
+
+    async with helm_space.connect() as driver:
+        await helm_space.bring(driver, {}, first)
+        monkeypatch.setattr(Cluster, "dry_run", late)
+        plan = await driver.plan(helm_space.context(), helm_space.change(first, first))
+
+    assert raced
+    assert {one.operation for one in plan.changes} == {"unchanged"}
 
 
 @pytest.mark.trap("H3")
