@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from e2e.overlays import Overlays
-from e2e.scenario import APP, Scenario
+from e2e.granting import Granting, refused_by
+from e2e.scenario import APP
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
@@ -21,25 +21,6 @@ settings.path.at = "k8s/teams/docs-site.yaml#spec.template.spec.volumes[name=dat
 settings.path.type = "string"
 """
 PLAIN = "          securityContext: {privileged: false}\n"
-
-
-@dataclass
-class Granting(Scenario):
-    """A scenario whose circle has more keys."""
-
-    grants: str = ""
-
-    def write_policy(self, more: str) -> None:
-        """Write infra.toml, with the circle's keys."""
-        text = self.cluster_setup.policy(more)
-        mark = 'labels = ["team", "turn"]\n'
-        assert text.count(mark) == 1
-        self.settings.policy_file.write_text(text.replace(mark, f"{mark}{self.grants}\n"), encoding="utf-8")
-
-    async def grant(self, grants: str) -> None:
-        """Give the circle more, as an operator does at the running server."""
-        self.grants = grants
-        await self.accept_policy(self.apps())
 
 
 @dataclass
@@ -74,25 +55,14 @@ async def guarded(cluster_setup, tmp_path, anyio_backend):  # noqa: ARG001 - the
         yield made
 
 
-async def _refused(scenario, reply, rule):
-    head = scenario.git("rev-parse", "HEAD")
-    given = await reply
-
-    assert not given.ok, given.text
-    assert f"(rule {rule})" in given.text, given.text
-    assert given.data["error"]["code"] == "policy-denied"
-    assert scenario.git("rev-parse", "HEAD") == head
-    return given
-
-
 @pytest.mark.promise("effect.guarded")
 async def test_a_deploy_of_a_pod_with_host_access_is_refused_until_policy_allows_both_by_name(cluster_setup, tmp_path):
     async with Guarded(cluster_setup, tmp_path, pod=HOST) as scenario:
-        refused = await _refused(scenario, scenario.tool("deploy", app="docs", version="0.13.4"), "pods.host-path")
+        refused = await refused_by(scenario, scenario.tool("deploy", app="docs", version="0.13.4"), "pods.host-path")
         assert "/srv/docs" in refused.text
         assert "pods.host-pid" in refused.text
         await scenario.grant('allow = ["pods.host-path"]')
-        await _refused(scenario, scenario.tool("deploy", app="docs", version="0.13.4"), "pods.host-pid")
+        await refused_by(scenario, scenario.tool("deploy", app="docs", version="0.13.4"), "pods.host-pid")
         assert scenario.image() == OLD
 
         await scenario.grant('allow = ["pods.host-path", "pods.host-pid"]')
@@ -118,7 +88,7 @@ async def test_a_setting_of_a_raw_manifest_makes_no_container_privileged(guarded
     def ask():
         return guarded.tool("change", action="configure", arguments={"app": "docs", "settings": {"root": True}})
 
-    await _refused(guarded, ask(), "pods.privileged")
+    await refused_by(guarded, ask(), "pods.privileged")
     live = guarded.live_object("deployment", "docs", guarded.namespace)
     assert live["spec"]["template"]["spec"]["containers"][0]["securityContext"] == {"privileged": False}
 
@@ -132,7 +102,7 @@ async def test_a_setting_of_a_raw_manifest_makes_no_container_privileged(guarded
 async def test_a_namespace_that_policy_calls_restricted_takes_no_pod_that_is_not(guarded):
     await guarded.accept_policy(f'{guarded.apps()}\n[pod_security]\n"{guarded.namespace}" = "restricted"\n')
 
-    refused = await _refused(guarded, guarded.tool("deploy", app="docs", version="0.13.4"), "pods.drop-capabilities")
+    refused = await refused_by(guarded, guarded.tool("deploy", app="docs", version="0.13.4"), "pods.drop-capabilities")
 
     assert "pods.run-as-non-root" in refused.text
 
@@ -185,7 +155,7 @@ async def test_what_the_api_server_would_add_is_judged_too(guarded):
         "Object{spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{hostNetwork: true}}}}"
     )
     with _mutation(guarded, ("apps", "deployments", "docs"), [guarded.namespace], added, "hostNetwork"):
-        await _refused(guarded, guarded.tool("deploy", app="docs", version="0.13.4"), "pods.host-network")
+        await refused_by(guarded, guarded.tool("deploy", app="docs", version="0.13.4"), "pods.host-network")
 
 
 @pytest.mark.promise("effect.guarded")
@@ -226,223 +196,6 @@ async def test_a_raw_manifest_of_a_kind_that_no_action_writes_is_refused_before_
     await guarded.accept_policy(guarded.apps() + LASTING + owned)
 
     ask = guarded.tool("change", action="configure", arguments={"app": "docs", "settings": {"lasting": 60}})
-    refused = await _refused(guarded, ask, "effect.kinds")
+    refused = await refused_by(guarded, ask, "effect.kinds")
 
     assert "writes no Lease" in refused.text
-
-
-# ---- a build
-
-BUILT = """
-[apps.docs.settings.network]
-at = ["k8s/docs/overlays/production/memory.yaml#spec.template.spec.hostNetwork"]
-type = "boolean"
-
-[apps.docs.settings.warmer]
-at = ["k8s/docs/overlays/production/kustomization.yaml#images[name=registry.example/docs/warm].newName"]
-type = "string"
-
-[apps.docs.settings.host]
-at = ["k8s/docs/overlays/production/ingress.yaml#spec.rules[0].host"]
-type = "string"
-
-[apps.docs.settings.port]
-at = ["k8s/docs/overlays/production/service.yaml#spec.type"]
-type = "string"
-"""
-FILES = (
-    (
-        "overlays/production/memory.yaml",
-        """
-        apiVersion: apps/v1
-        kind: Deployment
-        metadata: {name: docs}
-        spec:
-          template:
-            spec:
-              hostNetwork: false
-              initContainers:
-                - name: warm
-                  image: registry.example/docs/warm:1
-              containers:
-                - name: site
-                  resources:
-                    limits: {memory: 128Mi}
-        """,
-    ),
-    (
-        "overlays/production/ingress.yaml",
-        """
-        apiVersion: networking.k8s.io/v1
-        kind: Ingress
-        metadata: {name: docs}
-        spec:
-          rules:
-            - host: live.docs.example
-              http:
-                paths: [{path: /, pathType: Prefix, backend: {service: {name: docs, port: {number: 80}}}}]
-        """,
-    ),
-    (
-        "overlays/production/service.yaml",
-        """
-        apiVersion: v1
-        kind: Service
-        metadata: {name: more}
-        spec:
-          type: ClusterIP
-          selector: {app: docs}
-          ports: [{port: 80}]
-        """,
-    ),
-    (
-        "overlays/production/kustomization.yaml",
-        """
-        namespace: {production}
-        namePrefix: live-
-        resources: [../../base, ingress.yaml, service.yaml]
-        components: [../../components/spread]
-        images:
-          - name: registry.example/docs/site
-            newTag: 1.0.1
-          - name: registry.example/docs/warm
-            newName: registry.example/docs/warm
-          - name: registry.example/docs/proxy
-            newTag: "7"
-        configMapGenerator:
-          - name: docs-config
-            behavior: merge
-            files: [config.json]
-        secretGenerator:
-          - name: seeds
-            files: [seed]
-        patches:
-          - path: memory.yaml
-        """,
-    ),
-    ("overlays/production/seed", "oak\n"),
-)
-
-
-@dataclass
-class Built(Granting, Overlays):
-    """Overlays with an init container, an Ingress, a Service and a generated Secret in production."""
-
-    changed: tuple[tuple[str, str], ...] = FILES
-
-    def apps(self, grace: str = "1s") -> str:
-        """The app, with settings that could make it more than it is."""
-        return super().apps(grace) + BUILT + SEED
-
-
-SEED = """
-[apps.docs.settings.seed]
-at = ["k8s/docs/overlays/production/kustomization.yaml#secretGenerator[name=seeds].files[0]"]
-type = "string"
-"""
-
-
-@pytest.mark.promise("effect.guarded")
-async def test_a_build_that_brings_more_than_the_circle_may_have_is_refused_by_the_guardrail(cluster_setup, tmp_path):
-    async with Built(cluster_setup, tmp_path) as scenario:
-
-        def ask(**settings):
-            given = {"app": "docs", "environment": "production", "settings": settings}
-            return scenario.tool("change", action="configure", arguments=given)
-
-        before = scenario.workload("production")
-        await _refused(scenario, ask(network=True), "pods.host-network")
-        await _refused(scenario, ask(warmer="evil.example/docs/warm"), "circles.docs.images")
-        await _refused(scenario, ask(host="live.shop.example"), "circles.docs.hosts")
-        await _refused(scenario, ask(port="NodePort"), "services.node-port")
-        await _refused(scenario, ask(seed="config.json"), "kinds.secrets")
-        assert scenario.workload("production") == before
-
-        made = await scenario.tool("deploy", app="docs", version="1.2.0", environment="production")
-
-        assert made.ok, made.text
-        assert scenario.site("production") == "registry.example/docs/site:1.2.0"
-
-        await scenario.grant('hosts = ["*.docs.example"]\nallow = ["services.node-port"]')
-        made = await ask(host="new.docs.example", port="NodePort")
-
-        assert made.ok, made.text
-        ingress = scenario.live_object("ingress", "live-docs", scenario.production)
-        assert [rule["host"] for rule in ingress["spec"]["rules"]] == ["new.docs.example"]
-        assert scenario.live_object("service", "live-more", scenario.production)["spec"]["type"] == "NodePort"
-
-
-# ---- what cannot be rendered
-
-REMOTE = (
-    (
-        "overlays/preview/kustomization.yaml",
-        """
-        namespace: {staging}
-        nameSuffix: -preview
-        resources: [../../base, 'https://git.example/more?ref=main']
-        """,
-    ),
-)
-
-
-@pytest.mark.promise("effect.unrendered")
-async def test_what_cannot_be_built_beside_is_said_and_waits_for_an_approval_of_its_effect(cluster_setup, tmp_path):
-    async with Built(cluster_setup, tmp_path, changed=REMOTE) as scenario:
-        await scenario.accept_policy(scenario.apps() + '[[owners]]\npaths = ["k8s/docs/**"]\nowner = "docs"\n')
-        head = scenario.git("rev-parse", "HEAD")
-
-        parked = await scenario.tool(
-            "change", action="configure", arguments={"app": "docs", "settings": {"color": "red"}}
-        )
-
-        assert parked.data["state"] == "awaiting_approval", parked.text
-        assert scenario.git("rev-parse", "HEAD") == head
-        (event,) = [one for one in scenario.events(parked.data["request"]) if one["kind"] == "approval-needed"]
-        assert json.loads(event["data"])["rule"] == "effect.unrendered"
-        assert "not rendered: k8s/docs/overlays/preview" in event["data"]
-        assert "git.example" in event["data"]
-        await scenario.approve(parked.data["request"], parked.data["effect_digest"])
-        (ended,) = await scenario.settled()
-        assert ended["state"] == "landed"
-        assert scenario.live_object("configmap", "live-plain", scenario.production)["data"] == {"color": "red"}
-
-
-# What cannot be built reads the file of production's version, which is then no root of its own.
-BESIDE = (
-    (
-        "overlays/preview/kustomization.yaml",
-        """
-        namespace: {staging}
-        nameSuffix: -preview
-        resources: [../../base, 'https://git.example/more?ref=main']
-        configMapGenerator:
-          - name: production
-            files: [../production/kustomization.yaml]
-        """,
-    ),
-)
-OWNED = """
-[[owners]]
-paths = ["k8s/docs/**"]
-owner = "docs"
-
-[apps.docs.settings.version]
-at = ["k8s/docs/overlays/production/kustomization.yaml#images[name=registry.example/docs/site].newTag"]
-type = "string"
-"""
-
-
-@pytest.mark.promise("effect.unrendered")
-async def test_a_change_of_which_nothing_can_be_built_is_refused_and_never_called_landed(cluster_setup, tmp_path):
-    async with Built(cluster_setup, tmp_path, changed=BESIDE) as scenario:
-        named = scenario.apps().replace("[apps.docs]\n", '[apps.docs]\nversions = ["1.*"]\n', 1)
-        await scenario.accept_policy(named + OWNED)
-        head = scenario.git("rev-parse", "HEAD")
-
-        refused = await scenario.tool("deploy", app="docs", environment="production", version="1.2.0")
-
-        assert refused.data["error"]["code"] == "build-failed", refused.text
-        assert "k8s/docs/overlays/preview" in refused.text
-        assert scenario.git("rev-parse", "HEAD") == head
-        assert scenario.site("production") == "registry.example/docs/site:1.0.1"

@@ -25,7 +25,7 @@ from infra_mcp.repository.hcl.configuration import module
         ('fileset(pathexpand("~"), "*")', ["(computed)", "~"]),
         # What is in the repository.
         ('file("x.sh")', []),
-        ('file("../shared/x.sh")', []),
+        ('file("../scripts/x.sh")', []),
         ('file("${path.module}/x.sh")', []),
         ('templatefile("${path.root}/x.tpl", { a = var.x })', []),
         ('fileset(path.module, "*.json")', []),
