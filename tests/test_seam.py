@@ -22,7 +22,7 @@ ABOVE = [
     PACKAGE / "policy" / "decide.py",
 ]
 # The models themselves; migrations, which speak of the past; the one definition of `Target.system` of Kubernetes; and
-# the signs that deliveries interpret, whoever carries them out.
+# the signs that deliveries interpret.
 EXCEPT = {"model/actions", "ledger/migrations", "model/object_ref.py", "model/inert.py"}
 MODULES = sorted(path for path in ABOVE if not any(path.is_relative_to(PACKAGE / place) for place in EXCEPT))
 

@@ -140,7 +140,7 @@ class Ground:
         self.home, self.repo, self.pushes = home, home / "repo", pushes
         self.branch = home / "origin.git" if pushes else self.repo
         self.world = JsonWorld(home / "world.json")
-        self.delivers = anyio.Event()  # whoever delivers for others does so once it is set
+        self.delivers = anyio.Event()  # the deliverer of others waits for it
         self.delivers.set()
         self.settings = Settings(self.repo, home / "state", home / "kubeconfig")
 

@@ -61,7 +61,7 @@ async def _finished(world, ground, expected=(State.LANDED,)):
 
 
 class KilledZone:
-    """What a record's request comes to whoever is killed, and when: known, told, and reached without a person."""
+    """A record's request comes to a known end without a person, whichever process is killed, and when."""
 
     async def test_an_engine_that_is_stopped_at_any_point_of_a_change_is_followed_by_one_that_lands_it(
         self, tmp_path, world: World

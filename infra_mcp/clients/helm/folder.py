@@ -89,7 +89,7 @@ def _make(within: Path | None) -> tuple[Path, int]:
             _sweep(within)
         path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=within))
         lock = _locked(path)
-        if lock is None:  # pragma: no cover - nobody else knows of it
+        if lock is None:  # pragma: no cover - no other process knows of it
             raise AssertionError
         return path, lock
 
@@ -103,7 +103,7 @@ def _remove(path: Path, lock: int, within: Path | None) -> None:
 
 
 def _sweep(within: Path) -> None:
-    """Remove the folders that nobody locks."""
+    """Remove the folders that no process has locked."""
     for left in within.glob(f"{_PREFIX}*"):
         if (lock := _locked(left)) is not None:
             shutil.rmtree(left, ignore_errors=True)

@@ -42,7 +42,7 @@ class Folder:
         base.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path = Path(tempfile.mkdtemp(prefix="run-", dir=base))  # mode 0700
         self.sockets = Path(tempfile.mkdtemp(prefix="infra-mcp-"))
-        _sockets_of(self.path).symlink_to(self.sockets)  # for whoever removes it when this server was killed
+        _sockets_of(self.path).symlink_to(self.sockets)  # so that the next server can remove it after a kill
         self.keep = weakref.finalize(self, remove, self.path)
         self.tree = self.path / "tree"
         self.work = self.tree / workspace.path

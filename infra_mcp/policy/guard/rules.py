@@ -274,7 +274,7 @@ _ALL: Final = (
     _records(
         "dns.object",
         "a change of the object that holds a zone's records by anything but a record",
-        "Whoever writes the object writes the whole zone.",
+        "A write to the object is a write to the whole zone.",
         "default deny",
         "nothing: `dns_record` changes it, and an operator",
     ),

@@ -33,7 +33,7 @@ TEXTS = {
     'admission webhook "w" denied the request': "object-invalid",
     "post-upgrade hooks failed: 1 error occurred": "not-landed",
     "resource Deployment/b/a not ready. status: InProgress\ncontext deadline exceeded": "not-landed",
-    "something that nobody foresaw": "not-landed",
+    "an unknown failure": "not-landed",
 }
 
 

@@ -21,7 +21,7 @@ class StateServer:
         self.lock: dict[str, str] | None = None
         self.refused = 0  # how often somebody met the lock of another
         self.address = ""
-        self.password = ""  # where it is set, nobody is let in without it
+        self.password = ""  # where it is set, a request without it is refused
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -29,7 +29,7 @@ class _Handler(BaseHTTPRequestHandler):
     one: ClassVar[threading.Lock]
 
     def parse_request(self) -> bool:
-        """Refuse whoever does not know the password."""
+        """Refuse a request without the password."""
         if not super().parse_request():
             return False
         given = base64.b64decode((self.headers.get("Authorization") or "").removeprefix("Basic ")).decode()
