@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
 
+import anyio
 import pytest
 
 from infra_mcp.clients.terraform.child import Command, run
+from infra_mcp.drivers.terraform.runs import Runs
 
 pytestmark = pytest.mark.anyio
 
@@ -25,3 +30,51 @@ async def test_a_run_whose_process_cannot_be_noted_is_stopped_and_its_output_rem
     with pytest.raises(ProcessLookupError):
         os.kill(seen[0], 0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("end", ["exit 0", "kill -9 $$"], ids=["ended", "killed"])
+async def test_what_a_run_leaves_behind_is_ended_with_it(tmp_path, end):
+    """As a provider that goes on when the program is killed."""
+    shell, said = shutil.which("sh"), []
+    command = Command((shell, "-c", f"sleep 600 & echo $!; {end}"), shell, tmp_path, dict(os.environ), tmp_path, 60.0)
+    await run(command, said.append, lambda _: None)
+
+    await _gone(int(said[0]))
+
+
+async def test_what_a_run_left_behind_whose_server_is_gone_too_is_ended_by_the_next(tmp_path):
+    dead, left = _killed_run()
+    runs = Runs(tmp_path)
+    with suppress(_ServerKilled), runs.noted(tmp_path, is_apply=True) as note:
+        note(dead)
+        raise _ServerKilled
+    await runs.wait(5.0, print)
+
+    await _gone(left)
+
+
+def _killed_run() -> tuple[int, int]:
+    """The process ids of a run that is no more, and of what it left."""
+    argv = (shutil.which("sh"), "-c", "sleep 600 >/dev/null & echo $!; wait")
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as dead:
+        left = int(dead.stdout.readline())
+        dead.kill()
+    return dead.pid, left
+
+
+class _ServerKilled(BaseException):
+    """What leaves the note, as a kill does."""
+
+
+async def _gone(pid: int) -> None:
+    """Wait until a process has ended; its new parent may not have looked yet."""
+    with anyio.fail_after(10):
+        while _lives(pid):  # noqa: ASYNC110 - a process that is no child gives no event
+            await anyio.sleep(0.01)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
