@@ -236,6 +236,21 @@ CODES: dict[str, CodeInfo] = {
         "Nothing needs to be sent again. `infra-mcp status` shows what waits.",
         Exit.UNREACHABLE,
     ),
+    "forge-unreachable": CodeInfo(
+        "The forge cannot be reached, or asks to wait; requests wait for it, and nothing is lost.",
+        "Nothing needs to be sent again. `infra-mcp status` shows what waits.",
+        Exit.UNREACHABLE,
+    ),
+    "forge-refused": CodeInfo(
+        "The forge refused what the server asked of it.",
+        "Read the forge's words; an operator gives the server's account the right, then send it again.",
+        Exit.REFUSED,
+    ),
+    "proposal-closed": CodeInfo(
+        "The pull request was closed without a merge.",
+        "Talk to the account that closed it, then send it again.",
+        Exit.REFUSED,
+    ),
     "push-refused": CodeInfo(
         "The repository's remote refused a push: a hook, a protected branch or missing rights.",
         "Read the remote's words; an operator gives the server's account the right, then send it again.",

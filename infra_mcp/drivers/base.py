@@ -36,6 +36,9 @@ class Context:
     # first, and does not say what would pass.
     require: Callable[[Iterable[Change]], None] = lambda _: None
     resumed: bool = False  # after an interruption: writes with this request's mark are ours
+    # The commit on the branch that has the change, and the one that was proposed for it; empty before there is one.
+    commit: str = ""
+    head: str = ""
     nonce: str = ""  # a secret of this request: a created object that shows it is ours
     made: frozenset[str] = frozenset()  # keys of the targets that earlier parts of this request create
     written: tuple[Written, ...] = ()  # the writes recorded before the interruption
@@ -78,6 +81,7 @@ class Prepared:
     needs: tuple[Target, ...] = ()  # targets that must exist before the first write
     drift: tuple[Drift, ...] = ()  # differences that are left alone
     notes: tuple[str, ...] = ()  # remarks for the reader of the plan
+    confirms: bool = True  # `verify` can tell that it is live; else the request ends with the commit
     last: bool = False  # it can neither be undone nor be kept safely: no stage may come after it
 
 

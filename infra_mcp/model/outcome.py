@@ -36,6 +36,9 @@ class Receipt(Frozen):
 
 _EXITS = {
     State.LANDED: Exit.LANDED,
+    State.MERGED: Exit.LANDED,
+    State.PUSHED: Exit.LANDED,
+    State.COMMITTED: Exit.LANDED,
     State.UNCHANGED: Exit.LANDED,
     State.PREVIEWED: Exit.LANDED,
     State.REFUSED: Exit.REFUSED,
@@ -47,6 +50,8 @@ _EXITS = {
     State.SUPERSEDED: Exit.FAILED,
     State.EXPIRED: Exit.WAITING,
     State.AWAITING_APPROVAL: Exit.WAITING,
+    State.PROPOSED: Exit.WAITING,
+    State.REVERTING: Exit.WAITING,
 }
 
 

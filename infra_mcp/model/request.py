@@ -13,17 +13,22 @@ Channel = Literal["tool", "ask", "cli", "notify"]
 
 
 class State(StrEnum):
-    """The state of a request. Those after `rolling_back` are ends; the asker learns of every end."""
+    """The state of a request. Those after `reverting` are ends; the asker learns of every end."""
 
     RECEIVED = "received"
     SCHEDULED = "scheduled"  # parked until its schedule opens
     QUEUED = "queued"
     PLANNED = "planned"
     AWAITING_APPROVAL = "awaiting_approval"  # planned, and parked until people approve
+    PROPOSED = "proposed"  # a pull request is open at the forge, and people decide there; parked
     APPLYING = "applying"
     VERIFYING = "verifying"
     ROLLING_BACK = "rolling_back"
+    REVERTING = "reverting"  # a pull request that reverts the change is open at the forge; parked
     LANDED = "landed"
+    MERGED = "merged"  # on the branch by a pull request; nothing in policy confirms that it is live
+    PUSHED = "pushed"  # the same by a push
+    COMMITTED = "committed"  # the same by a commit in the repository beside the server
     UNCHANGED = "unchanged"
     PREVIEWED = "previewed"  # a dry run: planned and decided, nothing written
     REFUSED = "refused"
@@ -36,7 +41,7 @@ class State(StrEnum):
     SUPERSEDED = "superseded"  # a newer release took its place before it began
 
 
-PARKED = frozenset({State.SCHEDULED, State.AWAITING_APPROVAL})
+PARKED = frozenset({State.SCHEDULED, State.AWAITING_APPROVAL, State.PROPOSED, State.REVERTING})
 OPEN = PARKED | {State.RECEIVED, State.QUEUED, State.PLANNED, State.APPLYING, State.VERIFYING, State.ROLLING_BACK}
 END = frozenset(State) - OPEN
 

@@ -29,8 +29,10 @@ from infra_mcp.policy.grammar import (
     Duration,
     Explanation,
     Fields,
+    ForgeRepository,
     GuardName,
     HostPattern,
+    HttpAddress,
     ImagePattern,
     ImageTemplate,
     KindPattern,
@@ -104,8 +106,11 @@ class TreeRules(Frozen):
 
 
 class ForgeRules(Frozen):
-    """How the server logs in where the repository's remote is: with credentials of its own, never a person's."""
+    """Where the repository's remote is, and how the server logs in there: with credentials of its own, no person's."""
 
+    kind: Literal["gitea", "github"] | None = None
+    url: HttpAddress | None = None
+    repository: ForgeRepository | None = None
     token_file: AbsolutePath | None = None
     user: RemoteName = "infra-mcp"
     key_file: AbsolutePath | None = None
