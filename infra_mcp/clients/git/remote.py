@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from anyio import to_thread
 
 from infra_mcp.clients.git.branch import contains
 from infra_mcp.clients.git.commits import replaced
+from infra_mcp.clients.git.login import NAME, Login, Remote
 from infra_mcp.clients.git.objects import Objects, ref_of
 from infra_mcp.clients.git.repository import Git
 from infra_mcp.clients.git.runner import Done, Runner
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError, Moved, Raced, Unavailable
-from infra_mcp.text import one_line, quoted
+from infra_mcp.text import quoted
 
-NAME: Final = "upstream"  # of the remote in git's settings: its address is no argument, which others could read
 FETCH_SECONDS: Final = 300.0  # the first fetch brings the whole history
 _MAX_WORDS: Final = 600  # characters of what the remote said
 _SILENT: Final = (  # git's words for a remote that does not answer; it may later
@@ -39,108 +36,14 @@ _SILENT: Final = (  # git's words for a remote that does not answer; it may late
     "unexpected disconnect",
     "returned error: 5",
     "empty reply from server",
+    "kex_exchange_identification",  # ssh, before it has seen a key of the host
+    "connection closed by",
 )
+_SSH_ENDED: Final = "fatal: Could not read from remote repository"
+_HOST_KEY: Final = "host key verification failed"
+_LOGIN: Final = ("permission denied (", "authentication failed", "could not read username", "returned error: 40")
 _LOST: Final = ("cannot lock ref", "failed to update ref", "fetch first", "reference already exists")
 _NO_SUCH_BRANCH: Final = "couldn't find remote ref"
-
-
-@dataclass(frozen=True)
-class Login:
-    """How the server shows who it is to a remote: its own credentials, never those of a person's agent or keyring.
-
-    Args:
-        token_file: holds the token for HTTP.
-        user: the name that goes with the token; forges ignore it.
-        key_file: the deploy key for ssh.
-        known_hosts: the host keys that are accepted; another one, and an unknown host, is refused.
-    """
-
-    token_file: Path | None = None
-    user: str = "infra-mcp"
-    key_file: Path | None = None
-    known_hosts: Path | None = None
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A repository elsewhere, and the login for it.
-
-    Args:
-        url: as git takes it: `https://`, `ssh://`, `user@host:path`, `file://`.
-        login: what is shown there.
-    """
-
-    url: str = field(repr=False)  # somebody may have written a password into it
-    login: Login = Login()
-
-    @property
-    def shown(self) -> str:
-        """The address without what stands before the host."""
-        parts = urlsplit(self.url)
-        if not parts.scheme:
-            return one_line(self.url)
-        host = parts.netloc.rpartition("@")[2]
-        return one_line(f"{parts.scheme}://{host}{parts.path}")
-
-    def config(self) -> dict[str, str]:
-        """Git's settings for a command that talks to it, for the environment of that command.
-
-        Every helper that could answer with a person's credentials is off, and a redirect elsewhere is not followed.
-
-        Raises:
-            InfraError: `setup-failed`, when a file of the login cannot be read or others may read it.
-        """
-        config = {
-            f"remote.{NAME}.url": self.url,
-            "credential.helper": "",
-            "core.askPass": "",
-            "http.followRedirects": "false",
-            "fetch.fsckObjects": "true",
-        }
-        if self.url.startswith(("http://", "https://")):
-            if self.login.token_file:
-                token = _secret(self.login.token_file)
-                basic = base64.b64encode(f"{self.login.user}:{token}".encode()).decode()
-                config["http.extraHeader"] = f"Authorization: Basic {basic}"
-            return config
-        return config | {"core.sshCommand": self._ssh()}
-
-    def _ssh(self) -> str:
-        """The ssh that is used: no agent, no configuration of a person, no prompt, no unknown host."""
-        options = ["BatchMode=yes", "StrictHostKeyChecking=yes", "IdentityAgent=none", "ConnectTimeout=20"]
-        if self.login.known_hosts:
-            options.append(f"UserKnownHostsFile={_word(self.login.known_hosts)}")
-        words = ["ssh", "-F", "/dev/null", *(word for one in options for word in ("-o", one))]
-        if self.login.key_file:
-            _require_private(self.login.key_file)
-            words += ["-o", "IdentitiesOnly=yes", "-i", _word(self.login.key_file)]
-        return " ".join(words)
-
-
-def _word(path: Path) -> str:
-    """A path as one word of the command that git gives to a shell."""
-    return "'" + str(path).replace("'", "'\\''") + "'"
-
-
-def _require_private(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise InfraError("setup-failed", f"{path} cannot be read: {error.strerror}.") from error
-    if mode & 0o077:
-        step = f"chmod 600 {path}"
-        raise InfraError("setup-failed", f"{path} holds a credential and others may read it.", next_step=step)
-
-
-def _secret(path: Path) -> str:
-    _require_private(path)
-    try:
-        text = path.read_text("utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise InfraError("setup-failed", f"{path} cannot be read as text.") from error
-    if not text or not text.isprintable() or " " in text:
-        raise InfraError("setup-failed", f"{path} does not hold one token.")
-    return text
 
 
 class Upstream(Git):
@@ -265,13 +168,27 @@ class Upstream(Git):
         return InfraError("push-refused", what, next_step=step)
 
     def _failure(self, done: Done) -> InfraError:
-        lowered = done.err.lower()
+        lowered, shown, login = done.err.lower(), self.remote.shown, self.remote.login
+        if _HOST_KEY in lowered:
+            known = login.known_hosts or "/etc/ssh/ssh_known_hosts"
+            problem = "is not the one in" if "has changed" in lowered else "is not in"
+            step = f"Compare the key with the fingerprints that its owner publishes, then write its line into {known}."
+            return InfraError("git-failed", f"The host key of {shown} {problem} {known}.", next_step=step)
+        if any(words in lowered for words in _LOGIN):
+            if file := login.token_file if self.remote.is_http else login.key_file:
+                step = f"Check that {file} is what the server's account there has, and its rights."
+            else:
+                step = f"Set {'token_file' if self.remote.is_http else 'key_file'} in [forge] of infra.toml."
+            return InfraError("git-failed", f"{shown} refused the login: {self._why(done)}.", next_step=step)
         if any(words in lowered for words in _SILENT):
-            return Unavailable("remote-unreachable", f"{self.remote.shown} does not answer: {self._why(done)}.")
-        return InfraError("git-failed", f"{self.remote.shown}: {self._why(done)}.")
+            return Unavailable("remote-unreachable", f"{shown} does not answer: {self._why(done)}.")
+        return InfraError("git-failed", f"{shown}: {self._why(done)}.")
 
     def _why(self, done: Done) -> str:
-        return done.why.replace(self.remote.url, self.remote.shown)
+        words = done.err
+        if _SSH_ENDED in words:  # git's words; ssh has given the reason in the line before
+            words = words[: words.index(_SSH_ENDED)].strip().rpartition("\n")[2]
+        return done._replace(err=words or done.err).why.replace(self.remote.url, self.remote.shown)
 
     def _talk(self, lock: int, *words: str, refspec: str) -> Done:
         folder = self._runner.repo

@@ -1,5 +1,6 @@
 """The branch at a remote: fetched into a clone of the server's own, and moved only by a push that states its base."""
 
+import base64
 import os
 import subprocess
 from contextlib import aclosing
@@ -184,27 +185,32 @@ async def test_a_token_from_a_file_logs_in_over_http_and_stands_in_no_file_of_th
 
 
 @pytest.mark.usefixtures("origin")
-async def test_no_login_of_a_person_is_used_from_helpers_askpass_programs_or_netrc(tmp_path, monkeypatch):
-    """All are set as a person has them; the server asks for a password that only they know."""
+@pytest.mark.parametrize("ours", [True, False])
+async def test_no_login_of_a_person_is_used_from_helpers_askpass_programs_headers_or_netrc(
+    tmp_path, monkeypatch, token, ours
+):
+    """All are set as a person has them, for all hosts and for this one; the server asks for a password of theirs."""
     asked = tmp_path / "asked"
     helper = tmp_path / "helper"
     helper.write_text(f"#!/bin/sh\necho >>{asked}; echo password=theirs; echo username=them\n", encoding="utf-8")
     helper.chmod(0o700)
-    config = tmp_path / "gitconfig"
-    config.write_text(f"[credential]\n helper = {helper}\n[core]\n askPass = {helper}\n", encoding="utf-8")
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login them password theirs\n", encoding="utf-8")
-    config.rename(tmp_path / ".gitconfig")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("GIT_CONFIG_GLOBAL", raising=False)
     monkeypatch.setenv("GIT_ASKPASS", str(helper))
     monkeypatch.setenv("SSH_ASKPASS", str(helper))
     server = GitServer(tmp_path, token="theirs")
     with server.up() as url:
-        home = tmp_path / "clones"
-        async with aclosing(Upstream(home / "a.git", home / "a.lock", Remote(f"{url}/origin.git"))) as it:
+        header = f"extraHeader = Authorization: Basic {base64.b64encode(b'them:theirs').decode()}"
+        config = f'[credential]\n helper = {helper}\n[credential "{url}"]\n helper = {helper}\n'
+        config += f'[core]\n askPass = {helper}\n[http]\n {header}\n[http "{url}/origin.git"]\n {header}\n'
+        (tmp_path / ".gitconfig").write_text(config, encoding="utf-8")
+        home, login = tmp_path / "clones", Login(token if ours else None)
+        async with aclosing(Upstream(home / "a.git", home / "a.lock", Remote(f"{url}/origin.git", login))) as it:
             with pytest.raises(InfraError) as caught:
                 await it.latest("main")
 
     assert caught.value.code == "git-failed"
+    assert ("[forge]" if not ours else str(token)) in caught.value.next_step
     assert not asked.exists()
-    assert server.seen == []
+    assert set(server.seen) == ({"s3cr3t-token-9"} if ours else set())
