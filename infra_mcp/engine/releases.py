@@ -12,7 +12,7 @@ from infra_mcp.model.actions import Release
 from infra_mcp.model.request import Request, State
 from infra_mcp.policy.matching import active_freeze
 from infra_mcp.policy.policy import Policy
-from infra_mcp.policy.sections import Freeze
+from infra_mcp.policy.restrictions import Freeze
 from infra_mcp.policy.versions import compare
 
 _MAX_FREEZES = 16  # without a gap between them, that are added up to a due time

@@ -137,7 +137,8 @@ def _field(value: str) -> str:
     return value
 
 
-def _one_or_several(value: object) -> object:
+def one_or_several(value: object) -> object:
+    """One text or a list of them, as a tuple."""
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, list) else value  # strict types take no list from Python
@@ -248,8 +249,8 @@ PathPattern = Annotated[
 # `path`, or `path#field`: see `model.location`.
 LocationText = Annotated[str, AfterValidator(_place)]
 FieldText = Annotated[str, AfterValidator(_place), AfterValidator(_field)]
-Locations = Annotated[tuple[LocationText, ...], BeforeValidator(_one_or_several), Field(max_length=50)]
-Fields = Annotated[tuple[FieldText, ...], BeforeValidator(_one_or_several), Field(min_length=1, max_length=50)]
+Locations = Annotated[tuple[LocationText, ...], BeforeValidator(one_or_several), Field(max_length=50)]
+Fields = Annotated[tuple[FieldText, ...], BeforeValidator(one_or_several), Field(min_length=1, max_length=50)]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=253)]
 RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 ObjectPlace = Annotated[str, StringConstraints(pattern=rf"^{_DNS}/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]

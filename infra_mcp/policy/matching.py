@@ -15,7 +15,7 @@ from infra_mcp.model.approval import Need
 from infra_mcp.policy.grammar import matches, seconds
 from infra_mcp.policy.grants import Refusal
 from infra_mcp.policy.policy import Policy
-from infra_mcp.policy.sections import Freeze, FreezeMatch, Rule
+from infra_mcp.policy.restrictions import Freeze, FreezeMatch, Rule
 
 _STRENGTHS: Final = ("same-user", "token")
 

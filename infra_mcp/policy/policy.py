@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tomllib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Final, Literal, TypeVar
 
@@ -16,24 +14,24 @@ from pydantic import Field, PrivateAttr, ValidationError
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.names import AppName, Circle, ClusterName, Frozen, PullSecretName, WorkspaceName, ZoneName
-from infra_mcp.model.schema import listed, path, problems
+from infra_mcp.model.schema import listed, problems
+from infra_mcp.policy.consistency import PLAIN, faults
 from infra_mcp.policy.grammar import NamespacePattern, matches, protected
 from infra_mcp.policy.kinds import HelmRules, WorkspaceRules, ZoneRules, workspace_of, zone_of
 from infra_mcp.policy.owners import is_within, nearest
+from infra_mcp.policy.restrictions import Freeze, Rule
 from infra_mcp.policy.sections import (
     AppRules,
     AttendRules,
     CircleRules,
     ClusterRules,
     ForgeRules,
-    Freeze,
     GrantRules,
     MessageRules,
     OwnerRules,
     PeerRules,
     PullSecretRules,
     RootRules,
-    Rule,
     SettingRules,
     TreeRules,
 )
@@ -47,7 +45,6 @@ FIRST_LAYOUT: Final = "{root}/{namespace}/{kind}-{name}.yaml"
 _MAX_BYTES: Final = 2**20  # people write the file by hand
 _MAX_DOTS: Final = 1_000  # in one line
 _NO_CLUSTER: Final = ClusterRules(context="none")
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # the keys that a message repeats
 
 
 class Policy(Frozen):
@@ -176,6 +173,8 @@ class Policy(Frozen):
         """Whether an app runs in a cluster; else its files are those of workspaces or zones."""
         paths = (self.apps.get(app) or AppRules()).files(environment)
         roots = [root for path in paths if (root := self.root_of(path))]
+        if not self.clusters and all(root.is_others for root in roots or self.tree.roots):
+            return False
         return not roots or any(root.by_cluster for root in roots)
 
     def homes(self, app: str, environment: str | None = None) -> tuple[str, ...]:
@@ -304,9 +303,9 @@ def load(text: str) -> Policy:
     try:
         policy = Policy.model_validate_json(data)
     except ValidationError as error:
-        unknown, wrong = problems(error, "the file", _PLAIN)
+        unknown, wrong = problems(error, "the file", PLAIN)
         _refuse([f"{where} is no key of the policy" for where in unknown] + wrong)
-    _refuse(list(_inconsistencies(policy)))
+    _refuse(list(faults(policy)))
     policy._digest = digest_of(text)  # noqa: SLF001 - set once, here, and no key of the file
     return policy
 
@@ -314,82 +313,3 @@ def load(text: str) -> Policy:
 def _refuse(problems: list[str]) -> None:
     if problems:
         raise InfraError("policy-invalid", f"{listed(problems)}.")
-
-
-def _path(*steps: str) -> str:
-    return path(steps, "the file", _PLAIN)
-
-
-def _inconsistencies(policy: Policy) -> Iterator[str]:
-    """Faults that no key shows alone: unknown names, and grants that would break the isolation of circles."""
-    for name, circle in policy.circles.items():
-        yield from _circle(policy, name, circle)
-    yield from _paths(policy)
-    for name, app in policy.apps.items():
-        yield from _app(policy, name, app)
-    yield from _grant(policy, policy.attend, "attend")
-    for section, ids in (("rules", [one.id for one in policy.rules]), ("freeze", [one.id for one in policy.freeze])):
-        for rule, times in Counter(ids).items():
-            if times > 1:
-                yield f"{section}: the id {rule} is there twice"
-
-
-def _grant(policy: Policy, grant: GrantRules, *where: str) -> Iterator[str]:
-    for pattern in grant.namespaces:
-        if "*" not in pattern and any(pattern == c.service_accounts for c in policy.clusters.values()):
-            yield f"{_path(*where, 'namespaces')} holds the namespace of the service accounts"
-    for unknown in sorted(set(grant.pull_secrets) - set(policy.pull_secrets)):
-        yield f"{_path(*where, 'pull_secrets')}: there is no pull_secrets.{unknown}"
-
-
-def _paths(policy: Policy) -> Iterator[str]:
-    """Faults of roots and owners."""
-    for number, root in enumerate(policy.tree.roots):
-        if root.cluster is not None and root.cluster not in policy.clusters:
-            yield f"tree.roots.{number}.cluster names no cluster of the policy"
-    for name, zone in policy.zones.items():
-        if zone.cluster is not None and zone.cluster not in policy.clusters:
-            yield f"{_path('zones', name, 'cluster')} names no cluster of the policy"
-    decided: dict[str, str | None] = {}
-    for root in policy.tree.roots:
-        if decided.setdefault(root.path, root.cluster) != root.cluster:
-            yield f"tree.roots: {root.path} is there for two clusters"
-    owners: dict[str, str] = {}
-    for number, one in enumerate(policy.owners):
-        if any(owners.setdefault(pattern, one.owner) != one.owner for pattern in one.paths):
-            yield f"owners.{number}.paths: one of them has another owner already"
-
-
-def _app(policy: Policy, name: str, app: AppRules) -> Iterator[str]:
-    where = ("apps", name)
-    if app.owner is None and not policy.owners:
-        yield f"{_path(*where, 'owner')} is missing"
-    named: list[tuple[tuple[str, ...], str | None, Sequence[str]]] = [
-        ((*where, "cluster"), app.cluster, [app.file] if app.file else []),
-        *(((*where, "environments", one, "cluster"), its.cluster, its.paths) for one, its in app.environments.items()),
-    ]
-    for key, cluster, paths in named:
-        if cluster is not None and cluster not in policy.clusters:
-            yield f"{_path(*key)} names no cluster of the policy"
-        elif cluster is not None and not all(_may_be_in(policy, cluster, path) for path in paths):
-            yield f"{_path(*key)}: its files are below a root of another cluster"
-
-
-def _may_be_in(policy: Policy, cluster: str, path: str) -> bool:
-    root = policy.root_of(path)
-    return root is None or root.cluster in (None, cluster)
-
-
-def _circle(policy: Policy, name: str, circle: CircleRules) -> Iterator[str]:
-    yield from _grant(policy, circle, "circles", name)
-    if circle.helm and f"{name}-helm" in policy.circles:
-        yield f"{_path('circles', f'{name}-helm')} would have the identity that Helm has for circle {name}"
-    targets = Counter(policy.pull_secrets[s].target for s in set(circle.pull_secrets) & set(policy.pull_secrets))
-    for target, times in targets.items():
-        if times > 1:
-            yield f"{_path('circles', name, 'pull_secrets')}: two of them would be copied to the Secret {target}"
-    for secret, rules in policy.pull_secrets.items():
-        # Within its namespaces a circle can replace what others would then copy.
-        if secret not in circle.pull_secrets and policy.reaches(name, rules.place.namespace):
-            where = _path("circles", name, "namespaces")
-            yield f"{where} reaches the source of pull_secrets.{secret}, which is not granted to it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.location import At, parse
@@ -22,6 +22,7 @@ from infra_mcp.model.names import (
     ZoneName,
 )
 from infra_mcp.model.setting import SettingRule
+from infra_mcp.policy.evidence import EvidenceRules
 from infra_mcp.policy.grammar import (
     WORKLOADS,
     AbsolutePath,
@@ -41,15 +42,12 @@ from infra_mcp.policy.grammar import (
     Locations,
     LongDuration,
     ManagerPattern,
-    Moment,
-    NamePattern,
     NamespacePattern,
     ObjectPlace,
     PathPattern,
     Place,
     RelativePath,
     RemoteName,
-    RuleId,
     ScheduleText,
     Template,
     Text,
@@ -69,6 +67,8 @@ _GRANTABLE: Final = (*ACTIONS, "provision_app", "change_manifests", "apply_commi
 
 _BY_PATH: Final = frozenset({"terraform", "dns"})  # deliveries whose place follows from the path, and is no cluster
 
+_OTHERS: Final = frozenset({"external", "flux", "argocd"})
+
 
 class RootRules(Frozen):
     """One folder of the repository, and how and where its content becomes live."""
@@ -87,6 +87,11 @@ class RootRules(Frozen):
     def holds_objects(self) -> bool:
         """Whether its files are manifests that are applied unchanged."""
         return self.delivery == "kubernetes"
+
+    @property
+    def is_others(self) -> bool:
+        """Whether others make its content live, so that a policy needs to name no cluster for it."""
+        return self.delivery in _OTHERS
 
     @property
     def is_delivered(self) -> bool:
@@ -239,6 +244,7 @@ class EnvironmentRules(Frozen):
     namespace: DnsLabel | None = None
     deploy_on: Template | None = None
     schedule: ScheduleText | None = None
+    evidence: EvidenceRules | None = None
 
     @property
     def places(self) -> tuple[At, ...]:
@@ -268,6 +274,7 @@ class AppRules(Frozen):
     grace: Duration = "30s"
     timeout: Duration = "10m"
     cluster: ClusterName | None = None
+    evidence: EvidenceRules | None = None
 
     @property
     def workload_parts(self) -> Place | None:
@@ -327,77 +334,20 @@ class AppRules(Frozen):
 
     def when_in(self, environment: str | None) -> Schedule:
         """When a release may begin in an environment, or in the only one where none is named."""
-        names = [environment] if environment else list(self.environments)
-        chosen = self.environments.get(names[0]) if len(names) == 1 else None
+        chosen = self._chosen(environment)
         return Schedule.parse(chosen.schedule) if chosen and chosen.schedule else self.when
+
+    def evidence_in(self, environment: str | None) -> EvidenceRules | None:
+        """What shows that a change of an environment is live; of the only one where none is named."""
+        chosen = self._chosen(environment)
+        return (chosen.evidence if chosen else None) or self.evidence
+
+    def _chosen(self, environment: str | None) -> EnvironmentRules | None:
+        names = [environment] if environment else list(self.environments)
+        return self.environments.get(names[0]) if len(names) == 1 else None
 
 
 class MessageRules(Frozen):
     """The retention of messages between peers."""
 
     keep: LongDuration = "30d"
-
-
-class FreezeMatch(Frozen):
-    """Which changes a freeze is about: every given key must match, by one of its patterns."""
-
-    apps: tuple[NamePattern, ...] | None = None
-    namespaces: tuple[NamePattern, ...] | None = None
-    circles: tuple[NamePattern, ...] | None = None
-    environments: tuple[NamePattern, ...] | None = None
-
-
-class Match(FreezeMatch):
-    """Which changes a rule is about. Keys that this version does not know are kept: the rule then denies."""
-
-    model_config = ConfigDict(extra="allow")
-
-    actions: tuple[NamePattern, ...] | None = None
-    peers: tuple[NamePattern, ...] | None = None
-
-
-class Require(Frozen):
-    """The approvals that a rule requires. A requirement that this version cannot check denies."""
-
-    model_config = ConfigDict(extra="allow")
-
-    approvals: int = Field(default=1, ge=1, le=10)
-    by: Text = "operator"
-    strength: Text = "same-user"
-    expires: LongDuration = "1h"
-
-
-class Rule(Frozen):
-    """A rule across circles, which only restricts."""
-
-    id: RuleId
-    match: Match = Match()
-    deny: bool = False
-    require: Require | None = None
-    reason: Explanation = ""
-
-    @model_validator(mode="after")
-    def _does_one_thing(self) -> Rule:
-        if self.deny == (self.require is not None):
-            msg = "must have either deny = true or require"
-            raise ValueError(msg)
-        return self
-
-
-class Freeze(Frozen):
-    """A period in which nothing may change."""
-
-    model_config = ConfigDict(populate_by_name=False)
-
-    id: RuleId
-    begins: Moment = Field(alias="from")
-    until: Moment
-    match: FreezeMatch = FreezeMatch()
-    reason: Explanation = ""
-
-    @model_validator(mode="after")
-    def _lasts(self) -> Freeze:
-        if self.until <= self.begins:
-            msg = "must end after it begins"
-            raise ValueError(msg)
-        return self

@@ -2,7 +2,7 @@ import pytest
 
 from infra_mcp.model.approval import Need
 from infra_mcp.policy.matching import Subject, denials, requirements
-from infra_mcp.policy.sections import Match, Require, Rule
+from infra_mcp.policy.restrictions import Match, Require, Rule
 
 SUBJECT = Subject(
     action="deploy", peer="docs", circle="docs", namespaces=frozenset({"docs-live"}), apps=frozenset({"docs"})
