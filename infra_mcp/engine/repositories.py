@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from anyio import sleep
 
-from infra_mcp.clients.git import Git, Login, Upstream, remote_of
+from infra_mcp.clients.git import MOST, Git, Login, Upstream, remote_of
 from infra_mcp.errors import Unavailable
 from infra_mcp.policy.policy import Policy
 from infra_mcp.settings import Settings
@@ -31,8 +31,8 @@ async def once_there(call: Callable[[], Awaitable[T]], say: Callable[[str], None
         pause = min(pause * 2, _LONGEST)
 
 
-def upstream(settings: Settings, name: str, login: Login) -> Upstream:
-    """The remote that the checkout knows by a name, with the server's clone of it.
+def upstream(settings: Settings, name: str, login: Login, most: int = MOST) -> Upstream:
+    """The remote that the checkout knows by a name, with the server's clone of it, of at most so many bytes.
 
     Raises:
         InfraError: `setup-failed`, when the checkout has no such remote.
@@ -40,7 +40,7 @@ def upstream(settings: Settings, name: str, login: Login) -> Upstream:
     remote = remote_of(settings.repo, name, login)
     clone = hashlib.sha256(remote.url.encode()).hexdigest()[:16]
     home = settings.state_dir / "clones"
-    return Upstream(home / f"{clone}.git", home / f"{clone}.lock", remote)
+    return Upstream(home / f"{clone}.git", home / f"{clone}.lock", remote, most=most)
 
 
 class Repositories:
@@ -53,7 +53,7 @@ class Repositories:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.local = Git(settings.repo, settings.state_dir / "git.lock")
-        self._upstream: dict[tuple[str, Login], Upstream] = {}
+        self._upstream: dict[tuple[str, Login, int], Upstream] = {}
 
     def of(self, policy: Policy) -> Git:
         """The repository that a policy writes to.
@@ -67,9 +67,9 @@ class Repositories:
         files = (Path(one) if one else None for one in (rules.token_file, rules.key_file, rules.known_hosts))
         token_file, key_file, known_hosts = files
         login = Login(token_file, rules.user, key_file, known_hosts)
-        at = policy.tree.remote, login
+        at = policy.tree.remote, login, policy.tree.clone_mib << 20
         if at not in self._upstream:
-            self._upstream[at] = upstream(self._settings, policy.tree.remote, login)
+            self._upstream[at] = upstream(self._settings, *at)
         return self._upstream[at]
 
     async def aclose(self) -> None:

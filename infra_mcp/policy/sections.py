@@ -105,6 +105,7 @@ class TreeRules(Frozen):
     branch: Branch = "main"
     write: Literal["local", "push"] = "local"
     remote: RemoteName = "origin"
+    clone_mib: int = Field(default=2048, ge=16, le=1_048_576)
     new: Layout | None = None
     roots: tuple[RootRules, ...] = Field(default=(RootRules(path="."),), min_length=1)
     adopt: tuple[ManagerPattern, ...] = ("kubectl", "kubectl-*", "before-first-apply")

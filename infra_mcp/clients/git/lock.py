@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,10 +54,9 @@ class RepositoryLock:
         Raises:
             InfraError: `git-failed`, when another process kept it for longer than the patience.
         """
-        for hold in _held.get():
-            if hold.live and hold.lock is self:
-                yield hold
-                return
+        if (held := self._held()) is not None:
+            yield held
+            return
         hold = Hold(self, await to_thread.run_sync(self._open))
         try:
             await self._wait(hold.descriptor)
@@ -69,14 +69,33 @@ class RepositoryLock:
         finally:
             os.close(hold.descriptor)
 
+    @contextmanager
+    def hold_now(self) -> Iterator[Hold]:
+        """As `hold`, for a worker thread; what the task holds that started it counts. It blocks."""
+        if (held := self._held()) is not None:
+            yield held
+            return
+        hold = Hold(self, self._open())
+        try:
+            deadline = time.monotonic() + self.patience
+            while not _taken(hold.descriptor):
+                if time.monotonic() > deadline:
+                    raise _busy()
+                time.sleep(POLL_SECONDS)
+            yield hold
+        finally:
+            os.close(hold.descriptor)
+
+    def _held(self) -> Hold | None:
+        return next((hold for hold in _held.get() if hold.live and hold.lock is self), None)
+
     async def _wait(self, descriptor: int) -> None:
         with anyio.move_on_after(self.patience):
             while True:
-                with suppress(BlockingIOError):
-                    return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _taken(descriptor):
+                    return
                 await anyio.sleep(POLL_SECONDS)
-        what = "Another git operation of infra-mcp on this repository, perhaps of a killed server, is still running."
-        raise InfraError("git-failed", what, next_step="Wait for it to end, then send it again.")
+        raise _busy()
 
     def _open(self) -> int:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -84,3 +103,15 @@ class RepositoryLock:
             return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise InfraError("git-failed", f"The lock file cannot be opened: {error.strerror}.") from error
+
+
+def _taken(descriptor: int) -> bool:
+    with suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _busy() -> InfraError:
+    what = "Another git operation of infra-mcp on this repository, perhaps of a killed server, is still running."
+    return InfraError("git-failed", what, next_step="Wait for it to end, then send it again.")

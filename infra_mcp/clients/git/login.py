@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 from infra_mcp.errors import InfraError
 from infra_mcp.text import one_line
 
-NAME: Final = "upstream"  # of the remote in git's settings: its address is no argument, which others could read
+# The remote's name in git's settings: its address is no argument, which others could read. No user's settings have one
+# of this name, so a git of ours without the login reaches nothing by it.
+NAME: Final = "infra-mcp"
 _SSH_OPTIONS: Final = (
     "BatchMode=yes",  # no prompt for a password or passphrase
     "StrictHostKeyChecking=yes",
@@ -88,6 +90,11 @@ class Remote:
             "ssh.variant": "ssh",
             "http.followRedirects": "false",
             "http.cookieFile": "",
+            "http.lowSpeedLimit": "1000",  # bytes a second, for as many seconds as the next says
+            "http.lowSpeedTime": "60",
+            "protocol.version": "2",
+            "fetch.unpackLimit": "1",  # one file, whose size the system bounds
+            "fetch.negotiationAlgorithm": "default",
             "fetch.fsckObjects": "true",
         }
         if self.is_http:

@@ -78,6 +78,10 @@ class Objects:
             wanted = [oid for oid, found in self._ask("info", wanted) if found is None or found.size <= largest]
         return {o.oid: o.data for o in self._contents(wanted, "blob")}
 
+    def lacking(self, oids: Iterable[str]) -> list[str]:
+        """Those of the objects that are not here."""
+        return [oid for oid, found in self._ask("info", list(dict.fromkeys(oids))) if found is None]
+
     def files(self, commit: str, roots: Sequence[str]) -> dict[str, Entry]:
         """All files and symlinks at or below the roots, by path; a root that is not there has none."""
         found: dict[str, Entry] = {}

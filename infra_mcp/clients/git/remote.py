@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from anyio import to_thread
 
 from infra_mcp.clients.git.branch import contains
+from infra_mcp.clients.git.clone import MOST, Clone
 from infra_mcp.clients.git.commits import replaced
 from infra_mcp.clients.git.login import NAME, Login, Remote
 from infra_mcp.clients.git.objects import Objects, ref_of
@@ -18,7 +19,6 @@ from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError, Moved, Raced, Unavailable
 from infra_mcp.text import quoted
 
-FETCH_SECONDS: Final = 300.0  # the first fetch brings the whole history
 _MAX_WORDS: Final = 600  # characters of what the remote said
 _SILENT: Final = (  # git's words for a remote that does not answer; it may later
     "could not resolve host",
@@ -38,6 +38,7 @@ _SILENT: Final = (  # git's words for a remote that does not answer; it may late
     "empty reply from server",
     "kex_exchange_identification",  # ssh, before it has seen a key of the host
     "connection closed by",
+    "operation too slow",
 )
 _SSH_ENDED: Final = "fatal: Could not read from remote repository"
 _HOST_KEY: Final = "host key verification failed"
@@ -56,11 +57,13 @@ class Upstream(Git):
         folder: where the clone is; made at the first use.
         lock_file: as of `Git`.
         remote: the repository and the login for it.
+        most: bytes that the clone may take on the disk.
     """
 
-    def __init__(self, folder: Path, lock_file: Path, remote: Remote, **patience: float) -> None:
+    def __init__(self, folder: Path, lock_file: Path, remote: Remote, *, most: int = MOST, **patience: float) -> None:
         super().__init__(folder, lock_file, **patience)
         self.remote = remote
+        self._clone = Clone(self._objects, remote, most)
 
     async def check_usable(self) -> None:
         """Make the clone where it is not there. The remote is not asked.
@@ -68,7 +71,7 @@ class Upstream(Git):
         Raises:
             InfraError: `setup-failed`, with git's reason.
         """
-        await to_thread.run_sync(self._made)
+        await to_thread.run_sync(self._clone.make)
         await super().check_usable()
 
     async def latest(self, branch: str) -> str:
@@ -114,22 +117,31 @@ class Upstream(Git):
             await to_thread.run_sync(self._fetch, branch, hold.descriptor)
             return await to_thread.run_sync(contains, self._objects, branch, commit)
 
+    def read_blobs_now(self, oids: Iterable[str], largest: int | None = None) -> dict[str, bytes]:
+        """As of `Git`. Those of commits from before the clone was made are fetched, all with one request.
+
+        Raises:
+            InfraError: `git-failed`, naming an id that is not a blob's, or as `latest`.
+        """
+        wanted = list(oids)
+        try:
+            return super().read_blobs_now(wanted, largest)
+        except InfraError:
+            lacking = self._objects.lacking(wanted)
+            if not lacking:
+                raise
+        with self._lock.hold_now() as hold:
+            done = self._clone.fetch_files(lacking, hold.descriptor)
+        if done.code:
+            raise self._failure(done)
+        return super().read_blobs_now(wanted, largest)
+
     def _known(self, branch: str) -> str | None:
-        self._made()
+        self._clone.make()
         return self._objects.resolve(f"{ref_of(branch)}^{{commit}}")
 
-    def _made(self) -> None:
-        folder = self._runner.repo
-        if (folder / "HEAD").exists():
-            return
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._runner.run("init", "--quiet", "--bare")
-
     def _fetch(self, branch: str, lock: int) -> None:
-        self._made()
-        ref = ref_of(branch)
-        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--force")
-        done = self._talk(lock, "fetch", *options, refspec=f"{ref}:{ref}")
+        done = self._clone.fetch(branch, lock)
         if done.code == 0:
             return
         if _NO_SUCH_BRANCH in done.err:
@@ -141,7 +153,7 @@ class Upstream(Git):
         if self._objects.head(branch) == commit:
             return
         options = ("--porcelain", "--no-verify", "--no-follow-tags", f"--force-with-lease={ref}:{base}")
-        done = self._talk(lock, "push", *options, refspec=f"{commit}:{ref}")
+        done = self._clone.talk(lock, "push", *options, "--", NAME, f"{commit}:{ref}")
         if done.code == 0:
             self._runner.run("update-ref", "--no-deref", ref, commit)
             return
@@ -189,11 +201,6 @@ class Upstream(Git):
         if _SSH_ENDED in words:  # git's words; ssh has given the reason in the line before
             words = words[: words.index(_SSH_ENDED)].strip().rpartition("\n")[2]
         return done._replace(err=words or done.err).why.replace(self.remote.url, self.remote.shown)
-
-    def _talk(self, lock: int, *words: str, refspec: str) -> Done:
-        folder = self._runner.repo
-        runner = Runner(folder, keep=(lock,), seconds=FETCH_SECONDS, home=folder)
-        return runner.run(*words, "--", NAME, refspec, check=False, config=self.remote.config())
 
 
 def _lost(said: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -66,6 +67,7 @@ class Runner:
     keep: tuple[int, ...] = ()  # file descriptors that the children inherit
     seconds: float = READ_SECONDS  # how long a command may take
     home: Path | None = None  # another home than the user's: curl always reads the logins of ~/.netrc
+    room: int | None = None  # bytes that a file which the children write may have, where the system can bound it
 
     @cached_property
     def common_folder(self) -> Path:
@@ -98,7 +100,7 @@ class Runner:
         """
         top = at or self.repo
         try:
-            return subprocess.Popen(
+            child = subprocess.Popen(
                 ["git", "-C", str(top), *args],
                 stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -111,9 +113,18 @@ class Runner:
         except FileNotFoundError as error:
             what = "git is not installed, or not on PATH."
             raise InfraError("setup-failed", what, next_step="Install git 2.36 or newer.") from error
+        if self.room is not None and hasattr(resource, "prlimit"):
+            with contextlib.suppress(ProcessLookupError):  # it has ended already
+                resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (self.room, self.room))
+        return child
 
     def run(
-        self, *args: str, check: bool = True, at: Path | None = None, config: Mapping[str, str] | None = None
+        self,
+        *args: str,
+        check: bool = True,
+        at: Path | None = None,
+        config: Mapping[str, str] | None = None,
+        feed: bytes | None = None,
     ) -> Done:
         """Run `git ARGS` to its end; one that takes too long is asked to stop, then killed.
 
@@ -122,13 +133,14 @@ class Runner:
             check: whether a non-zero end is an error.
             at: as in `start`.
             config: as in `start`.
+            feed: for its standard input.
 
         Raises:
             InfraError: `git-failed`, with git's reason, or when it did not end in time.
         """
-        child = self.start(*args, at=at, config=config)
+        child = self.start(*args, at=at, config=config, feed=feed is not None)
         try:
-            out, err = child.communicate(timeout=self.seconds)
+            out, err = child.communicate(feed, timeout=self.seconds)
         except subprocess.TimeoutExpired as error:
             _stop(child)
             raise InfraError("git-failed", f"git did not end within {self.seconds:g} s and was stopped.") from error

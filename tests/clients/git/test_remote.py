@@ -93,9 +93,10 @@ async def test_a_hook_that_refuses_ends_it_with_the_remotes_words(origin, upstre
     assert origin.head() == base == await upstream.head("main")
 
 
-async def test_a_push_whose_answer_was_lost_is_found_at_the_remote(origin, upstream):
+async def test_a_push_whose_answer_was_lost_is_found_at_the_remote(origin, upstream, tmp_path):
     base, commit = await ours(upstream)
-    upstream._talk(0, "push", "--porcelain", refspec=f"{commit}:refs/heads/main")  # as a killed server left it
+    # As a killed server left it:
+    origin.git("fetch", "-q", str(tmp_path / "clones" / "a.git"), f"{commit}:refs/heads/main")
 
     assert await upstream.head("main") == base
     assert await upstream.contains("main", commit)
