@@ -39,8 +39,9 @@ upgrade: setup ## lock the newest versions that pyproject.toml allows, for every
 binaries: setup ## the sandbox's control plane: found, downloaded or built (some ten minutes, once)
 	@$(BIN)/python -m infra_mcp.cli.main sandbox binaries
 
-tools: setup ## the programs that tests and demo run: Helm, kubectl, OpenTofu, CoreDNS; found, fetched or built, once
+tools: setup ## the programs that tests and demo run: Helm, kubectl, OpenTofu, CoreDNS, Gitea; fetched or built, once
 	@$(BIN)/infra-mcp tools get helm helm3 kubectl tofu coredns
+	@$(BIN)/python tests/gitea_program.py
 
 demo: setup binaries ## the whole story on a real control plane, with Helm and CoreDNS
 	@$(BIN)/infra-mcp tools get helm coredns

@@ -18,7 +18,7 @@ from infra_mcp import sandbox
 from infra_mcp.sandbox.binaries import cached, ensure, find_given
 from infra_mcp.settings import cache_home, sandbox_home
 
-pytest_plugins = ["drivers.checks"]
+pytest_plugins = ["drivers.checks", "gitea"]
 T = TypeVar("T")
 
 STRICT = os.environ.get("CI") == "true" or bool(os.environ.get("INFRA_MCP_CI"))
