@@ -61,11 +61,13 @@ BESIDE = {
 }
 
 # Every git command the product starts, and whether it changes refs, objects or a checkout. `read-tree`
-# only takes back what an unfinished merge of ours did; `init` and `fetch` change the server's own clone.
+# only takes back what an unfinished merge of ours did; `init`, `fetch` and `gc` change the server's own clone.
 GIT_COMMANDS = {
     "cat-file": False,
     "config": False,
     "fetch": False,
+    "for-each-ref": False,
+    "gc": False,
     "hash-object": True,
     "init": False,
     "rev-list": False,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["SshServer", "new_key"]
+__all__ = ["SshServer", "agent_with", "new_key"]
 
 _UP = 20.0  # seconds for it to answer
 _HOW = "apt-get install openssh-server, dnf install openssh-server"
@@ -27,6 +27,20 @@ def new_key(path: Path, comment: str = "test") -> str:
     made = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
     subprocess.run(made, check=True, stdin=subprocess.DEVNULL)
     return path.with_suffix(".pub").read_text(encoding="utf-8").strip()
+
+
+@contextmanager
+def agent_with(key: Path, socket: Path) -> Iterator[None]:
+    """A person's agent that has the key; `SSH_AUTH_SOCK` is the caller's to set."""
+    out, environment = subprocess.PIPE, os.environ | {"SSH_AUTH_SOCK": str(socket)}
+    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdin=subprocess.DEVNULL, stdout=out) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()  # its socket is there
+            subprocess.run(["ssh-add", "-q", key], check=True, env=environment)
+            yield
+        finally:
+            process.terminate()
 
 
 def _sshd() -> str:

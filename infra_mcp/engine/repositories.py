@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from anyio import sleep
 
-from infra_mcp.clients.git import MOST, Git, Login, Upstream, remote_of
+from infra_mcp.clients.git import MOST, Committer, Git, Login, Upstream, remote_of
 from infra_mcp.errors import Unavailable
 from infra_mcp.policy.policy import Policy
 from infra_mcp.settings import Settings
@@ -61,8 +61,12 @@ class Repositories:
         Raises:
             InfraError: `setup-failed`, when the checkout has no such remote.
         """
-        if policy.tree.write == "local":
-            return self.local
+        found = self.local if policy.tree.write == "local" else self._of_remote(policy)
+        key = policy.tree.signing_key_file
+        found.committer = Committer(policy.tree.committer, Path(key) if key else None)
+        return found
+
+    def _of_remote(self, policy: Policy) -> Git:
         rules = policy.forge
         files = (Path(one) if one else None for one in (rules.token_file, rules.key_file, rules.known_hosts))
         token_file, key_file, known_hosts = files

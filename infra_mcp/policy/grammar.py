@@ -182,6 +182,10 @@ Branch = Annotated[
     _check(_is_branch, "must be a branch's name, as git check-ref-format has it, without .."),
 ]
 AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00-\x1f\x7f]+$", max_length=4096)]
+Committer = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^<>\x00-\x20\x7f][^<>\x00-\x1f\x7f]* <[^<>\x00-\x20\x7f]+>$", max_length=200),
+]
 # An address without user, query and fragment, and an owner with a repository, as forges have them.
 HttpAddress = Annotated[
     str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$", max_length=300)

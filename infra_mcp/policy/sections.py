@@ -27,6 +27,7 @@ from infra_mcp.policy.grammar import (
     WORKLOADS,
     AbsolutePath,
     Branch,
+    Committer,
     Duration,
     Explanation,
     Fields,
@@ -106,6 +107,8 @@ class TreeRules(Frozen):
     write: Literal["local", "push"] = "local"
     remote: RemoteName = "origin"
     clone_mib: int = Field(default=2048, ge=16, le=1_048_576)
+    committer: Committer = "infra-mcp <infra-mcp@localhost>"
+    signing_key_file: AbsolutePath | None = None
     new: Layout | None = None
     roots: tuple[RootRules, ...] = Field(default=(RootRules(path="."),), min_length=1)
     adopt: tuple[ManagerPattern, ...] = ("kubectl", "kubectl-*", "before-first-apply")

@@ -8,6 +8,7 @@ import pytest
 from engine.killer import KilledError, Killer, observed
 from engine.two_kinds import NEW, OLD, THINGS, Ground, register, until
 from git_server import GitServer
+from ssh_server import new_key
 
 from infra_mcp.engine import repositories
 from infra_mcp.model.request import State
@@ -125,6 +126,23 @@ async def test_an_engine_killed_around_a_push_is_followed_by_one_that_comes_to_t
     assert len(ground.subjects()) == 2
     assert ground.live() == ground.in_git() == dict.fromkeys(THINGS, NEW)
     assert ground.doubled() == []
+
+
+async def test_changes_and_their_reverts_are_signed_where_policy_names_a_key(ground):
+    key = ground.home / "signing-key"
+    public = new_key(key)
+    allowed = ground.home / "allowed"
+    allowed.write_text(f"infra@example.org {public}\n", encoding="utf-8")
+    with ground.settings.policy_file.open("a", encoding="utf-8") as policy:
+        policy.write(f'committer = "infra <infra@example.org>"\nsigning_key_file = "{key}"\n')
+    async with ground.engine() as engine:
+        landed = await ground.ask(engine)
+        failed = await ground.ask(engine, f"{NEW}-fourth-broken")
+
+    assert (landed.state, failed.state) == (State.LANDED, State.ROLLED_BACK), failed.receipt
+    made = ground.git("log", "--format=%H", "HEAD").splitlines()[:-1]
+    assert len([one for one in ground.subjects() if one.startswith("Roll back")]) >= 1
+    ground.git("-c", f"gpg.ssh.allowedSignersFile={allowed}", "verify-commit", *made)
 
 
 async def test_nothing_of_peoples_checkout_moves(ground):

@@ -5,5 +5,6 @@ from infra_mcp.clients.git.login import Login, Remote
 from infra_mcp.clients.git.objects import Entry
 from infra_mcp.clients.git.remote import Upstream, remote_of
 from infra_mcp.clients.git.repository import Git
+from infra_mcp.clients.git.signing import Committer
 
-__all__ = ["MOST", "Entry", "Git", "Login", "Remote", "Upstream", "remote_of"]
+__all__ = ["MOST", "Committer", "Entry", "Git", "Login", "Remote", "Upstream", "remote_of"]

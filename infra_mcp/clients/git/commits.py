@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from infra_mcp.clients.git.objects import GITLINK, SYMLINK, TREE, Entry, Objects, ref_of
 from infra_mcp.clients.git.runner import READ_SECONDS, Batch
+from infra_mcp.clients.git.signing import Committer
 from infra_mcp.errors import InfraError
 from infra_mcp.text import one_line, quoted
 
-IDENTITY = "infra-mcp <infra-mcp@localhost>"
 MAX_PATH, MAX_NAME, MAX_AUTHOR = 1000, 255, 200
 _AUTHOR = re.compile(r"^author (.*>)", re.MULTILINE)
 _TRAILER = re.compile(r"([A-Za-z0-9-]+)\s*:\s*(.*)")
@@ -29,7 +29,9 @@ class Logged(NamedTuple):
     trailers: dict[str, str]
 
 
-def build(objects: Objects, base: str, changes: Mapping[str, bytes | None], message: str, when: int) -> str:
+def build(
+    objects: Objects, base: str, changes: Mapping[str, bytes | None], message: str, when: int, committer: Committer
+) -> str:
     """Write the commit object; see `Git.build_commit`."""
     present = {path: replaced(objects, base, path) for path in sorted(changes)}
     for path, entry in present.items():
@@ -52,8 +54,7 @@ def build(objects: Objects, base: str, changes: Mapping[str, bytes | None], mess
         tree = writer.folder(root, files) or writer.tree({})
         if tree == root:
             raise InfraError("git-failed", "The commit would change nothing.")
-        who = f"{IDENTITY} {when} +0000"
-        return writer.commit(f"tree {tree}\nparent {base}\nauthor {who}\ncommitter {who}\n\n{message}".encode())
+        return writer.commit(committer.commit(f"tree {tree}\nparent {base}\n", message, when))
 
 
 def replaced(objects: Objects, base: str, path: str) -> Entry | None:

@@ -14,6 +14,7 @@ from infra_mcp.clients.git.commits import Logged, build, newest
 from infra_mcp.clients.git.lock import RepositoryLock
 from infra_mcp.clients.git.objects import Entry, Objects
 from infra_mcp.clients.git.runner import Runner
+from infra_mcp.clients.git.signing import Committer
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError, Locked
 
@@ -33,6 +34,9 @@ class Git:
             killed server left running are waited for.
         patience: seconds to wait for another git's index or ref lock before refusing.
         lock_patience: seconds to wait for `exclusive`.
+
+    Attributes:
+        committer: the author and committer of what is built, with the key that signs it.
     """
 
     def __init__(self, repo: Path, lock_file: Path, *, patience: float = 5.0, lock_patience: float = 60.0) -> None:
@@ -40,6 +44,7 @@ class Git:
         self._objects = Objects(self._runner)
         self._lock = RepositoryLock(lock_file, lock_patience)
         self._patience = patience
+        self.committer = Committer()
 
     async def check_usable(self) -> None:
         """Report early that git refuses to work in this repository with our environment.
@@ -101,8 +106,8 @@ class Git:
     async def build_commit(self, base: str, changes: Mapping[str, bytes | None], message: str, when: int) -> str:
         """Create a commit object on top of `base`; no ref and no working tree changes.
 
-        The same arguments give the same id. Bytes are stored as they are, an existing file keeps its mode, author and
-        committer are infra-mcp itself.
+        The same arguments give the same id, also signed, unless by an ECDSA key. Bytes are stored as they are, an
+        existing file keeps its mode. Author, committer and signature are those of `committer`.
 
         Args:
             base: the parent commit.
@@ -112,9 +117,9 @@ class Git:
 
         Raises:
             InfraError: `git-failed`: a path that leaves the tree, lies in git's own files or behind a symlink; nothing
-                would change; or git failed.
+                would change; or git failed. `setup-failed`: the key cannot be used.
         """
-        return await to_thread.run_sync(build, self._objects, base, dict(changes), message, when)
+        return await to_thread.run_sync(build, self._objects, base, dict(changes), message, when, self.committer)
 
     async def check_movable(self, branch: str, base: str, paths: Collection[str]) -> None:
         """Report early that a commit of these paths, or the move to it, would be refused. Writes nothing.

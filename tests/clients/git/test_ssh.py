@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from ssh_server import SshServer, new_key
+from ssh_server import SshServer, agent_with, new_key
 
 from infra_mcp.clients.git import Login, Remote, Upstream
 from infra_mcp.errors import InfraError, Unavailable
@@ -127,18 +127,12 @@ async def test_a_remote_whose_sshd_is_away_is_waited_for(origin, tmp_path):
 @pytest.fixture
 def agent(ssh, origin, tmp_path, monkeypatch):  # noqa: ARG001 - made before the settings are others
     """The agent and git settings of a person who has the deploy key."""
-    socket, out = tmp_path / "agent", subprocess.PIPE
-    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdin=subprocess.DEVNULL, stdout=out) as process:
-        try:
-            process.stdout.readline()  # its socket is there
-            monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
-            subprocess.run(["ssh-add", "-q", ssh.key_file], check=True)
-            monkeypatch.setenv("GIT_SSH_COMMAND", f"ssh -i {ssh.key_file}")
-            config = Path(os.environ["HOME"], ".gitconfig")
-            config.write_text(f"[core]\n sshCommand = ssh -i {ssh.key_file}\n", encoding="utf-8")
-            yield
-        finally:
-            process.terminate()
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+    monkeypatch.setenv("GIT_SSH_COMMAND", f"ssh -i {ssh.key_file}")
+    text = f"[core]\n sshCommand = ssh -i {ssh.key_file}\n"
+    Path(os.environ["HOME"], ".gitconfig").write_text(text, encoding="utf-8")
+    with agent_with(ssh.key_file, tmp_path / "agent"):
+        yield
 
 
 @pytest.mark.usefixtures("agent")
