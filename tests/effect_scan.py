@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 __all__ = [
+    "AT_A_FORGE",
     "AT_A_REMOTE",
     "BESIDE",
     "GIT_COMMANDS",
@@ -45,6 +46,8 @@ IN_THE_MAIL = {
 }
 # Instead of `git.move`, where the branch is at a remote: tests/engine/test_push.py stops there.
 AT_A_REMOTE = {"git.push"}
+# Every write of a client of a forge: pull requests, comments, auto-merge.
+AT_A_FORGE = {"forge.write"}
 # What drivers write in other systems than a cluster: the kill test of each stops there.
 IN_SYSTEMS = {"dns.publish", "dns.update", "helm.rollback", "helm.upgrade", "terraform.apply", "terraform.unlock"}
 BESIDE = {

@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 from effect_scan import (
+    AT_A_FORGE,
     AT_A_REMOTE,
     BESIDE,
     GIT_COMMANDS,
@@ -107,7 +108,7 @@ def test_the_list_of_effects_is_the_one_the_kill_test_stops_at():
         if "migrations" not in module.name and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     ours = {name for name, where in effects.EFFECTS.items() if where.startswith("infra_mcp.")}  # tests have their own
-    assert ours == ON_THE_WAY | AT_A_REMOTE | IN_THE_MAIL | IN_SYSTEMS | BESIDE
+    assert ours == ON_THE_WAY | AT_A_REMOTE | AT_A_FORGE | IN_THE_MAIL | IN_SYSTEMS | BESIDE
 
 
 def test_an_observer_hears_before_and_after_and_nothing_after_a_failure(monkeypatch):

@@ -95,7 +95,10 @@ class Forge(Protocol):
         """
 
     async def propose(self, branch: str, base: str, title: str, body: str, labels: Sequence[str] = ()) -> Proposal:
-        """Open a pull request of a branch that was pushed; the one that is open already, if there is one."""
+        """Open a pull request of a branch that was pushed; the one that is open already, if there is one.
+
+        Labels that the forge does not have are made; where it refuses, the pull request goes without.
+        """
 
     async def proposal(self, number: int) -> Proposal:
         """A pull request by its number. Raises `not-found` where there is none."""

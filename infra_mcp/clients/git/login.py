@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from infra_mcp.errors import InfraError
+from infra_mcp.clients.token_file import read_token, require_private
 from infra_mcp.text import one_line
 
 # The remote's name in git's settings: its address is no argument, which others could read. No user's settings have one
@@ -102,7 +102,7 @@ class Remote:
             # settings (one key in two spellings) removes the user's.
             config[f"http.{self.url}.extraheader"] = ""
             if self.login.token_file:
-                token = _secret(self.login.token_file)
+                token = read_token(self.login.token_file)
                 basic = base64.b64encode(f"{self.login.user}:{token}".encode()).decode()
                 config[f"http.{self.url}.extraHeader"] = f"Authorization: Basic {basic}"
         return config
@@ -120,21 +120,6 @@ class Remote:
         return " ".join(_word(one) for one in words)
 
 
-def require_private(path: Path) -> None:
-    """Refuse a file with a credential that others may read.
-
-    Raises:
-        InfraError: `setup-failed`, also when there is no such file.
-    """
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise InfraError("setup-failed", f"{path} cannot be read: {error.strerror}.") from error
-    if mode & 0o077:
-        step = f"chmod 600 {path}"
-        raise InfraError("setup-failed", f"{path} holds a credential and others may read it.", next_step=step)
-
-
 def _ssh_path(path: Path | None) -> str:
     """A path as ssh_config(5) takes it, where blanks end one and percent signs mean something."""
     return '"' + str(path).replace("%", "%%") + '"' if path else "none"
@@ -143,14 +128,3 @@ def _ssh_path(path: Path | None) -> str:
 def _word(text: str) -> str:
     """A word of the command that git gives to a shell."""
     return "'" + text.replace("'", "'\\''") + "'"
-
-
-def _secret(path: Path) -> str:
-    require_private(path)
-    try:
-        text = path.read_text("utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise InfraError("setup-failed", f"{path} cannot be read as text.") from error
-    if not text or not text.isprintable() or " " in text:
-        raise InfraError("setup-failed", f"{path} does not hold one token.")
-    return text

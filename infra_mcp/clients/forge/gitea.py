@@ -1,0 +1,249 @@
+"""Gitea and Forgejo, whose API is the same for all that is asked here.
+
+The API is described by the forge itself, at `/api/swagger` of every server. Where it leaves something open, what Gitea
+1.26 does was looked at; tests/clients/forge/test_gitea.py holds each of these against a real one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import quote, urlsplit
+
+import anyio
+
+from infra_mcp.clients.forge.forge import Account, Check, Deployment, Proposal, Review, Rights
+from infra_mcp.clients.forge.gitea_rights import difference
+from infra_mcp.clients.forge.http import Api, Http, Refused
+from infra_mcp.clients.forge.limits import parsed_time
+from infra_mcp.errors import InfraError
+from infra_mcp.text import one_line
+
+_PAGE: Final = "50"  # Gitea's default largest page
+_COLOUR: Final = "#7a8899"  # of a label that is made
+_LOOKING: Final = 10.0  # seconds after which a pull request that cannot be merged has conflicts
+_PAUSE: Final = 0.25
+_STATES: dict[str, Literal["pending", "success", "failure"]] = {"pending": "pending", "success": "success"}
+_SAYS: Final = ("APPROVED", "REQUEST_CHANGES")  # the reviews that have a say
+
+
+@dataclass(frozen=True)
+class _Unmergeable:
+    """Since when a pull request cannot be merged, at this head and base."""
+
+    at: tuple[str, str]
+    since: float
+
+
+class Gitea:
+    """One repository at a Gitea or Forgejo.
+
+    Args:
+        url: the forge's address, without a slash at the end.
+        repository: `owner/name`.
+        token_file: holds the server's token.
+        looking: for how many seconds Gitea may be looking whether a pull request can be merged.
+    """
+
+    def __init__(self, url: str, repository: str, token_file: Path | None, *, looking: float = _LOOKING) -> None:
+        self.shown = one_line(f"{urlsplit(url).netloc}{urlsplit(url).path}/{repository}")
+        self._http = Http(Api(f"{url}/api/v1", token_file, "token", {"Accept": "application/json"}, self.shown))
+        self._at = f"/repos/{quote(repository)}"
+        self._looking = looking
+        self._unmergeable: dict[int, _Unmergeable] = {}
+
+    async def aclose(self) -> None:
+        """End its connections."""
+        await self._http.aclose()
+
+    async def account(self) -> Account:
+        """Whose the server's token is."""
+        return _account(await self._http.read("/user"))
+
+    async def rights(self, branch: str, *, merges: bool) -> Rights:
+        """What the token may not and should, and what it may and should not."""
+        return await difference(self._http, self._at, branch, merges=merges)
+
+    async def propose(self, branch: str, base: str, title: str, body: str, labels: Sequence[str] = ()) -> Proposal:
+        """Open a pull request of a branch; the one that is open already, if there is one."""
+        number = await self._open(branch)
+        if number is None:
+            text = {"head": branch, "base": base, "title": title, "body": body}
+            try:
+                number = int((await self._http.write("POST", f"{self._at}/pulls", text))["number"])
+            except Refused as error:
+                if error.status != HTTPStatus.CONFLICT or (number := await self._open(branch)) is None:
+                    raise
+        if labels:
+            with suppress(Refused):  # people's way to sort them; a pull request counts without
+                await self._label(number, labels)
+        return await self.proposal(number)
+
+    async def proposal(self, number: int) -> Proposal:
+        """A pull request by its number."""
+        try:
+            found = await self._http.read(f"{self._at}/pulls/{number}")
+        except Refused as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                raise InfraError("not-found", f"{self.shown} has no pull request {number}.") from error
+            raise
+        return await self._proposal(found)
+
+    async def proposal_of(self, branch: str) -> Proposal | None:
+        """The newest pull request of a branch of ours."""
+        found = await self._newest(branch, "all")
+        return None if found is None else await self.proposal(int(found["number"]))
+
+    async def describe(self, number: int, title: str, body: str) -> None:
+        """Set the title and body of a pull request."""
+        await self._http.write("PATCH", f"{self._at}/pulls/{number}", {"title": title, "body": body})
+
+    async def comment(self, number: int, text: str) -> None:
+        """Write a comment below a pull request."""
+        await self._http.write("POST", f"{self._at}/issues/{number}/comments", {"body": text})
+
+    async def close(self, number: int) -> None:
+        """Close a pull request without a merge; one that is closed already is fine."""
+        try:
+            await self._http.write("PATCH", f"{self._at}/pulls/{number}", {"state": "closed"})
+        except Refused:
+            if (await self.proposal(number)).state == "open":
+                raise
+
+    async def merge_when_ready(self, proposal: Proposal) -> None:
+        """Have the forge merge it as soon as its own rules allow, in the repository's own way.
+
+        Gitea keeps it on where the branch gets another head later.
+        """
+        repository = await self._http.read(self._at)
+        body = {
+            "Do": repository.get("default_merge_style") or "merge",
+            "head_commit_id": proposal.head,
+            "merge_when_checks_succeed": True,
+        }
+        until = time.monotonic() + self._looking
+        while True:
+            try:
+                await self._http.write("POST", f"{self._at}/pulls/{proposal.number}/merge", body)
+            except Refused as error:
+                if error.status == HTTPStatus.CONFLICT and (await self.proposal(proposal.number)).auto:
+                    return
+                # Gitea's words while it looks whether a pull request can be merged: the status is one for all refusals.
+                if "try again later" not in error.what.lower() or time.monotonic() > until:
+                    raise
+                await anyio.sleep(_PAUSE)
+            else:
+                return
+
+    async def reviews(self, number: int) -> tuple[Review, ...]:
+        """The last word of each reviewer; dismissed ones are left out."""
+        last: dict[str, dict[str, Any]] = {}
+        async with aclosing(self._http.pages(f"{self._at}/pulls/{number}/reviews", {"limit": _PAGE})) as found:
+            async for one in found:
+                if one.get("user") and one.get("state") in _SAYS:
+                    name = one["user"]["login"]
+                    last[name] = max(last.get(name, one), one, key=lambda each: int(each["id"]))
+        return tuple(
+            Review(_account(one["user"]), one["state"] == "APPROVED", one.get("commit_id") or "")
+            for one in last.values()
+            if not one.get("dismissed")
+        )
+
+    async def checks(self, commit: str) -> tuple[Check, ...]:
+        """The newest commit status by each name and setter; Gitea's own runs set them as `gitea-actions`."""
+        last: dict[tuple[str, str], dict[str, Any]] = {}
+        async with aclosing(self._http.pages(f"{self._at}/statuses/{quote(commit)}", {"limit": _PAGE})) as found:
+            async for one in found:
+                key = one["context"], _account(one.get("creator")).name
+                last[key] = max(last.get(key, one), one, key=lambda each: int(each["id"]))
+        return tuple(
+            Check(
+                name=one_line(name),
+                by=by,
+                state=_STATES.get(one["status"], "failure"),  # failure, error, warning; skipped is no success
+                set_at=parsed_time(one.get("updated_at")),
+                text=one_line(one.get("description") or ""),
+                url=one_line(one.get("target_url") or "", 2000),
+            )
+            for (name, by), one in last.items()
+        )
+
+    async def deployments(self, commit: str) -> tuple[Deployment, ...]:  # noqa: ARG002 - it has none of any commit
+        """None: Gitea has no deployments."""
+        return ()
+
+    async def _open(self, branch: str) -> int | None:
+        found = await self._newest(branch, "open")
+        return None if found is None else int(found["number"])
+
+    async def _newest(self, branch: str, state: str) -> dict[str, Any] | None:
+        """The newest pull request of a branch of this repository; Gitea lists the newest ones first."""
+        async with aclosing(self._http.pages(f"{self._at}/pulls", {"state": state, "limit": _PAGE})) as found:
+            async for one in found:
+                # `ref` is another one where the branch was deleted; a fork's branch has another repository
+                if one["head"]["label"] == branch and one["head"]["repo_id"] in (one["base"]["repo_id"], -1):
+                    return dict(one)
+        return None
+
+    async def _label(self, number: int, labels: Sequence[str]) -> None:
+        known = set()
+        async with aclosing(self._http.pages(f"{self._at}/labels", {"limit": _PAGE})) as found:
+            async for one in found:
+                known.add(one["name"])
+        for name in labels:
+            if name not in known:
+                await self._http.write("POST", f"{self._at}/labels", {"name": name, "color": _COLOUR})
+        await self._http.write("POST", f"{self._at}/issues/{number}/labels", {"labels": list(labels)})
+
+    async def _proposal(self, found: dict[str, Any]) -> Proposal:
+        number, is_open = int(found["number"]), found["state"] == "open"
+        made = Proposal(
+            number=number,
+            url=one_line(found["html_url"], 2000),
+            state="merged" if found.get("merged") else "open" if is_open else "closed",
+            branch=found["head"]["label"],
+            head=found["head"].get("sha") or "",
+            base=found["base"]["label"],
+            author=_account(found.get("user")),
+            merged=found.get("merge_commit_sha") or "" if found.get("merged") else "",
+        )
+        if made.state == "merged":
+            return replace(made, ended_by=_account(found["merged_by"]) if found.get("merged_by") else None)
+        events = await self._events(number)
+        if made.state == "closed":
+            closed = next((one for one in events if one["type"] == "close"), None)
+            return replace(made, ended_by=_account(closed["user"]) if closed else None)
+        auto = next((one["type"] for one in events if "scheduled_merge" in one["type"]), "") == "pull_scheduled_merge"
+        return replace(made, conflicts=self._conflicts(found), auto=auto)
+
+    async def _events(self, number: int) -> list[dict[str, Any]]:
+        """What happened to a pull request, the newest first: who closed it, and auto-merge, stand nowhere else."""
+        events: list[dict[str, Any]] = []
+        with suppress(Refused):  # more than it is worth
+            async with aclosing(self._http.pages(f"{self._at}/issues/{number}/timeline", {"limit": _PAGE})) as found:
+                events.extend([one async for one in found])
+        return events[::-1]
+
+    def _conflicts(self, found: dict[str, Any]) -> bool:
+        """Whether it conflicts: the API says as little as `mergeable: false` while Gitea has not looked yet, too."""
+        number = int(found["number"])
+        if found.get("mergeable") or found.get("draft"):
+            self._unmergeable.pop(number, None)
+            return False
+        at = found["head"].get("sha") or "", found["base"].get("sha") or ""
+        known = self._unmergeable.get(number)
+        if known is None or known.at != at:
+            known = self._unmergeable[number] = _Unmergeable(at, time.monotonic())
+        return time.monotonic() - known.since >= self._looking
+
+
+def _account(found: dict[str, Any] | None) -> Account:
+    """An account; the API says nothing of bots, except that the forge's own have no positive number."""
+    if not found:
+        return Account("")
+    return Account(str(found["login"]), bot=int(found.get("id") or 0) < 0)
