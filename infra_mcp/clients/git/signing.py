@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from infra_mcp.clients.git.login import require_private
+from infra_mcp.clients.token_file import require_private
 from infra_mcp.errors import InfraError
 from infra_mcp.text import quoted
 
