@@ -150,7 +150,7 @@ CODES: dict[str, CodeInfo] = {
     ),
     "delivery-unsupported": CodeInfo(
         "This version cannot carry out or confirm the delivery of the path.",
-        "Set the delivery of its root, or the backend of its zone, in infra.toml; or make the change by hand.",
+        'Set delivery = "external" for its root in infra.toml, and name evidence that it is live; or change it by hand.',
         Exit.REFUSED,
     ),
     "ambiguous-object": CodeInfo(
@@ -274,6 +274,11 @@ CODES: dict[str, CodeInfo] = {
         "A zone's name server does not take the update, or does not have the zone.",
         "Check server, key_file and the server's update policy: docs/dns.md.",
         Exit.REFUSED,
+    ),
+    "url-unavailable": CodeInfo(
+        "A page that evidence names gives no answer that can be used.",
+        "Check url in the evidence of the app in infra.toml.",
+        Exit.UNREACHABLE,
     ),
     "pull-secret-unavailable": CodeInfo(
         "A pull secret's source cannot be read or is not a pull secret.",

@@ -14,12 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+from pydantic import JsonValue
+
+from infra_mcp.clients.forge.forge import Forge
+from infra_mcp.errors import InfraError
 from infra_mcp.masking import Masker
 from infra_mcp.model.effect import Change, Drift
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
 from infra_mcp.policy.policy import Policy
-from infra_mcp.repository.edits import Beside, Goal, Location
+from infra_mcp.repository.edits import Beside, FileEdit, Goal, InstanceChange, Location
 from infra_mcp.repository.render import Located
 from infra_mcp.repository.value import Tree
 
@@ -42,6 +46,7 @@ class Context:
     nonce: str = ""  # a secret of this request: a created object that shows it is ours
     made: frozenset[str] = frozenset()  # keys of the targets that earlier parts of this request create
     written: tuple[Written, ...] = ()  # the writes recorded before the interruption
+    before: JsonValue = field(default=None, repr=False)  # what the driver recorded of its part: `Prepared.before`
     seen: dict[str, Any] = field(default_factory=dict, repr=False)  # the driver's reads in this planning
 
 
@@ -67,6 +72,8 @@ class Share:
     after: Tree  # the repository with it
     goal: Goal
     builds: tuple[Build, ...] = ()  # of the kustomizations that it reaches; their files are not among `addressed`
+    instance: InstanceChange | None = None  # the instance of an app that the edit is about
+    changes: tuple[FileEdit, ...] = ()  # the edit as data
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,9 @@ class Prepared:
     drift: tuple[Drift, ...] = ()  # differences that are left alone
     notes: tuple[str, ...] = ()  # remarks for the reader of the plan
     confirms: bool = True  # `verify` can tell that it is live; else the request ends with the commit
+    # Of a driver of another's delivery: the state before the commit, which a restart could read no more. The first one
+    # that is recorded stays; only the driver reads it.
+    before: JsonValue = None
     last: bool = False  # it can neither be undone nor be kept safely: no stage may come after it
 
 
@@ -125,6 +135,10 @@ class Place(NamedTuple):
     settings: Hashable  # a change of them makes a new connection
 
 
+async def _no_forge(_: Policy) -> Forge:
+    raise InfraError("setup-failed", "The server is not connected to a forge.")
+
+
 @dataclass(frozen=True)
 class Setup:
     """What a driver may be connected with, beside the policy."""
@@ -133,6 +147,7 @@ class Setup:
     key: Callable[[str], Awaitable[bytes]]  # gives a key of this ledger by its purpose, for keyed hashes
     masker: Masker  # learns every secret that is read
     state: Path = Path()  # the server's state directory: a driver has a folder of its own below it
+    forge: Callable[[Policy], Awaitable[Forge]] = _no_forge  # the forge that a policy names
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """Ends a request that did not land: nothing was written, hold it, or roll it back; and says which."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import time
 from typing import TypeVar
 
 from anyio import sleep
 
-from infra_mcp.drivers.base import Driver, Undone
+from infra_mcp.drivers.base import Context, Driver, Undone
 from infra_mcp.engine import report
 from infra_mcp.engine.commits import observe_commits, revert_stage
 from infra_mcp.engine.planning import context_of
@@ -99,9 +99,10 @@ async def _undo_stages(deps: Dependencies, run: Run, error: InfraError) -> _Roll
     done = _Rollback()
     for number in reversed(range(max(len(run.record.stages), 1))):
         parts = [part for part in run.record.parts if part.stage == number]
-        kept = [one for part in parts if await _is_kept(deps, run, part) for one in part.written]
+        kept = [part for part in parts if await _is_kept(deps, run, part)]
         if kept:
-            done.kept = [*map(str, (one.target for one in kept)), *done.kept]
+            made = [name for part in kept for name in _names(part)]
+            done.kept = [*made, *done.kept]
             continue
         undoes = any(part.key in run.applied and part.on_failure != "hold" for part in parts)
         reverted = await _revert(deps, run, number, error.what, done, waits=not undoes)
@@ -141,7 +142,7 @@ async def _undo(deps: Dependencies, run: Run, part: PartRecord, done: _Rollback)
         return
     try:
         driver = await _driver(deps, part)
-        context = context_of(run, deps.policy())
+        context = _context(deps, run, part)
         undone: Undone = await _persist(lambda: driver.undo(context, part.written))
     except InfraError as failed:
         done.problems.append(failed.what)
@@ -164,7 +165,7 @@ async def _former(deps: Dependencies, run: Run, done: _Rollback) -> str:
     for part, driver in done.restored:
         try:
             seconds = max((run.record.former or 0.0) - time(), 5.0)
-            facts.append(await driver.settled(context_of(run, deps.policy()), part.written, seconds))
+            facts.append(await driver.settled(_context(deps, run, part), part.written, seconds))
         except InfraError as error:
             done.problems.append(f"the former version was restored and is not ready: {error.what.rstrip('.')}")
     return "; ".join(facts)
@@ -175,9 +176,20 @@ async def _is_kept(deps: Dependencies, run: Run, part: PartRecord) -> bool:
     if part.on_failure != "hold" or part.key not in run.applied:
         return False
     try:
-        return await (await _driver(deps, part)).observe(context_of(run, deps.policy()), part.written)
+        return await (await _driver(deps, part)).observe(_context(deps, run, part), part.written)
     except InfraError:
         return True
+
+
+def _context(deps: Dependencies, run: Run, part: PartRecord) -> Context:
+    """The context of a part's undo: the commit is the one that takes the change back."""
+    revert = run.record.stage(part.stage).revert or ""
+    return replace(context_of(run, deps.policy()), before=part.before, commit=revert)
+
+
+def _names(part: PartRecord) -> list[str]:
+    """What a part has made, for people; others may have made anything where they deliver it."""
+    return [str(one.target) for one in part.written] or [f"what {part.driver} delivers to {part.where}"]
 
 
 async def _driver(deps: Dependencies, part: PartRecord) -> Driver:

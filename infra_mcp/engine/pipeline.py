@@ -31,6 +31,8 @@ from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.decide import admit, judge, refusal
 
 _ATTEMPTS = 12
+# The end of a request that is committed and that nothing confirms, by how commits get to the branch.
+_UNCONFIRMED = {"local": State.COMMITTED, "push": State.PUSHED, "pull-request": State.MERGED}
 _PATIENCE = 90.0  # seconds for a place that stops answering after our first write
 
 
@@ -108,7 +110,12 @@ class Pipeline:
                 return None
             await self._prepare(run)
         await self._begin(run, verdict)
-        return await self._end(run, State.LANDED, await self._carry_out(run))
+        landed = await self._carry_out(run)
+        if any(part.prepared.confirms for part in run.plan.parts) or not run.plan.parts:
+            return await self._end(run, State.LANDED, landed)
+        tree = self.deps.policy().tree
+        on = f"commit {run.commit or 'none'} is on {tree.branch}"
+        return await self._end(run, _UNCONFIRMED[tree.write], f"{on}; {landed}")
 
     async def _plan(self, run: Run, held: Held) -> None:
         """Plan until everything that the plan touches is held.
@@ -153,7 +160,11 @@ class Pipeline:
             what = (
                 f"It becomes live by delivery {names}, which this version neither carries out nor confirms: {edited}."
             )
-            raise InfraError("delivery-unsupported", what)
+            step = (
+                'An operator sets delivery = "external" for its root in infra.toml, and names evidence that it is '
+                "live: [apps.NAME.evidence]."
+            )
+            raise InfraError("delivery-unsupported", what, next_step=step)
 
     def _circumstances(self, run: Run) -> dict[str, Any]:
         """Whether an attendant acts, and the time where a freeze refuses: it parks a release, and no begun request."""

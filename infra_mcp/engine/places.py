@@ -72,6 +72,16 @@ class Places:
         """
         return self._delivery(delivery).place(policy, place).where
 
+    def serves(self, policy: Policy, delivery: str, place: str) -> bool:
+        """Whether this version carries out or confirms a delivery at a place."""
+        try:
+            self._delivery(delivery).place(policy, place)
+        except InfraError as error:
+            if error.code != "delivery-unsupported":
+                raise
+            return False
+        return True
+
     async def driver(self, policy: Policy, delivery: str, place: str) -> Driver:
         """The driver of a delivery at a place, connected if it is not yet.
 

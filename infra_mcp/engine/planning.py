@@ -22,6 +22,7 @@ from infra_mcp.policy.decide import rendering_refusals, unread_refusals
 from infra_mcp.policy.grants import Grant, Refusal, grants
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.reach import refusals
+from infra_mcp.policy.systems import CARRIED_OUT
 from infra_mcp.repository.edits import Beside, Edit, Location
 from infra_mcp.repository.rebase import changed, file_changes
 from infra_mcp.repository.value import NotInRepository, Tree
@@ -67,11 +68,14 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
             shares = _routed(policy, before, edit, place, found)
             _require_delivered(deps, before, edit, found, shares)
             for delivery, at, share in shares:
-                if delivery not in deps.places.deliveries:
+                if not deps.places.serves(policy, delivery, at):
                     others.add(delivery)  # refused before the commit: see `pipeline._require_deliverable`
                     continue
-                part = await plan_part(deps, replace(asked, made=created), delivery, at, number, share)
+                known = run.record.part((number, delivery, at))
+                given = replace(asked, made=created, before=known.before if known else None)
+                part = await plan_part(deps, given, delivery, at, number, share)
                 parts.append(part)
+                reached += _unseen(policy, part, [*found.reached])
                 _require_one_step(action, part, changed_by)
                 created |= {one.target.key for one in part.prepared.changes if one.operation == "create"}
             if number < len(edits) - 1 and any(part.prepared.last for part in parts):
@@ -91,6 +95,19 @@ async def plan(deps: Dependencies, run: Run) -> Planned:
     )
     others |= {one.delivery for one in reached} - deps.places.deliveries.keys()
     return Planned(effect, tuple(stages), await to_thread.run_sync(_unread, tree, effect), tuple(sorted(others)))
+
+
+def _unseen(policy: Policy, part: PlannedPart, reached: list[Reached]) -> list[Reached]:
+    """The delivery by others of a part that no build and no comparison shows: policy judges it as unrendered."""
+    paths = changed(part.share.before, part.share.after)
+    if part.driver.carries_out or part.prepared.changes or any(one.delivery == part.delivery for one in reached):
+        return []
+    roots = {root.path for path in paths if (root := policy.root_of(path)) and root.delivery == part.delivery}
+    cluster = part.place or None
+    return [
+        Reached(delivery=part.delivery, root=root, cluster=cluster, own=True, stage=part.stage)
+        for root in sorted(roots)
+    ]
 
 
 def _require_delivered(
@@ -186,6 +203,9 @@ def _routed(policy: Policy, before: Tree, edit: Edit, place: str, found: Reach) 
     def route(path: str) -> tuple[str, str]:
         return (found.carriers[path], place) if path in found.carriers else _route(policy, path, place)
 
+    for one in found.reached:
+        if one.delivery not in CARRIED_OUT and one.own:
+            shares.setdefault((one.delivery, place), ([], []))  # others build it from the files that it reads
     for location in edit.addressed:
         if location.path not in found.files:
             shares.setdefault(route(location.path), ([], []))[0].append(location)
@@ -205,6 +225,8 @@ def _routed(policy: Policy, before: Tree, edit: Edit, place: str, found: Reach) 
                 edit.tree,
                 edit.goal,
                 tuple(found.builds.get((delivery, at), ())),
+                edit.instance,
+                edit.changes,
             ),
         )
         for (delivery, at), (locations, beside) in shares.items()

@@ -198,6 +198,7 @@ class Run:
             stage=part.stage,
             on_failure=part.prepared.on_failure,
             timeout=part.prepared.timeout,
+            before=part.prepared.before,
         )
         self.record = self.record.with_part(known.adding(part.prepared.writes))
 

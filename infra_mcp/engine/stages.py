@@ -79,7 +79,9 @@ async def _carry_out(deps: Dependencies, run: Run, decide: Decide, work: _Work) 
         for part in stage.parts:
             if not part.driver.carries_out:
                 run.reach([part.key])
-                work.confirm(run, part)  # others deliver it, as soon as it is committed
+                commit = run.record.stage(stage.number).commit if stage.number in run.on_branch else None
+                about = replace(part.context, commit=commit or "")
+                work.confirm(run, replace(part, context=about))  # others deliver it, as soon as it is committed
         for part in stage.parts:
             if part.driver.carries_out:
                 with in_step(run.request.action, part.stage):

@@ -42,6 +42,8 @@ class PartRecord(Frozen):
     on_failure: Literal["rollback", "hold"] = "hold"  # roll back, or leave it for people to look at
     # Recorded before the first write; the first record of a target stays, since it has the former state.
     written: tuple[Written, ...] = ()
+    # What its driver must know of the state before, where others deliver; only the driver reads it.
+    before: JsonValue = None
     timeout: float = 60.0  # seconds in which it must land, or its former state be back
     deadline: float | None = None  # seconds since the epoch, chosen once
 

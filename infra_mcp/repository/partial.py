@@ -157,7 +157,7 @@ def _differences(
         for key, (step, item) in items.items():
             yield from _differences(there[key][1], item, (*path, step), names, rules)
     elif not same(live, sets) and (
-        exact or not (_adds_defaults(live, sets, is_void) or _same_quantity(path, live, sets))
+        exact or not (_adds_defaults(live, sets, is_void) or same_quantity(path, live, sets))
     ):
         yield path, live, sets, True
 
@@ -187,7 +187,8 @@ def _adds_defaults(live: Json, sets: Json, is_void: IsVoid) -> bool:
     )
 
 
-def _same_quantity(path: FieldPath, one: Json, other: Json) -> bool:
+def same_quantity(path: FieldPath, one: Json, other: Json) -> bool:
+    """Whether two values of a field are the same quantity in two forms: the API server writes 1024Mi as 1Gi."""
     if not any(step in _QUANTITIES for step in path if isinstance(step, str)):
         return False
     found = [_QUANTITY.fullmatch(str(value)) for value in (one, other)]

@@ -29,7 +29,7 @@ _NOTE = 40  # bytes for a note of the cut
 _STEPS = ((4000, 100), (1000, 20), (200, 10), (80, 3))  # bytes of a text and items of a list, until all of it fits
 _MIN_FIELDS = 30  # of an object, kept in any case
 _MAX_EVENTS = 2_000  # the newest events about an object, searched for their requests
-_GOOD = frozenset({State.LANDED, State.UNCHANGED, State.PREVIEWED})
+_GOOD = frozenset(state for state in END if exit_for(state) is Exit.LANDED)
 
 
 @dataclass(frozen=True)

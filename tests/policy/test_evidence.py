@@ -1,8 +1,12 @@
 """Evidence in infra.toml: its forms, and what the rest of the policy must name for it."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from infra_mcp.errors import InfraError
+from infra_mcp.policy.evidence import EvidenceRules
 from infra_mcp.policy.policy import load
 
 GROUND = """
@@ -102,3 +106,14 @@ def test_a_wrong_form_is_refused_by_its_key_and_not_repeated(text, wrong):
 def test_evidence_that_the_rest_of_the_policy_gives_no_ground_for_is_refused(text, ground, wrong):
     with pytest.raises(InfraError, match=wrong):
         evidence(text, ground)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "deliveries.md"
+EXAMPLES = re.findall(r"^```toml\n(.+?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_shows_every_kind():
+    shown = [load(f"{GROUND}{APP}{text}").apps["player"].evidence for text in EXAMPLES]
+
+    for kind in EvidenceRules.model_fields.keys() - {"timeout"}:
+        assert any(getattr(one, kind) for one in shown), kind

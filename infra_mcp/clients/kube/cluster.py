@@ -238,10 +238,30 @@ class Cluster:
 
     async def may(self, verb: str, group: str, resource: str) -> bool:
         """Whether the server's own identity may do something in all namespaces, as the API server answers now."""
-        spec = {"resourceAttributes": {"verb": verb, "group": group, "resource": resource}}
+        return await self._reviewed({"verb": verb, "group": group, "resource": resource}, None)
+
+    async def may_write(self, verb: str, ref: ObjectRef, *, as_user: str) -> bool:
+        """Whether an identity may do something to one object, as the API server answers now; nothing is written.
+
+        Args:
+            verb: `create`, `patch` or `delete`.
+            ref: the object, which need not be there.
+            as_user: see the class.
+
+        Raises:
+            InfraError: `object-invalid`: the cluster has no such kind.
+        """
+        found = await self._discovery.find(ref.api_version, ref.kind)
+        group, _, version = ref.api_version.rpartition("/")
+        asked = {"verb": verb, "group": group, "version": version, "resource": found.plural, "name": ref.name}
+        return await self._reviewed(asked | ({"namespace": ref.namespace} if ref.namespace else {}), as_user)
+
+    async def _reviewed(self, asked: dict[str, str], as_user: str | None) -> bool:
+        """Ask by a SelfSubjectAccessReview, which anybody who is logged in may make (ClusterRole system:basic-user)."""
+        spec = {"resourceAttributes": asked}
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-        found, _ = await self._transport.request("POST", path, body=review)
+        found, _ = await self._transport.request("POST", path, as_user=as_user, body=review)
         return (found.get("status") or {}).get("allowed") is True
 
     async def is_namespaced(self, api_version: str, kind: str) -> bool:

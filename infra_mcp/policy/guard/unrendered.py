@@ -13,6 +13,7 @@ from infra_mcp.policy.grants import Grant, some
 from infra_mcp.policy.guard.kinds import delivers
 from infra_mcp.policy.guard.rules import UNRENDERED
 from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.systems import CARRIED_OUT
 
 _PLAIN: Final = "kubernetes"  # what is built here; a manifest that is not built is applied as it stands
 _MAX_REASON: Final = 200
@@ -37,7 +38,7 @@ def unrendered(effect: Effect, carried: Collection[str] = ()) -> Iterator[Unrend
         effect: of a plan.
         carried: deliveries that are rendered by who carries them out, beside those of the effect's parts.
     """
-    drivers = {*carried, *(part.driver for part in effect.parts)}
+    drivers = {*carried, *(part.driver for part in effect.parts if part.driver in CARRIED_OUT)}
     reached = {key: one for one in effect.reach for key in one.targets}
     for one in effect.reach:
         name = f"{one.by} of {one.root}" if one.by else one.root

@@ -1,0 +1,88 @@
+"""The protocol of a piece of evidence, and how one is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple, Protocol
+
+import anyio
+from pydantic import JsonValue
+
+from infra_mcp.drivers.base import Context
+from infra_mcp.errors import InfraError, Unavailable
+
+_FIRST_PAUSE: Final = 0.1  # seconds between two looks
+
+
+class Evidence(Protocol):
+    """One thing that policy names as evidence. A module a kind."""
+
+    @property
+    def shown(self) -> str:
+        """For people: `workload media/deployment/player`."""
+
+    async def before(self, context: Context) -> JsonValue:
+        """The state before the commit, as `fresh`, `holds` and `gone` need it.
+
+        Raises:
+            InfraError: it can never hold: what it is about is not there, or may not be read.
+        """
+
+    def fresh(self, before: JsonValue) -> bool:
+        """Whether it did not hold before the commit. What held already shows nothing by itself."""
+
+    async def holds(self, context: Context, before: JsonValue, seconds: float) -> str:
+        """Wait until it holds, and say so.
+
+        Raises:
+            InfraError: `not-landed`, with the cause.
+        """
+
+    async def gone(self, context: Context, before: JsonValue, seconds: float) -> str:
+        """Wait until it shows the state before the commit again, and say so; the commit is the revert.
+
+        Raises:
+            InfraError: `not-landed`, with the cause.
+        """
+
+
+class Seen(NamedTuple):
+    """One look: whether it is as it should be, and what was seen."""
+
+    so: bool
+    text: str
+
+
+async def poll(
+    shown: str,
+    look: Callable[[], Awaitable[Seen]],
+    seconds: float,
+    say: Callable[[str], None],
+    longest: float,
+) -> str:
+    """Look until it is so, and return what was seen. A system that does not answer is asked again.
+
+    Args:
+        shown: the evidence, for people.
+        look: looks once.
+        seconds: how long this may take.
+        say: reports what was seen last.
+        longest: seconds between two looks, once it takes long.
+
+    Raises:
+        InfraError: `not-landed`, with what was seen last.
+    """
+    last, pause = "nothing was seen of it", _FIRST_PAUSE
+    with anyio.move_on_after(seconds):
+        while True:
+            try:
+                seen = await look()
+            except Unavailable as away:
+                seen = Seen(False, away.what.rstrip("."))
+            if seen.so:
+                return seen.text
+            last = seen.text
+            say(f"{shown}: {last}")
+            await anyio.sleep(pause)
+            pause = min(pause * 1.5, longest)
+    raise InfraError("not-landed", f"{shown}: not within {seconds:.0f} s: {last}.")
