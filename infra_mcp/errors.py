@@ -150,7 +150,7 @@ CODES: dict[str, CodeInfo] = {
     ),
     "delivery-unsupported": CodeInfo(
         "This version cannot carry out or confirm the delivery of the path.",
-        'Set delivery = "external" for its root in infra.toml, and name evidence that it is live; or change it by hand.',
+        'Set delivery = "external" for its root in infra.toml and name evidence that it is live; or change it by hand.',
         Exit.REFUSED,
     ),
     "ambiguous-object": CodeInfo(
