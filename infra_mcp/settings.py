@@ -69,6 +69,11 @@ def given_variables(names: Iterable[str]) -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
+def without_tokens() -> dict[str, str]:
+    """This process's environment without our own tokens, for a child that needs none."""
+    return {name: value for name, value in os.environ.items() if name not in {"INFRA_MCP_TOKEN", "INFRA_MCP_URL"}}
+
+
 def given_run() -> tuple[str, str, str, str] | None:
     """The pipeline run this process is part of: system, project, run and job. None outside a pipeline.
 

@@ -24,6 +24,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "messages": ("ask", "notify", "inbox", "ack"),
     "apps": ("apps",),
     "preview": ("preview",),
+    "check": ("check",),
     "change": ("run",),  # and a verb for each action
     "request": ("request", "approve", "deny"),
     "policy": ("policy", "rbac"),

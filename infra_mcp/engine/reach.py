@@ -75,7 +75,7 @@ async def reach(
     kustomizations = census.index.kustomizations
     if edit.instance is None and not (kustomizations and any(before.is_file(path) for path in about)):
         return Reach(())  # manifests that are applied as they are, or new files, which nothing reads
-    read = await to_thread.run_sync(_read, census, before)
+    read = await to_thread.run_sync(read_by, census, before)
     entries = [
         entry
         for entry, inputs_of in read
@@ -91,7 +91,7 @@ async def reach(
     work = [partial(_one, given, entry, too_many=at >= MAX_BUILT) for at, entry in enumerate(entries)]
     found = [one for one in await gather(work) if one is not None]
     every = frozenset[str]().union(*(given.read[id(entry)] for entry in entries))
-    alone = [_reached(policy, path, OURS, place, None, own=True) for path in sorted(about - every)]
+    alone = [delivered(policy, path, OURS, place, None, own=True) for path in sorted(about - every)]
     made = Reach(
         tuple(dict.fromkeys([*(_without_renders(one) for one, _ in found), *alone])),
         renders=tuple(change for one, _ in found for change in one.renders if one.delivery == OURS),
@@ -107,7 +107,7 @@ async def reach(
     return replace(made, files=frozenset[str]().union(*(given.read[id(entry)] for entry in others)))
 
 
-def _read(census: Census, before: Tree) -> list[tuple[Entry, frozenset[str]]]:
+def read_by(census: Census, before: Tree) -> list[tuple[Entry, frozenset[str]]]:
     """Each entry with every file that is read for it: what the census knows, and what kustomize would read."""
     view, index = view_of(before), census.index
 
@@ -126,7 +126,7 @@ def _read(census: Census, before: Tree) -> list[tuple[Entry, frozenset[str]]]:
 def _carrier(policy: Policy, census: Census, entry: Entry, place: str) -> str:
     """The delivery of an entry; empty where a build is between its files and what becomes live."""
     is_built = entry.root in census.index.kustomizations
-    return "" if is_built else _reached(policy, entry.root, entry.delivery, place, None).delivery
+    return "" if is_built else delivered(policy, entry.root, entry.delivery, place, None).delivery
 
 
 @dataclass(frozen=True)
@@ -149,12 +149,12 @@ def _is_own(edit: Edit, entry: Entry) -> bool:
 async def _one(given: _Given, entry: Entry, *, too_many: bool) -> tuple[Reached, Build | None] | None:
     """What one entry gives before and after; None where that is the same."""
     index, own = given.census.index, _is_own(given.edit, entry)
-    reached = _reached(given.policy, entry.root, entry.delivery, given.place, entry.cluster)
-    reached = reached.model_copy(update={"by": entry.by, "apps": _apps(given.census, entry), "own": own})
+    reached = delivered(given.policy, entry.root, entry.delivery, given.place, entry.cluster)
+    reached = reached.model_copy(update={"by": entry.by, "apps": apps_of(given.census, entry), "own": own})
     touched = not given.read[id(entry)].isdisjoint(given.files)
     if entry.root not in index.kustomizations:
         if index.tree.is_file(entry.root):
-            reached = _plain(reached, given.policy, entry.root)
+            reached = _of_manifest(reached, given.policy, entry.root)
         return (reached, None) if own or touched else None
     if too_many:
         return reached.model_copy(update={"unbuilt": f"more than {MAX_BUILT} deliveries read the file"}), None
@@ -240,8 +240,8 @@ def _differ(old: Rendered, new: Rendered) -> bool:
 def _built(census: Census, entry: Entry, reached: Reached, old: Rendered, new: Rendered) -> Reached:
     moved, before = _moved(old, new), {one.ref.key: one.object for one in old.objects}
     found: dict[str, Any] = {"renderer": new.renderer, "targets": tuple(one.ref.target.key for one in moved)}
-    found["renders"] = tuple(_rendered_change(one, before.get(one.ref.key)) for one in moved)
-    return reached.model_copy(update=found | {"apps": _apps(census, entry, moved)})
+    found["renders"] = tuple(rendered_change(one, before.get(one.ref.key)) for one in moved)
+    return reached.model_copy(update=found | {"apps": apps_of(census, entry, moved)})
 
 
 def _without_renders(one: Reached) -> Reached:
@@ -249,7 +249,7 @@ def _without_renders(one: Reached) -> Reached:
     return one.model_copy(update={"renders": ()}) if one.delivery == OURS else one
 
 
-def _rendered_change(one: Located, before: dict[str, Any] | None) -> Change:
+def rendered_change(one: Located, before: dict[str, Any] | None) -> Change:
     """The change of an object, as far as the build shows it."""
     return Change(
         target=one.ref.target,
@@ -260,14 +260,14 @@ def _rendered_change(one: Located, before: dict[str, Any] | None) -> Change:
     )
 
 
-def _apps(census: Census, entry: Entry, moved: Collection[Located] | None = None) -> tuple[str, ...]:
+def apps_of(census: Census, entry: Entry, moved: Collection[Located] | None = None) -> tuple[str, ...]:
     """The apps of an entry; with the objects that change, those whose objects they are."""
     names = {(one.ref.kind, one.ref.name) for one in moved or ()}
     units = (one for one in census.units if one.entry is entry)
     return tuple(sorted({one.app for one in units if moved is None or (one.kind, one.name) in names}))
 
 
-def _reached(policy: Policy, path: str, found: str, place: str, cluster: str | None, *, own: bool = False) -> Reached:
+def delivered(policy: Policy, path: str, found: str, place: str, cluster: str | None, *, own: bool = False) -> Reached:
     """The delivery of a path: what policy says of its root, else what the repository shows."""
     root = policy.root_of(path or ".")
     if root is None or "roots" not in policy.tree.model_fields_set:
@@ -277,7 +277,7 @@ def _reached(policy: Policy, path: str, found: str, place: str, cluster: str | N
     return Reached(delivery=root.delivery if root else found, root=path or ".", cluster=at or None, own=own)
 
 
-def _plain(reached: Reached, policy: Policy, path: str) -> Reached:
+def _of_manifest(reached: Reached, policy: Policy, path: str) -> Reached:
     """A manifest that is applied as it is: its folder, or the root that policy names."""
     root = policy.root_of(path) if "roots" in policy.tree.model_fields_set else None
     return reached.model_copy(update={"root": root.path if root else posixpath.dirname(path) or "."})

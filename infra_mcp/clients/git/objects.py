@@ -121,7 +121,30 @@ class Objects:
 
     def changed(self, old: str, new: str) -> list[str]:
         """The paths at which two commits differ, sorted; only folders that differ are read."""
-        return sorted(self._differing("", self._root(old), self._root(new)))
+        found: list[str] = []
+        level: list[tuple[str, str | None, str | None]] = [("", self._root(old), self._root(new))]
+        while level:
+            trees = self._read_trees(oid for _, *pair in level for oid in pair if oid)
+            deeper: list[tuple[str, str | None, str | None]] = []
+            for prefix, one, other in level:
+                _require_listable(len(found) + len(deeper), prefix)
+                before, after = (trees[tree] if tree else {} for tree in (one, other))
+                for name in before.keys() | after.keys():
+                    sides = before.get(name), after.get(name)
+                    if sides[0] == sides[1]:
+                        continue
+                    if any(side and side.mode != TREE for side in sides):
+                        found.append(prefix + name)
+                    old_tree, new_tree = (side.oid if side and side.mode == TREE else None for side in sides)
+                    if old_tree or new_tree:
+                        deeper.append((f"{prefix}{name}/", old_tree, new_tree))
+            level = deeper
+        return sorted(found)
+
+    def sizes(self, oids: Iterable[str]) -> dict[str, int]:
+        """The size of each object that is there, in bytes, by id."""
+        wanted = [_oid(oid) for oid in dict.fromkeys(oids)]
+        return {found.oid: found.size for _, found in self._ask("info", wanted) if found}
 
     def parents(self, commit: str) -> list[str]:
         """The ids of a commit's parents."""
@@ -144,19 +167,6 @@ class Objects:
         if found is None:
             raise InfraError("git-failed", f"There is no commit {commit} in the repository.")
         return found
-
-    def _differing(self, prefix: str, old: str | None, new: str | None) -> Iterator[str]:
-        trees = self._read_trees(oid for oid in (old, new) if oid)
-        before, after = (trees[tree] if tree else {} for tree in (old, new))
-        for name in before.keys() | after.keys():
-            sides = before.get(name), after.get(name)
-            if sides[0] == sides[1]:
-                continue
-            if any(side and side.mode != TREE for side in sides):
-                yield prefix + name
-            folders = [side.oid if side and side.mode == TREE else None for side in sides]
-            if any(folders):
-                yield from self._differing(f"{prefix}{name}/", *folders)
 
     def _read_trees(self, oids: Iterable[str]) -> dict[str, dict[str, Entry]]:
         kept = self._trees

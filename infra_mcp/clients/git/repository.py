@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -101,6 +102,27 @@ class Git:
             InfraError: `git-failed`, naming an id that is not a blob's.
         """
         return self._objects.blobs(list(oids), largest)
+
+    async def changed(self, old: str, new: str) -> list[str]:
+        """The paths at which two commits differ, sorted; submodules too.
+
+        Raises:
+            InfraError: `git-failed`, when there is no such commit.
+        """
+        return await to_thread.run_sync(self._objects.changed, old, new)
+
+    async def sizes(self, oids: Iterable[str]) -> dict[str, int]:
+        """The size of each object that is there, in bytes, by id; its content is not read."""
+        return await to_thread.run_sync(self._objects.sizes, list(oids))
+
+    async def merge_base(self, one: str, other: str) -> str | None:
+        """The commit where two commits went apart, of those that this clone has; None where it has none of both."""
+        done = await to_thread.run_sync(partial(self._runner.run, "merge-base", one, other, check=False))
+        return done.out.decode().strip() or None
+
+    async def is_shallow(self) -> bool:
+        """Whether this clone lacks older commits, as pipelines make them."""
+        return (await to_thread.run_sync(self._runner.run, "rev-parse", "--is-shallow-repository")).out == b"true\n"
 
     @effect("git.build")
     async def build_commit(self, base: str, changes: Mapping[str, bytes | None], message: str, when: int) -> str:

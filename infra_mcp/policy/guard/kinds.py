@@ -83,6 +83,13 @@ def delivers(kind: str) -> bool:
     return kind in _DELIVER or group.endswith(_FLUX) or group in _DELIVERERS
 
 
+def is_cluster_scoped(kind: str) -> bool:
+    """Whether objects of a kind are known to be outside of namespaces, whatever their manifests say."""
+    group, _, name = kind.rpartition("/")
+    known = group in {_ADMISSION, "apiregistration.k8s.io", "apiextensions.k8s.io"}
+    return known or kind in _CLUSTER_SCOPED or (group == _RBAC and name.startswith("Cluster"))
+
+
 def kind_of(rendered: Mapping[str, Any]) -> str:
     """Group and kind, as in `Target.kind`."""
     group = str(rendered.get("apiVersion") or "").rpartition("/")[0]
