@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import anyio
 import pytest
+from drivers.json_world import body
 from engine.killer import KilledError, Killer, observed
 from engine.two_kinds import NEW, OLD, THINGS, Ground, register, until
 from git_server import GitServer
@@ -145,25 +146,79 @@ async def test_changes_and_their_reverts_are_signed_where_policy_names_a_key(gro
     ground.git("-c", f"gpg.ssh.allowedSignersFile={allowed}", "verify-commit", *made)
 
 
-async def test_nothing_of_peoples_checkout_moves(ground):
-    def state():
-        return [ground.people(*words) for words in (("for-each-ref",), ("reflog", "--all"), ("status", "--porcelain"))]
+def contents(folder):
+    """Every file of a checkout, those of git among them."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
-    before = state()
-    async with ground.engine() as engine:
-        await ground.ask(engine)
-        await ground.ask(engine, f"{NEW}-fourth-broken")
 
-    assert state() == before
+def leave_unfinished(ground):
+    """What people leave in a checkout: a branch, a stash, a staged, a changed and a new file."""
+    file = ground.repo / "notes.md"
+    ground.people("checkout", "-q", "-b", "mine")
+    file.write_text("first", encoding="utf-8")
+    ground.people("add", "notes.md")
+    ground.people("commit", "-qm", "notes")
+    file.write_text("stashed", encoding="utf-8")
+    ground.people("stash", "-q")
+    file.write_text("staged", encoding="utf-8")
+    ground.people("add", "notes.md")
+    file.write_text("changed", encoding="utf-8")
+    (ground.repo / "new.md").write_text("new", encoding="utf-8")
+    ground.people("status")
+
+
+async def test_peoples_checkout_is_byte_for_byte_what_it_was(ground):
+    """Work tree, index, stash, refs, reflogs and settings, after changes, a lost race, a rollback and a dry run."""
+    leave_unfinished(ground)
+    before = contents(ground.repo)
+    other = ground.home / "other"
+    ground._git(ground.home, "clone", "-q", str(ground.branch), str(other))
+    pushed = []
+
+    def push_first(name, phase):
+        if (name, phase) == ("git.push", "before") and not pushed:
+            pushed.append(name)
+            ground._git(other, "commit", "-q", "--allow-empty", "-m", "theirs")
+            ground._git(other, "push", "-q")
+
+    with observed(push_first):
+        async with ground.engine() as engine:
+            ends = [await ground.ask(engine), await ground.ask(engine, f"{NEW}-fourth-broken")]
+            ends.append(await ground.ask(engine, "3.0.0", dry_run=True))
+
+    assert pushed
+    assert [one.state for one in ends[:2]] == [State.LANDED, State.ROLLED_BACK]
+    assert "logs/refs/stash" in " ".join(before)
+    assert contents(ground.repo) == before
+
+
+def beside(ground, home):
+    """Another server of the same remote: its own folder there, its own checkout, ledger and world."""
+    other = Ground(home, pushes=True, under="west/")
+    other.branch = ground.branch
+    home.mkdir()
+    ground._git(home, "clone", "-q", str(ground.branch), str(other.repo))
+    for name, path in other.things.items():
+        if name in ("first", "fourth"):
+            (other.repo / path).parent.mkdir(parents=True, exist_ok=True)
+            (other.repo / path).write_bytes(body(name, value=OLD))
+            other.world.put(name, {"value": OLD}, by="people")
+    other.people("add", "-A")
+    other.people("commit", "-qm", "West")
+    other.people("push", "-q")
+    other.settings.policy_file.write_text(other.policy + '[tree]\nwrite = "push"\n', encoding="utf-8")
+    return other
 
 
 @pytest.mark.parametrize(
-    ("changes", "each"), [(2, 6), pytest.param(12, 25, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    ("changes", "each"), [(2, 5), pytest.param(12, 26, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
 async def test_of_many_commits_by_four_writers_none_is_lost_and_nothing_is_live_that_the_remote_lacks(
-    ground, changes, each
+    ground, tmp_path, changes, each
 ):
-    """Three people push to the branch as fast as they can; each of our changes is two commits."""
+    """Two servers, and two people who push as fast as they can; each change of a server is two commits."""
+    west = beside(ground, tmp_path / "west")
+    servers, ends, early = {ground: 10, west: 50}, [], []
 
     def push(name):
         home = ground.home / name
@@ -176,16 +231,30 @@ async def test_of_many_commits_by_four_writers_none_is_lost_and_nothing_is_live_
                     ground._git(home, "push", "-q")
                     break
 
-    async with ground.engine() as engine, anyio.create_task_group() as group:
-        for name in ("ann", "ben", "cem"):
-            group.start_soon(anyio.to_thread.run_sync, push, name)
-        ends = [await ground.ask(engine, f"{2 + number}.0.0") for number in range(changes)]
+    def look(name, phase):
+        """At each write: what the servers themselves made live is on the branch by then."""
+        if (name, phase) == ("json.write", "after"):
+            there = ground.subjects()
+            live = {f"{server.live()[one]}, stage {n}" for server in servers for n, one in ((1, "first"), (2, "third"))}
+            early.extend(live - {f"{OLD}, stage 1", "None, stage 2", *there})
 
-    assert [one.state for one in ends] == [State.LANDED] * changes, [one.receipt["message"] for one in ends]
-    theirs = [f"{name} {number}" for name in ("ann", "ben", "cem") for number in range(each)]
-    assert sorted(ground.subjects()) == sorted(
-        [*theirs, *(f"{2 + n}.0.0, stage {s}" for n in range(changes) for s in (1, 2))]
-    )
+    async def serve(server):
+        async with server.engine() as engine:
+            ends.extend([await server.ask(engine, f"{servers[server] + n}.0.0") for n in range(changes)])
+
+    with observed(look):
+        async with anyio.create_task_group() as group:
+            for name in ("ann", "ben"):
+                group.start_soon(anyio.to_thread.run_sync, push, name)
+            for server in servers:
+                group.start_soon(serve, server)
+
+    assert [one.state for one in ends] == [State.LANDED] * 2 * changes, [one.receipt["message"] for one in ends]
+    assert early == []
+    theirs = [f"{name} {number}" for name in ("ann", "ben") for number in range(each)]
+    ours = [f"{first + n}.0.0, stage {s}" for first in servers.values() for n in range(changes) for s in (1, 2)]
+    assert sorted(ground.subjects()) == sorted(["West", *theirs, *ours])
     assert ground.git("rev-list", "--merges", "HEAD") == ""
-    assert ground.live() == ground.in_git() == dict.fromkeys(THINGS, f"{1 + changes}.0.0")
-    assert ground.doubled() == []
+    for server, first in servers.items():
+        assert server.live() == server.in_git() == dict.fromkeys(THINGS, f"{first + changes - 1}.0.0")
+        assert server.doubled() == []

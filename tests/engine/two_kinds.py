@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from contextvars import ContextVar
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -71,9 +72,13 @@ require = { approvals = 1, by = "operator", strength = "same-user" }
 """
 
 
+_UNDER: ContextVar[str] = ContextVar("under", default="")  # the folder of the engine whose task this is
+
+
 async def _edit(look: Look, action: Deploy) -> tuple[Edit, ...]:
     edits, tree = [], look.tree
-    for number, stage in enumerate(STAGES, 1):
+    for number, things in enumerate(STAGES, 1):
+        stage = {name: _UNDER.get() + path for name, path in things.items()}
         held = number == 1 and "held" in action.version
         goal = Goal(f"{action.version}, stage {number}", on_failure="hold" if held else "rollback", timeout=20.0)
         edit = _stage(tree, stage, action.version, goal)
@@ -134,27 +139,34 @@ class Ground:
     Args:
         home: a folder; found again by another process, it is the same ground.
         pushes: whether the branch is at a remote, from where others deliver, and people's checkout is beside it.
+        under: the folder of the repository that is this engine's, with a slash; all of it where it is empty.
     """
 
-    def __init__(self, home: Path, *, pushes: bool = False) -> None:
-        self.home, self.repo, self.pushes = home, home / "repo", pushes
+    def __init__(self, home: Path, *, pushes: bool = False, under: str = "") -> None:
+        self.home, self.repo, self.pushes, self.under = home, home / "repo", pushes, under
+        self.things = {name: under + path for name, path in THINGS.items()}
         self.branch = home / "origin.git" if pushes else self.repo
         self.world = JsonWorld(home / "world.json")
         self.delivers = anyio.Event()  # the deliverer of others waits for it
         self.delivers.set()
         self.settings = Settings(self.repo, home / "state", home / "kubeconfig")
 
+    @property
+    def policy(self) -> str:
+        """Its infra.toml, as far as it is the same everywhere."""
+        return POLICY.replace('path = "', f'path = "{self.under}')
+
     def make(self, more: str = "") -> None:
         """Lay it out."""
         self.repo.mkdir(parents=True)
         self.people("init", "-q", "-b", "main")
-        for name, path in THINGS.items():
+        for name, path in self.things.items():
             if name not in MADE:
-                (self.repo / path).parent.mkdir(exist_ok=True)
+                (self.repo / path).parent.mkdir(parents=True, exist_ok=True)
                 (self.repo / path).write_bytes(body(name, value=OLD))
                 self.world.put(name, {"value": OLD}, by="people")
         more += '[tree]\nwrite = "push"\n' if self.pushes else ""
-        self.settings.policy_file.write_text(POLICY + more, encoding="utf-8")
+        self.settings.policy_file.write_text(self.policy + more, encoding="utf-8")
         self.people("add", "-A")
         self.people("commit", "-qm", "Begin")
         if self.pushes:
@@ -184,7 +196,7 @@ class Ground:
         listed = self.git("ls-tree", "-r", "--name-only", "HEAD").splitlines()
         return {
             name: json.loads(self.git("show", f"HEAD:{path}"))["data"]["value"] if path in listed else None
-            for name, path in THINGS.items()
+            for name, path in self.things.items()
         }
 
     def subjects(self) -> list[str]:
@@ -219,6 +231,7 @@ class Ground:
     @asynccontextmanager
     async def engine(self, *, deliverer: bool = True, without: str = "") -> AsyncIterator[Engine]:
         """An engine on it, `without` one of its drivers, and beside it who delivers what others deliver."""
+        _UNDER.set(self.under)
         pin = digest_of(self.settings.policy_file.read_text(encoding="utf-8"))
         async with anyio.create_task_group() as group:
             if deliverer:
@@ -244,8 +257,8 @@ class Ground:
 
     def delivered(self, only: str = "") -> None:
         """Make what others deliver say what the head of the branch says; one thing of it, or all."""
-        for name, path in THINGS.items():
-            if path.startswith("own/") or only not in ("", name):
+        for name, path in self.things.items():
+            if THINGS[name].startswith("own/") or only not in ("", name):
                 continue
             listed = self.git("ls-tree", "--name-only", "HEAD", "--", path)
             wanted = json.loads(self.git("show", f"HEAD:{path}"))["data"] if listed else None
