@@ -27,7 +27,7 @@ _MERGES: Final = (
     "The account may merge pull requests into {branch}: give its protection a list of those who may merge, without the "
     "account."
 )
-_NOT_SEEN: Final = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
+_NOT_SEEN: Final = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
 
 
 async def difference(http: Http, at: str, branch: str, *, merges: bool) -> Rights:

@@ -19,7 +19,7 @@ from infra_mcp.clients.forge.forge import Rights
 from infra_mcp.clients.forge.http import Http, Refused
 from infra_mcp.text import named
 
-_NOT_SEEN: Final = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
+_NOT_SEEN: Final = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
 _UNREAD: Final = "The token may not read the repository: it needs the permission Contents, read and write."
 _ADMIN: Final = (
     "The account administers the repository, so it may change and bypass the branch protection: "
