@@ -1,10 +1,12 @@
 """What every driver must do, whatever its system: one suite. A kit plugs a driver and its real system in.
 
-A driver that others deliver for is held to the same, but for `CarryingOut`.
+A driver that others deliver for is held to the same, but for `CarryingOut`; one that plans no changes, and confirms by
+evidence, to `Evident` instead of `Comparing`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
@@ -21,7 +23,7 @@ from infra_mcp.model.effect import Effect, Part
 from infra_mcp.model.target import Target
 from infra_mcp.policy.policy import Policy
 
-__all__ = ["NEW", "OLD", "CarryingOut", "Conformance", "Holding", "Kit", "Undoing"]
+__all__ = ["NEW", "OLD", "CarryingOut", "Comparing", "Conformance", "Evident", "Holding", "Kit", "Undoing"]
 
 OLD, NEW = "1.0.0", "2.0.0"
 _LONG = 60.0  # seconds, for waits that end long before
@@ -99,7 +101,7 @@ def _observed(observer: Callable[[str, str], None]) -> Iterator[None]:
 
 
 def _context(kit: Kit, **more: object) -> Context:
-    return Context("req-conformance", kit.circle, kit.policy, nonce="n" * 32, **more)
+    return Context("req-conformance", kit.circle, kit.policy, nonce="n" * 32, commit="c" * 40, **more)
 
 
 async def _landed(kit: Kit, driver: Driver, prepared: Prepared, context: Context | None = None) -> str:
@@ -133,32 +135,7 @@ class Conformance:
         first, second = (Effect(action={}, parts=(_part(one),), files=()) for one in plans)
         assert first.model_dump_json() == second.model_dump_json()
         assert first.digest == second.digest
-        targets = {kit.target(name) for name in kit.names}
-        assert {one.target for one in plans[0].writes} == targets
-        assert [one.operation for one in plans[0].changes if one.target in targets] == ["update", "update"]
-
-    async def test_what_landed_is_planned_as_unchanged_and_nothing_more_is_written(self, kit: Kit):
-        async with kit.connect() as driver:
-            prepared = await _plan(kit, driver)
-            said = await _landed(kit, driver, prepared)
-            after = await kit.ground()
-            again = await _plan(kit, driver)
-            await _landed(kit, driver, again)
-
-        assert said
-        assert await kit.live() == dict.fromkeys(kit.names, NEW)
-        assert ({one.operation for one in again.changes}, again.writes) == ({"unchanged"}, ())
-        assert await kit.ground() == after
-
-    async def test_whether_our_write_shows_and_whether_a_target_is_there_is_told(self, kit: Kit):
-        async with kit.connect() as driver:
-            prepared = await _plan(kit, driver)
-            early = await driver.observe(_context(kit), prepared.writes)
-            await _landed(kit, driver, prepared)
-
-            assert (early, await driver.observe(_context(kit), prepared.writes)) == (False, True)
-            assert await driver.present(_context(kit), kit.target(kit.names[0]))
-            assert not await driver.present(_context(kit), kit.target("nobody"))
+        assert plans[0].before == plans[1].before
 
     async def test_progress_is_told_while_it_waits(self, kit: Kit):
         said: list[str] = []
@@ -200,10 +177,93 @@ class Conformance:
                 said.append(await driver.verify(context, prepared, _LONG))
 
         shown = [one.model_dump_json() for one in (*prepared.changes, *prepared.writes)]
+        shown += [json.dumps(prepared.before)] if prepared.before is not None else []
         assert shown
         for text in (*shown, *prepared.notes, *map(str, prepared.drift), *said):
             assert kit.secret not in text
         assert kit.secret not in kit.masker.mask(f"it was {kit.secret} that was read")
+
+
+class Comparing:
+    """What those must do besides that compare a change with what is live."""
+
+    async def test_a_plan_names_every_target_and_what_is_done_to_it(self, kit: Kit):
+        async with kit.connect() as driver:
+            plan = await _plan(kit, driver)
+
+        targets = {kit.target(name) for name in kit.names}
+        assert {one.target for one in plan.writes} == targets
+        assert [one.operation for one in plan.changes if one.target in targets] == ["update", "update"]
+
+    async def test_what_landed_is_planned_as_unchanged_and_nothing_more_is_written(self, kit: Kit):
+        async with kit.connect() as driver:
+            prepared = await _plan(kit, driver)
+            said = await _landed(kit, driver, prepared)
+            after = await kit.ground()
+            again = await _plan(kit, driver)
+            await _landed(kit, driver, again)
+
+        assert said
+        assert await kit.live() == dict.fromkeys(kit.names, NEW)
+        assert ({one.operation for one in again.changes}, again.writes) == ({"unchanged"}, ())
+        assert await kit.ground() == after
+
+    async def test_whether_our_write_shows_and_whether_a_target_is_there_is_told(self, kit: Kit):
+        async with kit.connect() as driver:
+            prepared = await _plan(kit, driver)
+            early = await driver.observe(_context(kit), prepared.writes)
+            await _landed(kit, driver, prepared)
+
+            assert (early, await driver.observe(_context(kit), prepared.writes)) == (False, True)
+            assert await driver.present(_context(kit), kit.target(kit.names[0]))
+            assert not await driver.present(_context(kit), kit.target("nobody"))
+
+
+class Evident:
+    """What those must do instead that plan no changes: what was there before confirms nothing, also after a restart."""
+
+    async def test_a_plan_holds_no_change_and_no_write_and_says_what_is_waited_for(self, kit: Kit):
+        async with kit.connect() as driver:
+            plan = await _plan(kit, driver)
+
+        assert (plan.changes, plan.writes, plan.confirms) == ((), (), True)
+        assert all(any(name in note for note in plan.notes) for name in kit.names)
+
+    async def test_what_is_live_before_the_commit_confirms_nothing(self, kit: Kit):
+        async with kit.connect() as driver:
+            await kit.delivered(NEW)
+            plan = await _plan(kit, driver)
+
+        assert not plan.confirms
+        assert plan.before is None
+
+    async def test_another_that_knows_what_was_noted_confirms_what_became_live_meanwhile(self, kit: Kit):
+        async with kit.connect() as driver:
+            noted = (await _plan(kit, driver)).before
+        await kit.delivered(NEW)
+        async with kit.connect() as driver:
+            context = replace(_context(kit), before=noted, resumed=True)
+            again = await driver.plan(context, kit.share(NEW))
+            said = await driver.verify(context, again, _LONG)
+
+        assert (again.confirms, again.before) == (True, noted)
+        assert all(name in said for name in kit.names)
+
+    async def test_a_revert_is_live_when_the_evidence_is_as_it_was(self, kit: Kit):
+        async with kit.connect() as driver:
+            prepared = await _plan(kit, driver)
+            await _landed(kit, driver, prepared)
+            context = replace(_context(kit), before=prepared.before)
+            undone = await driver.undo(context, prepared.writes)
+            with pytest.raises(InfraError, match="not within"):
+                await driver.settled(context, prepared.writes, 1.0)
+            await kit.delivered(OLD)
+            said = await driver.settled(context, prepared.writes, _LONG)
+
+        assert len(undone.restored) == len(kit.names)
+        assert undone.skipped == ()
+        assert all(name in said for name in kit.names)
+        assert await kit.live() == dict.fromkeys(kit.names, OLD)
 
 
 class Undoing:

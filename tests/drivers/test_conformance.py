@@ -2,10 +2,11 @@
 
 import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import anyio
 import pytest
-from drivers.conformance import NEW, OLD, CarryingOut, Conformance, Holding, Undoing
+from drivers.conformance import NEW, OLD, CarryingOut, Comparing, Conformance, Evident, Holding, Undoing
 from drivers.dns.cluster_zone import serve_endpoints
 from drivers.dns.zone_kit import ZoneKit
 from drivers.dns.zone_kit_cluster import config_map_kit, endpoint_kit
@@ -19,12 +20,13 @@ from name_servers import coredns, free_port, primary, secondary, zone_text
 
 from infra_mcp.actions.base import set_fields
 from infra_mcp.drivers.base import Setup, Share
+from infra_mcp.drivers.external import driver as external
 from infra_mcp.drivers.manifests.driver import connect
 from infra_mcp.masking import Masker
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.target import Target
 from infra_mcp.policy.policy import load
-from infra_mcp.repository.edits import Beside, Edit, Goal, Location
+from infra_mcp.repository.edits import Beside, Edit, Goal, InstanceChange, Location, SetValue
 from infra_mcp.repository.render import dump
 from infra_mcp.repository.value import Base, Tree
 
@@ -182,7 +184,7 @@ def cluster_setup(control_plane, tmp_path_factory):
     made.leave()
 
 
-class TestManifests(Conformance, Undoing, CarryingOut):
+class TestManifests(Conformance, Comparing, Undoing, CarryingOut):
     @pytest.fixture
     def kit(self, cluster_setup):
         made = ManifestsKit(cluster_setup)
@@ -190,7 +192,39 @@ class TestManifests(Conformance, Undoing, CarryingOut):
         made.leave()
 
 
-class TestZones(Conformance, Undoing, CarryingOut):
+class ExternalKit(ManifestsKit):
+    """The same two Deployments, which somebody else's `kubectl` brings to a version; each is evidence of an app."""
+
+    def __init__(self, cluster_setup):
+        super().__init__(cluster_setup)
+        places = ", ".join(f'"{self.space}/deployment/{name}"' for name in self.names)
+        app = f'[apps.site]\nowner = "docs"\n[apps.site.evidence]\nworkload = [{places}]\n'
+        self.policy = load(cluster_setup.policy(app))
+
+    def connect(self):
+        async def key(_):
+            return b"k" * 32
+
+        return external.connect(Setup(self.on.server_config, key, self.masker), self.policy, CLUSTER)
+
+    def share(self, version):
+        made = super().share(version)
+        changes = (SetValue(path="site.yaml", field=("image", "tag"), before=OLD, after=version),)
+        instance = InstanceChange(app="site", environment=None, units=(), delivery="external", version=version)
+        return replace(made, addressed=(), instance=instance, changes=changes)
+
+    def secret_share(self):
+        for name in self.names:
+            self.on.run("-n", self.space, "set", "env", f"deployment/{name}", f"PASSWORD={self.secret}")
+        self.masker.learn(self.secret)
+        return self.share(NEW)
+
+    async def delivered(self, version):
+        for name in self.names:
+            await self.by_others(name, version)
+
+
+class TestZones(Conformance, Comparing, Undoing, CarryingOut):
     @pytest.fixture
     def kit(self, tmp_path_factory):
         port = free_port()
@@ -201,14 +235,14 @@ class TestZones(Conformance, Undoing, CarryingOut):
             yield ZoneKit(bind, other)
 
 
-class TestZoneFiles(Conformance, Undoing, CarryingOut):
+class TestZoneFiles(Conformance, Comparing, Undoing, CarryingOut):
     @pytest.fixture
     def kit(self, tmp_path_factory):
         with coredns(tmp_path_factory.mktemp("c"), zone_text()) as server:
             yield ZoneFileKit(server)
 
 
-class TestZonesOfExternalDns(Conformance, Undoing, CarryingOut):
+class TestZonesOfExternalDns(Conformance, Comparing, Undoing, CarryingOut):
     @pytest.fixture
     def kit(self, cluster_setup, tmp_path_factory):
         serve_endpoints(cluster_setup)
@@ -216,32 +250,40 @@ class TestZonesOfExternalDns(Conformance, Undoing, CarryingOut):
             yield made
 
 
-class TestZoneFilesOfConfigMaps(Conformance, Undoing, CarryingOut):
+class TestZoneFilesOfConfigMaps(Conformance, Comparing, Undoing, CarryingOut):
     @pytest.fixture
     def kit(self, cluster_setup, tmp_path_factory):
         with config_map_kit(cluster_setup, tmp_path_factory.mktemp("c")) as made:
             yield made
 
 
-class TestTerraform(Conformance, Holding, CarryingOut):
+class TestTerraform(Conformance, Comparing, Holding, CarryingOut):
     @pytest.fixture
     def kit(self, tmp_path, monkeypatch):
         return TerraformKit(tmp_path, monkeypatch)
 
 
-class TestOneThatCarriesOut(Conformance, Undoing, CarryingOut):
+class TestExternal(Conformance, Evident):
+    @pytest.fixture
+    def kit(self, cluster_setup):
+        made = ExternalKit(cluster_setup)
+        yield made
+        made.leave()
+
+
+class TestOneThatCarriesOut(Conformance, Comparing, Undoing, CarryingOut):
     @pytest.fixture
     def kit(self, tmp_path):
         return JsonKit(tmp_path, carries_out=True)
 
 
-class TestOneThatConfirms(Conformance, Undoing):
+class TestOneThatConfirms(Conformance, Comparing, Undoing):
     @pytest.fixture
     def kit(self, tmp_path):
         return JsonKit(tmp_path, carries_out=False)
 
 
-class TestHelm(Conformance, Undoing, CarryingOut):
+class TestHelm(Conformance, Comparing, Undoing, CarryingOut):
     @pytest.fixture
     def kit(self, cluster_setup, tmp_path, helm):
         made = HelmKit(cluster_setup, tmp_path, helm)

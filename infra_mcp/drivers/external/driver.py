@@ -12,11 +12,11 @@ from typing import Any
 
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.base import Context, Owner, Place, Prepared, Question, Setup, Share, Undone
+from infra_mcp.drivers.external.evidence import together
 from infra_mcp.drivers.external.plan import NOTHING, Before, Ground, Own, evidence, plan, workload
 from infra_mcp.drivers.kubernetes import connection, health
 from infra_mcp.drivers.kubernetes.rights import excess_rights
 from infra_mcp.errors import InfraError
-from infra_mcp.gather import gather
 from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
 from infra_mcp.policy.policy import Policy
@@ -91,7 +91,7 @@ class External:
         if not own.commits:
             return "git says so already"
         pieces = zip(own.pieces, own.states, strict=True)
-        return "; ".join(await gather(partial(one.holds, context, state, seconds) for one, state in pieces))
+        return await together(partial(one.holds, context, state, seconds) for one, state in pieces)
 
     async def present(self, _: Context, __: Target) -> bool:
         """Nothing that it plans can be needed: its plans hold no targets."""
@@ -113,8 +113,7 @@ class External:
             InfraError: `not-landed`.
         """
         pieces = self._recorded(context)
-        facts = await gather(partial(one.gone, context, state, seconds) for one, state in pieces)
-        return "; ".join(filter(None, facts))
+        return await together(partial(one.gone, context, state, seconds) for one, state in pieces)
 
     def _recorded(self, context: Context) -> list[tuple[Any, Any]]:
         """The pieces of evidence that were recorded before the commit, each with its state of then."""

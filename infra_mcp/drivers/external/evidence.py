@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 import anyio
@@ -10,6 +11,7 @@ from pydantic import JsonValue
 
 from infra_mcp.drivers.base import Context
 from infra_mcp.errors import InfraError, Unavailable
+from infra_mcp.gather import gather
 
 _FIRST_PAUSE: Final = 0.1  # seconds between two looks
 
@@ -46,11 +48,36 @@ class Evidence(Protocol):
         """
 
 
+class LateError(InfraError):
+    """It did not hold in time; nothing failed. Others may be late, too."""
+
+
 class Seen(NamedTuple):
     """One look: whether it is as it should be, and what was seen."""
 
     so: bool
     text: str
+
+
+async def together(waits: Iterable[Callable[[], Awaitable[str]]]) -> str:
+    """Wait for all pieces, and say what each shows. The first that fails ends the others.
+
+    Raises:
+        InfraError: `not-landed`: one failed, or all those that are late.
+    """
+    late: list[LateError] = []
+
+    async def one(wait: Callable[[], Awaitable[str]]) -> str:
+        try:
+            return await wait()
+        except LateError as error:
+            late.append(error)
+            return ""
+
+    facts = await gather(partial(one, wait) for wait in waits)
+    if late:
+        raise InfraError("not-landed", " ".join(error.what for error in late))
+    return "; ".join(filter(None, facts))
 
 
 async def poll(
@@ -70,7 +97,7 @@ async def poll(
         longest: seconds between two looks, once it takes long.
 
     Raises:
-        InfraError: `not-landed`, with what was seen last.
+        LateError: `not-landed`, with what was seen last.
     """
     last, pause = "nothing was seen of it", _FIRST_PAUSE
     with anyio.move_on_after(seconds):
@@ -85,4 +112,4 @@ async def poll(
             say(f"{shown}: {last}")
             await anyio.sleep(pause)
             pause = min(pause * 1.5, longest)
-    raise InfraError("not-landed", f"{shown}: not within {seconds:.0f} s: {last}.")
+    raise LateError("not-landed", f"{shown}: not within {seconds:.0f} s: {last}.")

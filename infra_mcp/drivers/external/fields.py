@@ -22,6 +22,7 @@ class Wanted(Frozen):
 
     value: str | int | float | bool
     at: str = ""  # the field; empty where the rendering is not known
+    key: str = ""  # then the last key of the place that the edit sets: `replicas`
 
 
 def wanted(share: Share, ref: ObjectRef) -> tuple[Wanted, ...]:
@@ -34,8 +35,8 @@ def wanted(share: Share, ref: ObjectRef) -> tuple[Wanted, ...]:
             former = dict(fields(old or {}))
             return tuple(Wanted(value=v, at=at) for at, v in fields(new) if at not in former or former[at] != v)[:_MAX]
     found: dict[str, Wanted] = {}
-    for value in _set(share):
-        found.setdefault(f"{type(value).__name__}:{value}", Wanted(value=value))
+    for key, value in _set(share):
+        found.setdefault(f"{type(value).__name__}:{value}", Wanted(value=value, key=key))
     return tuple(found.values())[:_MAX]
 
 
@@ -47,11 +48,13 @@ def _is(built: ObjectRef, ref: ObjectRef) -> bool:
     }
 
 
-def _set(share: Share) -> Iterator[str | int | float | bool]:
-    """The plain values that the edit sets."""
+def _set(share: Share) -> Iterator[tuple[str, str | int | float | bool]]:
+    """The plain values that the edit sets, each with the last key of its place."""
     for one in share.changes:
         if isinstance(one, SetValue) and one.after is not None:
-            yield from (value for _, value in _leaves(one.after, ""))
+            field = one.inside if one.inside is not None else one.field
+            last = next((step for step in reversed(field) if isinstance(step, str)), "")
+            yield from ((at.rpartition(".")[2] or last, value) for at, value in _leaves(one.after, ""))
 
 
 def fields(workload: dict[str, Any]) -> Iterator[tuple[str, str | int | float | bool]]:
@@ -76,6 +79,18 @@ def shows(workload: dict[str, Any], values: Sequence[Wanted], had: Iterable[str]
     if values and values[0].at:
         return {one.at for one in values} <= found
     return bool(found - set(had))
+
+
+def holds_already(values: Sequence[Wanted], had: Iterable[str]) -> bool:
+    """Whether a workload has the values already: all that a build gives, or one where it is to be expected.
+
+    A number stands in many fields by chance; so of those only the one that is called as the edit's place counts.
+    """
+    found = set(had)
+    if values and values[0].at:
+        return {one.at for one in values} <= found
+    keys = {one.key for one in values}
+    return any(at.endswith(".image") or at == _CHART or at.rpartition(".")[2] in keys for at in found)
 
 
 def _shows(at: str, live: str | float | bool, one: Wanted) -> bool:

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.drivers.base import Context
 from infra_mcp.drivers.external.evidence import Seen, poll
-from infra_mcp.drivers.external.fields import Wanted, showing, shows
+from infra_mcp.drivers.external.fields import Wanted, holds_already, showing, shows
 from infra_mcp.drivers.kubernetes.verify import rollout
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
@@ -49,10 +49,7 @@ class Workload:
 
     def fresh(self, before: JsonValue) -> bool:
         """Whether some value is to come that is not there yet."""
-        had = _names(before)
-        if self.wanted and self.wanted[0].at:
-            return not {one.at for one in self.wanted} <= set(had)
-        return bool(self.wanted)
+        return bool(self.wanted) and not holds_already(self.wanted, _names(before))
 
     async def holds(self, context: Context, before: JsonValue, seconds: float) -> str:
         """Wait until it has the values, and its newest revision is out."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infra_mcp.drivers.base import Build, Share
-from infra_mcp.drivers.external.fields import Wanted, showing, shows, wanted
+from infra_mcp.drivers.external.fields import Wanted, holds_already, showing, shows, wanted
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.edits import Goal, SetValue
 from infra_mcp.repository.render import Located
@@ -74,6 +74,17 @@ def test_what_only_looks_like_it_or_was_there_before_does_not_show(value, after)
     values = wanted(set_to(value), REF)
 
     assert not shows(after, values, showing(player(), values))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "already"),
+    [("tag", "1.1.0", True), ("tag", "1.2.0", False), ("replicas", 2, True), ("retries", 2, False), ("tag", "7", True)],
+)
+def test_a_value_that_stands_where_it_is_to_be_expected_is_there_already(key, value, already):
+    edit = SetValue(path="release.yaml", field=("spec", "values", key), before="old", after=value)
+    values = wanted(share(edit), REF)
+
+    assert holds_already(values, showing(player(), values)) is already
 
 
 def test_of_a_build_every_field_that_it_changes_must_be_so():
