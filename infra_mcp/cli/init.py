@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from infra_mcp.cli.options import common_options, settings_of, verb
 from infra_mcp.cli.output import agreed, show
-from infra_mcp.cli.proposal import apps, as_json, left_out, new_file, other_clusters, owners, roots, slug, table
+from infra_mcp.cli.proposal import (
+    apps,
+    as_json,
+    cluster,
+    forge,
+    left_out,
+    new_file,
+    other_clusters,
+    owners,
+    roots,
+    table,
+    write,
+)
 from infra_mcp.errors import InfraError
 from infra_mcp.settings import Settings
 
@@ -24,7 +36,7 @@ _TEMPLATE = """\
 
 [tree]
 branch = {branch}  # changes are committed to this branch
-{new}
+{write}{new}
 # Whose fields a change may take over without asking. Helm, Argo CD and Flux objects are never taken over.
 # adopt = ["kubectl", "kubectl-*", "before-first-apply"]
 
@@ -32,9 +44,7 @@ branch = {branch}  # changes are committed to this branch
 name = "infra"  # the name others ask
 description = "infra peer; owns k8s manifests"
 
-[clusters.{cluster}]
-context = {context}  # by name; a kubeconfig's current-context is never used
-{clusters}{roots}{owners}
+{cluster}{clusters}{forge}{roots}{owners}
 # A circle is a group of peers with the same rights. An absent key grants nothing.
 # [circles.docs]
 # namespaces = ["docs-*"]
@@ -73,13 +83,11 @@ context = {context}  # by name; a kubeconfig's current-context is never used
 # namespaces = ["docs-*"]
 # actions = ["provision_namespace"]
 {left_out}"""
-_NEXT_STEPS = """\
-Next:
-  1. Grant something: edit infra.toml, commit it.
-  2. infra-mcp rbac render | kubectl apply --server-side -f -     (as a cluster admin)
-  3. infra-mcp policy accept
-  4. infra-mcp peer add NAME --circle CIRCLE
-  5. infra-mcp serve"""
+_FIRST_LOOK = "Look first, which needs no cluster and no server: infra-mcp apps; infra-mcp preview deploy APP VERSION."
+_NAME_IT = "Name the context of the cluster that this repository is for: --context NAME."
+_GRANT = "Grant something: edit infra.toml, commit it."
+_RENDER = "infra-mcp rbac render | kubectl apply --server-side -f -     (as a cluster admin)"
+_SERVE = ("infra-mcp policy accept", "infra-mcp peer add NAME --circle CIRCLE", "infra-mcp serve")
 
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
@@ -100,7 +108,8 @@ def _run(options: argparse.Namespace) -> int:
     prepared(settings.state_dir)
     done: dict[str, Any] = {"policy": str(settings.policy_file), "state": str(settings.state_dir), "written": False}
     if settings.policy_file.exists() or settings.policy_file.is_symlink():
-        return show(options.json, done, f"{settings.policy_file} exists already and stays as it is.\n{_NEXT_STEPS}")
+        there = f"{settings.policy_file} exists already and stays as it is."
+        return show(options.json, done, f"{there}\n{_next_steps(has_cluster=True)}")
     found = _survey(settings.repo)
     text = _policy(settings, options.context, found)
     question = f"{text}\nWrite this to {settings.policy_file}?"
@@ -109,20 +118,29 @@ def _run(options: argparse.Namespace) -> int:
     with settings.policy_file.open("x", encoding="utf-8") as file:
         file.write(text)
     done |= {"written": True} | as_json(found)
-    lines = [table(found), "", f"Wrote {settings.policy_file}.", f"State: {settings.state_dir}"]
-    return show(options.json, done, "\n".join([*lines, _NEXT_STEPS]))
+    lines = [table(found), "", f"Wrote {settings.policy_file}.", f"State: {settings.state_dir}", _FIRST_LOOK]
+    return show(options.json, done, "\n".join([*lines, _next_steps(has_cluster="\n[clusters." in text)]))
+
+
+def _next_steps(*, has_cluster: bool) -> str:
+    steps = [_GRANT, *([_RENDER] if has_cluster else []), *_SERVE]
+    return "\n".join(["Next:", *(f"  {number}. {step}" for number, step in enumerate(steps, 1))])
 
 
 def _policy(settings: Settings, context: str | None, found: Survey) -> str:
-    chosen = context or _only_context(settings.kubeconfig)
+    from infra_mcp.cli.proposal_remote import remote_of  # noqa: PLC0415 - needs the models
+
+    remote = remote_of(settings.repo, _git)
+    chosen = context or _only_context(settings.kubeconfig, needed=not found.is_others)
     branch = _git(settings.repo, "symbolic-ref", "--quiet", "--short", "HEAD")
-    cluster = slug(chosen) or "cluster"
+    name, section = cluster(found, chosen)
     return _TEMPLATE.format(
         branch=json.dumps(branch.decode("utf-8", "replace").strip() or "main"),
+        write=write(found, remote),
         new=new_file(found),
-        cluster=cluster,
-        context=json.dumps(chosen),
-        clusters=other_clusters(found, cluster),
+        cluster=section,
+        clusters=other_clusters(found, name),
+        forge=forge(remote),
         roots=roots(found),
         owners=owners(found),
         apps=apps(found),
@@ -140,14 +158,24 @@ def _survey(repo: Path) -> Survey:
     return anyio.run(survey, repo, staged)
 
 
-def _only_context(kubeconfig: Path) -> str:
-    """The kubeconfig's context, when there is exactly one: a person must choose among several."""
+def _only_context(kubeconfig: Path, *, needed: bool) -> str | None:
+    """The kubeconfig's context, when there is exactly one: a person must choose among several.
+
+    Where no cluster is needed, None stands for no context.
+    """
     from infra_mcp.clients.kube.kubeconfig import contexts  # noqa: PLC0415 - only this command reads a kubeconfig
 
-    names = contexts(kubeconfig)
+    try:
+        names = contexts(kubeconfig)
+    except InfraError as error:
+        if needed:
+            raise InfraError("setup-failed", error.what, next_step=_NAME_IT) from error
+        return None
+    if not names and not needed:
+        return None
     if not names:
         what = f"No kubeconfig with contexts at {kubeconfig}."
-        raise InfraError("setup-failed", what, next_step="Name the context: --context NAME.")
+        raise InfraError("setup-failed", what, next_step=_NAME_IT)
     if len(names) != 1:
         what = f"{kubeconfig} has {len(names)} contexts: {', '.join(names[:20])}."
         raise InfraError("invalid-argument", what, next_step="Say which one this repository is for: --context NAME.")

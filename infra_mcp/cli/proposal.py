@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from infra_mcp.cli.output import columns
 
 if TYPE_CHECKING:
+    from infra_mcp.cli.proposal_remote import Remote
     from infra_mcp.engine.survey import Survey
     from infra_mcp.repository.census.roots import Root
 
@@ -17,9 +18,12 @@ _MOST_ROOTS: Final = 18
 _MOST_CLUSTERS: Final = 5
 _MOST_OWNERS: Final = 5
 _MOST_APPS: Final = 10
+_MOST_SECTIONS: Final = 5
+_MOST_PATTERNS: Final = 3
 _WIDEST: Final = 60  # characters of one name in a comment
 _LONGEST_PATH: Final = 255  # characters of a root
 _PLAIN = re.compile(r"[^\x00-\x1f\x7f\\\\]+")
+_MAJOR = re.compile(r"((?:[a-z]+-)?v?[0-9]{1,6})\.[0-9]", re.IGNORECASE)
 _EXAMPLE: Final = "{root}/{namespace}/{kind}-{name}.yaml"
 _DELIVERERS: Final = {
     "flux": "Flux",
@@ -100,6 +104,44 @@ def _by(names: Sequence[str]) -> str:
     return f" ({_short(names[0])}{f', and {len(names) - 1} more' if len(names) > 1 else ''})"
 
 
+def cluster(found: Survey, context: str | None) -> tuple[str, str]:
+    """The name of the cluster, and its section; a comment where none is known and others deliver everything.
+
+    Args:
+        found: what the repository holds.
+        context: of the kubeconfig; None where there is none.
+    """
+    if context is None:
+        name = next((name for one in found.clusters if (name := slug(one))), "cluster")
+        lines = "# Others deliver what is here, so that no cluster is needed. With one, `workload` can be evidence.\n"
+        return name, f'{lines}# [clusters.{name}]\n# context = "NAME"  # of the kubeconfig\n'
+    name = slug(context) or "cluster"
+    comment = "by name; a kubeconfig's current-context is never used"
+    return name, f"[clusters.{name}]\ncontext = {_quoted(context)}  # {comment}\n"
+
+
+def write(found: Survey, remote: Remote | None) -> str:
+    """Where changes are written: pushed where others deliver everything that is here from a remote's branch."""
+    if remote is None or not found.is_others:
+        return ""
+    other = "" if remote.name == "origin" else f"remote = {_quoted(remote.name)}\n"
+    return (
+        f'write = "push"  # to the remote\'s branch, from which others deliver; docs/git.md has the other ways\n{other}'
+    )
+
+
+def forge(remote: Remote | None) -> str:
+    """The section of the forge, as a comment: the server's token is not known."""
+    if remote is None or remote.place is None:
+        return ""
+    place = remote.place
+    hint = "" if place.kind == "github" else "  # Forgejo, too; or github, with the url of its API"
+    url = "" if place.kind == "github" else f"# url = {_quoted(place.url)}\n"
+    lines = "\n# The forge of the remote, for pull requests, checks and deployments there.\n"
+    lines += f"# [forge]\n# kind = {_quoted(place.kind)}{hint}\n{url}# repository = {_quoted(place.repository)}\n"
+    return f"{lines}# token_file = \"/run/secrets/forge-token\"  # mode 0600; a bot's, never a person's\n"
+
+
 def other_clusters(found: Survey, chosen: str) -> str:
     """The clusters that the repository names, as comments."""
     names = [name for one in found.clusters if (name := slug(one)) and name != chosen]
@@ -127,10 +169,34 @@ def apps(found: Survey) -> str:
     if not found.apps:
         return ""
     lines = [f"\n# {_counted(found)}. `infra-mcp apps` lists them; these are the first:\n"]
-    for name, environments, version in found.apps[:_MOST_APPS]:
-        where = f" ({_short(', '.join(environments))})" if environments else ""
-        lines.append(f"#   {_short(name)}{where}{f' {_short(version)}' if version else ''}\n")
+    for one in found.apps[:_MOST_APPS]:
+        where = f" ({_short(', '.join(one.environments))})" if one.environments else ""
+        lines.append(f"#   {_short(one.name)}{where}{f' {_short(one.version)}' if one.version else ''}\n")
+    return "".join(lines) + _sections(found)
+
+
+def _sections(found: Survey) -> str:
+    """Sections for apps that others deliver, as comments: the versions that need no approval, and the evidence."""
+    theirs = [one for one in found.apps if one.delivery != "kubernetes" and slug(one.name) == one.name]
+    versions = [(one, patterns) for one in theirs if (patterns := _versions(one.versions))]
+    if not versions:
+        return ""
+    lines = ["\n# What others render is not judged here: a version that `versions` names needs no approval for that.\n"]
+    for one, patterns in versions[:_MOST_SECTIONS]:
+        owner = slug(one.folder.rpartition("/")[2]) or one.name
+        lines.append(f"# [apps.{one.name}]\n# owner = {_quoted(owner)}\n# versions = [{patterns}]\n")
+        if len(one.workloads) == 1 and _PLAIN.fullmatch(one.workloads[0]):
+            evidence = f"workload = {_quoted(one.workloads[0])}"
+            lines.append(f"# [apps.{one.name}.evidence]\n# {evidence}  # it has landed when this runs it\n")
     return "".join(lines)
+
+
+def _versions(versions: Sequence[str]) -> str:
+    """Patterns for the versions of the same major number, or year; empty where one of them has none."""
+    found = [_MAJOR.match(one) for one in versions]
+    patterns = dict.fromkeys(f"{one[1]}.*" for one in found if one)
+    fits = all(found) and 0 < len(patterns) <= _MOST_PATTERNS
+    return ", ".join(map(_quoted, patterns)) if fits else ""
 
 
 def left_out(found: Survey) -> str:

@@ -13,6 +13,7 @@ from anyio import to_thread
 
 from infra_mcp.actions.base import census_of
 from infra_mcp.engine.preview import opened
+from infra_mcp.policy.grammar import WORKLOADS
 from infra_mcp.repository.census.apps import Census
 from infra_mcp.repository.census.others import Other, others
 from infra_mcp.repository.census.roots import OURS, Delivered, Root, layout, namespace_folders
@@ -20,6 +21,19 @@ from infra_mcp.repository.locator.version import held
 from infra_mcp.repository.paths import SUFFIXES
 
 _FILE_NAME: Final = "{kind}-{name}.yaml"
+
+
+@dataclass(frozen=True)
+class App:
+    """An app, as far as a section of policy could say it."""
+
+    name: str
+    environments: tuple[str, ...]
+    version: str  # where there is only one instance, and one version of it
+    versions: tuple[str, ...]  # of all instances, where each has one
+    delivery: str
+    workloads: tuple[str, ...]  # `media/deployment/player`, of each instance whose workload is in the repository
+    folder: str  # right below the root, where its files are
 
 
 @dataclass(frozen=True)
@@ -31,7 +45,7 @@ class Survey:
     layout: str | None  # where a new object's file goes; None where the repository does not make it plain
     clusters: tuple[str, ...]
     owners: tuple[tuple[str, int], ...]  # folders with apps below them, and how many
-    apps: tuple[tuple[str, tuple[str, ...], str], ...]  # name, environments, version where there is only one
+    apps: tuple[App, ...]
     instances: int
     left_out: tuple[tuple[str, int], ...]  # what was not looked at, and how many files
 
@@ -39,6 +53,11 @@ class Survey:
     def is_empty(self) -> bool:
         """Whether nothing is to be delivered."""
         return not self.roots
+
+    @property
+    def is_others(self) -> bool:
+        """Whether others deliver everything, so that no cluster is needed."""
+        return bool(self.roots) and all(root.delivery != OURS for root in self.roots)
 
 
 async def survey(repo: Path, staged: str | None = None) -> Survey:
@@ -67,7 +86,7 @@ def _survey(census: Census) -> Survey:
         for path, name in namespace_folders(census.index, ours)
         if delivered.deliveries.get(path) == OURS and path not in theirs
     ]
-    apps = tuple(_apps(census))
+    apps = tuple(_apps(census, {root.path for root in roots}))
     clusters = {entry.cluster for entry in census.entries if entry.cluster}
     return Survey(
         tuple(_held(census, beside, delivered)),
@@ -76,16 +95,27 @@ def _survey(census: Census) -> Survey:
         tuple(sorted(clusters)),
         tuple(_owners(census, roots)),
         apps,
-        sum(max(len(environments), 1) for _, environments, _ in apps),
+        sum(max(len(environments), 1) for environments in (one.environments for one in apps)),
         tuple(_left_out(census, beside, delivered)),
     )
 
 
-def _apps(census: Census) -> Iterator[tuple[str, tuple[str, ...], str]]:
+def _apps(census: Census, tops: set[str]) -> Iterator[App]:
     for name, instances in census.apps.items():
-        holds = held(instances[0]) if len(instances) == 1 else []
-        version = holds[0].version if len(holds) == 1 else ""
-        yield name, tuple(one.environment for one in instances if one.environment), version
+        each = [held(one) for one in instances]
+        versions = [holds[0].version for holds in each if len(holds) == 1]
+        units = [unit for one in instances for unit in one.units]
+        kinds = [(unit.namespace, unit.kind.lower(), unit.name) for unit in units]
+        workloads = [f"{space}/{kind}/{own}" for space, kind, own in kinds if space and kind in WORKLOADS]
+        yield App(
+            name,
+            tuple(one.environment for one in instances if one.environment),
+            versions[0] if len(each) == len(versions) == 1 else "",
+            tuple(dict.fromkeys(versions)) if len(versions) == len(each) else (),
+            instances[0].entry.delivery,
+            tuple(dict.fromkeys(workloads)),
+            _below(units[0].path, tops),
+        )
 
 
 def _held(census: Census, beside: list[Other], delivered: Delivered) -> Iterator[tuple[str, int, str]]:
@@ -112,13 +142,18 @@ def _owners(census: Census, roots: list[Root]) -> Iterator[tuple[str, int]]:
     tops = {root.path for root in roots}
     apps: dict[str, set[str]] = {}
     for unit in census.units:
-        folder = posixpath.dirname(unit.path)
-        above = folder
-        while above and above not in tops:
-            folder, above = above, posixpath.dirname(above)
-        if folder and above in tops:
+        if folder := _below(unit.path, tops):
             apps.setdefault(folder, set()).add(unit.app)
     yield from ((folder, len(names)) for folder, names in sorted(apps.items()))
+
+
+def _below(path: str, tops: set[str]) -> str:
+    """The folder of a file that is right below a root; empty where it is below none."""
+    folder = posixpath.dirname(path)
+    above = folder
+    while above and above not in tops:
+        folder, above = above, posixpath.dirname(above)
+    return folder if above in tops else ""
 
 
 def _left_out(census: Census, beside: list[Other], delivered: Delivered) -> Iterator[tuple[str, int]]:

@@ -60,6 +60,11 @@ def place_of(remote: str, kind: Kind | None = None, url: str | None = None, repo
     return Place(kind, url.rstrip("/"), repository)
 
 
+def host_of(remote: str) -> str:
+    """The host of a remote's address; empty where it names none."""
+    return _parts(remote)[0]
+
+
 async def connect(place: Place, token_file: Path | None) -> Forge:
     """A client of the forge.
 
