@@ -6,7 +6,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.model.actions import ActionModel, Rollback
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.request import Request, State
+from infra_mcp.model.request import BROUGHT, Request, State
 from infra_mcp.repository.edits import kept
 
 
@@ -34,8 +34,9 @@ async def _landed(ledger: Ledger, caller: Caller, request_id: str) -> Request:
     found = await ledger.request(request_id)
     if found is None or caller.circle is None or found.caller.circle != caller.circle:
         raise InfraError("not-found", f"There is no request {request_id}, or it is not yours.")
-    if found.state is not State.LANDED and not _is_kept(found):
-        what = f"{request_id} is {found.state.value}: only what landed, or failed and was kept, can be rolled back."
+    if found.state not in BROUGHT and not _is_kept(found):
+        only = "only what landed, is on the branch, or failed and was kept, can be rolled back"
+        what = f"{request_id} is {found.state.value}: {only}."
         raise InfraError("no-rollback", what)
     return found
 

@@ -88,7 +88,7 @@ async def _elsewhere(
 async def _apps(deps: Dependencies, policy: Policy, caller: Caller) -> list[dict[str, Any]]:
     """The caller's apps, each as it is live; for those who read all, every app as the ledger knows it."""
     names = [name for name in sorted(policy.apps) if caller.reads_all or policy.is_of(name, caller.name, caller.circle)]
-    landed = await gather(partial(deps.ledger.landed_version, name) for name in names)
+    landed = await gather(partial(deps.ledger.landed_version, name, confirmed=True) for name in names)
     lines: list[dict[str, Any]] = [
         {"app": name, "workload": policy.apps[name].workload, "landed": version}
         for name, version in zip(names, landed, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from pydantic_core import from_json
@@ -12,7 +12,7 @@ from infra_mcp.ledger import schema
 from infra_mcp.ledger.database import Repository
 from infra_mcp.ledger.requests import ROLLED_BACK, SO, listed, read, request
 from infra_mcp.model.actions import ACTIONS, Release, Rollback
-from infra_mcp.model.request import Request
+from infra_mcp.model.request import Request, State
 
 _ROWS = schema.requests
 _ENVIRONMENT = func.json_extract(_ROWS.c.action, "$.environment")
@@ -24,7 +24,7 @@ _ACTION = func.json_extract(_ROWS.c.action, "$.action")
 _RELEASES = _OF_APP.where(_ACTION.in_([name for name, model in ACTIONS.items() if issubclass(model, Release)]))
 _OPEN = _RELEASES.where(_ROWS.c.ended.is_(None)).order_by(_ROWS.c.position)
 _SO = _ROWS.c.state.in_(sorted(SO))
-_LANDED = _RELEASES.where(_SO).order_by(_ROWS.c.ended.desc())
+_LANDED = _RELEASES.where(_ROWS.c.state.in_(bindparam("ends", expanding=True))).order_by(_ROWS.c.ended.desc())
 _ROLLBACKS = _OF_APP.where(Rollback.model_fields["action"].default == _ACTION, _SO).order_by(_ROWS.c.ended)
 _OF_VERSION = _RELEASES.where(_SO, func.json_extract(_ROWS.c.action, "$.version") == bindparam("version")).limit(1)
 _POSITION = select(_ROWS.c.position).where(_ROWS.c.id == bindparam("which")).scalar_subquery()
@@ -59,12 +59,18 @@ class Landed(Repository):
         given = {"of": app, "here": environment}
         return await self._database.read(lambda connection: listed(connection, _OPEN, given))
 
-    async def landed_version(self, app: str, environment: str | None = None) -> str | None:
+    async def landed_version(self, app: str, environment: str | None = None, *, confirmed: bool = False) -> str | None:
         """The version that an app was brought to last, or had already; None before the first.
 
         One that was rolled back since does not count: the one before it does.
+
+        Args:
+            app: its name.
+            environment: as in `open_releases`.
+            confirmed: only those that were confirmed to be live; else also what is only on the branch.
         """
-        return (await self._database.read(lambda connection: _standing(connection, app, environment))).landed
+        ends = {State.LANDED, State.UNCHANGED} if confirmed else SO
+        return (await self._database.read(lambda connection: _standing(connection, app, environment, ends))).landed
 
     async def rolled_back(self, app: str, version: str, environment: str | None = None) -> str | None:
         """The request that rolled a version of an app back, unless the version was brought again since; else None."""
@@ -83,7 +89,7 @@ class Landed(Repository):
         return {request: from_json(data)["by"] for request, data in rows}
 
 
-def _standing(connection: Connection, app: str, environment: str | None) -> _Standing:
+def _standing(connection: Connection, app: str, environment: str | None, ends: Collection[State] = SO) -> _Standing:
     last: dict[str, tuple[int, str, bool]] = {}  # by version: its last rollback, and whether that took it away
     given = {"of": app, "here": environment}
     for row in connection.execute(_ROLLBACKS, given).mappings().all():
@@ -96,7 +102,7 @@ def _standing(connection: Connection, app: str, environment: str | None) -> _Sta
         if away and not listed(connection, _LANDED_SINCE, given | {"version": version, "since": since})
     }
     brought = [(since, version) for version, (since, _, away) in last.items() if not away]
-    for row in connection.execute(_LANDED, given).mappings():
+    for row in connection.execute(_LANDED, given | {"ends": sorted(ends)}).mappings():
         version = getattr(read(row).action, "version", "")
         if version not in gone:
             brought.append((row["ended"], version))

@@ -18,9 +18,9 @@ from infra_mcp.model.actions import Rollback
 from infra_mcp.model.digest import canonical
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address
-from infra_mcp.model.request import END, OPEN, PARKED, Request, State
+from infra_mcp.model.request import BROUGHT, END, OPEN, PARKED, Request, State
 
-SO = frozenset({State.LANDED, State.UNCHANGED})  # the ends at which everything is as asked
+SO = BROUGHT | {State.UNCHANGED}  # the ends at which the branch is as asked
 ROLLED_BACK = "rolled-back"  # the event of a landed request whose rollback has landed
 _ROLLBACK = Rollback.model_fields["action"].default
 # A request goes forward only.

@@ -44,6 +44,8 @@ class State(StrEnum):
 PARKED = frozenset({State.SCHEDULED, State.AWAITING_APPROVAL, State.PROPOSED, State.REVERTING})
 OPEN = PARKED | {State.RECEIVED, State.QUEUED, State.PLANNED, State.APPLYING, State.VERIFYING, State.ROLLING_BACK}
 END = frozenset(State) - OPEN
+# The ends at which the branch has the change, confirmed to be live or not.
+BROUGHT = frozenset({State.LANDED, State.MERGED, State.PUSHED, State.COMMITTED})
 
 
 class _Asked(Frozen):

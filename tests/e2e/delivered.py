@@ -138,6 +138,11 @@ class Delivered(Scenario):
         words = ["git", "-C", str(self.origin), "log", "--reverse", "--format=%s", "main"]
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[1:]
 
+    def show(self, path: str) -> str:
+        """A file as the branch at the remote has it."""
+        words = ["git", "-C", str(self.origin), "show", f"main:{path}"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
     def apps(self, grace: str = "1s") -> str:
         """The section of the app."""
         text = self.evidence.replace("{namespace}", self.namespace).replace("{timeout}", self.timeout)

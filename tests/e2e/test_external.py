@@ -205,3 +205,23 @@ async def test_a_commit_beside_the_server_without_evidence_ends_committed(delive
     made = await _deploy(delivered)
 
     assert (made.ok, made.data["state"]) == (True, "committed"), made.text
+
+
+@pytest.mark.promise("rollback.request")
+@pytest.mark.parametrize("delivered", [{"evidence": ""}], indirect=True)
+async def test_what_was_only_pushed_can_be_rolled_back_like_what_landed(delivered):
+    made = await _deploy(delivered)
+    back = await delivered.tool("rollback", request=made.data["request"])
+
+    assert back.data["state"] == "pushed", back.text
+    assert "newTag: 1.0.0   # set by releases" in delivered.show("k8s/docs/kustomization.yaml")
+
+
+async def test_with_hold_a_change_that_does_not_come_in_time_stays_on_the_branch(delivered):
+    await delivered.accept_policy(delivered.apps().replace('"60s"', '"3s"'))
+
+    made = await _deploy(delivered, on_failure="hold")
+
+    assert made.data["state"] == "failed", made.text
+    assert f"commit {delivered.head()} stays" in made.text
+    assert delivered.subjects() == ["Deploy docs 1.2.0"]

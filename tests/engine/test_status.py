@@ -121,7 +121,8 @@ async def test_without_arguments_it_lists_the_apps_that_the_caller_may_see(calle
     async def recent(*_):
         return []
 
-    async def landed_version(_):
+    async def landed_version(_, *, confirmed):
+        assert confirmed
         return "1.2.2"
 
     asked = deps(observe, recent)

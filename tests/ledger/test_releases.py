@@ -256,6 +256,19 @@ async def test_the_version_that_landed_last_is_the_one_that_ended_last(ledger, a
     assert await ledger.landed_version("site") is None
 
 
+@pytest.mark.promise("delivery.external")
+@pytest.mark.parametrize("end", [State.PUSHED, State.MERGED, State.COMMITTED])
+async def test_a_version_that_nothing_confirmed_is_the_newest_on_the_branch_and_is_not_called_landed(
+    ledger, accept, receipt, end
+):
+    for version, state in (("0.13.4", State.LANDED), ("0.13.5", end)):
+        taken = await accept(ledger, Deploy(app="docs", version=version))
+        await ledger.finish(taken.request.id, receipt(taken.request, state), {})
+
+    assert await ledger.landed_version("docs") == "0.13.5"
+    assert await ledger.landed_version("docs", confirmed=True) == "0.13.4"
+
+
 async def test_open_releases_are_an_apps_deploys_on_their_way(ledger, accept, notified, receipt):
     tool = (await accept(ledger, Deploy(app="docs", version="0.13.3"))).request
     await accept(ledger, Deploy(app="docs", version="0.13.9"), dry_run=True)
