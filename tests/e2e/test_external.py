@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import anyio
 import pytest
 from e2e.delivered import WORKLOAD, Delivered, Pipeline
@@ -108,20 +106,29 @@ async def test_pods_that_fail_are_the_cause_and_the_revert_is_live_before_it_is_
     assert len(pipeline.applied) == 2
 
 
-async def test_pods_of_another_app_that_fail_in_the_same_namespace_are_no_cause(delivered):
-    broken = delivered.live_object("deployment", "docs", delivered.namespace)
-    broken["metadata"] = {"name": "other", "namespace": delivered.namespace}
-    broken["spec"]["selector"] = {"matchLabels": {"app": "other"}}
-    template = broken["spec"]["template"]
-    template["metadata"] = {"labels": {"app": "other"}}
-    template["spec"]["containers"][0]["image"] = "registry.example/docs/other:1-unpullable"
-    delivered.kubectl("apply", "-f", "-", stdin=json.dumps(broken | {"status": {}}))
+async def test_a_workload_of_another_app_that_moves_along_and_fails_is_a_remark_and_no_cause(delivered):
+    """The same place sets the version of both; the other one never came up."""
+    folder = delivered.manifest.parent
+    text = (
+        delivered.manifest.read_text(encoding="utf-8").replace("docs\n", "other\n").replace("app: docs", "app: other")
+    )
+    text += "        - name: broken\n          image: registry.example/docs/broken:1-unpullable\n"
+    (folder / "other.yaml").write_text(text, encoding="utf-8")
+    kustomization = folder / "kustomization.yaml"
+    listed = kustomization.read_text(encoding="utf-8").replace("[deployment.yaml]", "[deployment.yaml, other.yaml]")
+    kustomization.write_text(listed, encoding="utf-8")
+    delivered.git("add", "-A")
+    delivered.git("commit", "-qm", "Another app")
+    delivered.git("push", "-q", "origin", "main")
+    delivered.kubectl("apply", "-k", folder)
 
     with Pipeline(delivered).up() as pipeline:
         pipeline.runs.set()
         made = await _deploy(delivered)
 
     assert made.data["state"] == "landed", made.text
+    assert f"{delivered.namespace}/deployment/docs runs {NEW}, 2 pods ready" in made.text
+    assert f"not of this change's evidence: {delivered.namespace}/deployment/other fails" in made.text
 
 
 async def test_what_was_there_before_the_commit_is_no_evidence(delivered):

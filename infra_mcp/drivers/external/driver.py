@@ -12,6 +12,7 @@ from typing import Any
 
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.base import Context, Owner, Place, Prepared, Question, Setup, Share, Undone
+from infra_mcp.drivers.external.beside import failing
 from infra_mcp.drivers.external.evidence import together
 from infra_mcp.drivers.external.plan import NOTHING, Before, Ground, Own, evidence, plan, workload
 from infra_mcp.drivers.kubernetes import connection, health
@@ -91,7 +92,12 @@ class External:
         if not own.commits:
             return "git says so already"
         pieces = zip(own.pieces, own.states, strict=True)
-        return await together(partial(one.holds, context, state, seconds) for one, state in pieces)
+        facts = await together(partial(one.holds, context, state, seconds) for one, state in pieces)
+        cluster = self._ground.cluster
+        if cluster is None or not own.beside:
+            return facts
+        user = context.policy.service_account(context.circle, cluster.name)
+        return "; ".join([facts, *await failing(cluster, own.beside, user)])
 
     async def present(self, _: Context, __: Target) -> bool:
         """Nothing that it plans can be needed: its plans hold no targets."""

@@ -16,6 +16,7 @@ from infra_mcp.clients.forge.forge import Forge
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.base import Context, Prepared, Share
 from infra_mcp.drivers.external.access import require_rights
+from infra_mcp.drivers.external.beside import moved
 from infra_mcp.drivers.external.check import Check, Deployment
 from infra_mcp.drivers.external.dns import Dns
 from infra_mcp.drivers.external.evidence import Evidence
@@ -64,6 +65,7 @@ class Own:
     pieces: tuple[Evidence, ...]
     states: tuple[JsonValue, ...]
     commits: bool  # whether there is anything to commit
+    beside: tuple[ObjectRef, ...] = ()  # workloads that move along and are no evidence
 
 
 async def plan(ground: Ground, context: Context, share: Share) -> Prepared:
@@ -86,7 +88,11 @@ async def plan(ground: Ground, context: Context, share: Share) -> Prepared:
         ]
         live = f"live when {' and '.join(one.shown for one in fresh)} shows it, within {begun.rules.timeout}"
         notes.append(live if fresh else NOTHING)
-    return _prepared(share, Own(pieces, states, commits), begun if fresh else None, notes, seconds(begun.rules.timeout))
+    named = {(one.ref.namespace, one.ref.kind, one.ref.name) for one in pieces if isinstance(one, Workload)}
+    beside = tuple(one for one in moved(share) if (one.namespace, one.kind, one.name) not in named)
+    return _prepared(
+        share, Own(pieces, states, commits, beside), begun if fresh else None, notes, seconds(begun.rules.timeout)
+    )
 
 
 def _prepared(share: Share, own: Own, begun: Before | None, notes: list[str], timeout: float) -> Prepared:
