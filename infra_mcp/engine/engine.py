@@ -70,7 +70,9 @@ class Engine:
         self.signals = Signals()
         self._now = now
         self._repositories = Repositories(settings)
-        self._places = Places(Setup(settings.kubeconfig, ledger.key, self.masker, settings.state_dir), deliveries)
+        forge = self._repositories.forge
+        setup = Setup(settings.kubeconfig, ledger.key, self.masker, settings.state_dir, forge)
+        self._places = Places(setup, deliveries)
         folders = tuple(folder for folder in (settings.state_dir, settings.repo / ".git") if folder.is_dir())
         self.missing = Readiness(folders, self._places.answer).missing
         builds = Builds(self.masker.mask)

@@ -1,12 +1,13 @@
-"""Where the branch is that changes are written to: in the repository beside the server, or at its remote."""
+"""Where the branch is that changes are written to, in the repository beside the server or at its remote; its forge."""
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from anyio import sleep
+from anyio import Lock, sleep, to_thread
 
+from infra_mcp.clients.forge import Forge, connect, place_of
 from infra_mcp.clients.git import MOST, Committer, Git, Login, Upstream, remote_of
 from infra_mcp.errors import Unavailable
 from infra_mcp.policy.policy import Policy
@@ -54,6 +55,8 @@ class Repositories:
         self._settings = settings
         self.local = Git(settings.repo, settings.state_dir / "git.lock")
         self._upstream: dict[tuple[str, Login, int], Upstream] = {}
+        self._forges: dict[Hashable, Forge] = {}
+        self._connecting = Lock()
 
     def of(self, policy: Policy) -> Git:
         """The repository that a policy writes to.
@@ -76,7 +79,27 @@ class Repositories:
             self._upstream[at] = upstream(self._settings, *at)
         return self._upstream[at]
 
+    async def forge(self, policy: Policy) -> Forge:
+        """The client of the forge that a policy names, connected once for each setting of it.
+
+        Raises:
+            InfraError: `setup-failed`: neither the policy nor the remote's address says where it is.
+        """
+        rules = policy.forge
+        key = rules.kind, rules.url, rules.repository, rules.token_file, policy.tree.remote
+        async with self._connecting:
+            if key not in self._forges:
+                remote = "" if rules.url and rules.repository else await to_thread.run_sync(self._address, policy)
+                place = place_of(remote, rules.kind, rules.url, rules.repository)
+                self._forges[key] = await connect(place, Path(rules.token_file) if rules.token_file else None)
+            return self._forges[key]
+
+    def _address(self, policy: Policy) -> str:
+        return remote_of(self._settings.repo, policy.tree.remote, Login(None)).url
+
     async def aclose(self) -> None:
-        """End the children of all of them."""
+        """End the children and connections of all of them."""
         for one in (self.local, *self._upstream.values()):
             await one.aclose()
+        for forge in self._forges.values():
+            await forge.aclose()
