@@ -115,9 +115,9 @@ class FakeEngine:
         return accepted
 
     async def notified(
-        self, sender: Caller, infra: Address, text: str, releases: Sequence[ReleaseIn]
+        self, sender: Caller, infra: Address, text: str, releases: Sequence[ReleaseIn], *, notify: str | None = None
     ) -> tuple[str, list[Accepted]]:
-        told, taken = await self.ledger.mail.notified(sender, infra, text, releases, now=now())
+        told, taken = await self.ledger.mail.notified(sender, infra, text, releases, now=now(), notify=notify)
         for accepted in taken:
             if accepted.fresh and accepted.request.state is not State.SCHEDULED:
                 self._begin(accepted.request)

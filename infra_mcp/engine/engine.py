@@ -141,7 +141,14 @@ class Engine:
             self._worker.enqueue(accepted.request)
 
     async def notified(
-        self, sender: Caller, infra: Address, text: str, releases: Sequence[ReleaseIn], *, now: str | None = None
+        self,
+        sender: Caller,
+        infra: Address,
+        text: str,
+        releases: Sequence[ReleaseIn],
+        *,
+        now: str | None = None,
+        notify: str | None = None,
     ) -> tuple[str, list[Accepted]]:
         """Make a notify to the infra peer durable, together with its releases, and begin those.
 
@@ -151,6 +158,7 @@ class Engine:
             text: the message.
             releases: what policy makes of it, each a release to accept or a refusal to report.
             now: the time, ISO 8601; the present when left out.
+            notify: the notify's id, where its sender gives it one: the second of an id does nothing.
 
         Returns:
             The notify's id, and what was accepted.
@@ -161,12 +169,12 @@ class Engine:
             self.signals.also(release.same or release.request_id, own)
         with anyio.CancelScope(shield=True):  # what is accepted must also begin
             at = now or stamp(self._now())
-            notify, taken = await self.ledger.mail.notified(sender, infra, text, releases, now=at)
+            sent, taken = await self.ledger.mail.notified(sender, infra, text, releases, now=at, notify=notify)
             for accepted in taken:
                 self._begin(accepted)
         superseded = [one for release in releases for one in release.supersedes]
-        self.signals.wake(notify, *superseded, own, infra.signal, PARKED_CHANGED)
-        return notify, taken
+        self.signals.wake(sent, *superseded, own, infra.signal, PARKED_CHANGED)
+        return sent, taken
 
     async def wait(
         self, request_id: str, seconds: float, seen: Callable[[Request], None] | None = None, *, to_end: bool = False

@@ -141,6 +141,10 @@ class Mailbox(Repository):
         """How many asks answered one another up to this one, itself included; 0 when there is no such ask."""
         return await self._database.read(lambda connection: _depth(connection, ask_id))
 
+    async def has(self, message: str) -> bool:
+        """Whether there is a message of an id."""
+        return await self._database.read(lambda connection: messages.is_there(connection, message))
+
     @effect("ledger.mail.purge")
     async def purge(self, before: str) -> int:
         """Delete the text of what was closed or read before a time; returns of how many.

@@ -147,7 +147,14 @@ class Mail(Mailbox):
 
     @effect("ledger.mail.notified")
     async def notified(
-        self, sender: Caller, infra: Address, text: str, releases_in: Sequence[ReleaseIn], *, now: str
+        self,
+        sender: Caller,
+        infra: Address,
+        text: str,
+        releases_in: Sequence[ReleaseIn],
+        *,
+        now: str,
+        notify: str | None = None,
     ) -> tuple[str, list[Accepted]]:
         """A notify to the infra peer with all that comes of it, in one transaction.
 
@@ -160,6 +167,7 @@ class Mail(Mailbox):
             text: the text.
             releases_in: what policy made of each release in it.
             now: the time.
+            notify: its id, where its sender gives it one. Nothing is done for the second of an id.
 
         Returns:
             The notify's id, and what was taken in or is repeated, in the order of `releases_in`, without those refused.
@@ -167,11 +175,13 @@ class Mail(Mailbox):
 
         def step(tx: Tx) -> tuple[str, list[Accepted]]:
             masked, at = written(self.masker, text), clock.normal(now)
-            notify = messages.post(tx, self._digests, sender, [infra], masked, "notify", at)
+            if notify is not None and messages.is_there(tx.connection, notify):
+                return notify, []
+            posted = messages.post(tx, self._digests, sender, [infra], masked, "notify", at, notify)
             if releases_in:
-                messages.handled(tx, notify, at)
-            given = releases.Notify(tx, self.masker, notify, sender, masked, at)
-            return notify, [accepted for one in releases_in for accepted in given.take_in(one)]
+                messages.handled(tx, posted, at)
+            given = releases.Notify(tx, self.masker, posted, sender, masked, at)
+            return posted, [accepted for one in releases_in for accepted in given.take_in(one)]
 
         return await self._database.write(step)
 

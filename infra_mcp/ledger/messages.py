@@ -31,8 +31,20 @@ _RECEIVER = select(_ROWS.c.receiver).where(_ROWS.c.id == bindparam("notify"))
 _HANDLED = update(_ROWS).where(_ROWS.c.id == bindparam("message")).values(read=bindparam("at"))
 
 
+def is_there(connection: Connection, message_id: str) -> bool:
+    """Whether there is a message of an id; messages are never deleted, only their texts."""
+    return connection.execute(_RECEIVER, {"notify": message_id}).first() is not None
+
+
 def post(
-    tx: Tx, digests: MessageDigests, sender: Caller, receivers: Sequence[Address], text: str, kind: str, at: str
+    tx: Tx,
+    digests: MessageDigests,
+    sender: Caller,
+    receivers: Sequence[Address],
+    text: str,
+    kind: str,
+    at: str,
+    message_id: str | None = None,
 ) -> str:
     """One event, and a row for each receiver. Returns the one id. `text` is masked already.
 
@@ -40,7 +52,7 @@ def post(
     """
     circles = {one.circle or None for one in receivers}
     private = between_peers(sender.circle, None if circles == {None} else "peers")
-    message_id = ids.notify_id()
+    message_id = message_id or ids.notify_id()
     content, data = digests.content(private, text)
     data |= {"id": message_id, "to": [shown(one.name, one.circle) for one in receivers]}
     data |= {"from": shown(sender.name, sender.circle)}

@@ -94,7 +94,7 @@ class Releases:
         self._engine = engine
         self._locks: dict[str, anyio.Lock] = {}
 
-    async def take(self, caller: Caller, text: str, words: str, limits: Limits) -> Notified:
+    async def take(self, caller: Caller, text: str, words: str, limits: Limits, notify: str | None = None) -> Notified:
         """Accept a notify, durable before this returns. A refused release is no failure of the notify.
 
         Args:
@@ -102,10 +102,13 @@ class Releases:
             text: the message, matched as a whole.
             words: the text to keep: the message with its attachments.
             limits: the limits.
+            notify: the id of the notify, where its sender gives it one: the second of an id does nothing.
 
         Raises:
             InfraError: `too-many`, `ledger-unavailable`.
         """
+        if notify is not None and await self._engine.ledger.mail.has(notify):
+            return Notified(notify, (), ())
         infra = addresses.infra(self._engine)
         found: list[releases.Release] = []
         with suppress(InfraError):  # without a policy in force no message is a release
@@ -117,7 +120,7 @@ class Releases:
             given = [(one, *(await self._decided(policy, caller, one, words))) for one in found]
             with anyio.CancelScope(shield=True):
                 taken = [release for _, release, _ in given]
-                notify_id, accepted = await self._engine.notified(caller, infra, words, taken)
+                notify_id, accepted = await self._engine.notified(caller, infra, words, taken, notify=notify)
                 self._engine.signals.wake(infra.signal)
         states = {one.request.id: one.request.state for one in accepted}
         requests, refused = [], []

@@ -44,6 +44,7 @@ PeerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]
 Circle = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=40)]
 ClusterName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=63)]
 WorkspaceName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=63)]
+HookName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=63)]
 AppName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=63)]
 PullSecretName = Annotated[str, StringConstraints(pattern=rf"^{_QUALIFIED}$", max_length=63)]
 # A path segment: the names of overlays, values files and folders.

@@ -28,6 +28,11 @@ def faults(policy: Policy) -> Iterator[str]:
     yield from _paths(policy)
     for name, app in policy.apps.items():
         yield from _app(policy, name, app)
+    for name, hook in policy.hooks.items():
+        if len({hook.peer is None, hook.circle is None, hook.notify is None}) > 1:
+            yield f"{_path('hooks', name)}: peer, circle and notify belong together"
+        if hook.circle is not None and hook.circle not in policy.circles:
+            yield f"{_path('hooks', name, 'circle')} names no circle of the policy"
     yield from _grant(policy, policy.attend, "attend")
     for section, ids in (("rules", [one.id for one in policy.rules]), ("freeze", [one.id for one in policy.freeze])):
         for rule, times in Counter(ids).items():

@@ -13,7 +13,16 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ACTIONS
-from infra_mcp.model.names import AppName, Circle, ClusterName, Frozen, PullSecretName, WorkspaceName, ZoneName
+from infra_mcp.model.names import (
+    AppName,
+    Circle,
+    ClusterName,
+    Frozen,
+    HookName,
+    PullSecretName,
+    WorkspaceName,
+    ZoneName,
+)
 from infra_mcp.model.schema import listed, problems
 from infra_mcp.policy.consistency import PLAIN, faults
 from infra_mcp.policy.grammar import NamespacePattern, matches, protected
@@ -27,6 +36,7 @@ from infra_mcp.policy.sections import (
     ClusterRules,
     ForgeRules,
     GrantRules,
+    HookRules,
     MessageRules,
     OwnerRules,
     PeerRules,
@@ -66,6 +76,7 @@ class Policy(Frozen):
     zones: dict[ZoneName, ZoneRules] = Field(default_factory=dict)
     workspaces: dict[WorkspaceName, WorkspaceRules] = Field(default_factory=dict)
     messages: MessageRules = MessageRules()
+    hooks: dict[HookName, HookRules] = Field(default_factory=dict)
 
     _digest: str = PrivateAttr(default="")
     _actions: frozenset[str] = PrivateAttr(default=frozenset(ACTIONS))

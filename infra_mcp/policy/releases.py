@@ -72,7 +72,7 @@ def match(policy: Policy, sender: Caller, text: str) -> list[Release]:
         for environment in app.environments or (None,):
             own = app.environments[environment].deploy_on if environment else None
             template = own or app.deploy_on
-            version = _version(template.strip(_ENDS), message) if template else None
+            version = version_of(template, message) if template else None
             if version is not None:
                 found.append(Release(name, version, environment))
     return found
@@ -112,9 +112,9 @@ def decide(
     )
 
 
-def _version(template: str, message: str) -> str | None:
-    """The text in the only place of {version}."""
-    before, _, after = template.partition("{version}")
+def version_of(template: str, message: str) -> str | None:
+    """The text in the only place of {version}; None where the message is not the template, or it can be no version."""
+    before, _, after = template.strip(_ENDS).partition("{version}")
     if not (message.startswith(before) and message.endswith(after)):
         return None
     version = message[len(before) : len(message) - len(after)]  # empty where both ends share letters

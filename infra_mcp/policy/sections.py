@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, StringConstraints, field_validator
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.location import At, parse
 from infra_mcp.model.names import (
+    Circle,
     ClusterName,
     Cpu,
     DnsLabel,
@@ -349,6 +350,16 @@ class AppRules(Frozen):
     def _chosen(self, environment: str | None) -> EnvironmentRules | None:
         names = [environment] if environment else list(self.environments)
         return self.environments.get(names[0]) if len(names) == 1 else None
+
+
+class HookRules(Frozen):
+    """Who may send events of a forge, and whose release notice a new tag is, if anyone's."""
+
+    key_file: AbsolutePath
+    peer: PeerName | None = None
+    circle: Circle | None = None
+    tags: Template = "v{version}"
+    notify: Template | None = None
 
 
 class MessageRules(Frozen):

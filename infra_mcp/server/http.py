@@ -1,6 +1,7 @@
 """Streamable HTTP on loopback: tokens, both eras, and a stop that does not wait for open streams.
 
-Beside it `/healthz` says whether the server takes calls, and `/readyz` whether it could carry out a change.
+Beside it `/healthz` says whether the server takes calls, `/readyz` whether it could carry out a change, and
+`/hooks/NAME` takes the events of forges.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from pydantic import AnyHttpUrl
 from starlette.responses import JSONResponse
 
 from infra_mcp.errors import InfraError
+from infra_mcp.mesh.hooks import Hooks
 from infra_mcp.proof import PATH, prove
+from infra_mcp.server import hooks
 from infra_mcp.server.app import InfraServer
 from infra_mcp.server.auth import Tokens, principal_of
 from infra_mcp.server.connections import HttpConnection, room
+from infra_mcp.server.hooks import HookDoor
 from infra_mcp.server.http_guard import ALL_SESSIONS, HttpGuard
 
 if TYPE_CHECKING:
@@ -95,6 +99,8 @@ def make_server(service: Service, url: str) -> InfraServer:
             return JSONResponse({"error": "There is no such token."}, status_code=404)
         return JSONResponse({"proof": prove(key, nonce)})
 
+    door = HookDoor(Hooks(service.engine, service.releases, service.limits))
+    server.custom_route(hooks.PATH, methods=["POST"])(door)
     for path, answer in ((PATH, proof), ("/healthz", healthz), ("/readyz", readyz)):
         server.custom_route(path, methods=["GET"])(answer)
     return server
