@@ -34,7 +34,7 @@ class HookDoor:
         self._hooks = hooks
         self._open = 0
 
-    async def __call__(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
         """Answer one event."""
         if self._open >= _AT_ONCE:
             return JSONResponse({"error": "Too many events are under way."}, _UNAVAILABLE, {"Retry-After": "5"})

@@ -100,7 +100,7 @@ def make_server(service: Service, url: str) -> InfraServer:
         return JSONResponse({"proof": prove(key, nonce)})
 
     door = HookDoor(Hooks(service.engine, service.releases, service.limits))
-    server.custom_route(hooks.PATH, methods=["POST"])(door)
+    server.custom_route(hooks.PATH, methods=["POST"])(door.answer)
     for path, answer in ((PATH, proof), ("/healthz", healthz), ("/readyz", readyz)):
         server.custom_route(path, methods=["GET"])(answer)
     return server
