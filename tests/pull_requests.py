@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["CLEAN", "PullRequest", "git"]
@@ -56,6 +57,8 @@ class PullRequest:
             place = self.repo / path
             if content is None:
                 place.unlink()
+                with suppress(OSError):  # other files are in it
+                    place.parent.rmdir()
                 continue
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -146,7 +146,9 @@ def _object(one: dict[str, Any]) -> str:
 def _line(row: str, most: int = _LONGEST_LINE) -> str:
     """A row as one visible line."""
     indent = row[: len(row) - len(row.lstrip(" "))]
-    shown = visible(row.replace("\n", " ").replace("\t", " "))
+    shown = visible(row.replace("\n", " ").replace("\t", " ")).replace("##[", "## [")
+    if shown.lstrip().startswith("::"):  # with `##[` a command to the runner of GitHub Actions or Gitea Actions
+        shown = shown.replace("::", ": :")
     return shown if len(shown) <= most else indent + one_line(row, most)
 
 

@@ -6,17 +6,18 @@ rendered by who carries it out, counts as reached and says why it is not known.
 
 from __future__ import annotations
 
+import posixpath
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import zip_longest
 from typing import Any, Final
 
 import anyio
 from anyio import to_thread
 
-from infra_mcp.engine.reach import MAX_BUILT, apps_of, delivered, read_by
+from infra_mcp.engine.entry_pairs import Pair, Side, charts_of, left_over, pairs
+from infra_mcp.engine.reach import MAX_BUILT, apps_of, delivered
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather
 from infra_mcp.model.effect import Change, Reached, Trait
@@ -26,9 +27,10 @@ from infra_mcp.policy.images import added_images
 from infra_mcp.policy.owners import is_within
 from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.builds import PARALLEL, Builds, Rendered, View, view_of
-from infra_mcp.repository.census.apps import Census
 from infra_mcp.repository.census.entries import Entry
+from infra_mcp.repository.census.others import Other
 from infra_mcp.repository.census.roots import OURS
+from infra_mcp.repository.hcl.source import SUFFIXES as HCL
 from infra_mcp.repository.nodes import Unreadable
 from infra_mcp.repository.partial import same
 from infra_mcp.repository.paths import SUFFIXES
@@ -37,14 +39,6 @@ from infra_mcp.repository.value import Tree
 
 AS_IT_IS: Final = "none: applied as it is"  # the renderer of manifests that no build changes
 _UNDELIVERED: Final = frozenset({"encrypted", "compose"})  # what is beside apps, and nothing here delivers
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the two commits."""
-
-    tree: Tree
-    census: Census
 
 
 @dataclass(frozen=True)
@@ -65,6 +59,7 @@ class Between:
     files: frozenset[str]  # the files that differ and that it reads
     objects: tuple[ObjectChange, ...] = ()
     broken: str = ""  # why the second commit cannot be built, where the first one could
+    unjudged: tuple[str, ...] = ()  # why parts of its manifests could not be read as objects
 
 
 @dataclass(frozen=True)
@@ -78,25 +73,10 @@ class _Given:
     turn: anyio.Semaphore  # so many are built at once, so that the time is looked at before each
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """An entry at both commits; None where it is only in the other one."""
-
-    entries: tuple[Entry | None, Entry | None]
-    files: frozenset[str]  # that either one reads
-
-    @property
-    def entry(self) -> Entry:
-        found = self.entries[1] or self.entries[0]
-        if found is None:  # pragma: no cover - a pair has one
-            raise AssertionError
-        return found
-
-
 async def between(
     policy: Policy, before: Side, after: Side, files: Collection[str], builds: Builds, *, until: float
-) -> list[Between]:
-    """Every delivery that differs, those of the repository's order first.
+) -> tuple[list[Between], list[str]]:
+    """Every delivery that differs, in the repository's order; and the files that nothing is known to read.
 
     Args:
         policy: says how a path is delivered, where the repository does not.
@@ -106,52 +86,39 @@ async def between(
         builds: builds kustomizations.
         until: by `time.monotonic`: from then on nothing is built, and what was not built counts as reached.
     """
-    read = [await to_thread.run_sync(read_by, side.census, side.tree) for side in (before, after)]
     views = [await to_thread.run_sync(view_of, side.tree) for side in (before, after)]
     turn = anyio.Semaphore(PARALLEL)
     given = _Given(policy, (before, after), (views[0], views[1]), frozenset(files), builds, until, turn)
-    pairs = [one for one in _pairs(*read) if not one.files.isdisjoint(given.files)]
-    work = [partial(_one, given, pair, too_many=at >= MAX_BUILT) for at, pair in enumerate(pairs)]
-    found = [one for one in await gather(work) if one is not None]
-    alone = given.files.difference(*(pair.files for pair in pairs))
-    return [*found, *await to_thread.run_sync(lambda: [*_alone(given, sorted(alone))])]
+    there = await to_thread.run_sync(pairs, before, after, given.files)
+    work = [partial(_one, given, pair, too_many=at >= MAX_BUILT) for at, pair in enumerate(there)]
+    found = [one for several in await gather(work) for one in several]
+    left = left_over(before, there, given.files)
+    alone = await to_thread.run_sync(lambda: [*_alone(given, sorted(left))])
+    known = [*(pair.files for pair in there), *(one.files for one in alone)]
+    return [*found, *alone], sorted(given.files.difference(*known))
 
 
-def _pairs(
-    before: Iterable[tuple[Entry, frozenset[str]]], after: Iterable[tuple[Entry, frozenset[str]]]
-) -> Iterator[_Pair]:
-    found: dict[tuple[Any, ...], tuple[list[Any], list[Any]]] = {}
-    for side, entries in enumerate((before, after)):
-        for entry, files in entries:
-            key = (entry.root, entry.by, entry.cluster, entry.environment)
-            found.setdefault(key, ([], []))[side].append((entry, files))
-    nothing: tuple[None, frozenset[str]] = None, frozenset()
-    for several in found.values():
-        for (old, files), (new, also) in zip_longest(*several, fillvalue=nothing):
-            yield _Pair((old, new), files | also)
-
-
-async def _one(given: _Given, pair: _Pair, *, too_many: bool) -> Between | None:
-    entry, files = pair.entry, given.files & pair.files
+async def _one(given: _Given, pair: Pair, *, too_many: bool) -> list[Between]:
+    entry, files = pair.entry, pair.files
     shown = delivered(given.policy, entry.root, entry.delivery, "", entry.cluster)
     apps = {
         app for side, one in zip(given.sides, pair.entries, strict=True) if one for app in apps_of(side.census, one)
     }
     shown = shown.model_copy(update={"by": entry.by, "apps": tuple(sorted(apps))})
     if not any(_is_built(side, one) for side, one in zip(given.sides, pair.entries, strict=True)):
-        return await to_thread.run_sync(_plain, given, pair, shown, files)
+        return [await to_thread.run_sync(_plain, given, pair, shown)]
     made: list[Rendered | None] = []
     async with given.turn:
         why = f"more than {MAX_BUILT} deliveries read the files" if too_many else ""
         if why := why or ("the time for builds was used up" if time.monotonic() > given.until else ""):
-            return Between(shown.model_copy(update={"unbuilt": why}), files)
+            return [Between(shown.model_copy(update={"unbuilt": why}), files)]
         for side, view, one in zip(given.sides, given.views, pair.entries, strict=True):
             try:
                 made.append(await _rendered(given, side, view, one, shown))
             except InfraError as error:
                 is_new = bool(made) and error.code == "build-failed"  # the first commit could be built
                 unbuilt = shown.model_copy(update={"unbuilt": error.what})
-                return Between(unbuilt, files, broken=error.what if is_new else "")
+                return [Between(unbuilt, files, broken=error.what if is_new else "")]
     return await to_thread.run_sync(_compared, given, pair, shown, made)
 
 
@@ -168,53 +135,59 @@ async def _rendered(given: _Given, side: Side, view: View, entry: Entry | None, 
     )
 
 
-def _compared(given: _Given, pair: _Pair, shown: Reached, made: list[Rendered | None]) -> Between | None:
-    """What two builds give differently; None where that is nothing."""
+def _compared(given: _Given, pair: Pair, shown: Reached, made: list[Rendered | None]) -> list[Between]:
+    """What two builds give differently, and what is read beside them and not in their output: a chart, for one."""
     placed = (
         _placed(given.policy, side, entry, one.objects if one else ())
         for side, entry, one in zip(given.sides, pair.entries, made, strict=True)
     )
     objects = tuple(_changes(*map(_by_key, placed)))
-    built = {path for one in made if one for path in one.inputs.files}
+    built = {path for one in made if one for path in (*one.inputs.files, *one.inputs.links)}
     built |= {path for one in pair.entries if one for path in one.composition.files}
-    files = given.files & pair.files
-    if not objects and built.issuperset(files):
-        return None
-    renderer = next(one.renderer for one in reversed(made) if one)
-    # What is read beside the build, such as the Kustomization of Flux or a chart, is not in its output.
-    return _with(given, pair, shown.model_copy(update={"renderer": renderer if objects else ""}), objects, files)
+    found = []
+    if objects:
+        renderer = next(one.renderer for one in reversed(made) if one)
+        of_build = shown.model_copy(update={"renderer": renderer})
+        found.append(_with(given, pair, of_build, objects, pair.files & built))
+    if beside := pair.files - built:
+        found.append(Between(shown, beside))
+    return found
 
 
-def _plain(given: _Given, pair: _Pair, shown: Reached, files: frozenset[str]) -> Between:
+def _plain(given: _Given, pair: Pair, shown: Reached) -> Between:
     """A delivery without a build: its manifests are applied as they are; charts and tags are rendered elsewhere."""
-    found, holding = [], set()
+    found: list[Iterable[Located]] = []
+    holding: set[str] = set()
+    unjudged: list[str] = []
     for side, one in zip(given.sides, pair.entries, strict=True):
-        many, paths = _objects(side.tree, one, files, shown)
-        found.append(_placed(given.policy, side, one, many))
-        holding |= paths
-    objects = tuple(_changes(*map(_by_key, found)))
-    is_plain = holding.issuperset(files)
-    renderer = AS_IT_IS if is_plain else ""
-    return _with(given, pair, shown.model_copy(update={"renderer": renderer}), objects, files)
+        objects: list[Located] = []
+        for path in sorted(pair.files) if one is not None else ():
+            if charts_of(side.census.index, path):
+                continue  # a template, or values
+            many, why = _read(side.tree, path, shown.cluster or "")
+            objects += many
+            holding |= {path} if many else set()
+            unjudged += [why] if why and many and side is given.sides[1] else []
+        found.append(_placed(given.policy, side, one, objects))
+    made = tuple(_changes(*map(_by_key, found)))
+    renderer = AS_IT_IS if holding.issuperset(pair.files) else ""
+    of_files = _with(given, pair, shown.model_copy(update={"renderer": renderer}), made, pair.files)
+    return replace(of_files, unjudged=tuple(unjudged))
 
 
-def _objects(tree: Tree, entry: Entry | None, files: Iterable[str], shown: Reached) -> tuple[list[Located], set[str]]:
-    """The objects of files of an entry, and the files that hold any."""
-    found: list[Located] = []
-    holding = set()
-    for path in sorted(files) if entry is not None else ():
-        objects = _read(tree, path, shown.cluster or "")
-        found += objects
-        holding |= {path} if objects else set()
-    return found, holding
-
-
-def _read(tree: Tree, path: str, cluster: str) -> list[Located]:
+def _read(tree: Tree, path: str, cluster: str) -> tuple[list[Located], str]:
+    """The objects of a file, and why something in it is no object that could be judged; empty where all of it is."""
     data = tree.read(path) if path.endswith(SUFFIXES) else None
+    if data is None:
+        return [], ""
     try:
-        return read(data, path, cluster, []) if data is not None else []
+        return read(data, path, cluster, whole=True), ""
+    except Unreadable as error:
+        why = f"{path}, line {error.line}: {error.why}."
+    try:
+        return read(data, path, cluster, []), why
     except Unreadable:
-        return []
+        return [], why
 
 
 def _alone(given: _Given, files: list[str]) -> Iterator[Between]:
@@ -222,25 +195,38 @@ def _alone(given: _Given, files: list[str]) -> Iterator[Between]:
     listed = [side.census.index.listing for side in given.sides]
     counts = {path for one in listed for path in one.paths}
     beside = {one for side in given.sides for one in side.census.others if one.kind not in _UNDELIVERED}
-    for path in (path for path in files if path in counts):
+    for path in files:
         shown = delivered(given.policy, path, OURS, "", None)
-        sides = [_read(side.tree, path, shown.cluster or "") for side in given.sides]
-        if objects := tuple(_changes(*map(_by_key, sides))):
+        is_plain = path in counts and not any(charts_of(side.census.index, path) for side in given.sides)
+        sides = [_read(side.tree, path, shown.cluster or "") for side in given.sides] if is_plain else []
+        if objects := tuple(_changes(*(_by_key(many) for many, _ in sides))) if sides else ():
             change: dict[str, Any] = {"renderer": AS_IT_IS, "targets": tuple(one.change.target.key for one in objects)}
             change["renders"] = tuple(one.change for one in objects)
-            yield Between(shown.model_copy(update=change), frozenset({path}), objects)
-            continue
-        above = [one for one in beside if is_within(path, one.path or ".")]
-        root = given.policy.root_of(path) if "roots" in given.policy.tree.model_fields_set else None
-        if above:
-            one = max(above, key=lambda one: len(one.path))
-            yield Between(delivered(given.policy, one.path, one.delivery, "", None), frozenset({path}))
-        elif root is not None and root.delivery in {"terraform", "dns"}:
-            yield Between(Reached(delivery=root.delivery, root=root.path), frozenset({path}))
+            unjudged = (sides[1][1],) if sides[1][1] else ()
+            yield Between(shown.model_copy(update=change), frozenset({path}), objects, unjudged=unjudged)
+        elif (other := _other(given, path, beside)) is not None:
+            yield Between(other, frozenset({path}))
+
+
+def _other(given: _Given, path: str, beside: Collection[Other]) -> Reached | None:
+    """What reads a file that holds no objects, by where it is: a chart, a root of Terraform or zones."""
+    for side in reversed(given.sides):
+        if charts := charts_of(side.census.index, path):
+            return Reached(delivery="none", root=posixpath.dirname(max(charts, key=len)) or ".")
+    above = [one for one in beside if is_within(path, one.path or ".")]
+    root = given.policy.root_of(path) if "roots" in given.policy.tree.model_fields_set else None
+    if root is not None and root.delivery in {"terraform", "dns"}:
+        return Reached(delivery=root.delivery, root=root.path)
+    if above:
+        one = max(above, key=lambda one: len(one.path))
+        return delivered(given.policy, one.path, one.delivery, "", None)
+    if path.endswith(HCL):  # a module: what it is part of is not looked for
+        return Reached(delivery="terraform", root=posixpath.dirname(path) or ".")
+    return None
 
 
 def _with(
-    given: _Given, pair: _Pair, shown: Reached, objects: tuple[ObjectChange, ...], files: frozenset[str]
+    given: _Given, pair: Pair, shown: Reached, objects: tuple[ObjectChange, ...], files: frozenset[str]
 ) -> Between:
     targets = tuple(one.change.target.key for one in objects)
     update: dict[str, Any] = {"targets": targets, "renders": tuple(one.change for one in objects)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,12 +21,14 @@ from anyio import to_thread
 
 from infra_mcp.actions.base import census_of
 from infra_mcp.clients.git import Entry, Git
-from infra_mcp.engine.between import Between, ObjectChange, Side, between
+from infra_mcp.engine.between import Between, ObjectChange, between
 from infra_mcp.engine.commit_range import commits_of
+from infra_mcp.engine.entry_pairs import Side, is_named, values_read
 from infra_mcp.engine.settings_between import SettingChange, setting_changes
 from infra_mcp.errors import InfraError
 from infra_mcp.masking import Masker
 from infra_mcp.model.effect import Effect
+from infra_mcp.policy.grants import some
 from infra_mcp.policy.guard.rules import UNRENDERED
 from infra_mcp.policy.guard.unrendered import unrendered
 from infra_mcp.policy.policy import Policy
@@ -51,6 +54,8 @@ POLICY: Final = "infra.toml"
 MAX_FILES: Final = 3_000  # that differ
 MAX_BYTES: Final = 32 * 1024 * 1024  # of the second commit's files that differ
 MAX_DIFFS: Final = 200  # objects whose difference is shown
+_FOR_READING: Final = (".md", ".markdown", ".rst", ".adoc", ".txt", ".png", ".svg", ".jpg", ".jpeg", ".gif", ".drawio")
+_FOR_PEOPLE: Final = frozenset({"LICENSE", "NOTICE", ".gitignore", ".editorconfig"})
 _ORDER: Final = {"refuse": 0, "needs-approval": 1}
 _SHOWN_VALUE: Final = 160  # characters
 
@@ -94,12 +99,12 @@ async def check(
                 return top | _too_large(len(paths), sum(sizes.values()))
             trees = [await _tree(git, policy, commit) for commit in (commits.common, commits.head)]
             before, after = (Side(tree, census_of(policy, tree)) for tree in trees)
-            found = await between(policy, before, after, paths, builds or Builds(), until=until)
-            judged = _Judged(policy, circle, before, after, paths, found)
+            found, unread = await between(policy, before, after, paths, builds or Builds(), until=until)
+            judged = _Judged(policy, circle, before, after, paths, found, unread, files)
             head_policy = await to_thread.run_sync(_head_policy, after.tree) if POLICY in paths else []
             result = await to_thread.run_sync(judged.result, now, head_policy)
             notes = [] if has_policy else [f"The base has no {POLICY}: only what holds without one was judged."]
-            return top | result | {"notes": [*notes, *_notes(files), *result["notes"]]}
+            return top | result | {"notes": [*notes, *result["notes"]]}
         finally:
             await git.aclose()
 
@@ -146,12 +151,6 @@ def _file(path: str, before: Entry | None, after: Entry | None) -> dict[str, str
     return {"path": path, "operation": operation, "kind": kind}
 
 
-def _notes(files: Iterable[dict[str, str]]) -> Iterator[str]:
-    for kind, what in (("submodule", "a submodule: what it holds was not looked at"), ("link", "a symbolic link")):
-        for file in [one for one in files if one["kind"] == kind][:10]:
-            yield f"{file['path']} is {what}."
-
-
 def _too_large(files: int, size: int) -> dict[str, Any]:
     what = f"{files} files differ, with {size} bytes; at most {MAX_FILES} and {MAX_BYTES} are looked at."
     finding = Finding.refuse("check.size", what, "The same in smaller pieces.")
@@ -169,6 +168,8 @@ class _Judged:
     after: Side
     paths: list[str]
     found: list[Between]
+    unread: list[str]  # the files that nothing is known to read
+    files: list[dict[str, str]]
 
     def result(self, now: datetime, of_policy: list[Finding]) -> dict[str, Any]:
         """The rest of what `check` returns."""
@@ -207,21 +208,41 @@ class _Judged:
         }
 
     def _of_objects(self) -> Iterator[Finding]:
+        values = values_read(self.before.census) | values_read(self.after.census)
         for one in self.found:
             if one.broken:
                 yield Finding.refuse("build-failed", one.broken, "A build that succeeds.")
             for each in one.objects:
+                target = each.change.target
+                if (target.kind, target.name) in values:
+                    what = f"{target} holds values that a HelmRelease or a Kustomization takes from it."
+                    yield Finding.ask(UNRENDERED, what)
                 yield from object_findings(
                     self.policy, each.change, each.added, before=each.before, after=each.after, circle=self.circle
                 )
 
     def _of_files(self) -> Iterator[Finding]:
-        """Files that hold objects and cannot be read, so that nobody here can judge them."""
-        listing = self.after.census.index
-        held = [path for path in self.paths if path in self.after.tree.regular and listing.says_kinds(path)]
-        for why in unreadable(self.after.tree, held).values():
-            passes = "A manifest that can be read, or people who know what is in it."
-            yield Finding.ask("manifest-invalid", why, passes)
+        """Files that nobody here can judge: unread ones, those that cannot be read, links and submodules."""
+        index = self.after.census.index
+        held = [path for path in self.paths if path in self.after.tree.regular and index.says_kinds(path)]
+        whys = dict.fromkeys(unreadable(self.after.tree, held).values())
+        whys |= dict.fromkeys(why for one in self.found for why in one.unjudged)
+        for why in whys:
+            yield Finding.ask("manifest-invalid", why, "A manifest that can be read, or people who know what is in it.")
+        for kind, what in (("link", "A symbolic link changes"), ("submodule", "A submodule changes")):
+            if changed := [one["path"] for one in self.files if one["kind"] == kind and one["operation"] != "delete"]:
+                yield Finding.ask(f"files.{kind}", f"{what}; what it leads to is not judged: {some(changed)}.")
+        regular = {one["path"] for one in self.files if one["kind"] == "file"}
+        if unread := [path for path in self.unread if path in regular and not self._says_nothing(path)]:
+            what = f"Nothing here is known to read these files, so what they do is not judged: {some(unread)}."
+            yield Finding.ask("files.unread", what)
+
+    def _says_nothing(self, path: str) -> bool:
+        """Whether a file is for people to read, or is one of tests and samples, which nothing delivers."""
+        if path.lower().endswith(_FOR_READING) or posixpath.basename(path) in _FOR_PEOPLE or path == POLICY:
+            return True
+        reason = self.after.census.index.listing.reason(posixpath.dirname(path)) or ""
+        return reason.startswith("tests, samples") and not is_named(self.after.census, path)
 
     def _touched(self, settings: Iterable[SettingChange]) -> Iterator[Touched]:
         for one in settings:

@@ -112,7 +112,8 @@ def read_by(census: Census, before: Tree) -> list[tuple[Entry, frozenset[str]]]:
     view, index = view_of(before), census.index
 
     def closure(root: str) -> frozenset[str]:
-        return frozenset(inputs(view.read, view.paths, root, view.links).files)
+        found = inputs(view.read, view.paths, root, view.links)
+        return frozenset(found.files) | found.links.keys()
 
     def read(root: str) -> frozenset[str]:
         if before.changed:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra_mcp.actions.settings import spot_at
-from infra_mcp.engine.between import Side
+from infra_mcp.engine.entry_pairs import Side
 from infra_mcp.errors import InfraError
 from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.census.unit import Unit

@@ -20,7 +20,7 @@ from infra_mcp.policy import grants, zones
 from infra_mcp.policy.approvals import in_words
 from infra_mcp.policy.grants import Grant, Refusal, some
 from infra_mcp.policy.guard import judge as guard
-from infra_mcp.policy.guard.kinds import is_cluster_scoped, rule_of
+from infra_mcp.policy.guard.kinds import delivers, is_cluster_scoped, rule_of
 from infra_mcp.policy.guard.rules import GUARDRAILS, HOSTS
 from infra_mcp.policy.images import new_images
 from infra_mcp.policy.matching import Subject, active_freeze, denials, requirements
@@ -28,6 +28,7 @@ from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.partial import get_path
 
 Decision = Literal["refuse", "needs-approval"]
+_KEEPS: Final = frozenset({"PersistentVolumeClaim", "apps/StatefulSet"})
 _LATEST: Final = "latest"
 _BOUNDED: Final = (("spec", "replicas"), ("spec", "maxReplicas"))
 _QUOTAS: Final = frozenset({"ResourceQuota", "LimitRange"})
@@ -94,6 +95,8 @@ def object_findings(
         after: the same.
         circle: as in `circles_of`.
     """
+    if change.operation == "delete" and (change.target.kind in _KEEPS or delivers(change.target.kind)):
+        yield Finding.ask("objects.deleted", f"It deletes {change.target}, and what that holds may go with it.")
     circles = circles_of(policy, change.target.home, circle)
     if not circles:
         yield from _of_people(change, added)
@@ -102,7 +105,10 @@ def object_findings(
             yield Finding.ask("namespace.unknown", what)
         return
     each = [list(_of_circle(policy, name, change, before, after)) for name in circles]
-    yield from (_refused(one) for one in min(each, key=len))
+    for one in min(each, key=len):
+        # A kind that no circle brings is people's to bring; judged as a circle, it is refused.
+        is_peoples = circle is None and (one.rule.startswith("kinds.") or one.rule.endswith(".kinds"))
+        yield Finding.ask(one.rule, one.reason) if is_peoples else _refused(one)
 
 
 def _of_circle(

@@ -51,10 +51,12 @@ def check(tmp_path, monkeypatch, capsys):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("INFRA_MCP_STATE", str(tmp_path / "state"))
 
+    made = []
+
     def run(base, head, *options, given="main..head", links=None):
-        made = PullRequest(tmp_path / "infra", base, head, links)
+        made[:] = made or [PullRequest(tmp_path / "infra", base, head, links)]
         capsys.readouterr()
-        code = main(["check", given, "--repo", str(made.repo), *options])
+        code = main(["check", given, "--repo", str(made[0].repo), *options])
         printed = capsys.readouterr()
         assert not (tmp_path / "state").exists()
         return code, printed.out, printed.err
@@ -121,7 +123,7 @@ def test_nothing_is_imported_from_the_repository_that_is_checked(tmp_path, monke
 
     code = main(["check", "main..head"])
 
-    assert (code, (tmp_path / "owned").exists()) == (0, False)
+    assert (code, (tmp_path / "owned").exists()) == (4, False)  # people look at files that nothing is known to read
 
 
 def outside_of_blocks(page: str) -> list[str]:
@@ -171,6 +173,17 @@ def test_in_a_comment_texts_of_people_stand_in_blocks_and_begin_no_line(check, t
     inside = [line for line in page.splitlines() if line not in outside_of_blocks(page)]
     assert [line for line in inside if not re.match(r"[ +\-#`]|@@", line)] == []
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", page)
+
+
+def test_in_a_pipelines_log_no_line_is_a_command_to_its_runner(check):
+    """What a runner takes for one: `::` at the beginning of a line behind spaces, and `##[` anywhere."""
+    head = {"::warning::x.yaml": "::add-mask::a: '##[error]x'\n", "::stop-commands::y/kustomization.yaml": "x: 1\n"}
+
+    for options in ((), ("--format", "markdown")):
+        _, out, _ = check(BASE | {"::warning::x.yaml": "a: 1\n"}, head, *options)
+
+        assert "warning" in out
+        assert [line for line in out.splitlines() if line.lstrip().startswith("::") or "##[" in line] == []
 
 
 def test_a_comment_has_room_for_the_verdict_whatever_there_is_beside_it():

@@ -23,7 +23,7 @@ GITHUB, GITEA = DOCS / "ci" / "check.github.yaml", DOCS / "ci" / "check.gitea.ya
 POLICY = '[circles.docs]\nnamespaces = ["docs"]\nimages = ["registry.example/*"]\n'
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {{name: a, namespace: docs}}\n"
 POD += "spec: {{containers: [{{name: a, image: {}}}]}}\n"
-# Modules of the pull request with the names of those that the steps import.
+# Modules of the pull request with the names of those that the steps import; files that people must look at.
 TRAPS = dict.fromkeys(
     ("json.py", "venv/__init__.py", "infra_mcp/__init__.py", "yaml.py"), "open('owned', 'w').write('x')\n"
 )
@@ -100,7 +100,7 @@ def proposed(tmp_path):
     return make
 
 
-@pytest.mark.parametrize(("image", "code"), [("registry.example/a:2", 0), ("evil.example/a:2", 3)])
+@pytest.mark.parametrize(("image", "code"), [("registry.example/a:2", 4), ("evil.example/a:2", 3)])
 async def test_on_github_the_merge_is_checked_and_the_result_is_on_the_jobs_page(proposed, tmp_path, image, code):
     made = proposed(image)
 
@@ -146,7 +146,7 @@ class Forge:
 
 @pytest.mark.parametrize(
     ("image", "same", "code"),
-    [("evil.example/a:2", "true", 3), ("registry.example/a:2", "false", 0)],
+    [("evil.example/a:2", "true", 3), ("registry.example/a:2", "false", 4)],
 )
 async def test_on_gitea_the_result_is_a_comment_where_the_pull_request_is_of_the_same_repository(
     proposed, tmp_path, image, same, code
