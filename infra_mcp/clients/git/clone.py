@@ -6,13 +6,13 @@ is one: what is new comes with its files. So the head always has all of its file
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from infra_mcp.clients.git.login import NAME, Remote
-from infra_mcp.clients.git.objects import Objects, ref_of
+from infra_mcp.clients.git.objects import GITLINK, TREE, Objects, ref_of
 from infra_mcp.clients.git.runner import Done, Runner
 from infra_mcp.errors import InfraError
 
@@ -50,7 +50,7 @@ class Clone:
         self._remote = remote
         self._most = most
         self._is_begun = False
-        self._whole: dict[str, str] = {}  # by branch, the commit whose files are known to be here
+        self._whole = ""  # the commit whose files were found to be here last
 
     @property
     def folder(self) -> Path:
@@ -76,15 +76,15 @@ class Clone:
         # A clone that is partial would leave files out each time, and be asked for them a second time.
         how = "--no-filter" if self._is_begun else _WITHOUT_FILES
         done = self._bounded(lock, how, "--force", "--", NAME, f"{ref}:{ref}")
-        if done.code or (head := self._objects.head(branch)) == self._whole.get(branch):
+        if done.code or (head := self._objects.head(branch)) == self._whole:
             return done
-        lacking = self._objects.lacking(entry.oid for entry in self._objects.files(head, ["."]).values())
+        lacking = self._objects.lacking(self._files(head))
         if lacking:
             done = self.fetch_files(lacking, lock)
             if any(words in done.err for words in _NOT_GIVEN):
                 done = self._bounded(lock, "--refetch", "--no-filter", "--force", "--", NAME, f"{ref}:{ref}")
         if done.code == 0:
-            self._whole[branch] = head
+            self._whole = head
             self._tidy(lock)
         return done
 
@@ -99,6 +99,16 @@ class Clone:
         """Run a git command that talks to the remote, with the server's login and no home of a person."""
         runner = Runner(self.folder, keep=(lock,), seconds=FETCH_SECONDS, home=self.folder, room=room)
         return runner.run(*words, check=False, config=_PARTIAL | self._remote.config(), feed=feed)
+
+    def _files(self, commit: str) -> Iterator[str]:
+        """The ids of a commit's files, without those that the last whole commit has at the same paths."""
+        if not self._whole:
+            yield from (entry.oid for entry in self._objects.files(commit, ["."]).values())
+            return
+        for path in self._objects.changed(self._whole, commit):
+            entry = self._objects.lookup(commit, path)
+            if entry is not None and entry.mode not in (TREE, GITLINK):
+                yield entry.oid
 
     def _tidy(self, lock: int) -> None:
         runner = Runner(self.folder, keep=(lock,), seconds=FETCH_SECONDS)

@@ -171,7 +171,24 @@ def token(tmp_path):
     return file
 
 
-async def test_a_token_from_a_file_logs_in_over_http_and_stands_in_no_file_of_the_clone(origin, tmp_path, token):
+@pytest.fixture
+def environments(monkeypatch):
+    """The arguments and the environment of each child."""
+    seen = []
+    start = subprocess.Popen
+
+    def recorded(argv, **how):
+        seen.append((list(map(os.fspath, argv)), how.get("env") or dict(os.environ)))
+        return start(argv, **how)
+
+    monkeypatch.setattr(subprocess, "Popen", recorded)
+    return seen
+
+
+async def test_a_token_from_a_file_logs_in_over_http_and_is_in_nothing_but_the_children_that_ask_the_remote(
+    origin, tmp_path, token, environments, caplog
+):
+    caplog.set_level("DEBUG")
     server = GitServer(tmp_path, token="s3cr3t-token-9")
     origin.git("config", "http.receivepack", "true")
     with server.up() as url:
@@ -181,8 +198,14 @@ async def test_a_token_from_a_file_logs_in_over_http_and_stands_in_no_file_of_th
             await it.move("main", commit, base)
             assert await it.latest("main") == commit
 
+    written = base64.b64encode(b"infra-mcp:s3cr3t-token-9").decode()
+    given = {argv[3] for argv, env in environments if written in str(env) and argv[0] == "git"}
     assert set(server.seen) == {"s3cr3t-token-9"}
-    assert not any(b"s3cr3t" in p.read_bytes() for p in home.rglob("*") if p.is_file())
+    assert given == {"fetch", "push"}
+    for form in ("s3cr3t", written):
+        assert not any(form in word for argv, _ in environments for word in argv)
+        assert form not in caplog.text
+        assert not any(form.encode() in p.read_bytes() for p in home.rglob("*") if p.is_file())
 
 
 @pytest.mark.usefixtures("origin")
