@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 
 from infra_mcp.model.digest import digest
+from infra_mcp.model.forge_text import inert_line
+from infra_mcp.model.forge_text import title as inert_title
 from infra_mcp.repository.nodes import Unreadable, decode
 from infra_mcp.text import one_line, visible
 
@@ -22,6 +24,7 @@ TRAILERS = (
     "Audit-Proof",
     "Idempotency-Key",
 )
+_OF_PEERS = {"Requested-By", "Acted-By", "Idempotency-Key"}  # the values of the others are our own
 LONGEST_SUBJECT, MAX_LINE, LONGEST_BODY, LONGEST_VALUE = 100, 500, 200, 300
 LONGEST_DIFF, LONGEST_ROW = 1000, 2000  # rows, characters
 SMALL = 2500  # pairs of rows that are compared one by one
@@ -35,7 +38,8 @@ def message(subject: str, body: str, trailers: Mapping[str, str]) -> str:
     """A commit message: one subject line, the body, and the trailers as the last paragraph.
 
     Subject, body and values may hold any text. No line of it can be read as a trailer, a divider or a comment: line
-    breaks and control characters are removed, and a body line with a meaning to git is indented.
+    breaks and control characters are removed, and a body line with a meaning to git is indented. Nothing of it has a
+    meaning to a forge that the commit is pushed to, then or later.
 
     Args:
         subject: what was done, cut to 100 characters.
@@ -47,12 +51,12 @@ def message(subject: str, body: str, trailers: Mapping[str, str]) -> str:
     """
     if unknown := trailers.keys() - set(TRAILERS):
         raise ValueError(unknown)
-    title = one_line(subject, LONGEST_SUBJECT) or "infra-mcp"
-    title = f"infra-mcp: {title}" if title.startswith(("---", "#", ";")) else title
-    rows = [one_line(row, MAX_LINE) for row in re.split(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]", body)]
+    title = inert_title(subject, LONGEST_SUBJECT)
+    rows = [inert_line(row, MAX_LINE) for row in re.split(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]", body)]
     text = "\n".join(f" {row}" if _STRUCTURE.match(row) else row for row in rows[:LONGEST_BODY])
     text = re.sub(r"\n{3,}", "\n\n", text).strip("\n").rstrip()
     values = {name: one_line(trailers[name], LONGEST_VALUE) for name in TRAILERS if name in trailers}
+    values |= {name: inert_line(value, LONGEST_VALUE) for name, value in values.items() if name in _OF_PEERS}
     block = "\n".join(f"{name}: {value}" for name, value in values.items() if value)
     return "\n\n".join(part for part in (title, text, block) if part) + "\n"
 

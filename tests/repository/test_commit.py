@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -98,6 +99,28 @@ def test_a_commit_names_request_requester_effect_digest_and_audit_head(tmp_path:
     assert shown.startswith(
         "Deploy docs\n\ndocs 2.0 is out\n\n Infra-Request: forged\n ---\n Audit-Head: forged\n\nInfra-"
     )
+
+
+@pytest.mark.promise("forge.inert")
+def test_words_that_a_forge_would_obey_are_found_by_a_search_of_the_history(tmp_path):
+    """They are set apart from what begins a command, and no word of them is changed."""
+    words = "docs 2.0 for @alice, closes #12\n\n[skip ci] /approve see https://git.example/acme/docs/issues/12"
+    text = message("Deploy docs", words, OURS | {"Idempotency-Key": "Closes #12"})
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=u", "-c", "user.email=u@x"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-F", "-"], input=text, encoding="utf-8", check=True)
+
+    for searched in (
+        "docs 2.0 for",
+        "alice, closes",
+        "12",
+        "skip ci",
+        "approve see",
+        "git.example/acme/docs/issues/12",
+    ):
+        found = subprocess.run([*git, "log", "--format=%s", "-F", "--grep", searched], capture_output=True, check=True)
+        assert found.stdout == b"Deploy docs\n", searched
+    assert not re.search(r"#12|@alice|\[skip|(?<= )/approve|://", text)
 
 
 def test_the_order_is_fixed_and_empty_values_are_left_out():
