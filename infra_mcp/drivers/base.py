@@ -8,12 +8,13 @@ driver.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+import anyio
 from pydantic import JsonValue
 
 from infra_mcp.clients.forge.forge import Forge
@@ -135,6 +136,11 @@ class Place(NamedTuple):
     settings: Hashable  # a change of them makes a new connection
 
 
+@contextmanager
+def _no_news() -> Iterator[anyio.Event]:
+    yield anyio.Event()
+
+
 async def _no_forge(_: Policy) -> Forge:
     raise InfraError("setup-failed", "The server is not connected to a forge.")
 
@@ -148,6 +154,8 @@ class Setup:
     masker: Masker  # learns every secret that is read
     state: Path = Path()  # the server's state directory: a driver has a folder of its own below it
     forge: Callable[[Policy], Awaitable[Forge]] = _no_forge  # the forge that a policy names
+    # An event that is set when the forge may have news; it is taken before one looks, so that nothing is missed.
+    news: Callable[[], AbstractContextManager[anyio.Event]] = _no_news
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from infra_mcp.engine.places import Places
 from infra_mcp.engine.repositories import Repositories
 from infra_mcp.engine.run import Dependencies, Run, stamp, utc
 from infra_mcp.engine.scheduler import Scheduler, keep_purging
-from infra_mcp.engine.signals import PARKED_CHANGED, Signals, signals_of
+from infra_mcp.engine.signals import PARKED_CHANGED, PROPOSALS, Signals, signals_of
 from infra_mcp.engine.status import status
 from infra_mcp.engine.worker import Worker
 from infra_mcp.errors import InfraError
@@ -71,7 +71,14 @@ class Engine:
         self._now = now
         self._repositories = Repositories(settings)
         forge = self._repositories.forge
-        setup = Setup(settings.kubeconfig, ledger.key, self.masker, settings.state_dir, forge)
+        setup = Setup(
+            settings.kubeconfig,
+            ledger.key,
+            self.masker,
+            settings.state_dir,
+            forge,
+            partial(self.signals.waiter, PROPOSALS),
+        )
         self._places = Places(setup, deliveries)
         folders = tuple(folder for folder in (settings.state_dir, settings.repo / ".git") if folder.is_dir())
         self.missing = Readiness(folders, self._places.answer).missing

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 IDENTITIES = "identities"  # woken when a token or a peer ended: check the callers of open waits again
 PARKED_CHANGED = "parked requests"  # wakes the scheduler
-PROPOSALS = "proposals"  # woken when the forge has news: look at open proposals again
+PROPOSALS = "proposals"  # woken when the forge has news: look at open proposals and at checks again
 
 _MAX_NAMES = 1000  # that others are woken with
 

@@ -7,9 +7,11 @@ change otherwise.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
+import anyio
 from pydantic import JsonValue
 
 from infra_mcp.clients.forge.forge import Check as CommitCheck
@@ -22,6 +24,7 @@ from infra_mcp.policy.evidence import CheckRules, DeploymentRules
 from infra_mcp.text import named, quoted
 
 _LONGEST_PAUSE: Final = 15.0  # seconds between two looks: a forge bounds how often it may be asked
+News = Callable[[], AbstractContextManager[anyio.Event]]
 _SHORT: Final = 12  # characters of a commit's id
 
 
@@ -31,6 +34,7 @@ class Check:
 
     forge: Callable[[], Awaitable[Forge]]
     rules: CheckRules
+    news: News | None = None
 
     @property
     def shown(self) -> str:
@@ -60,7 +64,7 @@ class Check:
             found = [one for one in await (await self.forge()).checks(commit) if one.name == self.rules.name]
             return _judged(self.shown, commit, [(one, one.by == self.rules.by) for one in found])
 
-        return await poll(self.shown, look, seconds, context.say, _LONGEST_PAUSE)
+        return await poll(self.shown, look, seconds, context.say, _LONGEST_PAUSE, self.news)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Deployment:
 
     forge: Callable[[], Awaitable[Forge]]
     rules: DeploymentRules
+    news: News | None = None
 
     @property
     def shown(self) -> str:
@@ -92,7 +97,7 @@ class Deployment:
             found = [one for one in made if one.environment == self.rules.environment]
             return _judged(self.shown, context.commit, [(one, one.by == self.rules.by) for one in found])
 
-        return await poll(self.shown, look, seconds, context.say, _LONGEST_PAUSE)
+        return await poll(self.shown, look, seconds, context.say, _LONGEST_PAUSE, self.news)
 
     async def gone(self, context: Context, before: JsonValue, seconds: float) -> str:
         """Wait until the deployment of the revert succeeds."""

@@ -44,10 +44,10 @@ async def connect(setup: Setup, policy: Policy, name: str) -> AsyncIterator[Exte
     """
     where, forge = place(policy, name).where, partial(setup.forge, policy)
     if not name:
-        yield External(Ground(None, forge), where)
+        yield External(Ground(None, forge, setup.news), where)
         return
     async with Cluster.connect(name, setup.kubeconfig, policy.clusters[name].context) as cluster:
-        yield External(Ground(cluster, forge), where)
+        yield External(Ground(cluster, forge, setup.news), where)
 
 
 class External:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
@@ -86,6 +87,7 @@ async def poll(
     seconds: float,
     say: Callable[[str], None],
     longest: float,
+    news: Callable[[], AbstractContextManager[anyio.Event]] | None = None,
 ) -> str:
     """Look until it is so, and return what was seen. A system that does not answer is asked again.
 
@@ -95,6 +97,7 @@ async def poll(
         seconds: how long this may take.
         say: reports what was seen last.
         longest: seconds between two looks, once it takes long.
+        news: an event that is set when it is worth another look; see `Setup.news`.
 
     Raises:
         LateError: `not-landed`, with what was seen last.
@@ -102,14 +105,16 @@ async def poll(
     last, pause = "nothing was seen of it", _FIRST_PAUSE
     with anyio.move_on_after(seconds):
         while True:
-            try:
-                seen = await look()
-            except Unavailable as away:
-                seen = Seen(False, away.what.rstrip("."))
-            if seen.so:
-                return seen.text
-            last = seen.text
-            say(f"{shown}: {last}")
-            await anyio.sleep(pause)
+            with news() if news else nullcontext(anyio.Event()) as event:
+                try:
+                    seen = await look()
+                except Unavailable as away:
+                    seen = Seen(False, away.what.rstrip("."))
+                if seen.so:
+                    return seen.text
+                last = seen.text
+                say(f"{shown}: {last}")
+                with anyio.move_on_after(pause):
+                    await event.wait()
             pause = min(pause * 1.5, longest)
     raise LateError("not-landed", f"{shown}: not within {seconds:.0f} s: {last}.")

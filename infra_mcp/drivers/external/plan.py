@@ -17,7 +17,7 @@ from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.base import Context, Prepared, Share
 from infra_mcp.drivers.external.access import require_rights
 from infra_mcp.drivers.external.beside import moved
-from infra_mcp.drivers.external.check import Check, Deployment
+from infra_mcp.drivers.external.check import Check, Deployment, News
 from infra_mcp.drivers.external.dns import Dns
 from infra_mcp.drivers.external.evidence import Evidence
 from infra_mcp.drivers.external.fields import Wanted, wanted
@@ -56,6 +56,7 @@ class Ground:
 
     cluster: Cluster | None  # that of the place, where policy names it
     forge: Callable[[], Awaitable[Forge]]
+    news: News
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,9 @@ def evidence(ground: Ground, begun: Before) -> tuple[Evidence, ...]:
     """
     rules, found = begun.rules, list[Evidence]()
     if rules.check:
-        found.append(Check(ground.forge, rules.check))
+        found.append(Check(ground.forge, rules.check, ground.news))
     if rules.deployment:
-        found.append(Deployment(ground.forge, rules.deployment))
+        found.append(Deployment(ground.forge, rules.deployment, ground.news))
     for place in rules.workload:
         if ground.cluster is None:
             what = f"The evidence names {place}, and infra.toml does not say in which cluster that is."

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 
+import anyio
 import pytest
 from gitea import gitea
 
 from infra_mcp.clients.forge import Deployment as Made
 from infra_mcp.clients.forge.gitea import Gitea
 from infra_mcp.drivers.base import Context
+from infra_mcp.drivers.external import evidence
 from infra_mcp.drivers.external.check import Check, Deployment
 from infra_mcp.errors import InfraError, Unavailable
 from infra_mcp.policy.evidence import CheckRules, DeploymentRules
@@ -61,6 +65,19 @@ async def test_a_status_of_our_commit_by_the_named_account_is_waited_for_from_pe
     assert "pending" in said[0]
     assert "under way" in said[0]
     assert fact == f"check deploy by {place.bot.name} succeeded for {place.commit[:12]}"
+
+
+async def test_an_event_of_the_forge_is_a_reason_to_look_again_at_once(place, monkeypatch):
+    monkeypatch.setattr(evidence, "_FIRST_PAUSE", 1_000.0)
+    event = anyio.Event()
+    check = replace(place.check(), news=lambda: nullcontext(event))
+
+    def succeed(_):
+        place.repository.status(place.commit, "deploy", "success", by=place.bot)
+        event.set()
+
+    with anyio.fail_after(30):
+        assert await check.holds(context(place.commit, succeed), None, 600.0)
 
 
 async def test_one_that_another_account_set_says_nothing(place):

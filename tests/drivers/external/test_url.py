@@ -48,6 +48,7 @@ class Site:
 
         with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
             self.port = server.server_port
+            server.handle_error = lambda *_: None  # a client that has read enough goes away
             thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
             thread.start()
             try:
