@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import random
 import socket
 import subprocess
 import threading
@@ -31,6 +32,7 @@ __all__ = ["Account", "GiteaRefusedError", "GiteaServer", "Repository", "gitea",
 PASSWORD = "made-up-0123456789"
 OURS = ("write:repository", "write:issue", "read:user")  # the scopes that the server's own token should have
 _UP, _CALL, _LIFE = 60.0, 30.0, 3000.0  # seconds
+_PORTS = 5  # that are tried: somebody may take one before Gitea does
 _CONFIG = """\
 APP_NAME = Gitea of a test
 RUN_MODE = prod
@@ -120,15 +122,33 @@ class GiteaServer:
         path = program()
         if path is None:
             pytest.skip(NEEDED)
-        if not self.port:
+        if self.port:
+            self._launch(path)
+        else:
+            self.home.mkdir(parents=True, exist_ok=True)
             self._prepare(path)
+        if not self._is_up():
+            pytest.fail(f"Gitea did not start: {self.log()}")
+
+    def _launch(self, path: Path) -> None:
         with (self.home / "log").open("ab") as log:
             argv = [path, "web", "--config", self.home / "app.ini"]
             self._process = subprocess.Popen(argv, env=self._env(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._watch = threading.Timer(_LIFE, self._process.kill)
         self._watch.daemon = True
         self._watch.start()
-        self.wait(lambda: self.call("GET", "/version"))
+
+    def _is_up(self) -> bool:
+        """Wait until it answers, and not somebody else's who had its port first; False where it ends."""
+        until = time.monotonic() + _UP
+        while self._process is not None and self._process.poll() is None and time.monotonic() < until:
+            try:
+                self.call("GET", "/user", by=self.admin)
+            except (OSError, GiteaRefusedError):
+                time.sleep(0.02)
+            else:
+                return True
+        return False
 
     def stop(self) -> None:
         """End it; what it keeps stays."""
@@ -228,18 +248,25 @@ class GiteaServer:
         return made
 
     def _prepare(self, path: Path) -> None:
-        with socket.socket() as any_port:
-            any_port.bind(("127.0.0.1", 0))
-            self.port = int(any_port.getsockname()[1])
-        self.home.mkdir(parents=True, exist_ok=True)
-        config = _CONFIG.format(home=self.home, port=self.port, static=path.parent)
-        (self.home / "app.ini").write_text(config, encoding="utf-8")
+        """Make its database and the first account, and start it on a port that is free."""
+        self._configure(path)
         self._run(path, "migrate")
         words = ["--username", self.admin.name, "--password", PASSWORD, "--email", "root@test.example", "--admin"]
         self._run(path, "admin", "user", "create", *words, "--must-change-password=false")
         words = ["--username", self.admin.name, "--token-name", "first", "--scopes", "all", "--raw"]
         said = self._run(path, "admin", "user", "generate-access-token", *words)
         self.admin = Account(self.admin.name, said.split()[-1])
+        for _ in range(_PORTS):
+            self._launch(path)
+            if self._is_up():
+                return
+            self.stop()
+            self._configure(path)
+
+    def _configure(self, path: Path) -> None:
+        self.port = _free_port()
+        config = _CONFIG.format(home=self.home, port=self.port, static=path.parent)
+        (self.home / "app.ini").write_text(config, encoding="utf-8")
 
     def _run(self, path: Path, *words: str) -> str:
         argv = [path, *words, "--config", self.home / "app.ini"]
@@ -404,6 +431,18 @@ class Repository:
         """Review a pull request: APPROVED, REQUEST_CHANGES or COMMENT; gives the review's number."""
         made = self.call("POST", f"/pulls/{number}/reviews", {"event": event, "body": text or "seen"}, by=by)
         return int(made["id"])
+
+
+def _free_port() -> int:
+    """A port that is free now, and below those that the system gives to others meanwhile."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as tried:
+            try:
+                tried.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 @contextmanager

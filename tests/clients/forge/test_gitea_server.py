@@ -2,8 +2,10 @@
 
 import subprocess
 
+import gitea
 import pytest
 from gitea import GiteaRefusedError
+from scripted_http import Answer, scripted
 
 
 def push(repository, account, branch, *args):
@@ -48,3 +50,13 @@ def test_a_token_is_held_to_its_scopes(gitea):
     assert repository.call("GET", "/branches/main", by=token)["name"] == "main"
     with pytest.raises(GiteaRefusedError, match="required scope"):
         repository.call("POST", "/pulls", {}, by=token)
+
+
+def test_a_port_that_somebody_took_first_is_left_to_them(tmp_path, monkeypatch):
+    with scripted(lambda _: Answer({"version": "1"}, 401)) as (url, _):
+        taken = int(url.rpartition(":")[2])
+        ports = iter([taken, gitea._free_port()])
+        monkeypatch.setattr(gitea, "_free_port", lambda: next(ports))
+        with gitea.gitea_server(tmp_path / "gitea") as server:
+            assert server.port != taken
+            assert server.account("person").token
