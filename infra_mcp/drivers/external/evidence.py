@@ -15,6 +15,7 @@ from infra_mcp.errors import InfraError, Unavailable
 from infra_mcp.gather import gather
 
 _FIRST_PAUSE: Final = 0.1  # seconds between two looks
+_LEAST_PAUSE: Final = 0.5  # the same, however much news there is: a forge bounds how often it may be asked
 
 
 class Evidence(Protocol):
@@ -114,7 +115,8 @@ async def poll(
                     return seen.text
                 last = seen.text
                 say(f"{shown}: {last}")
-                with anyio.move_on_after(pause):
+                await anyio.sleep(min(pause, _LEAST_PAUSE))
+                with anyio.move_on_after(pause - _LEAST_PAUSE):
                     await event.wait()
             pause = min(pause * 1.5, longest)
     raise LateError("not-landed", f"{shown}: not within {seconds:.0f} s: {last}.")

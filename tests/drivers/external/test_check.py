@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -176,3 +176,27 @@ async def test_the_newest_state_of_the_named_environment_and_account_counts_and_
 async def test_a_deployment_that_fails_ends_the_wait():
     with pytest.raises(InfraError, match="failed for c1"):
         await deployment(Forge(("c1", made("failure")))).holds(context("c1"), None, 60.0)
+
+
+async def test_however_much_news_there_is_a_forge_is_not_asked_without_a_pause(monkeypatch):
+    slept, looks = [], []
+
+    @contextmanager
+    def news():
+        event = anyio.Event()
+        event.set()
+        yield event
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    async def look():
+        looks.append(1)
+        return evidence.Seen(len(looks) == 20, "there")
+
+    monkeypatch.setattr(evidence.anyio, "sleep", sleep)
+    await evidence.poll("it", look, 60.0, lambda _: None, 15.0, news)
+
+    assert slept[0] == evidence._FIRST_PAUSE
+    assert set(slept[5:]) == {evidence._LEAST_PAUSE}
+    assert len(slept) == 19
