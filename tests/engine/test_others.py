@@ -8,6 +8,7 @@ from engine.zone_ground import ZoneGround
 from scripted_http import Answer, scripted
 
 from infra_mcp.engine.engine import Engine
+from infra_mcp.model.actions.configure import Configure
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.request import State, Submission
 from infra_mcp.policy.policy import digest_of
@@ -62,9 +63,9 @@ class Ground(ZoneGround):
         self.make(POLICY % (delivery, "\n".join(more)), {PATH: RELEASE, "clusters/main/apps.yaml": FLUX})
         return self
 
-    def opened(self):
+    def opened(self, actions=""):
         pin = digest_of(self.settings.policy_file.read_text(encoding="utf-8"))
-        return Engine.open(self.settings, policy_pin=pin)
+        return Engine.open(self.settings, policy_pin=f"{pin}{actions}")
 
     @staticmethod
     async def deploy(engine, version="1.2.0", **more):
@@ -126,6 +127,22 @@ async def test_a_page_that_shows_it_before_the_commit_is_no_evidence(tmp_path):
         ground = Ground(tmp_path).lay(VERSIONS, "[apps.docs.evidence]", page)
         async with ground.opened() as engine:
             done = await ground.deploy(engine)
+
+    assert done.state is State.COMMITTED, done.receipt
+
+
+async def test_a_page_with_a_version_says_nothing_of_a_change_that_sets_none(tmp_path):
+    page = 'url = { at = "http://127.0.0.1:9/", value = "{version}", private = true }'
+    setting = ["[apps.docs.settings.tries]", f'at = "{PATH}#spec.install.remediation.retries"', 'type = "integer"']
+    allowed = POLICY.replace('actions = ["deploy"]', 'actions = ["deploy", "configure"]\nallow = ["effect.unrendered"]')
+    ground = Ground(tmp_path)
+    text = RELEASE.replace("  values:", "  install: {remediation: {retries: 1}}\n  values:")
+    policy = allowed % ("external", "\n".join([VERSIONS, "[apps.docs.evidence]", page, *setting]))
+    ground.make(policy, {PATH: text, "clusters/main/apps.yaml": FLUX})
+    async with ground.opened("+deploy,configure") as engine:
+        action = Configure(app="docs", settings={"tries": 3})
+        taken = await engine.submit(Submission(caller=DOCS, action=action, channel="tool"))
+        done = await engine.wait(taken.request.id, 60.0)
 
     assert done.state is State.COMMITTED, done.receipt
 

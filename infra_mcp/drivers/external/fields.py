@@ -48,6 +48,12 @@ def _is(built: ObjectRef, ref: ObjectRef) -> bool:
     }
 
 
+def version_of(share: Share) -> str:
+    """The version that the edit sets, without its digest; empty where it sets none: an instance may only be changed."""
+    version = share.instance.version.partition("@")[0] if share.instance else ""
+    return version if any(version in str(value) for _, value in _set(share)) else ""
+
+
 def _set(share: Share) -> Iterator[tuple[str, str | int | float | bool]]:
     """The plain values that the edit sets, each with the last key of its place."""
     for one in share.changes:

@@ -6,9 +6,10 @@ the live world, but the evidence.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from pydantic import Field, JsonValue
 
@@ -20,7 +21,7 @@ from infra_mcp.drivers.external.beside import moved
 from infra_mcp.drivers.external.check import Check, Deployment, News
 from infra_mcp.drivers.external.dns import Dns
 from infra_mcp.drivers.external.evidence import Evidence
-from infra_mcp.drivers.external.fields import Wanted, wanted
+from infra_mcp.drivers.external.fields import Wanted, version_of, wanted
 from infra_mcp.drivers.external.url import Url
 from infra_mcp.drivers.external.workload import Workload
 from infra_mcp.errors import InfraError
@@ -32,7 +33,8 @@ from infra_mcp.policy.evidence import EvidenceRules
 from infra_mcp.policy.grammar import WORKLOADS, seconds
 from infra_mcp.repository.rebase import changed
 
-NOTHING = "others deliver it, and no evidence in infra.toml shows when it is live"
+_VERSION: Final = "{version}"
+NOTHING: Final = "others deliver it, and no evidence in infra.toml shows when it is live"
 
 
 class Before(Frozen):
@@ -117,7 +119,7 @@ def _begin(context: Context, share: Share) -> Before | None:
     if rules is None or instance is None:
         return None
     values = {place: wanted(share, workload(place, share.after.cluster)) for place in rules.workload}
-    return Before(rules=rules, version=instance.version, wanted=values, grace=share.goal.grace)
+    return Before(rules=rules, version=version_of(share), wanted=values, grace=share.goal.grace)
 
 
 def workload(place: str, cluster: str) -> ObjectRef:
@@ -144,13 +146,18 @@ def evidence(ground: Ground, begun: Before) -> tuple[Evidence, ...]:
             raise InfraError("policy-invalid", what, next_step=step)
         ref = workload(place, ground.cluster.name)
         found.append(Workload(ground.cluster, ref, begun.wanted.get(place, ()), begun.grace))
-    if rules.dns:
+    if rules.dns and _fits(rules.dns.value, begun.version):
         found.append(Dns(rules.dns, tuple(_filled(one, begun.version) for one in rules.dns.value)))
-    if rules.url:
+    if rules.url and _fits((rules.url.value,), begun.version):
         found.append(Url(rules.url, _filled(rules.url.value, begun.version)))
     return tuple(found)
 
 
+def _fits(templates: Sequence[str], version: str) -> bool:
+    """Whether values can show a change: those with a version in them show none that sets no version."""
+    return bool(version) or not any(_VERSION in one for one in templates)
+
+
 def _filled(template: str, version: str) -> str:
-    """A value with the version, without its digest; where the change sets none, it is found nowhere."""
-    return template.replace("{version}", version.partition("@")[0] or "{version}")
+    """A value with the version."""
+    return template.replace(_VERSION, version)
