@@ -263,6 +263,11 @@ def _placed(policy: Policy, side: Side, entry: Entry | None, objects: Iterable[L
             yield replace(one, ref=one.ref.model_copy(update={"namespace": space}))
 
 
+def changes(before: Iterable[Located], after: Iterable[Located]) -> Iterator[ObjectChange]:
+    """Every object that two sets of objects have differently, the new ones in their order, then those that go."""
+    return _changes(_by_key(before), _by_key(after))
+
+
 def _changes(before: dict[str, Located], after: dict[str, Located]) -> Iterator[ObjectChange]:
     for key in [*after, *(key for key in before if key not in after)]:
         old, new = before.get(key), after.get(key)

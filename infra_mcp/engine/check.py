@@ -24,6 +24,7 @@ from infra_mcp.clients.git import Entry, Git
 from infra_mcp.engine.between import Between, ObjectChange, between
 from infra_mcp.engine.commit_range import commits_of
 from infra_mcp.engine.entry_pairs import Side, is_named, values_read
+from infra_mcp.engine.releases_between import releases_between
 from infra_mcp.engine.settings_between import SettingChange, setting_changes
 from infra_mcp.errors import InfraError
 from infra_mcp.masking import Masker
@@ -100,11 +101,13 @@ async def check(
             trees = [await _tree(git, policy, commit) for commit in (commits.common, commits.head)]
             before, after = (Side(tree, census_of(policy, tree)) for tree in trees)
             found, unread = await between(policy, before, after, paths, builds or Builds(), until=until)
+            charts, why = await releases_between(before, after, paths, until=until)
+            found += charts
             judged = _Judged(policy, circle, before, after, paths, found, unread, files)
             head_policy = await to_thread.run_sync(_head_policy, after.tree) if POLICY in paths else []
             result = await to_thread.run_sync(judged.result, now, head_policy)
             notes = [] if has_policy else [f"The base has no {POLICY}: only what holds without one was judged."]
-            return top | result | {"notes": [*notes, *result["notes"]]}
+            return top | result | {"notes": [*notes, *why, *result["notes"]]}
         finally:
             await git.aclose()
 

@@ -155,7 +155,8 @@ def _units(app: Application, at: FieldPath, helm: Helm, entry: Entry) -> Iterato
     name = name_of(helm.folder) if helm.folder and not app.is_named else app.app
     space, read = app.destination.get("namespace") or None, looked_up(lambda: helm.release)
     aliases = tuple(filter(None, (app.name, *names, posixpath.basename(helm.folder or ""))))
-    yield Unit(name, "Application", app.name, space, app.path, entry, *read, aliases=aliases)
+    found = partial(getattr, helm, "release")
+    yield Unit(name, "Application", app.name, space, app.path, entry, *read, aliases=aliases, release=found)
 
 
 def _automated(app: Application) -> dict[str, str]:

@@ -81,6 +81,7 @@ def _values_files(index: Index, folder: str) -> Iterator[tuple[str, str]]:
 def _units(index: Index, folder: str, path: str | None, entry: Entry) -> Iterator[Unit]:
     release = Release(index, folder, [path] if path else [])
     app, where, aliases = name_of(index, folder), path or index.charts[folder], (posixpath.basename(folder),)
-    unit = Unit(app, "Chart", app, None, where, entry, release.holds, release.replicas, aliases=aliases)
+    read = release.holds, release.replicas
+    unit = Unit(app, "Chart", app, None, where, entry, *read, aliases=aliases, release=lambda: release)
     if unit.holds or unit.replicas():
         yield unit

@@ -44,4 +44,5 @@ def _units(
     others = () if chart is not None else (chart_version(named, source.spots(("version",))),)
     release = Release(index, chart, layers, others=others)
     name, namespace = posixpath.splitext(posixpath.basename(path))[0], posixpath.basename(posixpath.dirname(path))
-    yield Unit(name, "Release", name, namespace, path, entry, release.holds, release.replicas)
+    read = release.holds, release.replicas
+    yield Unit(name, "Release", name, namespace, path, entry, *read, release=lambda: release)

@@ -89,6 +89,7 @@ def _file(index: Index, path: str, named: str) -> str | None:
 def _units(index: Index, one: _Release, chart: str | None, folder: str, entry: Entry) -> Iterator[Unit]:
     release = Release(index, chart, one.files)
     app = name_of(index, chart) if chart is not None else posixpath.basename(one.chart) or posixpath.basename(folder)
-    unit = Unit(app, "Release", one.name or app, None, entry.root, entry, release.holds, release.replicas)
+    read = release.holds, release.replicas
+    unit = Unit(app, "Release", one.name or app, None, entry.root, entry, *read, release=lambda: release)
     if unit.holds or unit.replicas():
         yield unit

@@ -28,8 +28,11 @@ def units(index: Index, entry: Entry) -> Iterator[Unit]:
             spec = mapping(one.value, "spec")
             space = as_text(spec.get("targetNamespace")) or one.namespace
             aliases = (entry.by.rpartition("/")[2], as_text(spec.get("releaseName")))
-            read = looked_up(partial(_release, index, entry, one))
-            yield Unit(one.own_name, one.kind, one.name, space, one.path, entry, *read, built=one, aliases=aliases)
+            release = partial(_release, index, entry, one)
+            read, path = looked_up(release), one.path
+            yield Unit(
+                one.own_name, one.kind, one.name, space, path, entry, *read, built=one, aliases=aliases, release=release
+            )
 
 
 def with_charts(index: Index, entry: Entry) -> Entry:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from infra_mcp.repository.census.built import Built
 from infra_mcp.repository.census.entries import Entry
 from infra_mcp.repository.layers import Spot
 from infra_mcp.repository.locator.holds import Hold
 from infra_mcp.repository.locator.places import Place
+
+if TYPE_CHECKING:
+    from infra_mcp.repository.census.release import Release
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +44,7 @@ class Unit:
     words: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()  # other names that people may mean it by
     built: Built | None = None  # its object, where it is one
+    release: Callable[[], Release] | None = field(default=None, repr=False, compare=False)  # the chart and its values
 
     @property
     def folders(self) -> tuple[str, ...]:
