@@ -30,6 +30,7 @@ _TIDY: Final = {
     "gc.auto": "6700",
     "gc.autoPackLimit": "50",
     "gc.autoDetach": "false",
+    "gc.bigPackThreshold": "64m",  # only smaller ones are put together
     "gc.pruneExpire": "2.weeks.ago",
     "repack.writeBitmaps": "false",  # which need all objects
 }

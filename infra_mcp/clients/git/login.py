@@ -90,8 +90,7 @@ class Remote:
             "ssh.variant": "ssh",
             "http.followRedirects": "false",
             "http.cookieFile": "",
-            "http.lowSpeedLimit": "1000",  # bytes a second, for as many seconds as the next says
-            "http.lowSpeedTime": "60",
+            "http.lowSpeedLimit": "0",  # a remote's hook may say nothing for long
             "protocol.version": "2",
             "fetch.unpackLimit": "1",  # one file, whose size the system bounds
             "fetch.negotiationAlgorithm": "default",

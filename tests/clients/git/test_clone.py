@@ -129,6 +129,24 @@ async def test_a_remote_that_knows_no_parts_gives_everything_with_one_fetch(orig
     assert held(tmp_path, WEB, "main~1")
 
 
+async def test_gitea_gives_a_clone_without_old_files(gitea, tmp_path, fetches):
+    bot = gitea.account("bot")
+    repository = gitea.repository(gitea.account("owner"), **{bot.name: "write"})
+    for version in ("1.0", "1.1", "1.2"):
+        repository.commit({WEB: f"image: site:{version}\n"})
+    async with upstream(tmp_path, repository.url, Login(gitea.token_file(bot))) as it:
+        base = await it.latest("main")
+        assert (await read(it, base))[WEB] == "image: site:1.2\n"
+        assert len(fetches) == 2
+        assert not held(tmp_path, WEB, "main~1")
+        assert (await read(it, await it.commit("main~1")))[WEB] == "image: site:1.1\n"
+        commit = await it.build_commit(base, {WEB: b"image: site:2.0\n"}, "Ours\n", 0)
+        await it.move("main", commit, base)
+
+    assert repository.head() == commit
+    assert len(fetches) == 3
+
+
 async def test_a_remote_of_the_old_protocol_that_gives_no_single_files_gives_everything(origin, tmp_path):
     """Plain sshd passes no GIT_PROTOCOL on."""
     with SshServer(tmp_path / "sshd").up() as ssh:
