@@ -144,8 +144,10 @@ class GiteaServer:
         while self._process is not None and self._process.poll() is None and time.monotonic() < until:
             try:
                 self.call("GET", "/user", by=self.admin)
-            except (OSError, GiteaRefusedError):
+            except OSError:
                 time.sleep(0.02)
+            except GiteaRefusedError:
+                return False
             else:
                 return True
         return False
