@@ -62,8 +62,10 @@ async def test_a_change_is_pushed_and_has_landed_when_the_workload_of_others_has
     with Pipeline(delivered).up() as pipeline:
         plan = await _deploy(delivered, dry_run=True)
         pipeline.runs.set()
+        seen = await delivered.tool("status", app="docs")
         acked = await delivered.ask('```infra\n{"action": "deploy", "app": "docs", "version": "1.2.0"}\n```')
 
+    assert seen.data["health"] == "Current", seen.text
     assert any("live when workload" in note for note in plan.data["plan"]["notes"]), plan.text
     assert acked.ok, acked.text
     assert f"{delivered.namespace}/deployment/docs runs {NEW}, 2 pods ready" in acked.text

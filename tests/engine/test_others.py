@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from engine.ledger_fixture import DOCS, PAT
+from engine.two_kinds import until
 from engine.zone_ground import ZoneGround
 from scripted_http import Answer, scripted
 
@@ -129,6 +130,23 @@ async def test_a_page_that_shows_it_before_the_commit_is_no_evidence(tmp_path):
             done = await ground.deploy(engine)
 
     assert done.state is State.COMMITTED, done.receipt
+
+
+async def test_an_approved_change_whose_server_ends_while_it_waits_is_confirmed_by_the_next_one(tmp_path):
+    live = ["1.1.0"]
+    with scripted(lambda _: Answer({"version": live[0]})) as (url, _):
+        page = f'url = {{ at = "{url}/version", pointer = "/version", value = "{{version}}", private = true }}'
+        ground = Ground(tmp_path).lay("[apps.docs.evidence]", page)
+        async with ground.opened() as engine:
+            waiting = await ground.deploy(engine)
+            await engine.approve(PAT, waiting.id, waiting.effect_digest, approve=True, way="cli")
+            await until(lambda: "answers" in engine.progress(waiting.id))
+        live[:] = ["1.2.0"]
+        async with ground.opened() as engine:
+            done = await engine.wait(waiting.id, 60.0, to_end=True)
+
+    assert done.state is State.LANDED, done.receipt
+    assert ground.subjects() == ["Deploy docs 1.2.0"]
 
 
 async def test_a_page_with_a_version_says_nothing_of_a_change_that_sets_none(tmp_path):
