@@ -44,8 +44,8 @@ IN_THE_MAIL = {
     "ledger.mail.post",
     "ledger.mail.release",
 }
-# Instead of `git.move`, where the branch is at a remote: tests/engine/test_push.py stops there.
-AT_A_REMOTE = {"git.push"}
+# Instead of `git.move`, where the branch is at a remote: tests/engine/test_push.py and test_proposals.py stop there.
+AT_A_REMOTE = {"forge.close", "forge.propose", "git.publish", "git.push", "git.unpublish"}
 # Every write of a client of a forge: pull requests, comments, auto-merge.
 AT_A_FORGE = {"forge.write"}
 # What drivers write in other systems than a cluster: the kill test of each stops there.
@@ -73,6 +73,8 @@ GIT_COMMANDS = {
     "gc": False,
     "hash-object": True,
     "init": False,
+    "log": False,
+    "ls-remote": False,
     "rev-list": False,
     "merge": True,
     "merge-base": False,

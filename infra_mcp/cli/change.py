@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from infra_mcp.cli.client import Client
-from infra_mcp.cli.following import WORKING, carry_out
-from infra_mcp.cli.options import client_options, verb, wait_options
+from infra_mcp.cli.following import WORKING, carry_out, until_merged
+from infra_mcp.cli.options import client_options, verb, wait_for_option, wait_options
 from infra_mcp.cli.output import Progress, note, show_result, text_of
 from infra_mcp.cli.pipeline import key_for, key_options
 from infra_mcp.cli.summary import Summary, summarized, summary_option
@@ -138,6 +138,7 @@ def _change_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", metavar="TEXT", help="why, for the record")
     key_options(parser)
     wait_options(parser, "the end")
+    wait_for_option(parser)
     summary_option(parser)
     client_options(parser)
 
@@ -276,6 +277,7 @@ def _change(
     with Progress(quiet=options.json) as progress:
         wait = 0.0 if options.no_wait else options.wait
         result = carry_out(client, tool, arguments, key.value, wait=wait, progress=progress)
+        result = until_merged(client, result, options.wait_for, wait=wait, progress=progress)
     data = result.setdefault("structuredContent", {})
     if key.source:
         data["idempotency_key"] = key.value

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 
 from infra_mcp.cli.client import BrokenConnectionError, Client, OnProgress
 from infra_mcp.cli.stopping import goes_on
-from infra_mcp.errors import InfraError
+from infra_mcp.errors import Exit, InfraError
 
 T = TypeVar("T")
 
 PARKED = "awaiting_approval"  # people must do something first, so a command does not wait for it
+AT_THE_FORGE = {"proposed", "reverting"}  # people decide there
 # States in which the server is still at work.
 WORKING = frozenset({"received", "scheduled", "queued", "planned", "applying", "verifying", "rolling_back"})
 
@@ -53,6 +54,43 @@ def carry_out(
         return follow(
             lambda left: client.call(tool, sent | {"wait_seconds": left}, progress), result, works, wait, progress
         )
+
+
+def until_merged(
+    client: Client, result: dict[str, Any], wait_for: str, *, wait: float, progress: OnProgress
+) -> dict[str, Any]:
+    """Go on waiting for a request whose pull request people have to merge.
+
+    Args:
+        client: of the server.
+        result: the newest result.
+        wait_for: `proposed`, which is where it is; `merged`; or `landed`, its end.
+        wait: seconds, counted from here.
+        progress: called with each message about how far it is.
+
+    Returns:
+        The newest result. One that was merged, and waited for no further, has the exit code 0.
+    """
+    data = result.get("structuredContent") or {}
+    if wait_for == "proposed" or data.get("state") not in AT_THE_FORGE:
+        return result
+    asked = {"request_id": data["request"]}
+
+    def look(_: float) -> dict[str, Any]:
+        newest = client.call("get_request", asked)
+        progress(str((newest.get("structuredContent") or {}).get("progress") or ""))
+        return newest
+
+    def goes(newest: dict[str, Any]) -> bool:
+        known = newest.get("structuredContent") or {}
+        merged = wait_for == "merged" and (known.get("proposal") or {}).get("merged")
+        open_still = known.get("state") in WORKING | AT_THE_FORGE | {PARKED}
+        if merged and open_still:
+            known["exit"] = int(Exit.LANDED)
+        return not merged and open_still
+
+    progress(f"{data['request']} waits for people to merge {data.get('url', 'its pull request')}")
+    return follow(look, result, goes, wait, progress)
 
 
 def stopped(request: str) -> str:

@@ -64,6 +64,16 @@ def wait_options(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--no-wait", action="store_true", help="do not wait: print the id and leave")
 
 
+def wait_for_option(parser: argparse.ArgumentParser) -> None:
+    """`--wait-for`."""
+    parser.add_argument(
+        "--wait-for",
+        choices=("proposed", "merged", "landed"),
+        default="proposed",
+        help="how far to wait where people merge a pull request first (default: proposed)",
+    )
+
+
 def seconds(text: str, longest: int = 24 * 3600) -> float:
     """A number of seconds, at most a day or as many as given."""
     number = float(text)

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from infra_mcp.cli.client import Client
-from infra_mcp.cli.following import follow, stopped, works
-from infra_mcp.cli.options import client_options, connected, group, verb, wait_options
+from infra_mcp.cli.following import follow, stopped, until_merged, works
+from infra_mcp.cli.options import client_options, connected, group, verb, wait_for_option, wait_options
 from infra_mcp.cli.output import Progress, show, show_result, text_of
 from infra_mcp.cli.stopping import goes_on
 from infra_mcp.cli.summary import Summary, summarized, summary_option
@@ -35,6 +35,7 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         parser.add_argument("id", metavar="ID", help="the request's id")
         if run is _watch:
             wait_options(parser, "the end")
+            wait_for_option(parser)
             summary_option(parser)
         client_options(parser)
     for name, summary in (
@@ -66,7 +67,9 @@ def _watch(options: argparse.Namespace) -> int:
                     progress(str(data.get("progress") or f"{options.id} is {data['state']}"))
                 return result
 
-            result = follow(look, look(), works, 0.0 if options.no_wait else options.wait, progress)
+            wait = 0.0 if options.no_wait else options.wait
+            result = follow(look, look(), works, wait, progress)
+            result = until_merged(client, result, options.wait_for, wait=wait, progress=progress)
         summary.result(result, str((result.get("structuredContent") or {}).get("message") or text_of(result)))
         return show_result(options.json, result)
 

@@ -1,6 +1,6 @@
 """A stage as a commit on the branch, and its revert: the event first, then the branch moves."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -12,7 +12,7 @@ from infra_mcp.errors import InfraError, Moved, Raced, Unavailable
 from infra_mcp.ledger.chain import HEADS, proof_of
 from infra_mcp.model.request import State
 from infra_mcp.repository.commit import message
-from infra_mcp.repository.edits import SetValue, keep, kept
+from infra_mcp.repository.edits import FileEdit, SetValue, keep, kept
 from infra_mcp.repository.rebase import changed, rebase, revert
 
 _RACES: Final = 40  # pushes of others in a row
@@ -21,7 +21,10 @@ _RACES: Final = 40  # pushes of others in a row
 async def draft(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
     """Build a stage's commit on the head it was planned on; no ref moves, and it may never be used."""
     base, files = stage.before.base, changed(stage.before, stage.edit.tree)
-    run.draft = base, await deps.git.build_commit(base, files, await _message(deps, run, stage), run.record.when or 0)
+    run.draft = (
+        base,
+        await deps.git.build_commit(base, files, await commit_message(deps, run, stage), run.record.when or 0),
+    )
 
 
 async def commit_stage(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
@@ -36,7 +39,7 @@ async def commit_stage(deps: Dependencies, run: Run, stage: PlannedStage) -> Non
         await _again_where_raced(partial(_commit, deps, run, stage))
     except Unavailable as away:
         commit, branch = run.record.stage(stage.number).commit, deps.policy().tree.branch
-        if away.code != AWAY or commit is None:
+        if away.code not in AWAY or commit is None:
             raise
         # The push may have come through: the remote says so as soon as it answers.
         if not await once_there(partial(deps.git.contains, branch, commit), run.say):
@@ -68,7 +71,9 @@ async def _commit(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
         if run.draft and run.draft[0] == head and stage.number == 0:
             commit = run.draft[1]
         else:
-            commit = await deps.git.build_commit(head, files, await _message(deps, run, stage), run.record.when or 0)
+            commit = await deps.git.build_commit(
+                head, files, await commit_message(deps, run, stage), run.record.when or 0
+            )
         run.record = run.record.with_stage(stage.number, edits=keep(stage.edit.changes), commit=commit)
         data = {"commit": commit, "files": sorted(files), "objects": run.targets}
         await deps.save(run, State.APPLYING, "committing", data, commit=commit, effect_digest=run.record.digest)
@@ -109,27 +114,43 @@ async def revert_stage(deps: Dependencies, run: Run, number: int, cause: str) ->
 
 
 async def _revert(deps: Dependencies, run: Run, number: int, ours: str, cause: str) -> None:
-    policy, stage = deps.policy(), run.record.stage(number)
-    branch = policy.tree.branch
+    branch = deps.policy().tree.branch
     async with deps.git.exclusive():
         head = await deps.git.head(branch)
-        edits = kept(stage.edits)
-        # Objects are found again in the cluster that they were planned for, whatever the policy says by now.
-        place = next((one.ref.cluster for one in edits if isinstance(one, SetValue) and one.ref), "")
-        trees = await deps.tree(policy, ours, place), await deps.tree(policy, head, place)
-        changes = await to_thread.run_sync(revert, edits, *trees, ours)
-        if not changes:
+        reverting = await build_revert(deps, run, number, head, cause)
+        if reverting is None:
             return
-        trailers = _trailers(run) | await _head(deps)
-        text = message(f"Roll back {run.request.id}", f"{cause}\n\nReverts {ours}.", trailers)
-        reverting = await deps.git.build_commit(head, changes, text, run.record.when or 0)
         run.record = run.record.with_stage(number, revert=reverting)
         data = {"commit": ours, "revert": reverting}
         await deps.save(run, State.ROLLING_BACK, "reverting", data, revert=reverting)
         await deps.git.move(branch, reverting, head)
 
 
-async def _message(deps: Dependencies, run: Run, stage: PlannedStage) -> str:
+async def build_revert(deps: Dependencies, run: Run, number: int, head: str, cause: str) -> str | None:
+    """Build the commit that takes a stage's commit back, on a head; no ref moves. None where nothing is left of it.
+
+    Raises:
+        InfraError: `undo-incomplete`, as `revert_stage`.
+    """
+    policy, stage = deps.policy(), run.record.stage(number)
+    ours, edits = stage.commit or "", kept(stage.edits)
+    # Objects are found again in the cluster that they were planned for, whatever the policy says by now.
+    trees = await deps.tree(policy, ours, place_of(edits)), await deps.tree(policy, head, place_of(edits))
+    changes = await to_thread.run_sync(revert, edits, *trees, ours)
+    if not changes:
+        return None
+    trailers = _trailers(run) | await _head(deps)
+    text = message(f"Roll back {run.request.id}", f"{cause}\n\nReverts {ours}.", trailers)
+    return await deps.git.build_commit(head, changes, text, run.record.when or 0)
+
+
+def place_of(edits: Iterable[FileEdit]) -> str:
+    """The cluster that edits were planned for; empty where none names an object."""
+    return next((one.ref.cluster for one in edits if isinstance(one, SetValue) and one.ref), "")
+
+
+async def commit_message(deps: Dependencies, run: Run, stage: PlannedStage) -> str:
+    """The message of a stage's commit, with the trailers that bind it to the ledger."""
     request = run.request
     trailers = _trailers(run) | {"Effect-Digest": run.record.digest or run.plan.effect.digest} | await _head(deps)
     if request.idempotency_key:

@@ -19,6 +19,8 @@ from infra_mcp.engine.approvals import Decisions
 from infra_mcp.engine.apps import apps
 from infra_mcp.engine.health import Readiness, missing_head
 from infra_mcp.engine.places import Places
+from infra_mcp.engine.proposals import Proposals
+from infra_mcp.engine.propose import withdraw
 from infra_mcp.engine.repositories import Repositories
 from infra_mcp.engine.run import Dependencies, Run, stamp, utc
 from infra_mcp.engine.scheduler import Scheduler, keep_purging
@@ -34,7 +36,7 @@ from infra_mcp.ledger.records import ReleaseIn
 from infra_mcp.masking import Masker
 from infra_mcp.model.approval import Way
 from infra_mcp.model.peer import Address, Caller
-from infra_mcp.model.request import END, PARKED, Request, State, Submission
+from infra_mcp.model.request import END, FOR_PEOPLE, PARKED, Request, State, Submission
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.repository.builds import Builds
 from infra_mcp.settings import Settings
@@ -87,12 +89,17 @@ class Engine:
         self._worker = Worker(self._deps, self.signals)
         self._older = ""  # why the ledger seems to be an older copy
         self._decisions = Decisions(ledger)
+        self._proposals = Proposals(self._deps, self.signals, self._worker.enqueue)
         self._scheduler = Scheduler(ledger, policy, self.signals, self._decisions, self._enqueue_if_connected, now)
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, settings: Settings, *, policy_pin: str | None = None, deliveries: Mapping[str, Delivery] = DELIVERIES
+        cls,
+        settings: Settings,
+        *,
+        policy_pin: str | None = None,
+        deliveries: Mapping[str, Delivery] = DELIVERIES,
     ) -> AsyncIterator[Self]:
         """Open the ledger, recover interrupted requests and serve until the block ends.
 
@@ -113,6 +120,7 @@ class Engine:
                 await group.start(engine._worker.run)
                 await engine._check_ledger()
                 group.start_soon(engine._scheduler.run)
+                group.start_soon(engine._proposals.run)
                 group.start_soon(keep_purging, ledger, policy, engine._now)
                 try:
                     yield engine
@@ -193,7 +201,7 @@ class Engine:
         Raises:
             InfraError: `not-found`.
         """
-        enough = END if to_end else END | {State.AWAITING_APPROVAL}
+        enough = END if to_end else END | FOR_PEOPLE
         look = partial(_require, self.ledger.request, "request", request_id)
         return await self.signals.until((request_id,), look, lambda request: request.state in enough, seconds, seen)
 
@@ -218,7 +226,8 @@ class Engine:
 
     def progress(self, request_id: str) -> str:
         """What a request does or waits for now. Kept in memory only: empty once it has ended."""
-        text = self._worker.progress(request_id) or self._scheduler.reason(request_id)
+        said = (one(request_id) for one in (self._worker.progress, self._proposals.reason, self._scheduler.reason))
+        text = next(filter(None, said), "")
         return self.masker.mask(text)[:500]
 
     async def approve(self, by: Caller, request_id: str, digest: str, *, approve: bool, way: Way) -> Request:
@@ -261,9 +270,14 @@ class Engine:
         if found.state not in _NOT_BEGUN or self._worker.busy(request_id):
             what = f"{request_id} is {found.state.value}: its first write has begun, and it goes on to its end."
             raise InfraError("too-late", what)
+        run = Run.of(found)
+        if run.merged or found.state is State.REVERTING:
+            raise InfraError("too-late", f"{request_id} was merged: it goes on to its end.")
+        if run.record.proposal:
+            await withdraw(self._deps, run.record.proposal, f"Cancelled by {caller.name}.")
         with suppress(ValueError):  # it ended meanwhile
             what = "Cancelled before anything was changed."
-            await report.finish(self.ledger, Run.of(found), State.CANCELLED, what)
+            await report.finish(self.ledger, run, State.CANCELLED, what)
         self.signals.wake(*signals_of(found))
         return await self.wait(found.id, 0)
 

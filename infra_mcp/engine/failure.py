@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import time
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from infra_mcp.drivers.base import Context, Driver, Undone
 from infra_mcp.engine import report
 from infra_mcp.engine.commits import observe_commits, revert_stage
 from infra_mcp.engine.planning import context_of
+from infra_mcp.engine.propose import propose_reversal, withdraw
 from infra_mcp.engine.repositories import AWAY, once_there
 from infra_mcp.engine.run import Dependencies, Run
 from infra_mcp.errors import InfraError, Locked, Moved, Unavailable
@@ -26,8 +28,12 @@ DENIED = "cluster-denied"
 DENIED_FOR = 10.0  # seconds that rights may be denied: a restarted API server has not read its rules yet
 
 
-async def after_failure(deps: Dependencies, run: Run, error: InfraError | None) -> Receipt:
-    """End a request that did not land. `error` is None to continue an interrupted rollback."""
+async def after_failure(deps: Dependencies, run: Run, error: InfraError | None) -> Receipt | None:
+    """End a request that did not land. `error` is None to continue an interrupted rollback.
+
+    Returns:
+        The receipt; None when the request was parked: the pull request that reverts it waits for people.
+    """
     if error is None:
         return await _roll_back(deps, run, InfraError.from_data(run.record.cause or {}))
     if error.code == "cannot-observe":
@@ -37,8 +43,15 @@ async def after_failure(deps: Dependencies, run: Run, error: InfraError | None) 
             await observe_commits(deps, run)  # git may have moved the branch and then failed
         except InfraError as unknown:
             return await give_up(deps, run, unknown)
-    if not run.on_branch and not run.applied:
-        message = f"{error.what} Nothing was changed." if run.begun else error.what
+    wrote = any(part.written for part in run.record.parts if part.key in run.applied)
+    # What people put on the branch in place of a merged change of ours is their will.
+    taken = error.code == "superseded" and run.merged is not None and not wrote
+    if taken or (not run.on_branch and not run.applied):
+        if run.record.proposal and not run.merged:
+            await once_there(
+                partial(withdraw, deps, run.record.proposal, f"{error.what} Nothing was changed."), run.say
+            )
+        message = f"{error.what} Nothing was changed." if run.begun and not taken else error.what
         return await report.finish(deps.ledger, run, report.end_for(error), message, error)
     run.record = run.record.update(cause=error.as_dict())
     await deps.save(run, State.ROLLING_BACK, "not_landed", error.as_dict(), commit=run.commit)
@@ -60,12 +73,15 @@ class _Rollback:
     restored: list[tuple[PartRecord, Driver]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    unmerged: list[int] = field(default_factory=list)  # stages whose commits a pull request has to take back
 
 
-async def _roll_back(deps: Dependencies, run: Run, error: InfraError) -> Receipt:
-    """Undo the stages, wait for the former state, and report how far that came."""
+async def _roll_back(deps: Dependencies, run: Run, error: InfraError) -> Receipt | None:
+    """Undo the stages, wait for the former state, and report how far that came; or for people to merge the revert."""
     run.say(f"rolling back: {error.what}")
     done = await _undo_stages(deps, run, error)
+    if done.unmerged and await _propose_reversal(deps, run, error, done):
+        return None
     former = await _former(deps, run, done) if done.restored and not done.problems else ""
     kept = _kept(run, done)
     if done.problems:
@@ -114,7 +130,14 @@ async def _undo_stages(deps: Dependencies, run: Run, error: InfraError) -> _Roll
 
 
 async def _revert(deps: Dependencies, run: Run, number: int, cause: str, done: _Rollback, *, waits: bool) -> bool:
-    """Revert a stage's commit, or add the problem; False when another git's lock is in the way and we do not wait."""
+    """Revert a stage's commit, or add the problem; False when another git's lock is in the way and we do not wait.
+
+    A commit that came by a pull request is taken back by another one, of all stages at once.
+    """
+    if run.merged:
+        if number in run.on_branch and not (run.record.reversal and run.record.reversal.merged):
+            done.unmerged.append(number)
+        return True
     for seconds in (*_LOCKED, 0.0):
         try:
             await once_there(lambda: _persist(lambda: revert_stage(deps, run, number, cause)), run.say)
@@ -134,6 +157,17 @@ async def _revert(deps: Dependencies, run: Run, number: int, cause: str, done: _
             done.problems.append(f"the branch kept moving ({moved})")
         break
     return True
+
+
+async def _propose_reversal(deps: Dependencies, run: Run, error: InfraError, done: _Rollback) -> bool:
+    """Open the pull request that takes the change back; False where nothing is left to take back, or it cannot be."""
+    try:
+        return await _persist(lambda: propose_reversal(deps, run, set(done.unmerged), error.what))
+    except InfraError as failed:
+        if failed.code == "ledger-unavailable":
+            raise
+        done.problems.append(failed.what)
+        return False
 
 
 async def _undo(deps: Dependencies, run: Run, part: PartRecord, done: _Rollback) -> None:
@@ -206,7 +240,7 @@ async def _persist(call: Callable[[], Awaitable[T]]) -> T:
             await sleep(_MOVED_PAUSE * 2**attempt)
         except InfraError as error:
             may_pass = error.code == DENIED and time() - began < DENIED_FOR
-            if error.code == AWAY or (not isinstance(error, Unavailable) and not may_pass):
+            if error.code in AWAY or (not isinstance(error, Unavailable) and not may_pass):
                 raise
             await sleep(0.5 * 2**attempt)
     return await call()

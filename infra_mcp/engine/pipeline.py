@@ -4,6 +4,7 @@ Each step writes its event before its effect. After an interruption a request is
 shows what is left to do: recovery is no second way through. A request that was parked starts at the top again, too.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,9 @@ from infra_mcp.engine.approvals import check_covered, covers, park_if_unapproved
 from infra_mcp.engine.commits import draft, observe_commits
 from infra_mcp.engine.failure import DENIED, DENIED_FOR, after_failure, give_up
 from infra_mcp.engine.locks import Held
+from infra_mcp.engine.merged import require_carried
 from infra_mcp.engine.planning import plan
+from infra_mcp.engine.propose import propose
 from infra_mcp.engine.releases import park_if_not_due
 from infra_mcp.engine.run import Dependencies, Run, stamp
 from infra_mcp.engine.stages import carry_out, confirm
@@ -30,6 +33,8 @@ from infra_mcp.model.request import State
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.decide import admit, judge, refusal
 
+# How forges call a branch that takes no push: Gitea, GitLab and GitHub's classic rules; GitHub's rule sets.
+_PROTECTED = re.compile(r"protected branch|GH006|GH013|rule violations", re.IGNORECASE)
 _ATTEMPTS = 12
 # The end of a request that is committed and that nothing confirms, by how commits get to the branch.
 _UNCONFIRMED = {"local": State.COMMITTED, "push": State.PUSHED, "pull-request": State.MERGED}
@@ -54,7 +59,7 @@ class Pipeline:
         try:
             if run.begun and (elsewhere := self._elsewhere(run)):
                 return await give_up(self.deps, run, InfraError("cannot-observe", elsewhere))
-            if run.request.state is State.ROLLING_BACK:
+            if run.request.state in {State.ROLLING_BACK, State.REVERTING}:
                 await observe_commits(self.deps, run)
                 return await after_failure(self.deps, run, None)
             return await self._forward(run, held)
@@ -92,15 +97,25 @@ class Pipeline:
         raise InfraError("cluster-unreachable", "The cluster stopped answering during the change.")
 
     async def _attempt(self, run: Run, held: Held) -> Receipt | None:
-        if await park_if_not_due(self.deps, run):
+        if run.merged:
+            await require_carried(self.deps, run, run.merged)
+        elif run.record.proposal:
+            run.reset()  # it conflicts by now, or the server ended while it proposed
+        elif await park_if_not_due(self.deps, run):
             return None
         await self._plan(run, held)
         verdict = await self._decide(run)
-        effect = run.plan.effect
         if run.request.dry_run:
-            await self._check_movable(run)
-            first = "" if verdict.decision == "allow" else f" It would have to wait: {verdict.reason}"
-            return await self._end(run, State.PREVIEWED, f"This is what would be done; nothing was changed.{first}")
+            return await self._preview(run, verdict)
+        return await self._execute(run, verdict)
+
+    async def _preview(self, run: Run, verdict: Verdict) -> Receipt:
+        await self._check_movable(run)
+        first = "" if verdict.decision == "allow" else f" It would have to wait: {verdict.reason}"
+        return await self._end(run, State.PREVIEWED, f"This is what would be done; nothing was changed.{first}")
+
+    async def _execute(self, run: Run, verdict: Verdict) -> Receipt | None:
+        effect = run.plan.effect
         self._require_deliverable(run)
         if effect.already_so and not run.begun:
             facts = await gather(partial(confirm, run, part) for part in run.plan.parts)
@@ -110,12 +125,40 @@ class Pipeline:
                 return None
             await self._prepare(run)
         await self._begin(run, verdict)
-        landed = await self._carry_out(run)
+        done = None if self._proposes(run) else await self._pushed(run)
+        if done is None:
+            await propose(self.deps, run)
+            return None
+        return await self._landed(run, f"{done}; {run.merged}" if run.merged else done)
+
+    async def _landed(self, run: Run, facts: str) -> Receipt:
+        """The end of what is live; or of what is on the branch, where nothing in policy can confirm more."""
         if any(part.prepared.confirms for part in run.plan.parts) or not run.plan.parts:
-            return await self._end(run, State.LANDED, landed)
+            return await self._end(run, State.LANDED, facts)
         tree = self.deps.policy().tree
         on = f"commit {run.commit or 'none'} is on {tree.branch}"
-        return await self._end(run, _UNCONFIRMED[tree.write], f"{on}; {landed}")
+        state = State.MERGED if run.merged else _UNCONFIRMED[tree.write]
+        return await self._end(run, state, f"{on}; {facts}")
+
+    async def _pushed(self, run: Run) -> str | None:
+        """Carry the plan out; None where a protected branch refused the push, and policy has it proposed instead."""
+        try:
+            return await self._carry_out(run)
+        except InfraError as refused:
+            if not self._falls_back(run, refused):
+                raise
+            return None
+
+    def _proposes(self, run: Run) -> bool:
+        """Whether people decide at the forge what is committed: there is something to commit, and no push of ours."""
+        proposed = self.deps.policy().tree.write == "pull-request" or run.record.proposal is not None
+        return proposed and run.merged is None and bool(run.plan.effect.files)
+
+    def _falls_back(self, run: Run, refused: InfraError) -> bool:
+        """Whether a push that a protected branch refused is proposed instead."""
+        untouched = not run.applied and not run.on_branch
+        protected = refused.code == "push-refused" and _PROTECTED.search(refused.what) is not None
+        return protected and untouched and self.deps.policy().tree.fallback == "pull-request"
 
     async def _plan(self, run: Run, held: Held) -> None:
         """Plan until everything that the plan touches is held.

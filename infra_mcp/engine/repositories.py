@@ -15,17 +15,17 @@ from infra_mcp.settings import Settings
 
 T = TypeVar("T")
 _FIRST, _LONGEST = 1.0, 30.0  # seconds between two tries while the remote is away
-AWAY: Final = "remote-unreachable"
+AWAY: Final = frozenset({"remote-unreachable", "forge-unreachable"})
 
 
 async def once_there(call: Callable[[], Awaitable[T]], say: Callable[[str], None]) -> T:
-    """Ask the remote; while it is away, say so and try again for as long as it takes."""
+    """Ask the remote or its forge; while that is away, say so and try again for as long as it takes."""
     pause = _FIRST
     while True:
         try:
             return await call()
         except Unavailable as away:
-            if away.code != AWAY:
+            if away.code not in AWAY:
                 raise
             say(f"waiting: {away.what}")
         await sleep(pause)

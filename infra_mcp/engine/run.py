@@ -9,6 +9,7 @@ import anyio
 
 from infra_mcp.actions.base import Past
 from infra_mcp.actions.workload import homes
+from infra_mcp.clients.forge import Forge
 from infra_mcp.clients.git import Git
 from infra_mcp.drivers.base import Context, Driver, Prepared, Share
 from infra_mcp.engine.places import Places
@@ -19,7 +20,7 @@ from infra_mcp.ledger.migrations.first_edition import upgraded
 from infra_mcp.model.actions import ActionModel, RollbackOf
 from infra_mcp.model.digest import canonical
 from infra_mcp.model.effect import Effect, Reached
-from infra_mcp.model.record import PartRecord, Record
+from infra_mcp.model.record import PartRecord, ProposalRecord, Record
 from infra_mcp.model.request import Request, State
 from infra_mcp.policy.guard.unrendered import unrendered
 from infra_mcp.policy.policy import Policy
@@ -29,7 +30,7 @@ from infra_mcp.repository.load import load
 from infra_mcp.repository.value import Tree
 
 _MAX_UNREAD = 5  # files named in a note
-_WRITING = {State.APPLYING, State.VERIFYING, State.ROLLING_BACK}
+_WRITING = {State.APPLYING, State.VERIFYING, State.ROLLING_BACK, State.REVERTING}
 
 
 def record_of(request: Request) -> Record:
@@ -146,7 +147,8 @@ class Run:
             run.record = record_of(request)
         except (TypeError, ValueError, LookupError):
             run.fault = InfraError("cannot-observe", "The record of what it was about to write cannot be read.")
-        if run.begun:
+        run.begun = run.begun or (request.state is State.PROPOSED and run.merged is not None)
+        if run.begun and request.state is not State.PROPOSED:
             # An interrupted stage without a commit had no commit to wait for, so its writes may have begun.
             done, stage = request.state is not State.APPLYING, run.record.stage
             run.reach(part.key for part in run.record.parts if done or stage(part.stage).commit is None)
@@ -157,6 +159,12 @@ class Run:
         """The action as policy judges it: a rollback together with what it is about."""
         action = self.request.action
         return action if self.past is None else RollbackOf(request=self.past.request, of=self.past.action)
+
+    @property
+    def merged(self) -> ProposalRecord | None:
+        """Its pull request, once that was merged."""
+        proposal = self.record.proposal
+        return proposal if proposal and proposal.merged else None
 
     @property
     def plan(self) -> Planned:
@@ -237,9 +245,13 @@ class Dependencies:
     now: Callable[[], datetime] = utc
     builds: Builds = field(default_factory=Builds)  # of kustomizations
 
+    async def forge(self) -> Forge:
+        """The forge that the policy in force names: see `Repositories.forge`."""
+        return await self.repositories.forge(self.policy())
+
     @property
     def git(self) -> Git:
-        """The repository that the policy in force writes to."""
+        """The repository that the policy in force writes to; `Upstream` where that is a remote's."""
         return self.repositories.of(self.policy())
 
     async def tree(self, policy: Policy, commit: str, place: str) -> Tree:

@@ -15,12 +15,12 @@ import anyio
 from infra_mcp.engine import report
 from infra_mcp.engine.approvals import Decisions, waiting_for
 from infra_mcp.engine.releases import hold, overtaken_by
-from infra_mcp.engine.run import Run, stamp
+from infra_mcp.engine.run import Run, record_of, stamp
 from infra_mcp.engine.signals import PARKED_CHANGED, Signals, signals_of
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.request import PARKED, Request, State
+from infra_mcp.model.request import AT_THE_FORGE, PARKED, Request, State
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.policy.grammar import seconds
 from infra_mcp.policy.policy import Policy
@@ -124,6 +124,8 @@ class Scheduler:
         if request is None or request.state not in PARKED:
             return None
         try:
+            if request.state in AT_THE_FORGE:
+                return _Seen(mark, None, "waits for the forge")  # `Proposals` looks at it
             if request.state is State.SCHEDULED:
                 due, text = await self._release(policy, request)
             else:
@@ -204,6 +206,10 @@ class Scheduler:
         if request.state is State.SCHEDULED:
             found = hold(policy, request, self.now()) if policy else None
             return line | (found.shown() if found else {"due": None, "held_by": None, "why": "it is due"})
+        if request.state in AT_THE_FORGE:
+            record = record_of(request)
+            mine = record.reversal if request.state is State.REVERTING else record.proposal
+            return line | ({"url": mine.url, "until": mine.until, "why": f"people merge {mine.url}"} if mine else {})
         waiting = waiting_for(request)
         if waiting is None:
             return line

@@ -80,7 +80,8 @@ async def _carry_out(deps: Dependencies, run: Run, decide: Decide, work: _Work) 
             if not part.driver.carries_out:
                 run.reach([part.key])
                 commit = run.record.stage(stage.number).commit if stage.number in run.on_branch else None
-                about = replace(part.context, commit=commit or "")
+                head = run.merged.merged_head if run.merged else ""
+                about = replace(part.context, commit=commit or "", head=head)
                 work.confirm(run, replace(part, context=about))  # others deliver it, as soon as it is committed
         for part in stage.parts:
             if part.driver.carries_out:
@@ -99,12 +100,19 @@ async def _commit(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
         # Nothing to commit, or another commit did the same, which is not ours to revert.
         await _save(deps, run, State.APPLYING, "applying")
         run.reach(part.key for part in stage.parts)
+    elif run.merged:
+        what = f"{run.merged.url} was merged, and by now more would have to change: {', '.join(_files(stage))}."
+        raise InfraError("superseded", what)
     elif stage.number in run.on_branch:
         commit = run.record.stage(stage.number).commit
         raise InfraError("object-moved", f"Commit {commit} was reverted by someone else while it was being applied.")
     else:
         run.say("committing")
         await commit_stage(deps, run, stage)
+
+
+def _files(stage: PlannedStage) -> list[str]:
+    return list(changed(stage.before, stage.edit.tree))
 
 
 async def _apply(deps: Dependencies, run: Run, part: PlannedPart, decide: Decide) -> PlannedPart:

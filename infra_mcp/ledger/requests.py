@@ -25,6 +25,9 @@ ROLLED_BACK = "rolled-back"  # the event of a landed request whose rollback has 
 _ROLLBACK = Rollback.model_fields["action"].default
 # A request goes forward only.
 _ORDER = list(State)
+_BACK = {State.ROLLING_BACK, State.REVERTING}
+_BEGUN = {State.APPLYING, State.VERIFYING, *_BACK}
+_REFUSED_PUSH = (State.APPLYING, State.PROPOSED)  # nothing was written, and the change is proposed instead
 _ROWS, _PEERS = schema.requests, schema.peers.c
 _JSON = ("action", "record", "receipt")
 _SAME = Request.model_fields.keys() & set(_ROWS.c.keys()) - {"caller", *_JSON}
@@ -87,10 +90,10 @@ class Requests(Repository):
             row = _open_row(tx.connection, request_id)
             masker = self.masker.sparing(_public(row))
             before = State(row["state"])
-            if state not in OPEN or (before is State.ROLLING_BACK and state is not before):
+            if state not in OPEN or (before in _BACK and state not in _BACK):
                 msg = f"request {request_id} cannot go from {before} to {state}"
                 raise ValueError(msg)
-            if state in PARKED and _ORDER.index(before) >= _ORDER.index(State.APPLYING):
+            if before in _BEGUN and state in PARKED - _BACK and (before, state) != _REFUSED_PUSH:
                 msg = f"request {request_id} has begun and cannot wait: it is {before}"
                 raise ValueError(msg)
             # Waiting is no progress that a step taken again could lose: it begins and ends with the step that says so.

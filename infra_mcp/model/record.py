@@ -59,6 +59,32 @@ class PartRecord(Frozen):
         return self.model_copy(update={"written": self.written + new})
 
 
+class ProposalRecord(Frozen):
+    """A pull request of a request: recorded before its branch is pushed, and again when the forge has named it."""
+
+    branch: str
+    heads: tuple[str, ...]  # the commits that we proposed, the newest last; people may have added others
+    base: str  # the commit that the newest one was built on
+    number: int | None = None  # None: the forge has not named it yet
+    url: str = ""
+    until: str = ""  # when it expires
+    merged: str | None = None  # the commit on the base branch that has it
+    merged_by: str = ""
+    merged_head: str = ""  # the commit that was proposed when it was merged
+    edits: tuple[str, ...] = ()  # the commits that others added, for people
+
+    def __str__(self) -> str:
+        """What became of it, for people."""
+        by = f" by {self.merged_by}" if self.merged_by else ""
+        edits = f", with commits of others: {', '.join(self.edits)}" if self.edits else ""
+        return f"{self.url} was merged{by}{edits}"
+
+    @property
+    def head(self) -> str:
+        """The commit that we proposed last."""
+        return self.heads[-1]
+
+
 class Record(Frozen):
     """All that a restart must know of one request."""
 
@@ -70,6 +96,8 @@ class Record(Frozen):
     keys: tuple[str, ...] = ()  # the locks that it holds from its planning to its end
     stages: tuple[StageRecord, ...] = ()  # its commits, in order
     parts: tuple[PartRecord, ...] = ()  # its parts that may have written something, in order
+    proposal: ProposalRecord | None = None  # the pull request with the change
+    reversal: ProposalRecord | None = None  # the one that takes it back
     cause: dict[str, str] | None = None  # why it is rolled back
     former: float | None = None  # how long a rollback waits for the former state, seconds since the epoch
     awaiting: Waiting | None = None  # the approval that it waits for, or last waited for

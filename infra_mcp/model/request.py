@@ -46,6 +46,8 @@ OPEN = PARKED | {State.RECEIVED, State.QUEUED, State.PLANNED, State.APPLYING, St
 END = frozenset(State) - OPEN
 # The ends at which the branch has the change, confirmed to be live or not.
 BROUGHT = frozenset({State.LANDED, State.MERGED, State.PUSHED, State.COMMITTED})
+AT_THE_FORGE = frozenset({State.PROPOSED, State.REVERTING})  # people decide there
+FOR_PEOPLE = frozenset({State.AWAITING_APPROVAL}) | AT_THE_FORGE  # people decide, and may take long
 
 
 class _Asked(Frozen):

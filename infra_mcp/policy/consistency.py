@@ -26,6 +26,7 @@ def faults(policy: Policy) -> Iterator[str]:
     for name, circle in policy.circles.items():
         yield from _circle(policy, name, circle)
     yield from _paths(policy)
+    yield from _forge(policy)
     for name, app in policy.apps.items():
         yield from _app(policy, name, app)
     for name, hook in policy.hooks.items():
@@ -66,6 +67,14 @@ def _paths(policy: Policy) -> Iterator[str]:
             yield f"owners.{number}.paths: one of them has another owner already"
 
 
+def _forge(policy: Policy) -> Iterator[str]:
+    """Faults of how changes get to the branch."""
+    if _proposes(policy) and policy.forge.kind is None:
+        yield "forge.kind is missing: pull requests are opened at a forge"
+    if policy.tree.fallback and policy.tree.write != "push":
+        yield "tree.fallback says what follows a refused push, and tree.write is not push"
+
+
 def _app(policy: Policy, name: str, app: AppRules) -> Iterator[str]:
     where = ("apps", name)
     if app.owner is None and not policy.owners:
@@ -88,7 +97,7 @@ def _app(policy: Policy, name: str, app: AppRules) -> Iterator[str]:
 
 
 def _proposes(policy: Policy) -> bool:
-    return "pull-request" in (policy.tree.write, getattr(policy.tree, "fallback", None))
+    return "pull-request" in (policy.tree.write, policy.tree.fallback)
 
 
 def _may_be_in(policy: Policy, cluster: str, path: str) -> bool:

@@ -32,6 +32,7 @@ from infra_mcp.policy.grammar import (
     Duration,
     Explanation,
     Fields,
+    ForgeLabel,
     ForgeRepository,
     GuardName,
     HostPattern,
@@ -105,7 +106,8 @@ class TreeRules(Frozen):
     """The layout of the repository, and the field managers whose fields a change may take over."""
 
     branch: Branch = "main"
-    write: Literal["local", "push"] = "local"
+    write: Literal["local", "push", "pull-request"] = "local"
+    fallback: Literal["pull-request"] | None = None
     remote: RemoteName = "origin"
     clone_mib: int = Field(default=2048, ge=16, le=1_048_576)
     committer: Committer = "infra-mcp <infra-mcp@localhost>"
@@ -121,6 +123,10 @@ class ForgeRules(Frozen):
     kind: Literal["gitea", "github"] | None = None
     url: HttpAddress | None = None
     repository: ForgeRepository | None = None
+    merge: Literal["people", "auto"] = "people"
+    labels: tuple[ForgeLabel, ...] = Field(default=(), max_length=20)
+    expires: LongDuration = "14d"
+    poll: Duration = "30s"
     token_file: AbsolutePath | None = None
     user: RemoteName = "infra-mcp"
     key_file: AbsolutePath | None = None

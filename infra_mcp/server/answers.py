@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from infra_mcp.errors import CODES, Exit, InfraError
 from infra_mcp.model.actions import Rollback
 from infra_mcp.model.outcome import exit_for
-from infra_mcp.model.request import END, Request, State
+from infra_mcp.model.request import AT_THE_FORGE, END, Request, State
 from infra_mcp.text import clip
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def _of_request(request: Request, attended: bool) -> Answer:
         step = f'approve("{request.id}") puts it before the person of this session.'
         return replace(answer, text=f"{answer.text} Here: {step}", data=answer.data | {"next": step})
     data = receipt_fields(request)
+    if request.state in AT_THE_FORGE:
+        return at_the_forge(request, data)
     if request.state not in END:
         goes_on = "it begins when its schedule opens" if request.state is State.SCHEDULED else "it goes on"
         text = (
@@ -99,6 +101,20 @@ def parked(request: Request, first: str = "") -> Answer:
     what = f"{first}{request.id} waits for an approval."
     error = InfraError("needs-approval", what, next_step=f"A person types: {command}")
     return Answer(str(error), receipt_fields(request) | error.as_dict() | {"exit": int(Exit.WAITING)})
+
+
+def at_the_forge(request: Request, data: dict[str, Any]) -> Answer:
+    """A request whose pull request waits for people, which is no failure."""
+    reverts = request.state is State.REVERTING
+    proposal = request.record.get("reversal" if reverts else "proposal") or {}
+    url = str(proposal.get("url", ""))
+    what = "It did not land: merge the pull request that takes it back" if reverts else "It waits for people to merge"
+    text = (
+        f"{request.id} is {request.state.value}. {what}: {url}. "
+        f'Next: get_request("{request.id}") shows how far it is'
+        + ("." if reverts else f'; cancel("{request.id}") closes the pull request.')
+    )
+    return Answer(text, data | {"url": url})
 
 
 def plan_lines(plan: dict[str, Any]) -> list[str]:
@@ -140,6 +156,8 @@ def receipt_fields(request: Request) -> dict[str, Any]:
         "objects": list(receipt.get("objects", ())),
         "exit": int(exit_for(request.state.value, error.get("code"))),
     }
+    if proposal := request.record.get("proposal"):
+        data["proposal"] = {key: proposal.get(key) for key in ("url", "number", "merged", "merged_by")}
     return data | {key: receipt[key] for key in ("error", "plan") if receipt.get(key)}
 
 

@@ -23,6 +23,7 @@ import anyio
 import policy_texts
 from drivers.json_world import KIND, SCOPE, JsonWorld, body, deliveries
 from engine.ledger_fixture import DOCS
+from forge_world import ForgeWorld
 
 from infra_mcp.actions.base import Look
 from infra_mcp.actions.registry import EDITS
@@ -64,6 +65,13 @@ context = "none"
 """
     + policy_texts.DOCS
 )
+PROPOSING = """
+[tree]
+write = "pull-request"
+[forge]
+kind = "gitea"
+poll = "1s"
+"""
 APPROVAL = """
 [[rules]]
 id = "one"
@@ -139,11 +147,14 @@ class Ground:
     Args:
         home: a folder; found again by another process, it is the same ground.
         pushes: whether the branch is at a remote, from where others deliver, and people's checkout is beside it.
+        proposes: whether the remote is a forge's, and every change goes there as a pull request.
         under: the folder of the repository that is this engine's, with a slash; all of it where it is empty.
     """
 
-    def __init__(self, home: Path, *, pushes: bool = False, under: str = "") -> None:
+    def __init__(self, home: Path, *, pushes: bool = False, proposes: bool = False, under: str = "") -> None:
+        pushes = pushes or proposes
         self.home, self.repo, self.pushes, self.under = home, home / "repo", pushes, under
+        self.proposes = proposes
         self.things = {name: under + path for name, path in THINGS.items()}
         self.branch = home / "origin.git" if pushes else self.repo
         self.world = JsonWorld(home / "world.json")
@@ -165,13 +176,15 @@ class Ground:
                 (self.repo / path).parent.mkdir(parents=True, exist_ok=True)
                 (self.repo / path).write_bytes(body(name, value=OLD))
                 self.world.put(name, {"value": OLD}, by="people")
-        more += '[tree]\nwrite = "push"\n' if self.pushes else ""
+        if self.pushes:
+            more += PROPOSING if self.proposes else '[tree]\nwrite = "push"\n'
         self.settings.policy_file.write_text(self.policy + more, encoding="utf-8")
         self.people("add", "-A")
         self.people("commit", "-qm", "Begin")
         if self.pushes:
             self.people("clone", "-q", "--bare", str(self.repo), str(self.branch))
             self.people("remote", "add", "origin", str(self.branch))
+        self.forge = ForgeWorld(self.branch)
 
     def git(self, *words: str) -> str:
         """Git where the branch is."""
@@ -238,7 +251,12 @@ class Ground:
                 group.start_soon(self.deliver)
             try:
                 known = {name: one for name, one in deliveries(self.home).items() if name != without}
-                async with Engine.open(self.settings, policy_pin=pin, deliveries=known) as engine:
+
+                async def the_forge(_):
+                    return self.forge
+
+                forge = the_forge if self.proposes else None
+                async with Engine.open(self.settings, policy_pin=pin, deliveries=known, forge=forge) as engine:
                     yield engine
             finally:
                 group.cancel_scope.cancel()

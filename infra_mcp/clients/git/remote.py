@@ -17,8 +17,9 @@ from infra_mcp.clients.git.repository import Git
 from infra_mcp.clients.git.runner import Done, Runner
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError, Moved, Raced, Unavailable
-from infra_mcp.text import quoted
+from infra_mcp.text import one_line, quoted
 
+_MAX_ADDED: Final = 20  # commits of others in a pull request that are named
 _MAX_WORDS: Final = 600  # characters of what the remote said
 _SILENT: Final = (  # git's words for a remote that does not answer; it may later
     "could not resolve host",
@@ -111,6 +112,49 @@ class Upstream(Git):
         async with self._lock.hold() as hold:
             await to_thread.run_sync(self._push, branch, commit, base, hold.descriptor)
 
+    @effect("git.publish")
+    async def publish(self, branch: str, commit: str, ours: Collection[str]) -> None:
+        """Push a commit to a branch of our own, for a proposal; one that is there already is fine.
+
+        Args:
+            branch: ours alone, so it may move in any direction.
+            commit: what it is to be at.
+            ours: what we may have pushed there before.
+
+        Raises:
+            Raced: the branch is at something that we did not push.
+            Unavailable: `remote-unreachable`.
+            InfraError: `push-refused`, with the remote's words.
+        """
+        async with self._lock.hold() as hold:
+            await to_thread.run_sync(self._publish, branch, commit, ours, hold.descriptor)
+
+    @effect("git.unpublish")
+    async def unpublish(self, branch: str, ours: Collection[str]) -> bool:
+        """Delete a branch of our own at the remote, unless it is at something that we did not push; whether it is gone.
+
+        Raises:
+            Unavailable: `remote-unreachable`.
+            InfraError: `push-refused`.
+        """
+        async with self._lock.hold() as hold:
+            return await to_thread.run_sync(self._unpublish, branch, ours, hold.descriptor)
+
+    async def added(self, number: int, ours: str, head: str) -> tuple[str, ...]:
+        """The commits that others added to a pull request of ours, each with its author, the first first.
+
+        Args:
+            number: of the pull request; forges keep its head as `refs/pull/NUMBER/head`.
+            ours: the commit that we proposed last.
+            head: the commit that it is at.
+
+        Raises:
+            Unavailable: `remote-unreachable`.
+            InfraError: `git-failed`.
+        """
+        async with self._lock.hold() as hold:
+            return await to_thread.run_sync(self._added, number, ours, head, hold.descriptor)
+
     async def contains(self, branch: str, commit: str) -> bool:
         """Whether the remote's branch contains the commit, asked there."""
         async with self._lock.hold() as hold:
@@ -167,6 +211,52 @@ class Upstream(Git):
             if _lost(said):
                 self._fetch(branch, lock)
                 raise Raced(f"branch {branch} of {self.remote.shown}")
+            raise self._refused(branch, said, done.err)
+        raise self._failure(done)
+
+    def _added(self, number: int, ours: str, head: str, lock: int) -> tuple[str, ...]:
+        if self._objects.resolve(f"{head}^{{commit}}") is None:
+            kept = f"refs/pull/{number}/head:refs/infra-mcp/proposals/{number}"
+            options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--force")
+            done = self._clone.talk(lock, "fetch", *options, "--", NAME, kept)
+            if done.code:
+                raise self._failure(done)
+        asked = ("log", "--reverse", f"--max-count={_MAX_ADDED}", "--format=%h by %an", f"{ours}..{head}", "--")
+        return tuple(map(one_line, self._runner.run(*asked).out.decode("utf-8", "replace").splitlines()))
+
+    def _publish(self, branch: str, commit: str, ours: Collection[str], lock: int) -> None:
+        self._clone.make()
+        there = self._there(branch, lock)
+        if there not in (None, *ours):
+            raise Raced(f"branch {branch} of {self.remote.shown}")
+        if there != commit:
+            self._leased(branch, f"{commit}:{ref_of(branch)}", there or "", lock)
+        self._runner.run("update-ref", "--no-deref", ref_of(branch), commit)  # so that its objects are kept
+
+    def _unpublish(self, branch: str, ours: Collection[str], lock: int) -> bool:
+        self._clone.make()
+        there = self._there(branch, lock)
+        if there in ours:
+            self._leased(branch, f":{ref_of(branch)}", there or "", lock)
+        return there in (None, *ours)
+
+    def _there(self, branch: str, lock: int) -> str | None:
+        """The commit that a branch is at there, which is not fetched; None where there is no such branch."""
+        done = self._clone.talk(lock, "ls-remote", "--", NAME, ref_of(branch))
+        if done.code:
+            raise self._failure(done)
+        return done.out.decode("ascii", "replace").partition("\t")[0] or None
+
+    def _leased(self, branch: str, refspec: str, former: str, lock: int) -> None:
+        lease = f"--force-with-lease={ref_of(branch)}:{former}"
+        options = ("--porcelain", "--no-verify", "--no-follow-tags", lease)
+        done = self._clone.talk(lock, "push", *options, "--", NAME, refspec)
+        if done.code == 0:
+            return
+        said = done.out.decode("utf-8", "replace")
+        if "[rejected]" in said or ("[remote rejected]" in said and _lost(said)):
+            raise Raced(f"branch {branch} of {self.remote.shown}")
+        if "[remote rejected]" in said:
             raise self._refused(branch, said, done.err)
         raise self._failure(done)
 

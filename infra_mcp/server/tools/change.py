@@ -16,7 +16,7 @@ from infra_mcp.mesh.intake import enter
 from infra_mcp.model.actions import ACTIONS, ActionModel
 from infra_mcp.model.names import Frozen, IdempotencyKey
 from infra_mcp.model.peer import Caller
-from infra_mcp.model.request import END, Request, State, Submission
+from infra_mcp.model.request import END, FOR_PEOPLE, Request, Submission
 from infra_mcp.model.schema import refusal, schema
 from infra_mcp.server.answers import Answer, as_json, of_request
 from infra_mcp.server.arguments import parse
@@ -58,7 +58,7 @@ class DescribeArguments(Frozen):
     action: str | None = Field(None, max_length=64, description="An action's name; left out, all are listed.")
 
 
-_WAIT_FOR = END | {State.AWAITING_APPROVAL}  # people may take long: the answer says how to ask them
+_WAIT_FOR = END | FOR_PEOPLE  # people may take long: the answer says how to ask them
 
 
 @cache

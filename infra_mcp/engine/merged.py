@@ -1,0 +1,59 @@
+"""A change that was merged at the forge: whether the branch still has it, and who took it away if it does not."""
+
+from __future__ import annotations
+
+from anyio import to_thread
+
+from infra_mcp.engine.commits import place_of
+from infra_mcp.engine.repositories import once_there
+from infra_mcp.engine.run import Dependencies, Run
+from infra_mcp.errors import InfraError
+from infra_mcp.model.record import ProposalRecord
+from infra_mcp.repository.carries import lost
+from infra_mcp.repository.edits import kept
+
+_MAX_COMMITS = 200  # that are searched for the one that took the change back
+
+
+async def require_carried(deps: Dependencies, run: Run, proposal: ProposalRecord) -> None:
+    """Check that the head of the branch has every value of a change that was merged.
+
+    Raises:
+        InfraError: `superseded`, naming the commit and its author.
+    """
+    branch = deps.policy().tree.branch
+    await once_there(lambda: deps.git.latest(branch), run.say)
+    head, merged = await deps.git.head(branch), proposal.merged or ""
+    if not await deps.git.contains(branch, merged):
+        raise InfraError("superseded", f"{proposal.url} was merged, and branch {branch} does not have {merged}.")
+    missing = await _lost(deps, run, proposal, head)
+    if not missing:
+        return
+    if await _lost(deps, run, proposal, merged):
+        what = f"{proposal.url} was merged by {proposal.merged_by or 'someone'} with another value: {missing}."
+        raise InfraError("superseded", f"{what} Nothing of it is applied by infra-mcp.")
+    commit, author = await _taker(deps, run, proposal, head)
+    what = f"{missing} was merged as {merged[:12]} and taken back by commit {commit[:12]} of {author}."
+    raise InfraError("superseded", f"{what} Nothing of it is applied by infra-mcp.")
+
+
+async def _lost(deps: Dependencies, run: Run, proposal: ProposalRecord, revision: str) -> str:
+    stages = [kept(stage.edits) for stage in run.record.stages]
+    place = next((found for edits in stages if (found := place_of(edits))), "")
+    policy = deps.policy()
+    ours, there = await deps.tree(policy, proposal.head, place), await deps.tree(policy, revision, place)
+    return await to_thread.run_sync(lost, stages, ours, there)
+
+
+async def _taker(deps: Dependencies, run: Run, proposal: ProposalRecord, head: str) -> tuple[str, str]:
+    """The first commit after the merge that does not have the change, and its author."""
+    newest = await deps.git.log_trailers(deps.policy().tree.branch, _MAX_COMMITS)
+    since = []
+    for one in newest:
+        if one.commit == proposal.merged:
+            break
+        since.append(one)
+    for one in reversed(since):
+        if await _lost(deps, run, proposal, one.commit):
+            return one.commit, one.author
+    return head, "someone"

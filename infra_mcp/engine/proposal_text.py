@@ -1,0 +1,72 @@
+"""What a pull request of ours says: the change, why, who asked, what it reaches, and how to undo it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from infra_mcp.engine.run import Run
+from infra_mcp.text import clip, one_line
+
+_MAX_BODY = 50_000  # bytes; forges take some 64 kB
+_MAX_DIFF = 20_000  # bytes of one file
+_MAX_TITLE = 100
+
+
+def title(run: Run) -> str:
+    """The title of the pull request with the change."""
+    return one_line("; ".join(stage.edit.goal.title for stage in run.plan.stages), _MAX_TITLE)
+
+
+def body(run: Run, until: str) -> str:
+    """The text below it.
+
+    Args:
+        run: planned.
+        until: when it is closed if it is neither merged nor closed by then.
+    """
+    request, effect = run.request, run.plan.effect
+    who = request.caller.name + (f" (circle {request.caller.circle})" if request.caller.circle else "")
+    parts = [f"{who} asked for this change. Merging it carries it out; infra-mcp never merges."]
+    if words := request.reason or request.words:
+        parts += ["They said:", fenced(words)]
+    if reached := sorted({f"{one.by or one.delivery} of {one.root}" for one in effect.reach}):
+        parts.append("It reaches:\n\n" + "\n".join(f"- {line(one)}" for one in reached))
+    if notes := run.plan.notes:
+        parts.append("Notes:\n\n" + "\n".join(f"- {line(note)}" for note in notes))
+    parts += [fenced(clip(file.diff, _MAX_DIFF)[0], "diff") for file in effect.files]
+    facts = {"Request": request.id, "Effect": effect.digest, "Open until": until}
+    parts.append("\n".join(f"- {name}: `{value}`" for name, value in facts.items()))
+    parts.append(
+        "Edits elsewhere on this branch are welcome. Where a value of this change is merged with another value, the "
+        f"request ends and nothing of it is applied. Once it has landed, `infra-mcp rollback {request.id}` takes it "
+        "back. Closing this pull request ends the request."
+    )
+    return clip("\n\n".join(parts), _MAX_BODY)[0]
+
+
+def reversal(run: Run, cause: str) -> tuple[str, str]:
+    """Title and text of the pull request that takes the change back."""
+    url = run.record.proposal.url if run.record.proposal else ""
+    rows = [
+        f"{url or 'The change'} was merged and did not land; this takes it back. It is urgent.",
+        fenced(cause),
+        f"- Request: `{run.request.id}`",
+    ]
+    return f"Roll back {run.request.id}", "\n\n".join(rows)
+
+
+def line(text: str) -> str:
+    """A text as code on one line, in which a forge finds nothing to do."""
+    return f"`{one_line(text).replace('`', chr(39))}`"
+
+
+def fenced(text: str, language: str = "") -> str:
+    """A text as a block of code, whatever fences are in it."""
+    longest = max((len(found) for found in _runs(text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _runs(text: str) -> Iterable[str]:
+    return re.findall(r"`+", text)

@@ -1,0 +1,171 @@
+"""Proposes a change at the forge, or that it be taken back: a branch of ours, and a pull request of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from infra_mcp.clients.git import Upstream
+from infra_mcp.effects import effect
+from infra_mcp.engine import proposal_text
+from infra_mcp.engine.commits import build_revert, commit_message
+from infra_mcp.engine.repositories import once_there
+from infra_mcp.engine.run import Dependencies, Run, stamp
+from infra_mcp.errors import InfraError, Raced
+from infra_mcp.model.record import ProposalRecord
+from infra_mcp.model.request import State
+from infra_mcp.policy.grammar import seconds
+from infra_mcp.repository.edits import keep
+from infra_mcp.repository.rebase import changed
+
+if TYPE_CHECKING:
+    from infra_mcp.clients.forge import Forge, Proposal
+
+PREFIX = "infra-mcp/"  # of the branches that are ours at the remote
+
+
+async def propose(deps: Dependencies, run: Run) -> None:
+    """Push the commits of a plan to a branch of ours, open a pull request of it, and park the request.
+
+    After an interruption, and where its files were changed on the branch since, it is built again on the head.
+
+    Raises:
+        InfraError: `push-refused`, `forge-refused`.
+    """
+    run.say("proposing")
+    base = commit = run.plan.stages[0].before.base
+    for part in run.plan.parts:
+        if not part.driver.carries_out:
+            run.note(part)  # with what is live before the change
+    for stage in run.plan.stages:
+        if files := changed(stage.before, stage.edit.tree):
+            text = await commit_message(deps, run, stage)
+            commit = await deps.git.build_commit(commit, files, text, run.record.when or 0)
+            run.record = run.record.with_stage(stage.number, edits=keep(stage.edit.changes), commit=commit)
+    former = run.record.proposal
+    branch = former.branch if former else f"{PREFIX}{run.request.id}"
+    until = former.until if former else _until(deps)
+    made = await _open(
+        deps, run, branch, commit, base, until, former, (proposal_text.title(run), proposal_text.body(run, until))
+    )
+    if deps.policy().forge.merge == "auto" and not made.auto:
+        await once_there(partial((await deps.forge()).merge_when_ready, made), run.say)
+    message = f"It waits for people to merge {made.url}, until {until}."
+    data = {"url": made.url, "number": made.number, "branch": branch, "commit": commit, "message": message}
+    await deps.save(run, State.PROPOSED, "proposed", data, effect_digest=run.record.digest)
+
+
+async def propose_reversal(deps: Dependencies, run: Run, stages: Iterable[int], cause: str) -> bool:
+    """Open a pull request that takes the commits of these stages back, the latest first; False where nothing is left.
+
+    Raises:
+        InfraError: `undo-incomplete`: others changed the same since; `push-refused`, `forge-refused`.
+    """
+    base = commit = await once_there(partial(deps.git.latest, deps.policy().tree.branch), run.say)
+    for number in sorted(stages, reverse=True):
+        commit = await build_revert(deps, run, number, commit, cause) or commit
+    if commit == base:
+        return False
+    former = run.record.reversal
+    branch = f"{PREFIX}{run.request.id}-revert"
+    until = former.until if former else _until(deps)
+    made = await _open(
+        deps, run, branch, commit, base, until, former, proposal_text.reversal(run, cause), reverses=True
+    )
+    message = f"{cause} Urgent: merge {made.url}, which takes the change back."
+    data = {"url": made.url, "number": made.number, "branch": branch, "commit": commit, "message": message}
+    await deps.save(run, State.REVERTING, "revert-proposed", data)
+    return True
+
+
+async def _open(
+    deps: Dependencies,
+    run: Run,
+    branch: str,
+    commit: str,
+    base: str,
+    until: str,
+    former: ProposalRecord | None,
+    texts: tuple[str, str],
+    *,
+    reverses: bool = False,
+) -> Proposal:
+    """Record, push, and open: each may have been done before an interruption, and is then found as it is."""
+    known = former.heads if former else ()
+    record = (former or ProposalRecord(branch=branch, heads=(commit,), base=base, until=until)).model_copy(
+        update={"heads": (*(one for one in known if one != commit), commit), "base": base}
+    )
+    which = "reversal" if reverses else "proposal"
+    run.record = run.record.update(**{which: record})
+    state = State.ROLLING_BACK if reverses else State.PLANNED
+    await deps.save(run, state, "proposing", {"branch": branch, "commit": commit})
+    try:
+        await once_there(partial(upstream_of(deps).publish, branch, commit, record.heads), run.say)
+    except Raced as raced:
+        what = f"Branch {branch} has commits of others, so what is proposed there cannot be planned again."
+        raise InfraError(
+            "push-refused", what, next_step="Merge or close the pull request, then send it again."
+        ) from raced
+    policy = deps.policy()
+    asked = partial(_ask, await deps.forge(), branch, policy.tree.branch, texts, policy.forge.labels)
+    made = await once_there(asked, run.say)
+    if former is not None and former.number == made.number:
+        await once_there(partial((await deps.forge()).describe, made.number, *texts), run.say)
+    record = record.model_copy(update={"number": made.number, "url": made.url})
+    run.record = run.record.update(**{which: record})
+    return made
+
+
+@effect("forge.propose")
+async def _ask(forge: Forge, branch: str, base: str, texts: tuple[str, str], labels: Sequence[str]) -> Proposal:
+    return await forge.propose(branch, base, *texts, labels)
+
+
+@effect("forge.close")
+async def _close(forge: Forge, number: int, why: str) -> None:
+    await forge.comment(number, why)
+    await forge.close(number)
+
+
+async def withdraw(deps: Dependencies, proposal: ProposalRecord, why: str) -> None:
+    """Close a pull request of ours, say why below it, and delete its branch; one that is gone already is fine.
+
+    Raises:
+        Unavailable: the forge or the remote is away: try again.
+    """
+    forge = await deps.forge()
+    number = proposal.number
+    if number is None and (found := await forge.proposal_of(proposal.branch)) is not None:
+        number = found.number  # it was opened, and the answer never came
+    if number is not None and (await forge.proposal(number)).state == "open":
+        await _close(forge, number, why)
+    await unpublish(deps, proposal.branch, proposal.heads)
+
+
+async def unpublish(deps: Dependencies, branch: str, ours: Sequence[str]) -> None:
+    """Delete a branch of ours, unless others have pushed to it or the remote keeps it."""
+    try:
+        await upstream_of(deps).unpublish(branch, ours)
+    except Raced:
+        return
+    except InfraError as error:
+        if error.code != "push-refused":
+            raise
+
+
+def upstream_of(deps: Dependencies) -> Upstream:
+    """The repository at its remote.
+
+    Raises:
+        InfraError: `setup-failed`, where the policy in force writes to none.
+    """
+    git = deps.git
+    if not isinstance(git, Upstream):
+        raise InfraError("setup-failed", "The policy in force writes to no remote, where a proposal would be pushed.")
+    return git
+
+
+def _until(deps: Dependencies) -> str:
+    return stamp(deps.now() + timedelta(seconds=seconds(deps.policy().forge.expires)))
