@@ -38,14 +38,13 @@ async def after_failure(deps: Dependencies, run: Run, error: InfraError | None) 
         return await _roll_back(deps, run, InfraError.from_data(run.record.cause or {}))
     if error.code == "cannot-observe":
         return await give_up(deps, run, error)
-    if run.begun:
+    # What people put on the branch in place of a merged change of ours is their will; nothing of it was applied yet.
+    taken = error.code == "superseded" and run.request.state is State.PROPOSED and not run.applied
+    if run.begun and not taken:
         try:
             await observe_commits(deps, run)  # git may have moved the branch and then failed
         except InfraError as unknown:
             return await give_up(deps, run, unknown)
-    wrote = any(part.written for part in run.record.parts if part.key in run.applied)
-    # What people put on the branch in place of a merged change of ours is their will.
-    taken = error.code == "superseded" and run.merged is not None and not wrote
     if taken or (not run.on_branch and not run.applied):
         if run.record.proposal and not run.merged:
             await once_there(

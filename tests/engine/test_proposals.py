@@ -4,8 +4,9 @@ import json
 
 import anyio
 import pytest
+from engine.forge_ground import GiteaGround, WorldGround
 from engine.killer import KilledError, Killer, observed
-from engine.two_kinds import NEW, OLD, THINGS, Ground, register, until
+from engine.two_kinds import NEW, OLD, THINGS, register, until
 
 from infra_mcp.model.request import State
 
@@ -14,10 +15,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.promise("git.pull-request")]
 BEFORE = {"first": OLD, "second": None, "third": None, "fourth": OLD}
 
 
-@pytest.fixture
-def ground(tmp_path, monkeypatch):
+@pytest.fixture(params=["a forge in memory", pytest.param("a Gitea", marks=pytest.mark.process)])
+def ground(request, tmp_path, monkeypatch):
     register(monkeypatch)
-    made = Ground(tmp_path, proposes=True)
+    real = request.param == "a Gitea"
+    made = GiteaGround(tmp_path, request.getfixturevalue("gitea")) if real else WorldGround(tmp_path)
     made.make()
     return made
 
@@ -39,16 +41,16 @@ async def test_a_change_is_proposed_and_nothing_is_committed_or_live_until_peopl
     async with ground.engine() as engine:
         request, number = await proposed(ground, engine)
         assert (ground.live(), ground.subjects()) == (BEFORE, [])
-        assert ground.forge.made[number].branch == f"infra-mcp/{request.id}"
-        assert request.id in ground.forge.texts[number][1]
+        assert ground.pulls()[number]["branch"] == f"infra-mcp/{request.id}"
+        assert request.id in ground.pulls()[number]["body"]
         assert not engine._worker._runs
-        ground.forge.merge(number)
+        merged = ground.merge(number)
         done = await ended(engine, request)
 
     assert done.state is State.LANDED, done.receipt
     assert ground.live() == ground.in_git() == dict.fromkeys(THINGS, NEW)
-    assert done.commit == ground.forge.made[number].merged
-    assert ground.git("for-each-ref", "refs/heads/infra-mcp") == ""
+    assert done.commit == merged
+    assert ground.branches() == []
 
 
 @pytest.mark.promise("git.carries")
@@ -58,7 +60,7 @@ async def test_what_is_merged_in_any_way_is_known_by_its_values(ground, how):
         request, number = await proposed(ground, engine)
         ground.people("commit", "-q", "--allow-empty", "-m", "theirs")
         ground.people("push", "-q", "origin", "main")
-        ground.forge.merge(number, how)
+        ground.merge(number, how)
         done = await ended(engine, request)
 
     assert done.state is State.LANDED, done.receipt
@@ -69,8 +71,8 @@ async def test_what_is_merged_in_any_way_is_known_by_its_values(ground, how):
 async def test_edits_of_people_elsewhere_in_the_pull_request_are_welcome_and_the_ack_names_them(ground):
     async with ground.engine() as engine:
         request, number = await proposed(ground, engine)
-        theirs = pushed_to(ground, ground.forge.made[number].branch, "README", "also this")
-        ground.forge.merge(number, "squash")
+        theirs = pushed_to(ground, ground.pulls()[number]["branch"], "README", "also this")
+        ground.merge(number, "squash")
         done = await ended(engine, request)
 
     assert done.state is State.LANDED, done.receipt
@@ -83,9 +85,9 @@ async def test_a_change_that_is_merged_with_another_value_ends_superseded_and_no
     async with ground.engine() as engine:
         request, number = await proposed(ground, engine)
         other = json.dumps({"data": {"value": "3.0.0"}})
-        pushed_to(ground, ground.forge.made[number].branch, THINGS["first"], other)
+        pushed_to(ground, ground.pulls()[number]["branch"], THINGS["first"], other)
         ground.delivers = anyio.Event()
-        merged = ground.forge.merge(number)
+        merged = ground.merge(number)
         done = await ended(engine, request)
 
     assert done.state is State.SUPERSEDED, done.receipt
@@ -97,14 +99,9 @@ async def test_a_change_that_is_merged_with_another_value_ends_superseded_and_no
 
 @pytest.mark.promise("git.carries")
 async def test_a_change_that_others_take_back_after_the_merge_ends_superseded_naming_commit_and_author(ground):
-    ground.forge.away = True
     async with ground.engine() as engine:
-        request = await ground.submit(engine)
-        await until(lambda: "does not answer" in (engine.progress(request.id) or ""))
-        ground.forge.away = False
-        request = await engine.wait(request.id, 60.0)
-    number = request.record["proposal"]["number"]
-    ground.forge.merge(number)
+        request, number = await proposed(ground, engine)
+    ground.merge(number)
     ground.people("pull", "-q", "origin", "main")
     ground.people("commit", "-q", "--allow-empty", "-m", "between")
     ground.people("revert", "--no-edit", "-m", "1", "HEAD~1")
@@ -114,7 +111,7 @@ async def test_a_change_that_others_take_back_after_the_merge_ends_superseded_na
         done = await ended(engine, request)
 
     assert done.state is State.SUPERSEDED, done.receipt
-    assert taken[:12] in done.receipt["message"]
+    assert f"commit {taken[:12]}" in done.receipt["message"]
     assert "u <u@localhost>" in done.receipt["message"]
     assert ground.live() == BEFORE
 
@@ -122,7 +119,7 @@ async def test_a_change_that_others_take_back_after_the_merge_ends_superseded_na
 async def test_a_pull_request_that_people_close_ends_the_request_saying_by_whom(ground):
     async with ground.engine() as engine:
         request, number = await proposed(ground, engine)
-        ground.forge.end(number, "ann")
+        ground.close(number)
         done = await ended(engine, request)
 
     assert done.state is State.REFUSED
@@ -134,7 +131,7 @@ async def test_a_pull_request_that_people_close_ends_the_request_saying_by_whom(
 async def test_a_branch_that_somebody_deletes_ends_the_request(ground):
     async with ground.engine() as engine:
         request, number = await proposed(ground, engine)
-        ground.git("update-ref", "-d", f"refs/heads/{ground.forge.made[number].branch}")
+        ground.delete_branch(ground.pulls()[number]["branch"])
         done = await ended(engine, request)
 
     assert done.receipt["error"]["code"] == "proposal-closed"
@@ -143,12 +140,12 @@ async def test_a_branch_that_somebody_deletes_ends_the_request(ground):
 async def test_a_conflict_is_planned_again_on_the_branch_as_it_is(ground):
     async with ground.engine() as engine:
         request, number = await proposed(ground, engine)
-        first = ground.forge.made[number].head
+        first = ground.pulls()[number]["head"]
         pushed_to(ground, "main", THINGS["first"], json.dumps({"data": {"value": "1.5.0"}}))
-        await until(lambda: ground.forge._now(number).head != first)
-        await until(lambda: not ground.forge._now(number).conflicts)
-        assert len(ground.forge.made) == 1
-        ground.forge.merge(number)
+        await until(lambda: ground.pulls()[number]["head"] != first)
+        await until(lambda: not ground.pulls()[number]["conflicts"])
+        assert len(ground.pulls()) == 1
+        ground.merge(number)
         done = await ended(engine, request)
 
     assert done.state is State.LANDED, done.receipt
@@ -158,11 +155,11 @@ async def test_a_conflict_is_planned_again_on_the_branch_as_it_is(ground):
 async def test_a_conflict_where_people_have_worked_is_left_to_them(ground):
     async with ground.engine() as engine:
         request, number = await proposed(ground, engine)
-        theirs = pushed_to(ground, ground.forge.made[number].branch, "README", "theirs")
+        theirs = pushed_to(ground, ground.pulls()[number]["branch"], "README", "theirs")
         pushed_to(ground, "main", THINGS["first"], json.dumps({"data": {"value": "1.5.0"}}))
         await until(lambda: "waits for people to resolve" in (engine.progress(request.id) or ""))
 
-    assert ground.forge._now(number).head == theirs
+    assert ground.pulls()[number]["head"] == theirs
 
 
 async def test_a_newer_release_closes_the_older_pull_request_and_opens_its_own(ground):
@@ -170,13 +167,13 @@ async def test_a_newer_release_closes_the_older_pull_request_and_opens_its_own(g
         older, number = await proposed(ground, engine)
         newer, second = await proposed(ground, engine, "2.1.0")
         done = await ended(engine, older)
-        ground.forge.merge(second)
+        ground.merge(second)
         landed = await ended(engine, newer)
 
     assert done.state is State.SUPERSEDED
-    assert ground.forge.made[second].url in done.receipt["message"]
-    assert ground.forge.made[number].state == "closed"
-    assert ground.forge.made[second].url in ground.forge.comments[0][1]
+    assert ground.pulls()[second]["url"] in done.receipt["message"]
+    assert ground.pulls()[number]["state"] == "closed"
+    assert ground.pulls()[second]["url"] in ground.comments(number)[0]
     assert landed.state is State.LANDED, landed.receipt
 
 
@@ -188,8 +185,8 @@ async def test_a_pull_request_that_is_not_merged_in_time_is_closed_and_the_reque
         done = await ended(engine, request)
 
     assert done.state is State.EXPIRED
-    assert ground.forge.made[number].state == "closed"
-    assert ground.git("for-each-ref", "refs/heads/infra-mcp") == ""
+    assert ground.pulls()[number]["state"] == "closed"
+    assert ground.branches() == []
 
 
 async def test_a_cancelled_request_closes_its_pull_request(ground):
@@ -198,54 +195,55 @@ async def test_a_cancelled_request_closes_its_pull_request(ground):
         done = await engine.cancel(request.caller, request.id)
 
     assert done.state is State.CANCELLED
-    assert ground.forge.made[number].state == "closed"
+    assert ground.pulls()[number]["state"] == "closed"
 
 
 async def test_a_forge_that_is_away_is_waited_for_and_loses_nothing(ground):
     async with ground.engine() as engine:
         request, number = await proposed(ground, engine)
-        ground.forge.away = True
-        await until(lambda: "does not answer" in (engine.progress(request.id) or ""))
-        ground.forge.merge(number)
-        ground.forge.away = False
+        with ground.away():
+            await until(lambda: "waits for the forge" in (engine.progress(request.id) or ""))
+        ground.merge(number)
         done = await ended(engine, request)
 
     assert done.state is State.LANDED, done.receipt
 
 
 async def test_a_forge_that_refuses_the_pull_request_ends_the_request_and_leaves_no_branch(ground):
+    if isinstance(ground, GiteaGround):
+        ground.repository.call("PATCH", "", {"has_pull_requests": False})
     ground.forge.refuses = True
     async with ground.engine() as engine:
         done = await ground.ask(engine)
 
-    assert done.state is State.REFUSED
+    assert done.state is State.REFUSED, done.receipt
     assert done.receipt["error"]["code"] == "forge-refused"
-    assert ground.git("for-each-ref", "refs/heads/infra-mcp") == ""
+    assert ground.branches() == []
     assert ground.live() == BEFORE
 
 
 async def test_a_change_that_does_not_land_is_undone_and_taken_back_by_another_pull_request(ground):
     async with ground.engine() as engine:
         request, number = await proposed(ground, engine, "2.0.0-fourth-broken")
-        ground.forge.merge(number, "squash")
-        await until(lambda: len(ground.forge.made) == 2)
+        ground.merge(number, "squash")
+        await until(lambda: len(ground.pulls()) == 2)
         waiting = await engine.wait(request.id, 60.0)
         assert waiting.state is State.REVERTING, waiting.receipt
         assert "Urgent" in json.dumps(ground.rows("SELECT text FROM events WHERE kind = 'revert-proposed'"))
-        ground.forge.merge(2, "squash")
+        reverted = ground.merge(2, "squash")
         done = await ended(engine, request)
 
     assert done.state is State.ROLLED_BACK, done.receipt
     assert ground.live() == ground.in_git() == BEFORE
-    assert done.revert == ground.forge.made[2].merged
+    assert done.revert == reverted
 
 
 async def test_a_revert_that_people_close_is_a_matter_for_an_operator(ground):
     async with ground.engine() as engine:
         request, number = await proposed(ground, engine, "2.0.0-fourth-broken")
-        ground.forge.merge(number)
-        await until(lambda: len(ground.forge.made) == 2)
-        ground.forge.end(2, "ann")
+        ground.merge(number)
+        await until(lambda: len(ground.pulls()) == 2)
+        ground.close(2)
         done = await ended(engine, request)
 
     assert done.state is State.NEEDS_OPERATOR, done.receipt
@@ -255,7 +253,7 @@ async def test_a_revert_that_people_close_is_a_matter_for_an_operator(ground):
 async def test_a_restarted_server_goes_on_with_what_was_merged_meanwhile_and_holds_nothing_before(ground):
     async with ground.engine() as engine:
         request, number = await proposed(ground, engine)
-    ground.forge.merge(number, "rebase")
+    ground.merge(number, "rebase")
     async with ground.engine() as engine:
         done = await ended(engine, request)
 
@@ -302,7 +300,7 @@ async def test_a_server_killed_at_any_step_is_followed_by_one_that_goes_on_with_
         done = await asked_and_merged(ground, engine)
 
     assert done.state is State.LANDED, done.receipt
-    assert len(ground.forge.made) == 1
+    assert len(ground.pulls()) == 1
     assert len(ground.subjects()) == 3  # two stages and the merge
     assert ground.live() == ground.in_git() == dict.fromkeys(THINGS, NEW)
     assert ground.doubled() == []
@@ -312,8 +310,8 @@ async def asked_and_merged(ground, engine):
     """The end of a change that a person merges as soon as it is proposed."""
     request = await ground.submit(engine, idempotency_key="once")
     found = await engine.wait(request.id, 60.0)
-    if found.state is State.PROPOSED and ground.forge.made[1].state == "open":
-        ground.forge.merge(1)
+    if found.state is State.PROPOSED and ground.pulls()[1]["state"] == "open":
+        ground.merge(1)
     return await ended(engine, request)
 
 
@@ -332,12 +330,12 @@ async def test_a_server_killed_while_it_takes_a_change_back_is_followed_by_one_t
     async def broken(engine):
         request = await ground.submit(engine, "2.0.0-fourth-broken", idempotency_key="once")
         found = await engine.wait(request.id, 60.0)
-        if found.state is State.PROPOSED and ground.forge.made[1].state == "open":
-            ground.forge.merge(1)
-        await until(lambda: len(ground.forge.made) == 2)
-        if ground.forge.made[2].state == "open":
+        if found.state is State.PROPOSED and ground.pulls()[1]["state"] == "open":
+            ground.merge(1)
+        await until(lambda: len(ground.pulls()) == 2)
+        if ground.pulls()[2]["state"] == "open":
             await until(lambda: ground.rows("SELECT 1 FROM requests WHERE state = 'reverting'"))
-            ground.forge.merge(2)
+            ground.merge(2)
         return await ended(engine, request)
 
     with observed(Killer(at)) as killer:
@@ -351,7 +349,7 @@ async def test_a_server_killed_while_it_takes_a_change_back_is_followed_by_one_t
         done = await broken(engine)
 
     assert done.state is State.ROLLED_BACK, done.receipt
-    assert len(ground.forge.made) == 2
+    assert len(ground.pulls()) == 2
     assert ground.live() == ground.in_git() == BEFORE
 
 
@@ -366,7 +364,34 @@ async def test_a_push_that_a_protected_branch_refuses_is_proposed_where_policy_s
     async with ground.engine() as engine:
         request, number = await proposed(ground, engine)
         assert ground.live() == BEFORE
-        ground.forge.merge(number)
+        ground.merge(number)
+        done = await ended(engine, request)
+
+    assert done.state is State.LANDED, done.receipt
+
+
+async def test_a_token_without_the_right_to_push_ends_the_request_and_nothing_is_there(ground):
+    if not isinstance(ground, GiteaGround):
+        pytest.skip("a token has scopes at a real forge only")
+    ground.may("read:repository", "read:user")
+    async with ground.engine() as engine:
+        done = await ground.ask(engine)
+
+    assert done.state in {State.REFUSED, State.FAILED}, done.receipt
+    assert ground.branches() == []
+    assert ground.live() == BEFORE
+
+
+async def test_a_protected_branch_at_a_real_forge_takes_the_proposal_and_not_the_push(ground):
+    if not isinstance(ground, GiteaGround):
+        pytest.skip("a branch is protected at a real forge only")
+    ground.repository.protect("main")
+    text = ground.settings.policy_file.read_text("utf-8")
+    text = text.replace('write = "pull-request"', 'write = "push"\nfallback = "pull-request"')
+    ground.settings.policy_file.write_text(text, "utf-8")
+    async with ground.engine() as engine:
+        request, number = await proposed(ground, engine)
+        ground.merge(number)
         done = await ended(engine, request)
 
     assert done.state is State.LANDED, done.receipt

@@ -1,0 +1,133 @@
+"""The ground of two kinds whose branch is at a forge: one in memory, or a real Gitea; and what people do there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from engine.two_kinds import Ground
+from gitea import Account, GiteaServer, Repository
+
+__all__ = ["GiteaGround", "WorldGround"]
+
+
+class WorldGround(Ground):
+    """At the forge in memory."""
+
+    def __init__(self, home: Path, _: GiteaServer | None = None) -> None:
+        super().__init__(home, proposes=True)
+
+    def merge(self, number: int, how: str = "merge") -> str:
+        """Merge a pull request; the commit that the branch is at then."""
+        return self.forge.merge(number, how)
+
+    def close(self, number: int) -> None:
+        """Close a pull request."""
+        self.forge.end(number)
+
+    def pulls(self) -> dict[int, dict[str, Any]]:
+        """State, branch, url, head, title and body of every pull request."""
+        every = {number: self.forge._now(number) for number in self.forge.made}
+        return {
+            number: {"state": one.state, "branch": one.branch, "url": one.url, "head": one.head}
+            | {"conflicts": one.conflicts, "title": self.forge.texts[number][0], "body": self.forge.texts[number][1]}
+            for number, one in every.items()
+        }
+
+    def comments(self, number: int) -> list[str]:
+        """The comments below a pull request."""
+        return [text for at, text in self.forge.comments if at == number]
+
+    def delete_branch(self, branch: str) -> None:
+        """Delete a branch there."""
+        self.git("update-ref", "-d", f"refs/heads/{branch}")
+
+    def branches(self) -> list[str]:
+        """The branches there beside main."""
+        return [
+            one for one in self.git("for-each-ref", "--format=%(refname:short)", "refs/heads").split() if one != "main"
+        ]
+
+    def passes(self, commit: str) -> None:
+        """Set the status `deploy` of a commit to success, as `ann`."""
+        self.forge.passes(commit, "deploy", "ann")
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """The forge does not answer meanwhile."""
+        self.forge.away = True
+        try:
+            yield
+        finally:
+            self.forge.away = False
+
+
+class GiteaGround(WorldGround):
+    """At a Gitea, reached over HTTP with a token of the bot's; `ann` owns the repository."""
+
+    def __init__(self, home: Path, server: GiteaServer) -> None:
+        super().__init__(home)
+        self.server = server
+        self.ann: Account = server.account("ann")
+        self.bot: Account = server.account("bot")
+        self.repository: Repository = server.repository(self.ann, **{self.bot.name: "write"})
+        self.token_file = server.token_file(self.bot)
+        self.forge_at = None  # the client that the product itself makes
+
+    def may(self, *scopes: str) -> None:
+        """Give the server's own token these scopes only."""
+        self.token_file.write_text(self.server.token(self.bot, *scopes), encoding="utf-8")
+
+    def make(self, more: str = "") -> None:
+        """Lay it out: what `Ground` makes is pushed to the repository at Gitea."""
+        super().make(more)
+        text = self.settings.policy_file.read_text(encoding="utf-8")
+        text = text.replace('[tree]\nwrite = "pull-request"', '[tree]\nwrite = "pull-request"\nremote = "forge"')
+        text = text.replace('kind = "gitea"', f'kind = "gitea"\ntoken_file = "{self.token_file}"')
+        self.settings.policy_file.write_text(text, encoding="utf-8")
+        shutil.rmtree(self.branch)
+        self.people("remote", "set-url", "origin", self.repository.url_for(self.ann))
+        self.people("remote", "add", "forge", self.repository.url)
+        self.people("commit", "-q", "--amend", "-a", "--no-edit")
+        self.people("push", "-q", "--force", "origin", "main")
+        self.branch = next(self.server.home.rglob(f"{self.repository.full_name}.git"))
+
+    def merge(self, number: int, how: str = "merge") -> str:
+        return self.repository.merge(number, how)
+
+    def close(self, number: int) -> None:
+        self.repository.close(number)
+
+    def pulls(self) -> dict[int, dict[str, Any]]:
+        return {
+            one["number"]: {
+                "state": "merged" if one["merged"] else one["state"],
+                "branch": one["head"]["ref"],
+                "url": one["html_url"],
+                "head": one["head"]["sha"],
+                "conflicts": not one["mergeable"] and one["state"] == "open",
+                "title": one["title"],
+                "body": one["body"],
+            }
+            for one in self.repository.pulls()
+        }
+
+    def comments(self, number: int) -> list[str]:
+        return self.repository.comments(number)
+
+    def delete_branch(self, branch: str) -> None:
+        self.repository.delete_branch(branch)
+
+    def passes(self, commit: str) -> None:
+        self.repository.status(commit, "deploy")
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        self.server.stop()
+        try:
+            yield
+        finally:
+            self.server.start()
