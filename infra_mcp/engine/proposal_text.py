@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-
 from infra_mcp.engine.run import Run
-from infra_mcp.text import clip, one_line
+from infra_mcp.model import forge_text
+from infra_mcp.model.forge_text import code, fenced
+from infra_mcp.text import clip
 
 _MAX_BODY = 50_000  # bytes; forges take some 64 kB
 _MAX_DIFF = 20_000  # bytes of one file
 _MAX_TITLE = 100
+_MAX_NOTE = 500
 
 
 def title(run: Run) -> str:
     """The title of the pull request with the change."""
-    return one_line("; ".join(stage.edit.goal.title for stage in run.plan.stages), _MAX_TITLE)
+    return forge_text.title("; ".join(stage.edit.goal.title for stage in run.plan.stages), _MAX_TITLE)
 
 
 def body(run: Run, until: str) -> str:
@@ -31,10 +31,10 @@ def body(run: Run, until: str) -> str:
     if words := request.reason or request.words:
         parts += ["They said:", fenced(words)]
     if reached := sorted({f"{one.by or one.delivery} of {one.root}" for one in effect.reach}):
-        parts.append("It reaches:\n\n" + "\n".join(f"- {line(one)}" for one in reached))
+        parts.append("It reaches:\n\n" + "\n".join(f"- {code(one)}" for one in reached))
     if notes := run.plan.notes:
-        parts.append("Notes:\n\n" + "\n".join(f"- {line(note)}" for note in notes))
-    parts += [fenced(clip(file.diff, _MAX_DIFF)[0], "diff") for file in effect.files]
+        parts.append("Notes:\n\n" + "\n".join(f"- {code(note, _MAX_NOTE)}" for note in notes))
+    parts += [fenced(clip(file.diff, _MAX_DIFF)[0]) for file in effect.files]
     facts = {"Request": request.id, "Effect": effect.digest, "Open until": until}
     parts.append("\n".join(f"- {name}: `{value}`" for name, value in facts.items()))
     parts.append(
@@ -53,20 +53,4 @@ def reversal(run: Run, cause: str) -> tuple[str, str]:
         fenced(cause),
         f"- Request: `{run.request.id}`",
     ]
-    return f"Roll back {run.request.id}", "\n\n".join(rows)
-
-
-def line(text: str) -> str:
-    """A text as code on one line, in which a forge finds nothing to do."""
-    return f"`{one_line(text).replace('`', chr(39))}`"
-
-
-def fenced(text: str, language: str = "") -> str:
-    """A text as a block of code, whatever fences are in it."""
-    longest = max((len(found) for found in _runs(text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
-
-
-def _runs(text: str) -> Iterable[str]:
-    return re.findall(r"`+", text)
+    return forge_text.title(f"Roll back {run.request.id}"), "\n\n".join(rows)

@@ -110,8 +110,10 @@ class Proposals:
             await withdraw(self.deps, mine, "It was not merged in time, so infra-mcp closes it.")
             return await self._end(request, InfraError("not-approved", what), State.EXPIRED)
         if request.state is State.PROPOSED and (newer := await self._newer(request)):
-            await withdraw(self.deps, mine, f"Superseded by {newer}.")
-            what = f"{newer} took the place of {mine.url} before it was merged."
+            release, url = newer
+            await withdraw(self.deps, mine, f"Superseded by {release}.", url)
+            by = f"{release} ({url})" if url else release
+            what = f"{by} took the place of {mine.url} before it was merged."
             return await self._end(request, InfraError("superseded", what), State.SUPERSEDED)
         if there.conflicts:
             return await self._conflicting(request, mine, there)
@@ -158,14 +160,14 @@ class Proposals:
         self.enqueue(await self.deps.ledger.request(request.id) or request)
         return message
 
-    async def _newer(self, request: Request) -> str:
-        """The later release that is proposed for the same instance, with its pull request; empty without one.
+    async def _newer(self, request: Request) -> tuple[str, str] | None:
+        """The later release that is proposed for the same instance, and the address of its pull request, if any.
 
         A release that was announced counts only where its version is newer; one that was asked for by name always.
         """
         action = request.action
         if not isinstance(action, Release):
-            return ""
+            return None
         policy, after = self.deps.policy(), False
         app = policy.apps.get(action.app)
         for other in await self.deps.ledger.open_releases(action.app, action.environment):
@@ -174,11 +176,11 @@ class Proposals:
             elif after and other.state is State.PROPOSED and isinstance(other.action, Release):
                 order = app.order if app else "semver"
                 if other.notify is None or compare(order, other.action.version, action.version).sign > 0:
-                    url = proposal.url if (proposal := record_of(other).proposal) else other.id
-                    return f"{action.app} {other.action.version} ({url})"
+                    url = proposal.url if (proposal := record_of(other).proposal) else ""
+                    return f"{action.app} {other.action.version}", url
         if request.notify and (landed := await overtaken_by(self.deps.ledger, policy, request)):
-            return f"{action.app} {landed}"
-        return ""
+            return f"{action.app} {landed}", ""
+        return None
 
     async def _end(self, request: Request, error: InfraError, state: State) -> str:
         run = Run.of(request)

@@ -14,6 +14,7 @@ from infra_mcp.engine.commits import build_revert, commit_message
 from infra_mcp.engine.repositories import once_there
 from infra_mcp.engine.run import Dependencies, Run, stamp
 from infra_mcp.errors import InfraError, Raced
+from infra_mcp.model.forge_text import inert
 from infra_mcp.model.record import ProposalRecord
 from infra_mcp.model.request import State
 from infra_mcp.policy.grammar import seconds
@@ -93,9 +94,9 @@ async def _open(
     reverses: bool = False,
 ) -> Proposal:
     """Record, push, and open: each may have been done before an interruption, and is then found as it is."""
-    known = former.heads if former else ()
+    heads = former.heads if former else ()
     record = (former or ProposalRecord(branch=branch, heads=(commit,), base=base, until=until)).model_copy(
-        update={"heads": (*(one for one in known if one != commit), commit), "base": base}
+        update={"heads": (*(one for one in heads if one != commit), commit), "base": base}
     )
     which = "reversal" if reverses else "proposal"
     run.record = run.record.update(**{which: record})
@@ -109,10 +110,14 @@ async def _open(
             "push-refused", what, next_step="Merge or close the pull request, then send it again."
         ) from raced
     policy = deps.policy()
-    asked = partial(_ask, await deps.forge(), branch, policy.tree.branch, texts, policy.forge.labels)
-    made = await once_there(asked, run.say)
-    if former is not None and former.number == made.number:
-        await once_there(partial((await deps.forge()).describe, made.number, *texts), run.say)
+    forge = await deps.forge()
+    # Of a branch that was proposed before: people may have merged or closed it meanwhile, which its next look shows.
+    known = await once_there(partial(forge.proposal_of, branch), run.say) if former else None
+    made = known or await once_there(
+        partial(_ask, forge, branch, policy.tree.branch, texts, policy.forge.labels), run.say
+    )
+    if known is not None and known.state == "open":
+        await once_there(partial(forge.describe, made.number, *texts), run.say)
     record = record.model_copy(update={"number": made.number, "url": made.url})
     run.record = run.record.update(**{which: record})
     return made
@@ -124,13 +129,19 @@ async def _ask(forge: Forge, branch: str, base: str, texts: tuple[str, str], lab
 
 
 @effect("forge.close")
-async def _close(forge: Forge, number: int, why: str) -> None:
-    await forge.comment(number, why)
+async def _close(forge: Forge, number: int, why: str, see: str) -> None:
+    await forge.comment(number, f"{inert(why)} {see}".strip())
     await forge.close(number)
 
 
-async def withdraw(deps: Dependencies, proposal: ProposalRecord, why: str) -> None:
+async def withdraw(deps: Dependencies, proposal: ProposalRecord, why: str, see: str = "") -> None:
     """Close a pull request of ours, say why below it, and delete its branch; one that is gone already is fine.
+
+    Args:
+        deps: of the engine.
+        proposal: which.
+        why: a sentence, which is made inert.
+        see: the address of another pull request of ours.
 
     Raises:
         Unavailable: the forge or the remote is away: try again.
@@ -140,7 +151,7 @@ async def withdraw(deps: Dependencies, proposal: ProposalRecord, why: str) -> No
     if number is None and (found := await forge.proposal_of(proposal.branch)) is not None:
         number = found.number  # it was opened, and the answer never came
     if number is not None and (await forge.proposal(number)).state == "open":
-        await _close(forge, number, why)
+        await _close(forge, number, why, see)
     await unpublish(deps, proposal.branch, proposal.heads)
 
 

@@ -75,7 +75,6 @@ class GiteaGround(WorldGround):
         self.bot: Account = server.account("bot")
         self.repository: Repository = server.repository(self.ann, **{self.bot.name: "write"})
         self.token_file = server.token_file(self.bot)
-        self.forge_at = None  # the client that the product itself makes
 
     def may(self, *scopes: str) -> None:
         """Give the server's own token these scopes only."""

@@ -8,6 +8,7 @@ from engine.forge_ground import GiteaGround, WorldGround
 from engine.killer import KilledError, Killer, observed
 from engine.two_kinds import NEW, OLD, THINGS, register, until
 
+from infra_mcp.engine.repositories import Repositories
 from infra_mcp.model.request import State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("git.pull-request")]
@@ -20,6 +21,12 @@ def ground(request, tmp_path, monkeypatch):
     register(monkeypatch)
     real = request.param == "a Gitea"
     made = GiteaGround(tmp_path, request.getfixturevalue("gitea")) if real else WorldGround(tmp_path)
+    if not real:
+
+        async def forge(*_):
+            return made.forge
+
+        monkeypatch.setattr(Repositories, "forge", forge)
     made.make()
     return made
 

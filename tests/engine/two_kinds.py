@@ -186,10 +186,6 @@ class Ground:
             self.people("remote", "add", "origin", str(self.branch))
         self.forge = ForgeWorld(self.branch)
 
-    async def forge_at(self, _: object) -> ForgeWorld:
-        """The forge as an engine is connected to it."""
-        return self.forge
-
     def git(self, *words: str) -> str:
         """Git where the branch is."""
         return self._git(self.branch, *words)
@@ -255,8 +251,7 @@ class Ground:
                 group.start_soon(self.deliver)
             try:
                 known = {name: one for name, one in deliveries(self.home).items() if name != without}
-                forge = self.forge_at if self.proposes else None
-                async with Engine.open(self.settings, policy_pin=pin, deliveries=known, forge=forge) as engine:
+                async with Engine.open(self.settings, policy_pin=pin, deliveries=known) as engine:
                     yield engine
             finally:
                 group.cancel_scope.cancel()
