@@ -113,9 +113,10 @@ async def _open(
     forge = await deps.forge()
     # Of a branch that was proposed before: people may have merged or closed it meanwhile, which its next look shows.
     known = await once_there(partial(forge.proposal_of, branch), run.say) if former else None
-    made = known or await once_there(
-        partial(_ask, forge, branch, policy.tree.branch, texts, policy.forge.labels), run.say
-    )
+    if known is None:
+        made = await once_there(partial(_ask, forge, branch, policy.tree.branch, texts, policy.forge.labels), run.say)
+    else:
+        made = known
     if known is not None and known.state == "open":
         await once_there(partial(forge.describe, made.number, *texts), run.say)
     record = record.model_copy(update={"number": made.number, "url": made.url})
