@@ -407,16 +407,16 @@ class Repository:
         self.server.wait(lambda: self.pull(number)["mergeable"])
         body = {"Do": how} | ({"MergeTitleField": title} if title else {})
 
-        def merged() -> bool:
+        def merged() -> bool | GiteaRefusedError:
             try:
                 self.call("POST", f"/pulls/{number}/merge", body, by=by)
             except GiteaRefusedError as error:
-                if "try again" in str(error).lower():  # it looks whether the pull request can be merged, once more
-                    return False
-                raise
+                # It looks whether the pull request can be merged once more: 405 with these words, or 500.
+                return False if error.status >= 500 or "try again" in str(error).lower() else error
             return True
 
-        self.server.wait(merged)
+        if isinstance(done := self.server.wait(merged), GiteaRefusedError):
+            raise done
         return self.head()
 
     def close(self, number: int, *, by: Account | str = "") -> None:

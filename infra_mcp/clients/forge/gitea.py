@@ -21,7 +21,7 @@ from infra_mcp.clients.forge.forge import Account, Check, Deployment, Proposal, 
 from infra_mcp.clients.forge.gitea_rights import difference
 from infra_mcp.clients.forge.http import Api, Http, Refused
 from infra_mcp.clients.forge.limits import parsed_time
-from infra_mcp.errors import InfraError
+from infra_mcp.errors import InfraError, Unavailable
 from infra_mcp.text import one_line
 
 _PAGE: Final = "50"  # Gitea's default largest page
@@ -126,15 +126,18 @@ class Gitea:
             "head_commit_id": proposal.head,
             "merge_when_checks_succeed": True,
         }
-        until = time.monotonic() + self._looking
+        until = time.monotonic() + _LOOKING
         while True:
             try:
                 await self._http.write("POST", f"{self._at}/pulls/{proposal.number}/merge", body)
-            except Refused as error:
-                if error.status == HTTPStatus.CONFLICT and (await self.proposal(proposal.number)).auto:
-                    return
-                # Gitea's words while it looks whether a pull request can be merged: the status is one for all refusals.
-                if "try again later" not in error.what.lower() or time.monotonic() > until:
+            except (Refused, Unavailable) as error:
+                if isinstance(error, Refused) and error.status == HTTPStatus.CONFLICT:
+                    if (await self.proposal(proposal.number)).auto:
+                        return
+                    raise
+                # While it looks whether a pull request can be merged, Gitea answers 405 with these words, or 500.
+                passes = isinstance(error, Unavailable) or "try again later" in error.what.lower()
+                if not passes or time.monotonic() > until:
                     raise
                 await anyio.sleep(_PAUSE)
             else:
