@@ -6,9 +6,11 @@ import pytest
 from engine.ledger_fixture import DOCS, PAT
 from engine.two_kinds import until
 from engine.zone_ground import ZoneGround
+from forge_world import ForgeWorld
 from scripted_http import Answer, scripted
 
 from infra_mcp.engine.engine import Engine
+from infra_mcp.engine.repositories import Repositories
 from infra_mcp.model.actions.configure import Configure
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.request import State, Submission
@@ -55,13 +57,14 @@ owner = "docs"
 %s
 """
 PATH = "apps/docs/release.yaml"
+FILES = {PATH: RELEASE, "clusters/main/apps.yaml": FLUX}
 
 
 class Ground(ZoneGround):
     """The repository, and an engine with its real drivers."""
 
     def lay(self, *more: str, delivery: str = "external") -> Ground:
-        self.make(POLICY % (delivery, "\n".join(more)), {PATH: RELEASE, "clusters/main/apps.yaml": FLUX})
+        self.make(POLICY % (delivery, "\n".join(more)), FILES)
         return self
 
     def opened(self, actions=""):
@@ -147,6 +150,81 @@ async def test_an_approved_change_whose_server_ends_while_it_waits_is_confirmed_
 
     assert done.state is State.LANDED, done.receipt
     assert ground.subjects() == ["Deploy docs 1.2.0"]
+
+
+PROPOSING = """
+[tree]
+write = "pull-request"
+[forge]
+kind = "gitea"
+url = "http://127.0.0.1:9"
+repository = "team/infra"
+poll = "1s"
+"""
+
+
+def proposing(tmp_path, monkeypatch, *more):
+    """The ground at a remote, with a forge in memory where people merge."""
+    ground = Ground(tmp_path)
+    ground.make(POLICY.replace("[[tree", f"{PROPOSING}\n[[tree", 1) % ("external", "\n".join([VERSIONS, *more])), FILES)
+    bare = tmp_path / "origin.git"
+    ground.git("clone", "-q", "--bare", str(ground.repo), str(bare))
+    ground.git("remote", "add", "origin", str(bare))
+    forge = ForgeWorld(bare)
+
+    async def connected(*_):
+        return forge
+
+    monkeypatch.setattr(Repositories, "forge", connected)
+    return ground, forge
+
+
+@pytest.mark.parametrize("how", ["merge", "squash", "rebase"])
+async def test_what_is_live_as_soon_as_people_have_merged_it_is_confirmed_by_a_page(tmp_path, monkeypatch, how):
+    """The page shows it before the server has seen that it was merged."""
+    live = ["1.1.0"]
+    with scripted(lambda _: Answer({"version": live[0]})) as (url, _):
+        page = f'url = {{ at = "{url}/version", pointer = "/version", value = "{{version}}", private = true }}'
+        ground, forge = proposing(tmp_path, monkeypatch, "[apps.docs.evidence]", page)
+        async with ground.opened() as engine:
+            waiting = await ground.deploy(engine)
+            live[:] = ["1.2.0"]
+            forge.merge(1, how)
+            done = await engine.wait(waiting.id, 60.0, to_end=True)
+
+    assert waiting.state is State.PROPOSED, waiting.receipt
+    assert done.state is State.LANDED, done.receipt
+
+
+async def test_a_check_of_the_merge_commit_is_the_evidence_and_one_before_the_merge_where_policy_says_so(
+    tmp_path, monkeypatch
+):
+    for number, applies in enumerate(("on-branch", "before-merge")):
+        check = f'check = {{ name = "deploy", by = "ann", applies = "{applies}" }}'
+        ground, forge = proposing(tmp_path / applies, monkeypatch, "[apps.docs.evidence]", check)
+        async with ground.opened() as engine:
+            waiting = await ground.deploy(engine)
+            head = forge.made[1].head or forge.git("rev-parse", forge.made[1].branch)
+            if number:
+                forge.passes(head, "deploy", "ann")
+            merged = forge.merge(1, "squash")
+            if not number:
+                await until(lambda: "not set for" in engine.progress(waiting.id))  # noqa: B023 - awaited here
+                forge.passes(merged, "deploy", "ann")
+            done = await engine.wait(waiting.id, 60.0, to_end=True)
+
+        assert done.state is State.LANDED, done.receipt
+        assert f"succeeded for {(merged, head)[number][:12]}" in done.receipt["message"]
+
+
+async def test_without_evidence_what_people_merged_ends_merged(tmp_path, monkeypatch):
+    ground, forge = proposing(tmp_path, monkeypatch)
+    async with ground.opened() as engine:
+        waiting = await ground.deploy(engine)
+        forge.merge(1)
+        done = await engine.wait(waiting.id, 60.0, to_end=True)
+
+    assert done.state is State.MERGED, done.receipt
 
 
 async def test_a_page_with_a_version_says_nothing_of_a_change_that_sets_none(tmp_path):
