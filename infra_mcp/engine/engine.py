@@ -17,6 +17,7 @@ from infra_mcp.drivers.registry import DELIVERIES
 from infra_mcp.engine import report
 from infra_mcp.engine.approvals import Decisions
 from infra_mcp.engine.apps import apps
+from infra_mcp.engine.forge_rights import forge_rights
 from infra_mcp.engine.health import Readiness, missing_head
 from infra_mcp.engine.places import Places
 from infra_mcp.engine.proposals import Proposals
@@ -88,6 +89,7 @@ class Engine:
         self._deps = Dependencies(ledger, self._repositories, self._places, policy.current, now, builds)
         self._worker = Worker(self._deps, self.signals)
         self._older = ""  # why the ledger seems to be an older copy
+        self._forge_rights: str | None = None  # what differs from those that proposals need
         self._decisions = Decisions(ledger)
         self._proposals = Proposals(self._deps, self.signals, self._worker.enqueue)
         self._scheduler = Scheduler(ledger, policy, self.signals, self._decisions, self._enqueue_if_connected, now)
@@ -121,6 +123,7 @@ class Engine:
                 await engine._check_ledger()
                 group.start_soon(engine._scheduler.run)
                 group.start_soon(engine._proposals.run)
+                group.start_soon(engine._check_forge)
                 group.start_soon(keep_purging, ledger, policy, engine._now)
                 try:
                     yield engine
@@ -306,10 +309,11 @@ class Engine:
     def health(self) -> dict[str, Any]:
         """Whether work can be done, and how much there is, from memory.
 
-        `rights` are those that the server's logins should not have; None until they were checked. `ledger` says why it
-        seems to be an older copy.
+        `rights` are those that the server's logins should not have, and those that its token at the forge lacks; None
+        until they were checked. `ledger` says why it seems to be an older copy.
         """
-        troubles, rights = list(self._places.trouble.values()), list(self._places.rights.values())
+        troubles = list(self._places.trouble.values())
+        rights = [one for one in (*self._places.rights.values(), self._forge_rights) if one is not None]
         try:
             cluster = self.policy.current().cluster_name()
         except InfraError:
@@ -329,6 +333,11 @@ class Engine:
             self._older = await missing_head(self._deps.git, self.ledger, self.policy.current().tree.branch)
         if self._older:
             _log.warning("%s", self._older)
+
+    async def _check_forge(self) -> None:
+        self._forge_rights = await forge_rights(self._deps)
+        if self._forge_rights:
+            _log.warning("%s", self._forge_rights)
 
     def _enqueue_if_connected(self, request: Request) -> bool:
         if not self._places.trouble:

@@ -8,6 +8,9 @@ from engine.forge_ground import GiteaGround, WorldGround
 from engine.killer import KilledError, Killer, observed
 from engine.two_kinds import NEW, OLD, THINGS, register, until
 
+from infra_mcp.clients.forge import Rights
+from infra_mcp.engine import repositories
+from infra_mcp.engine.forge_rights import forge_rights
 from infra_mcp.engine.repositories import Repositories
 from infra_mcp.model.request import State
 
@@ -402,3 +405,67 @@ async def test_a_protected_branch_at_a_real_forge_takes_the_proposal_and_not_the
         done = await ended(engine, request)
 
     assert done.state is State.LANDED, done.receipt
+
+
+async def test_at_the_start_the_rights_of_the_token_are_held_against_those_that_proposals_need(
+    tmp_path, monkeypatch, gitea
+):
+    register(monkeypatch)
+    ground = GiteaGround(tmp_path, gitea)
+    ground.make()
+    ground.may("read:repository", "read:user", "write:issue")
+
+    async with ground.engine() as engine:
+        await until(lambda: "write:repository" in (engine.health()["rights"] or ""))
+        said = engine.health()["rights"]
+
+    assert said.startswith(f"{gitea.host}/{ground.repository.full_name}: The token may not open pull requests")
+    assert "The account may push to main, which is not protected" in said
+
+
+async def test_a_server_that_proposes_nothing_does_not_ask_for_rights_at_the_forge(tmp_path, monkeypatch):
+    register(monkeypatch)
+    ground = WorldGround(tmp_path)
+    asked = []
+
+    async def forge(*_):
+        asked.append(ground.forge)
+        return ground.forge
+
+    monkeypatch.setattr(Repositories, "forge", forge)
+    ground.make()
+    text = ground.settings.policy_file.read_text("utf-8").replace('write = "pull-request"', 'write = "push"')
+    ground.settings.policy_file.write_text(text, "utf-8")
+    async with ground.engine() as engine:
+        assert await forge_rights(engine._deps) is None
+
+    assert asked == []
+
+
+async def test_a_forge_that_is_away_is_asked_for_rights_until_it_is_back(tmp_path, monkeypatch):
+    register(monkeypatch)
+    monkeypatch.setattr(repositories, "_FIRST", 0.01)
+    ground = WorldGround(tmp_path)
+    ground.make()
+    asked = []
+
+    async def forge(*_):
+        return ground.forge
+
+    async def rights(branch, *, merges):
+        asked.append((branch, merges))
+        ground.forge._answer()
+        return Rights(missing=("It lacks something.",), excess=("It has too much.",))
+
+    monkeypatch.setattr(Repositories, "forge", forge)
+    monkeypatch.setattr(ground.forge, "rights", rights)
+    ground.forge.away = True
+    async with ground.engine() as engine:
+        await until(lambda: len(asked) > 1)
+        early = engine._forge_rights
+        ground.forge.away = False
+        await until(lambda: engine._forge_rights)
+
+    assert early is None
+    assert engine._forge_rights.endswith("It lacks something. It has too much.")
+    assert set(asked) == {("main", False)}

@@ -102,8 +102,5 @@ async def _allowed(http: Http, path: str) -> dict[str, Any] | None:
 
 async def _scope(http: Http, path: str) -> bool:
     """Whether the token's scopes allow to write there: an empty body is refused for its form after that."""
-    try:
-        await http.write("POST", path, {})
-    except Refused as error:
-        return not (error.status == HTTPStatus.FORBIDDEN and _NO_SCOPE in error.what)
-    return True
+    error = await http.refusal_of_nothing(path)
+    return not (error and error.status == HTTPStatus.FORBIDDEN and _NO_SCOPE in error.what)

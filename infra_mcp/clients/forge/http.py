@@ -135,6 +135,18 @@ class Http:
         """
         return (await self._send(method, path, None, body))[0]
 
+    async def refusal_of_nothing(self, path: str) -> Refused | None:
+        """What the forge says to a write without anything in it: it is refused for that, or for a missing right first.
+
+        Raises:
+            Unavailable: `forge-unreachable`.
+        """
+        try:
+            await self._send("POST", path, None, {})
+        except Refused as error:
+            return error
+        return None
+
     async def _send(
         self, method: str, path: str, params: Mapping[str, str] | None, body: Mapping[str, Any] | None
     ) -> tuple[Any, Mapping[str, str]]:
