@@ -84,6 +84,7 @@ async def test_without_evidence_a_change_ends_pushed_and_is_never_said_to_have_l
     assert (delivered.image(), delivered.subjects()) == (OLD, ["Deploy docs 1.2.0"])
 
 
+@pytest.mark.trap("G3")
 async def test_where_nothing_delivers_it_the_time_runs_out_and_the_revert_is_pushed(delivered):
     await delivered.accept_policy(delivered.apps().replace('"60s"', '"3s"'))
 
