@@ -146,6 +146,17 @@ async def test_changes_and_their_reverts_are_signed_where_policy_names_a_key(gro
     ground.git("-c", f"gpg.ssh.allowedSignersFile={allowed}", "verify-commit", *made)
 
 
+async def test_a_signing_key_that_cannot_be_used_fails_the_request_before_anything_is_written(ground):
+    with ground.settings.policy_file.open("a", encoding="utf-8") as policy:
+        policy.write(f'signing_key_file = "{ground.home / "none"}"\n')
+    async with ground.engine() as engine:
+        done = await ground.ask(engine)
+
+    assert done.state is State.FAILED
+    assert done.receipt["error"]["code"] == "setup-failed"
+    assert (ground.live(), ground.subjects()) == (BEFORE, [])
+
+
 def contents(folder):
     """Every file of a checkout, those of git among them."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}

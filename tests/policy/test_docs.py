@@ -93,6 +93,13 @@ def test_the_examples_on_the_page_are_policies(page):
     assert all(load(example).circles for example in examples)
 
 
+def test_the_examples_of_the_page_about_git_are_policies():
+    examples = re.findall(r"```toml\n(.*?)```", PAGE.with_name("git.md").read_text(encoding="utf-8"), re.DOTALL)
+
+    assert len(examples) >= 2
+    assert any(load(example).tree.signing_key_file for example in examples)
+
+
 def example(page: str, section: str) -> Policy:
     return load(re.findall(r"```toml\n(.*?)```", page.partition(f"\n## {section}\n")[2], re.DOTALL)[0])
 
