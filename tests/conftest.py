@@ -171,10 +171,12 @@ def pytest_make_collect_report():
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that uses the control plane is marked so, whoever wrote it."""
+    """A test that uses the control plane, or the forge, is marked so, whoever wrote it."""
     for item in items:
         if {"control_plane", "binaries"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("cluster")
+        if "gitea" in getattr(item, "fixturenames", ()):
+            item.add_marker("process")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -34,6 +34,15 @@ def ground(request, tmp_path, monkeypatch):
     return made
 
 
+@pytest.fixture
+def at_gitea(tmp_path, monkeypatch, gitea):
+    """The ground for what there is at a real forge only."""
+    register(monkeypatch)
+    made = GiteaGround(tmp_path, gitea)
+    made.make()
+    return made
+
+
 async def proposed(ground, engine, version=NEW, **more):
     """A request that waits at the forge, and the number of its pull request."""
     request = await ground.submit(engine, version, **more)
@@ -380,46 +389,37 @@ async def test_a_push_that_a_protected_branch_refuses_is_proposed_where_policy_s
     assert done.state is State.LANDED, done.receipt
 
 
-async def test_a_token_without_the_right_to_push_ends_the_request_and_nothing_is_there(ground):
-    if not isinstance(ground, GiteaGround):
-        pytest.skip("a token has scopes at a real forge only")
-    ground.may("read:repository", "read:user")
-    async with ground.engine() as engine:
-        done = await ground.ask(engine)
+async def test_a_token_without_the_right_to_push_ends_the_request_and_nothing_is_there(at_gitea):
+    at_gitea.may("read:repository", "read:user")
+    async with at_gitea.engine() as engine:
+        done = await at_gitea.ask(engine)
 
     assert done.state in {State.REFUSED, State.FAILED}, done.receipt
-    assert ground.branches() == []
-    assert ground.live() == BEFORE
+    assert at_gitea.branches() == []
+    assert at_gitea.live() == BEFORE
 
 
-async def test_a_protected_branch_at_a_real_forge_takes_the_proposal_and_not_the_push(ground):
-    if not isinstance(ground, GiteaGround):
-        pytest.skip("a branch is protected at a real forge only")
-    ground.repository.protect("main")
-    text = ground.settings.policy_file.read_text("utf-8")
+async def test_a_protected_branch_at_a_real_forge_takes_the_proposal_and_not_the_push(at_gitea):
+    at_gitea.repository.protect("main")
+    text = at_gitea.settings.policy_file.read_text("utf-8")
     text = text.replace('write = "pull-request"', 'write = "push"\nfallback = "pull-request"')
-    ground.settings.policy_file.write_text(text, "utf-8")
-    async with ground.engine() as engine:
-        request, number = await proposed(ground, engine)
-        ground.merge(number)
+    at_gitea.settings.policy_file.write_text(text, "utf-8")
+    async with at_gitea.engine() as engine:
+        request, number = await proposed(at_gitea, engine)
+        at_gitea.merge(number)
         done = await ended(engine, request)
 
     assert done.state is State.LANDED, done.receipt
 
 
-async def test_at_the_start_the_rights_of_the_token_are_held_against_those_that_proposals_need(
-    tmp_path, monkeypatch, gitea
-):
-    register(monkeypatch)
-    ground = GiteaGround(tmp_path, gitea)
-    ground.make()
-    ground.may("read:repository", "read:user", "write:issue")
+async def test_at_the_start_the_rights_of_the_token_are_held_against_those_that_proposals_need(at_gitea, gitea):
+    at_gitea.may("read:repository", "read:user", "write:issue")
 
-    async with ground.engine() as engine:
+    async with at_gitea.engine() as engine:
         await until(lambda: "write:repository" in (engine.health()["rights"] or ""))
         said = engine.health()["rights"]
 
-    assert said.startswith(f"{gitea.host}/{ground.repository.full_name}: The token may not open pull requests")
+    assert said.startswith(f"{gitea.host}/{at_gitea.repository.full_name}: The token may not open pull requests")
     assert "The account may push to main, which is not protected" in said
 
 
