@@ -25,6 +25,7 @@ from infra_mcp.errors import InfraError, Unavailable
 from infra_mcp.text import one_line
 
 _PAGE: Final = "50"  # Gitea's default largest page
+_NEWEST: Final = 500  # pull requests among which one of ours is looked for
 _COLOUR: Final = "#7a8899"  # of a label that is made
 _LOOKING: Final = 10.0  # seconds after which a pull request that cannot be merged has conflicts
 _PAUSE: Final = 0.25
@@ -185,12 +186,18 @@ class Gitea:
         return None if found is None else int(found["number"])
 
     async def _newest(self, branch: str, state: str) -> dict[str, Any] | None:
-        """The newest pull request of a branch of this repository; Gitea lists the newest ones first."""
+        """The newest pull request of a branch of this repository; Gitea lists the newest ones first.
+
+        It has no filter by branch, so an older one than the `_NEWEST` newest of the repository is not found.
+        """
+        seen = 0
         async with aclosing(self._http.pages(f"{self._at}/pulls", {"state": state, "limit": _PAGE})) as found:
             async for one in found:
                 # `ref` is another one where the branch was deleted; a fork's branch has another repository
                 if one["head"]["label"] == branch and one["head"]["repo_id"] in (one["base"]["repo_id"], -1):
                     return dict(one)
+                if (seen := seen + 1) >= _NEWEST:
+                    break
         return None
 
     async def _label(self, number: int, labels: Sequence[str]) -> None:

@@ -6,7 +6,8 @@ import anyio
 import pytest
 from gitea import gitea_server
 
-from infra_mcp.clients.forge import Account
+from infra_mcp.clients.forge import Account, http
+from infra_mcp.clients.forge import gitea as gitea_client
 from infra_mcp.clients.forge.gitea import Gitea
 from infra_mcp.errors import InfraError, Unavailable
 
@@ -89,6 +90,18 @@ async def test_the_newest_proposal_of_a_branch_is_found_among_many_and_after_the
     found = await until(lambda: forge.proposal_of(OURS), lambda found: found.state == "closed")
     assert (found.number, found.branch, found.ended_by) == (second.number, OURS, Account(scene.owner.name))
     assert await forge.proposal_of("infra-mcp/none") is None
+
+
+async def test_a_branch_that_was_never_proposed_is_not_looked_for_in_the_whole_history(scene, forge, monkeypatch):
+    monkeypatch.setattr(gitea_client, "_NEWEST", 2)
+    monkeypatch.setattr(gitea_client, "_PAGE", "1")
+    monkeypatch.setattr(http, "MAX_PAGES", 3)
+    for number in range(4):
+        scene.branch(f"theirs/{number}", path=f"{number}.txt")
+        scene.repository.propose(f"theirs/{number}", by=scene.person)
+
+    assert await forge.proposal_of(OURS) is None
+    assert (await forge.proposal_of("theirs/2")).branch == "theirs/2"
 
 
 async def test_a_number_that_is_no_pull_request_is_not_found(forge):
