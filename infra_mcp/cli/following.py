@@ -74,16 +74,21 @@ def until_merged(
     data = result.get("structuredContent") or {}
     if wait_for == "proposed" or data.get("state") not in AT_THE_FORGE:
         return result
-    asked = {"request_id": data["request"]}
+    asked, said = {"request_id": data["request"]}, ""
 
     def look(_: float) -> dict[str, Any]:
+        nonlocal said
         newest = client.call("get_request", asked)
-        progress(str((newest.get("structuredContent") or {}).get("progress") or ""))
+        text = str((newest.get("structuredContent") or {}).get("progress") or said)
+        if text != said:
+            progress(text)
+        said = text
         return newest
 
     def goes(newest: dict[str, Any]) -> bool:
         known = newest.get("structuredContent") or {}
-        merged = wait_for == "merged" and (known.get("proposal") or {}).get("merged")
+        # From here on it is confirmed, which may take long; where nothing can confirm it, it has ended.
+        merged = wait_for == "merged" and known.get("state") == "verifying"
         open_still = known.get("state") in WORKING | AT_THE_FORGE | {PARKED}
         if merged and open_still:
             known["exit"] = int(Exit.LANDED)

@@ -129,16 +129,17 @@ class Pipeline:
         if done is None:
             await propose(self.deps, run)
             return None
-        return await self._landed(run, f"{done}; {run.merged}" if run.merged else done)
+        return await self._landed(run, done)
 
     async def _landed(self, run: Run, facts: str) -> Receipt:
         """The end of what is live; or of what is on the branch, where nothing in policy can confirm more."""
         if any(part.prepared.confirms for part in run.plan.parts) or not run.plan.parts:
-            return await self._end(run, State.LANDED, facts)
+            return await self._end(run, State.LANDED, f"{facts}; {run.merged}" if run.merged else facts)
         tree = self.deps.policy().tree
         on = f"commit {run.commit or 'none'} is on {tree.branch}"
         state = State.MERGED if run.merged else _UNCONFIRMED[tree.write]
-        return await self._end(run, state, f"{on}; {facts}")
+        merged = f"; {run.merged}" if run.merged else ""
+        return await self._end(run, state, f"{on}{merged}; not confirmed: {facts}")
 
     async def _pushed(self, run: Run) -> str | None:
         """Carry the plan out; None where a protected branch refused the push, and policy has it proposed instead."""

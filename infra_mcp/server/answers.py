@@ -73,6 +73,8 @@ def _of_request(request: Request, attended: bool) -> Answer:
         return at_the_forge(request, data)
     if request.state not in END:
         goes_on = "it begins when its schedule opens" if request.state is State.SCHEDULED else "it goes on"
+        proposal = data.get("proposal") or {}
+        goes_on = f"{proposal['url']} was merged, and {goes_on}" if proposal.get("merged") else goes_on
         text = (
             f"{request.id} is {request.state.value}; {goes_on}. "
             f'Next: get_request("{request.id}") shows how far it is; '
@@ -108,6 +110,8 @@ def at_the_forge(request: Request, data: dict[str, Any]) -> Answer:
     reverts = request.state is State.REVERTING
     proposal = request.record.get("reversal" if reverts else "proposal") or {}
     url = str(proposal.get("url", ""))
+    if not reverts and proposal.get("merged"):
+        return Answer(f"{request.id}: {url} was merged, and it goes on.", data | {"url": url})
     what = "It did not land: merge the pull request that takes it back" if reverts else "It waits for people to merge"
     text = (
         f"{request.id} is {request.state.value}. {what}: {url}. "

@@ -88,7 +88,7 @@ class External:
         """
         own: Own = prepared.own
         if not prepared.confirms:
-            return NOTHING if own.commits else "git says so already"
+            return NOTHING
         if not own.commits:
             return "git says so already"
         pieces = zip(own.pieces, own.states, strict=True)
