@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -23,7 +24,7 @@ from infra_mcp.actions.base import census_of
 from infra_mcp.clients.git import Entry, Git
 from infra_mcp.engine.between import Between, ObjectChange, between
 from infra_mcp.engine.commit_range import commits_of
-from infra_mcp.engine.entry_pairs import Side, is_named, values_read
+from infra_mcp.engine.entry_pairs import Side, named_folders, values_read
 from infra_mcp.engine.releases_between import releases_between
 from infra_mcp.engine.settings_between import SettingChange, setting_changes
 from infra_mcp.errors import InfraError
@@ -32,6 +33,7 @@ from infra_mcp.model.effect import Effect
 from infra_mcp.policy.grants import some
 from infra_mcp.policy.guard.rules import UNRENDERED
 from infra_mcp.policy.guard.unrendered import unrendered
+from infra_mcp.policy.owners import is_within
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.policy import load as load_policy
 from infra_mcp.policy.proposed import (
@@ -245,7 +247,12 @@ class _Judged:
         if path.lower().endswith(_FOR_READING) or posixpath.basename(path) in _FOR_PEOPLE or path == POLICY:
             return True
         reason = self.after.census.index.listing.reason(posixpath.dirname(path)) or ""
-        return reason.startswith("tests, samples") and not is_named(self.after.census, path)
+        return reason.startswith("tests, samples") and not any(is_within(path, one) for one in self._named)
+
+    @cached_property
+    def _named(self) -> frozenset[str]:
+        """The folders that are delivered whatever they are called."""
+        return named_folders(self.before.census) | named_folders(self.after.census)
 
     def _touched(self, settings: Iterable[SettingChange]) -> Iterator[Touched]:
         for one in settings:

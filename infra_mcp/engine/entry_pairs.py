@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Any, Final
 
 from infra_mcp.engine.reach import read_by
-from infra_mcp.policy.owners import is_within
 from infra_mcp.repository.builds import view_of
 from infra_mcp.repository.census.apps import Census
 from infra_mcp.repository.census.chart import dependencies, local_chart
@@ -106,33 +106,34 @@ def charts_of(index: Index, path: str) -> frozenset[str]:
     """The Chart.yaml of every chart that a file is a part of: those above it, and those made of one of these."""
     tree = index.tree
     above = [posixpath.join(folder, name) for folder in lineage(posixpath.dirname(path)) for name in _NAMES]
-    found = {one for one in above if tree.is_file(one) and is_chart(one)}
-    grown = bool(found)
-    while grown:
-        more = {index.charts[folder] for folder in index.charts if _is_made_of(index, folder, found)} - found
-        grown = bool(more)
+    rest = [one for one in above if tree.is_file(one) and is_chart(one)]
+    found = set(rest)
+    while rest:
+        more = _made_of(index).get(rest.pop(), frozenset()) - found
         found |= more
+        rest += more
     return frozenset(found)
 
 
-def _is_made_of(index: Index, folder: str, charts: Collection[str]) -> bool:
-    return any(index.charts.get(one) in charts for one in _inner(index, folder))
+@lru_cache(maxsize=2)  # of the two commits of one check
+def _made_of(index: Index) -> Mapping[str, frozenset[str]]:
+    """The Chart.yaml of each chart that other charts name by `file://`, with those of the others."""
+    found: dict[str, set[str]] = {}
+    for folder, path in index.charts.items():
+        for one in dependencies(index, folder):
+            origin = str(one.value.get("repository") or "")
+            named = origin.removeprefix("file:").removeprefix("//")
+            if origin.startswith("file:") and (inner := local_chart(index, folder, named)) is not None:
+                found.setdefault(index.charts[inner], set()).add(path)
+    return {path: frozenset(others) for path, others in found.items()}
 
 
-def _inner(index: Index, folder: str) -> Iterable[str]:
-    for one in dependencies(index, folder):
-        origin = str(one.value.get("repository") or "")
-        if origin.startswith("file:"):
-            inner = local_chart(index, folder, origin.removeprefix("file:").removeprefix("//"))
-            yield from [inner] if inner is not None else []
-
-
-def is_named(census: Census, path: str) -> bool:
-    """Whether a Kustomization of Flux or an Application of Argo CD names a folder that a file is in."""
+def named_folders(census: Census) -> frozenset[str]:
+    """The folders that a Kustomization of Flux or an Application of Argo CD names, but for the top of all."""
     kinds = {"Kustomization": _FLUX, "Application": _ARGO, "ApplicationSet": _ARGO}
     named = {text for one in census.index.of_kinds(kinds) for text in _paths(one.value.get("spec"))}
     folders = (posixpath.normpath(re.split(r"[*{]", text)[0] or ".") for text in named)
-    return any(folder != "." and is_within(path, folder) for folder in folders)
+    return frozenset(folder for folder in folders if folder != ".")
 
 
 def _paths(value: object) -> Iterator[str]:
