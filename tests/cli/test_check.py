@@ -186,24 +186,28 @@ def test_in_a_pipelines_log_no_line_is_a_command_to_its_runner(check):
         assert [line for line in out.splitlines() if line.lstrip().startswith("::") or "##[" in line] == []
 
 
+def found_of(**parts):
+    """What a check found, with nothing in it but these parts."""
+    lists = ("findings", "settings", "values", "reach", "objects", "unrendered", "files", "lacks", "notes")
+    commits = {"base": "a" * 40, "head": "b" * 40, "compared_with": "a" * 40, "policy": "", "decision": "refuse"}
+    return commits | {name: [] for name in lists} | parts
+
+
+def test_a_row_of_backticks_ends_no_block():
+    one = {"target": "x", "operation": "update", "root": "y", "diff": "@@\n`````\n/close\n"}
+
+    page = markdown(found_of(objects=[one]))
+
+    assert [line for line in outside_of_blocks(page) if not OURS.fullmatch(line)] == []
+
+
 def test_a_comment_has_room_for_the_verdict_whatever_there_is_beside_it():
     long = "x" * 390
-    found = {
-        "base": "a" * 40,
-        "head": "b" * 40,
-        "compared_with": "a" * 40,
-        "policy": "",
-        "decision": "refuse",
-        "findings": [{"decision": "refuse", "rule": long, "reason": long, "would_pass": long}] * 500,
-        "settings": [],
-        "values": [{"at": long, "before": long, "after": long}] * 500,
-        "reach": [],
-        "objects": [{"target": long, "operation": "update", "root": long, "diff": f"+{long}\n" * 1000}] * 100,
-        "unrendered": [],
-        "files": [],
-        "lacks": [],
-        "notes": [],
-    }
+    found = found_of(
+        findings=[{"decision": "refuse", "rule": long, "reason": long, "would_pass": long}] * 500,
+        values=[{"at": long, "before": long, "after": long}] * 500,
+        objects=[{"target": long, "operation": "update", "root": long, "diff": f"+{long}\n" * 1000}] * 100,
+    )
 
     for parts in ({}, {"findings": []}, {"findings": [], "values": []}):
         page = markdown(found | parts)

@@ -277,6 +277,15 @@ async def test_no_pull_request_passes_unjudged(checked, name):
     assert rules & {one["rule"] for one in found["findings"]}, found["findings"]
 
 
+@pytest.mark.parametrize("name", [name for name in PULL_REQUESTS if name.endswith("with a namespace of nobody")])
+async def test_what_is_delivered_by_itself_is_judged_where_it_is_also_when_something_is_laid_over_it(checked, name):
+    found = await checked(PULL_REQUESTS[name][0])
+
+    refused = {one["rule"] for one in found["findings"] if one["decision"] == "refuse"}
+    assert {"pods.privileged", "circles.docs.images"} & refused, found["findings"]
+    assert "docs" in {one["namespace"] for one in found["objects"]}
+
+
 @pytest.mark.parametrize(
     ("links", "head", "rules"),
     [
