@@ -26,6 +26,7 @@ from infra_mcp.policy.guard.kinds import is_cluster_scoped
 from infra_mcp.policy.images import added_images
 from infra_mcp.policy.owners import is_within
 from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.systems import OF_MODULES
 from infra_mcp.repository.builds import PARALLEL, Builds, Rendered, View, view_of
 from infra_mcp.repository.census.entries import Entry
 from infra_mcp.repository.census.others import Other
@@ -215,13 +216,13 @@ def _other(given: _Given, path: str, beside: Collection[Other]) -> Reached | Non
             return Reached(delivery="none", root=posixpath.dirname(max(charts, key=len)) or ".")
     above = [one for one in beside if is_within(path, one.path or ".")]
     root = given.policy.root_of(path) if "roots" in given.policy.tree.model_fields_set else None
-    if root is not None and root.delivery in {"terraform", "dns"}:
+    if root is not None and not root.by_cluster:
         return Reached(delivery=root.delivery, root=root.path)
     if above:
         one = max(above, key=lambda one: len(one.path))
         return delivered(given.policy, one.path, one.delivery, "", None)
     if path.endswith(HCL):  # a module: what it is part of is not looked for
-        return Reached(delivery="terraform", root=posixpath.dirname(path) or ".")
+        return Reached(delivery=OF_MODULES, root=posixpath.dirname(path) or ".")
     return None
 
 

@@ -45,6 +45,7 @@ from infra_mcp.policy.proposed import (
     rule_findings,
     version_findings,
 )
+from infra_mcp.policy.systems import ASKED_BY, asked_by
 from infra_mcp.repository.builds import Builds
 from infra_mcp.repository.commit import diff
 from infra_mcp.repository.compared import MAX_VALUES, ValueChange, unreadable, value_changes
@@ -256,14 +257,12 @@ class _Judged:
 
     def _touched(self, settings: Iterable[SettingChange]) -> Iterator[Touched]:
         for one in settings:
-            action = "deploy" if one.setting in {"version", "chart"} else "configure"
             spaces = self.policy.apps[one.app].namespaces(one.environment) if one.app in self.policy.apps else None
             found = (spaces or frozenset()) | one.namespaces
-            yield Touched(action, one.app, one.environment, found or None)
+            yield Touched(asked_by(one.setting), one.app, one.environment, found or None)
         for delivery in self.found:
             spaces = frozenset(home for one in delivery.objects if (home := one.change.target.home))
-            action = {"terraform": "terraform_apply", "dns": "dns_record"}.get(delivery.reached.delivery, "")
-            yield Touched(action, None, None, spaces)
+            yield Touched(ASKED_BY.get(delivery.reached.delivery, ""), None, None, spaces)
             yield from (Touched("", app, None, spaces) for app in delivery.reached.apps)
 
     def _unrendered(self, settings: list[SettingChange], values: dict[str, list[ValueChange]]) -> list[str]:

@@ -8,7 +8,7 @@ from infra_mcp.model.forge_text import code, fenced
 from infra_mcp.text import clip
 
 _MAX_BODY = 50_000  # bytes; forges take some 64 kB
-_MAX_DIFF = 20_000  # bytes of one file
+_MAX_LISTED = 100  # objects
 _MAX_TITLE = 100
 _MAX_NOTE = 500
 
@@ -34,7 +34,9 @@ def body(run: Run, until: str) -> str:
         parts.append("It reaches:\n\n" + "\n".join(f"- {code(one)}" for one in reached))
     if notes := run.plan.notes:
         parts.append("Notes:\n\n" + "\n".join(f"- {code(note, _MAX_NOTE)}" for note in notes))
-    parts += [fenced(clip(file.diff, _MAX_DIFF)[0]) for file in effect.files]
+    parts.append("It changes:\n\n" + "\n".join(f"- {file.operation} {code(file.path)}" for file in effect.files))
+    if changes := [f"- {one.operation} {code(str(one.target))}" for one in effect.changed]:
+        parts.append("And what infra-mcp applies after the merge:\n\n" + "\n".join(changes[:_MAX_LISTED]))
     facts = {"Request": request.id, "Effect": effect.digest, "Open until": until}
     parts.append("\n".join(f"- {name}: `{value}`" for name, value in facts.items()))
     parts.append(

@@ -147,13 +147,21 @@ async def withdraw(deps: Dependencies, proposal: ProposalRecord, why: str, see: 
     Raises:
         Unavailable: the forge or the remote is away: try again.
     """
+    try:
+        await _withdraw(deps, proposal, why, see)
+    except InfraError as refused:
+        if refused.code not in {"forge-refused", "not-found"}:
+            raise  # without its branch it is closed, too
+    await unpublish(deps, proposal.branch, proposal.heads)
+
+
+async def _withdraw(deps: Dependencies, proposal: ProposalRecord, why: str, see: str) -> None:
     forge = await deps.forge()
     number = proposal.number
     if number is None and (found := await forge.proposal_of(proposal.branch)) is not None:
         number = found.number  # it was opened, and the answer never came
     if number is not None and (await forge.proposal(number)).state == "open":
         await _close(forge, number, why, see)
-    await unpublish(deps, proposal.branch, proposal.heads)
 
 
 async def unpublish(deps: Dependencies, branch: str, ours: Sequence[str]) -> None:

@@ -12,7 +12,15 @@ from infra_mcp.policy.grants import NONE, Grant, Refusal, namespace, some
 from infra_mcp.policy.policy import Policy
 
 CARRIED_OUT: Final = frozenset({"kubernetes", "helm", "terraform", "dns"})  # deliveries whose drivers read the files
+OF_MODULES: Final = "terraform"  # the delivery of files in HCL, wherever they are
+# The action by which a peer would ask for what a person changes below another delivery; none where there is no such.
+ASKED_BY: Final = {"terraform": "terraform_apply", "dns": "dns_record"}
 BY_CLUSTER: Final = frozenset({"kubernetes", "helm"})  # systems whose places are clusters
+
+
+def asked_by(setting: str) -> str:
+    """The action by which a peer would ask for another value of a setting."""
+    return "deploy" if setting in {"version", "chart"} else "configure"
 
 
 def scope(policy: Policy, to: Grant, target: Target) -> Iterator[Refusal]:

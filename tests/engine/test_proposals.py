@@ -372,6 +372,7 @@ async def test_a_server_killed_while_it_takes_a_change_back_is_followed_by_one_t
     assert ground.live() == ground.in_git() == BEFORE
 
 
+@pytest.mark.parametrize("ground", ["a forge in memory"], indirect=True)
 async def test_a_push_that_a_protected_branch_refuses_is_proposed_where_policy_says_so(ground):
     text = ground.settings.policy_file.read_text("utf-8")
     text = text.replace('write = "pull-request"', 'write = "push"\nfallback = "pull-request"')
