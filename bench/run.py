@@ -29,6 +29,7 @@ import checkout  # noqa: E402
 import connect  # noqa: E402
 import mesh  # noqa: E402
 import plans  # noqa: E402
+import pushes  # noqa: E402
 import reading  # noqa: E402
 import records  # noqa: E402
 import releases  # noqa: E402
@@ -40,7 +41,7 @@ from mcp.client.client import Client  # noqa: E402
 
 from infra_mcp import sandbox  # noqa: E402
 
-PARTS = ("changes", "plans", "reading", "checkout", "connect", "mesh", "records", "applies", "releases")
+PARTS = ("changes", "plans", "reading", "checkout", "connect", "mesh", "records", "applies", "pushes", "releases")
 ON_A_CLUSTER = {"changes", "plans", "reading", "releases"}
 PAUSE = 0.7  # seconds before each run, of either side
 APPS = """
@@ -198,7 +199,9 @@ async def main() -> int:
     parser.add_argument("--only", default=",".join(PARTS), help="some of the parts, with commas between: %(default)s")
     given = parser.parse_args()
     rounds, parts = given.rounds, given.only.split(",")
-    rows: list[Row | mesh.Line | records.Record | applies.Applied | releases.Upgrade] = []
+    rows: list[
+        Row | mesh.Line | records.Record | applies.Applied | pushes.Pushed | pushes.Merged | releases.Upgrade
+    ] = []
     if ON_A_CLUSTER & set(parts):
         rows += await on_a_cluster(rounds, parts)
     if "checkout" in parts:
@@ -211,15 +214,17 @@ async def main() -> int:
         rows += await asyncio.to_thread(records.measure, rounds)
     if "applies" in parts:
         rows += await asyncio.to_thread(applies.measure, rounds)
+    if "pushes" in parts:
+        rows += await asyncio.to_thread(pushes.measure, rounds)
     print(f"{rounds} rounds, alternating; medians. Load now {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
     for row in rows:
         row.show()
     return 0
 
 
-async def on_a_cluster(rounds: int, parts: list[str]) -> list[Row | mesh.Line | releases.Upgrade]:
+async def on_a_cluster(rounds: int, parts: list[str]) -> list[Shown]:
     """What needs a control plane: brought up for it, and taken down."""
-    rows: list[Row | mesh.Line | releases.Upgrade] = []
+    rows: list[Shown] = []
     with tempfile.TemporaryDirectory(prefix="infra-mcp-bench-") as folder:
         home = Path(folder)
         found = await sandbox.up("bench", progress=None)
