@@ -65,9 +65,7 @@ class Pushed:
     def show(self) -> None:
         """Print it."""
         mine, theirs = statistics.median(self.ours), statistics.median(self.rival)
-        print(
-            "\na version set and pushed: request -> ack, plan, policy, commit, push; rival: sed, git commit, git push"
-        )
+        print("\na version set and pushed: request -> ack, with plan and policy; rival: sed, git commit, git push")
         verdict = f"aim {AIM}x the time: {'met' if mine <= theirs * AIM else 'NOT met'}"
         print(f"  ours {mine * 1000:7.0f} ms   rival {theirs * 1000:7.0f} ms   {mine / theirs:5.2f}x   {verdict}")
 

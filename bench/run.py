@@ -20,6 +20,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
@@ -51,6 +52,13 @@ workload = "{namespace}/deployment/docs"
 image = "registry.example/docs/site:{{version}}"
 deploy_on = "release/{{version}} merged, ready to deploy"
 """
+
+
+class Shown(Protocol):
+    """A line of the result."""
+
+    def show(self) -> None:
+        """Print it."""
 
 
 @dataclass
@@ -199,9 +207,7 @@ async def main() -> int:
     parser.add_argument("--only", default=",".join(PARTS), help="some of the parts, with commas between: %(default)s")
     given = parser.parse_args()
     rounds, parts = given.rounds, given.only.split(",")
-    rows: list[
-        Row | mesh.Line | records.Record | applies.Applied | pushes.Pushed | pushes.Merged | releases.Upgrade
-    ] = []
+    rows: list[Shown] = []
     if ON_A_CLUSTER & set(parts):
         rows += await on_a_cluster(rounds, parts)
     if "checkout" in parts:
