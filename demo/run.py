@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+from forge import proposed
 from kinds import several
 from peer import Peer, attending, connected
 from stage import Failed, Stage
@@ -134,6 +135,7 @@ class Demo:
                 partial(self.refuse, docs, shop),
                 partial(self.environments, docs),
                 partial(several, self, docs),
+                partial(proposed, self, docs),
                 self.look_back,
             ]
             for act in story[:acts]:

@@ -15,12 +15,12 @@ from running_server import POLICY
 from shell import Shell, distinct, shell
 
 from infra_mcp.cli.change import COMMON, flag
-from infra_mcp.cli.following import PARKED, WORKING
+from infra_mcp.cli.following import AT_THE_FORGE, PARKED, WORKING
 from infra_mcp.cli.main import main, parser
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.outcome import Receipt
-from infra_mcp.model.request import OPEN, State
+from infra_mcp.model.request import FOR_PEOPLE, OPEN, State
 from infra_mcp.server.tools.change import Options
 
 pytestmark = pytest.mark.process
@@ -145,7 +145,8 @@ async def test_what_waits_for_an_approval_is_not_waited_for_and_exits_with_4(tmp
 
 
 def test_the_states_that_are_waited_for_are_the_open_ones_but_that_which_needs_people():
-    assert {State(one) for one in WORKING} == OPEN - {State(PARKED)}
+    assert {State(one) for one in WORKING} == OPEN - FOR_PEOPLE
+    assert {State(one) for one in (PARKED, *AT_THE_FORGE)} == FOR_PEOPLE
 
 
 @pytest.mark.anyio
