@@ -276,8 +276,10 @@ class Engine:
         run = Run.of(found)
         if run.merged or found.state is State.REVERTING:
             raise InfraError("too-late", f"{request_id} was merged: it goes on to its end.")
-        if run.record.proposal:
-            await withdraw(self._deps, run.record.proposal, f"Cancelled by {caller.name}.")
+        proposal = run.record.proposal
+        if proposal and not await withdraw(self._deps, proposal, f"Cancelled by {caller.name}."):
+            self.signals.wake(PROPOSALS)
+            raise InfraError("too-late", f"{request_id} was merged: it goes on to its end.")
         with suppress(ValueError):  # it ended meanwhile
             what = "Cancelled before anything was changed."
             await report.finish(self.ledger, run, State.CANCELLED, what)

@@ -46,10 +46,11 @@ async def after_failure(deps: Dependencies, run: Run, error: InfraError | None) 
         except InfraError as unknown:
             return await give_up(deps, run, unknown)
     if taken or (not run.on_branch and not run.applied):
-        if run.record.proposal and not run.merged:
-            await once_there(
-                partial(withdraw, deps, run.record.proposal, f"{error.what} Nothing was changed."), run.say
-            )
+        if (proposal := run.record.proposal) and not run.merged:
+            why = f"{error.what} Nothing was changed."
+            if not await once_there(partial(withdraw, deps, proposal, why), run.say):
+                what = f"{error.what} {proposal.url} was merged meanwhile: what it changes is on the branch."
+                return await report.finish(deps.ledger, run, State.NEEDS_OPERATOR, what, error)
         message = f"{error.what} Nothing was changed." if run.begun and not taken else error.what
         return await report.finish(deps.ledger, run, report.end_for(error), message, error)
     run.record = run.record.update(cause=error.as_dict())

@@ -21,8 +21,9 @@ from infra_mcp.engine.failure import DENIED, DENIED_FOR, after_failure, give_up
 from infra_mcp.engine.locks import Held
 from infra_mcp.engine.merged import require_carried
 from infra_mcp.engine.planning import plan
-from infra_mcp.engine.propose import propose
+from infra_mcp.engine.propose import propose, withdraw
 from infra_mcp.engine.releases import park_if_not_due
+from infra_mcp.engine.repositories import once_there
 from infra_mcp.engine.run import Dependencies, Run, stamp
 from infra_mcp.engine.stages import carry_out, confirm
 from infra_mcp.errors import InfraError, Moved, Unavailable
@@ -121,6 +122,7 @@ class Pipeline:
             facts = await gather(partial(confirm, run, part) for part in run.plan.parts)
             return await self._end(run, State.UNCHANGED, f"already so: {'; '.join(filter(None, facts))}")
         if not run.begun:
+            await self._withdraw_unapproved(run, verdict)
             if await park_if_unapproved(self.deps, run, verdict):
                 return None
             await self._prepare(run)
@@ -130,6 +132,17 @@ class Pipeline:
             await propose(self.deps, run)
             return None
         return await self._landed(run, done)
+
+    async def _withdraw_unapproved(self, run: Run, verdict: Verdict) -> None:
+        """Close what was proposed before its effect changed, where the new effect has no approval."""
+        proposal = run.record.proposal
+        if proposal is None or verdict.decision == "allow":
+            return
+        if await covers(self.deps.ledger, run.request, verdict, run.plan.effect.digest, self.deps.now()):
+            return
+        why = "What it would change has changed, and waits for another approval."
+        if await once_there(partial(withdraw, self.deps, proposal, why), run.say):
+            run.record = run.record.update(proposal=None)
 
     async def _landed(self, run: Run, facts: str) -> Receipt:
         """The end of what is live; or of what is on the branch, where nothing in policy can confirm more."""

@@ -32,6 +32,7 @@ from infra_mcp.policy.versions import compare
 
 _log = logging.getLogger(__name__)
 _RETRY: Final = 30.0  # seconds after a look that failed
+_MERGED: Final = "was merged in this moment, which the next look sees"
 _AT_ONCE: Final = 8  # pull requests that are looked at side by side
 
 
@@ -107,11 +108,13 @@ class Proposals:
     async def _open(self, request: Request, mine: ProposalRecord, there: Proposal) -> str:
         if self.deps.now() >= datetime.fromisoformat(mine.until):
             what = f"{mine.url} was open until {mine.until} and nobody merged it."
-            await withdraw(self.deps, mine, "It was not merged in time, so infra-mcp closes it.")
+            if not await withdraw(self.deps, mine, "It was not merged in time, so infra-mcp closes it."):
+                return _MERGED
             return await self._end(request, InfraError("not-approved", what), State.EXPIRED)
         if request.state is State.PROPOSED and (newer := await self._newer(request)):
             release, url = newer
-            await withdraw(self.deps, mine, f"Superseded by {release}.", url)
+            if not await withdraw(self.deps, mine, f"Superseded by {release}.", url):
+                return _MERGED
             by = f"{release} ({url})" if url else release
             what = f"{by} took the place of {mine.url} before it was merged."
             return await self._end(request, InfraError("superseded", what), State.SUPERSEDED)
@@ -150,7 +153,7 @@ class Proposals:
 
     async def _conflicting(self, request: Request, mine: ProposalRecord, there: Proposal) -> str:
         """Have it planned again on the branch as it is now, where nobody else has worked on it."""
-        if there.head != mine.head:
+        if there.head not in mine.heads:
             return f"waits for people to resolve the conflicts of {mine.url}: it has commits of theirs"
         head = await self.deps.git.latest(self.deps.policy().tree.branch)
         if request.state is State.REVERTING or head == mine.base:

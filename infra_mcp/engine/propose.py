@@ -135,7 +135,7 @@ async def _close(forge: Forge, number: int, why: str, see: str) -> None:
     await forge.close(number)
 
 
-async def withdraw(deps: Dependencies, proposal: ProposalRecord, why: str, see: str = "") -> None:
+async def withdraw(deps: Dependencies, proposal: ProposalRecord, why: str, see: str = "") -> bool:
     """Close a pull request of ours, say why below it, and delete its branch; one that is gone already is fine.
 
     Args:
@@ -144,24 +144,31 @@ async def withdraw(deps: Dependencies, proposal: ProposalRecord, why: str, see: 
         why: a sentence, which is made inert.
         see: the address of another pull request of ours.
 
+    Returns:
+        False when people have merged it meanwhile: then nothing is done.
+
     Raises:
         Unavailable: the forge or the remote is away: try again.
     """
     try:
-        await _withdraw(deps, proposal, why, see)
+        if not await _withdraw(deps, proposal, why, see):
+            return False
     except InfraError as refused:
         if refused.code not in {"forge-refused", "not-found"}:
             raise  # without its branch it is closed, too
     await unpublish(deps, proposal.branch, proposal.heads)
+    return True
 
 
-async def _withdraw(deps: Dependencies, proposal: ProposalRecord, why: str, see: str) -> None:
+async def _withdraw(deps: Dependencies, proposal: ProposalRecord, why: str, see: str) -> bool:
     forge = await deps.forge()
-    number = proposal.number
-    if number is None and (found := await forge.proposal_of(proposal.branch)) is not None:
-        number = found.number  # it was opened, and the answer never came
-    if number is not None and (await forge.proposal(number)).state == "open":
-        await _close(forge, number, why, see)
+    if proposal.number is None:  # it may have been opened, and the answer never came
+        found = await forge.proposal_of(proposal.branch)
+    else:
+        found = await forge.proposal(proposal.number)
+    if found is not None and found.state == "open":
+        await _close(forge, found.number, why, see)
+    return found is None or found.state != "merged"
 
 
 async def unpublish(deps: Dependencies, branch: str, ours: Sequence[str]) -> None:

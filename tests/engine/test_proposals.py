@@ -6,12 +6,13 @@ import anyio
 import pytest
 from engine.forge_ground import GiteaGround, WorldGround
 from engine.killer import KilledError, Killer, observed
-from engine.two_kinds import NEW, OLD, THINGS, register, until
+from engine.two_kinds import APPROVAL, NEW, OLD, PAT, THINGS, register, until
 
 from infra_mcp.clients.forge import Rights
 from infra_mcp.engine import repositories
 from infra_mcp.engine.forge_rights import forge_rights
 from infra_mcp.engine.repositories import Repositories
+from infra_mcp.errors import InfraError
 from infra_mcp.model.request import State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("git.pull-request")]
@@ -470,3 +471,42 @@ async def test_a_forge_that_is_away_is_asked_for_rights_until_it_is_back(tmp_pat
     assert early is None
     assert engine._forge_rights.endswith("It lacks something. It has too much.")
     assert set(asked) == {("main", False)}
+
+
+async def test_a_cancel_that_comes_after_the_merge_is_too_late(ground):
+    text = ground.settings.policy_file.read_text("utf-8")
+    ground.settings.policy_file.write_text(text.replace('poll = "1s"', 'poll = "1h"'), "utf-8")
+    async with ground.engine() as engine:
+        request, number = await proposed(ground, engine)
+        await until(lambda: "waits for people" in engine.progress(request.id))
+        ground.merge(number)
+        with pytest.raises(InfraError, match="was merged"):
+            await engine.cancel(request.caller, request.id)
+        done = await ended(engine, request)
+
+    assert done.state is State.LANDED, done.receipt
+    assert ground.live() == dict.fromkeys(THINGS, NEW)
+
+
+@pytest.mark.parametrize("ground", ["a forge in memory"], indirect=True)
+async def test_what_needs_another_approval_after_a_conflict_is_no_longer_open_for_a_merge(ground):
+    text = ground.settings.policy_file.read_text("utf-8")
+    ground.settings.policy_file.write_text(text + APPROVAL, "utf-8")
+    async with ground.engine() as engine:
+        request = await ground.submit(engine)
+        asked = await ground.end(engine, request)
+        await engine.approve(PAT, request.id, asked.effect_digest, approve=True, way="cli")
+        await until(ground.pulls)
+        (number,) = ground.pulls()
+        pushed_to(ground, "main", THINGS["first"], json.dumps({"data": {"value": "1.5.0"}}))
+        await until(lambda: ground.pulls()[number]["state"] == "closed")
+        again = await ground.end(engine, request)
+        assert again.state is State.AWAITING_APPROVAL, again.receipt
+        assert again.effect_digest != asked.effect_digest
+        await engine.approve(PAT, request.id, again.effect_digest, approve=True, way="cli")
+        await until(lambda: len(ground.pulls()) == 2)
+        await engine.wait(request.id, 60.0)
+        ground.merge(2)
+        done = await ended(engine, request)
+
+    assert done.state is State.LANDED, done.receipt
