@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from anyio import to_thread
 
+from infra_mcp.engine.approvals import beyond
 from infra_mcp.engine.commits import place_of
 from infra_mcp.engine.repositories import once_there
 from infra_mcp.engine.run import Dependencies, Run
 from infra_mcp.errors import InfraError
 from infra_mcp.model.record import ProposalRecord
+from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.carries import lost
 from infra_mcp.repository.edits import kept
 
@@ -35,6 +39,33 @@ async def require_carried(deps: Dependencies, run: Run, proposal: ProposalRecord
     commit, author = await _taker(deps, run, proposal, head)
     what = f"{missing} was merged as {merged[:12]} and taken back by commit {commit[:12]} of {author}."
     raise InfraError("superseded", f"{what} Nothing of it is applied by infra-mcp.")
+
+
+def require_approved(policy: Policy, run: Run, rules: Iterable[str]) -> None:
+    """Check that a merge approves what rules want it to, and that no more is left to do than was proposed.
+
+    Raises:
+        InfraError: `needs-approval`: it was merged by the forge itself or a bot, by an account that policy maps to no
+            operator, or by the asker or author; `object-moved`: the rest of it was not part of what was proposed.
+    """
+    merged = run.merged
+    if merged is None or not (wanted := sorted({*rules, *merged.approves})):
+        return
+    operator = policy.forge.operators.get(merged.merged_by)
+    if merged.merged_alone:
+        why = "it was merged by a bot or the forge itself"
+    elif operator is None:
+        why = f"forge.operators maps {merged.merged_by or 'nobody'} to no operator"
+    elif operator == run.request.caller.name:
+        why = f"{operator} asked for it"
+    elif merged.merged_by == merged.author:
+        why = f"{merged.merged_by} opened it"
+    else:
+        if run.record.approved is None or (strange := beyond(run.record.approved, run.plan.effect.changed)):
+            raise InfraError("object-moved", f"{strange or 'It'} changed since it was proposed and merged.")
+        return
+    what = f"{merged}, and that approves nothing (rule {wanted[0]}): {why}."
+    raise InfraError("needs-approval", what, rule=wanted[0])
 
 
 async def _lost(deps: Dependencies, run: Run, proposal: ProposalRecord, revision: str) -> str:

@@ -19,7 +19,7 @@ from infra_mcp.engine.approvals import check_covered, covers, park_if_unapproved
 from infra_mcp.engine.commits import draft, observe_commits
 from infra_mcp.engine.failure import DENIED, DENIED_FOR, after_failure, give_up
 from infra_mcp.engine.locks import Held
-from infra_mcp.engine.merged import require_carried
+from infra_mcp.engine.merged import require_approved, require_carried
 from infra_mcp.engine.planning import plan
 from infra_mcp.engine.propose import propose, withdraw
 from infra_mcp.engine.releases import park_if_not_due
@@ -32,6 +32,7 @@ from infra_mcp.model.approval import Verdict
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
 from infra_mcp.policy.actions import RULES
+from infra_mcp.policy.approvals import before_merge, of_merge
 from infra_mcp.policy.decide import admit, judge, refusal
 
 # How forges call a branch that takes no push: Gitea, GitLab and GitHub's classic rules; GitHub's rule sets.
@@ -122,14 +123,17 @@ class Pipeline:
             facts = await gather(partial(confirm, run, part) for part in run.plan.parts)
             return await self._end(run, State.UNCHANGED, f"already so: {'; '.join(filter(None, facts))}")
         if not run.begun:
-            await self._withdraw_unapproved(run, verdict)
-            if await park_if_unapproved(self.deps, run, verdict):
+            first = before_merge(verdict) if self._proposes(run) else verdict
+            await self._withdraw_unapproved(run, first)
+            if await park_if_unapproved(self.deps, run, first):
                 return None
             await self._prepare(run)
         await self._begin(run, verdict)
         done = None if self._proposes(run) else await self._pushed(run)
         if done is None:
-            await propose(self.deps, run)
+            if (rules := of_merge(verdict)) and run.record.approved is None:
+                run.record = run.record.update(approved=scope(effect))
+            await propose(self.deps, run, rules)
             return None
         return await self._landed(run, done)
 
@@ -203,6 +207,9 @@ class Pipeline:
         request, effect = run.request, run.plan.effect
         verdict = judge(self.deps.policy(), request.caller, run.action, effect, **self._circumstances(run))
         self._require(verdict)
+        if run.merged:
+            require_approved(self.deps.policy(), run, of_merge(verdict))
+            verdict = before_merge(verdict)
         if verdict.decision != "allow" and run.begun:
             await check_covered(self.deps.ledger, request, verdict, run.record, effect)
         return verdict

@@ -129,7 +129,9 @@ class Proposals:
         merged = there.merged or await self.deps.git.latest(self.deps.policy().tree.branch)
         by = there.ended_by.name if there.ended_by else ""
         edits = await self._edits(mine, there)
-        mine = mine.model_copy(update={"merged": merged, "merged_by": by, "edits": edits, "merged_head": there.head})
+        alone = there.auto or there.ended_by is None or there.ended_by.bot
+        known = {"merged": merged, "merged_by": by, "merged_alone": alone, "merged_head": there.head, "edits": edits}
+        mine = mine.model_copy(update=known)
         numbers = [number for number, stage in enumerate(run.record.stages) if stage.commit]
         for number in numbers:
             run.record = run.record.with_stage(number, **{"revert" if reverts else "commit": merged})

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 PREFIX = "infra-mcp/"  # of the branches that are ours at the remote
 
 
-async def propose(deps: Dependencies, run: Run) -> None:
+async def propose(deps: Dependencies, run: Run, approves: tuple[str, ...] = ()) -> None:
     """Push the commits of a plan to a branch of ours, open a pull request of it, and park the request.
+
+    `approves` names the rules that want its merge as approval.
 
     After an interruption, and where its files were changed on the branch since, it is built again on the head.
 
@@ -51,6 +53,8 @@ async def propose(deps: Dependencies, run: Run) -> None:
     made = await _open(
         deps, run, branch, commit, base, until, former, (proposal_text.title(run), proposal_text.body(run, until))
     )
+    if run.record.proposal:
+        run.record = run.record.update(proposal=run.record.proposal.model_copy(update={"approves": approves}))
     if deps.policy().forge.merge == "auto" and not made.auto:
         await once_there(partial((await deps.forge()).merge_when_ready, made), run.say)
     message = f"It waits for people to merge {made.url}, until {until}."
@@ -119,7 +123,7 @@ async def _open(
         made = known
     if known is not None and known.state == "open":
         await once_there(partial(forge.describe, made.number, *texts), run.say)
-    record = record.model_copy(update={"number": made.number, "url": made.url})
+    record = record.model_copy(update={"number": made.number, "url": made.url, "author": made.author.name})
     run.record = run.record.update(**{which: record})
     return made
 

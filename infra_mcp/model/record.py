@@ -69,7 +69,10 @@ class ProposalRecord(Frozen):
     url: str = ""
     until: str = ""  # when it expires
     merged: str | None = None  # the commit on the base branch that has it
+    author: str = ""  # the account that opened it
+    approves: tuple[str, ...] = ()  # the rules that want its merge as approval
     merged_by: str = ""
+    merged_alone: bool = False  # by a bot, or by the forge itself
     merged_head: str = ""  # the commit that was proposed when it was merged
     edits: tuple[str, ...] = ()  # the commits that others added, for people
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from infra_mcp.model.approval import Approval, Need, Verdict
 from infra_mcp.model.peer import Caller
 
+BY_MERGE = "merge"
 _STRENGTHS = {"same-user": 0, "token": 1}
 
 
@@ -48,8 +49,23 @@ def missing(verdict: Verdict, digest: str, requester: Caller, approvals: Sequenc
     return "; ".join(lacks)
 
 
+def before_merge(verdict: Verdict) -> Verdict:
+    """The verdict without what the merge of its pull request is to approve."""
+    needs = tuple(need for need in verdict.needs if need.by != BY_MERGE)
+    if len(needs) == len(verdict.needs):
+        return verdict
+    return verdict.model_copy(update={"needs": needs, "decision": "needs-approval" if needs else "allow"})
+
+
+def of_merge(verdict: Verdict) -> tuple[str, ...]:
+    """The rules that want the merge of its pull request as approval."""
+    return tuple(need.rule for need in verdict.needs if need.by == BY_MERGE)
+
+
 def in_words(need: Need) -> str:
     """What a rule requires, as text: `2 approvals by different operators known by a token`."""
+    if need.by == BY_MERGE:
+        return "1 merge by an operator"
     many = "1 approval by an operator" if need.approvals == 1 else f"{need.approvals} approvals by different operators"
     return many + (" known by a token" if need.strength == "token" else "")
 

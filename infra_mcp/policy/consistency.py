@@ -73,6 +73,13 @@ def _forge(policy: Policy) -> Iterator[str]:
         yield "forge.kind is missing: pull requests are opened at a forge"
     if policy.tree.fallback and policy.tree.write != "push":
         yield "tree.fallback says what follows a refused push, and tree.write is not push"
+    merges = [rule.id for rule in policy.rules if rule.require and rule.require.by == "merge"]
+    if merges and policy.tree.write != "pull-request":
+        yield f"rules: {merges[0]} wants a merge as approval, and tree.write is not pull-request"
+    if merges and policy.forge.merge == "auto":
+        yield f"rules: {merges[0]} wants a merge by people as approval, and forge.merge lets the forge merge by itself"
+    if merges and not policy.forge.operators:
+        yield f"rules: {merges[0]} wants a merge as approval, and forge.operators names nobody whose merge it would be"
 
 
 def _app(policy: Policy, name: str, app: AppRules) -> Iterator[str]:

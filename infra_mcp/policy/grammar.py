@@ -193,6 +193,7 @@ HttpAddress = Annotated[
 ForgeRepository = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9._]*/[A-Za-z0-9._][-A-Za-z0-9._]*$", max_length=200)
 ]
+ForgeAccount = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 ForgeLabel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9._/: ]*$", max_length=50)]
 RemoteName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9._]*$", max_length=100)]
 Layout = Annotated[

@@ -107,7 +107,9 @@ def _cannot(rule: Rule) -> str:
         return "it matches by a key this version does not know"
     if rule.require and rule.require.model_extra:
         return "it requires something this version does not know"
-    if rule.require and rule.require.by != "operator":
-        return "approvers can only be operators"
+    if rule.require and rule.require.by not in {"operator", "merge"}:
+        return "approvers can only be operators, or who merges"
+    if rule.require and rule.require.by == "merge" and rule.require.approvals > 1:
+        return "a pull request is merged by one"
     unknown = rule.require and rule.require.strength not in _STRENGTHS
     return "it requires a strength that cannot be checked" if unknown else ""

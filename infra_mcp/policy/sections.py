@@ -32,6 +32,7 @@ from infra_mcp.policy.grammar import (
     Duration,
     Explanation,
     Fields,
+    ForgeAccount,
     ForgeLabel,
     ForgeRepository,
     GuardName,
@@ -124,6 +125,7 @@ class ForgeRules(Frozen):
     url: HttpAddress | None = None
     repository: ForgeRepository | None = None
     merge: Literal["people", "auto"] = "people"
+    operators: dict[ForgeAccount, PeerName] = Field(default_factory=dict)
     labels: tuple[ForgeLabel, ...] = Field(default=(), max_length=20)
     expires: LongDuration = "14d"
     poll: Duration = "30s"

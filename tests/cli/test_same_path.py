@@ -52,6 +52,7 @@ CALLS = {
 }
 # Those that start, make or read something on this machine, and call no server.
 ALONE = {
+    "check",
     "init",
     "apps",
     *(f"preview {name.replace('_', '-')}" for name in ACTIONS),

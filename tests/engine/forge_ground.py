@@ -20,9 +20,9 @@ class WorldGround(Ground):
     def __init__(self, home: Path, _: GiteaServer | None = None) -> None:
         super().__init__(home, proposes=True)
 
-    def merge(self, number: int, how: str = "merge") -> str:
+    def merge(self, number: int, how: str = "merge", by: str = "ann") -> str:
         """Merge a pull request; the commit that the branch is at then."""
-        return self.forge.merge(number, how)
+        return self.forge.merge(number, how, by)
 
     def close(self, number: int) -> None:
         """Close a pull request."""
@@ -94,8 +94,8 @@ class GiteaGround(WorldGround):
         self.people("push", "-q", "--force", "origin", "main")
         self.branch = next(self.server.home.rglob(f"{self.repository.full_name}.git"))
 
-    def merge(self, number: int, how: str = "merge") -> str:
-        return self.repository.merge(number, how)
+    def merge(self, number: int, how: str = "merge", by: str = "") -> str:
+        return self.repository.merge(number, how, by=by)
 
     def close(self, number: int) -> None:
         self.repository.close(number)
