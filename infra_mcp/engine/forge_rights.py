@@ -23,7 +23,7 @@ async def forge_rights(deps: Dependencies) -> str | None:
     """
     try:
         policy = deps.policy()
-        if "pull-request" not in (policy.tree.write, policy.tree.fallback):
+        if not policy.proposes:
             return None
         forge = await deps.forge()
         ask = partial(forge.rights, policy.tree.branch, merges=policy.forge.merge == "auto")

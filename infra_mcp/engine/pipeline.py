@@ -154,7 +154,8 @@ class Pipeline:
             return await self._end(run, State.LANDED, f"{facts}; {run.merged}" if run.merged else facts)
         tree = self.deps.policy().tree
         on = f"commit {run.commit or 'none'} is on {tree.branch}"
-        state = State.MERGED if run.merged else _UNCONFIRMED[tree.write]
+        paths = [file.path for file in run.plan.effect.files]
+        state = State.MERGED if run.merged else _UNCONFIRMED[self.deps.policy().write_of(paths)]
         merged = f"; {run.merged}" if run.merged else ""
         return await self._end(run, state, f"{on}{merged}; not confirmed: {facts}")
 
@@ -169,8 +170,9 @@ class Pipeline:
 
     def _proposes(self, run: Run) -> bool:
         """Whether people decide at the forge what is committed: there is something to commit, and no push of ours."""
-        proposed = self.deps.policy().tree.write == "pull-request" or run.record.proposal is not None
-        return proposed and run.merged is None and bool(run.plan.effect.files)
+        paths = [file.path for file in run.plan.effect.files]
+        proposed = self.deps.policy().write_of(paths) == "pull-request" or run.record.proposal is not None
+        return proposed and run.merged is None and bool(paths)
 
     def _falls_back(self, run: Run, refused: InfraError) -> bool:
         """Whether a push that a protected branch refused is proposed instead."""

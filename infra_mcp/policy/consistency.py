@@ -69,8 +69,11 @@ def _paths(policy: Policy) -> Iterator[str]:
 
 def _forge(policy: Policy) -> Iterator[str]:
     """Faults of how changes get to the branch."""
-    if _proposes(policy) and policy.forge.kind is None:
+    if policy.proposes and policy.forge.kind is None:
         yield "forge.kind is missing: pull requests are opened at a forge"
+    by_path = [number for number, root in enumerate(policy.tree.roots) if root.write]
+    if by_path and policy.tree.write == "local":
+        yield f"tree.roots.{by_path[0]}.write: tree.write is local, so nothing is pushed or proposed"
     if policy.tree.fallback and policy.tree.write != "push":
         yield "tree.fallback says what follows a refused push, and tree.write is not push"
     merges = [rule.id for rule in policy.rules if rule.require and rule.require.by == "merge"]
@@ -97,14 +100,10 @@ def _app(policy: Policy, name: str, app: AppRules) -> Iterator[str]:
             yield f"{_path(*key)}: its files are below a root of another cluster"
     evidence: list[tuple[tuple[str, ...], EvidenceRules | None]] = [(where, app.evidence)]
     evidence += [((*where, "environments", one), its.evidence) for one, its in app.environments.items()]
-    ground = {"forge": policy.forge.kind is not None, "clusters": bool(policy.clusters), "proposes": _proposes(policy)}
+    ground = {"forge": policy.forge.kind is not None, "clusters": bool(policy.clusters), "proposes": policy.proposes}
     for at, rules in evidence:
         for wrong, why in rules.faults(**ground) if rules else ():
             yield f"{_path(*at, 'evidence', *wrong.split('.'))} {why}"
-
-
-def _proposes(policy: Policy) -> bool:
-    return "pull-request" in (policy.tree.write, policy.tree.fallback)
 
 
 def _may_be_in(policy: Policy, cluster: str, path: str) -> bool:

@@ -30,6 +30,7 @@ from infra_mcp.policy.kinds import HelmRules, WorkspaceRules, ZoneRules, workspa
 from infra_mcp.policy.owners import is_within, nearest
 from infra_mcp.policy.restrictions import Freeze, Rule
 from infra_mcp.policy.sections import (
+    WRITES,
     AppRules,
     AttendRules,
     CircleRules,
@@ -44,6 +45,7 @@ from infra_mcp.policy.sections import (
     RootRules,
     SettingRules,
     TreeRules,
+    Write,
 )
 from infra_mcp.text import one_line
 
@@ -131,6 +133,18 @@ class Policy(Frozen):
         """The root that decides about a path: the longest one above it, and the first of equal ones."""
         above = [root for root in self.tree.roots if is_within(path, root.path)]
         return max(above, key=lambda root: 0 if root.path == "." else len(root.path), default=None)
+
+    @property
+    def proposes(self) -> bool:
+        """Whether any change may become a pull request."""
+        ways = (self.tree.write, self.tree.fallback, *(root.write for root in self.tree.roots))
+        return "pull-request" in ways
+
+    def write_of(self, paths: Iterable[str]) -> Write:
+        """How a change of these paths gets to the branch: the strictest way of their roots."""
+        roots = (self.root_of(path) for path in paths)
+        ways = [root.write if root and root.write else self.tree.write for root in roots]
+        return max(ways, key=WRITES.index, default=self.tree.write)
 
     def clusters_of(self, root: RootRules | None) -> tuple[str, ...]:
         """The clusters to which a root is delivered; every one where it names none."""

@@ -74,6 +74,10 @@ _BY_PATH: Final = frozenset({"terraform", "dns"})  # deliveries whose place foll
 _OTHERS: Final = frozenset({"external", "flux", "argocd"})
 
 
+Write = Literal["local", "push", "pull-request"]
+WRITES: Final = ("local", "push", "pull-request")  # how a change gets to the branch, the strictest last
+
+
 class RootRules(Frozen):
     """One folder of the repository, and how and where its content becomes live."""
 
@@ -81,6 +85,7 @@ class RootRules(Frozen):
     kind: Literal["raw"] = "raw"
     delivery: Literal["kubernetes", "helm", "terraform", "dns", "external", "flux", "argocd", "none"] = "kubernetes"
     cluster: ClusterName | None = None
+    write: Literal["push", "pull-request"] | None = None
 
     @property
     def by_cluster(self) -> bool:
@@ -107,7 +112,7 @@ class TreeRules(Frozen):
     """The layout of the repository, and the field managers whose fields a change may take over."""
 
     branch: Branch = "main"
-    write: Literal["local", "push", "pull-request"] = "local"
+    write: Write = "local"
     fallback: Literal["pull-request"] | None = None
     remote: RemoteName = "origin"
     clone_mib: int = Field(default=2048, ge=16, le=1_048_576)

@@ -336,7 +336,7 @@ def _summary(policy: Policy) -> dict[str, Any]:
     return {
         "peer": policy.peer.name,
         "branch": policy.tree.branch,
-        "remote": policy.tree.remote if policy.tree.write == "push" else None,
+        "remote": policy.tree.remote if policy.tree.write != "local" else None,
         "clusters": {name: rules.context for name, rules in policy.clusters.items()},
         "circles": {
             name: {key: list(getattr(rules, key)) for key in ("namespaces", "actions", "pull_secrets")}

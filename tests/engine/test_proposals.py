@@ -592,3 +592,23 @@ def test_a_policy_that_wants_a_merge_by_people_and_lets_nobody_or_the_forge_merg
     text = text.replace("[forge]\nmerge", '[forge]\nkind = "gitea"\nmerge')
     with pytest.raises(InfraError, match=wrong):
         load(first + text)
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "proposes"),
+    [("push", "push", False), ("push", None, True), ("push", "pull-request", True), (None, "push", True)],
+)
+async def test_a_change_is_proposed_where_any_of_its_roots_wants_that(tmp_path, monkeypatch, own, others, proposes):
+    register(monkeypatch)
+    ground = WorldGround(tmp_path)
+    ground.make()
+    monkeypatch.setattr(Repositories, "forge", forge_of(ground))
+    text = ground.settings.policy_file.read_text("utf-8")
+    for path, way in (("own", own), ("others", others)):
+        text = text.replace(f'path = "{path}"', f'path = "{path}"\nwrite = "{way}"') if way else text
+    ground.settings.policy_file.write_text(text, "utf-8")
+    async with ground.engine() as engine:
+        request = await ground.submit(engine)
+        found = await engine.wait(request.id, 60.0)
+
+    assert found.state is (State.PROPOSED if proposes else State.LANDED), found.receipt
