@@ -45,6 +45,9 @@ write = "push"
 [[tree.roots]]
 path = "kubernetes"
 delivery = "external"
+[[owners]]
+paths = ["kubernetes/apps/**"]
+owner = "apps"
 [circles.apps]
 namespaces = ["media"]
 actions = ["deploy"]

@@ -12,6 +12,7 @@ from infra_mcp.engine.repositories import once_there
 from infra_mcp.engine.run import Dependencies, Run
 from infra_mcp.errors import InfraError
 from infra_mcp.model.record import ProposalRecord
+from infra_mcp.model.request import State
 from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.carries import lost
 from infra_mcp.repository.edits import kept
@@ -26,12 +27,15 @@ async def require_carried(deps: Dependencies, run: Run, proposal: ProposalRecord
         InfraError: `superseded`, naming the commit and its author.
     """
     branch = deps.policy().tree.branch
-    await once_there(lambda: deps.git.latest(branch), run.say)
-    head, merged = await deps.git.head(branch), proposal.merged or ""
-    if not await deps.git.contains(branch, merged):
+    merged = proposal.merged or ""
+    there = await once_there(lambda: deps.git.contains(branch, merged), run.say)  # which fetches it
+    head = await deps.git.head(branch)
+    if not there:
         raise InfraError("superseded", f"{proposal.url} was merged, and branch {branch} does not have {merged}.")
     missing = await _lost(deps, run, proposal, head)
     if not missing:
+        if run.request.state is State.PROPOSED:  # nothing is applied yet, and the remote need not be asked again
+            run.on_branch = frozenset(number for number, stage in enumerate(run.record.stages) if stage.commit)
         return
     if await _lost(deps, run, proposal, merged):
         what = f"{proposal.url} was merged by {proposal.merged_by or 'someone'} with another value: {missing}."

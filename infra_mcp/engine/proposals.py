@@ -139,9 +139,9 @@ class Proposals:
         message = f"{mine}, as {merged}."
         data = {"url": mine.url, "commit": merged, "by": by, "edits": list(edits), "message": message}
         await self.deps.save(run, request.state, "merged", data, **{"revert" if reverts else "commit": merged})
+        self.enqueue(await self.deps.ledger.request(request.id) or request)
         with suppress(InfraError):  # the branch is of no more use, and its deletion of no consequence
             await unpublish(self.deps, mine.branch, mine.heads)
-        self.enqueue(await self.deps.ledger.request(request.id) or request)
         return message
 
     async def _edits(self, mine: ProposalRecord, there: Proposal) -> tuple[str, ...]:
