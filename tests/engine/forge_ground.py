@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from engine.two_kinds import Ground
+from engine.two_kinds import NEW, OLD, Ground
 from gitea import Account, GiteaServer, Repository
 
-__all__ = ["GiteaGround", "WorldGround"]
+from infra_mcp.model.request import State
+
+__all__ = ["BEFORE", "GiteaGround", "WorldGround", "ended", "forge_of", "proposed", "pushed_to"]
+
+BEFORE = {"first": OLD, "second": None, "third": None, "fourth": OLD}
 
 
 class WorldGround(Ground):
@@ -130,3 +135,40 @@ class GiteaGround(WorldGround):
             yield
         finally:
             self.server.start()
+
+
+def forge_of(ground):
+    """What connects an engine to the forge of a ground."""
+
+    async def forge(*_):
+        return ground.forge
+
+    return forge
+
+
+async def proposed(ground, engine, version=NEW, **more):
+    """A request that waits at the forge, and the number of its pull request."""
+    request = await ground.submit(engine, version, **more)
+    found = await engine.wait(request.id, 60.0)
+    assert found.state is State.PROPOSED, found.receipt
+    return found, found.record["proposal"]["number"]
+
+
+async def ended(engine, request):
+    """A request at its end."""
+    return await engine.wait(request.id, 60.0, to_end=True)
+
+
+def pushed_to(ground, branch, path, text):
+    """A commit of a person's on a branch of the remote; its id."""
+    ground.people("fetch", "-q", "origin")
+    ground.people("checkout", "-q", "--detach", f"origin/{branch}")
+    file = ground.repo / path
+    known = json.loads(file.read_text("utf-8")) if text.startswith("{") else None
+    file.write_text(json.dumps(known | json.loads(text)) if known else text, "utf-8")
+    ground.people("add", "-A")
+    ground.people("commit", "-qm", "theirs")
+    ground.people("push", "-q", "origin", f"HEAD:{branch}")
+    made = ground.people("rev-parse", "HEAD")
+    ground.people("checkout", "-q", "main")
+    return made
