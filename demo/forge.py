@@ -68,7 +68,7 @@ owner = "docs"
 workload = "docs-live/deployment/banner"
 image = "registry.example/docs/banner:{{version}}"
 deploy_on = "banner {{version}} released"
-versions = ["1.*"]           # no approval for these, although nobody here renders what others deliver
+versions = ["1.*"]           # these need no approval, although they are not rendered here
 evidence.workload = "docs-live/deployment/banner"
 """
 

@@ -44,7 +44,7 @@ IN_THE_MAIL = {
     "ledger.mail.post",
     "ledger.mail.release",
 }
-# Instead of `git.move`, where the branch is at a remote: test_push.py and test_proposal_kills.py of tests/engine stop there.
+# Instead of `git.move`, where the branch is at a remote: test_push.py and test_proposal_kills.py stop there.
 AT_A_REMOTE = {"forge.close", "forge.propose", "git.publish", "git.push", "git.unpublish"}
 # Every write of a client of a forge: pull requests, comments, auto-merge.
 AT_A_FORGE = {"forge.write"}

@@ -1,6 +1,7 @@
 """A forge for tests of the engine: pull requests in memory over a bare repository, merged by git itself.
 
-It stands in for Gitea where a test is about what the engine does; tests/e2e/test_gitea.py has the same at a real one.
+It stands in for Gitea where a test is about what the engine does; the same tests run at a real one, too
+(engine/forge_ground.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files that hold one credential of the server, which nobody else on the machine may read."""
+"""Files that hold one credential of the server, which no other user of the machine may read."""
 
 from __future__ import annotations
 

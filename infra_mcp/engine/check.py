@@ -228,7 +228,7 @@ class _Judged:
                 )
 
     def _of_files(self) -> Iterator[Finding]:
-        """Files that nobody here can judge: unread ones, those that cannot be read, links and submodules."""
+        """Files that cannot be judged: unread ones, those that cannot be read, links and submodules."""
         index = self.after.census.index
         held = [path for path in self.paths if path in self.after.tree.regular and index.says_kinds(path)]
         whys = dict.fromkeys(unreadable(self.after.tree, held).values())
@@ -266,7 +266,7 @@ class _Judged:
             yield from (Touched("", app, None, spaces) for app in delivery.reached.apps)
 
     def _unrendered(self, settings: list[SettingChange], values: dict[str, list[ValueChange]]) -> list[str]:
-        """What nobody here could render, without what policy allows to be so."""
+        """What could not be rendered, without what policy allows to be so."""
         allowed = [one for one in settings if one.is_version and is_named_version(self.policy, one.app, one.now)]
         named = frozenset[str]().union(*(one.spots for one in allowed))
         small = {path: many for path, many in values.items() if len(many) <= MAX_VALUES}

@@ -1,6 +1,7 @@
 """The engine as channels see it: submit, wait, look, approve, cancel.
 
-`Worker` works on requests, at the places that `Places` connects to; `Scheduler` looks after those that are parked.
+`Worker` works on requests, at the places that `Places` connects to; `Scheduler` looks after those that are parked here,
+and `Proposals` after those that wait for people at a forge.
 """
 
 import logging
@@ -197,7 +198,7 @@ class Engine:
     async def wait(
         self, request_id: str, seconds: float, seen: Callable[[Request], None] | None = None, *, to_end: bool = False
     ) -> Request:
-        """The request once it has ended, or (unless `to_end`) waits for approvals, or as it is when the time is over.
+        """The request once it has ended, or (unless `to_end`) waits for people, or as it is when the time is over.
 
         Zero `seconds` look once; `seen` is called with each state.
 

@@ -59,7 +59,7 @@ def pairs(before: Side, after: Side, files: frozenset[str]) -> list[Pair]:
     """Every delivery that reads one of the files that differ. Blocks.
 
     What was delivered by itself still is where its file or kustomization is there, also when another kustomization of
-    the second commit reads it: whoever applies it need not know of that one.
+    the second commit reads it: its deliverer may not know of that one.
     """
     found: dict[tuple[Any, ...], tuple[list[Any], list[Any]]] = {}
     for number, side in enumerate((before, after)):

@@ -59,7 +59,7 @@ def require_approved(policy: Policy, run: Run, rules: Iterable[str]) -> None:
     if merged.merged_alone:
         why = "it was merged by a bot or the forge itself"
     elif operator is None:
-        why = f"forge.operators maps {merged.merged_by or 'nobody'} to no operator"
+        why = f"forge.operators maps {merged.merged_by or 'an unnamed account'} to no operator"
     elif operator == run.request.caller.name:
         why = f"{operator} asked for it"
     elif merged.merged_by == merged.author:

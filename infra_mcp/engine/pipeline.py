@@ -1,7 +1,8 @@
 """The one flow, in order: plan, decide, commit, apply, confirm, report. Every channel ends here.
 
 Each step writes its event before its effect. After an interruption a request is planned again on what is there, which
-shows what is left to do: recovery is no second way through. A request that was parked starts at the top again, too.
+shows what is left to do: recovery is no second way through. A request that was parked starts at the top again, too; so
+does one whose pull request was merged, with its commits on the branch.
 """
 
 import re

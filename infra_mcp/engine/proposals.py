@@ -107,7 +107,7 @@ class Proposals:
 
     async def _open(self, request: Request, mine: ProposalRecord, there: Proposal) -> str:
         if self.deps.now() >= datetime.fromisoformat(mine.until):
-            what = f"{mine.url} was open until {mine.until} and nobody merged it."
+            what = f"{mine.url} was open until {mine.until} and was not merged."
             if not await withdraw(self.deps, mine, "It was not merged in time, so infra-mcp closes it."):
                 return _MERGED
             return await self._end(request, InfraError("not-approved", what), State.EXPIRED)
@@ -154,7 +154,7 @@ class Proposals:
         return (there.head[:12],)
 
     async def _conflicting(self, request: Request, mine: ProposalRecord, there: Proposal) -> str:
-        """Have it planned again on the branch as it is now, where nobody else has worked on it."""
+        """Have it planned again on the branch as it is now, where its branch has no commits of others."""
         if there.head not in mine.heads:
             return f"waits for people to resolve the conflicts of {mine.url}: it has commits of theirs"
         head = await self.deps.git.latest(self.deps.policy().tree.branch)

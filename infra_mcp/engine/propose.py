@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from infra_mcp.clients.git import Upstream
 from infra_mcp.effects import effect
@@ -30,9 +30,12 @@ PREFIX = "infra-mcp/"  # of the branches that are ours at the remote
 async def propose(deps: Dependencies, run: Run, approves: tuple[str, ...] = ()) -> None:
     """Push the commits of a plan to a branch of ours, open a pull request of it, and park the request.
 
-    `approves` names the rules that want its merge as approval.
-
     After an interruption, and where its files were changed on the branch since, it is built again on the head.
+
+    Args:
+        deps: of the engine.
+        run: planned, decided and begun.
+        approves: the rules that want its merge as approval.
 
     Raises:
         InfraError: `push-refused`, `forge-refused`.
@@ -47,18 +50,13 @@ async def propose(deps: Dependencies, run: Run, approves: tuple[str, ...] = ()) 
             text = await commit_message(deps, run, stage)
             commit = await deps.git.build_commit(commit, files, text, run.record.when or 0)
             run.record = run.record.with_stage(stage.number, edits=keep(stage.edit.changes), commit=commit)
-    former = run.record.proposal
-    branch = former.branch if former else f"{PREFIX}{run.request.id}"
-    until = former.until if former else _until(deps)
-    made = await _open(
-        deps, run, branch, commit, base, until, former, (proposal_text.title(run), proposal_text.body(run, until))
-    )
-    if run.record.proposal:
-        run.record = run.record.update(proposal=run.record.proposal.model_copy(update={"approves": approves}))
+    known = run.record.proposal or _new(deps, f"{PREFIX}{run.request.id}")
+    texts = proposal_text.title(run), proposal_text.body(run, known.until)
+    made = await _open(deps, run, "proposal", _with(known, commit, base, approves=approves), texts)
     if deps.policy().forge.merge == "auto" and not made.auto:
         await once_there(partial((await deps.forge()).merge_when_ready, made), run.say)
-    message = f"It waits for people to merge {made.url}, until {until}."
-    data = {"url": made.url, "number": made.number, "branch": branch, "commit": commit, "message": message}
+    message = f"It waits for people to merge {made.url}, until {known.until}."
+    data = {"url": made.url, "number": made.number, "branch": known.branch, "commit": commit, "message": message}
     await deps.save(run, State.PROPOSED, "proposed", data, effect_digest=run.record.digest)
 
 
@@ -73,56 +71,53 @@ async def propose_reversal(deps: Dependencies, run: Run, stages: Iterable[int], 
         commit = await build_revert(deps, run, number, commit, cause) or commit
     if commit == base:
         return False
-    former = run.record.reversal
-    branch = f"{PREFIX}{run.request.id}-revert"
-    until = former.until if former else _until(deps)
-    made = await _open(
-        deps, run, branch, commit, base, until, former, proposal_text.reversal(run, cause), reverses=True
-    )
+    known = run.record.reversal or _new(deps, f"{PREFIX}{run.request.id}-revert")
+    made = await _open(deps, run, "reversal", _with(known, commit, base), proposal_text.reversal(run, cause))
     message = f"{cause} Urgent: merge {made.url}, which takes the change back."
-    data = {"url": made.url, "number": made.number, "branch": branch, "commit": commit, "message": message}
+    data = {"url": made.url, "number": made.number, "branch": known.branch, "commit": commit, "message": message}
     await deps.save(run, State.REVERTING, "revert-proposed", data)
     return True
+
+
+def _new(deps: Dependencies, branch: str) -> ProposalRecord:
+    until = stamp(deps.now() + timedelta(seconds=seconds(deps.policy().forge.expires)))
+    return ProposalRecord(branch=branch, heads=(), base="", until=until)
+
+
+def _with(known: ProposalRecord, commit: str, base: str, approves: tuple[str, ...] = ()) -> ProposalRecord:
+    """What is proposed now, on top of what was proposed before."""
+    heads = (*(one for one in known.heads if one != commit), commit)
+    return known.model_copy(update={"heads": heads, "base": base, "approves": approves})
 
 
 async def _open(
     deps: Dependencies,
     run: Run,
-    branch: str,
-    commit: str,
-    base: str,
-    until: str,
-    former: ProposalRecord | None,
+    which: Literal["proposal", "reversal"],
+    record: ProposalRecord,
     texts: tuple[str, str],
-    *,
-    reverses: bool = False,
 ) -> Proposal:
     """Record, push, and open: each may have been done before an interruption, and is then found as it is."""
-    heads = former.heads if former else ()
-    record = (former or ProposalRecord(branch=branch, heads=(commit,), base=base, until=until)).model_copy(
-        update={"heads": (*(one for one in heads if one != commit), commit), "base": base}
-    )
-    which = "reversal" if reverses else "proposal"
+    former = run.record.proposal if which == "proposal" else run.record.reversal
     run.record = run.record.update(**{which: record})
-    state = State.ROLLING_BACK if reverses else State.PLANNED
-    await deps.save(run, state, "proposing", {"branch": branch, "commit": commit})
+    state = State.PLANNED if which == "proposal" else State.ROLLING_BACK
+    await deps.save(run, state, "proposing", {"branch": record.branch, "commit": record.head})
     try:
-        await once_there(partial(upstream_of(deps).publish, branch, commit, record.heads), run.say)
+        await once_there(partial(upstream_of(deps).publish, record.branch, record.head, record.heads), run.say)
     except Raced as raced:
-        what = f"Branch {branch} has commits of others, so what is proposed there cannot be planned again."
-        raise InfraError(
-            "push-refused", what, next_step="Merge or close the pull request, then send it again."
-        ) from raced
-    policy = deps.policy()
-    forge = await deps.forge()
+        what = f"Branch {record.branch} has commits of others, so what is proposed there cannot be planned again."
+        step = "Merge or close the pull request, then send it again."
+        raise InfraError("push-refused", what, next_step=step) from raced
+    policy, forge = deps.policy(), await deps.forge()
     # Of a branch that was proposed before: people may have merged or closed it meanwhile, which its next look shows.
-    known = await once_there(partial(forge.proposal_of, branch), run.say) if former else None
+    known = await once_there(partial(forge.proposal_of, record.branch), run.say) if former else None
     if known is None:
-        made = await once_there(partial(_ask, forge, branch, policy.tree.branch, texts, policy.forge.labels), run.say)
+        ask = partial(_ask, forge, record.branch, policy.tree.branch, texts, policy.forge.labels)
+        made = await once_there(ask, run.say)
     else:
         made = known
-    if known is not None and known.state == "open":
-        await once_there(partial(forge.describe, made.number, *texts), run.say)
+        if known.state == "open":
+            await once_there(partial(forge.describe, made.number, *texts), run.say)
     record = record.model_copy(update={"number": made.number, "url": made.url, "author": made.author.name})
     run.record = run.record.update(**{which: record})
     return made
@@ -196,7 +191,3 @@ def upstream_of(deps: Dependencies) -> Upstream:
     if not isinstance(git, Upstream):
         raise InfraError("setup-failed", "The policy in force writes to no remote, where a proposal would be pushed.")
     return git
-
-
-def _until(deps: Dependencies) -> str:
-    return stamp(deps.now() + timedelta(seconds=seconds(deps.policy().forge.expires)))

@@ -82,7 +82,7 @@ def _forge(policy: Policy) -> Iterator[str]:
     if merges and policy.forge.merge == "auto":
         yield f"rules: {merges[0]} wants a merge by people as approval, and forge.merge lets the forge merge by itself"
     if merges and not policy.forge.operators:
-        yield f"rules: {merges[0]} wants a merge as approval, and forge.operators names nobody whose merge it would be"
+        yield f"rules: {merges[0]} wants a merge as approval, and forge.operators maps no account to an operator"
 
 
 def _app(policy: Policy, name: str, app: AppRules) -> Iterator[str]:

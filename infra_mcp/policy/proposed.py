@@ -1,6 +1,6 @@
 """Judges what a person's pull request would do, by its effect alone. Pure.
 
-Nobody of ours asks for it, so no circle's actions count. Each object is judged as the circles would be that may work in
+No peer asks for it, so no circle's actions count. Each object is judged as the circles would be that may work in
 its namespace: one of them must be allowed all of it. What is in no circle's namespace belongs to people: nothing of it
 is refused, and what guardrails find in it, and was not there before, is for people to approve. Rules and freezes hold
 as for a request, with an action only where the change is one.

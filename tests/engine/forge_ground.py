@@ -56,10 +56,6 @@ class WorldGround(Ground):
             one for one in self.git("for-each-ref", "--format=%(refname:short)", "refs/heads").split() if one != "main"
         ]
 
-    def passes(self, commit: str) -> None:
-        """Set the status `deploy` of a commit to success, as `ann`."""
-        self.forge.passes(commit, "deploy", "ann")
-
     @contextmanager
     def away(self) -> Iterator[None]:
         """The forge does not answer meanwhile."""
@@ -124,9 +120,6 @@ class GiteaGround(WorldGround):
 
     def delete_branch(self, branch: str) -> None:
         self.repository.delete_branch(branch)
-
-    def passes(self, commit: str) -> None:
-        self.repository.status(commit, "deploy")
 
     @contextmanager
     def away(self) -> Iterator[None]:

@@ -103,7 +103,7 @@ async def test_a_merge_by_anyone_else_approves_nothing_and_nothing_of_it_is_appl
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        (BY_MERGE.replace("[forge.operators]", "[attend]").partition("[attend]")[0], "forge.operators names nobody"),
+        (BY_MERGE.replace("[forge.operators]", "[attend]").partition("[attend]")[0], "forge.operators maps no account"),
         (BY_MERGE + "[forge]\nmerge = 'auto'\n", "forge.merge lets the forge merge by itself"),
     ],
 )

@@ -62,7 +62,7 @@ class Api:
 
     Args:
         url: every path is below it; without a slash at the end.
-        token_file: holds the server's token, for nobody else to read; None sends none.
+        token_file: holds the server's token, readable by its owner only; None sends none.
         scheme: of the header that carries the token.
         headers: sent with every request.
         shown: the forge and the repository, for people.

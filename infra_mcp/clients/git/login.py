@@ -97,7 +97,7 @@ class Remote:
             "fetch.fsckObjects": "true",
         }
         if self.is_http:
-            # git sends every header that it is told of, and prefers those for an address: the first of these two
+            # git sends every configured header, and one set for the address replaces the others: the first of these two
             # settings (one key in two spellings) removes the user's.
             config[f"http.{self.url}.extraheader"] = ""
             if self.login.token_file:

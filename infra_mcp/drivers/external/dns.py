@@ -43,7 +43,7 @@ class Dns:
         """The record set of the values.
 
         Raises:
-            InfraError: `policy-invalid`: one is none of its type.
+            InfraError: `policy-invalid`: a value does not fit the type of the record.
         """
         if not self.values:
             return None
