@@ -7,7 +7,7 @@ from engine.two_kinds import NEW, THINGS, until
 
 from infra_mcp.model.request import State
 
-pytestmark = [pytest.mark.anyio, pytest.mark.promise("git.pull-request")]
+pytestmark = [pytest.mark.anyio, pytest.mark.process, pytest.mark.promise("git.pull-request")]
 
 
 POINTS = [

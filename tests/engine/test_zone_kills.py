@@ -7,7 +7,7 @@ from engine.zone_killer import KilledZone
 from engine.zone_worlds import RECORDS, Endpoints, Updates, ZoneFiles
 from name_servers import coredns, primary, zone_text
 
-pytestmark = [pytest.mark.anyio, pytest.mark.promise("dns.record", "recover.reobserve")]
+pytestmark = [pytest.mark.anyio, pytest.mark.process, pytest.mark.promise("dns.record", "recover.reobserve")]
 
 
 @pytest.fixture
