@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import anyio
 import pytest
 
-from infra_mcp.clients.terraform.child import Command, run
+from infra_mcp.clients.terraform.child import Command, end_work, run
 from infra_mcp.drivers.terraform.runs import Runs
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +52,26 @@ async def test_what_a_run_left_behind_whose_server_is_gone_too_is_ended_by_the_n
     await runs.wait(5.0, print)
 
     await _gone(left)
+
+
+@pytest.mark.parametrize(("word", "ends"), [("plan", True), ("apply", False)])
+def test_what_a_killed_server_started_and_did_not_note_is_ended_unless_an_apply_is_among_it(tmp_path, word, ends):
+    shell, inside = shutil.which("sh"), tmp_path / "run-one" / "tree"
+    inside.mkdir(parents=True)
+    argv = (shell, "-c", "sleep 600 & wait", word)
+    with (
+        subprocess.Popen(argv, cwd=inside, start_new_session=True) as here,
+        subprocess.Popen(argv, cwd=tmp_path, start_new_session=True) as elsewhere,
+    ):
+        try:
+            assert end_work(inside.parent) is not ends
+            with nullcontext() if ends else pytest.raises(subprocess.TimeoutExpired):
+                here.wait(10 if ends else 0.2)
+            assert (here.poll(), elsewhere.poll()) == (-9 if ends else None, None)
+        finally:
+            for one in (here, elsewhere):
+                with suppress(ProcessLookupError):
+                    os.killpg(one.pid, signal.SIGKILL)
 
 
 def _killed_run() -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """Runs OpenTofu or Terraform."""
 
-from infra_mcp.clients.terraform.child import end_group
+from infra_mcp.clients.terraform.child import end_group, end_work
 from infra_mcp.clients.terraform.cli import Cli, Place
 from infra_mcp.clients.terraform.errors import TerraformError
 from infra_mcp.clients.terraform.jail import Jail, find_jail
@@ -17,6 +17,7 @@ __all__ = [
     "Stream",
     "TerraformError",
     "end_group",
+    "end_work",
     "find_jail",
     "find_program",
 ]

@@ -136,6 +136,39 @@ def end_group(pid: int) -> None:
             os.killpg(pid, signal.SIGKILL)
 
 
+def end_work(folder: Path) -> bool:
+    """End what a killed server left at work in a folder, known by its working folder. Blocks. Source: proc(5).
+
+    Where an apply is among it, all goes on: an apply that is killed may have made what no state knows.
+
+    Args:
+        folder: of one run, or of several.
+
+    Returns:
+        Whether anything goes on.
+    """
+    inside = folder.resolve()
+    found = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cwd") if _is_at(path, inside)]
+    if any("apply" in _words(pid) for pid in found):
+        return True
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    return False
+
+
+def _is_at(link: Path, folder: Path) -> bool:
+    with contextlib.suppress(OSError):  # it has ended, or is another user's
+        return link.readlink().is_relative_to(folder)
+    return False
+
+
+def _words(pid: int) -> list[str]:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
+    return []
+
+
 def descendants(pid: int) -> Iterator[int]:
     """A process and those that it started, the outer ones first. Source: proc(5)."""
     todo = [pid]

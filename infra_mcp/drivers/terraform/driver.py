@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 from anyio import to_thread
 
-from infra_mcp.clients.terraform import find_program
+from infra_mcp.clients.terraform import end_work, find_program
 from infra_mcp.drivers.base import Context, Owner, Place, Prepared, Question, Setup, Share, Undone
 from infra_mcp.drivers.terraform.apply import apply, confirmed, shows
 from infra_mcp.drivers.terraform.folder import remove
@@ -140,8 +140,11 @@ class Terraform:
 
 
 def _clean(runs: Runs) -> None:
-    """Remove the folders of former runs, but for those that still run: they hold saved plans, and so secrets."""
+    """Remove the folders of former runs, but for those that still run: they hold saved plans, and so secrets.
+
+    A server may be killed before it noted what it started: that is ended first.
+    """
     busy = {one.folder for one in runs.left() if one.lives}
     for path in runs.base.glob("run-*") if runs.base.is_dir() else ():
-        if str(path) not in busy:
+        if str(path) not in busy and not end_work(path):
             remove(path)
