@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "INFRA_MCP_TOFU": "The OpenTofu or Terraform to use, instead of the first tofu or terraform on PATH.",
     "INFRA_MCP_COREDNS": "The CoreDNS that checks zones, instead of the first one on PATH.",
     "INFRA_MCP_CACHE": "The cache for programs and charts, instead of $XDG_CACHE_HOME/infra-mcp.",
+    "INFRA_MCP_DASHBOARD": "`off`: a server that is started with it has no dashboard.",
     "INFRA_MCP_SANDBOX": "The sandbox's own directory, instead of one below the state home.",
     "GITHUB_RUN_ID": "With GITHUB_REPOSITORY and GITHUB_JOB: the pipeline's run that an idempotency key is made from.",
     "CI_PIPELINE_ID": "With CI_PROJECT_PATH and CI_JOB_NAME: the same on GitLab.",
@@ -52,6 +53,11 @@ def sandbox_home() -> Path:
     """The directory of all sandboxes, each in a folder of its name."""
     own = os.environ.get("INFRA_MCP_SANDBOX")
     return Path(own).absolute() if own else state_home() / "sandbox"
+
+
+def dashboard_wanted() -> bool:
+    """Whether a server is to have the dashboard."""
+    return os.environ.get("INFRA_MCP_DASHBOARD", "").lower() != "off"
 
 
 def given_binaries() -> str:

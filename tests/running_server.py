@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types.jsonrpc import JSONRPCRequest, jsonrpc_message_adapter
 from pydantic import BaseModel
 
+from infra_mcp.dashboard.door import Dashboard
 from infra_mcp.engine.signals import Signals
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Accepted, Ask, AskIn, Ledger
@@ -220,6 +221,7 @@ class RunningServer:
     url: str
     socket: Path
     tokens: dict[str, str]
+    dashboard: Dashboard
 
     def http(self, peer: str | None, mode: str = "auto") -> AbstractAsyncContextManager[Client]:
         """A client over HTTP with the token of a peer."""
@@ -350,6 +352,9 @@ async def running_server(
                     health=engine.health,
                     engine=engine,  # type: ignore[arg-type]
                 )
+                pages = Dashboard(service, operator, url.removesuffix("/mcp"))
+                http.mount(server, pages)
+                operator = replace(operator, dashboard=pages.open)
                 ready = anyio.Event()
                 stopped = anyio.Event()
 
@@ -362,7 +367,7 @@ async def running_server(
                 group.start_soon(listen, settings.socket, server, operator, ready)
                 await ready.wait()
                 try:
-                    yield RunningServer(engine, service, operator, url, settings.socket, tokens)
+                    yield RunningServer(engine, service, operator, url, settings.socket, tokens, pages)
                 finally:
                     service.stopping.set()
                     with anyio.CancelScope(shield=True):

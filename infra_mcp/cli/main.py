@@ -29,6 +29,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "request": ("request", "approve", "deny"),
     "policy": ("policy", "rbac"),
     "audit": ("audit",),
+    "dashboard": ("dashboard",),
     "status": ("status",),
     "backup": ("backup", "restore"),
     "sandbox": ("sandbox",),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from infra_mcp.cli.options import common_options, seconds, settings_of, verb
 from infra_mcp.cli.starting import LOG
 from infra_mcp.errors import InfraError
+from infra_mcp.settings import dashboard_wanted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +70,7 @@ def _run(options: argparse.Namespace) -> int:
     gc.disable()
     import anyio  # noqa: PLC0415 - the server's imports take a second; no other command has them
 
+    from infra_mcp.dashboard.door import Dashboard  # noqa: PLC0415 - the same
     from infra_mcp.server.process import serve  # noqa: PLC0415 - the same
 
     def ready(serving: Serving) -> None:
@@ -93,6 +95,7 @@ def _run(options: argparse.Namespace) -> int:
             idle=None if not options.on_demand else _IDLE if options.idle is None else options.idle,
             log_file=_log_file(settings),
             toolset=options.tools,
+            dashboard=Dashboard if dashboard_wanted() else None,
         )
 
     try:

@@ -127,6 +127,13 @@ class Mailbox(Repository):
         given = peer_filters.given("to", Address(name=infra))
         return await self._database.read(lambda connection: asks.listed(connection, _UNANSWERED, given))
 
+    async def undelivered(self, before: str, limit: int) -> list[dict[str, Any]]:
+        """The acks from before a time that their receivers have not marked as read, oldest first."""
+        names = (_OUTBOX.c.ask, _OUTBOX.c.receiver, _OUTBOX.c.circle, _OUTBOX.c.created)
+        waits = select(*names).where(_OUTBOX.c.delivered.is_(None), _OUTBOX.c.created < clock.normal(before))
+        found = waits.order_by(_OUTBOX.c.created).limit(limit)
+        return await self._database.read(lambda one: [dict(row) for row in one.execute(found).mappings()])
+
     async def counts(self, sender: Address, receiver: Address, reply_to: str | None = None) -> Counts:
         """How much a sender, a pair and a receiver have open, and how long the exchange is up to `reply_to`."""
         given = peer_filters.given("from", sender) | peer_filters.given("to", receiver)

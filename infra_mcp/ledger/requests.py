@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -151,6 +151,11 @@ class Requests(Repository):
             either = or_(_ROWS.c.open, _ROWS.c.id.in_(ended))
             found = select(_ROWS).where(mine, either).order_by(_ROWS.c.position.desc())
         return await self._list(found)
+
+    async def in_states(self, states: Collection[State], limit: int) -> list[Request]:
+        """The newest requests in some states, newest first."""
+        found = select(_ROWS).where(_ROWS.c.state.in_(sorted(states)))
+        return await self._list(found.order_by(_ROWS.c.position.desc()).limit(limit))
 
     async def _list(self, statement: Select[Any], **given: object) -> list[Request]:
         return await self._database.read(lambda connection: listed(connection, statement, given))

@@ -201,6 +201,12 @@ class Ledger(Requests, Landed, Peers, Policies, Search):
         newest = select(_EVENTS.hash).order_by(_EVENTS.seq.desc()).limit(1)
         return await self._database.read(lambda connection: connection.execute(newest).scalar() or GENESIS)
 
+    async def newest(self) -> tuple[int, str]:
+        """The number of the newest event, and its hash; 0 in an empty ledger."""
+        found = select(_EVENTS.seq, _EVENTS.hash).order_by(_EVENTS.seq.desc()).limit(1)
+        row = await self._database.read(lambda connection: connection.execute(found).first())
+        return (row.seq, row.hash) if row is not None else (0, GENESIS)
+
     async def key(self, name: str) -> bytes:
         """A random key of this ledger, 32 bytes, kept beside it and not in it; made when first asked for."""
         return await anyio.to_thread.run_sync(self._keys.key, name)

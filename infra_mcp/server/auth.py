@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.auth.middleware.auth_context import get_access_token
@@ -94,6 +95,18 @@ _binding: ContextVar[Binding | None] = ContextVar("infra_mcp_binding", default=N
 def bind(binding: Binding) -> None:
     """Bind the current task, and every task it starts from now on, to one connection's identity."""
     _binding.set(binding)
+
+
+def again(ledger: Ledger) -> Callable[[], Awaitable[Caller]]:
+    """What looks the caller of this connection of the socket up as of the moment it is called, also after it ended.
+
+    Raises:
+        InfraError: `unauthenticated`, outside a connection.
+    """
+    binding = _binding.get()
+    if binding is None:
+        raise InfraError("unauthenticated", "The transport does not identify the caller.")
+    return partial(binding.caller, ledger)
 
 
 def principal_of(caller: Caller) -> str:

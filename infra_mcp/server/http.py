@@ -1,7 +1,7 @@
 """Streamable HTTP on loopback: tokens, both eras, and a stop that does not wait for open streams.
 
 Beside it `/healthz` says whether the server takes calls, `/readyz` whether it could carry out a change, and
-`/hooks/NAME` takes the events of forges.
+`/hooks/NAME` takes the events of forges. `/dashboard/…` is the dashboard's, where there is one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import socket
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import anyio
 import uvicorn
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from infra_mcp.model.peer import Caller
     from infra_mcp.server.tools.call import Service
 
 LOOPBACK = "127.0.0.1"
@@ -114,6 +115,21 @@ async def _missing(service: Service) -> list[str]:
     except InfraError:
         missing.append("policy")
     return missing + await service.engine.missing()
+
+
+class Pages(Protocol):
+    """The dashboard, as the server mounts it; the package of that name makes it."""
+
+    async def answer(self, request: Request) -> Response:
+        """Answer one request below its path."""
+
+    async def open(self, caller: Caller, page: str) -> dict[str, Any]:
+        """A link that opens a page for a caller of the socket, once."""
+
+
+def mount(server: InfraServer, pages: Pages) -> None:
+    """Serve the dashboard beside the rest, below a path of its own."""
+    server.custom_route("/dashboard/{rest:path}", methods=["GET", "POST"])(pages.answer)
 
 
 class _Uvicorn(uvicorn.Server):

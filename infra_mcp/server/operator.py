@@ -115,6 +115,12 @@ class NewFile(Frozen):
     file: str = Field(min_length=1, max_length=4096)
 
 
+class PageName(Frozen):
+    """A page of the dashboard, by its address below the session's."""
+
+    page: str = Field("needs-you", min_length=1, max_length=400)
+
+
 @dataclass(frozen=True)
 class Operator:
     """The methods, on one ledger and policy; some need a server."""
@@ -124,6 +130,7 @@ class Operator:
     stop: Callable[[], None] | None = None  # stops the server
     health: Callable[[], dict[str, Any]] | None = None  # the server's health
     engine: Engine | None = None
+    dashboard: Callable[[Caller, str], Awaitable[dict[str, Any]]] | None = None  # a link to a page, for a caller
 
     async def call(self, caller: Caller, method: str, params: dict[str, Any]) -> dict[str, Any]:
         """Carry out one method.
@@ -283,6 +290,19 @@ class Operator:
         engine = _of_server(self.engine)
         request = await engine.approve(caller, given.request_id, given.digest, approve=given.approve, way="cli")
         return (await facts(self.ledger, caller, request))[0]
+
+    @_method("operator/dashboard")
+    async def open_dashboard(self, caller: Caller, given: PageName) -> dict[str, Any]:
+        """A link that opens one session of the dashboard for the caller, once.
+
+        Raises:
+            InfraError: `setup-failed` where it is switched off; `not-found` for a page that there is not.
+        """
+        _of_server(self.engine)
+        if self.dashboard is None:
+            what, step = "This server has no dashboard.", "Start it again without INFRA_MCP_DASHBOARD=off."
+            raise InfraError("setup-failed", what, next_step=step)
+        return await self.dashboard(caller, given.page)
 
     @_method("operator/backup")
     async def back_up(self, caller: Caller, given: NewFile) -> dict[str, Any]:  # noqa: ARG002 - one form for all

@@ -12,7 +12,7 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from infra_mcp.settings import Settings
 
 log = logging.getLogger("infra_mcp.server")
 
+MakePages = Callable[[Service, Operator, str], http.Pages]  # with the server's address
 _CHECK_EVERY = 5.0  # seconds, while a server without clients has work to do
 
 
@@ -55,6 +56,7 @@ async def serve(
     idle: float | None = None,
     log_file: Path | None = None,
     toolset: Toolset = "all",
+    dashboard: MakePages | None = None,
 ) -> None:
     """Serve until SIGTERM, SIGINT or the operator's shutdown; then finish the write in flight, record, and return.
 
@@ -67,6 +69,7 @@ async def serve(
         idle: a server on demand leaves after so many seconds without a client and without work; None stays.
         log_file: its log file; None when standard error is a terminal or another program's.
         toolset: which tools it offers.
+        dashboard: makes the dashboard; None for none.
 
     Raises:
         InfraError: `server-running`, `setup-failed`, `ledger-newer`, `ledger-unavailable`, `invalid-argument`.
@@ -78,7 +81,7 @@ async def serve(
         stopping = anyio.Event()
         async with anyio.create_task_group() as group:
             group.start_soon(_stop_on_signal, stopping)
-            await _serve(_Start(settings, policy_pin, idle, log_file, toolset, ready), listener, stopping)
+            await _serve(_Start(settings, policy_pin, idle, log_file, toolset, ready, dashboard), listener, stopping)
             group.cancel_scope.cancel()
     log.info("stopped")
 
@@ -93,6 +96,7 @@ class _Start:
     log_file: Path | None
     toolset: Toolset
     ready: Callable[[Serving], None] | None
+    dashboard: MakePages | None
 
     def shown(self) -> dict[str, str | None]:
         """What the note in the state directory and `status` show of it."""
@@ -122,6 +126,10 @@ async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) 
                 return engine.health() | start.shown()
 
             operator = Operator(engine.ledger, engine.policy, stop=stopping.set, health=health, engine=engine)
+            if start.dashboard is not None:
+                pages = start.dashboard(service, operator, http.url_of(listener).removesuffix("/mcp"))
+                http.mount(server, pages)
+                operator = replace(operator, dashboard=pages.open)
             serving = Serving(http.url_of(listener), settings.socket, os.getpid())
             async with anyio.create_task_group() as beside:
                 await beside.start(service.attendants.open)

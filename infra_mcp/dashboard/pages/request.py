@@ -1,0 +1,54 @@
+"""*Request*: who asked for what, each step with its time, what was planned, what came of it, and what led to what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infra_mcp.dashboard.evidence import asked, quoted, restarts, sentence, steps
+from infra_mcp.dashboard.look import Look
+from infra_mcp.errors import InfraError
+from infra_mcp.ledger.records import Event
+from infra_mcp.model.request import END, Request, State
+from infra_mcp.server.answers import facts
+from infra_mcp.server.tools.approve import planned
+
+
+async def read(look: Look, request_id: str) -> dict[str, Any]:
+    """The page's values.
+
+    Raises:
+        InfraError: `not-found`.
+    """
+    found = await look.ledger.request(request_id)
+    if found is None:
+        raise InfraError("not-found", "There is no such request.")
+    trail = await look.ledger.trail(found.id)
+    progress = look.engine.progress(found.id) if found.state not in END else ""
+    known = (await facts(look.ledger, look.session.caller, found))[0]
+    return values(found, trail, progress) | {"request": known}
+
+
+def values(request: Request, trail: list[Event], progress: str) -> dict[str, Any]:
+    """What the page says beside the facts; its plan is that of the effect the request has now."""
+    plan = planned(trail, request.effect_digest) or (request.receipt or {}).get("plan") or {}
+    decided = [
+        {"at": event.at, "by": event.peer, "kind": event.kind, "way": event.data.get("way", "")}
+        | ({"looked": event.data["looked"]} if "looked" in event.data else {})
+        for event in trail
+        if event.kind in {"approved", "denied"}
+    ]
+    return {
+        "asked": asked(request.action),
+        "arguments": request.action.model_dump(mode="json", exclude_none=True, exclude_defaults=True),
+        "words": quoted(request),
+        "open": request.state not in END,
+        "awaits": request.state is State.AWAITING_APPROVAL,
+        "strength": request.caller.strength,
+        "ask": request.ask,
+        "notify": request.notify,
+        "steps": steps(trail, request, progress),
+        "plan": plan,
+        "effect": sentence(plan) if plan else "",
+        "restarts": restarts(plan),
+        "decided": decided,
+    }
