@@ -278,12 +278,13 @@ class Engine:
         if run.merged or found.state is State.REVERTING:
             raise InfraError("too-late", f"{request_id} was merged: it goes on to its end.")
         proposal = run.record.proposal
-        if proposal and not await withdraw(self._deps, proposal, f"Cancelled by {caller.name}."):
-            self.signals.wake(PROPOSALS)
-            raise InfraError("too-late", f"{request_id} was merged: it goes on to its end.")
-        with suppress(ValueError):  # it ended meanwhile
-            what = "Cancelled before anything was changed."
-            await report.finish(self.ledger, run, State.CANCELLED, what)
+        with self._proposals.cancelling(request_id):
+            if proposal and not await withdraw(self._deps, proposal, f"Cancelled by {caller.name}."):
+                self.signals.wake(PROPOSALS)
+                raise InfraError("too-late", f"{request_id} was merged: it goes on to its end.")
+            with suppress(ValueError):  # it ended meanwhile
+                what = "Cancelled before anything was changed."
+                await report.finish(self.ledger, run, State.CANCELLED, what)
         self.signals.wake(*signals_of(found))
         return await self.wait(found.id, 0)
 

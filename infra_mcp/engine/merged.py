@@ -20,8 +20,11 @@ from infra_mcp.repository.edits import kept
 _MAX_COMMITS = 200  # that are searched for the one that took the change back
 
 
-async def require_carried(deps: Dependencies, run: Run, proposal: ProposalRecord) -> None:
+async def require_carried(deps: Dependencies, run: Run, proposal: ProposalRecord) -> str:
     """Check that the head of the branch has every value of a change that was merged.
+
+    Returns:
+        That head, which was fetched.
 
     Raises:
         InfraError: `superseded`, naming the commit and its author.
@@ -36,7 +39,7 @@ async def require_carried(deps: Dependencies, run: Run, proposal: ProposalRecord
     if not missing:
         if run.request.state is State.PROPOSED:  # nothing is applied yet, and the remote need not be asked again
             run.on_branch = frozenset(number for number, stage in enumerate(run.record.stages) if stage.commit)
-        return
+        return head
     if await _lost(deps, run, proposal, merged):
         what = f"{proposal.url} was merged by {proposal.merged_by or 'someone'} with another value: {missing}."
         raise InfraError("superseded", f"{what} Nothing of it is applied by infra-mcp.")

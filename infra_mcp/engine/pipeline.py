@@ -100,13 +100,14 @@ class Pipeline:
         raise InfraError("cluster-unreachable", "The cluster stopped answering during the change.")
 
     async def _attempt(self, run: Run, held: Held) -> Receipt | None:
+        head = ""
         if run.merged:
-            await require_carried(self.deps, run, run.merged)
+            head = await require_carried(self.deps, run, run.merged)
         elif run.record.proposal:
             run.reset()  # it conflicts by now, or the server ended while it proposed
         elif await park_if_not_due(self.deps, run):
             return None
-        await self._plan(run, held)
+        await self._plan(run, held, head)
         verdict = await self._decide(run)
         if run.request.dry_run:
             return await self._preview(run, verdict)
@@ -181,7 +182,7 @@ class Pipeline:
         protected = refused.code == "push-refused" and _PROTECTED.search(refused.what) is not None
         return protected and untouched and self.deps.policy().tree.fallback == "pull-request"
 
-    async def _plan(self, run: Run, held: Held) -> None:
+    async def _plan(self, run: Run, held: Held, head: str) -> None:
         """Plan until everything that the plan touches is held.
 
         An interrupted request looks at what it has done before any decision, even if it may do nothing more.
@@ -193,12 +194,13 @@ class Pipeline:
         if not run.record.nonce:
             run.record = run.record.update(nonce=token_hex(16))
         while True:
-            run.planned, run.draft = await plan(self.deps, run), None
+            run.planned, run.draft = await plan(self.deps, run, head), None
             about = RULES[run.action.action].about(self.deps.policy(), run.action)
             keys = held.keys | about.keys | run.planned.keys
             if run.request.dry_run or held.extend(keys):
                 run.record = run.record.update(keys=tuple(sorted(keys)))
                 return
+            head = ""
             run.say("waiting for its turn")
             await held.wait_for(keys)
 

@@ -28,15 +28,20 @@ from infra_mcp.repository.rebase import changed, file_changes
 from infra_mcp.repository.value import NotInRepository, Tree
 
 
-async def plan(deps: Dependencies, run: Run) -> Planned:
+async def plan(deps: Dependencies, run: Run, head: str = "") -> Planned:
     """Plan a request on the head of the branch and on the live state. Writes nothing.
+
+    Args:
+        deps: what the engine works with.
+        run: the request.
+        head: of the branch, where it was fetched a moment ago.
 
     Raises:
         Moved: the branch or the live state changed meanwhile.
     """
     policy, action = deps.policy(), run.request.action
     ask = partial(deps.git.latest, policy.tree.branch)
-    head = await (ask() if run.request.dry_run else once_there(ask, run.say))
+    head = head or await (ask() if run.request.dry_run else once_there(ask, run.say))
     place = RULES[action.action].about(policy, run.action).place
     tree = await deps.tree(policy, head, place)
     context = context_of(run, policy)

@@ -7,8 +7,8 @@ webhook wakes it; without one it looks every `[forge] poll`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -44,11 +44,21 @@ class Proposals:
     signals: Signals
     enqueue: Callable[[Request], object]
     _said: dict[str, str] = field(default_factory=dict)
+    _cancelled: set[str] = field(default_factory=set)  # requests that are being cancelled
     _limit: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(_AT_ONCE))
 
     def reason(self, request_id: str) -> str:
         """What a request waits for at the forge; empty for any other."""
         return self._said.get(request_id, "")
+
+    @contextmanager
+    def cancelling(self, request_id: str) -> Iterator[None]:
+        """For a block that closes the pull request of a request and ends it: to be found closed does not end it."""
+        self._cancelled.add(request_id)
+        try:
+            yield
+        finally:
+            self._cancelled.discard(request_id)
 
     async def run(self) -> None:
         """Look at every signal and every `[forge] poll`, until cancelled."""
@@ -98,11 +108,13 @@ class Proposals:
         there = await (await self.deps.forge()).proposal(mine.number)
         if there.state == "merged":
             return await self._merged(request, mine, there)
-        if there.state == "closed":
+        if there.state == "closed" and request.id not in self._cancelled:
             by = f" by {there.ended_by.name}" if there.ended_by else ""
             what = f"{mine.url} was closed{by} without a merge."
             await unpublish(self.deps, mine.branch, mine.heads)
             return await self._end(request, InfraError("proposal-closed", what), State.REFUSED)
+        if there.state == "closed":
+            return "is being cancelled"
         return await self._open(request, mine, there)
 
     async def _open(self, request: Request, mine: ProposalRecord, there: Proposal) -> str:

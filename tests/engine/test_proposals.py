@@ -7,6 +7,8 @@ import pytest
 from engine.forge_ground import BEFORE, GiteaGround, ended, proposed, pushed_to
 from engine.two_kinds import NEW, THINGS, until
 
+from infra_mcp.engine.propose import unpublish
+from infra_mcp.engine.signals import PROPOSALS
 from infra_mcp.errors import InfraError
 from infra_mcp.model.request import State
 
@@ -172,6 +174,24 @@ async def test_a_cancelled_request_closes_its_pull_request(ground):
 
     assert done.state is State.CANCELLED
     assert ground.pulls()[number]["state"] == "closed"
+
+
+async def test_a_look_at_the_forge_while_a_request_is_cancelled_does_not_end_it_as_closed_by_people(
+    ground, monkeypatch
+):
+    async with ground.engine() as engine:
+        request, _ = await proposed(ground, engine)
+
+        async def looked_at(deps, branch, ours):
+            engine.signals.wake(PROPOSALS)
+            await until(lambda: engine.progress(request.id) == "is being cancelled")
+            await unpublish(deps, branch, ours)
+
+        monkeypatch.setattr("infra_mcp.engine.propose.unpublish", looked_at)
+        done = await engine.cancel(request.caller, request.id)
+
+    assert done.state is State.CANCELLED, done.receipt
+    assert ground.branches() == []
 
 
 async def test_a_forge_that_is_away_is_waited_for_and_loses_nothing(ground):

@@ -96,9 +96,10 @@ class Clone:
         silent = ("-c", "fetch.negotiationAlgorithm=noop")
         return self._bounded(lock, _WITHOUT_FILES, "--stdin", NAME, before=silent, feed=names)
 
-    def talk(self, lock: int, *words: str, room: int | None = None, feed: bytes | None = None) -> Done:
+    def talk(self, lock: int | None, *words: str, room: int | None = None, feed: bytes | None = None) -> Done:
         """Run a git command that talks to the remote, with the server's login and no home of a person."""
-        runner = Runner(self.folder, keep=(lock,), seconds=FETCH_SECONDS, home=self.folder, room=room)
+        keep = () if lock is None else (lock,)
+        runner = Runner(self.folder, keep=keep, seconds=FETCH_SECONDS, home=self.folder, room=room)
         return runner.run(*words, check=False, config=_PARTIAL | self._remote.config(), feed=feed)
 
     def _files(self, commit: str) -> Iterator[str]:

@@ -133,12 +133,13 @@ class Upstream(Git):
     async def unpublish(self, branch: str, ours: Collection[str]) -> bool:
         """Delete a branch of our own at the remote, unless it is at something that we did not push; whether it is gone.
 
+        Nothing of the clone is read or changed, so that nothing waits for it.
+
         Raises:
             Unavailable: `remote-unreachable`.
             InfraError: `push-refused`.
         """
-        async with self._lock.hold() as hold:
-            return await to_thread.run_sync(self._unpublish, branch, ours, hold.descriptor)
+        return await to_thread.run_sync(self._unpublish, branch, ours)
 
     async def added(self, number: int, ours: str, head: str) -> tuple[str, ...]:
         """The commits that others added to a pull request of ours, each with its author, the first first.
@@ -233,21 +234,21 @@ class Upstream(Git):
             self._leased(branch, f"{commit}:{ref_of(branch)}", there or "", lock)
         self._runner.run("update-ref", "--no-deref", ref_of(branch), commit)  # so that its objects are kept
 
-    def _unpublish(self, branch: str, ours: Collection[str], lock: int) -> bool:
+    def _unpublish(self, branch: str, ours: Collection[str]) -> bool:
         self._clone.make()
-        there = self._there(branch, lock)
+        there = self._there(branch)
         if there in ours:
-            self._leased(branch, f":{ref_of(branch)}", there or "", lock)
+            self._leased(branch, f":{ref_of(branch)}", there or "")
         return there in (None, *ours)
 
-    def _there(self, branch: str, lock: int) -> str | None:
+    def _there(self, branch: str, lock: int | None = None) -> str | None:
         """The commit that a branch is at there, which is not fetched; None where there is no such branch."""
         done = self._clone.talk(lock, "ls-remote", "--", NAME, ref_of(branch))
         if done.code:
             raise self._failure(done)
         return done.out.decode("ascii", "replace").partition("\t")[0] or None
 
-    def _leased(self, branch: str, refspec: str, former: str, lock: int) -> None:
+    def _leased(self, branch: str, refspec: str, former: str, lock: int | None = None) -> None:
         lease = f"--force-with-lease={ref_of(branch)}:{former}"
         options = ("--porcelain", "--no-verify", "--no-follow-tags", lease)
         done = self._clone.talk(lock, "push", *options, "--", NAME, refspec)
