@@ -246,7 +246,7 @@ def _running(bind: Bind) -> Iterator[Bind]:
 
 @dataclass
 class CoreDns(Bind):
-    """One CoreDNS, which reads its zone from a file again every second."""
+    """One CoreDNS, which reads its zone from a file again ten times a second."""
 
     @property
     def published(self) -> Path:
@@ -288,6 +288,6 @@ def coredns(folder: Path, text: str, zone: str = ZONE) -> Iterator[CoreDns]:
     """A CoreDNS that serves this zone file."""
     made = CoreDns(folder, free_port(), zone)
     made.published.write_text(text)
-    block = f"{zone} {{\n  bind 127.0.0.1\n  file {made.published} {{\n    reload 1s\n  }}\n  errors\n}}\n"
+    block = f"{zone} {{\n  bind 127.0.0.1\n  file {made.published} {{\n    reload 100ms\n  }}\n  errors\n}}\n"
     (folder / "Corefile").write_text(block)
     yield from _running(made)

@@ -22,7 +22,7 @@ from typing import Any, Self
 from infra_mcp.errors import InfraError
 from infra_mcp.settings import Settings
 
-__all__ = ["ServerProcess", "start_server"]
+__all__ = ["ServerProcess", "run_forked", "start_server"]
 
 # What a server imports, plus what the starting test process would otherwise be imported for again.
 _WARM = [
@@ -150,20 +150,55 @@ def start_server(
     return ServerProcess(process, answer["url"], Path(answer["socket"]), log)
 
 
+def run_forked(work: Callable[..., None], *arguments: Any, log: Path, seconds: float = 60.0) -> int:
+    """Call an importable function in a process of its own, and wait until that ends.
+
+    Args:
+        work: what is called.
+        arguments: for it.
+        log: where its output goes. Appended to.
+        seconds: the longest wait.
+
+    Returns:
+        Its exit code, negative for a signal.
+
+    Raises:
+        TimeoutError: it did not end in time.
+    """
+    sys.audit("infra_mcp.tests.server")
+    process = _context.Process(target=_call, args=(str(log), work, arguments))
+    process.start()
+    process.join(seconds)
+    if process.exitcode is None:
+        process.kill()
+        process.join(5)
+        raise TimeoutError(f"it still ran after {seconds} s; see {log}:\n{_tail(log)}")
+    return process.exitcode
+
+
 def _tail(log: Path) -> str:
     with suppress(OSError):
         return log.read_text(encoding="utf-8", errors="replace")[-4000:]
     return ""
 
 
-def _child(
-    settings: Settings, env: dict[str, str], log: str, setup: Setup | None, options: dict[str, Any], ready: Connection
-) -> None:
+def _alone(log: str) -> None:
     os.setsid()  # a signal for the tests' terminal is none for the server
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def _call(log: str, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    _alone(log)
+    work(*arguments)
+
+
+def _child(
+    settings: Settings, env: dict[str, str], log: str, setup: Setup | None, options: dict[str, Any], ready: Connection
+) -> None:
+    _alone(log)
     os.environ.update(env)
     import anyio  # noqa: PLC0415 - warm in the process this was forked from
 

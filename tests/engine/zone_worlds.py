@@ -88,7 +88,7 @@ class Updates(World):
 
 
 class ZoneFiles(World):
-    """A CoreDNS that reads a zone file again every second."""
+    """A CoreDNS that reads a zone file again ten times a second."""
 
     path, effect = FILE, "dns.publish"
 
