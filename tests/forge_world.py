@@ -34,6 +34,8 @@ class ForgeWorld:
         self.texts: dict[int, tuple[str, str]] = {}
         self.comments: list[tuple[int, str]] = []
         self.set: dict[str, list[Check]] = {}
+        self.said: dict[int, dict[str, Review]] = {}
+        self.pushers: dict[str, str] = {}  # by head: of what others pushed, as far as the forge knows
 
     # -- what people do
 
@@ -56,6 +58,15 @@ class ForgeWorld:
     def end(self, number: int, by: str = "ann") -> None:
         """Close a pull request."""
         self.made[number] = replace(self._now(number), state="closed", ended_by=Account(by))
+
+    def review(self, number: int, by: str, *, approves: bool = True, bot: bool = False) -> None:
+        """Review a pull request at the head that it has now: the last word of an account counts."""
+        word = Review(Account(by, bot), approves, self._now(number).head)
+        self.said.setdefault(number, {})[by] = word
+
+    def dismiss(self, number: int, by: str) -> None:
+        """Take a review away."""
+        del self.said[number][by]
 
     def git(self, *words: str) -> str:
         """Git in the repository."""
@@ -145,9 +156,15 @@ class ForgeWorld:
         self.made[proposal.number] = replace(self._now(proposal.number), auto=True)
 
     async def reviews(self, number: int) -> tuple[Review, ...]:
-        del number
         self._answer()
-        return ()
+        return tuple(self.said.get(number, {}).values())
+
+    async def authors(self, proposal: Proposal) -> frozenset[str] | None:
+        self._answer()
+        if proposal.head not in self.pushers:
+            return None
+        names = self.git("log", "--format=%an", f"{proposal.base}..{proposal.head}").split("\n")
+        return frozenset((*self.pushers.values(), *names))
 
     async def checks(self, commit: str) -> tuple[Check, ...]:
         self._answer()

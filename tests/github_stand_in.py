@@ -60,6 +60,8 @@ class GitHubStandIn:
     labels: dict[int, list[str]] = field(default_factory=dict)
     comments: dict[int, list[str]] = field(default_factory=dict)
     reviews: list[dict[str, Any]] = field(default_factory=list)
+    activity: list[dict[str, Any]] = field(default_factory=list)
+    commits: list[dict[str, Any]] = field(default_factory=list)  # of the pull request
     check_runs: list[dict[str, Any]] = field(default_factory=list)
     statuses: list[dict[str, Any]] = field(default_factory=list)
     deployments: list[dict[str, Any]] = field(default_factory=list)
@@ -112,6 +114,8 @@ class GitHubStandIn:
             (r"/pulls/(\d+)", "GET", self._get),
             (r"/pulls/(\d+)", "PATCH", self._update),
             (r"/pulls/\d+/reviews", "GET", lambda _, query: self._page(self.reviews, query)),
+            (r"/pulls/\d+/commits", "GET", lambda _, query: self._page(self.commits[:250], query)),
+            (r"/activity", "GET", self._activity),
             (r"/issues/(\d+)", "GET", self._issue),
             (r"/issues/(\d+)/labels", "POST", self._label),
             (r"/issues/(\d+)/comments", "POST", self._comment),
@@ -131,6 +135,15 @@ class GitHubStandIn:
         rest = query | {"page": str(page + 1)}
         more = {"Link": f'<{self.url}/repositories/1/x?{urlencode(rest)}>; rel="next"'} if items[page * size :] else {}
         return Answer({"total_count": len(items), within: shown} if within else shown, headers=more)
+
+    def _activity(self, _: Asked, query: dict[str, str]) -> Answer:
+        """Of "REST API endpoints for repositories", List repository activities: filtered by `ref`.
+
+        Each has `before`, `after`, `ref`, `activity_type` (push, force_push, branch_creation, branch_deletion,
+        pr_merge, merge_queue_merge) and `actor`, who may be null. For the commits: "REST API endpoints for pull
+        requests", List commits on a pull request: a maximum of 250; `author` and `committer` are accounts, or null.
+        """
+        return self._page([one for one in self.activity if one["ref"] == query.get("ref", one["ref"])], query)
 
     def _user(self, *_: Any) -> Answer:
         """Of "REST API endpoints for users", Get the authenticated user: works with no installation token of an app.

@@ -11,8 +11,10 @@ from infra_mcp.engine.commits import place_of
 from infra_mcp.engine.repositories import once_there
 from infra_mcp.engine.run import Dependencies, Run
 from infra_mcp.errors import InfraError
+from infra_mcp.model.approval import Need
 from infra_mcp.model.record import ProposalRecord
 from infra_mcp.model.request import State
+from infra_mcp.policy.approvals import BY_MERGE, against_operator, missing_reviews
 from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.carries import lost
 from infra_mcp.repository.edits import kept
@@ -48,31 +50,48 @@ async def require_carried(deps: Dependencies, run: Run, proposal: ProposalRecord
     raise InfraError("superseded", f"{what} Nothing of it is applied by infra-mcp.")
 
 
-def require_approved(policy: Policy, run: Run, rules: Iterable[str]) -> None:
-    """Check that a merge approves what rules want it to, and that no more is left to do than was proposed.
+async def require_approved(deps: Dependencies, run: Run, needs: Iterable[Need]) -> None:
+    """Check that people approved a merged change as rules want it, and that no more is left to do than was proposed.
+
+    Args:
+        deps: of the engine.
+        run: merged, and planned again.
+        needs: what rules want of people at its pull request by the policy in force.
 
     Raises:
-        InfraError: `needs-approval`: it was merged by the forge itself or a bot, by an account that policy maps to no
-            operator, or by the asker or author; `object-moved`: the rest of it was not part of what was proposed.
+        InfraError: `needs-approval`: it was merged without that, such as by the forge itself or a bot, by an account
+            that policy maps to no operator, by the asker or an author, or with too few reviews of the merged commit;
+            `object-moved`: the rest of it was not part of what was proposed.
     """
     merged = run.merged
-    if merged is None or not (wanted := sorted({*rules, *merged.approves})):
+    if merged is None or not (wanted := {need.rule: need for need in (*merged.needs, *needs)}):
         return
-    operator = policy.forge.operators.get(merged.merged_by)
+    policy = deps.policy()
+    for _, need in sorted(wanted.items() if not run.applied else ()):  # what has begun was approved then
+        if lacks := await lacks_approval(deps, policy, run.request.caller.name, merged, need):
+            what = f"{merged}, and that approves nothing (rule {need.rule}): {lacks}."
+            step = "Once it is taken back, ask again, and have it approved at its pull request before it is merged."
+            raise InfraError("needs-approval", what, next_step=step, rule=need.rule)
+    strange = beyond(run.record.approved, run.plan.effect.changed) if run.record.approved else "It"
+    if strange:
+        raise InfraError("object-moved", f"{strange} changed since it was proposed and merged.")
+
+
+async def lacks_approval(deps: Dependencies, policy: Policy, requester: str, merged: ProposalRecord, need: Need) -> str:
+    """Why people at the forge did not approve a change as a rule wants it; empty where they did."""
+    known = await deps.ledger.approvals.operators()
+    gone = known.known - known.there.keys()
+    operators = policy.forge.operators
+    if need.by != BY_MERGE:
+        return missing_reviews(need, merged.reviews, operators, requester, gone=gone, uncounted=known.uncounted)
+    operator = operators.get(merged.merged_by, "")
     if merged.merged_alone:
-        why = "it was merged by a bot or the forge itself"
-    elif operator is None:
-        why = f"forge.operators maps {merged.merged_by or 'an unnamed account'} to no operator"
-    elif operator == run.request.caller.name:
-        why = f"{operator} asked for it"
-    elif merged.merged_by == merged.author:
-        why = f"{merged.merged_by} opened it"
-    else:
-        if run.record.approved is None or (strange := beyond(run.record.approved, run.plan.effect.changed)):
-            raise InfraError("object-moved", f"{strange or 'It'} changed since it was proposed and merged.")
-        return
-    what = f"{merged}, and that approves nothing (rule {wanted[0]}): {why}."
-    raise InfraError("needs-approval", what, rule=wanted[0])
+        return "it was merged by a bot or the forge itself"
+    if why := against_operator(merged.merged_by, operator, requester):
+        return why
+    if operator in gone:
+        return f"{operator} is no longer an operator"
+    return f"{merged.merged_by} opened it" if merged.merged_by == merged.author else ""
 
 
 async def _lost(deps: Dependencies, run: Run, proposal: ProposalRecord, revision: str) -> str:

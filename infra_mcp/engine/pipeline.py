@@ -33,7 +33,7 @@ from infra_mcp.model.approval import Verdict
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
 from infra_mcp.policy.actions import RULES
-from infra_mcp.policy.approvals import before_merge, of_merge
+from infra_mcp.policy.approvals import at_forge, before_merge
 from infra_mcp.policy.decide import admit, judge, refusal
 
 # How forges call a branch that takes no push: Gitea, GitLab and GitHub's classic rules; GitHub's rule sets.
@@ -133,9 +133,9 @@ class Pipeline:
         await self._begin(run, verdict)
         done = None if self._proposes(run) else await self._pushed(run)
         if done is None:
-            if (rules := of_merge(verdict)) and run.record.approved is None:
+            if run.record.approved is None:  # it is what people at the forge say yes to, if a rule wants that by then
                 run.record = run.record.update(approved=scope(effect))
-            await propose(self.deps, run, rules)
+            await propose(self.deps, run, at_forge(verdict))
             return None
         return await self._landed(run, done)
 
@@ -213,7 +213,7 @@ class Pipeline:
         verdict = judge(self.deps.policy(), request.caller, run.action, effect, **self._circumstances(run))
         self._require(verdict)
         if run.merged:
-            require_approved(self.deps.policy(), run, of_merge(verdict))
+            await require_approved(self.deps, run, at_forge(verdict))
             verdict = before_merge(verdict)
         if verdict.decision != "allow" and run.begun:
             await check_covered(self.deps.ledger, request, verdict, run.record, effect)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from infra_mcp.engine.run import Run
 from infra_mcp.model import forge_text
+from infra_mcp.model.approval import Need
 from infra_mcp.model.forge_text import code, fenced
+from infra_mcp.policy.approvals import BY_REVIEW, in_words
 from infra_mcp.text import clip
 
 _MAX_BODY = 50_000  # bytes; forges take some 64 kB
 _MAX_LISTED = 100  # objects
 _MAX_TITLE = 100
 _MAX_NOTE = 500
+_WHOSE = "Who asked for the change or has a commit in it does not count. Merged without that, it is taken back."
 
 
 def title(run: Run) -> str:
@@ -18,12 +23,13 @@ def title(run: Run) -> str:
     return forge_text.title("; ".join(stage.edit.goal.title for stage in run.plan.stages), _MAX_TITLE)
 
 
-def body(run: Run, until: str) -> str:
+def body(run: Run, until: str, needs: Iterable[Need] = ()) -> str:
     """The text below it.
 
     Args:
         run: planned.
         until: when it is closed if it is neither merged nor closed by then.
+        needs: what rules want of people there.
     """
     request, effect = run.request, run.plan.effect
     who = request.caller.name + (f" (circle {request.caller.circle})" if request.caller.circle else "")
@@ -37,6 +43,9 @@ def body(run: Run, until: str) -> str:
     parts.append("It changes:\n\n" + "\n".join(f"- {file.operation} {code(file.path)}" for file in effect.files))
     if changes := [f"- {one.operation} {code(str(one.target))}" for one in effect.changed]:
         parts.append("And what infra-mcp applies after the merge:\n\n" + "\n".join(changes[:_MAX_LISTED]))
+    for need in needs:
+        what = "of its last commit, before it is merged" if need.by == BY_REVIEW else "of this pull request"
+        parts.append(f"Rule {code(need.rule.removeprefix('rules.'))} wants {in_words(need)} {what}. {_WHOSE}")
     facts = {"Request": request.id, "Effect": effect.digest, "Open until": until}
     parts.append("\n".join(f"- {name}: `{value}`" for name, value in facts.items()))
     parts.append(

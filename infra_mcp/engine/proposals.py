@@ -18,8 +18,10 @@ import anyio
 
 from infra_mcp.clients.forge import Proposal
 from infra_mcp.engine import report
+from infra_mcp.engine.merged import lacks_approval
 from infra_mcp.engine.propose import unpublish, upstream_of, withdraw
 from infra_mcp.engine.releases import overtaken_by
+from infra_mcp.engine.reviews import last_words
 from infra_mcp.engine.run import Dependencies, Run, record_of
 from infra_mcp.engine.signals import PARKED_CHANGED, PROPOSALS, Signals, signals_of
 from infra_mcp.errors import InfraError
@@ -27,6 +29,7 @@ from infra_mcp.gather import gather
 from infra_mcp.model.actions import Release
 from infra_mcp.model.record import ProposalRecord
 from infra_mcp.model.request import AT_THE_FORGE, Request, State
+from infra_mcp.policy.approvals import BY_REVIEW
 from infra_mcp.policy.grammar import seconds
 from infra_mcp.policy.versions import compare
 
@@ -133,7 +136,17 @@ class Proposals:
         if there.conflicts:
             return await self._conflicting(request, mine, there)
         urgent = "urgently " if request.state is State.REVERTING else ""
-        return f"waits {urgent}for people to merge {mine.url}, until {mine.until}"
+        lacks = await self._unreviewed(request, mine, there)
+        return f"waits {urgent}for people to merge {mine.url}, until {mine.until}" + (f"; {lacks}" if lacks else "")
+
+    async def _unreviewed(self, request: Request, mine: ProposalRecord, there: Proposal) -> str:
+        """Which reviews that rules want are missing now, as text."""
+        wanted = [need for need in mine.needs if need.by == BY_REVIEW]
+        if not wanted:
+            return ""
+        now = mine.model_copy(update={"reviews": await last_words(self.deps, mine, there)})
+        policy, who = self.deps.policy(), request.caller.name
+        return "; ".join(filter(None, [await lacks_approval(self.deps, policy, who, now, need) for need in wanted]))
 
     async def _merged(self, request: Request, mine: ProposalRecord, there: Proposal) -> str:
         """Note the commit that the merge made; the pipeline goes on from there."""
@@ -143,6 +156,8 @@ class Proposals:
         edits = await self._edits(mine, there)
         alone = there.auto or there.ended_by is None or there.ended_by.bot
         known = {"merged": merged, "merged_by": by, "merged_alone": alone, "merged_head": there.head, "edits": edits}
+        if not reverts and self._wants_reviews(mine):
+            known["reviews"] = await last_words(self.deps, mine, there)
         mine = mine.model_copy(update=known)
         numbers = [number for number, stage in enumerate(run.record.stages) if stage.commit]
         for number in numbers:
@@ -155,6 +170,12 @@ class Proposals:
         with suppress(InfraError):  # the branch is of no more use, and its deletion of no consequence
             await unpublish(self.deps, mine.branch, mine.heads)
         return message
+
+    def _wants_reviews(self, mine: ProposalRecord) -> bool:
+        """Whether a rule wanted reviews when it was proposed, or may want some by the policy in force."""
+        rules = self.deps.policy().rules
+        now = any(rule.require and rule.require.by == BY_REVIEW for rule in rules)
+        return now or any(need.by == BY_REVIEW for need in mine.needs)
 
     async def _edits(self, mine: ProposalRecord, there: Proposal) -> tuple[str, ...]:
         """The commits that others added; at least that there are some, where the remote does not give them."""

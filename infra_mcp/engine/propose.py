@@ -14,9 +14,11 @@ from infra_mcp.engine.commits import build_revert, commit_message
 from infra_mcp.engine.repositories import once_there
 from infra_mcp.engine.run import Dependencies, Run, stamp
 from infra_mcp.errors import InfraError, Raced
+from infra_mcp.model.approval import Need
 from infra_mcp.model.forge_text import inert
 from infra_mcp.model.record import ProposalRecord
 from infra_mcp.model.request import State
+from infra_mcp.policy.approvals import in_words
 from infra_mcp.policy.grammar import seconds
 from infra_mcp.repository.edits import keep
 from infra_mcp.repository.rebase import changed
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 PREFIX = "infra-mcp/"  # of the branches that are ours at the remote
 
 
-async def propose(deps: Dependencies, run: Run, approves: tuple[str, ...] = ()) -> None:
+async def propose(deps: Dependencies, run: Run, needs: tuple[Need, ...] = ()) -> None:
     """Push the commits of a plan to a branch of ours, open a pull request of it, and park the request.
 
     After an interruption, and where its files were changed on the branch since, it is built again on the head.
@@ -35,7 +37,7 @@ async def propose(deps: Dependencies, run: Run, approves: tuple[str, ...] = ()) 
     Args:
         deps: of the engine.
         run: planned, decided and begun.
-        approves: the rules that want its merge as approval.
+        needs: what rules want of people there.
 
     Raises:
         InfraError: `push-refused`, `forge-refused`.
@@ -51,11 +53,12 @@ async def propose(deps: Dependencies, run: Run, approves: tuple[str, ...] = ()) 
             commit = await deps.git.build_commit(commit, files, text, run.record.when or 0)
             run.record = run.record.with_stage(stage.number, edits=keep(stage.edit.changes), commit=commit)
     known = run.record.proposal or _new(deps, f"{PREFIX}{run.request.id}")
-    texts = proposal_text.title(run), proposal_text.body(run, known.until)
-    made = await _open(deps, run, "proposal", _with(known, commit, base, approves=approves), texts)
+    texts = proposal_text.title(run), proposal_text.body(run, known.until, needs)
+    made = await _open(deps, run, "proposal", _with(known, commit, base, needs), texts)
     if deps.policy().forge.merge == "auto" and not made.auto:
         await once_there(partial((await deps.forge()).merge_when_ready, made), run.say)
-    message = f"It waits for people to merge {made.url}, until {known.until}."
+    wanted = "".join(f" Rule {need.rule.removeprefix('rules.')} wants {in_words(need)} there." for need in needs)
+    message = f"It waits for people to merge {made.url}, until {known.until}.{wanted}"
     data = {"url": made.url, "number": made.number, "branch": known.branch, "commit": commit, "message": message}
     await deps.save(run, State.PROPOSED, "proposed", data, effect_digest=run.record.digest)
 
@@ -84,10 +87,10 @@ def _new(deps: Dependencies, branch: str) -> ProposalRecord:
     return ProposalRecord(branch=branch, heads=(), base="", until=until)
 
 
-def _with(known: ProposalRecord, commit: str, base: str, approves: tuple[str, ...] = ()) -> ProposalRecord:
+def _with(known: ProposalRecord, commit: str, base: str, needs: tuple[Need, ...] = ()) -> ProposalRecord:
     """What is proposed now, on top of what was proposed before."""
     heads = (*(one for one in known.heads if one != commit), commit)
-    return known.model_copy(update={"heads": heads, "base": base, "approves": approves})
+    return known.model_copy(update={"heads": heads, "base": base, "needs": needs})
 
 
 async def _open(

@@ -38,6 +38,14 @@ class Need(Frozen):
     seconds: float = 3600.0  # how long a request waits for them, and how long one is valid
 
 
+class Reviewed(Frozen):
+    """A reviewer's last word on a pull request, as the forge had it."""
+
+    by: str  # the account
+    approves: bool
+    against: str = ""  # why it approves nothing, whoever's account it is
+
+
 class Verdict(Frozen):
     """The policy's answer: allow, refuse, or needs approval; by which rule; and what would pass."""
 

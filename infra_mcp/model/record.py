@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import JsonValue
 
-from infra_mcp.model.approval import Waiting
+from infra_mcp.model.approval import Need, Reviewed, Waiting
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.outcome import Written
 
@@ -70,10 +70,11 @@ class ProposalRecord(Frozen):
     until: str = ""  # when it expires
     merged: str | None = None  # the commit on the base branch that has it
     author: str = ""  # the account that opened it
-    approves: tuple[str, ...] = ()  # the rules that want its merge as approval
+    needs: tuple[Need, ...] = ()  # the approvals that people are to give there
     merged_by: str = ""
     merged_alone: bool = False  # by a bot, or by the forge itself
     merged_head: str = ""  # the commit that was proposed when it was merged
+    reviews: tuple[Reviewed, ...] = ()  # of that commit and of earlier ones, as they were then
     edits: tuple[str, ...] = ()  # the commits that others added, for people
 
     def __str__(self) -> str:
@@ -95,7 +96,7 @@ class Record(Frozen):
     # The time of its commits, seconds since the epoch, so that building one again gives the same id.
     when: int | None = None
     digest: str | None = None  # of the effect that it was begun on
-    approved: Approved | None = None  # the approved effect, where approvals were needed
+    approved: Approved | None = None  # the effect that people approve: where rules want it, and of every proposal
     keys: tuple[str, ...] = ()  # the locks that it holds from its planning to its end
     stages: tuple[StageRecord, ...] = ()  # its commits, in order
     parts: tuple[PartRecord, ...] = ()  # its parts that may have written something, in order

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from infra_mcp.model.approval import Approval, Need, Verdict
+from infra_mcp.model.approval import Approval, Need, Reviewed, Verdict
 from infra_mcp.model.peer import Caller
 
-BY_MERGE = "merge"
+BY_MERGE, BY_REVIEW = "merge", "review"
+AT_FORGE = frozenset({BY_MERGE, BY_REVIEW})  # approvals that people give at the pull request, which is open meanwhile
 _STRENGTHS = {"same-user": 0, "token": 1}
 
 
@@ -50,22 +51,78 @@ def missing(verdict: Verdict, digest: str, requester: Caller, approvals: Sequenc
 
 
 def before_merge(verdict: Verdict) -> Verdict:
-    """The verdict without what the merge of its pull request is to approve."""
-    needs = tuple(need for need in verdict.needs if need.by != BY_MERGE)
+    """The verdict without what people are to approve at its pull request."""
+    needs = tuple(need for need in verdict.needs if need.by not in AT_FORGE)
     if len(needs) == len(verdict.needs):
         return verdict
     return verdict.model_copy(update={"needs": needs, "decision": "needs-approval" if needs else "allow"})
 
 
-def of_merge(verdict: Verdict) -> tuple[str, ...]:
-    """The rules that want the merge of its pull request as approval."""
-    return tuple(need.rule for need in verdict.needs if need.by == BY_MERGE)
+def at_forge(verdict: Verdict) -> tuple[Need, ...]:
+    """What people are to approve at its pull request: by merging it, or by their reviews."""
+    return tuple(need for need in verdict.needs if need.by in AT_FORGE)
+
+
+def missing_reviews(
+    need: Need,
+    reviews: Sequence[Reviewed],
+    operators: Mapping[str, str],
+    requester: str,
+    *,
+    gone: Collection[str],
+    uncounted: Collection[str],
+) -> str:
+    """What a rule lacks of the reviews that it wants, as text; empty when nothing.
+
+    As with approvals, each counts once for an operator who did not ask, and one operator who asks for changes is a no.
+
+    Args:
+        need: by reviews.
+        reviews: the last word of each reviewer.
+        operators: by their accounts at the forge.
+        requester: the name of who asked for the change.
+        gone: operators that were removed.
+        uncounted: operators who do not count where a rule wants several: others must confirm them first.
+    """
+    there, lost = set[str](), list[str]()
+    for one in reviews:
+        operator = operators.get(one.by, "")
+        if operator and not one.approves:
+            return f"{need.rule}: {operator} asks for changes"
+        if operator in gone:
+            why = "no longer an operator"
+        elif need.approvals > 1 and operator in uncounted:
+            why = "others must confirm this operator first"
+        else:
+            why = one.against or against_operator(one.by, operator, requester)
+        if not why:
+            there.add(operator)
+        elif one.approves:
+            lost.append(f"{one.by}'s does not count: {why}")
+    if len(there) >= need.approvals:
+        return ""
+    return f"{need.rule} has {len(there)} of {in_words(need)}" + (f" ({'; '.join(lost)})" if lost else "")
+
+
+def against_operator(account: str, operator: str, requester: str) -> str:
+    """Why what an account does at the forge approves nothing, by who it is; empty where it may.
+
+    Args:
+        account: at the forge.
+        operator: whose it is by policy; empty where policy does not say.
+        requester: the name of who asked for the change.
+    """
+    if not operator:
+        return f"forge.operators maps {account or 'an unnamed account'} to no operator"
+    return f"{operator} asked for it" if operator == requester else ""
 
 
 def in_words(need: Need) -> str:
     """What a rule requires, as text: `2 approvals by different operators known by a token`."""
     if need.by == BY_MERGE:
         return "1 merge by an operator"
+    if need.by == BY_REVIEW:
+        return "1 review by an operator" if need.approvals == 1 else f"{need.approvals} reviews by different operators"
     many = "1 approval by an operator" if need.approvals == 1 else f"{need.approvals} approvals by different operators"
     return many + (" known by a token" if need.strength == "token" else "")
 

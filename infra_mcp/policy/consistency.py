@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from infra_mcp.model.schema import path
+from infra_mcp.policy.approvals import AT_FORGE, BY_MERGE
 from infra_mcp.policy.sections import AppRules, CircleRules, GrantRules
 
 if TYPE_CHECKING:
     from infra_mcp.policy.evidence import EvidenceRules
     from infra_mcp.policy.policy import Policy
+    from infra_mcp.policy.restrictions import Require
 
 PLAIN: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # the keys that a message repeats
 
@@ -76,13 +78,23 @@ def _forge(policy: Policy) -> Iterator[str]:
         yield f"tree.roots.{by_path[0]}.write: tree.write is local, so nothing is pushed or proposed"
     if policy.tree.fallback and policy.tree.write != "push":
         yield "tree.fallback says what follows a refused push, and tree.write is not push"
-    merges = [rule.id for rule in policy.rules if rule.require and rule.require.by == "merge"]
-    if merges and policy.tree.write != "pull-request":
-        yield f"rules: {merges[0]} wants a merge as approval, and tree.write is not pull-request"
-    if merges and policy.forge.merge == "auto":
-        yield f"rules: {merges[0]} wants a merge by people as approval, and forge.merge lets the forge merge by itself"
-    if merges and not policy.forge.operators:
-        yield f"rules: {merges[0]} wants a merge as approval, and forge.operators maps no account to an operator"
+    for rule in policy.rules:
+        if rule.require and rule.require.by in AT_FORGE:
+            yield from (f"rules: {rule.id} wants {fault}" for fault in _at_forge(policy, rule.require))
+
+
+def _at_forge(policy: Policy, require: Require) -> Iterator[str]:
+    """Why the approvals that a rule wants at the forge cannot come."""
+    what = "a merge" if require.by == BY_MERGE else "reviews"
+    if policy.tree.write != "pull-request":
+        yield f"{what} as approval, and tree.write is not pull-request"
+    if policy.forge.merge == "auto":  # by the forge's own rules, which need not ask for the same
+        yield f"{what} by people as approval, and forge.merge lets the forge merge by itself"
+    operators = set(policy.forge.operators.values())
+    if not operators:
+        yield f"{what} as approval, and forge.operators maps no account to an operator"
+    elif len(operators) < require.approvals:
+        yield f"{require.approvals} {what} as approval, and forge.operators names fewer operators: {len(operators)}"
 
 
 def _app(policy: Policy, name: str, app: AppRules) -> Iterator[str]:

@@ -23,7 +23,7 @@ from infra_mcp.model.target import Target
 from infra_mcp.policy import grants, reach, terraform, zones
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.actions.base import FAULT, KUBERNETES, About, ActionRules
-from infra_mcp.policy.approvals import in_words
+from infra_mcp.policy.approvals import AT_FORGE, in_words
 from infra_mcp.policy.grammar import format_duration, matches
 from infra_mcp.policy.grants import Grant, Refusal, some
 from infra_mcp.policy.guard import judge as guard
@@ -154,15 +154,22 @@ def _needs(policy: Policy, wanted: list[tuple[Need, str]]) -> Verdict:
         f"Rule {need.rule.removeprefix('rules.')} requires {in_words(need)}" + (f" ({reason})" if reason else "")
         for need, reason in wanted
     ]
-    passes = "; ".join(f"{in_words(need)} within {format_duration(need.seconds)}" for need, _ in wanted)
+    passes = "; ".join(_passes(need) for need, _ in wanted)
+    ours = any(need.by not in AT_FORGE for need, _ in wanted)
     return Verdict(
         decision="needs-approval",
         rule=wanted[0][0].rule,
         reason=("; ".join(why) + ".")[:1000],
-        would_pass=f"{passes}, but not by the requester: {_COMMAND}.",
+        would_pass=f"{passes}, but not by the requester" + (f": {_COMMAND}." if ours else "."),
         policy=policy.digest,
         needs=tuple(need for need, _ in wanted),
     )
+
+
+def _passes(need: Need) -> str:
+    """What a rule requires, and in which time or where."""
+    where = "of its pull request" if need.by in AT_FORGE else f"within {format_duration(need.seconds)}"
+    return f"{in_words(need)} {where}"
 
 
 def _refusals(policy: Policy, caller: Caller, action: ActionModel, *, attendant: bool) -> Iterator[Refusal]:

@@ -12,6 +12,7 @@ from itertools import product
 from typing import Final
 
 from infra_mcp.model.approval import Need
+from infra_mcp.policy.approvals import AT_FORGE, BY_MERGE
 from infra_mcp.policy.grammar import matches, seconds
 from infra_mcp.policy.grants import Refusal
 from infra_mcp.policy.policy import Policy
@@ -107,9 +108,12 @@ def _cannot(rule: Rule) -> str:
         return "it matches by a key this version does not know"
     if rule.require and rule.require.model_extra:
         return "it requires something this version does not know"
-    if rule.require and rule.require.by not in {"operator", "merge"}:
-        return "approvers can only be operators, or who merges"
-    if rule.require and rule.require.by == "merge" and rule.require.approvals > 1:
+    by = rule.require.by if rule.require else "operator"
+    if by not in {"operator", *AT_FORGE}:
+        return "approvers can only be operators, who merges, or who reviews"
+    if rule.require and by == BY_MERGE and rule.require.approvals > 1:
         return "a pull request is merged by one"
+    if rule.require and by in AT_FORGE and rule.require.strength == "token":
+        return "an account at the forge is not known by a token of infra-mcp"
     unknown = rule.require and rule.require.strength not in _STRENGTHS
     return "it requires a strength that cannot be checked" if unknown else ""

@@ -33,6 +33,22 @@ class WorldGround(Ground):
         """Close a pull request."""
         self.forge.end(number)
 
+    def account(self, name: str) -> str:
+        """The name of a person's account, which is made when it is first asked for."""
+        return name
+
+    def review(self, number: int, by: str, *, approves: bool = True) -> None:
+        """Have a person approve a pull request, or ask for changes, at the head that it has now."""
+        self.forge.review(number, by, approves=approves)
+
+    def dismiss(self, number: int, by: str) -> None:
+        """Dismiss a person's last review."""
+        self.forge.dismiss(number, by)
+
+    def pushed(self, commit: str) -> None:
+        """Say that ann has pushed a commit, where the forge does not see it itself."""
+        self.forge.pushers[commit] = "ann"
+
     def pulls(self) -> dict[int, dict[str, Any]]:
         """State, branch, url, head, title and body of every pull request."""
         every = {number: self.forge._now(number) for number in self.forge.made}
@@ -76,6 +92,8 @@ class GiteaGround(WorldGround):
         self.bot: Account = server.account("bot")
         self.repository: Repository = server.repository(self.ann, **{self.bot.name: "write"})
         self.token_file = server.token_file(self.bot)
+        self.persons = {"ann": self.ann}
+        self.reviews: dict[str, int] = {}
 
     def may(self, *scopes: str) -> None:
         """Give the server's own token these scopes only."""
@@ -100,6 +118,24 @@ class GiteaGround(WorldGround):
 
     def close(self, number: int) -> None:
         self.repository.close(number)
+
+    def account(self, name: str) -> str:
+        if name not in self.persons:
+            made = self.persons[name] = self.server.account(name)
+            self.repository.call("PUT", f"/collaborators/{made.name}", {"permission": "write"})
+        return self.persons[name].name
+
+    def review(self, number: int, by: str, *, approves: bool = True) -> None:
+        self.account(by)
+        event = "APPROVED" if approves else "REQUEST_CHANGES"
+        self.reviews[by] = self.repository.review(number, event, by=self.persons[by])
+
+    def dismiss(self, number: int, by: str) -> None:
+        path = f"/pulls/{number}/reviews/{self.reviews[by]}/dismissals"
+        self.repository.call("POST", path, {"message": "no"})
+
+    def pushed(self, commit: str) -> None:
+        """Gitea sees it."""
 
     def pulls(self) -> dict[int, dict[str, Any]]:
         return {

@@ -2,9 +2,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from infra_mcp.model.approval import Approval, Need, Verdict
+from infra_mcp.model.approval import Approval, Need, Reviewed, Verdict
 from infra_mcp.model.peer import Caller
-from infra_mcp.policy.approvals import approval_timeout, in_words, missing, satisfied
+from infra_mcp.policy.approvals import approval_timeout, in_words, missing, missing_reviews, satisfied
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DIGEST = "sha256:aa"
@@ -165,3 +165,64 @@ def test_what_a_rule_wants_is_said_in_words():
     assert in_words(Need(rule="r", approvals=3, strength="token")) == (
         "3 approvals by different operators known by a token"
     )
+
+
+SEEN, SEEN_BY_TWO = (Need(rule="rules.seen", by="review", approvals=number) for number in (1, 2))
+OPERATORS = {"a1": "ann", "a2": "ann", "b": "bob", "c": "carl", "d": "docs"}
+
+
+def reviewed(*accounts: str, against: str = "") -> list[Reviewed]:
+    return [Reviewed(by=one.strip("-"), approves=not one.startswith("-"), against=against) for one in accounts]
+
+
+@pytest.mark.promise("approval.not-self")
+@pytest.mark.parametrize(
+    ("need", "reviews", "said"),
+    [
+        (SEEN, reviewed("b"), ""),
+        (SEEN_BY_TWO, reviewed("a1", "b"), ""),
+        (SEEN, [], "rules.seen has 0 of 1 review by an operator"),
+        (SEEN, reviewed("-stranger"), "rules.seen has 0 of 1 review by an operator"),
+        (
+            SEEN,
+            reviewed("stranger", "d"),
+            (
+                "rules.seen has 0 of 1 review by an operator (stranger's does not count: forge.operators maps stranger "
+                "to no operator; d's does not count: docs asked for it)"
+            ),
+        ),
+        # one person with two accounts
+        (SEEN_BY_TWO, reviewed("a1", "a2"), "rules.seen has 1 of 2 reviews by different operators"),
+        (SEEN, reviewed("b", "-a1"), "rules.seen: ann asks for changes"),
+        (
+            SEEN,
+            reviewed("b", against="it is old"),
+            "rules.seen has 0 of 1 review by an operator (b's does not count: it is old)",
+        ),
+        (SEEN, reviewed("c"), ""),
+        (
+            SEEN_BY_TWO,
+            reviewed("b", "c"),
+            (
+                "rules.seen has 1 of 2 reviews by different operators (c's does not count: others must confirm this "
+                "operator first)"
+            ),
+        ),
+    ],
+)
+def test_reviews_count_by_different_operators_who_did_not_ask(need, reviews, said):
+    assert missing_reviews(need, reviews, OPERATORS, "docs", gone=set(), uncounted={"carl"}) == said
+
+
+@pytest.mark.promise("approval.not-self")
+def test_an_operator_who_was_removed_reviews_nothing():
+    said = missing_reviews(SEEN, reviewed("b"), OPERATORS, "docs", gone={"bob"}, uncounted={"bob"})
+
+    assert said.endswith("(b's does not count: no longer an operator)")
+
+
+@pytest.mark.promise("approval.no-fallback")
+def test_no_approval_given_to_infra_mcp_stands_for_a_review_or_a_merge():
+    everyone = [yes(name) for name in ("alice", "bob", "carol")]
+
+    assert not any(enough(Need(rule="rules.r", by=by), everyone) for by in ("review", "merge"))

@@ -125,6 +125,15 @@ class Forge(Protocol):
     async def reviews(self, number: int) -> tuple[Review, ...]:
         """The last word of each reviewer; dismissed ones are left out."""
 
+    async def authors(self, proposal: Proposal) -> frozenset[str] | None:
+        """The accounts that pushed to the branch of a pull request, and those that its commits name as authors.
+
+        Who pushed, the forge knows; whom a commit names, anyone can write into it.
+
+        Returns:
+            None where the forge does not say (or not yet) who pushed the commit that is its head.
+        """
+
     async def checks(self, commit: str) -> tuple[Check, ...]:
         """The newest check run and commit status by each name and setter."""
 

@@ -6,6 +6,7 @@ The API is described by the forge itself, at `/api/swagger` of every server. Whe
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
@@ -158,6 +159,18 @@ class Gitea:
             if not one.get("dismissed")
         )
 
+    async def authors(self, proposal: Proposal) -> frozenset[str] | None:
+        """The accounts that pushed to its branch, and those that Gitea takes for a commit's author, by its address."""
+        pushes = [one for one in await self._events(proposal.number) if one["type"] == "pull_push"]
+        if not any(proposal.head in _pushed(one) for one in pushes):
+            return None
+        found = {_account(one.get("user")).name for one in pushes}
+        path = f"{self._at}/pulls/{proposal.number}/commits"
+        async with aclosing(self._http.pages(path, {"limit": _PAGE, "stat": "false", "files": "false"})) as commits:
+            async for one in commits:
+                found |= {_account(one.get(role)).name for role in ("author", "committer")}
+        return frozenset(found - {""})
+
     async def checks(self, commit: str) -> tuple[Check, ...]:
         """The newest commit status by each name and setter; Gitea's own runs set them as `gitea-actions`."""
         last: dict[tuple[str, str], dict[str, Any]] = {}
@@ -223,7 +236,8 @@ class Gitea:
             merged=found.get("merge_commit_sha") or "" if found.get("merged") else "",
         )
         if made.state == "merged":
-            return replace(made, ended_by=_account(found["merged_by"]) if found.get("merged_by") else None)
+            head = await self._merged_head(number) or made.head
+            return replace(made, head=head, ended_by=_account(found["merged_by"]) if found.get("merged_by") else None)
         events = await self._events(number)
         if made.state == "closed":
             closed = next((one for one in events if one["type"] == "close"), None)
@@ -239,6 +253,13 @@ class Gitea:
                 events.extend([one async for one in found])
         return events[::-1]
 
+    async def _merged_head(self, number: int) -> str:
+        """The commit that was merged: `head` of the pull request is its branch's, which may have moved since."""
+        with suppress(Refused):
+            found = await self._http.read(f"{self._at}/git/refs/pull/{number}/head")
+            return next((one["object"]["sha"] for one in found if one["ref"] == f"refs/pull/{number}/head"), "")
+        return ""
+
     def _conflicts(self, found: dict[str, Any]) -> bool:
         """Whether it conflicts: the API says as little as `mergeable: false` while Gitea has not looked yet, too."""
         number = int(found["number"])
@@ -250,6 +271,15 @@ class Gitea:
         if known is None or known.at != at:
             known = self._unmergeable[number] = _Unmergeable(at, time.monotonic())
         return time.monotonic() - known.since >= self._looking
+
+
+def _pushed(event: dict[str, Any]) -> list[str]:
+    """The commits of a push, as its event in the timeline has them."""
+    try:
+        found = json.loads(event.get("body") or "{}").get("commit_ids")
+    except (ValueError, AttributeError):
+        found = None
+    return found if isinstance(found, list) else []
 
 
 def _account(found: dict[str, Any] | None) -> Account:

@@ -140,6 +140,26 @@ class GitHub:
             if one["state"] != "DISMISSED"
         )
 
+    async def authors(self, proposal: Proposal) -> frozenset[str] | None:
+        """The accounts that pushed to its branch, and those that GitHub takes for a commit's author, by its address.
+
+        GitHub lists the first 250 commits of a pull request.
+        """
+        known, found = False, set[str]()
+        params = {"ref": f"refs/heads/{proposal.branch}", "per_page": _PAGE}
+        async with aclosing(self._http.pages(f"{self._at}/activity", params)) as pushes:
+            async for one in pushes:
+                # The filter is left out of account where it is not understood; who deleted the branch wrote nothing.
+                if one.get("ref") == params["ref"] and one.get("activity_type") != "branch_deletion":
+                    known = known or one.get("after") == proposal.head
+                    found.add(_account(one.get("actor")).name)
+        async with aclosing(
+            self._http.pages(f"{self._at}/pulls/{proposal.number}/commits", {"per_page": _PAGE})
+        ) as commits:
+            async for one in commits:
+                found |= {_account(one.get(role)).name for role in ("author", "committer")}
+        return frozenset(found - {""}) if known else None
+
     async def checks(self, commit: str) -> tuple[Check, ...]:
         """The newest check run by each name and app, and the newest commit status by each name and account."""
         found: list[Check] = []

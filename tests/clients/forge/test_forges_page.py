@@ -11,6 +11,7 @@ from gitea import GiteaRefusedError
 
 from infra_mcp.clients.forge import Place, Rights, gitea_rights, github_rights, http, place_of
 from infra_mcp.model.forge_text import inert_line
+from infra_mcp.policy.policy import load
 from infra_mcp.policy.sections import ForgeRules
 
 PAGE = (Path(__file__).parents[3] / "docs" / "forges.md").read_text(encoding="utf-8")
@@ -40,6 +41,12 @@ def test_the_settings_of_each_kind_are_policy_and_name_a_place(at, remote, place
 
     assert place_of(remote, rules.kind, rules.url, rules.repository) == place
     assert rules.token_file == "/run/secrets/forge-token"
+
+
+def test_the_example_of_reviews_is_a_policy():
+    (rule,) = load(blocks("toml")[3]).rules
+
+    assert (rule.require.by, rule.require.approvals) == ("review", 2)
 
 
 @pytest.mark.anyio

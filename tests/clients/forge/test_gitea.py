@@ -1,10 +1,12 @@
 """The client of Gitea and Forgejo at a real Gitea, where people and pipelines do their part by its API."""
 
 import re
+from dataclasses import replace
 
 import anyio
 import pytest
 from gitea import gitea_server
+from pull_requests import git
 
 from infra_mcp.clients.forge import Account, http
 from infra_mcp.clients.forge import gitea as gitea_client
@@ -165,6 +167,32 @@ async def test_the_last_word_of_each_reviewer_counts_for_the_head_it_was_given_o
         (scene.person.name, True, head),
         (scene.owner.name, False, newer),
     }
+
+
+async def test_the_authors_are_who_pushed_and_whom_the_commits_name(scene, forge, tmp_path):
+    repository, owner = scene.repository, scene.owner
+    scene.branch()
+    made = await forge.propose(OURS, "main", "One", "")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", "-b", OURS, repository.url_for(scene.person), str(clone))
+    named = "-c", f"user.email={owner.name}@test.example"
+    git(clone, *named, "commit", "-q", "--allow-empty", "-m", "written by another")
+    git(clone, "push", "-q", "origin", f"HEAD:{OURS}")
+    head = git(clone, "rev-parse", "HEAD")
+    pushed = replace(made, head=head)
+    scene.server.wait(lambda: head in str(repository.call("GET", f"/issues/{made.number}/timeline")))
+
+    assert await forge.authors(pushed) == {scene.bot.name, scene.person.name, owner.name}
+    assert await forge.authors(replace(made, head="0" * 40)) is None
+
+
+async def test_the_head_of_what_was_merged_is_the_commit_that_was_merged(scene, forge):
+    head = scene.branch()
+    number = (await forge.propose(OURS, "main", "One", "")).number
+    scene.repository.merge(number)
+    scene.branch(text="pushed after the merge\n")
+
+    assert (await forge.proposal(number)).head == head
 
 
 async def test_the_newest_status_by_each_name_and_setter_counts(scene, forge):

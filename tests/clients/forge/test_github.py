@@ -1,5 +1,7 @@
 """The client of GitHub at a stand-in that answers as GitHub's documentation says: GitHub itself cannot be had here."""
 
+from dataclasses import replace
+
 import pytest
 from github_stand_in import NOON, TOKEN, GitHubStandIn, person
 from scripted_http import Answer
@@ -125,6 +127,22 @@ async def test_the_last_word_of_each_reviewer_counts(hub, forge):
         ("alice", True, MERGED),
         ("carol", False, HEAD),
     }
+
+
+async def test_the_authors_are_who_pushed_and_whom_the_commits_name(hub, forge):
+    def pushed(who, after, kind="push", ref=OURS):
+        hub.activity.append({"actor": who, "after": after, "activity_type": kind, "ref": f"refs/heads/{ref}"})
+
+    made = await forge.propose(OURS, "main", "One", "")
+    bob, carol, dave, erin = (person(name) for name in ("bob", "carol", "dave", "erin"))
+    pushed(dave, "0" * 40, "branch_deletion")
+    pushed(bob, made.head, "force_push")
+    pushed(None, MERGED)  # of an account that was deleted
+    pushed(erin, made.head, ref="other")
+    hub.commits += [{"sha": MERGED, "author": carol, "committer": None}]
+
+    assert await forge.authors(made) == {"bob", "carol"}
+    assert await forge.authors(replace(made, head="1" * 40)) is None
 
 
 def check_run(name, app, conclusion, at=NOON, **more):
