@@ -103,11 +103,15 @@ class ParkingEngine(FakeEngine):
         found = await self.ledger.request(request_id)
         return found if found is not None and (caller.reads_all or found.caller.circle == caller.circle) else None
 
-    async def approve(self, by: Caller, request_id: str, digest: str, *, approve: bool, way: Way) -> Request:
+    async def approve(
+        self, by: Caller, request_id: str, digest: str, *, approve: bool, way: Way, looked: float | None = None
+    ) -> Request:
         """As the engine does it; what may go on lands at once."""
         decisions = Decisions(self.ledger)
         now = datetime.now(UTC)
-        request, goes_on = await decisions.decide(by, request_id, digest, approve=approve, way=way, now=now)
+        request, goes_on = await decisions.decide(
+            by, request_id, digest, approve=approve, way=way, now=now, looked=looked
+        )
         self.decided.append((digest, approve, way))
         if goes_on:
             await self.ledger.finish(request.id, self.script(request), {})

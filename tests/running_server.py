@@ -204,6 +204,9 @@ class FakeEngine:
     async def apps(self, caller: Caller, app: str | None = None) -> list[dict[str, Any]]:
         return [{"app": app or "docs", "owner": caller.name, "version": "1.4.0"}]
 
+    async def head(self) -> str:
+        return "b" * 40
+
     def health(self) -> dict[str, Any]:
         return {"working": True}
 

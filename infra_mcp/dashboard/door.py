@@ -147,13 +147,15 @@ class Dashboard:
             if not hasattr(module, "decide"):
                 raise InfraError("not-found", "Nothing is decided on this page.")
             sent = parse_qs((await form_of(request)).decode("utf-8", "replace"), keep_blank_values=True)
+            if await self.sessions.find(session.key, request.cookies.get(COOKIE, "")) is None:  # while the form came
+                raise _no_session()
             to = await module.decide(look, {name: values[-1] for name, values in sent.items()}, *given)
             return RedirectResponse(f"{home}{to}", 303, HEADERS)
         values = self._masked(await module.read(look, *given))
         if data:
             return JSONResponse(values, headers=HEADERS)
         frame = await look.frame(page)
-        return await self._html(f"{page.module}.html", self._masked(frame) | values | look.forms(values))
+        return await self._html(f"{page.module}.html", values | self._masked(frame) | look.forms(values))
 
     def _masked(self, values: dict[str, Any]) -> dict[str, Any]:
         masked: dict[str, Any] = self._service.engine.masker.mask_json(values)

@@ -37,6 +37,14 @@ def quoted(request: Request) -> str:
     return request.reason or (request.words if request.channel in {"ask", "notify"} else "")
 
 
+def whole(plan: dict[str, Any]) -> dict[str, Any]:
+    """A plan with every part that a page shows; empty where there is none."""
+    if not plan:
+        return {}
+    objects = [{"adopts": [], "changes": [], "checked": "", "guardrails": []} | one for one in plan.get("objects", ())]
+    return {"files": [], "drift": [], "notes": [], "blast_radius": {}} | plan | {"objects": objects}
+
+
 def removed(plan: dict[str, Any]) -> list[str]:
     """The objects that a plan deletes or replaces: what cannot be undone. The one to be named comes first."""
     found = [str(one.get("object", "")) for one in plan.get("objects", ()) if one.get("operation") in _GONE]
@@ -63,6 +71,20 @@ def restarts(plan: dict[str, Any]) -> list[str]:
         if pods and (template or operation in _GONE | {"create"}):
             found.append(name)
     return found
+
+
+def undo(plan: dict[str, Any]) -> str:
+    """What happens where the change does not land, or is not wanted any more."""
+    if gone := removed(plan):
+        return f"none for {', '.join(gone)}: what they hold is gone"
+    ways = {str(one.get("on_failure")) for one in plan.get("parts", ())}
+    if ways == {"rollback"}:
+        return "automatic where it does not land; later by a rollback of this request"
+    if ways == {"hold"}:
+        return "where it does not land it is left for people to look at; later by a rollback of this request"
+    if ways:
+        return "automatic in part where it does not land, the rest is left for people; later by a rollback"
+    return "by a rollback of this request, which reverts its commit"
 
 
 def sentence(plan: dict[str, Any]) -> str:

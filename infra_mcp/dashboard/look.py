@@ -31,6 +31,7 @@ class Page:
 PAGES: Final[dict[str, Page]] = {
     "needs-you": Page("needs_you", "Needs you"),
     "requests/*": Page("request", "Request", listed=False),
+    "requests/*/approval": Page("approval", "Approval", listed=False),
 }
 
 
@@ -66,10 +67,8 @@ class Look:
             peer = self.engine.policy.current().peer.name
         except InfraError:
             peer = "infra"
-        return {
-            "title": page.title,
+        frame = {
             "module": page.module,
-            "home": home,
             "here": self.path,
             "nav": [
                 {"to": address, "title": one.title, "here": one is page} for address, one in PAGES.items() if one.listed
@@ -80,8 +79,8 @@ class Look:
             "waiting": sum(one.state is State.AWAITING_APPROVAL for one in parked),
             "seq": seq,
             "head": head,
-            "now": self.now.isoformat(),
         }
+        return {"frame": frame, "title": page.title, "home": home, "now": self.now.isoformat()}
 
     def forms(self, values: dict[str, Any]) -> dict[str, Any]:
         """The token of the page's form, where it decides about an effect. No JSON twin has one."""

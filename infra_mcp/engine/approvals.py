@@ -130,9 +130,19 @@ class Decisions:
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def decide(
-        self, by: Caller, request_id: str, effect: str, *, approve: bool, way: Way, now: datetime
+        self,
+        by: Caller,
+        request_id: str,
+        effect: str,
+        *,
+        approve: bool,
+        way: Way,
+        now: datetime,
+        looked: float | None = None,
     ) -> tuple[Request, bool]:
         """Record one person's approval or denial, and resume or end the request.
+
+        `looked` is how many seconds the effect was before them, for the record.
 
         Returns:
             The request as it is then, and whether it was resumed.
@@ -160,7 +170,7 @@ class Decisions:
                 at=stamp(now),
                 expires=stamp(now + timedelta(seconds=approval_timeout(waiting.verdict))),
             )
-            await self.ledger.approvals.give(given)
+            await self.ledger.approvals.give(given, looked=looked)
             try:
                 if not approve:
                     return await self._denied(request, approver), False

@@ -234,11 +234,14 @@ class Engine:
         text = next(filter(None, said), "")
         return self.masker.mask(text)[:500]
 
-    async def approve(self, by: Caller, request_id: str, digest: str, *, approve: bool, way: Way) -> Request:
+    async def approve(
+        self, by: Caller, request_id: str, digest: str, *, approve: bool, way: Way, looked: float | None = None
+    ) -> Request:
         """Record a person's approval or denial of the effect of a parked request.
 
         A denial ends the request. The last missing approval resumes it: it is planned and decided again, and only
-        carried out if it still has the approved effect. `by` is an operator, or for `elicitation` the attendant.
+        carried out if it still has the approved effect. `by` is an operator, or for `elicitation` the attendant;
+        `looked` is how many seconds the effect was before them, where that is known.
 
         Returns:
             The request as it is then.
@@ -249,12 +252,20 @@ class Engine:
         """
         with anyio.CancelScope(shield=True):
             request, resumed = await self._decisions.decide(
-                by, request_id, digest, approve=approve, way=way, now=self._now()
+                by, request_id, digest, approve=approve, way=way, now=self._now(), looked=looked
             )
         if resumed:
             self._worker.enqueue(request)
         self.signals.wake(*signals_of(request))
         return request
+
+    async def head(self) -> str:
+        """The newest commit of the branch that changes are made on.
+
+        Raises:
+            InfraError: without a policy, and where the repository or its remote cannot be read.
+        """
+        return await self._deps.git.head(self._deps.policy().tree.branch)
 
     async def cancel(self, caller: Caller, request_id: str) -> Request:
         """Cancel a request before its first write, also a parked one.

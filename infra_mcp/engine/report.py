@@ -70,6 +70,12 @@ def shown_plan(plan: Planned) -> dict[str, Any]:
         "drift": [str(one) for part in plan.parts for one in part.prepared.drift],
         "notes": plan.notes,
         "blast_radius": plan.effect.blast_radius(),
+        "base": plan.stages[0].before.base if plan.stages else "",
+        "parts": [
+            {"delivery": part.delivery, "place": part.place, "on_failure": part.prepared.on_failure}
+            for part in plan.parts
+            if part.prepared.writes
+        ],
     }
 
 

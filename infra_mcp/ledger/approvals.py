@@ -22,17 +22,21 @@ class Approvals(Repository):
     """The approvals of one ledger: `Ledger.approvals`. Whether they are enough is the policy's decision."""
 
     @effect("ledger.approval.give")
-    async def give(self, approval: Approval) -> Approval:
+    async def give(self, approval: Approval, *, looked: float | None = None) -> Approval:
         """Record a decision about the effect a request waits with at this moment, in the same transaction.
 
         The same decision of the same person again, while the first one holds, is the first one.
+
+        Args:
+            approval: the decision.
+            looked: for how many seconds the effect was before them, where that is known; its event says so.
 
         Raises:
             InfraError: `approval-mismatch`, when the request does not await approval, or its effect is another one;
                 `not-found`, when there is no such request; `policy-denied`, when the approver was removed meanwhile.
         """
         times = {"at": clock.normal(approval.at), "expires": clock.normal(approval.expires), "used": None}
-        return await self._database.write(lambda tx: _give(tx, approval.model_copy(update=times)))
+        return await self._database.write(lambda tx: _give(tx, approval.model_copy(update=times), looked))
 
     async def of(self, request_id: str) -> list[Approval]:
         """All decisions about a request, oldest first, for any effect, each with its approver's present standing."""
@@ -73,7 +77,7 @@ class Approvals(Repository):
         await self._database.write(step)
 
 
-def _give(tx: Tx, given: Approval) -> Approval:
+def _give(tx: Tx, given: Approval, looked: float | None) -> Approval:
     known = vouching.operators(tx.connection)
     if given.strength == "token" and known.is_gone(given.approver, math.inf):
         raise InfraError("policy-denied", f"{given.approver} is no longer an operator.", rule="approve")
@@ -92,6 +96,7 @@ def _give(tx: Tx, given: Approval) -> Approval:
     if before is not None and not former and {name: before[name] for name in same} == same:
         return _read(before)
     data: dict[str, Any] = same | {"expires": given.expires}
+    data |= {} if looked is None else {"looked_ms": round(looked * 1000)}
     kind = "approved" if given.approve else "denied"
     entry = Entry(given.at, kind, given.approver, row["circle"], data=data, request=given.request, ask=row["ask"])
     seq, _ = append(tx, entry)

@@ -8,8 +8,8 @@ from pydantic import Field
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.peer import Strength
 
-# How the decision came: by the command line, or by the person whom an attending session's host asked.
-Way = Literal["cli", "elicitation"]
+# How the decision came: by the command line, by the person whom an attending session's host asked, or by the dashboard.
+Way = Literal["cli", "elicitation", "page"]
 
 
 class Approval(Frozen):

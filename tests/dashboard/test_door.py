@@ -25,6 +25,7 @@ async def _closed(answer):
     return (answer.status_code, "infra-mcp dashboard" in answer.text)
 
 
+@pytest.mark.promise("web.approve")
 async def test_a_link_opens_one_session_once_and_only_within_two_minutes(at):
     first, late = await link(at), await link(at)
     async with httpx2.AsyncClient() as web:
@@ -37,6 +38,7 @@ async def test_a_link_opens_one_session_once_and_only_within_two_minutes(at):
         assert await _closed(await web.get(late.rsplit("/", 1)[0] + "/guessed")) == (403, True)
 
 
+@pytest.mark.promise("web.approve")
 async def test_a_browser_that_fetches_a_link_in_advance_does_not_use_it_up(at):
     one = await link(at)
     async with httpx2.AsyncClient() as web:
@@ -44,6 +46,7 @@ async def test_a_browser_that_fetches_a_link_in_advance_does_not_use_it_up(at):
         assert (await web.get(one)).status_code == 200
 
 
+@pytest.mark.promise("web.approve")
 @pytest.mark.parametrize("peer", ["docs", "reader"])
 async def test_a_peer_gets_no_link(at, peer):
     with pytest.raises(InfraError) as refused:
@@ -51,6 +54,7 @@ async def test_a_peer_gets_no_link(at, peer):
     assert refused.value.code == "policy-denied"
 
 
+@pytest.mark.promise("web.approve")
 async def test_neither_a_token_nor_another_sessions_cookie_opens_a_page(at):
     async with visit(at) as mine, visit(at, token=at.tokens["olga"]) as hers:
         assert (await mine.get("needs-you")).status_code == 200
@@ -64,6 +68,7 @@ async def test_neither_a_token_nor_another_sessions_cookie_opens_a_page(at):
             assert await _closed(await web.get(page, headers={"Cookie": other})) == (403, True)
 
 
+@pytest.mark.promise("web.approve")
 async def test_a_session_ends_with_its_time_its_token_and_by_a_click(at):
     async with visit(at, token=at.tokens["olga"]) as hers, visit(at) as mine, visit(at) as other:
         await at.engine.ledger.revoke_tokens("olga")
@@ -108,6 +113,7 @@ async def test_another_host_or_a_page_from_elsewhere_gets_nothing(at):
         assert (await mine.get("needs-you", headers={"origin": "http://dashboard.example"})).status_code == 403
 
 
+@pytest.mark.promise("web.approve")
 async def test_a_forms_token_is_for_one_session_one_request_one_effect_and_an_hour(at):
     async with visit(at), visit(at):
         one, other = at.dashboard.sessions._open.values()

@@ -239,8 +239,8 @@ async def test_a_decision_on_a_request_that_ends_meanwhile_is_an_approval_mismat
     request = await ledger_fixture.awaits()
     give = ledger_fixture.ledger.approvals.give
 
-    async def ends_meanwhile(approval):
-        given = await give(approval)
+    async def ends_meanwhile(approval, **more):
+        given = await give(approval, **more)
         await ledger_fixture.ends(request, State.CANCELLED)
         return given
 

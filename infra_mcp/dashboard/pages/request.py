@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra_mcp.dashboard.evidence import asked, quoted, restarts, sentence, steps
+from infra_mcp.dashboard.evidence import asked, quoted, restarts, sentence, steps, whole
 from infra_mcp.dashboard.look import Look
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.records import Event
@@ -33,7 +33,7 @@ def values(request: Request, trail: list[Event], progress: str) -> dict[str, Any
     plan = planned(trail, request.effect_digest) or (request.receipt or {}).get("plan") or {}
     decided = [
         {"at": event.at, "by": event.peer, "kind": event.kind, "way": event.data.get("way", "")}
-        | ({"looked": event.data["looked"]} if "looked" in event.data else {})
+        | ({"looked": event.data["looked_ms"] / 1000} if "looked_ms" in event.data else {})
         for event in trail
         if event.kind in {"approved", "denied"}
     ]
@@ -47,7 +47,7 @@ def values(request: Request, trail: list[Event], progress: str) -> dict[str, Any
         "ask": request.ask,
         "notify": request.notify,
         "steps": steps(trail, request, progress),
-        "plan": plan,
+        "plan": whole(plan),
         "effect": sentence(plan) if plan else "",
         "restarts": restarts(plan),
         "decided": decided,
