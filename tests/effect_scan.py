@@ -60,6 +60,8 @@ BESIDE = {
     "ledger.peer.remove",
     "ledger.peer.describe",
     "ledger.token.issue",
+    "ledger.token.renew",
+    "ledger.token.used",
     "ledger.token.revoke",
 }
 

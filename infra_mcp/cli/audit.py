@@ -109,6 +109,7 @@ def _facts(one: dict[str, Any]) -> list[str]:
     helped = f", worked on by {one['attendant']}" if one.get("attendant") else ""
     lines = [f"{one['request']}  {one['created']}  {one['state']}  {one['action']}"]
     lines.append(f"  asked by {who}{helped}, by {one['door']}: {escaped(str(one.get('words', ''))).strip()[:300]}")
+    lines.extend(_answering(one))
     lines.extend(f"  {word} {one[word]}" for word in ("commit", "revert") if one.get(word))
     lines.extend(f"  {key.replace('_', ' ')} {one[key]}" for key in ("rolls_back", "rolled_back_by") if one.get(key))
     if one.get("objects"):
@@ -116,6 +117,16 @@ def _facts(one: dict[str, Any]) -> list[str]:
     if one.get("message"):
         lines.append(f"  {escaped(str(one['message'])).strip()[:300]}")
     return [line.replace("\n", " ") for line in lines]
+
+
+def _answering(one: dict[str, Any]) -> list[str]:
+    """Who answers for the token that it came by, and the pipeline's identity."""
+    lines = [f"  answered for by {escaped(str(one['sponsor']))}"] if one.get("sponsor") else []
+    if identity := one.get("identity"):
+        names = ("subject", "issuer", "run")
+        subject, issuer, run = (escaped(str(identity.get(name, ""))) for name in names)
+        lines.append(f"  identified as {subject} by {issuer}, run {run}")
+    return lines
 
 
 def _through_events(client: Client, name: str, limit: int) -> dict[str, Any]:

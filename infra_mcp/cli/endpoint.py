@@ -14,9 +14,10 @@ import json
 import secrets
 import socket
 import ssl
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from infra_mcp.errors import InfraError
+from infra_mcp.errors import CODES, InfraError
 from infra_mcp.proof import PATH, prove, which_and_key
 
 _PATH = "/mcp"
@@ -124,8 +125,10 @@ class Endpoint:
             step = "Check the token, the URL, and that your infra-mcp server has that port."
             raise InfraError("server-unreachable" if known else "unauthenticated", what, next_step=step)
 
-    def refusal(self, status: int) -> InfraError:
-        """What an HTTP status other than success means, where its body does not say."""
+    def refusal(self, status: int, answer: dict[str, Any]) -> InfraError:
+        """What an HTTP status other than success means, where its body is no frame."""
+        if isinstance(code := answer.get("code"), str) and code in CODES:
+            return InfraError.from_data(answer)
         if status == _UNAUTHENTICATED:
             return InfraError("unauthenticated", f"{self.shown} does not take the token.")
         if http.client.MULTIPLE_CHOICES <= status < http.client.BAD_REQUEST:

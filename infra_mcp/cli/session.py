@@ -98,7 +98,7 @@ class Session:
             else:
                 answer = parsed(body) or {}
                 if response.status == _UNAUTHENTICATED or not isinstance(answer.get("error"), dict):
-                    raise self._endpoint.refusal(response.status)
+                    raise self._endpoint.refusal(response.status, answer)
             self._begin(frame, answer, response)
             answer["id"] = frame["id"]
             yield json.dumps(answer).encode(), answer

@@ -18,6 +18,7 @@ from infra_mcp.policy.systems import CARRIED_OUT
 from infra_mcp.repository.census.roots import OURS
 
 _MAX_RECENT = 10
+_SOON = 14 * 86_400.0  # seconds before and after its end in which operators are told of a token
 _MAX_APPS = 20  # that are read in the cluster when none is named
 _PATIENCE = 10.0  # seconds for one of them
 
@@ -41,6 +42,9 @@ async def status(
         found["clusters"] = list(policy.clusters)
     if waiting := policy.waiting(caller.circle):
         found["waiting_for_policy_accept"] = list(waiting)
+    if caller.operator and (ending := await deps.ledger.tokens(_SOON)):
+        names = {"peer", "circle", "id", "expires", "expired", "used", "sponsor", "replaced"}
+        found["expiring_tokens"] = [one.model_dump(mode="json", include=names) for one in ending]
     found["open"] = [_line(request) for request in requests if request.state not in END]
     by = await deps.ledger.rolled_back_by(request.id for request in requests)
     ended = [request for request in requests if request.state in END]

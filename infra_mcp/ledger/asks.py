@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, bindparam, insert, select, update
 
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger import ids, peer_filters, schema
+from infra_mcp.ledger import ids, peer_filters, schema, sponsors
 from infra_mcp.ledger.database import Tx, reading
 from infra_mcp.ledger.events import Entry, append
 from infra_mcp.ledger.message_digests import MessageDigests, between_peers
@@ -49,19 +49,21 @@ class MaskedText:
 def opened(caller: Caller, ask: AskIn, created: str, request_id: str | None = None) -> Ask:
     """A new ask to the infra peer with an id of its own, not yet acked."""
     given = ask.model_dump() | {"sender": caller.name, "circle": caller.circle, "created": created}
+    given |= {"sponsor": caller.sponsor, "identity": caller.identity}
     return Ask(id=ids.ask_id(), request=request_id, **given)
 
 
 def insert_row(connection: Connection, ask: Ask, position: int) -> None:
     """Keep an ask, masked already, at the place of its first event."""
     row = ask.model_dump() | {name: canonical(getattr(ask, name)).decode() for name in _LISTS}
+    row |= sponsors.kept({"sponsor": ask.sponsor, "identity": row["identity"]})
     connection.execute(_INSERT, row | {"position": position})
 
 
 def join(tx: Tx, first: Request, ask: AskIn, caller: Caller, at: str) -> str:
     """Join an ask to a request that came without one; returns its id. It is acked at once if the request has ended."""
-    again = opened(caller, ask, at, first.id)
-    entry = Entry(at, "asked-again", caller.name, caller.circle, ask.text, request=first.id, ask=again.id)
+    again, said = opened(caller, ask, at, first.id), sponsors.answering(caller)
+    entry = Entry(at, "asked-again", caller.name, caller.circle, ask.text, said, request=first.id, ask=again.id)
     position, _ = append(tx, entry)
     insert_row(tx.connection, again, position)
     tx.connection.execute(_JOIN, {"which": first.id, "ask": again.id})
@@ -141,6 +143,7 @@ def read(row: Any) -> Ask:  # noqa: ANN401 - a row of `asks`
     """A row as a value."""
     value = {name: row[name] for name in Ask.model_fields if name not in _LISTS}
     with reading(f"ask {row['id']}"):
+        value |= sponsors.read(row)
         return Ask.model_validate(value | {name: tuple(json.loads(row[name])) for name in _LISTS})
 
 

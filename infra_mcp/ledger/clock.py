@@ -16,6 +16,11 @@ def now() -> str:
     return _written(datetime.now(UTC))
 
 
+def after(seconds: float, moment: str | None = None) -> str:
+    """The time so many seconds after a moment that the ledger wrote, or after now."""
+    return _written(datetime.fromisoformat(moment or now()) + timedelta(seconds=seconds))
+
+
 def normal(time: str, *, end: bool = False) -> str:
     """A time as the ledger writes it. Without a zone it is UTC; a bare date is its first moment, or its last.
 

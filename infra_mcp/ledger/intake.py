@@ -12,6 +12,7 @@ from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.ledger.records import Accepted, Ask, AskIn
 from infra_mcp.ledger.requests import read
+from infra_mcp.ledger.sponsors import answering, kept
 from infra_mcp.masking import Masker, texts
 from infra_mcp.model.actions import Rollback
 from infra_mcp.model.digest import canonical, digest
@@ -99,7 +100,7 @@ def _full(connection: Connection, caller: Caller) -> str:
 
 def _refuse(tx: Tx, masker: Masker, submission: Submission, at: str, data: dict[str, Any]) -> None:
     caller, words = submission.caller, written(masker, submission.words)
-    append(tx, Entry(at, "refused", caller.name, caller.circle, words, data))
+    append(tx, Entry(at, "refused", caller.name, caller.circle, words, data | answering(caller)))
 
 
 def _earlier(connection: Connection, submission: Submission, ask: AskIn | None, meant: str) -> Any:  # noqa: ANN401 - a row
@@ -138,7 +139,7 @@ def _take(
     state = State.SCHEDULED if submission.scheduled else State.QUEUED
     same = submission.model_dump(include={"dry_run", "idempotency_key"})
     same |= {"door": submission.channel, "reason": reason, "strength": caller.strength}
-    data = same | {"action": action}
+    data = same | {"action": action} | answering(caller)
     if claimed:
         data |= {"attendant": submission.attendant, "on_behalf_of": claimed.id, "session": submission.session}
     if submission.notify:
@@ -149,6 +150,7 @@ def _take(
     position, _ = append(tx, entry)
     row = dict.fromkeys(_ROWS.c.keys()) | same | submission.model_dump(include={"attendant", "notify"})
     row |= {"id": request_id, "position": position, "caller": caller.name, "circle": caller.circle}
+    row |= kept(answering(caller))
     row |= {
         "operator": caller.operator,
         "action": canonical(action).decode(),

@@ -17,6 +17,7 @@ from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.ledger.inbox import Mailbox
 from infra_mcp.ledger.message_digests import between_peers
 from infra_mcp.ledger.records import Accepted, Ask, ReleaseIn
+from infra_mcp.ledger.sponsors import answering
 from infra_mcp.model.peer import Address, Caller
 
 _ASKS, _EVENTS, _PEERS = schema.asks, schema.events.c, schema.peers.c
@@ -77,10 +78,12 @@ class Mail(Mailbox):
                 attachments=masked.attachments,
                 reply_to=reply_to,
                 created=at,
+                sponsor=sender.sponsor,
+                identity=sender.identity,
             )
             content, data = self._digests.content(between_peers(sender.circle, circle), new.text, new.attachments)
             data |= {"from": messages.shown(sender.name, sender.circle), "to": messages.shown(receiver.name, circle)}
-            data |= {"reply_to": reply_to} if reply_to else {}
+            data |= ({"reply_to": reply_to} if reply_to else {}) | answering(sender)
             entry = Entry(at, "asked", sender.name, sender.circle or circle, content, data, ask=new.id)
             position, _ = append(tx, entry)
             asks.insert_row(tx.connection, new, position)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from infra_mcp.model.names import Frozen
+from infra_mcp.model.peer import Identity
 from infra_mcp.model.request import Request, Submission
 
 
@@ -40,6 +41,8 @@ class Ask(Frozen):
     claimed_at: str | None = None
     acted_by: str | None = None  # the attending session that acted for the asker, or acked
     purged: str | None = None  # when retention deleted the text, which it does between peers of circles only
+    sponsor: str | None = None  # the person who answers for the sender's token
+    identity: Identity | None = None  # of a sender who came by an issuer's token
 
 
 class Message(Frozen):
@@ -141,3 +144,17 @@ class Peer(Frozen):
     description: str
     created: str
     tokens: int
+
+
+class Token(Frozen):
+    """A token of a peer, without the token."""
+
+    id: str  # the beginning of its hash
+    peer: str
+    circle: str
+    created: str
+    expires: str | None  # None for one without an end
+    expired: bool
+    used: str | None  # when it was last used, to the hour
+    sponsor: str | None  # the person who answers for it; None for one of an older version
+    replaced: bool  # a later one of the peer is there

@@ -10,7 +10,7 @@ from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, Select, bindparam, func, or_, select, true, update
 
 from infra_mcp.effects import effect
-from infra_mcp.ledger import asks, clock, messages, peer_filters, schema
+from infra_mcp.ledger import asks, clock, messages, peer_filters, schema, sponsors
 from infra_mcp.ledger.database import Repository, Tx, reading
 from infra_mcp.ledger.events import Entry, append, message_of, written
 from infra_mcp.masking import Masker
@@ -171,7 +171,8 @@ def finish(tx: Tx, masker: Masker, request_id: str, receipt: Receipt, data: dict
     if receipt.state not in END or receipt.request != request_id:
         msg = f"a receipt of {receipt.request} in state {receipt.state} cannot end request {request_id}"
         raise ValueError(msg)
-    kept = written(masker, receipt.model_copy(update={"audit_head": ""}).model_dump(mode="json"))
+    known = {"audit_head": "", "sponsor": row["sponsor"]}
+    kept = written(masker, receipt.model_copy(update=known).model_dump(mode="json"))
     entry = _entry(row, receipt.state, "finished", written(masker, data) | {"receipt": kept})
     seq, head = append(tx, replace(entry, text=kept["message"]))
     kept["audit_head"] = head
@@ -207,10 +208,11 @@ def _note_rollback(tx: Tx, row: Any, state: State, message: str) -> None:  # noq
 def read(row: Any) -> Request:  # noqa: ANN401 - a row of `requests`
     """A row as a value."""
     caller = {"name": row["caller"]} | {name: row[name] for name in ("circle", "strength", "operator")}
-    value = {name: row[name] for name in _SAME} | {"caller": caller}
+    value = {name: row[name] for name in _SAME}
     value |= {"channel": row["door"], "commit": row["commit_id"], "revert": row["revert_id"]}
     with reading(f"request {row['id']}"):
         value |= {name: from_json(row[name] or "null") for name in _JSON}
+        value |= {"caller": caller | sponsors.read(row)}
         return Request.model_validate_json(to_json(value))
 
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy import UniqueConstraint as Unique
 
 # Every migration there is, oldest first. A ledger at another revision was written by a newer version.
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 HEAD = REVISIONS[-1]
 # The full-text index beside `events`: an FTS5 table, which SQLAlchemy cannot describe.
 SEARCH = "events_search"
@@ -94,6 +94,8 @@ requests = Table(
     Column("caller", Text, nullable=False),
     Column("circle", Text),
     Column("strength", Text, nullable=False),
+    Column("sponsor", Text),  # the person who answers for the caller's token
+    Column("identity", Text),  # JSON: issuer, subject and run of a caller who came by an issuer's token
     Column("operator", Boolean, nullable=False),
     Column("door", Text, nullable=False),
     Column("action", Text, nullable=False),
@@ -148,6 +150,8 @@ asks = Table(
     Column("claimed_at", Text),
     Column("acted_by", Text),  # the attending session that did
     Column("purged", Text),  # when retention took its words
+    Column("sponsor", Text),  # as of a request
+    Column("identity", Text),
     Index("asks_by_request", "request"),
     Index("asks_by_receiver", "receiver", "receiver_circle", "state", "position"),
     Index("asks_by_sender", "sender", "circle", "state", "position"),
@@ -226,6 +230,9 @@ tokens = Table(
     Column("peer", Text, nullable=False),
     Column("circle", Text, nullable=False),
     Column("created", Text, nullable=False),
+    Column("expires", Text),  # NULL for one without an end
+    Column("used", Text),  # when it was last used, to the hour; in no event
+    Column("sponsor", Text),  # the person who answers for it; NULL for one of an older version
     ForeignKeyConstraint(["peer", "circle"], ["peers.name", "peers.circle"], ondelete="CASCADE"),
     Index("tokens_by_peer", "peer", "circle"),
 )

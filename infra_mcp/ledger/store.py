@@ -28,6 +28,7 @@ from infra_mcp.ledger.policies import Policies
 from infra_mcp.ledger.records import Accepted, Ask, AskIn, ChainReport
 from infra_mcp.ledger.requests import Requests
 from infra_mcp.ledger.search import Search
+from infra_mcp.ledger.sponsors import answering
 from infra_mcp.masking import Masker
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import Submission
@@ -141,7 +142,7 @@ class Ledger(Requests, Landed, Peers, Policies, Search):
         def step(tx: Tx) -> str:
             masked = events.written(self.masker, {"text": opened.text, "receiver": opened.receiver})
             asked, reply = opened.model_copy(update=masked), events.written(self.masker, message)
-            data = {"receiver": asked.receiver, "reply": reply}
+            data = {"receiver": asked.receiver, "reply": reply} | answering(caller)
             entry = events.Entry(asked.created, kind, asked.sender, asked.circle, asked.text, data, ask=asked.id)
             position, _ = events.append(tx, entry)
             asks.insert_row(tx.connection, asked, position)

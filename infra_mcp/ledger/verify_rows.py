@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, case, or_, select
 
-from infra_mcp.ledger import schema
+from infra_mcp.ledger import schema, sponsors
 from infra_mcp.ledger.message_digests import MessageDigests
 from infra_mcp.ledger.messages import shown
 
@@ -40,6 +40,7 @@ def _request(row: Row, events: list[Row]) -> bool:
         and first["data"].get("action") == parsed(row["action"], {})
         and [first["data"].get(name) for name in names] == [row[name] for name in names]
         and receipt == (parsed(row["receipt"], {}) if row["receipt"] else None)
+        and sponsors.agree(row, first["data"])
     )
 
 
@@ -62,6 +63,8 @@ def _asked(row: Row, events: list[Row], digests: MessageDigests) -> bool:
         return False
     first = events[0]
     data = first["data"]
+    if not sponsors.agree(row, data):
+        return False
     if first["kind"] != "asked":
         texts = (data.get("ask", first["text"]), data.get("receiver", row["receiver"]))
         return (first["peer"], first["circle"], *texts) == (row["sender"], row["circle"], row["text"], row["receiver"])

@@ -95,4 +95,4 @@ def operators(connection: Connection) -> Operators:
 
 def signed(by: Caller | None) -> dict[str, Any]:
     """The part of an event about an operator that names its author."""
-    return {} if by is None else {"by": by.name if by.strength == "token" else _HOST}
+    return {} if by is None else {"by": _HOST if by.strength == "same-user" else by.name}

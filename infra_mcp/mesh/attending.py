@@ -20,7 +20,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.mesh.addresses import peer_name
 from infra_mcp.mesh.clarify import help_ack
 from infra_mcp.mesh.intake import now
-from infra_mcp.model.peer import Address, Caller
+from infra_mcp.model.peer import Address, Caller, Strength
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
@@ -130,7 +130,9 @@ class AttendantSessions:
         if found is None or found.claim is None or found.claim != caller.session:
             raise InfraError("claim-taken", "on_behalf_of: this session has no claim on such an ask.")
         # A peer of a circle connects with a token; no other caller may change anything.
-        return Caller(name=found.sender, circle=found.circle, strength="token")
+        strength: Strength = "token" if found.identity is None else "oidc"
+        asker = Caller(name=found.sender, circle=found.circle, strength=strength)
+        return asker.model_copy(update={"sponsor": found.sponsor, "identity": found.identity})
 
     async def answer_if_abandoned(self, ask_id: str) -> None:
         """Answer an ask that was opened for a session, if all sessions left while it was written."""

@@ -32,6 +32,7 @@ class Receipt(Frozen):
     objects: tuple[str, ...] = ()
     error: dict[str, str] | None = None
     plan: dict[str, Any] | None = None  # for a dry run: what would be done
+    sponsor: str | None = None  # the person who answers for the asker's token; set when the request ends
 
 
 _EXITS = {

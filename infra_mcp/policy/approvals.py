@@ -146,7 +146,7 @@ def _against(approval: Approval, need: Need, requester: Caller, now: datetime) -
         return "requesters cannot approve their own request"
     if approval.gone:
         return "no longer an operator"
-    if _STRENGTHS[approval.strength] < _STRENGTHS[need.strength]:
+    if _STRENGTHS.get(approval.strength, 0) < _STRENGTHS[need.strength]:
         return "not authenticated strongly enough"
     if need.approvals > 1 and not approval.vouched:
         return "others must confirm this operator first"

@@ -162,7 +162,13 @@ def receipt_fields(request: Request) -> dict[str, Any]:
     }
     if proposal := request.record.get("proposal"):
         data["proposal"] = {key: proposal.get(key) for key in ("url", "number", "merged", "merged_by")}
+    data |= sponsors_of(request)
     return data | {key: receipt[key] for key in ("error", "plan") if receipt.get(key)}
+
+
+def sponsors_of(request: Request) -> dict[str, Any]:
+    """Who answers for the token that a request came by, and the pipeline's identity, where they are known."""
+    return request.caller.model_dump(include={"sponsor", "identity"}, exclude_none=True)
 
 
 def scope(caller: Caller) -> str | None:
@@ -204,6 +210,7 @@ def _facts(request: Request, caller: Caller) -> dict[str, Any]:
     data = receipt_fields(request) | {
         "caller": request.caller.name,
         "circle": request.caller.circle,
+        "strength": request.caller.strength,
         "door": request.channel,
         "attendant": request.attendant,
         "created": request.created,

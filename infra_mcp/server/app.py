@@ -33,7 +33,7 @@ from infra_mcp.model.schema import outline
 from infra_mcp.server import prompts, resources
 from infra_mcp.server.answers import Answer, as_json, bounded, of_error
 from infra_mcp.server.arguments import parse
-from infra_mcp.server.auth import caller_of_call, channel_of_call
+from infra_mcp.server.auth import NOT_KNOWN, caller_of_call, channel_of_call
 from infra_mcp.server.protocol import refuse_cursor
 from infra_mcp.server.tools import TOOLS, check, offered
 from infra_mcp.server.tools.approve import Elicitation
@@ -154,7 +154,7 @@ class InfraServer(MCPServer[Any]):
         try:
             return await read(Call(self.service, await self._caller(), channel_of_call(), _progress(context)))
         except InfraError as error:
-            code = UNAUTHENTICATED if error.code == "unauthenticated" else types.INVALID_PARAMS
+            code = UNAUTHENTICATED if error.code in NOT_KNOWN else types.INVALID_PARAMS
             cleaned = self._cleaned(of_error(error))
             raise MCPError(code, cleaned.text, cleaned.data) from None
         except MCPError:

@@ -28,6 +28,7 @@ from infra_mcp.server.operator import OPERATOR
 if TYPE_CHECKING:
     from infra_mcp.ledger.store import Ledger
 
+NOT_KNOWN = frozenset({"unauthenticated", "token-expired"})  # codes of a caller who is not, or no longer, known
 COMMAND_LINE = "infra-mcp-cli"  # the client name it sends over HTTP
 # A host on this machine without a token: it may read what the operator may read, and no more.
 READER = Caller(name="reader", circle=None, strength="same-user", reader=True)
@@ -45,7 +46,7 @@ class Binding:
         """The caller, looked up in the ledger at each call, so that a revoked token ends at once.
 
         Raises:
-            InfraError: `unauthenticated`.
+            InfraError: `unauthenticated`, `token-expired`.
         """
         if self.token is None:
             return self.local
@@ -129,8 +130,11 @@ class Tokens:
         self._ledger = ledger
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """The peer of a token; the transport answers None with 401."""
-        caller = await self._ledger.caller_for_token(token)
+        """The peer of a token; the transport answers None with 401. The guard in front of it has said why."""
+        try:
+            caller = await self._ledger.caller_for_token(token)
+        except InfraError:
+            return None
         if caller is None:
             return None
         principal = principal_of(caller)
@@ -147,7 +151,7 @@ async def caller_of_call(ledger: Ledger) -> Caller:
     """The caller of the current call as of this moment: a token may end while the call waits.
 
     Raises:
-        InfraError: `unauthenticated`, also when no transport has identified the caller.
+        InfraError: `unauthenticated`, also when no transport has identified the caller; `token-expired`.
     """
     token = get_access_token()
     if isinstance(token, PeerToken):

@@ -160,12 +160,14 @@ async def serve(server: InfraServer, listener: socket.socket) -> None:
     async def principal(token: str) -> str | None:
         try:
             caller = await service.engine.ledger.caller_for_token(token)
-        except InfraError:
-            return None
+        except InfraError as error:
+            if error.code == "ledger-unavailable":
+                return None
+            raise
         return None if caller is None else principal_of(caller)
 
     config = uvicorn.Config(
-        HttpGuard(app, principal, service.connections, service.stopping),
+        HttpGuard(app, principal, service.connections, service.stopping, url_of(listener)),
         http=cast("type[asyncio.Protocol]", partial(HttpConnection, room("http"))),  # it is only called
         ws="none",
         backlog=_BACKLOG,

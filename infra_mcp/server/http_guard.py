@@ -15,6 +15,8 @@ from mcp.types import INVALID_REQUEST
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from infra_mcp.errors import InfraError
+from infra_mcp.server.challenge import challenge
 from infra_mcp.server.protocol import is_answerless
 from infra_mcp.server.tools.call import until
 
@@ -46,9 +48,10 @@ class HttpGuard:
     """
 
     app: ASGIApp
-    principal: Callable[[str], Awaitable[str | None]]  # of a token
+    principal: Callable[[str], Awaitable[str | None]]  # of a token; raises why one is refused
     counter: ConnectionCounter  # of the calls of the MCP endpoint
     stopping: anyio.Event
+    url: str  # of the MCP endpoint
 
     def __post_init__(self) -> None:
         self._sessions = Sessions(self.app)
@@ -71,7 +74,11 @@ class HttpGuard:
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A call of the MCP endpoint: it keeps its connection's place, within its principal's share."""
         kind, _, token = _header(scope, b"authorization").decode("latin-1").partition(" ")
-        who = await self.principal(token.strip()) if kind.lower() == "bearer" else None
+        try:
+            who = await self.principal(token.strip()) if kind.lower() == "bearer" else None
+        except InfraError as error:
+            await challenge(error, self.url)(scope, receive, send)
+            return
         if who is None:
             await self.app(scope, *_corrected(scope, receive, send))  # which refuses it
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -21,11 +22,12 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger.backup import backup
 from infra_mcp.ledger.chain import Committed
 from infra_mcp.ledger.vouching import CONFIRMED, signed
-from infra_mcp.model.names import Circle, Frozen, PeerName, alike
+from infra_mcp.model.names import Frozen, PeerName, alike
 from infra_mcp.model.peer import Caller
 from infra_mcp.repository.commit import diff
 from infra_mcp.server.answers import facts, object_trail, request_trail, scope
 from infra_mcp.server.arguments import parse
+from infra_mcp.server.new_tokens import NewPeer, PeerPlace, RenewedToken, sponsor_of
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
@@ -55,19 +57,6 @@ def _method(name: str) -> Callable[[Handler], Handler]:
 
 class NoParameters(Frozen):
     """For methods that take none."""
-
-
-class PeerPlace(Frozen):
-    """A peer: its name, and its circle or that it is an operator. A name that only one peer has is enough."""
-
-    name: PeerName
-    circle: Circle | None = None
-    operator: bool = False
-
-    @property
-    def place(self) -> str | None:
-        """The circle as the ledger stores it: empty for an operator, None where only the name is given."""
-        return "" if self.operator else self.circle
 
 
 class OperatorName(Frozen):
@@ -155,7 +144,7 @@ class Operator:
             return None
 
     @_method("operator/peer.add")
-    async def peer_add(self, caller: Caller, given: PeerPlace) -> dict[str, Any]:
+    async def peer_add(self, caller: Caller, given: NewPeer) -> dict[str, Any]:
         """Add a peer and issue its first token, which is shown this once; an existing peer gets one more.
 
         Raises:
@@ -170,24 +159,34 @@ class Operator:
             raise InfraError("invalid-argument", what, next_step="Choose another name.")
         place = given.circle or ""
         new = await self.ledger.add_peer(given.name, place, operator=given.operator, by=caller)
-        token = await self.ledger.issue_token(given.name, place, by=caller)
+        token = None
+        if given.token:
+            sponsor = sponsor_of(caller, given, operator=given.operator)
+            token = await self.ledger.issue_token(given.name, place, by=caller, sponsor=sponsor, seconds=given.life)
         unknown = policy is not None and given.circle is not None and given.circle not in policy.circles
         note = "The policy in force has no such circle yet." if unknown else ""
         if given.operator and given.name in (await self.ledger.approvals.operators()).uncounted:
             note = f"Where a rule wants several approvals, {given.name} counts once others confirm: peer confirm."
         tokens = next(one.tokens for one in await self.ledger.find_peers(given.name) if one.circle == place)
-        if not new:
+        if not new and given.token:
             what = f"{given.name} exists already: this is an additional token, one of {tokens} that are valid."
             note = f"{what} `infra-mcp peer token {given.name}` revokes them all for a new one. {note}".rstrip()
-        return given.model_dump() | {"token": token, "new": new, "tokens": tokens, "note": note}
+        shown = given.model_dump(include={"name", "circle", "operator", "expires"})
+        return shown | {"token": token, "new": new, "tokens": tokens, "note": note}
 
     @_method("operator/peer.list")
     async def peer_list(self, caller: Caller, given: NoParameters) -> dict[str, Any]:  # noqa: ARG002 - one form for all
-        """All peers, without their tokens; for operators, whether they count where a rule wants several approvals."""
+        """All peers with what is known of their tokens; for operators, whether they count among several approvals."""
         known = await self.ledger.approvals.operators()
+        with suppress(InfraError):  # a ledger that takes no writes can still be looked at
+            await self.ledger.note_uses()
+        issued: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for one in await self.ledger.tokens():
+            about = one.model_dump(mode="json", exclude={"peer", "circle"})
+            issued.setdefault((one.peer, one.circle), []).append(about)
         found = []
         for peer in await self.ledger.peers():
-            shown = peer.model_dump(mode="json")
+            shown = peer.model_dump(mode="json") | {"issued": issued.get((peer.name, peer.circle), [])}
             if peer.role == "operator":
                 shown |= {"counts": peer.name not in known.uncounted, "confirmed_by": known.vouchers(peer.name)}
             found.append(shown)
@@ -223,13 +222,25 @@ class Operator:
         return {"removed": given.name, "ended": sorted(gone.ids)}
 
     @_method("operator/peer.token")
-    async def peer_token(self, caller: Caller, given: PeerPlace) -> dict[str, Any]:
-        """Revoke a peer's tokens and issue a new one, which is shown this once."""
-        revoked = await self.ledger.revoke_tokens(given.name, given.place)
+    async def peer_token(self, caller: Caller, given: RenewedToken) -> dict[str, Any]:
+        """Issue a new token for a peer, shown this once; its earlier ones end at once, or after the overlap."""
+        token, replaced = await self.ledger.renew_token(
+            given.name,
+            given.place,
+            by=caller,
+            sponsor=sponsor_of(caller, given, operator=await self._is_operator(given)),
+            seconds=given.life,
+            overlap=given.overlap_seconds,
+        )
         if self.engine is not None:
             self.engine.signals.wake(IDENTITIES)
-        token = await self.ledger.issue_token(given.name, given.place, by=caller)
-        return {"name": given.name, "token": token, "revoked": revoked}
+        ended = {"revoked": replaced} if given.overlap is None else {"revoked": 0, "overlapping": replaced}
+        return {"name": given.name, "token": token, "expires": given.expires, "overlap": given.overlap} | ended
+
+    async def _is_operator(self, given: PeerPlace) -> bool:
+        """Whether the peer that is meant is an operator; of a name that several have, the ledger refuses to choose."""
+        found = [one for one in await self.ledger.find_peers(given.name) if given.place in {None, one.circle}]
+        return len(found) == 1 and found[0].role == "operator"
 
     @_method("operator/policy.show")
     async def policy_show(self, caller: Caller, given: NoParameters) -> dict[str, Any]:  # noqa: ARG002 - one form for all

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -31,9 +31,13 @@ from infra_mcp.server.socket import check_path, listen
 from infra_mcp.server.tools.call import Service, Toolset
 from infra_mcp.settings import Settings
 
+if TYPE_CHECKING:
+    from infra_mcp.ledger import Ledger
+
 log = logging.getLogger("infra_mcp.server")
 
 MakePages = Callable[[Service, Operator, str], http.Pages]  # with the server's address
+_NOTE_EVERY = 300.0  # seconds
 _CHECK_EVERY = 5.0  # seconds, while a server without clients has work to do
 
 
@@ -135,6 +139,7 @@ async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) 
                 await beside.start(service.attendants.open)
                 accepting = anyio.Event()
                 beside.start_soon(_announce, accepting, serving, start)
+                beside.start_soon(_note_uses, engine.ledger)
                 if start.idle is not None:
                     beside.start_soon(_leave, engine, service.connections, start.idle, stopping)
                 async with anyio.create_task_group() as channels:  # each closes at a stop
@@ -142,6 +147,18 @@ async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) 
                     channels.start_soon(http.serve, server, listener)
                 beside.cancel_scope.cancel()
         opening.cancel_scope.cancel()
+
+
+async def _note_uses(ledger: Ledger) -> None:
+    """Write down now and then, and at the stop, which tokens were used."""
+    try:
+        while True:
+            await anyio.sleep(_NOTE_EVERY)
+            with suppress(InfraError):  # tried again the next time
+                await ledger.note_uses()
+    finally:
+        with anyio.CancelScope(shield=True), suppress(InfraError):
+            await ledger.note_uses()
 
 
 async def _leave(engine: Engine, counter: ConnectionCounter, idle: float, stopping: anyio.Event) -> None:

@@ -40,12 +40,16 @@ def deps(observe, recent):
         assert not list(requests)
         return {}
 
+    async def tokens(around):
+        assert around > 0
+        return []
+
     return SimpleNamespace(
         policy=lambda: load(CATALOGUE),
         git=SimpleNamespace(head=head),
         tree=tree,
         places=Place(observe),
-        ledger=SimpleNamespace(recent=recent, rolled_back_by=rolled_back_by),
+        ledger=SimpleNamespace(recent=recent, rolled_back_by=rolled_back_by, tokens=tokens),
     )
 
 
@@ -177,3 +181,23 @@ async def test_a_repository_that_cannot_be_read_hides_nothing_of_the_cluster():
 
     assert (found["health"], found["given"]) == ("healthy", None)
     assert found["drift"] == ["not known: The branch is not there."]
+
+
+@pytest.mark.promise("auth.tokens")
+async def test_operators_see_which_tokens_end_soon_or_have_ended_and_nobody_else_does(ledger_fixture):
+    ledger = ledger_fixture.ledger
+    await ledger.add_peer("ci", "docs")
+    for seconds in (0.0, 86_400.0, 90 * 86_400.0, None):
+        await ledger.issue_token("ci", sponsor="ann", seconds=seconds)
+
+    async def observe(*_):
+        return {"health": "healthy"}
+
+    made = deps(observe, None)
+    made.policy, made.ledger = ledger_fixture.policy.current, ledger
+    everyone = await status(made, Caller(name="pat", circle=None, strength="token", operator=True), None, None)
+    peer = await status(made, DOCS, None, None)
+
+    shown = [(one["peer"], one["sponsor"], one["expired"]) for one in everyone["expiring_tokens"]]
+    assert shown == [("ci", "ann", True), ("ci", "ann", False)]
+    assert "expiring_tokens" not in peer

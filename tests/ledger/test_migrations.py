@@ -107,6 +107,9 @@ async def test_peers_keep_their_tokens_and_words(old):
         found = await old.caller_for_token(FIRST["tokens"][name])
         assert found == Caller(name=name, circle=name, strength="token")
     assert await old.caller_for_token(FIRST["tokens"]["gone"]) is None
+    known = {(one.peer, one.expires, one.expired, one.used, one.sponsor) for one in await old.tokens()}
+    assert known == {(name, None, False, None, None) for name in ("docs", "shop")}
+    assert [one.caller.sponsor for one in await old.open_requests()] == [None, None]
     await old.remove_peer("docs")
     assert await old.caller_for_token(FIRST["tokens"]["docs"]) is None
 

@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import event
 
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger import peers
+from infra_mcp.ledger import identities
 from infra_mcp.model.peer import Caller
 
 pytestmark = pytest.mark.anyio
@@ -257,7 +257,7 @@ async def test_a_revocation_whose_caller_went_away_ends_the_tokens_too(ledger):
 
 
 async def test_what_is_remembered_of_tokens_is_bounded_and_holds_no_token(ledger, monkeypatch):
-    monkeypatch.setattr(peers, "_MAX_KNOWN", 2)
+    monkeypatch.setattr(identities, "_MAX_KNOWN", 2)
     await ledger.add_peer("docs", "docs")
     tokens = [await ledger.issue_token("docs") for _ in range(4)]
     for token in (*tokens, "imcp_x", *tokens):

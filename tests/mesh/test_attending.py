@@ -103,6 +103,18 @@ async def test_who_comes_back_within_the_grace_finds_what_waited(tmp_path):
         assert waiting == [first, second]
 
 
+@pytest.mark.promise("token.sponsor")
+async def test_a_session_acts_in_the_name_of_the_askers_sponsor(tmp_path):
+    async with running_server(tmp_path, "unix", grace=FOR_EVER) as at, at.service.attendants.attend(ONE):
+        await at.engine.ledger.add_peer("site", "docs")
+        caller = await at.engine.ledger.caller_for_token(await at.engine.ledger.issue_token("site", sponsor="ann"))
+        asked_by_it = await asked(at, caller=caller)
+        await at.service.attendants.claim(ONE, asked_by_it)
+
+        assert await at.service.attendants.requester(ONE, asked_by_it) == caller
+        assert caller.sponsor == "ann"
+
+
 @pytest.mark.promise("attend.claim")
 async def test_a_claim_is_one_sessions_and_dies_with_it(tmp_path):
     async with running_server(tmp_path, "unix", grace=FOR_EVER) as at:

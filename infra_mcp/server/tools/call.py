@@ -73,7 +73,7 @@ class Call:
         """Identify the caller again before an effect or an answer: the token may have been revoked meanwhile.
 
         Raises:
-            InfraError: `unauthenticated`.
+            InfraError: `unauthenticated`, `token-expired`.
         """
         if self.current_caller is not None and await self.current_caller() != self.caller:
             raise InfraError("unauthenticated", "The token belongs to another caller now.")
@@ -99,7 +99,7 @@ async def watch(
         describe: the state as text for a progress message; called for each message.
 
     Raises:
-        InfraError: `unauthenticated`, as soon as the caller's token ends.
+        InfraError: `unauthenticated`, as soon as the caller's token is revoked; `token-expired`, soon after its end.
     """
     started = anyio.current_time()
     latest: list[T] = []  # the newest state, once there is one
@@ -126,7 +126,8 @@ async def watch(
         while True:
             with call.engine.signals.waiter(IDENTITIES) as changed:
                 await call.check_caller()
-                await changed.wait()
+                with anyio.move_on_after(_LOOK_AGAIN):  # the token may expire meanwhile
+                    await changed.wait()
 
     if seconds > 0 and not call.service.stopping.is_set():
         beside: list[Callable[[], Coroutine[Any, Any, None]]] = [] if call.current_caller is None else [guard]
