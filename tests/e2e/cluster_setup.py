@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from e2e.api import Api
 
 from infra_mcp.policy.policy import load
 from infra_mcp.policy.rbac import render
@@ -90,6 +91,10 @@ class ClusterSetup:
     home: Path
     name: str = field(default_factory=suffix)
     secrets: dict[str, str] = field(default_factory=dict)  # what must be seen nowhere, by pull secret
+    api: Api = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.api = Api(self.kubeconfig, self.context)
 
     @property
     def accounts(self) -> str:
@@ -121,8 +126,7 @@ class ClusterSetup:
 
     def apply(self, objects: list[dict[str, Any]]) -> None:
         """Server-side apply, as admins do with what is rendered for them."""
-        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-        self.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
+        self.api.apply(objects)
 
     def bindings(self, *namespaces: str) -> list[dict[str, Any]]:
         """What `infra-mcp rbac render --namespaces` adds for namespaces that were there before."""
@@ -167,6 +171,7 @@ class ClusterSetup:
         objects = [one for one in rendered if not one["metadata"].get("namespace")] + [_namespace(self.sources)]
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
         self.run("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=text, check=False)
+        self.api.close()
 
 
 def _namespace(name: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ world has its own repository, state directory and namespaces, so scenarios do no
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import subprocess
@@ -177,7 +176,7 @@ class Scenario:
         """Apply the app as people do, and wait until it runs."""
         self.kubectl("apply", "-f", self.manifest)
         self.cluster_setup.apply(self.cluster_setup.bindings(self.namespace))
-        self.kubectl("-n", self.namespace, "rollout", "status", "deployment/docs", "--timeout=60s")
+        self.cluster_setup.api.rolled_out("docs", self.namespace)
 
     def write_policy(self, more: str) -> None:
         """Write infra.toml with more sections than the session's. It is not in force until it is accepted."""
@@ -194,13 +193,10 @@ class Scenario:
     def _leave(self) -> None:
         if self.server is not None:
             self.server.kill()
-        mine = [name for name in self._namespaces() if self.name in name.split("-")]
-        if mine:
-            self.cluster_setup.run("delete", "namespace", *mine, "--ignore-not-found", "--wait=false", check=False)
-
-    def _namespaces(self) -> list[str]:
-        found = self.cluster_setup.run("get", "namespaces", "-o", "name").stdout.split()
-        return [name.removeprefix("namespace/") for name in found]
+        api = self.cluster_setup.api
+        for name in api.namespaces():
+            if self.name in name.split("-"):
+                api.delete_namespace(name)
 
     # -- the server's process
     async def start(self, setup: Callable[[], None] | None = None, env: Mapping[str, str] | None = None) -> None:
@@ -318,10 +314,7 @@ class Scenario:
 
     def live_object(self, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None:
         """An object as the API server has it, managedFields included; None when it is not there."""
-        where = ("-n", namespace) if namespace else ()
-        words = (*where, "get", kind, name, "-o", "json", "--ignore-not-found", "--show-managed-fields")
-        found = self.kubectl(*words)
-        return json.loads(found) if found.strip() else None
+        return self.cluster_setup.api.get(kind, name, namespace)
 
     def git(self, *words: str | Path, check: bool = True) -> str:
         """Run git in the checkout, as its people do; what it printed."""

@@ -5,7 +5,6 @@ that a real CoreDNS reads, as a volume does. The other does what external-dns do
 endpoints, writes its marks, and sets `status.observedGeneration` as soon as it has read the object.
 """
 
-import json
 import threading
 from contextlib import asynccontextmanager
 
@@ -98,15 +97,11 @@ class InCluster:
 
     def live(self):
         """The object, as an admin reads it."""
-        return json.loads(
-            self.admin.run("-n", self.space, "get", self.kind, "records", "-o", "json", "--show-managed-fields").stdout
-        )
+        return self.admin.api.get(self.kind, "records", self.space, self.body["apiVersion"])
 
     def observed(self, generation):
         """The status that external-dns sets as soon as it has read the object."""
-        text = json.dumps({"status": {"observedGeneration": generation}})
-        words = ("patch", self.kind, "records", "--subresource=status", "--type=merge", "-p", text)
-        self.admin.run("-n", self.space, *words)
+        self.admin.api.set_status(self.live(), observedGeneration=generation)
 
     @asynccontextmanager
     async def zone(self, masker=None):
@@ -116,7 +111,7 @@ class InCluster:
             yield driver, Context("req-0", "docs", self.policy, nonce="n" * 32)
 
     def leave(self):
-        self.admin.run("delete", "namespace", self.space, "--wait=false", check=False)
+        self.admin.api.delete_namespace(self.space)
 
 
 class Program:
