@@ -22,7 +22,7 @@ from infra_mcp.engine.failure import DENIED, DENIED_FOR, after_failure, give_up
 from infra_mcp.engine.locks import Held
 from infra_mcp.engine.merged import require_approved, require_carried
 from infra_mcp.engine.planning import plan
-from infra_mcp.engine.propose import propose, withdraw
+from infra_mcp.engine.propose import join, propose, withdraw
 from infra_mcp.engine.releases import park_if_not_due
 from infra_mcp.engine.repositories import once_there
 from infra_mcp.engine.run import Dependencies, Run, stamp
@@ -125,6 +125,8 @@ class Pipeline:
             facts = await gather(partial(confirm, run, part) for part in run.plan.parts)
             return await self._end(run, State.UNCHANGED, f"already so: {'; '.join(filter(None, facts))}")
         if not run.begun:
+            if self._proposes(run) and await join(self.deps, run):
+                return None
             first = before_merge(verdict) if self._proposes(run) else verdict
             await self._withdraw_unapproved(run, first)
             if await park_if_unapproved(self.deps, run, first):

@@ -105,20 +105,34 @@ class Proposals:
         mine = record.reversal if request.state is State.REVERTING else record.proposal
         if mine is None or mine.number is None:
             return ""
+        if mine.of:
+            return await self._ends_with(request, mine)
         if mine.merged is not None:  # the server ended before it went on
             self.enqueue(request)
             return "merged"
         there = await (await self.deps.forge()).proposal(mine.number)
-        if there.state == "merged":
-            return await self._merged(request, mine, there)
-        if there.state == "closed" and request.id not in self._cancelled:
-            by = f" by {there.ended_by.name}" if there.ended_by else ""
-            what = f"{mine.url} was closed{by} without a merge."
-            await unpublish(self.deps, mine.branch, mine.heads)
-            return await self._end(request, InfraError("proposal-closed", what), State.REFUSED)
-        if there.state == "closed":
+        become = {"open": self._open, "merged": self._merged, "closed": self._closed}
+        return await become[there.state](request, mine, there)
+
+    async def _closed(self, request: Request, mine: ProposalRecord, there: Proposal) -> str:
+        if request.id in self._cancelled:
             return "is being cancelled"
-        return await self._open(request, mine, there)
+        by = f" by {there.ended_by.name}" if there.ended_by else ""
+        what = f"{mine.url} was closed{by} without a merge."
+        await unpublish(self.deps, mine.branch, mine.heads)
+        return await self._end(request, InfraError("proposal-closed", what), State.REFUSED)
+
+    async def _ends_with(self, request: Request, mine: ProposalRecord) -> str:
+        """End a request as the one did that opened its pull request, once that has ended."""
+        first = await self.deps.ledger.request(mine.of)
+        if first is None or first.receipt is None:
+            return f"waits with {mine.of} for people to merge {mine.url}, until {mine.until}"
+        told = first.receipt.get("error")
+        error, said = InfraError.from_data(told) if told else None, f"With {first.id}: {first.receipt['message']}"
+        with suppress(ValueError):  # it ended meanwhile
+            await report.finish(self.deps.ledger, Run.of(request), first.state, said, error)
+        self.signals.wake(*signals_of(request))
+        return said
 
     async def _open(self, request: Request, mine: ProposalRecord, there: Proposal) -> str:
         if self.deps.now() >= datetime.fromisoformat(mine.until):
@@ -212,9 +226,11 @@ class Proposals:
             if other.id == request.id:
                 after = True
             elif after and other.state is State.PROPOSED and isinstance(other.action, Release):
-                order = app.order if app else "semver"
+                order, proposal = app.order if app else "semver", record_of(other).proposal
+                if proposal and proposal.of:
+                    continue
                 if other.notify is None or compare(order, other.action.version, action.version).sign > 0:
-                    url = proposal.url if (proposal := record_of(other).proposal) else ""
+                    url = proposal.url if proposal else ""
                     return f"{action.app} {other.action.version}", url
         if request.notify and (landed := await overtaken_by(self.deps.ledger, policy, request)):
             return f"{action.app} {landed}", ""

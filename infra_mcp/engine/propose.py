@@ -12,12 +12,13 @@ from infra_mcp.effects import effect
 from infra_mcp.engine import proposal_text
 from infra_mcp.engine.commits import build_revert, commit_message
 from infra_mcp.engine.repositories import once_there
-from infra_mcp.engine.run import Dependencies, Run, stamp
+from infra_mcp.engine.run import Dependencies, Run, record_of, stamp
 from infra_mcp.errors import InfraError, Raced
+from infra_mcp.model.actions import Release
 from infra_mcp.model.approval import Need
 from infra_mcp.model.forge_text import inert
 from infra_mcp.model.record import ProposalRecord
-from infra_mcp.model.request import State
+from infra_mcp.model.request import Request, State
 from infra_mcp.policy.approvals import in_words
 from infra_mcp.policy.grammar import seconds
 from infra_mcp.repository.edits import keep
@@ -61,6 +62,35 @@ async def propose(deps: Dependencies, run: Run, needs: tuple[Need, ...] = ()) ->
     message = f"It waits for people to merge {made.url}, until {known.until}.{wanted}"
     data = {"url": made.url, "number": made.number, "branch": known.branch, "commit": commit, "message": message}
     await deps.save(run, State.PROPOSED, "proposed", data, effect_digest=run.record.digest)
+
+
+async def join(deps: Dependencies, run: Run) -> bool:
+    """Park a request with the one that has proposed the same change already; whether there is one.
+
+    It is one of the same circle, and the newest proposal for its instance: an older one is about to be closed.
+    """
+    request = run.request
+    if run.record.proposal is not None:
+        return False
+    parked = [one for one in await deps.ledger.parked() if one.state is State.PROPOSED]
+    first = next((one for one in reversed(parked) if _about(one) == _about(request)), None)
+    there = record_of(first).proposal if first else None
+    if first is None or there is None or there.number is None or there.merged is not None:
+        return False
+    if (first.action, first.caller.circle) != (request.action, request.caller.circle):
+        return False
+    there = there.model_copy(update={"of": there.of or first.id})
+    run.record = run.record.update(proposal=there)
+    message = f"{there.of} proposes the same already: it waits for people to merge {there.url}, until {there.until}."
+    data = {"url": there.url, "number": there.number, "branch": there.branch, "message": message}
+    await deps.save(run, State.PROPOSED, "proposed", data, effect_digest=run.plan.effect.digest)
+    return True
+
+
+def _about(request: Request) -> object:
+    """What a request is about, of which only the newest proposal stays open."""
+    action = request.action
+    return (action.app, action.environment) if isinstance(action, Release) else action
 
 
 async def propose_reversal(deps: Dependencies, run: Run, stages: Iterable[int], cause: str) -> bool:
@@ -140,6 +170,8 @@ async def _close(forge: Forge, number: int, why: str, see: str) -> None:
 async def withdraw(deps: Dependencies, proposal: ProposalRecord, why: str, see: str = "") -> bool:
     """Close a pull request of ours, say why below it, and delete its branch; one that is gone already is fine.
 
+    One that another request opened is left to that.
+
     Args:
         deps: of the engine.
         proposal: which.
@@ -152,6 +184,8 @@ async def withdraw(deps: Dependencies, proposal: ProposalRecord, why: str, see: 
     Raises:
         Unavailable: the forge or the remote is away: try again.
     """
+    if proposal.of:
+        return True
     try:
         if not await _withdraw(deps, proposal, why, see):
             return False

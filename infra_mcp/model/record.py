@@ -66,6 +66,7 @@ class ProposalRecord(Frozen):
     heads: tuple[str, ...]  # the commits that we proposed, the newest last; people may have added others
     base: str  # the commit that the newest one was built on
     number: int | None = None  # None: the forge has not named it yet
+    of: str = ""  # the request that opened it, where another waits with that for the same change
     url: str = ""
     until: str = ""  # when it expires
     merged: str | None = None  # the commit on the base branch that has it

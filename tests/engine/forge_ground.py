@@ -12,9 +12,10 @@ from typing import Any
 from engine.two_kinds import NEW, OLD, Ground
 from gitea import Account, GiteaServer, Repository
 
+from infra_mcp.engine.signals import PROPOSALS
 from infra_mcp.model.request import State
 
-__all__ = ["BEFORE", "GiteaGround", "WorldGround", "ended", "forge_of", "proposed", "pushed_to"]
+__all__ = ["BEFORE", "GiteaGround", "WorldGround", "ended", "forge_of", "proposed", "pushed_to", "tell"]
 
 BEFORE = {"first": OLD, "second": None, "third": None, "fourth": OLD}
 
@@ -186,6 +187,11 @@ async def proposed(ground, engine, version=NEW, **more):
 async def ended(engine, request):
     """A request at its end."""
     return await engine.wait(request.id, 60.0, to_end=True)
+
+
+def tell(engine):
+    """What a webhook of the forge does: have it look at once."""
+    engine.signals.wake(PROPOSALS)
 
 
 def pushed_to(ground, branch, path, text):

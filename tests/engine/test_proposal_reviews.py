@@ -1,11 +1,10 @@
 """Reviews at the forge as approvals: whose count, of which commit, and what becomes of a merge without them."""
 
 import pytest
-from engine.forge_ground import BEFORE, ended, proposed, pushed_to
+from engine.forge_ground import BEFORE, ended, proposed, pushed_to, tell
 from engine.two_kinds import NEW, THINGS, until
 
 from infra_mcp.clients.forge import Account
-from infra_mcp.engine.signals import PROPOSALS
 from infra_mcp.errors import InfraError
 from infra_mcp.model.request import State
 from infra_mcp.policy.policy import load
@@ -40,11 +39,6 @@ linter = "lint"
 def theirs(ground, number):
     """A commit that ann pushes to the branch of a pull request."""
     ground.pushed(pushed_to(ground, ground.pulls()[number]["branch"], "notes.txt", "and this\n"))
-
-
-def tell(engine):
-    """What a webhook of the forge does: have it look at once."""
-    engine.signals.wake(PROPOSALS)
 
 
 def says(engine, request, words):
