@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
 import traceback
+from collections.abc import Iterable
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import anyio.to_thread
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -24,6 +27,7 @@ from infra_mcp.dashboard.look import PAGES, Look, Page
 from infra_mcp.dashboard.sessions import LINK_SECONDS, SESSION_SECONDS, Session, Sessions
 from infra_mcp.errors import InfraError
 from infra_mcp.server.auth import again, principal_of
+from infra_mcp.text import visible
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -36,7 +40,7 @@ log = logging.getLogger("infra_mcp.dashboard")
 
 PATH: Final = "/dashboard"
 COOKIE: Final = "infra-mcp"
-_KINDS: Final = {"dashboard.css": "text/css", "dashboard.js": "text/javascript"}
+_KINDS: Final = {"dashboard.css": "text/css", "dashboard.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _STATUS: Final = {
     "policy-denied": 403,
     "unauthenticated": 403,
@@ -70,7 +74,8 @@ class Dashboard:
         Raises:
             InfraError: `not-found` for a page that there is not.
         """
-        if _page(page.split("/")) is None:
+        page = quote(page, safe="/?=&%+*")
+        if _page(page.partition("?")[0].split("/")) is None:
             raise InfraError("not-found", f"There is no page {page}.", next_step="Leave it out for the first page.")
         token = self.sessions.link(caller, again(self._operator.ledger), page)
         return {"url": f"{self._base}{PATH}/open/{token}", "seconds": int(LINK_SECONDS)}
@@ -127,7 +132,8 @@ class Dashboard:
             check_post(request)
             self.sessions.end(session.key)
             return RedirectResponse(f"{PATH}/over", 303, HEADERS)
-        data, path = path[-1].endswith(".json"), [*path[:-1], path[-1].removesuffix(".json")]
+        data, table = path[-1].endswith(".json"), path[-1].endswith(".csv")
+        path = [*path[:-1], path[-1].removesuffix(".json").removesuffix(".csv")]
         found = _page(path)
         if found is None:
             raise InfraError("not-found", "There is no such page.", next_step="Begin at the first one.")
@@ -151,6 +157,11 @@ class Dashboard:
                 raise _no_session()
             to = await module.decide(look, {name: values[-1] for name, values in sent.items()}, *given)
             return RedirectResponse(f"{home}{to}", 303, HEADERS)
+        if table:
+            if not hasattr(module, "rows"):
+                raise InfraError("not-found", "This page has no table.")
+            rows = self._service.engine.masker.mask_json(await module.rows(look))
+            return Response(_csv(rows), 200, HEADERS, "text/csv; charset=utf-8")
         values = self._masked(await module.read(look, *given))
         if data:
             return JSONResponse(values, headers=HEADERS)
@@ -189,6 +200,16 @@ def _page(path: list[str]) -> tuple[Page, list[str]] | None:
         if len(parts) == len(path) and all(one in {"*", part} for one, part in zip(parts, path, strict=True)):
             return page, [part for one, part in zip(parts, path, strict=True) if one == "*"]
     return None
+
+
+def _csv(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV (RFC 4180). What a spreadsheet would take for a formula begins with an apostrophe (OWASP)."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    for row in rows:
+        cells = [visible("" if one is None else str(one)) for one in row]
+        writer.writerow([f"'{one}" if one.startswith(("=", "+", "-", "@", "\t")) else one for one in cells])
+    return out.getvalue()
 
 
 async def _static(path: list[str]) -> Response:

@@ -30,6 +30,12 @@ class Page:
 # By address; a star stands for a name.
 PAGES: Final[dict[str, Page]] = {
     "needs-you": Page("needs_you", "Needs you"),
+    "apps": Page("apps", "Apps"),
+    "trail": Page("trail", "Trail"),
+    "peers": Page("peers", "Peers"),
+    "waiting": Page("waiting", "Schedules"),
+    "policy": Page("policy", "Policy"),
+    "chain": Page("chain", "Ledger", listed=False),
     "requests/*": Page("request", "Request", listed=False),
     "requests/*/approval": Page("approval", "Approval", listed=False),
 }

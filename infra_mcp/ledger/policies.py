@@ -48,6 +48,12 @@ class Policies(Repository):
         row = await self._database.read(lambda connection: connection.execute(_NEWEST).first())
         return (row.digest, row.text) if row else None
 
+    async def accepted_by(self, digest: str) -> tuple[str, str] | None:
+        """Who accepted a policy last, and when; None where nobody did."""
+        found = select(_ROWS.by, _ROWS.at).where(_ROWS.digest == digest).order_by(_ROWS.id.desc()).limit(1)
+        row = await self._database.read(lambda connection: connection.execute(found).first())
+        return (row.by, row.at) if row else None
+
     async def accepted_actions(self, digest: str) -> frozenset[str] | None:
         """The actions that existed when a policy was last accepted; None where its event does not name them."""
 

@@ -35,6 +35,7 @@ class Search(Repository):
         object: str | None = None,  # noqa: A002 - the word users search by
         since: str | None = None,
         until: str | None = None,
+        before: int | None = None,
         limit: int = 50,
     ) -> SearchPage:
         """Find events by words and by what they are about, newest first; long texts and data are cut.
@@ -47,6 +48,7 @@ class Search(Repository):
             object: likewise an object: `namespace/kind/name`, or its end, such as `deployment/docs` or `docs`.
             since: not before this ISO 8601 date or time.
             until: not after it; a date means its end.
+            before: only events with smaller numbers, for the next page.
             limit: how many events at most, 1 to 200.
 
         Raises:
@@ -63,6 +65,7 @@ class Search(Repository):
             wanted += [_COLUMNS.at <= normal(until, end=True)] if until is not None else []
         except (ValueError, OverflowError) as error:
             raise InfraError("invalid-argument", "since and until are ISO 8601 dates or times.") from error
+        wanted += [_COLUMNS.seq < before] if before is not None else []
         if expression is not None:
             hits: Select[Any] = select(literal_column("rowid")).select_from(table(schema.SEARCH))
             wanted.append(_COLUMNS.seq.in_(hits.where(literal_column(schema.SEARCH).op("MATCH")(expression))))

@@ -187,3 +187,13 @@ def test_times_are_relative_to_the_page():
         timedelta(days=2),
     ]
     assert [duration(one.total_seconds()) for one in spans] == ["0.25 s", "59 s", "4 min", "3 h", "2 d"]
+
+
+@pytest.mark.anyio
+@pytest.mark.promise("web.needs-you")
+async def test_each_item_of_the_first_page_is_named_and_links_to_where_it_is_decided(at):
+    request = await waiting(at)
+    async with visit(at) as mine:
+        html = (await mine.get("needs-you")).text
+    card = html.split("<article", 1)[1].split("</article>")[0]
+    assert f'requests/{request.id}/approval">deploy docs 2</a>' in card

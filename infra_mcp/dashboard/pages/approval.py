@@ -54,6 +54,7 @@ def values(
         "by": request.caller.name,
         "circle": request.caller.circle,
         "strength": request.caller.strength,
+        "sponsor": request.caller.sponsor,
         "attendant": request.attendant,
         "door": request.channel,
         "created": request.created,

@@ -23,6 +23,7 @@ _MOST: Final = 40  # of a kind
 _LOOK_AT: Final = (State.NEEDS_OPERATOR, State.UNCLEAR)
 _LATE: Final = timedelta(minutes=15)  # after which an ack that nobody fetched is shown
 _SOON: Final = timedelta(days=1)
+_TOKENS: Final = 14 * 86_400.0  # seconds around the end of a token in which it is shown
 
 
 async def read(look: Look) -> dict[str, Any]:
@@ -44,6 +45,7 @@ async def read(look: Look) -> dict[str, Any]:
         "forge": at_forge[:_MOST],
         "stuck": [line(one) for one in stuck],
         "acks": acks,
+        "tokens": [one.model_dump(mode="json") for one in await look.ledger.tokens(_TOKENS)][:_MOST],
         "freezes": freezes(look),
         "troubles": troubles(look.engine.health()),
         "going": [line(one) | {"progress": look.engine.progress(one.id)} for one in going[:_MOST]],
@@ -60,6 +62,7 @@ def card(request: Request, trail: Sequence[Event], waiting: Waiting) -> dict[str
         "by": request.caller.name,
         "circle": request.caller.circle,
         "strength": request.caller.strength,
+        "sponsor": request.caller.sponsor,
         "words": quoted(request),
         "digest": waiting.digest,
         "since": waiting.since,

@@ -44,6 +44,7 @@ def values(request: Request, trail: list[Event], progress: str) -> dict[str, Any
         "open": request.state not in END,
         "awaits": request.state is State.AWAITING_APPROVAL,
         "strength": request.caller.strength,
+        "sponsor": request.caller.sponsor,
         "ask": request.ask,
         "notify": request.notify,
         "steps": steps(trail, request, progress),
