@@ -6,7 +6,7 @@ does one whose pull request was merged, with its commits on the branch.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from secrets import token_hex
@@ -29,11 +29,11 @@ from infra_mcp.engine.run import Dependencies, Run, stamp
 from infra_mcp.engine.stages import carry_out, confirm
 from infra_mcp.errors import InfraError, Moved, Unavailable
 from infra_mcp.gather import gather
-from infra_mcp.model.approval import Verdict
+from infra_mcp.model.approval import Need, Verdict
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
 from infra_mcp.policy.actions import RULES
-from infra_mcp.policy.approvals import at_forge, before_merge
+from infra_mcp.policy.approvals import at_forge, before_merge, in_words
 from infra_mcp.policy.decide import admit, judge, refusal
 
 # How forges call a branch that takes no push: Gitea, GitLab and GitHub's classic rules; GitHub's rule sets.
@@ -214,12 +214,24 @@ class Pipeline:
         request, effect = run.request, run.plan.effect
         verdict = judge(self.deps.policy(), request.caller, run.action, effect, **self._circumstances(run))
         self._require(verdict)
+        self._require_proposed(run, at_forge(verdict))
         if run.merged:
             await require_approved(self.deps, run, at_forge(verdict))
             verdict = before_merge(verdict)
         if verdict.decision != "allow" and run.begun:
             await check_covered(self.deps.ledger, request, verdict, run.record, effect)
         return verdict
+
+    def _require_proposed(self, run: Run, needs: Sequence[Need]) -> None:
+        """Refuse what would wait for an approval at a pull request that is never opened."""
+        effect = run.plan.effect
+        if not needs or run.begun or run.merged or effect.already_so or self._proposes(run):
+            return
+        paths = [file.path for file in effect.files]
+        why = f"{min(paths)} is pushed without one" if paths else "it changes no file, so none is opened"
+        what = f"It needs {in_words(needs[0])} of a pull request, and {why}"
+        step = 'An operator sets write = "pull-request" for its root in infra.toml, or by = "operator" in the rule.'
+        raise InfraError("policy-denied", f"{what} (rule {needs[0].rule})", next_step=step, rule=needs[0].rule)
 
     @staticmethod
     def _require_deliverable(run: Run) -> None:

@@ -235,3 +235,23 @@ WANTS = '[[rules]]\nid = "seen"\nrequire = { by = "review", approvals = 2 }\n'
 def test_a_policy_that_wants_reviews_which_cannot_come_is_invalid(tree, forge, wrong):
     with pytest.raises(InfraError, match=wrong):
         load(f'[tree]\nwrite = "{tree}"\n[forge]\nkind = "gitea"\n{forge}\n{WANTS}')
+
+
+@IN_MEMORY
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("by", ["merge", "review"])
+async def test_a_change_that_is_pushed_without_a_pull_request_does_not_wait_for_an_approval_there(ground, by, dry_run):
+    wants(ground)
+    text = ground.settings.policy_file.read_text("utf-8").replace('by = "review"', f'by = "{by}"')
+    for path in ("own", "others"):
+        text = text.replace(f'path = "{path}"', f'path = "{path}"\nwrite = "push"')
+    ground.settings.policy_file.write_text(text, "utf-8")
+    async with ground.engine() as engine:
+        done = await ground.ask(engine, dry_run=dry_run)
+
+    assert done.state is State.REFUSED, done.receipt
+    error = done.receipt["error"]
+    assert (error["code"], error["rule"]) == ("policy-denied", "rules.seen")
+    assert f"It needs 1 {by} by an operator of a pull request, and others/fourth.json is pushed" in error["what"]
+    assert 'write = "pull-request"' in error["next"]
+    assert (ground.live(), ground.pulls()) == (BEFORE, {})
