@@ -119,6 +119,11 @@ CODES: dict[str, CodeInfo] = {
         "Look at the request again and approve the digest it shows now.",
         Exit.INVALID,
     ),
+    "signature-refused": CodeInfo(
+        "The signature of an approval does not hold: it is of another text, or of a key that policy does not have.",
+        "Sign what the request shows now, with a key of `[signers]`: `infra-mcp approve ID DIGEST --sign KEY`.",
+        Exit.REFUSED,
+    ),
     "superseded": CodeInfo("A newer release took its place before it began.", "Nothing: the newer one is on its way."),
     "policy-not-accepted": CodeInfo(
         "No policy is accepted, so nothing is allowed.", "An operator runs `infra-mcp policy accept`.", Exit.REFUSED

@@ -22,15 +22,16 @@ from mcp.types import ElicitResult
 from running_server import POLICY, FakeEngine, RunningServer, running_server, unix_transport
 
 from infra_mcp.engine import report
-from infra_mcp.engine.approvals import Decisions, wait_for
+from infra_mcp.engine.approvals import Decided, Decisions, wait_for
 from infra_mcp.engine.run import Planned
-from infra_mcp.model.approval import Way
+from infra_mcp.model.approval import Signature, Way
 from infra_mcp.model.effect import Change, Effect, FieldChange, Part
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.record import Record
 from infra_mcp.model.request import END, Request, State
 from infra_mcp.policy.decide import judge
+from infra_mcp.policy.policy import Policy
 
 __all__ = ["SITE", "Host", "ParkingEngine", "approval_server", "session", "waiting"]
 
@@ -104,13 +105,21 @@ class ParkingEngine(FakeEngine):
         return found if found is not None and (caller.reads_all or found.caller.circle == caller.circle) else None
 
     async def approve(
-        self, by: Caller, request_id: str, digest: str, *, approve: bool, way: Way, looked: float | None = None
+        self,
+        by: Caller,
+        request_id: str,
+        digest: str,
+        *,
+        approve: bool,
+        way: Way,
+        signature: Signature | None = None,
+        looked: float | None = None,
     ) -> Request:
         """As the engine does it; what may go on lands at once."""
         decisions = Decisions(self.ledger)
         now = datetime.now(UTC)
         request, goes_on = await decisions.decide(
-            by, request_id, digest, approve=approve, way=way, now=now, looked=looked
+            by, request_id, digest, Decided(approve, way, signature, looked), Policy(), now
         )
         self.decided.append((digest, approve, way))
         if goes_on:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from infra_mcp.cli.client import Client
 from infra_mcp.cli.following import follow, stopped, until_merged, works
 from infra_mcp.cli.options import client_options, connected, group, verb, wait_for_option, wait_options
 from infra_mcp.cli.output import Progress, show, show_result, text_of
+from infra_mcp.cli.signing import sign
 from infra_mcp.cli.stopping import goes_on
 from infra_mcp.cli.summary import Summary, summarized, summary_option
 from infra_mcp.errors import InfraError
+from infra_mcp.model.approval import APPROVAL_NAMESPACE, to_sign
 from infra_mcp.text import one_line
 
 _MOST = 200  # requests listed at once
@@ -46,6 +50,11 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         parser = verb(verbs, name, summary, f"{name} req-0123456789ab sha256:DIGEST", run=decide)
         parser.add_argument("id", metavar="ID", help="the request's id")
         parser.add_argument("digest", metavar="DIGEST", help="the effect digest that was looked at (sha256:…)")
+        if name == "approve":
+            about = "sign it with this key, where a rule requires that; an agent's key by its public one"
+            parser.add_argument("--sign", metavar="KEY", type=Path, help=about)
+            about = "whose key it is, as [signers] of the policy names them (default: the user's name)"
+            parser.add_argument("--signer", metavar="NAME", help=about)
         client_options(parser)
 
 
@@ -87,15 +96,25 @@ def _cancel(options: argparse.Namespace) -> int:
 
 
 def _decide(options: argparse.Namespace, *, approve: bool) -> int:
-    given = {"request_id": options.id, "digest": options.digest, "approve": approve}
+    given: dict[str, Any] = {"request_id": options.id, "digest": options.digest, "approve": approve}
 
     def work(client: Client) -> int:
+        if approve and options.sign:
+            given["signature"] = {"signer": options.signer or getpass.getuser(), "text": _signed(client, options)}
         found = client.method("operator/approve", given)
         decided = "Approved" if approve else "Denied"
         text = f"{decided}. {found['request']} is {found['state']}. {found['message']}".rstrip()
         return show(options.json, found, text)
 
     return connected(options, work)
+
+
+def _signed(client: Client, options: argparse.Namespace) -> str:
+    """A signature of the effect that the person named: its text is made here, and no server can put another there."""
+    found = client.data("get_request", {"request_id": options.id})
+    if "until" not in found:
+        raise InfraError("approval-mismatch", f"{options.id} is not waiting for approval: it is {found['state']}.")
+    return sign(to_sign(options.id, options.digest, found["until"]), options.sign, APPROVAL_NAMESPACE)
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -10,17 +10,29 @@ from datetime import datetime, timedelta
 
 import anyio
 
+from infra_mcp.clients.ssh_signature import verify
 from infra_mcp.engine import report
 from infra_mcp.engine.run import Dependencies, Run, record_of, stamp
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
-from infra_mcp.model.approval import Approval, Verdict, Waiting, Way
+from infra_mcp.model.approval import (
+    APPROVAL_NAMESPACE,
+    SIGNED,
+    Approval,
+    Proof,
+    Signature,
+    Verdict,
+    Waiting,
+    Way,
+    to_sign,
+)
 from infra_mcp.model.digest import digest
 from infra_mcp.model.effect import Change, Effect
-from infra_mcp.model.peer import Caller, Strength
+from infra_mcp.model.peer import Caller
 from infra_mcp.model.record import Approved, Mark, Record
 from infra_mcp.model.request import Request, State
 from infra_mcp.policy.approvals import approval_timeout, missing, satisfied
+from infra_mcp.policy.policy import Policy
 
 
 def wait_for(verdict: Verdict, effect: str, before: Waiting | None, now: datetime) -> Waiting:
@@ -84,6 +96,8 @@ async def check_covered(ledger: Ledger, request: Request, verdict: Verdict, reco
     begun = min((datetime.fromisoformat(one.used) for one in given if one.used), default=None)
     # An approver who was removed since counted when the approval was used.
     valid = [one.model_copy(update={"used": None, "gone": False, "vouched": True}) for one in given]
+    keys = {one.approver: tuple(each.key for each in given if each.approver == one.approver) for one in given}
+    verdict = verdict.model_copy(update={"signers": keys})
     enough = begun is not None and satisfied(verdict, record.digest or "", request.caller, valid, begun)
     if record.approved is None or not enough:
         raise InfraError("needs-approval", f"{verdict.reason} (rule {verdict.rule})", rule=verdict.rule)
@@ -122,6 +136,16 @@ def _mark(change: Change) -> Mark:
     return Mark(intent=change.intent, exact=digest(exact), checked=change.checked)
 
 
+@dataclass(frozen=True)
+class Decided:
+    """What a person decided about an effect, and how that came."""
+
+    approve: bool
+    way: Way
+    signature: Signature | None = None
+    looked: float | None = None  # seconds for which the effect was before them, where that is known
+
+
 @dataclass
 class Decisions:
     """Records what people decide. One at a time, so that an approval and the end of the wait cannot cross."""
@@ -130,49 +154,51 @@ class Decisions:
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def decide(
-        self,
-        by: Caller,
-        request_id: str,
-        effect: str,
-        *,
-        approve: bool,
-        way: Way,
-        now: datetime,
-        looked: float | None = None,
+        self, by: Caller, request_id: str, effect: str, decided: Decided, policy: Policy, now: datetime
     ) -> tuple[Request, bool]:
         """Record one person's approval or denial, and resume or end the request.
 
-        `looked` is how many seconds the effect was before them, for the record.
+        Args:
+            by: who sent it.
+            request_id: of the request.
+            effect: the digest of the effect that they looked at.
+            decided: what they decided, and how it came.
+            policy: in force; it has the keys of those who sign.
+            now: the present.
 
         Returns:
             The request as it is then, and whether it was resumed.
 
         Raises:
             InfraError: `policy-denied`: they may not decide this; `not-found`; `approval-mismatch`, with the digest the
-                request has now, or how it ended.
+                request has now, or how it ended; `signature-refused`.
         """
-        approver, strength = _approver(by, way)
+        approver, strength = _approver(by, decided)
         async with self._lock:
             request = await self.ledger.request(request_id)
             if request is None:
                 raise InfraError("not-found", f"There is no request {request_id}.")
-            if (by.name, by.circle) == (request.caller.name, request.caller.circle):
+            own = (by.name, by.circle) == (request.caller.name, request.caller.circle)
+            if own or approver == request.caller.name:
                 what, step = "You cannot approve your own request.", "Ask someone else to approve it."
                 raise InfraError("policy-denied", what, next_step=step, rule="approval.not-self")
             waiting = _open(request, effect, now)
+            key = await _signed_with(decided.signature, policy, request, waiting) if decided.signature else ""
             given = Approval(
                 request=request.id,
                 effect_digest=waiting.digest,
-                approve=approve,
+                approve=decided.approve,
                 approver=approver,
-                way=way,
+                way=decided.way,
                 strength=strength,
+                key=key,
+                signature=decided.signature.text if decided.signature else "",
                 at=stamp(now),
                 expires=stamp(now + timedelta(seconds=approval_timeout(waiting.verdict))),
             )
-            await self.ledger.approvals.give(given, looked=looked)
+            await self.ledger.approvals.give(given, looked=decided.looked)
             try:
-                if not approve:
+                if not decided.approve:
                     return await self._denied(request, approver), False
                 return await self._resumed(request, waiting, now)
             except ValueError:  # the request ended meanwhile
@@ -217,14 +243,36 @@ class Decisions:
         await report.finish(self.ledger, Run.of(request), state, f"{error.what} Nothing was changed.", error)
 
 
-def _approver(by: Caller, way: Way) -> tuple[str, Strength]:
-    """Who decides, and how well they are known: for the person of an attending session, as its user on this machine."""
+def _approver(by: Caller, decided: Decided) -> tuple[str, Proof]:
+    """Who decides, and how well they are known: for the person of an attending session, as its user on this machine.
+
+    A signature says itself whose decision it is; one known by a token can only send their own.
+    """
+    if by.operator and decided.signature:
+        if by.strength == "token" and by.name != decided.signature.signer:
+            what, step = f"The signature is of {decided.signature.signer}, and you are {by.name}.", "Sign it yourself."
+            raise InfraError("policy-denied", what, next_step=step, rule="approve")
+        return decided.signature.signer, SIGNED
     if by.operator:
         return by.name, by.strength
-    if by.attendant and way == "elicitation":
+    if by.attendant and decided.way == "elicitation":
         return "operator", "same-user"
     what = "Only an operator, or the person of an attending session in a form, may approve."
     raise InfraError("policy-denied", what, next_step="Ask an operator to run `infra-mcp approve`.", rule="approve")
+
+
+async def _signed_with(given: Signature, policy: Policy, request: Request, waiting: Waiting) -> str:
+    """The fingerprint of the key that an approval is signed with.
+
+    Raises:
+        InfraError: `signature-refused`.
+    """
+    keys = policy.signers.get(given.signer, ())
+    if not keys:
+        what = f"The policy has no key of {given.signer} under [signers]."
+        raise InfraError("signature-refused", what)
+    text = to_sign(request.id, waiting.digest, waiting.until)
+    return await verify(text, given.text, given.signer, keys, APPROVAL_NAMESPACE)
 
 
 def _not_waiting(request: Request) -> InfraError:

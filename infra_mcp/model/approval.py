@@ -1,15 +1,40 @@
 """Verdicts of the policy on a change, and approvals by people: for one effect digest, for a time, once."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from infra_mcp.model.names import Frozen
+from infra_mcp.model.names import Frozen, PeerName
 from infra_mcp.model.peer import Strength
 
 # How the decision came: by the command line, by the person whom an attending session's host asked, or by the dashboard.
 Way = Literal["cli", "elicitation", "page"]
+
+
+# How well the approver is known: as a caller, or by a signature with a key that the server does not hold.
+Proof = Strength | Literal["signed"]
+SIGNED: Final = "signed"
+# What a signature is for, so that one given elsewhere says nothing here. Source: PROTOCOL.sshsig, namespaces.
+APPROVAL_NAMESPACE: Final = "approval@infra-mcp.dev"
+
+
+def to_sign(request: str, effect: str, until: str) -> bytes:
+    """The text that a signed approval signs: made by the approver's command and by the server, each for itself.
+
+    Args:
+        request: the request's id.
+        effect: the digest of its effect.
+        until: when the request's wait ends, ISO 8601, UTC.
+    """
+    return f"infra-mcp approval 1\nrequest: {request}\neffect: {effect}\nuntil: {until}\n".encode()
+
+
+class Signature(Frozen):
+    """A signature of an approval, by one of the keys that policy has for its signer."""
+
+    signer: PeerName
+    text: Annotated[str, Field(max_length=16_384)]  # as `ssh-keygen -Y sign` writes it
 
 
 class Approval(Frozen):
@@ -20,11 +45,13 @@ class Approval(Frozen):
     approve: bool
     approver: str
     way: Way
-    strength: Strength
+    strength: Proof
     at: str
     expires: str
     used: str | None = None  # when the request it allowed began its first write
     gone: bool = False  # whether the approver was removed since; looked up, not stored
+    key: str = ""  # the fingerprint of the key that signed it; it and the signature are in its event, not in its row
+    signature: str = ""
     vouched: bool = True  # whether the approver counts where a rule requires several; looked up, not stored
 
 
@@ -34,7 +61,7 @@ class Need(Frozen):
     rule: str
     approvals: int = 1  # from different people
     by: str = "operator"
-    strength: Strength = "same-user"  # the minimum; a token is stronger
+    strength: Proof = "same-user"  # the minimum; a token is stronger, and a signature stronger than that
     seconds: float = 3600.0  # how long a request waits for them, and how long one is valid
 
 
@@ -54,6 +81,7 @@ class Verdict(Frozen):
     reason: Annotated[str, Field(max_length=1000)]
     would_pass: str = ""
     policy: str = ""  # digest of the policy that decided
+    signers: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # fingerprints of the keys of those who can sign
     needs: tuple[Need, ...] = ()  # with needs-approval: of every rule that requires approvals
 
 

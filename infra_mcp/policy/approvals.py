@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from infra_mcp.model.approval import Approval, Need, Reviewed, Verdict
+from infra_mcp.model.approval import SIGNED, Approval, Need, Reviewed, Verdict
 from infra_mcp.model.peer import Caller
 
 BY_MERGE, BY_REVIEW = "merge", "review"
 AT_FORGE = frozenset({BY_MERGE, BY_REVIEW})  # approvals that people give at the pull request, which is open meanwhile
-_STRENGTHS = {"same-user": 0, "token": 1}
+_HOW = {"same-user": "", "token": " known by a token", "signed": ", signed"}
+_STRENGTHS = {"same-user": 0, "token": 1, "signed": 2}
 
 
 def satisfied(verdict: Verdict, digest: str, requester: Caller, approvals: Sequence[Approval], now: datetime) -> bool:
@@ -40,10 +41,12 @@ def missing(verdict: Verdict, digest: str, requester: Caller, approvals: Sequenc
         return "it was denied"
     lacks = []
     for need in verdict.needs:
-        there = _given(need, digest, requester, approvals, now)
+        there = _given(verdict, need, digest, requester, approvals, now)
         if len(there) < need.approvals:
             why = {
-                one.approver: _against(one, need, requester, now) for one in approvals if one.effect_digest == digest
+                one.approver: _against(one, verdict, need, requester, now)
+                for one in approvals
+                if one.effect_digest == digest
             }
             lost = ", ".join(f"{who}'s does not count: {why[who]}" for who in sorted(why.keys() - there) if why[who])
             lacks.append(f"{need.rule} has {len(there)} of {in_words(need)}" + (f" ({lost})" if lost else ""))
@@ -124,7 +127,7 @@ def in_words(need: Need) -> str:
     if need.by == BY_REVIEW:
         return "1 review by an operator" if need.approvals == 1 else f"{need.approvals} reviews by different operators"
     many = "1 approval by an operator" if need.approvals == 1 else f"{need.approvals} approvals by different operators"
-    return many + (" known by a token" if need.strength == "token" else "")
+    return many + _HOW[need.strength]
 
 
 def approval_timeout(verdict: Verdict) -> float:
@@ -132,26 +135,28 @@ def approval_timeout(verdict: Verdict) -> float:
     return min((need.seconds for need in verdict.needs), default=0.0)
 
 
-def _given(need: Need, digest: str, requester: Caller, approvals: Sequence[Approval], now: datetime) -> set[str]:
+def _given(
+    verdict: Verdict, need: Need, digest: str, requester: Caller, approvals: Sequence[Approval], now: datetime
+) -> set[str]:
     """The people whose approvals count for a rule."""
     if need.by != "operator":
         return set()
     given = [one for one in approvals if one.approve and one.effect_digest == digest]
-    return {one.approver for one in given if not _against(one, need, requester, now)}
+    return {one.approver for one in given if not _against(one, verdict, need, requester, now)}
 
 
-def _against(approval: Approval, need: Need, requester: Caller, now: datetime) -> str:
+def _against(approval: Approval, verdict: Verdict, need: Need, requester: Caller, now: datetime) -> str:
     """Why an approval of the right effect does not count for a rule; empty when it does."""
-    if approval.approver == requester.name:
-        return "requesters cannot approve their own request"
-    if approval.gone:
-        return "no longer an operator"
-    if _STRENGTHS.get(approval.strength, 0) < _STRENGTHS[need.strength]:
-        return "not authenticated strongly enough"
-    if need.approvals > 1 and not approval.vouched:
-        return "others must confirm this operator first"
     # Also by the current rule, which may be stricter than at the time of the approval.
     given, until = datetime.fromisoformat(approval.at), datetime.fromisoformat(approval.expires)
-    if now >= min(until, given + timedelta(seconds=need.seconds)):
-        return "expired"
-    return "used already" if approval.used is not None else ""
+    unknown_key = approval.strength == SIGNED and approval.key not in verdict.signers.get(approval.approver, ())
+    reasons = (
+        (approval.approver == requester.name, "requesters cannot approve their own request"),
+        (approval.gone, "no longer an operator"),
+        (unknown_key, "the policy no longer has its key"),
+        (_STRENGTHS.get(approval.strength, 0) < _STRENGTHS[need.strength], "not authenticated strongly enough"),
+        (need.approvals > 1 and not approval.vouched, "others must confirm this operator first"),
+        (now >= min(until, given + timedelta(seconds=need.seconds)), "expired"),
+        (approval.used is not None, "used already"),
+    )
+    return next((why for is_so, why in reasons if is_so), "")

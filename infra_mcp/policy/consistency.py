@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from infra_mcp.model.approval import SIGNED
+from infra_mcp.model.names import alike
 from infra_mcp.model.schema import path
 from infra_mcp.policy.approvals import AT_FORGE, BY_MERGE
 from infra_mcp.policy.sections import AppRules, CircleRules, GrantRules
@@ -37,10 +39,31 @@ def faults(policy: Policy) -> Iterator[str]:
         if hook.circle is not None and hook.circle not in policy.circles:
             yield f"{_path('hooks', name, 'circle')} names no circle of the policy"
     yield from _grant(policy, policy.attend, "attend")
+    yield from _signers(policy)
     for section, ids in (("rules", [one.id for one in policy.rules]), ("freeze", [one.id for one in policy.freeze])):
-        for rule, times in Counter(ids).items():
+        for name, times in Counter(ids).items():
             if times > 1:
-                yield f"{section}: the id {rule} is there twice"
+                yield f"{section}: the id {name} is there twice"
+
+
+def _signers(policy: Policy) -> Iterator[str]:
+    """Faults of the keys of approvers: too few, or one of two people."""
+    able = sum(1 for keys in policy.signers.values() if keys)
+    for rule in policy.rules:
+        if rule.require is None or rule.require.strength != SIGNED:
+            continue
+        if rule.require.by != "operator":
+            yield f"rules: {rule.id}: a merge or a review at the forge is not signed; leave strength out"
+        elif rule.require.approvals > able:
+            yield f"rules: {rule.id} requires {rule.require.approvals} signed approvals; signers with keys: {able}"
+    owners: dict[str, str] = {}
+    for name, keys in policy.signers.items():
+        for key in keys:
+            if (other := owners.setdefault(key, name)) != name:
+                yield f"signers: {name} and {other} have the same key"
+        for other in policy.signers:
+            if name < other and alike(name, other):
+                yield f"signers: {name} and {other} look alike"
 
 
 def _grant(policy: Policy, grant: GrantRules, *where: str) -> Iterator[str]:

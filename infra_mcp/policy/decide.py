@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ActionModel
-from infra_mcp.model.approval import Need, Verdict
+from infra_mcp.model.approval import SIGNED, Need, Verdict
 from infra_mcp.model.effect import Change, Effect
 from infra_mcp.model.marks import BINDINGS, CIRCLE
 from infra_mcp.model.peer import Caller
@@ -32,9 +32,11 @@ from infra_mcp.policy.images import new_images
 from infra_mcp.policy.matching import Subject, active_freeze, denials, requirements
 from infra_mcp.policy.owners import is_within
 from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.signers import fingerprint
 from infra_mcp.policy.systems import BY_CLUSTER, change_scope
 
 _COMMAND = "`infra-mcp approve ID DIGEST`"
+_SIGNED = "`infra-mcp approve ID DIGEST --sign KEY`"
 # Only the server's own identity creates these.
 _BOOTSTRAP: Final = frozenset({"Namespace", "rbac.authorization.k8s.io/RoleBinding"})
 
@@ -155,13 +157,15 @@ def _needs(policy: Policy, wanted: list[tuple[Need, str]]) -> Verdict:
         for need, reason in wanted
     ]
     passes = "; ".join(_passes(need) for need, _ in wanted)
-    ours = any(need.by not in AT_FORGE for need, _ in wanted)
+    ours = [need.strength for need, _ in wanted if need.by not in AT_FORGE]
+    command = _SIGNED if SIGNED in ours else _COMMAND
     return Verdict(
         decision="needs-approval",
         rule=wanted[0][0].rule,
         reason=("; ".join(why) + ".")[:1000],
-        would_pass=f"{passes}, but not by the requester" + (f": {_COMMAND}." if ours else "."),
+        would_pass=f"{passes}, but not by the requester" + (f": {command}." if ours else "."),
         policy=policy.digest,
+        signers={name: tuple(map(fingerprint, keys)) for name, keys in policy.signers.items()},
         needs=tuple(need for need, _ in wanted),
     )
 

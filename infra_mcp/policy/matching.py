@@ -18,7 +18,7 @@ from infra_mcp.policy.grants import Refusal
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.restrictions import Freeze, FreezeMatch, Rule
 
-_STRENGTHS: Final = ("same-user", "token")
+_STRENGTHS: Final = ("same-user", "token", "signed")
 
 
 @dataclass(frozen=True)

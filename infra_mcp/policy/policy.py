@@ -19,6 +19,7 @@ from infra_mcp.model.names import (
     ClusterName,
     Frozen,
     HookName,
+    PeerName,
     PullSecretName,
     WorkspaceName,
     ZoneName,
@@ -47,6 +48,7 @@ from infra_mcp.policy.sections import (
     TreeRules,
     Write,
 )
+from infra_mcp.policy.signers import PublicKey
 from infra_mcp.text import one_line
 
 _BUILT_IN: Final = {
@@ -79,6 +81,7 @@ class Policy(Frozen):
     workspaces: dict[WorkspaceName, WorkspaceRules] = Field(default_factory=dict)
     messages: MessageRules = MessageRules()
     hooks: dict[HookName, HookRules] = Field(default_factory=dict)
+    signers: dict[PeerName, tuple[PublicKey, ...]] = Field(default_factory=dict)
 
     _digest: str = PrivateAttr(default="")
     _actions: frozenset[str] = PrivateAttr(default=frozenset(ACTIONS))

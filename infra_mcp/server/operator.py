@@ -22,6 +22,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger.backup import backup
 from infra_mcp.ledger.chain import Committed
 from infra_mcp.ledger.vouching import CONFIRMED, signed
+from infra_mcp.model.approval import Signature
 from infra_mcp.model.names import Frozen, PeerName, alike
 from infra_mcp.model.peer import Caller
 from infra_mcp.repository.commit import diff
@@ -96,6 +97,7 @@ class Decided(Digest):
 
     request_id: str = Field(max_length=64)
     approve: bool
+    signature: Signature | None = None
 
 
 class NewFile(Frozen):
@@ -296,10 +298,13 @@ class Operator:
         """Approve or deny one effect of a request that waits for it, and return the request.
 
         Raises:
-            InfraError: `approval-mismatch` for another effect, `policy-denied` for one's own request, `not-found`.
+            InfraError: `approval-mismatch` for another effect, `policy-denied` for one's own request, `not-found`;
+                `signature-refused`.
         """
         engine = _of_server(self.engine)
-        request = await engine.approve(caller, given.request_id, given.digest, approve=given.approve, way="cli")
+        request = await engine.approve(
+            caller, given.request_id, given.digest, approve=given.approve, way="cli", signature=given.signature
+        )
         return (await facts(self.ledger, caller, request))[0]
 
     @_method("operator/dashboard")

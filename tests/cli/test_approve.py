@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import pytest
 from shell import shell
+from ssh_keys import Key
 
+from infra_mcp.clients.ssh_signature import verify
 from infra_mcp.errors import InfraError
+from infra_mcp.model.approval import APPROVAL_NAMESPACE, Verdict, Waiting, to_sign
+from infra_mcp.model.record import Record
 from infra_mcp.model.request import State
 
 pytestmark = pytest.mark.process
 
 DIGEST = "sha256:" + "d" * 64
+UNTIL = "2030-01-01T00:00:00+00:00"
 
 
 def people(at):
     """An engine that takes decisions down, and knows one effect."""
     told = []
 
-    async def approve(by, request_id, digest, *, approve, way):
+    async def approve(by, request_id, digest, *, approve, way, signature=None):
         found = await at.engine.ledger.request(request_id)
         if found is None:
             raise InfraError("not-found", "There is no such request.")
         if digest != found.effect_digest:
             raise InfraError("approval-mismatch", f"It would do {found.effect_digest} now.")
-        told.append((by.name, by.strength, approve, way))
+        told.append((by.name, by.strength, approve, way, *([signature] if signature else ())))
         return found
 
     at.engine.approve = approve
@@ -33,7 +38,10 @@ def people(at):
 async def parked(at, run):
     made = await run("deploy", "docs", "1", "--no-wait", "--json", token=at.tokens["docs"])
     request = made.json["request"]
-    await at.engine.ledger.record(request, State.AWAITING_APPROVAL, "awaiting-approval", {}, effect_digest=DIGEST)
+    verdict = Verdict(decision="needs-approval", rule="rules.one", reason="One must agree.", needs=())
+    record = Record(awaiting=Waiting(digest=DIGEST, since=UNTIL, until=UNTIL, verdict=verdict)).kept()
+    wait = State.AWAITING_APPROVAL, "awaiting-approval", {}
+    await at.engine.ledger.record(request, *wait, record=record, effect_digest=DIGEST)
     return request
 
 
@@ -58,6 +66,23 @@ async def test_a_decision_is_about_one_effect_and_says_who_decided_and_how_well_
             ("alice", "token", True, "cli"),
         ]
         assert (moved.code, moved.json["code"]) == (2, "approval-mismatch")
+
+
+@pytest.mark.anyio
+@pytest.mark.promise("approval.signed")
+async def test_an_approval_is_signed_on_the_persons_machine_for_the_effect_that_they_named(tmp_path):
+    key = Key(tmp_path, "ann")
+    async with shell(tmp_path, held=True) as (at, run):
+        told = people(at)
+        request = await parked(at, run)
+        done = await run("approve", request, DIGEST, "--sign", str(key.private), "--signer", "ann")
+        without = await run("approve", request, DIGEST, "--sign", str(tmp_path / "none"), "--json")
+
+        assert (done.code, without.code, without.json["code"]) == (0, 6, "setup-failed"), (done, without)
+        ((*_, signature),) = told
+        keys = [key.public.removesuffix(" of a test")]
+        signed = to_sign(request, DIGEST, UNTIL)
+        assert await verify(signed, signature.text, signature.signer, keys, APPROVAL_NAMESPACE) == key.fingerprint
 
 
 @pytest.mark.anyio

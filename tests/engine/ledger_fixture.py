@@ -6,7 +6,7 @@ import anyio
 import policy_texts
 import pytest
 
-from infra_mcp.engine.approvals import Decisions, wait_for
+from infra_mcp.engine.approvals import Decided, Decisions, wait_for
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.ids import request_id
 from infra_mcp.model.actions.deploy import Deploy
@@ -15,7 +15,7 @@ from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.record import Record
 from infra_mcp.model.request import State, Submission
-from infra_mcp.policy.policy import digest_of
+from infra_mcp.policy.policy import Policy, digest_of
 
 __all__ = ["DOCS", "EFFECT", "NEED", "PAT", "Clock", "LedgerFixture"]
 
@@ -105,10 +105,11 @@ class LedgerFixture:
             for number in range(many):
                 group.start_soon(one, number)
 
-    async def awaits(self, *needs, effect=EFFECT, request=None):
+    async def awaits(self, *needs, effect=EFFECT, request=None, signers=None):
         """A deploy that awaits an approval."""
         request = request or await self.deploy()
         verdict = Verdict(decision="needs-approval", rule="rules.two", reason="Two must agree.", needs=needs or (NEED,))
+        verdict = verdict.model_copy(update={"signers": signers or {}})
         waiting = wait_for(verdict, effect, None, self.clock())
         await self.ledger.record(
             request.id,
@@ -120,10 +121,11 @@ class LedgerFixture:
         )
         return await self.now(request)
 
-    async def decide(self, request, by=PAT, effect=EFFECT, *, approve=True, way="cli"):
+    async def decide(self, request, by=PAT, effect=EFFECT, *, approve=True, way="cli", signature=None, policy=None):
         """One person's decision on a parked request."""
         decisions = Decisions(self.ledger)
-        return await decisions.decide(by, request.id, effect, approve=approve, way=way, now=self.clock())
+        decided = Decided(approve, way, signature)
+        return await decisions.decide(by, request.id, effect, decided, policy or Policy(), self.clock())
 
     async def refuses(self, request, *args, **given):
         """The error by which a decision is refused; it leaves no approval."""

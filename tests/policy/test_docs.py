@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from infra_mcp.model.actions import ACTIONS, FIRST_EDITION
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
+from infra_mcp.model.approval import SIGNED
 from infra_mcp.model.peer import Caller, Strength
 from infra_mcp.model.request import State
 from infra_mcp.policy import decide, grants, matching, releases, systems, versions, zones
@@ -74,7 +75,7 @@ def test_every_rule_a_verdict_may_name_is_listed(page):
 
 
 def test_every_value_that_can_be_chosen_is_explained(page):
-    values = [*get_args(versions.Order), *get_args(Strength), "now", "rollback", "hold", *ACTIONS]
+    values = [*get_args(versions.Order), *get_args(Strength), SIGNED, "now", "rollback", "hold", *ACTIONS]
     assert [value for value in values if f"`{value}`" not in page] == []
 
 
@@ -89,7 +90,7 @@ def test_every_schedule_on_the_page_can_be_read(page):
 def test_the_examples_on_the_page_are_policies(page):
     examples = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
 
-    assert len(examples) == 7
+    assert len(examples) == 8
     assert all(load(example).circles for example in examples)
 
 
