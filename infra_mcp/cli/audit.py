@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from infra_mcp.cli.client import Client
 from infra_mcp.cli.options import client_options, common_options, connected, group, operate, settings_of, verb
 from infra_mcp.cli.output import show, show_result
+from infra_mcp.cli.signing import sign
 from infra_mcp.errors import Exit, InfraError
 from infra_mcp.text import escaped
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from infra_mcp.clients.git.commits import Logged
 
 _REQUEST = re.compile(r"req-[^/]+")
+HEAD_NAMESPACE: Final = "audit-head@infra-mcp.dev"  # what a signature of a head is for
 _COMMITS = 10_000  # looked through for heads
 
 
@@ -53,6 +57,13 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     showing.add_argument("--limit", metavar="N", type=int, default=20, help="how many of an object (default: 20)")
     for parser in (searching, showing):
         client_options(parser)
+    summary = "the audit head, to keep where the server cannot reach it; signed with your own key if you like"
+    giving = verb(
+        parts, "head", summary, "audit head", "audit head heads/2026-11-30 --sign ~/.ssh/id_ed25519", run=_head
+    )
+    giving.add_argument("file", metavar="FILE", nargs="?", type=Path, help="write it into this new file")
+    giving.add_argument("--sign", metavar="KEY", type=Path, help="and a signature of it with this key into FILE.sig")
+    common_options(giving)
     summary = "check the chain against the heads found in commits, and say what that proves"
     checking = verb(parts, "verify", summary, "audit verify --head HEAD-FROM-AN-ACK", run=_verify)
     checking.add_argument(
@@ -137,6 +148,27 @@ def _through_events(client: Client, name: str, limit: int) -> dict[str, Any]:
     for one in listed:
         one.pop("trail", None)
     return {"object": name, "requests": listed, "not_shown": max(0, len(ids) - limit)}
+
+
+def _head(options: argparse.Namespace) -> int:
+    if options.sign and options.file is None:
+        raise InfraError("invalid-argument", "--sign signs a file: name the one to write.")
+    found = operate(options, "operator/audit.head", {})
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    text = f"infra-mcp audit head 1\nevents: {found['events']}\nhead: {found['head']}\nat: {at}\n"
+    if options.file is None:
+        return show(options.json, found | {"at": at}, text.rstrip())
+    files = {options.file: text}
+    if options.sign:
+        files[Path(f"{options.file}.sig")] = sign(text.encode(), options.sign, HEAD_NAMESPACE)
+    try:
+        for path, content in files.items():
+            with path.open("x", encoding="utf-8") as file:
+                file.write(content)
+    except OSError as error:
+        raise InfraError("invalid-argument", f"{path} cannot be written: {error.strerror}.") from error
+    names = [str(path) for path in files]
+    return show(options.json, found | {"at": at, "files": names}, f"Wrote {' and '.join(names)}.")
 
 
 def _verify(options: argparse.Namespace) -> int:

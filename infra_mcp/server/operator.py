@@ -282,6 +282,12 @@ class Operator:
         report = await self.ledger.verify(given.heads, given.commits)
         return report.model_dump(mode="json") | {"heads_given": len(given.heads) + len(given.commits)}
 
+    @_method("operator/audit.head")
+    async def audit_head(self, caller: Caller, given: NoParameters) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+        """The number of the newest event, and the audit head that it makes."""
+        events, head = await self.ledger.newest()
+        return {"events": events, "head": head}
+
     @_method("operator/health")
     async def show_health(self, caller: Caller, given: NoParameters) -> dict[str, Any]:  # noqa: ARG002 - one form for all
         """The server's health."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from ssh_keys import Key
 
 from infra_mcp.cli.main import main
 from infra_mcp.clients.git import Login
@@ -77,6 +78,32 @@ def test_a_head_in_a_commit_proves_what_came_before_it(state, capsys):
     assert report["heads_in_commits"] == 1
     assert 0 < report["proved_to"] < report["events"]
     assert "not proved" in words
+
+
+@pytest.mark.promise("audit.chain")
+@pytest.mark.usefixtures("state")
+def test_a_head_that_a_person_signed_is_checked_by_openssh_alone_and_proves_what_came_before_it(capsys, tmp_path):
+    key, file, allowed = Key(tmp_path, "ann"), tmp_path / "head", tmp_path / "allowed"
+    assert main(["audit", "head", str(file), "--sign", str(key.private)]) == 0
+    main(["peer", "add", "shop", "--circle", "shop"])
+    allowed.write_text(f"ann {key.public}\n", encoding="utf-8")
+    known = ["-n", "audit-head@infra-mcp.dev", "-f", str(allowed), "-I", "ann", "-s", f"{file}.sig"]
+    subprocess.run(["ssh-keygen", "-Y", "verify", *known], input=file.read_bytes(), check=True)
+    head = dict(line.split(": ") for line in file.read_text("utf-8").splitlines()[1:])["head"]
+    capsys.readouterr()
+
+    assert main(["audit", "verify", "--head", head, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["proved_to"] > 0
+    assert main(["audit", "head", str(file), "--json"]) == 2  # no head is overwritten
+    assert json.loads(capsys.readouterr().out)["code"] == "invalid-argument"
+
+
+@pytest.mark.usefixtures("state")
+def test_a_head_is_signed_in_a_file_or_not_at_all(capsys, tmp_path):
+    codes = [main(["audit", "head", *more]) for more in (["--sign", "k"], [str(tmp_path / "head"), "--sign", "none"])]
+
+    assert codes == [2, 6], capsys.readouterr()
+    assert not (tmp_path / "head").exists()
 
 
 @pytest.mark.promise("audit.chain")
