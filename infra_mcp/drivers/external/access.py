@@ -39,14 +39,18 @@ class Write(NamedTuple):
 def writes(share: Share) -> tuple[Write, ...]:
     """The objects that a share changes: those of its builds, and those in files that no build reads."""
     found: dict[tuple[str, str], Write] = {}
-    built = frozenset[str]().union(*(build.files for build in share.builds))
-    sides = [(_by_key(build.before), _by_key(build.after)) for build in share.builds]
-    plain = [path for path in changed(share.before, share.after) if path not in built and path.endswith(_YAML)]
-    sides += [(_objects(share.before, path), _objects(share.after, path)) for path in plain]
-    for before, after in sides:
+    for before, after in sides(share):
         for one in _differing(before, after):
             found.setdefault((one.verb, one.ref.key), one)
     return tuple(found.values())
+
+
+def sides(share: Share) -> list[tuple[dict[str, Located], dict[str, Located]]]:
+    """The objects before and after a share, by key: of each of its builds, and of each changed file that none reads."""
+    built = frozenset[str]().union(*(build.files for build in share.builds))
+    found = [(_by_key(build.before), _by_key(build.after)) for build in share.builds]
+    plain = [path for path in changed(share.before, share.after) if path not in built and path.endswith(_YAML)]
+    return found + [(_objects(share.before, path), _objects(share.after, path)) for path in plain]
 
 
 async def require_rights(cluster: Cluster, share: Share, user: str) -> tuple[str, ...]:

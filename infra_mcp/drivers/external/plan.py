@@ -22,6 +22,7 @@ from infra_mcp.drivers.external.check import Check, Deployment, News
 from infra_mcp.drivers.external.dns import Dns
 from infra_mcp.drivers.external.evidence import Evidence
 from infra_mcp.drivers.external.fields import Wanted, version_of, wanted
+from infra_mcp.drivers.external.suspended import suspended
 from infra_mcp.drivers.external.url import Url
 from infra_mcp.drivers.external.workload import Workload
 from infra_mcp.errors import InfraError
@@ -73,12 +74,15 @@ class Own:
 
 async def plan(ground: Ground, context: Context, share: Share) -> Prepared:
     """See `External.plan`."""
-    kept, notes = Before.of(context.before), list[str]()
+    kept, notes, user = Before.of(context.before), list[str](), ""
     if ground.cluster is not None:
         user = context.policy.service_account(context.circle, ground.cluster.name)
         notes += await require_rights(ground.cluster, share, user)
     commits = kept is not None or bool(changed(share.before, share.after))
     begun = kept or _begin(context, share)
+    if ground.cluster is not None and commits:
+        shown = [workload(place, ground.cluster.name) for place in begun.rules.workload] if begun else []
+        notes += await suspended(ground.cluster, share, shown, user)
     if begun is None:
         return _prepared(share, Own((), (), commits), None, [*notes, NOTHING], share.goal.timeout)
     pieces = evidence(ground, begun)
