@@ -113,7 +113,7 @@ def _cannot(rule: Rule) -> str:
         return "approvers can only be operators, who merges, or who reviews"
     if rule.require and by == BY_MERGE and rule.require.approvals > 1:
         return "a pull request is merged by one"
-    if rule.require and by in AT_FORGE and rule.require.strength == "token":
-        return "an account at the forge is not known by a token of infra-mcp"
+    if rule.require and by in AT_FORGE and rule.require.strength != "same-user":
+        return "how well an account at the forge is known cannot be checked"
     unknown = rule.require and rule.require.strength not in _STRENGTHS
     return "it requires a strength that cannot be checked" if unknown else ""

@@ -45,6 +45,7 @@ def test_a_rule_does_not_hold_when_one_key_does_not_match(match):
         Rule(id="r", require=Require(by="merge", approvals=2)),
         Rule(id="r", require=Require(by="merge", strength="token")),
         Rule(id="r", require=Require(by="review", strength="token")),
+        Rule(id="r", require=Require(by="review", strength="signed")),
         Rule(id="r", require=Require.model_validate({"minutes": 5})),
     ],
 )
