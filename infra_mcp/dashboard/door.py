@@ -10,18 +10,20 @@ import csv
 import io
 import logging
 import traceback
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
 from importlib.resources import files
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, quote
 
 import anyio.to_thread
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
+from infra_mcp.dashboard import live
 from infra_mcp.dashboard.guard import HEADERS, check_look, check_post, form_of
 from infra_mcp.dashboard.look import PAGES, Look, Page
 from infra_mcp.dashboard.sessions import LINK_SECONDS, SESSION_SECONDS, Session, Sessions
@@ -103,14 +105,17 @@ class Dashboard:
             log.error("a page failed unexpectedly: %s\n%s", type(error).__name__, frames)  # noqa: TRY400 - no values
             return await self._failed(InfraError("internal", "Internal error; see the log."), session, data=data)
 
-    def _at_work(self, request: Request, session: Session) -> Any:  # noqa: ANN401 - a context manager
+    @contextmanager
+    def _at_work(self, request: Request, session: Session) -> Iterator[None]:
         """Keep the connection while the page is made."""
         place = request.scope.get("state", {}).get("place")
-        if place is None:
-            return nullcontext()
+        if place is None:  # no connection of ours, as in a test of the application alone
+            yield
+            return
         if not place.take(f"dashboard {principal_of(session.caller)}"):
             raise InfraError("too-many", "Too many pages are under way.")
-        return place.call()
+        with place.call():
+            yield
 
     async def _enter(self, path: list[str]) -> Response:
         entered = await self.sessions.enter(path[0]) if len(path) == 1 else None
@@ -125,48 +130,64 @@ class Dashboard:
         return response
 
     async def _session(self, request: Request, session: Session, path: list[str]) -> Response:
-        home = f"{PATH}/{session.key}/"
-        if not path:
-            return RedirectResponse(f"{home}{next(iter(PAGES))}", 303, HEADERS)
-        if path == ["leave"] and request.method == "POST":
-            check_post(request)
-            self.sessions.end(session.key)
-            return RedirectResponse(f"{PATH}/over", 303, HEADERS)
-        data, table = path[-1].endswith(".json"), path[-1].endswith(".csv")
-        path = [*path[:-1], path[-1].removesuffix(".json").removesuffix(".csv")]
-        found = _page(path)
-        if found is None:
-            raise InfraError("not-found", "There is no such page.", next_step="Begin at the first one.")
-        page, given = found
-        look = Look(
-            self._service,
-            self._operator,
-            session,
-            datetime.now(UTC),
-            self.sessions.clock(),
-            "/".join(path),
-            request.query_params,
-        )
-        module = import_module(f"infra_mcp.dashboard.pages.{page.module}")
         if request.method == "POST":
             check_post(request)
-            if not hasattr(module, "decide"):
-                raise InfraError("not-found", "Nothing is decided on this page.")
-            sent = parse_qs((await form_of(request)).decode("utf-8", "replace"), keep_blank_values=True)
-            if await self.sessions.find(session.key, request.cookies.get(COOKIE, "")) is None:  # while the form came
-                raise _no_session()
-            to = await module.decide(look, {name: values[-1] for name, values in sent.items()}, *given)
-            return RedirectResponse(f"{home}{to}", 303, HEADERS)
-        if table:
+            return await self._posted(request, session, path)
+        if not path:
+            return RedirectResponse(f"{PATH}/{session.key}/{next(iter(PAGES))}", 303, HEADERS)
+        if path == ["events"]:
+            return self._live(request, session)
+        return await self._page(request, session, path)
+
+    async def _posted(self, request: Request, session: Session, path: list[str]) -> Response:
+        if path == ["leave"]:
+            self.sessions.end(session.key)
+            return RedirectResponse(f"{PATH}/over", 303, HEADERS)
+        module, look, _, given = self._looked(request, session, path)
+        if not hasattr(module, "decide"):
+            raise InfraError("not-found", "Nothing is decided on this page.")
+        sent = parse_qs((await form_of(request)).decode("utf-8", "replace"), keep_blank_values=True)
+        if await self.sessions.find(session.key, request.cookies.get(COOKIE, "")) is None:  # it ended as the form came
+            raise _no_session()
+        to = await module.decide(look, {name: values[-1] for name, values in sent.items()}, *given)
+        return RedirectResponse(f"{PATH}/{session.key}/{to}", 303, HEADERS)
+
+    async def _page(self, request: Request, session: Session, path: list[str]) -> Response:
+        name, _, form = path[-1].rpartition(".")
+        if form not in {"json", "csv"}:
+            name, form = path[-1], ""
+        module, look, page, given = self._looked(request, session, [*path[:-1], name])
+        if form == "csv":
             if not hasattr(module, "rows"):
                 raise InfraError("not-found", "This page has no table.")
             rows = self._service.engine.masker.mask_json(await module.rows(look))
             return Response(_csv(rows), 200, HEADERS, "text/csv; charset=utf-8")
         values = self._masked(await module.read(look, *given))
-        if data:
+        if form == "json":
             return JSONResponse(values, headers=HEADERS)
         frame = await look.frame(page)
         return await self._html(f"{page.module}.html", values | self._masked(frame) | look.forms(values))
+
+    def _looked(self, request: Request, session: Session, path: list[str]) -> tuple[ModuleType, Look, Page, list[str]]:
+        """The page of a path: its module, what it may look at, and what the path gives.
+
+        Raises:
+            InfraError: `not-found`.
+        """
+        found = _page(path)
+        if found is None:
+            raise InfraError("not-found", "There is no such page.", next_step="Begin at the first one.")
+        page, given = found
+        times = datetime.now(UTC), self.sessions.clock()
+        look = Look(self._service, self._operator, session, *times, "/".join(path), request.query_params)
+        return import_module(f"infra_mcp.dashboard.pages.{page.module}"), look, page, given
+
+    def _live(self, request: Request, session: Session) -> Response:
+        async def valid() -> bool:
+            return await self.sessions.find(session.key, request.cookies.get(COOKIE, "")) is not None
+
+        stream = live.events(self._service, live.first(request), valid, self._at_work(request, session))
+        return StreamingResponse(stream, 200, HEADERS, "text/event-stream")
 
     def _masked(self, values: dict[str, Any]) -> dict[str, Any]:
         masked: dict[str, Any] = self._service.engine.masker.mask_json(values)

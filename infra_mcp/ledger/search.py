@@ -86,6 +86,10 @@ class Search(Repository):
         own = select(schema.events).where(_COLUMNS.request == request_id)
         return await self._events(own.order_by(_COLUMNS.seq))
 
+    async def after(self, seq: int, limit: int) -> list[Event]:
+        """The events after the one of a number, oldest first, uncut."""
+        return await self._events(select(schema.events).where(_COLUMNS.seq > seq).order_by(_COLUMNS.seq).limit(limit))
+
     async def trail_of(self, object: str, *, circle: str | None = None, limit: int = 200) -> list[Event]:  # noqa: A002
         """The newest events of and about an object and of the requests that touched it, oldest first, uncut.
 

@@ -84,6 +84,7 @@ async def test_a_session_ends_with_its_time_its_token_and_by_a_click(at):
         assert await _closed(await mine.get("needs-you")) == (403, True)
 
 
+@pytest.mark.promise("web.closed")
 async def test_the_cookie_is_for_this_sessions_pages_only_and_no_script_reads_it(at):
     async with visit(at) as mine:
         cookie = mine.entered.headers["set-cookie"]
@@ -91,6 +92,7 @@ async def test_the_cookie_is_for_this_sessions_pages_only_and_no_script_reads_it
         assert {"HttpOnly", "SameSite=strict", f"Path={path}"} <= {part.strip() for part in cookie.split(";")}
 
 
+@pytest.mark.promise("web.closed")
 async def test_every_answer_forbids_foreign_content_frames_and_copies(at):
     async with visit(at) as mine:
         pages = [mine.entered, *[await mine.get(one) for one in ("needs-you", "needs-you.json", "nowhere", "")]]
@@ -107,6 +109,7 @@ async def test_every_answer_forbids_foreign_content_frames_and_copies(at):
         assert framed.status_code == 403
 
 
+@pytest.mark.promise("web.closed")
 async def test_another_host_or_a_page_from_elsewhere_gets_nothing(at):
     async with visit(at) as mine:
         assert (await mine.get("needs-you", headers={"host": "dashboard.example"})).status_code == 421

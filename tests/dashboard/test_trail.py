@@ -23,6 +23,7 @@ async def at(tmp_path, monkeypatch):
         yield server
 
 
+@pytest.mark.promise("web.trail")
 async def test_a_request_is_found_by_words_peer_circle_object_rule_and_time(at):
     request = await waiting(at, reason="zebra crossing")
     async with visit(at) as mine:
@@ -61,6 +62,7 @@ async def test_a_request_is_found_by_words_peer_circle_object_rule_and_time(at):
         assert "infra-mcp dashboard 'trail?q=zebra'" in text
 
 
+@pytest.mark.promise("web.trail")
 async def test_a_search_has_a_permalink_that_the_command_opens(at):
     await waiting(at, reason="zebra")
     async with visit(at, "trail?q=zebra&peer=docs") as mine:
@@ -71,6 +73,7 @@ async def test_a_search_has_a_permalink_that_the_command_opens(at):
         assert 'value="docs"' in answer.text
 
 
+@pytest.mark.promise("web.trail")
 async def test_older_events_are_a_link_away_and_none_is_shown_twice(at):
     for number in range(60):
         await at.engine.ledger.note("remark", "docs", {"message": f"remark {number}"}, circle="docs")
@@ -83,6 +86,7 @@ async def test_older_events_are_a_link_away_and_none_is_shown_twice(at):
         assert numbers == sorted(numbers, reverse=True)
 
 
+@pytest.mark.promise("web.trail")
 async def test_the_table_has_the_same_events_and_no_cell_that_a_spreadsheet_would_run(at):
     await at.engine.ledger.note("remark", "docs", {"message": HOSTILE}, circle="docs")
     async with visit(at) as mine:
@@ -95,6 +99,7 @@ async def test_the_table_has_the_same_events_and_no_cell_that_a_spreadsheet_woul
         assert (await mine.get("needs-you.csv")).status_code == 404
 
 
+@pytest.mark.promise("web.trail")
 async def test_the_chain_is_checked_against_the_heads_that_acks_gave_away(at):
     request = await waiting(at)
     await at.engine.approve(OPERATOR, request.id, request.effect_digest, approve=True, way="cli")

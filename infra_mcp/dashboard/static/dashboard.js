@@ -1,4 +1,4 @@
-// Times that go on, and keys. Every page works without this; it sends nothing and loads nothing.
+// Times that go on, news, and keys. Every page works without this.
 "use strict";
 (() => {
   const root = document.documentElement;
@@ -44,6 +44,43 @@
       else location.assign(`${home}trail`);
     },
   };
+
+  // -- news: the ledger's events, by number; a page that shows what goes on is fetched again
+  const chain = document.querySelector(".chain");
+  let due = 0;
+  async function refresh() {
+    due = 0;
+    const main = document.querySelector("main");
+    if (main.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")) return;
+    const answer = await fetch(location.href, { credentials: "same-origin" });
+    if (!answer.ok) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const focused = main.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    main.replaceWith(fresh.querySelector("main"));
+    document.querySelector("header nav").replaceWith(fresh.querySelector("header nav"));
+    const item = document.querySelectorAll("[data-item]")[at];
+    item?.classList.add("at");
+    if (focused) document.querySelector(`main a[href=${JSON.stringify(focused)}]`)?.focus({ preventScroll: true });
+  }
+  function soon() {
+    if (!due) due = setTimeout(() => refresh().catch(() => chain.classList.add("away")), 150);
+  }
+  function listen() {
+    const source = new EventSource(`${home}events?after=${document.body.dataset.seq}`);
+    source.onopen = () => chain.classList.remove("away");
+    source.onerror = () => chain.classList.add("away");
+    source.onmessage = (event) => {
+      chain.textContent = `ledger at #${event.lastEventId}`;
+      const about = JSON.parse(event.data).request;
+      const { live, watch } = document.querySelector("main").dataset;
+      if (watch && watch === about) document.querySelector(".news").hidden = false;
+      // An empty name is a page about every request; what an open one does now is in no event.
+      if (live !== undefined && (live === "" || live === about)) soon();
+    };
+    setInterval(() => document.visibilityState === "visible" && document.querySelector("main").dataset.live && soon(), 2000);
+  }
+  listen();
+
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
     const act = keys[event.key];
