@@ -14,6 +14,8 @@ from dashboard_visits import text_of, visit
 
 from infra_mcp.dashboard.pages import approval
 from infra_mcp.dashboard.sessions import FORM_SECONDS
+from infra_mcp.engine.approvals import waiting_for
+from infra_mcp.model.record import Record
 from infra_mcp.model.request import State
 from infra_mcp.server.operator import OPERATOR
 
@@ -259,3 +261,18 @@ async def test_an_expired_wait_cannot_be_decided(at, monkeypatch):
         monkeypatch.setattr(module, "datetime", Later)
         assert (await mine.post(page, form)).status_code == 409
         assert await _undecided(at, request)
+
+
+async def test_where_a_rule_wants_a_signature_the_page_names_the_command_and_has_no_button_for_a_yes(at):
+    request = await waiting(at)
+    found = waiting_for(request)
+    needs = tuple(one.model_copy(update={"strength": "signed"}) for one in found.verdict.needs)
+    signed = found.model_copy(update={"verdict": found.verdict.model_copy(update={"needs": needs})})
+    record = Record(awaiting=signed).kept()
+    await at.engine.ledger.record(request.id, State.AWAITING_APPROVAL, "approval-needed", {}, record=record)
+    async with visit(at) as mine:
+        html = (await mine.get(f"requests/{request.id}/approval")).text
+        text, _ = text_of(html)
+        assert f"infra-mcp approve {request.id} {request.effect_digest} --sign KEY" in text
+        assert ">Approve</button>" not in html
+        assert ">Deny</button>" in html

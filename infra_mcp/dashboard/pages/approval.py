@@ -13,7 +13,7 @@ from infra_mcp.dashboard.look import Look
 from infra_mcp.engine.approvals import waiting_for
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.records import Event
-from infra_mcp.model.approval import Approval, Waiting
+from infra_mcp.model.approval import SIGNED, Approval, Waiting
 from infra_mcp.model.request import Request, State
 from infra_mcp.policy.approvals import in_words, missing
 from infra_mcp.server.tools.approve import planned
@@ -77,6 +77,7 @@ def _evidence(
         "rule": waiting.verdict.rule,
         "reason": waiting.verdict.reason,
         "needs": [{"rule": need.rule, "wants": in_words(need)} for need in waiting.verdict.needs],
+        "sign": any(need.strength == SIGNED for need in waiting.verdict.needs),
         "missing": missing(waiting.verdict, waiting.digest, request.caller, given, now),
         "given": [{"by": one.approver, "approve": one.approve, "at": one.at, "way": one.way} for one in mine],
         "effect": sentence(plan),
