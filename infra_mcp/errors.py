@@ -102,6 +102,7 @@ CODES: dict[str, CodeInfo] = {
     "unauthenticated": CodeInfo(
         "No valid token came with the call.", "Send the token of a peer as a bearer token.", Exit.REFUSED
     ),
+    "issuer-unreachable": CodeInfo("An issuer's keys cannot be read.", "Send it again later.", Exit.UNREACHABLE),
     "token-expired": CodeInfo("The token has expired.", "An operator runs `infra-mcp peer token NAME`.", Exit.REFUSED),
     "policy-denied": CodeInfo(
         "No rule of the policy in force allows this, or one denies it.",

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from infra_mcp.errors import CODES, InfraError
-from infra_mcp.proof import PATH, prove, which_and_key
+from infra_mcp.proof import PATH, is_signed, prove, which_and_key
 
 _PATH = "/mcp"
 _CONNECTING = 10.0  # seconds
@@ -91,7 +91,8 @@ class Endpoint:
                     made.close()
                     what = f"{host} is not this machine, so http would show the token to others."
                     raise InfraError("invalid-argument", what)
-                self._see_proof(made)
+                if not is_signed(self._token):
+                    self._see_proof(made)
             made.sock.settimeout(_SILENCE)
         except ssl.SSLCertVerificationError as error:
             what = f"The certificate of {host} is not trusted: {error.verify_message}."

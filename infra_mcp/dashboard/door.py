@@ -79,7 +79,7 @@ class Dashboard:
         page = quote(page, safe="/?=&%+*")
         if _page(page.partition("?")[0].split("/")) is None:
             raise InfraError("not-found", f"There is no page {page}.", next_step="Leave it out for the first page.")
-        token = self.sessions.link(caller, again(self._operator.ledger), page)
+        token = self.sessions.link(caller, again(self._service.credentials), page)
         return {"url": f"{self._base}{PATH}/open/{token}", "seconds": int(LINK_SECONDS)}
 
     async def answer(self, request: Request) -> Response:

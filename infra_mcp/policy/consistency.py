@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from infra_mcp.model.approval import SIGNED
 from infra_mcp.model.names import alike
 from infra_mcp.model.schema import path
+from infra_mcp.policy import oidc
 from infra_mcp.policy.approvals import AT_FORGE, BY_MERGE
 from infra_mcp.policy.sections import AppRules, CircleRules, GrantRules
 
@@ -38,6 +39,8 @@ def faults(policy: Policy) -> Iterator[str]:
             yield f"{_path('hooks', name)}: peer, circle and notify belong together"
         if hook.circle is not None and hook.circle not in policy.circles:
             yield f"{_path('hooks', name, 'circle')} names no circle of the policy"
+    for key, why in oidc.faults(policy.oidc, policy.circles):
+        yield f"{_path(*key)} {why}"
     yield from _grant(policy, policy.attend, "attend")
     yield from _signers(policy)
     for section, ids in (("rules", [one.id for one in policy.rules]), ("freeze", [one.id for one in policy.freeze])):

@@ -19,6 +19,7 @@ from infra_mcp.model.names import (
     ClusterName,
     Frozen,
     HookName,
+    IssuerName,
     PeerName,
     PullSecretName,
     WorkspaceName,
@@ -28,6 +29,7 @@ from infra_mcp.model.schema import listed, problems
 from infra_mcp.policy.consistency import PLAIN, faults
 from infra_mcp.policy.grammar import NamespacePattern, matches, protected
 from infra_mcp.policy.kinds import HelmRules, WorkspaceRules, ZoneRules, workspace_of, zone_of
+from infra_mcp.policy.oidc import OidcRules
 from infra_mcp.policy.owners import is_within, nearest
 from infra_mcp.policy.restrictions import Freeze, Rule
 from infra_mcp.policy.sections import (
@@ -81,6 +83,7 @@ class Policy(Frozen):
     workspaces: dict[WorkspaceName, WorkspaceRules] = Field(default_factory=dict)
     messages: MessageRules = MessageRules()
     hooks: dict[HookName, HookRules] = Field(default_factory=dict)
+    oidc: dict[IssuerName, OidcRules] = Field(default_factory=dict)
     signers: dict[PeerName, tuple[PublicKey, ...]] = Field(default_factory=dict)
 
     _digest: str = PrivateAttr(default="")

@@ -174,7 +174,7 @@ class InfraServer(MCPServer[Any]):
             elicitation = Elicitation(context) if context is not None else None
             client = context.session.client_params if context is not None else None
             channel = channel_of_call(client.client_info.name if client is not None else None)
-            again = partial(caller_of_call, self.service.engine.ledger)
+            again = partial(caller_of_call, self.service.credentials)
             call = Call(self.service, caller, channel, _progress(context), elicitation, again)
             answer = await tool.answer(call, parse(tool.arguments, arguments))
             await call.check_caller()
@@ -197,7 +197,7 @@ class InfraServer(MCPServer[Any]):
             raise MCPError(UNAUTHENTICATED, str(error), error.as_dict()) from None
 
     async def _caller(self) -> Caller:
-        caller = await caller_of_call(self.service.engine.ledger)
+        caller = await caller_of_call(self.service.credentials)
         self.service.presence.seen(caller)
         return caller
 

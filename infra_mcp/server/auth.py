@@ -26,7 +26,7 @@ from infra_mcp.model.request import Channel
 from infra_mcp.server.operator import OPERATOR
 
 if TYPE_CHECKING:
-    from infra_mcp.ledger.store import Ledger
+    from infra_mcp.server.credentials import Credentials
 
 NOT_KNOWN = frozenset({"unauthenticated", "token-expired"})  # codes of a caller who is not, or no longer, known
 COMMAND_LINE = "infra-mcp-cli"  # the client name it sends over HTTP
@@ -42,15 +42,15 @@ class Binding:
     channel: Channel = "tool"
     local: Caller = OPERATOR  # the caller without a token
 
-    async def caller(self, ledger: Ledger) -> Caller:
-        """The caller, looked up in the ledger at each call, so that a revoked token ends at once.
+    async def caller(self, credentials: Credentials) -> Caller:
+        """The caller, looked up at each call, so that a revoked token ends at once.
 
         Raises:
             InfraError: `unauthenticated`, `token-expired`.
         """
         if self.token is None:
             return self.local
-        known = await ledger.caller_for_token(self.token)
+        known = await credentials.caller(self.token)
         if known is None:
             raise _ended()
         return known
@@ -98,7 +98,7 @@ def bind(binding: Binding) -> None:
     _binding.set(binding)
 
 
-def again(ledger: Ledger) -> Callable[[], Awaitable[Caller]]:
+def again(credentials: Credentials) -> Callable[[], Awaitable[Caller]]:
     """What looks the caller of this connection of the socket up as of the moment it is called, also after it ended.
 
     Raises:
@@ -107,7 +107,7 @@ def again(ledger: Ledger) -> Callable[[], Awaitable[Caller]]:
     binding = _binding.get()
     if binding is None:
         raise InfraError("unauthenticated", "The transport does not identify the caller.")
-    return partial(binding.caller, ledger)
+    return partial(binding.caller, credentials)
 
 
 def principal_of(caller: Caller) -> str:
@@ -124,22 +124,22 @@ class PeerToken(AccessToken):
 
 
 class Tokens:
-    """The token verifier of the HTTP channel: peers' tokens, looked up in the ledger at each request."""
+    """The token verifier of the HTTP channel: each token is looked at anew at each request."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
 
     async def verify_token(self, token: str) -> AccessToken | None:
         """The peer of a token; the transport answers None with 401. The guard in front of it has said why."""
         try:
-            caller = await self._ledger.caller_for_token(token)
+            caller = await self._credentials.caller(token)
         except InfraError:
             return None
         if caller is None:
             return None
         principal = principal_of(caller)
         found = PeerToken(token="-", client_id=principal, scopes=[], subject=principal, caller=caller)  # noqa: S106
-        found._again = lambda: self._ledger.caller_for_token(token)  # noqa: SLF001 - pydantic takes no private value
+        found._again = lambda: self._credentials.caller(token)  # noqa: SLF001 - pydantic takes no private value
         return found
 
 
@@ -147,7 +147,7 @@ def _ended() -> InfraError:
     return InfraError("unauthenticated", "The token does not belong to a peer, or was revoked.")
 
 
-async def caller_of_call(ledger: Ledger) -> Caller:
+async def caller_of_call(credentials: Credentials) -> Caller:
     """The caller of the current call as of this moment: a token may end while the call waits.
 
     Raises:
@@ -161,7 +161,7 @@ async def caller_of_call(ledger: Ledger) -> Caller:
     binding = _binding.get()
     if binding is None:
         raise InfraError("unauthenticated", "The transport does not identify the caller.")
-    return await binding.caller(ledger)
+    return await binding.caller(credentials)
 
 
 def channel_of_call(client: str | None = None) -> Channel:

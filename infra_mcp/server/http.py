@@ -80,7 +80,7 @@ def make_server(service: Service, url: str) -> InfraServer:
         resource_server_url=AnyHttpUrl(url),
         validate_token_resource=False,  # a token of ours is for this server: it is looked up in this ledger
     )
-    server = InfraServer(service, token_verifier=Tokens(service.engine.ledger), auth=auth)
+    server = InfraServer(service, token_verifier=Tokens(service.credentials), auth=auth)
 
     async def healthz(request: Request) -> Response:  # noqa: ARG001 - the same for every caller
         # Anyone on this machine may ask, so it says no more than that the server takes calls.
@@ -159,7 +159,7 @@ async def serve(server: InfraServer, listener: socket.socket) -> None:
 
     async def principal(token: str) -> str | None:
         try:
-            caller = await service.engine.ledger.caller_for_token(token)
+            caller = await service.credentials.caller(token)
         except InfraError as error:
             if error.code == "ledger-unavailable":
                 return None

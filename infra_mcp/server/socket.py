@@ -231,7 +231,7 @@ class _Connection:
         try:
             infra = peer_name(self.server.service.engine)
             self._binding = binding_of(_params(frame), infra)
-            caller = await self._binding.caller(self.operator.ledger)
+            caller = await self._binding.caller(self.server.service.credentials)
         except InfraError as error:
             await self._refuse(frame, error)
             return None
@@ -243,7 +243,7 @@ class _Connection:
 
     async def _call_operator(self, frame: dict[str, Any]) -> None:
         try:
-            caller = await self._binding.caller(self.operator.ledger)
+            caller = await self._binding.caller(self.server.service.credentials)
             result = await self.operator.call(caller, str(frame["method"]), _params(frame))
         except InfraError as error:
             await self._refuse(frame, error)

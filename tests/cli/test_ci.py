@@ -104,7 +104,8 @@ async def test_the_gitlab_job_deploys_what_its_tag_names_once_and_keeps_its_summ
 async def test_the_commands_of_the_page_are_taken_as_they_stand_there(tmp_path):
     """Each command of a block is one that the command line takes: run with `--help` behind it, it explains itself."""
     page = (DOCS / "ci.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```\n(.*?)```", page, re.DOTALL)
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    blocks = [block for language, block in fences if not language]
     lines = [line for block in blocks for line in block.splitlines() if line.startswith("infra-mcp ")]
     run = Shell(tmp_path)
     (tmp_path / "repo").mkdir()

@@ -19,6 +19,7 @@ from infra_mcp.mesh.peers import Presence
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import Channel
 from infra_mcp.server.connections import ConnectionCounter
+from infra_mcp.server.credentials import Credentials
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
@@ -46,11 +47,13 @@ class Service:
     attendants: AttendantSessions = field(init=False)
     limits: Limits = field(init=False)
     releases: Releases = field(init=False)
+    credentials: Credentials = field(init=False)
 
     def __post_init__(self) -> None:
         self.attendants = AttendantSessions(self.engine)
         self.limits = Limits(self.engine)
         self.releases = Releases(self.engine)
+        self.credentials = Credentials(self.engine)
 
 
 @dataclass(frozen=True)
