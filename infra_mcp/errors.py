@@ -305,8 +305,7 @@ CODES: dict[str, CodeInfo] = {
         Exit.UNREACHABLE,
     ),
     "run-stopped": CodeInfo(
-        "A program took too long, or printed too much, and was stopped.",
-        "See the message; a workspace has a timeout in infra.toml.",
+        "A program took too long, or printed too much.", "See the message; a workspace has a timeout in infra.toml."
     ),
     "not-landed": CodeInfo(
         "It was applied and did not reach the requested state.", "Correct the cause in the message and send it again."
@@ -317,9 +316,7 @@ CODES: dict[str, CodeInfo] = {
         Exit.NEEDS_OPERATOR,
     ),
     "cannot-observe": CodeInfo(
-        "An interruption left the outcome unknown.",
-        "A person looks at the named objects and files.",
-        Exit.NEEDS_OPERATOR,
+        "An interruption left the outcome unknown.", "A person looks at what is named.", Exit.NEEDS_OPERATOR
     ),
     # -- ourselves
     "ledger-unavailable": CodeInfo(
