@@ -11,7 +11,6 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from infra_mcp.engine.approvals import waiting_for
 from infra_mcp.errors import CODES, Exit, InfraError
 from infra_mcp.model.actions import Rollback
 from infra_mcp.model.outcome import exit_for
@@ -103,6 +102,8 @@ def parked(request: Request, first: str = "") -> Answer:
     command = f"infra-mcp approve {request.id} {request.effect_digest}"
     what = f"{first}{request.id} waits for an approval."
     error = InfraError("needs-approval", what, next_step=f"A person types: {command}")
+    from infra_mcp.engine.approvals import waiting_for  # noqa: PLC0415 - no command without a server needs the drivers
+
     waiting = waiting_for(request)
     until = {"until": waiting.until} if waiting else {}
     return Answer(str(error), receipt_fields(request) | until | error.as_dict() | {"exit": int(Exit.WAITING)})

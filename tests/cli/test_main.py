@@ -268,6 +268,14 @@ async def test_a_client_command_imports_the_standard_library_only(tmp_path):
         assert done.stdout.decode().splitlines()[-1] == "FOREIGN []", done
 
 
+@pytest.mark.parametrize("needed", ["server.offline", "engine.check", "engine.repositories"])
+def test_a_command_that_works_without_a_server_does_not_import_the_engine(needed):
+    script = f"import sys, infra_mcp.{needed}; print('ENGINE', 'infra_mcp.engine.engine' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert done.stdout == "ENGINE False\n", done
+
+
 @pytest.mark.anyio
 async def test_a_token_comes_from_a_file_and_never_from_an_argument(tmp_path):
     async with shell(tmp_path) as (at, run):
