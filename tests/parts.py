@@ -25,7 +25,8 @@ PARTS = {
 }
 # More than the cores of a small machine, since most tests wait most of their time. A test that hangs ends its worker,
 # which xdist names and replaces: an event loop that a signal interrupts may wait for ever for tasks that do not end.
-PARALLEL = ["-n", "4", "--timeout-method=thread"]
+# Who is done takes over what another has before it: of one module, which stays together, up to its last long tests.
+PARALLEL = ["-n", "4", "--dist", "worksteal", "--timeout-method=thread"]
 # What a target runs, a session of pytest each: its parts, and how. Only `quick` needs no control plane.
 TARGETS: dict[str, list[tuple[tuple[str, ...], list[str]]]] = {
     "test": [(("quick",), PARALLEL), (("core",), ["-n", "2", *PARALLEL[2:]])],
