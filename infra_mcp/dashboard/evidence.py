@@ -17,6 +17,26 @@ from infra_mcp.model.request import END, Request, State
 _GONE: Final = {"delete", "replace"}
 # Kinds whose deletion takes data or other objects along: their names are typed before others.
 _HOLDS: Final = ("namespace", "persistentvolumeclaim", "persistentvolume", "customresourcedefinition", "statefulset")
+# Kinds that a rollback makes again from the repository, with nothing lost.
+_MADE_AGAIN: Final = frozenset(
+    [
+        "deployment",
+        "daemonset",
+        "service",
+        "ingress",
+        "configmap",
+        "serviceaccount",
+        "networkpolicy",
+        "role",
+        "rolebinding",
+        "cronjob",
+        "httproute",
+        "horizontalpodautoscaler",
+        "poddisruptionbudget",
+        "resourcequota",
+        "limitrange",
+    ]
+)
 _PODS: Final = {"deployment", "statefulset", "daemonset", "replicaset", "pod"}
 _TEMPLATE: Final = re.compile(r"\.spec\.template[.:\[]")
 _MOST_STEPS: Final = 40
@@ -46,9 +66,14 @@ def whole(plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def removed(plan: dict[str, Any]) -> list[str]:
-    """The objects that a plan deletes or replaces: what cannot be undone. The one to be named comes first."""
+    """The objects that a plan deletes or replaces. The one whose name a person types comes first."""
     found = [str(one.get("object", "")) for one in plan.get("objects", ()) if one.get("operation") in _GONE]
     return sorted(found, key=_rank)
+
+
+def lost(plan: dict[str, Any]) -> list[str]:
+    """Those of them that a rollback cannot bring back as they were: all but kinds that hold nothing of their own."""
+    return [name for name in removed(plan) if not any(kind in _MADE_AGAIN for kind in name.lower().split("/")[:-1])]
 
 
 def to_type(plan: dict[str, Any]) -> str:
@@ -75,8 +100,8 @@ def restarts(plan: dict[str, Any]) -> list[str]:
 
 def undo(plan: dict[str, Any]) -> str:
     """What happens where the change does not land, or is not wanted any more."""
-    if gone := removed(plan):
-        return f"none for {', '.join(gone)}: what they hold is gone"
+    if gone := lost(plan):
+        return f"none for {', '.join(gone)}: what {'it holds' if len(gone) == 1 else 'they hold'} is gone"
     ways = {str(one.get("on_failure")) for one in plan.get("parts", ())}
     if ways == {"rollback"}:
         return "automatic where it does not land; later by a rollback of this request"
@@ -94,10 +119,10 @@ def sentence(plan: dict[str, Any]) -> str:
     parts = [f"{radius[name]} {word}" for name, word in words.items() if radius.get(name)]
     if radius.get("unchanged"):
         parts.append(f"{radius['unchanged']} left as {'it is' if radius['unchanged'] == 1 else 'they are'}")
-    if radius.get("files"):
-        parts.append(f"{radius['files']} {'file' if radius['files'] == 1 else 'files'} of the repository")
     where = f" in {', '.join(radius['namespaces'])}" if radius.get("namespaces") else ""
-    return f"{', '.join(parts) or 'nothing changed'}{where}"
+    number = radius.get("files", 0)
+    files = f"; {number} {'file' if number == 1 else 'files'} of the repository" if number else ""
+    return f"{', '.join(parts) or 'nothing changed'}{where}{files}"
 
 
 def steps(trail: Sequence[Event], request: Request, progress: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import pytest
 from approval_server import approval_server, waiting
 from dashboard_visits import text_of, visit
 
-from infra_mcp.dashboard.evidence import asked, removed, restarts, sentence, to_type
+from infra_mcp.dashboard.evidence import asked, lost, removed, restarts, sentence, to_type, undo
 from infra_mcp.dashboard.pages.needs_you import in_order
 from infra_mcp.model.actions import Deploy, Rollback
 from infra_mcp.model.outcome import Receipt
@@ -167,9 +167,12 @@ def test_a_plan_says_what_it_removes_which_pods_restart_and_how_much_in_all():
     )
     assert removed(plan)[0] == "media/persistentvolumeclaim/tune-data"
     assert to_type(plan) == "tune-data"
+    assert lost(plan) == ["media/persistentvolumeclaim/tune-data"]
+    assert undo(plan) == "none for media/persistentvolumeclaim/tune-data: what it holds is gone"
+    assert lost(_plan(("aws_db_instance.main", "replace"))) == ["aws_db_instance.main"]
     assert restarts(plan) == ["media/deployment/tune", "docs-live/deployment/docs"]
     assert sentence(plan) == (
-        "2 changed, 1 replaced, 2 deleted, 1 left as it is, 1 file of the repository in docs-live, media"
+        "2 changed, 1 replaced, 2 deleted, 1 left as it is in docs-live, media; 1 file of the repository"
     )
     assert (removed({}), to_type({}), restarts({}), sentence({})) == ([], "", [], "nothing changed")
 

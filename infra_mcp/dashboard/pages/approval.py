@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import anyio
 
-from infra_mcp.dashboard.evidence import asked, quoted, removed, restarts, sentence, to_type, undo, whole
+from infra_mcp.dashboard.evidence import asked, lost, quoted, removed, restarts, sentence, to_type, undo, whole
 from infra_mcp.dashboard.look import Look
 from infra_mcp.engine.approvals import waiting_for
 from infra_mcp.errors import InfraError
@@ -83,6 +83,7 @@ def _evidence(
         "effect": sentence(plan),
         "adopted_from": (plan.get("blast_radius") or {}).get("adopted_from", []),
         "removed": removed(plan),
+        "lost": lost(plan),
         "type": to_type(plan),
         "restarts": restarts(plan),
         "undo": undo(plan),
