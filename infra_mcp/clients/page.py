@@ -86,7 +86,7 @@ def _require(url: str, allowed: Collection[str], *, private: bool) -> None:
         raise _unavailable(_PRIVATE)
 
 
-_PRIVATE: Final = "its host is at an address that infra.toml does not allow: see url.private"
+_PRIVATE: Final = "its host is at an address that infra.toml does not allow: see its key `private`"
 
 
 def is_allowed(address: str, *, private: bool) -> bool:
