@@ -20,6 +20,7 @@ from infra_mcp.settings import Settings
 NAME = "infra-mcp-cli"  # how the client calls itself
 VERSION = "2026-07-28"
 OnProgress = Callable[[str], None]
+APPROVE = "operator/approve"
 _META = "io.modelcontextprotocol/"
 _Heard = Callable[[dict[str, Any]], None]
 
@@ -61,11 +62,13 @@ class Client:
         return self._transport.remote
 
     def method(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
-        """Call a method of the socket.
+        """Call a method of the socket. Over a URL there is `operator/approve` alone.
 
         Raises:
             InfraError: what the server says; `invalid-argument` over a URL; `server-unreachable`.
         """
+        if self.remote and isinstance(self._transport, Remote) and name == APPROVE:
+            return self._transport.post(name, params)
         if self.remote:
             what = "This works on the server's own machine only, not over a URL."
             raise InfraError("invalid-argument", what, next_step="Run it there, without --url and INFRA_MCP_URL.")
@@ -221,6 +224,17 @@ class Remote:
         except OSError:
             raise BrokenConnectionError from None
         return answer
+
+    def post(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Call a method that has an address of its own beside the endpoint.
+
+        Raises:
+            InfraError: what it is refused with.
+        """
+        try:
+            return self._http.post(f"/{method}", params, self._flight(modern=True))
+        except OSError:
+            raise BrokenConnectionError from None
 
 
 @contextmanager

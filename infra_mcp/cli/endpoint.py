@@ -54,6 +54,10 @@ class Endpoint:
         query = f"?{self._url.query}" if self._url.query else ""
         return (self._url.path if self._url.path.strip("/") else _PATH) + query
 
+    def beside(self, path: str) -> str:
+        """An address beside the endpoint, as a request line has it."""
+        return self.target.partition("?")[0].rpartition("/")[0] + path
+
     @property
     def shown(self) -> str:
         """Scheme and host, for messages."""
@@ -109,7 +113,7 @@ class Endpoint:
         which, key = which_and_key(self._token)
         nonce = secrets.token_hex(16)
         try:
-            made.request("GET", f"{self.target.partition('?')[0].rpartition('/')[0]}{PATH}?token={which}&nonce={nonce}")
+            made.request("GET", self.beside(f"{PATH}?token={which}&nonce={nonce}"))
             response = made.getresponse()
             body = response.read(_LONGEST_PROOF)
             shown = json.loads(body)["proof"] if response.status == http.client.OK else ""

@@ -103,6 +103,19 @@ class Session:
             answer["id"] = frame["id"]
             yield json.dumps(answer).encode(), answer
 
+    def post(self, path: str, body: dict[str, Any], flight: Flight) -> dict[str, Any]:
+        """Post to an address beside the endpoint, and return the answer.
+
+        Raises:
+            InfraError: what it is refused with; `server-unreachable`.
+            OSError: the connection ended before the answer.
+        """
+        with self.request("POST", body, flight, beside=path) as response:
+            answer = parsed(response.read(_MAX_ANSWER)) or {}
+            if response.status != http.client.OK:
+                raise self._endpoint.refusal(response.status, answer)
+            return answer
+
     def _begin(self, frame: dict[str, Any], answer: dict[str, Any], response: http.client.HTTPResponse) -> None:
         """From an answered `initialize` on, every request names its session."""
         if frame["method"] == "initialize" and isinstance(answer.get("result"), dict):
@@ -110,14 +123,19 @@ class Session:
             self.version = str(answer["result"].get("protocolVersion"))
 
     @contextmanager
-    def request(self, method: str, frame: dict[str, Any] | None, flight: Flight) -> Iterator[http.client.HTTPResponse]:
+    def request(
+        self, method: str, frame: dict[str, Any] | None, flight: Flight, beside: str = ""
+    ) -> Iterator[http.client.HTTPResponse]:
         """Send a request and wait for the head of its answer. A connection whose answer was read whole is used again.
+
+        With `beside` it goes to that path beside the endpoint, and is no frame.
 
         Raises:
             InfraError: `server-unreachable`, when there is no connection to be had.
             OSError: the connection ended, was cut, or brought something else than HTTP and frames.
         """
-        headers = self._endpoint.headers() | self._headers(frame)
+        headers = self._endpoint.headers() | ({} if beside else self._headers(frame))
+        target = self._endpoint.beside(beside) if beside else self._endpoint.target
         if method == "GET":
             headers["Accept"] = "text/event-stream"
         connection, whole = self._connected(), False
@@ -125,7 +143,7 @@ class Session:
         try:
             if flight.cancelled:
                 raise ConnectionAbortedError
-            connection.request(method, self._endpoint.target, json.dumps(frame).encode() if frame else None, headers)
+            connection.request(method, target, json.dumps(frame).encode() if frame else None, headers)
             response = connection.getresponse()
             yield response
             whole = response.isclosed()

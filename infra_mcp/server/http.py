@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse
 from infra_mcp.errors import InfraError
 from infra_mcp.mesh.hooks import Hooks
 from infra_mcp.proof import PATH, prove
-from infra_mcp.server import hooks
+from infra_mcp.server import decisions, hooks
 from infra_mcp.server.app import InfraServer
 from infra_mcp.server.auth import Tokens, principal_of
 from infra_mcp.server.connections import HttpConnection, room
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from infra_mcp.model.peer import Caller
+    from infra_mcp.server.operator import Operator
     from infra_mcp.server.tools.call import Service
 
 LOOPBACK = "127.0.0.1"
@@ -125,6 +126,11 @@ class Pages(Protocol):
 
     async def open(self, caller: Caller, page: str) -> dict[str, Any]:
         """A link that opens a page for a caller of the socket, once."""
+
+
+def open_to_operators(server: InfraServer, operator: Operator) -> None:
+    """Take operators' decisions beside the rest."""
+    server.custom_route(decisions.PATH, methods=["POST"])(decisions.DecisionDoor(operator).answer)
 
 
 def mount(server: InfraServer, pages: Pages) -> None:

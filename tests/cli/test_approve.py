@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import httpx2
 import pytest
 from shell import shell
 from ssh_keys import Key
@@ -46,6 +49,7 @@ async def parked(at, run):
 
 
 @pytest.mark.anyio
+@pytest.mark.promise("approval.ways")
 @pytest.mark.promise("approval.digest")
 async def test_a_decision_is_about_one_effect_and_says_who_decided_and_how_well_known(tmp_path):
     async with shell(tmp_path, held=True) as (at, run):
@@ -66,6 +70,65 @@ async def test_a_decision_is_about_one_effect_and_says_who_decided_and_how_well_
             ("alice", "token", True, "cli"),
         ]
         assert (moved.code, moved.json["code"]) == (2, "approval-mismatch")
+
+
+@pytest.mark.anyio
+@pytest.mark.promise("approval.ways")
+async def test_an_operator_decides_over_http_by_their_token_and_nobody_else_does(tmp_path):
+    async with shell(tmp_path, "both", held=True) as (at, run):
+        told = people(at)
+        request = await parked(at, run)
+        token = (await run("peer", "add", "alice", "--operator")).out.strip()
+        yes = await run("approve", request, DIGEST, "--json", "--url", at.url, token=token)
+        no = await run("deny", request, DIGEST, "--url", at.url, token=token)
+        moved = await run("approve", request, "sha256:" + "0" * 64, "--json", "--url", at.url, token=token)
+        peers = await run("approve", request, DIGEST, "--json", "--url", at.url, token=at.tokens["docs"])
+        unknown = await run("approve", request, DIGEST, "--json", "--url", at.url, token="imcp_" + "0" * 43)
+        await run("peer", "remove", "alice", "--operator")
+        gone = await run("approve", request, DIGEST, "--json", "--url", at.url, token=token)
+
+        assert (yes.code, no.code) == (0, 0), (yes, no)
+        assert yes.json["request"] == request
+        assert told == [("alice", "token", True, "cli"), ("alice", "token", False, "cli")]
+        assert (moved.code, moved.json["code"]) == (2, "approval-mismatch")
+        assert (peers.code, peers.json["code"]) == (3, "policy-denied")
+        assert (unknown.code, unknown.json["code"]) == (3, "unauthenticated")
+        assert (gone.code, gone.json["code"]) == (3, "unauthenticated")
+
+
+@pytest.mark.anyio
+@pytest.mark.promise("approval.ways")
+async def test_a_decision_over_http_that_is_not_well_formed_is_refused_with_a_code(tmp_path):
+    async with shell(tmp_path, "both", held=True) as (at, run):
+        told = people(at)
+        request = await parked(at, run)
+        token = (await run("peer", "add", "alice", "--operator")).out.strip()
+        good = {"request_id": request, "digest": DIGEST, "approve": True}
+        bad = [
+            ({"content": b"{"}, 400),
+            ({"content": b"[]"}, 400),
+            ({"content": b"[" * 60_000}, 400),
+            ({"content": json.dumps(good | {"reason": "x" * 70_000}).encode()}, 400),
+            ({"json": good | {"approve": "perhaps"}}, 400),
+            ({"json": good | {"as": "bob"}}, 400),
+            ({"json": good, "headers": {"Content-Type": "text/plain"}}, 400),
+            ({"json": good, "headers": {"Authorization": ""}}, 401),
+            ({"json": good, "headers": {"Authorization": f"Basic {token}"}}, 401),
+            ({"json": good, "headers": {"Origin": "https://elsewhere.example"}}, 403),
+            ({"json": good, "headers": {"Host": "elsewhere.example"}}, 421),
+        ]
+        known = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        place = at.url.removesuffix("/mcp") + "/operator/approve"
+        async with httpx2.AsyncClient() as client:
+            for given, status in bad:
+                sent = given | {"headers": known | given.get("headers", {})}
+                answer = await client.post(place, **sent)
+                assert answer.status_code == status, (given, answer.text)
+                assert token not in answer.text
+            assert (await client.get(place, headers=known)).status_code == 405
+            assert told == []
+            assert (await client.post(place, json=good, headers=known)).status_code == 200
+        assert told == [("alice", "token", True, "cli")]
 
 
 @pytest.mark.anyio

@@ -161,8 +161,8 @@ async def test_by_a_url_a_refused_token_exits_with_3_and_no_server_with_6(tmp_pa
     assert none.code == 3
     assert "INFRA_MCP_TOKEN" in none.err
     assert operators.code == 0
-    assert approving.code == 2
-    assert "own machine" in approving.err
+    assert approving.code == 3
+    assert "policy-denied" in approving.err
     assert both.code == 2
     assert local.code == 0, local  # an option goes before the environment
     assert gone.code == 6

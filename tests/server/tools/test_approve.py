@@ -39,6 +39,7 @@ YES = {"action": "accept", "content": {"approve": True}}
 
 
 @every_way
+@pytest.mark.promise("approval.ways")
 @pytest.mark.promise("approval.digest")
 async def test_a_person_is_shown_the_plan_and_their_yes_counts_for_its_digest(tmp_path, monkeypatch, who, mode):
     async with approval_server(tmp_path, monkeypatch, door_of(who)) as at:
