@@ -190,7 +190,7 @@ async def waiting(at: RunningServer, **more: Any) -> Request:
     """A deploy that docs asked for and that waits for an approval."""
     async with at.unix("docs") as client:
         result = await client.call_tool("deploy", {"app": "docs", "version": "2", **more})
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         found = await at.engine.ledger.request(result.structured_content["request"])
     assert found is not None
     assert found.state is State.AWAITING_APPROVAL

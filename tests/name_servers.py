@@ -32,7 +32,7 @@ from infra_mcp.errors import InfraError
 __all__ = ["KEY", "ZONE", "Bind", "CoreDns", "coredns", "free_port", "primary", "secondary", "zone_text"]
 
 ZONE, KEY = "docs.example", "infra-mcp-key"
-_UP = 15.0  # seconds
+_UP = 60.0  # seconds
 TEXT = """\
 $TTL 300
 @ IN SOA ns1 hostmaster ( 1 3600 1 604800 60 )
@@ -125,7 +125,7 @@ class Bind:
 
     def query(self, name: str, kind: str) -> dns.message.Message:
         """Its answer."""
-        return dns.query.tcp(dns.message.make_query(name, kind), "127.0.0.1", port=self.port, timeout=2)
+        return dns.query.tcp(dns.message.make_query(name, kind), "127.0.0.1", port=self.port, timeout=10)
 
     def values(self, name: str, kind: str) -> list[str]:
         """The values it answers with, sorted; relative names are below the zone."""
@@ -148,7 +148,7 @@ class Bind:
         message.delete(name, kind)
         for value in values:
             message.add(name, ttl, kind, value)
-        reply = dns.query.tcp(message, "127.0.0.1", port=self.port, timeout=5)
+        reply = dns.query.tcp(message, "127.0.0.1", port=self.port, timeout=20)
         assert reply.rcode() == dns.rcode.NOERROR, dns.rcode.to_text(reply.rcode())
 
 

@@ -77,14 +77,14 @@ class ServerProcess:
     def kill(self) -> None:
         """End it by SIGKILL, without any chance to say goodbye, and wait until it is gone."""
         self.process.kill()
-        self.process.join(10)
+        self.process.join(60)
 
     def terminate(self) -> None:
         """Ask it to stop (SIGTERM); `wait` tells when it has."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGTERM)
 
-    def wait(self, seconds: float = 10.0) -> int | None:
+    def wait(self, seconds: float = 30.0) -> int | None:
         """Its exit code, or None when it still runs after that long."""
         self.process.join(seconds)
         return self.process.exitcode
@@ -223,7 +223,7 @@ def _child(
         sys.exit(int(error.exit))
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 10.0, what: str = "what was waited for") -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 60.0, what: str = "what was waited for") -> None:
     """Look again and again, quickly, until something is so.
 
     Raises:

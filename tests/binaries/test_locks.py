@@ -27,7 +27,7 @@ async def test_one_holds_the_lock_and_the_other_reports_that_it_waits(tmp_path):
         async with exclusive(tmp_path / "lock", waits.set):
             order.append("second")
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks, exclusive(tmp_path / "lock"):
             tasks.start_soon(second)
             await waits.wait()
@@ -47,7 +47,7 @@ async def test_the_death_of_its_holder_frees_it(tmp_path):
 
     async with await anyio.open_process(argv, stderr=None) as holder:
         assert (await holder.stdout.receive()).startswith(b"held")
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(end, holder)
                 async with exclusive(tmp_path / "lock", waits.set):

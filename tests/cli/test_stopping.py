@@ -82,7 +82,7 @@ async def test_stopped_before_the_request_has_a_name_it_says_how_to_find_it(tmp_
         async with run.start("deploy", "docs", "1") as process:
             await asked.wait()
             process.terminate()
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 err = b"".join([part async for part in process.stderr]).decode()
                 code = await process.wait()
         group.cancel_scope.cancel()

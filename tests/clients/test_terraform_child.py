@@ -89,7 +89,7 @@ class _ServerKilled(BaseException):
 
 async def _gone(pid: int) -> None:
     """Wait until a process has ended; its new parent may not have looked yet."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         while _lives(pid):  # noqa: ASYNC110 - a process that is no child gives no event
             await anyio.sleep(0.01)
 

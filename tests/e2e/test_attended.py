@@ -158,7 +158,7 @@ async def test_when_a_session_or_its_server_dies_the_ask_is_free_for_the_next(cl
             await scenario.start()
 
         async with scenario.attend() as second:
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 while not (await scenario.call(second, "inbox", claim=ask)).ok:  # noqa: ASYNC110 - another process's news
                     await anyio.sleep(0.02)
             done = await scenario.call(second, "deploy", app="docs", version="0.13.4", on_behalf_of=ask)

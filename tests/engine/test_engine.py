@@ -34,7 +34,7 @@ async def _meanwhile(engine, waits, does):
     async def wait():
         found.append(await waits())
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(wait)
             while not engine.signals._waiting:  # noqa: ASYNC110 - what it waits for is not told

@@ -87,7 +87,7 @@ def to(path, server):
 
 async def rights_of(engine):
     """What it finds out about its own rights, once it is connected."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         while (rights := engine.health().get("rights")) is None:  # noqa: ASYNC110 - nothing tells of it
             await anyio.sleep(0.05)
     return rights

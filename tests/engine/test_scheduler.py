@@ -161,7 +161,7 @@ async def test_a_policy_that_changes_and_a_signal_wake_it_at_once(ledger_fixture
 
     async with anyio.create_task_group() as group:
         group.start_soon(hand.scheduler.run)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             while not hand.scheduler.parked:
                 await anyio.lowlevel.checkpoint()
             await ledger_fixture.rule(schedule="now")
@@ -347,5 +347,5 @@ async def test_a_running_engine_purges(tmp_path, monkeypatch):
     monkeypatch.setattr("infra_mcp.engine.scheduler.purge", noted)
     settings = Settings(repo=tmp_path, state_dir=tmp_path / "state", kubeconfig=tmp_path / "none")
     async with Engine.open(settings):
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await purged.wait()

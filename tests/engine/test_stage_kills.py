@@ -70,7 +70,7 @@ async def _recovered(ground, version):
     state, live, commits = ENDS[version]
     async with ground.engine() as engine:
         done = await ground.ask(engine, version, idempotency_key="once")
-        with anyio.move_on_after(10):
+        with anyio.move_on_after(60):
             await until(lambda: ground.live() == live)
     wrong = [] if done.state is state else [f"{done.state.value}: {done.receipt['message']}"]
     wrong += [] if ground.live() == ground.in_git() == live else [f"{ground.live()} {ground.in_git()}"]

@@ -48,7 +48,7 @@ class Bench:
         await self.ledger_fixture.ends(run.request)
 
     async def until(self, true):
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             while not true():  # noqa: ASYNC110 - whatever the test looks at
                 await anyio.sleep(0.001)
 

@@ -303,7 +303,7 @@ async def test_a_write_that_has_begun_is_finished_when_its_caller_is_cancelled(l
     gate = held()
     async with anyio.create_task_group() as group:
         group.start_soon(accept, ledger)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await gate.began.wait()
         group.cancel_scope.cancel()
         gate.go.set()
@@ -315,7 +315,7 @@ async def test_a_write_that_has_not_begun_is_not_made_when_its_caller_is_cancell
     gate = held()
     async with anyio.create_task_group() as group:
         group.start_soon(accept, ledger, "docs-first")
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await gate.began.wait()
         with anyio.CancelScope() as scope:
             scope.cancel()

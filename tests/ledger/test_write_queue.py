@@ -134,13 +134,13 @@ async def test_nobody_is_answered_before_the_commit(ledger, busy):
         def hold(_connection):
             if at.go.is_set() and not go.is_set():
                 anyio.from_thread.run_sync(committing.set)
-                assert go.wait(10)
+                assert go.wait(30)
 
         event.listen(
             ledger._database._engine, "begin", lambda _c: event.listen(ledger._database._engine, "commit", hold)
         )
         at.go.set()
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await committing.wait()
             for _ in range(20):
                 await anyio.lowlevel.checkpoint()
@@ -246,12 +246,12 @@ async def test_one_that_has_begun_is_finished_whoever_is_cancelled(ledger, busy,
 
     def slow(tx):
         anyio.from_thread.run_sync(inside.set)
-        assert go.wait(10)
+        assert go.wait(30)
         return append(tx, Entry("t", "slow", None, None))
 
     async with busy(lambda: ledger._database.write(slow), adding(ledger, "k1"), adding(ledger, "k2")) as at:
         at.go.set()
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await inside.wait()
         at.scopes[which].cancel()
         for _ in range(10):

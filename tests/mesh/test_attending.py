@@ -68,7 +68,7 @@ async def test_an_ask_that_is_written_while_the_last_one_leaves_waits_for_nobody
             return await real(*given, **more)
 
         monkeypatch.setattr(at.engine.ledger.mail, "open_ask", late)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             assert (await at.engine.wait_ask(await asked(at), 600)).state == "acked"
 
 
@@ -209,7 +209,7 @@ async def test_an_outage_of_the_ledger_when_a_session_leaves_does_not_keep_its_c
             ask_id = await asked(at)
             await at.service.attendants.claim(ONE, ask_id)
             monkeypatch.setattr(at.engine.ledger.mail, "release", broken)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while (await at.engine.ledger.ask(ask_id)).claim is not None:
                 await anyio.lowlevel.checkpoint()
         assert failures == ["one"]

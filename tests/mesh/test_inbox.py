@@ -144,7 +144,7 @@ async def test_a_wait_is_for_what_was_not_marked_before_and_wakes_at_once(tmp_pa
         async def waits() -> None:
             found.append(await wait(at.engine, TO_SHOP, 600))
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as group:
                 group.start_soon(waits)
                 await anyio.wait_all_tasks_blocked()

@@ -59,7 +59,7 @@ async def outcomes(at) -> list:
 @pytest.mark.promise("notify.catalogue")
 async def test_the_words_of_the_catalogue_become_a_deploy_whose_outcome_is_notified_back(tmp_path):
     async with running_server(tmp_path, "unix", policy=policy()) as at:
-        with at.engine.signals.waiter(BACK.signal) as told, anyio.fail_after(10):
+        with at.engine.signals.waiter(BACK.signal) as told, anyio.fail_after(30):
             taken = await take(at, READY)
             (told_of,) = taken.requests
             await at.engine.wait(told_of["request"], 5)

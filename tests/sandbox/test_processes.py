@@ -39,7 +39,7 @@ async def test_exactly_the_processes_of_that_sandbox_are_ended(start):
     others = [start("infra2"), start("other"), start.other("sleep", "600")]
     assert {child.pid for child in processes.running(Place("infra"))} == {child.pid for child in ours}
     assert await processes.end(Place("infra")) == 2
-    assert [child.wait(5) for child in ours] == [-9, -9]
+    assert [child.wait(30) for child in ours] == [-9, -9]
     assert [child.poll() for child in others] == [None, None, None]
 
 

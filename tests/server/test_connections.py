@@ -174,7 +174,7 @@ async def test_the_count_is_zero_only_after_the_last_visit_ends():
             await anyio.wait_all_tasks_blocked()
             assert counter.present
             assert not alone.is_set()
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await alone.wait()
     assert not counter.present
 
@@ -216,7 +216,7 @@ class Engine:
 async def test_a_server_on_demand_stays_as_long_as_there_is_work_or_doubt(monkeypatch):
     monkeypatch.setattr(process, "_CHECK_EVERY", 0.0)
     engine, stopping = Engine(False, InfraError("ledger-unavailable", "It is full."), False, True), anyio.Event()
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         await process._leave(engine, ConnectionCounter(), 0.0, stopping)
 
     assert stopping.is_set()
@@ -239,11 +239,11 @@ async def test_a_visit_during_the_check_keeps_the_server(monkeypatch):
     engine = Slow(True, True)
     async with anyio.create_task_group() as group:
         group.start_soon(process._leave, engine, counter, 0.0, stopping)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await came.wait()
         await anyio.wait_all_tasks_blocked()
         assert not stopping.is_set()
         visit.__exit__(None, None, None)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await stopping.wait()
     assert engine.asked == 2

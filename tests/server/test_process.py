@@ -79,7 +79,7 @@ def test_a_signal_stops_it_cleanly(settings, number):
     with start_server(settings) as server:
         os.kill(server.pid, number)
 
-        assert server.wait(5) == 0, server.log.read_text(encoding="utf-8")
+        assert server.wait(30) == 0, server.log.read_text(encoding="utf-8")
         assert not settings.socket.exists()
         assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
@@ -87,7 +87,7 @@ def test_a_signal_stops_it_cleanly(settings, number):
 def test_the_operators_shutdown_stops_it(settings):
     with start_server(settings) as server:
         assert operate(settings, "operator/shutdown") == {"stopping": True}
-        assert server.wait(5) == 0
+        assert server.wait(30) == 0
 
 
 @pytest.mark.anyio

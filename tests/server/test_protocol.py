@@ -66,7 +66,7 @@ async def over_socket(at, era, asked) -> dict:
         for one in [hello, *first, asked]:
             await stream.send(json.dumps(one).encode() + b"\n")
         buffer = BufferedByteReceiveStream(stream)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while (told := json.loads(await buffer.receive_until(b"\n", 1 << 20)))["id"] in {"hello", "first"}:
                 pass
     return told

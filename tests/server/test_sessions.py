@@ -88,7 +88,7 @@ async def test_a_peer_with_too_many_calls_is_refused_and_no_other_peer_waits(tmp
         async with httpx2.AsyncClient(timeout=60, limits=limits) as client, anyio.create_task_group() as group:
             for _ in range(MOST + 50):
                 group.start_soon(call, client, "docs")
-            with anyio.fail_after(15):
+            with anyio.fail_after(30):
                 await refused.wait()
             async with at.http("shop") as other:
                 assert (await other.call_tool("whoami", {})).is_error is False
@@ -112,5 +112,5 @@ def test_with_as_many_sessions_as_there_may_be_a_stop_is_quick(tmp_path):
         began = time.process_time()
         server.terminate()
 
-        assert server.wait(5.0) == 0
+        assert server.wait(30) == 0
         assert time.process_time() >= began

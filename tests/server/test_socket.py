@@ -36,7 +36,7 @@ class Wire:
 
     async def receive(self):
         while b"\n" not in self._buffer:
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 self._buffer += await self._stream.receive()
         line, _, self._buffer = self._buffer.partition(b"\n")
         return json.loads(line)
@@ -46,7 +46,7 @@ class Wire:
         return await self.receive()
 
     async def ended(self) -> bool:
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             try:
                 return await self._stream.receive() == b""
             except (anyio.EndOfStream, anyio.BrokenResourceError):
@@ -172,7 +172,7 @@ async def test_a_session_attends_as_long_as_its_connection_lasts(tmp_path):
             await line.ask("infra/requests")
 
             assert attendants.sitting == [hello["result"]["caller"]["session"]]
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await attendants.left.wait()
         assert attendants.sitting == []
 
@@ -182,7 +182,7 @@ async def test_two_open_requests_of_one_id_are_not_mixed_up(tmp_path):
         await line.ask("infra/hello", {"token": at.tokens["docs"]})
         slow = {"name": "deploy", "arguments": {"app": "docs", "version": "1", "wait_seconds": 60}, "_meta": MODERN}
         await line.send({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": slow})
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await at.engine.asked.wait()
         quick = {"name": "whoami", "arguments": {}, "_meta": MODERN}
         refused = await line.ask("tools/call", quick, 7)
@@ -204,7 +204,7 @@ async def test_at_a_stop_a_wait_is_answered_and_then_the_connection_ends(tmp_pat
         await idle.ask("infra/hello", {"host": True})
         slow = {"name": "deploy", "arguments": {"app": "docs", "version": "1", "wait_seconds": 60}, "_meta": MODERN}
         await line.send({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": slow})
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await at.engine.asked.wait()
         at.service.stopping.set()
         answer = await line.receive()

@@ -172,7 +172,7 @@ async def test_a_folder_that_a_killed_server_left_is_removed_by_the_next_one_but
         used = within / "infra-mcp-helm-used"
         used.mkdir()
         async with await anyio.open_process(["flock", "-E", "9", used, "sleep", "60"]) as helm:
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 while await _is_free(used):  # noqa: ASYNC110 - another process's lock
                     await anyio.sleep(0.02)
             async with private_folder(program, within=within) as other:

@@ -154,7 +154,7 @@ async def test_nothing_is_forced_when_policy_adopts_nobody(cluster, kubectl, ref
 @pytest.mark.promise("plan.adopt")
 async def test_an_object_without_managers_is_adopted_from_before_first_apply(cluster, kubectl, ref):
     at = ref("ServiceAccount", "default", "v1")
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async for event in cluster.watch("v1", "ServiceAccount", at.namespace, as_user=None, name="default"):
             live = event["object"]
             break

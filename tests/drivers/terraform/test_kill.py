@@ -170,7 +170,7 @@ async def _killed_program(estate: Estate, seed: int) -> list[str]:
 
 async def still_there(estate: Estate) -> list[str]:
     """The processes of runs that did not end: what they run names their folder."""
-    with anyio.move_on_after(5):
+    with anyio.move_on_after(30):
         await until(lambda: not _of(estate))
     return [f"still runs: {one}" for one in _of(estate)]
 

@@ -111,7 +111,7 @@ async def test_when_a_session_dies_its_ask_is_free_for_the_next(tmp_path, mode):
             ask_id = await ask(docs)
             await infra.call_tool("inbox", {"claim": ask_id})
             taken = await other.call_tool("inbox", {"claim": ask_id})
-        with anyio.move_on_after(10):
+        with anyio.move_on_after(60):
             while (await other.call_tool("inbox", {"claim": ask_id})).is_error:
                 await anyio.lowlevel.checkpoint()
         answered = await other.call_tool("ack", {"correlation_id": ask_id, "message": "not for us"})

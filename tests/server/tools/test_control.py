@@ -17,7 +17,7 @@ async def test_get_request_shows_the_progress_of_an_open_request(tmp_path, mode)
         request = (await docs.call_tool("provision_namespace", given)).structured_content["request"]
         going = await docs.call_tool("get_request", {"request_id": request})
         at.engine.gate.set()
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await at.engine.wait(request, 10)
         ended = await docs.call_tool("get_request", {"request_id": request})
 

@@ -136,7 +136,7 @@ async def test_a_wait_wakes_at_once_when_the_ack_comes(tmp_path, channel, mode):
             given = {"correlation_id": asked, "timeout_seconds": 60}
             found.update(data(await docs.call_tool("wait_on_ack", given, progress_callback=progress)))
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as group:
                 group.start_soon(wait)
                 await waits.wait()
@@ -181,7 +181,7 @@ async def test_a_waiting_inbox_answers_when_a_message_comes(tmp_path, channel, m
         async def wait() -> None:
             found.update(data(await shop.call_tool("inbox", {"wait_seconds": 60}, progress_callback=progress)))
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as group:
                 group.start_soon(wait)
                 await waits.wait()
