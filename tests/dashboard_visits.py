@@ -15,8 +15,9 @@ import httpx2
 from running_server import RunningServer
 
 from infra_mcp.cli.client import connect
+from infra_mcp.settings import Settings
 
-__all__ = ["Visit", "link", "text_of", "visit"]
+__all__ = ["Visit", "form_of", "link", "link_of", "text_of", "visit"]
 
 
 @dataclass
@@ -50,9 +51,14 @@ class Visit:
 
 async def link(at: RunningServer, page: str = "needs-you", token: str | None = None) -> str:
     """The link that `infra-mcp dashboard` prints, for the local operator or the peer of a token."""
+    return await link_of(at.engine.settings, page, token)
+
+
+async def link_of(settings: Settings, page: str, token: str | None = None) -> str:
+    """The same of the server with these settings."""
 
     def ask() -> str:
-        with connect(at.engine.settings, token) as client:
+        with connect(settings, token) as client:
             return str(client.method("operator/dashboard", {"page": page})["url"])
 
     return await anyio.to_thread.run_sync(partial(ask))
@@ -68,6 +74,15 @@ async def visit(at: RunningServer, page: str = "needs-you", token: str | None = 
         assert found is not None
         origin = at.url.removesuffix("/mcp")
         yield Visit(web, origin, origin + found[1], entered)
+
+
+def form_of(html: str, decision: str = "approve") -> dict[str, str]:
+    """A form of an approval's page, as a browser would send it."""
+    for one in re.findall(r"<form.*?</form>", html, re.DOTALL):
+        fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', one))
+        if fields.get("decision") == decision:
+            return fields
+    raise AssertionError(html)
 
 
 class _Text(HTMLParser):

@@ -202,6 +202,7 @@ def _child(
     os.environ.update(env)
     import anyio  # noqa: PLC0415 - warm in the process this was forked from
 
+    from infra_mcp.dashboard.door import Dashboard  # noqa: PLC0415 - the same
     from infra_mcp.server.process import Serving, serve  # noqa: PLC0415 - the same
 
     def told(serving: Serving) -> None:
@@ -212,7 +213,7 @@ def _child(
         setup()
 
     async def run() -> None:
-        await serve(settings, ready=told, **options)
+        await serve(settings, ready=told, **{"dashboard": Dashboard} | options)
 
     try:
         anyio.run(run)

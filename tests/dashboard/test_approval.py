@@ -10,7 +10,7 @@ import anyio
 import httpx2
 import pytest
 from approval_server import approval_server, waiting
-from dashboard_visits import text_of, visit
+from dashboard_visits import form_of, text_of, visit
 
 from infra_mcp.dashboard.pages import approval
 from infra_mcp.dashboard.sessions import FORM_SECONDS
@@ -28,23 +28,13 @@ async def at(tmp_path, monkeypatch):
         yield server
 
 
-def _form(html, decision="approve"):
-    """A form of the page, as a browser would send it."""
-    forms = re.findall(r"<form.*?</form>", html, re.DOTALL)
-    for one in forms:
-        fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', one))
-        if fields.get("decision") == decision:
-            return fields
-    raise AssertionError(html)
-
-
 @asynccontextmanager
 async def _shown(at, token=None):
     """A request that waits, a session, and its form, as the page shows it."""
     request = await waiting(at)
     async with visit(at, token=token) as mine:
         page = f"requests/{request.id}/approval"
-        yield request, mine, page, _form((await mine.get(page)).text)
+        yield request, mine, page, form_of((await mine.get(page)).text)
 
 
 async def _state(at, request):
@@ -100,7 +90,7 @@ async def test_an_approval_on_the_page_is_the_sessions_operators_own_with_the_ti
 
 async def test_a_denial_on_the_page_ends_the_request(at):
     async with _shown(at) as (request, mine, page, _):
-        form = _form((await mine.get(page)).text, "deny")
+        form = form_of((await mine.get(page)).text, "deny")
         assert (await mine.post(page, form)).status_code == 303
         assert await _state(at, request) is State.REFUSED
 
@@ -111,7 +101,7 @@ async def test_a_decision_about_an_effect_that_moved_since_it_was_shown_is_refus
         refused = await mine.post(page, form)
         assert refused.status_code == 409
         assert await _undecided(at, request)
-        new = _form((await mine.get(page)).text)
+        new = form_of((await mine.get(page)).text)
         assert new["digest"] != form["digest"]
         assert (await mine.post(page, form | {"digest": new["digest"]})).status_code == 403
         assert (await mine.post(page, new)).status_code == 303
@@ -172,7 +162,7 @@ async def test_a_decision_sent_again_decides_nothing_more(at):
 async def test_after_revocation_and_after_an_hour_a_form_decides_nothing(at):
     async with _shown(at, at.tokens["olga"]) as (request, hers, page, form):
         async with visit(at) as mine:
-            old = _form((await mine.get(page)).text)
+            old = form_of((await mine.get(page)).text)
             later = at.dashboard.sessions.clock() + FORM_SECONDS + 1
             at.dashboard.sessions.clock = lambda: later
             assert (await mine.post(page, old)).status_code == 403
@@ -228,7 +218,7 @@ async def test_who_asked_cannot_decide_on_the_page_either(at):
             (home,) = set(re.findall(r'href="(/dashboard/[0-9a-f]{32}/)', entered.text))
             origin = at.url.removesuffix("/mcp")
             page = f"{origin}{home}requests/{request.id}/approval"
-            answer = await web.post(page, data=_form((await web.get(page)).text), headers={"origin": origin})
+            answer = await web.post(page, data=form_of((await web.get(page)).text), headers={"origin": origin})
         assert (answer.status_code, "own request" in answer.text) == (403, True)
         assert await _undecided(at, request)
 

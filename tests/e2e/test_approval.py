@@ -1,12 +1,15 @@
 """Changes that people must approve: parked, bound to one effect, once, in time, and never by who asked."""
 
+import re
 import signal
 from contextlib import suppress
 from functools import partial
 
 import anyio
 import anyio.to_thread
+import httpx2
 import pytest
+from dashboard_visits import form_of, link_of
 from e2e.fault_injection import Point, observe
 from e2e.scenario import Scenario
 
@@ -85,6 +88,40 @@ async def test_a_change_waits_for_the_approval_of_its_very_effect_lands_with_it_
         assert given["used"]
         assert kinds.index("approvals-used") < kinds.index("committing")
         await _refused(scenario, request, digest)
+
+
+@pytest.mark.promise("web.approve")
+async def test_an_approval_on_the_page_is_planned_again_and_a_moved_effect_asks_anew_there(cluster_setup, tmp_path):
+    async with _guarded(cluster_setup, tmp_path) as scenario, httpx2.AsyncClient(timeout=30) as web:
+        request, digest = await _parked(scenario)
+        entered = await web.get(await link_of(scenario.settings, f"requests/{request}/approval"))
+        (to,) = set(re.findall(r'href="(/dashboard/[0-9a-f]{32}/[^"]*)', entered.text))
+        origin = scenario.server.url.removesuffix("/mcp")
+
+        async def decided():
+            html = (await web.get(origin + to)).text
+            assert "Planned on" in html
+            assert "automatic where it does not land" in html
+            assert "<b>yes</b>: " in html
+            form = form_of(html)
+            answer = await web.post(origin + to, data=form, headers={"origin": origin})
+            assert answer.status_code == 303, answer.text
+            return form["digest"]
+
+        hot = "registry.example/docs/site:0.13.3-hot"
+        scenario.kubectl("-n", scenario.namespace, "set", "image", "deployment/docs", f"site={hot}")
+        assert await decided() == digest
+        with anyio.fail_after(30):
+            while (moved := _row(scenario, request)["effect_digest"]) == digest:  # noqa: ASYNC110 - another process's news
+                await anyio.sleep(0.02)
+        await _ended(scenario, request, "awaiting_approval")
+        assert scenario.image() == hot
+
+        assert await decided() == moved
+        await _ended(scenario, request, "landed")
+        assert scenario.image() == NEW
+        ways = {(one["way"], one["approver"]) for one in scenario.rows("SELECT * FROM approvals")}
+        assert ways == {("page", "operator")}
 
 
 @pytest.mark.promise("approval.digest")
