@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 SEED = 20261130
-CI, FULL = 10, 50  # random points
+CI, FULL = 5, 50  # random points
 
 
 class Killed(Charts):

@@ -10,18 +10,24 @@ from infra_mcp.model.request import State
 pytestmark = [pytest.mark.anyio, pytest.mark.process, pytest.mark.promise("git.pull-request")]
 
 
-POINTS = [
+AT_THE_FORGE = [
     ("git.publish", "before", 1),
     ("git.publish", "after", 1),
     ("forge.propose", "after", 1),
     ("git.unpublish", "before", 1),
     ("git.unpublish", "after", 1),
-    *[("ledger.record", when, number) for number in range(1, 6) for when in ("before", "after")],
     ("ledger.finish", "before", 1),
+]
+BETWEEN = [("ledger.record", when, number) for number in range(1, 6) for when in ("before", "after")]
+MEMORY, GITEA = "a forge in memory", "a Gitea"
+CASES = [
+    *[(MEMORY, at) for at in AT_THE_FORGE + BETWEEN],
+    *[(GITEA, at) for at in AT_THE_FORGE],
+    *[pytest.param(GITEA, at, marks=pytest.mark.slow) for at in BETWEEN],  # a forge sees nothing of these
 ]
 
 
-@pytest.mark.parametrize("at", POINTS, ids=str)
+@pytest.mark.parametrize(("ground", "at"), CASES, indirect=["ground"], ids=str)
 async def test_a_server_killed_at_any_step_is_followed_by_one_that_goes_on_with_the_same_pull_request(ground, at):
     with observed(Killer(at)) as killer:
         try:
