@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
-from infra_mcp.errors import CODES, Exit
+from infra_mcp.codes import CODES, Exit
 from infra_mcp.mesh import limits
 from infra_mcp.mesh.attending import GRACE
 from infra_mcp.mesh.blocks import show

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra_mcp.cli.main import parser
-from infra_mcp.errors import CODES, Exit
+from infra_mcp.codes import CODES, Exit
 from infra_mcp.server.tools import TOOLS
 
 ROOT = Path(__file__).parent.parent

@@ -12,7 +12,8 @@ from infra_mcp.cli.client import Client
 from infra_mcp.cli.options import client_options, common_options, connected, group, operate, settings_of, verb
 from infra_mcp.cli.output import show, show_result
 from infra_mcp.cli.signing import sign
-from infra_mcp.errors import Exit, InfraError
+from infra_mcp.codes import Exit
+from infra_mcp.errors import InfraError
 from infra_mcp.text import escaped
 
 if TYPE_CHECKING:

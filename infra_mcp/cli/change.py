@@ -21,7 +21,8 @@ from infra_mcp.cli.options import client_options, verb, wait_for_option, wait_op
 from infra_mcp.cli.output import Progress, note, show_result, text_of
 from infra_mcp.cli.pipeline import key_for, key_options
 from infra_mcp.cli.summary import Summary, summarized, summary_option
-from infra_mcp.errors import Exit, InfraError
+from infra_mcp.codes import Exit
+from infra_mcp.errors import InfraError
 
 # Each action with its fields as JSON Schema; `python tests/pages.py` writes it from the models.
 VERBS: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("verbs.json").read_text(encoding="utf-8"))

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from infra_mcp.cli.options import common_options, seconds, settings_of, verb
 from infra_mcp.cli.output import note, show
-from infra_mcp.errors import Exit, InfraError
+from infra_mcp.codes import Exit
+from infra_mcp.errors import InfraError
 from infra_mcp.text import quoted
 
 _MAX_MEMORY: Final = 2 * 1024 * 1024 * 1024  # bytes of data

@@ -17,7 +17,8 @@ import ssl
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from infra_mcp.errors import CODES, InfraError
+from infra_mcp.codes import CODES
+from infra_mcp.errors import InfraError
 from infra_mcp.proof import PATH, is_signed, prove, which_and_key
 
 _PATH = "/mcp"

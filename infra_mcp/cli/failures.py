@@ -31,7 +31,8 @@ def raise_refusal(answer: dict[str, Any]) -> None:
     error = answer.get("error")
     if not isinstance(error, dict):
         return
-    from infra_mcp.errors import CODES, InfraError  # noqa: PLC0415 - see above
+    from infra_mcp.codes import CODES  # noqa: PLC0415 - see above
+    from infra_mcp.errors import InfraError  # noqa: PLC0415 - see above
 
     data = error.get("data")
     if isinstance(data, dict) and data.get("code") in CODES:

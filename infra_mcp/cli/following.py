@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from infra_mcp.cli.client import BrokenConnectionError, Client, OnProgress
 from infra_mcp.cli.stopping import goes_on
-from infra_mcp.errors import Exit, InfraError
+from infra_mcp.codes import Exit
+from infra_mcp.errors import InfraError
 
 T = TypeVar("T")
 

@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code: `errors.Exit`, 130 after an interrupt, 143 after SIGTERM where the command says what goes on.
+        The exit code: `codes.Exit`, 130 after an interrupt, 143 after SIGTERM where the command says what goes on.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["connect"]:
@@ -91,7 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return ended
     from infra_mcp.cli.output import fail  # noqa: PLC0415 - see the module's docstring
     from infra_mcp.cli.stopping import INTERRUPTED, TERMINATED, Terminated  # noqa: PLC0415 - the same
-    from infra_mcp.errors import Exit, InfraError  # noqa: PLC0415 - the same
+    from infra_mcp.codes import Exit  # noqa: PLC0415 - the same
+    from infra_mcp.errors import InfraError  # noqa: PLC0415 - the same
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

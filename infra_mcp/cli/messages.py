@@ -12,7 +12,7 @@ from infra_mcp.cli.options import client_options, connected, seconds, verb, wait
 from infra_mcp.cli.output import Progress, note, show, show_result, text_of
 from infra_mcp.cli.stopping import goes_on
 from infra_mcp.cli.summary import Summary, summarized, summary_option
-from infra_mcp.errors import CODES, Exit
+from infra_mcp.codes import CODES, Exit
 
 _CIRCLE = "the peer's circle, when several have one of that name"
 

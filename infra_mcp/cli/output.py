@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Self
 
-from infra_mcp.errors import CODES, Exit, InfraError
+from infra_mcp.codes import CODES, Exit
+from infra_mcp.errors import InfraError
 from infra_mcp.text import escaped, one_line
 
 _AGAIN = 30.0  # seconds after which a plain line that says the same is printed again, so that a log shows life

@@ -10,7 +10,8 @@ from typing import Any
 from infra_mcp.cli.change import VERBS, add_fields, example, fields_of
 from infra_mcp.cli.options import common_options, group, settings_of, verb
 from infra_mcp.cli.output import fail, show
-from infra_mcp.errors import Exit, InfraError
+from infra_mcp.codes import Exit
+from infra_mcp.errors import InfraError
 
 # Of what was not found, or may be several: `preview` tells these from other invalid requests.
 _NOT_FOUND = frozenset(

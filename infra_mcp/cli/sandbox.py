@@ -11,7 +11,7 @@ from typing import Any
 
 from infra_mcp.cli.options import group, verb
 from infra_mcp.cli.output import note, show
-from infra_mcp.errors import Exit
+from infra_mcp.codes import Exit
 
 # anyio and infra_mcp.sandbox are imported where a verb runs: help must not wait for them.
 

@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from infra_mcp.errors import CODES, InfraError
+from infra_mcp.codes import CODES
+from infra_mcp.errors import InfraError
 from infra_mcp.server.ownership import owned, prepared
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from infra_mcp.cli.client import Client
 from infra_mcp.cli.options import connected
 from infra_mcp.cli.output import note, text_of
 from infra_mcp.cli.stopping import INTERRUPTED, TERMINATED, Terminated
-from infra_mcp.errors import Exit, InfraError
+from infra_mcp.codes import Exit
+from infra_mcp.errors import InfraError
 from infra_mcp.text import escaped
 
 _LONGEST = 10_000  # characters of a block

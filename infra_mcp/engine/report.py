@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from infra_mcp.codes import Exit
 from infra_mcp.engine.run import Planned, Run
-from infra_mcp.errors import Exit, InfraError
+from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.model.actions import Rollback
 from infra_mcp.model.effect import FieldChange, show_path

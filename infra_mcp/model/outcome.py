@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from infra_mcp.errors import CODES, Exit
+from infra_mcp.codes import CODES, Exit
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.request import State
 from infra_mcp.model.target import Target

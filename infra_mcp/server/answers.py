@@ -11,7 +11,8 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from infra_mcp.errors import CODES, Exit, InfraError
+from infra_mcp.codes import CODES, Exit
+from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import Rollback
 from infra_mcp.model.outcome import exit_for
 from infra_mcp.model.request import AT_THE_FORGE, END, Request, State

@@ -9,7 +9,7 @@ from mcp.server.auth.routes import build_resource_metadata_url
 from pydantic import AnyHttpUrl
 from starlette.responses import JSONResponse
 
-from infra_mcp.errors import Exit
+from infra_mcp.codes import Exit
 
 if TYPE_CHECKING:
     from infra_mcp.errors import InfraError

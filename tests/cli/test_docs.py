@@ -12,8 +12,9 @@ from pages import PAGES, VERBS, verbs, with_verbs
 
 from infra_mcp.cli.main import parser
 from infra_mcp.cli.stopping import INTERRUPTED, TERMINATED
+from infra_mcp.codes import CODES, Exit
 from infra_mcp.engine.report import end_for
-from infra_mcp.errors import CODES, Exit, InfraError
+from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.outcome import Receipt, exit_for
 from infra_mcp.model.request import State

@@ -13,7 +13,8 @@ from server_process import wait_until
 from shell import Shell, distinct, shell, stop_started
 
 from infra_mcp.cli.main import parser
-from infra_mcp.errors import CODES, Exit, InfraError
+from infra_mcp.codes import CODES, Exit
+from infra_mcp.errors import InfraError
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
 from infra_mcp.policy.policy import digest_of

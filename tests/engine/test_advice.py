@@ -9,9 +9,10 @@ import pytest
 from repository.conftest import tree_of  # noqa: F401 - a fixture
 from repository.test_value import manifest, ref
 
+from infra_mcp.codes import CODES
 from infra_mcp.drivers.base import Owner
 from infra_mcp.engine.advice import advise
-from infra_mcp.errors import CODES, InfraError
+from infra_mcp.errors import InfraError
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.repository.value import NotInRepository
 

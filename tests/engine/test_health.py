@@ -19,9 +19,9 @@ from engine.ledger_fixture import POLICY
 from running_server import running_server
 
 from infra_mcp.clients.kube.credentials import load
+from infra_mcp.codes import Exit
 from infra_mcp.engine import Engine
 from infra_mcp.engine.health import Readiness
-from infra_mcp.errors import Exit
 from infra_mcp.ledger import Ledger
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.outcome import exit_for

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from infra_mcp.errors import CODES, InfraError
+from infra_mcp.codes import CODES
+from infra_mcp.errors import InfraError
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import Request, State

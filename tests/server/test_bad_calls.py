@@ -15,7 +15,7 @@ import pytest
 from running_server import running_server
 from shell import shell
 
-from infra_mcp.errors import CODES
+from infra_mcp.codes import CODES
 from infra_mcp.mesh.limits import ROWS
 from infra_mcp.model.request import State
 from infra_mcp.server.socket import MAX_LINE

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from infra_mcp.errors import CODES, Exit, InfraError
+from infra_mcp.codes import CODES, Exit
+from infra_mcp.errors import InfraError
 from infra_mcp.mesh import addresses, asks, inbox, notify, peers
 from infra_mcp.mesh.limits import MAX_TEXT, check_attachments, check_text
 from infra_mcp.model.names import Frozen

@@ -2,7 +2,8 @@
 
 import pytest
 
-from infra_mcp.errors import CODES, InfraError
+from infra_mcp.codes import CODES
+from infra_mcp.errors import InfraError
 from infra_mcp.repository.census.release import Release
 from infra_mcp.repository.locator.version import locate
 

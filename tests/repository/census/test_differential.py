@@ -11,7 +11,8 @@ from repository.census.random_kustomize import repository
 from infra_mcp.actions.base import Look
 from infra_mcp.actions.registry import EDITS
 from infra_mcp.actions.scale import edit as scale
-from infra_mcp.errors import CODES, InfraError
+from infra_mcp.codes import CODES
+from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.builds import Builds, view_of
