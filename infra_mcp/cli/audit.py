@@ -6,8 +6,9 @@ import argparse
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from infra_mcp import statements
 from infra_mcp.cli.client import Client
 from infra_mcp.cli.options import client_options, common_options, connected, group, operate, settings_of, verb
 from infra_mcp.cli.output import show, show_result
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from infra_mcp.clients.git.commits import Logged
 
 _REQUEST = re.compile(r"req-[^/]+")
-HEAD_NAMESPACE: Final = "audit-head@infra-mcp.dev"  # what a signature of a head is for
 _COMMITS = 10_000  # looked through for heads
 
 
@@ -156,15 +156,15 @@ def _head(options: argparse.Namespace) -> int:
         raise InfraError("invalid-argument", "--sign signs a file: name the one to write.")
     found = operate(options, "operator/audit.head", {})
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    text = f"infra-mcp audit head 1\nevents: {found['events']}\nhead: {found['head']}\nat: {at}\n"
+    text = statements.head(found["events"], found["head"], at)
     if options.file is None:
-        return show(options.json, found | {"at": at}, text.rstrip())
+        return show(options.json, found | {"at": at}, text.decode().rstrip())
     files = {options.file: text}
     if options.sign:
-        files[Path(f"{options.file}.sig")] = sign(text.encode(), options.sign, HEAD_NAMESPACE)
+        files[Path(f"{options.file}.sig")] = sign(text, options.sign, statements.HEAD).encode()
     try:
         for path, content in files.items():
-            with path.open("x", encoding="utf-8") as file:
+            with path.open("xb") as file:
                 file.write(content)
     except OSError as error:
         raise InfraError("invalid-argument", f"{path} cannot be written: {error.strerror}.") from error

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from infra_mcp import statements
 from infra_mcp.cli.client import Client
 from infra_mcp.cli.following import follow, stopped, until_merged, works
 from infra_mcp.cli.options import client_options, connected, group, verb, wait_for_option, wait_options
@@ -16,7 +17,6 @@ from infra_mcp.cli.signing import sign
 from infra_mcp.cli.stopping import goes_on
 from infra_mcp.cli.summary import Summary, summarized, summary_option
 from infra_mcp.errors import InfraError
-from infra_mcp.model.approval import APPROVAL_NAMESPACE, to_sign
 from infra_mcp.text import one_line
 
 _MOST = 200  # requests listed at once
@@ -114,7 +114,7 @@ def _signed(client: Client, options: argparse.Namespace) -> str:
     found = client.data("get_request", {"request_id": options.id})
     if "until" not in found:
         raise InfraError("approval-mismatch", f"{options.id} is not waiting for approval: it is {found['state']}.")
-    return sign(to_sign(options.id, options.digest, found["until"]), options.sign, APPROVAL_NAMESPACE)
+    return sign(statements.approval(options.id, options.digest, found["until"]), options.sign, statements.APPROVAL)
 
 
 def _list(options: argparse.Namespace) -> int:

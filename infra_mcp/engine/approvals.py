@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 
 import anyio
 
+from infra_mcp import statements
 from infra_mcp.clients.ssh_signature import verify
 from infra_mcp.engine import report
 from infra_mcp.engine.run import Dependencies, Run, record_of, stamp
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.model.approval import (
-    APPROVAL_NAMESPACE,
     SIGNED,
     Approval,
     Proof,
@@ -24,7 +24,6 @@ from infra_mcp.model.approval import (
     Verdict,
     Waiting,
     Way,
-    to_sign,
 )
 from infra_mcp.model.digest import digest
 from infra_mcp.model.effect import Change, Effect
@@ -271,8 +270,8 @@ async def _signed_with(given: Signature, policy: Policy, request: Request, waiti
     if not keys:
         what = f"The policy has no key of {given.signer} under [signers]."
         raise InfraError("signature-refused", what)
-    text = to_sign(request.id, waiting.digest, waiting.until)
-    return await verify(text, given.text, given.signer, keys, APPROVAL_NAMESPACE)
+    text = statements.approval(request.id, waiting.digest, waiting.until)
+    return await verify(text, given.text, given.signer, keys, statements.APPROVAL)
 
 
 def _not_waiting(request: Request) -> InfraError:

@@ -15,19 +15,6 @@ Way = Literal["cli", "elicitation", "page"]
 # How well the approver is known: as a caller, or by a signature with a key that the server does not hold.
 Proof = Strength | Literal["signed"]
 SIGNED: Final = "signed"
-# What a signature is for, so that one given elsewhere says nothing here. Source: PROTOCOL.sshsig, namespaces.
-APPROVAL_NAMESPACE: Final = "approval@infra-mcp.dev"
-
-
-def to_sign(request: str, effect: str, until: str) -> bytes:
-    """The text that a signed approval signs: made by the approver's command and by the server, each for itself.
-
-    Args:
-        request: the request's id.
-        effect: the digest of its effect.
-        until: when the request's wait ends, ISO 8601, UTC.
-    """
-    return f"infra-mcp approval 1\nrequest: {request}\neffect: {effect}\nuntil: {until}\n".encode()
 
 
 class Signature(Frozen):

@@ -9,9 +9,10 @@ import pytest
 from shell import shell
 from ssh_keys import Key
 
+from infra_mcp import statements
 from infra_mcp.clients.ssh_signature import verify
 from infra_mcp.errors import InfraError
-from infra_mcp.model.approval import APPROVAL_NAMESPACE, Verdict, Waiting, to_sign
+from infra_mcp.model.approval import Verdict, Waiting
 from infra_mcp.model.record import Record
 from infra_mcp.model.request import State
 
@@ -144,8 +145,8 @@ async def test_an_approval_is_signed_on_the_persons_machine_for_the_effect_that_
         assert (done.code, without.code, without.json["code"]) == (0, 6, "setup-failed"), (done, without)
         ((*_, signature),) = told
         keys = [key.public.removesuffix(" of a test")]
-        signed = to_sign(request, DIGEST, UNTIL)
-        assert await verify(signed, signature.text, signature.signer, keys, APPROVAL_NAMESPACE) == key.fingerprint
+        signed = statements.approval(request, DIGEST, UNTIL)
+        assert await verify(signed, signature.text, signature.signer, keys, statements.APPROVAL) == key.fingerprint
 
 
 @pytest.mark.anyio

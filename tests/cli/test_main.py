@@ -256,10 +256,13 @@ async def test_outside_a_repository_a_command_says_so(tmp_path):
 
 
 @pytest.mark.anyio
-async def test_a_client_command_imports_the_standard_library_only(tmp_path):
+@pytest.mark.parametrize(
+    "words", [["status"], ["request", "list"], ["approve", "req-1", "sha256:" + "0" * 64], ["audit", "head"]]
+)
+async def test_a_client_command_imports_the_standard_library_only(tmp_path, words):
     async with shell(tmp_path) as (_, run):
         script = (
-            "import sys; from infra_mcp.cli.main import main; before = set(sys.modules); code = main(['status']);"
+            f"import sys; from infra_mcp.cli.main import main; before = set(sys.modules); code = main({words});"
             "known = set(sys.stdlib_module_names) | {'infra_mcp', '__main__', '__mp_main__'};"
             "print('FOREIGN', sorted({name.partition('.')[0] for name in sys.modules} - known))"
         )

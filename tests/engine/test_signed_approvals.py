@@ -6,9 +6,10 @@ import pytest
 from engine.ledger_fixture import DOCS, EFFECT, NEED, PAT
 from ssh_keys import Key
 
+from infra_mcp import statements
 from infra_mcp.engine.approvals import check_covered, covers, scope, waiting_for
 from infra_mcp.errors import InfraError
-from infra_mcp.model.approval import APPROVAL_NAMESPACE, SIGNED, Signature, to_sign
+from infra_mcp.model.approval import SIGNED, Signature
 from infra_mcp.model.effect import Effect
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.record import Record
@@ -43,8 +44,8 @@ async def waiting(ledger_fixture, keys):
     return await ledger_fixture.awaits(SIGNED_NEED, signers=fingerprints(keys, ann=["ann"], bob=["bob"]))
 
 
-def signed(request, key, signer="ann", *, effect=EFFECT, until=None, namespace=APPROVAL_NAMESPACE):
-    text = to_sign(request.id, effect, until or waiting_for(request).until)
+def signed(request, key, signer="ann", *, effect=EFFECT, until=None, namespace=statements.APPROVAL):
+    text = statements.approval(request.id, effect, until or waiting_for(request).until)
     return Signature(signer=signer, text=key.sign(text, namespace))
 
 
