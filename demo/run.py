@@ -33,8 +33,8 @@ NAME = "demo"
 class Demo:
     """The story's state: where things are, and what has to be ended."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    def __init__(self, home: Path, *, keep: bool) -> None:
+        self.home, self.keep = home, keep
         self.repo = home / "infra"
         self.bin = Path(sys.executable).parent / "infra-mcp"
         env = {key: value for key, value in os.environ.items() if not key.startswith(("KUBECONFIG", "INFRA_MCP_"))}
@@ -212,9 +212,18 @@ class Demo:
                 "provision_namespace", namespace="docs-preview", pull_secrets=["X"], on_behalf_of=ask
             )
             self.must("needs-approval" in text, "the session acts in docs' name; a rule wants a person's yes first")
+            if self.keep:
+                await self.watch(f"requests/{parked['request']}/approval")
             await session.call("approve", request_id=parked["request"])
             _, _, reply = await docs.call("wait_on_ack", correlation_id=ask, timeout_seconds=60)
             self.must("docs-preview up" in reply["reply"], "docs is told what is now true, in one ack")
+
+    async def watch(self, page: str) -> None:
+        """Print the link to a page of the dashboard; at a terminal, the person says when to go on."""
+        self.infra("dashboard", page, "--print")
+        if sys.stdin.isatty():
+            self.stage.tell("Open the link to watch it; Enter goes on with the person's yes.")
+            await anyio.to_thread.run_sync(sys.stdin.readline)
 
     async def shell(self) -> None:
         self.stage.step("The same from the shell: a release, and a change that a person approves")
@@ -304,6 +313,7 @@ class Demo:
 
     def close(self, keep: bool) -> None:
         if keep:
+            self.infra("dashboard", "--print")
             print(f"\nKept: server {self.url}, repository {self.repo}, kubeconfig {self.admin}.")
             print(f"End it with: kill {self.server.pid if self.server else ''}; {self.bin} sandbox down --name {NAME}")
             return
@@ -332,7 +342,7 @@ def main() -> int:
     """Tell the story."""
     options = argparse.ArgumentParser(
         description="The whole story of infra-mcp on a real control plane: a cluster is set up, then come the acts.",
-        epilog="With KEEP=1 in the environment, server and cluster are left running.",
+        epilog="With KEEP=1 in the environment, server and cluster stay, with links to the dashboard.",
     )
     options.add_argument(
         "--acts", type=_count, metavar="N",
@@ -341,7 +351,8 @@ def main() -> int:
     acts = options.parse_args().acts
     started = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix="infra-mcp-demo-"))
-    demo, keep = Demo(home), os.environ.get("KEEP") == "1"
+    keep = os.environ.get("KEEP") == "1"
+    demo = Demo(home, keep=keep)
     print(f"infra-mcp demo. Everything it makes is in {home}; the cluster listens on 127.0.0.1 only.")
     failed: BaseException | None = None
     try:

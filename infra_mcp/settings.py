@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "INFRA_MCP_TOFU": "The OpenTofu or Terraform to use, instead of the first tofu or terraform on PATH.",
     "INFRA_MCP_COREDNS": "The CoreDNS that checks zones, instead of the first one on PATH.",
     "INFRA_MCP_CACHE": "The cache for programs and charts, instead of $XDG_CACHE_HOME/infra-mcp.",
+    "INFRA_MCP_NOTICE": "A program that the server runs when something waits for people; it gets JSON as its input.",
     "INFRA_MCP_DASHBOARD": "`off`: a server that is started with it has no dashboard.",
     "INFRA_MCP_SANDBOX": "The sandbox's own directory, instead of one below the state home.",
     "GITHUB_RUN_ID": "With GITHUB_REPOSITORY and GITHUB_JOB: the pipeline's run that an idempotency key is made from.",

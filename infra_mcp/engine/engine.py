@@ -20,6 +20,7 @@ from infra_mcp.engine.approvals import Decided, Decisions
 from infra_mcp.engine.apps import apps
 from infra_mcp.engine.forge_rights import forge_rights
 from infra_mcp.engine.health import Readiness, missing_head
+from infra_mcp.engine.notices import Notices
 from infra_mcp.engine.places import Places
 from infra_mcp.engine.proposals import Proposals
 from infra_mcp.engine.propose import withdraw
@@ -41,7 +42,7 @@ from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import END, FOR_PEOPLE, PARKED, Request, State, Submission
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.repository.builds import Builds
-from infra_mcp.settings import Settings
+from infra_mcp.settings import Settings, given_tool
 
 _log = logging.getLogger(__name__)
 _NOT_BEGUN = PARKED | {State.RECEIVED, State.QUEUED, State.PLANNED}
@@ -126,6 +127,8 @@ class Engine:
                 group.start_soon(engine._proposals.run)
                 group.start_soon(engine._check_forge)
                 group.start_soon(keep_purging, ledger, policy, engine._now)
+                if program := given_tool("INFRA_MCP_NOTICE"):
+                    group.start_soon(Notices(ledger, engine.signals, program, settings.repo).run)
                 try:
                     yield engine
                 finally:

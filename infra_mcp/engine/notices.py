@@ -1,0 +1,114 @@
+"""Tells people, by a program of theirs, the moment that something waits for them.
+
+A notice is a hint and nothing depends on it. After a restart what still waits for an approval is told once more.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from infra_mcp.clients import process
+from infra_mcp.engine.approvals import waiting_for
+from infra_mcp.engine.signals import PARKED_CHANGED, Signals
+from infra_mcp.errors import InfraError
+from infra_mcp.ledger import Ledger
+from infra_mcp.model.request import Request, State
+from infra_mcp.settings import without_tokens
+from infra_mcp.text import named, one_line
+
+_log = logging.getLogger(__name__)
+_SECONDS: Final = 30.0  # for one notice
+_STUCK: Final = (State.NEEDS_OPERATOR, State.UNCLEAR)
+_NEWEST: Final = 50  # requests that people must look at
+_MAX_REASON: Final = 200  # characters of what the program says
+
+
+@dataclass
+class Notices:
+    """Runs a program for each approval that is waited for, and each request that ended with a person to look at it.
+
+    Args:
+        ledger: where they are found.
+        signals: what says that there may be something new.
+        program: an executable's path.
+        repo: the infra repository, where the program runs.
+    """
+
+    ledger: Ledger
+    signals: Signals
+    program: str
+    repo: Path
+    _told: set[str] = field(default_factory=set)
+
+    async def run(self) -> None:
+        """Tell what is new at every signal, until cancelled."""
+        self._told = {_key(one) for one in await self._stuck()}  # they were told when they ended
+        while True:
+            with self.signals.waiter(PARKED_CHANGED) as woken:
+                try:
+                    await self.look()
+                except InfraError as error:  # the ledger, which the next signal may find again
+                    _log.warning("notices could not be given: %s", error.what)
+                await woken.wait()
+
+    async def look(self) -> None:
+        """Tell what was not told yet."""
+        waiting = [one for one in await self.ledger.parked() if one.state is State.AWAITING_APPROVAL]
+        now = {_key(one): one for one in (*waiting, *await self._stuck())}
+        new = [one for key, one in now.items() if key not in self._told]
+        self._told = set(now)
+        for one in new:
+            await self._tell(_values(one))
+
+    async def _stuck(self) -> list[Request]:
+        return await self.ledger.in_states(_STUCK, _NEWEST)
+
+    async def _tell(self, values: Mapping[str, Any]) -> None:
+        given = json.dumps(self.ledger.masker.mask_json(dict(values))).encode() + b"\n"
+        try:
+            done = await process.run(
+                [self.program], cwd=self.repo, env=without_tokens(), seconds=_SECONDS, given=given, max_output=1 << 20
+            )
+        except OSError as error:
+            _log.warning("%s cannot be started: %s", named(self.program), error.strerror)
+            return
+        if done.code or done.timed_out:
+            why = f"took longer than {_SECONDS:g} s" if done.timed_out else f"ended with {done.code}"
+            said = one_line(self.ledger.masker.mask(done.err.decode("utf-8", "replace")), _MAX_REASON)
+            _log.warning("the notice of %s was not given: %s %s: %s", values["request"], named(self.program), why, said)
+
+
+def _key(request: Request) -> str:
+    return f"{request.id} {request.state} {request.effect_digest}"
+
+
+def _values(request: Request) -> dict[str, Any]:
+    """What a notice says: as the first page of the dashboard, and the command that decides."""
+    known = {
+        "about": "approval",
+        "request": request.id,
+        "action": request.action.action,
+        "by": request.caller.name,
+        "circle": request.caller.circle,
+        "words": request.reason or request.words,
+    }
+    waiting = waiting_for(request) if request.state is State.AWAITING_APPROVAL else None
+    if waiting is None:
+        return known | {
+            "about": "look",
+            "state": request.state.value,
+            "message": (request.receipt or {}).get("message"),
+        }
+    return known | {
+        "effect_digest": waiting.digest,
+        "until": waiting.until,
+        "rule": waiting.verdict.rule,
+        "reason": waiting.verdict.reason,
+        "look": f"infra-mcp dashboard requests/{request.id}/approval",
+        "decide": f"infra-mcp approve {request.id} {waiting.digest}",
+    }
