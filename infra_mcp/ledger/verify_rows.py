@@ -137,7 +137,8 @@ def _approval(row: Row, given: list[Row], used: list[Row]) -> bool:
     data, kind = {name: row[name] for name in names} | {"approve": approve}, "approved" if approve else "denied"
     later = [one for one in used if one["seq"] > row["event"] and approve]
     uses = [one["at"] for one in later if one["data"].get("effect_digest") == row["effect_digest"]]
-    event["data"].pop("looked_ms", None)  # in the event only
+    for name in ("looked_ms", "key", "signature"):  # in the event only
+        event["data"].pop(name, None)
     same = (event["data"], event["kind"], event["peer"], event["at"]) == (data, kind, row["approver"], row["at"])
     return same and row["used"] == (uses[0] if uses else None)
 

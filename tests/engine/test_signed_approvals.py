@@ -68,6 +68,8 @@ async def test_the_signature_is_kept_in_the_trail_so_that_anyone_can_check_it(le
 
     (event,) = [one for one in await ledger_fixture.ledger.trail(waiting.id) if one.kind == "approved"]
     assert (event.data["signature"], event.data["key"]) == (signature.text, keys["ann"].fingerprint)
+    report = await ledger_fixture.ledger.verify(())
+    assert (report.consistent, report.differing) == (True, ())
 
 
 async def test_an_approval_without_a_signature_is_too_weak(ledger_fixture, waiting, policy):
