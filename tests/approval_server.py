@@ -119,7 +119,7 @@ class ParkingEngine(FakeEngine):
         decisions = Decisions(self.ledger)
         now = datetime.now(UTC)
         request, goes_on = await decisions.decide(
-            by, request_id, digest, Decided(approve, way, signature, looked), Policy(), now
+            by, request_id, digest, Decided(approve, way, signature, "", looked), Policy(), now
         )
         self.decided.append((digest, approve, way))
         if goes_on:

@@ -53,6 +53,8 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         if name == "approve":
             about = "sign it with this key, where a rule requires that; an agent's key by its public one"
             parser.add_argument("--sign", metavar="KEY", type=Path, help=about)
+            about = "go on without the others whom a rule wants, where it allows that: why, for everyone to read"
+            parser.add_argument("--bypass", metavar="REASON", help=about)
             about = "whose key it is, as [signers] of the policy names them (default: the user's name)"
             parser.add_argument("--signer", metavar="NAME", help=about)
         client_options(parser)
@@ -99,6 +101,8 @@ def _decide(options: argparse.Namespace, *, approve: bool) -> int:
     given: dict[str, Any] = {"request_id": options.id, "digest": options.digest, "approve": approve}
 
     def work(client: Client) -> int:
+        if approve and options.bypass is not None:
+            given["bypass"] = options.bypass
         if approve and options.sign:
             given["signature"] = {"signer": options.signer or getpass.getuser(), "text": _signed(client, options)}
         found = client.method("operator/approve", given)

@@ -30,7 +30,7 @@ from infra_mcp.model.effect import Change, Effect
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.record import Approved, Mark, Record
 from infra_mcp.model.request import Request, State
-from infra_mcp.policy.approvals import approval_timeout, missing, satisfied
+from infra_mcp.policy.approvals import approval_timeout, bypassable, missing, satisfied
 from infra_mcp.policy.policy import Policy
 
 
@@ -142,6 +142,7 @@ class Decided:
     approve: bool
     way: Way
     signature: Signature | None = None
+    bypass: str = ""  # why they go on without the others whom rules want
     looked: float | None = None  # seconds for which the effect was before them, where that is known
 
 
@@ -182,6 +183,11 @@ class Decisions:
                 what, step = "You cannot approve your own request.", "Ask someone else to approve it."
                 raise InfraError("policy-denied", what, next_step=step, rule="approval.not-self")
             waiting = _open(request, effect, now)
+            if decided.bypass and not bypassable(waiting.verdict):
+                what = f"No rule that {request.id} waits for may be bypassed."
+                raise InfraError(
+                    "policy-denied", what, next_step="Ask the others to approve it.", rule="approve.bypass"
+                )
             key = await _signed_with(decided.signature, policy, request, waiting) if decided.signature else ""
             given = Approval(
                 request=request.id,
@@ -192,6 +198,7 @@ class Decisions:
                 strength=strength,
                 key=key,
                 signature=decided.signature.text if decided.signature else "",
+                bypass=self.ledger.masker.mask(decided.bypass),
                 at=stamp(now),
                 expires=stamp(now + timedelta(seconds=approval_timeout(waiting.verdict))),
             )

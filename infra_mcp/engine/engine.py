@@ -246,13 +246,15 @@ class Engine:
         approve: bool,
         way: Way,
         signature: Signature | None = None,
+        bypass: str = "",
         looked: float | None = None,
     ) -> Request:
         """Record a person's approval or denial of the effect of a parked request.
 
         A denial ends the request. The last missing approval resumes it: it is planned and decided again, and only
         carried out if it still has the approved effect. `by` is an operator, or for `elicitation` the attendant; with a
-        `signature` the decision is that of the signer. `looked` is how many seconds the effect was before them, where
+        `signature` the decision is that of the signer; with `bypass` they say why it goes on without the others whom
+        rules want, where these allow that. `looked` is how many seconds the effect was before them, where
         that is known.
 
         Returns:
@@ -262,7 +264,7 @@ class Engine:
             InfraError: `policy-denied` when they may not decide this, as its asker; `not-found`; `approval-mismatch`,
                 with the digest it has now; `signature-refused`.
         """
-        decided, policy = Decided(approve, way, signature, looked), self.policy.current()
+        decided, policy = Decided(approve, way, signature, bypass, looked), self.policy.current()
         with anyio.CancelScope(shield=True):
             request, resumed = await self._decisions.decide(by, request_id, digest, decided, policy, self._now())
         if resumed:

@@ -1,4 +1,4 @@
-"""Tells people, by a program of theirs, the moment that something waits for them.
+"""Tells people, by a program of theirs, the moment that something waits for them, or that a rule was bypassed.
 
 A notice is a hint and nothing depends on it. After a restart what still waits for an approval is told once more.
 """
@@ -14,9 +14,12 @@ from typing import Any, Final
 
 from infra_mcp.clients import process
 from infra_mcp.engine.approvals import waiting_for
+from infra_mcp.engine.run import stamp, utc
 from infra_mcp.engine.signals import PARKED_CHANGED, Signals
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
+from infra_mcp.ledger.records import Event
+from infra_mcp.model.approval import BYPASSED
 from infra_mcp.model.request import Request, State
 from infra_mcp.settings import without_tokens
 from infra_mcp.text import named, one_line
@@ -30,7 +33,7 @@ _MAX_REASON: Final = 200  # characters of what the program says
 
 @dataclass
 class Notices:
-    """Runs a program for each approval that is waited for, and each request that ended with a person to look at it.
+    """Runs a program for each approval that is waited for, each bypass, and each request that a person must look at.
 
     Args:
         ledger: where they are found.
@@ -44,6 +47,7 @@ class Notices:
     program: str
     repo: Path
     _told: set[str] = field(default_factory=set)
+    _since: str = field(default_factory=lambda: stamp(utc()))  # of bypasses that are told
 
     async def run(self) -> None:
         """Tell what is new at every signal, until cancelled."""
@@ -59,11 +63,13 @@ class Notices:
     async def look(self) -> None:
         """Tell what was not told yet."""
         waiting = [one for one in await self.ledger.parked() if one.state is State.AWAITING_APPROVAL]
-        now = {_key(one): one for one in (*waiting, *await self._stuck())}
-        new = [one for key, one in now.items() if key not in self._told]
-        self._told = set(now)
-        for one in new:
-            await self._tell(_values(one))
+        found = {_key(one): _values(one) for one in (*waiting, *await self._stuck())}
+        events = (await self.ledger.search(BYPASSED, circle=None, since=self._since)).events
+        found |= {f"event {one.seq}": _bypass(one) for one in events if one.kind == BYPASSED}
+        new = [values for key, values in found.items() if key not in self._told]
+        self._told = set(found)
+        for values in new:
+            await self._tell(values)
 
     async def _stuck(self) -> list[Request]:
         return await self.ledger.in_states(_STUCK, _NEWEST)
@@ -81,6 +87,12 @@ class Notices:
             why = f"took longer than {_SECONDS:g} s" if done.timed_out else f"ended with {done.code}"
             said = one_line(self.ledger.masker.mask(done.err.decode("utf-8", "replace")), _MAX_REASON)
             _log.warning("the notice of %s was not given: %s %s: %s", values["request"], named(self.program), why, said)
+
+
+def _bypass(event: Event) -> dict[str, Any]:
+    """What a notice says of an approval that an operator gave without the others whom a rule wants."""
+    known = {"about": "bypass", "request": event.request, "by": event.peer, "at": event.at}
+    return known | {"reason": event.text, "look": f"infra-mcp dashboard requests/{event.request}"}
 
 
 def _key(request: Request) -> str:

@@ -14,7 +14,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger import clock, schema, vouching
 from infra_mcp.ledger.database import Repository, Tx
 from infra_mcp.ledger.events import Entry, append
-from infra_mcp.model.approval import SIGNED, Approval
+from infra_mcp.model.approval import BYPASSED, SIGNED, Approval
 from infra_mcp.model.request import State
 
 _ROWS, _REQUESTS, _EVENTS = schema.approvals, schema.requests, schema.events
@@ -47,14 +47,15 @@ class Approvals(Repository):
         def look(connection: Connection) -> list[Approval]:
             rows = connection.execute(wanted).mappings().all()
             known = vouching.operators(connection) if rows else vouching.Operators()
-            keys = _keys(connection, (row["event"] for row in rows if row["strength"] == SIGNED))
+            told = _told(connection, (row["event"] for row in rows))
             removed = [row["strength"] == "token" and known.is_gone(row["approver"], row["event"]) for row in rows]
             return [
                 _read(row).model_copy(
                     update={
                         "gone": gone,
                         "vouched": row["approver"] not in known.uncounted,
-                        "key": keys.get(row["event"], ""),
+                        "key": told[row["event"]].get("key", ""),
+                        "bypass": told[row["event"]].get("bypass", ""),
                     }
                 )
                 for row, gone in zip(rows, removed, strict=True)
@@ -102,28 +103,30 @@ def _give(tx: Tx, given: Approval, looked: float | None) -> Approval:
     newest = select(_ROWS).where(_ROWS.c.request == given.request, _ROWS.c.approver == given.approver, *holds)
     before = tx.connection.execute(newest.order_by(_ROWS.c.number.desc()).limit(1)).mappings().first()
     former = before is not None and given.strength == "token" and known.is_gone(given.approver, before["event"])
-    if given.strength == SIGNED and before is not None:  # with another key it is another decision
-        former = former or _keys(tx.connection, [before["event"]])[before["event"]] != given.key
+    if before is not None:  # with another key, or for another reason, it is another decision
+        told = _told(tx.connection, [before["event"]])[before["event"]]
+        former = former or (told.get("key", ""), told.get("bypass", "")) != (given.key, given.bypass)
     if before is not None and not former and {name: before[name] for name in same} == same:
         return _read(before)
     data: dict[str, Any] = same | {"expires": given.expires}
     data |= {} if looked is None else {"looked_ms": round(looked * 1000)}
     if given.strength == SIGNED:  # with which anyone can check it again
         data |= {"key": given.key, "signature": given.signature}
-    kind = "approved" if given.approve else "denied"
-    entry = Entry(given.at, kind, given.approver, row["circle"], data=data, request=given.request, ask=row["ask"])
+    data |= {"bypass": given.bypass} if given.bypass else {}
+    kind = BYPASSED if given.bypass else "approved" if given.approve else "denied"
+    about = {"request": given.request, "ask": row["ask"], "text": given.bypass}  # so that the reason is found
+    entry = Entry(given.at, kind, given.approver, row["circle"], data=data, **about)
     seq, _ = append(tx, entry)
     tx.connection.execute(
-        insert(_ROWS), given.model_dump(exclude={"gone", "vouched", "key", "signature"}) | {"event": seq}
+        insert(_ROWS), given.model_dump(exclude={"gone", "vouched", "key", "signature", "bypass"}) | {"event": seq}
     )
     return given
 
 
-def _keys(connection: Connection, events: Iterable[int]) -> dict[int, str]:
-    """The fingerprints of the keys that signed approvals, by their events."""
-    wanted = list(events)
-    told = select(_EVENTS.c.seq, _EVENTS.c.data).where(_EVENTS.c.seq.in_(wanted))
-    return {seq: json.loads(data).get("key", "") for seq, data in connection.execute(told)} if wanted else {}
+def _told(connection: Connection, events: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """What the events of approvals say, by their numbers."""
+    found = select(_EVENTS.c.seq, _EVENTS.c.data).where(_EVENTS.c.seq.in_(list(events)))
+    return {seq: json.loads(data) for seq, data in connection.execute(found)}
 
 
 def _read(row: Any) -> Approval:  # noqa: ANN401 - a row of `approvals`

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, case, or_, select
 from infra_mcp.ledger import schema, sponsors
 from infra_mcp.ledger.message_digests import MessageDigests
 from infra_mcp.ledger.messages import shown
+from infra_mcp.model.approval import BYPASSED
 
 _EVENTS = schema.events.c
 Row = dict[str, Any]
@@ -134,10 +135,11 @@ def _approval(row: Row, given: list[Row], used: list[Row]) -> bool:
         return False
     event, approve = given[0], bool(row["approve"])
     names = ("request", "effect_digest", "approver", "way", "strength", "expires")
-    data, kind = {name: row[name] for name in names} | {"approve": approve}, "approved" if approve else "denied"
+    data = {name: row[name] for name in names} | {"approve": approve}
+    kind = (BYPASSED if event["data"].get("bypass") else "approved") if approve else "denied"
     later = [one for one in used if one["seq"] > row["event"] and approve]
     uses = [one["at"] for one in later if one["data"].get("effect_digest") == row["effect_digest"]]
-    for name in ("looked_ms", "key", "signature"):  # in the event only
+    for name in ("looked_ms", "key", "signature", "bypass"):  # in the event only
         event["data"].pop(name, None)
     same = (event["data"], event["kind"], event["peer"], event["at"]) == (data, kind, row["approver"], row["at"])
     return same and row["used"] == (uses[0] if uses else None)

@@ -15,6 +15,7 @@ Way = Literal["cli", "elicitation", "page"]
 # How well the approver is known: as a caller, or by a signature with a key that the server does not hold.
 Proof = Strength | Literal["signed"]
 SIGNED: Final = "signed"
+BYPASSED: Final = "bypassed"  # the kind of the event of an approval without the others whom a rule wants
 
 
 class Signature(Frozen):
@@ -39,6 +40,7 @@ class Approval(Frozen):
     gone: bool = False  # whether the approver was removed since; looked up, not stored
     key: str = ""  # the fingerprint of the key that signed it; it and the signature are in its event, not in its row
     signature: str = ""
+    bypass: str = ""  # why its approver goes on without the others; kept in its event
     vouched: bool = True  # whether the approver counts where a rule requires several; looked up, not stored
 
 
@@ -49,6 +51,7 @@ class Need(Frozen):
     approvals: int = 1  # from different people
     by: str = "operator"
     strength: Proof = "same-user"  # the minimum; a token is stronger, and a signature stronger than that
+    bypass: float = 0.0  # how long one approval is enough alone, where its approver says why; 0: never
     seconds: float = 3600.0  # how long a request waits for them, and how long one is valid
 
 

@@ -42,7 +42,7 @@ def missing(verdict: Verdict, digest: str, requester: Caller, approvals: Sequenc
     lacks = []
     for need in verdict.needs:
         there = _given(verdict, need, digest, requester, approvals, now)
-        if len(there) < need.approvals:
+        if len(there) < need.approvals and not _bypassed(verdict, need, digest, requester, approvals, now):
             why = {
                 one.approver: _against(one, verdict, need, requester, now)
                 for one in approvals
@@ -51,6 +51,20 @@ def missing(verdict: Verdict, digest: str, requester: Caller, approvals: Sequenc
             lost = ", ".join(f"{who}'s does not count: {why[who]}" for who in sorted(why.keys() - there) if why[who])
             lacks.append(f"{need.rule} has {len(there)} of {in_words(need)}" + (f" ({lost})" if lost else ""))
     return "; ".join(lacks)
+
+
+def _bypassed(
+    verdict: Verdict, need: Need, digest: str, requester: Caller, approvals: Sequence[Approval], now: datetime
+) -> bool:
+    """Whether one operator goes on without the others whom a rule wants, as it allows, and for as long as that."""
+    alone = need.model_copy(update={"approvals": 1, "seconds": min(need.bypass, need.seconds)})
+    said = [one for one in approvals if one.bypass]
+    return need.bypass > 0 and bool(_given(verdict, alone, digest, requester, said, now))
+
+
+def bypassable(verdict: Verdict) -> tuple[str, ...]:
+    """The rules whose missing approvals one operator may bypass."""
+    return tuple(need.rule for need in verdict.needs if need.bypass)
 
 
 def before_merge(verdict: Verdict) -> Verdict:

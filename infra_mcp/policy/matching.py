@@ -70,7 +70,8 @@ def requirements(rules: Iterable[Rule], subject: Subject) -> Iterator[tuple[Need
     for rule in _applying(rules, subject):
         if rule.require is not None:
             wanted = rule.require.model_dump(include={"approvals", "by", "strength"})
-            need = Need.model_validate(wanted | {"rule": f"rules.{rule.id}", "seconds": seconds(rule.require.expires)})
+            times = {"seconds": seconds(rule.require.expires), "bypass": seconds(rule.require.bypass or "0s")}
+            need = Need.model_validate(wanted | times | {"rule": f"rules.{rule.id}"})
             yield need, rule.reason
 
 
@@ -106,14 +107,19 @@ def active_freeze(
 def _cannot(rule: Rule) -> str:
     if rule.match.model_extra:
         return "it matches by a key this version does not know"
-    if rule.require and rule.require.model_extra:
-        return "it requires something this version does not know"
-    by = rule.require.by if rule.require else "operator"
-    if by not in {"operator", *AT_FORGE}:
-        return "approvers can only be operators, who merges, or who reviews"
-    if rule.require and by == BY_MERGE and rule.require.approvals > 1:
-        return "a pull request is merged by one"
-    if rule.require and by in AT_FORGE and rule.require.strength != "same-user":
-        return "how well an account at the forge is known cannot be checked"
-    unknown = rule.require and rule.require.strength not in _STRENGTHS
-    return "it requires a strength that cannot be checked" if unknown else ""
+    if (wanted := rule.require) is None:
+        return ""
+    at_forge = wanted.by in AT_FORGE
+    lone_bypass = wanted.bypass is not None and (at_forge or wanted.approvals == 1)
+    reasons = (
+        (bool(wanted.model_extra), "it requires something this version does not know"),
+        (wanted.by != "operator" and not at_forge, "approvers can only be operators, who merges, or who reviews"),
+        (lone_bypass, "only where several operators must approve can one of them bypass the others"),
+        (wanted.by == BY_MERGE and wanted.approvals > 1, "a pull request is merged by one"),
+        (
+            at_forge and wanted.strength != "same-user",
+            "how well an account at the forge is known cannot be checked",
+        ),
+        (wanted.strength not in _STRENGTHS, "it requires a strength that cannot be checked"),
+    )
+    return next((why for is_so, why in reasons if is_so), "")

@@ -35,6 +35,7 @@ class Require(Frozen):
     by: Text = "operator"
     strength: Text = "same-user"
     expires: LongDuration = "1h"
+    bypass: LongDuration | None = None
 
 
 class Rule(Frozen):

@@ -26,13 +26,13 @@ def people(at):
     """An engine that takes decisions down, and knows one effect."""
     told = []
 
-    async def approve(by, request_id, digest, *, approve, way, signature=None):
+    async def approve(by, request_id, digest, *, approve, way, signature=None, bypass=""):
         found = await at.engine.ledger.request(request_id)
         if found is None:
             raise InfraError("not-found", "There is no such request.")
         if digest != found.effect_digest:
             raise InfraError("approval-mismatch", f"It would do {found.effect_digest} now.")
-        told.append((by.name, by.strength, approve, way, *([signature] if signature else ())))
+        told.append((by.name, by.strength, approve, way, *filter(None, (signature, bypass))))
         return found
 
     at.engine.approve = approve
@@ -130,6 +130,18 @@ async def test_a_decision_over_http_that_is_not_well_formed_is_refused_with_a_co
             assert told == []
             assert (await client.post(place, json=good, headers=known)).status_code == 200
         assert told == [("alice", "token", True, "cli")]
+
+
+@pytest.mark.anyio
+async def test_a_bypass_says_why(tmp_path):
+    async with shell(tmp_path, held=True) as (at, run):
+        told = people(at)
+        request = await parked(at, run)
+        done = await run("approve", request, DIGEST, "--bypass", "the shop is down")
+        silent = await run("approve", request, DIGEST, "--bypass", "", "--json")
+
+        assert (done.code, silent.code, silent.json["code"]) == (0, 2, "invalid-argument"), (done, silent)
+        assert told == [("operator", "same-user", True, "cli", "the shop is down")]
 
 
 @pytest.mark.anyio

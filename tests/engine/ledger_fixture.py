@@ -121,10 +121,12 @@ class LedgerFixture:
         )
         return await self.now(request)
 
-    async def decide(self, request, by=PAT, effect=EFFECT, *, approve=True, way="cli", signature=None, policy=None):
+    async def decide(
+        self, request, by=PAT, effect=EFFECT, *, approve=True, way="cli", signature=None, policy=None, bypass=""
+    ):
         """One person's decision on a parked request."""
         decisions = Decisions(self.ledger)
-        decided = Decided(approve, way, signature)
+        decided = Decided(approve, way, signature, bypass)
         return await decisions.decide(by, request.id, effect, decided, policy or Policy(), self.clock())
 
     async def refuses(self, request, *args, **given):

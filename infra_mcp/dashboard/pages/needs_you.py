@@ -12,7 +12,7 @@ from infra_mcp.engine.approvals import waiting_for
 from infra_mcp.engine.run import record_of, stamp
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.records import Event
-from infra_mcp.model.approval import Waiting
+from infra_mcp.model.approval import BYPASSED, Waiting
 from infra_mcp.model.request import AT_THE_FORGE, END, Request, State
 from infra_mcp.policy.approvals import in_words
 from infra_mcp.server.answers import receipt_fields
@@ -22,7 +22,7 @@ _LATEST: Final = 12  # requests that have ended
 _MOST: Final = 40  # of a kind
 _LOOK_AT: Final = (State.NEEDS_OPERATOR, State.UNCLEAR)
 _LATE: Final = timedelta(minutes=15)  # after which an ack that nobody fetched is shown
-_SOON: Final = timedelta(days=1)
+_SOON: Final = timedelta(days=1)  # from now, or before it
 _TOKENS: Final = 14 * 86_400.0  # seconds around the end of a token in which it is shown
 
 
@@ -47,6 +47,7 @@ async def read(look: Look) -> dict[str, Any]:
         "acks": acks,
         "tokens": [one.model_dump(mode="json") for one in await look.ledger.tokens(_TOKENS)][:_MOST],
         "freezes": freezes(look),
+        "bypasses": await bypasses(look),
         "troubles": troubles(look.engine.health()),
         "going": [line(one) | {"progress": look.engine.progress(one.id)} for one in going[:_MOST]],
         "latest": [line(one) for one in known if one.state in END],
@@ -98,6 +99,13 @@ def line(request: Request) -> dict[str, Any]:
         "exit": told["exit"],
         "message": told["message"],
     }
+
+
+async def bypasses(look: Look) -> list[dict[str, Any]]:
+    """The approvals of the last day by which an operator went on without the others whom a rule wants."""
+    page = await look.ledger.search(BYPASSED, circle=None, since=stamp(look.now - _SOON), limit=_MOST)
+    found = [one for one in page.events if one.kind == BYPASSED]
+    return [{"request": one.request, "by": one.peer, "at": one.at, "reason": one.text} for one in found]
 
 
 def freezes(look: Look) -> list[dict[str, Any]]:

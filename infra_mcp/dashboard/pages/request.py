@@ -8,6 +8,7 @@ from infra_mcp.dashboard.evidence import asked, quoted, restarts, sentence, step
 from infra_mcp.dashboard.look import Look
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.records import Event
+from infra_mcp.model.approval import BYPASSED
 from infra_mcp.model.request import END, Request, State
 from infra_mcp.server.answers import facts
 from infra_mcp.server.tools.approve import planned
@@ -34,8 +35,9 @@ def values(request: Request, trail: list[Event], progress: str) -> dict[str, Any
     decided = [
         {"at": event.at, "by": event.peer, "kind": event.kind, "way": event.data.get("way", "")}
         | ({"looked": event.data["looked_ms"] / 1000} if "looked_ms" in event.data else {})
+        | ({"reason": event.text} if event.kind == BYPASSED else {})
         for event in trail
-        if event.kind in {"approved", "denied"}
+        if event.kind in {"approved", "denied", BYPASSED}
     ]
     return {
         "asked": asked(request.action),
