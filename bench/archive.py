@@ -18,12 +18,12 @@ from infra_mcp.ledger import Ledger, clock, events
 from infra_mcp.ledger.database import Tx
 from infra_mcp.server.ownership import owned
 
-__all__ = ["COLUMNS", "grow", "searched"]
+__all__ = ["COLUMNS", "NEEDLE", "fill", "grow", "searched"]
 
 _A_TIME = 2000  # events a transaction
 _TURNS = 7
 _WORDS = ("namespace", "staging", "registry", "rollout", "image", "quota", "probe", "secret", "owner", "window")
-_NEEDLE, _EVERY = "xylophone", 5_000  # a rare word, and how many events there are to one with it
+NEEDLE, _EVERY = "xylophone", 5_000  # a rare word, and how many events there are to one with it
 
 COLUMNS = f"{'events':>9} {'MiB':>7} {'start s':>8} {'rare word':>10} {'three words':>12} {'newest':>8} {'peer':>8}"
 
@@ -42,7 +42,7 @@ async def grow(place: Town, levels: list[int]) -> bool:
     right = True
     for level in levels:
         await asyncio.to_thread(place.server.stop)
-        await _fill(place, level)
+        await fill(place, level)
         rare, every = await _measure(place, await _start(place))
         if every < level or rare < level // _EVERY:
             print(f"WRONG: searches found {rare} of {level // _EVERY} rare words, and {every} of {level} events")
@@ -68,7 +68,7 @@ def _size(place: Town) -> tuple[int, float]:
     return count, whole / 2**20
 
 
-async def _fill(place: Town, level: int) -> None:
+async def fill(place: Town, level: int) -> None:
     """Add events until there are so many: of all circles, with words of the trade, some with a rare one."""
     chosen = random.Random(level)
     with owned(place.settings.state_dir):
@@ -87,7 +87,7 @@ def _add(place: Town, chosen: random.Random, there: int, count: int, tx: Tx) -> 
     for number in range(there + 1, there + count + 1):
         who = chosen.choice(place.residents)
         words = " ".join(chosen.choice(_WORDS) for _ in range(chosen.randint(5, 20)))
-        rare = f" {_NEEDLE}" if number % _EVERY == 0 else ""
+        rare = f" {NEEDLE}" if number % _EVERY == 0 else ""
         entry = events.Entry(
             clock.now(),
             "notified",
@@ -110,7 +110,7 @@ async def _measure(place: Town, up: float) -> tuple[int, int]:
     operator = await Socket.open(place.server.socket, channel="cli")
     try:
         questions = (
-            {"query": _NEEDLE},
+            {"query": NEEDLE},
             {"query": "namespace rollout window"},
             {"query": ""},
             {"query": "registry", "peer": place.residents[0].name},

@@ -29,6 +29,7 @@ import applies  # noqa: E402 - found by the path above
 import checkout  # noqa: E402
 import connect  # noqa: E402
 import mesh  # noqa: E402
+import pages  # noqa: E402
 import plans  # noqa: E402
 import pushes  # noqa: E402
 import reading  # noqa: E402
@@ -42,7 +43,19 @@ from mcp.client.client import Client  # noqa: E402
 
 from infra_mcp import sandbox  # noqa: E402
 
-PARTS = ("changes", "plans", "reading", "checkout", "connect", "mesh", "records", "applies", "pushes", "releases")
+PARTS = (
+    "changes",
+    "plans",
+    "reading",
+    "checkout",
+    "connect",
+    "mesh",
+    "records",
+    "applies",
+    "pushes",
+    "pages",
+    "releases",
+)
 ON_A_CLUSTER = {"changes", "plans", "reading", "releases"}
 PAUSE = 0.7  # seconds before each run, of either side
 APPS = """
@@ -222,6 +235,8 @@ async def main() -> int:
         rows += await asyncio.to_thread(applies.measure, rounds)
     if "pushes" in parts:
         rows += await asyncio.to_thread(pushes.measure, rounds)
+    if "pages" in parts:
+        rows += await pages.measure(rounds)
     print(f"{rounds} rounds, alternating; medians. Load now {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
     for row in rows:
         row.show()
