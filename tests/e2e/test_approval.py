@@ -318,3 +318,32 @@ async def test_under_a_policy_that_wants_no_approval_any_more_what_waits_goes_on
         await scenario.accept_policy(scenario.apps())
 
         await _ended(scenario, request, "landed")
+
+
+FREEZE = """
+[[freeze]]
+id = "now"
+from = "2020-01-01T00:00:00Z"
+until = "2099-01-01T00:00:00Z"
+"""
+DENIAL = """
+[[rules]]
+id = "never"
+match = { apps = ["docs"] }
+deny = true
+"""
+
+
+@pytest.mark.promise("approval.digest")
+@pytest.mark.parametrize(("more", "rule"), [(FREEZE, "freeze.now"), (DENIAL, "rules.never")])
+async def test_what_waits_ends_when_the_policy_begins_to_refuse_it_and_no_approval_helps(
+    cluster_setup, tmp_path, more, rule
+):
+    async with _guarded(cluster_setup, tmp_path) as scenario:
+        request, digest = await _parked(scenario)
+        await scenario.accept_policy(scenario.apps() + _rule() + more)
+
+        ended = await _ended(scenario, request, "refused")
+        assert rule in ended["receipt"]
+        await _refused(scenario, request, digest)
+        assert scenario.image() == OLD
