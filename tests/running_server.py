@@ -355,7 +355,7 @@ async def running_server(
                     health=engine.health,
                     engine=engine,  # type: ignore[arg-type]
                 )
-                http.open_to_operators(server, operator)
+                http.open_to_operators(server, operator, url)
                 pages = Dashboard(service, operator, url.removesuffix("/mcp"))
                 http.mount(server, pages)
                 operator = replace(operator, dashboard=pages.open)

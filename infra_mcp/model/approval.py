@@ -60,7 +60,7 @@ class Reviewed(Frozen):
 
     by: str  # the account
     approves: bool
-    against: str = ""  # why it approves nothing, whoever's account it is
+    against: str = ""  # why it approves nothing, for any account
 
 
 class Verdict(Frozen):

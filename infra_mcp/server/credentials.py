@@ -20,7 +20,7 @@ class Credentials:
         self._oidc = OidcTokens(engine)
 
     async def caller(self, token: str) -> Caller | None:
-        """Whose it is as of now; None for a token that is nobody's, or no more.
+        """Whose it is as of now; None for an unknown token, and one that ended.
 
         Raises:
             InfraError: `token-expired`; `unauthenticated`, with what is wrong with a pipeline's token;

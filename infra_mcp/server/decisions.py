@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import JSONResponse
 
 from infra_mcp.errors import InfraError
+from infra_mcp.server.challenge import challenge
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
 METHOD: Final = "operator/approve"
 PATH: Final = f"/{METHOD}"
 MAX_BODY: Final = 65_536  # bytes; a signature is some hundred
-_UNAUTHENTICATED, _UNAVAILABLE = 401, 503
+_UNAVAILABLE: Final = 503
 _STATUS: Final = {
-    "unauthenticated": _UNAUTHENTICATED,
     "policy-denied": 403,
     "signature-refused": 403,
     "not-found": 404,
@@ -37,20 +37,23 @@ class DecisionDoor:
 
     Args:
         operator: the methods of operators.
+        url: of the MCP endpoint.
     """
 
-    def __init__(self, operator: Operator) -> None:
+    def __init__(self, operator: Operator, url: str) -> None:
         self._operator = operator
+        self._url = url
 
     async def answer(self, request: Request) -> Response:
         """Answer one decision: the request's facts, or the error as every channel has it."""
         try:
             caller = await self._caller(request.headers.get("authorization", ""))
+        except InfraError as error:
+            return challenge(error, self._url)
+        try:
             return JSONResponse(await self._operator.call(caller, METHOD, await _given(request)))
         except InfraError as error:
-            status = _STATUS.get(error.code, _UNAVAILABLE)
-            headers = {"WWW-Authenticate": "Bearer"} if status == _UNAUTHENTICATED else None
-            return JSONResponse(error.as_dict(), status, headers)
+            return JSONResponse(error.as_dict(), _STATUS.get(error.code, _UNAVAILABLE))
 
     async def _caller(self, authorization: str) -> Caller:
         kind, _, token = authorization.partition(" ")

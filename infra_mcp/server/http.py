@@ -128,9 +128,9 @@ class Pages(Protocol):
         """A link that opens a page for a caller of the socket, once."""
 
 
-def open_to_operators(server: InfraServer, operator: Operator) -> None:
+def open_to_operators(server: InfraServer, operator: Operator, url: str) -> None:
     """Take operators' decisions beside the rest."""
-    server.custom_route(decisions.PATH, methods=["POST"])(decisions.DecisionDoor(operator).answer)
+    server.custom_route(decisions.PATH, methods=["POST"])(decisions.DecisionDoor(operator, url).answer)
 
 
 def mount(server: InfraServer, pages: Pages) -> None:

@@ -1,4 +1,4 @@
-"""What an operator says of a peer and its new token, and who answers for one where nobody is named."""
+"""What an operator says of a peer and its new token, and who answers for one where no sponsor is named."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) 
                 pages = start.dashboard(service, operator, http.url_of(listener).removesuffix("/mcp"))
                 http.mount(server, pages)
                 operator = replace(operator, dashboard=pages.open)
-            http.open_to_operators(server, operator)
+            http.open_to_operators(server, operator, http.url_of(listener))
             serving = Serving(http.url_of(listener), settings.socket, os.getpid())
             async with anyio.create_task_group() as beside:
                 await beside.start(service.attendants.open)

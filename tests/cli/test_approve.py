@@ -85,6 +85,8 @@ async def test_an_operator_decides_over_http_by_their_token_and_nobody_else_does
         moved = await run("approve", request, "sha256:" + "0" * 64, "--json", "--url", at.url, token=token)
         peers = await run("approve", request, DIGEST, "--json", "--url", at.url, token=at.tokens["docs"])
         unknown = await run("approve", request, DIGEST, "--json", "--url", at.url, token="imcp_" + "0" * 43)
+        late = await at.engine.ledger.issue_token("alice", "", seconds=0.0)
+        expired = await run("approve", request, DIGEST, "--json", "--url", at.url, token=late)
         await run("peer", "remove", "alice", "--operator")
         gone = await run("approve", request, DIGEST, "--json", "--url", at.url, token=token)
 
@@ -94,6 +96,7 @@ async def test_an_operator_decides_over_http_by_their_token_and_nobody_else_does
         assert (moved.code, moved.json["code"]) == (2, "approval-mismatch")
         assert (peers.code, peers.json["code"]) == (3, "policy-denied")
         assert (unknown.code, unknown.json["code"]) == (3, "unauthenticated")
+        assert (expired.code, expired.json["code"]) == (3, "token-expired")
         assert (gone.code, gone.json["code"]) == (3, "unauthenticated")
 
 
