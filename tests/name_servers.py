@@ -142,14 +142,24 @@ class Bind:
         return int(self.query(self.zone, "SOA").answer[0][0].serial)
 
     def by_others(self, name: str, kind: str, values: Sequence[str], ttl: int = 300) -> None:
-        """Somebody else with the key sets a record set, or removes it."""
+        """Somebody else with the key sets a record set, or removes it.
+
+        Raises:
+            RefusedUpdateError: also by a server that has just started and has not read its zone yet.
+            OSError, dns.exception.DNSException: it is down.
+        """
         ring = dns.tsigkeyring.from_text({KEY: self.secret})
         message = dns.update.UpdateMessage(self.zone, keyring=ring, keyname=KEY, keyalgorithm=dns.tsig.HMAC_SHA256)
         message.delete(name, kind)
         for value in values:
             message.add(name, ttl, kind, value)
         reply = dns.query.tcp(message, "127.0.0.1", port=self.port, timeout=20)
-        assert reply.rcode() == dns.rcode.NOERROR, dns.rcode.to_text(reply.rcode())
+        if reply.rcode() != dns.rcode.NOERROR:
+            raise RefusedUpdateError(dns.rcode.to_text(reply.rcode()))
+
+
+class RefusedUpdateError(dns.exception.DNSException):
+    """A name server does not take an update."""
 
 
 def _named() -> str:

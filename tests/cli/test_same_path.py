@@ -36,6 +36,7 @@ CALLS = {
     "request cancel": (["request", "cancel", "req-0"], "docs", ["cancel"]),
     "audit search": (["audit", "search", "x"], "docs", ["search_audit"]),
     "audit show": (["audit", "show", "docs-live/deployment/docs"], "docs", ["infra/trail"]),
+    "audit head": (["audit", "head"], None, ["operator/audit.head"]),
     "audit verify": (["audit", "verify"], None, ["operator/policy.show", "operator/audit.verify"]),
     "status": (["status"], None, ["status", "operator/health"]),
     "approve": (["approve", "req-0", DIGEST], None, ["operator/approve"]),
@@ -48,6 +49,7 @@ CALLS = {
     "policy show": (["policy", "show"], None, ["operator/policy.show"]),
     "policy diff": (["policy", "diff"], None, ["operator/policy.diff"]),
     "policy accept": (["policy", "accept"], None, ["operator/policy.diff"]),
+    "dashboard": (["dashboard", "--print"], None, ["operator/dashboard"]),
     "backup": (["backup", "infra.backup"], None, ["operator/backup"]),
 }
 # Those that start, make or read something on this machine, and call no server.
@@ -68,8 +70,9 @@ ALONE = {
     "tools get",
     "policy explain",
 }
-# Over a URL there are tools only; what a socket's method tells is told by these.
+# Over a URL there are tools, and an operator's decision; what a socket's method tells is told by these.
 BY_URL = {"request list": {"search_audit", "get_request"}, "audit show": {"search_audit", "get_request"}}
+DECISION = "operator/approve"
 
 
 def leaves_of(tree, *path):
@@ -126,7 +129,7 @@ async def test_every_command_calls_what_is_told_here_and_nothing_else(tmp_path, 
 @pytest.mark.process
 @pytest.mark.anyio
 @pytest.mark.promise("cli.same-path")
-async def test_by_a_url_a_command_calls_tools_only_or_says_that_it_cannot(tmp_path, called):
+async def test_by_a_url_a_command_calls_tools_or_decides_or_says_that_it_cannot(tmp_path, called):
     async with shell(tmp_path, "both") as (at, run):
         for command, (words, who, calls) in CALLS.items():
             if who is None and command not in {"status", "approve", "deny"}:
@@ -134,7 +137,7 @@ async def test_by_a_url_a_command_calls_tools_only_or_says_that_it_cannot(tmp_pa
             called.clear()
             done = await run(*words, "--url", at.url, token=at.tokens["docs"])
 
-            assert set(called) <= set(TOOLS), (command, called)
+            assert set(called) <= {*TOOLS, DECISION}, (command, called)
             assert set(called) <= BY_URL.get(command, set(calls)), (command, called)
             assert called or "own machine" in done.err, (command, done)
 

@@ -228,8 +228,8 @@ async def test_a_custom_resource_that_its_entry_of_images_does_not_reach_is_refu
     assert not refused.ok
     assert "live-accounts" in refused.text
     assert (_bytes(overlays), overlays.git("rev-parse", "HEAD")) == (files, head)
-    kind = f"databases.{database.removesuffix('/v1')}"
-    assert overlays.live_object(kind, "live-accounts", overlays.production)["spec"] == resource["spec"]
+    live = overlays.cluster_setup.api.get("Database", "live-accounts", overlays.production, database)
+    assert live["spec"] == resource["spec"]
 
 
 @pytest.mark.trap("K10")

@@ -139,7 +139,7 @@ class Program:
     def __exit__(self, *_):
         self._ended.set()
         self._thread.join(30)
-        assert self.failed == []
+        assert self.failed == [], self.failed
 
 
 ENDPOINT_ZONE = """
@@ -184,7 +184,7 @@ def external_dns(held, bind):
         try:
             follow(wanted, mark)
         except (OSError, dns.exception.DNSException):
-            return  # its server is down: the next turn tries all of it again
+            return  # its server is down, or has just started: the next turn tries all of it again
         there.clear()
         there.update(wanted)
 
