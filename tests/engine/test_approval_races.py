@@ -19,8 +19,8 @@ REFUSED = {"too-late", "approval-mismatch", "policy-denied"}
 
 
 @pytest.fixture
-def ground(tmp_path):
-    register()
+def ground(tmp_path, monkeypatch):
+    register(monkeypatch)
     made = Ground(tmp_path)
     made.make(APPROVAL)
     return made

@@ -57,7 +57,7 @@ async def test_an_approval_that_is_waited_for_is_told_once_with_the_command_that
 
 
 async def test_a_server_runs_the_program_that_its_environment_names(told, tmp_path, monkeypatch):
-    register()
+    register(monkeypatch)
     ground = Ground(tmp_path / "ground")
     ground.make(APPROVAL)
     monkeypatch.setenv("INFRA_MCP_NOTICE", str(told.program))
