@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
@@ -72,6 +73,28 @@ def test_what_a_killed_server_started_and_did_not_note_is_ended_unless_an_apply_
             for one in (here, elsewhere):
                 with suppress(ProcessLookupError):
                     os.killpg(one.pid, signal.SIGKILL)
+
+
+def test_a_persons_shell_in_the_folder_of_a_run_is_left_alone(tmp_path):
+    ours, theirs = os.openpty()
+    script = (
+        "import fcntl, termios, time; fcntl.ioctl(0, termios.TIOCSCTTY, 0); print('there', flush=True); time.sleep(600)"
+    )
+    argv = (sys.executable, "-c", script)
+    try:
+        with subprocess.Popen(
+            argv, cwd=tmp_path, stdin=theirs, stdout=subprocess.PIPE, start_new_session=True
+        ) as shell:
+            try:
+                assert shell.stdout.readline() == b"there\n"
+                assert not end_work(tmp_path)
+                with pytest.raises(subprocess.TimeoutExpired):
+                    shell.wait(0.2)
+            finally:
+                shell.kill()
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def _killed_run() -> tuple[int, int]:

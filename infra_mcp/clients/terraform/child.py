@@ -139,7 +139,8 @@ def end_group(pid: int) -> None:
 def end_work(folder: Path) -> bool:
     """End what a killed server left at work in a folder, known by its working folder. Blocks. Source: proc(5).
 
-    Where an apply is among it, all goes on: an apply that is killed may have made what no state knows.
+    What has a terminal is a person's. Where an apply is among it, all goes on: an apply that is killed may have made
+    what no state knows.
 
     Args:
         folder: of one run, or of several.
@@ -149,6 +150,7 @@ def end_work(folder: Path) -> bool:
     """
     inside = folder.resolve()
     found = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cwd") if _is_at(path, inside)]
+    found = [pid for pid in found if not _has_terminal(pid)]
     if any("apply" in _words(pid) for pid in found):
         return True
     for pid in found:
@@ -160,6 +162,13 @@ def end_work(folder: Path) -> bool:
 def _is_at(link: Path, folder: Path) -> bool:
     with contextlib.suppress(OSError):  # it has ended, or is another user's
         return link.readlink().is_relative_to(folder)
+    return False
+
+
+def _has_terminal(pid: int) -> bool:
+    with contextlib.suppress(OSError, IndexError):
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return text.rpartition(")")[2].split()[4] != "0"
     return False
 
 
