@@ -22,9 +22,9 @@ from mcp.types import ElicitResult
 from running_server import POLICY, FakeEngine, RunningServer, running_server, unix_transport
 
 from infra_mcp.engine import report
-from infra_mcp.engine.approvals import Decided, Decisions, wait_for
+from infra_mcp.engine.approvals import Decisions, wait_for
 from infra_mcp.engine.run import Planned
-from infra_mcp.model.approval import Signature, Way
+from infra_mcp.model.approval import Decided, Way
 from infra_mcp.model.effect import Change, Effect, FieldChange, Part
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.peer import Caller
@@ -104,24 +104,11 @@ class ParkingEngine(FakeEngine):
         found = await self.ledger.request(request_id)
         return found if found is not None and (caller.reads_all or found.caller.circle == caller.circle) else None
 
-    async def approve(
-        self,
-        by: Caller,
-        request_id: str,
-        digest: str,
-        *,
-        approve: bool,
-        way: Way,
-        signature: Signature | None = None,
-        looked: float | None = None,
-    ) -> Request:
+    async def approve(self, by: Caller, request_id: str, digest: str, decided: Decided) -> Request:
         """As the engine does it; what may go on lands at once."""
         decisions = Decisions(self.ledger)
-        now = datetime.now(UTC)
-        request, goes_on = await decisions.decide(
-            by, request_id, digest, Decided(approve, way, signature, "", looked), Policy(), now
-        )
-        self.decided.append((digest, approve, way))
+        request, goes_on = await decisions.decide(by, request_id, digest, decided, Policy(), datetime.now(UTC))
+        self.decided.append((digest, decided.approve, decided.way))
         if goes_on:
             await self.ledger.finish(request.id, self.script(request), {})
             request = await self.ledger.request(request_id) or request

@@ -104,7 +104,7 @@ class Repository:
         self.call("DELETE", f"/branches/{quote(branch, '')}", by=by)
 
     def protect(self, branch: str = "main", **rules: Any) -> None:
-        """Protect a branch: nobody pushes to it. `rules` are more of the API's keys, such as `required_approvals=1`."""
+        """Protect a branch: it takes no push. `rules` are more of the API's keys, such as `required_approvals=1`."""
         body = {"rule_name": branch, "enable_push": False, **rules}
         known = {one["rule_name"] for one in self.call("GET", "/branch_protections")}
         if branch in known:

@@ -118,7 +118,8 @@ def _signed(client: Client, options: argparse.Namespace) -> str:
     found = client.data("get_request", {"request_id": options.id})
     if "until" not in found:
         raise InfraError("approval-mismatch", f"{options.id} is not waiting for approval: it is {found['state']}.")
-    return sign(statements.approval(options.id, options.digest, found["until"]), options.sign, statements.APPROVAL)
+    text = statements.approval(options.id, options.digest, found["until"], options.bypass or "")
+    return sign(text, options.sign, statements.APPROVAL)
 
 
 def _list(options: argparse.Namespace) -> int:

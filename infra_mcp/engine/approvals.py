@@ -19,11 +19,10 @@ from infra_mcp.ledger import Ledger
 from infra_mcp.model.approval import (
     SIGNED,
     Approval,
+    Decided,
     Proof,
-    Signature,
     Verdict,
     Waiting,
-    Way,
 )
 from infra_mcp.model.digest import digest
 from infra_mcp.model.effect import Change, Effect
@@ -135,17 +134,6 @@ def _mark(change: Change) -> Mark:
     return Mark(intent=change.intent, exact=digest(exact), checked=change.checked)
 
 
-@dataclass(frozen=True)
-class Decided:
-    """What a person decided about an effect, and how that came."""
-
-    approve: bool
-    way: Way
-    signature: Signature | None = None
-    bypass: str = ""  # why they go on without the others whom rules want
-    looked: float | None = None  # seconds for which the effect was before them, where that is known
-
-
 @dataclass
 class Decisions:
     """Records what people decide. One at a time, so that an approval and the end of the wait cannot cross."""
@@ -171,8 +159,10 @@ class Decisions:
 
         Raises:
             InfraError: `policy-denied`: they may not decide this; `not-found`; `approval-mismatch`, with the digest the
-                request has now, or how it ended; `signature-refused`.
+                request has now, or how it ended; `signature-refused`;
+                `invalid-argument`: a denial with a signature or a bypass, or a secret in a reason.
         """
+        self._require_whole(decided)
         approver, strength = _approver(by, decided)
         async with self._lock:
             request = await self.ledger.request(request_id)
@@ -188,7 +178,7 @@ class Decisions:
                 raise InfraError(
                     "policy-denied", what, next_step="Ask the others to approve it.", rule="approve.bypass"
                 )
-            key = await _signed_with(decided.signature, policy, request, waiting) if decided.signature else ""
+            key = await _signed_with(decided, policy, request, waiting)
             given = Approval(
                 request=request.id,
                 effect_digest=waiting.digest,
@@ -198,7 +188,7 @@ class Decisions:
                 strength=strength,
                 key=key,
                 signature=decided.signature.text if decided.signature else "",
-                bypass=self.ledger.masker.mask(decided.bypass),
+                bypass=decided.bypass,
                 at=stamp(now),
                 expires=stamp(now + timedelta(seconds=approval_timeout(waiting.verdict))),
             )
@@ -209,6 +199,12 @@ class Decisions:
                 return await self._resumed(request, waiting, now)
             except ValueError:  # the request ended meanwhile
                 raise _not_waiting(await self.ledger.request(request.id) or request) from None
+
+    def _require_whole(self, decided: Decided) -> None:
+        if not decided.approve and (decided.signature or decided.bypass):
+            raise InfraError("invalid-argument", "A denial takes neither a signature nor a bypass.")
+        if self.ledger.masker.mask(decided.bypass) != decided.bypass:
+            raise InfraError("invalid-argument", "The reason of the bypass holds a secret.")
 
     async def look(self, request: Request, now: datetime) -> bool:
         """Expire a request that waited too long, or resume one that has its approvals; whether it was resumed."""
@@ -267,17 +263,20 @@ def _approver(by: Caller, decided: Decided) -> tuple[str, Proof]:
     raise InfraError("policy-denied", what, next_step="Ask an operator to run `infra-mcp approve`.", rule="approve")
 
 
-async def _signed_with(given: Signature, policy: Policy, request: Request, waiting: Waiting) -> str:
-    """The fingerprint of the key that an approval is signed with.
+async def _signed_with(decided: Decided, policy: Policy, request: Request, waiting: Waiting) -> str:
+    """The fingerprint of the key that an approval is signed with; empty for one without a signature.
 
     Raises:
         InfraError: `signature-refused`.
     """
+    given = decided.signature
+    if given is None:
+        return ""
     keys = policy.signers.get(given.signer, ())
     if not keys:
         what = f"The policy has no key of {given.signer} under [signers]."
         raise InfraError("signature-refused", what)
-    text = statements.approval(request.id, waiting.digest, waiting.until)
+    text = statements.approval(request.id, waiting.digest, waiting.until, decided.bypass)
     return await verify(text, given.text, given.signer, keys, statements.APPROVAL)
 
 

@@ -16,7 +16,7 @@ import anyio
 from infra_mcp.drivers.base import Delivery, Setup
 from infra_mcp.drivers.registry import DELIVERIES
 from infra_mcp.engine import report
-from infra_mcp.engine.approvals import Decided, Decisions
+from infra_mcp.engine.approvals import Decisions
 from infra_mcp.engine.apps import apps
 from infra_mcp.engine.forge_rights import forge_rights
 from infra_mcp.engine.health import Readiness, missing_head
@@ -37,7 +37,7 @@ from infra_mcp.ledger.ids import request_id as new_request_id
 from infra_mcp.ledger.keys import Keys
 from infra_mcp.ledger.records import ReleaseIn
 from infra_mcp.masking import Masker
-from infra_mcp.model.approval import Signature, Way
+from infra_mcp.model.approval import Decided
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import END, FOR_PEOPLE, PARKED, Request, State, Submission
 from infra_mcp.policy.acceptance import PolicyInForce
@@ -237,34 +237,20 @@ class Engine:
         text = next(filter(None, said), "")
         return self.masker.mask(text)[:500]
 
-    async def approve(
-        self,
-        by: Caller,
-        request_id: str,
-        digest: str,
-        *,
-        approve: bool,
-        way: Way,
-        signature: Signature | None = None,
-        bypass: str = "",
-        looked: float | None = None,
-    ) -> Request:
+    async def approve(self, by: Caller, request_id: str, digest: str, decided: Decided) -> Request:
         """Record a person's approval or denial of the effect of a parked request.
 
         A denial ends the request. The last missing approval resumes it: it is planned and decided again, and only
-        carried out if it still has the approved effect. `by` is an operator, or for `elicitation` the attendant; with a
-        `signature` the decision is that of the signer; with `bypass` they say why it goes on without the others whom
-        rules want, where these allow that. `looked` is how many seconds the effect was before them, where
-        that is known.
+        carried out if it still has the approved effect. `by` is an operator, or for `elicitation` the attendant.
 
         Returns:
             The request as it is then.
 
         Raises:
             InfraError: `policy-denied` when they may not decide this, as its asker; `not-found`; `approval-mismatch`,
-                with the digest it has now; `signature-refused`.
+                with the digest it has now; `signature-refused`; `invalid-argument`.
         """
-        decided, policy = Decided(approve, way, signature, bypass, looked), self.policy.current()
+        policy = self.policy.current()
         with anyio.CancelScope(shield=True):
             request, resumed = await self._decisions.decide(by, request_id, digest, decided, policy, self._now())
         if resumed:

@@ -1,4 +1,4 @@
-"""What reviewers say of a pull request of ours, and whose word approves nothing, whoever's account it is."""
+"""What reviewers say of a pull request of ours, and which reviews approve nothing by any account."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Policies(Repository):
         return (row.digest, row.text) if row else None
 
     async def accepted_by(self, digest: str) -> tuple[str, str] | None:
-        """Who accepted a policy last, and when; None where nobody did."""
+        """Who accepted a policy last, and when; None where none was accepted."""
         found = select(_ROWS.by, _ROWS.at).where(_ROWS.digest == digest).order_by(_ROWS.id.desc()).limit(1)
         row = await self._database.read(lambda connection: connection.execute(found).first())
         return (row.by, row.at) if row else None

@@ -25,6 +25,16 @@ class Signature(Frozen):
     text: Annotated[str, Field(max_length=16_384)]  # as `ssh-keygen -Y sign` writes it
 
 
+class Decided(Frozen):
+    """What a person decided about an effect, and how that came."""
+
+    approve: bool
+    way: Way
+    signature: Signature | None = None  # then it is the signer's
+    bypass: str = ""  # why they go on without the others whom rules want, where these allow that
+    looked: float | None = None  # seconds for which the effect was before them, where that is known
+
+
 class Approval(Frozen):
     """One person's decision on one effect of one request. Times are ISO 8601, UTC."""
 

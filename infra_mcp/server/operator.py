@@ -22,7 +22,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger.backup import backup
 from infra_mcp.ledger.chain import Committed
 from infra_mcp.ledger.vouching import CONFIRMED, signed
-from infra_mcp.model.approval import Signature
+from infra_mcp.model.approval import Decided, Signature
 from infra_mcp.model.names import Frozen, PeerName, alike
 from infra_mcp.model.peer import Caller
 from infra_mcp.repository.commit import diff
@@ -92,7 +92,7 @@ class Subject(Limit):
     object: str | None = Field(None, min_length=1, max_length=300)
 
 
-class Decided(Digest):
+class Decision(Digest):
     """A person's decision about one effect of one request."""
 
     request_id: str = Field(max_length=64)
@@ -301,7 +301,7 @@ class Operator:
         return {"stopping": True}
 
     @_method("operator/approve")
-    async def decide(self, caller: Caller, given: Decided) -> dict[str, Any]:
+    async def decide(self, caller: Caller, given: Decision) -> dict[str, Any]:
         """Approve or deny one effect of a request that waits for it, and return the request.
 
         Raises:
@@ -309,15 +309,8 @@ class Operator:
                 `signature-refused`.
         """
         engine = _of_server(self.engine)
-        request = await engine.approve(
-            caller,
-            given.request_id,
-            given.digest,
-            approve=given.approve,
-            way="cli",
-            signature=given.signature,
-            bypass=given.bypass or "",
-        )
+        decided = Decided(approve=given.approve, way="cli", signature=given.signature, bypass=given.bypass or "")
+        request = await engine.approve(caller, given.request_id, given.digest, decided)
         return (await facts(self.ledger, caller, request))[0]
 
     @_method("operator/dashboard")

@@ -26,13 +26,14 @@ def people(at):
     """An engine that takes decisions down, and knows one effect."""
     told = []
 
-    async def approve(by, request_id, digest, *, approve, way, signature=None, bypass=""):
+    async def approve(by, request_id, digest, decided):
         found = await at.engine.ledger.request(request_id)
         if found is None:
             raise InfraError("not-found", "There is no such request.")
         if digest != found.effect_digest:
             raise InfraError("approval-mismatch", f"It would do {found.effect_digest} now.")
-        told.append((by.name, by.strength, approve, way, *filter(None, (signature, bypass))))
+        more = filter(None, (decided.signature, decided.bypass))
+        told.append((by.name, by.strength, decided.approve, decided.way, *more))
         return found
 
     at.engine.approve = approve

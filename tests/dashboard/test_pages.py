@@ -11,6 +11,7 @@ from dashboard_visits import text_of, visit
 from infra_mcp.dashboard.evidence import asked, lost, removed, restarts, sentence, to_type, undo
 from infra_mcp.dashboard.pages.needs_you import in_order
 from infra_mcp.model.actions import Deploy, Rollback
+from infra_mcp.model.approval import Decided
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
 from infra_mcp.server.operator import OPERATOR
@@ -125,7 +126,7 @@ async def test_what_is_not_there_is_said_in_both_forms(at):
 @pytest.mark.anyio
 async def test_a_request_has_its_steps_with_times_its_end_and_a_command_that_leads_to_it(at):
     request = await waiting(at)
-    await at.engine.approve(OPERATOR, request.id, request.effect_digest, approve=True, way="cli")
+    await at.engine.approve(OPERATOR, request.id, request.effect_digest, Decided(approve=True, way="cli"))
     async with visit(at, f"requests/{request.id}") as mine:
         assert mine.entered.text.count(f"requests/{request.id}") == 2
         data = await mine.data(f"requests/{request.id}")

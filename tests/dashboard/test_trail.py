@@ -11,6 +11,7 @@ from dashboard_visits import text_of, visit
 
 from infra_mcp.dashboard.pages.apps import last_changes, side_by_side
 from infra_mcp.dashboard.pages.trail import asked_for
+from infra_mcp.model.approval import Decided
 from infra_mcp.server.operator import OPERATOR
 
 pytestmark = pytest.mark.anyio
@@ -102,7 +103,7 @@ async def test_the_table_has_the_same_events_and_no_cell_that_a_spreadsheet_woul
 @pytest.mark.promise("web.trail")
 async def test_the_chain_is_checked_against_the_heads_that_acks_gave_away(at):
     request = await waiting(at)
-    await at.engine.approve(OPERATOR, request.id, request.effect_digest, approve=True, way="cli")
+    await at.engine.approve(OPERATOR, request.id, request.effect_digest, Decided(approve=True, way="cli"))
     async with visit(at) as mine:
         data = await mine.data("chain")
         ended = await at.engine.ledger.request(request.id)

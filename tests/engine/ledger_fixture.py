@@ -6,11 +6,11 @@ import anyio
 import policy_texts
 import pytest
 
-from infra_mcp.engine.approvals import Decided, Decisions, wait_for
+from infra_mcp.engine.approvals import Decisions, wait_for
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.ids import request_id
 from infra_mcp.model.actions.deploy import Deploy
-from infra_mcp.model.approval import Need, Verdict
+from infra_mcp.model.approval import Decided, Need, Verdict
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.record import Record
@@ -126,7 +126,7 @@ class LedgerFixture:
     ):
         """One person's decision on a parked request."""
         decisions = Decisions(self.ledger)
-        decided = Decided(approve, way, signature, bypass)
+        decided = Decided(approve=approve, way=way, signature=signature, bypass=bypass)
         return await decisions.decide(by, request.id, effect, decided, policy or Policy(), self.clock())
 
     async def refuses(self, request, *args, **given):

@@ -9,13 +9,14 @@ from engine.ledger_fixture import DOCS
 from engine.two_kinds import APPROVAL, NEW, THINGS, Ground, register
 
 from infra_mcp.errors import InfraError
+from infra_mcp.model.approval import Decided
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("approval.digest")]
 
 ONE, OTHER = (Caller(name=name, circle=None, strength="token", operator=True) for name in ("one", "other"))
-REFUSED = {"too-late", "approval-mismatch", "policy-denied"}
+REFUSED = {"too-late", "approval-mismatch"}
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ async def test_a_cancel_beside_an_approval_leaves_nothing_or_everything(ground, 
         await engine.ledger.add_peer("one", "", operator=True)
         request, digest = await parked(ground, engine)
         codes = await both(
-            lambda: engine.approve(ONE, request.id, digest, approve=True, way="cli"),
+            lambda: engine.approve(ONE, request.id, digest, Decided(approve=True, way="cli")),
             lambda: engine.cancel(DOCS, request.id),
             seed,
             spread=0.2,  # an approved change can be cancelled until its first write
@@ -78,8 +79,8 @@ async def test_a_no_beside_a_yes_ends_it_with_nothing_or_comes_too_late(ground, 
         await engine.ledger.add_peer("other", "", operator=True)
         request, digest = await parked(ground, engine)
         codes = await both(
-            lambda: engine.approve(ONE, request.id, digest, approve=True, way="cli"),
-            lambda: engine.approve(OTHER, request.id, digest, approve=False, way="cli"),
+            lambda: engine.approve(ONE, request.id, digest, Decided(approve=True, way="cli")),
+            lambda: engine.approve(OTHER, request.id, digest, Decided(approve=False, way="cli")),
             seed,
         )
         done = await engine.wait(request.id, 60, to_end=True)

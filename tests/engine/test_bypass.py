@@ -48,6 +48,16 @@ async def test_where_no_rule_allows_it_nothing_is_bypassed(ledger_fixture):
     assert (refused.code, refused.rule) == ("policy-denied", "approve.bypass")
 
 
+async def test_a_denial_bypasses_nothing_and_a_reason_holds_no_secret(ledger_fixture):
+    request = await ledger_fixture.awaits(TWO)
+    ledger_fixture.ledger.masker.learn("canary-of-the-reason")
+    denied = await ledger_fixture.refuses(request, PAT, bypass=WHY, approve=False)
+    secret = await ledger_fixture.refuses(request, PAT, bypass="canary-of-the-reason")
+
+    assert (denied.code, secret.code) == ("invalid-argument",) * 2
+    assert "canary" not in str(secret)
+
+
 async def test_it_bypasses_the_rules_that_allow_it_and_no_other(ledger_fixture):
     other = NEED.model_copy(update={"approvals": 2, "strength": "token", "rule": "rules.other"})
     request = await ledger_fixture.awaits(TWO, other)

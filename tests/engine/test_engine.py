@@ -10,6 +10,7 @@ from infra_mcp.ledger import AskIn
 from infra_mcp.ledger.ids import request_id
 from infra_mcp.ledger.records import ReleaseIn
 from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.approval import Decided
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import State, Submission
 from infra_mcp.settings import Settings
@@ -66,7 +67,7 @@ async def test_a_wait_to_the_end_continues_through_the_approval(ledger_fixture, 
     request = await ledger_fixture.awaits()
 
     async def denies():
-        await engine.approve(PAT, request.id, EFFECT, approve=False, way="cli")
+        await engine.approve(PAT, request.id, EFFECT, Decided(approve=False, way="cli"))
 
     found = await _meanwhile(engine, lambda: engine.wait(request.id, LONG, to_end=True), denies)
 
@@ -155,7 +156,7 @@ async def test_only_the_asker_cancels_a_parked_request_and_not_a_namesake_of_ano
 async def test_an_approval_without_a_worker_is_kept_for_the_next_one(ledger_fixture, engine):
     request = await ledger_fixture.awaits()
 
-    found = await engine.approve(PAT, request.id, EFFECT, approve=True, way="cli")
+    found = await engine.approve(PAT, request.id, EFFECT, Decided(approve=True, way="cli"))
 
     assert found.state is State.QUEUED
     assert [one.id for one in await ledger_fixture.ledger.open_requests()] == [request.id]

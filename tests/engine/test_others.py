@@ -13,6 +13,7 @@ from infra_mcp.engine.engine import Engine
 from infra_mcp.engine.repositories import Repositories
 from infra_mcp.model.actions.configure import Configure
 from infra_mcp.model.actions.deploy import Deploy
+from infra_mcp.model.approval import Decided
 from infra_mcp.model.request import State, Submission
 from infra_mcp.policy.policy import digest_of
 
@@ -100,7 +101,7 @@ async def test_what_nothing_renders_here_waits_for_an_approval_unless_policy_nam
     async with ground.opened() as engine:
         waiting = await ground.deploy(engine)
         before = ground.subjects()
-        await engine.approve(PAT, waiting.id, waiting.effect_digest, approve=True, way="cli")
+        await engine.approve(PAT, waiting.id, waiting.effect_digest, Decided(approve=True, way="cli"))
         done = await engine.wait(waiting.id, 60.0, to_end=True)
 
     assert (waiting.state, before) == (State.AWAITING_APPROVAL, [])
@@ -142,7 +143,7 @@ async def test_an_approved_change_whose_server_ends_while_it_waits_is_confirmed_
         ground = Ground(tmp_path).lay("[apps.docs.evidence]", page)
         async with ground.opened() as engine:
             waiting = await ground.deploy(engine)
-            await engine.approve(PAT, waiting.id, waiting.effect_digest, approve=True, way="cli")
+            await engine.approve(PAT, waiting.id, waiting.effect_digest, Decided(approve=True, way="cli"))
             await until(lambda: "answers" in engine.progress(waiting.id))
         live[:] = ["1.2.0"]
         async with ground.opened() as engine:

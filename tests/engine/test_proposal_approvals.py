@@ -8,6 +8,7 @@ from engine.two_kinds import APPROVAL, NEW, PAT, THINGS, register, until
 
 from infra_mcp.engine.repositories import Repositories
 from infra_mcp.errors import InfraError
+from infra_mcp.model.approval import Decided
 from infra_mcp.model.request import State
 from infra_mcp.policy.policy import load
 
@@ -21,7 +22,7 @@ async def test_what_needs_another_approval_after_a_conflict_is_no_longer_open_fo
     async with ground.engine() as engine:
         request = await ground.submit(engine)
         asked = await ground.end(engine, request)
-        await engine.approve(PAT, request.id, asked.effect_digest, approve=True, way="cli")
+        await engine.approve(PAT, request.id, asked.effect_digest, Decided(approve=True, way="cli"))
         await until(ground.pulls)
         (number,) = ground.pulls()
         pushed_to(ground, "main", THINGS["first"], json.dumps({"data": {"value": "1.5.0"}}))
@@ -29,7 +30,7 @@ async def test_what_needs_another_approval_after_a_conflict_is_no_longer_open_fo
         again = await ground.end(engine, request)
         assert again.state is State.AWAITING_APPROVAL, again.receipt
         assert again.effect_digest != asked.effect_digest
-        await engine.approve(PAT, request.id, again.effect_digest, approve=True, way="cli")
+        await engine.approve(PAT, request.id, again.effect_digest, Decided(approve=True, way="cli"))
         await until(lambda: len(ground.pulls()) == 2)
         await engine.wait(request.id, 60.0)
         ground.merge(2)

@@ -106,6 +106,27 @@ async def test_a_signature_counts_for_its_request_only(ledger_fixture, waiting, 
     assert (await ledger_fixture.refuses(other, HOST, signature=signature, policy=policy)).code == "signature-refused"
 
 
+async def test_a_signature_of_a_plain_approval_bypasses_nothing(ledger_fixture, keys, policy):
+    """The trail shows it, so anyone who may approve could send it again."""
+    both = SIGNED_NEED.model_copy(update={"approvals": 2, "bypass": 600.0})
+    request = await ledger_fixture.awaits(both, signers=fingerprints(keys, ann=["ann"], bob=["bob"]))
+    plain = signed(request, keys["ann"])
+    why = "the shop is down"
+
+    refused = await ledger_fixture.refuses(request, HOST, signature=plain, policy=policy, bypass=why)
+    assert refused.code == "signature-refused"
+    text = statements.approval(request.id, EFFECT, waiting_for(request).until, why)
+    whole = Signature(signer="ann", text=keys["ann"].sign(text, statements.APPROVAL))
+    assert (await ledger_fixture.decide(request, HOST, signature=whole, policy=policy, bypass=why))[1]
+
+
+async def test_a_signature_denies_nothing_in_its_signers_name(ledger_fixture, waiting, keys, policy):
+    plain = signed(waiting, keys["ann"])
+    refused = await ledger_fixture.refuses(waiting, HOST, signature=plain, policy=policy, approve=False)
+
+    assert refused.code == "invalid-argument"
+
+
 async def test_an_operator_known_by_a_token_sends_no_signature_of_another(ledger_fixture, waiting, keys, policy):
     refused = await ledger_fixture.refuses(waiting, PAT, signature=signed(waiting, keys["ann"]), policy=policy)
 

@@ -5,6 +5,7 @@ import pytest
 from engine.two_kinds import APPROVAL, NEW, OLD, PAT, STAGES, THINGS, Ground, register, target, until
 
 from infra_mcp.engine.run import Run
+from infra_mcp.model.approval import Decided
 from infra_mcp.model.request import State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("seam.parts")]
@@ -68,7 +69,7 @@ async def test_one_approval_is_for_all_stages(tmp_path, monkeypatch):
     async with ground.engine() as engine:
         waiting = await ground.ask(engine)
         before = ground.live(), ground.subjects()
-        await engine.approve(PAT, waiting.id, waiting.effect_digest, approve=True, way="cli")
+        await engine.approve(PAT, waiting.id, waiting.effect_digest, Decided(approve=True, way="cli"))
         done = await engine.wait(waiting.id, 60.0, to_end=True)
 
     assert (waiting.state, before) == (State.AWAITING_APPROVAL, (BEFORE, []))

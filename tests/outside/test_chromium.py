@@ -18,6 +18,7 @@ from approval_server import approval_server, waiting
 from dashboard_visits import link
 from outside.environments import Missing, npm_tool
 
+from infra_mcp.model.approval import Decided
 from infra_mcp.model.request import State
 from infra_mcp.server.operator import OPERATOR
 
@@ -75,7 +76,7 @@ async def _page(browser: Any, at: Any, first: str = "needs-you", **options: Any)
 async def test_every_page_is_accessible_in_both_themes_and_on_a_phone_and_asks_nobody_else(at):
     axe = npm_tool("axe-core", "axe.min.js").read_text(encoding="utf-8")
     ended = await waiting(at, reason=HOSTILE)
-    await at.engine.approve(OPERATOR, ended.id, ended.effect_digest, approve=True, way="cli")
+    await at.engine.approve(OPERATOR, ended.id, ended.effect_digest, Decided(approve=True, way="cli"))
     opened = await waiting(at, reason=HOSTILE)
     names = [one.format(ended=ended.id, open=opened.id) for one in (*PAGES, "requests/{open}/approval", "nowhere")]
     origin = at.url.removesuffix("/mcp")
@@ -127,7 +128,7 @@ async def test_a_request_is_followed_live_from_asked_to_landed_without_a_reload(
         await page.goto(f"{page.home}requests/{request.id}")
         await page.get_by_role("list", name="Steps").get_by_text("approval needed").wait_for()
         loaded = len([one for one in page.asked if one.endswith(".css")])
-        await at.engine.approve(OPERATOR, request.id, request.effect_digest, approve=True, way="cli")
+        await at.engine.approve(OPERATOR, request.id, request.effect_digest, Decided(approve=True, way="cli"))
         at.engine.signals.wake(request.id)
         await page.get_by_role("list", name="Steps").get_by_text("landed").wait_for()
         assert len([one for one in page.asked if one.endswith(".css")]) == loaded, "the page was not loaded again"

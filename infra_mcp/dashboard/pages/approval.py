@@ -13,7 +13,7 @@ from infra_mcp.dashboard.look import Look
 from infra_mcp.engine.approvals import waiting_for
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.records import Event
-from infra_mcp.model.approval import SIGNED, Approval, Waiting
+from infra_mcp.model.approval import SIGNED, Approval, Decided, Waiting
 from infra_mcp.model.request import Request, State
 from infra_mcp.policy.approvals import in_words, missing
 from infra_mcp.server.tools.approve import planned
@@ -112,7 +112,8 @@ async def decide(look: Look, form: Mapping[str, str], request_id: str) -> str:
         if form.get("typed", "").strip() != name:
             what = f"This deletes or replaces {name}, and that name was not typed. Nothing was decided."
             raise InfraError("invalid-argument", what, next_step="Go back and type the name.")
-    await look.engine.approve(look.session.caller, request_id, digest, approve=approve, way="page", looked=looked)
+    decided = Decided(approve=approve, way="page", looked=looked)
+    await look.engine.approve(look.session.caller, request_id, digest, decided)
     return f"requests/{request_id}"
 
 

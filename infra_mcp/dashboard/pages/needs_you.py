@@ -21,7 +21,7 @@ from infra_mcp.server.tools.approve import planned
 _LATEST: Final = 12  # requests that have ended
 _MOST: Final = 40  # of a kind
 _LOOK_AT: Final = (State.NEEDS_OPERATOR, State.UNCLEAR)
-_LATE: Final = timedelta(minutes=15)  # after which an ack that nobody fetched is shown
+_LATE: Final = timedelta(minutes=15)  # after which an ack that was not fetched is shown
 _SOON: Final = timedelta(days=1)  # from now, or before it
 _TOKENS: Final = 14 * 86_400.0  # seconds around the end of a token in which it is shown
 

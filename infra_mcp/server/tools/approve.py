@@ -23,6 +23,7 @@ from mcp.types import InputRequiredResult
 from pydantic import BaseModel, ConfigDict, Field
 
 from infra_mcp.errors import InfraError
+from infra_mcp.model.approval import Decided
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.request import State
 from infra_mcp.server.answers import Answer, of_request, parked, plan_lines
@@ -133,8 +134,8 @@ async def _approve(call: Call, given: ApproveArguments) -> Answer:
         return parked(request, "The person did not decide. ")
     await call.check_caller()
     approve = reply is Elicited.YES
-    decided = await call.engine.approve(call.caller, request.id, digest, approve=approve, way="elicitation")
-    answer = of_request(decided)
+    decided = Decided(approve=approve, way="elicitation")
+    answer = of_request(await call.engine.approve(call.caller, request.id, digest, decided))
     # A denied request is no failed call: the person asked for this end.
     text = f"{'Approved' if approve else 'Denied'} by the person of this session. {answer.text}"
     return Answer(text, answer.data | {"approved": approve})

@@ -15,6 +15,7 @@ from drivers.terraform.own_provider import ADDRESS, REQUIRED, lock_file, mirror,
 
 from infra_mcp.engine.engine import Engine
 from infra_mcp.model.actions import ACTIONS
+from infra_mcp.model.approval import Decided
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import END, Request, Submission
 from infra_mcp.policy.policy import digest_of
@@ -181,7 +182,7 @@ class Estate:
 
     async def approve(self, engine: Engine, request: Request) -> Request:
         """Approve a request, and wait for its end."""
-        await engine.approve(PAT, request.id, request.effect_digest, approve=True, way="cli")
+        await engine.approve(PAT, request.id, request.effect_digest, Decided(approve=True, way="cli"))
         return await engine.wait(request.id, 120.0, to_end=True)
 
 

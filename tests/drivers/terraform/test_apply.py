@@ -9,6 +9,7 @@ from drivers.terraform.own_provider import executable
 
 from infra_mcp.clients.terraform import Cli
 from infra_mcp.drivers.terraform.runner import Runner
+from infra_mcp.model.approval import Decided
 from infra_mcp.model.request import State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("terraform.saved-plan")]
@@ -174,7 +175,7 @@ async def test_a_plan_that_others_overtook_is_not_applied_and_what_they_made_sta
             return await move(*arguments, **options)
 
         monkeypatch.setattr(engine._deps.git, "move", moved)
-        await engine.approve(PAT, waiting.id, waiting.effect_digest, approve=True, way="cli")
+        await engine.approve(PAT, waiting.id, waiting.effect_digest, Decided(approve=True, way="cli"))
         done = await engine.wait(waiting.id, 120.0, to_end=True)
 
     assert done.state is State.FAILED, done.receipt
@@ -207,7 +208,7 @@ async def test_an_approval_is_not_for_a_plan_with_another_variable(tmp_path, mon
     async with estate.engine() as engine:
         waiting = await estate.ask(engine, variables={"instances": 3})
         monkeypatch.setenv("TF_VAR_size", "large")
-        await engine.approve(PAT, waiting.id, waiting.effect_digest, approve=True, way="cli")
+        await engine.approve(PAT, waiting.id, waiting.effect_digest, Decided(approve=True, way="cli"))
         await until(lambda: estate.rows("SELECT * FROM events WHERE kind = 'approval-needed'")[1:])
         asked = await engine.wait(waiting.id, 60.0)
 

@@ -10,7 +10,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    # Tokens from before have no end, and nobody is known to answer for them.
+    # Tokens from before have no end, and no known sponsor.
     for table, names in (
         ("tokens", ("expires", "used", "sponsor")),
         ("requests", ("sponsor", "identity")),
