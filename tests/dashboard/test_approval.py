@@ -171,6 +171,15 @@ async def test_after_revocation_and_after_an_hour_a_form_decides_nothing(at):
         assert await _undecided(at, request)
 
 
+@pytest.mark.promise("approval.not-self")
+async def test_an_operator_with_the_askers_name_decides_nothing_on_the_page(at):
+    await at.engine.ledger.add_peer("docs", "", operator=True)
+    own = await at.engine.ledger.issue_token("docs", "")
+    async with _shown(at, own) as (request, mine, page, form):
+        assert (await mine.post(page, form)).status_code == 403
+        assert await _undecided(at, request)
+
+
 async def test_a_token_that_ends_while_the_form_comes_decides_nothing(at):
     async with _shown(at, at.tokens["olga"]) as (request, hers, page, form):
         revoked = anyio.Event()
