@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from infra_mcp.clients.forge.forge import Rights
-from infra_mcp.clients.forge.http import Http, Refused
+from infra_mcp.clients.forge.http import Http
 from infra_mcp.text import named
 
 _NO_SCOPE: Final = "required scope"  # in Gitea's and Forgejo's words for a token without it
@@ -27,7 +27,6 @@ _MERGES: Final = (
     "The account may merge pull requests into {branch}: give its protection a list of those who may merge, without the "
     "account."
 )
-_NOT_SEEN: Final = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
 
 
 async def difference(http: Http, at: str, branch: str, *, merges: bool) -> Rights:
@@ -43,7 +42,7 @@ async def difference(http: Http, at: str, branch: str, *, merges: bool) -> Right
         Unavailable: `forge-unreachable`.
         InfraError: `forge-refused`: the forge refuses more than a right.
     """
-    repository = await _allowed(http, at)
+    repository = await http.read_if_allowed(at)
     if repository is None:
         return Rights((_UNREAD,))
     missing, excess = await _of_the_token(http, at)
@@ -54,7 +53,7 @@ async def difference(http: Http, at: str, branch: str, *, merges: bool) -> Right
         missing.append("The repository has pull requests turned off.")
     if may.get("admin"):
         excess.append(_ADMIN)
-    found = await _allowed(http, f"{at}/branches/{quote(branch, safe='')}")
+    found = await http.read_if_allowed(f"{at}/branches/{quote(branch, safe='')}")
     if found is None:
         missing.append(f"The repository has no branch {named(branch)} that the token may read.")
     elif may.get("push"):
@@ -73,9 +72,9 @@ async def _of_the_token(http: Http, at: str) -> tuple[list[str], list[str]]:
         missing.append("The token may not open pull requests: it needs the scope write:repository.")
     if not await _scope(http, f"{at}/issues/0/comments"):
         missing.append("The token may not comment and label pull requests: it needs the scope write:issue.")
-    if await _allowed(http, "/user") is None:
+    if await http.read_if_allowed("/user") is None:
         missing.append("The token may not read whose it is: it needs the scope read:user.")
-    if await _allowed(http, "/admin/orgs?limit=1") is None:
+    if await http.read_if_allowed("/admin/orgs?limit=1") is None:
         return missing, []
     return missing, ["The token administers the forge: make one of an account that does not."]
 
@@ -87,17 +86,6 @@ def _past_the_protection(found: dict[str, Any], branch: str) -> list[str]:
     if found.get("user_can_push"):
         return [f"The account may push to {named(branch)}: take it from the protection's list of those who may."]
     return []
-
-
-async def _allowed(http: Http, path: str) -> dict[str, Any] | None:
-    """What is at a path; None where the token may not read it."""
-    try:
-        found = await http.read(path)
-    except Refused as error:
-        if error.status in _NOT_SEEN:
-            return None
-        raise
-    return found if isinstance(found, dict) else {}
 
 
 async def _scope(http: Http, path: str) -> bool:

@@ -19,7 +19,6 @@ from infra_mcp.clients.forge.forge import Rights
 from infra_mcp.clients.forge.http import Http, Refused
 from infra_mcp.text import named
 
-_NOT_SEEN: Final = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
 _UNREAD: Final = "The token may not read the repository: it needs the permission Contents, read and write."
 _ADMIN: Final = (
     "The account administers the repository, so it may change and bypass the branch protection: "
@@ -50,7 +49,7 @@ async def difference(http: Http, at: str, branch: str, *, merges: bool) -> Right
         Unavailable: `forge-unreachable`.
         InfraError: `forge-refused`: the forge refuses more than a right.
     """
-    repository = await _allowed(http, at)
+    repository = await http.read_if_allowed(at)
     if repository is None:
         return Rights((_UNREAD,))
     may = repository.get("permissions") or {}
@@ -58,14 +57,14 @@ async def difference(http: Http, at: str, branch: str, *, merges: bool) -> Right
     if not may.get("push"):
         missing.append("The account may not push branches: give it the role Write in the repository.")
     for path, sentence in _READS:
-        if await _allowed(http, f"{at}/{path.format(branch=quote(branch, safe=''))}") is None:
+        if await http.read_if_allowed(f"{at}/{path.format(branch=quote(branch, safe=''))}") is None:
             missing.append(sentence)
     if merges and repository.get("allow_auto_merge") is False:
         missing.append("The repository does not offer auto-merge: allow it in its settings.")
     if may.get("admin") or may.get("maintain"):
         excess.append(_ADMIN)
     excess += _too_wide((await http.headers(at)).get("X-OAuth-Scopes", ""))
-    found = await _allowed(http, f"{at}/branches/{quote(branch, safe='')}")
+    found = await http.read_if_allowed(f"{at}/branches/{quote(branch, safe='')}")
     if found is None:
         missing.append(f"The repository has no branch {named(branch)} that the token may read.")
     elif may.get("push"):
@@ -83,7 +82,7 @@ async def _past_the_rules(http: Http, at: str, branch: str, *, merges: bool, pro
         return [f"The account may push to {named(branch)}, which is not protected: protect it with a ruleset."]
     said = []
     for number in sorted({int(one["ruleset_id"]) for one in reviewed}):
-        ruleset = await _allowed(http, f"{at}/rulesets/{number}") or {}
+        ruleset = await http.read_if_allowed(f"{at}/rulesets/{number}") or {}
         if ruleset.get("current_user_can_bypass", "never") != "never":
             said.append(f"The account may bypass the ruleset {named(str(ruleset.get('name')))} of {named(branch)}.")
     needed = max(int((one.get("parameters") or {}).get("required_approving_review_count") or 0) for one in reviewed)
@@ -104,22 +103,11 @@ def _too_wide(scopes: str) -> Sequence[str]:
     return said
 
 
-async def _allowed(http: Http, path: str) -> dict[str, Any] | None:
-    """What is at a path; None where the token may not read it."""
-    try:
-        found = await http.read(path)
-    except Refused as error:
-        if error.status in _NOT_SEEN:
-            return None
-        raise
-    return found if isinstance(found, dict) else {}
-
-
 async def _listed(http: Http, path: str) -> list[dict[str, Any]]:
     try:
         found = await http.read(path)
     except Refused as error:
-        if error.status in _NOT_SEEN:
+        if error.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
             return []
         raise
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []

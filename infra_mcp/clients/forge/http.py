@@ -99,6 +99,16 @@ class Http:
         """
         return (await self._send("GET", path, params, None))[0]
 
+    async def read_if_allowed(self, path: str) -> dict[str, Any] | None:
+        """The object at a path, empty for any other value; None where the token may not read it. Raises as `read`."""
+        try:
+            found = await self.read(path)
+        except Refused as error:
+            if error.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
+                return None
+            raise
+        return found if isinstance(found, dict) else {}
+
     async def headers(self, path: str) -> Mapping[str, str]:
         """The headers of the answer to a read. Raises as `read`."""
         return (await self._send("GET", path, None, None))[1]

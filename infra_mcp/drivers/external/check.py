@@ -29,17 +29,10 @@ _SHORT: Final = 12  # characters of a commit's id
 
 
 @dataclass(frozen=True)
-class Check:
-    """A check run or commit status."""
+class _OfCommit:
+    """What a forge keeps of one commit."""
 
     forge: Callable[[], Awaitable[Forge]]
-    rules: CheckRules
-    news: News | None = None
-
-    @property
-    def shown(self) -> str:
-        """For people."""
-        return f"check {named(self.rules.name)} by {self.rules.by}"
 
     async def before(self, _: Context) -> JsonValue:
         """Nothing: it is of our commit, which is not there yet. The forge must be there."""
@@ -47,8 +40,21 @@ class Check:
         return None
 
     def fresh(self, _: JsonValue) -> bool:
-        """Always: a status is of one commit."""
+        """Always: it is of one commit."""
         return True
+
+
+@dataclass(frozen=True)
+class Check(_OfCommit):
+    """A check run or commit status."""
+
+    rules: CheckRules
+    news: News | None = None
+
+    @property
+    def shown(self) -> str:
+        """For people."""
+        return f"check {named(self.rules.name)} by {self.rules.by}"
 
     async def holds(self, context: Context, _: JsonValue, seconds: float) -> str:
         """Wait until it succeeds for our commit, or fails."""
@@ -68,10 +74,9 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Deployment:
+class Deployment(_OfCommit):
     """A deployment to an environment."""
 
-    forge: Callable[[], Awaitable[Forge]]
     rules: DeploymentRules
     news: News | None = None
 
@@ -79,15 +84,6 @@ class Deployment:
     def shown(self) -> str:
         """For people."""
         return f"deployment to {named(self.rules.environment)} by {self.rules.by}"
-
-    async def before(self, _: Context) -> JsonValue:
-        """Nothing, as of a check."""
-        await self.forge()
-        return None
-
-    def fresh(self, _: JsonValue) -> bool:
-        """Always: a deployment is of one commit."""
-        return True
 
     async def holds(self, context: Context, _: JsonValue, seconds: float) -> str:
         """Wait until the deployment of our commit succeeds, or fails."""
