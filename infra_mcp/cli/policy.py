@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from infra_mcp.cli.options import common_options, group, operate, settings_of, verb
 from infra_mcp.cli.output import agreed, note, show
+from infra_mcp.codes import Exit
 from infra_mcp.errors import InfraError
+from infra_mcp.settings import Settings
 
 
 def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no public name
@@ -27,6 +30,15 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         run=_explain,
     )
     explaining.add_argument("name", metavar="NAME", nargs="?", help="the guardrail, as a refusal names it")
+    checking = verb(
+        parts,
+        "check",
+        "what in infra.toml, or in FILE, does nothing or more than it seems to",
+        "policy check",
+        "policy check next.toml --json",
+        run=_check,
+    )
+    checking.add_argument("file", metavar="FILE", nargs="?", type=Path, help="another file than infra.toml")
     accepting = verb(
         parts,
         "accept",
@@ -49,7 +61,7 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         "--namespaces", metavar="A,B", default="", help="also bind the circles in these namespaces, which exist already"
     )
     rendering.add_argument("--cluster", metavar="NAME", help="the cluster's name in infra.toml, when there are several")
-    for parser in (showing, comparing, explaining, accepting, rendering):
+    for parser in (showing, comparing, explaining, checking, accepting, rendering):
         common_options(parser)
 
 
@@ -71,6 +83,11 @@ def _waiting(found: dict[str, Any]) -> list[str]:
     return [f"granted, and in force once the policy is accepted again: {names}"] if names else []
 
 
+def _remarks(found: dict[str, Any]) -> list[str]:
+    """The findings of `policy check`, one line each."""
+    return [f"remark: {one}" for one in found["remarks"]]
+
+
 def _granted(summary: dict[str, Any] | None) -> list[str]:
     if not summary:
         return []
@@ -89,7 +106,7 @@ def _granted(summary: dict[str, Any] | None) -> list[str]:
 
 def _diff(options: argparse.Namespace) -> int:
     found = operate(options, "operator/policy.diff", {})
-    text = "\n".join([found["diff"] or "infra.toml is what is in force.", *_waiting(found)])
+    text = "\n".join([found["diff"] or "infra.toml is what is in force.", *_waiting(found), *_remarks(found)])
     if found["pending_problem"]:
         text += f"\nIt cannot be accepted: {found['pending_problem']}"
     return show(options.json, found, text)
@@ -118,6 +135,22 @@ def _explain(options: argparse.Namespace) -> int:
     return show(options.json, guard._asdict() | {"permitted": guard.permitted}, "\n".join(lines))
 
 
+def _check(options: argparse.Namespace) -> int:
+    from infra_mcp.policy.acceptance import read_policy  # noqa: PLC0415 - only this command needs the policy's code
+
+    text = read_policy(options.file or settings_of(options).policy_file)
+
+    async def alone(settings: Settings) -> dict[str, Any]:
+        from infra_mcp.server import offline  # noqa: PLC0415 - only where there is no server to ask
+
+        return await offline.checked(settings, text)
+
+    found = operate(options, "operator/policy.check", {"text": text}, alone)
+    lines = [f"{one['where']}: {one['what']}\n  {one['step']}" for one in found["findings"]]
+    show(options.json, found, "\n".join(lines) or f"Nothing is found in {found['policy']}.")
+    return int(Exit.REFUSED if lines else Exit.LANDED)
+
+
 def _accept(options: argparse.Namespace) -> int:
     found = operate(options, "operator/policy.diff", {})
     digest = options.digest or found["pending"] or (found["in_force"] if found["waiting"] else None)
@@ -127,6 +160,8 @@ def _accept(options: argparse.Namespace) -> int:
         return show(
             options.json, {"in_force": found["in_force"]}, f"infra.toml is in force already: {found['in_force']}"
         )
+    for one in _remarks(found):
+        note(one)
     if not options.yes and not options.digest:
         note("\n".join(filter(None, [found["diff"], *_waiting(found), f"\ninfra.toml: {digest}"])))
         if not sys.stdin.isatty() or not agreed("Accept it?"):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from infra_mcp.ledger import Ledger
 
 _MAX_BYTES = 2**20
+_NAME = "infra.toml"
 
 
 class Pending(NamedTuple):
@@ -182,11 +183,11 @@ def read_policy(file: Path) -> str:
                 if len(data) <= _MAX_BYTES:
                     return data.decode("utf-8")
     except FileNotFoundError:
-        what = "There is no infra.toml in the repository."
+        what = f"There is no {file.name}" + (" in the repository." if file.name == _NAME else ".")
         raise InfraError("policy-invalid", what, next_step="Write one: `infra-mcp init`.") from None
     except UnicodeDecodeError:
-        raise InfraError("policy-invalid", "infra.toml is not text in UTF-8.") from None
+        raise InfraError("policy-invalid", f"{file.name} is not text in UTF-8.") from None
     except OSError as error:
         what = "it is a link" if error.errno == errno.ELOOP else str(error.strerror)
-        raise InfraError("policy-invalid", f"infra.toml cannot be read: {what}.") from None
-    raise InfraError("policy-invalid", "infra.toml is no regular file of at most 1 MiB.")
+        raise InfraError("policy-invalid", f"{file.name} cannot be read: {what}.") from None
+    raise InfraError("policy-invalid", f"{file.name} is no regular file of at most 1 MiB.")

@@ -59,7 +59,7 @@ def denials(rules: Iterable[Rule], subject: Subject) -> Iterator[Refusal]:
     """Every rule that denies or cannot be evaluated."""
     for rule in _applying(rules, subject):
         reason = rule.reason or f"Rule {rule.id} denies this."
-        if cannot := _cannot(rule):
+        if cannot := cannot_evaluate(rule):
             reason = f"Rule {rule.id} cannot be evaluated ({cannot}), so it denies."
         if cannot or rule.deny:
             yield Refusal(f"rules.{rule.id}", reason, "Nothing, until an operator changes the rule in infra.toml.")
@@ -104,7 +104,8 @@ def active_freeze(
     return max(held, key=lambda one: one.until, default=None)
 
 
-def _cannot(rule: Rule) -> str:
+def cannot_evaluate(rule: Rule) -> str:
+    """Why this version cannot evaluate a rule, which then denies; empty where it can."""
     if rule.match.model_extra:
         return "it matches by a key this version does not know"
     if (wanted := rule.require) is None:

@@ -6,12 +6,15 @@ repository.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from infra_mcp.ledger import Ledger
 from infra_mcp.ledger.backup import restore
 from infra_mcp.policy.acceptance import PolicyInForce
+from infra_mcp.policy.findings import findings
+from infra_mcp.policy.policy import load
 from infra_mcp.server.operator import OPERATOR, Operator, save
 from infra_mcp.server.ownership import owned
 from infra_mcp.settings import Settings
@@ -31,6 +34,18 @@ async def call(settings: Settings, method: str, params: dict[str, Any]) -> dict[
             return await Operator(ledger, policy).call(OPERATOR, method, params)
         finally:
             await ledger.aclose()
+
+
+async def checked(settings: Settings, text: str) -> dict[str, Any]:
+    """`operator/policy.check`, also where there is no ledger: then nothing is said of the peers that it names.
+
+    Raises:
+        InfraError: `policy-invalid`, and as for `call`.
+    """
+    if (settings.state_dir / "ledger.sqlite3").exists():
+        return await call(settings, "operator/policy.check", {"text": text})
+    policy = load(text)
+    return {"policy": policy.digest, "findings": [one._asdict() for one in findings(policy, datetime.now(UTC))]}
 
 
 async def backup_offline(settings: Settings, file: str) -> dict[str, Any]:

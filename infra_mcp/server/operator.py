@@ -10,31 +10,43 @@ import difflib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import anyio
 from anyio import to_thread
-from pydantic import Field
 
 from infra_mcp.engine.signals import IDENTITIES, PARKED_CHANGED
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.backup import backup
-from infra_mcp.ledger.chain import Committed
 from infra_mcp.ledger.vouching import CONFIRMED, signed
-from infra_mcp.model.approval import Decided, Signature
-from infra_mcp.model.names import Frozen, PeerName, alike
+from infra_mcp.model.approval import Decided
+from infra_mcp.model.names import alike
 from infra_mcp.model.peer import Caller
+from infra_mcp.policy.findings import Finding, Known, findings
+from infra_mcp.policy.policy import Policy, load
 from infra_mcp.repository.commit import diff
 from infra_mcp.server.answers import facts, object_trail, request_trail, scope
 from infra_mcp.server.arguments import parse
 from infra_mcp.server.new_tokens import NewPeer, PeerPlace, RenewedToken, sponsor_of
+from infra_mcp.server.operator_parameters import (
+    Decision,
+    Digest,
+    Heads,
+    Limit,
+    NewFile,
+    NoParameters,
+    OperatorName,
+    PageName,
+    PolicyText,
+    Subject,
+)
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
     from infra_mcp.ledger.store import Ledger
     from infra_mcp.policy.acceptance import PolicyInForce
-    from infra_mcp.policy.policy import Policy
     from infra_mcp.settings import Settings
 
 T = TypeVar("T")
@@ -54,63 +66,6 @@ def _method(name: str) -> Callable[[Handler], Handler]:
         return function
 
     return register
-
-
-class NoParameters(Frozen):
-    """For methods that take none."""
-
-
-class OperatorName(Frozen):
-    """An operator."""
-
-    name: PeerName
-
-
-class Digest(Frozen):
-    """The digest of a policy file, as the operator saw it."""
-
-    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
-
-
-class Heads(Frozen):
-    """Audit heads found elsewhere: in acks, and in commits."""
-
-    heads: tuple[str, ...] = Field((), max_length=10_000)
-    commits: tuple[Committed, ...] = Field((), max_length=10_000)
-
-
-class Limit(Frozen):
-    """How many to list."""
-
-    limit: int = Field(20, ge=1, le=200)
-
-
-class Subject(Limit):
-    """One request, or one object."""
-
-    request_id: str | None = Field(None, max_length=64)
-    object: str | None = Field(None, min_length=1, max_length=300)
-
-
-class Decision(Digest):
-    """A person's decision about one effect of one request."""
-
-    request_id: str = Field(max_length=64)
-    approve: bool
-    signature: Signature | None = None
-    bypass: str | None = Field(None, min_length=3, max_length=500)  # why it goes on without the others
-
-
-class NewFile(Frozen):
-    """A file to make."""
-
-    file: str = Field(min_length=1, max_length=4096)
-
-
-class PageName(Frozen):
-    """A page of the dashboard, by its address below the session's."""
-
-    page: str = Field("needs-you", min_length=1, max_length=400)
 
 
 @dataclass(frozen=True)
@@ -269,7 +224,25 @@ class Operator:
         shown = await self.policy_show(caller, given)
         text = await self.policy.read()
         changes = await to_thread.run_sync(_changes, shown["text"], text)
-        return {key: shown[key] for key in ("in_force", "pending", "pending_problem", "waiting")} | {"diff": changes}
+        remarks = [] if shown["pending_problem"] else map(str, await self._findings(load(text)))
+        same = {key: shown[key] for key in ("in_force", "pending", "pending_problem", "waiting")}
+        return same | {"diff": changes, "remarks": list(remarks)}
+
+    @_method("operator/policy.check")
+    async def policy_check(self, caller: Caller, given: PolicyText) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+        """What in a policy does nothing, or more than it seems to; with what the ledger knows of its peers.
+
+        Raises:
+            InfraError: `policy-invalid`.
+        """
+        policy = await to_thread.run_sync(load, given.text)
+        return {"policy": policy.digest, "findings": [one._asdict() for one in await self._findings(policy)]}
+
+    async def _findings(self, policy: Policy) -> list[Finding]:
+        operators = await self.ledger.approvals.operators()
+        there = frozenset(operators.there)
+        peers = frozenset(one.name for one in await self.ledger.peers())
+        return findings(policy, datetime.now(UTC), Known(peers, there, there - operators.uncounted))
 
     @_method("operator/policy.accept")
     async def policy_accept(self, caller: Caller, given: Digest) -> dict[str, Any]:

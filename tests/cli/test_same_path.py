@@ -48,6 +48,7 @@ CALLS = {
     "peer list": (["peer", "list"], None, ["operator/peer.list"]),
     "policy show": (["policy", "show"], None, ["operator/policy.show"]),
     "policy diff": (["policy", "diff"], None, ["operator/policy.diff"]),
+    "policy check": (["policy", "check"], None, ["operator/policy.check"]),
     "policy accept": (["policy", "accept"], None, ["operator/policy.diff"]),
     "dashboard": (["dashboard", "--print"], None, ["operator/dashboard"]),
     "backup": (["backup", "infra.backup"], None, ["operator/backup"]),

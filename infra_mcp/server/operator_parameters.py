@@ -1,0 +1,72 @@
+"""The parameters of what the command line may ask of a server: see `server.operator`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from infra_mcp.ledger.chain import Committed
+from infra_mcp.model.approval import Signature
+from infra_mcp.model.names import Frozen, PeerName
+
+
+class NoParameters(Frozen):
+    """For methods that take none."""
+
+
+class OperatorName(Frozen):
+    """An operator."""
+
+    name: PeerName
+
+
+class Digest(Frozen):
+    """The digest of a policy file, as the operator saw it."""
+
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+
+
+class PolicyText(Frozen):
+    """The text of a policy that is not in force."""
+
+    text: str = Field(max_length=2**20)
+
+
+class Heads(Frozen):
+    """Audit heads found elsewhere: in acks, and in commits."""
+
+    heads: tuple[str, ...] = Field((), max_length=10_000)
+    commits: tuple[Committed, ...] = Field((), max_length=10_000)
+
+
+class Limit(Frozen):
+    """How many to list."""
+
+    limit: int = Field(20, ge=1, le=200)
+
+
+class Subject(Limit):
+    """One request, or one object."""
+
+    request_id: str | None = Field(None, max_length=64)
+    object: str | None = Field(None, min_length=1, max_length=300)
+
+
+class Decision(Digest):
+    """A person's decision about one effect of one request."""
+
+    request_id: str = Field(max_length=64)
+    approve: bool
+    signature: Signature | None = None
+    bypass: str | None = Field(None, min_length=3, max_length=500)  # why it goes on without the others
+
+
+class NewFile(Frozen):
+    """A file to make."""
+
+    file: str = Field(min_length=1, max_length=4096)
+
+
+class PageName(Frozen):
+    """A page of the dashboard, by its address below the session's."""
+
+    page: str = Field("needs-you", min_length=1, max_length=400)
