@@ -138,10 +138,15 @@ class Host:
 
 
 @asynccontextmanager
-async def approval_server(tmp_path: Path, monkeypatch: Any, channel: str = "unix") -> AsyncIterator[RunningServer]:
-    """A server where changes in docs-* need an approval, with an operator `olga` who has a token."""
+async def approval_server(
+    tmp_path: Path, monkeypatch: Any, channel: str = "unix", more: str = ""
+) -> AsyncIterator[RunningServer]:
+    """A server where changes in docs-* need an approval, with an operator `olga` who has a token.
+
+    `more` is added to its policy.
+    """
     monkeypatch.setattr(running_server_module, "FakeEngine", ParkingEngine)
-    async with running_server(tmp_path, channel, policy=POLICY + RULES) as at:
+    async with running_server(tmp_path, channel, policy=POLICY + RULES + more) as at:
         await at.engine.ledger.add_peer("olga", "", operator=True)
         at.tokens["olga"] = await at.engine.ledger.issue_token("olga")
         yield at

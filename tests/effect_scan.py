@@ -56,6 +56,7 @@ BESIDE = {
     "ledger.mail.purge",
     "ledger.note",
     "ledger.policy",
+    "ledger.resolve",
     "ledger.peer.add",
     "ledger.peer.remove",
     "ledger.peer.describe",

@@ -20,7 +20,7 @@ from infra_mcp.settings import Settings
 NAME = "infra-mcp-cli"  # how the client calls itself
 VERSION = "2026-07-28"
 OnProgress = Callable[[str], None]
-APPROVE = "operator/approve"
+BY_URL = ("operator/approve", "operator/resolve")
 _META = "io.modelcontextprotocol/"
 _Heard = Callable[[dict[str, Any]], None]
 
@@ -62,12 +62,12 @@ class Client:
         return self._transport.remote
 
     def method(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
-        """Call a method of the socket. Over a URL there is `operator/approve` alone.
+        """Call a method of the socket. Over a URL there are decisions alone: `BY_URL`.
 
         Raises:
             InfraError: what the server says; `invalid-argument` over a URL; `server-unreachable`.
         """
-        if self.remote and isinstance(self._transport, Remote) and name == APPROVE:
+        if self.remote and isinstance(self._transport, Remote) and name in BY_URL:
             return self._transport.post(name, params)
         if self.remote:
             what = "This works on the server's own machine only, not over a URL."

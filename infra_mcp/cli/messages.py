@@ -48,7 +48,7 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     looking = verb(
         verbs,
         "inbox",
-        "open asks to you, messages and answers; looking marks nothing",
+        "open asks to you, messages and answers; for an operator what waits for people; looking marks nothing",
         "inbox",
         "inbox --wait 60",
         "inbox --read notif-0123456789ab --read ask-0123456789ab",

@@ -42,6 +42,11 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
             wait_for_option(parser)
             summary_option(parser)
         client_options(parser)
+    summary = "say that you have seen to what a request left for a person, and how"
+    resolving = verb(parts, "resolve", summary, "request resolve req-0123456789ab 'set it back by hand'", run=_resolve)
+    resolving.add_argument("id", metavar="ID", help="the request's id")
+    resolving.add_argument("reason", metavar="REASON", help="what you found and did, for everyone to read")
+    client_options(resolving)
     for name, summary in (
         ("approve", "say yes to what a request would do, as its digest names it"),
         ("deny", "say no to what a request would do, which ends it"),
@@ -93,6 +98,14 @@ def _cancel(options: argparse.Namespace) -> int:
         if not result.get("isError"):
             (result.get("structuredContent") or {}).pop("exit", None)  # cancelling succeeded; that is what was asked
         return show_result(options.json, result)
+
+    return connected(options, work)
+
+
+def _resolve(options: argparse.Namespace) -> int:
+    def work(client: Client) -> int:
+        found = client.method("operator/resolve", {"request_id": options.id, "reason": options.reason})
+        return show(options.json, found, f"Resolved. {found['request']} needs no person any more.")
 
     return connected(options, work)
 

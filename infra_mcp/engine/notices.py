@@ -1,6 +1,7 @@
-"""Tells people, by a program of theirs, the moment that something waits for them, or that a rule was bypassed.
+"""What waits for people: for the inbox of operators, and told by a program of theirs the moment that it begins to.
 
-A notice is a hint and nothing depends on it. After a restart what still waits for an approval is told once more.
+Nothing of it is stored: it is read from the ledger's requests and events, and from the policy in force. A program's
+notice is a hint and nothing depends on it. After a restart what still waits for an approval is told once more.
 """
 
 from __future__ import annotations
@@ -9,26 +10,63 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from infra_mcp.clients import process
 from infra_mcp.engine.approvals import waiting_for
-from infra_mcp.engine.run import stamp, utc
+from infra_mcp.engine.run import record_of, stamp, utc
 from infra_mcp.engine.signals import PARKED_CHANGED, Signals
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.ledger.records import Event
 from infra_mcp.model.approval import BYPASSED
-from infra_mcp.model.request import Request, State
+from infra_mcp.model.request import AT_THE_FORGE, Request, State
+from infra_mcp.policy.policy import Policy
 from infra_mcp.settings import without_tokens
 from infra_mcp.text import named, one_line
 
 _log = logging.getLogger(__name__)
 _SECONDS: Final = 30.0  # for one notice
-_STUCK: Final = (State.NEEDS_OPERATOR, State.UNCLEAR)
-_NEWEST: Final = 50  # requests that people must look at
+_NEWEST: Final = 50  # of each kind
+_DAY: Final = timedelta(days=1)  # after which a bypass is no news any more, and before a freeze
 _MAX_REASON: Final = 200  # characters of what the program says
+
+
+async def notices(ledger: Ledger, policy: Policy | None, now: datetime) -> list[dict[str, Any]]:
+    """What waits for people now, each with the command that shows it and the one that answers it, where there is one.
+
+    Approvals that are waited for, oldest first; requests that ended with something to look at, and pull requests to
+    merge; bypasses of the last day; freezes that hold or begin within a day.
+    """
+    parked = await ledger.parked()
+    found = [_values(one) for one in parked if one.state is State.AWAITING_APPROVAL]
+    found += [_values(one) for one in await ledger.unresolved(_NEWEST)]
+    found += [_at_the_forge(one) for one in parked if one.state in AT_THE_FORGE]
+    found += [_bypass(one) for one in await bypasses(ledger, now)]
+    return found + [{"about": "freeze"} | one for one in freezes(policy, now)]
+
+
+async def bypasses(ledger: Ledger, now: datetime) -> list[Event]:
+    """The newest approvals of the last day by which an operator went on without the others whom a rule wants."""
+    page = await ledger.search(BYPASSED, circle=None, since=stamp(now - _DAY), limit=_NEWEST)
+    return [one for one in page.events if one.kind == BYPASSED]
+
+
+def freezes(policy: Policy | None, now: datetime) -> list[dict[str, Any]]:
+    """The freezes that hold now or begin within a day."""
+    return [
+        {
+            "id": one.id,
+            "from": stamp(one.begins),
+            "until": stamp(one.until),
+            "reason": one.reason,
+            "holds": one.begins <= now,
+        }
+        for one in (policy.freeze if policy else ())
+        if one.until > now and one.begins < now + _DAY
+    ]
 
 
 @dataclass
@@ -72,7 +110,7 @@ class Notices:
             await self._tell(values)
 
     async def _stuck(self) -> list[Request]:
-        return await self.ledger.in_states(_STUCK, _NEWEST)
+        return await self.ledger.unresolved(_NEWEST)
 
     async def _tell(self, values: Mapping[str, Any]) -> None:
         given = json.dumps(self.ledger.masker.mask_json(dict(values))).encode() + b"\n"
@@ -99,28 +137,42 @@ def _key(request: Request) -> str:
     return f"{request.id} {request.state} {request.effect_digest}"
 
 
+def _about(request: Request) -> dict[str, Any]:
+    asker = {"action": request.action.action, "by": request.caller.name, "circle": request.caller.circle}
+    return {"request": request.id} | asker | {"words": request.reason or request.words}
+
+
 def _values(request: Request) -> dict[str, Any]:
     """What a notice says: as the first page of the dashboard, and the command that decides."""
-    known = {
-        "about": "approval",
-        "request": request.id,
-        "action": request.action.action,
-        "by": request.caller.name,
-        "circle": request.caller.circle,
-        "words": request.reason or request.words,
-    }
     waiting = waiting_for(request) if request.state is State.AWAITING_APPROVAL else None
     if waiting is None:
-        return known | {
-            "about": "look",
-            "state": request.state.value,
-            "message": (request.receipt or {}).get("message"),
+        return (
+            {"about": "look"}
+            | _about(request)
+            | {
+                "state": request.state.value,
+                "message": (request.receipt or {}).get("message"),
+                "look": f"infra-mcp request show {request.id}",
+                "resolve": f"infra-mcp request resolve {request.id} REASON",
+            }
+        )
+    return (
+        {"about": "approval"}
+        | _about(request)
+        | {
+            "effect_digest": waiting.digest,
+            "until": waiting.until,
+            "rule": waiting.verdict.rule,
+            "reason": waiting.verdict.reason,
+            "look": f"infra-mcp dashboard requests/{request.id}/approval",
+            "decide": f"infra-mcp approve {request.id} {waiting.digest}",
         }
-    return known | {
-        "effect_digest": waiting.digest,
-        "until": waiting.until,
-        "rule": waiting.verdict.rule,
-        "reason": waiting.verdict.reason,
-        "look": f"infra-mcp dashboard requests/{request.id}/approval",
-        "decide": f"infra-mcp approve {request.id} {waiting.digest}",
-    }
+    )
+
+
+def _at_the_forge(request: Request) -> dict[str, Any]:
+    """A pull request that people merge, or one that takes a change back."""
+    reverts, record = request.state is State.REVERTING, record_of(request)
+    mine = record.reversal if reverts else record.proposal
+    known = {"about": "revert" if reverts else "merge"} | _about(request)
+    return known | {"url": mine.url if mine else "", "until": mine.until if mine else ""}

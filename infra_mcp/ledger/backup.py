@@ -18,7 +18,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import anyio
 import anyio.to_thread
 
 from infra_mcp.effects import effect
@@ -44,6 +46,20 @@ class Snapshot:
 
     events: int
     head: str
+
+
+async def save(state_dir: Path, file: str) -> dict[str, Any]:
+    """Write ledger and keys into a new file of mode 0600, at an absolute path; a server may go on writing the ledger.
+
+    Raises:
+        InfraError: `invalid-argument` for another kind of path, `not-found` without a ledger, `ledger-unavailable`.
+    """
+    path = Path(file)
+    if not path.is_absolute() or "\0" in file:
+        raise InfraError("invalid-argument", "file: not an absolute path.", next_step="Name a file to be made.")
+    made = await backup(state_dir, path)
+    size = (await anyio.Path(path).stat()).st_size
+    return {"file": file, "bytes": size, "events": made.events, "head": made.head}
 
 
 @effect("ledger.backup")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import Connection, Select, bindparam, func, or_, select, true, update
+from sqlalchemy import Connection, Select, bindparam, exists, func, or_, select, true, update
 
 from infra_mcp.effects import effect
+from infra_mcp.errors import InfraError
 from infra_mcp.ledger import asks, clock, messages, peer_filters, schema, sponsors
 from infra_mcp.ledger.database import Repository, Tx, reading
 from infra_mcp.ledger.events import Entry, append, message_of, written
@@ -17,11 +18,13 @@ from infra_mcp.masking import Masker
 from infra_mcp.model.actions import Rollback
 from infra_mcp.model.digest import canonical
 from infra_mcp.model.outcome import Receipt
-from infra_mcp.model.peer import Address
+from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import BROUGHT, END, OPEN, PARKED, Request, State
 
 SO = BROUGHT | {State.UNCHANGED}  # the ends at which the branch is as asked
 ROLLED_BACK = "rolled-back"  # the event of a landed request whose rollback has landed
+RESOLVED = "resolved"  # the event by which a person says that they have seen to what a request left
+STUCK = frozenset({State.NEEDS_OPERATOR, State.UNCLEAR})  # the ends after which a person must look
 _ROLLBACK = Rollback.model_fields["action"].default
 # A request goes forward only.
 _ORDER = list(State)
@@ -42,6 +45,18 @@ _MARKS = _PARKED.with_only_columns(
 _ABOUT = select(schema.asks.c.id).where(schema.asks.c.request == bindparam("request"))
 _EVENTS = schema.events.c
 _NOTED = select(_EVENTS.seq).where(_EVENTS.request == bindparam("which"), _EVENTS.kind == ROLLED_BACK).limit(1)
+_RESOLVED = exists().where(_EVENTS.request == _ROWS.c.id, _EVENTS.kind == RESOLVED)
+# The very same action landed later, with the same files and objects: what was asked for is now confirmed, all of it.
+_LATER = schema.requests.alias()
+_LANDED_LATER = exists().where(
+    _LATER.c.app.is_(_ROWS.c.app),  # with the next line an index, which the digest has none of
+    _LATER.c.ended > _ROWS.c.ended,
+    _LATER.c.digest == _ROWS.c.digest,
+    _LATER.c.state == State.LANDED,
+    _LATER.c.position > _ROWS.c.ended,
+    func.json_extract(_LATER.c.record, "$.keys") == func.json_extract(_ROWS.c.record, "$.keys"),
+)
+_UNRESOLVED = select(_ROWS).where(_ROWS.c.state.in_(sorted(STUCK)), ~_RESOLVED, ~_LANDED_LATER)
 _ACKS, _MESSAGES = schema.outbox, schema.messages
 _MARK_ACKS = update(_ACKS).where(_ACKS.c.ask.in_(_ABOUT), peer_filters.is_party("to", _ACKS.c.receiver, _ACKS.c.circle))
 _MARK_OUTCOMES = update(_MESSAGES).where(
@@ -152,10 +167,36 @@ class Requests(Repository):
             found = select(_ROWS).where(mine, either).order_by(_ROWS.c.position.desc())
         return await self._list(found)
 
-    async def in_states(self, states: Collection[State], limit: int) -> list[Request]:
-        """The newest requests in some states, newest first."""
-        found = select(_ROWS).where(_ROWS.c.state.in_(sorted(states)))
+    async def unresolved(self, limit: int, request_id: str | None = None) -> list[Request]:
+        """The newest requests that a person must look at, newest first; or that one, if it is one of them.
+
+        A request leaves them when a person has resolved it, and when the same action lands later on the same files and
+        objects. A later change of the same objects by another action proves nothing about what this one left.
+        """
+        found = _UNRESOLVED if request_id is None else _UNRESOLVED.where(_ROWS.c.id == request_id)
         return await self._list(found.order_by(_ROWS.c.position.desc()).limit(limit))
+
+    @effect("ledger.resolve")
+    async def resolve(self, request_id: str, by: Caller, reason: str) -> None:
+        """Record that a person has seen to what a request left, and how; nothing else changes.
+
+        Raises:
+            InfraError: `not-found`; `invalid-argument`, when no person has to look at it, or one has.
+        """
+
+        def step(tx: Tx) -> None:
+            found = request(tx.connection, request_id)
+            if found is None:
+                raise InfraError("not-found", "There is no such request.")
+            if not listed(tx.connection, _UNRESOLVED.where(_ROWS.c.id == request_id), {}):
+                what = f"{request_id} is {found.state}: no person has to look at it, or one has resolved it."
+                raise InfraError("invalid-argument", what, next_step="`infra-mcp inbox` lists what waits for a person.")
+            text = written(self.masker, reason)
+            data = sponsors.answering(by) | {"strength": by.strength, "message": text}
+            about = {"request": request_id, "ask": found.ask}
+            append(tx, Entry(clock.now(), RESOLVED, by.name, found.caller.circle, text=text, data=data, **about))
+
+        await self._database.write(step)
 
     async def _list(self, statement: Select[Any], **given: object) -> list[Request]:
         return await self._database.read(lambda connection: listed(connection, statement, given))

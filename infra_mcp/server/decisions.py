@@ -1,4 +1,7 @@
-"""`POST /operator/approve`: an operator's decision over HTTP, by their own token. It is no tool: no model sees it."""
+"""`POST /operator/approve` and `…/resolve`: an operator's decision over HTTP, by their own token.
+
+They are no tools: no model sees them.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,7 @@ if TYPE_CHECKING:
     from infra_mcp.model.peer import Caller
     from infra_mcp.server.operator import Operator
 
-METHOD: Final = "operator/approve"
-PATH: Final = f"/{METHOD}"
+METHODS: Final = ("operator/approve", "operator/resolve")
 MAX_BODY: Final = 65_536  # bytes; a signature is some hundred
 _UNAVAILABLE: Final = 503
 _STATUS: Final = {
@@ -45,13 +47,13 @@ class DecisionDoor:
         self._url = url
 
     async def answer(self, request: Request) -> Response:
-        """Answer one decision: the request's facts, or the error as every channel has it."""
+        """Answer one decision, by the method that its path names, or with the error as every channel has it."""
         try:
             caller = await self._caller(request.headers.get("authorization", ""))
         except InfraError as error:
             return challenge(error, self._url)
         try:
-            return JSONResponse(await self._operator.call(caller, METHOD, await _given(request)))
+            return JSONResponse(await self._operator.call(caller, request.url.path[1:], await _given(request)))
         except InfraError as error:
             return JSONResponse(error.as_dict(), _STATUS.get(error.code, _UNAVAILABLE))
 

@@ -130,7 +130,9 @@ class Pages(Protocol):
 
 def open_to_operators(server: InfraServer, operator: Operator, url: str) -> None:
     """Take operators' decisions beside the rest."""
-    server.custom_route(decisions.PATH, methods=["POST"])(decisions.DecisionDoor(operator, url).answer)
+    door = decisions.DecisionDoor(operator, url)
+    for method in decisions.METHODS:
+        server.custom_route(f"/{method}", methods=["POST"])(door.answer)
 
 
 def mount(server: InfraServer, pages: Pages) -> None:

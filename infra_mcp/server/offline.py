@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from infra_mcp.ledger import Ledger
-from infra_mcp.ledger.backup import restore
+from infra_mcp.ledger.backup import restore, save
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.policy.findings import findings
 from infra_mcp.policy.policy import load
-from infra_mcp.server.operator import OPERATOR, Operator, save
+from infra_mcp.server.operator import OPERATOR, Operator
 from infra_mcp.server.ownership import owned
 from infra_mcp.settings import Settings
 
@@ -55,7 +55,7 @@ async def backup_offline(settings: Settings, file: str) -> dict[str, Any]:
         InfraError: `server-running`, and as for `save`.
     """
     with owned(settings.state_dir):
-        return await save(settings, file)
+        return await save(settings.state_dir, file)
 
 
 async def restored(settings: Settings, file: Path) -> dict[str, Any]:

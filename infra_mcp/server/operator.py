@@ -11,15 +11,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-import anyio
 from anyio import to_thread
 
 from infra_mcp.engine.signals import IDENTITIES, PARKED_CHANGED
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger.backup import backup
+from infra_mcp.ledger.backup import save
 from infra_mcp.ledger.vouching import CONFIRMED, signed
 from infra_mcp.model.approval import Decided
 from infra_mcp.model.names import alike
@@ -40,6 +38,7 @@ from infra_mcp.server.operator_parameters import (
     OperatorName,
     PageName,
     PolicyText,
+    Resolution,
     Subject,
 )
 
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
     from infra_mcp.engine import Engine
     from infra_mcp.ledger.store import Ledger
     from infra_mcp.policy.acceptance import PolicyInForce
-    from infra_mcp.settings import Settings
 
 T = TypeVar("T")
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[dict[str, Any]]])
@@ -286,6 +284,18 @@ class Operator:
         request = await engine.approve(caller, given.request_id, given.digest, decided)
         return (await facts(self.ledger, caller, request))[0]
 
+    @_method("operator/resolve")
+    async def resolve(self, caller: Caller, given: Resolution) -> dict[str, Any]:
+        """Record that the caller has seen to what a request left, and how.
+
+        Raises:
+            InfraError: `not-found`; `invalid-argument`, when no person has to look at it, or one has.
+        """
+        await self.ledger.resolve(given.request_id, caller, given.reason)
+        if self.engine is not None:
+            self.engine.signals.wake(PARKED_CHANGED)
+        return {"request": given.request_id, "resolved_by": caller.name, "reason": given.reason}
+
     @_method("operator/dashboard")
     async def open_dashboard(self, caller: Caller, given: PageName) -> dict[str, Any]:
         """A link that opens one session of the dashboard for the caller, once.
@@ -302,7 +312,7 @@ class Operator:
     @_method("operator/backup")
     async def back_up(self, caller: Caller, given: NewFile) -> dict[str, Any]:  # noqa: ARG002 - one form for all
         """Write ledger and keys into a new file, for this user only, while the server goes on."""
-        return await save(_of_server(self.engine).settings, given.file)
+        return await save(_of_server(self.engine).settings.state_dir, given.file)
 
     @_method("infra/requests")
     async def requests(self, caller: Caller, given: Limit) -> dict[str, Any]:
@@ -323,20 +333,6 @@ def _of_server(part: T | None) -> T:
     if part is None:
         raise InfraError("server-unreachable", "No server is running.")
     return part
-
-
-async def save(settings: Settings, file: str) -> dict[str, Any]:
-    """Write ledger and keys into a new file of mode 0600, at an absolute path; a server may go on writing the ledger.
-
-    Raises:
-        InfraError: `invalid-argument` for another kind of path, `not-found` without a ledger, `ledger-unavailable`.
-    """
-    path = Path(file)
-    if not path.is_absolute() or "\0" in file:
-        raise InfraError("invalid-argument", "file: not an absolute path.", next_step="Name a file to be made.")
-    made = await backup(settings.state_dir, path)
-    size = (await anyio.Path(path).stat()).st_size
-    return {"file": file, "bytes": size, "events": made.events, "head": made.head}
 
 
 def _changes(old: str, new: str) -> str:

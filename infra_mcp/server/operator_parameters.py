@@ -60,6 +60,13 @@ class Decision(Digest):
     bypass: str | None = Field(None, min_length=3, max_length=500)  # why it goes on without the others
 
 
+class Resolution(Frozen):
+    """A person has seen to what a request left."""
+
+    request_id: str = Field(max_length=64)
+    reason: str = Field(min_length=3, max_length=500, pattern=r"\S")
+
+
 class NewFile(Frozen):
     """A file to make."""
 

@@ -13,6 +13,7 @@ from infra_mcp import statements
 from infra_mcp.clients.ssh_signature import verify
 from infra_mcp.errors import InfraError
 from infra_mcp.model.approval import Verdict, Waiting
+from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.record import Record
 from infra_mcp.model.request import State
 
@@ -188,3 +189,33 @@ async def test_what_is_no_digest_approves_nothing(tmp_path, digest):
 
         assert (done.code, done.json["code"]) == (2, "invalid-argument")
         assert told == []
+
+
+@pytest.mark.anyio
+@pytest.mark.promise("web.needs-you")
+async def test_an_operator_finds_what_waits_and_resolves_it_here_and_over_http_and_a_peer_does_not(tmp_path):
+    async with shell(tmp_path, "both", held=True) as (at, run):
+        left = []
+        for _ in range(3):
+            request = await parked(at, run)
+            receipt = Receipt(request=request, state=State.NEEDS_OPERATOR, message="A pod stays.", action="deploy")
+            await at.engine.ledger.finish(request, receipt, {})
+            left.append(request)
+        token = (await run("peer", "add", "alice", "--operator")).out.strip()
+        far = "--url", at.url
+        for place in ((), far):
+            refused = await run("request", "resolve", left[0], "not mine", *place, "--json", token=at.tokens["docs"])
+            assert (refused.code, refused.json["code"]) == (3, "policy-denied")
+        found = await run("inbox")
+        assert all(f"infra-mcp request resolve {one} REASON" in found.out for one in left), found.out
+
+        here = await run("request", "resolve", left[0], "deleted the pod")
+        there = await run("request", "resolve", left[1], "deleted the pod", *far, token=token)
+        short = await run("request", "resolve", left[2], " ", "--json")
+
+        assert (here.code, there.code) == (0, 0), (here, there)
+        assert (short.code, short.json["code"]) == (2, "invalid-argument")
+        notices = (await run("inbox", *far, "--json", token=token)).json["notices"]
+        assert [one["request"] for one in notices] == [left[2]]
+        events = (await at.engine.ledger.search("deleted", circle=None)).events
+        assert [(one.request, one.peer) for one in events] == [(left[1], "alice"), (left[0], "operator")]

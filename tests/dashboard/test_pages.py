@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -71,6 +72,43 @@ async def test_what_an_operator_must_look_at_and_acks_nobody_fetched_stand_on_th
         text, _ = text_of((await mine.get("needs-you")).text)
     for part in ("No cluster answers.", "It is an older copy.", message, "1 not fetched by who asked: docs"):
         assert part in text
+
+
+@pytest.mark.anyio
+@pytest.mark.promise("web.needs-you")
+async def test_who_has_seen_to_what_a_request_left_says_so_on_its_page_and_it_leaves_the_first_one(at):
+    request = await waiting(at)
+    receipt = Receipt(request=request.id, state=State.NEEDS_OPERATOR, message="A pod stays.", action="deploy")
+    await at.engine.ledger.finish(request.id, receipt, {})
+    page = f"requests/{request.id}"
+    async with visit(at, token=at.tokens["olga"]) as mine, visit(at) as other:
+        first = (await mine.get("needs-you")).text
+        assert f"infra-mcp request resolve {request.id} REASON" in text_of(first)[0]
+        form = dict(re.findall(r'name="(form)" value="([^"]+)"', (await mine.get(page)).text))
+        good = form | {"reason": HOSTILE}
+        for sent, headers in (
+            (good | {"form": ""}, {}),
+            (good, {"origin": "http://attacker.example"}),
+            (form | {"reason": " "}, {}),
+            (form, {}),
+        ):
+            assert (await mine.post(page, sent, **headers)).status_code in {400, 403}
+        assert (await other.post(page, good)).status_code == 403
+        assert (
+            await mine.post(f"{page}/approval", good | {"digest": "resolve", "decision": "approve"})
+        ).status_code > 399
+        assert await at.engine.ledger.unresolved(1, request.id)
+
+        assert (await mine.post(page, good)).status_code == 303
+        (event,) = [one for one in await at.engine.ledger.trail(request.id) if one.kind == "resolved"]
+        assert (event.peer, event.data["strength"]) == ("olga", "token")
+        html = (await mine.get(page)).text
+        assert "<script>alert" not in html
+        assert "<b>olga</b>" in html
+        assert 'name="reason"' not in html
+        assert "request resolve" not in (await mine.get("needs-you")).text
+        assert (await mine.data("needs-you"))["stuck"] == []
+        assert (await mine.post(page, good)).status_code == 400
 
 
 @pytest.mark.promise("web.needs-you")

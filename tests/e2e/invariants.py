@@ -103,7 +103,7 @@ def _request(row: Row, tables: dict[str, list[Row]], may_need: set[str]) -> Iter
         yield f"{name} has {len(ended)} terminal events"
     # A repeat may come after the end; a notify is then sent the outcome at once.
     last = events[-1] if events else {"state": row["state"], "kind": ""}
-    again = last["kind"] in {"asked-again", "rolled-back"}
+    again = last["kind"] in {"asked-again", "rolled-back", "resolved"}
     again = again or (last["kind"] == "notified-again" and '"outcome"' in str(last["data"]))
     if last["state"] not in ENDS and not again:
         yield f"{name} went on after its end: {last['kind']}"

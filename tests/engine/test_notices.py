@@ -4,11 +4,13 @@ import json
 
 import anyio
 import pytest
-from engine.ledger_fixture import DOCS, EFFECT, NEED
+from engine.ledger_fixture import DOCS, EFFECT, NEED, PAT
 from engine.two_kinds import APPROVAL, Ground, register, until
 
 from infra_mcp.engine.notices import Notices
 from infra_mcp.engine.signals import PARKED_CHANGED, Signals
+from infra_mcp.errors import InfraError
+from infra_mcp.model.record import Record
 from infra_mcp.model.request import State
 
 pytestmark = pytest.mark.anyio
@@ -134,3 +136,72 @@ async def test_a_program_that_is_not_there_is_named_in_the_log(ledger_fixture, t
 
     assert "cannot be started" in caplog.text
     assert DOCS.name not in caplog.text
+
+
+async def _stuck(at, version="0.13.1", keys=("app|docs", "file|site.yaml"), state=State.NEEDS_OPERATOR):
+    """A deploy that held these keys, and its end."""
+    request = await at.deploy(version)
+    await at.ledger.record(request.id, State.PLANNED, "planned", {}, record=Record(keys=keys).kept())
+    await at.ends(request, state)
+    return request
+
+
+@pytest.mark.promise("web.needs-you")
+async def test_what_a_request_left_needs_a_person_until_one_says_what_they_did(ledger_fixture):
+    ledger = ledger_fixture.ledger
+    request = await _stuck(ledger_fixture)
+    assert [one.id for one in await ledger.unresolved(9)] == [request.id]
+
+    await ledger.resolve(request.id, PAT, "set back by hand, see ticket 7")
+
+    assert await ledger.unresolved(9) == []
+    event = (await ledger.trail(request.id))[-1]
+    assert (event.kind, event.peer, event.text, event.state) == (
+        "resolved",
+        "pat",
+        "set back by hand, see ticket 7",
+        None,
+    )
+    assert (await ledger.search("ticket 7", circle="docs")).events[0].seq == event.seq
+    assert (await ledger.request(request.id)).state is State.NEEDS_OPERATOR
+    assert (await ledger.verify([])).consistent
+
+
+@pytest.mark.promise("web.needs-you")
+@pytest.mark.parametrize(
+    ("version", "keys", "state", "settled"),
+    [
+        ("0.13.1", ("app|docs", "file|site.yaml"), State.LANDED, True),
+        ("0.13.2", ("app|docs", "file|site.yaml"), State.LANDED, False),  # it says nothing of what the first one left
+        ("0.13.1", ("app|docs", "file|elsewhere.yaml"), State.LANDED, False),  # the app has moved: its old objects stay
+        ("0.13.1", ("app|docs", "file|site.yaml"), State.FAILED, False),
+        ("0.13.1", ("app|docs", "file|site.yaml"), State.NEEDS_OPERATOR, False),
+    ],
+)
+async def test_only_the_same_change_landed_on_the_same_files_and_objects_makes_a_look_needless(
+    ledger_fixture, version, keys, state, settled
+):
+    before = await _stuck(ledger_fixture, "0.13.1", keys, State.LANDED)
+    request = await _stuck(ledger_fixture)
+    assert before.id != request.id, "one that landed earlier proves nothing"
+    assert await ledger_fixture.ledger.unresolved(1, request.id)
+
+    await _stuck(ledger_fixture, version, keys, state)
+
+    assert bool(await ledger_fixture.ledger.unresolved(1, request.id)) is not settled
+
+
+async def test_only_what_needs_a_person_is_resolved_and_once(ledger_fixture):
+    ledger, landed = ledger_fixture.ledger, await _stuck(ledger_fixture, state=State.LANDED)
+    stuck = await _stuck(ledger_fixture, "0.13.3")
+    await ledger.resolve(stuck.id, PAT, "seen")
+    for request, code in (
+        (landed.id, "invalid-argument"),
+        (stuck.id, "invalid-argument"),
+        ("req-none", "not-found"),
+    ):
+        with pytest.raises(InfraError) as refused:
+            await ledger.resolve(request, PAT, "seen again")
+        assert refused.value.code == code
+    assert [one.kind for one in await ledger.trail(landed.id)].count("resolved") == 0
+    assert [one.kind for one in await ledger.trail(stuck.id)].count("resolved") == 1

@@ -9,20 +9,20 @@ from typing import Any, Final
 from infra_mcp.dashboard.evidence import asked, quoted, removed, sentence
 from infra_mcp.dashboard.look import Look
 from infra_mcp.engine.approvals import waiting_for
+from infra_mcp.engine.notices import bypasses, freezes
 from infra_mcp.engine.run import record_of, stamp
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.records import Event
-from infra_mcp.model.approval import BYPASSED, Waiting
+from infra_mcp.model.approval import Waiting
 from infra_mcp.model.request import AT_THE_FORGE, END, Request, State
 from infra_mcp.policy.approvals import in_words
+from infra_mcp.policy.policy import Policy
 from infra_mcp.server.answers import receipt_fields
 from infra_mcp.server.tools.approve import planned
 
 _LATEST: Final = 12  # requests that have ended
 _MOST: Final = 40  # of a kind
-_LOOK_AT: Final = (State.NEEDS_OPERATOR, State.UNCLEAR)
 _LATE: Final = timedelta(minutes=15)  # after which an ack that was not fetched is shown
-_SOON: Final = timedelta(days=1)  # from now, or before it
 _TOKENS: Final = 14 * 86_400.0  # seconds around the end of a token in which it is shown
 
 
@@ -37,7 +37,7 @@ async def read(look: Look) -> dict[str, Any]:
     cards = [card(one, await look.ledger.trail(one.id), waiting) for one, waiting in waits]
     at_forge = [at_the_forge(one) for one in known if one.state in AT_THE_FORGE]
     going = [one for one in known if one.state not in END | AT_THE_FORGE | {State.AWAITING_APPROVAL}]
-    stuck = await look.ledger.in_states(_LOOK_AT, _LATEST)
+    stuck = await look.ledger.unresolved(_MOST)
     acks = await look.ledger.mail.undelivered(stamp(look.now - _LATE), _MOST)
     return {
         "approvals": in_order(cards)[:_MOST],
@@ -46,8 +46,11 @@ async def read(look: Look) -> dict[str, Any]:
         "stuck": [line(one) for one in stuck],
         "acks": acks,
         "tokens": [one.model_dump(mode="json") for one in await look.ledger.tokens(_TOKENS)][:_MOST],
-        "freezes": freezes(look),
-        "bypasses": await bypasses(look),
+        "freezes": freezes(_policy(look), look.now),
+        "bypasses": [
+            {"request": one.request, "by": one.peer, "at": one.at, "reason": one.text}
+            for one in await bypasses(look.ledger, look.now)
+        ],
         "troubles": troubles(look.engine.health()),
         "going": [line(one) | {"progress": look.engine.progress(one.id)} for one in going[:_MOST]],
         "latest": [line(one) for one in known if one.state in END],
@@ -101,30 +104,11 @@ def line(request: Request) -> dict[str, Any]:
     }
 
 
-async def bypasses(look: Look) -> list[dict[str, Any]]:
-    """The approvals of the last day by which an operator went on without the others whom a rule wants."""
-    page = await look.ledger.search(BYPASSED, circle=None, since=stamp(look.now - _SOON), limit=_MOST)
-    found = [one for one in page.events if one.kind == BYPASSED]
-    return [{"request": one.request, "by": one.peer, "at": one.at, "reason": one.text} for one in found]
-
-
-def freezes(look: Look) -> list[dict[str, Any]]:
-    """The freezes that hold now or begin within a day."""
+def _policy(look: Look) -> Policy | None:
     try:
-        policy = look.engine.policy.current()
+        return look.engine.policy.current()
     except InfraError:
-        return []
-    return [
-        {
-            "id": one.id,
-            "from": stamp(one.begins),
-            "until": stamp(one.until),
-            "reason": one.reason,
-            "holds": one.begins <= look.now,
-        }
-        for one in policy.freeze
-        if one.until > look.now and one.begins < look.now + _SOON
-    ]
+        return None
 
 
 def troubles(health: dict[str, Any]) -> list[str]:
