@@ -99,6 +99,7 @@ class FakeEngine:
     cancelled: set[str] = field(default_factory=set)
     asked: anyio.Event = field(default_factory=anyio.Event)  # set at the first submission
     signals: Signals = field(default_factory=Signals)
+    health_of: dict[str, dict[str, Any]] = field(default_factory=dict)  # by app
 
     @property
     def masker(self) -> Any:
@@ -203,6 +204,9 @@ class FakeEngine:
 
     async def apps(self, caller: Caller, app: str | None = None) -> list[dict[str, Any]]:
         return [{"app": app or "docs", "owner": caller.name, "version": "1.4.0"}]
+
+    async def healths(self, lines: Sequence[Any], seconds: float) -> list[dict[str, Any] | None]:  # noqa: ARG002
+        return [self.health_of.get(one["app"]) for one in lines]
 
     async def head(self) -> str:
         return "b" * 40

@@ -40,6 +40,7 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         ("namespace", "only events that touch this namespace"),
         ("peer", "only events of this peer"),
         ("object", "only this object, e.g. docs-live/deployment/docs"),
+        ("sponsor", "only what came by a token that this person answers for"),
         ("since", "not before this time, e.g. 2026-11-01T00:00:00Z"),
         ("until", "not after this time"),
     ):
@@ -74,7 +75,7 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
 
 
 def _search(options: argparse.Namespace) -> int:
-    given = {name: getattr(options, name) for name in ("namespace", "peer", "object", "since", "until")}
+    given = {name: getattr(options, name) for name in ("namespace", "peer", "object", "sponsor", "since", "until")}
     arguments = {key: value for key, value in given.items() if value is not None}
     arguments |= {"query": " ".join(options.words), "limit": options.limit}
     return connected(options, lambda client: show_result(options.json, client.call("search_audit", arguments)))

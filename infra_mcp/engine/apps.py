@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import anyio
 from anyio import to_thread
 
 from infra_mcp.actions.base import census_of
@@ -17,6 +20,8 @@ from infra_mcp.repository.census.apps import Census, Instance
 from infra_mcp.repository.locator.version import held
 
 _MAX_LIVE = 20  # apps that are read in the cluster
+_MAX_HEALTH = 100  # the same, for all at once within a few seconds
+_AT_ONCE = 16
 
 
 def listed(census: Census, policy: Policy) -> list[dict[str, Any]]:
@@ -75,3 +80,48 @@ async def apps(deps: Dependencies, caller: Caller, app: str | None) -> list[dict
         live = dict(zip(names, read, strict=True))
         mine = [line | ({"live": live[line["app"]]} if line["app"] in live else {}) for line in mine]
     return mine
+
+
+async def healths(
+    deps: Dependencies, lines: Sequence[Mapping[str, Any]], seconds: float
+) -> list[dict[str, Any] | None]:
+    """The live health of each instance, where it was read in time: each app as the circle of its owner may see it.
+
+    Args:
+        deps: of the engine.
+        lines: instances, as `listed` gives them.
+        seconds: how long all of them may take; they are read side by side.
+
+    Returns:
+        For each line `health`, `reason` and `version`, or None: not in time, or nothing that policy lets be read.
+    """
+    policy, found, places = deps.policy(), {}, anyio.Semaphore(_AT_ONCE)
+
+    async def read(app: str, circle: str) -> None:
+        async with places:
+            found[app] = await health(deps, policy, circle, app)
+
+    with anyio.move_on_after(seconds):
+        async with anyio.create_task_group() as group:
+            for app in list(dict.fromkeys(line["app"] for line in lines))[:_MAX_HEALTH]:
+                if (circle := _circle_of(policy, app)) is not None:
+                    group.start_soon(read, app, circle)
+    instances = Counter(line["app"] for line in lines)
+    return [_health_of(policy, line, found.get(line["app"]), instances[line["app"]] == 1) for line in lines]
+
+
+def _circle_of(policy: Policy, app: str) -> str | None:
+    """The circle by which an app of the catalogue is read: one of its owner's that reaches its namespaces."""
+    owner = policy.owner_of_app(app)
+    return next((one for one in policy.circles if owner and policy.is_of(app, owner, one)), None)
+
+
+def _health_of(
+    policy: Policy, line: Mapping[str, Any], found: dict[str, Any] | None, alone: bool
+) -> dict[str, Any] | None:
+    """What was read of an app, if it is about this instance: of several, the one of its cluster and namespace."""
+    spaces = policy.apps[line["app"]].namespaces() if found else ()
+    if not alone and spaces and line["namespace"] not in spaces:
+        return None
+    one = (found or {}).get("in", {}).get(line["cluster"]) if "in" in (found or {}) else found
+    return {name: one.get(name) for name in ("health", "reason", "version")} if one and one.get("health") else None

@@ -17,7 +17,7 @@ from infra_mcp.drivers.base import Delivery, Setup
 from infra_mcp.drivers.registry import DELIVERIES
 from infra_mcp.engine import report
 from infra_mcp.engine.approvals import Decisions
-from infra_mcp.engine.apps import apps
+from infra_mcp.engine.apps import apps, healths
 from infra_mcp.engine.forge_rights import forge_rights
 from infra_mcp.engine.health import Readiness, missing_head
 from infra_mcp.engine.notices import Notices
@@ -309,6 +309,10 @@ class Engine:
     async def apps(self, caller: Caller, app: str | None = None) -> list[dict[str, Any]]:
         """The apps that the repository holds, as far as the caller may see: `apps.apps`."""
         return await apps(self._deps, caller, app)
+
+    async def healths(self, lines: Sequence[Mapping[str, Any]], seconds: float) -> list[dict[str, Any] | None]:
+        """The live health of each of these instances of apps, where it was read in time: `apps.healths`."""
+        return await healths(self._deps, lines, seconds)
 
     async def idle(self) -> bool:
         """Whether every request has ended and every ask to the infra peer is answered."""

@@ -78,7 +78,8 @@ def append(tx: Tx, entry: Entry) -> tuple[int, str]:
     if named:
         about = {"seq": seq + 1, "request": entry.request}
         tx.connection.execute(_INSERT_SUBJECT, [about | {"what": what, "value": name} for what, name in named])
-    words = "\n".join((entry.text, *_strings(entry.data)))[:_INDEXED]
+    # The sponsor first, so that no length of what was asked hides who answers for it.
+    words = "\n".join((str(entry.data.get("sponsor") or ""), entry.text, *_strings(entry.data)))[:_INDEXED]
     found = {"text": words, "namespaces": " ".join(namespaces), "objects": " ".join(objects)}
     tx.connection.execute(_INSERT_SEARCH, row | found)
     tx.head = (seq + 1, row["hash"])

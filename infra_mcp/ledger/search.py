@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, or_, select, table
+from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, literal_column, or_, select, table
 
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger import schema
@@ -33,6 +33,7 @@ class Search(Repository):
         peer: str | None = None,
         namespace: str | None = None,
         object: str | None = None,  # noqa: A002 - the word users search by
+        sponsor: str | None = None,
         since: str | None = None,
         until: str | None = None,
         before: int | None = None,
@@ -46,6 +47,7 @@ class Search(Repository):
             peer: only events of this peer.
             namespace: only events of, or of requests about, this namespace.
             object: likewise an object: `namespace/kind/name`, or its end, such as `deployment/docs` or `docs`.
+            sponsor: only what came by a token, or a pipeline's identity, that this person answers for.
             since: not before this ISO 8601 date or time.
             until: not after it; a date means its end.
             before: only events with smaller numbers, for the next page.
@@ -65,6 +67,7 @@ class Search(Repository):
             wanted += [_COLUMNS.at <= normal(until, end=True)] if until is not None else []
         except (ValueError, OverflowError) as error:
             raise InfraError("invalid-argument", "since and until are ISO 8601 dates or times.") from error
+        wanted += [_answered_for(self.masker.mask(sponsor))] if sponsor is not None else []
         wanted += [_COLUMNS.seq < before] if before is not None else []
         if expression is None and words.strip():
             return SearchPage(events=(), total=0)
@@ -161,6 +164,24 @@ def _about(what: tuple[str, ...], name: str | None) -> ColumnElement[bool]:
             select(schema.subjects.c.request).where(named, schema.subjects.c.request.is_not(None))
         ),
     )
+
+
+def _answered_for(sponsor: str) -> ColumnElement[bool]:
+    """Events that name this sponsor, and all events of the requests whose caller they answer for.
+
+    Rows and events have no index of sponsors; the full-text index has the few events that a sponsor can be found in.
+    """
+    words = match('"' + sponsor.replace('"', " ") + '"')
+    if words is None:
+        return false()
+    index = table(schema.SEARCH)
+    rowid: ColumnElement[int] = literal_column(f"{schema.SEARCH}.rowid")
+    named = select(rowid).select_from(index).where(literal_column(schema.SEARCH).op("MATCH")(words))
+    first = select(schema.requests.c.id).where(
+        schema.requests.c.position.in_(named), schema.requests.c.sponsor == sponsor
+    )
+    own = and_(_COLUMNS.seq.in_(named), func.json_extract(_COLUMNS.data, "$.sponsor") == sponsor)
+    return or_(own, _COLUMNS.request.in_(first))
 
 
 def _shown(found: Event) -> Event:

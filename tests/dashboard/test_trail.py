@@ -25,7 +25,9 @@ async def at(tmp_path, monkeypatch):
 
 
 @pytest.mark.promise("web.trail")
-async def test_a_request_is_found_by_words_peer_circle_object_rule_and_time(at):
+async def test_a_request_is_found_by_words_peer_circle_object_sponsor_rule_and_time(at):
+    # Another token of the asker, with a sponsor.
+    at.tokens["docs"] = await at.engine.ledger.issue_token("docs", "docs", sponsor="ann@example.com")
     request = await waiting(at, reason="zebra crossing")
     async with visit(at) as mine:
 
@@ -41,6 +43,7 @@ async def test_a_request_is_found_by_words_peer_circle_object_rule_and_time(at):
             "object=docs",
             "namespace=docs-live",
             "rule=docs-needs-one",
+            "sponsor=ann@example.com",
             "q=zebra&since=2026-01-01&until=2999-01-01",
         ):
             assert request.id in await found(query), query
@@ -50,6 +53,7 @@ async def test_a_request_is_found_by_words_peer_circle_object_rule_and_time(at):
             "q=zebra&circle=shop",
             "object=shop",
             "rule=none",
+            "sponsor=bob@example.com",
             "until=2000-01-01",
         ):
             assert await found(query) == set(), query
@@ -150,6 +154,19 @@ async def test_instances_of_an_app_stand_side_by_side_with_their_last_change(at)
     assert (api["app"], api["differ"], api["instances"][0]["last"]) == ("api", False, None)
     assert (docs["owner"], docs["differ"]) == ("docs", True)
     assert {one["last"]["request"] for one in docs["instances"]} == {request.id}
+
+
+async def test_each_instance_has_its_live_health_in_both_forms_or_is_said_to_be_unknown(at):
+    async with visit(at) as mine:
+        assert "not known" in text_of((await mine.get("apps")).text)[0]
+        assert (await mine.data("apps"))["apps"][0]["instances"][0]["live"] is None
+
+        at.engine.health_of["docs"] = {"health": "Failed", "reason": "a <pod> crashes", "version": "1.3.9"}
+        text, _ = text_of((await mine.get("apps")).text)
+        assert "Failed runs 1.3.9" in text
+        assert "a <pod> crashes" in text
+        (app,) = (await mine.data("apps"))["apps"]
+        assert app["instances"][0]["live"]["health"] == "Failed"
 
 
 def test_empty_fields_of_the_search_ask_for_nothing():

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import anyio
 import pytest
 
+from infra_mcp.engine.apps import healths
 from infra_mcp.engine.status import status
 from infra_mcp.errors import InfraError
 from infra_mcp.model.peer import Caller
@@ -201,3 +202,40 @@ async def test_operators_see_which_tokens_end_soon_or_have_ended_and_nobody_else
     shown = [(one["peer"], one["sponsor"], one["expired"]) for one in everyone["expiring_tokens"]]
     assert shown == [("ci", "ann", True), ("ci", "ann", False)]
     assert "expiring_tokens" not in peer
+
+
+LINES = [
+    {"app": name, "environment": None, "cluster": "sandbox", "namespace": space}
+    for name, space in (("site", "docs-live"), ("search", "docs-live"), ("shop", "shop-live"), ("stray", "docs-live"))
+]
+
+
+async def test_a_pages_health_is_read_side_by_side_as_the_owners_circle_and_a_slow_app_holds_nothing():
+    asked, together = [], anyio.Event()
+
+    async def observe(context, question):
+        asked.append((question.app, context.circle))
+        if len(asked) > 1:
+            together.set()
+        await together.wait()  # each waits for the other: one after the other, neither would end
+        if question.app == "search":
+            await anyio.sleep_forever()
+        return {"health": "Current", "version": "1.2.3", "drift": []}
+
+    with anyio.fail_after(30):
+        found = await healths(deps(observe, None), LINES, 1.0)
+
+    assert found == [{"health": "Current", "reason": None, "version": "1.2.3"}, None, None, None]
+    assert sorted(asked) == [
+        ("search", "docs"),
+        ("site", "docs"),
+    ]  # no circle reaches the shop's, and policy has no stray
+
+
+async def test_of_several_instances_only_the_one_that_was_read_has_a_health():
+    async def observe(context, question):  # noqa: ARG001 - a driver's
+        return {"health": "InProgress", "reason": "it is not ready"}
+
+    lines = [LINES[0] | {"environment": name, "namespace": f"docs-{name}"} for name in ("live", "staging")]
+    live, staging = await healths(deps(observe, None), lines, 10.0)
+    assert (live["health"], live["reason"], staging) == ("InProgress", "it is not ready", None)

@@ -221,3 +221,22 @@ def test_a_text_is_found_by_its_own_words_in_any_order(words):
     expression = match(" ".join(reversed(words)))
     assert database.execute("SELECT count(*) FROM f WHERE f MATCH ?", [expression]).fetchone() == (1,)
     database.close()
+
+
+@pytest.mark.promise("audit.search")
+@pytest.mark.promise("token.sponsor")
+async def test_a_sponsor_finds_what_they_answer_for_and_nothing_that_only_names_them(ledger, accept, docs):
+    ann = docs.model_copy(update={"sponsor": "ann@example.com"})
+    # Longer words than the full-text index takes of an event.
+    mine = await accept(ledger, "mine-live", caller=ann, words="word " * 13_000)
+    await ledger.record(mine.request.id, State.PLANNED, "planned", {"by": "no one"})
+    other = docs.model_copy(update={"sponsor": "ann@example.com.au"})
+    for name, caller in (("theirs-live", other), ("nobodys-live", docs)):
+        await accept(ledger, name, caller=caller, words="ann@example.com asks")
+
+    assert await found(ledger, sponsor="ann@example.com") == {mine.request.id}
+    assert len((await ledger.search("", circle="docs", sponsor="ann@example.com")).events) == 2
+    assert await found(ledger, "planned", sponsor="ann@example.com") == {mine.request.id}
+    assert await found(ledger, sponsor="ann@example.com", circle="shop") == set()
+    for strange in ("", "ann", '" OR "', "ann@example.com*", "''", "NEAR(", "\u2026"):
+        assert await found(ledger, sponsor=strange) == set(), strange

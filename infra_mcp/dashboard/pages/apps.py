@@ -1,4 +1,4 @@
-"""*Apps*: every app of the repository, its instances side by side, and what last landed."""
+"""*Apps*: every app of the repository, its instances side by side with their live health, and what last landed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.model.request import Request
 
 _PATIENCE: Final = 20.0  # seconds for the repository
+_LIVE: Final = 2.0  # seconds for the clusters, all together: a slow one must not hold the page
 _RECENT: Final = 500  # requests searched for the last change of each app
 
 
@@ -23,6 +24,8 @@ async def read(look: Look) -> dict[str, Any]:
     with anyio.move_on_after(_PATIENCE):
         try:
             lines, problem = await look.engine.apps(look.session.caller), ""
+            read = await look.engine.healths(lines, _LIVE)
+            lines = [one | {"live": live} for one, live in zip(lines, read, strict=True)]
         except InfraError as error:
             problem = str(error)
     return {"apps": side_by_side(lines, last_changes(await look.ledger.recent(None, _RECENT))), "problem": problem}
@@ -47,7 +50,7 @@ def side_by_side(
     """Apps by name, each with its instances; versions that differ are said."""
     apps: dict[str, list[dict[str, Any]]] = {}
     for one in lines:
-        names = ("environment", "version", "delivery", "by", "cluster", "namespace", "owner", "at")
+        names = ("environment", "version", "delivery", "by", "cluster", "namespace", "owner", "at", "live")
         shown = {name: one.get(name) for name in names}
         last = changes.get((one["app"], one.get("environment"))) or changes.get((one["app"], None))
         apps.setdefault(one["app"], []).append(shown | {"last": last})

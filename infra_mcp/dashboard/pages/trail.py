@@ -1,4 +1,4 @@
-"""*Trail*: every event, found by words, peer, circle, object, rule and time; each leads to its request."""
+"""*Trail*: every event, found by words, peer, circle, object, sponsor, rule and time; each leads to its request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from infra_mcp.dashboard.look import Look
 from infra_mcp.errors import InfraError
 from infra_mcp.ledger.records import Event, SearchPage
 
-FACETS: Final = ("peer", "circle", "namespace", "object", "rule", "since", "until")
+FACETS: Final = ("peer", "circle", "namespace", "object", "sponsor", "rule", "since", "until")
 _PAGE: Final = 50
 _ROWS: Final = 5_000  # of a table
 _AT_ONCE: Final = 200
@@ -91,7 +91,9 @@ async def _search(look: Look, asked: Mapping[str, str], before: int | None, limi
     words = asked.get("q", "")
     if rule := asked.get("rule"):
         words += f' "{rule.replace(chr(34), " ")}"'
-    given = {name: asked[name] for name in ("peer", "namespace", "object", "since", "until") if name in asked}
+    given = {
+        name: asked[name] for name in ("peer", "namespace", "object", "sponsor", "since", "until") if name in asked
+    }
     return await look.ledger.search(words, circle=asked.get("circle"), before=before, limit=limit, **given)
 
 

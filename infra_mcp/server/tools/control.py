@@ -80,6 +80,7 @@ class SearchArguments(Frozen):
     namespace: str | None = Field(None, max_length=63, description="Events that touch it.")
     peer: str | None = Field(None, max_length=64, description="Events of it.")
     object: str | None = Field(None, max_length=300, description="e.g. docs-live/deployment/docs")
+    sponsor: str | None = Field(None, max_length=200, description="Who answers for the token.")
     since: str | None = Field(None, max_length=40, description="Not before this time, e.g. 2026-11-01T00:00:00Z.")
     until: str | None = Field(None, max_length=40, description="Not after this time.")
     limit: int = Field(20, ge=1, le=100, description="How many events at most, newest first.")
