@@ -11,7 +11,9 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from infra_mcp import __version__
 from infra_mcp.errors import InfraError
 
 ENVIRONMENT = {
@@ -33,6 +35,8 @@ ENVIRONMENT = {
     "KUBEBUILDER_ASSETS": "A folder with a control plane's binaries for the sandbox, looked into before PATH.",
 }
 
+_TOLD = ("HOME", "PATH", "KUBECONFIG", "NO_PROXY", "no_proxy", "LANG", "TZ")
+
 
 def _xdg(variable: str, fallback: str) -> Path:
     value = os.environ.get(variable, "")
@@ -42,6 +46,16 @@ def _xdg(variable: str, fallback: str) -> Path:
 def state_home() -> Path:
     """The directory under which all state directories lie."""
     return _xdg("XDG_STATE_HOME", ".local/state") / "infra-mcp"
+
+
+def state_of(top: Path, common: Path) -> Path:
+    """The state directory of a repository, where no variable names another one.
+
+    Args:
+        top: of the working tree.
+        common: the git folder that all of its worktrees share, resolved.
+    """
+    return state_home() / f"{top.name}-{hashlib.sha256(str(common).encode()).hexdigest()[:12]}"
 
 
 def cache_home() -> Path:
@@ -79,6 +93,19 @@ def given_variables(names: Iterable[str]) -> dict[str, str]:
 def without_tokens() -> dict[str, str]:
     """This process's environment without our own tokens, for a child that needs none."""
     return {name: value for name, value in os.environ.items() if name not in {"INFRA_MCP_TOKEN", "INFRA_MCP_URL"}}
+
+
+def surroundings() -> dict[str, Any]:
+    """What this process was started with: `pid`, `user` (its id), `umask`, `version` and `environment`.
+
+    Of a variable that may hold a secret only the name is told: its value is `(set)`.
+    """
+    mask = os.umask(0o077)  # there is no way to read it alone
+    os.umask(mask)
+    told = (*(name for name in ENVIRONMENT if name != "INFRA_MCP_TOKEN"), *_TOLD)
+    environment = {name: value if name in told or not value else "(set)" for name, value in os.environ.items()}
+    who = {"pid": os.getpid(), "user": os.geteuid(), "umask": mask, "version": __version__}
+    return who | {"environment": environment}
 
 
 def given_run() -> tuple[str, str, str, str] | None:
@@ -142,7 +169,6 @@ class Settings:
             raise InfraError("setup-failed", what, next_step="Run it inside the infra repository, or name it: --repo.")
         top, common = Path(lines[0]), Path(lines[1]).resolve()
         own = os.environ.get("INFRA_MCP_STATE")
-        identity = hashlib.sha256(str(common).encode()).hexdigest()[:12]
-        state = Path(own) if own else state_home() / f"{top.name}-{identity}"
+        state = Path(own) if own else state_of(top, common)
         config = os.environ.get("INFRA_MCP_KUBECONFIG") or os.environ.get("KUBECONFIG") or "~/.kube/config"
         return cls(repo=top, state_dir=state, kubeconfig=Path(config))

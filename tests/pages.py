@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel
 
 from infra_mcp.codes import CODES, Exit
+from infra_mcp.doctor import CHECKS
 from infra_mcp.mesh import limits
 from infra_mcp.mesh.attending import GRACE
 from infra_mcp.mesh.blocks import show
@@ -76,6 +77,33 @@ specification requires, since the server chooses between them; with one of them 
 
 There are also the resources `infra://requests/{id}` and `infra://namespaces/{ns}`, which show what
 `get_request` and `status` show this caller, and the prompts `ask_infra` and, for a session that attends, `attend`.
+"""
+_DOCTOR = """\
+`infra-mcp doctor` looks at everything that the server depends on and says what is wrong or risky, each with the
+command that mends it. Run it on the server's machine, as the server's user, in the infra repository. Where a server
+runs, it judges the environment and the kubeconfig that this server was started with; else its own. It writes nothing:
+not in the repository or the state directory, not in a cluster, not at a forge.
+
+```
+infra-mcp doctor
+infra-mcp doctor ledger policy.accepted
+infra-mcp doctor --all --json
+```
+
+Without a name all checks run, side by side, each within its own time. A name is a check, or the area before the
+point.
+
+| level | meaning | exit code |
+|---|---|---|
+| `failed` | it is wrong: the next request may fail by it, or others may read or change what is ours | 1 |
+| `risk` | it works, and somebody could do harm by it, or it ends soon | 7, where nothing failed |
+| `pass` | all is well; printed with `--all` | 0 |
+| `empty` | there is nothing to look at, such as no webhook | 0 |
+| `skipped` | it could not be looked at, for a reason that is no fault | 0 |
+
+With `--json` it prints `checks`, a list of `check`, `level`, `what` and `fix`, and `exit`. Read the printed command
+before you run it: where only you know a value, such as a new token or an address, it reads it from its input or has a
+word in capitals. A command that sets a variable is for the shell, or the service's unit, that starts the server.
 """
 _ERRORS = """\
 Codes are stable: programs may compare them. The text beside a code is for people and names the object; it never
@@ -306,7 +334,14 @@ def _said(row: Row) -> str:
     return f"| `{row.action}` | `{row.field}` | {f'`{row.sentence}`' if row.sentence else means} |"
 
 
-PAGES = {"tools.md": tools_page, "errors.md": errors_page, "asking.md": asking_page}
+def doctor_page() -> str:
+    """docs/doctor.md: every check of `infra-mcp doctor`, by its area."""
+    lines = ["# infra-mcp doctor\n", _MADE, _DOCTOR, "| check | what is so where it finds nothing |", "|---|---|"]
+    lines += [f"| `{one.id}` | {one.title} |" for one in CHECKS.values()]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"tools.md": tools_page, "errors.md": errors_page, "asking.md": asking_page, "doctor.md": doctor_page}
 
 
 def verbs() -> str:

@@ -31,6 +31,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "audit": ("audit",),
     "dashboard": ("dashboard",),
     "status": ("status",),
+    "doctor": ("doctor",),
     "backup": ("backup", "restore"),
     "sandbox": ("sandbox",),
     "tools": ("tools",),

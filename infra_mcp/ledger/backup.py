@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import json
 import os
 import shutil
 import sqlite3
@@ -30,6 +31,7 @@ from infra_mcp.ledger.database import make_private, translated
 from infra_mcp.ledger.keys import LEDGER, Keys
 from infra_mcp.ledger.schema import REVISIONS
 
+LAST = "backup.json"  # in the state directory: which file the last backup is, and when it was made
 _LEDGER, _KEYS = "ledger.sqlite3", "keys.json"
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}  # what file systems without hard links say
 _FAILED = "The backup cannot be made or used"
@@ -114,7 +116,19 @@ def _backup(state_dir: Path, target: Path) -> Snapshot:
         found = _check(draft)
         _pack(draft / "whole", {one: draft / one for one in (_KEYS, _LEDGER)})
         _put(draft / "whole", target)
+    note_backup(state_dir, target)
     return found
+
+
+def note_backup(state_dir: Path, file: Path) -> None:
+    """Note in a state directory that a file is its last backup: `LAST`, with the file's path and time."""
+    place = state_dir / LAST
+    draft = place.with_suffix(".new")
+    with translated("The backup cannot be noted"):
+        draft.unlink(missing_ok=True)
+        with open(draft, "x", opener=_private, encoding="utf-8") as made:
+            json.dump({"file": str(file.absolute()), "at": file.stat().st_mtime}, made)
+        draft.replace(place)
 
 
 def _work_tree(target: Path) -> Path | None:
@@ -149,6 +163,7 @@ def _restore(source: Path, state_dir: Path) -> Snapshot:
                 shutil.rmtree(state_dir, ignore_errors=True)
             raise
         make_private(ledger)
+    note_backup(state_dir, source)
     return found
 
 

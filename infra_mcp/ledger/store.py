@@ -18,7 +18,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger import asks, audit, clock, events, intake, revisions, schema
 from infra_mcp.ledger.approvals import Approvals
 from infra_mcp.ledger.chain import GENESIS, HEADS, Committed
-from infra_mcp.ledger.database import Database, Tx
+from infra_mcp.ledger.database import Database, Tx, unavailable
 from infra_mcp.ledger.keys import LEDGER, MASKING, MESSAGES, Keys
 from infra_mcp.ledger.landed import Landed
 from infra_mcp.ledger.mail import Mail
@@ -96,6 +96,38 @@ class Ledger(Requests, Landed, Peers, Policies, Search):
         """Open the ledger of a state directory, with a masker made from its own key; otherwise as `open`."""
         key = await anyio.to_thread.run_sync(Keys(directory).key, MASKING)
         return await cls.open(f"sqlite:///{directory / 'ledger.sqlite3'}", Masker(key), busy_seconds=busy_seconds)
+
+    @classmethod
+    async def read_only(cls, directory: Path) -> Self:
+        """Open the ledger of a state directory to look at it: nothing is made, migrated or written, also no mode.
+
+        Raises:
+            InfraError: `not-found`: there is none. `ledger-unavailable`, also for one of an older version.
+                `ledger-newer`.
+        """
+        path = (directory / "ledger.sqlite3").absolute()
+        if not path.is_file():
+            raise InfraError("not-found", "There is no ledger yet.", next_step="The first server makes it.")
+        keys = Keys(directory)
+        masking = await anyio.to_thread.run_sync(keys.peek, MASKING)
+        # Without a journal nobody writes it, and SQLite would make one just to read.
+        how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
+        database = Database(f"sqlite:///{path.as_uri()}?{how}&uri=true", 5.0)
+
+        def check(connection: Connection) -> bool:
+            old = revisions.outdated(connection)
+            revisions.belongs(connection, keys)
+            return old
+
+        def refuse(_: Connection) -> None:
+            raise unavailable("the next server brings it up to date first", "The ledger is of an older version")
+
+        try:
+            await database.start(refuse, check)
+        except BaseException:
+            await database.aclose()
+            raise
+        return cls(database, Masker(masking or b""), keys)
 
     async def aclose(self) -> None:
         """Close the files; everything written stays."""

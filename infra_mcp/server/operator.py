@@ -41,6 +41,7 @@ from infra_mcp.server.operator_parameters import (
     Resolution,
     Subject,
 )
+from infra_mcp.settings import surroundings
 
 if TYPE_CHECKING:
     from infra_mcp.engine import Engine
@@ -264,6 +265,11 @@ class Operator:
     async def show_health(self, caller: Caller, given: NoParameters) -> dict[str, Any]:  # noqa: ARG002 - one form for all
         """The server's health."""
         return _of_server(self.health)()
+
+    @_method("operator/surroundings")
+    async def show_surroundings(self, caller: Caller, given: NoParameters) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+        """What the server was started with, for `infra-mcp doctor`; of variables that may be secret the name alone."""
+        return surroundings() | {"kubeconfig": str(_of_server(self.engine).settings.kubeconfig)}
 
     @_method("operator/shutdown")
     async def shutdown(self, caller: Caller, given: NoParameters) -> dict[str, Any]:  # noqa: ARG002 - one form for all

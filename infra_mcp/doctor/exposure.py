@@ -1,0 +1,99 @@
+"""The process and its environment: what others can reach, read or make it run."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import shlex
+from collections.abc import AsyncIterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from infra_mcp.doctor.finding import Finding, check, empty, failed, risk
+from infra_mcp.doctor.look import Look, mode_of
+
+_SECRET: Final = re.compile(
+    r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE
+)
+_WRITABLE: Final = 0o022  # by the group and by others
+_PROXIES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+
+
+@check("exposure.user")
+async def user(look: Look) -> AsyncIterator[Finding]:
+    """The server does not run as root."""
+    if look.around["user"] == 0:
+        owner = look.settings.repo.stat().st_uid
+        name = f"'#{owner}'" if owner else "infra-mcp"
+        what = "It runs as root: whatever it starts (git, helm, a plugin) may do anything on this machine."
+        yield risk(what, f"sudo -u {name} infra-mcp serve")
+
+
+@check("exposure.umask")
+async def umask(look: Look) -> AsyncIterator[Finding]:
+    """Files that the server makes can be written by its user only."""
+    if ~look.around["umask"] & _WRITABLE:
+        yield risk(f"The umask is {look.around['umask']:03o}: others can write in files that it makes.", "umask 077")
+
+
+@check("exposure.url")
+async def url(look: Look) -> AsyncIterator[Finding]:
+    """INFRA_MCP_URL leads nowhere without TLS."""
+    parts = urlsplit(look.given("INFRA_MCP_URL"))
+    if parts.scheme == "http" and not _is_here(parts.hostname or ""):
+        better = parts._replace(scheme="https").geturl()
+        what = f"INFRA_MCP_URL names {parts.hostname} over http: tokens could be read on the way."
+        yield failed(what, f"export INFRA_MCP_URL={shlex.quote(better)}")
+
+
+@check("exposure.token")
+async def token(look: Look) -> AsyncIterator[Finding]:
+    """The server's environment holds no token of a peer."""
+    if look.given("INFRA_MCP_TOKEN"):
+        yield risk("INFRA_MCP_TOKEN is set where the server runs: it is for clients.", "unset INFRA_MCP_TOKEN")
+
+
+@check("exposure.secrets")
+async def secrets(look: Look) -> AsyncIterator[Finding]:
+    """No secret in the environment that programs of the server would get."""
+    wanted = {one for rules in (look.policy.workspaces.values() if look.policy else ()) for one in rules.environment}
+    for name in sorted(look.around["environment"]):
+        if _SECRET.search(name) and name != "INFRA_MCP_TOKEN" and name not in wanted:
+            what = f"The environment holds {name}: every program that the server starts could read it."
+            yield risk(what, f"unset {shlex.quote(name)}")
+
+
+@check("exposure.proxies")
+async def proxies(look: Look) -> AsyncIterator[Finding]:
+    """No proxy stands between the server and this machine."""
+    given = [name for one in _PROXIES for name in (one, one.lower()) if look.given(name)]
+    if not given:
+        return
+    direct = look.given("NO_PROXY") or look.given("no_proxy")
+    if not {"127.0.0.1", "localhost", "*"} & set(direct.replace(" ", "").split(",")):
+        what = f"{given[0]} is set and NO_PROXY does not name this machine: programs would ask the proxy for it."
+        more = ",".join(filter(None, [direct, "localhost,127.0.0.1"]))
+        yield risk(what, f"export NO_PROXY={shlex.quote(more)}")
+
+
+@check("exposure.notice")
+async def notice(look: Look) -> AsyncIterator[Finding]:
+    """The program that tells people what waits for them can be run, and only its owner can change it."""
+    given = look.given("INFRA_MCP_NOTICE")
+    if not given:
+        yield empty("INFRA_MCP_NOTICE names no program: what waits is told on the dashboard and in `status` only.")
+        return
+    mode, word = mode_of(given), shlex.quote(given)
+    if mode is None:
+        yield failed(f"INFRA_MCP_NOTICE names {given}, which is no file.", "unset INFRA_MCP_NOTICE")
+    elif not mode & 0o100:
+        yield failed(f"INFRA_MCP_NOTICE names {given}, which is not executable.", f"chmod u+x {word}")
+    elif mode & _WRITABLE:
+        yield failed(f"Others can change {given}, which the server runs.", f"chmod go-w {word}")
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
