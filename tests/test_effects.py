@@ -39,6 +39,7 @@ NO_EFFECT = {
     "Ledger": {
         "open": "makes or migrates the file, before there is a server",
         "open_in": "the same, for a state directory",
+        "read_only": "opens a file that is there, for reading",
     },
     "Git": {},
     "Cluster": {},
