@@ -39,6 +39,18 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         run=_check,
     )
     checking.add_argument("file", metavar="FILE", nargs="?", type=Path, help="another file than infra.toml")
+    testing = verb(
+        parts,
+        "test",
+        "what FILE would decide otherwise on the requests in the ledger",
+        "policy test next.toml",
+        "policy test next.toml --circle docs --since 2026-11-01 --limit 500",
+        run=_test,
+    )
+    testing.add_argument("file", metavar="FILE", type=Path, help="the policy to be tried")
+    testing.add_argument("--limit", metavar="N", type=int, default=200, help="the newest N (default: 200, most: 1000)")
+    testing.add_argument("--since", metavar="TIME", help="not older than this, e.g. 2026-11-01T00:00:00Z")
+    testing.add_argument("--circle", metavar="CIRCLE", help="only requests of this circle")
     accepting = verb(
         parts,
         "accept",
@@ -61,7 +73,7 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         "--namespaces", metavar="A,B", default="", help="also bind the circles in these namespaces, which exist already"
     )
     rendering.add_argument("--cluster", metavar="NAME", help="the cluster's name in infra.toml, when there are several")
-    for parser in (showing, comparing, explaining, checking, accepting, rendering):
+    for parser in (showing, comparing, explaining, checking, testing, accepting, rendering):
         common_options(parser)
 
 
@@ -149,6 +161,37 @@ def _check(options: argparse.Namespace) -> int:
     lines = [f"{one['where']}: {one['what']}\n  {one['step']}" for one in found["findings"]]
     show(options.json, found, "\n".join(lines) or f"Nothing is found in {found['policy']}.")
     return int(Exit.REFUSED if lines else Exit.LANDED)
+
+
+def _test(options: argparse.Namespace) -> int:
+    from infra_mcp.policy.acceptance import read_policy  # noqa: PLC0415 - only this command needs the policy's code
+
+    given = {"text": read_policy(options.file), "limit": options.limit}
+    given |= {name: getattr(options, name) for name in ("since", "circle") if getattr(options, name) is not None}
+
+    async def alone(settings: Settings) -> dict[str, Any]:
+        from infra_mcp.server import offline  # noqa: PLC0415 - only where there is no server to ask
+
+        return await offline.on_ledger(settings, "operator/policy.test", given)
+
+    found = operate(options, "operator/policy.test", given, alone)
+    differ, unknown = found["differ"], found["unknown"]
+    lines = []
+    for one in differ:
+        lines.append(f"{one['request']}  {one['asked']}")
+        lines.append(f"  then {_verdict(one['then'], one['then_rule'])}, now {_verdict(one['now'], one['rule'])}")
+        lines.append(f"  {one['reason']}")
+    lines += [f"{one['request']}  {one['asked']}\n  cannot be judged again: {one['unknown']}" for one in unknown]
+    if sections := ", ".join(found["planned_otherwise"]):
+        lines.append(f"Judged are the plans of then. FILE says something else in {sections}: new plans may be others.")
+    same = found["tried"] - len(differ) - len(unknown)
+    lines.append(f"{found['tried']} tried: {len(differ)} differ, {same} do not, {len(unknown)} cannot be judged again.")
+    show(options.json, found, "\n".join(lines))
+    return int(Exit.REFUSED if differ else Exit.LANDED)
+
+
+def _verdict(decision: str, rule: str) -> str:
+    return f"{decision} ({rule})" if rule else decision
 
 
 def _accept(options: argparse.Namespace) -> int:

@@ -30,6 +30,7 @@ from infra_mcp.engine.stages import carry_out, confirm
 from infra_mcp.errors import InfraError, Moved, Unavailable
 from infra_mcp.gather import gather
 from infra_mcp.model.approval import Need, Verdict
+from infra_mcp.model.judged import Judged
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
 from infra_mcp.policy.actions import RULES
@@ -212,7 +213,11 @@ class Pipeline:
         For a request that has begun, the approvals that it was begun on must still be enough.
         """
         request, effect = run.request, run.plan.effect
-        verdict = judge(self.deps.policy(), request.caller, run.action, effect, **self._circumstances(run))
+        around = self._circumstances(run)
+        verdict = judge(self.deps.policy(), request.caller, run.action, effect, **around)
+        if not run.begun:
+            of = run.past.action.model_dump(mode="json", exclude_none=True) if run.past else None
+            run.judged = Judged.by(verdict, effect, stamp(around["now"]) if around["now"] else None, of)
         self._require(verdict)
         self._require_proposed(run, at_forge(verdict))
         if run.merged:

@@ -28,7 +28,7 @@ def end_for(error: InfraError) -> State:
 async def finish(ledger: Ledger, run: Run, state: State, message: str, error: InfraError | None = None) -> Receipt:
     """Record the end of a request; the ledger adds the audit head to its receipt."""
     made = receipt(run, state, message, error)
-    return await ledger.finish(run.request.id, made, error.as_dict() if error else {})
+    return await ledger.finish(run.request.id, made, error.as_dict() if error else {}, run.judged)
 
 
 def receipt(run: Run, state: State, message: str, error: InfraError | None = None) -> Receipt:

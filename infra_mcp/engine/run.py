@@ -20,6 +20,7 @@ from infra_mcp.ledger.migrations.first_edition import upgraded
 from infra_mcp.model.actions import ActionModel, RollbackOf
 from infra_mcp.model.digest import canonical
 from infra_mcp.model.effect import Effect, Reached
+from infra_mcp.model.judged import Judged
 from infra_mcp.model.record import PartRecord, ProposalRecord, Record
 from infra_mcp.model.request import Request, State
 from infra_mcp.policy.guard.unrendered import unrendered
@@ -136,6 +137,7 @@ class Run:
     draft: tuple[str, str] | None = None
     cancelled: bool = False
     approved: bool = False  # this plan needs approvals, and has them
+    judged: Judged | None = None  # how its plan was decided, until that is recorded
     fault: InfraError | None = None  # why it cannot be continued at all
     progress: str = "queued"  # how far it is, for people; nothing depends on it
 
@@ -260,4 +262,6 @@ class Dependencies:
 
     async def save(self, run: Run, state: State, kind: str, data: dict[str, Any], **ids: str | None) -> None:
         """Record an event of a request with its record; `ids` are its commit, revert and effect digest."""
-        await self.ledger.record(run.request.id, state, kind, data, record=run.record.kept(), **ids)
+        kept = run.record.kept()
+        await self.ledger.record(run.request.id, state, kind, data, record=kept, judged=run.judged, **ids)
+        run.judged = None

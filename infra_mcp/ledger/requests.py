@@ -14,9 +14,11 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger import asks, clock, messages, peer_filters, schema, sponsors
 from infra_mcp.ledger.database import Repository, Tx, reading
 from infra_mcp.ledger.events import Entry, append, message_of, written
+from infra_mcp.ledger.judgements import keep, unpacked
 from infra_mcp.masking import Masker
 from infra_mcp.model.actions import Rollback
 from infra_mcp.model.digest import canonical
+from infra_mcp.model.judged import Judged
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import BROUGHT, END, OPEN, PARKED, Request, State
@@ -39,6 +41,8 @@ _UPDATE = update(_ROWS).where(_ROWS.c.id == bindparam("which"))
 _OPEN = select(_ROWS).where(_ROWS.c.open).order_by(_ROWS.c.position)
 _PARKED = select(_ROWS).where(_ROWS.c.state.in_(sorted(PARKED))).order_by(_ROWS.c.position)
 _GIVEN = select(func.count()).where(schema.approvals.c.request == _ROWS.c.id).scalar_subquery()
+_JUDGED = schema.judgements.c
+_WITH_JUDGED = select(_ROWS, _JUDGED.judged).outerjoin(schema.judgements, _JUDGED.request == _ROWS.c.id)
 _MARKS = _PARKED.with_only_columns(
     _ROWS.c.id, _ROWS.c.state, _ROWS.c.effect_digest, func.length(_ROWS.c.record).label("record"), _GIVEN.label("given")
 )
@@ -81,6 +85,7 @@ class Requests(Repository):
         commit: str | None = None,
         revert: str | None = None,
         effect_digest: str | None = None,
+        judged: Judged | None = None,
     ) -> str:
         """Record a step of an open request, with its new state, before the step's effect; returns the audit head.
 
@@ -95,6 +100,7 @@ class Requests(Repository):
             commit: the commit made for it; None keeps the former one. So with `revert` and `effect_digest`.
             revert: the commit that reverts it.
             effect_digest: the digest of its effect.
+            judged: how it was decided, kept with its plan; None keeps a former one.
 
         Raises:
             ValueError: there is no such request, it has ended, the state is an end, the step would give up a rollback,
@@ -118,13 +124,19 @@ class Requests(Repository):
             _, head = append(tx, replace(_entry(row, after, kind, masked), text=message_of(masked), also=kept))
             known = _known(commit, revert, effect_digest, record=None if kept is None else canonical(kept).decode())
             tx.connection.execute(_UPDATE, known | {"which": request_id, "state": after})
+            if judged is not None:
+                keep(tx, masker, request_id, judged)
             return head
 
         return await self._database.write(step)
 
     @effect("ledger.finish")
-    async def finish(self, request_id: str, receipt: Receipt, data: dict[str, Any]) -> Receipt:
+    async def finish(
+        self, request_id: str, receipt: Receipt, data: dict[str, Any], judged: Judged | None = None
+    ) -> Receipt:
         """End a request: one terminal event, its receipt, and the one ack, ready for delivery, in one transaction.
+
+        `judged` is as for `record`.
 
         Returns:
             The receipt as stored: masked, with the audit head that covers this very event.
@@ -132,7 +144,14 @@ class Requests(Repository):
         Raises:
             ValueError: the request has ended already or does not exist, or the receipt is not about its end.
         """
-        return await self._database.write(lambda tx: finish(tx, self.masker, request_id, receipt, data))
+
+        def step(tx: Tx) -> Receipt:
+            if judged is not None:
+                masker = self.masker.sparing(_public(_open_row(tx.connection, request_id)))
+                keep(tx, masker, request_id, judged)
+            return finish(tx, self.masker, request_id, receipt, data)
+
+        return await self._database.write(step)
 
     async def request(self, request_id: str) -> Request | None:
         """The request of that id."""
@@ -197,6 +216,29 @@ class Requests(Repository):
             append(tx, Entry(clock.now(), RESOLVED, by.name, found.caller.circle, text=text, data=data, **about))
 
         await self._database.write(step)
+
+    async def judged(
+        self, *, circle: str | None, since: str, before: str | None, limit: int
+    ) -> list[tuple[Request, Judged | None]]:
+        """Requests with how they were decided, as far as that was kept, newest first.
+
+        Args:
+            circle: whose; None for all.
+            since: not older than this time, as the ledger writes it; empty for any.
+            before: only those older than this request; None begins with the newest.
+            limit: how many.
+        """
+        mine = true() if circle is None else _ROWS.c.circle == circle
+        rows = schema.requests.alias()
+        earlier = select(rows.c.position).where(rows.c.id == before).scalar_subquery()
+        older = true() if before is None else _ROWS.c.position < earlier
+        found = _WITH_JUDGED.where(mine, older, _ROWS.c.created >= since)
+        found = found.order_by(_ROWS.c.position.desc()).limit(limit)
+
+        def look(connection: Connection) -> list[tuple[Request, Judged | None]]:
+            return [(read(row), unpacked(row["judged"])) for row in connection.execute(found).mappings()]
+
+        return await self._database.read(look)
 
     async def _list(self, statement: Select[Any], **given: object) -> list[Request]:
         return await self._database.read(lambda connection: listed(connection, statement, given))

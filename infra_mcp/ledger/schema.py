@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -23,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy import UniqueConstraint as Unique
 
 # Every migration there is, oldest first. A ledger at another revision was written by a newer version.
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 HEAD = REVISIONS[-1]
 # The full-text index beside `events`: an FTS5 table, which SQLAlchemy cannot describe.
 SEARCH = "events_search"
@@ -245,6 +246,16 @@ policies = Table(
     Column("text", Text, nullable=False),
     Column("by", Text, nullable=False),
     Column("at", Text, nullable=False),
+)
+
+# How a request was decided last, so that another policy can be tried on it. In no event: it is checked by the digest of
+# the effect, which is. Only the newest are kept.
+judgements = Table(
+    "judgements",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("request", Text, ForeignKey("requests.id"), nullable=False, unique=True),
+    Column("judged", LargeBinary, nullable=False),  # JSON of `model.judged.Judged`, compressed
 )
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.ledger.backup import restore, save
 from infra_mcp.policy.acceptance import PolicyInForce
@@ -46,6 +47,19 @@ async def checked(settings: Settings, text: str) -> dict[str, Any]:
         return await call(settings, "operator/policy.check", {"text": text})
     policy = load(text)
     return {"policy": policy.digest, "findings": [one._asdict() for one in findings(policy, datetime.now(UTC))]}
+
+
+async def on_ledger(settings: Settings, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Carry out one operator method on a ledger that is there: none is made.
+
+    Raises:
+        InfraError: `not-found`, and as for `call`.
+    """
+    if not (settings.state_dir / "ledger.sqlite3").exists():
+        raise InfraError(
+            "not-found", "There is no ledger, and so no stored request.", next_step="Start the server once."
+        )
+    return await call(settings, method, params)
 
 
 async def backup_offline(settings: Settings, file: str) -> dict[str, Any]:

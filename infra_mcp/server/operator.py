@@ -6,11 +6,9 @@ caller, within its circle. Without a server the same class works on the ledger d
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from anyio import to_thread
@@ -22,9 +20,8 @@ from infra_mcp.ledger.vouching import CONFIRMED, signed
 from infra_mcp.model.approval import Decided
 from infra_mcp.model.names import alike
 from infra_mcp.model.peer import Caller
-from infra_mcp.policy.findings import Finding, Known, findings
 from infra_mcp.policy.policy import Policy, load
-from infra_mcp.repository.commit import diff
+from infra_mcp.server import policy_answers
 from infra_mcp.server.answers import facts, object_trail, request_trail, scope
 from infra_mcp.server.arguments import parse
 from infra_mcp.server.new_tokens import NewPeer, PeerPlace, RenewedToken, sponsor_of
@@ -38,6 +35,7 @@ from infra_mcp.server.operator_parameters import (
     OperatorName,
     PageName,
     PolicyText,
+    PolicyTrial,
     Resolution,
     Subject,
 )
@@ -53,7 +51,6 @@ Handler = TypeVar("Handler", bound=Callable[..., Awaitable[dict[str, Any]]])
 # The caller on a socket connection without a token: the same user as the server, and no more is known.
 OPERATOR = Caller(name="operator", circle=None, strength="same-user", operator=True)
 _LOCAL = (OPERATOR.name, "reader")  # names of callers without a token
-_MAX_PAIRS = 4_000_000  # of lines of two policies that are compared with context
 METHODS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {}
 
 
@@ -205,7 +202,11 @@ class Operator:
         shown: dict[str, Any] = {"in_force": None, "problem": "", "pending": None, "pending_problem": "", "waiting": []}
         try:
             policy = self.policy.current()
-            shown |= {"in_force": policy.digest, "summary": _summary(policy), "waiting": list(policy.waiting())}
+            shown |= {
+                "in_force": policy.digest,
+                "summary": policy_answers.summary(policy),
+                "waiting": list(policy.waiting()),
+            }
         except InfraError as error:
             shown["problem"] = str(error)
         accepted = await self.ledger.accepted_policy()
@@ -222,8 +223,8 @@ class Operator:
         """What accepting the file would change."""
         shown = await self.policy_show(caller, given)
         text = await self.policy.read()
-        changes = await to_thread.run_sync(_changes, shown["text"], text)
-        remarks = [] if shown["pending_problem"] else map(str, await self._findings(load(text)))
+        changes = await to_thread.run_sync(policy_answers.changes, shown["text"], text)
+        remarks = [] if shown["pending_problem"] else map(str, await policy_answers.found(self.ledger, load(text)))
         same = {key: shown[key] for key in ("in_force", "pending", "pending_problem", "waiting")}
         return same | {"diff": changes, "remarks": list(remarks)}
 
@@ -235,19 +236,25 @@ class Operator:
             InfraError: `policy-invalid`.
         """
         policy = await to_thread.run_sync(load, given.text)
-        return {"policy": policy.digest, "findings": [one._asdict() for one in await self._findings(policy)]}
+        return {
+            "policy": policy.digest,
+            "findings": [one._asdict() for one in await policy_answers.found(self.ledger, policy)],
+        }
 
-    async def _findings(self, policy: Policy) -> list[Finding]:
-        operators = await self.ledger.approvals.operators()
-        there = frozenset(operators.there)
-        peers = frozenset(one.name for one in await self.ledger.peers())
-        return findings(policy, datetime.now(UTC), Known(peers, there, there - operators.uncounted))
+    @_method("operator/policy.test")
+    async def policy_test(self, caller: Caller, given: PolicyTrial) -> dict[str, Any]:  # noqa: ARG002 - one form for all
+        """What a policy would decide otherwise on stored requests, newest first.
+
+        Raises:
+            InfraError: `policy-invalid`; `invalid-argument` for a time that is none.
+        """
+        return await policy_answers.trial(self.ledger, self._policy_now(), given)
 
     @_method("operator/policy.accept")
     async def policy_accept(self, caller: Caller, given: Digest) -> dict[str, Any]:
         """Put the file in force, if it still has this digest."""
         policy = await self.policy.accept(given.digest, caller)
-        return {"in_force": policy.digest, "summary": _summary(policy)}
+        return {"in_force": policy.digest, "summary": policy_answers.summary(policy)}
 
     @_method("operator/audit.verify")
     async def audit_verify(self, caller: Caller, given: Heads) -> dict[str, Any]:  # noqa: ARG002 - one form for all
@@ -339,26 +346,3 @@ def _of_server(part: T | None) -> T:
     if part is None:
         raise InfraError("server-unreachable", "No server is running.")
     return part
-
-
-def _changes(old: str, new: str) -> str:
-    """A diff of two policies, with context where that is computed quickly."""
-    before, after = old.splitlines(), new.splitlines()
-    if len(before) * len(after) > _MAX_PAIRS:
-        return diff("infra.toml", old.encode(), new.encode())
-    return "\n".join(difflib.unified_diff(before, after, "infra.toml (in force)", "infra.toml", lineterm=""))
-
-
-def _summary(policy: Policy) -> dict[str, Any]:
-    return {
-        "peer": policy.peer.name,
-        "branch": policy.tree.branch,
-        "remote": policy.tree.remote if policy.tree.write != "local" else None,
-        "clusters": {name: rules.context for name, rules in policy.clusters.items()},
-        "circles": {
-            name: {key: list(getattr(rules, key)) for key in ("namespaces", "actions", "pull_secrets")}
-            for name, rules in policy.circles.items()
-        },
-        "apps": {name: rules.owner for name, rules in policy.apps.items()},
-        "rules": [rule.id for rule in policy.rules],
-    }

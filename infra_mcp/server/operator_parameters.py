@@ -6,7 +6,7 @@ from pydantic import Field
 
 from infra_mcp.ledger.chain import Committed
 from infra_mcp.model.approval import Signature
-from infra_mcp.model.names import Frozen, PeerName
+from infra_mcp.model.names import Circle, Frozen, PeerName
 
 
 class NoParameters(Frozen):
@@ -29,6 +29,14 @@ class PolicyText(Frozen):
     """The text of a policy that is not in force."""
 
     text: str = Field(max_length=2**20)
+
+
+class PolicyTrial(PolicyText):
+    """A policy to be tried on stored requests, and on which."""
+
+    limit: int = Field(200, ge=1, le=1000)
+    since: str | None = Field(None, max_length=64)
+    circle: Circle | None = None
 
 
 class Heads(Frozen):

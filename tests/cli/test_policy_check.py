@@ -1,4 +1,4 @@
-"""`infra-mcp policy check`: without a server, with and without a ledger, and as remarks of an acceptance."""
+"""`infra-mcp policy check` and `policy test` without a server, and what is found as remarks of an acceptance."""
 
 from __future__ import annotations
 
@@ -48,3 +48,15 @@ def test_without_a_ledger_none_is_made_and_with_one_the_peers_are_known(repo, ca
     assert (one["kind"], one["where"]) == ("no-such-peer", "apps.docs.owner")
     assert main(["peer", "add", "docs", "--circle", "docs"]) == 0
     assert main(["policy", "check"]) == 0
+
+
+def test_a_policy_is_tried_on_the_ledger_without_a_server_and_not_where_there_is_none(repo, capsys, tmp_path):
+    (repo / "infra.toml").write_text(PLAIN, encoding="utf-8")
+
+    assert main(["policy", "test", "infra.toml"]) == 2
+    assert "There is no ledger" in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
+    assert main(["policy", "accept", "--yes"]) == 0
+    assert main(["policy", "test", "infra.toml", "--since", "2026-01-01"]) == 0
+    assert "0 tried: 0 differ, 0 do not, 0 cannot be judged again." in capsys.readouterr().out
+    assert main(["policy", "test", "infra.toml", "--since", "yesterday"]) == 2

@@ -49,6 +49,7 @@ CALLS = {
     "policy show": (["policy", "show"], None, ["operator/policy.show"]),
     "policy diff": (["policy", "diff"], None, ["operator/policy.diff"]),
     "policy check": (["policy", "check"], None, ["operator/policy.check"]),
+    "policy test": (["policy", "test", "infra.toml"], None, ["operator/policy.test"]),
     "policy accept": (["policy", "accept"], None, ["operator/policy.diff"]),
     "dashboard": (["dashboard", "--print"], None, ["operator/dashboard"]),
     "backup": (["backup", "infra.backup"], None, ["operator/backup"]),

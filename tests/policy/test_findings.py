@@ -141,6 +141,7 @@ def found(text: str, known: Known | None = KNOWN) -> set[tuple[str, str]]:
     return {(one.kind, one.where) for one in findings(load(BASE + text), NOW, known)}
 
 
+@pytest.mark.promise("policy.test")
 @pytest.mark.parametrize("name", CASES)
 def test_a_finding_is_there_for_a_policy_that_has_it_and_not_for_one_that_has_it_not(name):
     kind, where, has, has_not = CASES[name]
