@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
 
+from infra_mcp.errors import InfraError
 from infra_mcp.ledger.clock import normal
 from infra_mcp.policy.findings import Finding, Known, findings
 from infra_mcp.policy.policy import Policy, load
@@ -35,7 +36,12 @@ async def found(ledger: Ledger, policy: Policy) -> list[Finding]:
 async def trial(ledger: Ledger, in_force: Policy | None, given: PolicyTrial) -> dict[str, Any]:
     """What a policy would decide otherwise on stored requests: see `Operator.policy_test`."""
     policy = await to_thread.run_sync(load, given.text)
-    since, seen = normal(given.since) if given.since else "", list[Tried]()
+    try:
+        since = normal(given.since) if given.since else ""
+    except ValueError:
+        what = "since: not an ISO 8601 time."
+        raise InfraError("invalid-argument", what, next_step="Send one such as 2026-11-01T00:00:00Z.") from None
+    seen: list[Tried] = []
     while len(seen) < given.limit:
         last, wanted = seen[-1].request if seen else None, min(_PAGE, given.limit - len(seen))
         page = await ledger.judged(circle=given.circle, since=since, before=last, limit=wanted)
