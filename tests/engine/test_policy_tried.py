@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 from engine.two_kinds import APPROVAL, NEW, OLD, PAT, Ground, register
+from policy_texts import DOCS
 
 from infra_mcp.ledger import judgements
 from infra_mcp.model.actions.deploy import Deploy
@@ -77,7 +78,7 @@ async def test_one_approval_more_is_a_difference_and_what_is_refused_by_another_
 async def test_a_request_whose_plan_was_not_kept_is_said_to_be_unknown_and_never_guessed(ground):
     async with ground.engine() as engine:
         stranger = await refused(engine)
-        more = '[circles.strangers]\nactions = ["deploy"]\nnamespaces = ["docs-*"]\n'
+        more = DOCS.replace("[circles.docs]", "[circles.strangers]").partition("[apps")[0]
         granted = ground.policy + more
         allowed = await tried(engine, granted)
         landed = await ground.ask(engine)
