@@ -28,6 +28,8 @@ ENVIRONMENT = {
     "INFRA_MCP_COREDNS": "The CoreDNS that checks zones, instead of the first one on PATH.",
     "INFRA_MCP_CACHE": "The cache for programs and charts, instead of $XDG_CACHE_HOME/infra-mcp.",
     "INFRA_MCP_NOTICE": "A program that the server runs when something waits for people; it gets JSON as its input.",
+    "INFRA_MCP_LOG": "`json`: each record of the server's log is a JSON object on one line.",
+    "INFRA_MCP_METRICS": "Who may read `/metrics` beside operators: a file with a token for it, or `open`: everyone.",
     "INFRA_MCP_DASHBOARD": "`off`: a server that is started with it has no dashboard.",
     "INFRA_MCP_SANDBOX": "The sandbox's own directory, instead of one below the state home.",
     "GITHUB_RUN_ID": "With GITHUB_REPOSITORY and GITHUB_JOB: the pipeline's run that an idempotency key is made from.",
@@ -73,6 +75,38 @@ def sandbox_home() -> Path:
 def dashboard_wanted() -> bool:
     """Whether a server is to have the dashboard."""
     return os.environ.get("INFRA_MCP_DASHBOARD", "").lower() != "off"
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """What the variables of OpenTelemetry's specification say of traces."""
+
+    exporters: tuple[str, ...]  # none: no traces
+    protocol: str
+    service: bool  # whether they name the service
+
+
+def given_telemetry() -> Telemetry:
+    """Where to send traces. They are sent where OTEL_TRACES_EXPORTER or the endpoint of a collector is given."""
+    given = os.environ.get
+    named = given("OTEL_TRACES_EXPORTER", "")
+    if not named and (given("OTEL_EXPORTER_OTLP_ENDPOINT") or given("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")):
+        named = "otlp"
+    exporters = tuple(one for part in named.split(",") if (one := part.strip()) and one != "none")
+    off = given("OTEL_SDK_DISABLED", "").lower() == "true"
+    protocol = given("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or given("OTEL_EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
+    service = bool(given("OTEL_SERVICE_NAME")) or "service.name=" in given("OTEL_RESOURCE_ATTRIBUTES", "")
+    return Telemetry(() if off else exporters, protocol, service)
+
+
+def log_form() -> str:
+    """The form of the server's log: `json`, or empty for lines for people."""
+    return "json" if os.environ.get("INFRA_MCP_LOG", "").lower() == "json" else ""
+
+
+def metrics_readers() -> str:
+    """Who may read the metrics beside operators: a file with a token, `open` for everyone, or empty for nobody."""
+    return os.environ.get("INFRA_MCP_METRICS", "")
 
 
 def given_binaries() -> str:

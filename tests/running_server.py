@@ -38,6 +38,7 @@ from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.policy.decide import admit, refusal
 from infra_mcp.policy.policy import digest_of
 from infra_mcp.server import http
+from infra_mcp.server.metrics import Metrics
 from infra_mcp.server.operator import OPERATOR, Operator
 from infra_mcp.server.ownership import prepared
 from infra_mcp.server.socket import MAX_LINE, listen
@@ -359,7 +360,7 @@ async def running_server(
                     health=engine.health,
                     engine=engine,  # type: ignore[arg-type]
                 )
-                http.open_to_operators(server, operator, url)
+                http.open_to_operators(server, operator, url, Metrics(service, (await ledger.newest())[0]))
                 pages = Dashboard(service, operator, url.removesuffix("/mcp"))
                 http.mount(server, pages)
                 operator = replace(operator, dashboard=pages.open)

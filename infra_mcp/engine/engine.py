@@ -43,6 +43,7 @@ from infra_mcp.model.request import END, FOR_PEOPLE, PARKED, Request, State, Sub
 from infra_mcp.policy.acceptance import PolicyInForce
 from infra_mcp.repository.builds import Builds
 from infra_mcp.settings import Settings, given_tool
+from infra_mcp.telemetry import asked
 
 _log = logging.getLogger(__name__)
 _NOT_BEGUN = PARKED | {State.RECEIVED, State.QUEUED, State.PLANNED}
@@ -148,6 +149,7 @@ class Engine:
                 `claim-taken`.
         """
         now = stamp(self._now())
+        submission = submission.model_copy(update={"trace": asked()})
         accepted = await self.ledger.accept(submission, request_id=new_request_id(), ask=ask, now=now)
         if accepted.ask_id is not None and accepted.ask_id != accepted.request.ask:
             # One more ask about a request: its waiters learn of the end, too, and of what happened before.
@@ -186,6 +188,7 @@ class Engine:
             The notify's id, and what was accepted.
         """
         own = Address(name=sender.name, circle=sender.circle).signal
+        releases = [_traced(release) for release in releases]
         for release in releases:
             # Every peer that announced a release learns of its end, also where it repeats an earlier notify.
             self.signals.also(release.same or release.request_id, own)
@@ -368,6 +371,11 @@ async def _require(read: Callable[[str], Awaitable[T | None]], kind: str, identi
     if found is None:
         raise InfraError("not-found", f"There is no {kind} {identity}.")
     return found
+
+
+def _traced(release: ReleaseIn) -> ReleaseIn:
+    submission = release.submission and release.submission.model_copy(update={"trace": asked()})
+    return release.model_copy(update={"submission": submission})
 
 
 def _same_circle(caller: Caller, request: Request) -> bool:

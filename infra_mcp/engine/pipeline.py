@@ -36,6 +36,7 @@ from infra_mcp.model.request import State
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.approvals import at_forge, before_merge, in_words
 from infra_mcp.policy.decide import admit, judge, refusal
+from infra_mcp.telemetry import Phase
 
 # How forges call a branch that takes no push: Gitea, GitLab and GitHub's classic rules; GitHub's rule sets.
 _PROTECTED = re.compile(r"protected branch|GH006|GH013|rule violations", re.IGNORECASE)
@@ -138,7 +139,8 @@ class Pipeline:
         if done is None:
             if run.record.approved is None:  # it is what people at the forge say yes to, if a rule wants that by then
                 run.record = run.record.update(approved=scope(effect))
-            await propose(self.deps, run, at_forge(verdict))
+            with Phase("propose"):
+                await propose(self.deps, run, at_forge(verdict))
             return None
         return await self._landed(run, done)
 
@@ -197,7 +199,8 @@ class Pipeline:
         if not run.record.nonce:
             run.record = run.record.update(nonce=token_hex(16))
         while True:
-            run.planned, run.draft = await plan(self.deps, run, head), None
+            with Phase("plan"):
+                run.planned, run.draft = await plan(self.deps, run, head), None
             about = RULES[run.action.action].about(self.deps.policy(), run.action)
             keys = held.keys | about.keys | run.planned.keys
             if run.request.dry_run or held.extend(keys):
@@ -214,7 +217,9 @@ class Pipeline:
         """
         request, effect = run.request, run.plan.effect
         around = self._circumstances(run)
-        verdict = judge(self.deps.policy(), request.caller, run.action, effect, **around)
+        with Phase("judge", targets=len(effect.changes)) as phase:
+            verdict = judge(self.deps.policy(), request.caller, run.action, effect, **around)
+            phase.set(decision=verdict.decision, rule=verdict.rule)
         if not run.begun:
             of = run.past.action.model_dump(mode="json", exclude_none=True) if run.past else None
             run.judged = Judged.by(verdict, effect, stamp(around["now"]) if around["now"] else None, of)

@@ -140,6 +140,7 @@ class Run:
     judged: Judged | None = None  # how its plan was decided, until that is recorded
     fault: InfraError | None = None  # why it cannot be continued at all
     progress: str = "queued"  # how far it is, for people; nothing depends on it
+    outcome: State | None = None  # the end that was recorded; None while there is none
 
     @classmethod
     def of(cls, request: Request) -> Self:

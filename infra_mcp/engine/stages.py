@@ -16,6 +16,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.model.request import State
 from infra_mcp.model.target import Target
 from infra_mcp.repository.rebase import changed
+from infra_mcp.telemetry import Phase
 
 _MIN_SECONDS = 10.0  # that a confirmation gets after a restart, however late
 _MIN_PAUSE, _MAX_PAUSE = 0.01, 0.5  # seconds between two looks at a target that a later part needs
@@ -47,7 +48,8 @@ async def confirm(run: Run, part: PlannedPart) -> str:
     if known := run.record.part(part.key):
         deadline = known.deadline or deadline
         run.record = run.record.with_part(known.model_copy(update={"deadline": deadline}))
-    return await part.driver.verify(part.context, part.prepared, max(deadline - time(), _MIN_SECONDS))
+    with Phase("verify", driver=part.delivery, place=part.place):
+        return await part.driver.verify(part.context, part.prepared, max(deadline - time(), _MIN_SECONDS))
 
 
 @dataclass
@@ -108,7 +110,9 @@ async def _commit(deps: Dependencies, run: Run, stage: PlannedStage) -> None:
         raise InfraError("object-moved", f"Commit {commit} was reverted by someone else while it was being applied.")
     else:
         run.say("committing")
-        await commit_stage(deps, run, stage)
+        with Phase("commit", stage=stage.number) as phase:
+            await commit_stage(deps, run, stage)
+            phase.set(commit=run.record.stage(stage.number).commit)
 
 
 def _files(stage: PlannedStage) -> list[str]:
@@ -123,7 +127,8 @@ async def _apply(deps: Dependencies, run: Run, part: PlannedPart, decide: Decide
         await decide(run)  # the policy may have changed while we waited for git
         run.say(f"applying {(count := len(part.prepared.writes))} change{'s' * (count != 1)}")
         run.reach([part.key])
-        await part.driver.apply(part.context, part.prepared)
+        with Phase("apply", driver=part.delivery, place=part.place, targets=count):
+            await part.driver.apply(part.context, part.prepared)
     return part
 
 

@@ -18,6 +18,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import END, PARKED, Request, State
 from infra_mcp.policy.actions import RULES
+from infra_mcp.telemetry import OfRequest
 
 _log = logging.getLogger(__name__)
 _MAX_CONCURRENT = 16
@@ -107,11 +108,13 @@ class Worker:
         """
         scope, request = self._runs[request_id].scope, self._runs[request_id].request
         try:
-            with scope:
-                await self._guarded(request_id, holding)
-            run = self._runs[request_id]  # it may have been reloaded from the ledger meanwhile
-            if run.cancelled and scope.cancelled_caught:
-                await self._finish(run, State.CANCELLED, "Cancelled before anything was changed.")
+            with _phase_of(self._runs[request_id]) as phase:
+                with scope:
+                    await self._guarded(request_id, holding)
+                run = self._runs[request_id]  # it may have been reloaded from the ledger meanwhile
+                if run.cancelled and scope.cancelled_caught:
+                    await self._finish(run, State.CANCELLED, "Cancelled before anything was changed.")
+                phase.set(outcome=str(run.outcome or "parked"))
             fresh = await self._recalled_request(request_id)
         finally:
             holding.set()
@@ -151,7 +154,8 @@ class Worker:
                     holding.set()
                     await self._until_connected(run)
                     async with self._limit:
-                        await self._pipeline.carry(run, held)
+                        done = await self._pipeline.carry(run, held)
+                        run.outcome = done.state if done else None
             except InfraError as error:
                 if error.code == "ledger-unavailable":
                     _log.warning("%s waits for the ledger: %s", request_id, error.what)
@@ -204,7 +208,7 @@ class Worker:
         while True:
             try:
                 made = report.receipt(run, state, message, error) if full else bare
-                await self._deps.ledger.finish(run.request.id, made, data)
+                run.outcome = (await self._deps.ledger.finish(run.request.id, made, data)).state
             except Exception as fault:  # noqa: BLE001 - whatever fails here, the request must not stay open
                 found = await self._look_up(run.request.id)
                 if found is not None and found.state in END:
@@ -231,3 +235,11 @@ class Worker:
         except InfraError:
             return frozenset()  # it is refused before it touches anything
         return RULES[run.action.action].about(policy, run.action).keys
+
+
+def _phase_of(run: Run) -> OfRequest:
+    """The span of a request's work: below that of the call that asked, or linked with it where that ended before."""
+    request, trace = run.request, run.record.trace
+    later = bool(run.record.keys) or request.state is State.SCHEDULED  # it was planned before, or has waited
+    known = {"action": request.action.action, "circle": request.caller.circle}
+    return OfRequest(request.id, asked="" if later else trace, after=trace if later else "", **known)

@@ -156,7 +156,8 @@ def _take(
         "action": canonical(action).decode(),
         "app": _app_of(tx.connection, submission),
     }
-    row |= {"digest": meant, "state": state, "open": True, "created": at, "words": words, "ask": ask_id, "record": "{}"}
+    row |= {"digest": meant, "state": state, "open": True, "created": at, "words": words, "ask": ask_id}
+    row["record"] = canonical({"version": 1, "trace": submission.trace}).decode() if submission.trace else "{}"
     tx.connection.execute(_INSERT, row)
     if opened:
         asks.insert_row(tx.connection, opened, position)

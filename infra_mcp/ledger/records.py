@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.peer import Identity
@@ -88,6 +88,16 @@ class ReleaseIn(Frozen):
     supersedes: tuple[str, ...] = ()  # waiting requests whose place it takes, as far as they still wait
     refusal: dict[str, str] | None = None  # code, what, next
     same: str | None = None  # the id of the open request it repeats
+
+
+class Happened(NamedTuple):
+    """How often something is in the events: an end by its action and state, or another kind; with its code, if any."""
+
+    kind: str
+    state: str | None
+    action: str | None
+    code: str | None
+    times: int
 
 
 class Accepted(Frozen):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import Connection, Select, bindparam, exists, func, or_, select, true, update
+from sqlalchemy import Connection, Select, bindparam, exists, func, literal_column, or_, select, true, update
 
 from infra_mcp.effects import effect
 from infra_mcp.errors import InfraError
@@ -15,6 +16,7 @@ from infra_mcp.ledger import asks, clock, messages, peer_filters, schema, sponso
 from infra_mcp.ledger.database import Repository, Tx, reading
 from infra_mcp.ledger.events import Entry, append, message_of, written
 from infra_mcp.ledger.judgements import keep, unpacked
+from infra_mcp.ledger.records import Happened
 from infra_mcp.masking import Masker
 from infra_mcp.model.actions import Rollback
 from infra_mcp.model.digest import canonical
@@ -61,6 +63,17 @@ _LANDED_LATER = exists().where(
     func.json_extract(_LATER.c.record, "$.keys") == func.json_extract(_ROWS.c.record, "$.keys"),
 )
 _UNRESOLVED = select(_ROWS).where(_ROWS.c.state.in_(sorted(STUCK)), ~_RESOLVED, ~_LANDED_LATER)
+_DATA = partial(func.json_extract, _EVENTS.data)
+_CODE = func.coalesce(_DATA("$.receipt.error.code"), _DATA("$.code")).label("code")
+_ACTION = _DATA("$.receipt.action").label("action")
+# A refused call can stand for those before it that left no event.
+_TIMES = func.count() + func.coalesce(func.sum(_DATA("$.refused_before")), 0)
+_COUNTED = ("finished", "refused", "call-refused", "approved", "denied", "bypassed")
+_HAPPENED = (
+    select(_EVENTS.kind, _EVENTS.state, _ACTION, _CODE, _TIMES)
+    .where(_EVENTS.seq > bindparam("after"), _EVENTS.seq <= bindparam("newest"), _EVENTS.kind.in_(_COUNTED))
+    .group_by(_EVENTS.kind, _EVENTS.state, literal_column("action"), literal_column("code"))
+)
 _ACKS, _MESSAGES = schema.outbox, schema.messages
 _MARK_ACKS = update(_ACKS).where(_ACKS.c.ask.in_(_ABOUT), peer_filters.is_party("to", _ACKS.c.receiver, _ACKS.c.circle))
 _MARK_OUTCOMES = update(_MESSAGES).where(
@@ -237,6 +250,21 @@ class Requests(Repository):
 
         def look(connection: Connection) -> list[tuple[Request, Judged | None]]:
             return [(read(row), unpacked(row["judged"])) for row in connection.execute(found).mappings()]
+
+        return await self._database.read(look)
+
+    async def open_states(self) -> dict[str, int]:
+        """How many open requests are in each state."""
+        counted = select(_ROWS.c.state, func.count()).where(_ROWS.c.open).group_by(_ROWS.c.state)
+        return await self._database.read(lambda one: {row[0]: row[1] for row in one.execute(counted)})
+
+    async def happened(self, after: int) -> tuple[list[Happened], int]:
+        """What ended, was refused or decided in the events after one, counted; and the number of the newest event."""
+
+        def look(connection: Connection) -> tuple[list[Happened], int]:
+            newest = connection.execute(select(func.coalesce(func.max(_EVENTS.seq), 0))).scalar_one()
+            given = {"after": after, "newest": newest}
+            return [Happened(*row) for row in connection.execute(_HAPPENED, given)], newest
 
         return await self._database.read(look)
 

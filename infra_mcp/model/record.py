@@ -107,10 +107,11 @@ class Record(Frozen):
     former: float | None = None  # how long a rollback waits for the former state, seconds since the epoch
     awaiting: Waiting | None = None  # the approval that it waits for, or last waited for
     nonce: str = ""  # marks this request's bootstrap writes; it leaves the process in no other way
+    trace: str = ""  # the span of the call that asked, as a `traceparent`, where calls are traced
 
     def kept(self) -> dict[str, Any]:
         """The JSON for the ledger."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude=None if self.trace else {"trace"})
 
     def update(self, **values: Any) -> Self:  # noqa: ANN401 - the fields' own types
         """The same with other values."""

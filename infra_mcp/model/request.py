@@ -71,6 +71,7 @@ class Submission(_Asked):
     on_behalf_of: str | None = None
     session: str | None = None  # the attending session that must have claimed `on_behalf_of`
     scheduled: bool = False  # begins as `scheduled`, and waits for the app's schedule in policy
+    trace: str = ""  # `Record.trace`
 
 
 class Request(_Asked):

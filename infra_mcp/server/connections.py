@@ -32,6 +32,17 @@ class ConnectionCounter:
     def __init__(self) -> None:
         self._count = 0
         self._changed = anyio.Event()
+        self._rooms: dict[str, Room] = {}
+        self.unauthenticated = 0  # requests over HTTP that were answered with 401
+
+    def room(self, channel: Literal["http", "socket"]) -> Room:
+        """The room of a channel, made by the descriptors that there are, and counted from now on."""
+        self._rooms[channel] = room(channel)
+        return self._rooms[channel]
+
+    def by_channel(self) -> dict[str, int]:
+        """The open connections of each channel."""
+        return {channel: len(one) for channel, one in self._rooms.items()}
 
     @property
     def present(self) -> bool:
@@ -69,6 +80,9 @@ class Room:
         self._places, self._share = places, share
         self._taken: dict[Place, None] = {}  # of the idle ones, the one that has been idle for longest comes first
         self._held: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._taken)
 
     def enter(self, end: Callable[[], None]) -> Place | None:
         """A place for a new connection; None when all are in use. `end` ends it when another one needs the place."""

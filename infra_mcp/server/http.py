@@ -1,7 +1,8 @@
 """Streamable HTTP on loopback: tokens, both eras, and a stop that does not wait for open streams.
 
 Beside it `/healthz` says whether the server takes calls, `/readyz` whether it could carry out a change, and
-`/hooks/NAME` takes the events of forges. `/dashboard/…` is the dashboard's, where there is one.
+`/hooks/NAME` takes the events of forges. `/dashboard/…` is the dashboard's, where there is one, and `/metrics` are for
+operators.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from infra_mcp.proof import PATH, prove
 from infra_mcp.server import decisions, hooks
 from infra_mcp.server.app import InfraServer
 from infra_mcp.server.auth import Tokens, principal_of
-from infra_mcp.server.connections import HttpConnection, room
+from infra_mcp.server.connections import HttpConnection
 from infra_mcp.server.hooks import HookDoor
 from infra_mcp.server.http_guard import ALL_SESSIONS, HttpGuard
+from infra_mcp.server.metrics import PATH as METRICS
+from infra_mcp.server.metrics import Metrics, MetricsDoor
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -128,8 +131,9 @@ class Pages(Protocol):
         """A link that opens a page for a caller of the socket, once."""
 
 
-def open_to_operators(server: InfraServer, operator: Operator, url: str) -> None:
-    """Take operators' decisions beside the rest."""
+def open_to_operators(server: InfraServer, operator: Operator, url: str, metrics: Metrics) -> None:
+    """Take operators' decisions beside the rest, and show them the metrics."""
+    server.custom_route(METRICS, methods=["GET"])(MetricsDoor(metrics, url).answer)
     door = decisions.DecisionDoor(operator, url)
     for method in decisions.METHODS:
         server.custom_route(f"/{method}", methods=["POST"])(door.answer)
@@ -174,9 +178,10 @@ async def serve(server: InfraServer, listener: socket.socket) -> None:
             raise
         return None if caller is None else principal_of(caller)
 
+    places = service.connections.room("http")
     config = uvicorn.Config(
         HttpGuard(app, principal, service.connections, service.stopping, url_of(listener)),
-        http=cast("type[asyncio.Protocol]", partial(HttpConnection, room("http"))),  # it is only called
+        http=cast("type[asyncio.Protocol]", partial(HttpConnection, places)),  # it is only called
         ws="none",
         backlog=_BACKLOG,
         log_config=None,

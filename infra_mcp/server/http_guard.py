@@ -30,7 +30,7 @@ BODY_SECONDS = 20.0  # for a whole body; the largest accepted is 4 MiB
 _ENDPOINT = "/mcp"
 _SESSION = b"mcp-session-id"
 _OK, _ACCEPTED, _BAD_REQUEST, _FORBIDDEN, _NOT_ACCEPTABLE, _REQUEST_TIMEOUT = 200, 202, 400, 403, 406, 408
-_MISDIRECTED, _UNAVAILABLE = 421, 503
+_UNAUTHORIZED, _MISDIRECTED, _UNAVAILABLE = 401, 421, 503
 _CORRECTED = {_ACCEPTED, _BAD_REQUEST, _NOT_ACCEPTABLE}
 # Any port: a tunnel, or a page on this machine, has another than ours.
 _HERE = rb"(?:127\.0\.0\.1|localhost|\[::1\])(?::([0-9]{1,5}))?"
@@ -49,7 +49,7 @@ class HttpGuard:
 
     app: ASGIApp
     principal: Callable[[str], Awaitable[str | None]]  # of a token; raises why one is refused
-    counter: ConnectionCounter  # of the calls of the MCP endpoint
+    counter: ConnectionCounter  # of the calls of the MCP endpoint, and of what is answered with 401
     stopping: anyio.Event
     url: str  # of the MCP endpoint
 
@@ -61,6 +61,7 @@ class HttpGuard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        send = self._counting(send)
         if (refused := _refusal_of_head(scope)) is not None:
             await refused(scope, receive, send)
         elif scope["path"] != _ENDPOINT:
@@ -70,6 +71,14 @@ class HttpGuard:
             scope["headers"] = [one for one in scope["headers"] if one[0] != b"last-event-id"]
             with self.counter.visit():
                 await self._call(scope, receive, send)
+
+    def _counting(self, send: Send) -> Send:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == _UNAUTHORIZED:
+                self.counter.unauthenticated += 1
+            await send(message)
+
+        return sent
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A call of the MCP endpoint: it keeps its connection's place, within its principal's share."""

@@ -3,10 +3,12 @@
 Dependencies log what strangers send, unchanged and as often as it comes. Here a record is one printable line, cut,
 with secrets and session ids replaced; an exception adds its place and kind, not its message, which may contain
 arguments. Of records from one place in the code some are kept, then one every ten seconds, with the number left out.
+With `INFRA_MCP_LOG=json` the line is a JSON object, and names the request and the trace that the record is about.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -14,10 +16,13 @@ import stat
 import sys
 import time
 import traceback
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from infra_mcp.masking import Masker
+from infra_mcp.settings import log_form
+from infra_mcp.telemetry import ids_here
 from infra_mcp.text import one_line
 
 _MAX_LINE: Final = 2_000  # characters of a record
@@ -37,20 +42,42 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
+        left_out = getattr(record, "left_out", 0)
+        more = f" ({left_out} more like it were left out)" if left_out else ""
+        head = one_line(f"{self.formatTime(record)} {record.levelname} {record.name}:", _MAX_LINE)
+        lines = [f"{head} {self._message(record)}{more}", *(f"  {line}" for line in _where(record))]
+        return "\n".join(lines)
+
+    def _message(self, record: logging.LogRecord) -> str:
         try:
             message = record.getMessage()
         except Exception:  # noqa: BLE001 - a dependency may pass wrong arguments
             message = str(record.msg)
-        text = _SESSION.sub("(an id)", self._masker.mask(message[: 4 * _MAX_LINE]))
-        left_out = getattr(record, "left_out", 0)
-        more = f" ({left_out} more like it were left out)" if left_out else ""
-        head = one_line(f"{self.formatTime(record)} {record.levelname} {record.name}:", _MAX_LINE)
-        lines = [f"{head} {one_line(text, _MAX_LINE)}{more}"]
-        if record.exc_info and (error := record.exc_info[1]) is not None:
-            frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
-            where = (one_line(f"{one.filename}:{one.lineno} in {one.name}", _MAX_LINE // 4) for one in frames)
-            lines += [f"  {line}" for line in (*where, type(error).__name__)]
-        return "\n".join(lines)
+        return one_line(_SESSION.sub("(an id)", self._masker.mask(message[: 4 * _MAX_LINE])), _MAX_LINE)
+
+
+class OneObject(OneLine):
+    """A record as a JSON object on one line, with the request and the trace that it is about; the same is masked."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        found: dict[str, Any] = {"time": at, "level": record.levelname, "logger": one_line(record.name, _MAX_LINE)}
+        found |= {"message": self._message(record)} | ids_here()
+        if left_out := getattr(record, "left_out", 0):
+            found["left_out"] = left_out
+        if frames := _where(record):
+            found |= {"error": frames.pop(), "frames": frames}
+        return json.dumps(found)
+
+
+def _where(record: logging.LogRecord) -> list[str]:
+    """The innermost frames of a record's exception, and its kind; not its message."""
+    if not record.exc_info or (error := record.exc_info[1]) is None:
+        return []
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    where = [one_line(f"{one.filename}:{one.lineno} in {one.name}", _MAX_LINE // 4) for one in frames]
+    return [*where, type(error).__name__]
 
 
 class Folding(logging.Filter):
@@ -111,7 +138,7 @@ def to_stderr(path: Path | None) -> None:
     if root.handlers:
         return
     handler = _Bounded(path)
-    handler.setFormatter(OneLine())
+    handler.setFormatter(OneObject() if log_form() == "json" else OneLine())
     handler.addFilter(Folding())
     root.addHandler(handler)
     root.setLevel(logging.INFO)

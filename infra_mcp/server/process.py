@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from infra_mcp import __version__, telemetry
 from infra_mcp.clients.git import Git
 from infra_mcp.engine import Engine
 from infra_mcp.errors import InfraError
@@ -25,6 +26,7 @@ from infra_mcp.gather import unwrapped
 from infra_mcp.server import http
 from infra_mcp.server.connections import ConnectionCounter
 from infra_mcp.server.log import to_stderr
+from infra_mcp.server.metrics import Metrics
 from infra_mcp.server.operator import Operator
 from infra_mcp.server.ownership import owned
 from infra_mcp.server.socket import check_path, listen
@@ -80,6 +82,7 @@ async def serve(
     """
     _detach()
     to_stderr(log_file)
+    telemetry.start(__version__)
     with owned(settings.state_dir), http.open_listener(host, port) as listener, unwrapped():
         check_path(settings.socket)
         stopping = anyio.Event()
@@ -87,6 +90,7 @@ async def serve(
             group.start_soon(_stop_on_signal, stopping)
             await _serve(_Start(settings, policy_pin, idle, log_file, toolset, ready, dashboard), listener, stopping)
             group.cancel_scope.cancel()
+    telemetry.stop()
     log.info("stopped")
 
 
@@ -134,7 +138,8 @@ async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) 
                 pages = start.dashboard(service, operator, http.url_of(listener).removesuffix("/mcp"))
                 http.mount(server, pages)
                 operator = replace(operator, dashboard=pages.open)
-            http.open_to_operators(server, operator, http.url_of(listener))
+            metrics = Metrics(service, (await engine.ledger.newest())[0])
+            http.open_to_operators(server, operator, http.url_of(listener), metrics)
             serving = Serving(http.url_of(listener), settings.socket, os.getpid())
             async with anyio.create_task_group() as beside:
                 await beside.start(service.attendants.open)

@@ -25,7 +25,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.mesh.addresses import peer_name
 from infra_mcp.server import connections
 from infra_mcp.server.auth import Binding, bind, binding_of, principal_of
-from infra_mcp.server.connections import Place, room
+from infra_mcp.server.connections import Place
 from infra_mcp.server.protocol import is_answerless, serve_stream
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ async def listen(path: Path, server: InfraServer, operator: Operator, ready: any
     the state directory, so an existing socket is a dead server's and is removed.
     """
     await anyio.Path(path).unlink(missing_ok=True)
-    places = room("socket")
+    places = server.service.connections.room("socket")
 
     async def serve(stream: ByteStream) -> None:
         scope = anyio.CancelScope()

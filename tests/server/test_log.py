@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import re
 import socket
 import subprocess
 import sys
+from datetime import datetime
 
 import httpx2
 import pytest
-from hosts import OPENING
+from hosts import MODERN, OPENING
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import format_trace_id, get_current_span
 from running_server import POLICY
 from server_process import start_server
 
+from infra_mcp import telemetry
 from infra_mcp.cli.client import connect
+from infra_mcp.server.log import OneObject
 from infra_mcp.settings import Settings
 
 BIDI = "\u202e\u2066"
@@ -111,3 +118,73 @@ def test_every_record_is_one_printable_line_also_of_dependencies(logger):
     kept = [one for one in kept if folding.filter(one)]
     assert 1 <= len(kept) <= 100
     assert folding.filter(made(logger, logging.ERROR, __file__, 8, "something else", (), None))
+
+
+@pytest.mark.promise("secrets.nowhere")
+@pytest.mark.fault("f36")
+def test_as_json_a_record_is_one_object_with_request_and_trace_and_the_same_is_masked():
+    form, made = OneObject(), logging.getLogger("infra_mcp.x").makeRecord
+    provider = TracerProvider()
+    telemetry.use(provider)
+    try:
+        with telemetry.OfRequest("req-0123456789ab"):
+            text = "a\nb password=hunter2xyz \x1b[0m id 0123456789abcdef0123456789abcdef " + "x" * 100_000
+            line = form.format(made("infra_mcp.x", logging.ERROR, __file__, 1, "said: %s", (text,), None))
+            trace = get_current_span().get_span_context().trace_id
+    finally:
+        telemetry.use(None)
+    assert "\n" not in line
+    assert len(line) < 5_000
+    found = json.loads(line)
+    assert (found["level"], found["logger"], found["request"]) == ("ERROR", "infra_mcp.x", "req-0123456789ab")
+    assert found["trace"] == format_trace_id(trace)
+    assert datetime.fromisoformat(found["time"]).tzinfo is not None
+    assert "hunter2xyz" not in line
+    assert "0123456789abcdef0123456789abcdef" not in line
+
+    try:
+        int("hunter2xyz")
+    except ValueError:
+        record = made("infra_mcp.x", logging.ERROR, __file__, 1, "it failed", (), sys.exc_info())
+    record.left_out = 7
+    found = json.loads(form.format(record))
+    assert (found["message"], found["error"], found["left_out"]) == ("it failed", "ValueError", 7)
+    assert found["frames"]
+    assert "hunter2xyz" not in str(found)
+    assert {"request", "trace"}.isdisjoint(found)
+
+
+@pytest.mark.process
+@pytest.mark.promise("secrets.nowhere")
+def test_a_server_sends_spans_where_the_variables_say_and_logs_objects_and_no_secret_is_in_either(settings):
+    canary = "canary-Xq9-of-the-traces"
+    env = {"OTEL_TRACES_EXPORTER": "console", "INFRA_MCP_LOG": "json"}
+    with start_server(settings, env) as server, httpx2.Client(timeout=10) as web:
+        docs, parent = added(settings, "docs"), "0af7651916cd43dd8448eb211c80319c"
+        with connect(settings, None) as client:
+            pending = client.method("operator/policy.show", {})["pending"]
+            client.method("operator/policy.accept", {"digest": pending})
+        meta = {"traceparent": f"00-{parent}-b7ad6b7169203331-01"} | MODERN
+        calls = [
+            ("tools/call", {"name": "ask", "arguments": {"peer_name": "infra", "query": f"token={canary} please"}}),
+            ("tools/call", {"name": "deploy", "arguments": {"app": "docs", "version": "1", "reason": canary}}),
+            ("tools/call", {"name": "deploy", "arguments": {"app": canary, "version": "1", canary: canary}}),
+            ("resources/read", {"uri": f"infra://request/{canary}"}),
+            ("prompts/get", {"name": "attend", "arguments": {"x": canary}}),
+        ]
+        for number, (method, params) in enumerate(calls):
+            frame = {"jsonrpc": "2.0", "id": number, "method": method, "params": params | {"_meta": meta}}
+            about = {"Mcp-Method": method, "Mcp-Name": params.get("name") or params["uri"]}
+            answer = web.post(server.url, json=frame, headers=docs | about | {"MCP-Protocol-Version": "2026-07-28"})
+            assert answer.status_code in {200, 400, 404}, answer.text
+        server.terminate()
+        assert server.wait() == 0
+    log = server.log.read_text(encoding="utf-8")
+    spans = [one for one in log.split("\n{\n") if '"trace_id"' in one]
+    assert {"infra_mcp.request", "infra_mcp.plan"} <= set(re.findall(r'"name": "(\S+)"', log))
+    assert any("tools/call ask" in one for one in spans)
+    assert all(f"0x{parent}" in one for one in spans), "the client's trace goes on"
+    assert '"service.name": "infra-mcp"' in log
+    assert canary not in log
+    records = [json.loads(line) for line in log.splitlines() if line.startswith('{"time"')]
+    assert {"serving", "stopped"} <= {one["message"].split()[0] for one in records}
