@@ -1,17 +1,17 @@
 """Provision: a namespace, its binding to the circle, its service account's pull secrets and its limits."""
 
+from functools import partial
 from typing import Any
 
 from anyio import to_thread
 
 from infra_mcp.actions.base import Look, ensure
 from infra_mcp.errors import InfraError
-from infra_mcp.gather import gather_pair
+from infra_mcp.gather import gather
 from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
-from infra_mcp.model.marks import BINDING, CIRCLE, HELM_BINDING, OWNER, PULL_SECRETS, REQUEST
+from infra_mcp.model.marks import BINDING, CIRCLE, OWNER, PULL_SECRETS, REQUEST
 from infra_mcp.model.object_ref import ObjectRef
-from infra_mcp.policy.grammar import matches
-from infra_mcp.policy.helm_rights import role_of
+from infra_mcp.policy.impersonation import bindings
 from infra_mcp.repository.edits import Beside, Edit, Goal
 
 Sets = tuple[ObjectRef, dict[str, Any]]
@@ -26,13 +26,13 @@ async def edit(look: Look, action: ProvisionNamespace) -> Edit:
             `manifest-invalid`: an object cannot be found or edited.
     """
     _require_known(look, action)
-    space, bound, account = _refs(look, action)
-    live, binding = await gather_pair(lambda: look.live(space.target), lambda: look.live(bound.target))
-    helm = _for_helm(look, action)
-    helm_live = await look.live(helm[0].target) if helm and live is not None else None
-    holder = await look.live(account.target) if action.pull_secrets and binding is not None else None
+    space, account = _refs(look, action)
+    refs = [ref for ref, _ in _bindings(look, action)]
+    live, *there = await gather(partial(look.live, ref.target) for ref in (space, *refs))
+    bound = dict(zip((ref.name for ref in refs), there, strict=True))
+    holder = await look.live(account.target) if action.pull_secrets and bound[BINDING] is not None else None
     # In a thread, since it searches every file that could not be read.
-    return await to_thread.run_sync(_edit, look, action, live, binding, holder, helm_live)
+    return await to_thread.run_sync(_edit, look, action, live, bound, holder)
 
 
 def _require_known(look: Look, action: ProvisionNamespace) -> None:
@@ -44,14 +44,12 @@ def _require_known(look: Look, action: ProvisionNamespace) -> None:
         raise InfraError("not-found", what, next_step="Add it to infra.toml: docs/policy.md lists its keys.")
 
 
-def _edit(look: Look, action: ProvisionNamespace, live: Live, binding: Live, holder: Live, helm_live: Live) -> Edit:
-    space, bound, account = _refs(look, action)
+def _edit(look: Look, action: ProvisionNamespace, live: Live, bound: dict[str, Live], holder: Live) -> Edit:
+    space, account = _refs(look, action)
     wanted = [_namespace(space, look, action, live)]
     beside: list[Beside] = []
-    bindings = [(bound, _binding(bound, look), binding)]
-    if helm := _for_helm(look, action):
-        bindings.append((*helm, helm_live))
-    for ref, body, there in bindings:
+    for ref, body in _bindings(look, action):
+        there = bound[ref.name]
         if live is not None and there is not None and look.tree.find(ref) is None and not _is_ours(there):
             # An admin bound this namespace: that binding is theirs, and need not be in git.
             beside.append(_beside(ref, "ensure", body=body))
@@ -69,11 +67,10 @@ def _edit(look: Look, action: ProvisionNamespace, live: Live, binding: Live, hol
     return done
 
 
-def _refs(look: Look, action: ProvisionNamespace) -> tuple[ObjectRef, ObjectRef, ObjectRef]:
-    """The namespace, its binding to a circle, and its default service account."""
+def _refs(look: Look, action: ProvisionNamespace) -> tuple[ObjectRef, ObjectRef]:
+    """The namespace and its default service account."""
     return (
         ObjectRef(cluster=look.place, api_version="v1", kind="Namespace", namespace=None, name=action.namespace),
-        _ref(action, look.place, "rbac.authorization.k8s.io/v1", "RoleBinding", BINDING),
         _ref(action, look.place, "v1", "ServiceAccount", "default"),
     )
 
@@ -108,27 +105,19 @@ def _namespace(ref: ObjectRef, look: Look, action: ProvisionNamespace, live: dic
     return ref, _body(ref, metadata=metadata)
 
 
-def _binding(ref: ObjectRef, look: Look) -> dict[str, Any]:
-    """The RoleBinding that gives the circle's identity its rights in the namespace."""
+def _bindings(look: Look, action: ProvisionNamespace) -> list[Sets]:
+    """The RoleBindings that give the circle's identity its rights in the namespace, and Helm's where policy lets it.
+
+    Beside each, one lets the server act there as that identity: see `policy.impersonation`.
+    """
     rules = look.policy.clusters[look.place]
-    return _bound(ref, rules.circle_role, look.policy.service_account(look.circle, look.place))
-
-
-def _for_helm(look: Look, action: ProvisionNamespace) -> Sets | None:
-    """The binding of Helm's identity, in a namespace where policy lets the circle use Helm."""
-    circle = look.policy.circle(look.circle)
-    rules = look.policy.clusters[look.place]
-    if circle is None or not any(matches(pattern, action.namespace) for pattern in circle.helm):
-        return None
-    ref = _ref(action, look.place, "rbac.authorization.k8s.io/v1", "RoleBinding", HELM_BINDING)
-    return ref, _bound(ref, role_of(rules, look.circle), look.policy.helm_account(look.circle, look.place))
-
-
-def _bound(ref: ObjectRef, role: str, account: str) -> dict[str, Any]:
-    _, _, namespace, name = account.split(":")
-    subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
-    about = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
-    return _body(ref, roleRef=about, subjects=[subject])
+    found: list[Sets] = []
+    for name, role, account in bindings(look.policy, rules, look.circle, action.namespace):
+        ref = _ref(action, look.place, "rbac.authorization.k8s.io/v1", "RoleBinding", name)
+        about = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
+        subject = {"kind": "ServiceAccount", "name": account, "namespace": rules.service_accounts}
+        found.append((ref, _body(ref, roleRef=about, subjects=[subject])))
+    return found
 
 
 def _account(ref: ObjectRef, look: Look, action: ProvisionNamespace, live: dict[str, Any]) -> Sets:

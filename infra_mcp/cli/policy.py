@@ -73,6 +73,9 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         "--namespaces", metavar="A,B", default="", help="also bind the circles in these namespaces, which exist already"
     )
     rendering.add_argument("--cluster", metavar="NAME", help="the cluster's name in infra.toml, when there are several")
+    rendering.add_argument(
+        "--plain", action="store_true", help="for a cluster without constrained impersonation (before Kubernetes 1.36)"
+    )
     for parser in (showing, comparing, explaining, checking, testing, accepting, rendering):
         common_options(parser)
 
@@ -223,5 +226,7 @@ def _render(options: argparse.Namespace) -> int:
     if name is None:
         what = f"--cluster: name one of: {', '.join(policy.clusters) or 'none yet in infra.toml'}."
         raise InfraError("invalid-argument", what)
-    objects = rbac.render(policy, name, [one for one in options.namespaces.split(",") if one])
-    return show(options.json, {"items": objects}, rbac.to_yaml(objects).rstrip("\n"))
+    namespaces = [one for one in options.namespaces.split(",") if one]
+    objects = rbac.render(policy, name, namespaces, plain=options.plain)
+    form = {"impersonation": "plain" if options.plain else "constrained", "items": objects}
+    return show(options.json, form, rbac.to_yaml(objects, plain=options.plain).rstrip("\n"))

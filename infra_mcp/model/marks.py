@@ -7,7 +7,10 @@ from typing import Final
 
 BINDING: Final = "infra-mcp-circle"  # the RoleBinding in each of a circle's namespaces
 HELM_BINDING: Final = "infra-mcp-circle-helm"  # the one for Helm, in each of its namespaces where Helm may work
-BINDINGS: Final = frozenset({BINDING, HELM_BINDING})
+# The server's own in the same namespaces: what it may do there as the account that the other one binds.
+SERVER_BINDING: Final = "infra-mcp-server"
+HELM_SERVER_BINDING: Final = "infra-mcp-server-helm"
+BINDINGS: Final = frozenset({BINDING, HELM_BINDING, SERVER_BINDING, HELM_SERVER_BINDING})
 PREFIX: Final = "infra-mcp.dev/"  # of our labels and annotations
 ONLY_OURS: Final = f"only infra-mcp may set or change {PREFIX}* labels and annotations here"  # what refuses others says
 CIRCLE: Final = f"{PREFIX}circle"  # label of a namespace: the circle it was made for

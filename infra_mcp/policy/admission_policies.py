@@ -10,9 +10,19 @@ from __future__ import annotations
 import json
 from typing import Any, Final, Literal
 
-from infra_mcp.model.marks import BINDING, CIRCLE, HELM_BINDING, ONLY_OURS, PREFIX, PULL_SECRET_TYPES
+from infra_mcp.model.marks import (
+    BINDING,
+    CIRCLE,
+    HELM_BINDING,
+    HELM_SERVER_BINDING,
+    ONLY_OURS,
+    PREFIX,
+    PULL_SECRET_TYPES,
+    SERVER_BINDING,
+)
 from infra_mcp.policy.grants import FREE_LABELS
 from infra_mcp.policy.helm_rights import account_of, circles_with_helm, role_of
+from infra_mcp.policy.impersonation import acting_role
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import ClusterRules
 
@@ -149,44 +159,51 @@ def _marks() -> Parts:
 
 
 def _bindings(policy: Policy, cluster: ClusterRules) -> Parts:
-    helm = circles_with_helm(policy)
+    name, binding = "namespaceObject.metadata.name", "object.metadata.name"
+    helm = bool(circles_with_helm(policy))
     variables = {
         "circle": f"namespaceObject.metadata.?labels[?{_text(CIRCLE)}].orValue('')",
         "patterns": _text(_patterns(policy)),
+        "wanted": _wanted(cluster, helm=helm),
     }
-    name = "namespaceObject.metadata.name"
-    is_role = "object.roleRef.apiGroup == 'rbac.authorization.k8s.io' && object.roleRef.kind == 'ClusterRole'"
-    account, named = "'circle-' + variables.circle", BINDING
-    is_ours = _all(
-        f"object.metadata.name == {_text(BINDING)}", is_role, f"object.roleRef.name == {_text(cluster.circle_role)}"
-    )
+    is_ours = [f"{binding} in variables.wanted"]
     if helm:
-        variables |= {
-            "helm": _text(_patterns(policy, "helm")),
-            "roles": _text({name: role_of(cluster, name) for name in helm}),
-            "accounts": _text({name: account_of(name) for name in helm}),
-        }
-        is_helm = f"object.metadata.name == {_text(HELM_BINDING)}"
-        for_helm = _all(
-            is_helm,
-            is_role,
-            f"variables.circle in variables.helm && {name}.matches(variables.helm[variables.circle])",
-            "object.roleRef.name == variables.roles[variables.circle]",
-        )
-        is_ours, named = f"({is_ours})\n|| ({for_helm})", f"{BINDING} or {HELM_BINDING}"
-        account = f"({is_helm} ? variables.accounts[variables.circle] : {account})"
+        variables |= {"helm": _text(_patterns(policy, "helm"))}
+        may_helm = f"variables.circle in variables.helm && {name}.matches(variables.helm[variables.circle])"
+        is_ours.append(f"(!({binding} in {_text([HELM_BINDING, HELM_SERVER_BINDING])}) || ({may_helm}))")
+    is_role = (
+        *is_ours,
+        f"object.roleRef.apiGroup == {_text(_RBAC)} && object.roleRef.kind == 'ClusterRole'",
+        f"object.roleRef.name == variables.wanted[{binding}][0]",
+    )
     is_theirs = (
         "object.subjects.size() == 1 && object.subjects[0].kind == 'ServiceAccount'",
-        f"object.subjects[0].name == {account}",
+        f"{binding} in variables.wanted && object.subjects[0].name == variables.wanted[{binding}][1]",
         f"object.subjects[0].namespace == {_text(cluster.service_accounts)}",
     )
     return variables, [
         ("request.operation == 'CREATE'", "infra-mcp creates bindings and never changes one"),
         (_within(name, cluster), "this namespace was not made for a circle, or its name is not one of that circle's"),
-        (is_ours, f"infra-mcp creates only the binding {named}, to the circles' role"),
+        (_all(*is_role), "infra-mcp creates only its own bindings, each to its own role"),
         (_all(*is_theirs), "the binding is not for the account of the circle the namespace is labelled with"),
         _BARE,
     ]
+
+
+def _wanted(cluster: ClusterRules, *, helm: bool) -> str:
+    """Role and account of each binding that the server creates, by its name, as a CEL map."""
+    circle = "'circle-' + variables.circle"
+    found = [
+        (BINDING, _text(cluster.circle_role), circle),
+        (SERVER_BINDING, _text(acting_role(cluster, cluster.circle_role)), "'server'"),
+    ]
+    if helm:
+        role = role_of(cluster, "")
+        found += [
+            (HELM_BINDING, f"{_text(role)} + variables.circle", f"{circle} + '-helm'"),
+            (HELM_SERVER_BINDING, f"{_text(acting_role(cluster, role))} + variables.circle", "'server'"),
+        ]
+    return "{" + ",\n".join(f"{_text(name)}: [{role}, {account}]" for name, role, account in found) + "}"
 
 
 def _secrets(policy: Policy, cluster: ClusterRules) -> Parts:

@@ -13,10 +13,10 @@ from typing import Any, Final
 import yaml
 
 from infra_mcp.errors import InfraError
-from infra_mcp.model.marks import BINDING, HELM_BINDING
+from infra_mcp.model.marks import BINDING, BINDINGS, HELM_BINDING, HELM_SERVER_BINDING, SERVER_BINDING
 from infra_mcp.policy.admission_policies import admission_policies
-from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.helm_rights import account_of, circles_with_helm, rights, role_of
+from infra_mcp.policy.impersonation import acting, acting_role, bindings, everywhere, identities
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.sections import ClusterRules
 
@@ -28,14 +28,17 @@ _SET: Final = ["get", "create", "patch"]
 _WRITE: Final = ["get", "list", "watch", "create", "patch"]
 
 
-def render(policy: Policy, cluster: str, namespaces: Sequence[str] = ()) -> list[dict[str, Any]]:
+def render(
+    policy: Policy, cluster: str, namespaces: Sequence[str] = (), *, plain: bool = False
+) -> list[dict[str, Any]]:
     """The manifests for an admin, in the order to apply them. The namespaces of pull secrets' sources must exist.
 
     Args:
         policy: the policy.
         cluster: the cluster's name in the policy.
-        namespaces: existing namespaces to give to a circle: each gets the binding that the server creates only in its
+        namespaces: existing namespaces to give to a circle: each gets the bindings that the server creates only in its
             own namespaces.
+        plain: for a cluster without constrained impersonation. One rule differs; see `impersonation`.
 
     Raises:
         InfraError: `invalid-argument`, for an unknown cluster, or a namespace of no circle or of several.
@@ -47,19 +50,15 @@ def render(policy: Policy, cluster: str, namespaces: Sequence[str] = ()) -> list
     own = rules.service_accounts
     accounts = [f"circle-{circle}" for circle in sorted(policy.circles)]
     accounts += [account_of(circle) for circle in circles_with_helm(policy)]
-    impersonate = _rule("", ["serviceaccounts"], ["impersonate"], accounts)
+    impersonate = identities(accounts, plain=plain)
     objects = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": own}},
         *(_account(own, name) for name in ("server", *accounts)),
         *(_rights(f"{own}-impersonate", own, [impersonate], own, ["server"]) if accounts else ()),
         *_server(policy, rules),
-        _circle_role(policy, rules),
-        *(
-            _role("ClusterRole", role_of(rules, name), None, rights(its))
-            for name, its in circles_with_helm(policy).items()
-        ),
-        *_sources(policy, own),
-        *_zones(policy, cluster, own),
+        *(twin for role in _namespace_roles(policy, rules) for twin in (role, _twin(role, rules))),
+        *_sources(policy, rules),
+        *_zones(policy, cluster, rules),
         *admission_policies(policy, rules),
         *(one for name in sorted(set(namespaces)) for one in _bindings(policy, rules, name)),
     ]
@@ -90,6 +89,12 @@ def _bound(role: dict[str, Any], name: str, namespace: str | None, own: str, acc
     }
 
 
+def _twin(role: dict[str, Any], rules: ClusterRules) -> dict[str, Any]:
+    """What the server may do as the accounts that a role is for."""
+    name, namespace = role["metadata"]["name"], role["metadata"].get("namespace")
+    return _role(role["kind"], acting_role(rules, name), namespace, acting(role["rules"]))
+
+
 def _rule(group: str, resources: list[str], verbs: list[str], names: list[str] | None = None) -> dict[str, Any]:
     rule: dict[str, Any] = {"apiGroups": [group], "resources": resources}
     return rule | ({"resourceNames": names} if names else {}) | {"verbs": list(verbs)}
@@ -104,13 +109,16 @@ def _rights(
 
 
 def _server(policy: Policy, rules: ClusterRules) -> list[dict[str, Any]]:
-    helm = [role_of(rules, circle) for circle in circles_with_helm(policy)]
+    roles = [role["metadata"]["name"] for role in _namespace_roles(policy, rules)]
+    named = [BINDING, SERVER_BINDING, *([HELM_BINDING, HELM_SERVER_BINDING] if len(roles) > 1 else [])]
+    roles += [acting_role(rules, role) for role in roles]
     granted = [
         # No patch: with it the server could relabel any namespace, pod security included.
         _rule("", ["namespaces"], ["get", "create"]),
         _rule(_GROUP, ["rolebindings"], ["create"]),
-        _rule(_GROUP, ["rolebindings"], ["get"], [BINDING, *([HELM_BINDING] if helm else [])]),
-        _rule(_GROUP, ["clusterroles"], ["bind"], [rules.circle_role, *helm]),
+        _rule(_GROUP, ["rolebindings"], ["get"], named),
+        _rule(_GROUP, ["clusterroles"], ["bind"], roles),
+        *everywhere(),
     ]
     return _rights(f"{rules.service_accounts}-server", None, granted, rules.service_accounts, ["server"])
 
@@ -143,9 +151,11 @@ def _circle_role(policy: Policy, rules: ClusterRules) -> dict[str, Any]:
     )
 
 
-def _helm_roles(policy: Policy, rules: ClusterRules) -> list[dict[str, Any]]:
-    circles = circles_with_helm(policy).items()
-    return [_role("ClusterRole", role_of(rules, name), None, rights(its)) for name, its in circles]
+def _namespace_roles(policy: Policy, rules: ClusterRules) -> list[dict[str, Any]]:
+    """The roles that are bound in single namespaces: the circles', and those of Helm."""
+    helm = circles_with_helm(policy).items()
+    named = [_role("ClusterRole", role_of(rules, name), None, rights(its)) for name, its in helm]
+    return [_circle_role(policy, rules), *named]
 
 
 def _builds() -> list[dict[str, Any]]:
@@ -161,44 +171,51 @@ def _builds() -> list[dict[str, Any]]:
     ]
 
 
-def _sources(policy: Policy, own: str) -> list[dict[str, Any]]:
+def _sources(policy: Policy, rules: ClusterRules) -> list[dict[str, Any]]:
     """The circles with a pull secret read its source as themselves; the server reads none."""
     objects: list[dict[str, Any]] = []
     for name, secret in sorted(policy.pull_secrets.items()):
-        circles = [f"circle-{circle}" for circle, rules in sorted(policy.circles.items()) if name in rules.pull_secrets]
+        circles = [f"circle-{circle}" for circle, its in sorted(policy.circles.items()) if name in its.pull_secrets]
         if circles:
             reads = [_rule("", ["secrets"], ["get"], [secret.place.name])]
-            objects += _rights(f"{own}-pull-{name}", secret.place.namespace, reads, own, circles)
+            objects += _shared(f"pull-{name}", secret.place.namespace, reads, rules, circles)
     return objects
 
 
-def _zones(policy: Policy, cluster: str, own: str) -> list[dict[str, Any]]:
+def _zones(policy: Policy, cluster: str, rules: ClusterRules) -> list[dict[str, Any]]:
     """The circles of a zone whose records are in an object: they may read and change this one object, and make none."""
     objects: list[dict[str, Any]] = []
     for name, zone in sorted(policy.zones.items()):
-        circles = [f"circle-{circle}" for circle, rules in sorted(policy.circles.items()) if name in rules.zones]
+        circles = [f"circle-{circle}" for circle, its in sorted(policy.circles.items()) if name in its.zones]
         if zone.cluster == cluster and zone.object and circles:
             namespace, _, named = zone.object.partition("/")
             kind = ("", "configmaps") if zone.backend == "coredns" else ("externaldns.k8s.io", "dnsendpoints")
             changes = [_rule(kind[0], [kind[1]], ["get", "patch"], [named])]
-            objects += _rights(f"{own}-zone-{name}", namespace, changes, own, circles)
+            objects += _shared(f"zone-{name}", namespace, changes, rules, circles)
     return objects
 
 
+def _shared(
+    rest: str, namespace: str, granted: list[dict[str, Any]], rules: ClusterRules, circles: list[str]
+) -> list[dict[str, Any]]:
+    """Rights of circles in a namespace of nobody's, and what the server may do there as them."""
+    own = rules.service_accounts
+    role, binding = _rights(f"{own}-{rest}", namespace, granted, own, circles)
+    twin = _twin(role, rules)
+    return [role, binding, twin, _bound(twin, twin["metadata"]["name"], namespace, own, ["server"])]
+
+
 def _bindings(policy: Policy, rules: ClusterRules, namespace: str) -> list[dict[str, Any]]:
-    """The binding of the namespace's circle, and that of Helm where policy gives the namespace to it."""
+    """The bindings of the namespace's circle, and those of Helm where policy gives the namespace to it."""
     circles = [circle for circle in sorted(policy.circles) if policy.reaches(circle, namespace)]
     if len(circles) != 1:
         shown = namespace if re.fullmatch(r"[-a-z0-9]{1,63}", namespace) else "with an invalid name"
         count = "more than one circle" if circles else "no circle"
         raise InfraError("invalid-argument", f"The namespace {shown} belongs to {count}, so it gets no binding.")
-    own, circle = rules.service_accounts, circles[0]
-    role = {"kind": "ClusterRole", "metadata": {"name": rules.circle_role}}
-    found = [_bound(role, BINDING, namespace, own, [f"circle-{circle}"])]
-    if any(matches(pattern, namespace) for pattern in policy.circles[circle].helm):
-        role = {"kind": "ClusterRole", "metadata": {"name": role_of(rules, circle)}}
-        found.append(_bound(role, HELM_BINDING, namespace, own, [account_of(circle)]))
-    return found
+    return [
+        _bound(_role("ClusterRole", one.role, None, []), one.name, namespace, rules.service_accounts, [one.account])
+        for one in bindings(policy, rules, circles[0], namespace)
+    ]
 
 
 # -- as text ---------------------------------------------------------------------------------------------------------
@@ -207,7 +224,8 @@ _WHY: Final = {
     "Namespace": "The namespace of the peer's identities. Circles cannot change anything in it.",
     "ServiceAccount": "An identity: infra-mcp runs as `server`, and acts for a circle as `circle-NAME`.",
     "impersonate": "The server may act as these circles' accounts, and as no other.",
-    "server": "All rights of the server itself: read and create namespaces and their bindings.",
+    "server": "All rights of the server itself: read and create namespaces and bindings; ask what an account may.",
+    "as": "What the server may do while it acts as such an account, by constrained impersonation (KEP-5284).",
     "circle": "The rights of a circle, in its own namespaces only.",
     "helm": "The rights of Helm for a circle, where policy gives a namespace to it. It can read ALL Secrets there.",
     "pull": "A pull secret's source: only its circles may read it, by its name.",
@@ -218,6 +236,8 @@ _WHY: Final = {
     "secrets": "Limits the Secrets that a circle writes to copies of its granted pull secrets.",
     BINDING: "An existing namespace: this circle may work in it from now on.",
     HELM_BINDING: "Helm may work for this circle in the namespace, and can read ALL Secrets of it.",
+    SERVER_BINDING: "The server may act as that account here.",
+    HELM_SERVER_BINDING: "The server may act as that account here.",
 }
 
 
@@ -225,9 +245,9 @@ def _why(one: dict[str, Any]) -> str:
     if one["kind"] in _WHY:
         return _WHY[one["kind"]]
     name = one["metadata"]["name"]
-    if one["kind"] == "RoleBinding" and name in (BINDING, HELM_BINDING):
+    if one["kind"] == "RoleBinding" and name in BINDINGS:
         return _WHY[name]
-    part = re.search(r"-(impersonate|server|circle|namespaces|bindings|secrets|marks|pull|helm|zone)(-|$)", name)
+    part = re.search(r"-(impersonate|as|server|circle|namespaces|bindings|secrets|marks|pull|helm|zone)(-|$)", name)
     return _WHY[part.group(1)] if part else ""
 
 
@@ -245,13 +265,18 @@ def _string(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _string)
 
 
-def to_yaml(objects: Sequence[dict[str, Any]]) -> str:
+def to_yaml(objects: Sequence[dict[str, Any]], *, plain: bool = False) -> str:
     """One YAML stream for `kubectl apply -f -`, each kind of object with a comment on its purpose."""
+    head = (
+        "# Impersonation: plain, for Kubernetes before 1.36: the server may do all that its accounts may.\n"
+        if plain
+        else "# Impersonation: constrained, for Kubernetes 1.36 or newer; for an older one print it with --plain.\n"
+    )
     head = (
         "# What infra-mcp needs in this cluster, computed from its policy file. Apply it as a cluster admin:\n"
         "#   infra-mcp rbac render | kubectl apply -f -\n"
         "# Print and apply it again when circles, namespaces or pull secrets of the policy change.\n"
-    )
+    ) + head
     parts, last = [], ""
     for one in objects:
         why = _why(one)

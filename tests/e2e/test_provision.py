@@ -112,7 +112,7 @@ async def test_a_dry_run_says_what_is_checked_when_and_writes_nothing(scenario):
     assert json.dumps(plan, sort_keys=True) == json.dumps(second.data["plan"], sort_keys=True)
     assert any("dry-run as soon as its namespace exists" in note for note in plan["notes"])
     assert {one["checked"] for one in plan["objects"]} == {"schema"}
-    assert plan["blast_radius"]["create"] == 3
+    assert plan["blast_radius"]["create"] == 4  # the namespace, its two bindings, the copy
     assert plan["blast_radius"]["namespaces"] == [name]
     assert scenario.live_object("namespace", name) is None
     assert (scenario.git("rev-parse", "HEAD"), scenario.git("status", "--porcelain")) == (head, dirt)

@@ -59,6 +59,9 @@ class Installed:
             "subjects": [{"kind": "ServiceAccount", "name": a, "namespace": self.name("infra")} for a in accounts],
         }
 
+    def acting_binding(self, namespace, accounts=("server",), role=None):
+        return self.binding(namespace, accounts, role or self.name("infra-as-circle"), "infra-mcp-server")
+
     def inside(self, kind, name, namespace="docs-new", api="v1", **rest):
         return {
             "apiVersion": api,
@@ -125,9 +128,10 @@ def install(control_plane, policy_text, home):
         config["users"] = [{"name": config["contexts"][0]["context"]["user"], "user": {"token": token}}]
         one.server.write_text(json.dumps(config), encoding="utf-8")
         until_in_force(one)
-        # What every request does first: the two writes of the server's own.
+        # What every request does first: the writes of the server's own.
         done(one.create(one.namespace("docs-new")))
         done(one.create(one.binding(one.name("docs-new"))))
+        done(one.create(one.acting_binding(one.name("docs-new"))))
         yield one
     finally:
         one.run("delete", "-f", "-", "--wait=false", "--ignore-not-found", who="admin", body=manifests)

@@ -147,3 +147,23 @@ def test_the_server_makes_no_binding_of_another_name(installed):
 @pytest.mark.parametrize("role", ["cluster-admin", "admin", "view"])
 def test_the_server_binds_no_other_role(installed, role):
     denied(installed.create(installed.binding(installed.name("docs-new"), role=role), "server", "--dry-run=server"))
+
+
+@pytest.mark.promise("rbac.constrained")
+def test_the_server_binds_itself_only_to_the_role_of_acting_as_the_circle(installed):
+    namespace = installed.name("docs-new-2")
+    done(installed.create(installed.namespace("docs-new-2")))
+    try:
+        asked = installed.acting_binding(namespace)
+        done(installed.create(asked, "server", "--dry-run=server"))
+        for wrong in (
+            installed.acting_binding(namespace, ("circle-docs",)),
+            installed.acting_binding(namespace, ("server", "circle-docs")),
+            installed.acting_binding(namespace, role=installed.name("infra-circle")),
+            installed.binding(namespace, ("server",)),
+            installed.binding(namespace, ("circle-docs",), installed.name("infra-as-circle")),
+            installed.acting_binding(installed.name("other")),
+        ):
+            fenced(installed.create(wrong, "server", "--dry-run=server"))
+    finally:
+        installed.run("delete", "namespace", namespace, "--wait=false", who="admin")

@@ -45,23 +45,62 @@ def test_nobody_gets_wildcards_deletion_or_escalation(policy):
     assert rules
     for rule in rules:
         assert not {"*", "delete", "deletecollection", "update", "escalate"} & set(rule["verbs"])
-        assert "*" not in rule["resources"] + rule["apiGroups"]
+        assert "*" not in rule.get("resources", []) + rule.get("apiGroups", [])
 
 
-def test_bind_and_impersonate_are_limited_by_name(policy):
-    objects = render(policy, "sandbox")
+@pytest.mark.parametrize("plain", [False, True])
+def test_bind_and_impersonate_are_limited_by_name(policy, plain):
+    objects = render(policy, "sandbox", plain=plain)
     rules = [rule for one in of(objects, "Role") + of(objects, "ClusterRole") for rule in one["rules"]]
-    by_verb = {verb: rule for rule in rules for verb in rule["verbs"] if verb in {"bind", "impersonate"}}
+    verb = "impersonate" if plain else "impersonate:serviceaccount"
+    by_verb = {one: rule for rule in rules for one in rule["verbs"] if one.split(":")[0] in {"bind", "impersonate"}}
 
-    assert by_verb["bind"]["resourceNames"] == ["infra-mcp-circle"]
-    assert by_verb["impersonate"]["resourceNames"] == ["circle-docs", "circle-readers", "circle-shop"]
+    assert by_verb.keys() == {"bind", verb}
+    assert by_verb["bind"]["resourceNames"] == ["infra-mcp-circle", "infra-mcp-as-circle"]
+    assert by_verb[verb]["resourceNames"] == ["circle-docs", "circle-readers", "circle-shop"]
+
+
+@pytest.mark.promise("rbac.constrained")
+def test_the_plain_form_differs_in_the_one_rule_that_names_the_accounts(policy):
+    constrained, plain = (render(policy, "sandbox", ["shop-old"], plain=which) for which in (False, True))
+    differing = [(a, b) for a, b in zip(constrained, plain, strict=True) if a != b]
+
+    ((now, older),) = differing
+    assert now["metadata"] == older["metadata"]
+    assert [(rule["apiGroups"], rule["verbs"]) for rule in (*now["rules"], *older["rules"])] == [
+        (["authentication.k8s.io"], ["impersonate:serviceaccount"]),
+        ([""], ["impersonate"]),
+    ]
+
+
+@pytest.mark.promise("rbac.constrained")
+def test_the_server_may_do_as_an_account_what_the_account_may_and_nothing_more_and_in_the_same_namespaces(policy):
+    objects = render(policy, "sandbox", ["shop-old"])
+    rules = {one["metadata"]["name"]: one["rules"] for one in objects if "rules" in one}
+    bound = [
+        (one["metadata"].get("namespace"), one["roleRef"]["name"], {subject["name"] for subject in one["subjects"]})
+        for one in of(objects, "RoleBinding") + of(objects, "ClusterRoleBinding")
+    ]
+    as_accounts = [(where, role) for where, role, who in bound if who != {"server"}]
+    as_server = [(where, role) for where, role, who in bound if who == {"server"} and "-as-" in role]
+
+    assert as_accounts
+    assert as_server == [(where, role.replace("infra-mcp-", "infra-mcp-as-", 1)) for where, role in as_accounts]
+    for _, role in as_accounts:
+        twin = [
+            rule | {"verbs": [verb.removeprefix("impersonate-on:serviceaccount:") for verb in rule["verbs"]]}
+            for rule in rules[role.replace("infra-mcp-", "infra-mcp-as-", 1)]
+        ]
+        assert twin == rules[role]
+        assert all(":" in verb for rule in rules[role.replace("-mcp-", "-mcp-as-", 1)] for verb in rule["verbs"])
 
 
 def test_the_server_patches_nothing_and_reads_no_secret(policy):
     rules = role(render(policy, "sandbox"), "infra-mcp-server")
+    own = [rule for rule in rules if not any(verb.startswith("impersonate-on:") for verb in rule["verbs"])]
 
-    assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "create", "bind"}
-    assert {name for rule in rules for name in rule["resources"]} == {"namespaces", "rolebindings", "clusterroles"}
+    assert {verb for rule in own for verb in rule["verbs"]} == {"get", "create", "bind"}
+    assert {name for rule in own for name in rule["resources"]} == {"namespaces", "rolebindings", "clusterroles"}
 
 
 def test_a_circle_gets_only_the_named_copies_of_secrets_and_no_list_of_them(policy):
@@ -83,15 +122,18 @@ def test_a_source_is_readable_by_the_circles_that_are_granted_it_and_no_other(po
 
     assert [subject["name"] for subject in bindings["infra-mcp-pull-X"]] == ["circle-docs"]
     assert [subject["name"] for subject in bindings["infra-mcp-pull-Y"]] == ["circle-shop"]
+    assert [subject["name"] for subject in bindings["infra-mcp-as-pull-Y"]] == ["server"]
 
 
 def test_a_namespace_that_was_there_is_bound_to_the_circle_whose_pattern_matches(policy):
-    (found,) = [
+    found, server = (
         one for one in render(policy, "sandbox", ["shop-old"]) if one["metadata"].get("namespace") == "shop-old"
-    ]
+    )
 
     assert found["metadata"]["name"] == found["roleRef"]["name"] == "infra-mcp-circle"
     assert found["subjects"] == [{"kind": "ServiceAccount", "name": "circle-shop", "namespace": "infra-mcp"}]
+    assert (server["metadata"]["name"], server["roleRef"]["name"]) == ("infra-mcp-server", "infra-mcp-as-circle")
+    assert server["subjects"] == [{"kind": "ServiceAccount", "name": "server", "namespace": "infra-mcp"}]
 
 
 @pytest.mark.parametrize("namespace", ["prod", "kube-system", "infra-mcp", "docs-live", "docs-live; rm"])
@@ -140,13 +182,15 @@ key_file = "/run/key"
     granted = policy_text.replace("[circles.docs]\n", '[circles.docs]\nzones = ["docs.example", "in.example"]\n')
     objects = [one for one in render(load(granted + zones), "sandbox") if "-zone-" in one["metadata"]["name"]]
 
-    assert [(one["kind"], one["metadata"]["namespace"]) for one in objects] == [
+    own = [one for one in objects if "-as-" not in one["metadata"]["name"]]
+    assert len(objects) == 2 * len(own)
+    assert [(one["kind"], one["metadata"]["namespace"]) for one in own] == [
         ("Role", "docs-live"), ("RoleBinding", "docs-live"), ("Role", "kube-system"), ("RoleBinding", "kube-system"),
     ]  # fmt: skip
-    assert objects[0]["rules"] == [
+    assert own[0]["rules"] == [
         {"apiGroups": ["externaldns.k8s.io"], "resources": ["dnsendpoints"], "resourceNames": ["records"],
          "verbs": ["get", "patch"]}
     ]  # fmt: skip
-    assert objects[2]["rules"][0]["resourceNames"] == ["coredns-custom"]
-    for binding in objects[1::2]:
+    assert own[2]["rules"][0]["resourceNames"] == ["coredns-custom"]
+    for binding in own[1::2]:
         assert [one["name"] for one in binding["subjects"]] == ["circle-docs"]

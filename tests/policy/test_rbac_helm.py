@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra_mcp.model.marks import BINDING, HELM_BINDING
+from infra_mcp.model.marks import BINDING, HELM_BINDING, HELM_SERVER_BINDING, SERVER_BINDING
 from infra_mcp.policy.policy import load
 from infra_mcp.policy.rbac import render, to_yaml
 
@@ -37,7 +37,7 @@ def _bindings(objects):
 
 
 def _impersonated(objects):
-    rules = [rule for one in objects for rule in one.get("rules", ()) if "impersonate" in rule["verbs"]]
+    rules = [rule for one in objects for rule in one.get("rules", ()) if "impersonate:serviceaccount" in rule["verbs"]]
     return {name for rule in rules for name in rule["resourceNames"]}
 
 
@@ -52,8 +52,9 @@ def test_helm_is_bound_only_in_the_namespaces_that_policy_gives_to_it_and_never_
     }
 
     assert {one for one in bound if one[0] in PLACES} == {
-        *((place, BINDING) for place in PLACES),
+        *((place, name) for place in PLACES for name in (BINDING, SERVER_BINDING)),
         ("docs-live", HELM_BINDING),
+        ("docs-live", HELM_SERVER_BINDING),
     }
     assert accounts == {("docs-live", "circle-docs-helm")}
     assert _impersonated(objects) == {"circle-docs", "circle-shop", "circle-docs-helm"}

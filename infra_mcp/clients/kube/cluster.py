@@ -236,9 +236,18 @@ class Cluster:
         """Read one object that every cluster has: the API server must answer, and accept the login."""
         await self._transport.request("GET", "/api/v1/namespaces/default")
 
-    async def may(self, verb: str, group: str, resource: str) -> bool:
-        """Whether the server's own identity may do something in all namespaces, as the API server answers now."""
-        return await self._reviewed({"verb": verb, "group": group, "resource": resource}, None)
+    async def may(self, verb: str, group: str, resource: str, namespace: str = "", name: str = "") -> bool:
+        """Whether the server's own identity may do something, as the API server answers now.
+
+        Args:
+            verb: as RBAC names it.
+            group: the API group.
+            resource: the plural.
+            namespace: empty for all namespaces.
+            name: of one object; empty for all.
+        """
+        asked = {"verb": verb, "group": group, "resource": resource, "namespace": namespace, "name": name}
+        return await self._reviewed(asked, None)
 
     async def may_write(self, verb: str, ref: ObjectRef, *, as_user: str) -> bool:
         """Whether an identity may do something to one object, as the API server answers now; nothing is written.
@@ -256,13 +265,43 @@ class Cluster:
         asked = {"verb": verb, "group": group, "version": version, "resource": found.plural, "name": ref.name}
         return await self._reviewed(asked | ({"namespace": ref.namespace} if ref.namespace else {}), as_user)
 
+    async def version(self) -> str:
+        """The API server's version, such as `v1.36.3`."""
+        found, _ = await self._transport.request("GET", "/version")
+        return str(found.get("gitVersion") or "")
+
+    async def user(self) -> str:
+        """Who the server's own login is, as the API server names it."""
+        found = await self._review("authentication.k8s.io", "SelfSubjectReview", {}, None)
+        return str((found.get("userInfo") or {}).get("username") or "")
+
+    async def rights(self, namespace: str, *, as_user: str | None) -> builtins.list[dict[str, Any]]:
+        """The rules that an identity has in a namespace, those of all namespaces too, by a SelfSubjectRulesReview.
+
+        Authorizers that cannot list what they allow, which RBAC can, may allow more.
+
+        Args:
+            namespace: its name.
+            as_user: see the class.
+
+        Returns:
+            Each with `verbs`, and `apiGroups`, `resources` and perhaps `resourceNames`, or `nonResourceURLs`.
+        """
+        found = await self._review("authorization.k8s.io", "SelfSubjectRulesReview", {"namespace": namespace}, as_user)
+        return [*(found.get("resourceRules") or ()), *(found.get("nonResourceRules") or ())]
+
     async def _reviewed(self, asked: dict[str, str], as_user: str | None) -> bool:
         """Ask by a SelfSubjectAccessReview, which anybody who is logged in may make (ClusterRole system:basic-user)."""
         spec = {"resourceAttributes": asked}
-        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
-        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-        found, _ = await self._transport.request("POST", path, as_user=as_user, body=review)
-        return (found.get("status") or {}).get("allowed") is True
+        found = await self._review("authorization.k8s.io", "SelfSubjectAccessReview", spec, as_user)
+        return found.get("allowed") is True
+
+    async def _review(self, group: str, kind: str, spec: dict[str, Any], as_user: str | None) -> dict[str, Any]:
+        """The status of a review that a login asks for about itself. Nothing is written."""
+        body = {"apiVersion": f"{group}/v1", "kind": kind} | ({"spec": spec} if spec else {})
+        path = f"/apis/{group}/v1/{kind.lower()}s"
+        found, _ = await self._transport.request("POST", path, as_user=as_user, body=body)
+        return dict(found.get("status") or {})
 
     async def is_namespaced(self, api_version: str, kind: str) -> bool:
         """Whether objects of a kind are in namespaces."""
@@ -271,8 +310,7 @@ class Cluster:
 
     async def capabilities(self) -> tuple[str, builtins.list[str]]:
         """Its version, and each API version that it serves, alone and with each of its kinds: what charts ask for."""
-        found, _ = await self._transport.request("GET", "/version")
-        return str(found.get("gitVersion") or ""), await self._discovery.served()
+        return await self.version(), await self._discovery.served()
 
     async def kubeconfig(self, *, as_user: str) -> dict[str, Any]:
         """A kubeconfig with one context, its current one, for a program that runs as `as_user`.

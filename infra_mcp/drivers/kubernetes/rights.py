@@ -1,14 +1,17 @@
-"""Finds the rights of the server's login that its role does not give, by SelfSubjectAccessReview."""
+"""Finds the rights of the server's login that its role does not give, and a plain grant of impersonation left over."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Any
 
 import anyio
 
 from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.errors import InfraError
-from infra_mcp.gather import gather
+from infra_mcp.gather import gather, gather_pair
+from infra_mcp.policy.impersonation import AS_ACCOUNT, PLAIN, SINCE, is_constrained
 
 _RETRY_AFTER = 30.0  # seconds, when the rights could not be read
 # Rights that the server's own role does not give: as text, and as verb, group and resource of all namespaces.
@@ -18,8 +21,10 @@ _BEYOND = {
     "change namespaces": ("patch", "", "namespaces"),
     "delete namespaces": ("delete", "", "namespaces"),
     "grant rights": ("create", "rbac.authorization.k8s.io", "clusterrolebindings"),
-    "act as anybody": ("impersonate", "", "users"),
+    "act as anybody": (PLAIN, "", "users"),
+    "act as any account": (PLAIN, "", "serviceaccounts"),
 }
+_SINCE = ".".join(map(str, SINCE))
 
 
 async def excess_rights(cluster: Cluster) -> str:
@@ -27,14 +32,64 @@ async def excess_rights(cluster: Cluster) -> str:
     while True:
         try:
             if await cluster.may("*", "*", "*"):
-                found = ["every right in the cluster"]
-            else:
-                allowed = await gather(partial(cluster.may, *asked) for asked in _BEYOND.values())
-                found = [text for text, allows in zip(_BEYOND, allowed, strict=True) if allows]
+                return _excess(["every right in the cluster"])
+            allowed = await gather(partial(cluster.may, *asked) for asked in _BEYOND.values())
+            found = [text for text, allows in zip(_BEYOND, allowed, strict=True) if allows]
+            return " ".join(filter(None, [_excess(found), await impersonation(cluster)]))
         except (KubeError, InfraError):
             await anyio.sleep(_RETRY_AFTER)
-            continue
-        if not found:
-            return ""
-        what = f"The kubeconfig's login has more rights than the server's own role: {', '.join(found)}."
-        return f"{what} Use the account that `infra-mcp rbac render` prints."
+
+
+def _excess(found: list[str]) -> str:
+    if not found:
+        return ""
+    what = f"The kubeconfig's login has more rights than the server's own role: {', '.join(found)}."
+    return f"{what} Use the account that `infra-mcp rbac render` prints."
+
+
+async def impersonation(cluster: Cluster) -> str:
+    """What is wrong with how the server may act as its circles' accounts, with what mends it; empty without a fault.
+
+    The API server is asked, as the server: for its rules, and for each account by name, since it need not list them
+    all. The plain verb is tried last, and one grant of it allows all that the account may.
+
+    Raises:
+        KubeError: the cluster does not answer.
+    """
+    user, version = await gather_pair(cluster.user, cluster.version)
+    kind, _, own = user.removeprefix("system:").partition(":")
+    if kind != "serviceaccount":
+        return ""  # a person's login: `excess_rights` tells what it may
+    namespace = own.partition(":")[0]
+    rules = await cluster.rights(namespace, as_user=None)
+    constrained = list(_accounts(rules, AS_ACCOUNT, "authentication.k8s.io"))
+    asked = [name for name in constrained if name != "*"]
+    reviews = (partial(cluster.may, PLAIN, "", "serviceaccounts", namespace, name) for name in asked)
+    allowed = [name for name, allows in zip(asked, await gather(reviews), strict=True) if allows]
+    plain = sorted({*allowed, *_accounts(rules, PLAIN, "")})
+    known = is_constrained(version)
+    if plain and constrained and known:
+        who = "every account" if "*" in plain else ", ".join(plain)
+        return (
+            f"A grant of the verb `{PLAIN}` is left over, for {who}: it voids constrained impersonation."
+            " `infra-mcp rbac diff` shows it if it is ours, and how to take it away."
+        )
+    if plain and known:
+        return (
+            f"The cluster ({version}) has constrained impersonation, and the rights are those of the plain form."
+            " Apply what `infra-mcp rbac render` prints, without --plain."
+        )
+    if constrained and not plain and not known:
+        return (
+            f"The cluster ({version}) does not know constrained impersonation (Kubernetes {_SINCE}), so the server"
+            " cannot act as its circles. Apply what `infra-mcp rbac render --plain` prints."
+        )
+    return ""
+
+
+def _accounts(rules: Iterable[dict[str, Any]], verb: str, group: str) -> Iterator[str]:
+    """The service accounts that rules allow a verb on, by name; `*` for all."""
+    for rule in rules:
+        asked = {"verbs": verb, "apiGroups": group, "resources": "serviceaccounts"}
+        if all({value, "*"} & set(rule.get(key) or ()) for key, value in asked.items()):
+            yield from rule.get("resourceNames") or ["*"]

@@ -129,7 +129,8 @@ async def place(control_plane, installed):
     cluster, policy = installed.cluster, installed.policy
     target = f"{installed.mark}-docs-{uuid.uuid4().hex[:6]}"
     await cluster.create(namespace(target), as_user=None)
-    await cluster.create(render(policy, "test", [target])[-1], as_user=None)
+    for one in render(policy, "test", [target])[-2:]:
+        await cluster.create(one, as_user=None)
     await cluster.write(secret(installed.sources, "registry-x"), as_user=None, force=True)
     masker = Masker(b"k" * 32)
     secrets = PullSecrets(cluster, b"k" * 32, masker)
