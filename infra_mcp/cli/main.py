@@ -27,7 +27,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "check": ("check",),
     "change": ("run",),  # and a verb for each action
     "request": ("request", "approve", "deny"),
-    "policy": ("policy", "rbac"),
+    "policy": ("policy",),
+    "rbac": ("rbac",),
     "audit": ("audit",),
     "dashboard": ("dashboard",),
     "status": ("status",),

@@ -1,4 +1,4 @@
-"""`infra-mcp policy` and `rbac`: the policy in force, accepting a new one, and the cluster rights that it needs."""
+"""`infra-mcp policy`: the policy in force, what a change of it would do, and accepting a new one."""
 
 from __future__ import annotations
 
@@ -61,22 +61,7 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
     )
     accepting.add_argument("--digest", metavar="DIGEST", help="accept only if the file has this digest (sha256:…)")
     accepting.add_argument("--yes", action="store_true", help="do not ask")
-    parts = group(verbs, "rbac", "the peer's narrow rights as manifests")
-    rendering = verb(
-        parts,
-        "render",
-        "print what an admin applies, from infra.toml as it is now",
-        "rbac render --namespaces docs-live | kubectl apply --server-side -f -",
-        run=_render,
-    )
-    rendering.add_argument(
-        "--namespaces", metavar="A,B", default="", help="also bind the circles in these namespaces, which exist already"
-    )
-    rendering.add_argument("--cluster", metavar="NAME", help="the cluster's name in infra.toml, when there are several")
-    rendering.add_argument(
-        "--plain", action="store_true", help="for a cluster without constrained impersonation (before Kubernetes 1.36)"
-    )
-    for parser in (showing, comparing, explaining, checking, testing, accepting, rendering):
+    for parser in (showing, comparing, explaining, checking, testing, accepting):
         common_options(parser)
 
 
@@ -214,19 +199,3 @@ def _accept(options: argparse.Namespace) -> int:
             raise InfraError("policy-not-accepted", "Nothing was accepted.", next_step="Answer y, or give --yes.")
     made = operate(options, "operator/policy.accept", {"digest": digest})
     return show(options.json, made, "\n".join([f"in force: {made['in_force']}", *_granted(made["summary"])]))
-
-
-def _render(options: argparse.Namespace) -> int:
-    from infra_mcp.policy import rbac  # noqa: PLC0415 - only this command needs the policy's code
-    from infra_mcp.policy.acceptance import read_policy  # noqa: PLC0415 - the same
-    from infra_mcp.policy.policy import load  # noqa: PLC0415 - the same
-
-    policy = load(read_policy(settings_of(options).policy_file))
-    name = policy.cluster_name(options.cluster)
-    if name is None:
-        what = f"--cluster: name one of: {', '.join(policy.clusters) or 'none yet in infra.toml'}."
-        raise InfraError("invalid-argument", what)
-    namespaces = [one for one in options.namespaces.split(",") if one]
-    objects = rbac.render(policy, name, namespaces, plain=options.plain)
-    form = {"impersonation": "plain" if options.plain else "constrained", "items": objects}
-    return show(options.json, form, rbac.to_yaml(objects, plain=options.plain).rstrip("\n"))

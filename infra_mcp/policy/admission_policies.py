@@ -48,11 +48,13 @@ def admission_policies(policy: Policy, cluster: ClusterRules) -> list[dict[str, 
             "apiVersions": ["*"],
             "operations": ["CREATE", "UPDATE"],
             "resources": resources,
-            "scope": "*",  # the default, written out, so that applying again shows no difference
+            "scope": "*",
         }
+        # Defaults are written out, so that comparing and applying again show no difference.
+        matched = {"matchPolicy": "Equivalent", "namespaceSelector": {}, "objectSelector": {}, "resourceRules": [rule]}
         spec = {
             "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [rule]},
+            "matchConstraints": matched,
             "matchConditions": [{"name": "who", "expression": who}],
             "variables": [{"name": key, "expression": e} for key, e in variables.items()],
             "validations": [{"expression": e, "message": m, "reason": "Forbidden"} for e, m in validations],

@@ -22,7 +22,7 @@ from infra_mcp.policy.sections import ClusterRules
 
 _GROUP: Final = "rbac.authorization.k8s.io"
 _API: Final = f"{_GROUP}/v1"
-_LABELS: Final = {"app.kubernetes.io/part-of": "infra-mcp"}
+LABEL: Final = {"app.kubernetes.io/part-of": "infra-mcp"}  # of everything that is rendered
 _READ: Final = ["get", "list", "watch"]
 _SET: Final = ["get", "create", "patch"]
 _WRITE: Final = ["get", "list", "watch", "create", "patch"]
@@ -36,8 +36,8 @@ def render(
     Args:
         policy: the policy.
         cluster: the cluster's name in the policy.
-        namespaces: existing namespaces to give to a circle: each gets the bindings that the server creates only in its
-            own namespaces.
+        namespaces: existing namespaces to give to a circle, as NAME or, where several match, NAME=CIRCLE: each gets
+            the bindings that the server creates only in its own namespaces.
         plain: for a cluster without constrained impersonation. One rule differs; see `impersonation`.
 
     Raises:
@@ -63,8 +63,14 @@ def render(
         *(one for name in sorted(set(namespaces)) for one in _bindings(policy, rules, name)),
     ]
     for one in objects:
-        one["metadata"]["labels"] = dict(_LABELS)
+        one["metadata"]["labels"] = dict(LABEL)
     return objects
+
+
+def circle_of(policy: Policy, namespace: str) -> str | None:
+    """The one circle whose patterns match a namespace; None for none, or for several."""
+    circles = [circle for circle in sorted(policy.circles) if policy.reaches(circle, namespace)]
+    return circles[0] if len(circles) == 1 else None
 
 
 def _account(own: str, name: str) -> dict[str, Any]:
@@ -207,14 +213,18 @@ def _shared(
 
 def _bindings(policy: Policy, rules: ClusterRules, namespace: str) -> list[dict[str, Any]]:
     """The bindings of the namespace's circle, and those of Helm where policy gives the namespace to it."""
-    circles = [circle for circle in sorted(policy.circles) if policy.reaches(circle, namespace)]
-    if len(circles) != 1:
+    namespace, _, named = namespace.partition("=")
+    circle = named if named in policy.circles and policy.reaches(named, namespace) else None
+    if circle is None and (named or (circle := circle_of(policy, namespace)) is None):
         shown = namespace if re.fullmatch(r"[-a-z0-9]{1,63}", namespace) else "with an invalid name"
-        count = "more than one circle" if circles else "no circle"
-        raise InfraError("invalid-argument", f"The namespace {shown} belongs to {count}, so it gets no binding.")
+        several = not named and any(policy.reaches(one, namespace) for one in policy.circles)
+        count = "more than one circle" if several else "no circle" if not named else "another circle or to none"
+        step = f"Say which one: {shown}=CIRCLE." if several else None
+        what = f"The namespace {shown} belongs to {count}, so it gets no binding."
+        raise InfraError("invalid-argument", what, next_step=step)
     return [
         _bound(_role("ClusterRole", one.role, None, []), one.name, namespace, rules.service_accounts, [one.account])
-        for one in bindings(policy, rules, circles[0], namespace)
+        for one in bindings(policy, rules, circle, namespace)
     ]
 
 

@@ -26,6 +26,7 @@ class Installed:
     server: Path
     mark: str
     manifests: str
+    text: str  # of infra.toml
 
     def name(self, rest: str) -> str:
         return f"{self.mark}-{rest}"
@@ -103,7 +104,7 @@ def kubeconfig_of(control_plane):
 
 
 @contextmanager
-def install(control_plane, policy_text, home):
+def install(control_plane, policy_text, home, *, plain=False):
     mark = f"t{uuid.uuid4().hex[:8]}"
     text = policy_text.replace('"kwok-infra"', f'"c"\nservice_accounts = "{mark}-infra"')
     for word in ('"docs-*', '"shop-*', '"infra-secrets/'):
@@ -112,8 +113,8 @@ def install(control_plane, policy_text, home):
         'pull_secrets = ["X"]', 'pull_secrets = ["X"]\nlabels = ["team", "app.kubernetes.io/n*", "o.k"]', 1
     )
     policy = load(text)
-    manifests = to_yaml(render(policy, "sandbox", [f"{mark}-shop-old"]))
-    one = Installed(control_plane.kubectl, home / "admin", home / "server", mark, manifests)
+    manifests = to_yaml(render(policy, "sandbox", [f"{mark}-shop-old"], plain=plain), plain=plain)
+    one = Installed(control_plane.kubectl, home / "admin", home / "server", mark, manifests, text)
 
     config = kubeconfig_of(control_plane)
     one.admin.write_text(json.dumps(config), encoding="utf-8")
