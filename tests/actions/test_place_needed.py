@@ -29,6 +29,7 @@ def test_a_new_object_goes_below_the_only_root_or_nowhere(tree_of, text):
         assert set(provisioned(tree_of, text).tree.changed) == {
             "b/docs-a/namespace-docs-a.yaml",
             "b/docs-a/rolebinding-infra-mcp-circle.yaml",
+            "b/docs-a/rolebinding-infra-mcp-server.yaml",
         }
         return
     with pytest.raises(InfraError) as caught:

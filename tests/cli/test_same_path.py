@@ -62,6 +62,7 @@ ALONE = {
     *(f"preview {name.replace('_', '-')}" for name in ACTIONS),
     "serve",
     "connect",
+    "rbac diff",
     "rbac render",
     "restore",
     "completion",

@@ -249,11 +249,11 @@ class Cluster:
         asked = {"verb": verb, "group": group, "resource": resource, "namespace": namespace, "name": name}
         return await self._reviewed(asked, None)
 
-    async def may_write(self, verb: str, ref: ObjectRef, *, as_user: str) -> bool:
+    async def may_do(self, verb: str, ref: ObjectRef, *, as_user: str | None) -> bool:
         """Whether an identity may do something to one object, as the API server answers now; nothing is written.
 
         Args:
-            verb: `create`, `patch` or `delete`.
+            verb: as RBAC names it: `create`, `patch`, `delete`, `watch`.
             ref: the object, which need not be there.
             as_user: see the class.
 

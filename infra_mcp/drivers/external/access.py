@@ -76,7 +76,7 @@ async def require_rights(cluster: Cluster, share: Share, user: str) -> tuple[str
             try:
                 if one.ref.namespace is None and await cluster.is_namespaced(one.ref.api_version, one.ref.kind):
                     return f"({one.ref}: the repository does not say its namespace)"
-                allowed = await cluster.may_write(one.verb, one.ref, as_user=user)
+                allowed = await cluster.may_do(one.verb, one.ref, as_user=user)
             except KubeError as error:
                 raise error.translate("the question whether the circle may write it") from error
             except InfraError as error:  # its definition comes with the change, or by hand

@@ -15,6 +15,7 @@ from infra_mcp.clients.helm import archive
 from infra_mcp.clients.helm.command import GRACE
 from infra_mcp.clients.helm.stored import DEPLOYED, PENDING, Revision
 from infra_mcp.clients.kube import KubeError
+from infra_mcp.clients.kube.errors import is_denied
 from infra_mcp.drivers.base import Prepared, Share
 from infra_mcp.drivers.helm.access import Access, require_granted
 from infra_mcp.drivers.helm.charts import Inputs, inputs_of
@@ -28,6 +29,8 @@ from infra_mcp.drivers.helm.rendered import (
 )
 from infra_mcp.drivers.helm.select import about
 from infra_mcp.drivers.helm.state import ReleaseState, Repair, state_of
+from infra_mcp.drivers.kubernetes.preflight import Right
+from infra_mcp.drivers.kubernetes.preflight import require as require_rights
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather
 from infra_mcp.masking import Masker
@@ -157,9 +160,15 @@ async def _release(access: Access, share: Share, release: Release) -> PlannedRel
     require = partial(_require, access, release, former)
     judged, values = await rendered(access, release, inputs, state, repair, require, late=late)
     known = {one.ref.key: one for one in former.objects}
-    objects = await gather(
-        partial(planned, access, release, one, known.get(one.ref.key), late=late) for one in judged.objects
-    )
+    try:
+        objects = await gather(
+            partial(planned, access, release, one, known.get(one.ref.key), late=late) for one in judged.objects
+        )
+    except (KubeError, InfraError) as error:
+        if is_denied(error) and not late:  # of one object; perhaps of more
+            asked = (Right(verb, one.ref, access.user) for one in judged.objects for verb in ("get", "create", "patch"))
+            await require_rights(access.cluster, list(asked))
+        raise
     secrets = learn(access, judged)
     made = PlannedRelease(
         release, target, state, inputs, judged, tuple(objects), (), (), repair, _unchanged(target), late, secrets
@@ -168,6 +177,7 @@ async def _release(access: Access, share: Share, release: Release) -> PlannedRel
     leaving = [known[key] for key in sorted(gone_refs) if not known[key].stays]
     there = await gather(partial(access.get_once, one.ref) for one in leaving)
     made = replace(made, gone=tuple(one for one, live in zip(leaving, there, strict=True) if live is not None))
+    await require_rights(access.cluster, [Right("delete", one.ref, access.user) for one in made.gone])
     fields = tuple(_fields(made, current, values))
     if not fields and not repair and _is_as_stored(made, former, current):
         return made

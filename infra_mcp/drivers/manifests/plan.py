@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal
 
 from infra_mcp.clients.kube import FIELD_MANAGER, KubeError
+from infra_mcp.clients.kube.errors import is_denied
 from infra_mcp.drivers.base import Context, Prepared, Share
 from infra_mcp.drivers.kubernetes import ssa
 from infra_mcp.drivers.kubernetes.adopt import owners
 from infra_mcp.drivers.kubernetes.diff import changes, drift
+from infra_mcp.drivers.kubernetes.preflight import Right, require
+from infra_mcp.drivers.kubernetes.revision import WORKLOADS
 from infra_mcp.drivers.kubernetes.ssa import Proposal
 from infra_mcp.drivers.manifests.built import in_build, left
 from infra_mcp.drivers.manifests.objects import Access, Desired, PlannedObject, Work, in_files, without_file
@@ -57,16 +60,13 @@ async def plan(access: Access, secrets: PullSecrets, context: Context, share: Sh
     reads = [partial(read, *copy) for copy in copies]
     spaces, sources = await gather_pair(partial(_spaces, access, wanted), partial(gather, reads))
     wanted += [Desired(one.copy_ref, one.body, content=one.content, secret=one.name) for one in sources]
-    late = {one.ref.key for one in wanted if _is_late(one.ref, spaces, context)}
-    live = await _live(access, wanted, spaces, sources, late)
-    for one in wanted:
-        if one.ref.key not in late:
-            _require_live(one, live[one.ref.key])
-    wanted = [_settled(one, live[one.ref.key]) for one in wanted]
-    await _refuse_autoscaled(access, wanted)
-    objects = await gather(
-        partial(_planned, access, one, live[one.ref.key], late=one.ref.key in late) for one in wanted
-    )
+    late = frozenset(one.ref.key for one in wanted if _is_late(one.ref, spaces, context))
+    try:
+        objects = await _objects(access, wanted, spaces, sources, late)
+    except (KubeError, InfraError) as error:
+        if is_denied(error):  # of one object; perhaps of more
+            await require(access.cluster, _rights(access, wanted, late))
+        raise
     _refuse_updates_as_server(objects)
     work = Work(tuple(objects), share.goal, late=bool(late))
     planned_changes = [one.change for one in objects]
@@ -87,6 +87,43 @@ async def plan(access: Access, secrets: PullSecrets, context: Context, share: Sh
             if change.checked == "schema" and change.identity == "circle"
         ),
     )
+
+
+async def _objects(
+    access: Access, wanted: list[Desired], spaces: _Spaces, sources: Sequence[PullSecret], late: frozenset[str]
+) -> list[PlannedObject]:
+    """Read all objects and try their changes; ask for the rights that this does not show."""
+    live = await _live(access, wanted, spaces, sources, late)
+    for one in wanted:
+        if one.ref.key not in late:
+            _require_live(one, live[one.ref.key])
+    wanted = [_settled(one, live[one.ref.key]) for one in wanted]
+    await _refuse_autoscaled(access, wanted)
+    rights = [one for want in wanted for one in _uncovered(access, want, live[want.ref.key], late)]
+    tried = (partial(_planned, access, one, live[one.ref.key], late=one.ref.key in late) for one in wanted)
+    _, objects = await gather_pair(partial(require, access.cluster, rights), partial(gather, tried))
+    return objects
+
+
+def _uncovered(access: Access, want: Desired, live: dict[str, Any] | None, late: frozenset[str]) -> Iterator[Right]:
+    """The rights that no dry run covers: to see that a workload comes up, and to make a namespace and its bindings."""
+    if want.identity == "server" and live is None:
+        yield Right("create", want.ref, None)
+        if want.ref.kind == "RoleBinding":
+            yield Right("bind", want.ref, None, str(want.sets["roleRef"]["name"]))
+    elif want.ref.kind in WORKLOADS and want.ref.key not in late:
+        yield Right("watch", want.ref, access.user)
+
+
+def _rights(access: Access, wanted: Iterable[Desired], late: frozenset[str]) -> list[Right]:
+    """All that the circle needs for the objects of a change. To create one by apply needs `create` and `patch`."""
+    found = []
+    for one in wanted:
+        if one.identity == "circle" and one.ref.key not in late:
+            may_be_new = one.whole and not access.seen.get(one.ref.key)
+            verbs = ["get", "patch"] + ["create"] * may_be_new + ["watch"] * (one.ref.kind in WORKLOADS)
+            found += [Right(verb, one.ref, access.user) for verb in verbs]
+    return found
 
 
 async def _spaces(access: Access, wanted: Iterable[Desired]) -> _Spaces:
@@ -136,7 +173,7 @@ def _needs(wanted: Sequence[Desired], spaces: _Spaces, context: Context) -> list
 
 
 async def _live(
-    access: Access, wanted: Sequence[Desired], spaces: _Spaces, sources: Sequence[PullSecret], late: set[str]
+    access: Access, wanted: Sequence[Desired], spaces: _Spaces, sources: Sequence[PullSecret], late: frozenset[str]
 ) -> Live:
     """Every live object; None for those that cannot exist yet."""
     known = spaces.live | {one.copy_ref.key: one.live for one in sources} | dict.fromkeys(late, None)

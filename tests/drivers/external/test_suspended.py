@@ -36,7 +36,7 @@ class FewObjects:
     def __init__(self, *objects):
         self.objects = {ref.key: live for ref, live in objects}
 
-    async def may_write(self, *_, **__):
+    async def may_do(self, *_, **__):
         return True
 
     async def get(self, ref, *, as_user):
