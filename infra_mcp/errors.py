@@ -24,15 +24,25 @@ class InfraError(Exception):
         what: what is wrong with which object, in one sentence, without secrets.
         next_step: what to do next; by default the code's usual advice.
         rule: the policy rule that decided, if any.
+        retry_after: in how many seconds the same may pass, where that is known.
     """
 
-    def __init__(self, code: str, what: str, *, next_step: str | None = None, rule: str | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        what: str,
+        *,
+        next_step: str | None = None,
+        rule: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
         info = CODES[code]
         self.what = one_line(what, _MAX_SENTENCE)
         super().__init__(self.what)
         self.code = code
         self.next_step = one_line(next_step or info.next_step, _MAX_SENTENCE)
         self.rule = rule
+        self.retry_after = retry_after
         self.exit = info.exit
 
     def of_step(self, name: str) -> InfraError:
@@ -45,16 +55,18 @@ class InfraError(Exception):
         """The error that `as_dict` gave; `internal` where this version does not know its code."""
         code = data.get("code")
         known = code if isinstance(code, str) and code in CODES else "internal"
-        return cls(known, str(data.get("what", "")), next_step=data.get("next"), rule=data.get("rule"))
+        again = {"retry_after": data["retry_after"]} if "retry_after" in data else {}
+        return cls(known, str(data.get("what", "")), next_step=data.get("next"), rule=data.get("rule"), **again)
 
     def __str__(self) -> str:
         """The whole error as one line."""
         return f"{self.code}: {self.what} Next: {self.next_step}"
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, Any]:
         """The same as data, for structured answers."""
-        data = {"code": self.code, "what": self.what, "next": self.next_step}
-        return data | {"rule": self.rule} if self.rule else data
+        data: dict[str, Any] = {"code": self.code, "what": self.what, "next": self.next_step}
+        more = {"rule": self.rule, "retry_after": self.retry_after}
+        return data | {name: value for name, value in more.items() if value}
 
 
 class Locked(InfraError):  # noqa: N818 - as Moved

@@ -112,7 +112,8 @@ class FakeEngine:
             raise InfraError("invalid-argument", "An argument carries what looks like a secret.")
         self.submitted.append(submission)
         self.asked.set()
-        accepted = await self.ledger.accept(submission, request_id=request_id(), ask=ask, now=now())
+        budgets = self.policy.budgets(submission.caller.circle)
+        accepted = await self.ledger.accept(submission, request_id=request_id(), ask=ask, now=now(), budgets=budgets)
         if accepted.fresh:
             self._begin(accepted.request)
         return accepted
@@ -120,7 +121,8 @@ class FakeEngine:
     async def notified(
         self, sender: Caller, infra: Address, text: str, releases: Sequence[ReleaseIn], *, notify: str | None = None
     ) -> tuple[str, list[Accepted]]:
-        told, taken = await self.ledger.mail.notified(sender, infra, text, releases, now=now(), notify=notify)
+        known = {"now": now(), "notify": notify, "budgets": self.policy.budgets(sender.circle)}
+        told, taken = await self.ledger.mail.notified(sender, infra, text, releases, **known)
         for accepted in taken:
             if accepted.fresh and accepted.request.state is not State.SCHEDULED:
                 self._begin(accepted.request)

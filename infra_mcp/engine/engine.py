@@ -146,11 +146,12 @@ class Engine:
 
         Raises:
             InfraError: `invalid-argument` when the action contains what looks like a secret, `idempotency-conflict`,
-                `claim-taken`.
+                `claim-taken`; `too-many`, when too many are open or came in a time.
         """
         now = stamp(self._now())
         submission = submission.model_copy(update={"trace": asked()})
-        accepted = await self.ledger.accept(submission, request_id=new_request_id(), ask=ask, now=now)
+        budgets, new = self.policy.budgets(submission.caller.circle), new_request_id()
+        accepted = await self.ledger.accept(submission, request_id=new, ask=ask, now=now, budgets=budgets)
         if accepted.ask_id is not None and accepted.ask_id != accepted.request.ask:
             # One more ask about a request: its waiters learn of the end, too, and of what happened before.
             self.signals.also(accepted.request.id, accepted.ask_id)
@@ -194,7 +195,10 @@ class Engine:
             self.signals.also(release.same or release.request_id, own)
         with anyio.CancelScope(shield=True):  # what is accepted must also begin
             at = now or stamp(self._now())
-            sent, taken = await self.ledger.mail.notified(sender, infra, text, releases, now=at, notify=notify)
+            budgets = self.policy.budgets(sender.circle)
+            sent, taken = await self.ledger.mail.notified(
+                sender, infra, text, releases, now=at, notify=notify, budgets=budgets
+            )
             for accepted in taken:
                 self._begin(accepted)
         superseded = [one for release in releases for one in release.supersedes]

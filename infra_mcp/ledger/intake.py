@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
@@ -15,6 +18,7 @@ from infra_mcp.ledger.requests import read
 from infra_mcp.ledger.sponsors import answering, kept
 from infra_mcp.masking import Masker, texts
 from infra_mcp.model.actions import Rollback
+from infra_mcp.model.budget import Budget
 from infra_mcp.model.digest import canonical, digest
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import State, Submission
@@ -41,7 +45,14 @@ _SAME_WORDS = (
 
 
 def accept(
-    tx: Tx, masker: Masker, submission: Submission, *, request_id: str, ask: AskIn | None, at: str
+    tx: Tx,
+    masker: Masker,
+    submission: Submission,
+    *,
+    request_id: str,
+    ask: AskIn | None,
+    at: str,
+    budgets: Sequence[Budget] = (),
 ) -> Accepted | InfraError:
     """Take a submission in, or find the request it repeats.
 
@@ -69,6 +80,8 @@ def accept(
     earlier = _earlier(tx.connection, submission, asked, meant)
     if earlier is None and (full := _full(tx.connection, caller)):
         return InfraError("too-many", full, next_step="Wait until some have ended, or cancel them, then send it again.")
+    if earlier is None and (over := _over(tx.connection, submission, budgets, at)):
+        return over
     if earlier is None:
         return _take(tx, masker, submission, request_id, asked, meant, at)
     if earlier["digest"] != meant:
@@ -96,6 +109,29 @@ def _full(connection: Connection, caller: Caller) -> str:
     if (connection.execute(_OPEN_OF_CIRCLE, {"of": caller.circle}).scalar() or 0) >= OPEN_OF_CIRCLE:
         return f"The peers of this circle have {OPEN_OF_CIRCLE} open requests already."
     return ""
+
+
+def _over(connection: Connection, submission: Submission, budgets: Sequence[Budget], at: str) -> InfraError | None:
+    """The refusal of a request that would be one too many in some time. Dry runs neither count nor are refused by it.
+
+    The oldest of as many requests as may come in that time says when there is room again.
+    """
+    if submission.dry_run:
+        return None
+    moment, caller = datetime.fromisoformat(at), submission.caller
+    for budget in budgets:
+        whose = _ROWS.c.circle == caller.circle if budget.shared else _OF_CALLER
+        counted = select(_ROWS.c.created).where(whose, ~_ROWS.c.dry_run).order_by(_ROWS.c.position.desc())
+        given = {} if budget.shared else peer_filters.given("from", caller)
+        oldest = connection.execute(counted.limit(1).offset(budget.requests - 1), given).scalar()
+        left = budget.seconds - (moment - datetime.fromisoformat(oldest)).total_seconds() if oldest else 0.0
+        if left > 0:
+            wait = math.ceil(min(left, budget.seconds))
+            who = f"The peers of circle {caller.circle}" if budget.shared else "A peer of this circle"
+            what = f"{who} may send {budget.requests} requests in {budget.seconds:.0f} s, and they were sent."
+            step = f"Send it again in {wait} s."
+            return InfraError("too-many", what, next_step=step, rule=budget.rule, retry_after=wait)
+    return None
 
 
 def _refuse(tx: Tx, masker: Masker, submission: Submission, at: str, data: dict[str, Any]) -> None:

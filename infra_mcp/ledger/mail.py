@@ -18,6 +18,7 @@ from infra_mcp.ledger.inbox import Mailbox
 from infra_mcp.ledger.message_digests import between_peers
 from infra_mcp.ledger.records import Accepted, Ask, ReleaseIn
 from infra_mcp.ledger.sponsors import answering
+from infra_mcp.model.budget import Budget
 from infra_mcp.model.peer import Address, Caller
 
 _ASKS, _EVENTS, _PEERS = schema.asks, schema.events.c, schema.peers.c
@@ -158,6 +159,7 @@ class Mail(Mailbox):
         *,
         now: str,
         notify: str | None = None,
+        budgets: Sequence[Budget] = (),
     ) -> tuple[str, list[Accepted]]:
         """A notify to the infra peer with all that comes of it, in one transaction.
 
@@ -171,6 +173,7 @@ class Mail(Mailbox):
             releases_in: what policy made of each release in it.
             now: the time.
             notify: its id, where its sender gives it one. Nothing is done for the second of an id.
+            budgets: how many requests of the sender may come in a time.
 
         Returns:
             The notify's id, and what was taken in or is repeated, in the order of `releases_in`, without those refused.
@@ -183,7 +186,7 @@ class Mail(Mailbox):
             posted = messages.post(tx, self._digests, sender, [infra], masked, "notify", at, notify)
             if releases_in:
                 messages.handled(tx, posted, at)
-            given = releases.Notify(tx, self.masker, posted, sender, masked, at)
+            given = releases.Notify(tx, self.masker, posted, sender, masked, at, budgets)
             return posted, [accepted for one in releases_in for accepted in given.take_in(one)]
 
         return await self._database.write(step)

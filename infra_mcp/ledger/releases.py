@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.ledger.records import Accepted, ReleaseIn
 from infra_mcp.masking import Masker
+from infra_mcp.model.budget import Budget
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import Request, State, Submission
@@ -26,6 +28,7 @@ class Notify:
     sender: Caller
     text: str
     at: str
+    budgets: Sequence[Budget] = ()
 
     def take_in(self, release: ReleaseIn) -> list[Accepted]:
         """Do what policy decided about a release; returns the request it became or repeats, if any."""
@@ -37,7 +40,8 @@ class Notify:
 
     def _take(self, submission: Submission, release: ReleaseIn) -> list[Accepted]:
         submission = submission.model_copy(update={"notify": self.id})
-        done = intake.accept(self.tx, self.masker, submission, request_id=release.request_id, ask=None, at=self.at)
+        known: dict[str, Any] = {"request_id": release.request_id, "ask": None, "at": self.at, "budgets": self.budgets}
+        done = intake.accept(self.tx, self.masker, submission, **known)
         if isinstance(done, InfraError):
             self._send_outcome(str(done))  # its event is written already
             return []

@@ -124,6 +124,7 @@ requests = Table(
     Index("requests_by_state", "state", "position"),
     Index("requests_by_circle", "circle", "position"),
     Index("requests_by_app", "app", "ended"),
+    Index("requests_by_caller", "caller", "circle", "position"),
 )
 
 asks = Table(

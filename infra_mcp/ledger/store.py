@@ -30,6 +30,7 @@ from infra_mcp.ledger.requests import Requests
 from infra_mcp.ledger.search import Search
 from infra_mcp.ledger.sponsors import answering
 from infra_mcp.masking import Masker
+from infra_mcp.model.budget import Budget
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import Submission
 
@@ -134,7 +135,15 @@ class Ledger(Requests, Landed, Peers, Policies, Search):
         await self._database.aclose()
 
     @effect("ledger.accept")
-    async def accept(self, submission: Submission, *, request_id: str, ask: AskIn | None, now: str) -> Accepted:
+    async def accept(
+        self,
+        submission: Submission,
+        *,
+        request_id: str,
+        ask: AskIn | None,
+        now: str,
+        budgets: Sequence[Budget] = (),
+    ) -> Accepted:
         """Make a submission durable, queued or scheduled, or find the one it repeats.
 
         With an idempotency key, the same caller's same key gives the first request, in whatever state it is; without
@@ -147,16 +156,17 @@ class Ledger(Requests, Landed, Peers, Policies, Search):
             request_id: the id it gets if it is new.
             ask: the ask it came in, which is acked when the request ends.
             now: the time, ISO 8601.
+            budgets: how many requests may come in a time; one that repeats another is not counted.
 
         Raises:
-            InfraError: `idempotency-conflict`, when the key belongs to another request; `invalid-argument`, when an
-                argument looks like a secret. Both leave a `refused` event. `claim-taken`, when it is on behalf of an
-                ask that is not the session's, or has its request.
+            InfraError: `idempotency-conflict`, when the key belongs to another request, and `invalid-argument`, when an
+                argument looks like a secret: both leave a `refused` event. `too-many`. `claim-taken`, when it is on
+                behalf of an ask that is not the session's, or has its request.
         """
 
         def step(tx: Tx) -> Accepted | InfraError:
             at = clock.normal(now)
-            done = intake.accept(tx, self.masker, submission, request_id=request_id, ask=ask, at=at)
+            done = intake.accept(tx, self.masker, submission, request_id=request_id, ask=ask, at=at, budgets=budgets)
             if isinstance(done, Accepted) and done.ask_id is not None and ask:
                 asks.answered_by(tx, self._digests, submission.caller, ask.reply_to, done.ask_id, at)
             return done

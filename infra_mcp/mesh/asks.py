@@ -137,7 +137,7 @@ async def _answered(
         )
         accepted = await enter(engine, submission, incoming, limits)
     except InfraError as error:
-        if error.code == "ledger-unavailable":
+        if error.code in {"ledger-unavailable", "too-many"}:  # an answer of its own to each would fill the ledger
             raise
         forms = f"\n{await what_may_be_asked(engine, caller)}" if error.code == "unknown-argument" else ""
         return await engine.ledger.answer(caller, incoming, engine.masker.mask(f"{error}{forms}"), "refused", now())

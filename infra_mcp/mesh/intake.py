@@ -45,8 +45,16 @@ async def enter(
         refused = refused or (refusal(verdict) if verdict.decision == "refuse" else None)
     idle = submission.dry_run or refused is not None
     if idle and limits is not None and not limits.spare(submission.caller):
-        step = "Wait some seconds, then send fewer."
-        raise refused or InfraError("too-many", "Too many dry runs of one peer.", next_step=step)
+        if refused is not None:
+            raise refused
+        many = InfraError("too-many", "Too many dry runs of one peer.", next_step="Wait some seconds, then send fewer.")
+        await limits.note(caller, many)
+        raise many
     with anyio.CancelScope(shield=True):
-        accepted = await engine.submit(submission, ask)
-    return accepted  # noqa: RET504 - not inside: to a type checker the scope could swallow it
+        try:
+            accepted = await engine.submit(submission, ask)
+        except InfraError as error:
+            if error.code == "too-many" and limits is not None:
+                await limits.note(caller, error)
+            raise
+    return accepted

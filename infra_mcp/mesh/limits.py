@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -75,6 +76,12 @@ class _Buckets:
             self._skipped.pop(self._left.popitem(last=False)[0], None)
         return allowed
 
+    def wait(self, sender: Caller, now: float, cost: float) -> int:
+        """In how many seconds there will be enough for a cost, at least 1."""
+        left, since = self._left.get((sender.name, sender.circle), (self._size, now))
+        left = min(self._size, left + (now - since) * self._rate)
+        return max(1, math.ceil((min(cost, self._size) - left) / self._rate))
+
     def row(self, sender: Caller, now: float) -> int | None:
         """How many takes were refused since the last allowed one; None when this one is refused."""
         key = (sender.name, sender.circle)
@@ -109,7 +116,9 @@ class Limits:
         """
         if not self._messages.take(sender, self._clock(), cost):
             what = f"More than {BURST} messages at once or {RATE:g} a second from one peer."
-            await self._refuse(sender, what, "Wait some seconds, then send fewer; broadcast reaches a whole circle.")
+            wait = self._messages.wait(sender, self._clock(), cost)
+            step = f"Wait {wait} s, then send fewer; broadcast reaches a whole circle."
+            await self._refuse(sender, what, step, retry_after=wait)
 
     def spare(self, sender: Caller) -> bool:
         """Count one more request that changes nothing; false when the ledger, which is kept for good, has too many."""
@@ -175,15 +184,21 @@ class Limits:
             while len(self._pairs) > _PAIRS and not self._pairs[first := next(iter(self._pairs))].pending:
                 del self._pairs[first]
 
-    async def _refuse(self, sender: Caller, what: str, next_step: str) -> None:
-        """Refuse, and leave one row a minute, with the count of refusals since the last row."""
-        if (since := self._refused.row(sender, self._clock())) is not None:
-            data: dict[str, Any] = {"code": "too-many", "what": what, "refused_before": since}
-            try:
-                await self._engine.ledger.note("call-refused", sender.name, data, circle=sender.circle)
-            except InfraError:
-                _log.warning("refused messages of a peer could not be recorded")
-        raise InfraError("too-many", what, next_step=next_step)
+    async def _refuse(self, sender: Caller, what: str, next_step: str, retry_after: int | None = None) -> None:
+        error = InfraError("too-many", what, next_step=next_step, retry_after=retry_after)
+        await self.note(sender, error)
+        raise error
+
+    async def note(self, sender: Caller, error: InfraError) -> None:
+        """Record that a sender sent too many: one row a minute, with the count of such refusals since the last row."""
+        if (since := self._refused.row(sender, self._clock())) is None:
+            return
+        data: dict[str, Any] = {"code": error.code, "what": error.what, "refused_before": since}
+        data |= {"rule": error.rule} if error.rule else {}
+        try:
+            await self._engine.ledger.note("call-refused", sender.name, data, circle=sender.circle)
+        except InfraError:
+            _log.warning("refused messages of a peer could not be recorded")
 
 
 def check_attachments(attachments: Sequence[dict[str, Any]]) -> None:

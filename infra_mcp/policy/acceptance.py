@@ -20,6 +20,7 @@ from anyio import to_thread
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ACTIONS, FIRST_EDITION
+from infra_mcp.model.budget import Budget
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.policy import Policy, digest_of, load
 
@@ -76,6 +77,10 @@ class PolicyInForce:
         if self._policy is None:
             raise self._fault or InfraError("policy-not-accepted", "No version of infra.toml has been accepted.")
         return self._policy
+
+    def budgets(self, circle: str | None) -> tuple[Budget, ...]:
+        """How many requests a peer of a circle may send in a time, and all its peers; nothing without a policy."""
+        return self._policy.budgets(circle) if self._policy else ()
 
     async def refresh(self) -> None:
         """Read the acceptance again. Errors are raised by `current`, not here."""

@@ -96,6 +96,12 @@ def seconds(duration: str) -> float:
     return float(int(duration[:-1]) * _UNITS[duration[-1]])
 
 
+def rate(text: str) -> tuple[int, float]:
+    """A rate such as `60/h` as its number, and the seconds that it is for."""
+    number, _, unit = text.partition("/")
+    return int(number), float(_UNITS[unit])
+
+
 def format_duration(amount: float) -> str:
     """A number of seconds as people write it, in the largest unit that fits: `90s`, `1h`."""
     unit, size = next((one for one in reversed(_UNITS.items()) if amount % one[1] == 0), ("s", 1))
@@ -278,4 +284,5 @@ LongDuration = Annotated[
     StringConstraints(pattern=r"^[1-9][0-9]{0,4}[smhd]$"),
     _check(lambda value: seconds(value) <= 366 * _UNITS["d"], "must be at most 366d"),
 ]
+Rate = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}/[smhd]$")]
 Moment = Annotated[datetime, BeforeValidator(_moment)]

@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ACTIONS
+from infra_mcp.model.budget import Budget
 from infra_mcp.model.names import (
     AppName,
     Circle,
@@ -27,7 +28,7 @@ from infra_mcp.model.names import (
 )
 from infra_mcp.model.schema import listed, problems
 from infra_mcp.policy.consistency import PLAIN, faults
-from infra_mcp.policy.grammar import NamespacePattern, matches, protected
+from infra_mcp.policy.grammar import NamespacePattern, matches, protected, rate
 from infra_mcp.policy.kinds import HelmRules, WorkspaceRules, ZoneRules, workspace_of, zone_of
 from infra_mcp.policy.oidc import OidcRules
 from infra_mcp.policy.owners import is_within, nearest
@@ -125,6 +126,17 @@ class Policy(Frozen):
         if name is None:
             return next(iter(self.clusters)) if len(self.clusters) == 1 else None
         return name if name in self.clusters else None
+
+    def budgets(self, circle: str | None) -> tuple[Budget, ...]:
+        """How many requests a peer of a circle, and all its peers together, may send in a time."""
+        rules = self.circle(circle)
+        if rules is None:
+            return ()
+        of_peer, of_circle = rate(rules.peer_rate), rate(rules.rate)
+        return (
+            Budget(f"circles.{circle}.peer_rate", *of_peer, shared=False),
+            Budget(f"circles.{circle}.rate", *of_circle, shared=True),
+        )
 
     def service_account(self, circle: str, cluster: str | None = None) -> str:
         """A circle's Kubernetes identity in a cluster, as the API server names it."""

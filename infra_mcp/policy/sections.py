@@ -50,6 +50,7 @@ from infra_mcp.policy.grammar import (
     ObjectPlace,
     PathPattern,
     Place,
+    Rate,
     RelativePath,
     RemoteName,
     ScheduleText,
@@ -217,6 +218,8 @@ class CircleRules(GrantRules):
     """The grants of the peers of one circle."""
 
     read_logs: bool = False
+    rate: Rate = "20000/h"
+    peer_rate: Rate = "6000/h"
 
 
 class AttendRules(GrantRules):

@@ -55,7 +55,9 @@ class HookDoor:
             notify = await self._hooks.take(request.path_params["name"], _signature(request), body)
         except InfraError as error:
             status = _STATUS.get(error.code, _UNAVAILABLE)
-            headers = {"Retry-After": "5"} if status in (_STATUS["too-many"], _UNAVAILABLE) else None
+            headers = (
+                {"Retry-After": str(error.retry_after or 5)} if status in (_STATUS["too-many"], _UNAVAILABLE) else None
+            )
             return JSONResponse({"error": error.what}, status, headers)
         return JSONResponse({"ok": True} | ({"notify": notify} if notify else {}))
 

@@ -1,4 +1,4 @@
-"""How each request was decided is kept, so that another policy can be tried on it."""
+"""How each request was decided is kept, so that another policy can be tried on it; a peer's requests are counted."""
 
 from __future__ import annotations
 
@@ -16,3 +16,4 @@ def upgrade() -> None:
         sa.Column("request", sa.Text, sa.ForeignKey("requests.id"), nullable=False, unique=True),
         sa.Column("judged", sa.LargeBinary, nullable=False),
     )
+    op.create_index("requests_by_caller", "requests", ["caller", "circle", "position"])
