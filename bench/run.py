@@ -37,6 +37,7 @@ import records  # noqa: E402
 import releases  # noqa: E402
 import rollout  # noqa: E402
 import timing  # noqa: E402
+import tracing  # noqa: E402
 from e2e.cluster_setup import ClusterSetup  # noqa: E402
 from e2e.scenario import APP, Scenario  # noqa: E402
 from mcp.client.client import Client  # noqa: E402
@@ -54,6 +55,7 @@ PARTS = (
     "applies",
     "pushes",
     "pages",
+    "tracing",
     "releases",
 )
 ON_A_CLUSTER = {"changes", "plans", "reading", "releases"}
@@ -227,16 +229,15 @@ async def main() -> int:
         rows += await asyncio.to_thread(checkout.measure, rounds)
     if "connect" in parts:
         rows += await asyncio.to_thread(connect.measure, rounds)
-    if "mesh" in parts:
-        rows += await mesh.measure(rounds)
     if "records" in parts:
         rows += await asyncio.to_thread(records.measure, rounds)
     if "applies" in parts:
         rows += await asyncio.to_thread(applies.measure, rounds)
     if "pushes" in parts:
         rows += await asyncio.to_thread(pushes.measure, rounds)
-    if "pages" in parts:
-        rows += await pages.measure(rounds)
+    for name, module in (("mesh", mesh), ("pages", pages), ("tracing", tracing)):
+        if name in parts:
+            rows += await module.measure(rounds)
     print(f"{rounds} rounds, alternating; medians. Load now {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
     for row in rows:
         row.show()

@@ -19,6 +19,7 @@ from dashboard_visits import link
 from outside.environments import Missing, npm_tool
 
 from infra_mcp.model.approval import Decided
+from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
 from infra_mcp.server.operator import OPERATOR
 
@@ -77,8 +78,13 @@ async def test_every_page_is_accessible_in_both_themes_and_on_a_phone_and_asks_n
     axe = npm_tool("axe-core", "axe.min.js").read_text(encoding="utf-8")
     ended = await waiting(at, reason=HOSTILE)
     await at.engine.approve(OPERATOR, ended.id, ended.effect_digest, Decided(approve=True, way="cli"))
+    left = await waiting(at, reason=HOSTILE, version="3")
+    receipt = Receipt(request=left.id, state=State.NEEDS_OPERATOR, message=HOSTILE, action="deploy")
+    await at.engine.ledger.finish(left.id, receipt, {})
+    at.engine.health_of["docs"] = {"health": "Failed", "reason": HOSTILE, "version": "1.3.9"}
     opened = await waiting(at, reason=HOSTILE)
-    names = [one.format(ended=ended.id, open=opened.id) for one in (*PAGES, "requests/{open}/approval", "nowhere")]
+    pages = (*PAGES, "requests/{open}/approval", f"requests/{left.id}", "nowhere")
+    names = [one.format(ended=ended.id, open=opened.id) for one in pages]
     origin = at.url.removesuffix("/mcp")
     async with _chromium() as browser:
         for scheme, viewport in (("light", DESK), ("dark", DESK), ("light", PHONE), ("dark", PHONE)):
