@@ -21,12 +21,17 @@ class Busy(Exception):  # noqa: N818 - a signal to wait and try again, never sho
     """Another git process holds a lock of the repository."""
 
 
-def check(objects: Objects, branch: str, base: str, paths: Collection[str]) -> None:
-    """Raise what would refuse a commit of these paths, or the move to it, now; see `Git.check_movable`."""
+def check_paths(objects: Objects, branch: str, base: str, paths: Collection[str]) -> None:
+    """Raise what would refuse a commit of these paths on top of the branch; see `Git.check_movable`."""
     for path in paths:
         replaced(objects, base, path)
     if objects.head(branch) != base:
         raise Moved(f"branch {branch}")
+
+
+def check(objects: Objects, branch: str, base: str, paths: Collection[str]) -> None:
+    """The same, and what would refuse the move to it in a checkout."""
+    check_paths(objects, branch, base, paths)
     checkout = checkouts.find(objects.runner, branch)
     if checkout:
         checkout.require_idle()

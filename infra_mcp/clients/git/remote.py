@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
 from anyio import to_thread
 
-from infra_mcp.clients.git.branch import contains
+from infra_mcp.clients.git.branch import check_paths, contains
 from infra_mcp.clients.git.clone import MOST, Clone
-from infra_mcp.clients.git.commits import replaced
 from infra_mcp.clients.git.login import NAME, Login, Remote
-from infra_mcp.clients.git.objects import Objects, ref_of
+from infra_mcp.clients.git.objects import ref_of
 from infra_mcp.clients.git.repository import Git
 from infra_mcp.clients.git.runner import Done, Runner
 from infra_mcp.effects import effect
-from infra_mcp.errors import InfraError, Moved, Raced, Unavailable
+from infra_mcp.errors import InfraError, Raced, Unavailable
 from infra_mcp.text import one_line, quoted
 
 _MAX_ADDED: Final = 20  # commits of others in a pull request that are named
@@ -98,7 +97,7 @@ class Upstream(Git):
             InfraError: `git-failed`, for a path that no commit may hold.
             Moved: the branch is not at `base`.
         """
-        await to_thread.run_sync(_check, self._objects, branch, base, list(paths))
+        await to_thread.run_sync(check_paths, self._objects, branch, base, list(paths))
 
     @effect("git.push")
     async def move(self, branch: str, commit: str, base: str) -> None:
@@ -197,23 +196,14 @@ class Upstream(Git):
         ref = ref_of(branch)
         if self._objects.head(branch) == commit:
             return
-        options = ("--porcelain", "--no-verify", "--no-follow-tags", f"--force-with-lease={ref}:{base}")
-        done = self._clone.talk(lock, "push", *options, "--", NAME, f"{commit}:{ref}")
-        if done.code == 0:
-            self._runner.run("update-ref", "--no-deref", ref, commit)
-            return
-        said = done.out.decode("utf-8", "replace")
-        if "[rejected]" in said:  # by our own git: the lease does not hold
+        try:
+            self._leased(branch, f"{commit}:{ref}", base, lock)
+        except Raced:
             self._fetch(branch, lock)
-            if self._objects.head(branch) == commit:
-                return  # an earlier try of ours came through
-            raise Raced(f"branch {branch} of {self.remote.shown}")
-        if "[remote rejected]" in said:
-            if _lost(said):
-                self._fetch(branch, lock)
-                raise Raced(f"branch {branch} of {self.remote.shown}")
-            raise self._refused(branch, said, done.err)
-        raise self._failure(done)
+            if self._objects.head(branch) != commit:  # else an earlier try of ours came through
+                raise
+        else:
+            self._runner.run("update-ref", "--no-deref", ref, commit)
 
     def _added(self, number: int, ours: str, head: str, lock: int) -> tuple[str, ...]:
         if self._objects.resolve(f"{head}^{{commit}}") is None:
@@ -255,9 +245,11 @@ class Upstream(Git):
         if done.code == 0:
             return
         said = done.out.decode("utf-8", "replace")
-        if "[rejected]" in said or ("[remote rejected]" in said and _lost(said)):
+        refused = "[remote rejected]" in said
+        # By our own git, where the lease does not hold; by the remote, since its branch had moved a moment before.
+        if "[rejected]" in said or (refused and any(words in said for words in _LOST)):
             raise Raced(f"branch {branch} of {self.remote.shown}")
-        if "[remote rejected]" in said:
+        if refused:
             raise self._refused(branch, said, done.err)
         raise self._failure(done)
 
@@ -292,18 +284,6 @@ class Upstream(Git):
         if _SSH_ENDED in words:  # git's words; ssh has given the reason in the line before
             words = words[: words.index(_SSH_ENDED)].strip().rpartition("\n")[2]
         return done._replace(err=words or done.err).why.replace(self.remote.url, self.remote.shown)
-
-
-def _lost(said: str) -> bool:
-    """Whether the remote refused since its branch had moved a moment before."""
-    return any(words in said for words in _LOST)
-
-
-def _check(objects: Objects, branch: str, base: str, paths: Sequence[str]) -> None:
-    for path in paths:
-        replaced(objects, base, path)
-    if objects.head(branch) != base:
-        raise Moved(f"branch {branch}")
 
 
 def remote_of(repo: Path, name: str, login: Login) -> Remote:
