@@ -15,7 +15,7 @@ from anyio import to_thread
 
 from infra_mcp.clients.helm.command import Command
 from infra_mcp.clients.helm.folder import Folder, private_folder
-from infra_mcp.clients.helm.program import Program, find_helm
+from infra_mcp.clients.helm.program import find_helm
 from infra_mcp.clients.helm.stored import Revision, history, selector
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.base import Context
@@ -79,14 +79,10 @@ class Access:
     @asynccontextmanager
     async def command(self) -> AsyncIterator[tuple[Command, Folder]]:
         """Helm's commands, in a private folder that is removed afterwards."""
-        program = await self.program()
+        program = await find_helm()
         login = await self.cluster.kubeconfig(as_user=self.user)
         async with private_folder(program.path, within=self.locks / _RUNS, kubeconfig=login) as folder:
             yield program.command(folder, say=self._say), folder
-
-    async def program(self) -> Program:
-        """The Helm that is used."""
-        return await find_helm()
 
     def _say(self, line: str) -> None:
         self.context.say(f"helm: {one_line(self.masker.mask(line))}")
@@ -117,19 +113,15 @@ class Access:
 
     def is_ours(self, revision: Revision | None) -> bool:
         """Whether this request made a revision."""
-        return revision is not None and self._mark_of(revision) == self.mark(
-            revision.namespace, revision.name, revision.number
-        )
+        if revision is None:
+            return False
+        return revision.labels.get(REQUEST) == self.mark(revision.namespace, revision.name, revision.number)
 
     def is_of_server(self, revision: Revision) -> bool:
         """Whether any request of this server made a revision."""
-        found = self._mark_of(revision)
+        found = revision.labels.get(REQUEST, "")
         request = found.partition(".")[0]
         return found == self.mark(revision.namespace, revision.name, revision.number, request or "-")
-
-    @staticmethod
-    def _mark_of(revision: Revision) -> str:
-        return revision.labels.get(REQUEST, "")
 
 
 def _lock(folder: Path, name: str) -> int | None:

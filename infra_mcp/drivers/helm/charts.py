@@ -12,6 +12,7 @@ from anyio import to_thread
 
 from infra_mcp.clients.helm import archive, charts
 from infra_mcp.clients.helm.charts import Chart
+from infra_mcp.clients.helm.program import find_helm
 from infra_mcp.drivers.helm.access import Access, require_repository
 from infra_mcp.errors import InfraError
 from infra_mcp.repository.helm.chart_files import chart_files
@@ -46,7 +47,7 @@ async def inputs_of(access: Access, release: Release, tree: Tree) -> Inputs:
         InfraError: `chart-unavailable`; `policy-denied`: its repository is not one that policy lists;
             `manifest-invalid`: values cannot be read; `encrypted`.
     """
-    program = await access.program()
+    program = await find_helm()
     allowed = partial(require_repository, access.context)
     if isinstance(release.chart, str):
         files = await to_thread.run_sync(chart_files, tree, release.chart)

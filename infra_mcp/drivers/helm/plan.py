@@ -41,7 +41,7 @@ from infra_mcp.model.outcome import Written
 from infra_mcp.model.target import Target
 from infra_mcp.repository.edits import Goal
 from infra_mcp.repository.helm.declared import Release
-from infra_mcp.repository.partial import differences
+from infra_mcp.repository.partial import differences, get_path
 
 _POLL: Final = 0.2  # seconds between two looks at a Helm that still runs
 UPGRADE: Final = ("pre-upgrade", "post-upgrade")
@@ -291,17 +291,8 @@ def _fields(made: PlannedRelease, current: Revision | None, values: dict[str, An
     for path, old, new, had in differences(old_values, values, exact=True):
         yield FieldChange(path=("values", *path), before=old, after=new, had=had)
     for path, old, _, _ in differences(values, old_values, exact=True):
-        if not _is_there(values, path):
+        if not get_path(values, path)[0]:
             yield FieldChange(path=("values", *path), before=old, has=False)
-
-
-def _is_there(values: dict[str, Any], path: tuple[Any, ...]) -> bool:
-    now: Any = values
-    for step in path:
-        if not isinstance(now, dict) or step not in now:
-            return False
-        now = now[step]
-    return True
 
 
 def _written(one: PlannedRelease) -> Written:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -205,17 +206,11 @@ def differing(one: Json, other: Json, path: FieldPath = ()) -> Iterator[FieldPat
 
 def without(body: dict[str, Any], paths: Iterable[FieldPath]) -> dict[str, Any]:
     """A copy of a body without some fields."""
-    made: dict[str, Any] = _copied(body)
+    made = deepcopy(body)
     for path in paths:
         if get_path(made, path)[0]:
             remove_path(made, path)
     return made
-
-
-def _copied(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def deviations(judged: Rendering, stored: Rendering) -> list[str]:

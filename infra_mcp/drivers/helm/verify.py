@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, Final
 
@@ -30,8 +29,6 @@ _STEP, _MAX_STEP = 0.02, 0.5  # seconds between looks, at first and in the end
 _SUCCEEDED: Final = "Succeeded"
 _JOB_DONE: Final = frozenset({"Completed", "SuccessCriteriaMet"})
 _JOB_FAILED: Final = frozenset({"BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes", "PodFailurePolicy"})
-
-Say = Callable[[str], None]
 
 
 async def landed(access: Access, work: Work, seconds: float) -> str:
@@ -107,29 +104,22 @@ async def _require_hooks(access: Access, one: PlannedRelease, stored: Rendering)
             raise InfraError("not-landed", f"{one.release}: {what}.")
 
 
-@dataclass(frozen=True)
-class Landed:
-    """One object that is as rendered."""
-
-    rendered: Rendered
-    out: Out
-
-
 async def objects_landed(
     access: Access, release: Release, stored: Rendering, grace: float, seconds: float
-) -> list[Landed]:
-    """Wait until every object is as rendered, and ready.
+) -> list[tuple[Rendered, Out]]:
+    """Wait until every object is as rendered, and ready; returns each with what came out.
 
     Raises:
         InfraError: `not-landed`, with the object and the cause; `object-moved`.
     """
-    return await gather(partial(_object, access, release, one, grace, seconds) for one in stored.objects)
+    outs = await gather(partial(_object, access, release, one, grace, seconds) for one in stored.objects)
+    return list(zip(stored.objects, outs, strict=True))
 
 
-async def _object(access: Access, release: Release, one: Rendered, grace: float, seconds: float) -> Landed:
+async def _object(access: Access, release: Release, one: Rendered, grace: float, seconds: float) -> Out:
     access.context.seen.pop(one.ref.key, None)
     if one.ref.kind == "Job" and one.ref.group == "batch":
-        return Landed(one, await _job(access, one, seconds))
+        return await _job(access, one, seconds)
     try:
         found = await planned(access, release, one, one, late=False)
     except Moved as moved:
@@ -146,7 +136,7 @@ async def _object(access: Access, release: Release, one: Rendered, grace: float,
             return bool((live.get("spec") or {}).get("template") == template)
 
         uid = str(found.live["metadata"]["uid"])
-        out = await rollout(
+        return await rollout(
             access.cluster,
             one.ref,
             uid,
@@ -156,8 +146,7 @@ async def _object(access: Access, release: Release, one: Rendered, grace: float,
             deadline=seconds,
             say=access.context.say,
         )
-        return Landed(one, out)
-    return Landed(one, await _ready(access, one, seconds))
+    return await _ready(access, one, seconds)
 
 
 async def _ready(access: Access, one: Rendered, seconds: float) -> Out:
@@ -228,7 +217,7 @@ async def _gone(access: Access, one: PlannedRelease, seconds: float) -> None:
             raise InfraError("not-landed", f"{each.ref}, which {one.release} no longer has, is still there.")
 
 
-def _fact(one: PlannedRelease, revision: Revision, goal: Goal, outs: Iterable[Landed]) -> str:
+def _fact(one: PlannedRelease, revision: Revision, goal: Goal, outs: Iterable[tuple[Rendered, Out]]) -> str:
     """What is now true of a release, for the ack."""
     runs = list(_runs(outs))
     named = runs and goal.subject not in {"", str(one.release)}
@@ -240,13 +229,13 @@ def _fact(one: PlannedRelease, revision: Revision, goal: Goal, outs: Iterable[La
     return ", ".join([lead, *ran, *runs])
 
 
-def _runs(outs: Iterable[Landed]) -> Iterator[str]:
-    for each in outs:
-        ref, live = each.rendered.ref, each.out.live
+def _runs(outs: Iterable[tuple[Rendered, Out]]) -> Iterator[str]:
+    for one, out in outs:
+        ref, live = one.ref, out.live
         if ref.kind not in WORKLOADS:
             continue
         spec, remark = live.get("spec") or {}, health_of(live).reason
         wanted = spec.get("replicas")
-        count = f"{each.out.ready} of {wanted} replicas ready" if wanted is not None else f"{each.out.ready} ready"
+        count = f"{out.ready} of {wanted} replicas ready" if wanted is not None else f"{out.ready} ready"
         images = ", ".join(dict.fromkeys(images_in((spec.get("template") or {}).get("spec") or {})))
         yield f"{ref} {count}{f' ({remark})' if remark else ''}, image {images}"
