@@ -20,9 +20,10 @@ import anyio
 
 from infra_mcp.clients.forge.forge import Account, Check, Deployment, Proposal, Review, Rights
 from infra_mcp.clients.forge.gitea_rights import difference
-from infra_mcp.clients.forge.http import Api, Http, Refused
+from infra_mcp.clients.forge.http import Api, Refused
 from infra_mcp.clients.forge.limits import parsed_time
-from infra_mcp.errors import InfraError, Unavailable
+from infra_mcp.clients.forge.repository import Repository
+from infra_mcp.errors import Unavailable
 from infra_mcp.text import one_line
 
 _PAGE: Final = "50"  # Gitea's default largest page
@@ -42,7 +43,7 @@ class _Unmergeable:
     since: float
 
 
-class Gitea:
+class Gitea(Repository):
     """One repository at a Gitea or Forgejo.
 
     Args:
@@ -53,15 +54,11 @@ class Gitea:
     """
 
     def __init__(self, url: str, repository: str, token_file: Path | None, *, looking: float = _LOOKING) -> None:
-        self.shown = one_line(f"{urlsplit(url).netloc}{urlsplit(url).path}/{repository}")
-        self._http = Http(Api(f"{url}/api/v1", token_file, "token", {"Accept": "application/json"}, self.shown))
-        self._at = f"/repos/{quote(repository)}"
+        shown = one_line(f"{urlsplit(url).netloc}{urlsplit(url).path}/{repository}")
+        api = Api(f"{url}/api/v1", token_file, "token", {"Accept": "application/json"}, shown)
+        super().__init__(api, f"/repos/{quote(repository)}")
         self._looking = looking
         self._unmergeable: dict[int, _Unmergeable] = {}
-
-    async def aclose(self) -> None:
-        """End its connections."""
-        await self._http.aclose()
 
     async def account(self) -> Account:
         """Whose the server's token is."""
@@ -85,37 +82,6 @@ class Gitea:
             with suppress(Refused):  # people's way to sort them; a pull request counts without
                 await self._label(number, labels)
         return await self.proposal(number)
-
-    async def proposal(self, number: int) -> Proposal:
-        """A pull request by its number."""
-        try:
-            found = await self._http.read(f"{self._at}/pulls/{number}")
-        except Refused as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                raise InfraError("not-found", f"{self.shown} has no pull request {number}.") from error
-            raise
-        return await self._proposal(found)
-
-    async def proposal_of(self, branch: str) -> Proposal | None:
-        """The newest pull request of a branch of ours."""
-        found = await self._newest(branch, "all")
-        return None if found is None else await self.proposal(int(found["number"]))
-
-    async def describe(self, number: int, title: str, body: str) -> None:
-        """Set the title and body of a pull request."""
-        await self._http.write("PATCH", f"{self._at}/pulls/{number}", {"title": title, "body": body})
-
-    async def comment(self, number: int, text: str) -> None:
-        """Write a comment below a pull request."""
-        await self._http.write("POST", f"{self._at}/issues/{number}/comments", {"body": text})
-
-    async def close(self, number: int) -> None:
-        """Close a pull request without a merge; one that is closed already is fine."""
-        try:
-            await self._http.write("PATCH", f"{self._at}/pulls/{number}", {"state": "closed"})
-        except Refused:
-            if (await self.proposal(number)).state == "open":
-                raise
 
     async def merge_when_ready(self, proposal: Proposal) -> None:
         """Have the forge merge it as soon as its own rules allow, in the repository's own way.

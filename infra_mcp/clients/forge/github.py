@@ -15,9 +15,10 @@ from urllib.parse import quote, urlsplit
 
 from infra_mcp.clients.forge.forge import Account, Check, Deployment, Proposal, Review, Rights
 from infra_mcp.clients.forge.github_rights import difference
-from infra_mcp.clients.forge.http import Api, Http, Refused
+from infra_mcp.clients.forge.http import Api, Refused
 from infra_mcp.clients.forge.limits import parsed_time
-from infra_mcp.errors import InfraError, Unavailable
+from infra_mcp.clients.forge.repository import Repository
+from infra_mcp.errors import Unavailable
 from infra_mcp.text import one_line, quoted
 
 _PAGE: Final = "100"
@@ -34,7 +35,7 @@ _State = Literal["pending", "success", "failure"]
 _STATES: dict[str, _State] = {"success": "success", "pending": "pending", "queued": "pending", "in_progress": "pending"}
 
 
-class GitHub:
+class GitHub(Repository):
     """One repository at GitHub.
 
     Args:
@@ -45,16 +46,11 @@ class GitHub:
 
     def __init__(self, url: str, repository: str, token_file: Path | None) -> None:
         host = urlsplit(url).netloc
-        self.shown = one_line(f"{host.removeprefix('api.')}/{repository}")
-        below = _ENTERPRISE if url.endswith(_ENTERPRISE) else ""
-        self._http = Http(Api(url.removesuffix(_ENTERPRISE), token_file, "Bearer", _HEADERS, self.shown))
-        self._rest = below
+        shown = one_line(f"{host.removeprefix('api.')}/{repository}")
+        self._rest = _ENTERPRISE if url.endswith(_ENTERPRISE) else ""
         self._owner = repository.partition("/")[0]
-        self._at = f"{below}/repos/{quote(repository)}"
-
-    async def aclose(self) -> None:
-        """End its connections."""
-        await self._http.aclose()
+        api = Api(url.removesuffix(_ENTERPRISE), token_file, "Bearer", _HEADERS, shown)
+        super().__init__(api, f"{self._rest}/repos/{quote(repository)}")
 
     async def account(self) -> Account:
         """Whose the server's token is; "Get the authenticated user" answers 403 to an app's token."""
@@ -88,32 +84,6 @@ class GitHub:
             with suppress(Refused):  # people's way to sort them; a pull request counts without
                 await self._http.write("POST", f"{self._at}/issues/{number}/labels", {"labels": list(labels)})
         return await self.proposal(number)
-
-    async def proposal(self, number: int) -> Proposal:
-        """A pull request by its number."""
-        return await self._proposal(await self._pull(number))
-
-    async def proposal_of(self, branch: str) -> Proposal | None:
-        """The newest pull request of a branch of ours."""
-        found = await self._newest(branch, "all")
-        # The list leaves out who merged it, and whether it can be merged.
-        return None if found is None else await self.proposal(int(found["number"]))
-
-    async def describe(self, number: int, title: str, body: str) -> None:
-        """Set the title and body of a pull request."""
-        await self._http.write("PATCH", f"{self._at}/pulls/{number}", {"title": title, "body": body})
-
-    async def comment(self, number: int, text: str) -> None:
-        """Write a comment below a pull request."""
-        await self._http.write("POST", f"{self._at}/issues/{number}/comments", {"body": text})
-
-    async def close(self, number: int) -> None:
-        """Close a pull request without a merge; one that is closed already is fine."""
-        try:
-            await self._http.write("PATCH", f"{self._at}/pulls/{number}", {"state": "closed"})
-        except Refused:
-            if (await self.proposal(number)).state == "open":
-                raise
 
     async def merge_when_ready(self, proposal: Proposal) -> None:
         """Have the forge merge it as soon as its own rules allow, in a way that the repository allows.
@@ -188,14 +158,6 @@ class GitHub:
                     newest = [state async for state in states if state.get("state") != "inactive"][:1]
                 found.append(_deployment(one, newest[0] if newest else {}))
         return tuple(found)
-
-    async def _pull(self, number: int) -> dict[str, Any]:
-        try:
-            return dict(await self._http.read(f"{self._at}/pulls/{number}"))
-        except Refused as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                raise InfraError("not-found", f"{self.shown} has no pull request {number}.") from error
-            raise
 
     async def _newest(self, branch: str, state: str) -> dict[str, Any] | None:
         """The newest pull request of a branch of this repository; GitHub lists the newest ones first."""
