@@ -7,7 +7,7 @@ webhook wakes it; without one it looks every `[forge] poll`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,17 +16,17 @@ from typing import Final
 
 import anyio
 
-from infra_mcp.clients.forge import Proposal
+from infra_mcp.clients.forge import Proposal, Review
 from infra_mcp.engine import report
 from infra_mcp.engine.merged import lacks_approval
 from infra_mcp.engine.propose import unpublish, upstream_of, withdraw
 from infra_mcp.engine.releases import overtaken_by
-from infra_mcp.engine.reviews import last_words
 from infra_mcp.engine.run import Dependencies, Run, record_of
 from infra_mcp.engine.signals import PARKED_CHANGED, PROPOSALS, Signals, signals_of
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather
 from infra_mcp.model.actions import Release
+from infra_mcp.model.approval import Reviewed
 from infra_mcp.model.record import ProposalRecord
 from infra_mcp.model.request import AT_THE_FORGE, Request, State
 from infra_mcp.policy.approvals import BY_REVIEW
@@ -158,7 +158,7 @@ class Proposals:
         wanted = [need for need in mine.needs if need.by == BY_REVIEW]
         if not wanted:
             return ""
-        now = mine.model_copy(update={"reviews": await last_words(self.deps, mine, there)})
+        now = mine.model_copy(update={"reviews": await _last_words(self.deps, mine, there)})
         policy, who = self.deps.policy(), request.caller.name
         return "; ".join(filter(None, [await lacks_approval(self.deps, policy, who, now, need) for need in wanted]))
 
@@ -171,7 +171,7 @@ class Proposals:
         alone = there.auto or there.ended_by is None or there.ended_by.bot
         known = {"merged": merged, "merged_by": by, "merged_alone": alone, "merged_head": there.head, "edits": edits}
         if not reverts and self._wants_reviews(mine):
-            known["reviews"] = await last_words(self.deps, mine, there)
+            known["reviews"] = await _last_words(self.deps, mine, there)
         mine = mine.model_copy(update=known)
         numbers = [number for number, stage in enumerate(run.record.stages) if stage.commit]
         for number in numbers:
@@ -246,3 +246,35 @@ class Proposals:
             await report.finish(self.deps.ledger, run, state, what, error)
         self.signals.wake(*signals_of(request))
         return error.what
+
+
+async def _last_words(deps: Dependencies, mine: ProposalRecord, there: Proposal) -> tuple[Reviewed, ...]:
+    """The last word of each reviewer, for the commit that is proposed now, or was when it was merged.
+
+    Raises:
+        Unavailable: the forge is away.
+        InfraError: `forge-refused`.
+    """
+    forge = await deps.forge()
+    found = await forge.reviews(there.number)
+    authors: frozenset[str] | None = frozenset()
+    if any(one.approves for one in found):
+        ours = {mine.author, there.author.name, (await forge.account()).name}
+        # Of our own commits the forge need not be asked.
+        others = frozenset[str]() if there.head in mine.heads else await forge.authors(there)
+        authors = None if others is None else others | ours
+    return tuple(
+        Reviewed(by=one.by.name, approves=one.approves, against=_against(one, there.head, authors)) for one in found
+    )
+
+
+def _against(review: Review, head: str, authors: Collection[str] | None) -> str:
+    if not review.approves:
+        return ""
+    if not head or review.head != head:
+        return "it is of another commit than the last"
+    if authors is None:
+        return "the forge does not say who pushed the last commit"
+    if review.by.name in authors:
+        return "it is an author's"
+    return "it is a bot's" if review.by.bot else ""

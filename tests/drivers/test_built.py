@@ -1,7 +1,7 @@
 """What differs between two builds is what is set: the fields that change, those that are gone, and new objects."""
 
 from infra_mcp.drivers.base import Build
-from infra_mcp.drivers.manifests.built import in_build, left
+from infra_mcp.drivers.manifests.objects import in_build, left
 from infra_mcp.repository.render import parse
 
 OBJECT = """\

@@ -1,23 +1,60 @@
-"""Waits until a zone's name servers answer as planned: over TCP, authoritative, each of them."""
+"""Finds a zone's name servers, and waits until each of them answers as planned: over TCP, authoritative."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 import anyio
 
+from infra_mcp.clients.dns.delegation import delegation
 from infra_mcp.clients.dns.server import NoAnswer, Server, ask
 from infra_mcp.drivers.dns.look import wildcards
 from infra_mcp.drivers.dns.records import Key
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather
 from infra_mcp.model.rrset import RRset, same
+from infra_mcp.policy.kinds import ZoneRules
 
 _MIN_PAUSE, _MAX_PAUSE = 0.02, 1.0  # seconds between two looks
 PATIENCE: Final = 10.0  # seconds after which a server that never answered counts as out of reach
+_LOOKUP: Final = 10.0  # seconds for the delegation
+_KEPT: Final = 300.0  # seconds for which it is remembered
+
+
+@dataclass
+class Servers:
+    """Finds a zone's servers: the primary, and those that policy names, or else those that it is delegated to."""
+
+    zone: str
+    rules: ZoneRules
+    primary: Server
+    _known: tuple[float, list[Server], str] | None = field(default=None, repr=False)
+
+    async def all(self) -> tuple[list[Server], str]:
+        """The primary first, then the others; and a remark where these are not known."""
+        if self.rules.servers:
+            return self._with([Server.parse(one) for one in self.rules.servers]), ""
+        if self._known is None or anyio.current_time() - self._known[0] > _KEPT:
+            found, why = await self._delegated()
+            self._known = anyio.current_time(), self._with(found), why
+        return self._known[1], self._known[2]
+
+    async def _delegated(self) -> tuple[list[Server], str]:
+        resolver = Server.parse(self.rules.resolver) if self.rules.resolver else None
+        with anyio.move_on_after(_LOOKUP):
+            try:
+                found = await delegation(self.zone, resolver)
+            except InfraError as error:
+                return [], f"only the primary was asked: {error.what.rstrip('.')}"
+            return found, "" if found else f"only the primary was asked: nothing delegates {self.zone}"
+        return [], "only the primary was asked: the delegation could not be looked up in time"
+
+    def _with(self, others: list[Server]) -> list[Server]:
+        primary = self.primary
+        return [primary, *dict.fromkeys(one for one in others if (one.host, one.port) != (primary.host, primary.port))]
 
 
 @dataclass

@@ -11,7 +11,7 @@ from infra_mcp.clients.dns.server import Server, serial
 from infra_mcp.clients.kube import Cluster
 from infra_mcp.drivers.base import Context, Owner, Place, Prepared, Question, Setup, Share, Undone
 from infra_mcp.drivers.dns import plan as planning
-from infra_mcp.drivers.dns.answers import confirm
+from infra_mcp.drivers.dns.answers import Servers, confirm
 from infra_mcp.drivers.dns.backend import Backend
 from infra_mcp.drivers.dns.coredns import CoreDns
 from infra_mcp.drivers.dns.endpoint import Endpoint
@@ -20,7 +20,6 @@ from infra_mcp.drivers.dns.objects import ClusterObject
 from infra_mcp.drivers.dns.plan import Work
 from infra_mcp.drivers.dns.records import Left
 from infra_mcp.drivers.dns.rfc2136 import Rfc2136
-from infra_mcp.drivers.dns.servers import Servers
 from infra_mcp.drivers.dns.status import status
 from infra_mcp.drivers.dns.stores import FileStore, KeyStore
 from infra_mcp.drivers.dns.undo import undo

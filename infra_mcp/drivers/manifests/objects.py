@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Literal
 
 from infra_mcp.clients.kube import Cluster
-from infra_mcp.drivers.base import Context, Share
+from infra_mcp.drivers.base import Build, Context, Share
 from infra_mcp.drivers.kubernetes.adopt import Own
+from infra_mcp.drivers.kubernetes.diff import gone
 from infra_mcp.drivers.kubernetes.revision import WORKLOADS
 from infra_mcp.drivers.kubernetes.ssa import Proposal
 from infra_mcp.errors import InfraError
@@ -17,7 +19,7 @@ from infra_mcp.model.marks import RESTART
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.model.target import Target
 from infra_mcp.repository.edits import Beside, Goal, Location
-from infra_mcp.repository.partial import get_path, merge, set_path
+from infra_mcp.repository.partial import differences, get_path, merge, set_path
 from infra_mcp.repository.render import Located
 
 _VERSIONS = {"apps": "apps/v1", "rbac.authorization.k8s.io": "rbac.authorization.k8s.io/v1", "": "v1"}
@@ -131,6 +133,38 @@ def in_files(share: Share) -> list[Desired]:
         )
         for where, (located, fields, whole) in sets.items()
     ]
+
+
+def in_build(build: Build) -> Iterator[Desired]:
+    """Each object that a build gives otherwise, as the fields that differ; a new one as a whole.
+
+    An object that it gives no longer is left: a generated one is replaced by one of another name, and a rollback needs
+    the old one (kubernetes/kubectl#815).
+    """
+    former = {one.ref.key: one for one in (build.before if build.other is None else build.other)}
+    for one in build.after:
+        known = former.get(one.ref.key)
+        if known is None:
+            yield Desired(one.ref, one.object, path=build.root, generated=one.ref.kind == "ConfigMap")
+            continue
+        sets, removes = _changed(known, one)
+        if sets != one.ref.identity or removes:
+            git = known.object if build.other is None else one.object
+            yield Desired(one.ref, sets, whole=False, path=build.root, git=git, removes=removes)
+
+
+def left(build: Build) -> list[str]:
+    """The objects that a build gave and gives no longer, as people write them."""
+    now = {one.ref.key for one in build.after}
+    return [str(one.ref) for one in build.before if one.ref.key not in now]
+
+
+def _changed(known: Located, one: Located) -> tuple[dict[str, Any], tuple[FieldPath, ...]]:
+    """The fields that are set otherwise, as a partial object, and those that are gone."""
+    sets: dict[str, Any] = one.ref.identity
+    for path, _, after, _ in differences(known.object, one.object, exact=True):
+        set_path(sets, path, after)
+    return sets, tuple(gone(known.object, one.object))
 
 
 def without_file(work: Beside, request: str) -> Desired:

@@ -17,8 +17,16 @@ from infra_mcp.drivers.kubernetes.diff import changes, drift
 from infra_mcp.drivers.kubernetes.preflight import Right, require
 from infra_mcp.drivers.kubernetes.revision import WORKLOADS
 from infra_mcp.drivers.kubernetes.ssa import Proposal
-from infra_mcp.drivers.manifests.built import in_build, left
-from infra_mcp.drivers.manifests.objects import Access, Desired, PlannedObject, Work, in_files, without_file
+from infra_mcp.drivers.manifests.objects import (
+    Access,
+    Desired,
+    PlannedObject,
+    Work,
+    in_build,
+    in_files,
+    left,
+    without_file,
+)
 from infra_mcp.drivers.manifests.pull_secrets import PullSecret, PullSecrets
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather, gather_pair

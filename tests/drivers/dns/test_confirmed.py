@@ -11,7 +11,7 @@ from name_servers import free_port, primary
 from infra_mcp.clients.dns import delegation as delegations
 from infra_mcp.clients.dns.server import Server
 from infra_mcp.drivers.base import Context
-from infra_mcp.drivers.dns import servers as lookups
+from infra_mcp.drivers.dns import answers as lookups
 from infra_mcp.drivers.dns.driver import connect
 from infra_mcp.drivers.dns.records import target_of
 from infra_mcp.errors import InfraError, Unavailable
