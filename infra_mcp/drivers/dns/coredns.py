@@ -15,7 +15,7 @@ from infra_mcp.clients.dns.update import Swap
 from infra_mcp.drivers.base import Context, Share
 from infra_mcp.drivers.dns.look import Seen, View
 from infra_mcp.drivers.dns.markers import TXT, our_place, places
-from infra_mcp.drivers.dns.records import Key
+from infra_mcp.drivers.dns.records import Key, require_alike
 from infra_mcp.drivers.dns.stores import Store
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.rrset import APEX, RRset, same
@@ -23,8 +23,6 @@ from infra_mcp.policy.kinds import ZoneRules
 from infra_mcp.policy.zone_files import file_of
 from infra_mcp.repository.nodes import Unreadable
 from infra_mcp.repository.zones import config_map, master
-
-_NAMED = 5  # records in a message
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,12 @@ class CoreDns:
             InfraError: `not-in-cluster`: they differ in more than this change; `object-invalid`: no server would load
                 the new one.
         """
-        published, changed = await self.store.read(context), {(one.name, one.type) for one in swaps}
-        content = await to_thread.run_sync(self._checked, context, share, published, changed)
+        published = await self.store.read(context)
+        content = await to_thread.run_sync(self._checked, context, share, published, swaps)
         await self.store.check(context, content)
         return published, content
 
-    def _checked(self, context: Context, share: Share, published: bytes, changed: set[Key]) -> bytes:
+    def _checked(self, context: Context, share: Share, published: bytes, swaps: Sequence[Swap]) -> bytes:
         path = file_of(context.policy, share.after, self.zone)
         wanted = share.after.read(path) or b""
         try:
@@ -76,18 +74,7 @@ class CoreDns:
             content = master.raised(text, self.zone, master.serial_of(published, self.zone))
         except Unreadable as error:
             raise InfraError("object-invalid", f"{path}: no server would load the zone: {error.why}.") from None
-        here, there = self._records(text), self._records(published)
-        others = sorted(
-            f"{name} {kind}"
-            for name, kind in here.keys() | there.keys()
-            if (name, kind) not in changed
-            and kind != "SOA"
-            and not same(here.get((name, kind)), there.get((name, kind)))
-        )
-        if others:
-            named = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
-            what = f"What is published of {self.zone} differs from {path} in more than this change: {named}."
-            raise InfraError("not-in-cluster", what, next_step="Bring both together by hand first.")
+        require_alike(f"What is published of {self.zone}", path, self._records(text), self._records(published), swaps)
         return content
 
     async def write(self, context: Context, own: tuple[bytes, bytes], _: Sequence[Swap], __: Sequence[Key]) -> None:

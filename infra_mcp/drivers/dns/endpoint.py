@@ -16,7 +16,7 @@ from infra_mcp.clients.dns.update import Swap
 from infra_mcp.drivers.base import Context, Share
 from infra_mcp.drivers.dns.look import View, look
 from infra_mcp.drivers.dns.objects import ClusterObject
-from infra_mcp.drivers.dns.records import Key
+from infra_mcp.drivers.dns.records import Key, require_alike
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.model.rrset import RRset, same
 from infra_mcp.policy.kinds import ZoneRules
@@ -24,8 +24,6 @@ from infra_mcp.policy.zone_files import file_of
 from infra_mcp.repository.value import Tree
 from infra_mcp.repository.zones.endpoints import KIND, of_object, replaced
 from infra_mcp.repository.zones.fault import ZoneFault
-
-_NAMED = 5  # records in a message
 
 
 @dataclass(frozen=True)
@@ -68,15 +66,7 @@ class Endpoint:
         """
         live = await self.object.read(context)
         path, wanted = await to_thread.run_sync(self._in_git, context, share.after)
-        here, there = self._records(wanted), self._records(live)
-        changed = {(one.name, one.type) for one in swaps}
-        keys = sorted((here.keys() | there.keys()) - changed)
-        if others := [
-            f"{name} {kind}" for name, kind in keys if not same(here.get((name, kind)), there.get((name, kind)))
-        ]:
-            named = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
-            what = f"{self.object.ref} differs from {path} in more than this change: {named}."
-            raise InfraError("not-in-cluster", what, next_step="Bring both together by hand first.")
+        require_alike(str(self.object.ref), path, self._records(wanted), self._records(live), swaps)
         sets = {"spec": {"endpoints": (wanted.get("spec") or {}).get("endpoints") or []}}
         await self.object.check(context, live, sets)
         return live, sets
@@ -112,14 +102,7 @@ class Endpoint:
         path, ref = file_of(context.policy, tree, self.zone), self.object.ref
         for one in tree.documents(path) or []:
             metadata = one.get("metadata") or {} if isinstance(one, dict) else {}
-            if (
-                metadata
-                and one.get("kind") == KIND
-                and (metadata.get("namespace"), metadata.get("name"))
-                == (
-                    ref.namespace,
-                    ref.name,
-                )
-            ):
+            named = metadata.get("namespace"), metadata.get("name")
+            if metadata and one.get("kind") == KIND and named == (ref.namespace, ref.name):
                 return path, one
         raise InfraError("not-in-repository", f"{ref} is not in {path}, which holds the records of {self.zone}.")

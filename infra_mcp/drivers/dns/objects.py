@@ -11,6 +11,7 @@ import anyio
 from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.drivers.base import Context
 from infra_mcp.drivers.kubernetes import ssa
+from infra_mcp.drivers.kubernetes.connection import translated
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
 
@@ -40,6 +41,7 @@ class ClusterObject:
             raise InfraError("not-in-cluster", f"{self.ref} is not there.", next_step=step)
         return live
 
+    @translated
     async def write(self, context: Context, live: dict[str, Any], sets: dict[str, Any]) -> None:
         """Apply fields, if the object is still as it was read.
 
@@ -47,23 +49,18 @@ class ClusterObject:
             Moved: it is not.
             InfraError: `field-conflict`, `owned-elsewhere`, `object-invalid`, `cluster-denied`.
         """
-        user = self._user(context)
-        try:
-            adopt = context.policy.tree.adopt
-            proposal = await ssa.propose(self.cluster, self.ref, live, sets, as_user=user, adopt=adopt)
-            with anyio.CancelScope(shield=True):
-                await ssa.write(self.cluster, proposal, as_user=user, request=context.request)
-        except KubeError as error:
-            raise error.translate(None) from error
+        proposal = await self._proposed(context, live, sets)
+        with anyio.CancelScope(shield=True):
+            await ssa.write(self.cluster, proposal, as_user=self._user(context), request=context.request)
 
+    @translated
     async def check(self, context: Context, live: dict[str, Any], sets: dict[str, Any]) -> None:
         """Let the API server dry-run the same. Raises as `write`."""
-        user = self._user(context)
-        try:
-            adopt = context.policy.tree.adopt
-            await ssa.propose(self.cluster, self.ref, live, sets, as_user=user, adopt=adopt)
-        except KubeError as error:
-            raise error.translate(None) from error
+        await self._proposed(context, live, sets)
+
+    async def _proposed(self, context: Context, live: dict[str, Any], sets: dict[str, Any]) -> ssa.Proposal:
+        adopt = context.policy.tree.adopt
+        return await ssa.propose(self.cluster, self.ref, live, sets, as_user=self._user(context), adopt=adopt)
 
     def _user(self, context: Context) -> str:
         return context.policy.service_account(context.circle, self.cluster.name)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from infra_mcp.clients.dns.update import Swap
 from infra_mcp.drivers.base import Share
+from infra_mcp.errors import InfraError
 from infra_mcp.model.digest import canonical
 from infra_mcp.model.names import Frozen
 from infra_mcp.model.outcome import Written
@@ -17,6 +20,7 @@ from infra_mcp.repository.value import Tree
 from infra_mcp.repository.zones.edit import records
 
 Key = tuple[str, str]  # a record set's name and type
+_NAMED = 5  # records in a message
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,29 @@ def in_share(policy: Policy, zone: str, share: Share) -> list[Desired]:
 
 def _read(tree: Tree, paths: list[str], zone: str, key: str) -> dict[Key, RRset]:
     return {one.key: one for path in paths for one in records(tree, path, zone, key=key)}
+
+
+def require_alike(
+    what: str, path: str, here: Mapping[Key, RRset], there: Mapping[Key, RRset], swaps: Iterable[Swap]
+) -> None:
+    """Require that what is published has the records of the repository, but for those that a change is about.
+
+    Args:
+        what: that is published.
+        path: the file of the repository.
+        here: the records of the repository.
+        there: those that are published.
+        swaps: the change.
+
+    Raises:
+        InfraError: `not-in-cluster`: they differ in more.
+    """
+    keys = sorted((here.keys() | there.keys()) - {(one.name, one.type) for one in swaps})
+    others = [" ".join(key) for key in keys if key[1] != "SOA" and not same(here.get(key), there.get(key))]
+    if others:
+        named = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
+        message = f"{what} differs from {path} in more than this change: {named}."
+        raise InfraError("not-in-cluster", message, next_step="Bring both together by hand first.")
 
 
 def target_of(zone: str, key: Key) -> Target:

@@ -6,7 +6,6 @@ Source: external-dns, `apis/v1alpha1` and `endpoint/endpoint.go`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 from infra_mcp.clients.dns.text import plain, relative, rrset
@@ -21,17 +20,6 @@ GROUP: Final = "externaldns.k8s.io"
 _TYPES: Final = ("A", "AAAA", "CNAME", "MX", "NS", "PTR", "SRV", "TXT")
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """One endpoint."""
-
-    data: dict[str, Any]
-
-    @property
-    def type(self) -> str:
-        return str(self.data.get("recordType", "")).upper()
-
-
 def read(data: bytes, zone: str, name: str | None = None) -> list[RRset]:
     """The record sets that the objects of a file give to a zone, or to one name of it.
 
@@ -39,15 +27,7 @@ def read(data: bytes, zone: str, name: str | None = None) -> list[RRset]:
         Unreadable: the file cannot be read.
         ZoneFault: an endpoint is not well formed.
     """
-    entries = _entries(values(compose(decode(data))))
-    found = [(_name(one, zone), one) for one in entries if one.type in _TYPES]
-    return [_rrset(one, at, zone) for at, one in found if at is not None and name in {None, at}]
-
-
-def _entries(documents: list[Any]) -> Iterator[_Entry]:
-    for document in documents:
-        if isinstance(document, dict) and document.get("kind") == KIND:
-            yield from (_Entry(one) for one in _held(document) if isinstance(one, dict))
+    return _records(values(compose(decode(data))), zone, name)
 
 
 def of_object(live: dict[str, Any], zone: str) -> dict[tuple[str, str], RRset]:
@@ -56,27 +36,37 @@ def of_object(live: dict[str, Any], zone: str) -> dict[tuple[str, str], RRset]:
     Raises:
         ZoneFault: an endpoint is not well formed.
     """
-    named = [(_name(one, zone), one) for one in _entries([live]) if one.type in _TYPES]
-    return {one.key: one for one in (_rrset(entry, name, zone) for name, entry in named if name is not None)}
+    return {one.key: one for one in _records([live], zone)}
 
 
-def _name(one: _Entry, zone: str) -> str | None:
+def _records(documents: list[Any], zone: str, name: str | None = None) -> list[RRset]:
+    objects = [one for one in documents if isinstance(one, dict) and one.get("kind") == KIND]
+    entries = [one for held in objects for one in _held(held) if isinstance(one, dict) and _type(one) in _TYPES]
+    found = [(_name(one, zone), one) for one in entries]
+    return [_rrset(one, at, zone) for at, one in found if at is not None and name in {None, at}]
+
+
+def _type(endpoint: dict[str, Any]) -> str:
+    return str(endpoint.get("recordType", "")).upper()
+
+
+def _name(endpoint: dict[str, Any], zone: str) -> str | None:
     """Its name in the zone; None where it is outside."""
     try:
-        return relative(str(one.data.get("dnsName", "")).rstrip(".") + ".", zone)
+        return relative(str(endpoint.get("dnsName", "")).rstrip(".") + ".", zone)
     except ValueError:
         return None
 
 
-def _rrset(one: _Entry, name: str, zone: str) -> RRset:
-    targets, ttl = one.data.get("targets"), one.data.get("recordTTL")
+def _rrset(one: dict[str, Any], name: str, zone: str) -> RRset:
+    kind, targets, ttl = _type(one), one.get("targets"), one.get("recordTTL")
     try:
         if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
             msg = "has no list of targets"
             raise ValueError(msg)  # noqa: TRY301 - told like the other faults of a record
-        return rrset(zone, name, one.type, ttl or None, [_text(one.type, target) for target in targets])
+        return rrset(zone, name, kind, ttl or None, [_text(kind, target) for target in targets])
     except ValueError as error:
-        raise ZoneFault(f"the {one.type} endpoint of {name} {error}") from None
+        raise ZoneFault(f"the {kind} endpoint of {name} {error}") from None
 
 
 def _text(kind: str, target: str) -> str:
@@ -129,8 +119,8 @@ def _held(document: dict[str, Any]) -> list[Any]:
 
 def _matching(endpoints: list[Any], zone: str, one: RRset) -> list[int]:
     """The indexes of the endpoints of a name and type."""
-    entries = [(at, _Entry(held)) for at, held in enumerate(endpoints) if isinstance(held, dict)]
-    return [at for at, entry in entries if (_name(entry, zone), entry.type) == one.key]
+    entries = [(at, held) for at, held in enumerate(endpoints) if isinstance(held, dict)]
+    return [at for at, held in entries if (_name(held, zone), _type(held)) == one.key]
 
 
 def _shared(one: RRset) -> str:
