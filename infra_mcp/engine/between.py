@@ -33,9 +33,8 @@ from infra_mcp.repository.census.others import Other
 from infra_mcp.repository.census.roots import OURS
 from infra_mcp.repository.hcl.source import SUFFIXES as HCL
 from infra_mcp.repository.nodes import Unreadable
-from infra_mcp.repository.partial import same
 from infra_mcp.repository.paths import SUFFIXES
-from infra_mcp.repository.render import Located, read
+from infra_mcp.repository.render import Located, differing, read
 from infra_mcp.repository.value import Tree
 
 AS_IT_IS: Final = "none: applied as it is"  # the renderer of manifests that no build changes
@@ -142,7 +141,7 @@ def _compared(given: _Given, pair: Pair, shown: Reached, made: list[Rendered | N
         _placed(given.policy, side, entry, one.objects if one else ())
         for side, entry, one in zip(given.sides, pair.entries, made, strict=True)
     )
-    objects = tuple(_changes(*map(_by_key, placed)))
+    objects = tuple(changes(*placed))
     built = {path for one in made if one for path in (*one.inputs.files, *one.inputs.links)}
     built |= {path for one in pair.entries if one for path in one.composition.files}
     found = []
@@ -170,7 +169,7 @@ def _plain(given: _Given, pair: Pair, shown: Reached) -> Between:
             holding |= {path} if many else set()
             unjudged += [why] if why and many and side is given.sides[1] else []
         found.append(_placed(given.policy, side, one, objects))
-    made = tuple(_changes(*map(_by_key, found)))
+    made = tuple(changes(*found))
     renderer = AS_IT_IS if holding.issuperset(pair.files) else ""
     of_files = _with(given, pair, shown.model_copy(update={"renderer": renderer}), made, pair.files)
     return replace(of_files, unjudged=tuple(unjudged))
@@ -200,7 +199,7 @@ def _alone(given: _Given, files: list[str]) -> Iterator[Between]:
         shown = delivered(given.policy, path, OURS, "", None)
         is_plain = path in counts and not any(charts_of(side.census.index, path) for side in given.sides)
         sides = [_read(side.tree, path, shown.cluster or "") for side in given.sides] if is_plain else []
-        if objects := tuple(_changes(*(_by_key(many) for many, _ in sides))) if sides else ():
+        if objects := tuple(changes(*(many for many, _ in sides))) if sides else ():
             change: dict[str, Any] = {"renderer": AS_IT_IS, "targets": tuple(one.change.target.key for one in objects)}
             change["renders"] = tuple(one.change for one in objects)
             unjudged = (sides[1][1],) if sides[1][1] else ()
@@ -243,10 +242,6 @@ def _with(
     return Between(shown.model_copy(update=update), files, objects)
 
 
-def _by_key(objects: Iterable[Located]) -> dict[str, Located]:
-    return {one.ref.key: one for one in objects}
-
-
 def _placed(policy: Policy, side: Side, entry: Entry | None, objects: Iterable[Located]) -> Iterator[Located]:
     """Objects in the namespace that their deliverer gives them, or policy, where their build has none."""
     spaces: dict[tuple[str, str], str | None] = {}
@@ -266,15 +261,8 @@ def _placed(policy: Policy, side: Side, entry: Entry | None, objects: Iterable[L
 
 def changes(before: Iterable[Located], after: Iterable[Located]) -> Iterator[ObjectChange]:
     """Every object that two sets of objects have differently, the new ones in their order, then those that go."""
-    return _changes(_by_key(before), _by_key(after))
-
-
-def _changes(before: dict[str, Located], after: dict[str, Located]) -> Iterator[ObjectChange]:
-    for key in [*after, *(key for key in before if key not in after)]:
-        old, new = before.get(key), after.get(key)
+    for old, new in differing(before, after):
         was, now = old.object if old else None, new.object if new else None
-        if old and new and same(was, now):
-            continue
         one = new or old
         if one is None:  # pragma: no cover - it is in one of them
             raise AssertionError

@@ -30,9 +30,8 @@ from infra_mcp.repository.census.roots import OURS
 from infra_mcp.repository.edits import Edit
 from infra_mcp.repository.immutable import immutable_changes
 from infra_mcp.repository.kustomize import inputs
-from infra_mcp.repository.partial import same
 from infra_mcp.repository.rebase import changed
-from infra_mcp.repository.render import Located
+from infra_mcp.repository.render import Located, differing
 from infra_mcp.repository.value import Tree
 
 MAX_BUILT = 100  # deliveries that are built for one change, each before and after
@@ -166,7 +165,7 @@ async def _one(given: _Given, entry: Entry, *, too_many: bool) -> tuple[Reached,
         if own and given.required and reached.delivery == OURS:
             raise
         return reached.model_copy(update={"unbuilt": error.what}), None
-    if _differ(old, new):
+    if any(differing(old.objects, new.objects)):
         if reached.delivery == OURS and given.required:
             _require_applicable(old, new, own=own)
         return _built(given.census, entry, reached, old, new), _build(old, new)
@@ -207,18 +206,12 @@ def _build(old: Rendered, new: Rendered, other: Rendered | None = None) -> Build
 def _require_applicable(old: Rendered, new: Rendered, *, own: bool) -> None:
     if own and (fixed := immutable_changes(old, new)):
         raise InfraError("object-invalid", f"{fixed[0]}.")
-    for one in _moved(old, new):
-        if one.ref.namespace is None and one.ref.kind in NAMESPACED:
+    for _, one in differing(old.objects, new.objects):
+        if one and one.ref.namespace is None and one.ref.kind in NAMESPACED:
             what = (
                 f"The build of {new.root or '.'} gives {one.ref} without a namespace, and infra.toml names none for it."
             )
             raise InfraError("namespace-needed", what)
-
-
-def _moved(old: Rendered, new: Rendered) -> list[Located]:
-    """The objects that a build gives otherwise."""
-    before = {one.ref.key: one.object for one in old.objects}
-    return [one for one in new.objects if not same(before.get(one.ref.key), one.object)]
 
 
 async def _unchanged(
@@ -233,16 +226,11 @@ async def _unchanged(
     return _built(given.census, entry, reached, other, new), _build(new, new, other)
 
 
-def _differ(old: Rendered, new: Rendered) -> bool:
-    before, after = ({one.ref.key: one.object for one in side.objects} for side in (old, new))
-    return not same(before, after)
-
-
 def _built(census: Census, entry: Entry, reached: Reached, old: Rendered, new: Rendered) -> Reached:
-    moved, before = _moved(old, new), {one.ref.key: one.object for one in old.objects}
-    found: dict[str, Any] = {"renderer": new.renderer, "targets": tuple(one.ref.target.key for one in moved)}
-    found["renders"] = tuple(rendered_change(one, before.get(one.ref.key)) for one in moved)
-    return reached.model_copy(update=found | {"apps": apps_of(census, entry, moved)})
+    moved = [(was.object if was else None, one) for was, one in differing(old.objects, new.objects) if one]
+    found: dict[str, Any] = {"renderer": new.renderer, "targets": tuple(one.ref.target.key for _, one in moved)}
+    found["renders"] = tuple(rendered_change(one, was) for was, one in moved)
+    return reached.model_copy(update=found | {"apps": apps_of(census, entry, [one for _, one in moved])})
 
 
 def _without_renders(one: Reached) -> Reached:

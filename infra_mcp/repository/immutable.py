@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.builds import Rendered
 from infra_mcp.repository.kustomize import Inputs
+from infra_mcp.repository.render import differing
 
 # Source: the validation of updates in the API server, for each kind.
 _IMMUTABLE: dict[tuple[str, str], tuple[str, ...]] = {
@@ -38,11 +39,10 @@ class ImmutableChange(NamedTuple):
 
 def immutable_changes(before: Rendered, after: Rendered) -> list[ImmutableChange]:
     """Every change from one build to the other that no API server accepts, with the entry that makes it."""
-    old = {one.ref.key: one.object for one in before.objects}
     found = []
-    for one in after.objects:
-        if one.ref.key in old:
-            found += list(_changes(one.ref, old[one.ref.key], one.object, before.inputs, after.inputs))
+    for old, new in differing(before.objects, after.objects):
+        if old and new:
+            found += list(_changes(new.ref, old.object, new.object, before.inputs, after.inputs))
     return found
 
 
@@ -60,12 +60,12 @@ def _changes(
 
 def _cause(was: set[tuple[str, str]], wanted: set[tuple[str, str]], before: Inputs, after: Inputs) -> tuple[str, str]:
     """The entry, new, changed or gone, whose label is one of those that differ."""
-    for labels, differing in (
+    for labels, these in (
         (after.selector_labels - before.selector_labels, wanted - was),
         (before.selector_labels - after.selector_labels, was - wanted),
     ):
         for label in sorted(labels):
-            if (label.key, label.value) in differing:
+            if (label.key, label.value) in these:
                 return label.entry, label.file
     return "", ""
 

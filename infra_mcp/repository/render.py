@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.nodes import Node, Unreadable, compose, decode, values
+from infra_mcp.repository.partial import same
 from infra_mcp.repository.scalars import Json
 from infra_mcp.repository.styles import lines
 
@@ -41,6 +43,18 @@ class Located(Found):
 
     def __str__(self) -> str:
         return f"{self.path}, {self.ref}"
+
+
+def differing(before: Iterable[Located], after: Iterable[Located]) -> Iterator[tuple[Located | None, Located | None]]:
+    """Every object that two sets have differently, before and after: the new ones in their order, then what goes."""
+    old, new = ({one.ref.key: one for one in side} for side in (before, after))
+    for key, one in new.items():
+        was = old.get(key)
+        if was is None or not same(was.object, one.object):
+            yield was, one
+    for key, one in old.items():
+        if key not in new:
+            yield one, None
 
 
 def parse(data: bytes, path: str, cluster: str, malformed: list[str] | None = None) -> list[Located]:

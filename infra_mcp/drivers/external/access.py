@@ -6,7 +6,7 @@ writes meet, is asked beforehand, by access reviews as the circle's identity (Se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
@@ -19,9 +19,8 @@ from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.nodes import Unreadable
-from infra_mcp.repository.partial import same
 from infra_mcp.repository.rebase import changed
-from infra_mcp.repository.render import Located, read
+from infra_mcp.repository.render import Located, differing, read
 from infra_mcp.repository.value import Tree
 
 _MAX_ASKED: Final = 200
@@ -40,15 +39,17 @@ def writes(share: Share) -> tuple[Write, ...]:
     """The objects that a share changes: those of its builds, and those in files that no build reads."""
     found: dict[tuple[str, str], Write] = {}
     for before, after in sides(share):
-        for one in _differing(before, after):
-            found.setdefault((one.verb, one.ref.key), one)
+        for was, now in differing(before, after):
+            if one := now or was:
+                verb = "delete" if now is None else "create" if was is None else "patch"
+                found.setdefault((verb, one.ref.key), Write(verb, one.ref))
     return tuple(found.values())
 
 
-def sides(share: Share) -> list[tuple[dict[str, Located], dict[str, Located]]]:
-    """The objects before and after a share, by key: of each of its builds, and of each changed file that none reads."""
+def sides(share: Share) -> list[tuple[Iterable[Located], Iterable[Located]]]:
+    """The objects before and after a share: of each of its builds, and of each changed file that none reads."""
     built = frozenset[str]().union(*(build.files for build in share.builds))
-    found = [(_by_key(build.before), _by_key(build.after)) for build in share.builds]
+    found: list[tuple[Iterable[Located], Iterable[Located]]] = [(one.before, one.after) for one in share.builds]
     plain = [path for path in changed(share.before, share.after) if path not in built and path.endswith(_YAML)]
     return found + [(_objects(share.before, path), _objects(share.after, path)) for path in plain]
 
@@ -96,23 +97,8 @@ async def require_rights(cluster: Cluster, share: Share, user: str) -> tuple[str
     return tuple(remarks)
 
 
-def _by_key(objects: tuple[Located, ...]) -> dict[str, Located]:
-    return {one.ref.key: one for one in objects}
-
-
-def _objects(tree: Tree, path: str) -> dict[str, Located]:
+def _objects(tree: Tree, path: str) -> list[Located]:
     data = tree.read(path)
     with suppress(Unreadable):  # values of a chart, and whatever else is no manifest
-        return _by_key(tuple(read(data, path, tree.cluster))) if data is not None else {}
-    return {}
-
-
-def _differing(before: Mapping[str, Located], after: Mapping[str, Located]) -> Iterator[Write]:
-    for key, one in after.items():
-        if key not in before:
-            yield Write("create", one.ref)
-        elif not same(before[key].object, one.object):
-            yield Write("patch", one.ref)
-    for key, one in before.items():
-        if key not in after:
-            yield Write("delete", one.ref)
+        return read(data, path, tree.cluster) if data is not None else []
+    return []

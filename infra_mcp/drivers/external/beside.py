@@ -15,7 +15,7 @@ from infra_mcp.drivers.kubernetes.causes import cause
 from infra_mcp.drivers.kubernetes.revision import WORKLOADS, look
 from infra_mcp.gather import gather
 from infra_mcp.model.object_ref import ObjectRef
-from infra_mcp.repository.partial import same
+from infra_mcp.repository.render import differing
 
 _MAX_LOOKED_AT: Final = 20
 
@@ -24,11 +24,10 @@ def moved(share: Share) -> tuple[ObjectRef, ...]:
     """The workloads that the builds of a share give otherwise; without those whose namespace is not known."""
     found = []
     for build in share.builds:
-        before = {one.ref.key: one.object for one in build.before}
         found += [
             one.ref
-            for one in build.after
-            if one.ref.kind in WORKLOADS and one.ref.namespace and not same(before.get(one.ref.key), one.object)
+            for _, one in differing(build.before, build.after)
+            if one and one.ref.kind in WORKLOADS and one.ref.namespace
         ]
     return tuple(dict.fromkeys(found))
 

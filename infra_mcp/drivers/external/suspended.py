@@ -36,7 +36,7 @@ async def suspended(cluster: Cluster, share: Share, workloads: Iterable[ObjectRe
         workloads: that are evidence of it.
         user: the circle's identity.
     """
-    in_git = {key: one for _, after in sides(share) for key, one in after.items()}
+    in_git = {one.ref.key: one for _, after in sides(share) for one in after}
     queue = deque([*(one.ref for one in writes(share) if one.verb != "delete"), *workloads])
     seen, notes = set[str](), list[str]()
     while queue and len(seen) < _MAX_READ:
