@@ -21,6 +21,7 @@ from infra_mcp.repository.kustomization import (
     parse_kustomization,
     parse_plugins,
 )
+from infra_mcp.repository.paths import is_in
 from infra_mcp.text import named
 
 MAX_FILES = 5000
@@ -175,7 +176,7 @@ class _Closure:
                 self.follow(file, inner, home or folder, stack)
 
     def enter(self, folder: str, one: Reference, stack: list[str], home: str | None) -> None:
-        above = next((other for other in stack if _is_inside(other, folder)), None)
+        above = next((other for other in stack if is_in(other, folder)), None)
         if above is not None:
             raise _Refused(f"{named(one.text)} leads back to {named(above or '.')}: a cycle")
         try:
@@ -185,7 +186,7 @@ class _Closure:
 
     def add(self, path: str, folder: str) -> None:
         self.files.add(path)
-        self.crosses |= not _is_inside(path, folder)
+        self.crosses |= not is_in(path, folder)
         if len(self.files) > MAX_FILES:
             raise _TooLarge(f"it reads more than {MAX_FILES} files")
 
@@ -220,7 +221,3 @@ class _Closure:
 
 def _first(folder: str, text: str) -> str:
     return posixpath.normpath(posixpath.join(folder, text)).split("/")[0]
-
-
-def _is_inside(path: str, folder: str) -> bool:
-    return not folder or path == folder or path.startswith(f"{folder}/")

@@ -33,9 +33,14 @@ def is_chart(path: str) -> bool:
     return posixpath.basename(path).lower() in _CHARTS
 
 
+def is_in(path: str, folder: str) -> bool:
+    """Whether a path is this folder or file, or below it; an empty one is the whole repository."""
+    return not folder or path == folder or path.startswith(f"{folder}/")
+
+
 def depth(path: str, roots: Iterable[str]) -> int:
     """The length of the longest of these roots above a path, the one that decides about it; -1 without one."""
-    return max((len(root) for root in roots if not root or path == root or path.startswith(f"{root}/")), default=-1)
+    return max((len(root) for root in roots if is_in(path, root)), default=-1)
 
 
 def below(path: str, root: str) -> bool:

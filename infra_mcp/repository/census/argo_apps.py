@@ -20,7 +20,7 @@ from infra_mcp.repository.census.environments import ENVIRONMENTS, SHARED, STAGE
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.kustomization import is_kustomization
 from infra_mcp.repository.layers import Below, Source, helm_values
-from infra_mcp.repository.lenient import as_text, mapping, maps, texts
+from infra_mcp.repository.lenient import as_text, joined, mapping, maps, texts
 from infra_mcp.repository.load import remembered
 from infra_mcp.repository.partial import get_path
 from infra_mcp.repository.scalars import Json
@@ -255,8 +255,7 @@ def _fixed(path: str) -> str:
 
 def normal(path: str) -> str:
     """A path from the top of the repository; `..` is left in front where it leads out."""
-    joined = posixpath.normpath(path.lstrip("/") or ".")
-    return "" if joined == "." else joined
+    return joined("", path.lstrip("/"))
 
 
 def _repository(url: Json) -> str:

@@ -16,6 +16,7 @@ from typing import Final
 from infra_mcp.errors import InfraError
 from infra_mcp.repository.hcl.source import SUFFIXES, read
 from infra_mcp.repository.hcl.variables import Variable, variables
+from infra_mcp.repository.lenient import joined
 from infra_mcp.repository.nodes import Unreadable
 from infra_mcp.repository.scalars import Json
 
@@ -51,7 +52,6 @@ class Module:
     calls: tuple[tuple[str, str], ...]  # name and source of the modules that it calls
     variables: Mapping[str, Variable]
     backend: tuple[str, Mapping[str, Json]] | None  # type and arguments
-    has_cloud: bool = False  # a remote service carries runs out
 
 
 def locked(data: bytes | None) -> dict[str, str]:
@@ -80,7 +80,7 @@ def module(path: str, files: Mapping[str, bytes]) -> Module:
         InfraError: `manifest-invalid`: a file cannot be read.
     """
     documents = {name: _document(name, data) for name, data in sorted(files.items())}
-    facts, calls, backend, cloud = [], [], None, False
+    facts, calls, backend = [], [], None
     for name, document in documents.items():
         if not isinstance(document, dict):
             continue
@@ -90,8 +90,7 @@ def module(path: str, files: Mapping[str, bytes]) -> Module:
         for block in _bodies(document.get("terraform")):
             for kind, arguments in _labelled(block.get("backend")):
                 backend = kind, arguments
-            cloud |= "cloud" in block
-    return Module(path, tuple(facts), tuple(calls), variables(documents), backend, cloud)
+    return Module(path, tuple(facts), tuple(calls), variables(documents), backend)
 
 
 def modules(path: str, read_folder: Callable[[str], Mapping[str, bytes]]) -> list[Module]:
@@ -128,10 +127,10 @@ def local(path: str, source: str) -> str | None:
     """
     if not source.startswith(("./", "../")):
         return None
-    inner = posixpath.normpath(posixpath.join(path, source))
+    inner = joined(path, source)
     if inner == ".." or inner.startswith("../"):
         raise InfraError("manifest-invalid", f"The module {source} of {path} leads out of the repository.")
-    return "" if inner == "." else inner
+    return inner
 
 
 def _document(name: str, data: bytes) -> Json:

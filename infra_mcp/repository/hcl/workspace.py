@@ -12,6 +12,8 @@ from infra_mcp.errors import InfraError
 from infra_mcp.repository.hcl.configuration import LOCK_FILE, Fact, Module, is_code, locked, modules
 from infra_mcp.repository.hcl.variables import Variable
 from infra_mcp.repository.layers import Spot
+from infra_mcp.repository.lenient import joined
+from infra_mcp.repository.paths import depth, is_in
 from infra_mcp.repository.value import LINK, Tree
 
 _LEFT_OUT: Final = re.compile(r"(?:^|/)(?:\.terraform|\.terragrunt-cache|\.git)/|\.tfstate(?:\.[\w.-]+)?$|\.tfplan$")
@@ -72,13 +74,13 @@ class Workspace:
         """Every file and link that a run can see: of its folders, and what policy names besides."""
         wanted = [*(one.path for one in self.modules), *self.var_files, *map(_normal, reads)]
         every = (name for name in {*self.tree.entries, *self.tree.changed} if not _LEFT_OUT.search(name))
-        return sorted(name for name in every if _depth(name, wanted) > _depth(name, self.apart))
+        return sorted(name for name in every if depth(name, wanted) > depth(name, self.apart))
 
     @property
     def tells_time(self) -> bool:
         """Whether it asks for the time of the plan, which has seconds."""
         code = {*self.tree.entries, *self.tree.changed}
-        paths = [name for name in code if is_code(name) and any(_is_below(name, one.path) for one in self.modules)]
+        paths = [name for name in code if is_code(name) and any(is_in(name, one.path) for one in self.modules)]
         return any(b"plantimestamp" in (data or b"") for data in self.tree.read_all(paths).values())
 
     def value_files(self) -> list[str]:
@@ -123,21 +125,11 @@ class Workspace:
                 continue
             target = self.tree.links[name]
             end = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
-            if target.startswith("/") or not any(_is_below(one, end) for one in inputs):
+            if target.startswith("/") or not any(is_in(one, end) for one in inputs):
                 raise InfraError("build-refused", f"The link {name} leads to what the workspace does not read.")
             found[name] = target
         return found
 
 
 def _normal(path: str) -> str:
-    made = posixpath.normpath(path)
-    return "" if made == "." else made
-
-
-def _depth(name: str, folders: Iterable[str]) -> int:
-    """The length of the longest of these folders above a file; -1 without one."""
-    return max((len(folder) for folder in folders if _is_below(name, folder)), default=-1)
-
-
-def _is_below(name: str, folder: str) -> bool:
-    return not folder or name == folder or name.startswith(f"{folder}/")
+    return joined("", path)
