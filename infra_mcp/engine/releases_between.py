@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import posixpath
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from anyio import to_thread
@@ -30,6 +30,9 @@ from infra_mcp.repository.helm.chart_files import chart_files
 from infra_mcp.repository.nodes import Unreadable
 from infra_mcp.repository.render import Located, read
 from infra_mcp.repository.value import Tree
+
+if TYPE_CHECKING:
+    from infra_mcp.clients.helm.program import Program
 
 MAX_RELEASES: Final = 20  # that are rendered for one check, each three times
 _PARALLEL: Final = 2
@@ -57,11 +60,11 @@ async def releases_between(
         files: the paths that differ.
         until: by `time.monotonic`: from then on nothing is rendered.
     """
-    found = await to_thread.run_sync(lambda: dict(_pairs(before, after, frozenset(files))))
+    found = await to_thread.run_sync(_pairs, before, after, frozenset(files))
     if not found:
         return [], []
     turn = anyio.Semaphore(_PARALLEL)
-    work = [partial(_one, turn, before, after, pair, until) for pair in list(found.values())[:MAX_RELEASES]]
+    work = [partial(_one, turn, before, after, pair, until) for pair in found[:MAX_RELEASES]]
     ended = await gather(work)
     notes = [one for one in ended if isinstance(one, str)]
     if len(found) > MAX_RELEASES:
@@ -69,9 +72,7 @@ async def releases_between(
     return [one for one in ended if isinstance(one, Between)], list(dict.fromkeys(notes))
 
 
-def _pairs(
-    before: Side, after: Side, files: frozenset[str]
-) -> Iterator[tuple[tuple[Any, ...], tuple[Unit | None, Unit | None]]]:
+def _pairs(before: Side, after: Side, files: frozenset[str]) -> list[tuple[Unit | None, Unit | None]]:
     """The releases of charts of this repository that read one of the files, at both commits."""
     found: dict[tuple[Any, ...], list[Unit | None]] = {}
     for number, side in enumerate((before, after)):
@@ -87,8 +88,7 @@ def _pairs(
                     unit.entry.environment,
                 )
                 found.setdefault(key, [None, None])[number] = unit
-    for key, (old, new) in found.items():
-        yield key, (old, new)
+    return [(old, new) for old, new in found.values()]
 
 
 async def _one(
@@ -98,6 +98,8 @@ async def _one(
     unit = pair[1] or pair[0]
     if unit is None:  # pragma: no cover - it is in one of them
         raise AssertionError
+    from infra_mcp.clients.helm.program import find_helm  # noqa: PLC0415 - see its package: a slow import
+
     what = f"The chart of {unit} was not rendered"
     async with turn:
         if time.monotonic() > until:
@@ -109,11 +111,11 @@ async def _one(
             ]
             if not any(made):
                 return None  # a chart from elsewhere
-            old = await _rendered(made[0])
-            new, again = await _rendered(made[1]), await _rendered(made[1])
+            program = await find_helm()
+            old = await _rendered(program, made[0])
+            new, again = await _rendered(program, made[1]), await _rendered(program, made[1])
         except InfraError as error:
             return f"{what}: {error.what}"
-        renderer = await _name()
     steady = _steady(new, again)
     objects = tuple(one for one in changes(old, new) if one.after is None or one.change.target.key in steady)
     if not objects:
@@ -124,7 +126,7 @@ async def _one(
         cluster=unit.entry.cluster,
         by=f"{unit}, rendered without a cluster",
         apps=(unit.app,),
-        renderer=renderer,
+        renderer=program.name,
         targets=tuple(one.change.target.key for one in objects),
         renders=tuple(one.change for one in objects),
     )
@@ -142,7 +144,7 @@ def _chart(tree: Tree, unit: Unit) -> _Chart | None:
     release = unit.release() if unit.release else None
     if release is None or release.chart is None or None in release.given or release.stands_alone:
         return None
-    from infra_mcp.clients.helm import archive  # noqa: PLC0415 - see its package: a slow import
+    from infra_mcp.clients.helm import archive  # noqa: PLC0415 - as above
 
     what = f"The chart in {release.chart or '.'}"
     files = archive.expanded(chart_files(tree, release.chart), what)
@@ -152,20 +154,18 @@ def _chart(tree: Tree, unit: Unit) -> _Chart | None:
     return _Chart(kept, given, unit.name, unit.namespace or "default")
 
 
-async def _rendered(chart: _Chart | None) -> list[Located]:
+async def _rendered(program: Program, chart: _Chart | None) -> list[Located]:
     """The objects of a release; none where it is not there.
 
     Raises:
-        InfraError: `setup-failed`: there is no Helm; `chart-unavailable`; `build-failed`, with its reason.
+        InfraError: `chart-unavailable`; `build-failed`, with its reason.
     """
     if chart is None:
         return []
     from infra_mcp.clients.helm import archive  # noqa: PLC0415 - as above
     from infra_mcp.clients.helm.failure import HelmError  # noqa: PLC0415 - the same
     from infra_mcp.clients.helm.folder import private_folder  # noqa: PLC0415 - the same
-    from infra_mcp.clients.helm.program import find_helm  # noqa: PLC0415 - the same
 
-    program = await find_helm()
     async with private_folder(program.path, network=False) as folder:
         await to_thread.run_sync(archive.write, chart.files, folder.chart)
         given = anyio.Path(folder.path) / "values.json"
@@ -187,9 +187,3 @@ def _placed(one: Located, namespace: str) -> Located:
     if one.ref.namespace is not None or is_cluster_scoped(one.ref.target.kind):
         return one
     return replace(one, ref=one.ref.model_copy(update={"namespace": namespace}))
-
-
-async def _name() -> str:
-    from infra_mcp.clients.helm.program import find_helm  # noqa: PLC0415 - as above
-
-    return (await find_helm()).name

@@ -77,7 +77,6 @@ class Chart:
     files: archive.Files
     name: str
     version: str
-    app_version: str
     digest: str  # of its archive, or of its files where they are in the repository
 
     def __repr__(self) -> str:
@@ -102,7 +101,7 @@ async def fetch(program: Program, source: Source, mask: Mask, allowed: Allowed) 
         shown = f"{named(str(about.get('name')))} {named(str(about.get('version')))}"
         raise InfraError("chart-unavailable", f"{source} holds chart {shown}.")
     whole = await with_dependencies(program, files, str(source), mask, allowed)
-    return Chart(whole, source.name, source.version, str(about.get("appVersion") or ""), _sha256(data))
+    return Chart(whole, source.name, source.version, _sha256(data))
 
 
 async def local(program: Program, files: archive.Files, what: str, mask: Mask, allowed: Allowed) -> Chart:
@@ -123,7 +122,7 @@ async def local(program: Program, files: archive.Files, what: str, mask: Mask, a
     if not NAME.fullmatch(name) or not VERSION.fullmatch(version):
         raise InfraError("chart-unavailable", f"{what} has no name and version in Chart.yaml.")
     whole = await with_dependencies(program, files, what, mask, allowed)
-    return Chart(whole, name, version, str(about.get("appVersion") or ""), archive.digest_of(whole))
+    return Chart(whole, name, version, archive.digest_of(whole))
 
 
 async def with_dependencies(

@@ -35,7 +35,6 @@ class Hook:
 
     name: str
     kind: str
-    path: str  # of its template
     events: tuple[str, ...]  # `pre-upgrade`, …
     weight: int
     delete: tuple[str, ...]  # when it is deleted; empty for Helm's default, before the next one is created
@@ -176,7 +175,6 @@ def _hook(one: Mapping[str, Any]) -> Hook:
     return Hook(
         name=str(one["name"]),
         kind=str(one.get("kind") or ""),
-        path=str(one.get("path") or ""),
         events=tuple(map(str, one.get("events") or ())),
         weight=int(one.get("weight") or 0),
         delete=tuple(map(str, one.get("delete_policies") or ())),

@@ -123,7 +123,7 @@ def _hook(body: Mapping[str, Any], about: Mapping[str, Any]) -> Hook:
     weight = str(about.get(f"{HOOK}-weight") or "0")
     name, kind = str(body["metadata"]["name"]), str(body["kind"])
     number = int(weight) if weight.removeprefix("-").isdecimal() else 0
-    return Hook(name, kind, "", listed(HOOK), number, listed(f"{HOOK}-delete-policy"), "")
+    return Hook(name, kind, listed(HOOK), number, listed(f"{HOOK}-delete-policy"), "")
 
 
 def _refuse_twice(objects: Iterable[Rendered], what: str) -> None:
