@@ -46,7 +46,9 @@ class Step(Protocol):
         """The object after it."""
 
     def spots(self, before: Json, at: FieldPath) -> tuple[Spot, ...]:
-        """The places by which it sets a field."""
+        """The places by which it sets a field: none for what sets only a part of a text, or holds no setting."""
+        del before, at
+        return ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +187,7 @@ class Operations:
 
 
 @dataclass(frozen=True)
-class ImageEntry:
+class ImageEntry(Step):
     """An entry of a kustomization's `images`."""
 
     source: Source  # the entry
@@ -193,11 +195,6 @@ class ImageEntry:
     def apply(self, value: Json) -> Json:
         """The object with the image of each container that it names changed."""
         return _with_images(value, self._changed)
-
-    def spots(self, before: Json, at: FieldPath) -> tuple[Spot, ...]:
-        """None: it sets no field, but a part of a text. See `places`."""
-        del before, at
-        return ()
 
     def places(self, before: Json, at: FieldPath) -> tuple[Place, ...]:
         """Its tag, with its digest beside it, where it sets the version of the image at a field."""
@@ -231,7 +228,7 @@ class ImageEntry:
 
 
 @dataclass(frozen=True)
-class ImageText:
+class ImageText(Step):
     """An image in one text, `NAME=NEW:TAG`, as `kustomize edit set image` and Argo CD's Applications have it."""
 
     source: Source  # the text
@@ -240,11 +237,6 @@ class ImageText:
     def apply(self, value: Json) -> Json:
         """The object with the image of each container that it names changed."""
         return _with_images(value, self._changed)
-
-    def spots(self, before: Json, at: FieldPath) -> tuple[Spot, ...]:
-        """None: it sets no field, but a part of a text. See `places`."""
-        del before, at
-        return ()
 
     def places(self, before: Json, at: FieldPath) -> tuple[Place, ...]:
         """Its text, where it sets the version of the image at a field."""
@@ -285,7 +277,7 @@ class ReplicasEntry:
 
 
 @dataclass(frozen=True)
-class Said:
+class Said(Step):
     """Labels and annotations that a kustomization gives to its objects: targets of patches select by them."""
 
     metadata: dict[str, dict[str, Any]]
@@ -293,11 +285,6 @@ class Said:
     def apply(self, value: Json) -> Json:
         """The object with them."""
         return laid(value, {"metadata": self.metadata})
-
-    def spots(self, before: Json, at: FieldPath) -> tuple[Spot, ...]:
-        """None: they hold no setting."""
-        del self, before, at
-        return ()
 
 
 def objects_of(path: str, documents: Iterable[Json]) -> Iterator[Built]:
