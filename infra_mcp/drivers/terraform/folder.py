@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final
 
 from infra_mcp.errors import InfraError
-from infra_mcp.model.digest import digest
 from infra_mcp.repository.hcl.workspace import Workspace
 
 # Providers are held to the lock file by the program itself, at every start; the copy of the backend's configuration
@@ -92,11 +91,6 @@ class Folder:
 def lasting(contents: Mapping[str, str]) -> dict[str, str]:
     """The contents that are the same each time that the folder is made."""
     return {name: what for name, what in contents.items() if name != _BACKEND and "/.git/" not in name}
-
-
-def digest_of(contents: Mapping[str, str]) -> str:
-    """One digest of a folder's contents."""
-    return digest(dict(contents))
 
 
 def _digest(place: Path) -> str:

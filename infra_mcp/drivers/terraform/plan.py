@@ -20,7 +20,7 @@ from infra_mcp.drivers.base import Context, Share
 from infra_mcp.drivers.base import Prepared as PlannedShare
 from infra_mcp.drivers.terraform.compare import as_before, volatile, without
 from infra_mcp.drivers.terraform.effect import UNKNOWN, PlanView, ResourceChange
-from infra_mcp.drivers.terraform.folder import digest_of, lasting
+from infra_mcp.drivers.terraform.folder import lasting
 from infra_mcp.drivers.terraform.runner import Prepared, Runner
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather_pair
@@ -118,7 +118,7 @@ def workspace_change(runner: Runner, work: Work) -> Change:
     view, lasts = work.view, lasting(work.contents)
     made = {
         "program": str(work.prepared.program),
-        "folder": digest_of({name: one for name, one in lasts.items() if not _is_volatile(runner.rules, name)}),
+        "folder": digest({name: one for name, one in lasts.items() if not _is_volatile(runner.rules, name)}),
     }
     return Change(
         target=workspace_target(runner.name),
