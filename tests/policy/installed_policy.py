@@ -107,7 +107,7 @@ def kubeconfig_of(control_plane):
 def install(control_plane, policy_text, home, *, plain=False):
     mark = f"t{uuid.uuid4().hex[:8]}"
     text = policy_text.replace('"kwok-infra"', f'"c"\nservice_accounts = "{mark}-infra"')
-    for word in ('"docs-*', '"shop-*', '"infra-secrets/'):
+    for word in ('"docs-*', '"shop-*', '"charts-*', '"infra-secrets/'):
         text = text.replace(word, f'"{mark}-{word[1:]}')
     text = text.replace(
         'pull_secrets = ["X"]', 'pull_secrets = ["X"]\nlabels = ["team", "app.kubernetes.io/n*", "o.k"]', 1
