@@ -19,6 +19,7 @@ from infra_mcp.errors import InfraError, Locked, Moved, Unavailable
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.record import PartRecord
 from infra_mcp.model.request import State
+from infra_mcp.telemetry import Phase
 
 T = TypeVar("T")
 _TRIES = 6
@@ -55,7 +56,8 @@ async def after_failure(deps: Dependencies, run: Run, error: InfraError | None) 
         return await report.finish(deps.ledger, run, report.end_for(error), message, error)
     run.record = run.record.update(cause=error.as_dict())
     await deps.save(run, State.ROLLING_BACK, "not_landed", error.as_dict(), commit=run.commit)
-    return await _roll_back(deps, run, error)
+    with Phase("rollback"):
+        return await _roll_back(deps, run, error)
 
 
 async def give_up(deps: Dependencies, run: Run, error: InfraError) -> Receipt:

@@ -7,6 +7,7 @@ the process, as Prometheus expects. Labels have values of ours only: actions, st
 from __future__ import annotations
 
 import hmac
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from infra_mcp.server.tools.call import Service
 
+_log = logging.getLogger(__name__)
 PATH: Final = "/metrics"
 _KIND: Final = "text/plain; version=0.0.4; charset=utf-8"
 _OTHER: Final = "other"  # the label of a value that is none of ours
@@ -177,6 +179,16 @@ def _written(samples: list[_Sample]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def check_readers() -> None:
+    """Refuse a setting that would let nobody read the metrics, before the server begins.
+
+    Raises:
+        InfraError: `setup-failed`.
+    """
+    if (readers := metrics_readers()) not in {"", "open"}:
+        read_token(Path(readers))
+
+
 class MetricsDoor:
     """Answers `/metrics`: to an operator's token, to the token of a file, or to everyone, as the server was started.
 
@@ -209,11 +221,15 @@ class MetricsDoor:
         readers = metrics_readers()
         if readers == "open":
             return True
-        if token and readers:
-            own = await to_thread.run_sync(read_token, Path(readers))
-            if hmac.compare_digest(own.encode(), token.encode()):
-                return True
         caller = await self._metrics.service.engine.ledger.caller_for_token(token) if token else None
+        if caller is None and token and readers:
+            try:
+                own = await to_thread.run_sync(read_token, Path(readers))
+            except InfraError as error:  # who calls learns nothing of files
+                _log.warning("the token for metrics cannot be read: %s", error.what)
+            else:
+                if hmac.compare_digest(own.encode(), token.encode()):
+                    return True
         if caller is None:
             raise InfraError("unauthenticated", "No valid token came with the call.")
         return caller.operator

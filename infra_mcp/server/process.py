@@ -26,7 +26,7 @@ from infra_mcp.gather import unwrapped
 from infra_mcp.server import http
 from infra_mcp.server.connections import ConnectionCounter
 from infra_mcp.server.log import to_stderr
-from infra_mcp.server.metrics import Metrics
+from infra_mcp.server.metrics import Metrics, check_readers
 from infra_mcp.server.operator import Operator
 from infra_mcp.server.ownership import owned
 from infra_mcp.server.socket import check_path, listen
@@ -82,6 +82,7 @@ async def serve(
     """
     _detach()
     to_stderr(log_file)
+    check_readers()
     telemetry.start(__version__)
     with owned(settings.state_dir), http.open_listener(host, port) as listener, unwrapped():
         check_path(settings.socket)

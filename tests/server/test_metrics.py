@@ -13,10 +13,11 @@ from running_server import running_server
 
 from infra_mcp import __version__, telemetry
 from infra_mcp.codes import CODES
+from infra_mcp.errors import InfraError
 from infra_mcp.model.approval import Decided
 from infra_mcp.model.outcome import Receipt
 from infra_mcp.model.request import State
-from infra_mcp.server.metrics import FAMILIES
+from infra_mcp.server.metrics import FAMILIES, check_readers
 from infra_mcp.server.operator import OPERATOR
 
 pytestmark = pytest.mark.anyio
@@ -68,8 +69,14 @@ async def test_a_setting_names_a_token_that_reads_them_and_nothing_else_or_opens
     async with httpx2.AsyncClient(timeout=30) as web:
         place, known = at.url.removesuffix("/mcp"), {"Authorization": "Bearer only-for-metrics-5f1b"}
         assert (await web.post(f"{place}/operator/approve", json={}, headers=known)).status_code == 401
+    check_readers()
     file.chmod(0o644)
-    assert (await scrape(at, "only-for-metrics-5f1b")).status_code != 200, "others could read it"
+    refused = await scrape(at, "only-for-metrics-5f1b")
+    assert (refused.status_code, str(file) in refused.text + str(refused.headers)) == (401, False)
+    assert (await scrape(at, at.tokens["olga"])).status_code == 200
+    with pytest.raises(InfraError) as failed:
+        check_readers()
+    assert failed.value.code == "setup-failed"
     monkeypatch.setenv("INFRA_MCP_METRICS", "open")
     assert (await scrape(at)).status_code == 200
 
