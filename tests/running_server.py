@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from infra_mcp.policy.policy import digest_of
 from infra_mcp.server import http
 from infra_mcp.server.metrics import Metrics
 from infra_mcp.server.operator import OPERATOR, Operator
+from infra_mcp.server.outside import Outside, open_outside
 from infra_mcp.server.ownership import prepared
 from infra_mcp.server.socket import MAX_LINE, listen
 from infra_mcp.server.tools.call import Service
@@ -321,6 +322,7 @@ async def running_server(
     held: bool = False,
     policy: str | None = POLICY,
     grace: float = 60.0,
+    outside: Outside | None = None,
 ) -> AsyncIterator[RunningServer]:
     """A running server with peers docs, shop and reader, each of a circle of that name.
 
@@ -331,6 +333,7 @@ async def running_server(
         held: requests wait for `engine.gate` before they end.
         policy: the accepted policy's text; None for none.
         grace: seconds for which asks wait after the last attendant left.
+        outside: how it listens beyond loopback too.
     """
     settings = Settings(repo=tmp_path / "repo", state_dir=tmp_path / "state", kubeconfig=tmp_path / "none")
     settings.repo.mkdir(exist_ok=True)
@@ -345,7 +348,11 @@ async def running_server(
         await ledger.add_peer(name, circle)
         tokens[name] = await ledger.issue_token(name)
     try:
-        with http.open_listener(http.LOOPBACK, 0) as listener:
+        with (
+            http.open_listener(http.LOOPBACK, 0) as listener,
+            open_outside(outside) if outside else nullcontext() as bound,
+        ):
+            beyond = (outside, bound) if outside and bound else None
             async with anyio.create_task_group() as group:
                 engine = FakeEngine(settings, ledger, in_force, group, script)
                 if not held:
@@ -371,7 +378,7 @@ async def running_server(
 
                 async def web() -> None:
                     if channel != "unix":
-                        await http.serve(server, listener)
+                        await http.serve(server, listener, beyond)
                     stopped.set()
 
                 group.start_soon(web)

@@ -8,16 +8,16 @@ import gc
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra_mcp.cli.options import common_options, seconds, settings_of, verb
 from infra_mcp.cli.starting import LOG
 from infra_mcp.errors import InfraError
-from infra_mcp.settings import dashboard_wanted
+from infra_mcp.settings import dashboard_wanted, given_variables
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from infra_mcp.server.outside import Outside
     from infra_mcp.server.process import Serving
     from infra_mcp.settings import Settings
 
@@ -35,7 +35,8 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         type=int,
         help=f"of the HTTP channel (default: {_PORT}, on demand 0); 0 takes a free one",
     )
-    parser.add_argument("--host", metavar="HOST", default="127.0.0.1", help="only loopback in this version")
+    parser.add_argument("--host", metavar="HOST", default="127.0.0.1", help="only loopback; see --listen")
+    _outside_options(parser)
     parser.add_argument("--policy-pin", metavar="DIGEST", help="the only policy digest this server takes (sha256:…)")
     summary = "stop when no client is connected and no request is open"
     parser.add_argument("--on-demand", action="store_true", help=summary)
@@ -47,6 +48,42 @@ def add_parser(verbs: Any) -> None:  # noqa: ANN401 - argparse gives it no publi
         help="which tools it offers: without the changes (mesh), or without the mesh (change); default: all",
     )
     common_options(parser)
+
+
+def _outside_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--listen", metavar="ADDRESS:PORT", help="also take calls from other machines there, with TLS or behind a proxy"
+    )
+    parser.add_argument("--public-url", metavar="URL", help="the https URL under which other machines know it")
+    parser.add_argument(
+        "--cert", metavar="FILE", help="its certificate with the chain, PEM; read again when it changes"
+    )
+    parser.add_argument("--key", metavar="FILE", help="the certificate's key, PEM, for this user only")
+    summary = "an address or network whose X-Forwarded-For and -Proto are believed; again for more"
+    parser.add_argument("--trusted-proxy", metavar="ADDRESS", action="append", default=[], help=summary)
+
+
+def _outside(options: argparse.Namespace) -> Outside | None:
+    """How to listen beyond loopback, by the options or else the environment; None for not at all."""
+    from infra_mcp.server.outside import Outside  # noqa: PLC0415 - the server's imports take a second
+
+    given = given_variables([f"INFRA_MCP_HTTP_{name}" for name in ("LISTEN", "URL", "CERT", "KEY", "PROXIES")])
+    listen = options.listen or given.get("INFRA_MCP_HTTP_LISTEN")
+    url = options.public_url or given.get("INFRA_MCP_HTTP_URL")
+    cert = options.cert or given.get("INFRA_MCP_HTTP_CERT")
+    key = options.key or given.get("INFRA_MCP_HTTP_KEY")
+    proxies = options.trusted_proxy or given.get("INFRA_MCP_HTTP_PROXIES", "").replace(",", " ").split()
+    if not listen:
+        if options.public_url or options.cert or options.key or options.trusted_proxy:
+            raise InfraError("invalid-argument", "--listen is missing: the others say how that address is served.")
+        return None
+    if not url:
+        what = "--listen needs --public-url: calls under any other name are refused."
+        raise InfraError("invalid-argument", what, next_step="e.g. --public-url https://infra.example:8443")
+    certificate, its_key = (Path(one).absolute() if one else None for one in (cert, key))
+    outside = Outside(listen, url, certificate, its_key, tuple(proxies))
+    outside.check()
+    return outside
 
 
 def _idle(text: str) -> float:
@@ -73,6 +110,8 @@ def _run(options: argparse.Namespace) -> int:
     from infra_mcp.dashboard.door import Dashboard  # noqa: PLC0415 - the same
     from infra_mcp.server.process import serve  # noqa: PLC0415 - the same
 
+    outside = _outside(options)
+
     def ready(serving: Serving) -> None:
         gc.freeze()
         gc.enable()
@@ -96,6 +135,7 @@ def _run(options: argparse.Namespace) -> int:
             log_file=_log_file(settings),
             toolset=options.tools,
             dashboard=Dashboard if dashboard_wanted() else None,
+            outside=outside,
         )
 
     try:

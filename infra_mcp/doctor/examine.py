@@ -9,7 +9,8 @@ from typing import Any
 
 import anyio
 
-from infra_mcp.doctor import checkout, exposure, identities, ledger, mesh, policy, versions  # noqa: F401 - they register
+from infra_mcp.clients.kube import KubeError
+from infra_mcp.doctor import checkout, cluster, exposure, identities, ledger, mesh, policy, versions  # noqa: F401 - they register
 from infra_mcp.doctor.finding import CHECKS, Check, Finding, Level, failed
 from infra_mcp.doctor.look import Ask, Look, looking
 from infra_mcp.errors import InfraError
@@ -58,6 +59,8 @@ async def _run(one: Check, look: Look) -> list[Finding]:
     with anyio.move_on_after(one.seconds) as scope:
         try:
             found.extend([finding async for finding in one.run(look)])
+        except KubeError as error:
+            found.append(failed(error.translate("the check").what, again))
         except InfraError as error:
             found.append(failed(f"{error.what} {error.next_step}", again))
         except Exception as error:  # noqa: BLE001 - one check's fault must not hide what the others find

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Final
 
 import anyio
@@ -12,6 +13,7 @@ from infra_mcp.doctor.finding import Finding, check, empty, failed, risk, skippe
 from infra_mcp.doctor.look import Look, mode_of
 from infra_mcp.errors import InfraError
 from infra_mcp.policy.acceptance import read_policy
+from infra_mcp.policy.findings import findings
 from infra_mcp.policy.policy import Policy, load
 
 _SHORTEST: Final = 20  # bytes of a webhook's secret: GitHub's advice is "a random string of text with high entropy"
@@ -42,6 +44,18 @@ async def accepted(look: Look) -> AsyncIterator[Finding]:
     elif shown["waiting"]:
         what = f"Granted, and in force only once the policy is accepted again: {', '.join(shown['waiting'])}."
         yield risk(what, "infra-mcp policy accept --yes")
+
+
+@check("policy.remarks")
+async def remarks(look: Look) -> AsyncIterator[Finding]:
+    """Nothing in infra.toml is without effect, or wider than it seems."""
+    try:
+        policy = load(read_policy(look.settings.policy_file))
+    except InfraError:
+        yield skipped("infra.toml cannot be read.")
+        return
+    for one in findings(policy, datetime.now(UTC)):
+        yield risk(f"{one.where}: {one.what} {one.step}", "${EDITOR:-vi} infra.toml && infra-mcp policy check")
 
 
 @check("policy.committed")

@@ -27,9 +27,14 @@ _MAX_SHARE: Final = 200  # places of one principal; a quarter of the room where 
 
 
 class ConnectionCounter:
-    """Counts open connections and calls under way, so that a server started on demand knows when to leave."""
+    """Counts open connections and calls under way, so that a server started on demand knows when to leave.
+
+    Attributes:
+        refused: how many calls over HTTP were refused before any tool saw them, by the reason.
+    """
 
     def __init__(self) -> None:
+        self.refused: Counter[str] = Counter()
         self._count = 0
         self._changed = anyio.Event()
         self._rooms: dict[str, Room] = {}
@@ -43,6 +48,11 @@ class ConnectionCounter:
     def by_channel(self) -> dict[str, int]:
         """The open connections of each channel."""
         return {channel: len(one) for channel, one in self._rooms.items()}
+
+    def refusals(self) -> dict[str, int]:
+        """How many calls over HTTP were refused before any tool saw them, by the reason, since the start."""
+        tokens = {"token": self.unauthenticated} if self.unauthenticated else {}
+        return tokens | dict(self.refused)
 
     @property
     def present(self) -> bool:

@@ -13,7 +13,7 @@ import re
 import socket
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import anyio
 import uvicorn
@@ -30,13 +30,16 @@ from infra_mcp.server.app import InfraServer
 from infra_mcp.server.auth import Tokens, principal_of
 from infra_mcp.server.connections import HttpConnection
 from infra_mcp.server.hooks import HookDoor
-from infra_mcp.server.http_guard import ALL_SESSIONS, HttpGuard
+from infra_mcp.server.http_guard import ALL_SESSIONS, HttpGuard, names_of
 from infra_mcp.server.metrics import PATH as METRICS
 from infra_mcp.server.metrics import Metrics, MetricsDoor
+from infra_mcp.server.outside import Outside, OutsideGuard
+from infra_mcp.server.tls import Certificate, TlsConnection
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import ASGIApp
 
     from infra_mcp.model.peer import Caller
     from infra_mcp.server.operator import Operator
@@ -56,8 +59,9 @@ def open_listener(host: str, port: int) -> socket.socket:
         InfraError: `invalid-argument` for a host off loopback, `setup-failed` for a port that is taken.
     """
     if host not in {LOOPBACK, "localhost"}:
-        what = f"This version serves HTTP on {LOOPBACK} only."
-        raise InfraError("invalid-argument", what, next_step="Leave --host out; reach it from elsewhere by a tunnel.")
+        what = f"This channel is on {LOOPBACK} only."
+        step = "Leave --host out; to be reached from elsewhere too, give --listen, with TLS."
+        raise InfraError("invalid-argument", what, next_step=step)
     # With the protocol named: only then asyncio turns Nagle's delay (40 ms a call) off for accepted connections.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -157,17 +161,25 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-async def serve(server: InfraServer, listener: socket.socket) -> None:
+async def serve(
+    server: InfraServer,
+    listener: socket.socket,
+    beyond: tuple[Outside, socket.socket] | None = None,
+) -> None:
     """Serve until the service is stopping; then give open calls a second to be answered, and return.
 
     Args:
         server: the MCP server behind the channel.
-        listener: the bound port.
+        listener: the bound port on loopback.
+        beyond: how to listen elsewhere too, with the bound address.
+
+    Raises:
+        InfraError: `setup-failed`: the certificate for elsewhere does not load.
     """
     # The guard checks the names of this machine, and bounds the sessions of each peer.
     security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     app = server.streamable_http_app(host=LOOPBACK, transport_security=security, max_sessions=ALL_SESSIONS)
-    service = server.service
+    service, places = server.service, server.service.connections.room("http")
 
     async def principal(token: str) -> str | None:
         try:
@@ -178,28 +190,46 @@ async def serve(server: InfraServer, listener: socket.socket) -> None:
             raise
         return None if caller is None else principal_of(caller)
 
-    places = service.connections.room("http")
-    config = uvicorn.Config(
-        HttpGuard(app, principal, service.connections, service.stopping, url_of(listener)),
-        http=cast("type[asyncio.Protocol]", partial(HttpConnection, places)),  # it is only called
+    guard = HttpGuard(app, principal, service.connections, service.stopping, url_of(listener))
+    runners = [(_Uvicorn(_config(guard, partial(HttpConnection, places), lifespan="on")), listener)]
+    shaking: set[TlsConnection] = set()
+    if beyond is not None:
+        outside, bound = beyond
+        url, names = f"{outside.url.rstrip('/')}/mcp", names_of(outside.url)
+        inner = HttpGuard(app, principal, service.connections, service.stopping, url, names)
+        guarded = OutsideGuard(inner, outside, principal, service.connections.refused)
+        made: partial[Any] = partial(HttpConnection, places)
+        if outside.cert is not None and outside.key is not None:
+            made = partial(TlsConnection, places, Certificate(outside.cert, outside.key), shaking)
+        runners.append((_Uvicorn(_config(guarded, made, lifespan="off")), bound))
+
+    async def stop() -> None:
+        await service.stopping.wait()
+        for runner, _ in runners:
+            runner.should_exit = True
+        for one in tuple(shaking):
+            one.abort()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(stop)
+        async with anyio.create_task_group() as serving:
+            for runner, bound in reversed(runners):  # the application's own life is the first one's
+                serving.start_soon(partial(runner.serve, sockets=[bound]))
+        group.cancel_scope.cancel()
+
+
+def _config(app: ASGIApp, connection: partial[Any], *, lifespan: Literal["on", "off"]) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=cast("type[asyncio.Protocol]", connection),  # it is only called
         ws="none",
         backlog=_BACKLOG,
         log_config=None,
         access_log=False,
-        lifespan="on",
+        lifespan=lifespan,
         proxy_headers=False,  # a proxy cannot say who calls
         timeout_graceful_shutdown=_GRACE,
         server_header=False,
         date_header=False,
         h11_max_incomplete_event_size=64 * 1024,
     )
-    runner = _Uvicorn(config)
-
-    async def stop() -> None:
-        await service.stopping.wait()
-        runner.should_exit = True
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(stop)
-        await runner.serve(sockets=[listener])
-        group.cancel_scope.cancel()

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
 
 import anyio
 from mcp.types import INVALID_REQUEST
@@ -32,10 +33,53 @@ _SESSION = b"mcp-session-id"
 _OK, _ACCEPTED, _BAD_REQUEST, _FORBIDDEN, _NOT_ACCEPTABLE, _REQUEST_TIMEOUT = 200, 202, 400, 403, 406, 408
 _UNAUTHORIZED, _MISDIRECTED, _UNAVAILABLE = 401, 421, 503
 _CORRECTED = {_ACCEPTED, _BAD_REQUEST, _NOT_ACCEPTABLE}
-# Any port: a tunnel, or a page on this machine, has another than ours.
 _HERE = rb"(?:127\.0\.0\.1|localhost|\[::1\])(?::([0-9]{1,5}))?"
-_HOST, _ORIGIN = re.compile(_HERE), re.compile(rb"https?://" + _HERE)
 _PORTS = 65_536
+_HEADERS, _HEAD_BYTES, _HEAD_TOO_LARGE = 100, 32 * 1024, 431
+_NO_TOKEN = InfraError("unauthenticated", "No valid token came with the call.")
+
+
+@dataclass(frozen=True)
+class Names:
+    """Under which names the channel is called, and whose pages may call it."""
+
+    hosts: re.Pattern[bytes]
+    origins: re.Pattern[bytes]
+
+    def refusal(self, scope: Scope) -> JSONResponse | None:
+        """The answer to a head that cannot be meant for this server; None for all others."""
+        names = [name for name, _ in scope["headers"]]
+        # uvicorn bounds a head that is not complete; one that came in one piece may be longer.
+        if len(names) > _HEADERS or sum(len(name) + len(value) for name, value in scope["headers"]) > _HEAD_BYTES:
+            return JSONResponse({"error": "The head of the request is too large."}, _HEAD_TOO_LARGE)
+        if names.count(b"authorization") > 1:
+            return JSONResponse({"error": "More than one Authorization header."}, _BAD_REQUEST)
+        if not _fits(self.hosts, _header(scope, b"host")):
+            where = "this machine" if self is HERE else "this server"
+            return JSONResponse({"error": f"The Host header does not name {where}."}, _MISDIRECTED)
+        if b"origin" in names and not _fits(self.origins, _header(scope, b"origin")):
+            where = "this machine" if self is HERE else "this server"
+            return JSONResponse({"error": f"The Origin header is not a page of {where}."}, _FORBIDDEN)
+        return None
+
+
+HERE: Final = Names(re.compile(_HERE), re.compile(rb"https?://" + _HERE))  # any port: a tunnel has another than ours
+
+
+def names_of(url: str) -> Names:
+    """The names of a server that clients know by a URL: its host, with its port where that is not 443.
+
+    Args:
+        url: https, of a host alone.
+    """
+    place = re.escape(urlsplit(url).netloc.lower().removesuffix(":443").encode())
+    either = rb"(?i:" + place + rb"(?::443)?)" if b":" not in place.rpartition(rb"]")[2] else rb"(?i:" + place + rb")"
+    return Names(re.compile(either), re.compile(rb"https://" + either))
+
+
+def _fits(form: re.Pattern[bytes], name: bytes) -> bool:
+    found = form.fullmatch(name)
+    return found is not None and (not form.groups or int(found[1] or 0) < _PORTS)
 
 
 @dataclass(eq=False)
@@ -52,6 +96,7 @@ class HttpGuard:
     counter: ConnectionCounter  # of the calls of the MCP endpoint, and of what is answered with 401
     stopping: anyio.Event
     url: str  # of the MCP endpoint
+    names: Names = HERE
 
     def __post_init__(self) -> None:
         self._sessions = Sessions(self.app)
@@ -62,8 +107,9 @@ class HttpGuard:
             await self.app(scope, receive, send)
             return
         send = self._counting(send)
-        if (refused := _refusal_of_head(scope)) is not None:
-            await refused(scope, receive, send)
+        if (refusal := self.names.refusal(scope)) is not None:
+            self.counter.refused["head"] += 1
+            await refusal(scope, receive, send)
         elif scope["path"] != _ENDPOINT:
             await self.app(scope, *_corrected(scope, receive, send))
         else:
@@ -87,6 +133,9 @@ class HttpGuard:
             who = await self.principal(token.strip()) if kind.lower() == "bearer" else None
         except InfraError as error:
             await challenge(error, self.url)(scope, receive, send)
+            return
+        if who is None and self.names is not HERE:  # the SDK's refusal names the address on this machine
+            await challenge(_NO_TOKEN, self.url)(scope, receive, send)
             return
         if who is None:
             await self.app(scope, *_corrected(scope, receive, send))  # which refuses it
@@ -179,22 +228,6 @@ class Sessions:
 
 def _header(scope: Scope, name: bytes) -> bytes:
     return b"".join(value for key, value in scope["headers"] if key == name)
-
-
-def _is_here(form: re.Pattern[bytes], name: bytes) -> bool:
-    found = form.fullmatch(name)
-    return found is not None and int(found[1] or 0) < _PORTS
-
-
-def _refusal_of_head(scope: Scope) -> JSONResponse | None:
-    names = [name for name, _ in scope["headers"]]
-    if names.count(b"authorization") > 1:
-        return JSONResponse({"error": "More than one Authorization header."}, _BAD_REQUEST)
-    if not _is_here(_HOST, _header(scope, b"host")):
-        return JSONResponse({"error": "The Host header does not name this machine."}, _MISDIRECTED)
-    if b"origin" in names and not _is_here(_ORIGIN, _header(scope, b"origin")):
-        return JSONResponse({"error": "The Origin header is not a page of this machine."}, _FORBIDDEN)
-    return None
 
 
 def _limit_body_time(receive: Receive) -> Receive:

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from infra_mcp.server.connections import ConnectionCounter
 from infra_mcp.server.log import to_stderr
 from infra_mcp.server.metrics import Metrics, check_readers
 from infra_mcp.server.operator import Operator
+from infra_mcp.server.outside import Outside, open_outside
 from infra_mcp.server.ownership import owned
 from infra_mcp.server.socket import check_path, listen
 from infra_mcp.server.tools.call import Service, Toolset
@@ -63,6 +64,7 @@ async def serve(
     log_file: Path | None = None,
     toolset: Toolset = "all",
     dashboard: MakePages | None = None,
+    outside: Outside | None = None,
 ) -> None:
     """Serve until SIGTERM, SIGINT or the operator's shutdown; then finish the write in flight, record, and return.
 
@@ -76,6 +78,7 @@ async def serve(
         log_file: its log file; None when standard error is a terminal or another program's.
         toolset: which tools it offers.
         dashboard: makes the dashboard; None for none.
+        outside: how it listens beyond loopback too; None for not at all.
 
     Raises:
         InfraError: `server-running`, `setup-failed`, `ledger-newer`, `ledger-unavailable`, `invalid-argument`.
@@ -84,12 +87,19 @@ async def serve(
     to_stderr(log_file)
     check_readers()
     telemetry.start(__version__)
-    with owned(settings.state_dir), http.open_listener(host, port) as listener, unwrapped():
+    with (
+        owned(settings.state_dir),
+        http.open_listener(host, port) as listener,
+        open_outside(outside) if outside else nullcontext() as bound,
+        unwrapped(),
+    ):
+        beyond = (outside, bound) if outside and bound else None
         check_path(settings.socket)
         stopping = anyio.Event()
         async with anyio.create_task_group() as group:
             group.start_soon(_stop_on_signal, stopping)
-            await _serve(_Start(settings, policy_pin, idle, log_file, toolset, ready, dashboard), listener, stopping)
+            start = _Start(settings, policy_pin, idle, log_file, toolset, ready, dashboard, beyond)
+            await _serve(start, listener, stopping)
             group.cancel_scope.cancel()
     telemetry.stop()
     log.info("stopped")
@@ -106,11 +116,13 @@ class _Start:
     toolset: Toolset
     ready: Callable[[Serving], None] | None
     dashboard: MakePages | None
+    beyond: tuple[Outside, socket.socket] | None
 
     def shown(self) -> dict[str, str | None]:
         """What the note in the state directory and `status` show of it."""
         started = "serve" if self.idle is None else "on demand"
-        return {"started": started, "log": str(self.log_file) if self.log_file else None}
+        shown = {"started": started, "log": str(self.log_file) if self.log_file else None}
+        return shown | ({"elsewhere": f"{self.beyond[0].url.rstrip('/')}/mcp"} if self.beyond else {})
 
 
 async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) -> None:
@@ -132,7 +144,7 @@ async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) 
             server = http.make_server(service, http.url_of(listener))
 
             def health() -> dict[str, Any]:
-                return engine.health() | start.shown()
+                return engine.health() | start.shown() | {"refused": service.connections.refusals() or None}
 
             operator = Operator(engine.ledger, engine.policy, stop=stopping.set, health=health, engine=engine)
             if start.dashboard is not None:
@@ -151,7 +163,7 @@ async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) 
                     beside.start_soon(_leave, engine, service.connections, start.idle, stopping)
                 async with anyio.create_task_group() as channels:  # each closes at a stop
                     channels.start_soon(listen, settings.socket, server, operator, accepting)
-                    channels.start_soon(http.serve, server, listener)
+                    channels.start_soon(http.serve, server, listener, start.beyond)
                 beside.cancel_scope.cancel()
         opening.cancel_scope.cancel()
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import pytest
 from doctor_world import World, days_ago, made
 
-pytestmark = [pytest.mark.anyio, pytest.mark.promise("doctor.checks")]
+pytestmark = [pytest.mark.anyio, pytest.mark.process, pytest.mark.promise("doctor.checks")]
 
 
 class Case(NamedTuple):

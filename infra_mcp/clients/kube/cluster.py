@@ -236,18 +236,48 @@ class Cluster:
         """Read one object that every cluster has: the API server must answer, and accept the login."""
         await self._transport.request("GET", "/api/v1/namespaces/default")
 
-    async def may(self, verb: str, group: str, resource: str, namespace: str = "", name: str = "") -> bool:
-        """Whether the server's own identity may do something, as the API server answers now.
+    @property
+    def ahead(self) -> float | None:
+        """Seconds by which the API server's clock is ahead of ours, at its last answer; None before the first."""
+        return self._transport.ahead
+
+    @property
+    def expires(self) -> float | None:
+        """When the login ends, in seconds since 1970, where its plugin or its token says so."""
+        return self._transport.expires
+
+    async def may(
+        self,
+        verb: str,
+        group: str,
+        resource: str,
+        namespace: str = "",
+        name: str = "",
+        *,
+        as_user: str | None = None,
+    ) -> bool:
+        """Whether an identity may do something, as the API server answers now; nothing is written.
 
         Args:
-            verb: as RBAC names it.
+            verb: such as `get`, or `*`.
             group: the API group.
-            resource: the plural.
-            namespace: empty for all namespaces.
-            name: of one object; empty for all.
+            resource: its plural, with `/` and the subresource where it is one.
+            namespace: all of them when left out.
+            name: any when left out.
+            as_user: see the class.
         """
-        asked = {"verb": verb, "group": group, "resource": resource, "namespace": namespace, "name": name}
-        return await self._reviewed(asked, None)
+        plural, _, below = resource.partition("/")
+        asked = {"verb": verb, "group": group, "resource": plural, "subresource": below}
+        asked |= {"namespace": namespace, "name": name}
+        return await self._reviewed({key: value for key, value in asked.items() if value or key == "group"}, as_user)
+
+    async def try_create(self, body: dict[str, Any], *, as_user: str | None) -> None:
+        """Create with `dryRun=All`: all of admission answers, and nothing is written.
+
+        Raises:
+            KubeError: it would be refused.
+        """
+        await self._send("POST", body, _OWN | {"dryRun": "All"}, kind="dry-run", as_user=as_user)
 
     async def may_do(self, verb: str, ref: ObjectRef, *, as_user: str | None) -> bool:
         """Whether an identity may do something to one object, as the API server answers now; nothing is written.

@@ -10,11 +10,13 @@ Importing this module imports `kubernetes` and aiohttp: see `credentials`.
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -62,6 +64,12 @@ class Transport:
         self._renewing = anyio.Lock()
         self._retired: list[Any] = []
         self._timeouts = timeouts
+        self.ahead: float | None = None  # seconds by which the server's clock was ahead at its last answer
+
+    @property
+    def expires(self) -> float | None:
+        """When the login ends, in seconds since 1970, where its plugin or its token says so."""
+        return self._login.expires or _end_of(self._login.authorization or "")
 
     async def aclose(self) -> None:
         """Close all connections, also for a cancelled caller; requests under way fail."""
@@ -106,6 +114,7 @@ class Transport:
             try:
                 opened = await _send(login, method, url, limits, as_user, content, body)
                 status, data = opened.status, await opened.read()
+                self.ahead = _ahead(opened.headers.get("Date"))
             except (aiohttp.ClientError, TimeoutError, OSError) as broken:
                 sent = not isinstance(broken, _NOT_SENT)
                 if kind == "write" or tries >= len(PAUSES):
@@ -205,6 +214,23 @@ class Transport:
                 self._retired.append(seen.rest)  # others may be in the middle of a request
             self._login = fresh
             return fresh
+
+
+def _end_of(authorization: str) -> float | None:
+    """When a bearer token ends that is a JSON Web Token (RFC 7519, 4.1.4), as those of service accounts are."""
+    try:
+        payload = authorization.split(".")[1]
+        return float(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+def _ahead(date: str | None) -> float | None:
+    """Seconds from now to the time in a `Date` header (RFC 9110, 6.6.1), which has whole seconds."""
+    try:
+        return parsedate_to_datetime(date or "").timestamp() - time.time()
+    except ValueError:
+        return None
 
 
 def _may_pass(status: int, kind: Kind) -> bool:
