@@ -32,6 +32,7 @@ _POLICY = """
 branch = "main"
 [circles.docs]
 namespaces = ["docs-*"]
+images = ["registry.example/*"]
 actions = ["deploy"]
 [circles.batch]
 [apps.docs]

@@ -227,7 +227,7 @@ def _needed(policy: Policy, cluster: str, *, plain: bool) -> dict[str | None, li
 
 def _rights(rules: list[dict[str, Any]], namespace: str) -> Iterator[Right]:
     for rule in rules:
-        for group in rule["apiGroups"]:
+        for group in rule.get("apiGroups", ()):  # a rule of paths, which has none, is for everybody
             for resource in rule["resources"]:
                 for verb in rule["verbs"]:
                     for name in rule.get("resourceNames") or ("",):

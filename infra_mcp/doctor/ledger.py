@@ -18,6 +18,7 @@ from anyio import to_thread
 from infra_mcp.doctor.finding import Finding, check, empty, failed, risk, skipped
 from infra_mcp.doctor.look import Look, mode_of, resolved
 from infra_mcp.ledger.backup import LAST
+from infra_mcp.ledger.database import reading_uri
 from infra_mcp.settings import state_of
 
 _LEAST: Final = 1 << 30  # bytes that are to be free
@@ -142,7 +143,7 @@ def _restore(look: Look) -> str:
 
 def _verdict(path: Path) -> str:
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(reading_uri(path), uri=True)) as connection:
             return str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])[:200]
     except sqlite3.Error as error:
         return str(error)

@@ -65,9 +65,7 @@ async def committed(look: Look) -> AsyncIterator[Finding]:
         return
     if await look.git("rev-parse", "--verify", "--quiet", "HEAD") is None:
         yield empty("The repository has no commit yet.")
-    elif await look.git("diff", "--quiet", "HEAD", "--", "infra.toml") is None or not await look.git(
-        "ls-files", "--", "infra.toml"
-    ):
+    elif await look.git("status", "--porcelain", "--", "infra.toml"):
         fix = f"git -C {look.repo} add infra.toml && git -C {look.repo} commit -m 'The policy' -- infra.toml"
         yield risk("infra.toml has changes that no commit has: nobody can see who wrote them.", fix)
 

@@ -26,7 +26,7 @@ from infra_mcp.ledger.message_digests import MessageDigests
 from infra_mcp.ledger.write_queue import Queue, Tx, WriteJob
 from infra_mcp.masking import Masker
 
-__all__ = ["Database", "Repository", "Tx", "make_private", "reading", "translated", "unavailable"]
+__all__ = ["Database", "Repository", "Tx", "make_private", "reading", "reading_uri", "translated", "unavailable"]
 
 T = TypeVar("T")
 
@@ -222,6 +222,13 @@ def make_private(path: Path) -> None:
     except FileExistsError:
         if path.stat().st_uid == os.geteuid() and path.stat().st_mode & 0o077:
             path.chmod(0o600)
+
+
+def reading_uri(path: Path) -> str:
+    """The URI by which SQLite opens a file to look at it, and makes none beside it."""
+    # Without a journal nobody writes it, and SQLite would make one just to read.
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
+    return f"{path.absolute().as_uri()}?{how}"
 
 
 class FileGuard:

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from infra_mcp.errors import InfraError
 
@@ -28,6 +29,17 @@ class Keys:
     def __init__(self, directory: Path | None) -> None:
         self._file = directory / "keys.json" if directory else None
         self._kept: dict[str, bytes] = {}
+
+    @classmethod
+    def looked_at(cls, directory: Path) -> Self:
+        """The keys of a state directory as they are now; a new one is kept in memory only.
+
+        Raises:
+            InfraError: `ledger-unavailable`, as for `key`.
+        """
+        copy = cls(None)
+        copy._kept = cls(directory)._load()  # noqa: SLF001 - its own
+        return copy
 
     def key(self, name: str) -> bytes:
         """The key of that name: 32 random bytes.

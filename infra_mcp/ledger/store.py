@@ -18,7 +18,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger import asks, audit, clock, events, intake, revisions, schema
 from infra_mcp.ledger.approvals import Approvals
 from infra_mcp.ledger.chain import GENESIS, HEADS, Committed
-from infra_mcp.ledger.database import Database, Tx, unavailable
+from infra_mcp.ledger.database import Database, Tx, reading_uri, unavailable
 from infra_mcp.ledger.keys import LEDGER, MASKING, MESSAGES, Keys
 from infra_mcp.ledger.landed import Landed
 from infra_mcp.ledger.mail import Mail
@@ -106,14 +106,11 @@ class Ledger(Requests, Landed, Peers, Policies, Search):
             InfraError: `not-found`: there is none. `ledger-unavailable`, also for one of an older version.
                 `ledger-newer`.
         """
-        path = (directory / "ledger.sqlite3").absolute()
+        path = directory / "ledger.sqlite3"
         if not path.is_file():
             raise InfraError("not-found", "There is no ledger yet.", next_step="The first server makes it.")
-        keys = Keys(directory)
-        masking = await anyio.to_thread.run_sync(keys.peek, MASKING)
-        # Without a journal nobody writes it, and SQLite would make one just to read.
-        how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
-        database = Database(f"sqlite:///{path.as_uri()}?{how}&uri=true", 5.0)
+        keys = await anyio.to_thread.run_sync(Keys.looked_at, directory)
+        database = Database(f"sqlite:///{reading_uri(path)}&uri=true", 5.0)
 
         def check(connection: Connection) -> bool:
             old = revisions.outdated(connection)
@@ -128,7 +125,7 @@ class Ledger(Requests, Landed, Peers, Policies, Search):
         except BaseException:
             await database.aclose()
             raise
-        return cls(database, Masker(masking or b""), keys)
+        return cls(database, Masker(keys.key(MASKING)), keys)
 
     async def aclose(self) -> None:
         """Close the files; everything written stays."""

@@ -59,6 +59,15 @@ def _program(world: World, mode: int) -> None:
     world.environment["INFRA_MCP_NOTICE"] = str(world.folder / "tell")
 
 
+async def _without_images(world: World) -> None:
+    """A policy whose grant has no effect; the editor of these tests grants what is missing."""
+    text = (world.repo / "infra.toml").read_text(encoding="utf-8")
+    line = 'images = ["registry.example/*"]'
+    world.toml(text.replace(f"{line}\n", ""))
+    _write(world.folder / "editor", f"#!/bin/sh\nsed -i 's|^actions|{line}\\n&|' \"$1\"\n", 0o700)
+    world.environment["EDITOR"] = str(world.folder / "editor")
+
+
 def _damage(world: World) -> None:
     with (world.state / "ledger.sqlite3").open("r+b") as file:
         file.seek(4096)
@@ -229,6 +238,7 @@ CASES = [
     ),
     Case("policy.accepted", "the file differs", "risk", lambda w: w.toml("[circles.docs]\n"), "differs"),
     Case("policy.accepted", "none was accepted", "failed", lambda w: w.sql("DELETE FROM policies"), "No version"),
+    Case("policy.remarks", "a grant without effect", "risk", _without_images, "nothing is granted in images"),
     Case(
         "policy.committed",
         "not committed",
@@ -294,6 +304,22 @@ async def test_a_broken_setting_is_found_and_the_printed_command_mends_it(world,
 
 async def test_nothing_is_found_in_a_set_up_that_is_as_it_should_be(world):
     assert await world.bad() == []
+
+
+async def test_looking_writes_nothing(world):
+    def everything() -> dict[str, tuple[int, int, int, bytes]]:
+        found = {}
+        for path in [world.folder, *world.folder.rglob("*")]:
+            status = path.lstat()
+            content = path.read_bytes() if path.is_file() else b""
+            found[str(path)] = status.st_mode, status.st_mtime_ns, status.st_ino, content
+        return found
+
+    for change in (lambda: None, lambda: world.state.chmod(0o755), lambda: (world.state / "keys.json").chmod(0o644)):
+        change()
+        before = everything()
+        await world.look()
+        assert everything() == before
 
 
 def test_at_least_thirty_settings_are_broken_here():
