@@ -21,7 +21,7 @@ from infra_mcp.repository.census.chart import dependencies, local_chart
 from infra_mcp.repository.census.entries import Entry
 from infra_mcp.repository.census.index import Index
 from infra_mcp.repository.kustomize import inputs
-from infra_mcp.repository.lenient import lineage
+from infra_mcp.repository.lenient import lineage, maps
 from infra_mcp.repository.paths import is_chart
 from infra_mcp.repository.value import Tree
 
@@ -150,19 +150,10 @@ def _paths(value: object) -> Iterator[str]:
 
 def values_read(census: Census) -> frozenset[tuple[str, str]]:
     """Kind and name of each object whose content a HelmRelease or a Flux Kustomization takes values from."""
-    found = set()
     kinds = {"HelmRelease": "helm.toolkit.fluxcd.io", "Kustomization": _FLUX}
-    for one in census.index.of_kinds(kinds):
-        spec = one.value.get("spec") if isinstance(one.value, dict) else None
-        for listed in _lists(spec):
-            for ref in listed:
-                if isinstance(ref, dict):
-                    found.add((str(ref.get("kind")), str(ref.get("name"))))
-    return frozenset(found)
-
-
-def _lists(spec: object) -> Iterator[list[Any]]:
-    if isinstance(spec, dict):
-        build = spec.get("postBuild")
-        several = (spec.get("valuesFrom"), build.get("substituteFrom") if isinstance(build, dict) else None)
-        yield from (one for one in several if isinstance(one, list))
+    return frozenset(
+        (str(ref.get("kind")), str(ref.get("name")))
+        for one in census.index.of_kinds(kinds)
+        for path in (("spec", "valuesFrom"), ("spec", "postBuild", "substituteFrom"))
+        for ref in maps(one.value, *path)
+    )

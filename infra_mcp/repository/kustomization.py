@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
+from infra_mcp.repository.lenient import items
 from infra_mcp.repository.nodes import Unreadable, compose, decode, values
 from infra_mcp.text import named
 
@@ -274,14 +275,10 @@ class _Reader:
     def each(self, entries: Any, entry: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
         if entries is not None and not isinstance(entries, list):
             self.refused.append(f"{entry}: it is no list")
-        yield from ((f"{entry}[{index}]", one) for index, one in enumerate(_items(entries)))
+        yield from ((f"{entry}[{index}]", one) for index, one in enumerate(items(entries)))
 
 
 _FOLDED = frozenset(key.casefold() for key in _FILE_KEYS)
-
-
-def _items(entries: Any) -> Iterable[Any]:  # noqa: ANN401
-    return entries if isinstance(entries, list) else ()
 
 
 def _objects(text: str) -> list[dict[str, Any]] | None:

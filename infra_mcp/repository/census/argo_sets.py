@@ -132,7 +132,7 @@ class Generators:
             yield given
 
     def _files(self, value: dict[str, Any]) -> Iterator[tuple[str, tuple[Source, ...]]]:
-        patterns = _patterns(value.get("files"))
+        patterns = _patterns(maps(value, "files"))
         for path in self.index.tree.entries if patterns[0] else ():
             if _is_taken(path, patterns, _of_git) and self.index.tree.is_file(path):
                 for number, document in enumerate(self.index.documents(path)):
@@ -143,7 +143,7 @@ class Generators:
                             yield path, (Document(path, number, one, (position,)),)
 
     def _folders(self, value: dict[str, Any]) -> Iterator[tuple[str, tuple[Source, ...]]]:
-        patterns = _patterns(value.get("directories"))
+        patterns = _patterns(maps(value, "directories"))
         for folder in sorted(self.index.listing.folders) if patterns[0] else ():
             if not f"/{folder}".count("/.") and _is_taken(folder, patterns, is_like):
                 yield folder, ()
@@ -209,11 +209,11 @@ def _steps(listed: list[Any]) -> list[Any]:
     return list(range(len(listed)))
 
 
-def _patterns(listed: Json) -> tuple[list[str], list[str]]:
+def _patterns(listed: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
     """The patterns of what is taken, and of what is not."""
     found: tuple[list[str], list[str]] = ([], [])
-    for one in listed if isinstance(listed, list) else ():
-        text = one.get("path") if isinstance(one, dict) else None
+    for one in listed:
+        text = one.get("path")
         if isinstance(text, str) and len(text) <= _LONGEST:
             found[one.get("exclude") is True].append(re.sub(r"\*+", "*", text.strip("/")))
     return found

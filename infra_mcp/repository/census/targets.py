@@ -13,6 +13,7 @@ from typing import Any
 
 from infra_mcp.model.pattern import matches
 from infra_mcp.repository.census.built import Built
+from infra_mcp.repository.lenient import mapping
 from infra_mcp.repository.scalars import Json
 
 _OPEN = "default"  # the namespace of an object that names none
@@ -77,8 +78,7 @@ def target_of(value: Mapping[str, Any], patch: Json) -> Target | Own:
     if value or not isinstance(patch, dict):
         keys = ("group", "version", "kind", "name", "namespace", "labelSelector", "annotationSelector")
         return Target(*(str(value.get(key) or "") for key in keys))
-    metadata = patch.get("metadata")
-    named = metadata if isinstance(metadata, dict) else {}
+    named = mapping(patch, "metadata")
     texts = (patch.get("apiVersion"), patch.get("kind"), named.get("name"), named.get("namespace"))
     return Own(*(str(text or "") for text in texts))
 
@@ -90,9 +90,7 @@ def _any(pattern: str, texts: Collection[str]) -> bool:
 
 
 def _selects(selector: str, one: Built, key: str) -> bool:
-    metadata = one.value.get("metadata")
-    found = metadata.get(key) if isinstance(metadata, dict) else None
-    pairs = {str(name): str(text) for name, text in found.items()} if isinstance(found, dict) else {}
+    pairs = {str(name): str(text) for name, text in mapping(one.value, "metadata", key).items()}
     return all(_requires(part.strip(), pairs) for part in _COMMAS.split(selector))
 
 
