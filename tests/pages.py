@@ -90,6 +90,10 @@ infra-mcp doctor ledger policy.accepted
 infra-mcp doctor --all --json
 ```
 
+The checks of the area `read` make every read that the server makes, once: as each circle, of each place, at the
+remote, the forge and the issuers. Runs of Terraform have a state directory that is thrown away. Where such a read
+fails, the command shows more of why.
+
 Without a name all checks run, side by side, each within its own time. A name is a check, or the area before the
 point.
 

@@ -106,7 +106,7 @@ async def wide(look: Look) -> AsyncIterator[Finding]:
             yield failed(f"The login of cluster {name} may {right}.", _login_fix(look, name))
         if said := await impersonation(cluster):
             yield failed(f"Cluster {name}: {said}", f"infra-mcp rbac diff --cluster {name}")
-        for circle, namespace in _reached(policy):
+        for circle, namespace in reached(policy):
             user = policy.service_account(circle, name)
             for one in _NO_ONE:
                 asked = one._replace(namespace=namespace)
@@ -193,7 +193,7 @@ def _with_policy(look: Look) -> Iterator[tuple[str, Cluster, Policy]]:
             yield name, cluster, look.policy
 
 
-def _reached(policy: Policy) -> list[tuple[str, str]]:
+def reached(policy: Policy) -> list[tuple[str, str]]:
     """Each circle with the namespaces that policy names in full: by a pattern without a `*`, or as an app's."""
     named = [one for rules in policy.circles.values() for one in rules.namespaces if "*" not in one]
     named += [one for rules in policy.apps.values() for one in sorted(rules.namespaces())]
@@ -203,7 +203,7 @@ def _reached(policy: Policy) -> list[tuple[str, str]]:
 
 def _bound(policy: Policy) -> list[str]:
     """The namespaces that policy names in full and that are of one circle."""
-    return [one for one in dict.fromkeys(place for _, place in _reached(policy)) if circle_of(policy, one)]
+    return [one for one in dict.fromkeys(place for _, place in reached(policy)) if circle_of(policy, one)]
 
 
 def _needed(policy: Policy, cluster: str, *, plain: bool) -> dict[str | None, list[Right]]:

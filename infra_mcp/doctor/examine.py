@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from infra_mcp.clients.kube import KubeError
-from infra_mcp.doctor import checkout, cluster, exposure, identities, ledger, mesh, policy, versions  # noqa: F401 - they register
+from infra_mcp.doctor import checkout, cluster, exposure, identities, ledger, mesh, policy, reads, versions  # noqa: F401 - they register
 from infra_mcp.doctor.finding import CHECKS, Check, Finding, Level, failed
 from infra_mcp.doctor.look import Ask, Look, looking
 from infra_mcp.errors import InfraError
@@ -42,7 +42,7 @@ async def examine(
         one entry, `pass`.
     """
     wanted = [one for one in CHECKS.values() if not only or one.id in only or one.area in only]
-    connect = any(one.area in {"cluster", "read"} for one in wanted)
+    connect = any(one.area == "cluster" for one in wanted)
     with unwrapped():
         async with looking(settings, around or surroundings(), ask, connect=connect) as look:
             found = await gather(partial(_run, one, look) for one in wanted)

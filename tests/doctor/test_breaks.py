@@ -68,6 +68,14 @@ async def _without_images(world: World) -> None:
     world.environment["EDITOR"] = str(world.folder / "editor")
 
 
+async def _empty_remote(world: World) -> None:
+    text = (world.repo / "infra.toml").read_text(encoding="utf-8")
+    world.toml(text.replace('branch = "main"', 'branch = "main"\nwrite = "push"'))
+    world.git("init", "-q", "--bare", str(world.folder / "remote.git"))
+    world.git("remote", "add", "origin", f"file://{world.folder}/remote.git")
+    await world.accept()
+
+
 def _damage(world: World) -> None:
     with (world.state / "ledger.sqlite3").open("r+b") as file:
         file.seek(4096)
@@ -258,6 +266,7 @@ CASES = [
     Case("policy.webhooks", "no secret", "failed", lambda w: (w.folder / "hook.key").unlink(), "not there"),
     Case("policy.webhooks", "a short secret", "failed", lambda w: _write(w.folder / "hook.key", "short"), "guessed"),
     Case("policy.webhooks", "others read it", "failed", lambda w: (w.folder / "hook.key").chmod(0o604), "Others"),
+    Case("read.remote", "the remote has no branch", "failed", _empty_remote, "no branch main"),
     Case(
         "versions.named",
         "no such Helm",
@@ -304,6 +313,38 @@ async def test_a_broken_setting_is_found_and_the_printed_command_mends_it(world,
 
 async def test_nothing_is_found_in_a_set_up_that_is_as_it_should_be(world):
     assert await world.bad() == []
+
+
+READS = """
+[circles.docs]
+actions = ["dns_record"]
+zones = ["docs.example"]
+[[tree.roots]]
+path = "zones"
+delivery = "dns"
+[zones."docs.example"]
+backend = "coredns"
+publish = "/nowhere/docs.example"
+servers = ["127.0.0.1:9"]
+[oidc.ci]
+issuer = "http://127.0.0.1:9"
+audience = "infra"
+sponsor = "user"
+run = "run"
+private = true
+peers = [{ peer = "docs", circle = "docs", claims = { sub = "repo:docs/site" } }]
+"""
+
+
+async def test_each_read_is_made_once_and_says_what_came_of_it(world):
+    world.toml(READS)
+    await world.accept()
+    levels = {row["check"]: row["level"] for row in await world.look("read")}
+    failing = {"read.zones", "read.issuers"}
+    assert {check for check, level in levels.items() if level == "failed"} == failing
+    others = {"namespaces", "apps", "releases", "workspaces", "remote", "forge"}
+    assert {level for check, level in levels.items() if check not in failing} == {"empty"}
+    assert set(levels) == failing | {f"read.{one}" for one in others}
 
 
 async def test_looking_writes_nothing(world):

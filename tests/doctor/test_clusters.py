@@ -159,3 +159,5 @@ async def test_what_is_wrong_with_a_cluster_is_found_and_the_printed_command_men
             await estate.mend(fix)
         assert await _until(estate, case.check, bad=False) == [], case.what
     assert await estate.bad("cluster") == []
+    (read,) = await estate.look("read.namespaces")
+    assert read["level"] in {"pass", "empty"}, read

@@ -304,3 +304,34 @@ async def test_the_command_line_calls_it_with_the_authoritys_file(beyond, tmp_pa
     untrusting = Shell(tmp_path / "s", INFRA_MCP_URL=beyond.url)
     done = await untrusting("status", token=beyond.at.tokens["docs"])
     assert (done.code, "SSL_CERT_FILE" in done.err) == (6, True), done
+
+
+@pytest.mark.process
+async def test_serve_listens_where_its_options_say_and_names_what_is_missing(tmp_path):
+    ca, port = Authority(tmp_path), free_port()
+    pair = ca.pair(HERE)
+    await anyio.run_process(["git", "init", "-q", "-b", "main", str(tmp_path / "repo")])
+    run = Shell(tmp_path)
+    url = f"https://{HERE}:{port}"
+    where = ("--listen", f"{HERE}:{port}", "--public-url", url)
+    for words, says in (
+        (("--cert", str(pair.cert)), "--listen is missing"),
+        (where[:2], "--listen needs --public-url"),
+        (where, "TLS only"),
+        ((*where, "--cert", str(pair.cert)), "both files"),
+    ):
+        refused = await run("serve", "--port", "0", *words)
+        assert (refused.code, says in refused.err) == (2, True), refused
+    keyed = run.but(INFRA_MCP_HTTP_KEY=str(pair.key), INFRA_MCP_HTTP_CERT=str(pair.cert))
+    async with keyed.start("serve", "--port", "0", "--json", *where) as process:
+        assert process.stdout is not None
+        with anyio.fail_after(60):
+            told = json.loads(await process.stdout.receive())
+            async with httpx2.AsyncClient(verify=ca.trusted(), timeout=30) as web:
+                assert (await web.get(f"{url}/healthz")).json() == {"ok": True}
+                inside = told["url"].removesuffix("/mcp")
+                assert (await web.get(f"{inside}/healthz")).json() == {"ok": True}
+            health = (await run("status", "--json")).json["server"]
+            assert health["elsewhere"] == f"{url}/mcp"
+            process.terminate()
+            assert await process.wait() == 0

@@ -161,4 +161,14 @@ def _build(cluster: dict[str, Any], user: dict[str, Any], expires: float | None)
     kept = {key: value for key, value in user.items() if key in _KEPT}
     if (authorization or "").startswith("Bearer "):
         kept["token"] = str(authorization).removeprefix("Bearer ")
-    return Login(configuration.host, rest, authorization, expires, tls, (cluster, kept))
+    ends = _end_of(authorization or "") if expires is None else expires
+    return Login(configuration.host, rest, authorization, ends, tls, (cluster, kept))
+
+
+def _end_of(authorization: str) -> float | None:
+    """When a bearer token ends that is a JSON Web Token (RFC 7519, 4.1.4), as those of service accounts are."""
+    try:
+        payload = authorization.split(".")[1]
+        return float(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])
+    except (ValueError, LookupError, TypeError):
+        return None

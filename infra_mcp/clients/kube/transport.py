@@ -10,7 +10,6 @@ Importing this module imports `kubernetes` and aiohttp: see `credentials`.
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -69,7 +68,7 @@ class Transport:
     @property
     def expires(self) -> float | None:
         """When the login ends, in seconds since 1970, where its plugin or its token says so."""
-        return self._login.expires or _end_of(self._login.authorization or "")
+        return self._login.expires
 
     async def aclose(self) -> None:
         """Close all connections, also for a cancelled caller; requests under way fail."""
@@ -214,15 +213,6 @@ class Transport:
                 self._retired.append(seen.rest)  # others may be in the middle of a request
             self._login = fresh
             return fresh
-
-
-def _end_of(authorization: str) -> float | None:
-    """When a bearer token ends that is a JSON Web Token (RFC 7519, 4.1.4), as those of service accounts are."""
-    try:
-        payload = authorization.split(".")[1]
-        return float(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])
-    except (ValueError, LookupError, TypeError):
-        return None
 
 
 def _ahead(date: str | None) -> float | None:

@@ -178,6 +178,7 @@ def plugin(path: Path, source: str) -> dict:
     }
 
 
+@pytest.mark.promise("auth.refresh")
 async def test_a_credential_plugin_gets_no_stdin_and_a_session_of_its_own(tmp_path, piped_stdin, capfd):
     login = await load(write(tmp_path / "config", exec=plugin(tmp_path / "plugin.py", PLUGIN)), "right")
     facts = json.loads(login.authorization.removeprefix("Bearer "))
@@ -215,6 +216,7 @@ async def test_a_missing_plugin_is_refused(tmp_path):
 
 
 @pytest.mark.cluster
+@pytest.mark.promise("auth.refresh")
 async def test_a_credential_near_its_end_is_renewed_before_it_is_refused(broken, proxy, token_file, monkeypatch):
     transport = broken._transport
     monkeypatch.setattr(transport, "_login", replace(transport._login, expires=time.time() + 10))
@@ -223,6 +225,29 @@ async def test_a_credential_near_its_end_is_renewed_before_it_is_refused(broken,
     await broken.list("v1", "Namespace", None, as_user=None)
 
     assert [headers["authorization"] for _, headers in proxy.seen] == ["Bearer second"]
+
+
+def signed(ends: float) -> str:
+    """A token that says when it ends, as those of service accounts do (RFC 7519); nobody here checks its signature."""
+    payload = base64.urlsafe_b64encode(json.dumps({"exp": int(ends)}).encode()).decode().rstrip("=")
+    return f"e30.{payload}.c2ln"
+
+
+@pytest.mark.cluster
+@pytest.mark.promise("auth.refresh")
+@pytest.mark.usefixtures("broken")
+async def test_a_service_accounts_token_is_read_again_before_its_end(proxy, token_file, tmp_path, monkeypatch):
+    token_file.write_text(signed(time.time() + 10), encoding="utf-8")  # as a pod's file, which the kubelet replaces
+    async with Cluster.connect("test", tmp_path / "kubeconfig", "proxied") as cluster:
+        monkeypatch.setattr(cluster._transport, "_renewed", time.monotonic() - 3600)
+        later = signed(time.time() + 3600)
+        token_file.write_text(later, encoding="utf-8")
+        for _ in range(2):
+            await cluster.list("v1", "Namespace", None, as_user=None)
+        assert cluster.expires > time.time() + 3000
+
+    sent = [headers["authorization"] for path, headers in proxy.seen if "namespaces" in path]
+    assert sent == [f"Bearer {later}"] * 2
 
 
 @pytest.mark.cluster

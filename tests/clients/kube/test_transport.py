@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 MAP = "configmaps/it"
 
 
+@pytest.mark.promise("auth.refresh")
 async def test_a_refused_credential_is_read_again_and_the_request_sent_once_more(
     broken, proxy, fault, token_file, space, config_map
 ):
@@ -23,6 +24,7 @@ async def test_a_refused_credential_is_read_again_and_the_request_sent_once_more
     assert [headers["authorization"] for _, headers in proxy.seen] == ["Bearer first", "Bearer second"]
 
 
+@pytest.mark.promise("auth.refresh")
 async def test_a_credential_that_stays_refused_is_an_error_and_not_a_loop(broken, proxy, fault, space, ref):
     proxy.faults = [fault(MAP, status=401, times=99)]
     with pytest.raises(KubeError) as refused:
@@ -32,6 +34,7 @@ async def test_a_credential_that_stays_refused_is_an_error_and_not_a_loop(broken
     assert proxy.count(MAP) == 2
 
 
+@pytest.mark.promise("auth.refresh")
 async def test_many_refused_at_once_read_the_credential_once(broken, proxy, fault, space, ref, monkeypatch):
     loads = []
     renew = broken._transport._renew

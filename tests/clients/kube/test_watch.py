@@ -150,6 +150,7 @@ async def test_a_denied_watch_is_an_error(cluster, space):
     assert denied.value.status == 403
 
 
+@pytest.mark.promise("auth.refresh")
 async def test_a_refused_credential_is_read_again(events, put, proxy, fault, token_file):
     await put("a", "1")
     token_file.write_text("second", encoding="utf-8")
