@@ -222,6 +222,11 @@ CODES: dict[str, CodeInfo] = {
         "See the message: docs/helm.md says how each kind of stuck release is repaired.",
     ),
     "object-invalid": CodeInfo("The API server or its schema does not accept the object.", "Correct the named field."),
+    "admission-denied": CodeInfo(
+        "A ValidatingAdmissionPolicy or a webhook of the cluster refuses the object.",
+        "Change what its message names, or ask who set that rule up.",
+        Exit.REFUSED,
+    ),
     "cluster-denied": CodeInfo(
         "The API server denies the circle's identity what this needs.",
         "A cluster admin applies what `infra-mcp rbac render` prints.",

@@ -25,6 +25,18 @@ def _version(value: str) -> str:
     return value
 
 
+def _stays(value: str) -> str:
+    """A path, or an address, none of whose steps leads up.
+
+    Raises:
+        ValueError: one does.
+    """
+    if ".." in value.split("/"):
+        msg = "must have no .. in it"
+        raise ValueError(msg)
+    return value
+
+
 _MAX_TAG = 128
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED = r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
@@ -102,6 +114,7 @@ ChartReference = Annotated[
         pattern=rf"^({_CHART}|oci://[A-Za-z0-9][A-Za-z0-9._~:/%+-]*/{_CHART}|\./[A-Za-z0-9._/-]*[A-Za-z0-9])$",
         max_length=500,
     ),
+    AfterValidator(_stays),
 ]
 ChartRepository = Annotated[
     str, StringConstraints(pattern=r"^https?://[A-Za-z0-9][A-Za-z0-9._~:/%+-]*$", max_length=500)

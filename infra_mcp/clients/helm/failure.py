@@ -70,7 +70,8 @@ _KINDS: Final = (
         "chart-unavailable",
     ),
     _kind(r"no matches for kind|unable to recognize", "object-invalid", "Install the definition of that kind first."),
-    _kind(r"admission webhook|is invalid:|denied the request|violates PodSecurity|exceeded quota", "object-invalid"),
+    _kind(r"ValidatingAdmissionPolicy '|admission webhook .* denied|denied the request", "admission-denied"),
+    _kind(r"admission webhook|is invalid:|violates PodSecurity|exceeded quota", "object-invalid"),
     _kind(r"hooks? .* failed|hooks failed|timed out waiting|context deadline exceeded|not ready", "not-landed"),
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from http import HTTPStatus
@@ -43,8 +43,16 @@ class Cluster:
     `InfraError` (`object-invalid`) for a kind or a name the cluster cannot have.
     """
 
-    def __init__(self, name: str, transport: Transport, discovery: Discovery, schemas: Schemas) -> None:
+    def __init__(
+        self,
+        name: str,
+        transport: Transport,
+        discovery: Discovery,
+        schemas: Schemas,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
         self.name = name
+        self._warn = warn
         self._transport = transport
         self._discovery = discovery
         self._schemas = schemas
@@ -79,6 +87,10 @@ class Cluster:
             yield cls(name, connection, discovery.Discovery(connection), schema.Schemas(connection))
         finally:
             await connection.aclose()
+
+    def warning(self, warn: Callable[[str], None]) -> Cluster:
+        """The same connection, whose dry runs also give what the API server warns of, each as one cleaned line."""
+        return Cluster(self.name, self._transport, self._discovery, self._schemas, warn)
 
     async def get(self, ref: ObjectRef, *, as_user: str | None) -> dict[str, Any] | None:
         """Read an object; None when it does not exist."""
@@ -378,7 +390,14 @@ class Cluster:
         path = await self._discovery.path(body["apiVersion"], body["kind"], body["metadata"].get("namespace"), name)
         secret = body["kind"] == "Secret"
         found, status = await self._transport.request(
-            method, path, params, kind=kind, as_user=as_user, body=body, secret=secret
+            method,
+            path,
+            params,
+            kind=kind,
+            as_user=as_user,
+            body=body,
+            secret=secret,
+            warn=self._warn if kind == "dry-run" else None,
         )
         return dict(found), status
 

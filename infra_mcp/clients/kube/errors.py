@@ -23,6 +23,12 @@ _OWNER = re.compile(r'conflict with ("(?:[^"\\]|\\.)*")(?: with subresource ("(?
 _NOT_TYPED = re.compile(r"^failed to (create typed|convert)|field not declared in schema")
 # how rights are refused, and how an admission plugin refuses everything until it has read its configuration
 _RBAC = re.compile(r'User ".*" cannot |not yet ready to handle request')
+# How people's own rules refuse: a ValidatingAdmissionPolicy (Kubernetes 1.36), and a webhook.
+_BY_POLICY = re.compile(
+    r"ValidatingAdmissionPolicy '([^']{1,253})' with binding '[^']{1,253}' denied request: (.*)", re.DOTALL
+)
+_BY_WEBHOOK = re.compile(r'admission webhook "([^"]{1,253})" denied the request(?:: (.*))?', re.DOTALL)
+_MAX_DENIAL = 1000  # characters of what such a rule says
 MAX_CAUSES = 50
 DENIED_FOR = 10.0  # seconds a refusal of rights may last: an API server that was restarted has not read its rules yet
 
@@ -32,6 +38,14 @@ def is_denied(error: Exception) -> bool:
     if isinstance(error, KubeError):
         return error.status == HTTPStatus.FORBIDDEN and _RBAC.search(error.message) is not None
     return isinstance(error, InfraError) and error.code == "cluster-denied"
+
+
+def _denial(text: str) -> tuple[str, str]:
+    """The admission policy or webhook that refuses a request, and what it says; both empty for other refusals."""
+    for pattern in (_BY_POLICY, _BY_WEBHOOK):
+        if found := pattern.search(text):
+            return one_line(found[1]), one_line(found[2] or "no reason", _MAX_DENIAL)
+    return "", ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,8 @@ class KubeError(Exception):
     message: str  # one cleaned line
     causes: tuple[Cause, ...] = ()  # the answer's `details.causes`
     retry_after: float | None = None  # seconds the server asks to wait
+    policy: str = ""  # the admission policy or webhook of the cluster that refuses it
+    denial: str = ""  # what that says, as one cleaned line
 
     def __str__(self) -> str:
         return f"{self.status} {self.reason}: {self.message}"
@@ -101,18 +117,20 @@ class KubeError(Exception):
                 reason, field, message = (one_line(str(cause.get(key, ""))) for key in ("reason", "field", "message"))
                 withheld = secret and reason != "FieldManagerConflict"
                 causes.append(Cause(reason, field, WITHHELD if withheld else message))
-        message = one_line(str(body.get("message") or "no further text"))
+        text = str(body.get("message") or "no further text")
+        policy, denial = _denial(text)
+        message = one_line(text)
         reason = named(str(body.get("reason") or f"HTTP {status}"))
         if status == HTTPStatus.INTERNAL_SERVER_ERROR and _NOT_TYPED.search(message):
             reason = "SchemaMismatch"  # server-side apply's answer to an unknown field, or a wrong type
-        if secret and status in _MAY_QUOTE:
-            message = WITHHELD
+        if secret and (status in _MAY_QUOTE or policy):
+            message, denial = WITHHELD, WITHHELD
         after = headers.get("Retry-After") or details.get("retryAfterSeconds")
         try:
             wait = float(after) if after is not None else None
         except ValueError:  # an HTTP date, which the API server does not send
             wait = None
-        return cls(status, reason, message, tuple(causes), wait)
+        return cls(status, reason, message, tuple(causes), wait, policy, denial)
 
     @property
     def is_field_conflict(self) -> bool:
@@ -138,7 +156,7 @@ class KubeError(Exception):
 
     def translate(self, ref: ObjectRef | str | None = None) -> InfraError:
         """The error for users, with the object it is about, or a phrase for it, where that is known."""
-        what = str(ref or "the request")
+        what, rule = str(ref or "the request"), None
         message = quoted(self.message) if self.status else self.message
         answer = f"{what}: the API server answered {self.status} {self.reason}: {message}"
         advice = None
@@ -150,13 +168,20 @@ class KubeError(Exception):
             code, sentence = "object-moved", f"{what} changed since it was read: {message}"
         elif ONLY_OURS in self.message:  # our own policy takes us for somebody else
             code, sentence, advice = "cluster-denied", answer, _AS_SERVER
+        elif self.policy:
+            said = self.denial if self.denial == WITHHELD else quoted(self.denial, _MAX_DENIAL)
+            code, sentence = (
+                "admission-denied",
+                f"{what}: admission rule {named(self.policy)} of the cluster says {said}.",
+            )
+            rule = f"admission.{self.policy}"
         # Admission checks (quota, pod security, webhooks) forbid too; then the object is at fault, not a missing right.
         elif self.is_invalid or (self.status == HTTPStatus.FORBIDDEN and not is_denied(self)):
             code, sentence = "object-invalid", answer
         else:
             code, form, advice = _BY_STATUS.get(self.status, ("cluster-error", "{answer}", None))
             sentence = form.format(what=what, answer=answer, message=message)
-        return (InfraError if self.status else Unavailable)(code, sentence, next_step=advice)
+        return (InfraError if self.status else Unavailable)(code, sentence, next_step=advice, rule=rule)
 
     def _owners(self) -> str:
         owned = []

@@ -11,6 +11,7 @@ Importing this module imports `kubernetes` and aiohttp: see `credentials`.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -37,6 +38,9 @@ MAX_BUSY = 5  # how often a 429 is waited for
 RENEW_BEFORE = 60.0  # seconds before its end that a credential is renewed
 MAX_CLOSE = 2.0  # seconds; a plain connection with something left to send may never close
 TEXT = "text/plain, application/json"  # of what is no JSON: a log
+MAX_WARNINGS = 20  # of one answer
+_MAX_WARNING = 1000  # characters of one
+_WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"(?: ".*")?')
 LARGE = 200_000  # bytes from which JSON is parsed in a thread
 _TRANSIENT = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 _NO_API_SERVER = "the server that answers there is not an API server"
@@ -87,6 +91,7 @@ class Transport:
         body: dict[str, Any] | None = None,
         accept: str = "application/json",
         secret: bool = False,
+        warn: Callable[[str], None] | None = None,
     ) -> tuple[Any, int]:
         """Send one request; returns the parsed body, and the HTTP status.
 
@@ -99,6 +104,7 @@ class Transport:
             body: sent as JSON.
             accept: the media type to ask for; `TEXT` for an answer that is no JSON.
             secret: a Secret is addressed, so the texts of errors are dropped.
+            warn: gets each warning of a good answer, as one cleaned line.
 
         Raises:
             KubeError: everything else than 2xx, and no answer at all (status 0).
@@ -122,6 +128,7 @@ class Transport:
                 tries += 1
                 continue
             if status < HTTPStatus.MULTIPLE_CHOICES:
+                _pass_on(opened.headers, None if secret else warn)
                 return await (_parse(data, unknown=kind == "write") if accept != TEXT else _text(data)), status
             error = KubeError.parse(status, opened.headers, data, secret=secret)
             if status == HTTPStatus.UNAUTHORIZED and not renewed:
@@ -227,6 +234,13 @@ def _may_pass(status: int, kind: Kind) -> bool:
     if kind == "read":
         return status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return kind == "dry-run" and status in _TRANSIENT
+
+
+def _pass_on(headers: Any, warn: Callable[[str], None] | None) -> None:  # noqa: ANN401 - the library has no types
+    """Give the warnings of an answer: `299 - "text"`, of which the text (RFC 7234, section 5.5)."""
+    for header in headers.getall("Warning", [])[:MAX_WARNINGS] if warn else ():
+        if warn and (found := _WARNING.fullmatch(header)):
+            warn(one_line(re.sub(r"\\(.)", r"\1", found[1]), _MAX_WARNING))
 
 
 def _url(path: str, params: Mapping[str, str]) -> str:

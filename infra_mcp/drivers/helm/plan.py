@@ -31,6 +31,7 @@ from infra_mcp.drivers.helm.select import about
 from infra_mcp.drivers.helm.state import ReleaseState, Repair, state_of
 from infra_mcp.drivers.kubernetes.preflight import Right
 from infra_mcp.drivers.kubernetes.preflight import require as require_rights
+from infra_mcp.drivers.kubernetes.ssa import in_notes
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather
 from infra_mcp.masking import Masker
@@ -130,6 +131,8 @@ async def plan(access: Access, share: Share) -> Prepared:
             `object-invalid`, `cluster-denied`, `not-landed`: an interrupted upgrade failed; `policy-denied`: its
             namespace is not given to Helm; `not-in-cluster`, `namespace-not-bound`: it is not there, or lacks rights.
     """
+    warned: dict[str, None] = {}
+    access = replace(access, cluster=access.cluster.warning(warned.setdefault))
     found = await anyio.to_thread.run_sync(about, access.context, share, access.cluster.name)
     planned_releases = [await _release(access, share, one) for one in found]
     work = Work(tuple(planned_releases), share.goal)
@@ -142,7 +145,7 @@ async def plan(access: Access, share: Share) -> Prepared:
         timeout=share.goal.timeout,
         own=work,
         needs=tuple(sorted(late, key=lambda target: target.key)),
-        notes=tuple(note for one in work.releases for note in _notes(one)),
+        notes=tuple(note for one in work.releases for note in _notes(one)) + in_notes(warned),
     )
 
 

@@ -29,8 +29,9 @@ from infra_mcp.model.effect import FieldPath, Takeover, show_path
 from infra_mcp.model.marks import REQUEST, WRITE
 from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.repository.partial import Lists, covers, get_path, leaves, merge, remove_path
-from infra_mcp.text import named, one_line
+from infra_mcp.text import named, one_line, quoted
 
+MAX_NOTED = 20  # warnings in the notes of one plan
 TRIES = 8  # writes of one proposal while only fields it does not read or write move
 BREATH = 0.01  # seconds, longer each time
 SETTLE = 0.25  # seconds after a broken write before the object is read
@@ -337,3 +338,10 @@ def _marked(proposal: Proposal, marks: Mapping[str, str]) -> dict[str, Any]:
     path, live = ("metadata", "annotations"), proposal.live or {}
     ours = {key: value for key, value in marks.items() if not adoption.owners(live, (*path, key), others=True)}
     return merge(proposal.body, {"metadata": {"annotations": ours}}) if ours else proposal.body
+
+
+def in_notes(warned: Iterable[str]) -> tuple[str, ...]:
+    """What the API server warns of in dry runs, as notes of a plan."""
+    found = list(warned)
+    more = (f"the API server has {len(found) - MAX_NOTED} more warnings",) if len(found) > MAX_NOTED else ()
+    return tuple(f"the API server warns: {quoted(one, 1000)}" for one in found[:MAX_NOTED]) + more

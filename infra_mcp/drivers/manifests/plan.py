@@ -16,7 +16,7 @@ from infra_mcp.drivers.kubernetes.adopt import owners
 from infra_mcp.drivers.kubernetes.diff import changes, drift
 from infra_mcp.drivers.kubernetes.preflight import Right, require
 from infra_mcp.drivers.kubernetes.revision import WORKLOADS
-from infra_mcp.drivers.kubernetes.ssa import Proposal
+from infra_mcp.drivers.kubernetes.ssa import Proposal, in_notes
 from infra_mcp.drivers.manifests.objects import (
     Access,
     Desired,
@@ -59,6 +59,8 @@ async def plan(access: Access, secrets: PullSecrets, context: Context, share: Sh
         InfraError: `namespace-not-bound`, `exists`, `pull-secret-unavailable`, `not-in-cluster`, `field-conflict`,
             `owned-elsewhere`, `object-invalid`, `cluster-denied`.
     """
+    warned: dict[str, None] = {}
+    access = replace(access, cluster=access.cluster.warning(warned.setdefault))
     wanted = in_files(share)
     context.require(Change(target=one.ref.target, operation="update", checked="none") for one in wanted)
     wanted += [one for build in share.builds for one in in_build(build)]
@@ -93,7 +95,8 @@ async def plan(access: Access, secrets: PullSecrets, context: Context, share: Sh
             f"{change.target} is checked against the server's schema now and dry-run as soon as its namespace exists"
             for change in planned_changes
             if change.checked == "schema" and change.identity == "circle"
-        ),
+        )
+        + in_notes(warned),
     )
 
 
