@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bad_inputs import COUNTS, TABLE_TEST
+
 __all__ = ["MATRICES", "Matrix", "load", "marked", "page"]
 
 HERE = Path(__file__).resolve().parent
@@ -60,7 +62,11 @@ def load(mark: str, root: Path = HERE) -> Matrix:
     data = tomllib.loads((HERE / file).read_text(encoding="utf-8"))
     tables = [data[name] for name in names] if names else [table for table in data.values() if isinstance(table, dict)]
     sentences = {name: sentence for table in tables for name, sentence in table.items()}
-    return Matrix(mark, sentences, marked(mark, root), frozenset(data.get("pending", ())))
+    tests = marked(mark, root)
+    if mark == "bad_input":  # the table itself says of which group each of its inputs is
+        sentences = {name: f"{sentence} {COUNTS[name]} inputs in {file}." for name, sentence in sentences.items()}
+        tests = {name: [*([TABLE_TEST] if COUNTS[name] else []), *tests.get(name, [])] for name in {*tests, *COUNTS}}
+    return Matrix(mark, sentences, tests, frozenset(data.get("pending", ())))
 
 
 # mark -> the file with the sentences, and in which of its tables; without names in all
@@ -68,6 +74,7 @@ _FILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "promise": ("promises.toml", ()),
     "fault": ("traps.toml", ("faults",)),
     "trap": ("traps.toml", ("traps",)),
+    "bad_input": ("bad_inputs.toml", ("groups",)),
 }
 MATRICES = tuple(_FILES)
 

@@ -12,7 +12,7 @@ from limited import run_limited
 from infra_mcp.cli.main import main
 from infra_mcp.policy.policy import digest_of
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.bad_input("2")]
 
 GOOD = "[clusters.a]\ncontext = 'a'\n"
 PRIVATE = "a-line-of-someones-own"

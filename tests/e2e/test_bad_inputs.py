@@ -72,6 +72,7 @@ type = "string"
 
 @EVERY_CHANNEL
 @pytest.mark.promise("value.inert")
+@pytest.mark.bad_input("13")
 async def test_a_value_that_a_deliverer_would_interpret_gets_the_same_code_by_every_way_in(scenario, channel):
     await scenario.accept_policy(scenario.apps() + LABEL + ATTEND)
     head, former = scenario.git("rev-parse", "HEAD"), scenario.image()
@@ -93,6 +94,7 @@ async def test_a_value_that_a_deliverer_would_interpret_gets_the_same_code_by_ev
     assert made.ok, made.text
 
 
+@pytest.mark.bad_input("3")
 async def test_the_peers_own_namespace_is_never_provisioned(scenario):
     refused = await scenario.tool("provision_namespace", namespace=scenario.cluster_setup.accounts)
 
@@ -110,6 +112,7 @@ async def test_the_peers_own_namespace_is_never_provisioned(scenario):
         ("\tapiVersion: v1\n", "broken.yaml"),
     ],
 )
+@pytest.mark.bad_input("7")
 async def test_a_manifest_that_cannot_be_read_is_named_only_to_who_needs_it(scenario, text, named):
     path = scenario.repo / "k8s" / "broken.yaml"
     path.write_text(text + f"# deployment docs in {scenario.namespace}\n", encoding="utf-8")
@@ -139,6 +142,7 @@ async def test_an_object_that_stands_in_two_files_is_refused_with_both_names(sce
     assert "docs-site.yaml" in refused.text
 
 
+@pytest.mark.bad_input("2")
 async def test_a_symlink_on_the_way_to_a_new_file_is_refused_and_leads_nowhere(scenario, tmp_path):
     name, outside = scenario.fresh(), tmp_path / "outside"
     outside.mkdir()
@@ -154,6 +158,7 @@ async def test_a_symlink_on_the_way_to_a_new_file_is_refused_and_leads_nowhere(s
 
 
 @pytest.mark.promise("git.ff-only")
+@pytest.mark.bad_input("21")
 async def test_a_checkout_in_the_middle_of_something_is_refused_and_left(scenario):
     scenario.git("checkout", "-q", "--detach")
 
@@ -171,6 +176,7 @@ async def test_a_checkout_in_the_middle_of_something_is_refused_and_left(scenari
 
 
 @pytest.mark.promise("policy.default-deny")
+@pytest.mark.bad_input("23")
 async def test_a_context_that_is_gone_stops_the_work_and_names_itself(cluster_setup, tmp_path):
     scenario = Scenario(cluster_setup, tmp_path, live=False, serve=False)
     async with scenario:
@@ -188,6 +194,7 @@ async def test_a_context_that_is_gone_stops_the_work_and_names_itself(cluster_se
 
 
 @pytest.mark.promise("intake.saved-first")
+@pytest.mark.bad_input("24")
 async def test_a_ledger_that_cannot_be_written_stops_writes_to_the_world(scenario):
     name = scenario.fresh()
     head = scenario.git("rev-parse", "HEAD")

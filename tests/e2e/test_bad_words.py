@@ -10,7 +10,7 @@ import unicodedata
 import pytest
 from e2e.channels import CHANNELS
 
-pytestmark = [pytest.mark.cluster, pytest.mark.anyio]
+pytestmark = [pytest.mark.cluster, pytest.mark.anyio, pytest.mark.bad_input("5")]
 
 # One of each kind of answer: a result, an ack, and what a terminal prints.
 CHANNEL = pytest.mark.parametrize("channel", ["tool", "ask", "shell"])

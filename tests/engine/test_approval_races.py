@@ -13,7 +13,7 @@ from infra_mcp.model.approval import Decided
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import State
 
-pytestmark = [pytest.mark.anyio, pytest.mark.promise("approval.digest")]
+pytestmark = [pytest.mark.anyio, pytest.mark.promise("approval.digest"), pytest.mark.bad_input("18")]
 
 ONE, OTHER = (Caller(name=name, circle=None, strength="token", operator=True) for name in ("one", "other"))
 REFUSED = {"too-late", "approval-mismatch"}

@@ -12,7 +12,7 @@ from infra_mcp.model.peer import Caller
 from infra_mcp.model.record import Record
 from infra_mcp.model.request import State
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.bad_input("18")]
 
 OTHER = "sha256:" + "0" * 64
 KIM = Caller(name="kim", circle=None, strength="same-user", operator=True)

@@ -17,7 +17,7 @@ from infra_mcp.ledger import Ledger
 from infra_mcp.masking import Masker
 from infra_mcp.model.request import State
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.bad_input("24")]
 
 
 async def unavailable(awaitable, code="ledger-unavailable"):

@@ -12,7 +12,7 @@ from infra_mcp.mesh.limits import ATTACHED, BURST, DEPTH, OPEN, RATE, ROWS, UNRE
 from infra_mcp.mesh.notify import broadcast, send
 from infra_mcp.model.peer import Address, Caller
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.bad_input("20")]
 
 DOCS = Caller(name="docs", circle="docs", strength="token")
 NAMESAKE = Caller(name="docs", circle="shop", strength="token")

@@ -13,7 +13,7 @@ from infra_mcp.model.target import Target
 from infra_mcp.policy.decide import judge
 from infra_mcp.policy.policy import load
 
-pytestmark = pytest.mark.promise("dns.zone-guard")
+pytestmark = [pytest.mark.promise("dns.zone-guard"), pytest.mark.bad_input("16")]
 
 DOCS = Caller(name="docs", circle="docs", strength="token")
 ZONE = "docs.example"

@@ -20,7 +20,7 @@ from infra_mcp.mesh.limits import ROWS
 from infra_mcp.model.request import State
 from infra_mcp.server.socket import MAX_LINE
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.bad_input("4"), pytest.mark.bad_input("5")]
 
 MODERN = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",

@@ -15,7 +15,7 @@ from running_server import running_server
 
 from infra_mcp.server import http_guard
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.bad_input("19")]
 
 ACCEPT = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 NOW = ACCEPT | {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "whoami"}

@@ -13,7 +13,7 @@ from clients.git.moves import EDIT, OURS, built, refused
 from infra_mcp.clients.git import Git
 from infra_mcp.errors import InfraError, Moved
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.bad_input("21")]
 
 
 @pytest.mark.promise("git.ff-only")

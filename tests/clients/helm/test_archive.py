@@ -8,7 +8,7 @@ from clients.helm.parts import archive_of, chart_yaml, packed
 from infra_mcp.clients.helm import archive
 from infra_mcp.errors import InfraError
 
-pytestmark = pytest.mark.promise("helm.safe-args")
+pytestmark = [pytest.mark.promise("helm.safe-args"), pytest.mark.bad_input("14")]
 
 
 def _member(name, kind, target=""):

@@ -13,7 +13,7 @@ from infra_mcp.clients.helm.program import find_helm
 from infra_mcp.errors import InfraError
 
 __all__ = ["helm"]
-pytestmark = [pytest.mark.anyio, pytest.mark.promise("helm.safe-args")]
+pytestmark = [pytest.mark.anyio, pytest.mark.promise("helm.safe-args"), pytest.mark.bad_input("14")]
 
 
 @pytest.fixture

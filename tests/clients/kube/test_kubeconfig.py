@@ -20,7 +20,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.masking import Masker
 from infra_mcp.settings import Settings
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.bad_input("23")]
 
 SERVER = "http://127.0.0.1:9"
 

@@ -7,7 +7,7 @@ import pytest
 
 from infra_mcp.clients.kube import KubeError
 
-pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
+pytestmark = [pytest.mark.anyio, pytest.mark.cluster, pytest.mark.bad_input("22")]
 
 MAP = "configmaps/it"
 

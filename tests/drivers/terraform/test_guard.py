@@ -5,7 +5,7 @@ from drivers.terraform.estate import BACKEND, MAIN, Estate, with_provider
 
 from infra_mcp.model.request import State
 
-pytestmark = [pytest.mark.anyio, pytest.mark.promise("terraform.guard")]
+pytestmark = [pytest.mark.anyio, pytest.mark.promise("terraform.guard"), pytest.mark.bad_input("15")]
 
 RUNS = """
 resource "terraform_data" "runs" {{

@@ -7,6 +7,13 @@ from policy.guard.guard_cases import CASES, refused_by
 
 from infra_mcp.policy.guard.rules import GUARDRAILS
 
+pytestmark = [
+    pytest.mark.bad_input("8"),
+    pytest.mark.bad_input("9"),
+    pytest.mark.bad_input("10"),
+    pytest.mark.bad_input("11"),
+]
+
 
 @pytest.mark.promise("effect.guarded")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
