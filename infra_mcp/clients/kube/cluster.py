@@ -11,6 +11,7 @@ import builtins
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from copy import copy
 from functools import partial
 from http import HTTPStatus
 from importlib import import_module
@@ -43,16 +44,10 @@ class Cluster:
     `InfraError` (`object-invalid`) for a kind or a name the cluster cannot have.
     """
 
-    def __init__(
-        self,
-        name: str,
-        transport: Transport,
-        discovery: Discovery,
-        schemas: Schemas,
-        warn: Callable[[str], None] | None = None,
-    ) -> None:
+    _warn: Callable[[str], None] | None = None
+
+    def __init__(self, name: str, transport: Transport, discovery: Discovery, schemas: Schemas) -> None:
         self.name = name
-        self._warn = warn
         self._transport = transport
         self._discovery = discovery
         self._schemas = schemas
@@ -90,7 +85,9 @@ class Cluster:
 
     def warning(self, warn: Callable[[str], None]) -> Cluster:
         """The same connection, whose dry runs also give what the API server warns of, each as one cleaned line."""
-        return Cluster(self.name, self._transport, self._discovery, self._schemas, warn)
+        other = copy(self)
+        other._warn = warn  # noqa: SLF001 - its own
+        return other
 
     async def get(self, ref: ObjectRef, *, as_user: str | None) -> dict[str, Any] | None:
         """Read an object; None when it does not exist."""
@@ -390,14 +387,7 @@ class Cluster:
         path = await self._discovery.path(body["apiVersion"], body["kind"], body["metadata"].get("namespace"), name)
         secret = body["kind"] == "Secret"
         found, status = await self._transport.request(
-            method,
-            path,
-            params,
-            kind=kind,
-            as_user=as_user,
-            body=body,
-            secret=secret,
-            warn=self._warn if kind == "dry-run" else None,
+            method, path, params, kind=kind, as_user=as_user, body=body, secret=secret, warn=self._warn
         )
         return dict(found), status
 

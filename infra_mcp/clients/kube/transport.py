@@ -104,7 +104,7 @@ class Transport:
             body: sent as JSON.
             accept: the media type to ask for; `TEXT` for an answer that is no JSON.
             secret: a Secret is addressed, so the texts of errors are dropped.
-            warn: gets each warning of a good answer, as one cleaned line.
+            warn: gets each warning of the good answer to a dry run, as one cleaned line.
 
         Raises:
             KubeError: everything else than 2xx, and no answer at all (status 0).
@@ -128,7 +128,7 @@ class Transport:
                 tries += 1
                 continue
             if status < HTTPStatus.MULTIPLE_CHOICES:
-                _pass_on(opened.headers, None if secret else warn)
+                _pass_on(opened.headers, warn if kind == "dry-run" and not secret else None)
                 return await (_parse(data, unknown=kind == "write") if accept != TEXT else _text(data)), status
             error = KubeError.parse(status, opened.headers, data, secret=secret)
             if status == HTTPStatus.UNAUTHORIZED and not renewed:
