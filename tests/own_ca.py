@@ -43,12 +43,12 @@ class Authority:
         """What a client uses that trusts this authority alone."""
         return ssl.create_default_context(cafile=str(self.file))
 
-    def pair(self, *addresses: str, name: str = "server") -> Pair:
-        """A pair for addresses; again with the same name replaces its files."""
+    def pair(self, *addresses: str, name: str = "server", days: float = 1) -> Pair:
+        """A pair for addresses that ends in so many days; again with the same name replaces its files."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(one)) for one in addresses])
-        made = self._builder(subject, key).add_extension(names, critical=False)
+        made = self._builder(subject, key, days).add_extension(names, critical=False)
         made = made.add_extension(_usage(signs=False), critical=True)
         theirs = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         cert = made.add_extension(theirs, critical=False).sign(self._key, hashes.SHA256())
@@ -59,11 +59,11 @@ class Authority:
         files.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, plain, serialization.NoEncryption()))
         return files
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: float = 1) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         made = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(key.public_key())
         made = made.serial_number(x509.random_serial_number())
-        return made.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
+        return made.not_valid_before(now - timedelta(days=30)).not_valid_after(now + timedelta(days=days, minutes=5))
 
 
 def _usage(*, signs: bool) -> x509.KeyUsage:

@@ -6,15 +6,22 @@ import ipaddress
 import re
 import shlex
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from anyio import to_thread
+
 from infra_mcp.doctor.finding import Finding, check, empty, failed, risk
 from infra_mcp.doctor.look import Look, mode_of
+from infra_mcp.errors import InfraError
+from infra_mcp.server.tls import end_of
 
 _SECRET: Final = re.compile(
     r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE
 )
+_DAYS: Final = 14  # before its end in which a certificate is told of
 _WRITABLE: Final = 0o022  # by the group and by others
 _PROXIES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
@@ -61,6 +68,27 @@ async def secrets(look: Look) -> AsyncIterator[Finding]:
         if _SECRET.search(name) and name != "INFRA_MCP_TOKEN" and name not in wanted:
             what = f"The environment holds {name}: every program that the server starts could read it."
             yield risk(what, f"unset {shlex.quote(name)}")
+
+
+@check("exposure.certificate")
+async def certificate(look: Look) -> AsyncIterator[Finding]:
+    """The certificate for other machines loads with its key, which only the server's user can read, and lasts."""
+    cert, key = (look.given(f"INFRA_MCP_HTTP_{name}") for name in ("CERT", "KEY"))
+    if not cert or not key:
+        yield empty("INFRA_MCP_HTTP_CERT and INFRA_MCP_HTTP_KEY name no certificate.")
+        return
+    try:
+        ends = await to_thread.run_sync(end_of, Path(cert), Path(key))
+    except InfraError as error:
+        private = mode_of(key)
+        readable = private is not None and private & 0o077
+        fix = f"chmod 600 {shlex.quote(key)}" if readable else "unset INFRA_MCP_HTTP_CERT INFRA_MCP_HTTP_KEY"
+        yield failed(error.what, fix)
+        return
+    left = (ends - datetime.now(UTC)).days
+    if left < _DAYS:
+        said = f"ends in {left} days" if left >= 0 else "has ended"
+        yield (risk if left >= 0 else failed)(f"The certificate {cert} {said}.", "certbot renew")
 
 
 @check("exposure.proxies")

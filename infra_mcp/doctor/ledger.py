@@ -90,8 +90,10 @@ async def sound(look: Look) -> AsyncIterator[Finding]:
     verdict = await to_thread.run_sync(_verdict, path)
     if verdict != "ok":
         yield failed(f"The ledger's file is damaged: {verdict}.", _restore(look))
-    elif look.ask is None:
-        yield failed(f"The ledger cannot be read: {look.why_not}", _restore(look))
+    elif look.why_not is not None and look.why_not.code == "ledger-newer":
+        yield failed(look.why_not.what, "python -m pip install --upgrade infra-mcp")
+    elif look.why_not is not None:
+        yield failed(f"The ledger cannot be read: {look.why_not.what}", _restore(look))
 
 
 @check("ledger.chain", seconds=60)

@@ -45,7 +45,7 @@ class Look:
     around: Mapping[str, Any]
     server: bool = False
     ask: Ask | None = None
-    why_not: str = ""  # why there is nothing to ask
+    why_not: InfraError | None = None  # why there is nothing to ask
     policy: Policy | None = None
     clusters: Mapping[str, Cluster | InfraError] = field(default_factory=dict)
 
@@ -90,7 +90,7 @@ async def looking(
         ask: the running server's methods; None where none runs.
         connect: whether to log in to the policy's clusters.
     """
-    server, why_not = ask is not None, ""
+    server, why_not = ask is not None, None
     async with AsyncExitStack() as stack:
         if ask is not None:
             around = await ask("operator/surroundings", {})
@@ -99,7 +99,7 @@ async def looking(
             try:
                 ask = await stack.enter_async_context(_offline(settings))
             except InfraError as error:
-                why_not = error.what
+                why_not = error
         policy = await _policy(settings, ask)
         clusters: dict[str, Cluster | InfraError] = {}
         if policy is not None and connect:

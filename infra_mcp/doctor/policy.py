@@ -37,7 +37,11 @@ async def accepted(look: Look) -> AsyncIterator[Finding]:
         return
     shown = await look.ask("operator/policy.show", {})
     if not shown["in_force"]:
-        yield failed(shown["problem"], "infra-mcp policy accept --yes")
+        pinned = (
+            "pinned" in shown["problem"]
+        )  # only the commit that was pinned helps, or another pin where it is deployed
+        back = f"git -C {look.repo} checkout HEAD -- infra.toml"
+        yield failed(shown["problem"], back if pinned else "infra-mcp policy accept --yes")
     elif shown["pending"] and not shown["pending_problem"]:
         what = f"infra.toml differs from the policy in force: {shown['pending']} does nothing until it is accepted."
         yield risk(what, "infra-mcp policy diff && infra-mcp policy accept --yes")

@@ -23,6 +23,8 @@ _DESCRIPTORS: Final = 8_192  # a server takes so many where the system lets it
 _RESERVE: Final = 256  # descriptors that clients' connections leave for ledger, git and clusters
 _MAX_PLACES: Final = {"http": 2_048, "socket": 1_024}  # where descriptors do not bound them
 _THIRDS: Final = {"http": 2, "socket": 1}  # of the descriptors that are left
+# Why a call over HTTP is refused before any tool: its head, or, from other machines, what `outside` refuses.
+REASONS: Final = ("head", "without-tls", "no-such-path", "compressed", "too-many")
 _MAX_SHARE: Final = 200  # places of one principal; a quarter of the room where that is less
 
 

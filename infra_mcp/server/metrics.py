@@ -28,6 +28,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ACTIONS
 from infra_mcp.model.request import OPEN, Request, State
 from infra_mcp.server.challenge import challenge
+from infra_mcp.server.connections import REASONS
 from infra_mcp.settings import metrics_readers
 from infra_mcp.telemetry import BOUNDS, DURATIONS
 
@@ -62,6 +63,7 @@ FAMILIES: Final = {
     "infra_mcp_phase_seconds": _Family("histogram", "How long phases of requests took."),
     "infra_mcp_connections": _Family("gauge", "Open connections, by channel."),
     "infra_mcp_http_unauthenticated_total": _Family("counter", "HTTP requests that were answered with 401."),
+    "infra_mcp_http_refused_total": _Family("counter", "HTTP requests that were refused before any tool, by reason."),
     "infra_mcp_ledger_events": _Family("gauge", "Events in the ledger."),
     "infra_mcp_ledger_bytes": _Family("gauge", "Size of the ledger's files."),
     "infra_mcp_cluster_reachable": _Family("gauge", "0 while a place that policy names cannot be reached, else 1."),
@@ -118,6 +120,10 @@ class Metrics:
                 for channel, count in sorted(self.service.connections.by_channel().items())
             ),
             _Sample("infra_mcp_http_unauthenticated_total", {}, self.service.connections.unauthenticated),
+            *(
+                _Sample("infra_mcp_http_refused_total", {"reason": reason}, self.service.connections.refused[reason])
+                for reason in REASONS
+            ),
             _Sample("infra_mcp_ledger_events", {}, self.seen),
             _Sample("infra_mcp_ledger_bytes", {}, size),
             _Sample("infra_mcp_cluster_reachable", {}, int(bool(health.get("working")))),

@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -71,6 +72,18 @@ class Certificate:
                 continue
             found.append((status.st_ino, status.st_mtime_ns, status.st_size))
         return found
+
+
+def end_of(cert: Path, key: Path) -> datetime:
+    """When the certificate of a pair that can be served with ends.
+
+    Raises:
+        InfraError: `setup-failed`, as for `Certificate`.
+    """
+    from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415 - only `infra-mcp doctor` asks
+
+    Certificate(cert, key)
+    return load_pem_x509_certificate(cert.read_bytes()).not_valid_after_utc
 
 
 def _no_password() -> str:

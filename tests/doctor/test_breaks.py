@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import pytest
 from doctor_world import World, days_ago, made
+from own_ca import Authority
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process, pytest.mark.promise("doctor.checks")]
 
@@ -74,6 +75,17 @@ async def _empty_remote(world: World) -> None:
     world.git("init", "-q", "--bare", str(world.folder / "remote.git"))
     world.git("remote", "add", "origin", f"file://{world.folder}/remote.git")
     await world.accept()
+
+
+def _with_certificate(world: World, mode: int = 0o644) -> None:
+    pair = Authority(world.folder).pair("127.0.0.2", days=90)
+    pair.key.chmod(mode)
+    world.environment |= {"INFRA_MCP_HTTP_CERT": str(pair.cert), "INFRA_MCP_HTTP_KEY": str(pair.key)}
+
+
+def _without_pair(world: World) -> None:
+    _with_certificate(world, 0o600)
+    (world.folder / "server.pem").write_text("no certificate", encoding="utf-8")
 
 
 def _damage(world: World) -> None:
@@ -156,6 +168,8 @@ CASES = [
         lambda w: w.environment.update(HTTPS_PROXY="http://proxy.example:3128"),
         "NO_PROXY",
     ),
+    Case("exposure.certificate", "others read its key", "failed", _with_certificate, "others may read"),
+    Case("exposure.certificate", "no pair", "failed", _without_pair, "do not load as a pair"),
     Case("exposure.notice", "not executable", "failed", lambda w: _program(w, 0o600), "not executable"),
     Case("exposure.notice", "others write it", "failed", lambda w: _program(w, 0o722), "Others can change"),
     Case(
@@ -345,6 +359,19 @@ async def test_each_read_is_made_once_and_says_what_came_of_it(world):
     others = {"namespaces", "apps", "releases", "workspaces", "remote", "forge"}
     assert {level for check, level in levels.items() if check not in failing} == {"empty"}
     assert set(levels) == failing | {f"read.{one}" for one in others}
+
+
+@pytest.mark.parametrize(("days", "level"), [(3, "risk"), (-1, "failed"), (90, "pass")])
+async def test_a_certificate_that_ends_is_told_of(world, days, level):
+    _with_certificate(world, 0o600)
+    Authority(world.folder).pair("127.0.0.2", days=days)
+    assert [row["level"] for row in await world.look("exposure.certificate")] == [level]
+
+
+async def test_a_ledger_of_a_newer_version_is_not_to_be_restored(world):
+    world.sql("UPDATE alembic_version SET version_num = 'from-the-future'")
+    (row,) = await world.bad("ledger.sound")
+    assert row["fix"] == "python -m pip install --upgrade infra-mcp"
 
 
 async def test_looking_writes_nothing(world):
