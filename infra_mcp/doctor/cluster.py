@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -105,14 +105,16 @@ async def wide(look: Look) -> AsyncIterator[Finding]:
             right = "read every Secret" if secrets else "act as anybody"
             yield failed(f"The login of cluster {name} may {right}.", _login_fix(look, name))
         if said := await impersonation(cluster):
-            yield failed(f"Cluster {name}: {said}", f"infra-mcp rbac diff --cluster {name}")
+            yield failed(f"Cluster {name}: {said}", await _impersonation_fix(cluster, policy, name))
         for circle, namespace in reached(policy):
             user = policy.service_account(circle, name)
             for one in _NO_ONE:
                 asked = one._replace(namespace=namespace)
                 if not await _missing(cluster, user, [asked]):
                     what = f"Circle {circle} may {asked} of cluster {name}."
-                    yield failed(f"{what} Somebody bound more than its role.", _unbind_fix(namespace, circle))
+                    own = policy.clusters[name].service_accounts
+                    fix = _unbind_fix(namespace, own, f"circle-{circle}", [BINDING, HELM_BINDING])
+                    yield failed(f"{what} Somebody bound more than its role.", fix)
                     break
 
 
@@ -257,13 +259,25 @@ def _login_fix(look: Look, name: str) -> str:
     return f"{made} && {user} && {context}"
 
 
-def _unbind_fix(namespace: str, circle: str) -> str:
-    """An admin's command that removes the bindings of a circle's account in a namespace which are not ours."""
-    subject = f'{{{{if eq .name "circle-{circle}"}}}}{{{{$n}}}}{{{{"\\n"}}}}{{{{end}}}}'
+async def _impersonation_fix(cluster: Cluster, policy: Policy, name: str) -> str:
+    """An admin's command that renders the form for the cluster's version, and takes other grants to the server away."""
+    own = policy.clusters[name].service_accounts
+    if not is_constrained(await cluster.version()):
+        return _render_fix(policy, name, plain=True)
+    unbind = _unbind_fix(own, own, "server", [f"{own}-impersonate"]), _unbind_fix("", own, "server", [f"{own}-server"])
+    return " && ".join([_render_fix(policy, name), *unbind])
+
+
+def _unbind_fix(namespace: str, own: str, account: str, kept: Iterable[str]) -> str:
+    """An admin's command that removes an account's bindings which are not ours, in a namespace or of all of them."""
+    where, kind = (f"kubectl -n {namespace}", "rolebinding") if namespace else ("kubectl", "clusterrolebinding")
+    subject = (
+        f'{{{{if and (eq .name "{account}") (eq (printf "%v" .namespace) "{own}")}}}}{{{{$n}}}}{{{{"\\n"}}}}{{{{end}}}}'
+    )
     each = f"{{{{range .items}}}}{{{{$n := .metadata.name}}}}{{{{range .subjects}}}}{subject}{{{{end}}}}{{{{end}}}}"
-    others = f"grep -vx -e {BINDING} -e {HELM_BINDING}"
-    listed = f"kubectl -n {namespace} get rolebindings -o go-template={shlex.quote(each)}"
-    return f"{listed} | {others} | xargs -r kubectl -n {namespace} delete rolebinding"
+    others = f"grep -vx {' '.join(f'-e {one}' for one in kept)}"
+    listed = f"{where} get {kind}s -o go-template={shlex.quote(each)}"
+    return f"{listed} | {{ {others} || true; }} | xargs -r {where} delete {kind}"
 
 
 def _render_fix(policy: Policy, name: str, *, plain: bool = False) -> str:

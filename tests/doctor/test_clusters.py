@@ -58,6 +58,21 @@ def _widen(estate: Estate) -> None:
     estate.kubectl("-n", f"{estate.mark}-docs", "create", "rolebinding", "extra", *words)
 
 
+def _leave_plain(estate: Estate) -> None:
+    own = f"{estate.mark}-infra"
+    estate.kubectl("-n", own, "create", "role", "old", "--verb", "impersonate", "--resource", "serviceaccounts")
+    estate.kubectl("-n", own, "create", "rolebinding", "old", "--role", "old", "--serviceaccount", f"{own}:server")
+
+
+def _go_plain(estate: Estate) -> None:
+    """As rendered for an older cluster, which was upgraded since."""
+    own = f"{estate.mark}-infra"
+    rules = [{"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["impersonate"]}]
+    rules[0]["resourceNames"] = ["circle-docs"]
+    change = ("-n", own, "patch", "role", f"{own}-impersonate", "--type", "merge", "-p", json.dumps({"rules": rules}))
+    estate.kubectl(*change)
+
+
 def _as_admin(estate: Estate) -> None:
     estate.own("config", "set-context", "infra", "--user", estate.kubectl("config", "view", "-o", USER).strip())
 
@@ -80,6 +95,8 @@ CASES = (  # in order: the login is an admin's until it is found to be
     Case("cluster.installed", "weaker than rendered", _weaken, "is other"),
     Case("cluster.rights-wide", "an admin's login", lambda _: None, "admin"),
     Case("cluster.rights-wide", "a circle was bound to more", _widen, "Somebody bound"),
+    Case("cluster.rights-wide", "a plain grant is left over", _leave_plain, "left over"),
+    Case("cluster.rights-wide", "the plain form in a newer cluster", _go_plain, "without --plain"),
     Case(
         "cluster.rights-narrow",
         "the circle's role is gone",

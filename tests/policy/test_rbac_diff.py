@@ -77,6 +77,11 @@ def test_what_is_missing_other_and_left_over_is_found_and_the_printed_commands_m
     done(one.create(role, "admin"))
     done(one.create(one.binding(one.name("other")), "admin"))
     done(one.create(one.binding(one.name("docs-old"), ("circle-docs",), "view", "by-hand"), "admin"))
+    rules = [{"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["impersonate"]}]
+    metadata = {"name": one.name("old")}
+    older = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": metadata, "rules": rules}
+    done(one.create(older, "admin"))
+    done(one.create(one.binding(own, ("server",), one.name("old"), "left-by-hand"), "admin"))
 
     code, found = diff()
 
@@ -91,11 +96,14 @@ def test_what_is_missing_other_and_left_over_is_found_and_the_printed_commands_m
         f"RoleBinding {new}/infra-mcp-circle": ["subjects"],
     }
     assert found["left_over"] == [
-        f"ClusterRole {own}-helm-gone", f"RoleBinding {one.name('other')}/infra-mcp-circle"
-    ]  # fmt: skip
+        f"ClusterRole {own}-helm-gone",
+        f"RoleBinding {own}/left-by-hand",  # others made it, and it voids constrained impersonation
+        f"RoleBinding {one.name('other')}/infra-mcp-circle",
+    ]
     assert found["beside"] == [f"RoleBinding {one.name('docs-old')}/by-hand"]
 
     _mend(one, repo, found["commands"])
+    done(one.run("delete", "clusterrole", one.name("old"), who="admin"))
 
     code, found = diff()
     assert (code, found["missing"], found["other"], found["left_over"]) == (0, [], {}, []), found

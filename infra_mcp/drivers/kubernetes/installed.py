@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any, Final
 
 from infra_mcp.clients.kube import Cluster, KubeError
+from infra_mcp.drivers.kubernetes.rights import accounts_in
 from infra_mcp.gather import gather, gather_pair
 from infra_mcp.model.marks import BINDINGS, CIRCLE
 from infra_mcp.model.object_ref import ObjectRef
-from infra_mcp.policy.impersonation import SINCE, is_constrained
+from infra_mcp.policy.impersonation import PLAIN, SINCE, is_constrained
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.rbac import LABEL, circle_of, render
 
@@ -45,7 +46,7 @@ class Comparison:
     namespaces: tuple[str, ...]  # those of circles, as their bindings say
     missing: tuple[str, ...] = ()
     other: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by object: the fields that differ
-    left: tuple[str, ...] = ()  # ours by their label or accounts, and not rendered any more
+    left: tuple[str, ...] = ()  # ours and not rendered any more; a grant of the plain verb to the server, too
     beside: tuple[str, ...] = ()  # rights that others gave to the peer's accounts; nothing has to be done
     first: tuple[str, ...] = ()  # of `other`: what an apply cannot change, so it is deleted before
 
@@ -98,6 +99,8 @@ async def compare(
     others = _installations(listed) - {own}
     rest = {_named(one): one for one in listed if one["kind"] != "Namespace" and _named(one) not in wanted}
     left = {key for key, one in rest.items() if _is_ours(one, own, others)}
+    if form == "constrained":
+        left |= {key for key in await _voiding(cluster, rest.values(), own) if key not in left}
     return Comparison(
         form=form,
         why=why,
@@ -141,6 +144,21 @@ def _given(policy: Policy, own: str, listed: Sequence[Object]) -> Iterator[str]:
             circle = marks.get(namespace) or circle_of(policy, namespace) or account.removeprefix("circle-")
             if circle in policy.circles and policy.reaches(circle, namespace):
                 yield namespace if circle_of(policy, namespace) == circle else f"{namespace}={circle}"
+
+
+async def _voiding(cluster: Cluster, bindings: Iterable[Object], own: str) -> list[str]:
+    """The bindings that let the server act as an account by the plain verb, whoever made them."""
+    server = {"kind": "ServiceAccount", "name": "server", "namespace": own}
+    asked = [one for one in bindings if any(server.items() <= who.items() for who in one.get("subjects") or ())]
+    roles = await gather(partial(_read, cluster, _role_of(one)) for one in asked)
+    rules = [(role or {}).get("rules") or [] for role in roles]
+    return [_named(one) for one, its in zip(asked, rules, strict=True) if any(accounts_in(its, PLAIN, ""))]
+
+
+def _role_of(binding: Object) -> Object:
+    about = binding["roleRef"]
+    where = {"namespace": binding["metadata"]["namespace"]} if about["kind"] == "Role" else {}
+    return {"apiVersion": _RBAC, "kind": about["kind"], "metadata": {"name": about["name"], **where}}
 
 
 async def _read(cluster: Cluster, one: Object) -> Object | None:

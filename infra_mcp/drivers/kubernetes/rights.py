@@ -62,17 +62,17 @@ async def impersonation(cluster: Cluster) -> str:
         return ""  # a person's login: `excess_rights` tells what it may
     namespace = own.partition(":")[0]
     rules = await cluster.rights(namespace, as_user=None)
-    constrained = list(_accounts(rules, AS_ACCOUNT, "authentication.k8s.io"))
+    constrained = list(accounts_in(rules, AS_ACCOUNT, "authentication.k8s.io"))
     asked = [name for name in constrained if name != "*"]
     reviews = (partial(cluster.may, PLAIN, "", "serviceaccounts", namespace, name) for name in asked)
     allowed = [name for name, allows in zip(asked, await gather(reviews), strict=True) if allows]
-    plain = sorted({*allowed, *_accounts(rules, PLAIN, "")})
+    plain = sorted({*allowed, *accounts_in(rules, PLAIN, "")})
     known = is_constrained(version)
     if plain and constrained and known:
         who = "every account" if "*" in plain else ", ".join(plain)
         return (
             f"A grant of the verb `{PLAIN}` is left over, for {who}: it voids constrained impersonation."
-            " `infra-mcp rbac diff` shows it if it is ours, and how to take it away."
+            " `infra-mcp rbac diff` names it, and how to take it away."
         )
     if plain and known:
         return (
@@ -87,7 +87,7 @@ async def impersonation(cluster: Cluster) -> str:
     return ""
 
 
-def _accounts(rules: Iterable[dict[str, Any]], verb: str, group: str) -> Iterator[str]:
+def accounts_in(rules: Iterable[dict[str, Any]], verb: str, group: str) -> Iterator[str]:
     """The service accounts that rules allow a verb on, by name; `*` for all."""
     for rule in rules:
         asked = {"verbs": verb, "apiGroups": group, "resources": "serviceaccounts"}
