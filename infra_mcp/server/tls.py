@@ -139,11 +139,13 @@ class TlsConnection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         seconds = connections.HEAD_SECONDS
         secured: asyncio.Transport | None = None
-        with suppress(OSError, ssl.SSLError):  # a client that breaks off, or does not speak TLS
-            secured = await loop.start_tls(
-                transport, self, self._certificate.current(), server_side=True, ssl_handshake_timeout=seconds
-            )
-        self._leave()
+        try:
+            with suppress(OSError, ssl.SSLError):  # a client that breaks off, or does not speak TLS
+                secured = await loop.start_tls(
+                    transport, self, self._certificate.current(), server_side=True, ssl_handshake_timeout=seconds
+                )
+        finally:
+            self._leave()
         if secured is None or secured.is_closing():
             transport.abort()
             return

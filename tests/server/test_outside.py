@@ -22,6 +22,7 @@ from shell import Shell
 
 from infra_mcp.errors import InfraError
 from infra_mcp.server import connections, outside
+from infra_mcp.server.http_guard import names_of
 from infra_mcp.server.outside import ADDRESSES, BURST, Allowance, Outside, open_outside
 from infra_mcp.server.tls import Certificate
 
@@ -204,6 +205,43 @@ async def test_a_handshake_that_is_not_made_ends_within_the_time_of_a_head(beyon
                 async for _ in one:  # an alert, at most
                     pass
     assert (await beyond.call()).status_code == 200
+
+
+async def test_connections_that_never_shake_hands_take_no_place_from_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(connections, "_MAX_PLACES", {"http": 8, "socket": 8})
+    (tmp_path / "s").mkdir()
+    async with contextlib.AsyncExitStack() as strangers, contextlib.AsyncExitStack() as running:
+        beyond = await running.enter_async_context(serving(tmp_path))
+        for _ in range(40):
+            await strangers.enter_async_context(await anyio.connect_tcp(HERE, beyond.port))
+        assert (await beyond.call()).status_code == 200
+        async with beyond.at.http("docs") as inside:
+            assert (await inside.list_tools()).tools
+        with anyio.fail_after(20):  # a stop waits for none of them
+            await running.aclose()
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "fits"),
+    [
+        ("https://infra.example", b"infra.example", True),
+        ("https://infra.example", b"INFRA.example:443", True),
+        ("https://infra.example:443", b"infra.example", True),
+        ("https://infra.example", b"infra.example:8443", False),
+        ("https://infra.example", b"infraXexample", False),
+        ("https://infra.example", b"infra.example.evil.example", False),
+        ("https://infra.example:8443", b"infra.example:8443", True),
+        ("https://infra.example:8443", b"infra.example", False),
+        ("https://[2001:db8::5]:8443", b"[2001:db8::5]:8443", True),
+        ("https://[2001:db8::5]", b"[2001:db8::5]:443", True),
+        ("https://[2001:db8::5]", b"[2001:db8::6]", False),
+    ],
+)
+def test_the_host_is_that_of_the_public_url_and_no_other(url, host, fits):
+    scope = {"headers": [(b"host", host)]}
+    assert (names_of(url).refusal(scope) is None) == fits
+    origin = {"headers": [(b"host", host), (b"origin", b"https://" + host)]}
+    assert (names_of(url).refusal(origin) is None) == fits
 
 
 async def test_what_comes_in_one_piece_with_the_handshake_is_answered(beyond):
