@@ -31,6 +31,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.masking import Masker
 from infra_mcp.model.effect import Effect
 from infra_mcp.policy.grants import some
+from infra_mcp.policy.guard.judge import accounts
 from infra_mcp.policy.guard.rules import UNRENDERED
 from infra_mcp.policy.guard.unrendered import unrendered
 from infra_mcp.policy.owners import is_within
@@ -215,6 +216,7 @@ class _Judged:
 
     def _of_objects(self) -> Iterator[Finding]:
         values = values_read(self.before.census) | values_read(self.after.census)
+        brought = accounts(each.change for one in self.found for each in one.objects)
         for one in self.found:
             if one.broken:
                 yield Finding.refuse("build-failed", one.broken, "A build that succeeds.")
@@ -224,7 +226,13 @@ class _Judged:
                     what = f"{target} holds values that a HelmRelease or a Kustomization takes from it."
                     yield Finding.ask(UNRENDERED, what)
                 yield from object_findings(
-                    self.policy, each.change, each.added, before=each.before, after=each.after, circle=self.circle
+                    self.policy,
+                    each.change,
+                    each.added,
+                    before=each.before,
+                    after=each.after,
+                    circle=self.circle,
+                    brought=brought,
                 )
 
     def _of_files(self) -> Iterator[Finding]:

@@ -158,7 +158,7 @@ def _require_reach(policy: Policy, run: Run, number: int, found: Reach) -> None:
 
 def _require(policy: Policy, run: Run, number: int, changes: Iterable[Change]) -> None:
     """Raise what policy has against changes that a driver is about to look at."""
-    _refuse(unread_refusals(policy, _granted(policy, run), _step(run, number), changes))
+    _refuse(unread_refusals(policy, _granted(policy, run), _step(run, number), tuple(changes)))
 
 
 def _step(run: Run, number: int) -> ActionModel:

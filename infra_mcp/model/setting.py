@@ -235,7 +235,7 @@ def _string(value: JsonValue) -> str | None:
 
 
 def _quantity(value: JsonValue) -> JsonValue:
-    return value if _amount(value) is not None else None
+    return value if amount_of(value) is not None else None
 
 
 def _duration(value: JsonValue) -> str | None:
@@ -251,8 +251,8 @@ def _text(form: re.Pattern[str]) -> Callable[[JsonValue], str | None]:
     return lambda value: value if isinstance(value, str) and len(value) <= _MAX_NAME and form.fullmatch(value) else None
 
 
-def _amount(value: JsonValue) -> Decimal | None:
-    """A quantity's amount."""
+def amount_of(value: JsonValue) -> Decimal | None:
+    """The amount of a Kubernetes quantity such as `500m` or `2Gi`; None for what is none."""
     if type(value) is int or (isinstance(value, float) and math.isfinite(value)):
         return Decimal(str(value)) if abs(value) < _INT64 else None
     match = _QUANTITY.fullmatch(value) if isinstance(value, str) and len(value) <= _MAX_NUMBER else None
@@ -292,6 +292,6 @@ _TYPES: Final[dict[str, Callable[[JsonValue], Any]]] = {
 _ORDERED: Final[dict[str, _Read]] = {
     "integer": _decimal,
     "number": _decimal,
-    "quantity": _amount,
+    "quantity": amount_of,
     "duration": _nanoseconds,
 }

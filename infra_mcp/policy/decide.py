@@ -7,7 +7,7 @@ adds an object) exceeds the grant. Rule ids in verdicts are stable; docs/policy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import product
@@ -247,16 +247,22 @@ def _step_refusals(
     yield from _files(policy, caller, about, effect)
     yield from reach.refusals(policy, caller, granted, about, effect)
     built = reach.built(effect)
+    rendered = [one for each in effect.reach for one in each.renders]
+    brought = guard.accounts((*effect.changes, *rendered))
     for change in effect.changes:
         if change.target.system in BY_CLUSTER and change.target.place != about.place:
             yield Refusal("effect.cluster", f"The plan holds {change.target} of another cluster.", FAULT)
         is_built = change.target.key in built or bool(change.by)
-        yield from _change_refusals(policy, caller, granted, action, change, is_built=is_built)
-    yield from rendering_refusals(policy, granted, action, [one for each in effect.reach for one in each.renders])
+        yield from _change_refusals(policy, caller, granted, action, change, brought, is_built=is_built)
+    yield from rendering_refusals(policy, granted, action, rendered, brought)
 
 
 def rendering_refusals(
-    policy: Policy, granted: Sequence[Grant], action: ActionModel, changes: Iterable[Change]
+    policy: Policy,
+    granted: Sequence[Grant],
+    action: ActionModel,
+    changes: Sequence[Change],
+    brought: Collection[tuple[str | None, str]] | None = None,
 ) -> Iterator[Refusal]:
     """Every reason against what builds give, as they give it: for others to make live, or before a driver looks at it.
 
@@ -265,16 +271,18 @@ def rendering_refusals(
         granted: all that must grant the request.
         action: the request, or a step of it.
         changes: of objects, without what is live.
+        brought: the service accounts of the effect; those of the changes where None.
     """
+    known = guard.accounts(changes) if brought is None else brought
     for change in changes:
         yield from zones.object_refusals(policy, change)
         is_typed = _is_typed(policy, action, change)
-        yield from guard.refusals(policy, granted, change, is_rendered=True, is_typed=is_typed)
+        yield from guard.refusals(policy, granted, change, is_rendered=True, is_typed=is_typed, brought=known)
         yield from _image_refusals(granted, change)
 
 
 def unread_refusals(
-    policy: Policy, granted: Sequence[Grant], action: ActionModel, changes: Iterable[Change]
+    policy: Policy, granted: Sequence[Grant], action: ActionModel, changes: Sequence[Change]
 ) -> Iterator[Refusal]:
     """Every reason against changes that a driver is about to look at, as far as it is known without what is live.
 
@@ -284,11 +292,12 @@ def unread_refusals(
         action: the request, or a step of it.
         changes: as rendered; of a manifest that no build and no chart brings, its kind and place only.
     """
+    brought = guard.accounts(changes)
     for change in changes:
         yield from _kinds(RULES[action.action], action, change.target, is_built=bool(change.by))
         for to in granted:
             yield from change_scope(policy, to, change)
-        yield from rendering_refusals(policy, granted, action, (change,) if change.by else ())
+        yield from rendering_refusals(policy, granted, action, (change,) if change.by else (), brought)
 
 
 def _is_typed(policy: Policy, action: ActionModel, change: Change) -> bool:
@@ -298,7 +307,14 @@ def _is_typed(policy: Policy, action: ActionModel, change: Change) -> bool:
 
 
 def _change_refusals(
-    policy: Policy, caller: Caller, granted: Sequence[Grant], action: ActionModel, change: Change, *, is_built: bool
+    policy: Policy,
+    caller: Caller,
+    granted: Sequence[Grant],
+    action: ActionModel,
+    change: Change,
+    brought: Collection[tuple[str | None, str]],
+    *,
+    is_built: bool,
 ) -> Iterator[Refusal]:
     """Every reason against one change, which a build or a chart brings or the action itself."""
     rules, target = RULES[action.action], change.target
@@ -314,7 +330,7 @@ def _change_refusals(
     if target.system == KUBERNETES:
         yield from zones.object_refusals(policy, change)
         is_typed = _is_typed(policy, action, change)
-        yield from guard.refusals(policy, granted, change, is_rendered=is_built, is_typed=is_typed)
+        yield from guard.refusals(policy, granted, change, is_rendered=is_built, is_typed=is_typed, brought=brought)
     yield from _identity(change)
     for take in change.takes:
         if not any(matches(pattern, take.manager) for pattern in policy.tree.adopt):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Final, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
@@ -49,7 +50,12 @@ class Place(NamedTuple):
 
 def matches(pattern: str, value: str) -> bool:
     """Whether the whole value matches; `*` stands for any run of characters, and nothing else is special."""
-    return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), value, re.DOTALL) is not None
+    return _compiled(pattern).fullmatch(value) is not None
+
+
+@lru_cache(maxsize=2048)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)
 
 
 def matches_image(pattern: str, image: Image, tag: str) -> bool:

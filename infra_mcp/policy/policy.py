@@ -32,7 +32,7 @@ from infra_mcp.policy.grammar import NamespacePattern, matches, protected, rate
 from infra_mcp.policy.kinds import HelmRules, WorkspaceRules, ZoneRules, workspace_of, zone_of
 from infra_mcp.policy.oidc import OidcRules
 from infra_mcp.policy.owners import is_within, nearest
-from infra_mcp.policy.restrictions import Freeze, Rule
+from infra_mcp.policy.restrictions import Freeze, GuardrailRules, Rule
 from infra_mcp.policy.sections import (
     WRITES,
     AppRules,
@@ -77,6 +77,7 @@ class Policy(Frozen):
     apps: dict[AppName, AppRules] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     freeze: tuple[Freeze, ...] = ()
+    guardrails: tuple[GuardrailRules, ...] = ()
     attend: AttendRules = AttendRules()
     pod_security: dict[NamespacePattern, Literal["privileged", "baseline", "restricted"]] = Field(default_factory=dict)
     helm: HelmRules = HelmRules()

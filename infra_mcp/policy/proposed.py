@@ -84,6 +84,7 @@ def object_findings(
     before: dict[str, Any] | None,
     after: dict[str, Any] | None,
     circle: str | None = None,
+    brought: Collection[tuple[str | None, str]] = (),
 ) -> Iterator[Finding]:
     """Everything against one object.
 
@@ -94,6 +95,7 @@ def object_findings(
         before: the whole object; None where it was not there.
         after: the same.
         circle: as in `circles_of`.
+        brought: the service accounts that change with it, as `guard.judge.accounts` gives them.
     """
     if change.operation == "delete" and (change.target.kind in _KEEPS or delivers(change.target.kind)):
         yield Finding.ask("objects.deleted", f"It deletes {change.target}, and what that holds may go with it.")
@@ -104,7 +106,7 @@ def object_findings(
             what = f"{change.target} names no namespace, so no circle's grants could be applied to it."
             yield Finding.ask("namespace.unknown", what)
         return
-    each = [list(_of_circle(policy, name, change, before, after)) for name in circles]
+    each = [list(_of_circle(policy, name, change, before, after, brought)) for name in circles]
     for one in min(each, key=len):
         # A kind that no circle brings is people's to bring; judged as a circle, it is refused.
         is_peoples = circle is None and (one.rule.startswith("kinds.") or one.rule.endswith(".kinds"))
@@ -112,13 +114,18 @@ def object_findings(
 
 
 def _of_circle(
-    policy: Policy, name: str, change: Change, before: dict[str, Any] | None, after: dict[str, Any] | None
+    policy: Policy,
+    name: str,
+    change: Change,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
+    brought: Collection[tuple[str | None, str]],
 ) -> Iterator[Refusal]:
     to = Grant(f"circles.{name}", f"circle {name}", policy.circles[name], listed=True)
     if change.target.home is not None:
         yield from grants.namespace(policy, to, change.target.home)
     yield from zones.object_refusals(policy, change)
-    yield from guard.refusals(policy, (to,), change, is_rendered=True)
+    yield from guard.refusals(policy, (to,), change, is_rendered=True, brought=brought)
     yield from chain.from_iterable(grants.image(to, reference) for reference in new_images(change))
     yield from grants.amounts(to, change.model_copy(update={"fields": tuple(_amounts(change, before, after))}))
 
@@ -143,7 +150,7 @@ def _of_people(change: Change, added: Collection[Trait]) -> Iterator[Finding]:
     found: dict[str, list[str]] = {}
     for one in added:
         known = GUARDRAILS.get(one.rule)
-        if known is None or known.judges != "restricted":
+        if known is None or known.judges not in {"restricted", "required"}:
             value = f" ({one.value})" if one.value else ""
             found.setdefault(one.rule, []).append(f"{change.target}{one.where}{value}")
     for name, places in found.items():

@@ -1,11 +1,25 @@
-"""The sections of infra.toml that only restrict: rules across circles, and freezes."""
+"""The sections of infra.toml that only restrict: rules across circles, guardrails that they require, and freezes."""
 
 from __future__ import annotations
 
-from pydantic import ConfigDict, Field, model_validator
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from infra_mcp.model.names import Frozen
-from infra_mcp.policy.grammar import Explanation, LongDuration, Moment, NamePattern, RuleId, Text
+from infra_mcp.policy.grammar import (
+    Explanation,
+    GuardName,
+    ImagePattern,
+    LongDuration,
+    Moment,
+    NamePattern,
+    RuleId,
+    Text,
+)
+from infra_mcp.policy.guard.rules import REQUIRABLE
+
+_LabelKey = Annotated[str, StringConstraints(pattern=r"^[-A-Za-z0-9._/]+$", max_length=317)]
 
 
 class FreezeMatch(Frozen):
@@ -53,6 +67,32 @@ class Rule(Frozen):
             msg = "must have either deny = true or require"
             raise ValueError(msg)
         return self
+
+
+class ObjectMatch(Frozen):
+    """Which objects guardrails are required of: every given key must match, by one of its patterns."""
+
+    namespaces: tuple[NamePattern, ...] | None = None
+    circles: tuple[NamePattern, ...] | None = None
+
+
+class GuardrailRules(Frozen):
+    """What is required of workloads beside the guardrails that hold everywhere. All that match hold together."""
+
+    match: ObjectMatch = ObjectMatch()
+    require: tuple[GuardName, ...] = ()
+    digest: tuple[ImagePattern, ...] = ()
+    labels: tuple[_LabelKey, ...] = ()
+    annotations: tuple[_LabelKey, ...] = ()
+    max_ratio: int | None = Field(default=None, ge=1, le=1000)
+
+    @field_validator("require")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(value) <= set(REQUIRABLE):
+            msg = f"names no guardrail that can be required; there are {', '.join(REQUIRABLE)}"
+            raise ValueError(msg)
+        return value
 
 
 class Freeze(Frozen):

@@ -110,9 +110,8 @@ class Ways(Charts):
     def apps(self, grace="1s"):  # noqa: ARG002 - the signature of scenarios
         level = self.case.level if self.case else "baseline"
         more = POLICY.format(namespace=self.namespace, name=self.name, level=level)
-        return (
-            more + ZONES.format(namespace=self.namespace) + ZONES.format(namespace=self.made).replace(".ex", ".late.ex")
-        )
+        zones = ZONES.format(namespace=self.namespace) + ZONES.format(namespace=self.made).replace(".ex", ".late.ex")
+        return more + zones + (self.case.more if self.case else "")
 
     @property
     def made(self):
@@ -184,7 +183,7 @@ def _known(cluster_setup):
 
 
 def _grants(case):
-    return json.dumps([case.grants, case.level], sort_keys=True)
+    return json.dumps([case.grants, case.policy], sort_keys=True)
 
 
 def _body(scenario, case):

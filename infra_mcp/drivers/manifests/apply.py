@@ -20,7 +20,7 @@ from infra_mcp.drivers.manifests.objects import Access, PlannedObject, Work
 from infra_mcp.drivers.manifests.plan import dry_run
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.gather import gather
-from infra_mcp.policy.guard.facts import traits
+from infra_mcp.policy.guard.facts import traits, unjudged
 from infra_mcp.policy.images import images_in
 from infra_mcp.repository.edits import Goal
 from infra_mcp.repository.partial import get_path, is_within
@@ -80,8 +80,8 @@ async def _dry_run_late(access: Access, one: PlannedObject) -> PlannedObject:
     if found is None:
         raise InfraError("not-landed", f"The cluster did not create {ref} within {_DEFAULT_ACCOUNT:.0f} s.")
     proposal = await _bound(partial(dry_run, access, one.desired, found[0]))
-    if new := set(traits(proposal.dry, found[0])) - set(one.change.traits or ()):
-        first = min(new, key=lambda trait: (trait.rule, trait.where))
+    if new := unjudged(traits(proposal.dry, found[0]), one.change.traits or ()):
+        first = new[0]
         what = f"{ref}: the API server would add {first.where.removeprefix('.')}, which was not judged ({first.rule})."
         raise InfraError("object-invalid", what, next_step="A cluster admin looks at its mutating webhooks.")
     return replace(one, live=found[0], proposal=proposal)

@@ -6,15 +6,18 @@ Pure: equal objects give equal facts, in whatever order their containers stand.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from infra_mcp.model.effect import FieldPath, Trait, show_path
-from infra_mcp.model.marks import BINDINGS, PREFIX, RESTART
+from infra_mcp.model.marks import RESTART
 from infra_mcp.policy.guard.kinds import delivers, kind_of
 from infra_mcp.policy.guard.network import exposed, hosts
-from infra_mcp.policy.guard.pods import Finding, baseline, restricted
-from infra_mcp.policy.guard.rules import OWN, UNREADABLE
+from infra_mcp.policy.guard.pod_rules import ANNOTATIONS, LABELS
+from infra_mcp.policy.guard.pods import LISTS, Finding, baseline, restricted
+from infra_mcp.policy.guard.rules import UNREADABLE
+from infra_mcp.policy.guard.ties import KEPT, ties
+from infra_mcp.policy.guard.workloads import names, workload
 from infra_mcp.text import one_line
 
 # Their content is data, or a schema: nothing runs it.
@@ -27,9 +30,9 @@ def traits(rendered: object, live: object = None) -> tuple[Trait, ...]:
 
     Args:
         rendered: the whole object as it would be: as rendered, or as a dry run answered.
-        live: the object as it is, or as it was rendered before; None where it would be created. Our own marks that it
-            has already are not counted again; and nothing is where only a scaling or a restart touches it, which runs
-            what runs already.
+        live: the object as it is, or as it was rendered before; None where it would be created. Our own marks,
+            finalizers, owners and a service account that it has already are not counted again; and nothing is where
+            only a scaling or a restart touches it, which runs what runs already.
 
     Returns:
         The facts, sorted; one of `objects.unreadable` for what is no object.
@@ -38,8 +41,15 @@ def traits(rendered: object, live: object = None) -> tuple[Trait, ...]:
     if live is not None:
         if _content(rendered) == _content(live):
             return ()
-        found -= {one for one in _traits(live) if one.rule == OWN}
+        found -= {one for one in _traits(live) if one.rule in KEPT}
     return tuple(sorted(found, key=lambda one: (one.rule, one.where, one.value)))
+
+
+def unjudged(found: Iterable[Trait], judged: Iterable[Trait]) -> list[Trait]:
+    """The facts that were not there when an object was judged; labels and annotations that came to it are none."""
+    known = set(judged)
+    new = (one for one in found if one not in known and one.rule not in {LABELS, ANNOTATIONS})
+    return sorted(new, key=lambda one: (one.rule, one.where, one.value))
 
 
 def _content(given: object) -> object:
@@ -62,7 +72,10 @@ def _without_restart(node: dict[str, Any]) -> dict[str, Any]:
 
 def _traits(rendered: object) -> Iterator[Trait]:
     for rule, path, value in _findings(rendered):
-        yield Trait(rule=rule, where=one_line(show_path(path)), value=_shown(value))
+        shown = (
+            ", ".join(value) if isinstance(value, tuple) else _shown(value)
+        )  # whole: a key that is cut would be missing
+        yield Trait(rule=rule, where=one_line(show_path(path)), value=shown)
 
 
 def _findings(rendered: object) -> Iterator[Finding]:
@@ -71,26 +84,20 @@ def _findings(rendered: object) -> Iterator[Finding]:
         return
     kind = kind_of(rendered)
     yield from hosts(kind, rendered)
-    name = metadata.get("name") if isinstance(metadata := rendered.get("metadata"), dict) else None
-    if name in BINDINGS:
-        yield Finding(OWN, ("metadata", "name"), name)
     judged = {key: value for key, value in rendered.items() if key not in _SERVERS_OWN}
     if kind in _DATA:
-        judged = {"metadata": metadata}
+        judged = {"metadata": rendered.get("metadata")}
+    has_pod, is_pod = False, not delivers(kind)  # its values are no pods: a chart decides what they mean
     for path, node in _walk(judged):
-        yield from _marks(path, node)
+        yield from ties(kind, path, node)
         yield from exposed(path, node)
         yield from baseline(path, node)
-        if not delivers(kind):  # its values are no pods: a chart decides what they mean
+        if is_pod and any(key in node for key in LISTS):
+            has_pod = True
             yield from restricted(path, node)
-
-
-def _marks(path: FieldPath, node: Mapping[str, Any]) -> Iterator[Finding]:
-    for which in ("labels", "annotations"):
-        given = node.get(which)
-        for key in given if isinstance(given, dict) else ():
-            if str(key).startswith(PREFIX):
-                yield Finding(OWN, (*path, which, str(key)), None)  # the value of one is a secret of ours
+            yield from workload(path, node)
+    if has_pod:
+        yield from names(rendered)
 
 
 def _walk(value: dict[str, Any]) -> Iterator[tuple[FieldPath, dict[str, Any]]]:

@@ -6,15 +6,18 @@ hold, and neither grants an action, a namespace or an image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from infra_mcp.model.effect import Change, Trait
+from infra_mcp.model.image import Image
 from infra_mcp.policy.actions.base import FAULT
 from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.grants import NONE, Grant, Refusal, some
 from infra_mcp.policy.guard.kinds import DEFAULT, delivers, rule_of
-from infra_mcp.policy.guard.rules import GUARDRAILS, HOSTS, UNREADABLE
+from infra_mcp.policy.guard.required import Required, lacks
+from infra_mcp.policy.guard.rules import ACCOUNT, DIGEST, GUARDRAILS, HOSTS, LATEST, UNREADABLE
+from infra_mcp.policy.images import new_images
 from infra_mcp.policy.policy import Policy
 
 _SKIPPED: Final[Mapping[str, frozenset[str]]] = {
@@ -25,24 +28,39 @@ _SKIPPED: Final[Mapping[str, frozenset[str]]] = {
 _USUAL: Final = f"Workloads and what belongs to them: {some(sorted(DEFAULT))}."
 
 
+def accounts(changes: Iterable[Change]) -> frozenset[tuple[str | None, str]]:
+    """Namespace and name of the service accounts among changes: the pods beside them may use these."""
+    found = (one.target for one in changes if one.target.kind == "ServiceAccount" and one.operation != "delete")
+    return frozenset((one.scope, one.name) for one in found)
+
+
 def refusals(
-    policy: Policy, granted: Iterable[Grant], change: Change, *, is_rendered: bool, is_typed: bool = False
+    policy: Policy,
+    granted: Sequence[Grant],
+    change: Change,
+    *,
+    is_rendered: bool,
+    is_typed: bool = False,
+    brought: Collection[tuple[str | None, str]] = (),
 ) -> Iterator[Refusal]:
     """The first guardrail against one change, for each grant; its reason names the others.
 
     Args:
         policy: in force.
-        granted: all that must grant the request.
+        granted: all that must grant the request, the circle first.
         change: of an object of a cluster.
         is_rendered: whether a chart or a build brings it: then its kind is judged, too, and our own marks in it.
         is_typed: whether the action writes such an object itself: then its kind is the action's matter.
+        brought: the service accounts of the same effect, as `accounts` gives them.
     """
-    if change.operation == "unchanged":
+    if change.operation == "unchanged" or not granted:
         return
+    needed = Required.of(policy, granted[0].rule.removeprefix("circles."), change.target.home)
     for to in granted:
         against = list(_kind(to, change)) if is_rendered and not is_typed and not _is_value(change) else []
         if change.operation != "delete":  # then none of it becomes live
-            against += _content(policy, to, change, is_rendered=is_rendered)
+            against += _content(policy, to, change, needed, brought, is_rendered=is_rendered)
+            against += _images(to, change, needed)
         if against:
             first, others = against[0], sorted({one.rule for one in against} - {against[0].rule})
             more = f" Refused, too, by {', '.join(others)}." if others else ""
@@ -94,7 +112,15 @@ def _kind(to: Grant, change: Change) -> Iterator[Refusal]:
         )
 
 
-def _content(policy: Policy, to: Grant, change: Change, *, is_rendered: bool) -> Iterator[Refusal]:
+def _content(
+    policy: Policy,
+    to: Grant,
+    change: Change,
+    needed: Required,
+    brought: Collection[tuple[str | None, str]],
+    *,
+    is_rendered: bool,
+) -> Iterator[Refusal]:
     """What is against the content of an object, by the level of its namespace."""
     if change.traits is None:
         if is_rendered:
@@ -105,8 +131,25 @@ def _content(policy: Policy, to: Grant, change: Change, *, is_rendered: bool) ->
         guard = GUARDRAILS.get(trait.rule)
         if guard is None:
             yield Refusal(UNREADABLE, f"{change.target} has {trait.rule[:60]}, which no rule judges.", FAULT)
-        elif guard.judges not in skipped:
+        elif guard.judges == "required":
+            if (lacking := lacks(needed, to.own.limits, trait)) is not None:
+                yield from _trait(to, change, trait.model_copy(update={"value": lacking}))
+        elif guard.judges not in skipped and not _is_brought(change, trait, brought):
             yield from _trait(to, change, trait)
+
+
+def _is_brought(change: Change, trait: Trait, brought: Collection[tuple[str | None, str]]) -> bool:
+    return trait.rule == ACCOUNT and (change.target.scope, trait.value) in brought
+
+
+def _images(to: Grant, change: Change, needed: Required) -> Iterator[Refusal]:
+    """What is against the references of the images that a change would newly run; `images` judges the rest of them."""
+    for reference in new_images(change):
+        image = Image.parse(reference)
+        if image.tag.casefold() == "latest" and not image.digest and LATEST not in to.own.allow:
+            yield _refused(to, LATEST, f"{reference[:200]} of {change.target}")
+        if needed.wants_digest(image) and DIGEST not in to.own.allow:
+            yield _refused(to, DIGEST, f"{reference[:200]} of {change.target}")
 
 
 def _trait(to: Grant, change: Change, trait: Trait) -> Iterator[Refusal]:

@@ -89,7 +89,7 @@ def restricted(path: FieldPath, node: Mapping[str, Any]) -> Iterator[Finding]:
     pod = _security(node)
     for volume in _listed(node.get("volumes")):
         if not isinstance(volume, dict) or not _VOLUMES & {key for key, value in volume.items() if value is not None}:
-            yield Finding("pods.volume-types", (*path, "volumes", _step(volume)), _types(volume))
+            yield Finding("pods.volume-types", (*path, "volumes", step_of(volume)), _types(volume))
     yield from _users(path, pod)
     for which in LISTS:
         items = node.get(which)
@@ -97,7 +97,7 @@ def restricted(path: FieldPath, node: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(UNREADABLE, (*path, which), type(items).__name__)
             continue
         for container in items or ():
-            yield from _container((*path, which, _step(container)), _security(container), pod)
+            yield from _container((*path, which, step_of(container)), _security(container), pod)
 
 
 def _container(path: FieldPath, own: Mapping[str, Any], pod: Mapping[str, Any]) -> Iterator[Finding]:
@@ -132,7 +132,7 @@ def _types(volume: object) -> object:
     return ", ".join(sorted({*volume} - {"name"})) if isinstance(volume, dict) else volume
 
 
-def _step(item: object) -> Any:  # noqa: ANN401 - a step of a path
+def step_of(item: object) -> Any:  # noqa: ANN401 - a step of a path
     """The step to an item of a list: its name, so that the order makes no difference."""
     return {"name": item["name"]} if isinstance(item, dict) and isinstance(item.get("name"), str) else 0
 

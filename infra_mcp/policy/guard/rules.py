@@ -5,63 +5,28 @@ The one table of them: `policy explain`, docs/policy.md and the verdicts read it
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
-# https://kubernetes.io/docs/concepts/security/pod-security-standards/
-_PODS: Final = "Pod Security Standards, baseline"
-_RESTRICTED: Final = "Pod Security Standards, restricted"
+from infra_mcp.policy.guard.guardrail import Guardrail
+from infra_mcp.policy.guard.pod_rules import POD_RULES
+
 # NSA and CISA, Kubernetes Hardening Guide 1.2, August 2022
 _NETWORK: Final = "NSA/CISA guide, network separation and hardening"
 _RBAC: Final = "NSA/CISA guide, authentication and authorization"
 _SNIPPETS: Final = "CVE-2021-25742 (ingress-nginx)"
 _MARKS: Final = "infra-mcp's own marks"
 _ALIKE: Final = "RFC 5890; Unicode Technical Standard 39"
+_GARBAGE: Final = "Kubernetes, garbage collection and finalizers"
 
 UNREADABLE: Final = "objects.unreadable"
 OWN: Final = "objects.own"
+FINALIZERS: Final = "objects.finalizers"
+OWNERS: Final = "objects.owner-references"
+ACCOUNT: Final = "pods.service-account"
+LATEST: Final = "images.latest"
+DIGEST: Final = "images.digest"
 HOSTS: Final = "hosts"
 UNRENDERED: Final = "effect.unrendered"
-
-
-class Guardrail(NamedTuple):
-    """One guardrail. `allow` of a circle switches it off by its name, except where `instead` says what grants it."""
-
-    name: str
-    # What it judges: every change, pods in namespaces of a level, renderings of charts and builds, DNS records, or all
-    # together.
-    judges: Literal["changes", "baseline", "restricted", "renderings", "records", "effect"]
-    refuses: str
-    why: str
-    source: str
-    instead: str = ""  # what permits it, where `allow` does not
-
-    @property
-    def scope(self) -> str:
-        """What it judges, for people."""
-        return _SCOPES[self.judges]
-
-    @property
-    def permitted(self) -> str:
-        """How it is permitted, for people."""
-        return self.instead or f'`allow = ["{self.name}"]` of the circle'
-
-
-_SCOPES: Final = {
-    "changes": "every change",
-    "baseline": "pods, but in namespaces with the level privileged",
-    "restricted": "pods in namespaces with the level restricted",
-    "renderings": "what a chart or a build brings",
-    "records": "DNS records (`policy/zones.py`)",
-    "effect": "the whole effect",
-}
-
-
-def _baseline(name: str, refuses: str, why: str) -> Guardrail:
-    return Guardrail(name, "baseline", refuses, why, _PODS)
-
-
-def _restricted(name: str, refuses: str, why: str) -> Guardrail:
-    return Guardrail(name, "restricted", refuses, why, _RESTRICTED)
 
 
 def _kinds(name: str, refuses: str, why: str, source: str = _RBAC) -> Guardrail:
@@ -73,63 +38,41 @@ def _records(name: str, refuses: str, why: str, source: str, instead: str = "") 
 
 
 _ALL: Final = (
-    _baseline("pods.privileged", "a privileged container", "It is root on the node."),
-    _baseline("pods.host-process", "a Windows HostProcess container", "It runs as a process of the node."),
-    _baseline("pods.host-network", "the node's network (`hostNetwork`)", "It sees and sends the node's traffic."),
-    _baseline("pods.host-pid", "the node's processes (`hostPID`)", "It can read and signal every process of the node."),
-    _baseline("pods.host-ipc", "the node's IPC (`hostIPC`)", "It shares memory with processes of the node."),
-    _baseline("pods.host-path", "a `hostPath` volume", "It reads or writes the node's files, tokens among them."),
-    _baseline("pods.host-ports", "a `hostPort` other than 0", "It listens at the node's address, past every policy."),
-    _baseline(
-        "pods.probe-hosts",
-        "a `host` in a probe or lifecycle hook",
-        "The kubelet would send requests to any address that the manifest names.",
+    *POD_RULES,
+    Guardrail(
+        ACCOUNT,
+        "changes",
+        "a service account other than `default`, the object's present one, and one that the same change brings",
+        "Its rights would be the pod's: an account of another app, or of an operator, may have more.",
+        "NSA/CISA guide, authentication and authorization; Kubernetes, RBAC good practices",
     ),
-    _baseline(
-        "pods.capabilities",
-        "an added capability that a container does not have by default",
-        "Capabilities such as SYS_ADMIN or NET_ADMIN are ways to the node.",
+    Guardrail(
+        "pods.token-audience",
+        "changes",
+        "a projected token of the service account for an `audience`",
+        "It shows the pod's identity to another system, which gives rights for it.",
+        "Kubernetes, service account token volume projection",
     ),
-    _baseline("pods.proc-mount", "a `procMount` other than Default", "It uncovers the masked parts of /proc."),
-    _baseline(
-        "pods.seccomp", "a seccomp profile other than RuntimeDefault or Localhost", "Every system call would be open."
+    Guardrail(
+        FINALIZERS,
+        "changes",
+        "a finalizer that the object has not already, but those that Kubernetes or its own controller removes",
+        "The object, and its namespace, cannot be deleted until something removes it.",
+        _GARBAGE,
     ),
-    _baseline(
-        "pods.apparmor",
-        "an AppArmor profile other than RuntimeDefault or Localhost, as a field or an annotation",
-        "The node's default confinement would be off.",
+    Guardrail(
+        OWNERS,
+        "changes",
+        "an owner reference that the object has not already",
+        "Kubernetes deletes the object with its owner, and at once where that is in another namespace.",
+        _GARBAGE,
     ),
-    _baseline(
-        "pods.selinux",
-        "an SELinux user or role, or a type other than those of containers",
-        "The node's confinement would be another.",
-    ),
-    _baseline("pods.sysctls", "a sysctl that is not safe", "It changes the kernel for every pod of the node."),
-    _restricted(
-        "pods.volume-types",
-        "a volume other than configMap, csi, downwardAPI, emptyDir, ephemeral, projected, secret, or a claim",
-        "Other volumes reach storage that the namespace was not given.",
-    ),
-    _restricted(
-        "pods.privilege-escalation",
-        "a container without `allowPrivilegeEscalation: false`",
-        "A setuid program could gain rights.",
-    ),
-    _restricted(
-        "pods.run-as-non-root",
-        "a container without `runAsNonRoot: true`, its own or the pod's",
-        "Root in a container is the first step out of it.",
-    ),
-    _restricted("pods.run-as-user", "`runAsUser: 0`", "The same."),
-    _restricted(
-        "pods.seccomp-unset",
-        "a container without a seccomp profile, its own or the pod's",
-        "Without one many clusters filter no system call.",
-    ),
-    _restricted(
-        "pods.drop-capabilities",
-        "a container that does not drop ALL capabilities, or adds one other than NET_BIND_SERVICE",
-        "What a program does not need it should not have.",
+    Guardrail(
+        LATEST,
+        "changes",
+        "an image with the tag `latest` and no digest, that the object does not run already",
+        "The tag moves: no one could tell what landed, or go back to it.",
+        "NSA/CISA guide, Kubernetes Pod security; Polaris, kube-score, kube-linter",
     ),
     Guardrail(
         "services.external-ips",
@@ -296,3 +239,4 @@ _ALL: Final = (
 
 GUARDRAILS: Final = {one.name: one for one in _ALL}
 SWITCHES: Final = tuple(one.name for one in _ALL if not one.instead)  # what `allow` may name
+REQUIRABLE: Final = tuple(one.name for one in _ALL if one.judges == "required" and not one.key)  # by `require`

@@ -45,6 +45,13 @@ class Case:
     scope: str | None = "docs-live"
     psa: str = ""
     pod: dict[str, Any] | None = field(default=None)  # its pod, where it is written as one
+    more: str = ""  # [[guardrails]] of the policy
+    limits: str = ""  # of the circle
+
+    @property
+    def policy(self) -> dict[str, str]:
+        """What its policy has beside grants."""
+        return {"level": self.level, "more": self.more, "limits": self.limits}
 
     @classmethod
     def of(cls, name: str, given: dict[str, Any]) -> Case:
@@ -53,9 +60,10 @@ class Case:
         scope = given.get("scope", "docs-live") or None
         pod = None if "object" in given else _pod(given)
         rendered = yaml.safe_load(given["object"]) if pod is None else _deployment(pod)
-        return cls(
-            name, rendered, given["rule"], grants, given.get("level", "baseline"), scope, given.get("psa", ""), pod
-        )
+        level, more = given.get("level", "baseline"), given.get("required", "")
+        about = {"psa": given.get("psa", ""), "pod": pod, "limits": given.get("limits", "")}
+        more = f"[[guardrails]]\n{more}\n" if more else ""
+        return cls(name, rendered, given["rule"], grants, level, scope, more=more, **about)
 
 
 def _pod(given: dict[str, Any]) -> dict[str, Any]:
@@ -86,14 +94,15 @@ servers = ["127.0.0.1:53"]
 """
 
 
-def policy_of(grants: dict[str, list[str]], level: str = "baseline") -> Policy:
+def policy_of(grants: dict[str, list[str]], level: str = "baseline", more: str = "", limits: str = "") -> Policy:
     """A policy that grants the circle docs what a case says."""
-    lines = [f"{key} = {value!r}" for key, value in grants.items()]
+    lines = [f"{key} = {value!r}" for key, value in grants.items()] + ([f"limits = {limits}"] if limits else [])
     return load(
         '[clusters.sandbox]\ncontext = "sandbox"\n[circles.docs]\nnamespaces = ["docs-*"]\nactions = ["deploy"]\n'
         + "\n".join(lines).replace("'", '"')
         + f'\n[pod_security]\n"docs-live" = "{level}"\n[apps.docs]\nowner = "docs"\n'
         + ZONES.format(namespace="docs-live")
+        + more
     )
 
 
@@ -114,7 +123,7 @@ def effect_of(changes: Iterable[Change]) -> Effect:
 
 def refused_by(case: Case, **grants: list[str]) -> str:
     """The rule that refuses a case; empty where it passes."""
-    policy = policy_of(case.grants | grants, case.level)
+    policy = policy_of(case.grants | grants, **case.policy)
     verdict = judge(policy, DOCS, ACTION, effect_of([change_of(copy.deepcopy(case.rendered), case.scope)]))
     return "" if verdict.decision == "allow" else verdict.rule
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from policy.guard.guard_cases import CASES
 
 from infra_mcp.model.effect import Trait
-from infra_mcp.policy.guard.facts import traits
+from infra_mcp.policy.guard.facts import traits, unjudged
 
 NAMES = """
     kind apiVersion metadata spec template labels annotations containers initContainers volumes name image
@@ -108,9 +108,9 @@ def test_a_fact_names_its_place_by_the_names_of_items():
 
 
 def test_the_status_is_not_rendered():
-    rendered = _in_pod({"containers": []}) | {"status": {"hostPath": {}, "type": "NodePort"}}
+    rendered = _in_pod({"containers": []})
 
-    assert traits(rendered) == ()
+    assert traits(rendered | {"status": {"hostPath": {}, "type": "NodePort"}}) == traits(rendered)
 
 
 # ---- an object that is there already
@@ -176,3 +176,33 @@ def test_our_own_marks_count_only_where_they_are_new():
     found = [one.where for one in traits(changed, _live()) if one.rule == "objects.own"]
 
     assert found == [".metadata.annotations.infra-mcp.dev/write"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "change"),
+    [
+        ("objects.finalizers", lambda one: one["metadata"].update(finalizers=["shop.example/keep"])),
+        (
+            "objects.owner-references",
+            lambda one: one["metadata"].update(ownerReferences=[{"kind": "Node", "uid": "1"}]),
+        ),
+        ("pods.service-account", lambda one: one["spec"]["template"]["spec"].update(serviceAccountName="web")),
+    ],
+)
+def test_what_ties_an_object_counts_only_where_it_is_new(rule, change):
+    live, changed = _live(), _live(hostIPC=False)
+    change(changed)
+    assert rule in {one.rule for one in traits(changed, live)}
+
+    change(live)
+    assert rule not in {one.rule for one in traits(changed, live)}
+    assert rule in {one.rule for one in traits(changed)}
+
+
+def test_labels_that_came_to_an_object_since_are_no_fact_that_was_not_judged():
+    judged = traits(_live())
+    labelled = _live()
+    labelled["metadata"]["labels"] = {"team": "docs"}
+
+    assert unjudged(traits(labelled), judged) == []
+    assert [one.rule for one in unjudged(traits(_live(hostIPC=True)), judged)] == ["pods.host-ipc"]

@@ -106,6 +106,23 @@ def test_what_goes_or_stays_as_it_is_is_not_judged_by_its_content():
         assert judge(policy, DOCS, ACTION, effect).rule == rule
 
 
+@pytest.mark.promise("effect.guarded")
+def test_a_pod_may_use_a_service_account_that_the_same_change_brings_to_its_namespace_and_no_other():
+    case = next(one for one in CASES if one.name == "a-service-account-of-others")
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator"}}
+    pod = change_of(case.rendered, "docs-live")
+
+    def rule(name, scope, **more):
+        brought = change_of(account | {"metadata": {"name": name}}, scope).model_copy(update=more)
+        return judge(policy_of(GRANTS), DOCS, ACTION, effect_of([pod, brought])).rule
+
+    assert rule("operator", "docs-live") == "circles.docs.actions"
+    assert rule("operator", "docs-live", operation="unchanged") == "circles.docs.actions"
+    assert rule("operator", "docs-live", operation="delete") == "pods.service-account"
+    assert rule("operator", "docs-test") == "pods.service-account"
+    assert rule("other", "docs-live") == "pods.service-account"
+
+
 def test_the_kind_of_what_a_chart_would_delete_is_judged():
     change = change_of({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}, "docs-live")
     effect = effect_of([change.model_copy(update={"operation": "delete"})])
