@@ -43,8 +43,8 @@ def faults(policy: Policy) -> Iterator[str]:
         yield f"{_path(*key)} {why}"
     yield from _grant(policy, policy.attend, "attend")
     yield from _signers(policy)
-    for section, ids in (("rules", [one.id for one in policy.rules]), ("freeze", [one.id for one in policy.freeze])):
-        for name, times in Counter(ids).items():
+    for section in ("rules", "freeze", "protected"):
+        for name, times in Counter(one.id for one in getattr(policy, section)).items():
             if times > 1:
                 yield f"{section}: the id {name} is there twice"
 

@@ -32,7 +32,7 @@ from infra_mcp.policy.grammar import NamespacePattern, matches, protected, rate
 from infra_mcp.policy.kinds import HelmRules, WorkspaceRules, ZoneRules, workspace_of, zone_of
 from infra_mcp.policy.oidc import OidcRules
 from infra_mcp.policy.owners import is_within, nearest
-from infra_mcp.policy.restrictions import Freeze, GuardrailRules, Rule
+from infra_mcp.policy.restrictions import Freeze, GuardrailRules, ProtectedRules, Rule
 from infra_mcp.policy.sections import (
     WRITES,
     AppRules,
@@ -78,6 +78,7 @@ class Policy(Frozen):
     rules: tuple[Rule, ...] = ()
     freeze: tuple[Freeze, ...] = ()
     guardrails: tuple[GuardrailRules, ...] = ()
+    protected: tuple[ProtectedRules, ...] = ()
     attend: AttendRules = AttendRules()
     pod_security: dict[NamespacePattern, Literal["privileged", "baseline", "restricted"]] = Field(default_factory=dict)
     helm: HelmRules = HelmRules()

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Self
 
 from infra_mcp.model.effect import Change, FieldChange, Trait
 from infra_mcp.model.names import Frozen
-from infra_mcp.policy import grants, zones
+from infra_mcp.policy import grants, protected, zones
 from infra_mcp.policy.approvals import in_words
 from infra_mcp.policy.grants import Grant, Refusal, some
 from infra_mcp.policy.guard import judge as guard
@@ -99,6 +99,7 @@ def object_findings(
     """
     if change.operation == "delete" and (change.target.kind in _KEEPS or delivers(change.target.kind)):
         yield Finding.ask("objects.deleted", f"It deletes {change.target}, and what that holds may go with it.")
+    yield from (Finding.ask(one.rule, one.reason) for one in protected.refusals(policy, change))
     circles = circles_of(policy, change.target.home, circle)
     if not circles:
         yield from _of_people(change, added)

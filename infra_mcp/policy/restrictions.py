@@ -1,4 +1,4 @@
-"""The sections of infra.toml that only restrict: rules across circles, guardrails that they require, and freezes."""
+"""The sections of infra.toml that only restrict: rules, required guardrails, protected objects and freezes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from infra_mcp.policy.grammar import (
     Explanation,
     GuardName,
     ImagePattern,
+    KindPattern,
     LongDuration,
     Moment,
     NamePattern,
@@ -93,6 +94,23 @@ class GuardrailRules(Frozen):
             msg = f"names no guardrail that can be required; there are {', '.join(REQUIRABLE)}"
             raise ValueError(msg)
         return value
+
+
+class ProtectedRules(Frozen):
+    """Objects that no request changes: those that every given key matches, by one of its patterns."""
+
+    id: RuleId
+    namespaces: tuple[NamePattern, ...] | None = None
+    kinds: tuple[KindPattern, ...] | None = None
+    names: tuple[NamePattern, ...] | None = None
+    reason: Explanation = ""
+
+    @model_validator(mode="after")
+    def _names_something(self) -> ProtectedRules:
+        if self.namespaces is None and self.kinds is None and self.names is None:
+            msg = "must have namespaces, kinds or names"
+            raise ValueError(msg)
+        return self
 
 
 class Freeze(Frozen):

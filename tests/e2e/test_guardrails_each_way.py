@@ -86,6 +86,7 @@ NAMED = {
     "the-object-that-holds-a-zone",
     "the-records-of-a-zone-as-an-object",
     "namespace",
+    "the-server-s-own-role",
 }
 
 
@@ -188,7 +189,13 @@ def _grants(case):
 
 def _body(scenario, case):
     """The object of a case, as someone puts it into the repository."""
-    body = copy.deepcopy(case.rendered)
+    accounts = scenario.cluster_setup.accounts
+    text = (
+        json.dumps(case.rendered)
+        .replace('"infra-mcp"', f'"{accounts}"')
+        .replace("infra-mcp-server", f"{accounts}-server")
+    )
+    body = json.loads(text.replace(":infra-mcp", f":{accounts}"))
     for one in (body, *body.get("items", ())):
         if case.name not in NAMED:
             one["metadata"]["name"] = "case-1"

@@ -90,7 +90,7 @@ def test_every_schedule_on_the_page_can_be_read(page):
 def test_the_examples_on_the_page_are_policies(page):
     examples = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
 
-    assert len(examples) == 9
+    assert len(examples) == 10
     assert all(load(example).circles for example in examples)
 
 

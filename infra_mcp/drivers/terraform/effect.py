@@ -12,7 +12,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.digest import canonical, digest
-from infra_mcp.model.effect import FieldChange, FieldPath
+from infra_mcp.model.effect import FieldChange, FieldPath, Trait
+from infra_mcp.policy.guard.provider_objects import UNKNOWN as UNKNOWN_PART
+from infra_mcp.policy.guard.provider_objects import provider_objects
 
 Operation = Literal["create", "update", "replace", "delete", "run", "unchanged"]
 Hash = Callable[[bytes], str]
@@ -45,6 +47,7 @@ class ResourceChange:
     operation: Operation
     fields: tuple[FieldChange, ...] = ()
     provider: str = ""
+    objects: tuple[Trait, ...] = ()  # the objects of a cluster that it is
 
     @property
     def intent(self) -> str:
@@ -130,7 +133,14 @@ class Reader:
             operation = "update"
         fields = self._fields(change.get("before"), change.get("after"), _Marks.of(change), ())
         shown = tuple(extra) + (tuple(fields) if operation not in {"unchanged", "delete"} else ())
-        return ResourceChange(address, str(found.get("type")), operation, shown, str(found.get("provider_name") or ""))
+        kind, is_change = str(found.get("type")), operation not in {"unchanged", "run"}
+        objects = provider_objects(kind, change.get("before"), change.get("after")) if is_change else ()
+        objects = tuple(one.model_copy(update={"value": self._named(one.value)}) for one in objects)
+        return ResourceChange(address, kind, operation, shown, str(found.get("provider_name") or ""), objects)
+
+    def _named(self, text: str) -> str:
+        """An object's name; unknown where a part of it is a secret."""
+        return "/".join(UNKNOWN_PART if part in self.secrets else part for part in text.split("/", 2))
 
     def _outputs(self, changes: Mapping[str, Any]) -> Iterator[FieldChange]:
         for name, one in sorted(changes.items()):

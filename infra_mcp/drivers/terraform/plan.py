@@ -109,7 +109,12 @@ def workspace_target(name: str) -> Target:
 def change_of(name: str, one: ResourceChange) -> Change:
     """What a plan does to one resource, as plans show it."""
     return Change(
-        target=target_of(name, one), operation=one.operation, fields=one.fields, checked="plan", intent=one.intent
+        target=target_of(name, one),
+        operation=one.operation,
+        fields=one.fields,
+        checked="plan",
+        intent=one.intent,
+        traits=one.objects or None,
     )
 
 

@@ -15,16 +15,20 @@ from infra_mcp.policy.actions.base import FAULT
 from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.grants import NONE, Grant, Refusal, some
 from infra_mcp.policy.guard.kinds import DEFAULT, delivers, rule_of
+from infra_mcp.policy.guard.provider_objects import OBJECT
 from infra_mcp.policy.guard.required import Required, lacks
-from infra_mcp.policy.guard.rules import ACCOUNT, DIGEST, GUARDRAILS, HOSTS, LATEST, UNREADABLE
+from infra_mcp.policy.guard.rules import ACCOUNT, DIGEST, GUARDRAILS, HOSTS, IDENTITY, LATEST, UNREADABLE
 from infra_mcp.policy.images import new_images
 from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.protected import is_own_identity
 
 _SKIPPED: Final[Mapping[str, frozenset[str]]] = {
     "privileged": frozenset({"baseline", "restricted"}),
     "baseline": frozenset({"restricted"}),
     "restricted": frozenset(),
 }
+_SHOWN: Final = frozenset({"changes", "baseline"})
+_FACTS: Final = frozenset({IDENTITY, OBJECT})  # which say what an object is, and are no finding by themselves
 _USUAL: Final = f"Workloads and what belongs to them: {some(sorted(DEFAULT))}."
 
 
@@ -77,7 +81,7 @@ def shown(change: Change) -> list[str]:
     return [
         f"{one.rule}: {one.where.removeprefix('.')} {one.value}".rstrip()
         for one in change.traits or ()
-        if one.rule not in GUARDRAILS or GUARDRAILS[one.rule].judges in {"changes", "baseline"}
+        if one.rule not in _FACTS and (one.rule not in GUARDRAILS or GUARDRAILS[one.rule].judges in _SHOWN)
     ]
 
 
@@ -133,9 +137,9 @@ def _content(
             yield Refusal(UNREADABLE, f"{change.target} has {trait.rule[:60]}, which no rule judges.", FAULT)
         elif guard.judges == "required":
             if (lacking := lacks(needed, to.own.limits, trait)) is not None:
-                yield from _trait(to, change, trait.model_copy(update={"value": lacking}))
+                yield from _trait(policy, to, change, trait.model_copy(update={"value": lacking}))
         elif guard.judges not in skipped and not _is_brought(change, trait, brought):
-            yield from _trait(to, change, trait)
+            yield from _trait(policy, to, change, trait)
 
 
 def _is_brought(change: Change, trait: Trait, brought: Collection[tuple[str | None, str]]) -> bool:
@@ -152,9 +156,12 @@ def _images(to: Grant, change: Change, needed: Required) -> Iterator[Refusal]:
             yield _refused(to, DIGEST, f"{reference[:200]} of {change.target}")
 
 
-def _trait(to: Grant, change: Change, trait: Trait) -> Iterator[Refusal]:
+def _trait(policy: Policy, to: Grant, change: Change, trait: Trait) -> Iterator[Refusal]:
     guard = GUARDRAILS[trait.rule]
-    if trait.rule == HOSTS:
+    if trait.rule == IDENTITY:
+        if is_own_identity(policy, trait.value):
+            yield _refused(to, trait.rule, f"{change.target}{trait.where} ({trait.value})")
+    elif trait.rule == HOSTS:
         if not any(matches(pattern, trait.value) for pattern in to.own.hosts):
             what = "any host" if trait.value == "*" else f"host {trait.value}"
             yield Refusal(

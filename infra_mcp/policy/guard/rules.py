@@ -20,6 +20,7 @@ _GARBAGE: Final = "Kubernetes, garbage collection and finalizers"
 
 UNREADABLE: Final = "objects.unreadable"
 OWN: Final = "objects.own"
+IDENTITY: Final = "objects.identity"
 FINALIZERS: Final = "objects.finalizers"
 OWNERS: Final = "objects.owner-references"
 ACCOUNT: Final = "pods.service-account"
@@ -176,6 +177,14 @@ _ALL: Final = (
         "a label or annotation `infra-mcp.dev/*`, or a binding of a circle",
         "They say what is whose, and which write is ours.",
         _MARKS,
+    ),
+    Guardrail(
+        IDENTITY,
+        "changes",
+        "a binding to a service account or a role of infra-mcp itself",
+        "It would give rights to what acts for everyone, or the server's rights to others.",
+        _MARKS,
+        "nothing",
     ),
     _records("dns.apex", "a record of the zone itself", "It is the whole domain's: its mail, its site.", "RFC 1034"),
     _records("dns.wildcard", "a wildcard", "It answers for every name that has no record of its own.", "RFC 4592"),

@@ -9,7 +9,7 @@ from infra_mcp.model.effect import FieldPath
 from infra_mcp.model.marks import BINDINGS, PREFIX
 from infra_mcp.policy.guard.kinds import delivers
 from infra_mcp.policy.guard.pods import Finding
-from infra_mcp.policy.guard.rules import ACCOUNT, FINALIZERS, OWN, OWNERS
+from infra_mcp.policy.guard.rules import ACCOUNT, FINALIZERS, IDENTITY, OWN, OWNERS
 
 # What an object may have already: only what a change adds is judged.
 KEPT: Final = frozenset({OWN, FINALIZERS, OWNERS, ACCOUNT})
@@ -22,6 +22,9 @@ _REMOVED: Final[Mapping[str, frozenset[str]]] = {  # by kind, what its own contr
         {"customresourcecleanup.apiextensions.k8s.io"},
     ),
 }
+_BINDINGS: Final = frozenset(f"rbac.authorization.k8s.io/{kind}" for kind in ("RoleBinding", "ClusterRoleBinding"))
+_ACCOUNT_USER: Final = "system:serviceaccount:"
+_ACCOUNT_GROUP: Final = "system:serviceaccounts:"
 _ARGO_CD: Final = "resources-finalizer.argocd.argoproj.io"
 _AUDIENCE: Final = "pods.token-audience"
 
@@ -36,6 +39,8 @@ def ties(kind: str, path: FieldPath, node: Mapping[str, Any]) -> Iterator[Findin
     """
     if path == ("metadata",) and node.get("name") in BINDINGS:
         yield Finding(OWN, (*path, "name"), node["name"])
+    if path == () and kind in _BINDINGS:
+        yield from _bound(node)
     for which in ("labels", "annotations"):
         given = node.get(which)
         for key in given if isinstance(given, dict) else ():
@@ -50,6 +55,21 @@ def ties(kind: str, path: FieldPath, node: Mapping[str, Any]) -> Iterator[Findin
     token = node.get("serviceAccountToken")
     if isinstance(token, dict) and token.get("audience") not in (None, ""):
         yield Finding(_AUDIENCE, (*path, "serviceAccountToken", "audience"), token["audience"])
+
+
+def _bound(binding: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whom a binding gives rights, and by which role, as `NAMESPACE/KIND/NAME`."""
+    role = binding.get("roleRef")
+    if isinstance(role, dict):
+        yield Finding(IDENTITY, ("roleRef",), f"/{role.get('kind')}/{role.get('name')}")
+    for one in _listed(binding.get("subjects")):
+        name = str(one.get("name")) if isinstance(one, dict) else str(one)
+        space = str(one.get("namespace") or "") if isinstance(one, dict) else ""
+        if name.startswith(_ACCOUNT_USER):
+            space, _, name = name.removeprefix(_ACCOUNT_USER).partition(":")
+        elif name.startswith(_ACCOUNT_GROUP):
+            space, name = name.removeprefix(_ACCOUNT_GROUP), "*"
+        yield Finding(IDENTITY, ("subjects",), f"{space}/ServiceAccount/{name}")
 
 
 def _life(kind: str, path: FieldPath, metadata: Mapping[str, Any]) -> Iterator[Finding]:

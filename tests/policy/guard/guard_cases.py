@@ -45,7 +45,7 @@ class Case:
     scope: str | None = "docs-live"
     psa: str = ""
     pod: dict[str, Any] | None = field(default=None)  # its pod, where it is written as one
-    more: str = ""  # [[guardrails]] of the policy
+    more: str = ""  # [[guardrails]] and [[protected]] of the policy
     limits: str = ""  # of the circle
 
     @property
@@ -63,6 +63,7 @@ class Case:
         level, more = given.get("level", "baseline"), given.get("required", "")
         about = {"psa": given.get("psa", ""), "pod": pod, "limits": given.get("limits", "")}
         more = f"[[guardrails]]\n{more}\n" if more else ""
+        more += f"[[protected]]\n{given['protected']}\n" if "protected" in given else ""
         return cls(name, rendered, given["rule"], grants, level, scope, more=more, **about)
 
 

@@ -1,0 +1,130 @@
+"""Objects that no request changes or removes, whatever brings the change: those of [[protected]], and our own. Pure.
+
+Our own are protected without being named: the namespace of our accounts, their roles and bindings, and the admission
+policies that confine them. No key of policy lifts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from infra_mcp.model.effect import Change
+from infra_mcp.model.marks import BINDINGS
+from infra_mcp.policy.grammar import matches, protected
+from infra_mcp.policy.grants import Refusal
+from infra_mcp.policy.guard.provider_objects import OBJECT, UNKNOWN
+from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.restrictions import ProtectedRules
+
+_BY_CLUSTER: Final = frozenset({"kubernetes", "helm"})
+_NOTHING: Final = "Nothing that a request could ask for: people change it, outside of infra-mcp."
+OWN: Final = "protected.infra-mcp"
+_NAMESPACES: Final = "protected.namespaces"
+_CLUSTER_WIDE: Final = frozenset(
+    {"clusterrole", "clusterrolebinding", "validatingadmissionpolicy", "validatingadmissionpolicybinding"}
+)
+_ROLES: Final = frozenset({"role", "rolebinding"})
+
+
+class Place(NamedTuple):
+    """An object that a change is about, as far as it is known."""
+
+    scope: str | None  # None: outside of namespaces
+    kind: str  # group and kind
+    name: str
+    has_group: bool = True  # a resource of Terraform tells the kind alone, without its group and in small letters
+
+    @property
+    def home(self) -> str | None:
+        """The namespace that it is in, or is."""
+        return self.scope if self.scope is not None else self.name if self.bare == "namespace" else None
+
+    @property
+    def bare(self) -> str:
+        """The kind alone, in small letters."""
+        return self.kind.rpartition("/")[2].lower()
+
+
+def refusals(policy: Policy, change: Change) -> Iterator[Refusal]:
+    """Every reason against one change, as it is about an object that no request changes.
+
+    Args:
+        policy: in force.
+        change: of any system.
+    """
+    if change.operation == "unchanged":
+        return
+    target = change.target
+    if target.system in _BY_CLUSTER:
+        place = Place(target.scope, target.kind, target.name)
+        yield from _against(policy, place, str(target), own=not _is_bootstrap(change))
+        return
+    for trait in change.traits or ():
+        if trait.rule == OBJECT:
+            yield from _of_provider(policy, trait.value, target.name[:200])
+
+
+def _of_provider(policy: Policy, text: str, address: str) -> Iterator[Refusal]:
+    scope, kind, name = text.split("/", 2)
+    what = f"{address} ({kind} {name})" if UNKNOWN not in (scope, kind) else address
+    if UNKNOWN in {scope, kind, name}:
+        why = f"{address} is an object of a cluster whose namespace, kind or name is not known before it is made."
+        yield Refusal(_NAMESPACES, why, "A configuration that names all three as texts.")
+        return
+    place = Place(scope or None, kind, name, has_group=False)
+    if place.home is not None and protected(place.home, ""):
+        yield Refusal(_NAMESPACES, f"{what} is in the protected namespace {place.home}.", _NOTHING)
+    yield from _against(policy, place, what, own=True)
+
+
+def _against(policy: Policy, place: Place, what: str, *, own: bool) -> Iterator[Refusal]:
+    if own and is_own(policy, place):
+        why = "It is part of infra-mcp's own identity, or of what confines it"
+        yield Refusal(OWN, f"{why}: {what}.", _NOTHING)
+    for one in policy.protected:
+        if _matches(one, place):
+            why = f" ({one.reason})" if one.reason else ""
+            yield Refusal(f"protected.{one.id}", f"No request changes {what}{why}.", _NOTHING)
+
+
+def is_own_identity(policy: Policy, text: str) -> bool:
+    """Whether an account or a role, as `NAMESPACE/KIND/NAME`, is one of ours."""
+    scope, kind, name = text.split("/", 2)
+    return is_own(policy, Place(scope or None, kind, name))
+
+
+def is_own(policy: Policy, place: Place) -> bool:
+    """Whether an object is one of ours in some cluster of the policy, as `rbac.render` names them."""
+    kind = place.bare
+    if kind in _ROLES and place.name in BINDINGS:
+        return True
+    for cluster in policy.clusters.values():
+        own = cluster.service_accounts
+        if place.home == own:
+            return True
+        named = place.name == own or place.name.startswith(f"{own}-")
+        if place.scope is None and kind in _CLUSTER_WIDE and named:
+            return True
+        if kind in _ROLES and place.name.startswith((f"{own}-pull-", f"{own}-zone-")):
+            return True
+    return False
+
+
+def _is_bootstrap(change: Change) -> bool:
+    """Whether the server itself makes a namespace or its binding: `decide` judges what it may do there."""
+    return change.identity == "server" and not change.by
+
+
+def _matches(rules: ProtectedRules, place: Place) -> bool:
+    def is_kind(pattern: str) -> bool:
+        return matches(pattern, place.kind) or (
+            not place.has_group and matches(pattern.rpartition("/")[2].lower(), place.bare)
+        )
+
+    home = place.home
+    return (
+        (rules.namespaces is None or (home is not None and any(matches(one, home) for one in rules.namespaces)))
+        and (rules.kinds is None or any(is_kind(one) for one in rules.kinds))
+        and (rules.names is None or any(matches(one, place.name) for one in rules.names))
+    )
