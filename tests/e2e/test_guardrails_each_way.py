@@ -69,6 +69,7 @@ OTHERS = {"", "admission-denied", "object-invalid", "cluster-denied", "not-in-cl
 # of ours that git has already is judged by what is live.
 NOT_BY_A_BUILD = {
     "an-image-without-a-tag",
+    "the-tag-latest",
     "an-image-by-digest-alone-where-every-tag-is-granted",
     "an-image-by-digest-alone-where-one-tag-is-granted",
     "nothing-may-be-rendered",
