@@ -275,7 +275,7 @@ def rendering_refusals(
     """
     known = guard.accounts(changes) if brought is None else brought
     for change in changes:
-        yield from protected.refusals(policy, change)
+        yield from protected.refusals(policy, change, is_rendered=True)
         yield from zones.object_refusals(policy, change)
         is_typed = _is_typed(policy, action, change)
         yield from guard.refusals(policy, granted, change, is_rendered=True, is_typed=is_typed, brought=known)
@@ -295,7 +295,7 @@ def unread_refusals(
     """
     brought = guard.accounts(changes)
     for change in changes:
-        yield from protected.refusals(policy, change)
+        yield from protected.refusals(policy, change, is_rendered=bool(change.by))
         yield from _kinds(RULES[action.action], action, change.target, is_built=bool(change.by))
         for to in granted:
             yield from change_scope(policy, to, change)
@@ -321,7 +321,7 @@ def _change_refusals(
     """Every reason against one change, which a build or a chart brings or the action itself."""
     rules, target = RULES[action.action], change.target
     is_about = rules.is_about(policy, action, target)
-    yield from protected.refusals(policy, change)
+    yield from protected.refusals(policy, change, is_rendered=is_built)
     yield from _kinds(rules, action, target, is_built=is_built)
     if not (reach.may_move(policy, caller, target) if is_built else is_about):
         yield Refusal("effect.scope", f"The plan holds {target}, which this {action.action} is not about.", FAULT)

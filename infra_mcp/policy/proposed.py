@@ -99,7 +99,7 @@ def object_findings(
     """
     if change.operation == "delete" and (change.target.kind in _KEEPS or delivers(change.target.kind)):
         yield Finding.ask("objects.deleted", f"It deletes {change.target}, and what that holds may go with it.")
-    yield from (Finding.ask(one.rule, one.reason) for one in protected.refusals(policy, change))
+    yield from (Finding.ask(one.rule, one.reason) for one in protected.refusals(policy, change, is_rendered=True))
     circles = circles_of(policy, change.target.home, circle)
     if not circles:
         yield from _of_people(change, added)

@@ -46,19 +46,21 @@ class Place(NamedTuple):
         return self.kind.rpartition("/")[2].lower()
 
 
-def refusals(policy: Policy, change: Change) -> Iterator[Refusal]:
+def refusals(policy: Policy, change: Change, *, is_rendered: bool) -> Iterator[Refusal]:
     """Every reason against one change, as it is about an object that no request changes.
 
     Args:
         policy: in force.
         change: of any system.
+        is_rendered: whether a chart or a build brings it. The circles' bindings are made by the actions themselves, and
+            `decide` judges how; no rendering touches them.
     """
     if change.operation == "unchanged":
         return
     target = change.target
     if target.system in _BY_CLUSTER:
         place = Place(target.scope, target.kind, target.name)
-        yield from _against(policy, place, str(target), own=not _is_bootstrap(change))
+        yield from _against(policy, place, str(target), bindings=is_rendered)
         return
     for trait in change.traits or ():
         if trait.rule == OBJECT:
@@ -75,11 +77,11 @@ def _of_provider(policy: Policy, text: str, address: str) -> Iterator[Refusal]:
     place = Place(scope or None, kind, name, has_group=False)
     if place.home is not None and protected(place.home, ""):
         yield Refusal(_NAMESPACES, f"{what} is in the protected namespace {place.home}.", _NOTHING)
-    yield from _against(policy, place, what, own=True)
+    yield from _against(policy, place, what, bindings=True)
 
 
-def _against(policy: Policy, place: Place, what: str, *, own: bool) -> Iterator[Refusal]:
-    if own and is_own(policy, place):
+def _against(policy: Policy, place: Place, what: str, *, bindings: bool) -> Iterator[Refusal]:
+    if is_own(policy, place) or (bindings and place.bare == "rolebinding" and place.name in BINDINGS):
         why = "It is part of infra-mcp's own identity, or of what confines it"
         yield Refusal(OWN, f"{why}: {what}.", _NOTHING)
     for one in policy.protected:
@@ -97,8 +99,6 @@ def is_own_identity(policy: Policy, text: str) -> bool:
 def is_own(policy: Policy, place: Place) -> bool:
     """Whether an object is one of ours in some cluster of the policy, as `rbac.render` names them."""
     kind = place.bare
-    if kind in _ROLES and place.name in BINDINGS:
-        return True
     for cluster in policy.clusters.values():
         own = cluster.service_accounts
         if place.home == own:
@@ -109,11 +109,6 @@ def is_own(policy: Policy, place: Place) -> bool:
         if kind in _ROLES and place.name.startswith((f"{own}-pull-", f"{own}-zone-")):
             return True
     return False
-
-
-def _is_bootstrap(change: Change) -> bool:
-    """Whether the server itself makes a namespace or its binding: `decide` judges what it may do there."""
-    return change.identity == "server" and not change.by
 
 
 def _matches(rules: ProtectedRules, place: Place) -> bool:

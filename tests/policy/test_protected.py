@@ -115,12 +115,11 @@ def test_the_server_makes_its_binding_in_a_new_namespace_and_no_chart_changes_it
     action = ProvisionNamespace(namespace="docs-new")
 
     assert rule(action, [made], more="") == "circles.docs.actions"
-    for change in (
-        made.model_copy(update={"by": "helm|sandbox|docs-new|release|x"}),
-        made.model_copy(update={"identity": "circle"}),
-        made.model_copy(update={"identity": "helm", "operation": "delete"}),
-    ):
-        assert rule(action, [change], more="") == "protected.infra-mcp"
+    by = {"by": "helm|sandbox|docs-new|release|x"}
+    assert rule(action, [made.model_copy(update=by)], more="") == "protected.infra-mcp"
+    assert rule(action, [made.model_copy(update=by | {"operation": "delete"})], more="") == "protected.infra-mcp"
+    for more in ({"identity": "circle"}, {"operation": "update"}, {"operation": "delete"}):
+        assert rule(action, [made.model_copy(update=more)], more="") == "effect.identity"
 
 
 # ---- Terraform's providers for Kubernetes: plans as `show -json` gives them, since no registry is asked by tests
