@@ -57,6 +57,7 @@ BESIDE = {
     "ledger.note",
     "ledger.policy",
     "ledger.resolve",
+    "ledger.freezes",
     "ledger.peer.add",
     "ledger.peer.remove",
     "ledger.peer.describe",

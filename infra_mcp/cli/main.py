@@ -29,6 +29,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "request": ("request", "approve", "deny"),
     "policy": ("policy",),
     "rbac": ("rbac",),
+    "freeze": ("freeze", "unfreeze"),
     "audit": ("audit",),
     "dashboard": ("dashboard",),
     "status": ("status",),

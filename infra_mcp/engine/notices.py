@@ -64,7 +64,7 @@ def freezes(policy: Policy | None, now: datetime) -> list[dict[str, Any]]:
             "reason": one.reason,
             "holds": one.begins <= now,
         }
-        for one in (policy.freeze if policy else ())
+        for one in (policy.freezes if policy else ())
         if one.until > now and one.begins < now + _DAY
     ]
 

@@ -13,6 +13,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather, gather_pair
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.request import END, Request
+from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.systems import CARRIED_OUT
 from infra_mcp.repository.census.roots import OURS
@@ -42,6 +43,8 @@ async def status(
         found["clusters"] = list(policy.clusters)
     if waiting := policy.waiting(caller.circle):
         found["waiting_for_policy_accept"] = list(waiting)
+    if freezes := _freezes(deps, policy, caller):
+        found["freezes"] = freezes
     if caller.operator and (ending := await deps.ledger.tokens(_SOON)):
         names = {"peer", "circle", "id", "expires", "expired", "used", "sponsor", "replaced"}
         found["expiring_tokens"] = [one.model_dump(mode="json", include=names) for one in ending]
@@ -49,6 +52,18 @@ async def status(
     by = await deps.ledger.rolled_back_by(request.id for request in requests)
     ended = [request for request in requests if request.state in END]
     found["recent"] = [_line(one) | ({"rolled_back_by": by[one.id]} if one.id in by else {}) for one in ended]
+    return found
+
+
+def _freezes(deps: Dependencies, policy: Policy, caller: Caller) -> list[dict[str, Any]]:
+    """The freezes that hold now and may be about the caller's circle; to a peer without what else they are about."""
+    now, found = deps.now(), []
+    for one in policy.freezes:
+        circles = one.match.circles
+        is_theirs = caller.circle is None or circles is None or any(matches(each, caller.circle) for each in circles)
+        if one.begins <= now < one.until and is_theirs:
+            about = {"match": one.match.model_dump(mode="json", exclude_none=True)} if caller.operator else {}
+            found.append({"id": one.id, "until": one.until.isoformat(), "reason": one.reason, **about})
     return found
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
@@ -16,6 +17,11 @@ from infra_mcp.ledger.events import Entry, append, written
 _KIND = "policy-accepted"
 _ROWS, _EVENTS = schema.policies.c, schema.events.c
 _NEWEST = select(_ROWS.digest, _ROWS.text).order_by(_ROWS.id.desc()).limit(1)
+_FREEZES = "freezes-changed"
+# Events of no circle have an index of their own, and are few.
+_NEWEST_FREEZES = (
+    select(_EVENTS.data).where(_EVENTS.circle.is_(None), _EVENTS.kind == _FREEZES).order_by(_EVENTS.seq.desc()).limit(1)
+)
 
 
 class Policies(Repository):
@@ -64,3 +70,32 @@ class Policies(Repository):
 
         data = json.loads(await self._database.read(look))
         return frozenset(data["actions"]) if data.get("digest") == digest and "actions" in data else None
+
+    @effect("ledger.freezes")
+    async def change_freezes(
+        self, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], by: str, text: str
+    ) -> list[dict[str, Any]]:
+        """Change the freezes that operators ordered, as one event that holds all that are left.
+
+        Args:
+            change: of those there are to those there are to be; it may raise.
+            by: the operator.
+            text: what changes, for people.
+        """
+
+        def step(tx: Tx) -> list[dict[str, Any]]:
+            after: list[dict[str, Any]] = written(self.masker, change(_freezes(tx.connection)))
+            data = {"freezes": after, "message": written(self.masker, text)}
+            append(tx, Entry(clock.now(), _FREEZES, by, None, text=data["message"], data=data))
+            return after
+
+        return await self._database.write(step)
+
+    async def freezes(self) -> list[dict[str, Any]]:
+        """The freezes that operators ordered and did not lift, also those that are over."""
+        return await self._database.read(_freezes)
+
+
+def _freezes(connection: Connection) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(connection.execute(_NEWEST_FREEZES).scalar() or "{}").get("freezes", [])
+    return found

@@ -10,25 +10,34 @@ first edition names no actions, and is of those of that edition.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
 from anyio import to_thread
+from pydantic import TypeAdapter, ValidationError
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ACTIONS, FIRST_EDITION
 from infra_mcp.model.budget import Budget
 from infra_mcp.model.peer import Caller
+from infra_mcp.policy.grammar import LongDuration, Moment, seconds
 from infra_mcp.policy.policy import Policy, digest_of, load
+from infra_mcp.policy.restrictions import FreezeMatch, OrderedFreeze
 
 if TYPE_CHECKING:
     from infra_mcp.ledger import Ledger
 
 _MAX_BYTES = 2**20
 _NAME = "infra.toml"
+MAX_FREEZE: Final = timedelta(days=366)  # that an operator orders
+_ORDERED: Final = "ordered-"  # how the ids of ordered freezes begin
+_MAX_ORDERED: Final = 100
+_FREEZES: Final = TypeAdapter(tuple[OrderedFreeze, ...])
 
 
 class Pending(NamedTuple):
@@ -60,7 +69,9 @@ class PolicyInForce:
         if unknown := self._pinned_actions - set(ACTIONS):
             what = f"The policy pin names an unknown action: {', '.join(sorted(unknown))[:200]}."
             raise InfraError("invalid-argument", what, next_step=f"The actions are {', '.join(ACTIONS)}.")
-        self._policy: Policy | None = None
+        self._policy: Policy | None = None  # with the freezes that operators ordered
+        self._base: Policy | None = None  # as accepted
+        self._ordered: tuple[OrderedFreeze, ...] = ()
         self._fault: InfraError | None = None
         self._changed = anyio.Event()
 
@@ -83,16 +94,83 @@ class PolicyInForce:
         return self._policy.budgets(circle) if self._policy else ()
 
     async def refresh(self) -> None:
-        """Read the acceptance again. Errors are raised by `current`, not here."""
-        found, fault = None, None
+        """Read the acceptance and the ordered freezes again. Errors are raised by `current`, not here."""
+        base, fault = None, None
         try:
-            found = await self._pinned() if self._pin else await self._recorded()
+            base = await self._pinned() if self._pin else await self._recorded()
         except InfraError as error:
             fault = error
-        if found is not self._policy:
+        ordered: tuple[OrderedFreeze, ...] = ()
+        try:
+            ordered = _read(await self._ledger.freezes())
+        except ValidationError:  # of a later version: nothing may change while it is not known what is frozen
+            base, fault = None, InfraError("policy-invalid", "The freezes that operators ordered cannot be read.")
+        if base is not self._base or ordered != self._ordered:
+            self._policy = base.frozen_by(ordered) if base is not None else None
             self._changed.set()
             self._changed = anyio.Event()
-        self._policy, self._fault = found, fault
+        self._base, self._ordered, self._fault = base, ordered, fault
+
+    @property
+    def ordered(self) -> tuple[OrderedFreeze, ...]:
+        """The freezes that operators ordered and did not lift, also those that are over."""
+        return self._ordered
+
+    async def freeze(
+        self, by: Caller, *, until: datetime, match: FreezeMatch, reason: str, now: datetime
+    ) -> OrderedFreeze:
+        """Order a freeze, from now on. It is in force at once, and needs no acceptance: it only restricts.
+
+        Args:
+            by: the operator, as the channel identified them.
+            until: its end, with its offset.
+            match: what it is about; everything by default.
+            reason: for those who are refused.
+            now: the present, with its offset.
+
+        Raises:
+            InfraError: `policy-denied`, for any other caller; `invalid-argument`: it would end before it begins, or the
+                most there may be are ordered.
+        """
+        _require_operator(by, "order a freeze", "freeze.order")
+        if not now < until <= now + MAX_FREEZE:
+            what = f"A freeze ends after now, and within {MAX_FREEZE.days} days."
+            raise InfraError("invalid-argument", what)
+        number = 0
+
+        def add(known: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            nonlocal number
+            left = [one for one, read in zip(known, _read(known), strict=True) if read.until > now]
+            if len(left) >= _MAX_ORDERED:
+                raise InfraError("invalid-argument", f"There are {_MAX_ORDERED} ordered freezes; lift one first.")
+            number = max([0, *(int(one["id"].rpartition("-")[2]) for one in known)]) + 1
+            made = {"id": f"{_ORDERED}{number}", "from": _text(now), "until": _text(until), "reason": reason}
+            return [*left, made | {"by": by.name, "match": match.model_dump(mode="json", exclude_none=True)}]
+
+        await self._ledger.change_freezes(add, by.name, f"Changes are frozen until {_text(until)}: {reason}")
+        await self.refresh()
+        return next(one for one in self._ordered if one.id == f"{_ORDERED}{number}")
+
+    async def unfreeze(self, by: Caller, name: str | None) -> tuple[str, ...]:
+        """Lift a freeze that an operator ordered, or all of them; those of the policy stay. Returns their ids.
+
+        Raises:
+            InfraError: `policy-denied`, for any other caller; `not-found`: none of that id, or none at all, is ordered.
+        """
+        _require_operator(by, "lift a freeze", "freeze.order")
+        lifted: list[str] = []
+
+        def remove(known: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            lifted[:] = [one["id"] for one in known if name in {None, one["id"]}]
+            if not lifted:
+                what = "No operator ordered such a freeze." if name else "No operator ordered a freeze."
+                step = "A freeze of infra.toml ends as it says, or with another accepted policy."
+                raise InfraError("not-found", what, next_step=step)
+            return [one for one in known if one["id"] not in lifted]
+
+        await self._ledger.change_freezes(remove, by.name, f"Freeze lifted: {name or 'all that were ordered'}")
+        await self.refresh()
+        return tuple(lifted)
 
     async def _recorded(self) -> Policy | None:
         known = await self._ledger.accepted_policy()
@@ -101,15 +179,15 @@ class PolicyInForce:
         digest, text = known
         noted = await self._ledger.accepted_actions(digest)
         actions = FIRST_EDITION if noted is None else noted
-        if self._policy is not None and (self._policy.digest, self._policy.known) == (digest, actions):
-            return self._policy
+        if self._base is not None and (self._base.digest, self._base.known) == (digest, actions):
+            return self._base
         if digest_of(text) != digest:
             raise InfraError("policy-not-accepted", "The policy in the ledger does not match its digest.")
         return load(text).accepted_for(actions)
 
     async def _pinned(self) -> Policy:
-        if self._policy is not None and self._policy.digest == self._pin:
-            return self._policy
+        if self._base is not None and self._base.digest == self._pin:
+            return self._base
         text = await self.read()
         if digest_of(text) != self._pin:
             what = "infra.toml does not match the pinned digest."
@@ -144,9 +222,7 @@ class PolicyInForce:
             InfraError: `policy-denied`, for any other caller or under a pin; `policy-invalid`, when the file is no
                 policy or contains what looks like a secret; `policy-not-accepted`, when the file has another digest.
         """
-        if not by.operator:
-            what = "Only an operator can accept a policy."
-            raise InfraError("policy-denied", what, next_step="Ask an operator.", rule="policy.accept")
+        _require_operator(by, "accept a policy", "policy.accept")
         if self._pin:
             what = "This deployment pins the policy's digest, so no policy can be accepted here."
             raise InfraError("policy-denied", what, next_step="Change the pin where the server is deployed.")
@@ -172,6 +248,36 @@ class PolicyInForce:
     async def read(self) -> str:
         """The text of the file; see `read_policy`."""
         return await to_thread.run_sync(read_policy, self._file)
+
+
+def _require_operator(by: Caller, what: str, rule: str) -> None:
+    if not by.operator:
+        raise InfraError("policy-denied", f"Only an operator can {what}.", next_step="Ask an operator.", rule=rule)
+
+
+def end_of(text: str, now: datetime) -> datetime:
+    """The end of a freeze: a moment with its offset, or a duration from now such as `4h`.
+
+    Raises:
+        InfraError: `invalid-argument`: it is neither.
+    """
+    try:
+        return now + timedelta(seconds=seconds(TypeAdapter(LongDuration).validate_python(text)))
+    except ValidationError:
+        pass
+    try:
+        return TypeAdapter(Moment).validate_python(text)
+    except ValidationError:
+        what = "The end is a moment with its offset, as 2026-12-20T18:00:00+01:00, or a duration, as 4h."
+        raise InfraError("invalid-argument", what) from None
+
+
+def _read(freezes: list[dict[str, Any]]) -> tuple[OrderedFreeze, ...]:
+    return _FREEZES.validate_json(json.dumps(freezes))  # as JSON, so that strict types take a list for a tuple
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def read_policy(file: Path) -> str:

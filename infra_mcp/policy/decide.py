@@ -32,6 +32,7 @@ from infra_mcp.policy.images import new_images
 from infra_mcp.policy.matching import Subject, active_freeze, denials, requirements
 from infra_mcp.policy.owners import is_within
 from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.restrictions import OrderedFreeze
 from infra_mcp.policy.signers import fingerprint
 from infra_mcp.policy.systems import BY_CLUSTER, change_scope
 
@@ -132,7 +133,8 @@ def _frozen(policy: Policy, subject: Subject, now: datetime | None) -> Iterator[
         until = freeze.until.isoformat()
         why = f" ({freeze.reason})" if freeze.reason else ""
         what = f"Nothing may change here until {until}{why}."
-        yield Refusal(f"freeze.{freeze.id}", what, f"The same request after {until}.")
+        lifted = ", or once an operator lifts the freeze" if isinstance(freeze, OrderedFreeze) else ""
+        yield Refusal(f"freeze.{freeze.id}", what, f"The same request after {until}{lifted}.")
 
 
 def refusal(verdict: Verdict, *, request: str = "ID", digest: str = "DIGEST") -> InfraError:

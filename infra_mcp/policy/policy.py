@@ -32,7 +32,7 @@ from infra_mcp.policy.grammar import NamespacePattern, matches, protected, rate
 from infra_mcp.policy.kinds import HelmRules, WorkspaceRules, ZoneRules, workspace_of, zone_of
 from infra_mcp.policy.oidc import OidcRules
 from infra_mcp.policy.owners import is_within, nearest
-from infra_mcp.policy.restrictions import Freeze, GuardrailRules, ProtectedRules, Rule
+from infra_mcp.policy.restrictions import Freeze, GuardrailRules, OrderedFreeze, ProtectedRules, Rule
 from infra_mcp.policy.sections import (
     WRITES,
     AppRules,
@@ -91,6 +91,7 @@ class Policy(Frozen):
 
     _digest: str = PrivateAttr(default="")
     _actions: frozenset[str] = PrivateAttr(default=frozenset(ACTIONS))
+    _ordered: tuple[OrderedFreeze, ...] = PrivateAttr(default=())
 
     @property
     def known(self) -> frozenset[str]:
@@ -113,6 +114,17 @@ class Policy(Frozen):
         made = self.model_copy()
         made._actions = frozenset(actions)  # noqa: SLF001 - its own
         return made
+
+    def frozen_by(self, ordered: Iterable[OrderedFreeze]) -> Policy:
+        """The same policy with the freezes that operators ordered, and no others of theirs. They only restrict."""
+        made = self.model_copy()
+        made._ordered = tuple(ordered)  # noqa: SLF001 - its own
+        return made
+
+    @property
+    def freezes(self) -> tuple[Freeze, ...]:
+        """Its own freezes, and those that operators ordered."""
+        return (*self.freeze, *self._ordered)
 
     @property
     def digest(self) -> str:

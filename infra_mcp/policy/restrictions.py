@@ -130,3 +130,9 @@ class Freeze(Frozen):
             msg = "must end after it begins"
             raise ValueError(msg)
         return self
+
+
+class OrderedFreeze(Freeze):
+    """A freeze that an operator ordered by a command; it adds to those of the policy until it ends or is lifted."""
+
+    by: Text

@@ -20,6 +20,7 @@ from infra_mcp.ledger.vouching import CONFIRMED, signed
 from infra_mcp.model.approval import Decided
 from infra_mcp.model.names import alike
 from infra_mcp.model.peer import Caller
+from infra_mcp.policy.acceptance import MAX_FREEZE, end_of
 from infra_mcp.policy.policy import Policy, load
 from infra_mcp.server import policy_answers
 from infra_mcp.server.answers import facts, object_trail, request_trail, scope
@@ -28,9 +29,11 @@ from infra_mcp.server.new_tokens import NewPeer, PeerPlace, RenewedToken, sponso
 from infra_mcp.server.operator_parameters import (
     Decision,
     Digest,
+    FreezeName,
     Heads,
     Limit,
     NewFile,
+    NewFreeze,
     NoParameters,
     OperatorName,
     PageName,
@@ -255,6 +258,27 @@ class Operator:
         """Put the file in force, if it still has this digest."""
         policy = await self.policy.accept(given.digest, caller)
         return {"in_force": policy.digest, "summary": policy_answers.summary(policy)}
+
+    @_method("operator/freeze")
+    async def freeze(self, caller: Caller, given: NewFreeze) -> dict[str, Any]:
+        """Let nothing change from now on, beside what the policy freezes; work that has begun to write ends.
+
+        Raises:
+            InfraError: `invalid-argument`: the end is no moment or duration, is over, or is too far away.
+        """
+        now = datetime.now(UTC)
+        until = end_of(given.until, now) if given.until is not None else now + MAX_FREEZE
+        made = await self.policy.freeze(caller, until=until, match=given.match, reason=given.reason, now=now)
+        return made.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    @_method("operator/unfreeze")
+    async def unfreeze(self, caller: Caller, given: FreezeName) -> dict[str, Any]:
+        """Lift freezes that operators ordered.
+
+        Raises:
+            InfraError: `not-found`.
+        """
+        return {"lifted": list(await self.policy.unfreeze(caller, given.id))}
 
     @_method("operator/audit.verify")
     async def audit_verify(self, caller: Caller, given: Heads) -> dict[str, Any]:  # noqa: ARG002 - one form for all

@@ -7,6 +7,8 @@ from pydantic import Field
 from infra_mcp.ledger.chain import Committed
 from infra_mcp.model.approval import Signature
 from infra_mcp.model.names import Circle, Frozen, PeerName
+from infra_mcp.policy.grammar import Explanation
+from infra_mcp.policy.restrictions import FreezeMatch
 
 
 class NoParameters(Frozen):
@@ -37,6 +39,20 @@ class PolicyTrial(PolicyText):
     limit: int = Field(200, ge=1, le=1000)
     since: str | None = Field(None, max_length=64)
     circle: Circle | None = None
+
+
+class NewFreeze(Frozen):
+    """A freeze that an operator orders."""
+
+    reason: Explanation = Field(min_length=3)
+    until: str | None = Field(None, max_length=40)  # a moment with its offset, or a duration from now; None: for a year
+    match: FreezeMatch = FreezeMatch()
+
+
+class FreezeName(Frozen):
+    """An ordered freeze; None for all of them."""
+
+    id: str | None = Field(None, max_length=63)
 
 
 class Heads(Frozen):

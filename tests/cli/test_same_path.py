@@ -51,6 +51,8 @@ CALLS = {
     "policy check": (["policy", "check"], None, ["operator/policy.check"]),
     "policy test": (["policy", "test", "infra.toml"], None, ["operator/policy.test"]),
     "policy accept": (["policy", "accept"], None, ["operator/policy.diff"]),
+    "freeze": (["freeze", "--reason", "the network"], None, ["operator/freeze"]),
+    "unfreeze": (["unfreeze"], None, ["operator/unfreeze"]),
     "dashboard": (["dashboard", "--print"], None, ["operator/dashboard"]),
     "backup": (["backup", "infra.backup"], None, ["operator/backup"]),
 }

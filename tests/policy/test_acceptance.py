@@ -52,6 +52,9 @@ class Memory:
     async def accepted_policy(self):
         return self.rows[-1][:2] if self.rows else None
 
+    async def freezes(self):
+        return []
+
     async def accepted_actions(self, digest):
         return next(row[3] for row in reversed(self.rows) if row[0] == digest)
 

@@ -31,7 +31,7 @@ async def read(look: Look) -> dict[str, Any]:
         {"id": one.id, "from": stamp(one.begins), "until": stamp(one.until), "reason": one.reason}
         | {"holds": one.begins <= look.now < one.until, "over": one.until <= look.now}
         | {"match": one.match.model_dump(mode="json", exclude_none=True)}
-        for one in policy.freeze
+        for one in policy.freezes
     ]
     schedules = [{"app": name, "schedule": rules.schedule} for name, rules in policy.apps.items() if rules.schedule]
     return {"waiting": waiting, "locks": locks, "freezes": freezes, "schedules": schedules, "problem": ""}

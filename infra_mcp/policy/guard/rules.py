@@ -180,7 +180,7 @@ _ALL: Final = (
     ),
     Guardrail(
         IDENTITY,
-        "changes",
+        "renderings",
         "a binding to a service account or a role of infra-mcp itself",
         "It would give rights to what acts for everyone, or the server's rights to others.",
         _MARKS,
