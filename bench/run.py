@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 import applies  # noqa: E402 - found by the path above
 import checkout  # noqa: E402
 import connect  # noqa: E402
+import decisions  # noqa: E402
 import mesh  # noqa: E402
 import pages  # noqa: E402
 import plans  # noqa: E402
@@ -52,6 +54,7 @@ PARTS = (
     "connect",
     "mesh",
     "records",
+    "decisions",
     "applies",
     "pushes",
     "pages",
@@ -59,6 +62,14 @@ PARTS = (
     "releases",
 )
 ON_A_CLUSTER = {"changes", "plans", "reading", "releases"}
+ALONE: dict[str, Callable[[int], Sequence[Shown]]] = {
+    "checkout": checkout.measure,
+    "connect": connect.measure,
+    "records": records.measure,
+    "decisions": decisions.measure,
+    "applies": applies.measure,
+    "pushes": pushes.measure,
+}
 PAUSE = 0.7  # seconds before each run, of either side
 APPS = """
 [apps.docs]
@@ -225,16 +236,9 @@ async def main() -> int:
     rows: list[Shown] = []
     if ON_A_CLUSTER & set(parts):
         rows += await on_a_cluster(rounds, parts)
-    if "checkout" in parts:
-        rows += await asyncio.to_thread(checkout.measure, rounds)
-    if "connect" in parts:
-        rows += await asyncio.to_thread(connect.measure, rounds)
-    if "records" in parts:
-        rows += await asyncio.to_thread(records.measure, rounds)
-    if "applies" in parts:
-        rows += await asyncio.to_thread(applies.measure, rounds)
-    if "pushes" in parts:
-        rows += await asyncio.to_thread(pushes.measure, rounds)
+    for name, measure in ALONE.items():
+        if name in parts:
+            rows += await asyncio.to_thread(measure, rounds)
     for name, module in (("mesh", mesh), ("pages", pages), ("tracing", tracing)):
         if name in parts:
             rows += await module.measure(rounds)

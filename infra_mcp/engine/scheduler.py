@@ -58,7 +58,7 @@ class Scheduler:
     decisions: Decisions  # resumes or expires what waits for approvals
     enqueue: Callable[[Request], bool]  # hands a request to the worker; False while the places cannot be reached
     now: Callable[[], datetime]
-    _digest: str | None = None  # of the policy that was in force at the last look
+    _policy: Policy | None = None  # in force at the last look; a freeze that is ordered makes it another one
     _seen: dict[str, _Seen] = field(default_factory=dict)
 
     @property
@@ -103,8 +103,8 @@ class Scheduler:
             Seconds until the next look; infinity when nothing waits for a time.
         """
         policy = self._in_force()
-        anew = policy is not None and policy.digest != self._digest
-        first, self._digest = self._digest is None, policy.digest if policy else self._digest
+        anew = policy is not None and policy is not self._policy
+        first, self._policy = self._policy is None, policy or self._policy
         seen: dict[str, _Seen] = {}
         for identity, mark in await self.ledger.parked_marks():
             known = self._seen.get(identity)

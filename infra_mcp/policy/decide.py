@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import product
-from typing import Any, Final
+from typing import Any
 
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions import ActionModel
 from infra_mcp.model.approval import SIGNED, Need, Verdict
 from infra_mcp.model.effect import Change, Effect
-from infra_mcp.model.marks import BINDINGS, CIRCLE
+from infra_mcp.model.marks import CIRCLE
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.target import Target
 from infra_mcp.policy import grants, protected, reach, terraform, zones
@@ -38,8 +38,6 @@ from infra_mcp.policy.systems import BY_CLUSTER, change_scope
 
 _COMMAND = "`infra-mcp approve ID DIGEST`"
 _SIGNED = "`infra-mcp approve ID DIGEST --sign KEY`"
-# Only the server's own identity creates these.
-_BOOTSTRAP: Final = frozenset({"Namespace", "rbac.authorization.k8s.io/RoleBinding"})
 
 
 def judge(
@@ -336,7 +334,7 @@ def _change_refusals(
         yield from zones.object_refusals(policy, change)
         is_typed = _is_typed(policy, action, change)
         yield from guard.refusals(policy, granted, change, is_rendered=is_built, is_typed=is_typed, brought=brought)
-    yield from _identity(change)
+    yield from protected.identity_refusals(change)
     for take in change.takes:
         if not any(matches(pattern, take.manager) for pattern in policy.tree.adopt):
             yield Refusal(
@@ -392,18 +390,3 @@ def _labels(change: Change) -> list[str]:
         labels = (value.get("metadata") or {}).get("labels") or {}
         found += [key for key in labels if key != CIRCLE]
     return found
-
-
-def _identity(change: Change) -> Iterator[Refusal]:
-    """The server's identity only creates a namespace and its binding, and never changes them."""
-    target = change.target
-    if change.by:
-        if change.identity == "server":
-            yield Refusal("effect.identity", f"The plan would write {target}, of {change.by}, as the server.", FAULT)
-        return
-    bootstrap = target.kind in _BOOTSTRAP and (target.kind == "Namespace" or target.name in BINDINGS)
-    if (change.identity == "server") != bootstrap:
-        yield Refusal("effect.identity", f"The plan would write {target} as the {change.identity}'s identity.", FAULT)
-    if bootstrap and change.operation not in {"create", "unchanged"}:
-        what = f"{target} exists and differs from the request; infra-mcp only creates namespaces and bindings."
-        yield Refusal("effect.identity", what, "A cluster admin changes it, or the request leaves it as it is.")

@@ -53,9 +53,14 @@ def matches(pattern: str, value: str) -> bool:
     return _compiled(pattern).fullmatch(value) is not None
 
 
+def expression(pattern: str) -> str:
+    """A pattern as a regular expression, with `.` for any character."""
+    return ".*".join(re.escape(part) for part in pattern.split("*"))
+
+
 @lru_cache(maxsize=2048)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)
+    return re.compile(expression(pattern), re.DOTALL)
 
 
 def matches_image(pattern: str, image: Image, tag: str) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from itertools import chain
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import Field, PrivateAttr, ValidationError
 
@@ -61,6 +61,8 @@ _BUILT_IN: Final = {
 FIRST_LAYOUT: Final = "{root}/{namespace}/{kind}-{name}.yaml"
 _MAX_BYTES: Final = 2**20  # people write the file by hand
 _MAX_DOTS: Final = 1_000  # in one line
+_MAX_KNOWN: Final = 4096
+_T = TypeVar("_T")
 _NO_CLUSTER: Final = ClusterRules(context="none")
 
 
@@ -92,6 +94,16 @@ class Policy(Frozen):
     _digest: str = PrivateAttr(default="")
     _actions: frozenset[str] = PrivateAttr(default=frozenset(ACTIONS))
     _ordered: tuple[OrderedFreeze, ...] = PrivateAttr(default=())
+    _known: dict[Hashable, Any] = PrivateAttr(default_factory=dict)
+
+    def once(self, key: Hashable, compute: Callable[[], _T]) -> _T:
+        """What follows from the policy and a key alone, computed once: a policy never changes."""
+        if key not in self._known:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[key] = compute()
+        found: _T = self._known[key]
+        return found
 
     @property
     def known(self) -> frozenset[str]:
@@ -325,9 +337,6 @@ class Policy(Frozen):
         """Whether a pull secret exists and is granted to a circle."""
         rules = self.circle(circle)
         return rules is not None and pull_secret in rules.pull_secrets and pull_secret in self.pull_secrets
-
-
-_T = TypeVar("_T")
 
 
 def _all(several: Iterable[Iterable[_T]]) -> tuple[_T, ...]:

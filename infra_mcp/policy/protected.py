@@ -6,12 +6,14 @@ policies that confine them. No key of policy lifts it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from infra_mcp.model.effect import Change
 from infra_mcp.model.marks import BINDINGS
-from infra_mcp.policy.grammar import matches, protected
+from infra_mcp.policy.actions.base import FAULT
+from infra_mcp.policy.grammar import expression, matches, protected
 from infra_mcp.policy.grants import Refusal
 from infra_mcp.policy.guard.provider_objects import OBJECT, UNKNOWN
 from infra_mcp.policy.policy import Policy
@@ -20,7 +22,10 @@ from infra_mcp.policy.restrictions import ProtectedRules
 _BY_CLUSTER: Final = frozenset({"kubernetes", "helm"})
 _NOTHING: Final = "Nothing that a request could ask for: people change it, outside of infra-mcp."
 OWN: Final = "protected.infra-mcp"
+_MEMO: Final = "protected"
 _NAMESPACES: Final = "protected.namespaces"
+# Only the server's own identity creates these.
+_BOOTSTRAP: Final = frozenset({"Namespace", "rbac.authorization.k8s.io/RoleBinding"})
 _CLUSTER_WIDE: Final = frozenset(
     {"clusterrole", "clusterrolebinding", "validatingadmissionpolicy", "validatingadmissionpolicybinding"}
 )
@@ -84,8 +89,12 @@ def _against(policy: Policy, place: Place, what: str, *, bindings: bool) -> Iter
     if is_own(policy, place) or (bindings and place.bare == "rolebinding" and place.name in BINDINGS):
         why = "It is part of infra-mcp's own identity, or of what confines it"
         yield Refusal(OWN, f"{why}: {what}.", _NOTHING)
-    for one in policy.protected:
-        if _matches(one, place):
+    home, kind, has_group = place.home, place.kind, place.has_group
+    entries, names = policy.once((_MEMO, home, kind, has_group), lambda: _entries(policy, place))
+    if names.fullmatch(place.name) is None:
+        return
+    for one in entries:
+        if one.names is None or any(matches(pattern, place.name) for pattern in one.names):
             why = f" ({one.reason})" if one.reason else ""
             yield Refusal(f"protected.{one.id}", f"No request changes {what}{why}.", _NOTHING)
 
@@ -111,6 +120,15 @@ def is_own(policy: Policy, place: Place) -> bool:
     return False
 
 
+def _entries(policy: Policy, place: Place) -> tuple[tuple[ProtectedRules, ...], re.Pattern[str]]:
+    """The entries that match an object but for its name, and a pattern of every name that one of them matches."""
+    found = tuple(one for one in policy.protected if _matches(one, place))
+    patterns = {pattern for one in found for pattern in (("*",) if one.names is None else one.names)}
+    return found, re.compile(
+        "|".join(f"(?:{expression(pattern)})" for pattern in sorted(patterns)) or "(?!)", re.DOTALL
+    )
+
+
 def _matches(rules: ProtectedRules, place: Place) -> bool:
     def is_kind(pattern: str) -> bool:
         return matches(pattern, place.kind) or (
@@ -119,7 +137,20 @@ def _matches(rules: ProtectedRules, place: Place) -> bool:
 
     home = place.home
     return (
-        (rules.namespaces is None or (home is not None and any(matches(one, home) for one in rules.namespaces)))
-        and (rules.kinds is None or any(is_kind(one) for one in rules.kinds))
-        and (rules.names is None or any(matches(one, place.name) for one in rules.names))
-    )
+        rules.namespaces is None or (home is not None and any(matches(one, home) for one in rules.namespaces))
+    ) and (rules.kinds is None or any(is_kind(one) for one in rules.kinds))
+
+
+def identity_refusals(change: Change) -> Iterator[Refusal]:
+    """The server's identity only creates a namespace and its binding, and never changes them."""
+    target = change.target
+    if change.by:
+        if change.identity == "server":
+            yield Refusal("effect.identity", f"The plan would write {target}, of {change.by}, as the server.", FAULT)
+        return
+    bootstrap = target.kind in _BOOTSTRAP and (target.kind == "Namespace" or target.name in BINDINGS)
+    if (change.identity == "server") != bootstrap:
+        yield Refusal("effect.identity", f"The plan would write {target} as the {change.identity}'s identity.", FAULT)
+    if bootstrap and change.operation not in {"create", "unchanged"}:
+        what = f"{target} exists and differs from the request; infra-mcp only creates namespaces and bindings."
+        yield Refusal("effect.identity", what, "A cluster admin changes it, or the request leaves it as it is.")

@@ -28,7 +28,7 @@ async def test_one_command_stops_what_waits_and_what_is_asked_and_another_lets_t
     cluster_setup, tmp_path, monkeypatch, capsys
 ):
     async with releasing(cluster_setup, tmp_path, more=RULE) as scenario:
-        monkeypatch.setenv("INFRA_MCP_STATE_DIR", str(scenario.settings.state_dir))
+        monkeypatch.setenv("INFRA_MCP_STATE", str(scenario.settings.state_dir))
         parked = await scenario.tool("change", **SCALE)
         assert parked.data["state"] == "awaiting_approval", parked.text
 

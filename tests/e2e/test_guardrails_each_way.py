@@ -24,6 +24,7 @@ pytestmark = [
     pytest.mark.cluster,
     pytest.mark.timeout(900),
     pytest.mark.promise("effect.guarded"),
+    pytest.mark.promise("policy.dangerous"),
 ]
 
 POLICY = """

@@ -39,6 +39,7 @@ async def test_a_notify_that_is_no_release_word_for_word_or_not_of_the_owner_dep
 
 
 @pytest.mark.promise("notify.catalogue")
+@pytest.mark.promise("policy.windows")
 async def test_a_release_waits_for_its_window_and_status_says_until_when(cluster_setup, tmp_path):
     async with releasing(cluster_setup, tmp_path, closed()) as scenario:
         await scenario.notify(READY.format("0.13.4"))
@@ -60,6 +61,7 @@ async def test_a_release_waits_for_its_window_and_status_says_until_when(cluster
 
 
 @pytest.mark.promise("notify.catalogue")
+@pytest.mark.promise("policy.windows")
 async def test_a_freeze_holds_a_release_until_it_ends_and_refuses_what_is_sent_directly(cluster_setup, tmp_path):
     async with releasing(cluster_setup, tmp_path, more=freeze(hours=1)) as scenario:
         await scenario.notify(READY.format("0.13.4"))

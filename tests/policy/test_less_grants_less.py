@@ -1,6 +1,13 @@
-"""To take a grant away, or to add a rule, never allows more: over policies and effects of every system."""
+"""Less grants less: without a grant or a limit, or with one more rule, never more is allowed, and no order counts.
+
+Over every action, and policies and effects of every system. Policy's `pod_security` is left out on purpose: its nearest
+pattern decides, so that an entry can be there to widen.
+"""
 
 from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
@@ -12,10 +19,13 @@ from infra_mcp.drivers.helm.access import require_repository
 from infra_mcp.errors import InfraError
 from infra_mcp.model.actions.base import ActionModel
 from infra_mcp.model.actions.change_set import ChangeSet
+from infra_mcp.model.actions.configure import Configure
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.actions.dns_record import DnsRecord
 from infra_mcp.model.actions.helm_release import HelmRelease
 from infra_mcp.model.actions.provision_namespace import ProvisionNamespace
+from infra_mcp.model.actions.restart import Restart
+from infra_mcp.model.actions.rollback import RollbackOf
 from infra_mcp.model.actions.scale import Scale
 from infra_mcp.model.actions.terraform_apply import TerraformApply
 from infra_mcp.model.effect import Change, Effect, FieldChange, Part, Reached
@@ -24,7 +34,7 @@ from infra_mcp.model.target import Target
 from infra_mcp.policy.decide import judge
 from infra_mcp.policy.policy import Policy, load
 
-pytestmark = pytest.mark.promise("effect.guarded")
+pytestmark = [pytest.mark.promise("effect.guarded"), pytest.mark.promise("policy.circles")]
 
 DOCS = Caller(name="docs", circle="docs", strength="token")
 # Every grant of the fullest circle, and of a session that attends for it.
@@ -38,6 +48,9 @@ GRANTS = {
         "dns_record",
         "terraform_apply",
         "change_set",
+        "restart",
+        "configure",
+        "rollback",
     ],
     "images": ["registry.example/docs/*", "registry.example/docs/site:9"],
     "hosts": ["*.docs.example", "www.docs.example"],
@@ -68,6 +81,7 @@ GRANTS = {
 }
 WORKSPACE = {"types": ["terraform_data", "local_file"], "allow": ["file:*"], "providers": ["*"]}
 TREE = {"adopt": ["argocd-controller"]}
+NOWADAYS = 'from = "2026-01-01T00:00:00Z"\nuntil = "2027-01-01T00:00:00Z"\n'
 RULES = [
     '[[rules]]\nid = "deny"\nmatch = { actions = ["deploy"] }\ndeny = true\n',
     '[[rules]]\nid = "deny-space"\nmatch = { namespaces = ["docs-live"] }\ndeny = true\n',
@@ -75,7 +89,14 @@ RULES = [
     '[[rules]]\nid = "deny-all"\ndeny = true\n',
     '[[rules]]\nid = "ask"\nmatch = { peers = ["docs"] }\nrequire = { approvals = 1 }\n',
     '[[rules]]\nid = "unknown"\nmatch = { moon = ["full"] }\nrequire = { approvals = 1 }\n',
+    '[[guardrails]]\nrequire = ["pods.requests", "pods.readiness", "pods.token-mount", "pods.amounts"]\n',
+    '[[guardrails]]\nmatch = { namespaces = ["docs-*"] }\nlabels = ["team"]\ndigest = ["*"]\nmax_ratio = 2\n',
+    '[[protected]]\nid = "space"\nnamespaces = ["docs-live"]\n',
+    '[[protected]]\nid = "kinds"\nkinds = ["Service", "Namespace", "release"]\n',
+    f'[[freeze]]\nid = "soon"\n{NOWADAYS}match = {{ namespaces = ["docs-*"] }}\n',
+    f'[[freeze]]\nid = "apps"\n{NOWADAYS}match = {{ apps = ["docs"] }}\n',
 ]
+NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 KEYS = {**{("circles.docs", key): values for key, values in GRANTS.items()},
         **{("attend", key): values for key, values in GRANTS.items()},
         **{("workspaces.network", key): values for key, values in WORKSPACE.items()},
@@ -102,16 +123,24 @@ namespace = "docs-live"
 """
 
 
-def policy_of(granted: dict[tuple[str, str], tuple[str, ...]], rules: tuple[str, ...] = ()) -> Policy:
-    """A policy with these grants and rules."""
+LIMITS = {"replicas": 5, "cpu": "4", "memory": "8Gi"}
+
+
+def policy_of(
+    granted: dict[tuple[str, str], tuple[str, ...]],
+    rules: tuple[str, ...] = (),
+    limits: dict[str, int | str] = LIMITS,
+) -> Policy:
+    """A policy with these grants, rules and limits."""
     text = ""
     for section in dict.fromkeys(section for section, _ in KEYS):
         lines = [
             f"{key} = {list(values)!r}".replace("'", '"') for (of, key), values in granted.items() if of == section
         ]
         head, _, more = SECTIONS.get(section, "").partition("[[")
-        limits = "limits = { replicas = 5 }\n" if section in {"circles.docs", "attend"} else ""
-        text += f"[{section}]\n{head}{limits}" + "\n".join(lines) + (f"\n[[{more}" if more else "\n")
+        bounds = ", ".join(f"{key} = {json.dumps(value)}" for key, value in limits.items())
+        limits_line = f"limits = {{ {bounds} }}\n" if section in {"circles.docs", "attend"} else ""
+        text += f"[{section}]\n{head}{limits_line}" + "\n".join(lines) + (f"\n[[{more}" if more else "\n")
     return load(text + REST + "".join(rules))
 
 
@@ -139,6 +168,8 @@ def _resource(kind: str, operation: str = "create") -> Change:
     return Change(target=_target("terraform", "network", "network", kind, f"{kind}.a"), operation=operation)
 
 
+STARTED = ("spec", "template", "metadata", "annotations", "infra-mcp.dev/restart")
+REPLICAS = FieldChange(path=("spec", "replicas"), before=2, after=3)
 AT = ("spec", "template", "spec", "containers", {"name": "web"}, "image")
 NEW = _typed("docs", FieldChange(path=AT, before="registry.example/docs/site:0", after="registry.example/docs/site:1"))
 TAKEN = _typed("docs", takes=({"field": ".x", "manager": "argocd-controller", "operation": "Apply"},))
@@ -165,6 +196,10 @@ ASKED: list[tuple[ActionModel, str, list[Change]]] = [
     (DnsRecord(zone="docs.example", name="www", type="A", values=("203.0.113.7",)), "dns", [_record("www")]),
     (DnsRecord(zone="docs.example", name="*.w", type="A", values=("203.0.113.7",)), "dns", [_record("*.w")]),
     (DnsRecord(zone="docs.example", name="@", type="A", values=("203.0.113.7",)), "dns", [_record("@")]),
+    (Restart(app="docs"), "kubernetes", [_typed("docs", FieldChange(path=STARTED, after="req-2"))]),
+    (Configure(app="docs", settings={"replicas": 3}), "kubernetes", [_typed("docs", REPLICAS)]),
+    (RollbackOf(request="req-103s6d4006zb", of=Scale(app="docs", replicas=3)), "kubernetes",
+     [_typed("docs", REPLICAS)]),
     (TerraformApply(workspace="network"), "terraform",
      [_resource("terraform_data"), _resource("local_file"), _resource("terraform_data", "delete")]),
 ]  # fmt: skip
@@ -184,6 +219,8 @@ def _part(driver: str, changes: list[Change], stage: int = 0) -> Part:
 def effects(draw: st.DrawFn) -> tuple[ActionModel, Effect]:
     """An action with an effect; or a set of two, with a stage for each."""
     asked = draw(st.lists(st.sampled_from(range(len(ASKED))), min_size=1, max_size=2, unique=True))
+    if any(isinstance(ASKED[at][0], RollbackOf) for at in asked):
+        asked = asked[:1]  # no step of a set is a rollback
     parts = []
     for stage, at in enumerate(asked):
         _, driver, pool = ASKED[at]
@@ -218,7 +255,7 @@ RANK = {"refuse": 0, "needs-approval": 1, "allow": 2}
 
 def decided(policy, asked, *, attendant):
     """How much a verdict permits, and the approvals that it needs."""
-    verdict = judge(policy, DOCS, asked[0], asked[1], attendant=attendant)
+    verdict = judge(policy, DOCS, asked[0], asked[1], attendant=attendant, now=NOW)
     return RANK[verdict.decision], set(verdict.needs or ())
 
 
@@ -248,6 +285,45 @@ def test_to_add_a_rule_never_allows_more(granted, asked, attendant, rules, one):
     after = decided(policy_of(granted, (*rules, one)), asked, attendant=attendant)
 
     assert at_most(after, before)
+
+
+@settings(max_examples=150)
+@given(policies(), effects(), st.booleans(), st.data())
+def test_to_remove_a_limit_or_lower_one_never_widens(granted, asked, attendant, data):
+    less = dict(LIMITS)
+    for key in data.draw(st.lists(st.sampled_from([*LIMITS]), min_size=1, unique=True)):
+        lower = data.draw(st.sampled_from([None, {"replicas": 2, "cpu": "100m", "memory": "1Gi"}[key]]))
+        less[key] = lower
+    less = {key: value for key, value in less.items() if value is not None}
+    amounts = (RULES[6],)  # with a guardrail that compares what pods ask for
+
+    before = decided(policy_of(granted, amounts), asked, attendant=attendant)
+    after = decided(policy_of(granted, amounts, less), asked, attendant=attendant)
+
+    assert at_most(after, before), less
+
+
+@settings(max_examples=150)
+@given(policies(), effects(), st.booleans(), st.lists(st.sampled_from(RULES), unique=True), st.randoms())
+def test_the_order_of_rules_grants_and_patterns_makes_no_difference(granted, asked, attendant, rules, chance):
+    shuffled = {place: tuple(chance.sample(values, len(values))) for place, values in granted.items()}
+    places = chance.sample([*shuffled], len(shuffled))
+    mixed = policy_of({place: shuffled[place] for place in places}, tuple(chance.sample(rules, len(rules))))
+
+    assert decided(mixed, asked, attendant=attendant) == decided(
+        policy_of(granted, tuple(rules)), asked, attendant=attendant
+    )
+
+
+EMPTY = ("", "[circles.docs]\n", '[clusters.sandbox]\ncontext = "sandbox"\n[circles.docs]\n[circles.shop]\n')
+
+
+@settings(max_examples=150)
+@given(effects(), st.booleans(), st.sampled_from([*EMPTY, REST, REST + "[circles.docs]\n"]), st.booleans())
+def test_a_policy_that_grants_nothing_refuses_everything(asked, attendant, text, is_planned):
+    verdict = judge(load(text), DOCS, asked[0], asked[1] if is_planned else None, attendant=attendant, now=NOW)
+
+    assert verdict.decision == "refuse"
 
 
 # Grants that no effect here needs alone, each with what else grants the same.
@@ -283,7 +359,7 @@ def test_every_grant_decides_about_some_effect():
         )
     }
 
-    assert len(allowed) >= 15
+    assert len(allowed) >= 18
     assert idle <= SPARE.keys()
 
 

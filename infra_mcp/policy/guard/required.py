@@ -36,8 +36,10 @@ class Required(NamedTuple):
             circle: the requester's.
             namespace: of the object; None where it is not known, and any may be meant.
         """
-        if not policy.guardrails:
-            return cls()
+        return policy.once(("required", circle, namespace), lambda: cls._of(policy, circle, namespace))
+
+    @classmethod
+    def _of(cls, policy: Policy, circle: str, namespace: str | None) -> Required:
         found = [
             one
             for one in policy.guardrails

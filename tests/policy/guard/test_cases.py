@@ -16,6 +16,8 @@ pytestmark = [
 
 
 @pytest.mark.promise("effect.guarded")
+@pytest.mark.promise("policy.dangerous")
+@pytest.mark.promise("policy.protected")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_rendered_object_is_refused_by_the_guardrail_that_it_violates_and_else_allowed(case):
     assert refused_by(case) == case.rule
