@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import anyio
 from mcp.types import INVALID_REQUEST
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from infra_mcp.errors import InfraError
@@ -111,7 +113,8 @@ class HttpGuard:
             self.counter.refused["head"] += 1
             await refusal(scope, receive, send)
         elif scope["path"] != _ENDPOINT:
-            await self.app(scope, *_corrected(scope, receive, send))
+            with suppress(ClientDisconnect):  # it left in the middle of its body: no one is there to answer
+                await self.app(scope, *_corrected(scope, receive, send))
         else:
             # The server keeps no events after which a stream could resume, and the SDK then answers nothing at all.
             scope["headers"] = [one for one in scope["headers"] if one[0] != b"last-event-id"]

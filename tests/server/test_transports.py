@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
 
 import anyio
 import httpx2
@@ -233,3 +234,21 @@ async def test_bytes_that_are_not_http_end_only_their_connection(tmp_path):
                             pass
                     except (anyio.EndOfStream, anyio.BrokenResourceError):
                         continue
+
+
+@pytest.mark.promise("bad-input.refused")
+@pytest.mark.parametrize("path", ["/hooks/x", "/mcp", "/operator/decide"])
+async def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_no_traceback(tmp_path, path, caplog):
+    async with web(tmp_path) as (at, _):
+        place = urlsplit(at.url)
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 10\r\n"
+        head += f"Accept: application/json\r\nAuthorization: Bearer {at.tokens['docs']}\r\n\r\n"
+        async with await anyio.connect_tcp(place.hostname, place.port) as stream:
+            await stream.send(head.encode() + b"{")
+            await stream.send_eof()
+            with anyio.fail_after(30), suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    await stream.receive()
+        await anyio.wait_all_tasks_blocked()
+
+    assert "Traceback" not in caplog.text
