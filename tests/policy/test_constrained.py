@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from policy.installed_policy import RBAC, denied, done
 
-from infra_mcp.clients.kube import Cluster
+from infra_mcp.clients.kube import Cluster, KubeError
 from infra_mcp.drivers.kubernetes.rights import excess_rights, impersonation
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster, pytest.mark.timeout(120), pytest.mark.promise("rbac.constrained")]
@@ -146,7 +146,11 @@ async def test_which_form_the_cluster_needs_follows_from_its_version(verbs, vers
         async def version(self):
             return version
 
-        async def rights(self, *_, **__):
+        async def rights(self, _, *, as_user):
+            if as_user is not None and "impersonate" not in verbs and version < "v1.36":
+                raise KubeError(
+                    403, "Forbidden", 'serviceaccounts "circle-docs" is forbidden: User "x" cannot impersonate'
+                )
             groups = {"impersonate": "", "impersonate:serviceaccount": "authentication.k8s.io"}
             rule = {"resources": ["serviceaccounts"], "resourceNames": ["circle-docs"]}
             return [rule | {"verbs": [verb], "apiGroups": [groups[verb]]} for verb in verbs]

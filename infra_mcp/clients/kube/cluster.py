@@ -305,9 +305,18 @@ class Cluster:
         return await self._reviewed(asked | ({"namespace": ref.namespace} if ref.namespace else {}), as_user)
 
     async def version(self) -> str:
-        """The API server's version, such as `v1.36.3`."""
+        """The version that the API server behaves as: its own, such as `v1.36.3`, or an older one that it emulates.
+
+        An upgrade may go on with the older behaviour for a while: KEP-4330.
+        """
+        found = await self._about()
+        emulated = ".".join(str(found.get(f"emulation{part}") or "") for part in ("Major", "Minor"))
+        own = str(found.get("gitVersion") or "")
+        return own if emulated == "." or own.startswith(f"v{emulated}.") else f"v{emulated}"
+
+    async def _about(self) -> dict[str, Any]:
         found, _ = await self._transport.request("GET", "/version")
-        return str(found.get("gitVersion") or "")
+        return dict(found)
 
     async def user(self) -> str:
         """Who the server's own login is, as the API server names it."""
@@ -349,7 +358,7 @@ class Cluster:
 
     async def capabilities(self) -> tuple[str, builtins.list[str]]:
         """Its version, and each API version that it serves, alone and with each of its kinds: what charts ask for."""
-        return await self.version(), await self._discovery.served()
+        return str((await self._about()).get("gitVersion") or ""), await self._discovery.served()
 
     async def kubeconfig(self, *, as_user: str) -> dict[str, Any]:
         """A kubeconfig with one context, its current one, for a program that runs as `as_user`.

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 
 from infra_mcp.clients.kube import Cluster, KubeError
+from infra_mcp.clients.kube.errors import is_denied
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather, gather_pair
 from infra_mcp.policy.impersonation import AS_ACCOUNT, PLAIN, SINCE, is_constrained
@@ -79,12 +80,23 @@ async def impersonation(cluster: Cluster) -> str:
             f"The cluster ({version}) has constrained impersonation, and the rights are those of the plain form."
             " Apply what `infra-mcp rbac render` prints, without --plain."
         )
-    if constrained and not plain and not known:
+    if asked and not plain and not await _acts(cluster, namespace, f"{user.rpartition(':')[0]}:{asked[0]}"):
         return (
-            f"The cluster ({version}) does not know constrained impersonation (Kubernetes {_SINCE}), so the server"
-            " cannot act as its circles. Apply what `infra-mcp rbac render --plain` prints."
+            f"The cluster ({version}) does not do constrained impersonation, which Kubernetes has from {_SINCE}, so the"
+            " server cannot act as its circles. Apply what `infra-mcp rbac render --plain` prints."
         )
     return ""
+
+
+async def _acts(cluster: Cluster, namespace: str, user: str) -> bool:
+    """Whether the server may act as an account at all; an account may always ask for its own rights."""
+    try:
+        await cluster.rights(namespace, as_user=user)
+    except KubeError as error:
+        if not is_denied(error):
+            raise
+        return False
+    return True
 
 
 def accounts_in(rules: Iterable[dict[str, Any]], verb: str, group: str) -> Iterator[str]:
