@@ -229,7 +229,7 @@ CODES: dict[str, CodeInfo] = {
     ),
     "cluster-denied": CodeInfo(
         "The API server denies the circle's identity what this needs.",
-        "A cluster admin applies what `infra-mcp rbac render` prints.",
+        "A cluster admin runs `infra-mcp rbac diff`, and the commands that it prints.",
         Exit.REFUSED,
     ),
     "remote-unreachable": CodeInfo(
