@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from threading import Event
 
 import pytest
 from engine.two_kinds import APPROVAL, NEW, PAT, Ground, register
@@ -164,3 +165,19 @@ def test_a_phase_that_fails_is_counted_too(spans):
     assert span.attributes["error.type"] == "cluster-denied"
     assert "canary" not in span.to_json()
     del telemetry.DURATIONS["made-up"]
+
+
+def test_a_collector_that_does_not_answer_holds_no_stopping_server(monkeypatch):
+    answered, asked = Event(), Event()
+
+    class Silent:
+        def shutdown(self):
+            asked.set()
+            answered.wait(60)
+
+    monkeypatch.setattr(telemetry, "_provider", Silent())
+    monkeypatch.setattr(telemetry, "_FLUSH", 0.01)
+    telemetry.stop()  # returns, although no answer came
+    assert asked.wait(10)
+    assert not answered.is_set()
+    answered.set()
