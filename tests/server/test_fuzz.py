@@ -20,6 +20,7 @@ import pytest
 from running_server import RunningServer, running_server
 
 from infra_mcp.mesh.limits import Limits
+from infra_mcp.model.actions import ACTIONS
 from infra_mcp.server.tools import TOOLS
 
 pytestmark = pytest.mark.anyio
@@ -73,9 +74,15 @@ def value(random: Random, depth: int = 0) -> Any:
 
 
 def arguments(random: Random, name: str) -> dict[str, Any]:
-    """Arguments of a tool, some of them wrong; none that waits."""
-    known = TOOLS[name].arguments.model_fields if name in TOOLS else {}
-    given = {one: value(random) for one in known if random.random() < 0.5}
+    """Arguments of a tool, some of them wrong, or right but for one at most; none that waits."""
+    known = TOOLS[name].arguments.model_fields
+    example = dict(ACTIONS[name].example) if name in ACTIONS else {}
+    if random.random() < 0.5:
+        given: dict[str, Any] = example
+        if random.random() < 0.5:
+            given[random.choice([*known, "more"])] = value(random)
+    else:
+        given = {one: value(random) for one in known if random.random() < 0.5}
     given |= {str(value(random)): value(random)} if random.random() < 0.2 else {}
     return given | {one: 0 for one in known if "wait" in one or "seconds" in one}
 
