@@ -115,7 +115,7 @@ def is_own(policy: Policy, place: Place) -> bool:
         named = place.name == own or place.name.startswith(f"{own}-")
         if place.scope is None and kind in _CLUSTER_WIDE and named:
             return True
-        if kind in _ROLES and place.name.startswith((f"{own}-pull-", f"{own}-zone-")):
+        if kind in _ROLES and place.name.startswith((f"{own}-pull-", f"{own}-zone-", f"{own}-as-")):
             return True
     return False
 

@@ -13,11 +13,14 @@ from infra_mcp.model.actions.restart import Restart
 from infra_mcp.model.actions.scale import Scale
 from infra_mcp.model.actions.terraform_apply import TerraformApply
 from infra_mcp.model.effect import Change, Effect, FieldChange, Part, Reached
+from infra_mcp.model.marks import BINDINGS
 from infra_mcp.model.peer import Caller
 from infra_mcp.model.target import Target
 from infra_mcp.policy.decide import judge
 from infra_mcp.policy.policy import load
 from infra_mcp.policy.proposed import object_findings
+from infra_mcp.policy.protected import Place, is_own
+from infra_mcp.policy.rbac import render
 
 pytestmark = pytest.mark.promise("policy.protected")
 
@@ -216,3 +219,24 @@ def test_a_pull_request_of_people_that_changes_a_protected_object_needs_people()
 def test_an_entry_that_names_nothing_or_has_a_second_of_its_id_makes_the_policy_invalid(given):
     with pytest.raises(InfraError, match="protected"):
         load(f"[[protected]]\n{given}\n")
+
+
+def test_every_object_that_an_admin_applies_for_us_is_protected(policy_text):
+    """Also those that a later version adds: whoever changes one has the rights that it bounds."""
+    zone = '[zones."in.example"]\nbackend = "coredns"\ncluster = "sandbox"\nobject = "dns/coredns"\n'
+    zone += 'key = "in.example.zone"\nservers = ["192.0.2.53"]\n'
+    text = policy_text.replace("[circles.shop]\n", '[circles.shop]\nhelm = ["shop-*"]\nzones = ["in.example"]\n')
+    granted = load(text + zone)
+    objects = render(granted, "sandbox", ["shop-old"])
+    places = [
+        Place(
+            one["metadata"].get("namespace"),
+            f"{group}/{one['kind']}" if group else one["kind"],
+            one["metadata"]["name"],
+        )
+        for one in objects
+        for group in [one["apiVersion"].rpartition("/")[0]]
+    ]
+
+    assert len({place.kind for place in places}) >= 8
+    assert [one for one in places if not is_own(granted, one) and one.name not in BINDINGS] == []
