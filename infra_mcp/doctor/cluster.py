@@ -80,8 +80,9 @@ async def answers(look: Look) -> AsyncIterator[Finding]:
         try:
             version, _ = await cluster.capabilities()
         except (KubeError, InfraError) as error:
+            away = isinstance(error, KubeError) and not error.status
             why = error.translate("the version") if isinstance(error, KubeError) else error
-            yield failed(f"Cluster {name}: {why.what}", _login_fix(look, name))
+            yield failed(f"Cluster {name}: {why.what}", _call(look, name) if away else _login_fix(look, name))
             continue
         major, minor, *_ = (*version.removeprefix("v").split("."), "0", "0")
         if major.isdecimal() and minor.isdecimal() and (int(major), int(minor)) < _LEAST:
@@ -245,6 +246,13 @@ def _context_fix(look: Look, wanted: str) -> str:
     if len(there) == 1 and there[0] != wanted:
         return f"kubectl --kubeconfig {path} config rename-context {shlex.quote(there[0])} {shlex.quote(wanted)}"
     return f"kubectl --kubeconfig {path} config get-contexts"
+
+
+def _call(look: Look, name: str) -> str:
+    """The command that shows why the API server does not answer."""
+    context = look.policy.clusters[name].context if look.policy else name
+    path = shlex.quote(str(look.settings.kubeconfig).partition(":")[0])
+    return f"kubectl --kubeconfig {path} --context {shlex.quote(context)} get --raw /livez -v 6"
 
 
 def _login_fix(look: Look, name: str) -> str:

@@ -6,6 +6,7 @@ looks again. Clusters have cases of their own, on a control plane.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -366,6 +367,19 @@ async def test_a_certificate_that_ends_is_told_of(world, days, level):
     _with_certificate(world, 0o600)
     Authority(world.folder).pair("127.0.0.2", days=days)
     assert [row["level"] for row in await world.look("exposure.certificate")] == [level]
+
+
+async def test_a_cluster_that_is_away_is_not_taken_for_a_login_that_is_refused(world):
+    text = (world.repo / "infra.toml").read_text(encoding="utf-8")
+    world.toml(f'[clusters.sandbox]\ncontext = "c"\n{text}')
+    await world.accept()
+    entry = {"cluster": {"server": "http://127.0.0.1:9"}, "user": {"token": "x"}}
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    config = {"contexts": [context], "clusters": [{"name": "c", "cluster": entry["cluster"]}]}
+    users = [{"name": "u", "user": entry["user"]}]
+    _write(world.settings.kubeconfig, json.dumps(config | {"users": users}))
+    (row,) = await world.bad("cluster.answers")
+    assert (row["level"], "get --raw /livez" in row["fix"]) == ("failed", True), row
 
 
 async def test_a_ledger_of_a_newer_version_is_not_to_be_restored(world):

@@ -176,5 +176,9 @@ async def test_what_is_wrong_with_a_cluster_is_found_and_the_printed_command_men
             await estate.mend(fix)
         assert await _until(estate, case.check, bad=False) == [], case.what
     assert await estate.bad("cluster") == []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("infra_mcp.clients.kube.transport._ahead", lambda _: -90.0)
+        (row,) = await estate.bad("cluster.answers")
+        assert "clock of cluster sandbox differs from this machine's by 90 s" in row["what"]
     (read,) = await estate.look("read.namespaces")
     assert read["level"] in {"pass", "empty"}, read

@@ -196,3 +196,8 @@ async def test_an_answer_that_is_not_an_object_is_refused(broken, proxy, fault, 
         await broken.get(ref("ConfigMap", "it", space), as_user=None)
 
     assert refused.value.status == 0
+
+
+async def test_the_clock_of_the_api_server_is_known_after_an_answer(cluster):
+    await cluster.check()
+    assert abs(cluster.ahead) < 30  # both run on this machine
