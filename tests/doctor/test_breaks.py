@@ -21,6 +21,12 @@ import pytest
 from doctor_world import World, days_ago, made
 from own_ca import Authority
 
+from infra_mcp.doctor import examine
+from infra_mcp.ledger import Ledger
+from infra_mcp.policy.acceptance import PolicyInForce
+from infra_mcp.policy.policy import digest_of
+from infra_mcp.server.operator import OPERATOR, Operator
+
 pytestmark = [pytest.mark.anyio, pytest.mark.process, pytest.mark.promise("doctor.checks")]
 
 
@@ -367,6 +373,30 @@ async def test_a_certificate_that_ends_is_told_of(world, days, level):
     _with_certificate(world, 0o600)
     Authority(world.folder).pair("127.0.0.2", days=days)
     assert [row["level"] for row in await world.look("exposure.certificate")] == [level]
+
+
+async def test_a_file_that_is_not_the_pinned_one_is_brought_back(world):
+    text = world.settings.policy_file.read_text(encoding="utf-8")
+    ledger = await Ledger.read_only(world.state)
+
+    async def ask(method, params):
+        """A server whose deployment pins the digest of what is committed."""
+        policy = PolicyInForce(world.settings.policy_file, ledger, digest_of(text))
+        await policy.refresh()
+        own = {"pid": 0, "user": 1000, "umask": 0o077, "version": "0", "environment": {}, "kubeconfig": "none"}
+        return (
+            own if method == "operator/surroundings" else await Operator(ledger, policy).call(OPERATOR, method, params)
+        )
+
+    try:
+        world.settings.policy_file.write_text(f"{text}# another\n", encoding="utf-8")
+        (row,) = await examine(world.settings, ask=ask, only=["policy.accepted"])
+        assert (row["level"], "pinned digest" in row["what"]) == ("failed", True), row
+        await world.mend(row["fix"])
+        (row,) = await examine(world.settings, ask=ask, only=["policy.accepted"])
+        assert row["level"] == "pass"
+    finally:
+        await ledger.aclose()
 
 
 async def test_a_cluster_that_is_away_is_not_taken_for_a_login_that_is_refused(world):
