@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from infra_mcp.errors import InfraError
-from infra_mcp.ledger import asks, peer_filters, schema
+from infra_mcp.ledger import asks, clock, peer_filters, schema
 from infra_mcp.ledger.database import Tx
 from infra_mcp.ledger.events import Entry, append, written
 from infra_mcp.ledger.records import Accepted, Ask, AskIn
@@ -121,7 +121,8 @@ def _over(connection: Connection, submission: Submission, budgets: Sequence[Budg
     moment, caller = datetime.fromisoformat(at), submission.caller
     for budget in budgets:
         whose = _ROWS.c.circle == caller.circle if budget.shared else _OF_CALLER
-        counted = select(_ROWS.c.created).where(whose, ~_ROWS.c.dry_run).order_by(_ROWS.c.position.desc())
+        recent = _ROWS.c.created > clock.after(-budget.seconds, at)  # the indexes by time are read no further back
+        counted = select(_ROWS.c.created).where(whose, recent, ~_ROWS.c.dry_run).order_by(_ROWS.c.created.desc())
         given = {} if budget.shared else peer_filters.given("from", caller)
         oldest = connection.execute(counted.limit(1).offset(budget.requests - 1), given).scalar()
         left = budget.seconds - (moment - datetime.fromisoformat(oldest)).total_seconds() if oldest else 0.0

@@ -124,7 +124,8 @@ requests = Table(
     Index("requests_by_state", "state", "position"),
     Index("requests_by_circle", "circle", "position"),
     Index("requests_by_app", "app", "ended"),
-    Index("requests_by_caller", "caller", "circle", "position"),
+    Index("requests_by_caller", "caller", "circle", "created"),
+    Index("requests_by_time", "circle", "created"),
 )
 
 asks = Table(

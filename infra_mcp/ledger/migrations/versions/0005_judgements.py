@@ -16,4 +16,5 @@ def upgrade() -> None:
         sa.Column("request", sa.Text, sa.ForeignKey("requests.id"), nullable=False, unique=True),
         sa.Column("judged", sa.LargeBinary, nullable=False),
     )
-    op.create_index("requests_by_caller", "requests", ["caller", "circle", "position"])
+    op.create_index("requests_by_caller", "requests", ["caller", "circle", "created"])
+    op.create_index("requests_by_time", "requests", ["circle", "created"])
