@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from itertools import product
 from typing import Any
 
 from infra_mcp.errors import InfraError
@@ -28,7 +27,6 @@ from infra_mcp.policy.grammar import format_duration, matches
 from infra_mcp.policy.grants import Grant, Refusal, some
 from infra_mcp.policy.guard import judge as guard
 from infra_mcp.policy.guard.unrendered import requirement
-from infra_mcp.policy.images import new_images
 from infra_mcp.policy.matching import Subject, active_freeze, denials, requirements
 from infra_mcp.policy.owners import is_within
 from infra_mcp.policy.policy import Policy
@@ -279,7 +277,7 @@ def rendering_refusals(
         yield from zones.object_refusals(policy, change)
         is_typed = _is_typed(policy, action, change)
         yield from guard.refusals(policy, granted, change, is_rendered=True, is_typed=is_typed, brought=known)
-        yield from _image_refusals(granted, change)
+        yield from guard.image_refusals(policy, granted, change)
 
 
 def unread_refusals(
@@ -342,7 +340,7 @@ def _change_refusals(
                 f"{take.field} of {change.target} belongs to {take.manager[:128]}.",
                 "Ask its owner to change it, or an operator to list that manager in [tree] adopt.",
             )
-    yield from _image_refusals(granted, change)
+    yield from guard.image_refusals(policy, granted, change)
     yield from terraform.change_refusals(policy, change)
     yield from rules.effect_refusals(policy, caller, action, change)
 
@@ -356,11 +354,6 @@ def _kinds(rules: ActionRules, action: ActionModel, target: Target, *, is_built:
     if target.system == KUBERNETES and target.kind not in rules.writes:
         kind = target.kind.rpartition("/")[2]
         yield Refusal("effect.kinds", f"A {action.action} writes no {kind}, and the plan holds {target}.", FAULT)
-
-
-def _image_refusals(granted: Sequence[Grant], change: Change) -> Iterator[Refusal]:
-    for reference, to in product(new_images(change), granted):
-        yield from grants.image(to, reference)
 
 
 def _files(policy: Policy, caller: Caller, about: About, effect: Effect) -> Iterator[Refusal]:

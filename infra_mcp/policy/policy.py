@@ -6,8 +6,9 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import cached_property
 from itertools import chain
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from pydantic import Field, PrivateAttr, ValidationError
 
@@ -94,15 +95,26 @@ class Policy(Frozen):
     _digest: str = PrivateAttr(default="")
     _actions: frozenset[str] = PrivateAttr(default=frozenset(ACTIONS))
     _ordered: tuple[OrderedFreeze, ...] = PrivateAttr(default=())
-    _known: dict[Hashable, Any] = PrivateAttr(default_factory=dict)
+
+    @cached_property
+    def memo(self) -> dict[Hashable, Any]:
+        """What `once` has computed; a plain attribute, since it is read for every object of every decision."""
+        return {}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy, perhaps with other values, which has computed nothing yet."""
+        made = super().model_copy(update=update, deep=deep)
+        made.__dict__.pop("memo", None)
+        return made
 
     def once(self, key: Hashable, compute: Callable[[], _T]) -> _T:
         """What follows from the policy and a key alone, computed once: a policy never changes."""
-        if key not in self._known:
-            if len(self._known) >= _MAX_KNOWN:
-                self._known.clear()
-            self._known[key] = compute()
-        found: _T = self._known[key]
+        known = self.memo
+        if key not in known:
+            if len(known) >= _MAX_KNOWN:
+                known.clear()
+            known[key] = compute()
+        found: _T = known[key]
         return found
 
     @property
@@ -253,6 +265,9 @@ class Policy(Frozen):
             app: its name, also of one that has no section.
             environment: one of its environments; None where none is named.
         """
+        return self.once(("homes", app, environment), lambda: self._homes(app, environment))
+
+    def _homes(self, app: str, environment: str | None) -> tuple[str, ...]:
         rules = self.apps.get(app) or AppRules()
         if environment is None and rules.environments:
             return _all(self.homes(app, name) for name in rules.environments)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 from typing import Any, Final, Literal, Self
 
 from infra_mcp.model.effect import Change, FieldChange, Trait
@@ -22,7 +21,6 @@ from infra_mcp.policy.grants import Grant, Refusal, some
 from infra_mcp.policy.guard import judge as guard
 from infra_mcp.policy.guard.kinds import delivers, is_cluster_scoped, rule_of
 from infra_mcp.policy.guard.rules import GUARDRAILS, HOSTS
-from infra_mcp.policy.images import new_images
 from infra_mcp.policy.matching import Subject, active_freeze, denials, requirements
 from infra_mcp.policy.policy import Policy
 from infra_mcp.repository.partial import get_path
@@ -127,7 +125,7 @@ def _of_circle(
         yield from grants.namespace(policy, to, change.target.home)
     yield from zones.object_refusals(policy, change)
     yield from guard.refusals(policy, (to,), change, is_rendered=True, brought=brought)
-    yield from chain.from_iterable(grants.image(to, reference) for reference in new_images(change))
+    yield from guard.image_refusals(policy, (to,), change)
     yield from grants.amounts(to, change.model_copy(update={"fields": tuple(_amounts(change, before, after))}))
 
 

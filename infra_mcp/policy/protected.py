@@ -65,7 +65,7 @@ def refusals(policy: Policy, change: Change, *, is_rendered: bool) -> Iterator[R
     target = change.target
     if target.system in _BY_CLUSTER:
         place = Place(target.scope, target.kind, target.name)
-        yield from _against(policy, place, str(target), bindings=is_rendered)
+        yield from _against(policy, place, target, bindings=is_rendered)
         return
     for trait in change.traits or ():
         if trait.rule == OBJECT:
@@ -85,12 +85,12 @@ def _of_provider(policy: Policy, text: str, address: str) -> Iterator[Refusal]:
     yield from _against(policy, place, what, bindings=True)
 
 
-def _against(policy: Policy, place: Place, what: str, *, bindings: bool) -> Iterator[Refusal]:
-    if is_own(policy, place) or (bindings and place.bare == "rolebinding" and place.name in BINDINGS):
+def _against(policy: Policy, place: Place, what: object, *, bindings: bool) -> Iterator[Refusal]:
+    key = (_MEMO, place.home, place.kind, place.has_group)
+    may_be_own, entries, names = policy.once(key, lambda: _entries(policy, place))
+    if may_be_own and (is_own(policy, place) or (bindings and place.bare == "rolebinding" and place.name in BINDINGS)):
         why = "It is part of infra-mcp's own identity, or of what confines it"
         yield Refusal(OWN, f"{why}: {what}.", _NOTHING)
-    home, kind, has_group = place.home, place.kind, place.has_group
-    entries, names = policy.once((_MEMO, home, kind, has_group), lambda: _entries(policy, place))
     if names.fullmatch(place.name) is None:
         return
     for one in entries:
@@ -120,12 +120,16 @@ def is_own(policy: Policy, place: Place) -> bool:
     return False
 
 
-def _entries(policy: Policy, place: Place) -> tuple[tuple[ProtectedRules, ...], re.Pattern[str]]:
-    """The entries that match an object but for its name, and a pattern of every name that one of them matches."""
+def _entries(policy: Policy, place: Place) -> tuple[bool, tuple[ProtectedRules, ...], re.Pattern[str]]:
+    """What holds for an object but for its name: whether it may be ours, the entries that match, and their names."""
+    spaces = {one.service_accounts for one in policy.clusters.values()}
+    may_be_own = place.home in spaces or place.bare in _CLUSTER_WIDE | _ROLES
     found = tuple(one for one in policy.protected if _matches(one, place))
     patterns = {pattern for one in found for pattern in (("*",) if one.names is None else one.names)}
-    return found, re.compile(
-        "|".join(f"(?:{expression(pattern)})" for pattern in sorted(patterns)) or "(?!)", re.DOTALL
+    return (
+        may_be_own,
+        found,
+        re.compile("|".join(f"(?:{expression(pattern)})" for pattern in sorted(patterns)) or "(?!)", re.DOTALL),
     )
 
 

@@ -35,6 +35,15 @@ def scope(policy: Policy, to: Grant, target: Target) -> Iterator[Refusal]:
 def change_scope(policy: Policy, to: Grant, change: Change) -> Iterator[Refusal]:
     """The same for a change; what Helm writes must be where Helm is granted, wherever its release is."""
     target = change.target
+    if target.system not in BY_CLUSTER:
+        yield from scope(policy, to, target)
+        return
+    key = ("scope", to.rule, target.system, change.identity, target.scope, target.home)
+    yield from policy.once(key, lambda: tuple(_cluster_scope(policy, to, change)))
+
+
+def _cluster_scope(policy: Policy, to: Grant, change: Change) -> Iterator[Refusal]:
+    target = change.target
     yield from scope(policy, to, target)
     if change.identity == "helm" and target.system == "kubernetes" and target.home is not None:
         yield from helm(policy, to, target.home)

@@ -40,7 +40,7 @@ RULES = ActionRules(
     effect_refusals=lambda *_: iter(()),  # the objects that it renders are judged in `decide`, one by one
     writes=frozenset(),
     about=_about,
-    is_about=lambda policy, action, target: target == _target(policy, action),
+    is_about=lambda policy, action, target: target.system == "helm" and target == _target(policy, action),
     subject_refusals=_refusals,
     systems=frozenset({"helm"}),
 )

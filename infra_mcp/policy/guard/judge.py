@@ -7,10 +7,12 @@ hold, and neither grants an action, a namespace or an image.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Final
 
 from infra_mcp.model.effect import Change, Trait
 from infra_mcp.model.image import Image
+from infra_mcp.policy import grants
 from infra_mcp.policy.actions.base import FAULT
 from infra_mcp.policy.grammar import matches
 from infra_mcp.policy.grants import NONE, Grant, Refusal, some
@@ -61,10 +63,9 @@ def refusals(
         return
     needed = Required.of(policy, granted[0].rule.removeprefix("circles."), change.target.home)
     for to in granted:
-        against = list(_kind(to, change)) if is_rendered and not is_typed and not _is_value(change) else []
+        against = list(_kind(policy, to, change)) if is_rendered and not is_typed and not _is_value(change) else []
         if change.operation != "delete":  # then none of it becomes live
             against += _content(policy, to, change, needed, brought, is_rendered=is_rendered)
-            against += _images(to, change, needed)
         if against:
             first, others = against[0], sorted({one.rule for one in against} - {against[0].rule})
             more = f" Refused, too, by {', '.join(others)}." if others else ""
@@ -98,15 +99,16 @@ def level(policy: Policy, namespace: str | None) -> str:
     return max(known, default=(0, 0, "baseline"))[2]
 
 
-def _kind(to: Grant, change: Change) -> Iterator[Refusal]:
+def _kind(policy: Policy, to: Grant, change: Change) -> Iterator[Refusal]:
     """Whether a chart or a build may bring a kind."""
     target, own = change.target, to.own
     rule = rule_of(target.kind, target.scope)
     if rule is not None and rule not in own.allow:
         yield _refused(to, rule, f"the rendering holds {target} ({target.kind})")
         return
-    known = DEFAULT if own.kinds is None else own.kinds
-    if not any(matches(pattern, target.kind) for pattern in known) and not (rule and own.kinds is None):
+    if not policy.once(("kind", to.rule, target.kind), lambda: _is_known(to, target.kind)) and not (
+        rule and own.kinds is None
+    ):
         yield Refusal(
             f"{to.rule}.kinds",
             f"{to.name} may bring no {target.kind} by a chart or a build, and the plan holds {target}.",
@@ -114,6 +116,10 @@ def _kind(to: Grant, change: Change) -> Iterator[Refusal]:
                 "kinds", f"A kind of {some(own.kinds or ())}.", _USUAL if own.kinds is None else NONE.format("kind")
             ),
         )
+
+
+def _is_known(to: Grant, kind: str) -> bool:
+    return kind in DEFAULT if to.own.kinds is None else any(matches(pattern, kind) for pattern in to.own.kinds)
 
 
 def _content(
@@ -130,7 +136,9 @@ def _content(
         if is_rendered:
             yield Refusal(UNREADABLE, f"{change.target} was rendered, and its content was not judged.", FAULT)
         return
-    skipped = _SKIPPED[level(policy, change.target.scope)] | (set() if is_rendered else {"renderings"})
+    scope = change.target.scope
+    skipped = _SKIPPED[policy.once(("level", scope), lambda: level(policy, scope))]
+    skipped = skipped if is_rendered else skipped | {"renderings"}
     for trait in change.traits:
         guard = GUARDRAILS.get(trait.rule)
         if guard is None:
@@ -146,14 +154,19 @@ def _is_brought(change: Change, trait: Trait, brought: Collection[tuple[str | No
     return trait.rule == ACCOUNT and (change.target.scope, trait.value) in brought
 
 
-def _images(to: Grant, change: Change, needed: Required) -> Iterator[Refusal]:
-    """What is against the references of the images that a change would newly run; `images` judges the rest of them."""
-    for reference in new_images(change):
+def image_refusals(policy: Policy, granted: Sequence[Grant], change: Change) -> Iterator[Refusal]:
+    """Every reason against the images that a change would newly run, for each grant."""
+    references = new_images(change)
+    if not references or not granted:
+        return
+    needed = Required.of(policy, granted[0].rule.removeprefix("circles."), change.target.home)
+    for reference, to in product(references, granted):
         image = Image.parse(reference)
         if image.tag.casefold() == "latest" and not image.digest and LATEST not in to.own.allow:
             yield _refused(to, LATEST, f"{reference[:200]} of {change.target}")
         if needed.wants_digest(image) and DIGEST not in to.own.allow:
             yield _refused(to, DIGEST, f"{reference[:200]} of {change.target}")
+        yield from grants.image(to, reference)
 
 
 def _trait(policy: Policy, to: Grant, change: Change, trait: Trait) -> Iterator[Refusal]:
