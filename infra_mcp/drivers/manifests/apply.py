@@ -20,6 +20,7 @@ from infra_mcp.drivers.manifests.objects import Access, PlannedObject, Work
 from infra_mcp.drivers.manifests.plan import dry_run
 from infra_mcp.errors import InfraError, Moved
 from infra_mcp.gather import gather
+from infra_mcp.model.marks import BINDING
 from infra_mcp.policy.guard.facts import traits, unjudged
 from infra_mcp.policy.images import images_in
 from infra_mcp.repository.edits import Goal
@@ -45,7 +46,9 @@ async def apply(access: Access, work: Work) -> None:
         KubeError: with status 0, when the outcome of a write is not known.
     """
     as_server = [one for one in work.to_write if one.desired.identity == "server"]
-    for one in sorted(as_server, key=lambda one: one.desired.ref.kind):  # a namespace before its binding
+    # A namespace before its bindings, and the one that shows that it is bound as the last: a server that dies before
+    # it finds its namespace not bound yet, and goes on.
+    for one in sorted(as_server, key=lambda one: (one.desired.ref.kind, one.desired.ref.name == BINDING)):
         await _create(access, one)
     inside = [one for one in work.to_write if one.desired.identity == "circle"]
     if work.late:
