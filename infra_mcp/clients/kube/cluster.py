@@ -114,8 +114,7 @@ class Cluster:
             force: only to show what a takeover would take.
             manager: the field manager; another one's, to show what that one's apply would do.
         """
-        found, _ = await self._apply(body, as_user, force=force, dry_run=True, manager=manager)
-        return found
+        return (await self._apply(body, as_user, force=force, dry_run=True, manager=manager))[0]
 
     @effect("kube.apply")
     async def write(
@@ -163,7 +162,7 @@ class Cluster:
             The list, all pages in one: `items`, each with its apiVersion and kind, and `metadata.resourceVersion`.
         """
         path = await self._discovery.path(api_version, kind, namespace)
-        selectors = _selectors(label_selector, field_selector)
+        selectors = _present(labelSelector=label_selector, fieldSelector=field_selector)
         params = selectors | {"limit": str(PAGE)}
         items: builtins.list[dict[str, Any]] = []
         while True:
@@ -220,7 +219,7 @@ class Cluster:
             seen[namespace or "", name] = {"apiVersion": api_version, "kind": kind, "metadata": metadata}
         asked = {"as_user": as_user, "label_selector": label_selector, "field_selector": field_selector}
         lister = partial(self.list, api_version, kind, namespace, **asked)
-        selectors = _selectors(label_selector, field_selector)
+        selectors = _present(labelSelector=label_selector, fieldSelector=field_selector)
         watch = Watch(self._transport, path, selectors, lister, as_user, seen)
         async with aclosing(watch.events(resource_version)) as events:
             async for event in events:
@@ -381,12 +380,8 @@ class Cluster:
     async def _apply(
         self, body: dict[str, Any], as_user: str | None, *, force: bool, dry_run: bool, manager: str = FIELD_MANAGER
     ) -> tuple[dict[str, Any], int]:
-        params = (
-            _OWN
-            | {"fieldManager": manager}
-            | ({"dryRun": "All"} if dry_run else {})
-            | ({"force": "true"} if force else {})
-        )
+        params = _OWN | {"fieldManager": manager}
+        params |= ({"dryRun": "All"} if dry_run else {}) | ({"force": "true"} if force else {})
         return await self._send("PATCH", body, params, kind="dry-run" if dry_run else "write", as_user=as_user)
 
     async def _send(
@@ -394,13 +389,12 @@ class Cluster:
     ) -> tuple[dict[str, Any], int]:
         name = None if method == "POST" else body["metadata"]["name"]
         path = await self._discovery.path(body["apiVersion"], body["kind"], body["metadata"].get("namespace"), name)
-        secret = body["kind"] == "Secret"
+        more = {"secret": body["kind"] == "Secret", "warn": self._warn}
         found, status = await self._transport.request(
-            method, path, params, kind=kind, as_user=as_user, body=body, secret=secret, warn=self._warn
+            method, path, params, kind=kind, as_user=as_user, body=body, **more
         )
         return dict(found), status
 
 
-def _selectors(label_selector: str | None, field_selector: str | None) -> dict[str, str]:
-    given = {"labelSelector": label_selector, "fieldSelector": field_selector}
-    return {k: v for k, v in given.items() if v is not None}
+def _present(**given: str | None) -> dict[str, str]:
+    return {name: value for name, value in given.items() if value is not None}
