@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -77,6 +78,19 @@ def test_codes_in_the_pages_are_codes() -> None:
     named = re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)
     assert named
     assert set(named) <= set(CODES)
+
+
+def test_what_the_page_on_security_claims_are_promises_and_each_guard_is_on_it() -> None:
+    page = ROOT.joinpath("docs", "security.md").read_text(encoding="utf-8")
+    promises = tomllib.loads(ROOT.joinpath("tests", "promises.toml").read_text(encoding="utf-8"))
+    named = {one for group in re.findall(r"\((`[^)]*`)\)", page) for one in re.findall(r"`([^`]+)`", group)}
+
+    assert named <= {one for table in promises.values() for one in table}
+    assert set(promises["guard"]) <= named
+    for attacker in ("An asker", "Text", "A manifest", "A Terraform plan", "The forge", "The mesh", "The network"):
+        assert f"\n## {attacker}" in page
+    parts = page.split("\n## ")[1:-1]
+    assert all("**Not stopped" in one for one in parts), "each says what it does not stop"
 
 
 # What each exit code is called, in any page: one of these words.
