@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import to_thread
 
 from infra_mcp.clients.kube.errors import KubeError
+from infra_mcp.clients.kube.reviews import Reviews
 from infra_mcp.clients.kube.watch import Watch
 from infra_mcp.effects import effect
 from infra_mcp.model.object_ref import ObjectRef
@@ -36,7 +37,7 @@ _TEXT = "text/plain, application/json"  # as `transport.TEXT`, which is not impo
 _OWN = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
 
 
-class Cluster:
+class Cluster(Reviews):
     """A connected cluster; made by `connect`.
 
     `as_user` is the full user name of the service account a call runs as (sent as `Impersonate-User`), or None for
@@ -47,9 +48,8 @@ class Cluster:
     _warn: Callable[[str], None] | None = None
 
     def __init__(self, name: str, transport: Transport, discovery: Discovery, schemas: Schemas) -> None:
+        super().__init__(transport, discovery)
         self.name = name
-        self._transport = transport
-        self._discovery = discovery
         self._schemas = schemas
 
     @classmethod
@@ -240,45 +240,6 @@ class Cluster:
         """
         return await self._schemas.errors(body)
 
-    async def check(self) -> None:
-        """Read one object that every cluster has: the API server must answer, and accept the login."""
-        await self._transport.request("GET", "/api/v1/namespaces/default")
-
-    @property
-    def ahead(self) -> float | None:
-        """Seconds by which the API server's clock is ahead of ours, at its last answer; None before the first."""
-        return self._transport.ahead
-
-    @property
-    def expires(self) -> float | None:
-        """When the login ends, in seconds since 1970, where its plugin or its token says so."""
-        return self._transport.expires
-
-    async def may(
-        self,
-        verb: str,
-        group: str,
-        resource: str,
-        namespace: str = "",
-        name: str = "",
-        *,
-        as_user: str | None = None,
-    ) -> bool:
-        """Whether an identity may do something, as the API server answers now; nothing is written.
-
-        Args:
-            verb: such as `get`, or `*`.
-            group: the API group.
-            resource: its plural, with `/` and the subresource where it is one.
-            namespace: all of them when left out.
-            name: any when left out.
-            as_user: see the class.
-        """
-        plural, _, below = resource.partition("/")
-        asked = {"verb": verb, "group": group, "resource": plural, "subresource": below}
-        asked |= {"namespace": namespace, "name": name}
-        return await self._reviewed({key: value for key, value in asked.items() if value or key == "group"}, as_user)
-
     async def try_create(self, body: dict[str, Any], *, as_user: str | None) -> None:
         """Create with `dryRun=All`: all of admission answers, and nothing is written.
 
@@ -286,69 +247,6 @@ class Cluster:
             KubeError: it would be refused.
         """
         await self._send("POST", body, _OWN | {"dryRun": "All"}, kind="dry-run", as_user=as_user)
-
-    async def may_do(self, verb: str, ref: ObjectRef, *, as_user: str | None) -> bool:
-        """Whether an identity may do something to one object, as the API server answers now; nothing is written.
-
-        Args:
-            verb: as RBAC names it: `create`, `patch`, `delete`, `watch`.
-            ref: the object, which need not be there.
-            as_user: see the class.
-
-        Raises:
-            InfraError: `object-invalid`: the cluster has no such kind.
-        """
-        found = await self._discovery.find(ref.api_version, ref.kind)
-        group, _, version = ref.api_version.rpartition("/")
-        asked = {"verb": verb, "group": group, "version": version, "resource": found.plural, "name": ref.name}
-        return await self._reviewed(asked | ({"namespace": ref.namespace} if ref.namespace else {}), as_user)
-
-    async def version(self) -> str:
-        """The version that the API server behaves as: its own, such as `v1.36.3`, or an older one that it emulates.
-
-        An upgrade may go on with the older behaviour for a while: KEP-4330.
-        """
-        found = await self._about()
-        emulated = ".".join(str(found.get(f"emulation{part}") or "") for part in ("Major", "Minor"))
-        own = str(found.get("gitVersion") or "")
-        return own if emulated == "." or own.startswith(f"v{emulated}.") else f"v{emulated}"
-
-    async def _about(self) -> dict[str, Any]:
-        found, _ = await self._transport.request("GET", "/version")
-        return dict(found)
-
-    async def user(self) -> str:
-        """Who the server's own login is, as the API server names it."""
-        found = await self._review("authentication.k8s.io", "SelfSubjectReview", {}, None)
-        return str((found.get("userInfo") or {}).get("username") or "")
-
-    async def rights(self, namespace: str, *, as_user: str | None) -> builtins.list[dict[str, Any]]:
-        """The rules that an identity has in a namespace, those of all namespaces too, by a SelfSubjectRulesReview.
-
-        Authorizers that cannot list what they allow, which RBAC can, may allow more.
-
-        Args:
-            namespace: its name.
-            as_user: see the class.
-
-        Returns:
-            Each with `verbs`, and `apiGroups`, `resources` and perhaps `resourceNames`, or `nonResourceURLs`.
-        """
-        found = await self._review("authorization.k8s.io", "SelfSubjectRulesReview", {"namespace": namespace}, as_user)
-        return [*(found.get("resourceRules") or ()), *(found.get("nonResourceRules") or ())]
-
-    async def _reviewed(self, asked: dict[str, str], as_user: str | None) -> bool:
-        """Ask by a SelfSubjectAccessReview, which anybody who is logged in may make (ClusterRole system:basic-user)."""
-        spec = {"resourceAttributes": asked}
-        found = await self._review("authorization.k8s.io", "SelfSubjectAccessReview", spec, as_user)
-        return found.get("allowed") is True
-
-    async def _review(self, group: str, kind: str, spec: dict[str, Any], as_user: str | None) -> dict[str, Any]:
-        """The status of a review that a login asks for about itself. Nothing is written."""
-        body = {"apiVersion": f"{group}/v1", "kind": kind} | ({"spec": spec} if spec else {})
-        path = f"/apis/{group}/v1/{kind.lower()}s"
-        found, _ = await self._transport.request("POST", path, as_user=as_user, body=body)
-        return dict(found.get("status") or {})
 
     async def is_namespaced(self, api_version: str, kind: str) -> bool:
         """Whether objects of a kind are in namespaces."""
