@@ -64,7 +64,7 @@ def completed(script, *lines):
 
 EXPECTED = {
     "infra-mcp dep": {"deploy"},
-    "infra-mcp request ": {"list", "show", "watch", "cancel"},
+    "infra-mcp request ": {"list", "show", "watch", "cancel", "resolve"},
     "infra-mcp request -": {"-h", "--help"},
     "infra-mcp request l": {"list"},
     "infra-mcp audit s": {"search", "show"},
