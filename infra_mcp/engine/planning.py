@@ -20,6 +20,7 @@ from infra_mcp.model.effect import Change, Effect, FileChange, Part, Reached
 from infra_mcp.policy.actions import RULES
 from infra_mcp.policy.decide import rendering_refusals, unread_refusals
 from infra_mcp.policy.grants import Grant, Refusal, grants
+from infra_mcp.policy.guard.taken import with_taken
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.reach import refusals
 from infra_mcp.policy.systems import CARRIED_OUT
@@ -67,7 +68,9 @@ async def plan(deps: Dependencies, run: Run, head: str = "") -> Planned:
         census = look.census if before is tree else await to_thread.run_sync(census_of, policy, before)
         with in_step(action, number):
             found = await reach(policy, census, before, edit, deps.builds, place)
-            reached += [one.model_copy(update={"stage": number}) for one in found.reached]
+            for one in found.reached:
+                renders = await to_thread.run_sync(with_taken, edit.tree, one.renders)
+                reached.append(one.model_copy(update={"stage": number, "renders": renders}))
             _require_reach(policy, run, number, found)  # before a driver looks at what is others'
             asked = replace(context, require=partial(_require, policy, run, number))
             shares = _routed(policy, before, edit, place, found)
@@ -198,7 +201,8 @@ async def plan_part(
     """Have one driver plan its share."""
     driver = await deps.places.driver(context.policy, delivery, place)
     prepared = await driver.plan(context, share)
-    return PlannedPart(delivery, place, stage, driver, context, share, prepared)
+    changes = await to_thread.run_sync(with_taken, share.after, prepared.changes)
+    return PlannedPart(delivery, place, stage, driver, context, share, replace(prepared, changes=changes))
 
 
 def _routed(policy: Policy, before: Tree, edit: Edit, place: str, found: Reach) -> list[tuple[str, str, Share]]:

@@ -274,6 +274,13 @@ class Tree:
             if namespace and home.ref.namespace == namespace:
                 yield from (_copy(one) for one in self._homed(home.ref) if one.path not in self._base.kustomized)
 
+    def mentioning(self, word: str) -> Iterator[Located]:
+        """Every object of the files in which a word stands, by path, as its file has it."""
+        words = literals([word])
+        for _, file in sorted(self._files().items()):
+            if file.could_hold(words):
+                yield from file.objects
+
     def _file(self, path: str) -> Manifest | None:
         return self._changed[path] if path in self._changed else self._base.manifests.get(path)
 

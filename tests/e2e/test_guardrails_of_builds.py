@@ -99,6 +99,15 @@ FILES = (
         """,
     ),
     ("overlays/production/seed", "oak\n"),
+    (
+        "others/ingress.yaml",
+        """
+        apiVersion: networking.k8s.io/v1
+        kind: Ingress
+        metadata: {name: site, namespace: others}
+        spec: {rules: [{host: taken.docs.example}]}
+        """,
+    ),
 )
 
 
@@ -142,6 +151,7 @@ async def test_a_build_that_brings_more_than_the_circle_may_have_is_refused_by_t
         assert scenario.site("production") == "registry.example/docs/site:1.2.0"
 
         await scenario.grant('hosts = ["*.docs.example"]\nallow = ["services.node-port"]')
+        await refused_by(scenario, ask(host="taken.docs.example"), "hosts.taken")
         made = await ask(host="new.docs.example", port="NodePort")
 
         assert made.ok, made.text

@@ -19,7 +19,7 @@ from infra_mcp.policy.grants import NONE, Grant, Refusal, some
 from infra_mcp.policy.guard.kinds import DEFAULT, delivers, rule_of
 from infra_mcp.policy.guard.provider_objects import OBJECT
 from infra_mcp.policy.guard.required import Required, lacks
-from infra_mcp.policy.guard.rules import ACCOUNT, DIGEST, GUARDRAILS, HOSTS, IDENTITY, LATEST, UNREADABLE
+from infra_mcp.policy.guard.rules import ACCOUNT, DIGEST, GUARDRAILS, HOSTS, IDENTITY, LATEST, TAKEN, UNREADABLE
 from infra_mcp.policy.images import new_images
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.protected import is_own_identity
@@ -175,16 +175,22 @@ def _trait(policy: Policy, to: Grant, change: Change, trait: Trait) -> Iterator[
         if is_own_identity(policy, trait.value):
             yield _refused(to, trait.rule, f"{change.target}{trait.where} ({trait.value})")
     elif trait.rule == HOSTS:
-        if not any(matches(pattern, trait.value) for pattern in to.own.hosts):
+        if not _is_granted(to, trait.value):
             what = "any host" if trait.value == "*" else f"host {trait.value}"
             yield Refusal(
                 f"{to.rule}.hosts",
                 f"{to.name} may not take the traffic of {what}: {change.target}{trait.where}.",
                 to.hint("hosts", f"A host of {some(to.own.hosts)}.", NONE.format("host")),
             )
+    elif trait.rule == TAKEN and not _is_granted(to, trait.value):
+        return  # `hosts` refuses it, and says nothing about who has it
     elif guard.instead or trait.rule not in to.own.allow:
         value = f" ({trait.value})" if trait.value else ""
         yield _refused(to, trait.rule, f"{change.target}{trait.where}{value}")
+
+
+def _is_granted(to: Grant, host: str) -> bool:
+    return any(matches(pattern, host) for pattern in to.own.hosts)
 
 
 def _refused(to: Grant, rule: str, where: str) -> Refusal:

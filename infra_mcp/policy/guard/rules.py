@@ -27,6 +27,7 @@ ACCOUNT: Final = "pods.service-account"
 LATEST: Final = "images.latest"
 DIGEST: Final = "images.digest"
 HOSTS: Final = "hosts"
+TAKEN: Final = "hosts.taken"
 UNRENDERED: Final = "effect.unrendered"
 
 
@@ -114,6 +115,13 @@ _ALL: Final = (
         "A circle could take the traffic of others.",
         _NETWORK,
         "`hosts` of the circle",
+    ),
+    Guardrail(
+        TAKEN,
+        "changes",
+        "a host that an object of another namespace routes already, as the repository has it",
+        "One of the two would get the other's traffic; which one is the controller's to decide.",
+        "Kubernetes, Ingress; Gateway API, conflicts of routes",
     ),
     Guardrail(
         UNREADABLE,
