@@ -110,7 +110,7 @@ def log_form() -> str:
 
 
 def metrics_readers() -> str:
-    """Who may read the metrics beside operators: a file with a token, `open` for everyone, or empty for nobody."""
+    """Who may read the metrics beside operators: a file with a token, `open` for everyone, or empty for no one."""
     return os.environ.get("INFRA_MCP_METRICS", "")
 
 

@@ -340,7 +340,7 @@ def _said(row: Row) -> str:
 
 def doctor_page() -> str:
     """docs/doctor.md: every check of `infra-mcp doctor`, by its area."""
-    lines = ["# infra-mcp doctor\n", _MADE, _DOCTOR, "| check | what is so where it finds nothing |", "|---|---|"]
+    lines = ["# infra-mcp doctor\n", _MADE, _DOCTOR, "| check | what holds when it passes |", "|---|---|"]
     lines += [f"| `{one.id}` | {one.title} |" for one in CHECKS.values()]
     return "\n".join(lines) + "\n"
 

@@ -63,7 +63,7 @@ class Check(NamedTuple):
 
     Attributes:
         id: `area.name`.
-        title: what is so where it finds nothing.
+        title: what holds when it passes.
         run: yields what it finds; nothing where all is well.
         seconds: how long it may take.
     """
@@ -83,7 +83,7 @@ CHECKS: dict[str, Check] = {}
 
 
 def check(identity: str, *, seconds: float = 30.0) -> Callable[[Run], Run]:
-    """Make a function a check of that id; the first line of its docstring is what is so where it finds nothing."""
+    """Make a function a check of that id; the first line of its docstring is what holds when it passes."""
 
     def register(run: Run) -> Run:
         title = (inspect.getdoc(run) or "").partition("\n")[0]

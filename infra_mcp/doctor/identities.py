@@ -1,4 +1,4 @@
-"""Peers, operators and their tokens: what has ended, what ends soon, what nobody uses, and who answers for it."""
+"""Peers, operators and their tokens: which have ended or end soon, which are not used, and who answers for them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def sponsors(look: Look) -> AsyncIterator[Finding]:
     """Somebody answers for every token."""
     for one, token in _newest(await _peers(look) or ()):
         if not token["sponsor"] and not token["expired"]:
-            what = f"Nobody answers for the token of {_shown(one)}: it is of an older version."
+            what = f"The token of {_shown(one)} has no sponsor: it is of an older version."
             yield risk(what, f"infra-mcp peer token {_of(one)}")
 
 

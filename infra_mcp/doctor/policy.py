@@ -71,7 +71,7 @@ async def committed(look: Look) -> AsyncIterator[Finding]:
         yield empty("The repository has no commit yet.")
     elif await look.git("status", "--porcelain", "--", "infra.toml"):
         fix = f"git -C {look.repo} add infra.toml && git -C {look.repo} commit -m 'The policy' -- infra.toml"
-        yield risk("infra.toml has changes that no commit has: nobody can see who wrote them.", fix)
+        yield risk("infra.toml has changes that no commit has: no one can see who wrote them.", fix)
 
 
 @check("policy.credentials")

@@ -226,7 +226,7 @@ def make_private(path: Path) -> None:
 
 def reading_uri(path: Path) -> str:
     """The URI by which SQLite opens a file to look at it, and makes none beside it."""
-    # Without a journal nobody writes it, and SQLite would make one just to read.
+    # Without a journal no one writes it, and SQLite would make one just to read.
     how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
     return f"{path.absolute().as_uri()}?{how}"
 

@@ -204,7 +204,7 @@ def _zones(policy: Policy, cluster: str, rules: ClusterRules) -> list[dict[str, 
 def _shared(
     rest: str, namespace: str, granted: list[dict[str, Any]], rules: ClusterRules, circles: list[str]
 ) -> list[dict[str, Any]]:
-    """Rights of circles in a namespace of nobody's, and what the server may do there as them."""
+    """Rights of circles in a namespace of no circle, and what the server may do there as them."""
     own = rules.service_accounts
     role, binding = _rights(f"{own}-{rest}", namespace, granted, own, circles)
     twin = _twin(role, rules)

@@ -186,7 +186,7 @@ def _written(samples: list[_Sample]) -> str:
 
 
 def check_readers() -> None:
-    """Refuse a setting that would let nobody read the metrics, before the server begins.
+    """Refuse a setting that would let no one read the metrics, before the server begins.
 
     Raises:
         InfraError: `setup-failed`.

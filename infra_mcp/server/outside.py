@@ -222,7 +222,7 @@ class OutsideGuard:
             return False
 
     def _origin(self, scope: Scope, peer: str) -> tuple[str, bool]:
-        """The address that calls, and whether nobody could read it on the way. A proxy is asked only if trusted."""
+        """The address that calls, and whether no one could read it on the way. A proxy is asked only if trusted."""
         if not _within(peer, self._networks):
             return peer, scope["scheme"] == "https"
         headers = scope["headers"]

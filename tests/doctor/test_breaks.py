@@ -227,7 +227,7 @@ CASES = [
         "no sponsor",
         "risk",
         lambda w: w.sql("UPDATE tokens SET sponsor = NULL WHERE peer = 'docs'"),
-        "Nobody answers",
+        "has no sponsor",
     ),
     Case("ledger.folder", "others enter the state", "failed", lambda w: w.state.chmod(0o755), "enter"),
     Case("ledger.files", "others read the keys", "failed", lambda w: (w.state / "keys.json").chmod(0o644), "keys.json"),

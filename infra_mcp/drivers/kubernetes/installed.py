@@ -147,7 +147,7 @@ def _given(policy: Policy, own: str, listed: Sequence[Object]) -> Iterator[str]:
 
 
 async def _voiding(cluster: Cluster, bindings: Iterable[Object], own: str) -> list[str]:
-    """The bindings that let the server act as an account by the plain verb, whoever made them."""
+    """The bindings that let the server act as an account by the plain verb, also those of others."""
     server = {"kind": "ServiceAccount", "name": "server", "namespace": own}
     asked = [one for one in bindings if any(server.items() <= who.items() for who in one.get("subjects") or ())]
     roles = await gather(partial(_read, cluster, _role_of(one)) for one in asked)

@@ -140,7 +140,7 @@ POD_RULES: Final = (
     _required(
         TERMINAL,
         "a container with `stdin` or `tty`",
-        "Whoever may attach to it types into its process, past git.",
+        "Who may attach to it types into its process, past git.",
         "Kubernetes, RBAC good practices (pods/attach)",
     ),
     _required(
