@@ -128,14 +128,14 @@ def test_the_server_makes_its_binding_in_a_new_namespace_and_no_chart_changes_it
 # ---- Terraform's providers for Kubernetes: plans as `show -json` gives them, since no registry is asked by tests
 
 
-def _plan(kind, before, after, actions):
-    change = {"actions": actions, "before": before, "after": after}
+def _plan(kind, before, after, actions, unknown):
+    change = {"actions": actions, "before": before, "after": after, "after_unknown": unknown}
     return {"resource_changes": [{"address": f"{kind}.x", "type": kind, "change": change}]}
 
 
-def _terraform(kind, before, after, actions=("update",), secrets=()):
+def _terraform(kind, before, after, actions=("update",), secrets=(), unknown=None):
     reader = Reader(lambda value: f"hmac:{len(value)}", secrets)
-    (one,) = reader.view(_plan(kind, before, after, list(actions))).resources
+    (one,) = reader.view(_plan(kind, before, after, list(actions), unknown or {})).resources
     return resource_change("network", one)
 
 
@@ -173,6 +173,11 @@ def test_no_provider_of_terraform_changes_or_destroys_a_protected_object(kind, v
         ("kubernetes_config_map", {"metadata": [{"namespace": "docs-live"}]}, "protected.namespaces"),
         ("kubernetes_manifest", {}, "protected.namespaces"),
         ("kubectl_manifest", {"yaml_body": "{"}, "protected.namespaces"),
+        (
+            "kubectl_manifest",
+            {"yaml_body": "{kind: ConfigMap, metadata: {name: c, namespace: docs-live}, items: [{kind: Secret}]}"},
+            "protected.namespaces",
+        ),
         ("kubernetes_cluster_role", {"metadata": [{"name": "infra-mcpx"}]}, "circles.docs.actions"),
         ("kubernetes_storage_class_v1", {"metadata": [{"name": "fast"}]}, "circles.docs.actions"),
         ("kubernetes_manifest", {"manifest": {"kind": "Issuer", "metadata": {"name": "i"}}}, "circles.docs.actions"),
@@ -188,6 +193,51 @@ def test_terraform_changes_nothing_in_a_protected_namespace_nothing_of_ours_and_
     change = _terraform(kind, None, values, ("create",))
 
     assert rule(TerraformApply(workspace="network"), [change], driver="terraform", more="") == refused
+
+
+HIDING = {
+    "yaml_body": "kind: ConfigMap\nmetadata: {name: c, namespace: infra-mcp}\n",
+    "yaml_body_parsed": "kind: ConfigMap\nmetadata: {name: c, namespace: (sensitive value)}\n",
+    "sensitive_fields": ["metadata.namespace"],
+}
+ELSEWHERE = {
+    "yaml_body": "kind: ConfigMap\nmetadata: {name: c, namespace: docs-live}\n",
+    "override_namespace": "infra-mcp",
+}
+NAMED = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}
+LATE = [
+    ("helm_release", {"name": "r"}, {"namespace": True}),
+    ("helm_release", {"name": "r", "namespace": "docs-live"}, {"name": True}),
+    ("kubectl_manifest", {"yaml_body": ELSEWHERE["yaml_body"]}, {"override_namespace": True, "uid": True}),
+    ("kubectl_manifest", {}, {"yaml_body": True}),
+    ("kubernetes_manifest", {"manifest": NAMED}, {"manifest": {"metadata": {"namespace": True}}}),
+    ("kubernetes_manifest", {"manifest": NAMED}, {"manifest": {"metadata": True}}),
+    ("kubernetes_manifest", {}, {"manifest": True}),
+    ("kubernetes_config_map", {"metadata": [{"name": "c"}]}, {"metadata": [{"namespace": True, "uid": True}]}),
+    ("kubernetes_config_map", {}, {"metadata": True}),
+    ("kubernetes_labels", {"metadata": [{"name": "c", "namespace": "docs-live"}]}, {"kind": True}),
+]
+
+
+@pytest.mark.parametrize("values", [HIDING, ELSEWHERE], ids=["sensitive_fields", "override_namespace"])
+def test_no_field_of_a_provider_hides_where_an_object_really_is(values):
+    change = _terraform("kubectl_manifest", None, values, ("create",))
+
+    assert rule(TerraformApply(workspace="network"), [change], driver="terraform", more="") == "protected.infra-mcp"
+
+
+@pytest.mark.parametrize(("kind", "values", "unknown"), LATE)
+def test_what_is_known_only_after_the_apply_is_not_taken_for_absent(kind, values, unknown):
+    change = _terraform(kind, None, values, ("create",), unknown=unknown)
+
+    assert rule(TerraformApply(workspace="network"), [change], driver="terraform", more="") == "protected.namespaces"
+
+
+def test_a_generated_name_which_is_known_only_after_the_apply_is_a_new_one():
+    values = {"metadata": [{"generate_name": "j-", "namespace": "docs-live"}]}
+    change = _terraform("kubernetes_job", None, values, ("create",), unknown={"metadata": [{"name": True}]})
+
+    assert rule(TerraformApply(workspace="network"), [change], driver="terraform", more="") == "circles.docs.actions"
 
 
 def test_an_object_whose_name_is_a_secret_is_unknown_and_what_is_only_read_is_no_change():

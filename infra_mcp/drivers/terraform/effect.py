@@ -134,7 +134,8 @@ class Reader:
         fields = self._fields(change.get("before"), change.get("after"), _Marks.of(change), ())
         shown = tuple(extra) + (tuple(fields) if operation not in {"unchanged", "delete"} else ())
         kind, is_change = str(found.get("type")), operation not in {"unchanged", "run"}
-        objects = provider_objects(kind, change.get("before"), change.get("after")) if is_change else ()
+        values = (change.get(one) for one in ("before", "after", "after_unknown"))
+        objects = provider_objects(kind, *values) if is_change else ()
         objects = tuple(one.model_copy(update={"value": self._named(one.value)}) for one in objects)
         return ResourceChange(address, kind, operation, shown, str(found.get("provider_name") or ""), objects)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import Any, Final
 
 import yaml
@@ -34,16 +35,19 @@ _CLUSTER_SCOPED: Final = frozenset(
 )
 
 
-def provider_objects(kind: str, *several: object) -> tuple[Trait, ...]:
+def provider_objects(kind: str, before: object, after: object, unknown: object = None) -> tuple[Trait, ...]:
     """The objects that a resource is, as facts `NAMESPACE/KIND/NAME`; a part that is not known is `?`.
 
     Args:
         kind: the resource's type: `kubernetes_config_map_v1`, `kubectl_manifest`.
-        several: its values before and after; None where it is not there.
+        before: its values before; None where it is not there.
+        after: its values after, likewise.
+        unknown: as `after`, with true for each value that is known after the apply; `after` does not have these.
 
     Returns:
         The facts, sorted; none for a resource of another provider.
     """
+    several = before, _marked(after, unknown)
     found = {text for one in several if isinstance(one, dict) for text in _objects(kind, one)}
     return tuple(Trait(rule=OBJECT, value=text) for text in sorted(found))
 
@@ -52,7 +56,8 @@ def _objects(kind: str, values: Mapping[str, Any]) -> Iterator[str]:
     if kind == "helm_release":
         yield _text(values.get("namespace") or "default", "release", values.get("name"))
     elif kind == "kubectl_manifest":
-        yield _of_manifest(_parsed(values.get("yaml_body_parsed") or values.get("yaml_body")))
+        # `yaml_body_parsed` has no values of `sensitive_fields`, which may be the namespace.
+        yield _of_manifest(_parsed(values.get("yaml_body")), values.get("override_namespace"))
     elif kind == "kubernetes_manifest":
         yield _of_manifest(values.get("manifest"))
     elif kind.startswith(_PREFIX):
@@ -62,18 +67,29 @@ def _objects(kind: str, values: Mapping[str, Any]) -> Iterator[str]:
         named = values.get("kind") if base in _BY_ATTRIBUTE else _KINDS.get(base, base.replace("_", ""))
         about = metadata if isinstance(metadata, dict) else {}
         # A generated name is a new one, which is no object that is there.
-        name = about.get("name") or (f"{about['generate_name']}*" if about.get("generate_name") else None)
+        name = f"{about['generate_name']}*" if about.get("generate_name") else about.get("name")
         yield _text(about.get("namespace"), named, name)
 
 
-def _of_manifest(manifest: object) -> str:
-    if not isinstance(manifest, dict):
+def _marked(after: object, unknown: object) -> object:
+    """The values after, with `?` for those that are not known yet: what is not known is not absent."""
+    if unknown is True:
+        return UNKNOWN
+    if isinstance(unknown, dict) and isinstance(after, dict):
+        return {key: _marked(after.get(key), unknown.get(key)) for key in {**after, **unknown}}
+    if isinstance(unknown, list) and isinstance(after, list):
+        return [_marked(one, its) for one, its in zip_longest(after, unknown)]
+    return after
+
+
+def _of_manifest(manifest: object, namespace: object = None) -> str:
+    if not isinstance(manifest, dict) or "items" in manifest:  # kubectl takes any object with items for a List
         return _text(None, None, None)
     metadata = manifest.get("metadata")
     about = metadata if isinstance(metadata, dict) else {}
     # What names no namespace is put into `default`, or is outside of namespaces.
     absent = "default" if str(manifest.get("kind")) in _NAMESPACED else ""
-    return _text(about.get("namespace"), manifest.get("kind"), about.get("name"), absent)
+    return _text(namespace or about.get("namespace"), manifest.get("kind"), about.get("name"), absent)
 
 
 def _parsed(text: object) -> object:
