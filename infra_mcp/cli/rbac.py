@@ -9,6 +9,7 @@ from infra_mcp.cli.options import common_options, group, settings_of, verb
 from infra_mcp.cli.output import show
 from infra_mcp.codes import Exit
 from infra_mcp.errors import InfraError
+from infra_mcp.text import one_line
 
 if TYPE_CHECKING:  # only the commands that need it pay for it
     from infra_mcp.policy.policy import Policy
@@ -82,8 +83,8 @@ def _compare(options: argparse.Namespace) -> int:
     lines = [f"impersonation: {found.form}, since {found.why}"]
     lines += [f"missing: {one}" for one in found.missing]
     lines += [f"other: {one}: {', '.join(fields)}" for one, fields in found.other.items()]
-    lines += [f"left over: {one}" for one in found.left]
-    lines += [f"given by others, look at it: {one}" for one in found.beside]
+    lines += [f"left over: {one_line(one)}" for one in found.left]  # others chose the names of these
+    lines += [f"given by others, look at it: {one_line(one)}" for one in found.beside]
     lines += ["", "To mend it, as a cluster admin:", *(f"  {one}" for one in mends)] if mends else []
     if not found.differs:
         lines.append("The cluster has what infra.toml renders.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from infra_mcp.errors import InfraError
@@ -14,7 +15,7 @@ def require_private(path: Path) -> None:
     except OSError as error:
         raise InfraError("setup-failed", f"{path} cannot be read: {error.strerror}.") from error
     if mode & 0o077:
-        step = f"chmod 600 {path}"
+        step = f"chmod 600 {shlex.quote(str(path))}"
         raise InfraError("setup-failed", f"{path} holds a credential and others may read it.", next_step=step)
 
 

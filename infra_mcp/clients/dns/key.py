@@ -6,6 +6,7 @@ import base64
 import binascii
 import os
 import re
+import shlex
 import stat
 from pathlib import Path
 from typing import Final
@@ -77,7 +78,7 @@ def _text(path: Path) -> str:
             if not stat.S_ISREG(mode.st_mode):
                 raise InfraError("setup-failed", f"{path} is no regular file.")
             if mode.st_mode & 0o077:
-                step = f"chmod 600 {path}"
+                step = f"chmod 600 {shlex.quote(str(path))}"
                 raise InfraError("setup-failed", f"Others may read the key in {path}.", next_step=step)
             return file.read(_MAX_BYTES).decode()
     except OSError as error:

@@ -5,6 +5,7 @@ It reads with the login of the person who asks, an admin's. Nothing is written.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -62,12 +63,12 @@ class Comparison:
             context: the kubeconfig context of an admin.
             render_options: more options of `rbac render`, such as `--cluster NAME`.
         """
-        kubectl = f"kubectl --context {context}"
+        kubectl = f"kubectl --context {shlex.quote(context)}"
         found = [f"{kubectl} delete {_words(one)}" for one in self.first]
         if self.missing or self.other:
             options = [*render_options, *(["--plain"] if self.form == "plain" else [])]
             options += ["--namespaces", ",".join(self.namespaces)] if self.namespaces else []
-            found.append(f"{' '.join(['infra-mcp rbac render', *options])} | {kubectl} apply -f -")
+            found.append(f"{shlex.join(['infra-mcp', 'rbac', 'render', *options])} | {kubectl} apply -f -")
         return found + [f"{kubectl} delete {_words(one)}" for one in self.left]
 
 
@@ -225,6 +226,11 @@ def _named(one: Object) -> str:
 
 
 def _words(named: str) -> str:
+    """An object for a command in bash. Whoever makes a binding chooses its name, of any characters but `/` and `%`."""
     kind, _, rest = named.partition(" ")
     namespace, _, name = rest.rpartition("/")
-    return f"{kind.lower()} {name}{f' -n {namespace}' if namespace else ''}"
+    word = shlex.quote(name)
+    if not name.isprintable():  # one line, whatever the name
+        word = "$'" + name.encode("unicode_escape").decode().replace("'", r"\'") + "'"
+    where = f" -n {shlex.quote(namespace)}" if namespace else ""
+    return f"{kind.lower()}{where} {'-- ' if name.startswith('-') else ''}{word}"
