@@ -84,7 +84,10 @@ description = "infra peer; owns k8s manifests"
 # actions = ["provision_namespace"]
 {left_out}"""
 _FIRST_LOOK = "Look first, which needs no cluster and no server: infra-mcp apps; infra-mcp preview deploy APP VERSION."
-_NAME_IT = "Name the context of the cluster that this repository is for: --context NAME."
+_NAME_IT = (
+    "Name the context of the cluster that this repository is for: --context NAME. "
+    "Without a cluster, `infra-mcp apps` and `infra-mcp preview` work without infra.toml."
+)
 _GRANT = "Grant something: edit infra.toml, commit it."
 _RENDER = "infra-mcp rbac render | kubectl apply --server-side -f -     (as a cluster admin)"
 _SERVE = ("infra-mcp policy accept", "infra-mcp peer add NAME --circle CIRCLE", "infra-mcp serve")

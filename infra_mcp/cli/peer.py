@@ -81,7 +81,7 @@ def _add(options: argparse.Namespace) -> int:
     made = _operate(options, "add")
     if not options.json:
         what = "an operator" if made.get("operator") else f"a peer of circle {made['circle']}"
-        note(f"{made['name']} is {what}." + (f" The token, shown this once: {_end(made)}" if made["token"] else ""))
+        note(f"{made['name']} is {what}." + (f" The token {_end(made)}, shown this once:" if made["token"] else ""))
         if made["note"]:
             note(made["note"])
     return show(options.json, made, made["token"] or f"{made['name']} has no token of its own.")
@@ -95,10 +95,11 @@ def _remove(options: argparse.Namespace) -> int:
 def _token(options: argparse.Namespace) -> int:
     made = _operate(options, "token")
     if not options.json:
-        ended = f"{made['revoked']} earlier tokens of {made['name']} revoked."
+        ended = f"Earlier tokens of {made['name']} revoked: {made['revoked']}."
         if made["overlap"]:
-            ended = f"{made['overlapping']} earlier tokens of {made['name']} stay valid for {made['overlap']} at most."
-        note(f"{ended} The new one, shown this once: {_end(made)}")
+            overlapping = f"that stay valid for {made['overlap']} at most: {made['overlapping']}"
+            ended = f"Earlier tokens of {made['name']} {overlapping}."
+        note(f"{ended} The new one {_end(made)}, shown this once:")
     return show(options.json, made, made["token"])
 
 
@@ -118,7 +119,7 @@ def _list(options: argparse.Namespace) -> int:
 def _line(peer: dict[str, Any]) -> str:
     what = "operator" if peer.get("role") == "operator" else f"circle {peer['circle']}"
     what += "" if peer.get("counts", True) else " (to be confirmed)"
-    first = f"{peer['name']}  {what}  {peer['tokens']} tokens  {peer['description']}".rstrip()
+    first = f"{peer['name']}  {what}  tokens: {peer['tokens']}  {peer['description']}".rstrip()
     return "\n".join([first, *map(_issued, peer.get("issued", ()))])
 
 

@@ -147,7 +147,7 @@ def _check(options: argparse.Namespace) -> int:
 
     found = operate(options, "operator/policy.check", {"text": text}, alone)
     lines = [f"{one['where']}: {one['what']}\n  {one['step']}" for one in found["findings"]]
-    show(options.json, found, "\n".join(lines) or f"Nothing is found in {found['policy']}.")
+    show(options.json, found, "\n".join(lines) or f"No findings in {found['policy']}.")
     return int(Exit.REFUSED if lines else Exit.LANDED)
 
 

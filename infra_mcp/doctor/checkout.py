@@ -60,11 +60,13 @@ async def clean(look: Look) -> AsyncIterator[Finding]:
     """No file that git knows has changes that are not committed."""
     if look.policy is not None and look.policy.tree.write != "local":
         return  # the server works in a clone of its own
-    changed = (await look.git("status", "--porcelain", "--untracked-files=no") or "").splitlines()
+    lines = (await look.git("status", "--porcelain", "--untracked-files=no") or "").splitlines()
+    names = [one.split(maxsplit=1)[-1] for one in lines]
+    changed = [one for one in names if one != "infra.toml"]  # `policy.committed` is about that one
     if changed:
-        first = changed[0].split(maxsplit=1)[-1]
-        what = f"{len(changed)} changed files are not committed, such as {first}; a request about one is refused."
-        yield risk(what, f"git -C {look.repo} stash push")
+        what = f"Not committed, so that a request about one is refused: {changed[0]}, of {len(changed)} changed."
+        aside = f"git -C {look.repo} stash push -- :/ ':(top,exclude)infra.toml'"
+        yield risk(f"{what} Commit them, or set them aside.", aside)
 
 
 @check("checkout.locks")

@@ -11,7 +11,7 @@ import anyio
 
 from infra_mcp.clients.kube import KubeError
 from infra_mcp.doctor import checkout, cluster, exposure, identities, ledger, mesh, policy, reads, versions  # noqa: F401 - they register
-from infra_mcp.doctor.finding import CHECKS, Check, Finding, Level, failed
+from infra_mcp.doctor.finding import ANSWERS, CHECKS, SEE_ANSWERS, Check, Finding, Level, failed, skipped
 from infra_mcp.doctor.look import Ask, Look, looking
 from infra_mcp.errors import InfraError
 from infra_mcp.gather import gather, unwrapped
@@ -46,9 +46,13 @@ async def examine(
     with unwrapped():
         async with looking(settings, around or surroundings(), ask, connect=connect) as look:
             found = await gather(partial(_run, one, look) for one in wanted)
+    answers = next((findings for one, findings in zip(wanted, found, strict=True) if one.id == ANSWERS), [])
+    away = any(one.level is Level.FAILED for one in answers)
     rows = []
     for one, findings in zip(wanted, found, strict=True):
-        for level, what, fix in findings or [Finding(Level.PASS, one.title)]:
+        for finding in findings or [Finding(Level.PASS, one.title)]:
+            told = away and finding.fix == SEE_ANSWERS  # once is enough
+            level, what, fix = skipped(f"A cluster does not answer: see {ANSWERS}.") if told else finding
             rows.append({"check": one.id, "level": level.value, "what": harmless(what)[:_LONGEST], "fix": fix})
     return rows
 
@@ -60,7 +64,7 @@ async def _run(one: Check, look: Look) -> list[Finding]:
         try:
             found.extend([finding async for finding in one.run(look)])
         except KubeError as error:
-            found.append(failed(error.translate("the check").what, again))
+            found.append(failed(error.translate("the check").what, again if error.status else SEE_ANSWERS))
         except InfraError as error:
             found.append(failed(f"{error.what} {error.next_step}", again))
         except Exception as error:  # noqa: BLE001 - one check's fault must not hide what the others find

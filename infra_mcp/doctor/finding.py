@@ -5,10 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from infra_mcp.doctor.look import Look
+
+
+ANSWERS: Final = "cluster.answers"
+SEE_ANSWERS: Final = f"infra-mcp doctor {ANSWERS}"  # the fix of what fails only since a cluster does not answer
 
 
 class Level(StrEnum):

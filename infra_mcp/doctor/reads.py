@@ -22,7 +22,7 @@ from infra_mcp.clients.git.runner import Runner
 from infra_mcp.clients.kube import KubeError
 from infra_mcp.clients.oidc import IssuerKeys, Place
 from infra_mcp.doctor.cluster import reached
-from infra_mcp.doctor.finding import Finding, Level, check, empty, failed, risk
+from infra_mcp.doctor.finding import SEE_ANSWERS, Finding, Level, check, empty, failed, risk
 from infra_mcp.doctor.look import Look
 from infra_mcp.drivers.base import Context, Question, Setup
 from infra_mcp.drivers.registry import DELIVERIES
@@ -220,7 +220,7 @@ def _said(what: str, found: dict[str, Any] | InfraError, fix: str) -> Finding:
         return (
             Finding(Level.EMPTY, f"{what}: {found.what}")
             if found.code == "not-found"
-            else failed(f"{what}: {found.what}", fix)
+            else failed(f"{what}: {found.what}", SEE_ANSWERS if found.code == "cluster-unreachable" else fix)
         )
     count = sum(len(value) for value in found.values() if isinstance(value, list | dict))
     return Finding(Level.PASS if count else Level.EMPTY, f"{what}: {count or 'nothing'} there.")

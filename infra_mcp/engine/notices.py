@@ -24,6 +24,7 @@ from infra_mcp.ledger.records import Event
 from infra_mcp.model.approval import BYPASSED
 from infra_mcp.model.request import AT_THE_FORGE, Request, State
 from infra_mcp.policy.policy import Policy
+from infra_mcp.policy.restrictions import OrderedFreeze
 from infra_mcp.settings import without_tokens
 from infra_mcp.text import named, one_line
 
@@ -45,7 +46,11 @@ async def notices(ledger: Ledger, policy: Policy | None, now: datetime) -> list[
     found += [_values(one) for one in await ledger.unresolved(_NEWEST)]
     found += [_at_the_forge(one) for one in parked if one.state in AT_THE_FORGE]
     found += [_bypass(one) for one in await bypasses(ledger, now)]
-    return found + [{"about": "freeze"} | one for one in freezes(policy, now)]
+    ordered = {one.id for one in (policy.freezes if policy else ()) if isinstance(one, OrderedFreeze)}
+    for one in freezes(policy, now):
+        lift = {"lift": f"infra-mcp unfreeze {one['id']}"} if one["id"] in ordered else {}
+        found.append({"about": "freeze"} | one | lift)
+    return found
 
 
 async def bypasses(ledger: Ledger, now: datetime) -> list[Event]:

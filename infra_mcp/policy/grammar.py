@@ -295,5 +295,17 @@ LongDuration = Annotated[
     StringConstraints(pattern=r"^[1-9][0-9]{0,4}[smhd]$"),
     _check(lambda value: seconds(value) <= 366 * _UNITS["d"], "must be at most 366d"),
 ]
-Rate = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}/[smhd]$")]
+Lifetime = Annotated[
+    str,
+    _check(
+        lambda value: (
+            value == "never" or (re.fullmatch(r"[1-9][0-9]{0,4}[smhd]", value) and seconds(value) <= 366 * _UNITS["d"])
+        ),
+        "must be a duration of at most 366d, such as 12h or 90d, or never",
+    ),
+]
+Rate = Annotated[
+    str,
+    _check(re.compile(r"[1-9][0-9]{0,5}/[smhd]").fullmatch, "must be a number in a time, such as 60/h; s, m, h or d"),
+]
 Moment = Annotated[datetime, BeforeValidator(_moment)]

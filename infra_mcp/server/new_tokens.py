@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import getpass
 import os
-from typing import Literal
 
 from infra_mcp.model.names import Circle, Frozen, PeerName
 from infra_mcp.model.peer import Caller, Sponsor, is_sponsor
-from infra_mcp.policy.grammar import LongDuration, seconds
+from infra_mcp.policy.grammar import Lifetime, LongDuration, seconds
 
 LIFE = "90d"  # of a token, where nothing else is said: see docs/operators.md
 
@@ -29,7 +28,7 @@ class PeerPlace(Frozen):
 class NewToken(PeerPlace):
     """A peer, and what its new token is to be."""
 
-    expires: LongDuration | Literal["never"] = LIFE
+    expires: Lifetime = LIFE
     sponsor: Sponsor | None = None
 
     @property

@@ -122,6 +122,11 @@ async def _renamed_remote(world: World) -> None:
     await world.accept()
 
 
+def _changed_file(world: World) -> None:
+    _write(world.repo / "live.yaml", "a: 1\n")
+    world.git("add", "live.yaml")
+
+
 CASES = [
     Case(
         "checkout.permissions", "everyone writes in the checkout", "failed", lambda w: w.repo.chmod(0o777), "Every user"
@@ -135,7 +140,7 @@ CASES = [
     ),
     Case("checkout.branch", "the branch is missing", "failed", _branchless, "no branch main"),
     Case("checkout.head", "HEAD is detached", "risk", lambda w: w.git("checkout", "-q", "--detach"), "detached"),
-    Case("checkout.clean", "a file is changed", "risk", lambda w: _write(w.repo / "infra.toml", "# x\n"), "infra.toml"),
+    Case("checkout.clean", "a file is changed", "risk", _changed_file, "live.yaml"),
     Case("checkout.locks", "git died", "failed", lambda w: _backdate(w.repo / ".git/index.lock", 3600), "has died"),
     Case(
         "checkout.programs",
@@ -410,6 +415,22 @@ async def test_a_cluster_that_is_away_is_not_taken_for_a_login_that_is_refused(w
     _write(world.settings.kubeconfig, json.dumps(config | {"users": users}))
     (row,) = await world.bad("cluster.answers")
     assert (row["level"], "get --raw /livez" in row["fix"]) == ("failed", True), row
+    assert "Connection refused" in row["what"]
+
+    area = await world.look("cluster")
+    assert [one["check"] for one in area if one["level"] == "failed"] == ["cluster.answers"], "once is enough"
+    (alone,) = await world.look("cluster.rights-wide")
+    assert (alone["level"], alone["fix"]) == ("failed", "infra-mcp doctor cluster.answers")
+
+
+async def test_the_command_that_cleans_the_checkout_leaves_a_changed_policy_where_it_is(world):
+    changed = (world.repo / "infra.toml").read_text(encoding="utf-8") + "# a change\n"
+    world.toml(changed)
+    _changed_file(world)
+    (row,) = await world.bad("checkout.clean")
+    await world.mend(row["fix"])
+    assert await world.bad("checkout.clean") == []
+    assert (world.repo / "infra.toml").read_text(encoding="utf-8") == changed
 
 
 async def test_a_ledger_of_a_newer_version_is_not_to_be_restored(world):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from ledger_template import open_new
 
+from infra_mcp.engine.notices import notices
 from infra_mcp.errors import InfraError
 from infra_mcp.model.peer import Caller
 from infra_mcp.policy.acceptance import PolicyInForce, end_of
@@ -158,4 +159,6 @@ async def test_the_command_without_an_end_freezes_until_someone_lifts_it(in_forc
 
     assert made["match"] == {"apps": ("docs",)} or made["match"] == {"apps": ["docs"]}
     assert datetime.fromisoformat(made["until"]) - datetime.now(UTC) > timedelta(days=365)
+    (notice,) = await notices(ledger, in_force.current(), datetime.now(UTC))
+    assert (notice["about"], notice["lift"]) == ("freeze", "infra-mcp unfreeze ordered-1")
     assert (await operator.call(OPERATOR, "operator/unfreeze", {}))["lifted"] == ["ordered-1"]

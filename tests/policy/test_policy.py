@@ -159,6 +159,8 @@ def test_the_digest_is_that_of_the_bytes():
         ("[[rules]]\nid = 'a'\nrequire = { approvals = 0 }", "rules.0.require.approvals"),
         ("[[rules]]\nid = 'a'\nrequire = { expires = '0h' }", "rules.0.require.expires"),
         ("[[rules]]\nid = 'a'\nrequire = { expires = '367d' }", "rules.0.require.expires must be at most 366d"),
+        ("[circles.a]\nrate = '60'", "circles.a.rate must be a number in a time, such as 60/h"),
+        ("[circles.a]\npeer_rate = '0/h'", "circles.a.peer_rate must be a number in a time, such as 60/h"),
         (FREEZE.replace("+01:00", ""), "freeze.0.from must be a date and time with its offset"),
         (FREEZE.replace("2026-12-20T18", "2026-02-30T18"), "freeze.0.from must be a date and time with its offset"),
         (FREEZE.replace("2026-12-20T18", "0000-02-30T18"), "freeze.0.from must be a date and time with its offset"),

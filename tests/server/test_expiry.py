@@ -76,7 +76,7 @@ async def test_tokens_are_given_out_listed_and_renewed_from_the_command_line(tmp
 
         assert (added.code, renewed.code, listed.code) == (0, 0, 0)
         assert "valid for 90d" in added.err
-        assert "1 earlier tokens of ci stay valid for 24h at most" in renewed.err
+        assert "Earlier tokens of ci that stay valid for 24h at most: 1." in renewed.err
         assert "valid for 30d" in renewed.err
         for token in (added.out.strip(), renewed.out.strip()):
             assert (await at.engine.ledger.caller_for_token(token)).name == "ci"
@@ -88,6 +88,7 @@ async def test_tokens_are_given_out_listed_and_renewed_from_the_command_line(tmp
         issued = next(one["issued"] for one in data if one["name"] == "ci")
         assert [one["sponsor"] for one in issued] == ["ann@example.com", "ben"]
         assert [one.code for one in wrong] == [2] * 4
+        assert "expires must be a duration of at most 366d, such as 12h or 90d, or never" in wrong[1].err
         assert len(await at.engine.ledger.tokens()) == 5, "what is wrong issues nothing and ends nothing"
 
 

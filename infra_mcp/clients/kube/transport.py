@@ -11,6 +11,7 @@ Importing this module imports `kubernetes` and aiohttp: see `credentials`.
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -272,6 +273,8 @@ def _no_answer(broken: Exception, *, unknown: bool) -> KubeError:
     why = "no answer in time" if isinstance(broken, TimeoutError) else one_line(type(broken).__name__)
     if isinstance(broken, aiohttp.ClientConnectorCertificateError):
         why = "its certificate is not the one the kubeconfig trusts"
+    elif isinstance(broken, aiohttp.ClientConnectorError) and (number := broken.os_error.errno or 0) > 0:
+        why = os.strerror(number)  # the error's own text has the address, which askers need not know
     return KubeError(0, "OutcomeUnknown" if unknown else "Unreachable", why)
 
 
