@@ -29,7 +29,7 @@ ENVIRONMENT = {
     "INFRA_MCP_CACHE": "The cache for programs and charts, instead of $XDG_CACHE_HOME/infra-mcp.",
     "INFRA_MCP_NOTICE": "A program that the server runs when something waits for people; it gets JSON as its input.",
     "INFRA_MCP_LOG": "`json`: each record of the server's log is a JSON object on one line.",
-    "INFRA_MCP_METRICS": "Who may read `/metrics` beside operators: a file with a token for it, or `open`: everyone.",
+    "INFRA_MCP_METRICS": "Who may read `/metrics` beside operators: a token's file, or `open`: all on this machine.",
     "INFRA_MCP_DASHBOARD": "`off`: a server that is started with it has no dashboard.",
     "INFRA_MCP_HTTP_LISTEN": "ADDRESS:PORT where `serve` also takes calls from other machines: `serve --listen`.",
     "INFRA_MCP_HTTP_URL": "The https URL under which other machines know it: `serve --public-url`.",

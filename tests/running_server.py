@@ -369,7 +369,7 @@ async def running_server(
                     health=engine.health,
                     engine=engine,  # type: ignore[arg-type]
                 )
-                http.open_to_operators(server, operator, url, Metrics(service, (await ledger.newest())[0]))
+                http.open_to_operators(server, operator, Metrics(service, (await ledger.newest())[0]))
                 pages = Dashboard(service, operator, url.removesuffix("/mcp"))
                 http.mount(server, pages)
                 operator = replace(operator, dashboard=pages.open)

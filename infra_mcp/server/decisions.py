@@ -39,19 +39,17 @@ class DecisionDoor:
 
     Args:
         operator: the methods of operators.
-        url: of the MCP endpoint.
     """
 
-    def __init__(self, operator: Operator, url: str) -> None:
+    def __init__(self, operator: Operator) -> None:
         self._operator = operator
-        self._url = url
 
     async def answer(self, request: Request) -> Response:
         """Answer one decision, by the method that its path names, or with the error as every channel has it."""
         try:
             caller = await self._caller(request.headers.get("authorization", ""))
         except InfraError as error:
-            return challenge(error, self._url)
+            return challenge(error, request.state.endpoint)
         try:
             return JSONResponse(await self._operator.call(caller, request.url.path[1:], await _given(request)))
         except InfraError as error:

@@ -135,10 +135,10 @@ class Pages(Protocol):
         """A link that opens a page for a caller of the socket, once."""
 
 
-def open_to_operators(server: InfraServer, operator: Operator, url: str, metrics: Metrics) -> None:
+def open_to_operators(server: InfraServer, operator: Operator, metrics: Metrics) -> None:
     """Take operators' decisions beside the rest, and show them the metrics."""
-    server.custom_route(METRICS, methods=["GET"])(MetricsDoor(metrics, url).answer)
-    door = decisions.DecisionDoor(operator, url)
+    server.custom_route(METRICS, methods=["GET"])(MetricsDoor(metrics).answer)
+    door = decisions.DecisionDoor(operator)
     for method in decisions.METHODS:
         server.custom_route(f"/{method}", methods=["POST"])(door.answer)
 

@@ -108,6 +108,7 @@ class HttpGuard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope["state"] |= {"endpoint": self.url, "is_here": self.names is HERE}  # for what is beside the endpoint
         send = self._counting(send)
         if (refusal := self.names.refusal(scope)) is not None:
             self.counter.refused["head"] += 1

@@ -196,23 +196,23 @@ def check_readers() -> None:
 
 
 class MetricsDoor:
-    """Answers `/metrics`: to an operator's token, to the token of a file, or to everyone, as the server was started.
+    """Answers `/metrics`: to an operator's token, and as the server was started to a file's, or to all on this machine.
 
     Args:
         metrics: the figures.
-        url: of the MCP endpoint.
     """
 
-    def __init__(self, metrics: Metrics, url: str) -> None:
-        self._metrics, self._url = metrics, url
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
 
     async def answer(self, request: HttpRequest) -> Response:
         """Answer one request."""
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         try:
-            allowed = await self._may_read(token.strip() if kind.lower() == "bearer" else "")
+            given = token.strip() if kind.lower() == "bearer" else ""
+            allowed = await self._may_read(given, is_here=request.state.is_here)
         except InfraError as error:
-            return challenge(error, self._url)
+            return challenge(error, request.state.endpoint)
         if not allowed:
             return PlainTextResponse(
                 "Metrics are for operators, and for who has the token of INFRA_MCP_METRICS.\n", _FORBIDDEN
@@ -222,11 +222,13 @@ class MetricsDoor:
         except InfraError as error:
             return PlainTextResponse(f"{error.what}\n", _UNAVAILABLE)
 
-    async def _may_read(self, token: str) -> bool:
-        """Whether this token may; raises where it is none."""
+    async def _may_read(self, token: str, *, is_here: bool) -> bool:
+        """Whether this token may; raises where it is none. Nothing is open to other machines."""
         readers = metrics_readers()
         if readers == "open":
-            return True
+            if is_here:
+                return True
+            readers = ""
         caller = await self._metrics.service.engine.ledger.caller_for_token(token) if token else None
         if caller is None and token and readers:
             try:

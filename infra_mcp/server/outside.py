@@ -13,6 +13,7 @@ import socket
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 # What may be called from elsewhere. /healthz and /readyz tell words that anyone may know; the others want a credential.
 PATHS: Final = re.compile(r"/mcp|/hooks/[^/]+|/operator/(approve|resolve)|/metrics|/healthz|/readyz")
+METRICS: Final = "/metrics"
 METADATA: Final = "/.well-known/oauth-protected-resource/mcp"
 BURST, EACH_SECOND = 60.0, 1.0  # calls without a valid credential that an address has at once, and gets back
 ADDRESSES: Final = 10_000  # that are remembered; then the one seen longest ago is forgotten
@@ -69,7 +71,9 @@ class Outside:
             what = "Beyond loopback HTTP is served with TLS only, or behind a proxy that has it."
             step = "Give --cert and --key, or the proxy's address: --trusted-proxy."
             raise InfraError("invalid-argument", what, next_step=step)
-        self.networks()
+        if any(not one.prefixlen for one in self.networks()):
+            what = "--trusted-proxy names every address: anyone could say that TLS was used, and from where."
+            raise InfraError("invalid-argument", what, next_step="Name the proxy, as --trusted-proxy 10.0.0.2.")
         _place(self.address)
 
     def networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
@@ -148,13 +152,10 @@ class Allowance:
 
 
 def _group(address: str) -> str:
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
+    found = _address(address)
     if isinstance(found, ipaddress.IPv6Address):
-        return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
-    return address
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found or address)
 
 
 @dataclass(eq=False)
@@ -202,11 +203,12 @@ class OutsideGuard:
             await self.app(_as_forwarded(scope, address), receive, self._watched(scope, address, send, known=known))
 
     def _watched(self, scope: Scope, address: str, send: Send, *, known: bool) -> Send:
-        """A signed event of a forge is as good as a token: it takes nothing from its address."""
+        """A forge's signature and the scraper's token are seen only inside: they take nothing from their address."""
 
         async def passed(message: Message) -> None:
             started = message["type"] == "http.response.start"
-            if started and not known and message["status"] < _LATER and scope["path"].startswith("/hooks/"):
+            shown = scope["path"].startswith("/hooks/") or scope["path"] == METRICS
+            if started and not known and shown and message["status"] < _LATER:
                 self.allowance.give_back(address)
             await send(message)
 
@@ -229,8 +231,8 @@ class OutsideGuard:
         hops = [one.strip() for one in _joined(headers, b"x-forwarded-for").split(",") if one.strip()]
         while hops and _within(hops[-1], self._networks):
             hops.pop()
-        address = hops[-1] if hops and _is_address(hops[-1]) else peer
-        return address, _joined(headers, b"x-forwarded-proto").strip().lower() == "https"
+        found = _address(hops[-1]) if hops else None
+        return str(found or peer), _joined(headers, b"x-forwarded-proto").strip().lower() == "https"
 
     def _metadata(self) -> dict[str, object]:
         """What a client learns of the tokens here (RFC 9728): they are given out by operators."""
@@ -256,16 +258,14 @@ def _joined(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> str:
 
 
 def _within(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(found in network for network in networks)
+    found = _address(address)
+    return found is not None and any(found in network for network in networks)
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address as a socket or a proxy writes it: some proxies add the port, a socket for both families maps IPv4."""
+    for one in (text, text.rpartition(":")[0]):
+        with suppress(ValueError):
+            found = ipaddress.ip_address(one.strip("[]"))
+            return getattr(found, "ipv4_mapped", None) or found
+    return None

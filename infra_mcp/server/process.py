@@ -152,7 +152,7 @@ async def _serve(start: _Start, listener: socket.socket, stopping: anyio.Event) 
                 http.mount(server, pages)
                 operator = replace(operator, dashboard=pages.open)
             metrics = Metrics(service, (await engine.ledger.newest())[0])
-            http.open_to_operators(server, operator, http.url_of(listener), metrics)
+            http.open_to_operators(server, operator, metrics)
             serving = Serving(http.url_of(listener), settings.socket, os.getpid())
             async with anyio.create_task_group() as beside:
                 await beside.start(service.attendants.open)

@@ -9,6 +9,7 @@ import contextlib
 import json
 import socket
 import ssl
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -118,10 +119,33 @@ async def test_without_a_valid_token_nothing_is_answered_but_two_words_of_health
     assert (await beyond.web.get(f"{beyond.url}{outside.METADATA}")).json()["resource"] == f"{beyond.url}/mcp"
     for path in ("/dashboard/", "/dashboard/open/x", "/proof?token=0&nonce=0", "/", "/register", "/mcp/", "//mcp"):
         assert (await beyond.web.get(beyond.url + path)).status_code == 404, path
-    assert (await beyond.web.post(f"{beyond.url}/operator/approve", json={})).status_code == 401
-    assert (await beyond.web.get(f"{beyond.url}/metrics")).status_code == 401
+    for method, path in (("POST", "/operator/approve"), ("POST", "/operator/resolve"), ("GET", "/metrics")):
+        answer = await beyond.web.request(method, f"{beyond.url}{path}", json={})
+        assert answer.status_code == 401
+        assert metadata in answer.headers["www-authenticate"]
+        assert inside not in answer.text + answer.headers["www-authenticate"]
     assert (await beyond.web.post(f"{beyond.url}/hooks/nobody", json={})).status_code == 403
-    assert beyond.refused["token"] == 4
+    assert beyond.refused["token"] == 5
+
+
+async def test_metrics_that_are_open_on_this_machine_want_a_token_from_others(beyond, monkeypatch):
+    monkeypatch.setenv("INFRA_MCP_METRICS", "open")
+    inside = beyond.at.url.removesuffix("/mcp")
+    assert (await beyond.web.get(f"{inside}/metrics")).status_code == 200
+    assert (await beyond.web.get(f"{beyond.url}/metrics")).status_code == 401
+    peer = {"Authorization": f"Bearer {beyond.at.tokens['docs']}"}
+    assert (await beyond.web.get(f"{beyond.url}/metrics", headers=peer)).status_code == 403
+
+
+async def test_a_scraper_with_its_token_takes_nothing_from_its_address(beyond, tmp_path, monkeypatch):
+    file = tmp_path / "scrape"
+    file.write_text("only-for-metrics-5f1b\n", encoding="utf-8")
+    file.chmod(0o600)
+    monkeypatch.setenv("INFRA_MCP_METRICS", str(file))
+    monkeypatch.setattr(outside, "EACH_SECOND", 1e-9)
+    scraper = {"Authorization": "Bearer only-for-metrics-5f1b"}
+    for _ in range(int(BURST) + 5):
+        assert (await beyond.web.get(f"{beyond.url}/metrics", headers=scraper)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -178,6 +202,25 @@ async def test_an_address_that_keeps_calling_without_a_token_waits_and_a_peer_th
     assert int(late.headers["retry-after"]) >= 1
     assert (await beyond.call()).status_code == 200
     assert beyond.refused["too-many"] == statuses.count(429) + 1
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("10.0.0.2", "203.0.113.9", "203.0.113.9"),
+        ("10.0.0.2", "198.51.100.7, 203.0.113.9:50123", "203.0.113.9"),  # what came with the call is on the left
+        ("10.0.0.2", "203.0.113.9, 10.0.0.2:8080", "203.0.113.9"),
+        ("10.0.0.2", "[2001:db8::1]:50123", "2001:db8::1"),
+        ("::ffff:10.0.0.2", "203.0.113.9", "203.0.113.9"),  # a socket for both families writes IPv4 so
+        ("10.0.0.2", "unknown", "10.0.0.2"),
+        ("10.0.0.2", "", "10.0.0.2"),
+        ("192.0.2.1", "203.0.113.9", "192.0.2.1"),
+    ],
+)
+def test_a_call_counts_for_the_address_that_the_last_trusted_proxy_saw(peer, forwarded, address):
+    guard = outside.OutsideGuard(None, Outside("", "", proxies=("10.0.0.2",)), None, Counter())
+    scope = {"scheme": "http", "headers": [(b"x-forwarded-for", forwarded.encode())] if forwarded else []}
+    assert guard._origin(scope, peer)[0] == address
 
 
 def test_what_is_remembered_of_addresses_is_bounded_and_one_network_is_one():
@@ -303,6 +346,8 @@ def test_a_key_that_others_may_read_is_not_served_with(tmp_path):
         ("infra.example:8443", "https://infra.example", ("10.0.0.1",), "no address"),
         ("10.0.0.5:99999", "https://infra.example", ("10.0.0.1",), "no address"),
         ("10.0.0.5:8443", "https://infra.example", ("anyone",), "no network"),
+        ("10.0.0.5:8443", "https://infra.example", ("10.0.0.1", "0.0.0.0/0"), "every address"),
+        ("10.0.0.5:8443", "https://infra.example", ("::/0",), "every address"),
     ],
 )
 def test_an_open_address_without_protection_is_refused_at_the_start(address, url, proxies, says):
