@@ -73,19 +73,23 @@ class Policies(Repository):
 
     @effect("ledger.freezes")
     async def change_freezes(
-        self, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], by: str, text: str
+        self, change: Callable[[list[dict[str, Any]], int], list[dict[str, Any]]], by: str, text: str
     ) -> list[dict[str, Any]]:
         """Change the freezes that operators ordered, as one event that holds all that are left.
 
         Args:
-            change: of those there are to those there are to be; it may raise.
+            change: of those there are to those there are to be, by the highest number that one ever had; it may raise.
             by: the operator.
             text: what changes, for people.
         """
 
         def step(tx: Tx) -> list[dict[str, Any]]:
-            after: list[dict[str, Any]] = written(self.masker, change(_freezes(tx.connection)))
-            data = {"freezes": after, "message": written(self.masker, text)}
+            before = _newest_freezes(tx.connection)
+            known = before.get("freezes", [])
+            last = max([before.get("last", 0), *map(_number, known)])
+            after: list[dict[str, Any]] = written(self.masker, change(known, last))
+            last = max([last, *map(_number, after)])
+            data = {"freezes": after, "last": last, "message": written(self.masker, text)}
             append(tx, Entry(clock.now(), _FREEZES, by, None, text=data["message"], data=data))
             return after
 
@@ -93,9 +97,14 @@ class Policies(Repository):
 
     async def freezes(self) -> list[dict[str, Any]]:
         """The freezes that operators ordered and did not lift, also those that are over."""
-        return await self._database.read(_freezes)
+        found: list[dict[str, Any]] = (await self._database.read(_newest_freezes)).get("freezes", [])
+        return found
 
 
-def _freezes(connection: Connection) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(connection.execute(_NEWEST_FREEZES).scalar() or "{}").get("freezes", [])
+def _newest_freezes(connection: Connection) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(connection.execute(_NEWEST_FREEZES).scalar() or "{}")
     return found
+
+
+def _number(freeze: dict[str, Any]) -> int:
+    return int(freeze["id"].rpartition("-")[2])

@@ -133,19 +133,22 @@ class PolicyInForce:
                 most there may be are ordered.
         """
         _require_operator(by, "order a freeze", "freeze.order")
-        if not now < until <= now + MAX_FREEZE:
-            what = f"A freeze ends after now, and within {MAX_FREEZE.days} days."
+        if not now + timedelta(seconds=1) <= until <= now + MAX_FREEZE:  # it is kept by the second
+            what = f"A freeze lasts a second at least, and ends within {MAX_FREEZE.days} days."
             raise InfraError("invalid-argument", what)
         number = 0
+        about = match.model_dump(mode="json", exclude_none=True)
+        if self._ledger.masker.mask(json.dumps(about)) != json.dumps(about):
+            raise InfraError("invalid-argument", "A pattern looks like a secret, which is not stored.")
 
-        def add(known: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        def add(known: list[dict[str, Any]], last: int) -> list[dict[str, Any]]:
             nonlocal number
             left = [one for one, read in zip(known, _read(known), strict=True) if read.until > now]
             if len(left) >= _MAX_ORDERED:
                 raise InfraError("invalid-argument", f"There are {_MAX_ORDERED} ordered freezes; lift one first.")
-            number = max([0, *(int(one["id"].rpartition("-")[2]) for one in known)]) + 1
+            number = last + 1  # never one again: who lifts an old one by its id lifts no other
             made = {"id": f"{_ORDERED}{number}", "from": _text(now), "until": _text(until), "reason": reason}
-            return [*left, made | {"by": by.name, "match": match.model_dump(mode="json", exclude_none=True)}]
+            return [*left, made | {"by": by.name, "match": about}]
 
         await self._ledger.change_freezes(add, by.name, f"Changes are frozen until {_text(until)}: {reason}")
         await self.refresh()
@@ -160,7 +163,7 @@ class PolicyInForce:
         _require_operator(by, "lift a freeze", "freeze.order")
         lifted: list[str] = []
 
-        def remove(known: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        def remove(known: list[dict[str, Any]], _: int) -> list[dict[str, Any]]:
             lifted[:] = [one["id"] for one in known if name in {None, one["id"]}]
             if not lifted:
                 what = "No operator ordered such a freeze." if name else "No operator ordered a freeze."

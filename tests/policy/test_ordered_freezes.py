@@ -105,13 +105,23 @@ async def test_each_is_about_what_it_names_and_is_lifted_alone_or_with_all(in_fo
     assert await in_force.unfreeze(OPERATOR, "ordered-2") == ("ordered-2",)
     assert held(in_force) is None
     await order(in_force)
-    assert held(in_force) == "ordered-2", "the ids of those that are left are never given again"
-    assert await in_force.unfreeze(OPERATOR, None) == ("ordered-1", "ordered-2")
+    assert held(in_force) == "ordered-3", "who lifts an old one by its id lifts no other"
+    assert await in_force.unfreeze(OPERATOR, None) == ("ordered-1", "ordered-3")
     assert held(in_force) is None
     for name in ("year-end", "ordered-9", None):
         with pytest.raises(InfraError, match="not-found"):
             await in_force.unfreeze(OPERATOR, name)
     assert [one.id for one in in_force.current().freezes] == ["year-end"]
+    assert (await order(in_force)).id == "ordered-4"
+
+
+async def test_what_the_ledger_would_not_keep_as_it_is_is_refused_and_freezes_nothing(in_force):
+    secret = "glpat-" + "abcde01234" * 2  # it looks like a token of a forge
+    for until, pattern in ((NOW + timedelta(milliseconds=300), "docs"), (NOW + timedelta(hours=1), secret)):
+        match = FreezeMatch(namespaces=(pattern,))
+        with pytest.raises(InfraError, match="invalid-argument"):
+            await in_force.freeze(OPERATOR, until=until, match=match, reason="the network", now=NOW)
+        assert (in_force.ordered, held(in_force)) == ((), None)
 
 
 async def test_the_trail_tells_who_froze_what_and_who_lifted_it(in_force, ledger):
