@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from infra_mcp.ledger.records import Accepted, AskIn
     from infra_mcp.mesh.limits import Limits
     from infra_mcp.model.request import Submission
+
+
+_VOID: Final = frozenset({"idempotency-conflict", "invalid-argument"})  # of which the ledger keeps each
 
 
 def now() -> str:
@@ -50,11 +53,15 @@ async def enter(
         many = InfraError("too-many", "Too many dry runs of one peer.", next_step="Wait some seconds, then send fewer.")
         await limits.note(caller, many)
         raise many
+    if limits is not None:
+        await limits.not_void(caller)
     with anyio.CancelScope(shield=True):
         try:
             accepted = await engine.submit(submission, ask)
         except InfraError as error:
             if error.code == "too-many" and limits is not None:
                 await limits.note(caller, error)
+            elif error.code in _VOID and limits is not None:
+                limits.void(caller)
             raise
     return accepted

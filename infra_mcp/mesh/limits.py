@@ -31,6 +31,7 @@ BURST: Final = 200  # messages a sender may send at once
 RATE: Final = 20.0  # messages a second after that
 IDLE: Final = 60  # dry runs, and requests that policy refuses, which the ledger keeps of one peer at once
 IDLE_RATE: Final = 0.2  # and the number of them a second after that
+VOID: Final = 60  # requests of one peer at once that the ledger does not take and keeps a row of each; then IDLE_RATE
 OPEN: Final = 50  # open asks of one sender at one receiver
 UNREAD: Final = 500  # unread messages of one sender at one receiver
 DEPTH: Final = 20  # asks in a row, each replying to the one before
@@ -76,6 +77,11 @@ class _Buckets:
             self._skipped.pop(self._left.popitem(last=False)[0], None)
         return allowed
 
+    def has(self, sender: Caller, now: float) -> bool:
+        """Whether there is enough for one more, which is not taken."""
+        left, since = self._left.get((sender.name, sender.circle), (self._size, now))
+        return left + (now - since) * self._rate >= 1.0
+
     def wait(self, sender: Caller, now: float, cost: float) -> int:
         """In how many seconds there will be enough for a cost, at least 1."""
         left, since = self._left.get((sender.name, sender.circle), (self._size, now))
@@ -104,6 +110,7 @@ class Limits:
         self._clock = clock or anyio.current_time
         self._messages = _Buckets(float(BURST), RATE)
         self._idle = _Buckets(float(IDLE), IDLE_RATE)
+        self._void = _Buckets(float(VOID), IDLE_RATE)
         self._noted = _Buckets(float(ROWS), 1.0)
         self._refused = _Buckets(1.0, 1 / _ROW_EVERY)
         self._pairs: dict[tuple[str, str, str | None, Address], _Pair] = {}
@@ -123,6 +130,21 @@ class Limits:
     def spare(self, sender: Caller) -> bool:
         """Count one more request that changes nothing; false when the ledger, which is kept for good, has too many."""
         return self._idle.take(sender, self._clock())
+
+    async def not_void(self, sender: Caller) -> None:
+        """Refuse a sender of too many requests that were void: see `void`.
+
+        Raises:
+            InfraError: `too-many`.
+        """
+        wait = self._void.wait(sender, self._clock(), 1.0)
+        if not self._void.has(sender, self._clock()):
+            what = "Too many requests of one peer used a key of another request, or held what looks like a secret."
+            await self._refuse(sender, what, f"Wait {wait} s, and send none of these again.", retry_after=wait)
+
+    def void(self, sender: Caller) -> None:
+        """Count one request that the ledger did not take, and of which it keeps a row of its own."""
+        self._void.take(sender, self._clock())
 
     def row(self, caller: Caller) -> int | None:
         """How many refused calls of a caller left no row since the last that did; None when this one leaves none."""

@@ -11,7 +11,7 @@ from infra_mcp.errors import InfraError
 from infra_mcp.ledger import Ledger
 from infra_mcp.ledger.ids import request_id
 from infra_mcp.mesh.asks import ask
-from infra_mcp.mesh.limits import Limits
+from infra_mcp.mesh.limits import VOID, Limits
 from infra_mcp.model.actions.deploy import Deploy
 from infra_mcp.model.budget import Budget
 from infra_mcp.model.peer import Caller
@@ -129,6 +129,29 @@ async def test_a_flood_leaves_one_row_a_minute_that_counts_the_others(tmp_path):
 
     assert flooded - before == 1
     assert (event.data["rule"], event.data["refused_before"]) == ("circles.docs.peer_rate", 59)
+
+
+@pytest.mark.parametrize("given", [{"idempotency_key": "a"}, {"reason": "x"}], ids=["another key's", "a secret"])
+async def test_requests_that_are_not_taken_do_not_fill_the_ledger(tmp_path, given):
+    secret = "glpat-" + "abcde01234" * 2  # it looks like a token of a forge
+    async with running_server(tmp_path, "unix", policy=POLICY) as at, at.unix("docs") as client:
+        at.service.limits = Limits(at.engine, lambda: 1000.0)
+
+        async def send(number):
+            version = f"{number}" if "idempotency_key" in given else f"{number}-{secret}"
+            sent = {"app": "docs", "version": version, "wait_seconds": 0} | given
+            return (await client.call_tool("deploy", sent)).structured_content.get("code")
+
+        first = await send(0)
+        before = (await at.engine.ledger.newest())[0]
+        codes = [await send(number) for number in range(1, VOID + 40)]
+        rows = (await at.engine.ledger.newest())[0] - before
+        other = await by_ask(at, 0)
+
+    assert first in {None, "invalid-argument"}
+    assert set(codes) == {"too-many", "idempotency-conflict" if first is None else "invalid-argument"}
+    assert rows <= 2 * VOID + 2, "one row of each, one of the tool, and one for all others"
+    assert other is None or other["code"] == "too-many"
 
 
 @pytest.fixture
