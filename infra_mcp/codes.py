@@ -329,7 +329,9 @@ CODES: dict[str, CodeInfo] = {
         "The wait ran out; the request goes on.", "Ask again with `get_request` or `wait_on_ack`.", Exit.UNREACHABLE
     ),
     "setup-failed": CodeInfo(
-        "Something this command needs is missing on this machine.", "See the message.", Exit.UNREACHABLE
+        "Something this command needs is missing on this machine.",
+        "Mend what the message names, and run it again.",
+        Exit.UNREACHABLE,
     ),
     "internal": CodeInfo(
         "An internal error of infra-mcp.", "See the server's log; the request's record says how far it came."

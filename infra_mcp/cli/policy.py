@@ -171,7 +171,7 @@ def _test(options: argparse.Namespace) -> int:
         lines.append(f"  {one['reason']}")
     lines += [f"{one['request']}  {one['asked']}\n  cannot be judged again: {one['unknown']}" for one in unknown]
     if sections := ", ".join(found["planned_otherwise"]):
-        lines.append(f"Judged are the plans of then. FILE says something else in {sections}: new plans may be others.")
+        lines.append(f"The stored plans were judged. FILE differs in {sections}: new plans may differ from them.")
     same = found["tried"] - len(differ) - len(unknown)
     lines.append(f"{found['tried']} tried: {len(differ)} differ, {same} do not, {len(unknown)} cannot be judged again.")
     show(options.json, found, "\n".join(lines))

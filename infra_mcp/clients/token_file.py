@@ -13,7 +13,8 @@ def require_private(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise InfraError("setup-failed", f"{path} cannot be read: {error.strerror}.") from error
+        step = "Put the credential there, or correct the setting that names the file."
+        raise InfraError("setup-failed", f"{path} cannot be read: {error.strerror}.", next_step=step) from error
     if mode & 0o077:
         step = f"chmod 600 {shlex.quote(str(path))}"
         raise InfraError("setup-failed", f"{path} holds a credential and others may read it.", next_step=step)

@@ -162,10 +162,10 @@ async def installed(look: Look) -> AsyncIterator[Finding]:
             continue
         if found.differs:
             parts = [f"{one} is missing" for one in found.missing]
-            parts += [f"{one} is other ({', '.join(fields)})" for one, fields in found.other.items()]
+            parts += [f"{one} differs ({', '.join(fields)})" for one, fields in found.other.items()]
             parts += [f"{one} is left over" for one in found.left]
             more = f", and {len(parts) - _MAX_NAMED} more" if len(parts) > _MAX_NAMED else ""
-            what = f"Cluster {name} has not what is rendered: {', '.join(parts[:_MAX_NAMED])}{more}."
+            what = f"Cluster {name} differs from what is rendered: {', '.join(parts[:_MAX_NAMED])}{more}."
             mends = found.commands(policy.clusters[name].context, ["--cluster", name])
             yield failed(what, _mending(look, mends))
 

@@ -32,7 +32,7 @@ async def user(look: Look) -> AsyncIterator[Finding]:
     if look.around["user"] == 0:
         owner = look.settings.repo.stat().st_uid
         name = f"'#{owner}'" if owner else "infra-mcp"
-        what = "It runs as root: whatever it starts (git, helm, a plugin) may do anything on this machine."
+        what = "The server runs as root: whatever it starts (git, helm, a plugin) may do anything on this machine."
         yield risk(what, f"sudo -u {name} infra-mcp serve")
 
 

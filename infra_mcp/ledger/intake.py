@@ -129,7 +129,7 @@ def _over(connection: Connection, submission: Submission, budgets: Sequence[Budg
         if left > 0:
             wait = math.ceil(min(left, budget.seconds))
             who = f"The peers of circle {caller.circle}" if budget.shared else "A peer of this circle"
-            what = f"{who} may send {budget.requests} requests in {budget.seconds:.0f} s, and they were sent."
+            what = f"{who} may send {budget.requests} requests in {budget.seconds:.0f} s, and that limit is reached."
             step = f"Send it again in {wait} s."
             return InfraError("too-many", what, next_step=step, rule=budget.rule, retry_after=wait)
     return None

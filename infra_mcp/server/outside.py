@@ -94,7 +94,7 @@ def _place(text: str) -> tuple[str, int]:
         address = ipaddress.ip_address(host.strip("[]"))
         number = range(1 << 16).index(int(port))
     except ValueError:
-        what = "--listen is no address of this machine with a port."
+        what = "--listen is not ADDRESS:PORT, with an address of this machine."
         raise InfraError("invalid-argument", what, next_step="e.g. --listen 10.0.0.5:8443") from None
     return str(address), number
 

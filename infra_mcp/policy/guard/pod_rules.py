@@ -85,7 +85,7 @@ POD_RULES: Final = (
         "a container without `runAsNonRoot: true`, its own or the pod's",
         "Root in a container is the first step out of it.",
     ),
-    _restricted("pods.run-as-user", "`runAsUser: 0`", "The same."),
+    _restricted("pods.run-as-user", "`runAsUser: 0`", "Root in a container is the first step out of it."),
     _restricted(
         "pods.seccomp-unset",
         "a container without a seccomp profile, its own or the pod's",
@@ -159,7 +159,7 @@ POD_RULES: Final = (
     _required(
         ANNOTATIONS,
         "a workload without an annotation of `annotations`",
-        "The same.",
+        "Nothing says whose it is, or what it is for.",
         _LABELS,
         "annotations",
     ),
