@@ -55,8 +55,8 @@ async def notices(ledger: Ledger, policy: Policy | None, now: datetime) -> list[
 
 async def bypasses(ledger: Ledger, now: datetime) -> list[Event]:
     """The newest approvals of the last day by which an operator went on without the others whom a rule wants."""
-    page = await ledger.search(BYPASSED, circle=None, since=stamp(now - _DAY), limit=_NEWEST)
-    return [one for one in page.events if one.kind == BYPASSED]
+    page = await ledger.search("", circle=None, kind=BYPASSED, since=stamp(now - _DAY), limit=_NEWEST)
+    return list(page.events)
 
 
 def freezes(policy: Policy | None, now: datetime) -> list[dict[str, Any]]:
@@ -107,8 +107,8 @@ class Notices:
         """Tell what was not told yet."""
         waiting = [one for one in await self.ledger.parked() if one.state is State.AWAITING_APPROVAL]
         found = {_key(one): _values(one) for one in (*waiting, *await self._stuck())}
-        events = (await self.ledger.search(BYPASSED, circle=None, since=self._since)).events
-        found |= {f"event {one.seq}": _bypass(one) for one in events if one.kind == BYPASSED}
+        events = (await self.ledger.search("", circle=None, kind=BYPASSED, since=self._since)).events
+        found |= {f"event {one.seq}": _bypass(one) for one in events}
         new = [values for key, values in found.items() if key not in self._told]
         self._told = set(found)
         for values in new:

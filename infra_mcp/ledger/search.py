@@ -34,6 +34,7 @@ class Search(Repository):
         namespace: str | None = None,
         object: str | None = None,  # noqa: A002 - the word users search by
         sponsor: str | None = None,
+        kind: str | None = None,
         since: str | None = None,
         until: str | None = None,
         before: int | None = None,
@@ -48,6 +49,7 @@ class Search(Repository):
             namespace: only events of, or of requests about, this namespace.
             object: likewise an object: `namespace/kind/name`, or its end, such as `deployment/docs` or `docs`.
             sponsor: only what came by a token, or a pipeline's identity, that this person answers for.
+            kind: only events of this kind, which no one's words are.
             since: not before this ISO 8601 date or time.
             until: not after it; a date means its end.
             before: only events with smaller numbers, for the next page.
@@ -68,6 +70,9 @@ class Search(Repository):
         except (ValueError, OverflowError) as error:
             raise InfraError("invalid-argument", "since and until are ISO 8601 dates or times.") from error
         wanted += [_answered_for(self.masker.mask(sponsor))] if sponsor is not None else []
+        if kind is not None:
+            wanted.append(_COLUMNS.kind == kind)
+            expression = " AND ".join(filter(None, (f'kind : "{kind}"', expression)))
         wanted += [_COLUMNS.seq < before] if before is not None else []
         if expression is None and words.strip():
             return SearchPage(events=(), total=0)

@@ -3,13 +3,14 @@
 from datetime import timedelta
 
 import pytest
-from engine.ledger_fixture import EFFECT, NEED, PAT
+from engine.ledger_fixture import DOCS, EFFECT, NEED, PAT
 from engine.two_kinds import until
 
 from infra_mcp.engine.approvals import covers, waiting_for
-from infra_mcp.engine.notices import Notices
+from infra_mcp.engine.notices import Notices, bypasses
+from infra_mcp.engine.run import stamp, utc
 from infra_mcp.engine.signals import Signals
-from infra_mcp.model.peer import Caller
+from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import State
 from infra_mcp.policy.matching import Subject, denials
 from infra_mcp.policy.policy import load
@@ -121,3 +122,15 @@ def test_a_rule_can_allow_it_where_several_operators_must_approve(require, allow
     subject = Subject("deploy", "docs", "docs", frozenset({"docs-live"}))
 
     assert ["bypass" in one.reason for one in denials(policy.rules, subject)] == ([] if allowed else [True])
+
+
+async def test_no_peer_buries_a_bypass_under_words_of_its_own(ledger_fixture):
+    request = await ledger_fixture.awaits(TWO)
+    await ledger_fixture.decide(request, PAT, bypass=WHY)
+    for number in range(60):
+        await ledger_fixture.ledger.mail.notified(
+            DOCS, Address(name="infra"), f"bypassed {number}", [], now=stamp(utc())
+        )
+
+    (found,) = await bypasses(ledger_fixture.ledger, utc())
+    assert (found.request, found.text) == (request.id, WHY)
