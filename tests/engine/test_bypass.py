@@ -1,6 +1,6 @@
 """One operator goes on without the others whom a rule wants: where it allows that, with a reason, for a while."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from engine.ledger_fixture import DOCS, EFFECT, NEED, PAT
@@ -8,7 +8,6 @@ from engine.two_kinds import until
 
 from infra_mcp.engine.approvals import covers, waiting_for
 from infra_mcp.engine.notices import Notices, bypasses
-from infra_mcp.engine.run import stamp, utc
 from infra_mcp.engine.signals import Signals
 from infra_mcp.model.peer import Address, Caller
 from infra_mcp.model.request import State
@@ -127,10 +126,9 @@ def test_a_rule_can_allow_it_where_several_operators_must_approve(require, allow
 async def test_no_peer_buries_a_bypass_under_words_of_its_own(ledger_fixture):
     request = await ledger_fixture.awaits(TWO)
     await ledger_fixture.decide(request, PAT, bypass=WHY)
+    (event,) = [one for one in await ledger_fixture.ledger.trail(request.id) if one.kind == "bypassed"]
     for number in range(60):
-        await ledger_fixture.ledger.mail.notified(
-            DOCS, Address(name="infra"), f"bypassed {number}", [], now=stamp(utc())
-        )
+        await ledger_fixture.ledger.mail.notified(DOCS, Address(name="infra"), f"bypassed {number}", [], now=event.at)
 
-    (found,) = await bypasses(ledger_fixture.ledger, utc())
+    (found,) = await bypasses(ledger_fixture.ledger, datetime.fromisoformat(event.at))
     assert (found.request, found.text) == (request.id, WHY)
