@@ -99,8 +99,8 @@ def _granted(summary: dict[str, Any] | None) -> list[str]:
         grants = [f"{key} {', '.join(value) or 'none'}" for key, value in circle.items()]
         lines.append(f"circle {name}: " + "; ".join(grants))
     lines += [f"app {name} of {owner}" for name, owner in summary["apps"].items()]
-    if summary["rules"]:
-        lines.append("rules: " + ", ".join(summary["rules"]))
+    restricted = ((key, summary.get(key)) for key in ("rules", "protected", "freezes"))
+    lines += [f"{key}: {', '.join(ids)}" for key, ids in restricted if ids]
     return lines
 
 

@@ -70,7 +70,7 @@ def changes(old: str, new: str) -> str:
 
 
 def summary(policy: Policy) -> dict[str, Any]:
-    """What a policy grants, in short."""
+    """What a policy grants and restricts, in short."""
     return {
         "peer": policy.peer.name,
         "branch": policy.tree.branch,
@@ -82,4 +82,6 @@ def summary(policy: Policy) -> dict[str, Any]:
         },
         "apps": {name: rules.owner for name, rules in policy.apps.items()},
         "rules": [rule.id for rule in policy.rules],
+        "protected": [one.id for one in policy.protected],
+        "freezes": [one.id for one in policy.freezes],
     }

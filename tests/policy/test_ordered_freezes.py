@@ -171,4 +171,5 @@ async def test_the_command_without_an_end_freezes_until_someone_lifts_it(in_forc
     assert datetime.fromisoformat(made["until"]) - datetime.now(UTC) > timedelta(days=365)
     (notice,) = await notices(ledger, in_force.current(), datetime.now(UTC))
     assert (notice["about"], notice["lift"]) == ("freeze", "infra-mcp unfreeze ordered-1")
+    assert (await operator.call(OPERATOR, "operator/policy.show", {}))["summary"]["freezes"][-1] == "ordered-1"
     assert (await operator.call(OPERATOR, "operator/unfreeze", {}))["lifted"] == ["ordered-1"]
