@@ -103,7 +103,7 @@ point.
 | `risk` | it works, and somebody could do harm by it, or it ends soon | 7, where nothing failed |
 | `pass` | all is well; printed with `--all` | 0 |
 | `empty` | there is nothing to look at, such as no webhook | 0 |
-| `skipped` | it could not be looked at, for a reason that is no fault | 0 |
+| `skipped` | it could not be looked at, for a reason that is no fault, or that another check reports | 0 |
 
 With `--json` it prints `checks`, a list of `check`, `level`, `what` and `fix`, and `exit`. Read the printed command
 before you run it: where only you know a value, such as a new token or an address, it reads it from its input or has a

@@ -71,7 +71,7 @@ async def clean(look: Look) -> AsyncIterator[Finding]:
 
 @check("checkout.locks")
 async def locks(look: Look) -> AsyncIterator[Finding]:
-    """No git that has died left its lock."""
+    """No git process that died left a lock."""
     folder = await _git_folder(look)
     for path in (folder / name for name in _LOCKS):
         if path.exists() and time.time() - path.stat().st_mtime > _STALE:

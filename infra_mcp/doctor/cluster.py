@@ -96,7 +96,7 @@ async def answers(look: Look) -> AsyncIterator[Finding]:
 
 @check("cluster.rights-wide")
 async def wide(look: Look) -> AsyncIterator[Finding]:
-    """The server's login may do no more than its own role, and no circle what no circle should."""
+    """The server's login may do no more than its own role, and no circle what is forbidden to all."""
     for name, cluster, policy in _with_policy(look):
         if await cluster.may("*", "*", "*"):
             yield failed(f"The login of cluster {name} is an admin's: it may do everything.", _login_fix(look, name))

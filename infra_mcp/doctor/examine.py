@@ -51,8 +51,8 @@ async def examine(
     rows = []
     for one, findings in zip(wanted, found, strict=True):
         for finding in findings or [Finding(Level.PASS, one.title)]:
-            told = away and finding.fix == SEE_ANSWERS  # once is enough
-            level, what, fix = skipped(f"A cluster does not answer: see {ANSWERS}.") if told else finding
+            repeats = away and finding.fix == SEE_ANSWERS
+            level, what, fix = skipped(f"A cluster does not answer: see {ANSWERS}.") if repeats else finding
             rows.append({"check": one.id, "level": level.value, "what": harmless(what)[:_LONGEST], "fix": fix})
     return rows
 

@@ -21,7 +21,7 @@ from infra_mcp.server.tls import end_of
 _SECRET: Final = re.compile(
     r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE
 )
-_DAYS: Final = 14  # before its end in which a certificate is told of
+_DAYS: Final = 14  # before its end, from when a certificate is reported
 _WRITABLE: Final = 0o022  # by the group and by others
 _PROXIES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
@@ -45,7 +45,7 @@ async def umask(look: Look) -> AsyncIterator[Finding]:
 
 @check("exposure.url")
 async def url(look: Look) -> AsyncIterator[Finding]:
-    """INFRA_MCP_URL leads nowhere without TLS."""
+    """INFRA_MCP_URL is https, or of this machine."""
     parts = urlsplit(look.given("INFRA_MCP_URL"))
     if parts.scheme == "http" and not _is_here(parts.hostname or ""):
         better = parts._replace(scheme="https").geturl()
@@ -62,7 +62,7 @@ async def token(look: Look) -> AsyncIterator[Finding]:
 
 @check("exposure.secrets")
 async def secrets(look: Look) -> AsyncIterator[Finding]:
-    """No secret in the environment that programs of the server would get."""
+    """The environment that the server's programs get holds no secret."""
     wanted = {one for rules in (look.policy.workspaces.values() if look.policy else ()) for one in rules.environment}
     for name in sorted(look.around["environment"]):
         if _SECRET.search(name) and name != "INFRA_MCP_TOKEN" and name not in wanted:

@@ -16,11 +16,11 @@ SEE_ANSWERS: Final = f"infra-mcp doctor {ANSWERS}"  # the fix of what fails only
 
 
 class Level(StrEnum):
-    """How it stands with what a check looked at."""
+    """How bad a finding is."""
 
     PASS = "pass"  # noqa: S105 - a level, no password
     EMPTY = "empty"  # there is nothing to look at
-    SKIPPED = "skipped"  # it could not be looked at, for a reason that is no fault
+    SKIPPED = "skipped"  # it could not be looked at, for a reason that is no fault, or that another check reports
     RISK = "risk"  # it works, and somebody could do harm by it or it ends soon
     FAILED = "failed"  # it is wrong
 

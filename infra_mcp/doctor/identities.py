@@ -16,7 +16,7 @@ _UNUSED: Final = timedelta(days=30)
 
 @check("identities.peers")
 async def peers(look: Look) -> AsyncIterator[Finding]:
-    """Every peer has a token, or comes by an issuer's, and is of a circle of the policy."""
+    """Every peer has a token or an issuer's identity, and is of a circle of the policy."""
     found = await _peers(look)
     if found is None:
         yield skipped("There is no ledger to read.")

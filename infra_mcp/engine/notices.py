@@ -1,4 +1,4 @@
-"""What waits for people: for the inbox of operators, and told by a program of theirs the moment that it begins to.
+"""What waits for people: the notices of the operators' inbox, and those that a program of theirs gets at once.
 
 Nothing of it is stored: it is read from the ledger's requests and events, and from the policy in force. A program's
 notice is a hint and nothing depends on it. After a restart what still waits for an approval is told once more.

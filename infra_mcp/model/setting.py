@@ -252,7 +252,7 @@ def _text(form: re.Pattern[str]) -> Callable[[JsonValue], str | None]:
 
 
 def amount_of(value: JsonValue) -> Decimal | None:
-    """The amount of a Kubernetes quantity such as `500m` or `2Gi`; None for what is none."""
+    """The amount of a Kubernetes quantity such as `500m` or `2Gi`; None for any other text."""
     if type(value) is int or (isinstance(value, float) and math.isfinite(value)):
         return Decimal(str(value)) if abs(value) < _INT64 else None
     match = _QUANTITY.fullmatch(value) if isinstance(value, str) and len(value) <= _MAX_NUMBER else None

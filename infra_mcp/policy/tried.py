@@ -75,7 +75,7 @@ def tried(policy: Policy, request: Request, judged: Judged | None) -> Tried:
 
 
 def planned_otherwise(policy: Policy, other: Policy) -> list[str]:
-    """The sections in which two policies differ and by which plans are made: a plan of then may not be one of now."""
+    """The sections that shape plans and in which two policies differ: a stored plan may differ from a new one."""
     return [name for name in _PLANNED_BY if getattr(policy, name) != getattr(other, name)]
 
 

@@ -63,7 +63,7 @@ def _applies(patterns: Iterable[str] | None, value: str) -> bool:
 
 
 def lacks(required: Required, limits: LimitRules, trait: Trait) -> str | None:
-    """What of a fact is against what is required; None where nothing is.
+    """What a fact lacks of what is required; None where nothing is missing.
 
     Args:
         required: of the object.

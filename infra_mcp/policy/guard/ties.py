@@ -58,7 +58,7 @@ def ties(kind: str, path: FieldPath, node: Mapping[str, Any]) -> Iterator[Findin
 
 
 def _bound(binding: Mapping[str, Any]) -> Iterator[Finding]:
-    """Whom a binding gives rights, and by which role, as `NAMESPACE/KIND/NAME`."""
+    """The subjects of a binding, and its role, as `NAMESPACE/KIND/NAME`."""
     role = binding.get("roleRef")
     if isinstance(role, dict):
         yield Finding(IDENTITY, ("roleRef",), f"/{role.get('kind')}/{role.get('name')}")

@@ -27,7 +27,7 @@ _HUNDREDTHS: Final = 100
 
 
 def workload(path: FieldPath, node: Mapping[str, Any]) -> Iterator[Finding]:
-    """What one mapping lacks, or asks for, as a pod; nothing where it is none."""
+    """The findings of one mapping as a pod; none for a mapping that is not one."""
     if not any(key in node for key in LISTS):
         return
     if node.get("automountServiceAccountToken") is not False:
