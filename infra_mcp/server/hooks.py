@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import anyio
 from starlette.responses import JSONResponse
 
 from infra_mcp.errors import InfraError
@@ -33,10 +34,11 @@ class HookDoor:
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks
         self._open = 0
+        self._reading: dict[anyio.CancelScope, None] = {}  # a body that is not there yet, the oldest first
 
     async def answer(self, request: Request) -> Response:
-        """Answer one event."""
-        if self._open >= _AT_ONCE:
+        """Answer one event. Where all places are taken, the body that has been awaited for longest gives up its own."""
+        if self._open >= _AT_ONCE and not self._end_oldest():
             return JSONResponse({"error": "Too many events are under way."}, _UNAVAILABLE, {"Retry-After": "5"})
         self._open += 1
         try:
@@ -44,10 +46,25 @@ class HookDoor:
         finally:
             self._open -= 1
 
+    def _end_oldest(self) -> bool:
+        reading = next(iter(self._reading), None)
+        if reading is not None:
+            del self._reading[reading]
+            reading.cancel()
+        return reading is not None
+
     async def _answer(self, request: Request) -> Response:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return JSONResponse({"error": "The content type must be application/json."}, _WRONG_TYPE)
-        body = await _body(request)
+        with anyio.CancelScope() as reading:
+            self._reading[reading] = None
+            try:
+                body = await _body(request)
+            finally:
+                self._reading.pop(reading, None)
+        if reading.cancelled_caught:
+            slow, later = "The body came too slowly, and others wait.", {"Retry-After": "5", "Connection": "close"}
+            return JSONResponse({"error": slow}, _UNAVAILABLE, later)
         if body is None:
             what = f"The body has more than {MAX_BODY} bytes."
             return JSONResponse({"error": what}, _TOO_LARGE, {"Connection": "close"})

@@ -275,6 +275,15 @@ async def test_a_body_that_does_not_come_ends_in_time_and_others_are_answered_me
             assert b" 408 " in await to_thread.run_sync(line.recv, 1000)
 
 
+async def test_bodies_that_do_not_come_take_no_place_from_an_event_that_does(server):
+    lines = [await to_thread.run_sync(connect, server, "Content-Length: 50") for _ in range(hooks._AT_ONCE + 4)]
+    for line in lines[:4]:
+        assert b" 503 " in await to_thread.run_sync(line.recv, 1000)
+    assert (await send(server, TAG)).status_code == 200
+    for line in lines:
+        line.close()
+
+
 async def test_more_events_at_once_than_are_taken_are_put_off(server, monkeypatch):
     monkeypatch.setattr(hooks, "_AT_ONCE", 0)
     answer = await send(server, RELEASE)
