@@ -109,7 +109,7 @@ async def notice(look: Look) -> AsyncIterator[Finding]:
     """The program that tells people what waits for them can be run, and only its owner can change it."""
     given = look.given("INFRA_MCP_NOTICE")
     if not given:
-        yield empty("INFRA_MCP_NOTICE names no program: what waits is told on the dashboard and in `status` only.")
+        yield empty("INFRA_MCP_NOTICE names no program: the dashboard and `infra-mcp inbox` alone show what waits.")
         return
     mode, word = mode_of(given), shlex.quote(given)
     if mode is None:
