@@ -102,7 +102,7 @@ def _against(policy: Policy, place: Place, what: object, *, bindings: bool) -> I
 def is_own_identity(policy: Policy, text: str) -> bool:
     """Whether an account or a role, as `NAMESPACE/KIND/NAME`, is one of ours."""
     scope, kind, name = text.split("/", 2)
-    return is_own(policy, Place(scope or None, kind, name))
+    return scope == "*" or is_own(policy, Place(scope or None, kind, name))  # those of any namespace include ours
 
 
 def is_own(policy: Policy, place: Place) -> bool:

@@ -189,7 +189,7 @@ _ALL: Final = (
     Guardrail(
         IDENTITY,
         "renderings",
-        "a binding to a service account or a role of infra-mcp itself",
+        "a binding to a service account or a role of infra-mcp itself, or to every account",
         "It would give rights to what acts for everyone, or the server's rights to others.",
         _MARKS,
         "nothing",

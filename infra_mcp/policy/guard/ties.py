@@ -25,6 +25,7 @@ _REMOVED: Final[Mapping[str, frozenset[str]]] = {  # by kind, what its own contr
 _BINDINGS: Final = frozenset(f"rbac.authorization.k8s.io/{kind}" for kind in ("RoleBinding", "ClusterRoleBinding"))
 _ACCOUNT_USER: Final = "system:serviceaccount:"
 _ACCOUNT_GROUP: Final = "system:serviceaccounts:"
+_EVERY_ACCOUNT: Final = frozenset({"system:serviceaccounts", "system:authenticated"})  # groups that each one is in
 _ARGO_CD: Final = "resources-finalizer.argocd.argoproj.io"
 _AUDIENCE: Final = "pods.token-audience"
 
@@ -69,6 +70,8 @@ def _bound(binding: Mapping[str, Any]) -> Iterator[Finding]:
             space, _, name = name.removeprefix(_ACCOUNT_USER).partition(":")
         elif name.startswith(_ACCOUNT_GROUP):
             space, name = name.removeprefix(_ACCOUNT_GROUP), "*"
+        elif name in _EVERY_ACCOUNT:
+            space, name = "*", "*"
         yield Finding(IDENTITY, ("subjects",), f"{space}/ServiceAccount/{name}")
 
 
