@@ -92,7 +92,7 @@ USER = "jsonpath={.contexts[0].context.user}"
 CASES = (  # in order: the login is an admin's until it is found to be
     Case("cluster.context", "renamed", lambda e: e.own("config", "rename-context", "infra", "other"), "infra"),
     Case("cluster.kubeconfig", "others read it", lambda e: e.settings.kubeconfig.chmod(0o644), "Others"),
-    Case("cluster.installed", "weaker than rendered", _weaken, "is other"),
+    Case("cluster.installed", "weaker than rendered", _weaken, "differs ("),
     Case("cluster.rights-wide", "an admin's login", lambda _: None, "admin"),
     Case("cluster.rights-wide", "a circle was bound to more", _widen, "Somebody bound"),
     Case("cluster.rights-wide", "a plain grant is left over", _leave_plain, "left over"),
