@@ -67,10 +67,10 @@ def freezes(policy: Policy | None, now: datetime) -> list[dict[str, Any]]:
             "from": stamp(one.begins),
             "until": stamp(one.until),
             "reason": one.reason,
-            "holds": one.begins <= now,
+            "holds": one.holds(now),
         }
         for one in (policy.freezes if policy else ())
-        if one.until > now and one.begins < now + _DAY
+        if one.holds(now) or now <= one.begins < now + _DAY
     ]
 
 

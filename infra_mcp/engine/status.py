@@ -61,7 +61,7 @@ def _freezes(deps: Dependencies, policy: Policy, caller: Caller) -> list[dict[st
     for one in policy.freezes:
         circles = one.match.circles
         is_theirs = caller.circle is None or circles is None or any(matches(each, caller.circle) for each in circles)
-        if one.begins <= now < one.until and is_theirs:
+        if one.holds(now) and is_theirs:
             about = {"match": one.match.model_dump(mode="json", exclude_none=True)} if caller.operator else {}
             found.append({"id": one.id, "until": one.until.isoformat(), "reason": one.reason, **about})
     return found

@@ -100,7 +100,7 @@ def active_freeze(
         "circles": (circle or "",),
         "environments": environments,
     }
-    held = [one for one in policy.freezes if one.begins <= now < one.until and _applies(one.match, **values)]
+    held = [one for one in policy.freezes if one.holds(now) and _applies(one.match, **values)]
     return max(held, key=lambda one: one.until, default=None)
 
 

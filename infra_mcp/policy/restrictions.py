@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -131,8 +132,16 @@ class Freeze(Frozen):
             raise ValueError(msg)
         return self
 
+    def holds(self, now: datetime) -> bool:
+        """Whether it holds at a moment, with its offset."""
+        return self.begins <= now < self.until
+
 
 class OrderedFreeze(Freeze):
     """A freeze that an operator ordered by a command; it adds to those of the policy until it ends or is lifted."""
 
     by: Text
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it holds: from its order on, also where the clock was set back since."""
+        return now < self.until

@@ -75,6 +75,15 @@ async def test_a_freeze_is_in_force_at_once_after_a_restart_too_and_leaves_the_p
     assert held(in_force, now=NOW + timedelta(hours=4)) is None
 
 
+async def test_a_clock_that_is_set_back_does_not_suspend_it(in_force, ledger):
+    await order(in_force)
+    earlier = NOW - timedelta(days=3)
+
+    assert held(in_force, now=earlier) == "ordered-1"
+    (notice,) = [one for one in await notices(ledger, in_force.current(), earlier) if one["about"] == "freeze"]
+    assert (notice["id"], notice["holds"]) == ("ordered-1", True)
+
+
 async def test_another_accepted_policy_does_not_lift_it(in_force, tmp_path):
     await order(in_force)
     text = '[clusters.a]\ncontext = "b"\n'

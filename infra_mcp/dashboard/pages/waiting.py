@@ -29,7 +29,7 @@ async def read(look: Look) -> dict[str, Any]:
         return {"waiting": waiting, "locks": locks, "freezes": [], "schedules": [], "problem": str(error)}
     freezes = [
         {"id": one.id, "from": stamp(one.begins), "until": stamp(one.until), "reason": one.reason}
-        | {"holds": one.begins <= look.now < one.until, "over": one.until <= look.now}
+        | {"holds": one.holds(look.now), "over": one.until <= look.now}
         | {"match": one.match.model_dump(mode="json", exclude_none=True)}
         for one in policy.freezes
     ]
