@@ -159,7 +159,7 @@ async def test_peers_are_managed_through_the_running_server(tmp_path):
         assert added.out.strip().startswith("imcp_"), added
         assert (await run("status", token=added.out.strip())).code == 3
         assert as_peer.code == 3
-        assert "site  circle docs  1 tokens" in listed.out
+        assert "site  circle docs  tokens: 1" in listed.out
         assert removed.code == 0
         assert (await run("status", token=renewed.json["token"])).code == 3
 

@@ -112,7 +112,7 @@ async def test_an_operator_with_a_token_manages_and_looks_but_changes_nothing(tm
         after = await run("peer", "list", token=token)
 
         assert token.startswith("imcp_"), added
-        assert "alice  operator  1 tokens" in listed.out
+        assert "alice  operator  tokens: 1" in listed.out
         assert looked.code == 0, looked
         assert (changed.code, changed.json["code"]) == (3, "policy-denied")
         assert (both.code, neither.code) == (2, 2)
