@@ -172,6 +172,12 @@ def test_no_provider_of_terraform_changes_or_destroys_a_protected_object(kind, v
         ("kubernetes_config_map", {"metadata": [{"name": "c"}]}, "protected.namespaces"),
         ("kubernetes_config_map", {"metadata": [{"namespace": "docs-live"}]}, "protected.namespaces"),
         ("kubernetes_manifest", {}, "protected.namespaces"),
+        # Without a namespace it is that of `default`: where all in the cluster find the API server.
+        (
+            "kubernetes_manifest",
+            {"manifest": {"kind": "Endpoints", "metadata": {"name": "kubernetes"}}},
+            "protected.namespaces",
+        ),
         ("kubectl_manifest", {"yaml_body": "{"}, "protected.namespaces"),
         (
             "kubectl_manifest",

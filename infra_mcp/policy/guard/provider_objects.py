@@ -23,7 +23,13 @@ _VERSION: Final = re.compile(r"_v[0-9]+(?:(?:alpha|beta)[0-9]+)?(?=_data$|$)")
 # Resources whose type is not named like the kind that they change.
 _KINDS: Final[Mapping[str, str]] = {"node_taint": "Node", "default_service_account": "ServiceAccount"}
 _BY_ATTRIBUTE: Final = frozenset({"labels", "annotations", "env"})  # whose attribute `kind` says it
-_NAMESPACED: Final = frozenset({"Secret", "Role", "RoleBinding"}).union(*RESOURCES.values())
+_NAMESPACED: Final = frozenset(
+    {
+        *("Secret", "Role", "RoleBinding", "Endpoints", "EndpointSlice", "Event", "LimitRange", "ResourceQuota"),
+        *("ReplicationController", "PodTemplate", "ControllerRevision", "Lease", "CSIStorageCapacity", "ResourceClaim"),
+        *("ResourceClaimTemplate", "ReferenceGrant", "ListenerSet", "Gateway"),
+    }
+).union(*RESOURCES.values())
 _CLUSTER_SCOPED: Final = frozenset(
     {
         *("namespace", "node", "persistentvolume", "clusterrole", "clusterrolebinding", "storageclass", "csidriver"),
