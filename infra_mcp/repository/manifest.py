@@ -50,9 +50,14 @@ class Manifest:
         """Why it cannot be read, with its name and the line."""
         return self._parsed[1]
 
-    def could_hold(self, words: Iterable[Literal]) -> bool:
-        """Whether these could be kind, name or namespace of one of its objects, without parsing it."""
-        data = self.data
+    def could_hold(self, words: Iterable[Literal], *, any_case: bool = False) -> bool:
+        """Whether these could be kind, name or namespace of one of its objects, without parsing it.
+
+        Args:
+            words: as `literals` gives them.
+            any_case: whether they are small letters that may stand there as capitals.
+        """
+        data = self.data.lower() if any_case else self.data
         if data[:2] in _UTF_16 or (b"\\" in data and _ESCAPE.search(data)):
             return True
         return all(word in data for word, _ in words) and all(whole.search(data) for _, whole in words)

@@ -275,10 +275,10 @@ class Tree:
                 yield from (_copy(one) for one in self._homed(home.ref) if one.path not in self._base.kustomized)
 
     def mentioning(self, word: str) -> Iterator[Located]:
-        """Every object of the files in which a word stands, by path, as its file has it."""
-        words = literals([word])
+        """Every object of the files in which a word stands, in letters of any case, by path, as its file has it."""
+        words = literals([word.lower()])
         for _, file in sorted(self._files().items()):
-            if file.could_hold(words):
+            if file.could_hold(words, any_case=True):
                 yield from file.objects
 
     def _file(self, path: str) -> Manifest | None:

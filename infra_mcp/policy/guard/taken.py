@@ -7,6 +7,7 @@ same hosts by design.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Final
 
 from infra_mcp.model.effect import Change, Trait
@@ -45,7 +46,9 @@ def _with(tree: Tree, change: Change) -> Change:
 
 
 def _is_taken(tree: Tree, host: str, namespace: str, cluster: str) -> bool:
-    for one in tree.mentioning(host):
+    # An annotation of ingress-nginx adds the same host with `www.`, or without.
+    also = host.removeprefix("www.") if host.startswith("www.") else f"www.{host}"
+    for one in chain(tree.mentioning(host), tree.mentioning(also)):
         kind = kind_of(one.object)
         if one.ref.namespace in {None, namespace} or one.ref.cluster != cluster or _plain(kind) in _NO_ROUTES:
             continue

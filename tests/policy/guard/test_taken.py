@@ -56,6 +56,26 @@ def test_a_host_that_another_namespace_routes_in_the_repository_is_taken(kind, o
     assert not is_taken(tree_with(), routed(kind, "docs-live"))
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        routed("VirtualService", "docs-other", {"hosts": ["WWW.Docs.Example"]}),
+        routed("Route", "docs-other", {"host": "Www.docs.example."}),
+        routed("Ingress", "docs-other", {"rules": [{"host": "docs.example"}]})
+        | {
+            "metadata": {
+                "name": "site",
+                "namespace": "docs-other",
+                "annotations": {"nginx.ingress.kubernetes.io/from-to-www-redirect": "true"},
+            }
+        },
+    ],
+    ids=["capitals", "a dot at the end", "by the redirect of another"],
+)
+def test_a_host_is_taken_however_the_other_namespace_wrote_it(other):
+    assert is_taken(tree_with(other), routed("Ingress", "docs-live"))
+
+
 @pytest.mark.parametrize("kind", BY_DESIGN)
 def test_gateways_and_certificates_of_other_namespaces_have_the_host_by_design(kind):
     assert not is_taken(tree_with(routed(kind, "gateways")), routed("HTTPRoute", "docs-live"))
