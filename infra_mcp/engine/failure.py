@@ -56,7 +56,7 @@ async def after_failure(deps: Dependencies, run: Run, error: InfraError | None) 
         return await report.finish(deps.ledger, run, report.end_for(error), message, error)
     run.record = run.record.update(cause=error.as_dict())
     await deps.save(run, State.ROLLING_BACK, "not_landed", error.as_dict(), commit=run.commit)
-    with Phase("rollback"):
+    with Phase("undo"):
         return await _roll_back(deps, run, error)
 
 

@@ -158,7 +158,7 @@ async def test_a_preview_of_a_change_set_is_for_the_circle_that_may_have_all_its
 
     found = await preview(repo, parse(ACTIONS["change_set"], {"steps": steps}))
 
-    bindings = [one["content"] for one in found["files"] if "RoleBinding" in one["content"]]
+    bindings = [one["content"] for one in found["files"] if one["path"].endswith("rolebinding-infra-mcp-circle.yaml")]
     assert ["circle-docs" in one for one in bindings] == [True, True]
     assert found["title"] == "Provision docs-a; Provision docs-b"
 

@@ -1,5 +1,6 @@
 """What `status` reads, and in which order nobody has to wait."""
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import anyio
@@ -47,6 +48,7 @@ def deps(observe, recent):
 
     return SimpleNamespace(
         policy=lambda: load(CATALOGUE),
+        now=lambda: datetime.now(UTC),
         git=SimpleNamespace(head=head),
         tree=tree,
         places=Place(observe),

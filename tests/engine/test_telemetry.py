@@ -108,7 +108,7 @@ async def test_no_text_argument_difference_or_error_is_in_a_span_and_an_error_is
                 assert (await engine.wait(asked.id, 60, to_end=True)).state in END
     failed = [one for one in spans.ended if one.status.status_code is StatusCode.ERROR]
     assert {one.attributes["error.type"] for one in failed} >= {"not-landed"}
-    assert len(spans.named("rollback")) == 1
+    assert len(spans.named("undo")) == 1
     assert {(one.status.description, one.events) for one in spans.ended} == {(None, ())}
     everything = "\n".join(one.to_json() for one in spans.ended)
     for canary in ("canary", NEW, "2.0.1", "others/fourth.json", ground.world.data("first")["value"]):
