@@ -29,10 +29,15 @@ def scopes(effect: Effect) -> frozenset[str]:
 
 def may_move(policy: Policy, caller: Caller, target: Target) -> bool:
     """Whether a target that a build gives otherwise is no workload of an app of others."""
-    place = (target.scope, target.kind.rpartition("/")[2], target.name)
-    return not any(
-        one.workload_parts is not None and place == tuple(one.workload_parts) and not _owns(policy, caller, name)
-        for name, one in policy.apps.items()
+    others = policy.once(("others", caller.name, caller.circle), lambda: _of_others(policy, caller))
+    return (target.scope, target.kind.rpartition("/")[2], target.name) not in others
+
+
+def _of_others(policy: Policy, caller: Caller) -> frozenset[tuple[str | None, ...]]:
+    """Namespace, kind and name of each workload of an app that is not the caller's."""
+    apps = policy.apps.items()
+    return frozenset(
+        tuple(one.workload_parts) for name, one in apps if one.workload_parts and not _owns(policy, caller, name)
     )
 
 
