@@ -74,9 +74,9 @@ async def test_through_every_channel_a_peer_gets_its_budget_and_then_the_time_to
         async with at.unix("shop") as client:
             other = await client.call_tool("deploy", {"app": "docs", "version": "1", "wait_seconds": 0})
 
-    assert answers[:3] == [None] * 3
+    assert [one and one["code"] for one in answers] == [None, None, None, "too-many", "too-many"]
     for one in answers[3:]:
-        assert (one["code"], one["rule"]) == ("too-many", "circles.docs.peer_rate")
+        assert one["rule"] == "circles.docs.peer_rate"
         assert 3000 < one["retry_after"] <= 3600
         assert f"Send it again in {one['retry_after']} s." in one["next"]
     assert other.structured_content.get("code") != "too-many"
