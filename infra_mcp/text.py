@@ -8,6 +8,7 @@ a sentence of ours is one line, bounded, and between quotation marks.
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from functools import lru_cache
 from typing import Any, Final
@@ -91,6 +92,13 @@ def cell(text: str) -> str:
     """A peer's text as one cell of a table: in quotes, on one line, so that it is no row and no heading."""
     line = " ".join(harmless(text).split())
     return '"' + line.replace('"', "'") + '"' if line else ""
+
+
+def shell_word(text: str) -> str:
+    """One word of a command in bash, on one line, whatever the text."""
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + text.encode("unicode_escape").decode().replace("'", r"\'") + "'"
 
 
 def escaped(text: str) -> str:

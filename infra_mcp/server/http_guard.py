@@ -113,10 +113,11 @@ class HttpGuard:
         if (refusal := self.names.refusal(scope)) is not None:
             self.counter.refused["head"] += 1
             await refusal(scope, receive, send)
-        elif scope["path"] != _ENDPOINT:
-            with suppress(ClientDisconnect):  # it left in the middle of its body: no one is there to answer
+            return
+        with suppress(ClientDisconnect):  # it left in the middle of its body: no one is there to answer
+            if scope["path"] != _ENDPOINT:
                 await self.app(scope, *_corrected(scope, receive, send))
-        else:
+                return
             # The server keeps no events after which a stream could resume, and the SDK then answers nothing at all.
             scope["headers"] = [one for one in scope["headers"] if one[0] != b"last-event-id"]
             with self.counter.visit():

@@ -65,7 +65,8 @@ MARKED = """\
 CHART = "apiVersion: v2\nname: case\nversion: 1.0.0\n"
 # What is no matter of policy: the API server's own checks, and the rights of the circle there.
 # And that a deploy brings no other image than the version's.
-OTHERS = {"", "admission-denied", "object-invalid", "cluster-denied", "not-in-cluster", "effect.scope"}
+# Nor what another way's object in another namespace has of the same repository.
+OTHERS = {"", "hosts.taken", "admission-denied", "object-invalid", "cluster-denied", "not-in-cluster", "effect.scope"}
 # What a build itself makes another object: it sets the tag; the kind that a deploy writes itself is not bounded; a mark
 # of ours that git has already is judged by what is live.
 NOT_BY_A_BUILD = {

@@ -19,6 +19,7 @@ from infra_mcp.model.object_ref import ObjectRef
 from infra_mcp.policy.impersonation import PLAIN, SINCE, is_constrained
 from infra_mcp.policy.policy import Policy
 from infra_mcp.policy.rbac import LABEL, circle_of, render
+from infra_mcp.text import shell_word
 
 _RBAC: Final = "rbac.authorization.k8s.io/v1"
 _ADMISSION: Final = "admissionregistration.k8s.io/v1"
@@ -226,11 +227,9 @@ def _named(one: Object) -> str:
 
 
 def _words(named: str) -> str:
-    """An object for a command in bash. Whoever makes a binding chooses its name, of any characters but `/` and `%`."""
+    """An object for a command in bash. Who makes a binding chooses its name, of any characters but `/` and `%`."""
     kind, _, rest = named.partition(" ")
     namespace, _, name = rest.rpartition("/")
-    word = shlex.quote(name)
-    if not name.isprintable():  # one line, whatever the name
-        word = "$'" + name.encode("unicode_escape").decode().replace("'", r"\'") + "'"
+    word = shell_word(name)
     where = f" -n {shlex.quote(namespace)}" if namespace else ""
     return f"{kind.lower()}{where} {'-- ' if name.startswith('-') else ''}{word}"
