@@ -25,8 +25,10 @@ T = TypeVar("T")
 _TRIES = 6
 _MOVED_PAUSE = 0.05  # seconds, longer each time, while the branch keeps moving
 _LOCKED = (1.0, 2.0, 5.0, 10.0, *(30.0,) * 19)  # seconds between two looks at a lock: ten minutes in all
-DENIED = "cluster-denied"
-DENIED_FOR = 10.0  # seconds that rights may be denied: a restarted API server has not read its rules yet
+DENIED = frozenset({"cluster-denied", "admission-denied"})
+# Seconds that these may last: an API server that was restarted, or whose admin has just applied `rbac render`, has not
+# read its rules and admission policies yet.
+DENIED_FOR = 10.0
 
 
 async def after_failure(deps: Dependencies, run: Run, error: InfraError | None) -> Receipt | None:
@@ -233,7 +235,7 @@ async def _driver(deps: Dependencies, part: PartRecord) -> Driver:
 
 
 async def _persist(call: Callable[[], Awaitable[T]]) -> T:
-    """Try again for a bounded time while the branch moves, or a place does not answer or denies rights."""
+    """Try again for a bounded time while the branch moves, or a place does not answer or denies a write."""
     began = time()
     for attempt in range(_TRIES):
         try:
@@ -241,7 +243,7 @@ async def _persist(call: Callable[[], Awaitable[T]]) -> T:
         except Moved:
             await sleep(_MOVED_PAUSE * 2**attempt)
         except InfraError as error:
-            may_pass = error.code == DENIED and time() - began < DENIED_FOR
+            may_pass = error.code in DENIED and time() - began < DENIED_FOR
             if error.code in AWAY or (not isinstance(error, Unavailable) and not may_pass):
                 raise
             await sleep(0.5 * 2**attempt)

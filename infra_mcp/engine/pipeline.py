@@ -92,10 +92,10 @@ class Pipeline:
                     raise InfraError("object-moved", what) from moved
                 await anyio.sleep(0.01 * attempt)
             except InfraError as error:
-                # A place that does not answer, or denies rights, fails a request before its first write. After that
+                # A place that does not answer, or denies a write, fails a request before its first write. After that
                 # write we try again.
                 silent = isinstance(error, Unavailable) and time() - started <= _PATIENCE
-                denied = (denied or time()) if error.code == DENIED else 0.0
+                denied = (denied or time()) if error.code in DENIED else 0.0
                 if not run.begun or not (silent or (denied and time() - denied < DENIED_FOR)):
                     raise
                 await anyio.sleep(min(0.2 * 2**attempt, 5.0))

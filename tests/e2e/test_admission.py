@@ -6,6 +6,7 @@ import json
 from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
 import pytest
 import yaml
 from drivers.helm.space import helm_4
@@ -75,6 +76,58 @@ async def test_a_deploy_and_a_step_of_a_change_set_are_refused_by_name_with_the_
     assert other.ok, other.text
     assert scenario.git("rev-parse", "HEAD~1") == head
     assert scenario.image() != image
+
+
+FORBIDS = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: NAME}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+      - {apiGroups: [rbac.authorization.k8s.io], apiVersions: ["*"], operations: [CREATE], resources: [rolebindings]}
+  validations: [{expression: "false", message: not yet}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: NAME}
+spec:
+  policyName: NAME
+  validationActions: [Deny]
+  matchResources:
+    namespaceSelector:
+      matchExpressions: [{key: kubernetes.io/metadata.name, operator: In, values: [NAME, PROBED]}]
+"""
+
+
+async def test_a_write_that_admission_denies_until_it_has_read_its_new_rules_is_made_then(scenario):
+    space = scenario.fresh()
+    forbids = FORBIDS.replace("NAME", space).replace("PROBED", scenario.namespace)
+    scenario.cluster_setup.apply(list(yaml.safe_load_all(forbids)))
+    probe = ["create", "rolebinding", "probe", "--clusterrole=view", "--user=x", "-n", scenario.namespace]
+    while "not yet" not in (tried := scenario.cluster_setup.run(*probe, "--dry-run=server", check=False)).stderr:
+        assert tried.returncode == 0, tried.stderr
+    replies = []
+
+    async def ask():
+        replies.append(await scenario.tool("provision_namespace", namespace=space))
+
+    try:
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask)
+                while scenario.live_object("namespace", space) is None:
+                    assert not replies, replies
+                    await anyio.sleep(0.02)
+                assert scenario.live_object("rolebinding", "infra-mcp-circle", space) is None
+                scenario.kubectl("delete", "--wait=false", "-f", "-", stdin=forbids)
+    finally:
+        scenario.cluster_setup.run("delete", "--ignore-not-found", "-f", "-", stdin=forbids, check=False)
+
+    (reply,) = replies
+    assert reply.ok, reply.text
+    assert scenario.live_object("rolebinding", "infra-mcp-circle", space)
 
 
 async def test_a_warning_is_a_note_of_the_plan_and_the_change_goes_on(scenario):
