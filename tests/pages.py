@@ -10,14 +10,15 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from doctor_page import doctor_page
 from pydantic import BaseModel
 
 from infra_mcp.codes import CODES, Exit
-from infra_mcp.doctor import CHECKS
 from infra_mcp.mesh import limits
 from infra_mcp.mesh.attending import GRACE
 from infra_mcp.mesh.blocks import show
@@ -55,7 +56,7 @@ MEANT: Final = {
     if model.verbs
 }
 
-_MADE = "<!-- Made by `python tests/pages.py`; do not edit. -->\n"
+MADE = "<!-- Made by `python tests/pages.py`; do not edit. -->\n"
 _TOOLS = """\
 An unknown argument is refused by name, and so is a value of another JSON type: `"3"` is no number. A null is an omitted
 argument, at any depth, and `3.0` is an integer, as in JSON Schema.
@@ -77,37 +78,6 @@ specification requires, since the server chooses between them; with one of them 
 
 There are also the resources `infra://requests/{id}` and `infra://namespaces/{ns}`, which show what
 `get_request` and `status` show this caller, and the prompts `ask_infra` and, for a session that attends, `attend`.
-"""
-_DOCTOR = """\
-`infra-mcp doctor` looks at everything that the server depends on and says what is wrong or risky, each with the
-command that mends it. Run it on the server's machine, as the server's user, in the infra repository. Where a server
-runs, it judges the environment and the kubeconfig that this server was started with; else its own. It writes nothing:
-not in the repository or the state directory, not in a cluster, not at a forge.
-
-```
-infra-mcp doctor
-infra-mcp doctor ledger policy.accepted
-infra-mcp doctor --all --json
-```
-
-The checks of the area `read` make every read that the server makes, once: as each circle, of each place, at the
-remote, the forge and the issuers. Runs of Terraform have a state directory that is thrown away. Where such a read
-fails, the command shows more of why.
-
-Without a name all checks run, side by side, each within its own time. A name is a check, or the area before the
-point.
-
-| level | meaning | exit code |
-|---|---|---|
-| `failed` | it is wrong: the next request may fail by it, or others may read or change what is ours | 1 |
-| `risk` | it works, and somebody could do harm by it, or it ends soon | 7, where nothing failed |
-| `pass` | all is well; printed with `--all` | 0 |
-| `empty` | there is nothing to look at, such as no webhook | 0 |
-| `skipped` | it could not be looked at, for a reason that is no fault, or that another check reports | 0 |
-
-With `--json` it prints `checks`, a list of `check`, `level`, `what` and `fix`, and `exit`. Read the printed command
-before you run it: where only you know a value, such as a new token or an address, it reads it from its input or has a
-word in capitals. A command that sets a variable is for the shell, or the service's unit, that starts the server.
 """
 _ERRORS = """\
 Codes are stable: programs may compare them. The text beside a code is for people and names the object; it never
@@ -192,7 +162,7 @@ _EXITS = {
 
 def tools_page() -> str:
     """docs/tools.md: every tool with its arguments and annotations, and every action that has none."""
-    parts = ["# Tools\n", _MADE, _TOOLS]
+    parts = ["# Tools\n", MADE, _TOOLS]
     for name, words, group in _GROUPS:
         parts.append(f"## {name}\n" + (f"\n{words}\n" if words else ""))
         parts.extend(_tool(tool) for tool in group)
@@ -272,7 +242,7 @@ def _type(part: dict[str, Any]) -> str:
 
 def errors_page() -> str:
     """docs/errors.md: every code with its meaning, exit code and what usually helps; and the exit codes."""
-    lines = ["# Errors and exit codes\n", _MADE, _ERRORS, "## Codes\n"]
+    lines = ["# Errors and exit codes\n", MADE, _ERRORS, "## Codes\n"]
     for code, info in CODES.items():
         lines += [f"### {code}\n", f"{info.summary} Exit code {int(info.exit)}.\n", f"Next step: {info.next_step}\n"]
     lines += ["## Exit codes\n", "| code | meaning |", "|---|---|"]
@@ -299,7 +269,7 @@ def asking_page() -> str:
     shown = {"block": show({"action": (name := next(iter(MEANT)))} | ACTIONS[name].example), "grace": f"{GRACE:g}"}
     shown["meant"] = "`, `".join(MEANT)
     asking = re.sub(r"\{(block|grace|meant)\}", lambda found: shown[found[1]], _ASKING)
-    lines = ["# Asking infra\n", _MADE, asking, others]
+    lines = ["# Asking infra\n", MADE, asking, others]
     lines += [_COVERAGE + "\n".join(_said(row) for row in rows()) + "\n"]
     lines += [_SENTENCES, "```", sentences().rstrip(), "```\n", "## Actions\n"]
     for name, model in ACTIONS.items():
@@ -338,14 +308,12 @@ def _said(row: Row) -> str:
     return f"| `{row.action}` | `{row.field}` | {f'`{row.sentence}`' if row.sentence else means} |"
 
 
-def doctor_page() -> str:
-    """docs/doctor.md: every check of `infra-mcp doctor`, by its area."""
-    lines = ["# infra-mcp doctor\n", _MADE, _DOCTOR, "| check | what holds when it passes |", "|---|---|"]
-    lines += [f"| `{one.id}` | {one.title} |" for one in CHECKS.values()]
-    return "\n".join(lines) + "\n"
-
-
-PAGES = {"tools.md": tools_page, "errors.md": errors_page, "asking.md": asking_page, "doctor.md": doctor_page}
+PAGES = {
+    "tools.md": tools_page,
+    "errors.md": errors_page,
+    "asking.md": asking_page,
+    "doctor.md": partial(doctor_page, MADE),
+}
 
 
 def verbs() -> str:

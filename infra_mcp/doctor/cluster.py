@@ -285,7 +285,7 @@ def _unbind_fix(namespace: str, own: str, account: str, kept: Iterable[str]) -> 
     each = f"{{{{range .items}}}}{{{{$n := .metadata.name}}}}{{{{range .subjects}}}}{subject}{{{{end}}}}{{{{end}}}}"
     others = f"grep -vx {' '.join(f'-e {one}' for one in kept)}"
     listed = f"{where} get {kind}s -o go-template={shlex.quote(each)}"
-    # Whoever makes a binding chooses its name: with spaces, or like an option.
+    # Who makes a binding chooses its name: with spaces, or like an option.
     return f"{listed} | {{ {others} || true; }} | tr '\\n' '\\0' | xargs -0 -r {where} delete {kind} --"
 
 

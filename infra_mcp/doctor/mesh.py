@@ -1,7 +1,7 @@
 """A Repowire daemon on this machine: what it could do in the infra repository without us.
 
 Source: Repowire 0.17, `config/spawn.py`: it spawns agents below every folder of `daemon.spawn.allowed_paths`, for
-whoever reaches its port; it is one list for all peers and circles.
+all who reach its port; it is one list for all peers and circles.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 PATH: Final = "/metrics"
 _KIND: Final = "text/plain; version=0.0.4; charset=utf-8"
-_OTHER: Final = "other"  # the label of a value that is none of ours
+_OTHER: Final = "other"  # the label of a value that we did not define
 _FORBIDDEN, _UNAVAILABLE = 403, 503
 
 

@@ -278,7 +278,7 @@ def test_an_entry_that_names_nothing_or_has_a_second_of_its_id_makes_the_policy_
 
 
 def test_every_object_that_an_admin_applies_for_us_is_protected(policy_text):
-    """Also those that a later version adds: whoever changes one has the rights that it bounds."""
+    """Also those that a later version adds: who changes one has the rights that it bounds."""
     zone = '[zones."in.example"]\nbackend = "coredns"\ncluster = "sandbox"\nobject = "dns/coredns"\n'
     zone += 'key = "in.example.zone"\nservers = ["192.0.2.53"]\n'
     text = policy_text.replace("[circles.shop]\n", '[circles.shop]\nhelm = ["shop-*"]\nzones = ["in.example"]\n')

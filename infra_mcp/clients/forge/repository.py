@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from http import HTTPStatus
 from typing import Any
 
@@ -10,7 +11,7 @@ from infra_mcp.clients.forge.http import Api, Http, Refused
 from infra_mcp.errors import InfraError
 
 
-class Repository:
+class Repository(ABC):
     """One repository at a forge; see `Forge` for its methods.
 
     Args:
@@ -61,10 +62,10 @@ class Repository:
                 raise InfraError("not-found", f"{self.shown} has no pull request {number}.") from error
             raise
 
+    @abstractmethod
     async def _newest(self, branch: str, state: str) -> dict[str, Any] | None:
         """The newest pull request of a branch of this repository, as the forge lists it."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _proposal(self, found: dict[str, Any]) -> Proposal:
         """A pull request, as the forge has it."""
-        raise NotImplementedError

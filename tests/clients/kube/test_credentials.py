@@ -228,7 +228,7 @@ async def test_a_credential_near_its_end_is_renewed_before_it_is_refused(broken,
 
 
 def signed(ends: float) -> str:
-    """A token that says when it ends, as those of service accounts do (RFC 7519); nobody here checks its signature."""
+    """A token that says when it ends, as those of service accounts do (RFC 7519); its signature is not checked here."""
     payload = base64.urlsafe_b64encode(json.dumps({"exp": int(ends)}).encode()).decode().rstrip("=")
     return f"e30.{payload}.c2ln"
 

@@ -10,7 +10,7 @@ import pytest
 from infra_mcp.doctor import cluster as doctor
 from infra_mcp.drivers.kubernetes.installed import Comparison
 
-# A binding may have any name without `/` and `%`; whoever may make one in a namespace chooses it.
+# A binding may have any name without `/` and `%`; who may make one in a namespace chooses it.
 NAMES = ("$(touch made)", "`touch made`", "a; touch made", "a'b\"c", "--all", "-A", "a b", "a\ntouch made", "a\\n\x1bb")
 
 
