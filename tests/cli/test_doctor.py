@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from pages import CHECKS
 from shell import shell
+
+from infra_mcp.doctor import CHECKS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process, pytest.mark.promise("doctor.checks")]
 
